@@ -77,7 +77,7 @@ _WHERE = {
     "state": "certify.stating",
     "verify": "certify.attest.verify",
 }
-"""Where each public name is defined, behind a colon under another name there."""
+"""Module of each public name; a colon introduces its name there, if it differs."""
 
 __all__ = [
     "Audit",
@@ -117,7 +117,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that ``import certify`` stays quick."""
+    """Import a public name on first access, so that ``import certify`` stays fast."""
     if name == "__version__":
         from importlib.metadata import version
 
@@ -129,5 +129,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Return the public names."""
     return __all__

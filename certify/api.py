@@ -1,4 +1,4 @@
-"""The referee's Python interface: measure a pair of ONNX files, grade it, sign and seal the result."""
+"""The referee's Python interface: measure two model files, grade, sign and seal the result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from certify.profiled import Profiled
 
 ROWS_NAME = "efficiency.jsonl"
-"""The auditor file of a certificate."""
+"""Auditor file of a certificate."""
 PARTIAL_NAME = "evidence.partial.jsonl"
 
 
@@ -76,38 +76,41 @@ def certify(
     """Measure a candidate against its baseline, grade it, sign the result and seal it into the candidate.
 
     Args:
-        candidate: ONNX file to grade, whoever made it; or a program that torch exported (``.pt2``, for ``torch-cuda``).
-        baseline: the untouched original, a file of the same kind.
-        data: data specification, or data of a program (see :func:`certify.data.load`); its test part is what counts.
+        candidate: ONNX file to grade, made by any toolkit, or a program exported by torch (``.pt2``, for
+            ``torch-cuda``).
+        baseline: the original model, a file of the same kind.
+        data: data specification or data set (see :func:`certify.data.load`); the models are scored on its test split.
         out: folder for ``model.onnx``, ``baseline.onnx`` (``.pt2`` for programs), ``certificate.json``,
-            ``evidence.jsonl`` and the label; what weighs over 2 GB has its weights in a ``.data`` file beside it.
-        preprocess: the candidate's preprocessing contract, or a YAML file with one; None takes the one that the file
-            carries.
-        baseline_preprocess: likewise for the baseline; None takes the one that it carries, else the candidate's.
+            ``evidence.jsonl`` and the label; weights of models over 2 GB are stored in a ``.data`` file next to the
+            model.
+        preprocess: the candidate's preprocessing contract, or a YAML file with one; None uses the one in the model
+            file.
+        baseline_preprocess: likewise for the baseline; None uses the one in its file, else the candidate's.
         plan: how to measure.
-        edition: of the grade.
-        origin: where the baseline comes from, in one sentence.
-        contracts_differ: why the two preprocessing contracts differ, in one sentence; shown on the label. Without it a
-            difference other than the input's size is refused.
-        lineage: ``lineage.json`` of the candidate, if its maker wrote one; it also says where the baseline comes from.
-        companions: further files to bind by digest, by their name in ``out``; the lineage's unchanged ones by default.
-        model_name: for people; from the lineage or the file's name by default.
-        keep_data: whether to write the test part as ``test-data.npz``, for auditors of data that a program held.
-        data_key: of the holder of private data; identifiers are then keyed, and rows are written to
-            ``auditor/efficiency.jsonl`` and to no public file.
-        groups: columns of groups of the data, such as ``sex,race`` or ``sex,race,sex:race`` (crossed too): what
-            compression did to each group is stated beside the certificate, in ``statements/social.json``.
-        signer: signing key; the user's own, made on first use, by default.
-        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+        edition: edition of the grade.
+        origin: source of the baseline, in one sentence.
+        contracts_differ: reason why the two preprocessing contracts differ, in one sentence; shown on the label.
+            Without it, any difference other than the input size is refused.
+        lineage: ``lineage.json`` of the candidate, if its maker wrote one; it also states the source of the baseline.
+        companions: further files to bind by digest, by their name in ``out``. Default: the unchanged ones of the
+            lineage.
+        model_name: display name. Default: taken from the lineage or the file name.
+        keep_data: whether to save the test split as ``test-data.npz``, for auditors of an in-memory data set.
+        data_key: key of the holder of private data: identifiers are then keyed, and rows are written only to
+            ``auditor/efficiency.jsonl``.
+        groups: group columns of the data, such as ``sex,race`` or ``sex,race,sex:race`` (crossed): the effect of
+            compression on each group is stated in ``statements/social.json`` next to the certificate.
+        signer: signing key. Default: the user's own, created on first use.
+        progress: progress display. Default: bars in a notebook or terminal; False shows none.
 
     Returns:
-        What was written; a refusal is a result too.
+        The certificate, the figures and the written files; a refusal is a result too.
 
     Raises:
-        UsageError: no contract was given and the file carries none, an unknown name, a lineage of another file, or a
-            text for people that mixes scripts.
-        DataError: the data can't be read or have no test part.
-        ModelError: a file is damaged, or can't be fed or run.
+        UsageError: no contract was given and the file has none, a name is unknown, the lineage belongs to another file,
+            or a text mixes scripts.
+        DataError: the data cannot be read or have no test split.
+        ModelError: a file is damaged, or the model cannot be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
     """
     plan = plan or Plan()
@@ -168,7 +171,7 @@ def certify(
             model_name=model_name,
         )
     if lineage is None:
-        (out / LINEAGE_NAME).unlink(missing_ok=True)  # of an earlier model in this folder
+        (out / LINEAGE_NAME).unlink(missing_ok=True)  # left by an earlier model in this folder
     remove_outdated(out, certificate.subject_digest)
     others = [] if grouping is None else [state_groups(grouping, evidence, out / names[0], lineage, model_name, signer)]
     write_label(certificate, out, others)
@@ -191,17 +194,17 @@ def profile(
 
     Args:
         model: ONNX file.
-        data: data specification, or data of a program (see :func:`certify.data.load`); its test part is what counts.
-        against: ONNX file to compare with, measured in turn with the model. None measures the model alone.
-        preprocess: preprocessing contract, or a YAML file with one; None takes the one that the file carries.
-        plan: how to measure; several measure a workload each (other batches, other runtimes). Alone, a model is scored
-            once for each runtime, at the first batch.
+        data: data specification or data set (see :func:`certify.data.load`); the model is scored on its test split.
+        against: ONNX file to compare with, measured in alternation with the model. None measures the model alone.
+        preprocess: preprocessing contract, or a YAML file with one; None uses the one in the model file.
+        plan: how to measure; a sequence measures one workload per plan (other batches, other runtimes). Without
+            ``against``, a model is scored once per runtime, at the first batch.
         out: folder for ``profile.json``, ``profile.svg``, ``profile.png`` and the evidence of each workload; None
             writes nothing.
-        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+        progress: progress display. Default: bars in a notebook or terminal; False shows none.
 
     Returns:
-        The workloads in the order of the plans, with ``_candidate`` for ``model`` and ``_baseline`` for the other.
+        The workloads in the order of the plans, with ``_candidate`` for ``model`` and ``_baseline`` for ``against``.
 
     Raises:
         LeanmarkError: as :func:`certify` does.
@@ -219,7 +222,7 @@ def profile(
 
 @contextlib.contextmanager
 def _keeping_windows(folder: Path) -> Iterator[None]:
-    """Write the finished windows of a measurement that stops before its time, and say where they are."""
+    """Save the finished windows of a measurement that is interrupted, and say where they are."""
     path = folder / PARTIAL_NAME
     try:
         yield
@@ -227,9 +230,9 @@ def _keeping_windows(folder: Path) -> Iterator[None]:
         if not stopped.windows:
             raise
         write_bytes(path, b"".join(window_line(window) for window in stopped.windows))
-        sentence = f"{stopped} The {len(stopped.windows)} windows that were finished are kept in {path}."
+        sentence = f"{stopped} The {len(stopped.windows)} finished windows are saved in {path}."
         raise type(stopped)(sentence.lstrip(), stopped.windows) from stopped
-    path.unlink(missing_ok=True)  # of an earlier measurement that stopped
+    path.unlink(missing_ok=True)  # left by an earlier interrupted measurement
 
 
 def _measure(
@@ -245,10 +248,10 @@ def _measure(
     contracts_differ: str | None = None,
     further: Further | None = None,
 ) -> Evidence:
-    """Bring baseline and candidate into the normal form, simplify the baseline, and measure what came out.
+    """Convert both models to normal form, simplify the baseline, and measure both.
 
-    Whether a model without a lineage has seen the test samples can't be known: that the other parts of these data do
-    not hold them says nothing about what it was trained on. So those parts are left out of the observation.
+    A model without a lineage may have been trained on the test samples, whatever these data's other splits contain. So
+    those splits are left out of the observation.
     """
     _require_plain({"data's name": dataset.name})
     if lineage is None:
@@ -274,13 +277,13 @@ def _measure(
 
 
 def _origin(baseline: Path) -> str:
-    """What is said of a baseline of which nothing was said; a name that could pass for another is left out."""
+    """Return the default origin of a baseline, without its name if that could be mistaken for another."""
     said = f"{baseline.name}, as given"
     return said if look_alikes(said) is None else "as given"
 
 
 def _require_plain(texts: Mapping[str, str]) -> None:
-    """Refuse before the measurement what could not be signed after it."""
+    """Refuse before measuring what could not be signed afterwards."""
     if (found := first_look_alike(texts)) is not None:
         raise UsageError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
 

@@ -1,4 +1,4 @@
-"""Putting data under a use policy: binding it to all records, and entering consent."""
+"""Governing data by a use policy: bind it to all records, and record consent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certify.data.governed import paths_of, use_folder
 from certify.data.specs import load_ungoverned
 
 OPTIONAL: Mapping[str, Any] = {"suppliers": [], "prohibitions": [], "retention": None, "no_sale": True}
-"""Terms that may be left out; nothing may be sold unless the terms say so."""
+"""Optional terms with their defaults; sale is prohibited unless the terms permit it."""
 OPTIONAL_OF_RULES: Mapping[str, Any] = {"recipients": [], "until": None}
 OPTIONAL_OF_RECEIPTS: Mapping[str, Any] = {
     "schema_version": "leanmark-27560-1", "validity_until": None, "purposes": [], "processing": [],
@@ -26,28 +26,32 @@ OPTIONAL_OF_RECEIPTS: Mapping[str, Any] = {
 
 
 def bind_policy(data: str, terms: Mapping[str, Any], key: DataKey) -> tuple[UseFolder, UsePolicy]:
-    """Write a use policy beside data, bound to all their records.
+    """Write a use policy next to data and bind it to all their records.
 
-    Only digests of the records are taken, which asks for no purpose.
+    Records are only digested, which needs no purpose.
 
     Args:
-        data: specification of data in files.
-        terms: the policy as YAML holds it, without ``version`` and ``data``; ``issued`` is now by default.
-        key: of the data holder.
+        data: data specification of files.
+        terms: the policy as read from YAML, without ``version`` and ``data``; ``issued`` defaults to now.
+        key: data key of the holder.
 
     Raises:
-        UsageError: the data have no place, the terms do not fit, or the policy's time is over; nothing is written.
+        UsageError: the data are not in files, the terms are invalid, or the policy has expired; nothing is written.
     """
     paths = [path.parent.resolve() / path.name for path in paths_of(data) if path.name]
     if not paths or not all(path.exists() for path in paths):
-        raise UsageError(f"The data {data} do not lie in files, so no policy can lie beside them; write them to files.")
+        raise UsageError(
+            f"The data {data} are not stored in files, so no policy can be written next to them; save them to files."
+        )
     folder = use_folder(data) or UseFolder.beside(paths[0])
     loaded = load_ungoverned(data)
     found = sorted({one for split in loaded.parts.values() for one in split.keyed(key).digests()})
     bound = {"name": loaded.name, "root": root_of(found), "key": key.id}
     policy, time = _policy({"issued": now(), **OPTIONAL, **terms, "version": 1, "data": bound}), now()
     if policy.retention is not None and policy.retention <= time:
-        raise UsageError(f"The policy {policy.name} ended at {policy.retention}, so it would permit nothing.")
+        raise UsageError(
+            f"The policy {policy.name} expired at {policy.retention} and would permit nothing; set a later retention."
+        )
     folder.bind(policy, found, time)
     for path in paths:
         beside = UseFolder.beside(path).path
@@ -57,10 +61,10 @@ def bind_policy(data: str, terms: Mapping[str, Any], key: DataKey) -> tuple[UseF
 
 
 def _policy(values: dict[str, Any]) -> UsePolicy:
-    """A policy from terms, with what may be left out.
+    """Return a policy from terms, with defaults for the optional ones.
 
     Raises:
-        UsageError: they do not fit.
+        UsageError: the terms are invalid.
     """
     for name in ("permissions", "prohibitions"):
         if isinstance(values.get(name), list):
@@ -75,24 +79,24 @@ def _policy(values: dict[str, Any]) -> UsePolicy:
 
 
 def add_receipts(data: str, values: Any, name: str, key: DataKey) -> Register:
-    """Enter receipts, whose persons may be named as the holder knows them.
+    """Record consent receipts, which may name persons as the holder knows them.
 
     Raises:
-        UsageError: no policy governs the data, it has another key, or a receipt does not fit; nothing is written.
+        UsageError: no policy governs the data, its key differs, or a receipt is invalid; nothing is written.
     """
     folder = use_folder(data)
     if folder is None:
-        raise UsageError(f"No use policy lies beside the data {data}; bind one with leanmark policy bind.")
+        raise UsageError(f"The data {data} have no use policy; bind one with leanmark policy bind.")
     policy, _ = folder.untouched()
     if policy.data.key != key.id:
-        raise UsageError(f"The policy {policy.name} was made with another data key; name it with --data-key.")
+        raise UsageError(f"The policy {policy.name} was written with another data key; pass that key with --data-key.")
     listed, receipts = set(folder.records(policy)), []
     if not isinstance(values, list) or not values:
-        raise UsageError(f"{name} does not hold a list of receipts.")
+        raise UsageError(f"{name} must contain a JSON list of receipts.")
     for number, one in enumerate(values, start=1):
         place = f"{name}, receipt {number}"
         if not isinstance(one, dict) or not isinstance(one.get("pii_principal_id"), str):
-            raise UsageError(f"{place}: the receipt lacks the key 'pii_principal_id'; add it.")
+            raise UsageError(f"{place}: the key 'pii_principal_id' is missing; add it.")
         stated = {"withdrawal_method": policy.withdrawal, "party_name": policy.controller}
         person = {"pii_principal_id": principal_identifier(key, one["pii_principal_id"])}
         try:
@@ -100,6 +104,8 @@ def add_receipts(data: str, values: Any, name: str, key: DataKey) -> Register:
         except CertificateError as error:
             raise UsageError(str(error)) from error
         if unknown := set(receipt.pii_records) - listed:
-            raise UsageError(f"{place}: the record {min(unknown)[:16]} is none of those that the policy is bound to.")
+            raise UsageError(
+                f"{place}: the policy is not bound to the record {min(unknown)[:16]}; correct the receipt."
+            )
         receipts.append(receipt)
     return folder.add(receipts)

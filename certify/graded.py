@@ -1,4 +1,4 @@
-"""What a certification gives back: the certificate, the figures and the files that were written."""
+"""Result of a certification: the certificate, the figures and the written files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A graded (or refused) pair of models.
+    """Graded or refused pair of models.
 
     Attributes:
-        certificate: what was signed and sealed.
-        profile: every figure with its interval, and every guard.
-        grade: the letter, or why there is none.
-        files: what was written, by name.
+        certificate: the signed and sealed certificate.
+        profile: all figures with their intervals, and all guards.
+        grade: the letter, or the reasons why there is none.
+        files: written files, by name.
     """
 
     certificate: Certificate
@@ -37,11 +37,11 @@ class Result:
 
     @property
     def model(self) -> Path:
-        """The certified file: ``model.onnx``, or ``model.pt2`` for a program that torch exported."""
+        """Path of the certified file: ``model.onnx``, or ``model.pt2`` for a program exported by torch."""
         return self.files[str(self.certificate.statement["subject"][0]["name"])]
 
     def to_json(self) -> dict[str, Any]:
-        """Grade, profile and paths as JSON values."""
+        """Return grade, profile and paths as JSON values."""
         return {
             "grade": {**self.grade.to_json(), "text": self.grade.text},
             "profile": self.profile.to_json(),
@@ -50,7 +50,7 @@ class Result:
         }
 
     def report(self) -> str:
-        """Everything about it as one self-contained HTML page, as :func:`certify.report` draws it."""
+        """Return a self-contained HTML report, as drawn by :func:`certify.report`."""
         return report(self.model)
 
     def __repr__(self) -> str:
@@ -61,11 +61,11 @@ class Result:
 
     @property
     def energy_ratio(self) -> Estimate | None:
-        """Energy of the candidate over that of the baseline; None where there was no meter."""
+        """Energy of the candidate relative to the baseline; None without a meter."""
         return Figures.of(self.profile.estimates).energy_ratio
 
     def to_dataframe(self) -> Any:
-        """Every figure as a row of a ``pandas.DataFrame``; see :meth:`Profile.to_dataframe`."""
+        """Return every figure as a row of a ``pandas.DataFrame``; see :meth:`Profile.to_dataframe`."""
         return self.profile.to_dataframe()
 
     def _repr_html_(self) -> str:

@@ -28,23 +28,23 @@ def issue(
     edition: str | None = None,
     regrade_of: Certificate | None = None,
 ) -> Certificate:
-    """Judge the evidence, sign what follows from it, and write the sealed model with its sidecar files.
+    """Judge the evidence, sign the result, and write the sealed model with its sidecar files.
 
     Args:
-        candidate_normalised: the file that was measured.
-        evidence: of that measurement.
-        lineage: how the candidate came about; None for a file from elsewhere.
-        preprocess: of the candidate, as stored in the file.
-        companions: further files to bind by digest, by the name that they have in ``out``; not copied.
-        out: folder; see :func:`certify.attest.issue.issue`.
+        candidate_normalised: the measured file.
+        evidence: evidence of that measurement.
+        lineage: lineage of the candidate; None for a file from elsewhere.
+        preprocess: preprocessing contract of the candidate, as stored in the file.
+        companions: further files to bind by digest, by their name in ``out``; they are not copied.
+        out: output folder; see :func:`certify.attest.issue.issue`.
         signer: the key to sign with.
-        model_name: for people; taken from the lineage or the file's name by default.
-        edition: by whose rules; those of the evidence by default.
-        regrade_of: the certificate from whose evidence this one is made under another edition.
+        model_name: display name. Default: taken from the lineage or the file name.
+        edition: edition to grade by. Default: that of the evidence.
+        regrade_of: certificate whose evidence is graded again under another edition.
 
     Raises:
         UsageError: there is no edition of that name.
-        CertificateError: the evidence is about another file, or something does not fit its schema.
+        CertificateError: the evidence is about another file, or something violates its schema.
     """
     fields = {
         "preprocess": preprocess.to_json(),

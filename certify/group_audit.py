@@ -1,4 +1,4 @@
-"""Groups of people in the answers of any ONNX file: alone, or against the file that it was made from."""
+"""Audit of an ONNX file's answers by groups of people, alone or against the file that it was made from."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from certify.present.groups import GroupPage, groups_chart, groups_page
 RECORDS, TABLE, PAGE, DRAWING = "social.evidence.jsonl", "fairness.json", "fairness.html", "fairness.svg"
 FILES = (RECORDS, TABLE, PAGE, DRAWING)
 GUESSED_INFERENCE_S = 1.0
-"""What the first inference of a file may take; it is timed then."""
+"""Assumed time of a file's first inference, in seconds; it is timed from then on."""
 
 
 @dataclass(frozen=True, repr=False)
 class Fairness:
-    """What a model's answers are for groups.
+    """Answers of a model by groups of people.
 
     Attributes:
-        name: of the model, for people.
-        records: counts; ``leanmark state MODEL --assessment social --records`` signs what follows from them.
-        profile: every figure and every check.
-        outcome: as a statement would have it.
-        cells: what each cell shows; empty where the model was measured alone.
-        edition: by whose rules.
+        name: display name of the model.
+        records: counts; ``leanmark state MODEL --assessment social --records`` signs the result.
+        profile: all figures and checks.
+        outcome: outcome that a statement would have.
+        cells: result of each cell; empty if the model was measured alone.
+        edition: edition of the assessment.
     """
 
     name: str
@@ -64,11 +64,11 @@ class Fairness:
 
     @property
     def words(self) -> Mapping[str, str]:
-        """What each figure is called for people."""
+        """Description of each figure."""
         return words(self.records, self.edition)
 
     def to_json(self) -> dict[str, Any]:
-        """Outcome, cells, figures and checks as JSON values."""
+        """Return outcome, cells, figures and checks as JSON values."""
         return {
             "model": self.name,
             "outcome": self.outcome.to_json(),
@@ -81,15 +81,15 @@ class Fairness:
         }
 
     def plot(self) -> str:
-        """Changes of all cells, or their shares of errors, as SVG."""
+        """Draw the changes of all cells, or their error rates, as SVG."""
         return groups_chart(self._page())
 
     def report(self) -> str:
-        """Everything as one self-contained HTML page, without scripts."""
+        """Return a self-contained HTML page without scripts."""
         return groups_page(self._page())
 
     def write(self, folder: Path) -> dict[str, Path]:
-        """Write records, figures, page and plot into a folder.
+        """Write records, figures, page and plot to a folder.
 
         Returns:
             Paths by name.
@@ -135,22 +135,22 @@ def fairness(
     """Compare the answers of a model between groups of people; nothing is timed, graded or signed.
 
     Args:
-        model: ONNX file, whoever made it.
-        data: data specification, or data of a program, with columns of groups (see :mod:`certify.data.groups`); its
-            test part is what counts.
+        model: ONNX file, made by any toolkit.
+        data: data specification or data set with group columns (see :mod:`certify.data.groups`); the model is scored on
+            its test split.
         groups: columns, such as ``sex,race``, or ``sex,race,sex:race`` to cross two of them.
-        against: the file that it was made from; what became of each group is then told.
-        preprocess: preprocessing contract, or a YAML file with one; None takes the one that the file carries.
-        runtime: runs the models.
-        batch: samples in one inference.
-        edition: says how many people a published cell needs, and the margin.
+        against: the file that the model was made from; the change for each group is then reported.
+        preprocess: preprocessing contract, or a YAML file with one; None uses the one in the model file.
+        runtime: runtime of the models.
+        batch: samples per inference.
+        edition: sets how many people a published cell needs, and the margin.
         out: folder for records, figures, page and plot; None writes nothing.
-        progress: where to show how far it is; bars in a notebook or terminal by default, False for none.
+        progress: progress display. Default: bars in a notebook or terminal; False shows none.
 
     Raises:
-        UsageError: a column that the data do not have, or an unknown edition or runtime.
-        DataError: the data can't be read, or no two groups have enough people.
-        ModelError: a file can't be read, fed or scored.
+        UsageError: the data lack a column, or an edition or runtime is unknown.
+        DataError: the data cannot be read, or fewer than two groups have enough people.
+        ModelError: a file cannot be read, fed or scored.
 
     Example:
         >>> found = fairness("small.onnx", data="adult:uci", groups="sex,race")  # doctest: +SKIP
@@ -160,7 +160,7 @@ def fairness(
     require_measuring()
     runtimes.check(runtime)
     if batch < 1:
-        raise UsageError(f"The batch must be at least 1, got {batch}.")
+        raise UsageError(f"The 'batch' parameter of fairness must be at least 1, got {batch}.")
     constants, shower = load_edition(edition), shown(progress)
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
     dataset = load(data, progress=shower)
@@ -183,10 +183,10 @@ def fairness(
 def _look(
     grouping: Grouping, arm: str, path: Path, contract: Preprocess, how: tuple[str, int], progress: Progress
 ) -> Any:
-    """Score one file on the test part in a worker of its own.
+    """Score one file on the test split in its own worker.
 
     Returns:
-        Its facts.
+        Facts about the model.
     """
     dataset: Dataset = grouping.dataset
     runtime, batch = how
@@ -203,7 +203,7 @@ def _look(
 
 
 def _first(batch: int, samples: int) -> list[int]:
-    """Samples of one batch; the first ones come again where there are fewer.
+    """Return the indices of one batch, repeating the first samples if there are too few.
 
     Example:
         >>> _first(3, 2)

@@ -1,4 +1,4 @@
-"""What compression did to groups of people, stated beside the certified model."""
+"""Statement next to the certified model about what compression did to groups of people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from certify.grouping import Grouping
 
 GROUPS_PLACE = statement_path(Path(), Social.name).as_posix()
-"""Of the statement, in the model's folder."""
+"""Path of the statement in the model's folder."""
 
 
 def state_groups(
@@ -27,14 +27,14 @@ def state_groups(
     model_name: str,
     signer: SigningKey,
 ) -> Certificate:
-    """Sign what follows from the answers of both models to the samples of each group, and write it beside the model.
+    """Sign the result of both models' answers for each group, and write the statement next to the model.
 
     Args:
-        grouping: that looked at both models while they were measured.
-        evidence: of that measurement.
+        grouping: recorder of both models' answers during the measurement.
+        evidence: evidence of that measurement.
         model: the certified file.
         lineage: ``lineage.json`` of the model, if its maker wrote one.
-        model_name: for people.
+        model_name: display name.
         signer: signing key.
     """
     header = evidence.header

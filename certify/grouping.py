@@ -1,4 +1,4 @@
-"""From data with columns of groups and the answers of one or two models to the records of the social assessment."""
+"""From data with group columns and the answers of one or two models to records of the social assessment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Asked = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Said:
-    """What one model said: of the samples, and whether its answer stays when an attribute is exchanged."""
+    """Answers of one model: to the samples, and whether they stay the same when an attribute is exchanged."""
 
     predicted: Predicted
     stays: Mapping[str, npt.NDArray[np.bool_]]
@@ -48,15 +48,15 @@ class Said:
 
 @dataclass
 class Grouping:
-    """Collects what both models say of samples in groups; :meth:`look` is called once for each, while it is warm.
+    """Collector of both models' answers by group; :meth:`look` runs once per model, while its worker is warm.
 
     Attributes:
-        dataset: with columns of groups.
-        asked: columns, and pairs that are crossed.
-        edition: says what may be published.
-        exchanges: whether answers to samples with an attribute exchanged are asked for too, which takes a pass over
-            the data for each other value; ``certify --groups`` does not, so that groups cost it next to nothing.
-        said: by arm.
+        dataset: data set with group columns.
+        asked: columns, and pairs of columns to cross.
+        edition: edition that says what may be published.
+        exchanges: whether to also score samples with an attribute exchanged, which takes one pass over the data per
+            other value; ``certify --groups`` does not, so that groups add almost no cost.
+        said: answers by arm.
     """
 
     dataset: Dataset
@@ -67,16 +67,16 @@ class Grouping:
 
     @classmethod
     def of(cls, dataset: Dataset, groups: str, edition: SocialEdition, exchanges: bool = False) -> Grouping:
-        """Read what was asked for, and refuse what can't be published before anything is measured.
+        """Parse the requested groups, and refuse before measuring what cannot be published.
 
         Raises:
-            UsageError: a column that the data do not have.
-            DataError: the data hold numbers to predict, or no two groups of enough people.
+            UsageError: the data lack a column.
+            DataError: the task is regression, or fewer than two groups have enough people.
         """
         test = dataset.test
         if test.targets is not None:
             raise DataError(
-                "Groups are compared by their errors, and the data hold numbers to predict; leave --groups out."
+                "Groups are compared by classification errors, but the task of these data is regression; omit --groups."
             )
         asked = parse_groups(groups, list(test.groups))
         made = cls(dataset, asked, edition, exchanges)
@@ -85,7 +85,7 @@ class Grouping:
         return made
 
     def look(self, arm: str, scorer: Scorer, dataset: Dataset, predicted: Predicted) -> None:
-        """Note what a model said, and where asked for, ask it again with each attribute exchanged that is an input."""
+        """Record a model's answers, and if requested its answers with each input attribute exchanged."""
         stays = {}
         for (column,) in (one for one in self.asked if len(one) == 1 and self.exchanges):
             others = [scorer.predict(replace(dataset, test=split)) for split in exchanged_splits(dataset.test, column)]
@@ -94,12 +94,12 @@ class Grouping:
         self.said[arm] = Said(predicted, stays)
 
     def records(self, models: Mapping[str, ModelFacts], created: str, leanmark: str) -> Records:
-        """The records of what was said.
+        """Return the records of the collected answers.
 
         Args:
-            models: facts of the models by arm.
+            models: facts about the models, by arm.
             created: UTC time of the measurement.
-            leanmark: version that measured.
+            leanmark: version that made the measurement.
         """
         after = self.said["candidate"]
         before, labels = self.said.get("baseline", after), self.dataset.test.labels
@@ -122,7 +122,7 @@ class Grouping:
 
     @property
     def _kept(self) -> npt.NDArray[np.int64]:
-        """The first of each different sample, as the efficiency certificate counts them."""
+        """Return the first index of each distinct sample, as the efficiency certificate counts them."""
         first: dict[str, int] = {}
         for place, digest in enumerate(self.dataset.test.digests()):
             first.setdefault(digest, place)

@@ -1,4 +1,4 @@
-"""What ``profile`` returns: the figures of a model in each workload, as a table, JSON or a picture."""
+"""Result of ``profile``: the figures of a model in each workload, as a table, JSON or a plot."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from certify.present.rows import html_table
 
 @dataclass(frozen=True, repr=False)
 class WorkloadProfile:
-    """One workload: a runtime and a batch.
+    """Figures of one workload: a runtime and a batch size.
 
     Attributes:
-        profile: estimates by name, with ``_candidate`` for the model and ``_baseline`` for what it was measured
-            against, and the guards.
-        evidence: from which they were computed.
+        profile: estimates by name, with ``_candidate`` for the model and ``_baseline`` for the model compared with, and
+            the guards.
+        evidence: evidence that they were computed from.
     """
 
     profile: Profile
@@ -38,39 +38,39 @@ class WorkloadProfile:
 
     @property
     def batch(self) -> int:
-        """Samples in one inference."""
+        """Samples per inference."""
         return self.evidence.header.workload.batch
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """``candidate``, the model, and ``baseline`` where it was measured against another."""
+        """``candidate`` for the model, and ``baseline`` if it was compared with another."""
         return tuple(arm for arm in reversed(ARMS) if arm in self.evidence.header.models)
 
     @property
     def figures(self) -> Figures:
-        """The profile's estimates by their typed names."""
+        """Estimates of the profile as typed attributes."""
         return Figures.of(self.profile.estimates)
 
     def windows(self, arm: str) -> list[Window]:
-        """Windows of the main run of one model."""
+        """Return the windows of one model's main run."""
         return self.evidence.run("main").of(arm)
 
     @property
     def first_s(self) -> float:
-        """Second at which the first window of the main run began."""
+        """Start of the main run's first window, in seconds."""
         return min((window.start_s for arm in self.arms for window in self.windows(arm)), default=0.0)
 
     def nodes(self, arm: str) -> tuple[NodeCost, ...]:
-        """The nodes on which one model spends most time, with their share of its joules."""
+        """Return the nodes on which a model spends most time, with their share of its joules."""
         return node_costs(self.evidence, arm, self.figures.energy_j(arm))
 
     def per_sample(self, arm: str) -> Estimate | None:
-        """Joules a sample, or seconds where there is no meter; None where neither was measured."""
+        """Return joules per sample, or seconds without a meter; None if neither was measured."""
         cost = self.figures.energy_j(arm) or self.figures.duration_s(arm)
         return None if cost is None else cost.scaled(1 / self.batch)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "runtime": self.runtime,
             "batch": self.batch,
@@ -83,12 +83,12 @@ class WorkloadProfile:
 
 @dataclass(frozen=True, repr=False)
 class Profiled:
-    """A model in one or several workloads.
+    """Profile of a model in one or several workloads.
 
     Attributes:
-        model: name of its file.
-        against: name of the file that it was measured against, None where it was measured alone.
-        workloads: in the order in which they were measured.
+        model: name of the model file.
+        against: name of the file compared with; None if the model was measured alone.
+        workloads: workloads in the order in which they were measured.
     """
 
     model: str
@@ -96,7 +96,7 @@ class Profiled:
     workloads: tuple[WorkloadProfile, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "model": self.model,
             "against": self.against,
@@ -104,12 +104,12 @@ class Profiled:
         }
 
     def plot(self) -> str:
-        """Energy against batch and windows over time, as a self-contained SVG document."""
+        """Draw energy against batch size and windows over time, as a self-contained SVG document."""
         title = self.model if self.against is None else f"{self.model} against {self.against}"
         return standalone(workloads("profile", title, list(self._series()), list(self._beginnings())))
 
     def _beginnings(self) -> Iterator[tuple[float, str]]:
-        """Second at which the windows of each workload begin in the picture, and its name."""
+        """Yield the second at which the windows of each workload begin in the plot, and the workload's name."""
         several = len({workload.runtime for workload in self.workloads}) > 1
         for workload, start in zip(self.workloads, self._starts(), strict=True):
             name = f"{workload.runtime}, batch {workload.batch}" if several else f"batch {workload.batch}"
@@ -130,7 +130,7 @@ class Profiled:
                     yield Series(f"{name}, {runtime}", known, tuple(points))
 
     def _starts(self) -> list[float]:
-        """What is added to the seconds of each workload, so that their main runs stand one after the other."""
+        """Return the offset of each workload, in seconds, that places the main runs one after the other."""
         starts, end = [], 0.0
         for workload in self.workloads:
             starts.append(end - workload.first_s)
@@ -143,11 +143,11 @@ class Profiled:
         for workload in self.workloads:
             cost, pace = workload.per_sample(ARMS[1]), workload.figures.energy_ratio
             ratio = "" if pace is None else f"; energy ratio {pace}"
-            lines.append(f"  {workload.runtime}, batch {workload.batch}: {cost} a sample{ratio}")
+            lines.append(f"  {workload.runtime}, batch {workload.batch}: {cost} per sample{ratio}")
         return "\n".join([f"Profiled({self.model}", *lines, ")"])
 
     def to_dataframe(self) -> Any:
-        """Every figure of each workload as a row of a ``pandas.DataFrame``.
+        """Return every figure of each workload as a row of a ``pandas.DataFrame``.
 
         Raises:
             UsageError: pandas is not installed.
@@ -163,7 +163,7 @@ class Profiled:
 
 
 def _points(workload: WorkloadProfile, arm: str, start: float) -> Iterator[tuple[float, float]]:
-    """Windows as (second, percent of their mean)."""
+    """Yield windows as (second, percent of their mean)."""
     windows = workload.windows(arm)
     metered = all(window.energy_j is not None for window in windows)
     costs = [(window.energy_j if metered else window.duration_s) or 0.0 for window in windows]

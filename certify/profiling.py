@@ -1,4 +1,4 @@
-"""Measuring a model in one or several workloads without grading it."""
+"""Measurement of a model in one or several workloads without grading it."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def profile_workloads(
     """Measure the last of the files in each workload, alone or against the other.
 
     Args:
-        sources: the model, or what it is measured against and the model.
-        contracts: how each is fed and read.
+        sources: the model alone, or the model compared with and the model.
+        contracts: preprocessing contract of each.
         data: data specification, or a data set.
-        plans: one for each workload.
-        out: folder for what is written; None writes nothing. Evidence is written as soon as a workload is done.
-        progress: where to show how far it is.
+        plans: one per workload.
+        out: output folder; None writes nothing. Evidence is written as soon as a workload is done.
+        progress: progress display.
     """
     found: list[WorkloadProfile] = []
     edition = load_edition()
     dataset = load(data, seed=plans[0].seed, progress=progress)
-    # What a model was trained on that others made is not known from how these data are split.
+    # How these data are split does not tell what a model made by others was trained on.
     dataset = replace(dataset, train=None, calibration=None, validation=None)
     names = [source.name for source in sources]
     origin = ALONE if len(names) == 1 else f"{names[0]}, as given"
@@ -74,7 +74,7 @@ def profile_workloads(
 
 
 def write_picture(profiled: Profiled, path: Path) -> None:
-    """Write the plot as SVG, or as PNG where the path ends in ``.png``."""
+    """Write the plot as SVG, or as PNG if the path ends in ``.png``."""
     drawing = profiled.plot()
     if path.suffix.lower() == ".png":
         write_bytes(path, render(drawing, PICTURE_WIDTH_PX))

@@ -1,4 +1,4 @@
-"""Another edition's letter from the stored evidence: nothing is measured again."""
+"""Grade of stored evidence under another edition, without measuring again."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["Regrade", "issue_regrade", "regrade"]
 
 @dataclass(frozen=True, repr=False)
 class Regrade:
-    """What another edition makes of a certificate's evidence.
+    """Grade of a certificate's evidence under another edition.
 
     Attributes:
-        audit: the certificate, which holds by its own edition.
-        edition: name of the other one.
+        audit: audit of the certificate, which is valid under its own edition.
+        edition: name of the other edition.
         profile: figures and guards by its constants.
-        grade: letter, or refusal, by its rules.
+        grade: letter or refusal by its rules.
     """
 
     audit: Audit
@@ -43,7 +43,7 @@ class Regrade:
     grade: Grade
 
     def to_json(self) -> dict[str, Any]:
-        """Both grades as plain JSON values."""
+        """Return both grades as JSON values."""
         first = self.audit.certificate.predicate
         return {
             "certified": {"edition": first["edition"]["name"], "grade": first["grade"]},
@@ -63,48 +63,50 @@ def regrade(
     Args:
         path: the certified file.
         edition: name of the edition.
-        certificate: as for :func:`certify.attest.audit.audit`.
+        certificate: as in :func:`certify.attest.audit.audit`.
         evidence: likewise.
         trust: likewise.
 
     Raises:
-        UsageError: there is no such edition, or no evidence.
-        CertificateError: the certificate does not hold by its own edition, or nothing follows from the evidence.
+        UsageError: the edition is unknown, or the evidence is missing.
+        CertificateError: the certificate is not valid under its own edition, or nothing follows from the evidence.
     """
     constants = load_edition(edition)
     audited = audit(path, certificate, evidence, trust)
     audited.certificate.require("efficiency")
     if not audited.agrees:
-        raise CertificateError(f"The certificate does not hold by its own edition, so it is not graded by another: "
+        raise CertificateError(f"The certificate is not valid under its own edition, so it is not graded by another: "
                                f"{audited.verdict}")  # fmt: skip
     try:
         profile = derive(audited.evidence, constants)
         return Regrade(audited, edition, profile, grade(profile, constants))
     except NOT_DERIVABLE as error:
-        raise CertificateError(f"Edition {edition} cannot judge this evidence: {error}") from error
+        raise CertificateError(f"Edition {edition} cannot grade this evidence: {error}") from error
 
 
 def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
-    """Write a new certificate by the other edition, which names the first, with the model and its sidecar files.
+    """Write a new certificate under the other edition, which refers to the first, with the model and its sidecar files.
 
     Args:
-        found: what the other edition says.
-        out: folder; not that of the first certificate.
+        found: grade under the other edition.
+        out: output folder, other than that of the first certificate.
         signer: the key to sign with.
 
     Raises:
-        UsageError: the folder is the first certificate's, or a paper that it names does not lie beside the model.
-        CertificateError: the model's bytes are not those that were measured.
+        UsageError: the folder is the first certificate's, or a sidecar file that it names is missing.
+        CertificateError: the model's bytes are not the measured ones.
     """
     path, first = found.audit.path, found.audit.certificate
     home = path.parent
     if out.resolve() == home.resolve():
-        raise UsageError(f"{out} holds the first certificate, which stays as it is; choose another folder (--out).")
+        raise UsageError(f"{out} holds the first certificate, which must not change; choose another folder with --out.")
     sidecars = list(first.predicate["companions"])
     if first.predicate["lineage"] is not None:
         sidecars.append(LINEAGE_NAME)
     if missing := [name for name in sidecars if not (home / name).is_file()]:
-        raise UsageError(f"{', '.join(missing)} should lie beside {path}: the first certificate binds it.")
+        raise UsageError(
+            f"{', '.join(missing)} not found next to {path}; put back the files that the first certificate binds."
+        )
     out.mkdir(parents=True, exist_ok=True)
     for name in sidecars:
         copy(home / name, out / name)

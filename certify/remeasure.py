@@ -1,4 +1,4 @@
-"""Measuring a certified pair again, on this machine, to be compared with what was certified."""
+"""New measurement of a certified pair on this machine, for comparison with the certified one."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def remeasure(
 ) -> Evidence:
     """Measure a certified file against its baseline again.
 
-    The runtime, the batch, the metric and the edition's plan are the certificate's; threads are chosen again, as each
-    machine has its own best number, and the samples go in an order that nobody knew before.
+    Runtime, batch, metric and the edition's plan are those of the certificate. Threads are chosen again, because the
+    best number depends on the machine, and the samples are run in an order that nobody knew before.
 
     Args:
-        path: the certified file, with its baseline (``baseline.onnx``) beside it.
-        certificate: of that file.
+        path: the certified file, next to its baseline (``baseline.onnx``).
+        certificate: certificate of that file.
         data: data specification, or a data set, with the same test samples.
         plan: how to measure; its runtime, batch and metric are replaced.
-        progress: where to show how far it is; nowhere by default.
-        fresh_data: data of the same classes that the maker has not seen, whose test part is scored too.
-        data_key: that the identifiers of private data were made with.
+        progress: progress display; none by default.
+        fresh_data: data of the same classes that the maker has not seen, whose test split is scored too.
+        data_key: data key that keyed the identifiers of private data.
 
     Raises:
-        UsageError: there is no baseline beside the file, or the metric is code that the plan does not name.
-        CertificateError: the files are not those that were measured, or the metric has another source.
-        DataError: the data can't be read, or are not the samples that were scored.
+        UsageError: the baseline is missing, or the metric is code that the plan does not name.
+        CertificateError: the files are not those that were measured, or the metric's source code differs.
+        DataError: the data cannot be read, or are not the samples that were scored.
         MeasureError: a worker, a meter or the runtime failed.
     """
     require_measuring()
@@ -66,12 +66,12 @@ def remeasure(
     predicate = certificate.predicate
     baseline = path.parent / baseline_name(path)
     if not baseline.is_file():
-        raise UsageError(f"{baseline} is missing; without the baseline there is nothing to measure {path} against.")
+        raise UsageError(f"{baseline} is missing; put the baseline next to {path}, which is measured against it.")
     stated = predicate["baseline"]["file_digest"], predicate["baseline"]["content_digest"]
     measured = {"sha256": stated[0], "leanmarkContent": stated[1]}
     for file, digests in ((path, certificate.subject_digest), (baseline, measured)):
         if subject_digests(file) != digests:
-            raise CertificateError(f"{file} is not the file that was measured; only that one can be measured again.")
+            raise CertificateError(f"{file} is not the file that was measured; restore that file to measure again.")
     contract = Preprocess.from_json(predicate["preprocess"])
     workload, plan = predicate["workload"], plan or Plan()
     metric = _metric(predicate["data"], plan)
@@ -80,7 +80,7 @@ def remeasure(
     dataset = load(data, seed=plan.seed, progress=progress)
     dataset = dataset if data_key is None else dataset.keyed(data_key)
     _require_samples(dataset, certificate)
-    if predicate["lineage"] is None:  # as when it was certified: what a foreign model was trained on is not known
+    if predicate["lineage"] is None:  # as at certification: the training data of a foreign model are unknown
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     rules = load_edition(measuring_edition(predicate)).plan
     feeding = Preprocess.from_json(predicate["baseline"]["preprocess"])
@@ -102,7 +102,7 @@ def remeasure(
 
 
 def _runtime(workload: Mapping[str, Any]) -> dict[str, Any]:
-    """The certified runtime; where each model chose its own, both are tried again, with the default one."""
+    """Return the certified runtime; if each model chose its own, both are tried again, along with the default one."""
     if not workload["candidate_runtime"]:
         return {"runtime": workload["runtime"]}
     names = (DEFAULT_RUNTIME, workload["runtime"], workload["candidate_runtime"]["runtime"])
@@ -112,7 +112,7 @@ def _runtime(workload: Mapping[str, Any]) -> dict[str, Any]:
 def _fresh(
     data: str | Dataset | None, dataset: Dataset, plan: Plan, progress: Progress, data_key: DataKey | None
 ) -> Dataset | None:
-    """Load fresh data, which must have the classes of the certified ones."""
+    """Load fresh data, which must have the classes of the certified data."""
     if data is None:
         return None
     fresh = load(data, seed=plan.seed, progress=progress)
@@ -120,24 +120,24 @@ def _fresh(
     numbers = fresh.test.targets is not None and dataset.test.targets is not None
     if fresh.classes != dataset.classes and not numbers:
         raise DataError(
-            f"The fresh data {fresh.spec} have the classes {', '.join(fresh.classes[:5])}, and the certified ones "
-            f"{', '.join(dataset.classes[:5])}; give data of the same classes in the same order (--fresh-data)."
+            f"The fresh data {fresh.spec} have the classes {', '.join(fresh.classes[:5])}, but the certified data have "
+            f"{', '.join(dataset.classes[:5])}; pass data with the same classes in the same order to --fresh-data."
         )
     return fresh
 
 
 def _metric(data: Mapping[str, Any], plan: Plan) -> str:
-    """The certified metric, which a stranger's certificate may not choose from all the code that is installed here."""
+    """Return the certified metric; a stranger's certificate must not choose from all code installed here."""
     certified: str = data.get("metric", plan.metric)
     if not is_own(certified) and certified != plan.metric:
         raise UsageError(
-            f"The certificate is about the metric '{certified}', which is code, your own or its maker's. Look at it, "
-            f"then say so with --metric {certified}."
+            f"The certificate uses the metric '{certified}', which is third-party code. Review it, "
+            f"then allow it with --metric {certified}."
         )
     code, stated = get_metric(certified).code, data.get("metric_code")
     if code != stated:
         raise CertificateError(
-            f"The metric {certified} has another source here (sha256 {_short(code)}) than the one that was certified "
+            f"The metric {certified} has different source code here (sha256 {_short(code)}) than when certified "
             f"({_short(stated)}). Install the version that was used, or ask the maker for it."
         )
     return certified
@@ -148,16 +148,16 @@ def _short(digest: str | None) -> str:
 
 
 def _require_samples(dataset: Dataset, certificate: Certificate) -> None:
-    """Refuse other samples before the work rather than after it."""
+    """Refuse other samples before measuring rather than afterwards."""
     stated = certificate.predicate["data"]
     targets = dataset.test.targets
     if (dataset.test_digest(), targets and targets.digest()) != (stated["test_digest"], stated.get("targets")):
         if "private" in stated and dataset.test.key != stated["private"]:
             raise UsageError(
-                "The certificate is about private data, whose identifiers are keyed; measure again with the "
-                "--auditor-file and --auditor-key of their holder."
+                "The certificate is about private data with keyed identifiers; measure again with the "
+                "--auditor-file and --auditor-key of the data holder."
             )
         raise CertificateError(
-            f"The test part of {dataset.spec} ({len(dataset.test)} samples) is not the one that was certified "
-            f"({stated['test_samples']} samples of {stated['spec']}). Give the same data (--data)."
+            f"The test split of {dataset.spec} ({len(dataset.test)} samples) is not the certified one "
+            f"({stated['test_samples']} samples of {stated['spec']}). Pass the same data to --data."
         )

@@ -1,4 +1,4 @@
-"""A further statement about a certified model, from the records of any assessment."""
+"""Further statements about a certified model, from the records of any assessment."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def state(
     name: str | None = None,
     signer: SigningKey | None = None,
 ) -> Certificate:
-    """Judge records, sign what follows from them, and lay the statement beside the model.
+    """Evaluate records, sign the result, and write the statement next to the model.
 
-    Writes ``statements/NAME.json`` and its records beside the model, and draws a label that lies there again, so that
-    it shows the new statement; one of a certificate that does not hold stays as it is.
+    Writes ``statements/NAME.json`` and its records next to the model. An existing label is redrawn to show the new
+    statement, unless its certificate is not valid.
 
     Args:
         model: the file that the records are about.
         assessment: name of the assessment.
-        records: its record file.
-        edition: by whose rules to judge.
-        name: of the model, for people; the file's name by default.
-        signer: signing key; the user's own, made on first use, by default.
+        records: record file of that assessment.
+        edition: edition to evaluate by.
+        name: display name of the model. Default: its file name.
+        signer: signing key. Default: the user's own, created on first use.
 
     Returns:
         The statement; a refusal is a result too.
 
     Raises:
-        UsageError: there is no such assessment, edition or file, or the assessment seals its statement.
+        UsageError: an assessment, edition or file does not exist, or the assessment seals its statement into the model.
         CertificateError: the records are malformed, or about another file.
     """
     model, source = Path(model), Path(records)
@@ -51,7 +51,7 @@ def state(
         raise unknown_name("assessment", assessment, known)
     room = known[assessment]
     if room.sealed:
-        raise UsageError(f"{assessment} seals its statement into the file it measured; leanmark certify makes it.")
+        raise UsageError(f"{assessment} seals its statement into the measured file; use leanmark certify to make it.")
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -62,17 +62,17 @@ def state(
     except NOT_DERIVABLE as error:
         if isinstance(error, LeanmarkError):
             raise
-        raise CertificateError(f"{source}: no statement of {assessment} follows from it: {error}.") from error
+        raise CertificateError(f"{source}: no {assessment} statement follows from it: {error}.") from error
     redraw_label(model)
     return issued
 
 
 def redraw_label(model: Path) -> None:
-    """Draw the label beside a model again, where there is one, so that it shows all statements that lie there.
+    """Redraw the label next to a model, if there is one, to show all its statements.
 
-    A label of a certificate that does not hold stays as it is.
+    The label of an invalid certificate stays unchanged.
     """
     if (model.parent / LABEL_SVG_NAME).is_file():
-        with contextlib.suppress(CertificateError, NotDerivedError):  # what does not hold is not drawn
+        with contextlib.suppress(CertificateError, NotDerivedError):  # an invalid certificate is not drawn
             certificate, found = require_derived(model, ignoring=("label", "label_picture"))
             write_label(certificate, model.parent, found.certificates[1:])

@@ -1,4 +1,4 @@
-"""From a pair of files, corruptions, witnesses and triggers to the records of the robustness assessment."""
+"""From two files, corruptions, witnesses and triggers to the records of the robustness assessment."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of both models.
+    """Stress to put on both models.
 
     Attributes:
-        severities: of every corruption; none for no corruptions.
-        samples: that are corrupted, at most the edition's.
-        witnesses: files.
-        triggers: given ones.
-        adversarially_trained: whether the baseline's maker declares that it was trained to withstand attacks.
-        runtime: adapter.
+        severities: severities of every corruption; empty for no corruptions.
+        samples: number of corrupted samples, at most the edition's maximum.
+        witnesses: witness files.
+        triggers: given triggers.
+        adversarially_trained: whether the maker declares the baseline adversarially trained.
+        runtime: runtime adapter.
     """
 
     severities: tuple[int, ...] = ()
@@ -70,23 +70,23 @@ class Asked:
 
     def __post_init__(self) -> None:
         if wrong := [one for one in self.severities if one not in SEVERITIES]:
-            raise UsageError(f"A severity should be a whole number from 1 to 5, got {wrong[0]}.")
+            raise UsageError(f"The 'severities' must be integers in [1, 5], got {wrong[0]}.")
         if not (self.severities or self.witnesses or self.triggers):
-            raise UsageError("Nothing was asked of the models: give corruptions, witnesses or a trigger.")
+            raise UsageError("No stress was chosen; give corruptions, witnesses or a trigger.")
         if len({path.name for path in self.witnesses}) < len(self.witnesses):
-            raise UsageError("Two files of witnesses have the same name; rename one.")
+            raise UsageError("Two witness files have the same name; rename one.")
 
 
 @dataclass
 class Stress:
-    """A pair of files under stress.
+    """Two model files under stress.
 
     Attributes:
-        files: by arm.
-        contracts: likewise.
-        dataset: its test part is what counts.
-        edition: constants.
-        progress: where to say how far it is.
+        files: model files by arm.
+        contracts: preprocessing contracts by arm.
+        dataset: data set; its test split is used.
+        edition: edition with the constants.
+        progress: progress display.
     """
 
     files: Mapping[ArmName, Path]
@@ -100,11 +100,11 @@ class Stress:
         self.base = Base.of(self.dataset)
 
     def records(self, asked: Asked) -> Records:
-        """Ask both models, and count.
+        """Run both models under stress, and count.
 
         Raises:
-            DataError: a file of witnesses is none, or of another model or other samples.
-            UsageError: nothing was asked, or what was asked does not exist.
+            DataError: a witness file is invalid, or belongs to another model or other samples.
+            UsageError: no stress was chosen, or a choice does not exist.
         """
         created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         digests = {arm: subject_digests(path) for arm, path in self.files.items()}
@@ -149,7 +149,7 @@ class Stress:
     def _corrupted(self, pair: Pair, asked: Asked) -> Iterator[Record]:
         most = self.edition.most_samples
         if asked.samples is not None and not 1 <= asked.samples <= most:
-            raise UsageError(f"At most {most} samples are corrupted, and at least 1; got {asked.samples}.")
+            raise UsageError(f"The 'samples' parameter must be in [1, {most}], got {asked.samples}.")
         chosen = self.base.order[: asked.samples or most]
         test = self.dataset.test
         yield Clean(**vars(_table(*self._right(pair, chosen))), of="corruptions")
@@ -167,7 +167,7 @@ class Stress:
         return [pair[arm].scores(split).correct for arm in ARMS]
 
     def _attacked(self, pair: Pair, checked: Sequence[tuple[ArmName, Checked]], runtime: str) -> Iterator[Record]:
-        """Every witness on both models: what one turned may turn the other too."""
+        """Yield the result of every witness on both models: one that fools one model may fool the other too."""
         counts: dict[str, list[int]] = {
             arm: [one.content.header.samples for other, one in checked if other == arm] for arm in ARMS
         }
@@ -207,7 +207,7 @@ class Stress:
     def _elsewhere(
         self, checked: Sequence[tuple[ArmName, Checked]], wrong: Sequence[Mapping[ArmName, Bools]], runtime: str
     ) -> Iterator[Held]:
-        """Whether witnesses that hold for their own model hold at other settings of the runtime."""
+        """Yield whether witnesses that hold for their own model also hold at other settings of the runtime."""
         kept: dict[ArmName, list[tuple[int, Witness]]] = {arm: [] for arm in ARMS}
         for (arm, one), found in zip(checked, wrong, strict=True):
             kept[arm] += [each for each, bad in zip(one.sound, found[arm], strict=True) if bad]
@@ -237,7 +237,9 @@ class Stress:
         labels = self.dataset.test.labels
         places = [i for i in self.base.order if labels[i] != trigger.target]
         if not places:
-            raise UsageError(f"Every sample is of the class of the trigger {trigger.name}; it can cause nothing.")
+            raise UsageError(
+                f"Every sample already has the class of the trigger {trigger.name}; use data with other classes."
+            )
         split = altered_split(self.dataset.test, places, lambda _, image: trigger.over(image))
         untouched = self.dataset.test.subset(places)
         before = {arm: int((pair[arm].scores(untouched).top1 == trigger.target).sum()) for arm in ARMS}
@@ -262,7 +264,7 @@ def _table(baseline: Bools, candidate: Bools) -> PairedTable:
 
 
 def _set_row(arm: ArmName, one: Checked, wrong: Bools, others: Sequence[Checked]) -> WitnessSet:
-    """What became of a file; a witness of the other model's, sign by sign, is a copy."""
+    """Return the result of a witness file; a witness equal to one of the other model, sign by sign, is a copy."""
     theirs = {(witness.sample, witness.packed) for two in others for _, witness in two.sound}
     held = [witness for (_, witness), bad in zip(one.sound, wrong, strict=True) if bad]
     copied = sum((witness.sample, witness.packed) in theirs for witness in held)
@@ -282,12 +284,12 @@ def _set_row(arm: ArmName, one: Checked, wrong: Bools, others: Sequence[Checked]
 
 
 def detection(arm: ArmName, clean: npt.NDArray[np.float64], attacked: npt.NDArray[np.float64]) -> Detection:
-    """Count how often an attacked sample's margin is below an untouched one's.
+    """Count how often an attacked sample's margin is below an untouched sample's.
 
     Args:
-        arm: whose margins.
+        arm: arm whose margins these are.
         clean: margins of untouched samples, (m,).
-        attacked: margins of attacked ones, (n,).
+        attacked: margins of attacked samples, (n,).
     """
     wins = 2 * (attacked[None, :] < clean[:, None]).astype(np.int64) + (attacked[None, :] == clean[:, None])
     by_clean, by_attacked = wins.sum(1), wins.sum(0)

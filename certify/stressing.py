@@ -1,4 +1,4 @@
-"""Assess a pair of files under corruptions and witnesses, and state beside the model what was found."""
+"""Assessment of two files under corruptions and witnesses, stated next to the model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from certify.stress import Asked, Stress
 
 @dataclass(frozen=True)
 class Assessed:
-    """What was found and stated.
+    """Signed robustness result.
 
     Attributes:
-        statement: signed, beside the model.
-        profile: every figure and finding.
-        path: of the statement.
+        statement: signed statement, stored next to the model.
+        profile: all figures and findings.
+        path: path of the statement.
     """
 
     statement: Certificate
@@ -44,7 +44,7 @@ class Assessed:
         return self.statement.claims.refused
 
     def to_json(self) -> dict[str, Any]:
-        """Result, profile and path as JSON values."""
+        """Return result, profile and path as JSON values."""
         result = dict(self.statement.result)
         return {"result": result, "profile": self.profile.to_json(), "statement": str(self.path)}
 
@@ -68,32 +68,32 @@ def assess(
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
 ) -> Assessed:
-    """Ask a model and its baseline under corruptions, witnesses and given triggers, sign and state what was found.
+    """Test a model and its baseline under corruptions, witnesses and given triggers; sign and state the result.
 
-    Nothing is attacked here: witnesses are made by anybody, with ``leanmark attack`` or otherwise, and checked by one
-    forward pass each. The statement lies in ``statements/robustness.json`` beside the model, the files of witnesses in
+    No attack runs here: anybody can make witnesses, with ``leanmark attack`` or otherwise, and each is checked by one
+    forward pass. The statement is written to ``statements/robustness.json`` next to the model, the witness files to
     ``witnesses/``.
 
     Args:
-        model: ONNX file; where it is certified, the one in the folder of its certificate.
-        baseline: the untouched original.
-        data: data specification, or data of a program (see :func:`certify.data.load`); its test part is what counts.
-        severities: of the corruptions, 1 to 5; none leaves corruptions out.
-        samples: how many samples are corrupted; the edition's most by default.
-        witnesses: files of witnesses, for either model.
-        triggers: given triggers of backdoors, ``FILE:CLASS``.
-        adversarially_trained: whether the baseline is declared to have been trained to withstand attacks.
-        preprocess: the model's preprocessing contract; None takes the one that the file carries.
-        baseline_preprocess: likewise of the baseline; None takes its own, else the model's.
-        runtime: adapter that runs both.
-        edition: of the assessment.
-        name: of the model, for people.
-        signer: signing key; the user's own, made on first use, by default.
-        progress: where to show how far it is.
+        model: ONNX file; if it is certified, the one in the folder of its certificate.
+        baseline: the original model.
+        data: data specification or data set (see :func:`certify.data.load`); its test split is used.
+        severities: severities of the corruptions, 1 to 5; empty for no corruptions.
+        samples: number of corrupted samples. Default: the edition's maximum.
+        witnesses: witness files for either model.
+        triggers: given backdoor triggers, ``FILE:CLASS``.
+        adversarially_trained: whether the baseline is declared to be adversarially trained.
+        preprocess: the model's preprocessing contract; None uses the one in the model file.
+        baseline_preprocess: likewise for the baseline; None uses its own, else the model's.
+        runtime: runtime adapter of both models.
+        edition: edition of the assessment.
+        name: display name of the model.
+        signer: signing key. Default: the user's own, created on first use.
+        progress: progress display.
 
     Raises:
-        UsageError: nothing was asked, a contract is missing, or a name is unknown.
-        DataError: the data hold no images of classes, or a file of witnesses is of another model or other samples.
+        UsageError: no stress was chosen, a contract is missing, or a name is unknown.
+        DataError: the data hold no images with classes, or a witness file belongs to another model or other samples.
         ModelError: a file is damaged, or cannot be fed or run.
 
     Example:
@@ -104,7 +104,7 @@ def assess(
     model, baseline, files = Path(model), Path(baseline), [Path(one) for one in witnesses]
     for path in (model, baseline, *files):
         if not path.is_file():
-            raise UsageError(f"There is no file {path}.")
+            raise UsageError(f"The file {path} does not exist; check the path.")
     constants, progress = load_edition(edition), shown(progress)
     dataset = load(data, progress=progress)
     laid = [one if isinstance(one, Trigger) else Trigger.parse(one, dataset.classes) for one in triggers]

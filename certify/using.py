@@ -1,4 +1,4 @@
-"""What a model may be used for, what is held about a person, and forgetting: over policy, journal and statements."""
+"""Permitted uses of a model, stored data about a person, and forgetting: over policy, journal and statements."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from certify.data.governed import use_folder
 
 
 def why_not_permitted(found: Verification, purpose: str, recipient: str = "", time: str | None = None) -> str | None:
-    """Say why a verified model may not be used for a purpose; None where its data-use statement permits it.
+    """Return why a verified model may not be used for a purpose; None if its data-use statement permits it.
 
-    What is not stated is not permitted. The policy in the statement is asked again, at the time of asking, about every
+    What is not stated is not permitted. The policy in the statement is queried again, for the current time, about every
     action by which the model saw records.
 
     Args:
-        found: of the model with all its statements.
-        purpose: a term of DPV, or an IRI.
-        recipient: who wants to use it.
-        time: of the use; now by default.
+        found: verification of the model with all its statements.
+        purpose: a DPV term, or an IRI.
+        recipient: name of the user.
+        time: time of use. Default: now.
     """
     stated = [one for one in found.certificates if one.assessment.name == DataUse.name]
     if not stated:
-        return "No data-use statement lies beside the model, so nothing permits its use; ask its maker for one."
+        return "The model has no data-use statement, so its use is not permitted; ask its maker for one."
     predicate = stated[0].predicate
     claims = stated[0].audited_claims
     if claims.refused:
@@ -55,19 +55,19 @@ def why_not_permitted(found: Verification, purpose: str, recipient: str = "", ti
 
 
 def governing(data: str) -> UseFolder:
-    """The folder with the use policy of data.
+    """Return the folder with the use policy of data.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the data have no use policy.
     """
     folder = use_folder(data)
     if folder is None:
-        raise UsageError(f"No use policy lies beside the data {data}; bind one with leanmark policy bind.")
+        raise UsageError(f"The data {data} have no use policy; bind one with leanmark policy bind.")
     return folder
 
 
 def check(data: str, what: Action, purpose: str, recipient: str = "", time: str | None = None) -> Decision:
-    """Ask the policy of data, as loaders do; nothing is written."""
+    """Query the policy of data as loaders do; nothing is written."""
     folder = governing(data)
     policy, _ = folder.untouched()
     folder.records(policy)
@@ -76,16 +76,16 @@ def check(data: str, what: Action, purpose: str, recipient: str = "", time: str 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is held about a person or a record.
+    """Stored data about a person or a record.
 
     Attributes:
-        identifiers: keyed, of the records.
-        receipts: about them.
-        withdrawn: which of them were withdrawn.
-        models: that saw any of them, with how many.
-        absences: proofs that a model's list holds none of them, by model and identifier.
-        policy: that governs the data.
-        uses: decisions of the journal that permitted a use, the same ones once.
+        identifiers: keyed identifiers of the records.
+        receipts: consent receipts about them.
+        withdrawn: withdrawn records among them.
+        models: models that saw any of them, with the number of records.
+        absences: proofs that a model's list contains none of them, by model and identifier.
+        policy: policy that governs the data.
+        uses: distinct decisions in the journal that permitted a use.
     """
 
     identifiers: tuple[str, ...]
@@ -97,7 +97,7 @@ class Subject:
     uses: tuple[tuple[str, str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "records": list(self.identifiers),
             "withdrawn": list(self.withdrawn),
@@ -118,16 +118,16 @@ class Subject:
 
 
 def subject(folder: UseFolder, ids: Sequence[str], key: DataKey) -> Subject:
-    """Gather what is held about a person or about records.
+    """Gather the stored data about a person or about records.
 
     Args:
-        folder: beside the data.
+        folder: use folder next to the data.
         ids: keyed identifiers of records or persons, or names by which the holder knows persons.
-        key: that identifiers were made with.
+        key: data key that keyed the identifiers.
 
     Raises:
-        UsageError: nothing is held under one of them, or the key is another one.
-        CertificateError: something beside the data is malformed or was altered.
+        UsageError: nothing is stored under one of them, or the key differs.
+        CertificateError: a file in the use folder is malformed or was altered.
     """
     policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
@@ -151,12 +151,12 @@ def subject(folder: UseFolder, ids: Sequence[str], key: DataKey) -> Subject:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What forgetting came to.
+    """Result of forgetting.
 
     Attributes:
-        identifiers: of the records that were withdrawn, keyed.
-        models: that saw any of them, and those made from such a model.
-        written: statements by which their certificates are revoked.
+        identifiers: keyed identifiers of the withdrawn records.
+        models: models that saw any of them, and models made from such a model.
+        written: statements that revoke their certificates.
     """
 
     identifiers: tuple[str, ...]
@@ -165,19 +165,19 @@ class Forgotten:
 
 
 def forget(folder: UseFolder, ids: Sequence[str], key: DataKey, signer: SigningKey) -> Forgotten:
-    """Withdraw records, name the models that saw them, and revoke these models' certificates.
+    """Withdraw records, list the models that saw them, and revoke these models' certificates.
 
-    No loader yields the records from now on. What a model has learnt stays in it: it has to be made again.
+    Loaders skip the records from now on. A model keeps what it has learned, so it must be trained again without them.
 
     Args:
-        folder: beside the data.
-        ids: as :func:`subject` takes them.
+        folder: use folder next to the data.
+        ids: as in :func:`subject`.
         key: likewise.
-        signer: who revokes.
+        signer: key that signs the revocations.
 
     Raises:
-        UsageError: nothing is held under one of the ids, or the key is another one; nothing is written.
-        CertificateError: something beside the data is malformed or was altered; nothing is written.
+        UsageError: nothing is stored under one of the ids, or the key differs; nothing is written.
+        CertificateError: a file in the use folder is malformed or was altered; nothing is written.
     """
     policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
@@ -197,11 +197,11 @@ def forget(folder: UseFolder, ids: Sequence[str], key: DataKey, signer: SigningK
 
 
 def _revoke(folder: UseFolder, models: Sequence[MadeModel], policy: UsePolicy, signer: SigningKey) -> Iterator[Path]:
-    """Write one statement about all models beside the data, and beside each model that still lies where it was made."""
+    """Write one statement about all models next to the data, and next to each model that is still at its place."""
     if not models:
         return
     named = {f"{one.role} {one.sha256[:12]}": {"sha256": one.sha256, "leanmarkContent": one.content} for one in models}
-    reason = "A record that the model saw was withdrawn; it has to be made again without it."
+    reason = "A record that the model saw was withdrawn; the model must be trained again without it."
     content = revoke_models(named, reason, policy.digest, signer).content
     places = [folder.path / NAME, *(Path(one.path).parent / NAME for one in models if Path(one.path).is_file())]
     for place in dict.fromkeys(places):
@@ -210,7 +210,7 @@ def _revoke(folder: UseFolder, models: Sequence[MadeModel], policy: UsePolicy, s
 
 
 def _that_saw(models: Sequence[MadeModel], records: set[str]) -> list[MadeModel]:
-    """Models that saw any of the records, and those that were made from such a model."""
+    """Return models that saw any of the records, and models made from such a model."""
     found = [one for one in models if records & set(one.records)]
     while True:
         names = {name for one in found for name in (one.sha256, one.content, *one.files)}
@@ -223,7 +223,7 @@ def _that_saw(models: Sequence[MadeModel], records: set[str]) -> list[MadeModel]
 def _records_of(folder: UseFolder, ids: Sequence[str], key: DataKey) -> list[str]:
     policy, register = folder.policy(), folder.register()
     if policy.data.key != key.id:
-        raise UsageError(f"The policy {policy.name} was made with another data key; name it with --data-key.")
+        raise UsageError(f"The policy {policy.name} was written with another data key; pass that key with --data-key.")
     listed, found = set(folder.records(policy)), []
     for each in ids:
         if is_identifier(each) and (each in listed or register.of_record(each)):
@@ -233,7 +233,7 @@ def _records_of(folder: UseFolder, ids: Sequence[str], key: DataKey) -> list[str
             one for receipt in register.of_principal(principal_identifier(key, each)) for one in receipt.pii_records
         ]
         if not about:
-            raise UsageError(f"Nothing is held under {each!r}: no record and no receipt bears it.")
+            raise UsageError(f"Nothing is stored under {each!r}: no record or receipt has this identifier; check it.")
         found += about
     return sorted(set(found))
 
@@ -242,7 +242,7 @@ def require_absence(proof: Mapping[str, Any], identifier: str, root: str) -> Non
     """Check a proof that a model's list lacks an identifier, against the root in its signed statement.
 
     Raises:
-        CertificateError: it proves nothing of the kind.
+        CertificateError: the proof does not show that.
     """
     if not Absence.from_json(proof).holds(identifier, root):
-        raise CertificateError(f"The proof does not show that the list lacks {identifier[:16]}.")
+        raise CertificateError(f"The proof does not show that {identifier[:16]} is absent from the list.")

@@ -1,4 +1,4 @@
-"""Witnesses that anybody adds to a stated model: a public game in which a claim can only fall."""
+"""Witnesses that anybody can add to a stated model: a public game in which a claim can only fall."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ MAX_ADDITIONS = 256
 
 @dataclass(frozen=True)
 class Found:
-    """What one file of witnesses came to.
+    """Result of checking one witness file.
 
     Attributes:
-        file: name.
-        arm: model that they were made for.
-        witnesses: in the file.
-        held: of those, images that the model gets wrong.
-        refused: why others count for nothing, the first few.
-        signer: who added them; None for a file that was not added with a signature.
+        file: file name.
+        arm: model that the witnesses were made for.
+        witnesses: number in the file.
+        held: number of images among them that the model gets wrong.
+        refused: why others do not count, the first few.
+        signer: who added the file; None if it was added without a signature.
     """
 
     file: str
@@ -53,14 +53,14 @@ class Found:
     signer: PublicKey | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         signer = None if self.signer is None else self.signer.hex
         return {**vars(self), "refused": list(self.refused), "signer": signer}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What stands of the model at a size of change: the share stated, and the share that is left now."""
+    """Robust accuracy at one size of change: as stated, and as it is now."""
 
     eps: int
     samples: int
@@ -68,24 +68,24 @@ class Standing:
     now: float
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Checks:
-    """All files of witnesses for a model, and what they leave standing.
+    """All witness files for a model, and the robust accuracy under them.
 
     Attributes:
-        files: one by one.
-        standing: by size of change, ascending.
+        files: results by file.
+        standing: robust accuracy by size of change, ascending.
     """
 
     files: tuple[Found, ...]
     standing: tuple[Standing, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "files": [one.to_json() for one in self.files],
             "standing": [one.to_json() for one in self.standing],
@@ -101,26 +101,26 @@ def check_witnesses(
     preprocess: Preprocess | str | Path | None = None,
     runtime: str = "onnxruntime-cpu",
 ) -> Checks:
-    """Check witnesses for a model, one forward pass each, and what they leave of its claim.
+    """Check witnesses for a model, one forward pass each, and recompute its robust accuracy.
 
     Args:
-        model: the file; with a claim where one is stated beside it.
-        files: of witnesses; besides those in ``witnesses/`` beside the model.
-        data: whose test part the witnesses begin from.
-        baseline: file that some were made for; ``baseline.onnx`` beside the model where it is there.
-        preprocess: the model's contract; None takes the one that the file carries.
-        runtime: adapter.
+        model: the model file; its claim is compared if one is stated next to it.
+        files: witness files, in addition to those in ``witnesses/`` next to the model.
+        data: data whose test split the witnesses were made from.
+        baseline: file that some were made for. Default: ``baseline.onnx`` next to the model, if it exists.
+        preprocess: the model's contract; None uses the one in the model file.
+        runtime: runtime adapter.
 
     Raises:
-        DataError: a file is of another model or other samples, or there is none.
-        CertificateError: the signature of an addition is not that of its key.
+        DataError: a file belongs to another model or other samples, or there is no file.
+        CertificateError: an addition is not signed by the key that it names.
     """
     model = Path(model)
     dataset = load(data)
     base, known, added = Base.of(dataset), _known(model, baseline), _additions(model)
     listed = {path.name: path for path in [*_beside(model), *map(Path, files)]}
     if not listed:
-        raise DataError(f"There are no witnesses for {model}: name a file, or put some into {WITNESS_FOLDER}/.")
+        raise DataError(f"No witnesses found for {model}; name a file, or put some into {WITNESS_FOLDER}/.")
     checked = {name: check(path, base, known) for name, path in sorted(listed.items())}
     with Answers(model, contract_of(model, preprocess), len(dataset.classes), runtime=runtime) as asked:
         wrong = {name: turned(asked, base, one.sound) for name, (_, one) in checked.items()}
@@ -142,26 +142,26 @@ def add_witnesses(
     remark: str | None = None,
     signer: SigningKey,
 ) -> tuple[Found, Path]:
-    """Check witnesses, sign that they were found, and lay them beside the model.
+    """Check witnesses, sign them, and store them next to the model.
 
-    Whoever reads the model's statement later finds them with :func:`check_witnesses`: what stands can only fall, since
-    no file is taken away or replaced.
+    Whoever reads the model's statement later finds them with :func:`check_witnesses`. The robust accuracy can only
+    fall, because no file is removed or replaced.
 
     Args:
         model: the stated file.
-        file: of witnesses.
-        data: whose test part the witnesses begin from.
-        baseline: file that they may have been made for; ``baseline.onnx`` beside the model where it is there.
-        preprocess: the model's contract; None takes the one that the file carries.
-        runtime: adapter.
-        remark: for people.
-        signer: key of whoever found them; anybody's.
+        file: witness file.
+        data: data whose test split the witnesses were made from.
+        baseline: file that they may have been made for. Default: ``baseline.onnx`` next to the model, if it exists.
+        preprocess: the model's contract; None uses the one in the model file.
+        runtime: runtime adapter.
+        remark: sentence for human readers.
+        signer: key of whoever found them; anybody may sign.
 
     Returns:
-        What they came to, and where the signed statement lies.
+        The result of the check, and the path of the signed statement.
 
     Raises:
-        DataError: the file is of another model or other samples, or no witness in it turns the model.
+        DataError: the file belongs to another model or other samples, or no witness in it fools the model.
         CertificateError: the remark mixes scripts, or there are too many additions.
     """
     model, file = Path(model), Path(file)
@@ -170,12 +170,14 @@ def add_witnesses(
     if (mixed := first_look_alike({"remark": remark or ""})) is not None:
         raise UsageError(f"{mixed} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
     if len(_beside(model)) >= MAX_ADDITIONS:
-        raise CertificateError(f"There are {MAX_ADDITIONS} files of witnesses beside {model}; merge some first.")
+        raise CertificateError(
+            f"There are already {MAX_ADDITIONS} witness files next to {model}, the maximum; merge some first."
+        )
     arm, one = check(file, base, known)
     with Answers(model, contract_of(model, preprocess), len(dataset.classes), runtime=runtime) as asked:
         held = int(turned(asked, base, one.sound).sum())
     if not held:
-        why = next(iter(one.refused.values()), "the model answers them right")
+        why = next(iter(one.refused.values()), "the model classifies them correctly")
         raise DataError(f"No witness in {file} counts against {model} ({why}); nothing was added.")
     content = file.read_bytes()
     name = f"{one.sha256[:NAME_DIGITS]}.npz"
@@ -201,7 +203,7 @@ def add_witnesses(
 
 
 def _known(model: Path, baseline: str | Path | None) -> Mapping[str, str]:
-    """Content digests of the model and, where it is there, of its baseline."""
+    """Return the content digests of the model and, if it exists, of its baseline."""
     usual = model.with_name(f"baseline{model.suffix}")
     other = Path(baseline) if baseline is not None else usual if usual.is_file() else None
     paths = {"candidate": model, **({} if other is None else {"baseline": other})}
@@ -213,10 +215,10 @@ def _beside(model: Path) -> list[Path]:
 
 
 def _additions(model: Path) -> Mapping[str, PublicKey]:
-    """Who added which file: signed statements beside the model, each about this model and a file as it lies there.
+    """Return who added which file: signed statements next to the model, each about this model and a stored file.
 
     Raises:
-        CertificateError: a statement is malformed, or is about another model or another file.
+        CertificateError: a statement is malformed, or about another model or another file.
     """
     digests, found = subject_digests(model), {}
     for path in sorted((model.parent / WITNESS_FOLDER).glob("*.json"))[:MAX_ADDITIONS]:
@@ -224,9 +226,9 @@ def _additions(model: Path) -> Mapping[str, PublicKey]:
         about, file = signed.subject
         beside = path.parent / str(file["name"])
         if dict(about["digest"]) != digests:
-            raise CertificateError(f"{path} is about another model; take it away.")
+            raise CertificateError(f"{path} is about another model; remove it.")
         if not beside.is_file() or sha256_file(beside) != file["digest"]["sha256"]:
-            raise CertificateError(f"{path} is about a file of witnesses that is not here as it was signed.")
+            raise CertificateError(f"{path} is about a witness file that is missing or was altered; restore that file.")
         found[str(file["name"])] = signed.signer
     return found
 
@@ -239,7 +241,7 @@ def _found(name: str, arm: str, one: Checked, held: int, signer: PublicKey | Non
 def _standing(
     model: Path, base: Base, asked: Answers, parts: Sequence[tuple[Checked, npt.NDArray[np.bool_]]]
 ) -> tuple[Standing, ...]:
-    """What stands under all witnesses, over the samples that were stated, or all that were attacked."""
+    """Return the robust accuracy under all witnesses, over the stated samples, or over all attacked ones."""
     stated, count = _stated(model)
     count = count or max(one.content.header.samples for one, _ in parts)
     order = base.order[:count]
@@ -255,7 +257,7 @@ def _standing(
 
 
 def _stated(model: Path) -> tuple[Mapping[int, float], int]:
-    """Shares that a statement beside the model says stand at most, by size, and over how many samples."""
+    """Return the stated upper bounds of the robust accuracy, by size of change, and their sample count."""
     path = statement_path(model.parent, Robustness.name)
     if not path.is_file():
         return {}, 0

@@ -1,4 +1,4 @@
-"""Checking witnesses against the files and the samples that they were made for; the referee never attacks."""
+"""Checks of witnesses against the files and samples that they were made for; the referee never attacks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from certify.measure.answers import Answers
 
 @dataclass(frozen=True)
 class Base:
-    """The samples that witnesses begin from.
+    """Samples that witnesses are made from.
 
     Attributes:
-        test: the test part.
-        test_digest: of it.
-        order: places of the different samples, in the order in which they are attacked.
-        places: place of each sample by its id.
+        test: test split.
+        test_digest: digest of the test split.
+        order: indices of the distinct samples, in the order of attack.
+        places: index of each sample by its id.
     """
 
     test: Split
@@ -36,10 +36,10 @@ class Base:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Base:
-        """Look at a test part.
+        """Index a test split.
 
         Raises:
-            DataError: the samples are not images of classes.
+            DataError: the samples are not images with classes.
         """
         require_images(dataset.test)
         digests, test_digest = dataset.test.digests(), dataset.test_digest()
@@ -49,14 +49,14 @@ class Base:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of the witnesses of a file, without asking any model.
+    """Result of checking a witness file without running a model.
 
     Attributes:
-        file: name.
+        file: file name.
         sha256: hex digest of the file.
-        content: the file.
-        sound: witnesses whose sample, label and change are right, with the sample's place.
-        refused: why each of the others is not, by its number in the file.
+        content: content of the file.
+        sound: witnesses whose sample, label and change are valid, with the sample's index.
+        refused: reason for each of the others, by its number in the file.
     """
 
     file: str
@@ -67,18 +67,18 @@ class Checked:
 
 
 def check(path: Path, base: Base, models: Mapping[str, str]) -> tuple[str, Checked]:
-    """Read a file of witnesses and check all that needs no model.
+    """Read a witness file and run every check that needs no model.
 
     Args:
-        path: the file.
-        base: samples.
+        path: witness file.
+        base: samples that the witnesses are made from.
         models: content digest of each model, by arm.
 
     Returns:
-        The arm that the witnesses were made for, and what was found.
+        The arm that the witnesses were made for, and the result.
 
     Raises:
-        DataError: it is not a file of witnesses, or is of another model or other samples.
+        DataError: the file is not a witness file, or belongs to another model or other samples.
     """
     content = WitnessFile.read(path)
     header = content.header
@@ -86,16 +86,19 @@ def check(path: Path, base: Base, models: Mapping[str, str]) -> tuple[str, Check
     if arm is None:
         known = " and ".join(f"{digest[:12]} ({name})" for name, digest in models.items())
         raise DataError(
-            f"The witnesses in {path} were made for the model {header.model[:12]}, and the models here are {known}; "
+            f"The witnesses in {path} were made for the model {header.model[:12]}, but the models here are {known}; "
             "make them again for these files."
         )
     if header.test_digest != base.test_digest:
         raise DataError(
-            f"The witnesses in {path} begin from the test samples {header.test_digest[:12]}, and these data have "
-            f"{base.test_digest[:12]}; give the data that they were made on."
+            f"The witnesses in {path} were made from the test samples {header.test_digest[:12]}, but these data have "
+            f"{base.test_digest[:12]}; pass the data that they were made from."
         )
     if header.samples > len(base.order):
-        raise DataError(f"{path} says that {header.samples} samples were attacked, and there are {len(base.order)}.")
+        raise DataError(
+            f"{path} states {header.samples} attacked samples, but the test split has {len(base.order)}; pass the data "
+            "that the witnesses were made from."
+        )
     sound, refused = [], {}
     for number, witness in enumerate(content.witnesses):
         why = _problem(witness, content, base)
@@ -110,11 +113,11 @@ def check(path: Path, base: Base, models: Mapping[str, str]) -> tuple[str, Check
 def _problem(witness: Witness, content: WitnessFile, base: Base) -> str | None:
     place = base.places.get(witness.sample)
     if place is None:
-        return "its sample is not in the test part"
+        return "its sample is not in the test split"
     if witness.label != int(base.test.labels[place]):
-        return f"its label is {witness.label} and the sample's is {int(base.test.labels[place])}"
+        return f"its label is {witness.label} but the sample's is {int(base.test.labels[place])}"
     if witness.eps not in content.header.eps:
-        return f"its change of {witness.eps} grey levels is none that the file states"
+        return f"the file does not state its change of {witness.eps} grey levels"
     try:
         unpack_signs(witness.packed, (*base.test.size(place), 3))
     except ValueError as error:
@@ -123,7 +126,7 @@ def _problem(witness: Witness, content: WitnessFile, base: Base) -> str | None:
 
 
 def witnessed(base: Base, sound: Sequence[tuple[int, Witness]]) -> Split:
-    """The images of witnesses, in their order."""
+    """Return the images of witnesses, in order."""
 
     def alter(row: int, image: Image) -> Image:
         signs: Signs = unpack_signs(sound[row][1].packed, image.shape)
@@ -133,12 +136,12 @@ def witnessed(base: Base, sound: Sequence[tuple[int, Witness]]) -> Split:
 
 
 def turned(model: Answers, base: Base, sound: Sequence[tuple[int, Witness]]) -> npt.NDArray[np.bool_]:
-    """Whether a model gets each witness's image wrong, (n,): one forward pass a witness.
+    """Return whether a model gets each witness's image wrong, (n,): one forward pass per witness.
 
     Args:
-        model: that is asked.
-        base: samples.
-        sound: witnesses with the places of their samples.
+        model: model to run.
+        base: samples that the witnesses are made from.
+        sound: witnesses with the indices of their samples.
     """
     if not sound:
         return np.zeros(0, dtype=np.bool_)
@@ -149,18 +152,18 @@ def turned(model: Answers, base: Base, sound: Sequence[tuple[int, Witness]]) -> 
 def fallen(
     count: int, order: Sequence[int], sound: Sequence[tuple[int, Witness]], wrong: npt.NDArray[np.bool_], eps: int
 ) -> npt.NDArray[np.bool_]:
-    """Which of the first ``count`` samples of an order some witness of at most ``eps`` turned, (count,)."""
+    """Return which of the first ``count`` samples are fooled by a witness of at most ``eps``, (count,)."""
     hit = {place for (place, witness), bad in zip(sound, wrong, strict=True) if bad and witness.eps <= eps}
     return np.array([place in hit for place in order[:count]], dtype=np.bool_)
 
 
 def common_count(samples: Mapping[str, Sequence[int]]) -> int:
-    """How many samples all figures are over: the fewest that any model's witnesses were looked for on.
+    """Return the sample count that all figures use: the fewest samples attacked for any model.
 
     Args:
-        samples: of the files of each arm, how many samples were attacked.
+        samples: number of attacked samples of each file, by arm.
     """
     most = [max(counts) for counts in samples.values() if counts]
     if not most:
-        raise DataError("No file of witnesses was given.")
+        raise DataError("No witness file was given; name at least one.")
     return min(most)

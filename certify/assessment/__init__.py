@@ -1,1 +1,1 @@
-"""What an assessment is: the protocol, its profile, findings, claims and outcome, and the list of those installed."""
+"""Building blocks of an assessment: protocol, profile, findings, claims and outcome, and the installed assessments."""

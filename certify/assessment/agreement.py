@@ -1,4 +1,4 @@
-"""Whether a second measurement agrees with the first, figure by figure."""
+"""Agreement of a second measurement with the first, figure by figure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ AgreementOutcome = Literal["agrees", "differs", "undecided"]
 
 @dataclass(frozen=True)
 class FigureTest:
-    """One figure of two measurements.
+    """Test of one figure of two measurements.
 
     Attributes:
-        name: of the estimate.
-        certified: as the first measurement found it.
-        found: as the second did.
-        difference: second less first in points of percent; for a ratio their quotient.
-        p: two-sided, of the hypothesis that the two are the same.
-        outcome: ``undecided`` where the second neither confirms nor contradicts the first.
-        sentence: why.
+        name: name of the estimate.
+        certified: estimate of the first measurement.
+        found: estimate of the second measurement.
+        difference: second minus first in percentage points; for a ratio their quotient.
+        p: two-sided p-value of the hypothesis that the two are equal.
+        outcome: ``undecided`` if the second neither confirms nor contradicts the first.
+        sentence: the reason.
     """
 
     name: str
@@ -35,19 +35,19 @@ class FigureTest:
     sentence: str
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         estimates = {name: getattr(self, name).to_json() for name in ("certified", "found", "difference")}
         return {"name": self.name, **estimates, "p": self.p, "outcome": self.outcome, "sentence": self.sentence}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a second measurement of the same pair compares with the first.
+    """Comparison of a second measurement of the same pair with the first.
 
     Attributes:
-        figures: what was tested.
+        figures: tested figures.
         changed: digests of samples whose answer changed, by arm.
-        outcome: what the second measurement would have earned by itself.
+        outcome: outcome of the second measurement on its own.
     """
 
     figures: tuple[FigureTest, ...]
@@ -71,12 +71,12 @@ class Agreement:
 
     @property
     def text(self) -> str:
-        """The second measurement's outcome as it is printed."""
+        """Printed outcome of the second measurement."""
         return self.outcome.text
 
     @property
     def verdict(self) -> str:
-        """The answer in one sentence."""
+        """Answer in one sentence."""
         differing = [figure.name for figure in self.figures if figure.outcome == "differs"]
         if differing:
             return f"The two measurements DISAGREE on {', '.join(differing)}."
@@ -86,7 +86,7 @@ class Agreement:
         return "The two measurements agree."
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "agrees": self.agrees,
             "verdict": self.verdict,

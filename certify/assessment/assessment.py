@@ -1,7 +1,7 @@
-"""What an assessment is: it owns a predicate type, its records, and what follows from them.
+"""The protocol of an assessment, which owns a predicate type, its records, and their derivation.
 
-Everything in an assessment is pure: no clock, no device, no network. The machinery around it (signing, verifying,
-auditing, drawing, gates, exports) knows this protocol and nothing else, so a new assessment edits no other module.
+Everything in an assessment is pure: no clock, no device, no network. The surrounding machinery (signing, verifying,
+auditing, drawing, gates, exports) knows only this protocol, so a new assessment needs no change elsewhere.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from certify.model_file.model_file import ModelFile
 NOT_DERIVABLE = (
     LeanmarkError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError,
 )  # fmt: skip
-"""What formulas raise on values that no honest records hold (no blocks, zero durations): only forged ones do."""
+"""Errors raised by formulas on values of forged records (no blocks, zero durations); honest records have none."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A released form of an assessment's statement.
+    """Released version of an assessment's statement.
 
     Attributes:
         schema: name of its JSON schema.
-        package: package whose data the schema is.
-        upgrade: makes a statement of the next version from one of this; None for the newest.
+        package: package that contains the schema.
+        upgrade: function from a statement of this version to the next; None for the newest.
     """
 
     schema: str
@@ -44,15 +44,15 @@ class Version:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A statement with everything that lies around it, for the checks of its assessment.
+    """Statement with its surrounding files, for the checks of its assessment.
 
     Attributes:
-        predicate: what was signed.
-        subject: name of the model's file.
-        digests: of the model, as signed.
-        model: the file; None where it is not the one that was signed for.
-        records: that the statement follows from; None where they are missing or cannot be read.
-        folders: where further files may lie, in this order.
+        predicate: signed predicate.
+        subject: name of the model file.
+        digests: signed digests of the model.
+        model: the model file; None if it is not the signed one.
+        records: records of the statement; None if they are missing or unreadable.
+        folders: folders of further files, in order of precedence.
         trusted_code: digests of plug-in code that the reader trusts, by name.
         trusts: whether the reader trusts a key, by its id.
     """
@@ -85,17 +85,17 @@ class Facts:
 
 
 class Assessment(Protocol):
-    """One assessment; subclass it for the defaults.
+    """An assessment; subclass it for the defaults.
 
     Attributes:
-        name: of its folder and its files, such as ``efficiency``.
-        title: for people, such as ``Energy against accuracy``.
-        predicate_type: of its statements.
-        versions: every released form, by predicate type; a released one is never taken out.
-        result: name of the predicate's field that holds the outcome.
-        accepted: word for an outcome that is not a refusal, ``graded`` or ``claimed``.
-        sealed: whether its statement is sealed into the model's file.
-        rests_on_others: whether its statement counts others, so that it goes when one of them is replaced.
+        name: name of its folder and its files, such as ``efficiency``.
+        title: display title, such as ``Energy against accuracy``.
+        predicate_type: predicate type of its statements.
+        versions: every released version, by predicate type; a released one is never removed.
+        result: name of the predicate's field with the outcome.
+        accepted: word for an outcome other than a refusal, ``graded`` or ``claimed``.
+        sealed: whether its statement is sealed into the model file.
+        rests_on_others: whether its statement counts others, so that it is removed when one of them is replaced.
     """
 
     name: str
@@ -108,11 +108,11 @@ class Assessment(Protocol):
     rests_on_others: bool = False
 
     def parse(self, content: bytes, name: str) -> Any:
-        """Read the bytes of a record file.
+        """Parse the bytes of a record file.
 
         Args:
-            content: the whole file.
-            name: of the file, for errors.
+            content: content of the file.
+            name: file name, for errors.
 
         Raises:
             CertificateError: a record is malformed.
@@ -120,44 +120,44 @@ class Assessment(Protocol):
         ...
 
     def dump(self, records: Any) -> bytes:
-        """Write records, the inverse of :meth:`parse`."""
+        """Serialise records; the inverse of :meth:`parse`."""
         ...
 
     def load_edition(self, name: str) -> Edition:
         """Load an edition by name.
 
         Raises:
-            UsageError: there is no edition of that name.
+            UsageError: the edition is unknown.
         """
         ...
 
     def subject(self, records: Any) -> Mapping[str, str]:
-        """Digests of the model that the records are about: ``sha256`` and ``leanmarkContent``."""
+        """Return the digests of the model that the records are about: ``sha256`` and ``leanmarkContent``."""
         ...
 
     def repeated(self, records: Any) -> Mapping[str, Any]:
-        """Fields of the predicate that repeat the records, ``leanmark`` and ``created`` among them."""
+        """Return the fields of the predicate that repeat the records, including ``leanmark`` and ``created``."""
         ...
 
     def auditor(self, records: Any) -> AuditorBinding | None:
-        """What binds the auditor file, where the records are about private data; None where nothing is withheld."""
+        """Return the binding of the auditor file, if the data are private; None if nothing is withheld."""
         return None
 
     def joined(self, records: Any, content: bytes, key: DataKey) -> Any:
-        """The records with the rows that only an auditor sees, from which the withheld checks are judged.
+        """Return the records with the rows that only an auditor sees, from which withheld checks are derived.
 
         Args:
-            records: the public ones.
-            content: of the auditor file.
-            key: that its identifiers were made with.
+            records: public records.
+            content: content of the auditor file.
+            key: data key that keyed its identifiers.
 
         Raises:
             CertificateError: the auditor file is malformed, or the public records do not follow from it.
         """
-        raise CertificateError(f"Records of {self.name} have no auditor file.")
+        raise CertificateError(f"Records of {self.name} do not have an auditor file; omit it.")
 
     def derive(self, records: Any, edition: Any) -> Mapping[str, Estimate]:
-        """Derive every figure from the records, by name; a figure that cannot be derived is absent, never 0."""
+        """Derive every figure from the records, by name; an underivable figure is absent, never 0."""
         ...
 
     def findings(self, records: Any, edition: Any) -> tuple[Finding, ...]:
@@ -165,23 +165,23 @@ class Assessment(Protocol):
         ...
 
     def outcome(self, profile: Profile, edition: Any) -> Outcome:
-        """Judge figures and findings."""
+        """Return the outcome of figures and findings."""
         ...
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Check what only this assessment knows, such as facts that follow from the model's file."""
+        """Run checks specific to this assessment, such as facts that follow from the model file."""
         return ()
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
-        """Names and free texts of a predicate that people read, by what they are; none may pass for another."""
+        """Return names and free texts shown to readers, by description; none may be mistaken for another text."""
         return {"model's name": predicate["model"]["name"]}
 
     def where(self, predicate: Mapping[str, Any]) -> str:
-        """Where the outcome holds, such as on a class of devices; empty where it holds everywhere."""
+        """Return where the outcome holds, such as a class of devices; empty if it holds everywhere."""
         return ""
 
     def is_repeat(self, first: Any, second: Any) -> bool:
-        """Whether two sets of records are one measurement."""
+        """Return whether two sets of records are the same measurement."""
         return bool(first == second)
 
     def agreement(self, first: Any, second: Any, edition: Any) -> Agreement:
@@ -189,9 +189,9 @@ class Assessment(Protocol):
 
         Raises:
             UsageError: this assessment cannot be measured again.
-            CertificateError: the two are not of the same model and data.
+            CertificateError: the two are not about the same model and data.
         """
-        raise UsageError(f"Records of {self.name} cannot be made again, so there is nothing to compare them with.")
+        raise UsageError(f"Records of {self.name} cannot be measured again, so they cannot be compared.")
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
         """Every figure of a statement that a scorecard may read, by name: those of its profile, and what follows.
@@ -212,22 +212,22 @@ class Assessment(Protocol):
         return Facts(lineage=(predicate["lineage"] or {}).get("sha256", ""))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed of a statement.
+        """Return what may be printed about a statement.
 
         Args:
-            predicate: of a statement that fits its schema.
+            predicate: predicate of a statement that conforms to its schema.
             digest: hex SHA-256 of the signed envelope.
 
         Raises:
-            CertificateError: something that may be printed is malformed.
+            CertificateError: a printable field is malformed.
         """
         return Claims(**common_claims(self, predicate, digest))
 
 
 def profile_of(assessment: Assessment, records: Any, edition: Any) -> Profile:
-    """Derive figures and findings: a pure function, the same to 1e-9 wherever it is computed again.
+    """Derive figures and findings: a pure function, reproducible to 1e-9 anywhere.
 
     Raises:
-        CertificateError: a record holds a value that cannot have been observed.
+        CertificateError: a record has a value that cannot have been observed.
     """
     return Profile(assessment.derive(records, edition), assessment.findings(records, edition))

@@ -1,4 +1,4 @@
-"""Records about private data in two files: what is public, and what an auditor gets."""
+"""Records about private data in two files: a public one and one for auditors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def require_binding(auditor: Mapping[str, Any] | None, place: str) -> None:
-    """Refuse a header that names an auditor file and does not bind it.
+    """Refuse a header that names an auditor file but does not bind it.
 
     Raises:
-        CertificateError: it holds something else than the file's digest and size and the id of the key.
+        CertificateError: the binding is not exactly the file's digest, its size and the key id.
     """
     if auditor is None:
         return
@@ -36,17 +36,17 @@ def require_binding(auditor: Mapping[str, Any] | None, place: str) -> None:
 
 
 def join(public: R, content: bytes, key: DataKey, parse: Callable[[bytes, str], R], withhold: Withhold[R]) -> R:
-    """The records of an auditor file, once the public ones follow from them.
+    """Return the records in an auditor file, after checking that the public ones follow from it.
 
     Args:
-        public: with a header that binds the file.
-        content: of the auditor file.
-        key: of the data holder.
-        parse: reads a record file.
-        withhold: makes the public records, and the file, of all of them.
+        public: public records, with a header that binds the file.
+        content: content of the auditor file.
+        key: key of the data holder.
+        parse: parser of a record file.
+        withhold: function from all records to the public records and the auditor file.
 
     Raises:
-        CertificateError: the file is malformed, or the public records are not what is left of it.
+        CertificateError: the file is malformed, or the public records do not follow from it.
     """
     whole: Any = parse(content, "the auditor file")
     left: Any = public
@@ -59,15 +59,15 @@ def join(public: R, content: bytes, key: DataKey, parse: Callable[[bytes, str], 
 def write_both(
     records: R, public: Path, auditor: Path, key: DataKey, dump: Callable[[R], bytes], withhold: Withhold[R]
 ) -> None:
-    """Write both files.
+    """Write the public file and the auditor file.
 
     Args:
-        records: all of them.
-        public: such as ``privacy.jsonl``, for ``leanmark state --records``.
-        auditor: such as ``auditor/privacy.jsonl``, which is not published.
-        key: of the data holder.
-        dump: writes a record file.
-        withhold: makes the public records, and the auditor file, of all of them.
+        records: all records.
+        public: path such as ``privacy.jsonl``, for ``leanmark state --records``.
+        auditor: path such as ``auditor/privacy.jsonl``, which must not be published.
+        key: key of the data holder.
+        dump: serialiser of a record file.
+        withhold: function from all records to the public records and the auditor file.
     """
     left, content = withhold(records, key)
     write_bytes(auditor, content)

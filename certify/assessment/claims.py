@@ -1,7 +1,7 @@
-"""Everything that may be printed about one statement, typed and read from the signed predicate in one place.
+"""All printable claims of a statement, typed and read from the signed predicate in one place.
 
-Renderers take :class:`Claims` and never see the predicate. Text stands here as it was signed: each renderer cleans and
-escapes it for its own medium.
+Renderers take :class:`Claims` and never see the predicate. Texts are kept as signed: each renderer cleans and escapes
+them for its own medium.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Said = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 @dataclass(frozen=True)
 class EditionClaim:
-    """The edition by whose rules the outcome was given."""
+    """Edition by which the outcome was derived."""
 
     name: str
     digest: str
@@ -34,7 +34,7 @@ class EditionClaim:
 
 @dataclass(frozen=True)
 class SignerClaim:
-    """The key that signed the statement."""
+    """Key that signed the statement."""
 
     algorithm: str
     public_key: str
@@ -42,32 +42,32 @@ class SignerClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """What a statement says, whatever its assessment.
+    """Claims of a statement of any assessment.
 
     Attributes:
         assessment: name of the assessment.
-        title: of the assessment, for people.
+        title: display title of the assessment.
         digest: hex SHA-256 of the signed envelope.
-        leanmark: version that made the records.
-        created: UTC time at which the records began.
-        model: name of the model, for people.
-        model_metadata: digest of the metadata entries of an ONNX file; None for another file.
-        edition: by whose rules it was judged.
+        leanmark: version that wrote the records.
+        created: UTC time at which the records begin.
+        model: display name of the model.
+        model_metadata: digest of the metadata entries of an ONNX file; None for other files.
+        edition: edition of the outcome.
         outcome: ``refused``, or another word of the assessment.
-        text: the outcome as it is printed.
-        reasons: for a refusal, one sentence each.
-        notes: what a reader of the outcome should know, one sentence each.
-        figures: every figure with its interval and evidence level, by name.
-        findings: every named check over the records.
+        text: outcome as printed.
+        reasons: reasons of a refusal, one sentence each.
+        notes: remarks for readers of the outcome, one sentence each.
+        figures: all figures with interval and evidence level, by name.
+        findings: all named checks of the records.
         evidence_digest: hex SHA-256 of the record file.
-        evidence_bytes: size of that file.
-        lineage_digest: hex SHA-256 of the lineage; None for a model whose making is not known.
+        evidence_bytes: size of the record file.
+        lineage_digest: hex SHA-256 of the lineage; None if the model has none.
         companions: hex SHA-256 of further files, by name.
-        signer: who signed.
-        headlines: names of the figures that stand for the whole, each with its name for people, in order.
+        signer: signing key.
+        headlines: names of the figures that summarise the statement, each with its display name, in order.
         limits: what the statement cannot prove, one sentence each.
-        words: what further figures are called for people, by name; a figure without words goes by its name.
-        test_digest: hex SHA-256 over the test data that the statement is about; None where it names none.
+        words: display names of further figures, by name; a figure without one is shown under its own name.
+        test_digest: hex SHA-256 over the test data of the statement; None if it has none.
     """
 
     assessment: str
@@ -120,10 +120,10 @@ def common_claims(
     """Read the fields of :class:`Claims` that every predicate has.
 
     Args:
-        assessment: whose predicate it is.
-        predicate: of a statement that fits its schema.
+        assessment: assessment of the predicate.
+        predicate: predicate of a statement that conforms to its schema.
         digest: hex SHA-256 of the signed envelope.
-        headlines: see :class:`Claims`; every figure under its own name by default.
+        headlines: see :class:`Claims`. Default: every figure under its own name.
         limits: likewise.
 
     Raises:
@@ -176,13 +176,13 @@ def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
 
 @contextmanager
 def presenting(what: str) -> Iterator[None]:
-    """Turn whatever a malformed statement raises while it is drawn into a CertificateError.
+    """Convert errors raised while drawing a malformed statement to a CertificateError.
 
     Args:
-        what: is drawn, such as ``a label``.
+        what: what is being drawn, such as ``a label``.
 
     Raises:
-        CertificateError: in place of the errors of missing and mistyped values.
+        CertificateError: instead of errors about missing and mistyped values.
     """
     try:
         yield

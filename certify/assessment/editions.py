@@ -1,4 +1,4 @@
-"""Editions of an assessment: dated constants from its package's own YAML, never edited after release."""
+"""Editions of an assessment: dated constants from its package's YAML files, never edited after release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def edition_files(package: str) -> dict[str, bytes]:
-    """Every edition of an assessment's package, by name."""
+    """Return all edition files of an assessment's package, by name."""
     folder = resources.files(package) / "editions"
     suffix = ".yaml"
     return {one.name.removesuffix(suffix): one.read_bytes() for one in folder.iterdir() if one.name.endswith(suffix)}
@@ -25,16 +25,16 @@ def read_edition(package: str, name: str, constants: type[T]) -> tuple[T, str]:
     """Read an edition by name.
 
     Args:
-        package: of the assessment; its folder ``editions`` holds the files.
-        name: such as ``2026``.
-        constants: a dataclass with ``name`` among its fields.
+        package: package of the assessment; its folder ``editions`` contains the files.
+        name: name such as ``2026``.
+        constants: dataclass with ``name`` among its fields.
 
     Returns:
-        The constants, and the hex SHA-256 of the file's bytes.
+        The constants, and the hex SHA-256 of the file.
 
     Raises:
-        UsageError: there is no edition of that name; the nearest is named.
-        CertificateError: its file is malformed, or bears another name (a damaged installation).
+        UsageError: the edition is unknown; the nearest name is suggested.
+        CertificateError: its file is malformed or has another name (a damaged installation).
     """
     known, assessment = edition_files(package), package.rpartition(".")[2]
     if name not in known:
@@ -45,5 +45,7 @@ def read_edition(package: str, name: str, constants: type[T]) -> tuple[T, str]:
     except UsageError as error:
         raise CertificateError(str(error)) from error
     if (stated := document.values["name"]) != name:
-        raise CertificateError(f"Edition {name} of {assessment} calls itself '{stated}'.")
+        raise CertificateError(
+            f"Edition {name} of {assessment} is named '{stated}' in its file; reinstall the package."
+        )
     return found, hashlib.sha256(known[name]).hexdigest()

@@ -1,4 +1,4 @@
-"""An assessment that no installed package knows: its statement is read, and nothing that it says is judged or shown."""
+"""Placeholder for an assessment without an installed package: its statement is read, but not evaluated or shown."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NOTHING: Mapping[str, Any] = {
     "result": {"text": "of an assessment that is not installed", "reasons": [], "notes": []},
     "profile": {"estimates": {}, "guards": []},
 }
-"""What is shown of its statement in the place of what was signed."""
+"""Shown in place of the signed content of its statement."""
 
 
 class NotInstalled(Assessment):
-    """Stands for an assessment of which only a statement is there.
+    """Placeholder for an assessment of which only a statement is available.
 
     Args:
-        predicate_type: of the statement.
-        why: it is not known, in a sentence.
+        predicate_type: predicate type of the statement.
+        why: sentence that says why the assessment is unknown.
     """
 
     def __init__(self, predicate_type: str, why: str) -> None:
@@ -30,7 +30,7 @@ class NotInstalled(Assessment):
         self.versions = {predicate_type: Version("statement-1", "certify.core.schema")}
 
     def parse(self, content: bytes, name: str) -> NoReturn:
-        """Refuse.
+        """Refuse to parse.
 
         Raises:
             NotDerivedError: always.
@@ -38,7 +38,7 @@ class NotInstalled(Assessment):
         raise NotDerivedError(self.why)
 
     def load_edition(self, name: str) -> NoReturn:
-        """Refuse.
+        """Refuse to load an edition.
 
         Raises:
             NotDerivedError: always.

@@ -1,4 +1,4 @@
-"""What judging ends in, and the constants that it was judged by, as far as every assessment has them."""
+"""Outcome of an assessment and the edition behind it, as far as all assessments share them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Edition(Protocol):
-    """The dated constants of an assessment, by name, with the hex SHA-256 of the file that holds them."""
+    """Dated constants of an assessment, by name, with the hex SHA-256 of their file."""
 
     @property
     def name(self) -> str:
@@ -16,20 +16,20 @@ class Edition(Protocol):
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the file that holds the constants."""
+        """Hex SHA-256 of the file with the constants."""
         ...
 
 
 class Outcome(Protocol):
-    """A grade, a claim, or a refusal with its reasons.
+    """Grade, claim, or refusal with its reasons.
 
-    ``text`` is how it is printed (``C~``, ``holds``, ``refused``); ``to_json`` holds at least ``text``, ``reasons`` and
+    ``text`` is the printed form (``C~``, ``holds``, ``refused``); ``to_json`` has at least ``text``, ``reasons`` and
     ``notes``.
     """
 
     @property
     def text(self) -> str:
-        """How it is printed."""
+        """Printed form."""
         ...
 
     @property
@@ -38,18 +38,18 @@ class Outcome(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with at least ``text``, ``reasons`` and ``notes``."""
+        """Return a JSON object with at least ``text``, ``reasons`` and ``notes``."""
         ...
 
 
 @dataclass(frozen=True)
 class ClaimOutcome:
-    """A claim, or a refusal with its reasons; an assessment with a scale of its own has a class of its own.
+    """Claim, or refusal with its reasons; an assessment with its own scale has its own class.
 
     Attributes:
-        text: how it is printed.
-        reasons: of a refusal, one sentence each.
-        notes: what a reader should know, one sentence each.
+        text: printed form.
+        reasons: reasons of a refusal, one sentence each.
+        notes: remarks for readers, one sentence each.
 
     Example:
         >>> ClaimOutcome("refused", ("The records do not add up.",), ()).refused
@@ -66,5 +66,5 @@ class ClaimOutcome:
         return bool(self.reasons)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {"text": self.text, "reasons": list(self.reasons), "notes": list(self.notes)}

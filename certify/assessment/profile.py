@@ -1,4 +1,4 @@
-"""The profile: what follows from the records of an assessment, every figure with its interval and every finding."""
+"""The profile of an assessment: all figures with intervals and all findings derived from its records."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class Profile:
     """Figures and findings.
 
     Attributes:
-        estimates: by name; a figure that could not be had is absent, never 0.
-        guards: outcome and sentence of every named check over the records.
+        estimates: estimates by name; an unavailable figure is absent, never 0.
+        guards: outcome and sentence of every named check of the records.
     """
 
     estimates: Mapping[str, Estimate]
     guards: tuple[Finding, ...]
 
     def guard(self, name: str) -> Finding | None:
-        """Look up a guard's finding; None where it was not judged."""
+        """Return a guard's finding; None if it was not evaluated."""
         return by_name(self.guards, name)
 
     def __getitem__(self, name: str) -> Estimate:
-        """A figure by its name, such as ``profile["energy_ratio"]``."""
+        """Return a figure by its name, such as ``profile["energy_ratio"]``."""
         return self.estimates[name]
 
     def to_dataframe(self) -> Any:
-        """The figures as a ``pandas.DataFrame``, one a row.
+        """Return the figures as a ``pandas.DataFrame``, one per row.
 
         Raises:
             UsageError: pandas is not installed.
@@ -61,7 +61,7 @@ class Profile:
         return "\n".join([*lines, f"{passed} of {len(self.guards)} checks passed"])
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "estimates": {name: estimate.to_json() for name, estimate in self.estimates.items()},
             "guards": [guard.to_json() for guard in self.guards],
@@ -69,19 +69,19 @@ class Profile:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Profile:
-        """Inverse of :meth:`to_json`.
+        """Parse the JSON of :meth:`to_json`.
 
         Raises:
-            CertificateError: a part is missing, unknown or of the wrong type, or a guard stands twice.
+            CertificateError: a part is missing, unknown or of the wrong type, or a guard appears twice.
         """
         if not isinstance(fields, Mapping) or set(fields) != {"estimates", "guards"}:
-            raise CertificateError("The profile in the certificate should hold estimates and guards.")
+            raise CertificateError("The profile in the certificate must have estimates and guards.")
         estimates, guards = fields["estimates"], fields["guards"]
         if not isinstance(estimates, Mapping) or not all(isinstance(part, Mapping) for part in estimates.values()):
-            raise CertificateError("The profile's estimates should be a mapping of mappings.")
+            raise CertificateError("The profile's estimates must be a mapping of mappings.")
         if not isinstance(guards, list) or not all(isinstance(part, Mapping) for part in guards):
-            raise CertificateError("The profile's guards should be a list of mappings.")
+            raise CertificateError("The profile's guards must be a list of mappings.")
         results = tuple(Finding.from_json(part) for part in guards)
         if len({result.name for result in results}) < len(results):
-            raise CertificateError("A guard stands twice in the profile of the certificate.")
+            raise CertificateError("A guard appears twice in the profile of the certificate.")
         return cls({str(name): Estimate.from_json(part) for name, part in estimates.items()}, results)

@@ -1,6 +1,6 @@
-"""Record files of an assessment: one canonical JSON object a line, from somebody whom nobody need believe.
+"""Record files of an assessment: one canonical JSON object per line, from an untrusted source.
 
-The first line is the header; every line names its ``kind``, and kinds follow one another in a fixed order.
+The first line is the header; every line names its ``kind``, and kinds appear in a fixed order.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ Text = Annotated[str, Len(1, 200)]
 
 @dataclass(frozen=True)
 class ModelDigests:
-    """A model file: digest of its bytes without the seal, and of what it says."""
+    """Digests of a model file: of its bytes without the seal, and of its content."""
 
     sha256: Digest
-    leanmarkContent: Digest  # the name that statements have
+    leanmarkContent: Digest  # name used in statements
 
 
 @dataclass(frozen=True)
 class Counts:
-    """A paired table as it is written."""
+    """Serialised form of a paired table."""
 
     both: Count
     only_candidate: Count
@@ -47,17 +47,17 @@ class Counts:
 
     @property
     def table(self) -> PairedTable:
-        """As statistics take it."""
+        """Return the table used by statistics."""
         return PairedTable(self.both, self.only_candidate, self.only_baseline, self.neither)
 
 
 def dump_lines(version: int, header: Any, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> bytes:
-    """Write a record file; equal records give equal bytes.
+    """Serialise a record file; equal records give equal bytes.
 
     Args:
-        version: of the format.
-        header: a dataclass.
-        rows: kind and fields of each record, in the order of their kinds.
+        version: version of the format.
+        header: dataclass with the header's fields.
+        rows: kind and fields of each record, in the order of kinds.
 
     Example:
         >>> header = ModelDigests("0" * 64, "1" * 64)
@@ -71,44 +71,44 @@ def dump_lines(version: int, header: Any, rows: Iterable[tuple[str, Mapping[str,
 def read_lines(
     content: bytes, name: str, kinds: Sequence[str], *, most: int = MAX_LINES
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Read a record file line by line: where a record stands, its kind, and its fields.
+    """Read a record file line by line, yielding place, kind and fields of each record.
 
     Args:
-        content: the whole file.
-        name: of the file, for errors.
-        kinds: of the records behind the header, in their order.
-        most: lines that a file may have.
+        content: content of the file.
+        name: file name, for errors.
+        kinds: kinds of the records after the header, in order.
+        most: maximum number of lines.
 
     Raises:
-        CertificateError: the file is cut short or too long, a line is not canonical JSON of a known kind, or lines
-            stand in another order.
+        CertificateError: the file is truncated or too long, a line is not canonical JSON of a known kind, or lines are
+            in another order.
     """
     lines = content.split(b"\n")
     if lines.pop() or not lines:
-        raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
+        raise CertificateError(f"{name} does not end with a newline, so it is truncated; get the complete file.")
     if len(lines) > most:
-        raise CertificateError(f"{name}: has more than {most} lines.")
+        raise CertificateError(f"{name} has more than {most} lines, the maximum.")
     order = (HEADER, *kinds)
     last = HEADER
     for number, line in enumerate(lines, start=1):
         place = f"{name}, line {number}"
         if len(line) > MAX_LINE_BYTES:
-            raise CertificateError(f"{place}: is longer than {MAX_LINE_BYTES} bytes.")
+            raise CertificateError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, the maximum.")
         values = parse_canonical(line, place)
         kind = values.pop("kind", None) if isinstance(values, dict) else None
         if not isinstance(kind, str) or kind not in order or (kind == HEADER) != (number == 1):
-            raise CertificateError(f"{place}: a record of kind {json.dumps(kind)[:60]} cannot stand here.")
+            raise CertificateError(f"{place}: a record of kind {json.dumps(kind)[:60]} is not allowed here.")
         if order.index(kind) < order.index(last):
-            raise CertificateError(f"{place}: a {kind} stands behind a {last}; the order is {', '.join(order)}.")
+            raise CertificateError(f"{place}: a {kind} must not follow a {last}; the order is {', '.join(order)}.")
         last = kind
         yield place, kind, values
 
 
 def read_record(kind: type[T], values: Mapping[str, Any], place: str) -> T:
-    """Make a record of its fields, of which a file states every one.
+    """Build a record from its fields, all of which must be present.
 
     Raises:
-        CertificateError: a field is missing, unknown or not allowed.
+        CertificateError: a field is missing, unknown or invalid.
     """
     try:
         record = validated(kind, dict(values), kind.__name__.lower(), lambda *_: place)
@@ -120,15 +120,15 @@ def read_record(kind: type[T], values: Mapping[str, Any], place: str) -> T:
 
 
 def read_header(kind: type[T], values: Mapping[str, Any], version: int, place: str) -> T:
-    """Make the header of its fields.
+    """Build the header from its fields.
 
     Raises:
-        CertificateError: the format has another version, or a field is missing, unknown or not allowed.
+        CertificateError: the format has another version, or a field is missing, unknown or invalid.
     """
     found = {name: value for name, value in values.items() if name != "version"}
     if values.get("version") != version:
         raise CertificateError(
-            f"{place}: version {json.dumps(values.get('version'))[:60]} is not known to this leanmark (it knows "
-            f"{version})."
+            f"{place}: version {json.dumps(values.get('version'))[:60]} is not supported by this version of leanmark "
+            f"(expected {version})."
         )
     return read_record(kind, found, place)

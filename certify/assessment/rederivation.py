@@ -1,4 +1,4 @@
-"""What was signed against what follows from the evidence, figure by figure."""
+"""Comparison of what was signed with what follows from the evidence, figure by figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certify.core.estimate import Estimate
 from certify.core.finding import Finding
 
 TOLERANCE = 1e-9
-"""Relative; what closed formulas may differ by between processors."""
+"""Relative tolerance for differences of closed formulas between processors."""
 
 _NEAR_ZERO = 1e-12
 
@@ -21,14 +21,14 @@ Match = Literal["same", "reworded", "differs"]
 
 @dataclass(frozen=True)
 class Compared:
-    """One figure, guard or part of the outcome, as it was signed and as it follows.
+    """One figure, guard or part of the outcome, as signed and as derived.
 
     Attributes:
-        name: of the figure, the guard, or the part of the outcome.
-        signed: as plain JSON values; None where it was not signed.
-        derived: likewise; None where it does not follow.
-        difference: the largest relative difference of a figure's value and ends; None where that has no meaning.
-        match: ``reworded`` differs in words alone.
+        name: name of the figure, the guard, or the part of the outcome.
+        signed: signed value as JSON; None if it was not signed.
+        derived: derived value as JSON; None if it does not follow.
+        difference: largest relative difference of a figure's value and ends; None if it is undefined.
+        match: ``reworded`` if only words differ.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Compared:
     match: Match
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "name": self.name,
             "signed": self.signed,
@@ -49,7 +49,7 @@ class Compared:
 
 
 def compare_figures(signed: Profile, derived: Profile) -> Iterator[Compared]:
-    """Every estimate of either profile, in the order of the derived one."""
+    """Yield every estimate of either profile, in the order of the derived one."""
     for name in dict.fromkeys([*derived.estimates, *signed.estimates]):
         mine, theirs = derived.estimates.get(name), signed.estimates.get(name)
         was, now = (None if estimate is None else estimate.to_json() for estimate in (theirs, mine))
@@ -64,7 +64,7 @@ def compare_figures(signed: Profile, derived: Profile) -> Iterator[Compared]:
 
 
 def compare_guards(signed: Profile, derived: Profile) -> Iterator[Compared]:
-    """Every guard of either profile, in the order of the derived one."""
+    """Yield every guard of either profile, in the order of the derived one."""
     for name in dict.fromkeys(guard.name for guard in (*derived.guards, *signed.guards)):
         mine, theirs = derived.guard(name), signed.guard(name)
         was, now = (None if guard is None else guard.outcome for guard in (theirs, mine))
@@ -72,7 +72,7 @@ def compare_guards(signed: Profile, derived: Profile) -> Iterator[Compared]:
 
 
 def compare_outcomes(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> Iterator[Compared]:
-    """Every part of the outcome; of its sentences, only their number is more than words."""
+    """Yield every part of the outcome; of its sentences, only the number must match."""
     for name, mine in derived.items():
         theirs: Any = signed.get(name)
         match: Match = "same" if mine == theirs else "differs"
@@ -101,7 +101,7 @@ def _difference(one: Estimate, other: Estimate) -> float:
 
 
 def _relative(one: float, other: float) -> float:
-    """Difference relative to the larger; 0 for what is nothing beside numbers that are nothing."""
+    """Return the difference relative to the larger value; 0 if both are negligible."""
     if one == other or abs(one - other) <= _NEAR_ZERO:
         return 0.0
     return abs(one - other) / max(abs(one), abs(other)) if math.isfinite(one - other) else math.inf

@@ -1,4 +1,4 @@
-"""The rooms: every assessment that this installation knows."""
+"""Registry of the assessments known to this installation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASSESSMENTS = Registry(
     },
     protocol=Assessment,
 )
-"""Assessments by name; a statement names its own by the type of its predicate."""
+"""Assessments by name; a statement names its own by the predicate type."""
 
 
 @functools.cache
@@ -39,14 +39,14 @@ def _made(name: str) -> Assessment:
     ASSESSMENTS.check_name(name, made.name)
     if made.sealed and name not in ASSESSMENTS.own:
         raise UsageError(
-            f"The assessment {name} seals its statement, but a model's file has room for one, which is that of "
-            "leanmark's own assessment. Set 'sealed' to False: the statement then lies beside the model."
+            f"The assessment {name} seals its statement, but a model file has room for only one seal, that of the "
+            "built-in assessment. Set 'sealed' to False: the statement is then stored next to the model."
         )
     return made
 
 
 def assessments() -> Mapping[str, Assessment]:
-    """All assessments that can be used, by name, leanmark's own first.
+    """Return all usable assessments by name, built-in ones first.
 
     Example:
         >>> list(assessments())[0]
@@ -56,16 +56,16 @@ def assessments() -> Mapping[str, Assessment]:
 
 
 def sealed_assessment() -> Assessment:
-    """The assessment whose statement is sealed into a model's file; there is one."""
+    """Return the only assessment whose statement is sealed into a model file."""
     (found,) = (one for one in assessments().values() if one.sealed)
     return found
 
 
 def assessment_of(predicate_type: object, may_be_unknown: bool = False) -> Assessment:
-    """The assessment that a type of predicate belongs to, or one that stands for it where it may be unknown.
+    """Return the assessment of a predicate type, or a placeholder if it may be unknown.
 
     Raises:
-        CertificateError: none that can be used here knows it.
+        CertificateError: no usable assessment has this type.
     """
     usable, unusable = _surveyed()
     for assessment in usable.values():
@@ -74,8 +74,8 @@ def assessment_of(predicate_type: object, may_be_unknown: bool = False) -> Asses
     known = ", ".join(kind for assessment in usable.values() for kind in assessment.versions)
     broken = "".join(f" {why}" for why in unusable.values())
     why = (
-        f"The statement is of type {str(predicate_type)[:200]!r}; known are {known}. A newer leanmark, or the package "
-        f"of its assessment, may know it.{broken}"
+        f"The statement is of unknown type {str(predicate_type)[:200]!r}; known are {known}. Update leanmark, or "
+        f"install the package of its assessment.{broken}"
     )
     if may_be_unknown and isinstance(predicate_type, str):
         return NotInstalled(predicate_type, why)  # type: ignore[abstract]  # nothing else is asked of it

@@ -1,1 +1,1 @@
-"""Statements: signed, sealed, verified, audited, countersigned; keys and trust."""
+"""Statements: signed, sealed, verified, audited and countersigned; keys and trust."""

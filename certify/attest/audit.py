@@ -1,4 +1,4 @@
-"""Everything that was signed, derived again from the evidence, beside what was signed."""
+"""Audit: derive everything that was signed again from the evidence, and compare."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ __all__ = ["Audit", "audit"]
 
 @dataclass(frozen=True, repr=False)
 class Audit:
-    """What was signed, beside what follows from the evidence.
+    """Comparison of what was signed with what follows from the evidence.
 
     Attributes:
         path: the model's file.
-        certificate: what was signed.
-        evidence: the records that it must follow from, with the rows of the auditor file where that was given.
-        edition: by whose rules.
-        figures: every estimate.
-        guards: outcome of every guard.
-        result: every part of the outcome.
-        countersignatures: whether what others found follows from the evidence that lies beside their statements.
+        certificate: the signed certificate.
+        evidence: records that it must follow from, including the rows of the auditor file if it was given.
+        edition: edition of the certificate.
+        figures: comparison of every estimate.
+        guards: comparison of every guard's outcome.
+        result: comparison of every part of the outcome.
+        countersignatures: whether each third-party verdict follows from the evidence next to its statement.
         verification: all checks of the file, the signatures and the sidecar files.
-        others: the same of the further statements beside the model.
+        others: audits of the further statements next to the model.
     """
 
     path: Path
@@ -61,14 +61,14 @@ class Audit:
 
     @property
     def differs(self) -> tuple[str, ...]:
-        """Names of what does not follow, and of the checks that failed; of further statements as ``NAME.CHECK``."""
+        """Names of figures that do not follow, and of failed checks; for further statements as ``NAME.CHECK``."""
         others = [check.name for check in self.verification.failed if check not in self.verification.checks]
         further = [f"{one.certificate.assessment.name}.{name}" for one in self.others for name in one._rows_that_differ]
         return tuple(dict.fromkeys([*self.own_differs, *others, *further]))
 
     @property
     def own_differs(self) -> tuple[str, ...]:
-        """The same of this statement alone, whatever lies beside it."""
+        """Names of differences of this statement alone, whatever lies next to it."""
         checks = (*self.verification.checks, *self.countersignatures)
         failed = [check.name for check in checks if check.outcome == "fail"]
         return tuple(dict.fromkeys([*self._rows_that_differ, *failed]))
@@ -79,34 +79,34 @@ class Audit:
 
     @property
     def checks(self) -> tuple[Finding, ...]:
-        """All checks, of the certificate, of further statements and of the countersignatures."""
+        """All checks of the certificate, of further statements and of countersignatures."""
         further = (check for check in self.verification.failed if check not in self.verification.checks)
         return (*self.verification.checks, *further, *self.countersignatures)
 
     @property
     def agrees(self) -> bool:
-        """Whether everything follows, and nothing else speaks against the certificate."""
+        """Whether everything follows, and no other check contradicts the certificate."""
         return not self.differs
 
     @property
     def exit_code(self) -> int:
-        """0 all follows, 1 something does not, 4 all follows but is signed by a key that is not trusted."""
+        """0: everything follows; 1: something does not; 4: everything follows, but the signing key is not trusted."""
         if not self.agrees:
             return exit_codes.FAILED
         return exit_codes.DONE if self.verification.trusted else exit_codes.NOT_TRUSTED
 
     @property
     def outcome_text(self) -> str:
-        """The outcome that follows: a letter, a claim, or ``refused``."""
+        """Derived outcome: a letter, a claim, or ``refused``."""
         return str(next(row.derived for row in self.result if row.name == "text"))
 
     @property
     def verdict(self) -> str:
-        """The answer in one sentence."""
+        """Answer in one sentence."""
         if not self.agrees:
             return f"DOES NOT FOLLOW: {', '.join(self.differs)}."
         counts = "; ".join(one._counts for one in (self, *self.others))
-        stranger = "" if self.verification.trusted else " It is signed by a key that you have not said you trust."
+        stranger = "" if self.verification.trusted else " It is signed by a key you do not trust."
         return f"All {counts} follow from the evidence, as signed.{stranger}"
 
     @property
@@ -115,7 +115,7 @@ class Audit:
         return f"{len(self.figures)} figures, {len(self.guards)} guards and {what}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as JSON values."""
         parts = {"figures": self.figures, "guards": self.guards, self.certificate.assessment.result: self.result}
         return {
             "agrees": self.agrees,
@@ -139,20 +139,20 @@ def audit(
 ) -> Audit:
     """Derive everything that was signed again, from the evidence alone, and compare.
 
-    Needs neither the data nor the machine. That everything follows does not prove that the evidence was recorded
-    honestly; only a new measurement by somebody else speaks for that.
+    Needs neither the data nor the machine. Agreement does not prove that the evidence was recorded honestly; only a new
+    measurement by someone else can support that.
 
     Args:
         path: the certified file.
-        certificate: its certificate; by default the one sealed into the file, else ``certificate.json`` beside it.
-        evidence: the evidence file; ``evidence.jsonl`` beside the model by default.
-        trust: public keys whose signature counts, besides those of the trust store.
-        access: auditor files and data key, where the data are private and their holder gave them.
+        certificate: its certificate. Default: the one sealed into the file, else ``certificate.json`` next to it.
+        evidence: the evidence file. Default: ``evidence.jsonl`` next to the model.
+        trust: public keys to trust, in addition to the trust store.
+        access: auditor files and data key, if the data are private and their holder provided them.
 
     Raises:
-        UsageError: a file that was named does not exist.
+        UsageError: a named file does not exist.
         NotDerivedError: the evidence is missing or cannot be read.
-        CertificateError: there is no certificate that can be read, or nothing follows from the evidence.
+        CertificateError: there is no readable certificate, or nothing follows from the evidence.
     """
     verification = verify(path, certificate, evidence, trust, access=access)
     path = Path(path)
@@ -172,7 +172,7 @@ def _records_places(verification: Verification, folders: Sequence[Path]) -> list
 
 
 def _audit(verification: Verification, places: Sequence[Path], access: Access | None) -> Audit:
-    """Derive one statement again."""
+    """Derive one statement again and compare it."""
     signed, path = verification.certificate, verification.path
     if signed is None:
         raise CertificateError(verification.verdict)
@@ -180,14 +180,16 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
     if isinstance(source, str):
         if not verification.valid:
             raise CertificateError(verification.verdict)
-        raise NotDerivedError(f"{path}: {source}. An audit derives everything from the evidence; name it (--evidence).")
+        raise NotDerivedError(
+            f"{path}: {source}. An audit derives everything from the evidence; pass it with --evidence."
+        )
     if isinstance(signed.assessment, NotInstalled):
         raise NotDerivedError(f"{path}: {signed.assessment.why}")
     records, checks = read_records(signed, source)
     edition, known = load_edition(signed)
     failed = [check.sentence for check in (*checks, known) if check.outcome == "fail"]
     if records is None or edition is None:
-        raise CertificateError(f"{failed[0]} There is nothing to derive the signed figures from.")
+        raise CertificateError(f"{failed[0]} The signed figures cannot be derived.")
     assessment = signed.assessment
     try:
         profile = profile_of(assessment, records, edition)
@@ -210,13 +212,13 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
 
 
 def _countersignatures(main: Audit) -> Iterator[Finding]:
-    """Compare both measurements again, for each statement of another with its evidence beside it."""
+    """Compare both measurements again for each third-party statement that has its evidence next to it."""
     assessment = main.certificate.assessment
     for file in countersignature_files([main.path.parent]):
         evidence = file.with_suffix(EVIDENCE_SUFFIX)
         if not evidence.is_file():
             continue
-        name, who = "countersignature_follows", f"What key {file.stem[:16]} found"
+        name, who = "countersignature_follows", f"The verdict of key {file.stem[:16]}"
         try:
             stated = read_countersignature(file, main.certificate).signed.predicate
             second = assessment.parse(evidence.read_bytes(), str(evidence))
@@ -225,7 +227,7 @@ def _countersignatures(main: Audit) -> Iterator[Finding]:
             yield Finding(name, "fail", f"{who} cannot be derived from {evidence.name}: {error}")
             continue
         if assessment.is_repeat(main.evidence, second):
-            yield Finding(name, "fail", f"{who} is the first measurement again: nothing was measured a second time.")
+            yield Finding(name, "fail", f"{who} rests on a copy of the first measurement: nothing was measured again.")
             continue
         outcomes = [
             {figure["name"]: figure["outcome"] for figure in figures}

@@ -1,4 +1,4 @@
-"""Checks over rows of private data: by the auditor file, or by the word of an auditor who had it."""
+"""Checks of rows of private data: by the auditor file, or by the word of an auditor who had it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from certify.core.finding import Finding
 from certify.core.private_data import AuditorBinding, DataKey
 
 SHOWN = 4
-"""Figures that only the rows give, of those that a sentence names."""
+"""Number of figures that only the rows give which a sentence lists."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """What an auditor was given by the holder of private data.
+    """Files and key that an auditor received from the holder of private data.
 
     Attributes:
-        files: auditor files, of whichever statements.
-        key: the data key.
+        files: auditor files of any statements.
+        key: data key.
     """
 
     files: tuple[Path, ...]
@@ -37,25 +37,27 @@ class Access:
 
     @classmethod
     def given(cls, files: Sequence[Path], key: Path | None) -> Access | None:
-        """From the options of a command; None where none was given.
+        """Return the access given by a command's options; None if none was given.
 
         Raises:
-            UsageError: a key without files or the other way round, or no key can be read.
+            UsageError: a key was given without files, files without a key, or the key cannot be read.
         """
         if not files and key is None:
             return None
         if not files or key is None:
-            raise UsageError("An auditor file is read with its data key; give --auditor-file and --auditor-key.")
+            raise UsageError(
+                "An auditor file can only be read with its data key; give both --auditor-file and --auditor-key."
+            )
         return cls(tuple(files), DataKey.read(key))
 
 
 @dataclass(frozen=True)
 class Audited:
-    """What the rows give.
+    """Result of deriving a statement from its rows.
 
     Attributes:
-        check: whether everything that was signed follows from them too.
-        predicate: fields of the predicate as they follow from the rows; empty where they were not read.
+        check: whether everything that was signed also follows from the rows.
+        predicate: fields of the predicate as derived from the rows; empty if they were not read.
     """
 
     check: Finding
@@ -63,11 +65,11 @@ class Audited:
 
 
 def vouched(found: Verification, main: Verification) -> Verification:
-    """A verification in which the word of a trusted auditor stands in the place of rows that the caller does not have.
+    """Return a verification in which a trusted auditor's word replaces the rows that the caller does not have.
 
     Args:
-        found: of one statement.
-        main: of the certificate, whose countersignatures count.
+        found: verification of one statement.
+        main: verification of the certificate whose countersignatures count.
     """
     rows, binding = found.check(ROWS), None if found.certificate is None else binding_of(found.certificate)
     if rows is None or rows.outcome != "skipped" or binding is None:
@@ -80,15 +82,17 @@ def vouched(found: Verification, main: Verification) -> Verification:
     if not heard:
         return found
     who = heard[0].name or str(heard[0].key_id)[:16]
-    told = Finding(ROWS, "pass", f"Derived again from the auditor file by {who}, whom you trust and who countersigned.")
+    told = Finding(
+        ROWS, "pass", f"Derived again from the auditor file by {who}, an auditor that you trust, who countersigned it."
+    )
     return replace(found, checks=tuple(told if check is rows else check for check in found.checks))
 
 
 def joined_records(certificate: Certificate, records: Any, access: Access | None) -> Any:
-    """The records with their rows, where these are withheld and the auditor file is given; else as they are.
+    """Return the records with their rows if these are withheld and the auditor file is given; else unchanged.
 
     Raises:
-        CertificateError: the auditor file given is not the one that was signed, or the records do not follow from it.
+        CertificateError: the given auditor file is not the one that was signed, or the records do not follow from it.
     """
     binding = binding_of(certificate)
     if access is None or binding is None:
@@ -97,26 +101,26 @@ def joined_records(certificate: Certificate, records: Any, access: Access | None
 
 
 def binding_of(certificate: Certificate) -> AuditorBinding | None:
-    """What a statement says of its auditor file; None where nothing is withheld."""
+    """Return a statement's binding of its auditor file; None if nothing is withheld."""
     stated = certificate.predicate.get("auditor")
     return None if stated is None else AuditorBinding.from_json(stated)
 
 
 def withheld(certificate: Certificate) -> list[str]:
-    """Names of the checks that are unknown in public."""
+    """Return the names of checks that are unknown in public."""
     return [guard.name for guard in certificate.profile.guards if guard.outcome == "unknown"]
 
 
 def check_rows(
     certificate: Certificate, records: Any, edition: Edition | None, access: Access | None
 ) -> Audited | None:
-    """Derive a statement again from its auditor file; None where nothing is withheld.
+    """Derive a statement again from its auditor file; None if nothing is withheld.
 
     Args:
         certificate: the statement.
-        records: its public records; None where they are missing.
-        edition: None where it is not known.
-        access: what the auditor was given; None for the public.
+        records: its public records; None if they are missing.
+        edition: edition of the statement; None if it is unknown.
+        access: what the auditor received; None for the public.
     """
     binding = binding_of(certificate)
     if binding is None:
@@ -124,12 +128,15 @@ def check_rows(
     waiting = ", ".join(withheld(certificate)) or "none"
     if access is None:
         sentence = (
-            f"The data are private, and what needs rows is unknown in public ({waiting}). The holder of the data has "
-            "the auditor file: give it with --auditor-file and --auditor-key, or trust an auditor who countersigned."
+            f"The data are private, so checks that need rows are unknown in public ({waiting}). The holder of the data "
+            "has the auditor file: give it with --auditor-file and --auditor-key, or trust an auditor who "
+            "countersigned."
         )
         return Audited(Finding(ROWS, "skipped", sentence), {})
     if records is None or edition is None:
-        return Audited(Finding(ROWS, "skipped", "Without public records nothing is compared with the rows."), {})
+        return Audited(
+            Finding(ROWS, "skipped", "The public records are missing, so nothing was compared with the rows."), {}
+        )
     try:
         full = joined_records(certificate, records, access)
         profile = profile_of(certificate.assessment, full, edition)
@@ -145,28 +152,32 @@ def check_rows(
         return Audited(Finding(ROWS, "fail", f"The rows contradict what was signed: {', '.join(wrong)}{told}."), {})
     further = [name for name in profile.estimates if name not in certificate.profile.estimates]
     told_of = [f"{name} {profile[name]}" for name in further[:SHOWN]] + ["..."] * (len(further) > SHOWN)
-    also = f" From the rows follow also: {', '.join(told_of)}." if further else ""
-    sentence = f"Everything that was signed follows from the rows; judged by them: {waiting}.{also}"
+    also = f" The rows also give: {', '.join(told_of)}." if further else ""
+    sentence = f"Everything that was signed follows from the rows; checked with them: {waiting}.{also}"
     return Audited(
         Finding(ROWS, "pass", sentence), {"profile": profile.to_json(), result: outcome.to_json()}
     )  # fmt: skip
 
 
 def _bound(binding: AuditorBinding, access: Access) -> bytes:
-    """The bytes of the auditor file that was signed.
+    """Return the bytes of the signed auditor file.
 
     Raises:
-        CertificateError: it is not among those given, or the key is another.
+        CertificateError: it is not among the given files, or the key differs.
     """
     if access.key.id != binding.key:
-        raise CertificateError("The data key is not the one that the identifiers were made with.")
+        raise CertificateError(
+            "The data key is not the one under which the identifiers were made; ask the data holder for it."
+        )
     for path in access.files:
         if path.is_file() and path.stat().st_size == binding.size <= MAX_EVIDENCE_BYTES:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == binding.sha256:
                 return content
     named = ", ".join(path.name for path in access.files)
-    raise CertificateError(f"None of the auditor files given ({named}) is the one that was signed.")
+    raise CertificateError(
+        f"None of the given auditor files ({named}) is the one that was signed; ask the data holder for it."
+    )
 
 
 def _wrong(signed: Profile, full: Profile) -> list[str]:

@@ -1,4 +1,4 @@
-"""A certificate as it is read: from a seal, or from the file beside a model."""
+"""A certificate read from a seal or from the file next to a model."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ CERTIFICATE_NAME = "certificate.json"
 EVIDENCE_NAME = "evidence.jsonl"
 LINEAGE_NAME = "lineage.json"
 SIGNER_NAME = "signer.pub"
-"""The public key that signed. It tells nobody that the key is its owner's: that must come by another way."""
+"""The signer's public key. It does not prove who owns the key; the owner must confirm it by another channel."""
 LABEL_SVG_NAME = "label.svg"
 LABEL_PNG_NAME = "label.png"
 
 
 @dataclass(frozen=True, repr=False)
 class Certificate:
-    """A certificate that has been read; whether it is to be believed, :func:`verify` says.
+    """A parsed certificate; whether it can be believed is answered by :func:`verify`.
 
     Attributes:
         content: canonical JSON of the signed envelope, the bytes of ``certificate.json``.
         may_be_unknown: whether it may belong to an assessment that is not installed.
-        derived: fields of the predicate that are shown as they follow from the records, not in their signer's words.
-        audited: fields of the predicate as they follow from the auditor file, where that was read.
+        derived: fields of the predicate shown as derived from the records instead of in their signer's words.
+        audited: fields of the predicate as derived from the auditor file, if it was read.
     """
 
     content: bytes
@@ -53,11 +53,11 @@ class Certificate:
 
     @classmethod
     def read(cls, path: Path) -> Certificate:
-        """Read ``certificate.json``, the seal of an ONNX file, or what lies beside a file that can't be sealed.
+        """Read ``certificate.json``, the seal of an ONNX file, or the certificate next to a file that cannot be sealed.
 
         Raises:
-            UsageError: there is no such file.
-            CertificateError: it holds no certificate, or a malformed one.
+            UsageError: the file does not exist.
+            CertificateError: there is no certificate, or it is malformed.
         """
         if path.suffix == kind_of(path).suffix and path.is_file():
             with open_model(path) as model:
@@ -65,11 +65,11 @@ class Certificate:
         else:
             content = read_certificate(path)
         if content is None:
-            raise CertificateError(f"{path} holds no certificate.")
+            raise CertificateError(f"{path} does not contain a certificate.")
         try:
             return cls(content)
         except CertificateError as error:
-            raise CertificateError(f"{path} holds no certificate that can be read: {error}") from error
+            raise CertificateError(f"{path} does not contain a readable certificate: {error}") from error
 
     @cached_property
     def envelope(self) -> Envelope:
@@ -83,68 +83,68 @@ class Certificate:
 
     @property
     def predicate(self) -> Mapping[str, Any]:
-        """What was found."""
+        """Signed content of the statement."""
         predicate: Mapping[str, Any] = self.statement["predicate"]
         return predicate
 
     @property
     def subject_digest(self) -> Mapping[str, str]:
-        """Digests of the model: ``sha256`` of the file, ``leanmarkContent``."""
+        """Digests of the model: ``sha256`` of the file and ``leanmarkContent``."""
         digest: Mapping[str, str] = self.statement["subject"][0]["digest"]
         return digest
 
     @property
     def subject_name(self) -> str:
-        """Name of the model's file."""
+        """Name of the model file."""
         return str(self.statement["subject"][0]["name"])
 
     @property
     def signer(self) -> PublicKey:
-        """The key that the certificate says signed it."""
+        """Key that the certificate names as its signer."""
         return PublicKey(bytes.fromhex(self.predicate["signer"]["public_key"]))
 
     @cached_property
     def assessment(self) -> Assessment:
-        """The assessment that the statement belongs to."""
+        """Assessment that the statement belongs to."""
         return assessment_of(self.statement["predicateType"], self.may_be_unknown)
 
     @cached_property
     def shown(self) -> Mapping[str, Any]:
-        """The predicate as people read it."""
+        """Predicate as shown to readers."""
         return {**self.predicate, **self.derived}
 
     @cached_property
     def claims(self) -> Claims:
-        """What may be printed about it.
+        """Claims that may be printed about it.
 
         Raises:
-            CertificateError: something that may be printed is malformed.
+            CertificateError: a printable field is malformed.
         """
         return self.assessment.claims(self.shown, self.digest)
 
     @property
     def audited_claims(self) -> Claims:
-        """What an auditor knows of it, who read the auditor file; :attr:`claims` where nobody did."""
+        """Claims for an auditor who read the auditor file; equal to :attr:`claims` if nobody did."""
         return self.assessment.claims({**self.shown, **self.audited}, self.digest) if self.audited else self.claims
 
     def require(self, assessment: str) -> None:
-        """Make sure that the statement belongs to an assessment.
+        """Require that the statement belongs to an assessment.
 
         Raises:
-            CertificateError: it belongs to another.
+            CertificateError: it belongs to another assessment.
         """
         if self.assessment.name != assessment:
-            raise CertificateError(f"A statement of {assessment} is needed here, not of {self.assessment.name}.")
+            raise CertificateError(f"A statement of {assessment} is required here, got one of {self.assessment.name}.")
 
     @property
     def result(self) -> Mapping[str, Any]:
-        """The outcome as it was signed."""
+        """Signed outcome."""
         result: Mapping[str, Any] = self.predicate[self.assessment.result]
         return result
 
     @property
     def outcome_text(self) -> str:
-        """The outcome as it is printed: a letter, a claim, or ``refused``."""
+        """Outcome as printed: a letter, a claim, or ``refused``."""
         return REFUSED if self.shown["outcome"] == REFUSED else str(self.shown[self.assessment.result]["text"])
 
     @property
@@ -154,7 +154,7 @@ class Certificate:
 
     @property
     def profile(self) -> Profile:
-        """The signed estimates and guards."""
+        """Signed estimates and guards."""
         return Profile.from_json(self.predicate["profile"])
 
     def _repr_svg_(self) -> str | None:
@@ -167,33 +167,33 @@ class Certificate:
 
 
 def read_certificate(path: Path) -> bytes:
-    """Bytes of a certificate file, which may not be larger than any certificate is.
+    """Return the bytes of a certificate file, with a size limit.
 
     Raises:
-        UsageError: the file can't be read.
+        UsageError: the file cannot be read.
         CertificateError: it is too large.
     """
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_CERTIFICATE_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"The certificate {path} can't be read: {error.strerror}.") from error
+        raise UsageError(f"The certificate {path} cannot be read: {error.strerror}.") from error
     if len(content) > MAX_CERTIFICATE_BYTES:
         raise CertificateError(f"{path} is larger than {MAX_CERTIFICATE_BYTES} bytes, so it is not a certificate.")
     return content
 
 
 def read_lineage(path: Path) -> Mapping[str, Any]:
-    """Read a ``lineage.json``.
+    """Read and validate a ``lineage.json``.
 
     Raises:
-        UsageError: the file can't be read.
-        CertificateError: it does not fit its schema.
+        UsageError: the file cannot be read.
+        CertificateError: it violates its schema.
     """
     try:
         lineage: Mapping[str, Any] = json.loads(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"The lineage {path} can't be read: {error.strerror}.") from error
+        raise UsageError(f"The lineage {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"The lineage {path} is not valid JSON: {error}.") from error
     validate(lineage, "lineage-1")

@@ -1,4 +1,4 @@
-"""Check whether the file is the one that was certified."""
+"""Check that the file is the one that was certified."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from certify.model_file.model_file import ModelFile
 
 
 def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Finding]:
-    """Digests and preprocessing contract of the model's file."""
+    """Check the digests and the preprocessing contract of the model file."""
     try:
         contracts = model.contracts()
         contract = _contract(certificate) or next(iter(contracts), b"")
         stated = Certified.of(certificate.subject_digest, certificate.predicate["model"]["metadata"], contract)
         found = model.identify(stated)
     except (LeanmarkError, OSError, UnicodeDecodeError) as error:
-        yield Finding("content_digest", "fail", f"The model can't be digested: {error}")
+        yield Finding("content_digest", "fail", f"The model's content digest cannot be computed: {error}")
         return
     yield _file_check(found)
     yield _content_check(found)
@@ -32,30 +32,32 @@ def check_model(model: ModelFile, certificate: Certificate) -> Iterator[Finding]
 def _content_check(found: Identity) -> Finding:
     name = "content_digest"
     if found.stripped:
-        return Finding(name, "note", "Its metadata was stripped; all else is what was certified.")
+        return Finding(name, "note", "The metadata was stripped; everything else is as certified.")
     if found.same_content and not found.same_metadata:
-        return Finding(name, "fail", "The certificate states another metadata than the certified model has.")
+        return Finding(name, "fail", "The certificate states different metadata from that of the certified model.")
     if found.same_content:
-        return Finding(name, "pass", "The model says what was certified.")
+        return Finding(name, "pass", "The content of the model is as certified.")
     if found.same_file and found.beside:
         names = ", ".join(found.beside)
-        return Finding(name, "fail", f"The weights beside the file ({names}) are not those that were certified.")
-    return Finding(name, "fail", "The model is not the one that was certified: it was altered, or is another.")
+        return Finding(name, "fail", f"The external weights ({names}) are not the certified ones.")
+    return Finding(name, "fail", "The model is not the certified one: it was altered or replaced.")
 
 
 def _file_check(found: Identity) -> Finding:
     says_the_same = found.same_content or found.stripped
     if says_the_same and not found.clean:
-        return Finding("file_digest", "fail", "Bytes were altered where they do not change what the model says.")
+        return Finding("file_digest", "fail", "Bytes that do not affect the model's content were altered.")
     if found.same_file:
         return Finding("file_digest", "pass", "The file's bytes are those that were measured.")
     if says_the_same:
-        return Finding("file_digest", "note", "Re-serialised: other bytes than were measured, but the same model.")
+        return Finding(
+            "file_digest", "note", "Re-serialised: the bytes differ from those measured, but the model is the same."
+        )
     return Finding("file_digest", "fail", "The file's bytes are not those that were measured.")
 
 
 def _contract(certificate: Certificate) -> bytes | None:
-    """The preprocessing contract that the statement binds; None where it binds none."""
+    """Return the preprocessing contract bound by the statement; None if it binds none."""
     contract = certificate.predicate.get("preprocess")
     return None if contract is None else rfc8785.dumps(contract)
 
@@ -63,7 +65,7 @@ def _contract(certificate: Certificate) -> bytes | None:
 def _preprocess_check(contracts: list[bytes], stated: bytes) -> Finding:
     name = "preprocess_matches"
     if not contracts:
-        return Finding(name, "note", "The file carries no preprocessing contract; the certificate's holds.")
+        return Finding(name, "note", "The file has no preprocessing contract; the certificate's applies.")
     if contracts == [stated]:
         return Finding(name, "pass", "The preprocessing contract in the file is the certified one.")
     return Finding(name, "fail", "The preprocessing contract in the file is not the certified one.")

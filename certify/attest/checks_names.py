@@ -1,4 +1,4 @@
-"""Check that no text that people read can pass for another."""
+"""Check that no text shown to readers can be mistaken for another."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from certify.core.scripts import first_look_alike
 
 
 def check_names(certificate: Certificate) -> Finding:
-    """Names and free texts are of one script, or of Latin with Japanese, Korean or Chinese."""
+    """Check that names and free texts use one script, or Latin with Japanese, Korean or Chinese."""
     name = "names_of_one_script"
     found = first_look_alike(certificate.assessment.texts(certificate.predicate))
     if found is not None:
-        return Finding(name, "fail", f"{found} It could pass for another text.")
+        return Finding(name, "fail", f"{found} It could be mistaken for another text.")
     return Finding(name, "pass", "No name or free text mixes scripts.")

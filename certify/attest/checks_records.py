@@ -24,14 +24,14 @@ MAX_EVIDENCE_BYTES = 128 << 20
 
 
 def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
-    """Load the edition that a statement names; None where it is unknown or another."""
+    """Load the edition that a statement names; None if it is unknown or differs."""
     stated = certificate.predicate["edition"]
     try:
         edition = certificate.assessment.load_edition(stated["name"])
     except NotDerivedError as error:
         return None, Finding("edition_digest", "skipped", str(error))
     except LeanmarkError as error:
-        return None, Finding("edition_digest", "fail", f"{error} A newer leanmark may know it.")
+        return None, Finding("edition_digest", "fail", f"{error} A newer version of leanmark may know it.")
     if edition.digest != stated["digest"]:
         sentence = f"Edition {edition.name} of this leanmark is not the signed one."
         return None, Finding("edition_digest", "fail", sentence)
@@ -39,7 +39,7 @@ def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
 
 
 def find_evidence(places: Sequence[Path]) -> Path | str:
-    """Find the record file in the first of some places that holds anything, or say why it cannot be read."""
+    """Return the record file in the first place that has one, or the reason why it cannot be read."""
     path = next((place for place in places if os.path.lexists(place)), None)
     if path is None:
         return f"{places[0].name} is missing"
@@ -53,18 +53,22 @@ def find_evidence(places: Sequence[Path]) -> Path | str:
 
 
 def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, list[Finding]]:
-    """Read the records that were signed; None where they are missing, others, or malformed."""
+    """Read the signed records; None if they are missing, altered or malformed."""
     if isinstance(source, str):
         names = ("evidence_digest", "evidence_header_matches")
         return None, [Finding(name, "skipped", f"{source}, so the figures were not derived again.") for name in names]
     stated = certificate.predicate["evidence"]
     size = source.stat().st_size
     if size > MAX_EVIDENCE_BYTES:
-        return None, [Finding("evidence_digest", "fail", f"{source} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")]
+        return None, [
+            Finding(
+                "evidence_digest", "fail", f"{source} has {size} bytes, more than the limit of {MAX_EVIDENCE_BYTES}."
+            )
+        ]
     content = source.read_bytes()
     if (len(content), hashlib.sha256(content).hexdigest()) != (stated["bytes"], stated["sha256"]):
         return None, [Finding("evidence_digest", "fail", f"{source} is not the evidence that was signed.")]
-    checks = [Finding("evidence_digest", "pass", "The evidence is the one that was signed.")]
+    checks = [Finding("evidence_digest", "pass", "The evidence is the signed evidence.")]
     try:
         records = certificate.assessment.parse(content, str(source))
         return records, [*checks, _header_check(certificate, records)]
@@ -75,7 +79,7 @@ def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, lis
 
 
 def _header_check(certificate: Certificate, records: Any) -> Finding:
-    """Whether the statement repeats its records, and both are about one model."""
+    """Check that the statement repeats its records, and that both are about one model."""
     predicate, repeated = certificate.predicate, certificate.assessment.repeated(records)
     differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
     if dict(certificate.assessment.subject(records)) != dict(certificate.subject_digest):
@@ -85,28 +89,28 @@ def _header_check(certificate: Certificate, records: Any) -> Finding:
         differing.append("auditor")
     name = "evidence_header_matches"
     if differing:
-        return Finding(name, "fail", f"The evidence is of another measurement: {', '.join(differing)} differ.")
-    return Finding(name, "pass", f"Model, {', '.join(repeated)} are those of the evidence.".replace("_", " "))
+        return Finding(name, "fail", f"The evidence belongs to another measurement: {', '.join(differing)} differ.")
+    return Finding(name, "pass", f"Model, {', '.join(repeated)} match the evidence.".replace("_", " "))
 
 
 def check_derivation(
     certificate: Certificate, records: Any, edition: Edition | None, source: Path | str
 ) -> tuple[list[Finding], Mapping[str, Any]]:
-    """Derive the profile from the records, and the outcome from it (from the signed one where records are missing).
+    """Derive the profile from the records, and the outcome from it (from the signed profile if records are missing).
 
     Returns:
-        The findings, and those fields of the predicate that were signed in other words than follow, as they follow.
+        The findings, and those fields of the predicate that were signed in different words, as derived.
     """
     missing = f"{source}, so the figures were not derived again." if isinstance(source, str) else ""
     if edition is None:
-        why = missing or "The edition is not known here."
+        why = missing or "The edition is unknown to this installation."
         if isinstance(certificate.assessment, NotInstalled):
             why = certificate.assessment.why
         return [Finding(name, "skipped", why) for name in ("profile_follows", "outcome_follows")], {}
     found: list[Finding] = []
     words: dict[str, Any] = {}
     if records is None:
-        found.append(Finding("profile_follows", "skipped", missing or "There is no evidence to derive it from."))
+        found.append(Finding("profile_follows", "skipped", missing or "There is no evidence from which to derive it."))
     try:
         profile = signed = certificate.profile
         if records is not None:
@@ -124,7 +128,7 @@ def check_derivation(
     except NOT_DERIVABLE as error:
         return [*found, Finding("outcome_follows", "fail", f"No outcome follows from the profile: {error}")], {}
     if derived.refused != (certificate.outcome_text == REFUSED):
-        sentence = f"What follows from the {what} is {derived.text}."
+        sentence = f"The outcome that follows from the {what} is {derived.text}."
         return [*found, Finding("outcome_follows", "fail", sentence)], {}
     found.append(_follows("outcome_follows", f"The outcome {derived.text} follows from the {what}", rows))
     words[certificate.assessment.result] = derived.to_json()
@@ -139,5 +143,7 @@ def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Finding:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         return Finding(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
     outcome: FindingOutcome = "note" if reworded else "pass"
-    words = f"; other words were signed for {', '.join(reworded)}, and those that follow are shown" if reworded else ""
+    words = (
+        f"; {', '.join(reworded)} were signed in different words, and the derived words are shown" if reworded else ""
+    )
     return Finding(name, outcome, f"{sentence}{words}.")

@@ -1,4 +1,4 @@
-"""Check the files beside a model that its statement binds, and the time that it names."""
+"""Check the sidecar files bound by a statement, and the time that it states."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from certify.core.files import sha256_file
 from certify.core.finding import Finding
 
 CLOCKS_DIFFER = datetime.timedelta(minutes=10)
-"""By which two clocks that are right may differ."""
+"""Tolerated difference between two correct clocks."""
 
 
 def beside(name: str, folders: Sequence[Path]) -> Path | None:
-    """The first file of a name in some folders; None where there is none."""
+    """Return the first file of a name in some folders; None if there is none."""
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def now() -> datetime.datetime:
-    """The time by this machine's clock."""
+    """Return the time by this machine's clock."""
     return datetime.datetime.now(datetime.timezone.utc)
 
 
 def check_created(certificate: Certificate) -> Finding:
-    """Check that the records began in the past."""
+    """Check that the measurement began in the past."""
     created = certificate.predicate["created"]
     try:
         began = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
@@ -39,19 +39,19 @@ def check_created(certificate: Certificate) -> Finding:
 
 
 def check_lineage(certificate: Certificate, path: Path | None) -> Finding:
-    """Check that a lineage is the one that was signed."""
+    """Check that a lineage is the signed one."""
     stated = certificate.predicate["lineage"]
     if stated is None:
-        return Finding("lineage_digest", "skipped", "The certificate names no lineage.")
+        return Finding("lineage_digest", "skipped", "The certificate does not name a lineage.")
     if path is None:
-        return Finding("lineage_digest", "skipped", f"{LINEAGE_NAME} does not lie beside the file.")
+        return Finding("lineage_digest", "skipped", f"{LINEAGE_NAME} was not found next to the file.")
     if sha256_file(path) != stated["sha256"]:
         return Finding("lineage_digest", "fail", f"{path} is not the lineage that was signed.")
     return Finding("lineage_digest", "pass", f"{LINEAGE_NAME} is the one that was signed.")
 
 
 def check_signer(certificate: Certificate, folders: Sequence[Path]) -> list[Finding]:
-    """Check that the public key beside a certificate is the one that signed it; nothing where there is none."""
+    """Check that the public key next to a certificate is its signer's; nothing if there is none."""
     path = beside(SIGNER_NAME, folders)
     if path is None or not certificate.assessment.sealed:
         return []
@@ -64,14 +64,14 @@ def check_signer(certificate: Certificate, folders: Sequence[Path]) -> list[Find
 
 
 def check_companions(certificate: Certificate, folders: Sequence[Path]) -> Finding:
-    """Check that further files are those that were signed."""
+    """Check that companion files are the signed ones."""
     stated: Mapping[str, str] = certificate.predicate["companions"]
     found = {name: path for name in stated if (path := beside(name, folders)) is not None}
     wrong = [name for name, path in found.items() if sha256_file(path) != stated[name]]
     if wrong:
-        return Finding("companions", "fail", f"Not the files that were signed: {', '.join(wrong)}.")
+        return Finding("companions", "fail", f"Different from the signed files: {', '.join(wrong)}.")
     if not found:
-        return Finding("companions", "skipped", "No companion file lies beside the file.")
+        return Finding("companions", "skipped", "No companion file was found next to the file.")
     absent = sorted(set(stated) - set(found))
-    rest = f"; not here: {', '.join(absent)}" if absent else ""
+    rest = f"; missing: {', '.join(absent)}" if absent else ""
     return Finding("companions", "pass", f"As signed: {', '.join(sorted(found))}{rest}.")

@@ -1,4 +1,4 @@
-"""Who signed, whom of them the user trusts, and what each vouches for."""
+"""Signers, whether the user trusts them, and what each vouches for."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Found = tuple[list[Finding], list[Signature]]
 
 
 def check_maker(certificate: Certificate, store: TrustStore) -> Found:
-    """The one signature of the envelope."""
+    """Check the only signature of the envelope."""
     envelope, key = certificate.envelope, certificate.signer
     short = key.key_id[:16]
     if envelope.key_id != key.key_id:
-        check = Finding("signature", "fail", "The envelope names another key than the statement.")
+        check = Finding("signature", "fail", "The envelope and the statement name different keys.")
     elif not envelope.signed_by(key):
-        check = Finding("signature", "fail", f"The signature is not that of key {short} over this statement.")
+        check = Finding("signature", "fail", f"The signature is not a signature of this statement by key {short}.")
     else:
-        check = Finding("signature", "pass", f"Signed by key {short}, its maker's: {SELF_ATTESTED}.")
+        check = Finding("signature", "pass", f"Signed by the maker's key {short}: {SELF_ATTESTED}.")
     standing = store.standing(key)
     outcome: FindingOutcome = "pass" if standing.trusted else "fail" if standing.revoked else "note"
     checks = [check, Finding("key_trusted", outcome, standing.sentence)]
@@ -40,7 +40,7 @@ def check_maker(certificate: Certificate, store: TrustStore) -> Found:
 
 
 def check_countersignatures(certificate: Certificate, folders: Sequence[Path], store: TrustStore) -> Found:
-    """The statements of others about this certificate."""
+    """Check third-party statements about this certificate."""
     name = "countersignature"
     try:
         paths = countersignature_files(folders)
@@ -60,7 +60,7 @@ def check_countersignatures(certificate: Certificate, folders: Sequence[Path], s
 
 
 def _judge(found: Countersignature, certificate: Certificate, store: TrustStore) -> tuple[Finding, Signature]:
-    """What a statement counts for: a stranger may say what he likes, somebody trusted who disagrees is heard."""
+    """Weigh a third-party verdict: it counts only if the signer is trusted; strangers' verdicts become notes."""
     name, key = "countersignature", found.signed.signer
     standing = store.standing(key)
     own = key == certificate.signer
@@ -70,13 +70,11 @@ def _judge(found: Countersignature, certificate: Certificate, store: TrustStore)
     )
     who = f"Key {key.key_id[:16]}" + (f" ({standing.name})" if standing.name else "")
     if own:
-        return Finding(
-            name, "note", f"{who} is the maker's own, so it vouches for no more: {found.sentence}."
-        ), signature
+        return Finding(name, "note", f"{who} is the maker's own key, so it adds nothing: {found.sentence}."), signature
     if standing.revoked:
         return Finding(name, "note", standing.sentence), signature
     if not standing.trusted:
-        return Finding(name, "note", f"{who}, which you have not said you trust: {found.sentence}."), signature
+        return Finding(name, "note", f"{who}, which you do not trust: {found.sentence}."), signature
     outcome: FindingOutcome = "pass" if found.agrees else "fail"
     vouches = f": {found.checked}" if found.agrees else ""
     return Finding(name, outcome, f"{who} {found.sentence}{vouches}."), signature
@@ -85,16 +83,16 @@ def _judge(found: Countersignature, certificate: Certificate, store: TrustStore)
 def check_identity(
     certificate: Certificate, folders: Sequence[Path], identity: str | None, issuer: str | None
 ) -> Found:
-    """A signature through sigstore, where there is one or one is asked for.
+    """Check a sigstore signature, if there is one or one is required.
 
     Raises:
-        MissingExtra: it is asked for, and the package that can check it is not installed.
+        MissingExtra: one is required, and the package that checks it is not installed.
     """
     path = next((folder / BUNDLE_NAME for folder in folders if (folder / BUNDLE_NAME).is_file()), None)
     if identity is None or issuer is None:
         if path is None:
             return [], []
-        sentence = f"{path} is a signature through sigstore; say whose it must be (--identity, --issuer)."
+        sentence = f"{path} is a sigstore signature; state the expected signer with --identity and --issuer."
         return [Finding("identity", "skipped", sentence)], []
     if path is None:
         return [Finding("identity", "fail", f"No {BUNDLE_NAME} shows that {identity} signed this.")], []
@@ -102,5 +100,5 @@ def check_identity(
         verify_keyless(read_certificate(path), certificate.envelope.payload, identity, issuer)
     except CertificateError as error:
         return [Finding("identity", "fail", str(error))], []
-    sentence = f"Signed by {identity}, says {issuer}: {SELF_ATTESTED}."
+    sentence = f"Signed by {identity} according to {issuer}: {SELF_ATTESTED}."
     return [Finding("identity", "pass", sentence)], [Signature("maker", None, identity, True, SELF_ATTESTED, True)]

@@ -1,10 +1,10 @@
 """A third party's signed verdict on a certificate.
 
-The envelope of a certificate has one signature, its maker's, and no byte of it is free. A further signature over the
-same statement could not say what its signer had done. So a verifier signs a statement of their own about the model and
-the certificate, by their digests, which says how they checked (derived again from the maker's evidence, or measured
-again) and whether they agree. It lies in ``countersignatures/`` beside the model, named after the id of the key, with
-the evidence of the new measurement beside it. Who can write there can also take it away: that there is no disagreement
+The envelope of a certificate has exactly one signature, its maker's, and none of its bytes are free. A second signature
+over the same statement could not say what its signer did. So a verifier signs a statement of their own about the model
+and the certificate, identified by digest, which says how they checked (derived again from the maker's evidence, or
+measured again) and whether they agree. It is stored in ``countersignatures/`` next to the model, named after the key
+id, with the evidence of the new measurement. Whoever can write there can also delete it: the absence of a disagreement
 proves nothing.
 """
 
@@ -36,7 +36,7 @@ SCHEMA = "countersignature-1"
 SURROUNDINGS = frozenset(
     {"countersignature", "countersignature_follows", "identity", "key_statements", "label", "label_picture"}
 )
-"""Checks of what lies beside a certificate and is not part of it: nobody disagrees with its maker over these."""
+"""Checks of files next to a certificate that are not part of it; a verdict never rests on these."""
 
 Vouching = Literal["self-attested", "cross-checked", "reproduced"]
 SELF_ATTESTED: Vouching = "self-attested"
@@ -44,7 +44,7 @@ SELF_ATTESTED: Vouching = "self-attested"
 
 @dataclass(frozen=True)
 class Remeasured:
-    """A second measurement of a certified pair, and how it compares with the first."""
+    """Second measurement of a certified pair, and its comparison with the first."""
 
     evidence: Any
     agreement: Agreement
@@ -53,28 +53,28 @@ class Remeasured:
 def countersign(
     audit: Audit, signer: SigningKey, remeasured: Remeasured | None = None, remark: str | None = None
 ) -> tuple[Signed, Mapping[str, Path]]:
-    """Sign what was found about a certificate, and write it beside the model.
+    """Sign a verdict on a certificate, and write it next to the model.
 
     Args:
-        audit: the certificate, derived again from its evidence.
+        audit: audit of the certificate against its evidence.
         signer: the verifier's key.
-        remeasured: what a new measurement gave, if there was one.
-        remark: for people.
+        remeasured: the new measurement, if there was one.
+        remark: sentence for human readers.
 
     Returns:
-        The statement, and what was written by name.
+        The statement, and the written files by name.
 
     Raises:
-        UsageError: the key is the maker's own, the maker's key is revoked, or a new measurement is the first one, or
-            decides nothing.
-        CertificateError: something does not fit the schema.
+        UsageError: the key is the maker's own, the maker's key is revoked, or a new measurement is a copy of the first
+            or is inconclusive.
+        CertificateError: a field violates the schema.
     """
     _require_another(audit, signer)
     assessment = audit.certificate.assessment
     if remeasured is not None and assessment.is_repeat(audit.evidence, remeasured.evidence):
         raise UsageError(
-            "The new evidence holds the windows of the first measurement, so nothing was measured again. Make it with "
-            "leanmark audit --remeasure --keep, or countersign without it."
+            "The new evidence contains the windows of the first measurement, so nothing was measured again. Create it "
+            "with leanmark audit --remeasure --keep, or countersign without it."
         )
     if remeasured is not None and not remeasured.agreement.decided:
         undecided = ", ".join(figure.name for figure in remeasured.agreement.undecided)
@@ -89,7 +89,7 @@ def countersign(
     written = {}
     evidence = base.with_suffix(EVIDENCE_SUFFIX)
     if records is None:
-        evidence.unlink(missing_ok=True)  # of an earlier statement by this key, which the new one replaces
+        evidence.unlink(missing_ok=True)  # left by an earlier statement of this key, which the new one replaces
     else:
         write_bytes(evidence, records)
         written["evidence"] = evidence
@@ -99,21 +99,23 @@ def countersign(
 
 
 def _require_another(audit: Audit, signer: SigningKey) -> None:
-    """Somebody else's key, and a maker's key that still counts.
+    """Require a third party's key, and a maker's key that is not revoked.
 
     Raises:
-        UsageError: it is otherwise.
+        UsageError: either condition fails.
     """
     if not audit.certificate.assessment.sealed:
-        raise UsageError("Only the certificate itself can be countersigned, and this model has none.")
+        raise UsageError(
+            "Only an efficiency certificate can be countersigned, but this model has none; run leanmark certify."
+        )
     if audit.certificate.signer == signer.public:
         raise UsageError(
-            "Your key signed this certificate itself, so countersigning it would vouch for nothing; it takes somebody "
-            "else's key (--key)."
+            "Your key signed this certificate, so your countersignature would vouch for nothing; use someone else's "
+            "key (--key)."
         )
     trust = audit.verification.check("key_trusted")
     if trust is not None and trust.outcome == "fail":
-        raise UsageError(f"{trust.sentence} There is nothing to countersign.")
+        raise UsageError(f"{trust.sentence} It cannot be countersigned.")
 
 
 def _subject(certificate: Certificate) -> list[dict[str, Any]]:
@@ -146,14 +148,14 @@ def _predicate(
 
 
 def fresh_data_of(repeated: Mapping[str, Any]) -> str | None:
-    """Data that the maker has not seen and that were scored, as records say it: ``no``, or a specification."""
+    """Return the recorded data that the maker had not seen and that were scored: ``no``, or a specification."""
     fresh: str | None = repeated.get("data", {}).get("fresh")
     return fresh
 
 
 @dataclass(frozen=True)
 class Countersignature:
-    """A countersignature that lies beside a model and is about its certificate.
+    """Countersignature next to a model, about its certificate.
 
     Attributes:
         path: its file.
@@ -165,12 +167,12 @@ class Countersignature:
 
     @property
     def agrees(self) -> bool:
-        """Whether its signer found what the certificate says."""
+        """Whether its signer agrees with the certificate."""
         return bool(self.signed.predicate["agrees"])
 
     @property
     def checked(self) -> Vouching:
-        """How its signer checked."""
+        """How its signer checked the certificate."""
         checked: Vouching = self.signed.predicate["checked"]
         return checked
 
@@ -181,7 +183,7 @@ class Countersignature:
 
     @property
     def sentence(self) -> str:
-        """What its signer says."""
+        """What its signer states."""
         rows = " and the rows of private data" if self.auditor_files else ""
         how = f"derived it again from the evidence{rows}"
         if self.checked == "reproduced":
@@ -194,10 +196,10 @@ class Countersignature:
 
 
 def countersignature_files(folders: Sequence[Path]) -> list[Path]:
-    """Files beside a model that should hold countersignatures, in the order of their names.
+    """Return the countersignature files next to a model, sorted by name.
 
     Raises:
-        CertificateError: there are more than anybody would look through.
+        CertificateError: there are more than the limit.
     """
     return files_beside(FOLDER, folders)
 
@@ -206,22 +208,22 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
     """Read a countersignature and check that it is about a certificate.
 
     Raises:
-        CertificateError: it is malformed, its signature is not good, it is about another certificate, or the evidence
-            beside it is not the one that was signed.
+        CertificateError: it is malformed, its signature is invalid, it is about another certificate, or the evidence
+            next to it is not the signed one.
     """
     if not path.is_file():
-        raise CertificateError("It is not a regular file.")
+        raise CertificateError("The countersignature is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
     if list(signed.subject) != _subject(certificate):
-        raise CertificateError("It is about another certificate.")
+        raise CertificateError("The countersignature is about another certificate.")
     if path.stem != signed.signer.key_id:
-        raise CertificateError("Its file is not named after the key that signed it.")
+        raise CertificateError("The file is not named after the key that signed it.")
     evidence = path.with_suffix(EVIDENCE_SUFFIX)
     stated = signed.predicate["evidence"]
     if evidence.is_file():
         size = evidence.stat().st_size
         if size > MAX_EVIDENCE_BYTES:
-            raise CertificateError(f"{evidence.name} has {size} bytes, over {MAX_EVIDENCE_BYTES}.")
+            raise CertificateError(f"{evidence.name} has {size} bytes, more than the limit of {MAX_EVIDENCE_BYTES}.")
         if stated is None or (size, sha256_file(evidence)) != (stated["bytes"], stated["sha256"]):
             raise CertificateError(f"{evidence.name} is not the evidence that was signed.")
     return Countersignature(path, signed)

@@ -1,8 +1,7 @@
 """The signed envelope: DSSE (https://github.com/secure-systems-lab/dsse) around an in-toto statement.
 
-One byte sequence stands for one envelope: JSON that is not its own canonical form (RFC 8785), base64 with stray
-padding bits, an unknown member or a second signature are all refused, so that nothing in a certificate can be changed
-without a check that notices.
+Each envelope has exactly one byte sequence: JSON that is not in its canonical form (RFC 8785), base64 with stray
+padding bits, an unknown member or a second signature are all refused, so that any change to a certificate is detected.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 @dataclass(frozen=True)
 class Envelope:
-    """A payload and the one signature over it.
+    """Payload with its only signature.
 
     Attributes:
-        payload: the signed bytes.
-        key_id: id of the key that signed, as the envelope names it.
+        payload: signed bytes.
+        key_id: id of the signing key, as named by the envelope.
         signature: 64 bytes of Ed25519.
     """
 
@@ -36,7 +35,7 @@ class Envelope:
     signature: bytes
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON of the envelope."""
+        """Return the canonical JSON of the envelope."""
         return rfc8785.dumps(
             {
                 "payload": base64.b64encode(self.payload).decode(),
@@ -46,7 +45,7 @@ class Envelope:
         )
 
     def signed_by(self, key: PublicKey) -> bool:
-        """Whether the signature over payload and payload type is this key's."""
+        """Return whether the signature over payload and payload type was made by this key."""
         from securesystemslib.dsse import Envelope as DsseEnvelope
         from securesystemslib.exceptions import VerificationError
         from securesystemslib.signer import Signature, SSlibKey  # type: ignore[attr-defined]
@@ -71,13 +70,15 @@ def sign(payload: bytes, key: SigningKey) -> Envelope:
 
 
 def parse_envelope(content: bytes) -> Envelope:
-    """Read an envelope; the signature is not checked.
+    """Parse an envelope without checking the signature.
 
     Raises:
-        CertificateError: the bytes are not the canonical form of an envelope with one signature.
+        CertificateError: the bytes are not the canonical form of an envelope with exactly one signature.
     """
     if len(content) > MAX_CERTIFICATE_BYTES:
-        raise CertificateError(f"The certificate has {len(content)} bytes; at most {MAX_CERTIFICATE_BYTES} are read.")
+        raise CertificateError(
+            f"The certificate has {len(content)} bytes, more than the limit of {MAX_CERTIFICATE_BYTES}."
+        )
     values = parse_canonical(content, "the envelope")
     try:
         signature = values["signatures"][0]
@@ -88,7 +89,7 @@ def parse_envelope(content: bytes) -> Envelope:
         )
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
         raise CertificateError(f"The certificate is not a DSSE envelope with one signature: {error!r}.") from error
-    if envelope.to_bytes() != content:  # another payload type, more members or signatures, stray base64 bits
+    if envelope.to_bytes() != content:  # a different payload type, more members or signatures, or stray base64 bits
         raise CertificateError(
             f"The envelope is not the canonical form of one {PAYLOAD_TYPE} payload with one signature."
         )

@@ -1,4 +1,4 @@
-"""From records to a signed statement, sealed into the model or written beside it."""
+"""From records to a signed statement, sealed into the model or written next to it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from certify.model_file.subject import digests_of, subject_name
 
 @dataclass(frozen=True)
 class Stated:
-    """What a statement binds or says besides what follows from its records.
+    """Contents of a statement that do not follow from its records.
 
     Attributes:
-        model: name of the model, for people; taken from the lineage or the file's name by default.
-        lineage: how the model came about; None for a file from elsewhere.
-        companions: further files to bind by digest, by the name that they have beside the model; not copied.
+        model: display name of the model. Default: taken from the lineage or the file name.
+        lineage: lineage of the model; None for a file from elsewhere.
+        companions: further files to bind by digest, by their name next to the model; they are not copied.
         fields: further fields of the predicate.
     """
 
@@ -55,26 +55,25 @@ def issue(
     out: Path,
     stated: Stated | None = None,
 ) -> Certificate:
-    """Judge records, sign what follows from them, and write the statement with its records.
+    """Judge records, sign the result, and write the statement with its records.
 
-    An assessment that seals writes ``model.onnx`` (with its weights beside it where they lie outside),
-    ``certificate.json``, ``evidence.jsonl``, the public key as ``signer.pub`` and, where there is one, ``lineage.json``
-    into ``out``, the certificate last; a file that cannot be sealed is copied as it is. Another writes
-    ``statements/NAME.json`` and its records beside the model. Equal input gives equal bytes: the time in the statement
-    is that of the records.
+    An assessment that seals writes ``model.onnx`` (with external weights next to it, if any), ``certificate.json``,
+    ``evidence.jsonl``, the public key as ``signer.pub`` and, if there is one, ``lineage.json`` into ``out``, the
+    certificate last; a file that cannot be sealed is copied unchanged. Other assessments write ``statements/NAME.json``
+    and its records next to the model. Equal input gives equal bytes: the time in the statement is that of the records.
 
     Args:
-        assessment: whose records they are.
-        model: the file that they are about; for an assessment that seals, in its normal form.
-        records: as the assessment reads them.
-        edition: by whose rules.
-        signer: the key to sign with.
-        out: folder.
-        stated: what to bind besides.
+        assessment: assessment of the records.
+        model: file that the records are about; for an assessment that seals, in its normal form.
+        records: records as read by the assessment.
+        edition: name of the edition to judge by.
+        signer: signing key.
+        out: output folder.
+        stated: further contents of the statement.
 
     Raises:
-        UsageError: there is no edition of that name.
-        CertificateError: the records are about another file, or something does not fit its schema.
+        UsageError: the edition is unknown.
+        CertificateError: the records are about another file, or a field violates its schema.
     """
     stated = stated or Stated()
     with open_model(model) as opened:
@@ -122,7 +121,7 @@ def _write_sealed(certificate: Certificate, source: Path, records: bytes, lineag
 
 
 def _check_subject(model: ModelFile, measured: Mapping[str, str], fields: Mapping[str, Any]) -> Mapping[str, str]:
-    """Digests of the model, which must be those of the records; a stated contract must be the one that it carries."""
+    """Return the model's digests, which must match the records; a stated contract must be the one in the file."""
     digests = digests_of(model)
     if digests != dict(measured):
         raise CertificateError(
@@ -131,6 +130,6 @@ def _check_subject(model: ModelFile, measured: Mapping[str, str], fields: Mappin
     contract = fields.get("preprocess")
     if contract is not None and model.carries_seal and model.contracts() != [rfc8785.dumps(contract)]:
         raise CertificateError(
-            f"{model.path} does not carry the preprocessing contract it is certified with. Normalise it."
+            f"{model.path} does not contain the preprocessing contract it is certified with. Normalise it first."
         )
     return digests

@@ -1,9 +1,9 @@
-"""Signing without a key of one's own, through sigstore (https://docs.sigstore.dev), as the extra ``sigstore``.
+"""Signing without a key of one's own, through sigstore (https://docs.sigstore.dev); needs the extra ``sigstore``.
 
-An identity provider says who the signer is (an e-mail address, a workflow of a build service), sigstore's authority
-gives a certificate of some minutes for it, and a public log keeps the signature. What is signed is the payload of the
-certificate's envelope, so the bundle says no more than the maker's key says: these are my words. Signing needs the
-network; verifying needs the roots of trust that the package brings or has fetched before.
+An identity provider confirms the signer's identity (an e-mail address, a workflow of a build service), sigstore's
+authority issues a certificate for it that is valid for a few minutes, and a public log stores the signature. The signed
+payload is that of the certificate's envelope, so the bundle vouches for no more than the maker's key does. Signing
+needs the network; verifying needs the trust roots that the package includes or has fetched before.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ EXTRA = "sigstore"
 
 
 def sign_keyless(payload: bytes) -> bytes:
-    """Sign a payload with the identity that the surroundings or a browser provide.
+    """Sign a payload with the identity provided by the environment or a browser.
 
     Returns:
         The bundle as JSON: signature, short-lived certificate and the log's proof.
 
     Raises:
         MissingExtra: the package is not installed.
-        CertificateError: nobody vouches for an identity, or sigstore's services can't be reached.
+        CertificateError: no identity is available, or sigstore's services cannot be reached.
     """
     try:
         bundle: str = _sign(payload)
@@ -30,24 +30,24 @@ def sign_keyless(payload: bytes) -> bytes:
         raise MissingExtra("Keyless signing", EXTRA) from error
     except _failures() as error:
         raise CertificateError(
-            f"Sigstore could not sign ({_words(error)}). It needs the network and an identity; without them, sign with "
+            f"Sigstore could not sign ({_words(error)}). Signing needs the network and an identity; without them, use "
             "a key (leanmark keygen)."
         ) from error
     return bundle.encode()
 
 
 def verify_keyless(bundle: bytes, payload: bytes, identity: str, issuer: str) -> None:
-    """Check that a bundle is a signature over a payload by an identity.
+    """Check that a bundle is a signature of a payload by an identity.
 
     Args:
-        bundle: as :func:`sign_keyless` gave it.
-        payload: what was signed.
-        identity: who must have signed: an e-mail address, or the URL of a workflow.
-        issuer: URL of the provider that must have said so.
+        bundle: result of :func:`sign_keyless`.
+        payload: signed bytes.
+        identity: required signer: an e-mail address, or the URL of a workflow.
+        issuer: URL of the identity provider that must have confirmed it.
 
     Raises:
         MissingExtra: the package is not installed.
-        CertificateError: it is not, or it can't be told.
+        CertificateError: the signature is invalid, or cannot be checked.
     """
     try:
         _verify(bundle, payload, identity, issuer)
@@ -82,7 +82,7 @@ def _verify(bundle: bytes, payload: bytes, identity: str, issuer: str) -> None:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What sigstore raises where it can't sign or does not confirm; it wraps not all of its own parts' errors."""
+    """Return the exceptions raised if sigstore cannot sign or verify; it does not wrap all of its parts' errors."""
     try:
         from sigstore.errors import Error
         from sigstore.oidc import ExpiredIdentity, IssuerError
@@ -92,7 +92,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _words(error: BaseException) -> str:
-    """The innermost of the errors that say anything: sigstore's own often have no words."""
+    """Return the message of the innermost error that has one: sigstore's own errors are often empty."""
     said, cause = type(error).__name__, error
     while cause is not None:
         said = " ".join(str(cause).split()) or said

@@ -1,6 +1,6 @@
-"""Ed25519 keys: the user's own, and those of others.
+"""Ed25519 keys: the user's own and those of others.
 
-The private key lies in the user's configuration folder, readable by its owner alone.
+The private key is in the user's configuration folder, readable only by its owner.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from certify.core.signing_keys import SigningKey as SigningKey
 PRIVATE_NAME = "signing.key"
 PUBLIC_NAME = "signing.pub"
 VARIABLE = "LEANMARK_SIGNING_KEY"
-"""Environment variable with the private key, for machines that keep no files: its PEM text, or the path of a file."""
+"""Environment variable with the private key, for machines without stored files: its PEM text, or a file path."""
 MAX_KEY_BYTES = 64 * 1024
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
@@ -40,14 +40,14 @@ _KEY_ID = re.compile(r"[0-9a-fA-F]{8,63}")
 
 
 def signing_key(path: Path | None = None) -> SigningKey:
-    """The key to sign with: the one named, else that of LEANMARK_SIGNING_KEY, else the user's own, made on first use.
+    """Return the given key, else that of LEANMARK_SIGNING_KEY, else the user's own, created on first use.
 
     Args:
-        path: of a private key.
+        path: path of a private key.
 
     Raises:
-        UsageError: the key is malformed, others may read its file, or there is none where the variable CI is set: a
-            key made there would sign once and be lost with the machine.
+        UsageError: the key is malformed, its file is readable by others, or there is no key and the variable CI is set:
+            a key created there would sign once and be lost with the machine.
 
     Example:
         >>> signing_key(Path("keys/release.key")).public.key_id  # doctest: +SKIP
@@ -59,10 +59,10 @@ def signing_key(path: Path | None = None) -> SigningKey:
 
 
 def given_key() -> SigningKey | None:
-    """The key of LEANMARK_SIGNING_KEY; None where it is not set.
+    """Return the key of LEANMARK_SIGNING_KEY; None if it is not set.
 
     Raises:
-        UsageError: it holds neither a private key nor the path of one.
+        UsageError: it contains neither a private key nor the path of one.
     """
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
@@ -70,8 +70,8 @@ def given_key() -> SigningKey | None:
     if text.startswith("-----BEGIN"):
         return _parse_private(text.encode(), f"in {VARIABLE}")
     if not os.path.isfile(text):  # noqa: PTH113 (a Path raises where the text is not a path at all)
-        # without the value, which may be a key in another form
-        raise UsageError(f"{VARIABLE} holds neither the PEM text of a private key nor the path of a file with one.")
+        # do not print the value: it may be a key in another form
+        raise UsageError(f"{VARIABLE} must be the PEM text of a private key or the path of a file with one.")
     return load_private(Path(text))
 
 
@@ -79,44 +79,44 @@ def _own_key(path: Path) -> SigningKey:
     if not path.exists():
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
             raise UsageError(
-                "There is no signing key, and none is made where CI is set, as it would be lost with this machine. Set "
-                f"{VARIABLE} (its PEM text, or a path), give --key, or run leanmark keygen first."
+                "No signing key was found, and none is created if CI is set, because it would be lost with this "
+                f"machine. Set {VARIABLE} (PEM text or path), give --key, or run leanmark keygen first."
             )
-        with contextlib.suppress(FileExistsError):  # another process made it in the meantime
+        with contextlib.suppress(FileExistsError):  # another process created it in the meantime
             return store_key(new_key(), path)
     return load_private(path)
 
 
 def generate(path: Path | None = None, force: bool = False) -> SigningKey:
-    """Make a key pair: the private key at ``path``, the public one beside it with the ending ``.pub``.
+    """Create a key pair: the private key at ``path``, the public one next to it with the suffix ``.pub``.
 
     Args:
-        path: of the private key; ``signing.key`` in the configuration folder by default.
-        force: whether an existing key may be replaced.
+        path: path of the private key. Default: ``signing.key`` in the configuration folder.
+        force: whether to replace an existing key.
 
     Raises:
-        UsageError: there is a key already and ``force`` is not set.
+        UsageError: a key exists and ``force`` is not set.
     """
     path = path or config_folder() / PRIVATE_NAME
     try:
         return store_key(new_key(), path, force)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists, and its public key is {path.with_suffix('.pub')}. Certificates signed with it would lose "
-            "their key; use --force to replace it."
+            f"{path} already exists, with the public key {path.with_suffix('.pub')}. Certificates signed with it would "
+            "lose their key; use --force to replace it."
         ) from None
 
 
 def new_key() -> SigningKey:
-    """A key that lies nowhere yet."""
+    """Return a new key that is not stored anywhere."""
     return SigningKey(Ed25519PrivateKey.generate())
 
 
 def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
-    """Write a key pair: the private key at ``path``, the public one beside it with the ending ``.pub``.
+    """Write a key pair: the private key at ``path``, the public one next to it with the suffix ``.pub``.
 
     Raises:
-        FileExistsError: there is a key already and ``force`` is not set.
+        FileExistsError: a key exists and ``force`` is not set.
     """
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -126,7 +126,7 @@ def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
 
 
 def _write_private(path: Path, pem: bytes, force: bool) -> None:
-    """Write so that at no moment the file is partial, or readable by others: mkstemp creates with mode 0600."""
+    """Write a file that is never partial and never readable by others: mkstemp creates it with mode 0600."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     beside = Path(name)
     try:
@@ -137,7 +137,7 @@ def _write_private(path: Path, pem: bytes, force: bool) -> None:
         if force:
             beside.replace(path)
         else:
-            os.link(beside, path)  # unlike a rename, refuses to replace
+            os.link(beside, path)  # unlike rename, link refuses to replace a file
     finally:
         beside.unlink(missing_ok=True)
 
@@ -146,18 +146,18 @@ def load_private(path: Path) -> SigningKey:
     """Read a private key.
 
     Raises:
-        UsageError: the file cannot be read, others may read it, or it holds no unencrypted Ed25519 key.
+        UsageError: the file cannot be read, is readable by others, or does not contain an unencrypted Ed25519 key.
     """
     try:
         with path.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             pem = stream.read(MAX_KEY_BYTES)
     except OSError as error:
-        raise UsageError(f"The signing key {path} can't be read: {error.strerror}.") from error
+        raise UsageError(f"The signing key {path} cannot be read: {error.strerror}.") from error
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
-            f"The signing key {path} has mode {stat.S_IMODE(mode):04o}, so others may have read it. Make a new one "
-            f"with leanmark keygen --force, or run chmod 600 {path} if you know that nobody has."
+            f"The signing key {path} has mode {stat.S_IMODE(mode):04o}, so others may have read it. Create a new one "
+            f"with leanmark keygen --force, or run chmod 600 {path} if you are sure that nobody has."
         )
     return _parse_private(pem, str(path))
 
@@ -166,18 +166,18 @@ def _parse_private(pem: bytes, where: str) -> SigningKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        # without the cause, whose text could hold parts of the key
+        # drop the cause: its text could contain parts of the key
         raise UsageError(f"The signing key {where} is not an unencrypted PEM private key.") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"The signing key {where} is not an Ed25519 key. Make one with leanmark keygen.")
+        raise UsageError(f"The signing key {where} is not an Ed25519 key. Create one with leanmark keygen.")
     return SigningKey(key)
 
 
 def load_public(source: str | Path | PublicKey) -> PublicKey:
-    """A public key from a PEM file or from 64 hexadecimal digits.
+    """Return a public key from a PEM file or from 64 hexadecimal digits.
 
     Raises:
-        UsageError: the file is absent, or holds no Ed25519 public key.
+        UsageError: the file is missing, or does not contain an Ed25519 public key.
 
     Example:
         >>> load_public("ab" * 32).key_id[:16]
@@ -194,17 +194,17 @@ def load_public(source: str | Path | PublicKey) -> PublicKey:
     except (OSError, ValueError) as error:
         if _KEY_ID.fullmatch(str(source)):
             raise UsageError(
-                f"'{source}' is the beginning of a key's id, which names a key but is not one. The key's 64 "
-                "hexadecimal digits are shown by leanmark verify FILE --json (public_key) and leanmark trust list; "
-                "signer.pub beside the certificate holds the key as a file."
+                f"'{source}' is the beginning of a key id, which identifies a key but is not the key itself. To see "
+                "the key's 64 hexadecimal digits, run leanmark verify FILE --json (public_key) or leanmark trust "
+                "list; signer.pub next to the certificate contains the key as a file."
             ) from error
         raise UsageError(
-            f"'{source}' is neither a readable file with a public key nor its 64 hexadecimal digits."
+            f"'{source}' must be a readable file with a public key, or the key's 64 hexadecimal digits."
         ) from error
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{path} holds no PEM public key (a private key is never needed to verify).") from error
+        raise UsageError(f"{path} does not contain a PEM public key; verifying never needs a private key.") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise UsageError(f"{path} holds a public key that is not Ed25519.")
+        raise UsageError(f"{path} contains a public key that is not Ed25519; pass an Ed25519 key.")
     return PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))

@@ -1,4 +1,4 @@
-"""Whether a ``lineage.json``, which a maker writes, belongs to the files that it is given with."""
+"""Checks that a maker's ``lineage.json`` belongs to the files that it is given with."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from certify.core.files import sha256_file
 
 
 def given_lineage(path: Path) -> Mapping[str, Any]:
-    """Read the ``lineage.json`` that a user names.
+    """Read the ``lineage.json`` given by a user.
 
     Raises:
-        UsageError: the file can't be read, or is something else.
+        UsageError: the file cannot be read, or is not a lineage.
     """
     try:
         return read_lineage(path)
     except CertificateError as error:
         raise UsageError(
-            f"{path} is not a lineage.json that leanmark compress wrote ({str(error).rstrip('.')}); give that one, or "
-            "leave it out."
+            f"{path} is not a lineage.json written by leanmark compress ({str(error).rstrip('.')}); pass that file, or "
+            "omit it."
         ) from error
 
 
 def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path) -> None:
-    """Refuse a lineage that is about another model.
+    """Refuse a lineage about another model.
 
     Args:
-        lineage: as it was read.
-        candidate: the file that was given.
-        normal: the same in its normal form, under the name that it gets when it is sealed.
+        lineage: parsed lineage.
+        candidate: the given file.
+        normal: the same model in normal form, under the name that it gets when sealed.
 
     Raises:
         UsageError: the lineage states the digest of another file.
@@ -40,18 +40,18 @@ def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path)
     stated, found = lineage["artifacts"].get(normal.name), sha256_file(candidate)
     if stated is not None and stated not in (found, sha256_file(normal)):
         raise UsageError(
-            f"The lineage is about another file than {candidate} (it states the digest {stated[:12]}..., found "
-            f"{found[:12]}...); give the lineage.json that was written with it, or leave it out."
+            f"The lineage is about another file than {candidate} (expected digest {stated[:12]}..., got "
+            f"{found[:12]}...); pass the lineage.json that was written with it, or omit it."
         )
 
 
 def unchanged_beside(lineage: Mapping[str, Any], path: Path, out: Path) -> dict[str, Path]:
-    """What lies beside a lineage in ``out`` as its maker wrote it, by name; models aside.
+    """Return the unchanged files in ``out`` that a lineage lists, by name, models excepted.
 
     Args:
-        lineage: as it was read.
-        path: where it was read.
-        out: the folder of the results.
+        lineage: parsed lineage.
+        path: path of the lineage.
+        out: folder of the results.
     """
     if path.resolve().parent != out.resolve():
         return {}

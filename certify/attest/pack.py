@@ -1,7 +1,7 @@
-"""One file with a certified model and all that belongs to it, to send and to keep.
+"""A single file with a certified model and its sidecar files, to send or archive.
 
-A pack is a zip archive without compression, so that equal folders give equal bytes and nothing in it can be larger than
-the pack itself. Reading believes nothing: names are few and plain, each occurs once, and nothing is a link.
+A pack is an uncompressed zip archive, so that equal folders give equal bytes and nothing in it can be larger than the
+pack itself. Reading trusts nothing: names are few and plain, each occurs once, and there are no links.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _MODE = (stat.S_IFREG | 0o644) << 16
 
 
 def model_in(folder: Path) -> Path:
-    """The certified model of a folder: ``model.onnx`` or ``model.pt2``, else the only model beside the baseline.
+    """Return a folder's certified model: ``model.onnx`` or ``model.pt2``, else the only model besides the baseline.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: there is no model, or there are several.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as place:
@@ -63,26 +63,26 @@ def model_in(folder: Path) -> Path:
     named = [path for path in found if path.stem == "model"]
     if len(named or found) == 1:
         return (named or found)[0]
-    what = f"several models ({', '.join(path.name for path in found[:5])}); name one" if found else (
-        "no model; name the folder that leanmark wrote, or the model's file"
+    what = f"several models ({', '.join(path.name for path in found[:5])}); name one of them" if found else (
+        "no model; name the folder written by leanmark, or the model file"
     )  # fmt: skip
-    raise UsageError(f"The folder {folder} holds {what}.")
+    raise UsageError(f"The folder {folder} contains {what}.")
 
 
 def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple[str, ...]]:
-    """Put a certified model into one file: model, baseline, certificate, evidence, lineage, statements, label, key.
+    """Bundle a certified model into one file: model, baseline, certificate, evidence, lineage, statements, label, key.
 
     Args:
-        folder: that the model lies in, or the model's file.
-        out: the pack; ``FOLDER.zip`` beside the folder by default.
+        folder: folder of the model, or the model file.
+        out: path of the pack. Default: ``FOLDER.zip`` next to the folder.
 
     Returns:
-        The pack, and the names of what it holds.
+        The pack, and the names of its files.
 
     Raises:
-        UsageError: the folder holds no model, or ``out`` does not end in ``.zip``.
-        CertificateError: the certificate is not valid, so that nobody is to be sent it.
-        NotDerivedError: the evidence is missing, so that nobody could audit the pack.
+        UsageError: the folder contains no model, or ``out`` does not end in ``.zip``.
+        CertificateError: the certificate is not valid, so it should not be sent to anybody.
+        NotDerivedError: the evidence is missing, so nobody could audit the pack.
 
     Example:
         >>> pack("build/resnet50")  # doctest: +SKIP
@@ -92,12 +92,14 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     home = model.parent
     out = Path(f"{home.resolve()}{PACK_SUFFIX}") if out is None else Path(out)
     if out.suffix.lower() != PACK_SUFFIX:
-        raise UsageError(f"A pack's name ends in {PACK_SUFFIX}, by which leanmark verify knows it, found '{out.name}'.")
+        raise UsageError(f"The name of a pack must end in {PACK_SUFFIX}, got '{out.name}'.")
     _, found = require_derived(model)
     bound = [name for certificate in found.certificates for name in certificate.predicate["companions"]]
     files = {path.relative_to(home).as_posix(): path for path in _belonging(model, bound)}
     if odd := [name for name in files if not _NAME.fullmatch(name)]:
-        raise UsageError(f"A pack holds names of plain letters, digits, '.', '-' and '_', found '{odd[0]}'; rename it.")
+        raise UsageError(
+            f"File names in a pack may contain only ASCII letters, digits, '.', '-' and '_', got '{odd[0]}'; rename it."
+        )
     with replacing(out) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
         for name, path in sorted(files.items()):
             info = zipfile.ZipInfo(name, _EPOCH)
@@ -108,11 +110,11 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
 
 
 def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
-    """A model, its baseline, their weights, and every sidecar file that is there, those that statements bind included.
+    """Yield a model, its baseline, their weights, and every existing sidecar file, including those bound by statements.
 
     Args:
-        model: the file.
-        bound: names of further files beside it.
+        model: model file.
+        bound: names of further files next to it.
     """
     for path in (model, model.with_name(f"baseline{model.suffix}")):
         if path.is_file():
@@ -126,11 +128,11 @@ def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Unpack into a temporary folder, and give the model's file there.
+    """Unpack into a temporary folder, and yield the path of the model there.
 
     Raises:
         UsageError: the file is not a pack.
-        CertificateError: it holds what ``leanmark pack`` does not write, or is damaged.
+        CertificateError: it contains something that ``leanmark pack`` does not write, or is damaged.
     """
     with tempfile.TemporaryDirectory(prefix=f"{path.stem}-") as place:
         folder = Path(place).resolve()
@@ -143,15 +145,15 @@ def unpacked(path: Path) -> Iterator[Path]:
                     with archive.open(info) as source, target.open("xb") as stream:
                         shutil.copyfileobj(source, stream, CHUNK_BYTES)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise UsageError(f"{path} is not a pack, or is damaged ({error}). Get it again from its maker.") from error
+            raise UsageError(f"{path} is not a pack, or is damaged ({error}). Ask its maker for a new copy.") from error
         yield model_in(folder)
 
 
 def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse whatever could write elsewhere, or more than the pack itself holds.
+    """Refuse everything that could write elsewhere, or more than the size of the pack itself.
 
     Raises:
-        CertificateError: there is such a thing; it is named.
+        CertificateError: the pack contains such an entry, which is named.
     """
     infos = archive.infolist()
     seen: set[str] = set()
@@ -167,6 +169,6 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
             wrong = f"{info.filename!r} compressed or encrypted"
         seen.add(info.filename.lower())
     if wrong is None and sum(info.file_size for info in infos) > path.stat().st_size:
-        wrong = "files that are larger together than the pack"
+        wrong = "files whose total size exceeds that of the pack"
     if wrong is not None:
-        raise CertificateError(f"{path} holds {wrong}, which leanmark pack does not write, so it is not opened.")
+        raise CertificateError(f"{path} contains {wrong}, which leanmark pack does not write; the pack was not opened.")

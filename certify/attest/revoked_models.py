@@ -1,4 +1,4 @@
-"""Models whose certificates no longer count, as somebody withdrew a record that they saw: ``revoked.json``."""
+"""Revoked models, whose certificates are void because a record that they saw was withdrawn: ``revoked.json``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SCHEMA = "revoked-models-1"
 
 
 def revoke_models(models: Mapping[str, Mapping[str, str]], reason: str, policy: str, signer: SigningKey) -> Signed:
-    """Sign that models no longer count.
+    """Sign the revocation of models.
 
     Args:
-        models: digests of each, by name.
-        reason: in one sentence.
+        models: digests of each model, by name.
+        reason: reason in one sentence.
         policy: digest of the use policy of their data.
-        signer: the key that signed their certificates, or one that their readers trust.
+        signer: key that signed their certificates, or one that their readers trust.
     """
     subject = [{"name": name, "digest": dict(digests)} for name, digests in models.items()]
     return sign_statement(SCHEMA, subject, {"reason": reason, "policy": policy}, signer)
@@ -32,19 +32,19 @@ def revoke_models(models: Mapping[str, Mapping[str, str]], reason: str, policy: 
 def check_revoked(
     certificate: Certificate, folders: Sequence[Path], named: Iterable[Path], store: TrustStore
 ) -> Finding | None:
-    """Check that no statement takes the model back, by the maker or by somebody whom the reader trusts.
+    """Check that the model is not revoked by its maker or by someone the reader trusts.
 
     Args:
-        certificate: of the model.
-        folders: where ``revoked.json`` may lie.
+        certificate: certificate of the model.
+        folders: folders that may contain ``revoked.json``.
         named: further files, which must be readable.
-        store: whom the reader trusts.
+        store: trust store of the reader.
 
     Returns:
-        None where there is no such statement at all.
+        The finding; None if there is no revocation statement at all.
 
     Raises:
-        CertificateError: a file that was named is malformed.
+        CertificateError: a named file is malformed.
     """
     content = certificate.statement["subject"][0]["digest"]["leanmarkContent"]
     files = [(folder / NAME, False) for folder in folders if (folder / NAME).is_file()]
@@ -63,9 +63,7 @@ def check_revoked(
         if about and counts:
             return Finding("not_revoked", "fail", f"The model was revoked by {who}: {statement.predicate['reason']}")
         if about:
-            found = Finding(
-                "not_revoked", "note", f"{who} revoked the model, and you have not said you trust that key."
-            )
+            found = Finding("not_revoked", "note", f"{who} revoked the model, but you do not trust that key.")
         elif found is None:
             found = Finding("not_revoked", "pass", f"{path.name} does not revoke the model.")
     return found

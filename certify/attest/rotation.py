@@ -1,4 +1,4 @@
-"""Putting a new signing key in the place of an old one, which says that it is its successor."""
+"""Replacement of a signing key by a new one, which the old key names as its successor."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STATEMENTS_SUFFIX = ".statements.jsonl"
 
 @dataclass(frozen=True)
 class Rotation:
-    """A key that was replaced.
+    """Replaced key.
 
     Attributes:
         old: the former key.
-        new: the one that signs from now on.
-        old_path: where the former private key lies now.
-        statements: file with the handover and those before it, to be given to whoever trusts the former key.
+        new: the key that signs from now on.
+        old_path: new path of the former private key.
+        statements: file with this handover and earlier ones, for everybody who trusts the former key.
     """
 
     old: PublicKey
@@ -35,21 +35,21 @@ class Rotation:
 def rotate(path: Path | None = None) -> Rotation:
     """Replace a signing key by a new one, after the old one has named it.
 
-    The old key is kept under a name with its id: it may still have to be revoked.
+    The old key is kept under a name that contains its id, because it may still have to be revoked.
 
     Args:
-        path: of the private key; ``signing.key`` in the configuration folder by default.
+        path: path of the private key. Default: ``signing.key`` in the configuration folder.
 
     Raises:
         UsageError: there is no key to replace.
-        CertificateError: the old key is malformed, or others may read it.
+        CertificateError: the old key is malformed, or readable by others.
     """
     path = path or config_folder() / PRIVATE_NAME
     if not path.is_file():
-        raise UsageError(f"{path}: there is no key to rotate. Make one with leanmark keygen.")
+        raise UsageError(f"No key to rotate was found at {path}; create one with leanmark keygen.")
     old, new = load_private(path), new_key()
     kept = path.with_name(f"{path.stem}-{old.public.key_id[:16]}{path.suffix}")
-    kept.unlink(missing_ok=True)  # left by a rotation that was broken off; it holds this same key
+    kept.unlink(missing_ok=True)  # left by an interrupted rotation; it contains this same key
     os.link(path, kept)
     write_bytes(kept.with_suffix(".pub"), old.public.to_pem())
     statements = path.with_suffix(STATEMENTS_SUFFIX)

@@ -1,6 +1,6 @@
-"""Signed statements about keys and certificates: countersignatures, handovers, revocations.
+"""Signed statements about keys and certificates: countersignatures, handovers and revocations.
 
-Each is an in-toto statement in an envelope like a certificate's, with a published schema of its own.
+Each is an in-toto statement in an envelope like that of a certificate, with its own published schema.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from certify.core.schema import load_schema, validate
 
 @dataclass(frozen=True, repr=False)
 class Signed:
-    """A statement whose signature is that of the key it names.
+    """Statement signed by the key that it names.
 
     Attributes:
-        schema: name of the schema that it fits.
-        subject: what it is about.
-        predicate: what it says.
+        schema: name of its schema.
+        subject: subject of the statement.
+        predicate: content of the statement.
         signer: the key that signed it.
         content: canonical JSON of the envelope.
     """
@@ -46,12 +46,12 @@ def sign_statement(
 
     Args:
         schema: name of its published schema.
-        subject: what it is about: names and digests.
-        predicate: what it says, without version, time and signer.
-        signer: the key to sign with.
+        subject: subject of the statement: names and digests.
+        predicate: content of the statement, without version, time and signer.
+        signer: signing key.
 
     Raises:
-        CertificateError: it does not fit the schema.
+        CertificateError: it violates the schema.
     """
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     statement: dict[str, Any] = {
@@ -69,34 +69,34 @@ def sign_statement(
     try:
         payload = rfc8785.dumps(statement)
     except ValueError as error:
-        raise CertificateError(f"The statement can't be written as canonical JSON: {error}.") from error
+        raise CertificateError(f"The statement cannot be written as canonical JSON: {error}.") from error
     return read_statement(sign(payload, signer).to_bytes(), schema)
 
 
 def read_statement(content: bytes, *schemas: str) -> Signed:
-    """Read a signed statement and check its signature; whether the key is trusted is another question.
+    """Read a signed statement and check its signature; whether the key is trusted is a separate question.
 
     Args:
         content: canonical JSON of its envelope.
-        schemas: names of the kinds that may stand here.
+        schemas: names of the accepted schemas.
 
     Raises:
-        CertificateError: the envelope is not canonical, the statement is of no such kind or does not fit its schema, or
-            the signature is not that of the key that the statement names.
+        CertificateError: the envelope is not canonical, the statement is of another kind or violates its schema, or it
+            is not signed by the key that it names.
     """
     envelope = parse_envelope(content)
     statement = parse_canonical(envelope.payload, "the statement")
     kind = statement.get("predicateType") if isinstance(statement, dict) else None
     schema = next((name for name in schemas if predicate_type(name) == kind), None)
     if schema is None:
-        raise CertificateError(f"A statement of type {str(kind)[:200]!r} was found; {' or '.join(schemas)} is needed.")
+        raise CertificateError(f"The statement must be {' or '.join(schemas)}, got type {str(kind)[:200]!r}.")
     validate(statement, schema)
     key = PublicKey(bytes.fromhex(statement["predicate"]["signer"]["public_key"]))
     if envelope.key_id != key.key_id or not envelope.signed_by(key):
-        raise CertificateError(f"The signature is not that of key {key.key_id[:16]}, which the statement names.")
+        raise CertificateError(f"The statement is not signed by key {key.key_id[:16]}, which it names.")
     return Signed(schema, statement["subject"], statement["predicate"], key, content)
 
 
 def predicate_type(schema: str) -> str:
-    """The type that statements of a schema name."""
+    """Return the predicate type of a schema."""
     return str(load_schema(schema)["properties"]["predicateType"]["const"])

@@ -1,9 +1,9 @@
-"""What is signed: an in-toto Statement (https://in-toto.io/Statement/v1) with a predicate of one of the assessments.
+"""The signed in-toto Statement (https://in-toto.io/Statement/v1), with the predicate of one of the assessments.
 
-The predicate holds what was found and the digests of everything that it was found from. Some of its fields every
-assessment has (``certify/core/schema/statement-1.json``); the rest is the assessment's own, with a schema of its own.
-The type of the predicate names its version: a statement of an older one is checked against the schema of that version
-and then brought into the newest form, so that everything else knows only one.
+The predicate holds the results and the digests of everything that they were derived from. All assessments share some of
+its fields (``certify/core/schema/statement-1.json``); the rest belongs to the assessment, with its own schema. The
+predicate type names its version: a statement of an older version is checked against the schema of that version and then
+upgraded, so that all other code knows only the newest form.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ COMMON_SCHEMA = "statement-1"
 
 @dataclass(frozen=True)
 class Binding:
-    """What a statement is about besides its records.
+    """Contents of a statement besides its records.
 
     Attributes:
-        model: name of the model, for people.
-        metadata: digest of the metadata that the file carries; None for a file that is not an ONNX file.
-        subject: name of the file.
-        digests: of the file, by kind.
+        model: display name of the model.
+        metadata: digest of the file's metadata; None if the file is not an ONNX file.
+        subject: file name.
+        digests: digests of the file, by kind.
         evidence: hex SHA-256 and size in bytes of the record file.
-        lineage: hex SHA-256 of lineage.json, None where there is none.
+        lineage: hex SHA-256 of lineage.json; None if there is none.
         companions: hex SHA-256 of further files, by name.
-        signer: the key that will sign.
+        signer: key that will sign.
         stated: further fields of the predicate, which do not follow from the records.
     """
 
@@ -62,10 +62,10 @@ class Binding:
 def build_statement(
     assessment: Assessment, records: Any, profile: Profile, outcome: Outcome, edition: Edition, binding: Binding
 ) -> bytes:
-    """Write the statement as canonical JSON.
+    """Return the statement as canonical JSON.
 
     Raises:
-        CertificateError: what was found does not fit the schema, or a text that people read mixes scripts.
+        CertificateError: the content violates the schema, or a text shown to readers mixes scripts.
     """
     auditor = assessment.auditor(records)
     statement: dict[str, Any] = {
@@ -99,10 +99,10 @@ def build_statement(
 
 
 def parse_statement(payload: bytes, may_be_unknown: bool = False) -> dict[str, Any]:
-    """Read a statement of any released version, in the form of the newest; of an unknown type, where that may be.
+    """Parse a statement of any released version into the newest form; of an unknown type too, if allowed.
 
     Raises:
-        CertificateError: it is not canonical JSON, of a type that is not known, or does not fit its schema.
+        CertificateError: it is not canonical JSON, its type is unknown, or it violates its schema.
     """
     values = parse_canonical(payload, "the statement")
     if not isinstance(values, dict):
@@ -119,10 +119,10 @@ def parse_statement(payload: bytes, may_be_unknown: bool = False) -> dict[str, A
 
 
 def statement_version(statement: Mapping[str, Any], may_be_unknown: bool = False) -> Version:
-    """The released form that a statement says it has.
+    """Return the released version that a statement states.
 
     Raises:
-        CertificateError: it is none that this installation knows.
+        CertificateError: this installation does not know it.
     """
     kind = statement.get("predicateType")
     return assessment_of(kind, may_be_unknown).versions[str(kind)]

@@ -1,4 +1,4 @@
-"""Statements of further assessments, which lie beside a model rather than in it: ``statements/NAME.json``."""
+"""Statements of further assessments, stored next to a model rather than in it: ``statements/NAME.json``."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ MAX_STATEMENTS = 64
 
 
 def statement_path(folder: Path, assessment: str) -> Path:
-    """Where the statement of an assessment lies, beside a model in a folder."""
+    """Return the path of an assessment's statement, next to a model in a folder."""
     return folder / FOLDER / f"{assessment}.json"
 
 
 def records_path(statement: Path) -> Path:
-    """Where the records of a statement lie."""
+    """Return the path of a statement's records."""
     return statement.with_name(f"{statement.stem}{RECORDS_SUFFIX}")
 
 
 def statement_files(folders: Sequence[Path]) -> list[Path]:
-    """Find the statements beside a model, in the order of their names.
+    """Return the statements next to a model, sorted by name.
 
     Raises:
-        CertificateError: there are more than anybody would look through.
+        CertificateError: there are more than the limit.
     """
     return files_beside(FOLDER, folders)
 
 
 def remove_outdated(folder: Path, digests: Mapping[str, str]) -> None:
-    """Remove the statements of a folder that are about a model that another has replaced there, with their records.
+    """Remove statements in a folder about a model that was replaced there, with their records.
 
     Args:
-        folder: of the model.
-        digests: of the model that lies there now.
+        folder: folder of the model.
+        digests: digests of the model that is there now.
     """
     for path in statement_files([folder]):
         try:
             outdated = dict(Certificate.read(path).subject_digest) != dict(digests)
         except LeanmarkError:
-            continue  # not a statement that can be read: verification names it
+            continue  # unreadable statement: verification reports it
         if outdated:
             path.unlink()
             records_path(path).unlink(missing_ok=True)
@@ -61,12 +61,12 @@ def remove_resting(folder: Path) -> None:
 
 
 def files_beside(name: str, folders: Sequence[Path]) -> list[Path]:
-    """Find the ``.json`` files in the folder of a name beside a model, each once, in the order of their names.
+    """Return the ``.json`` files in a named folder next to a model, without duplicates, sorted by name.
 
     Raises:
-        CertificateError: there are more than anybody would look through.
+        CertificateError: there are more than the limit.
     """
     paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / name).glob("*.json"))}
     if len(paths) > MAX_STATEMENTS:
-        raise CertificateError(f"There are {len(paths)} {name}; at most {MAX_STATEMENTS} are read.")
+        raise CertificateError(f"Found {len(paths)} {name}, more than the limit of {MAX_STATEMENTS}; remove some.")
     return list(paths.values())

@@ -1,7 +1,7 @@
-"""Whom a user trusts: keys by name, successors that a trusted key named, and keys that were revoked.
+"""Trust store: keys by name, successors named by trusted keys, and revoked keys.
 
-A revocation is total. A certificate bears the time that its maker wrote, and whoever holds a lost key writes what he
-likes, so that without a trusted timestamp no date separates what was signed before from what was signed after.
+Revocation is total. The time in a certificate is written by its maker, and whoever has a stolen key can write any time.
+So without a trusted timestamp, no date separates signatures made before the theft from those made after it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _SCHEMA = "trust-store-1"
 
 @dataclass(frozen=True)
 class Standing:
-    """What a user thinks of a key.
+    """Status of a key for a user.
 
     Attributes:
-        trusted: whether its signature counts.
-        revoked: whether it was taken back.
-        name: under which the user knows it, or the name of the key that named it; None for a stranger.
-        sentence: the same for people.
+        trusted: whether its signatures count.
+        revoked: whether it was revoked.
+        name: the user's name for it, or the name of the key that named it as its successor; None for an unknown key.
+        sentence: the same in words.
     """
 
     trusted: bool
@@ -54,9 +54,9 @@ class TrustStore:
     Attributes:
         keys: trusted keys by name.
         handovers: pairs of a key and the successor that it named.
-        revoked: keys of which nothing counts any more, with the reason.
-        meters: hex SHA-256 of the code of plug-in meters that the user believes, by name.
-        schemes: keys of certification schemes whose marks the user believes, by name; a trusted key is none of these.
+        revoked: revoked keys, with the reason.
+        meters: hex SHA-256 of the code of trusted plug-in meters, by name.
+        schemes: keys of certification schemes whose marks the user believes, by name; none of them is a trusted key.
     """
 
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
@@ -66,22 +66,24 @@ class TrustStore:
     schemes: Mapping[str, PublicKey] = field(default_factory=dict)
 
     def standing(self, key: PublicKey) -> Standing:
-        """Whether a key's signature counts, and why."""
+        """Return whether a key's signatures count, and why."""
         short = key.key_id[:16]
         if key in self.revoked:
             why = self.revoked[key]
-            return Standing(False, True, None, f"Key {short} is REVOKED ({why}): nothing that it ever signed counts.")
+            return Standing(False, True, None, f"Key {short} is REVOKED ({why}): all its signatures are void.")
         known = {other: name for name, other in self.keys.items() if other not in self.revoked}
         if key in known:
             return Standing(True, False, known[key], f"You trust this key ({known[key]}).")
         chain = self._chain(known, key)
         if chain is None and any(other.hex == key.key_id for other in known):
-            return Standing(False, False, None, "--trust takes the key itself, not its id, which is what you gave.")
+            return Standing(False, False, None, "--trust needs the key itself, but you gave its id.")
         if chain is None:
-            return Standing(False, False, None, "You have not said that you trust this key (--trust, or trust add).")
+            return Standing(
+                False, False, None, "You do not trust this key (to trust it, use --trust or leanmark trust add)."
+            )
         path = " to ".join(one.key_id[:16] for one in chain)
         name = known[chain[0]]
-        return Standing(True, False, name, f"You trust {name}, who handed over to this key: {path}.")
+        return Standing(True, False, name, f"You trust {name}, which handed over to this key: {path}.")
 
     def trusts(self, key_id: str) -> bool:
         """Whether the signature of a key counts, by the id of the key."""
@@ -97,7 +99,7 @@ class TrustStore:
         return found
 
     def _chain(self, known: Mapping[PublicKey, str], key: PublicKey) -> list[PublicKey] | None:
-        """The shortest way from a trusted key to this one, along handovers by keys that are not revoked."""
+        """Return the shortest path from a trusted key to this one, along handovers by keys that are not revoked."""
         paths = [[start] for start in known]
         reached = set(known)
         while paths:
@@ -114,22 +116,22 @@ class TrustStore:
         return None
 
     def with_key(self, name: str, key: PublicKey) -> TrustStore:
-        """With one more trusted key.
+        """Return the store with one more trusted key.
 
         Raises:
-            UsageError: the name is taken by another key, or the key is revoked.
+            UsageError: the name belongs to another key, or the key is revoked.
         """
         if key in self.revoked:
-            raise UsageError(f"Key {key.key_id[:16]} is revoked ({self.revoked[key]}); it can't be trusted again.")
+            raise UsageError(f"Key {key.key_id[:16]} is revoked ({self.revoked[key]}); it cannot be trusted again.")
         if self.keys.get(name, key) != key:
             raise UsageError(f"'{name}' is the name of another key; remove that one first, or choose another name.")
         return replace(self, keys={**self.keys, name: key})
 
     def without(self, name: str) -> TrustStore:
-        """Without a trusted key, or a plug-in meter.
+        """Return the store without a trusted key or plug-in meter.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: the name is unknown.
         """
         if name in self.schemes and name not in {*self.keys, *self.meters}:
             return replace(self, schemes={known: key for known, key in self.schemes.items() if known != name})
@@ -142,18 +144,18 @@ class TrustStore:
         return replace(self, keys={known: key for known, key in self.keys.items() if known != name})
 
     def with_statement(self, statement: Signed) -> TrustStore:
-        """With what a key said of its successor, which counts while that key is trusted, or of itself."""
+        """Return the store with a key's revocation, or with its successor, which counts while the key is trusted."""
         if statement.schema == "revocation-1":
             return self.with_revoked(statement.signer, statement.predicate["reason"])
         pair = statement.signer, _key(statement.predicate["successor"])
         return replace(self, handovers=tuple(dict.fromkeys([*self.handovers, pair])))
 
     def with_revoked(self, key: PublicKey, reason: str) -> TrustStore:
-        """With a key taken back for good."""
+        """Return the store with a key revoked for good."""
         return replace(self, revoked={**self.revoked, key: reason})
 
     def with_meter(self, name: str, code: str) -> TrustStore:
-        """With one more plug-in meter whose code is believed."""
+        """Return the store with one more trusted plug-in meter."""
         return replace(self, meters={**self.meters, name: code})
 
     def with_scheme(self, name: str, key: PublicKey) -> TrustStore:
@@ -175,11 +177,11 @@ class TrustStore:
         return next((name for name, known in self.schemes.items() if known == key), None)
 
     def find(self, wanted: str) -> PublicKey:
-        """A key by the name that the user gave it, by its file, or by its hexadecimal digits."""
+        """Return a key by the user's name for it, by its file, or by its hexadecimal digits."""
         return self.keys[wanted] if wanted in self.keys else load_public(wanted)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "version": 1,
             "keys": {name: key.hex for name, key in sorted(self.keys.items())},
@@ -190,16 +192,16 @@ class TrustStore:
         }
 
     def save(self) -> Path:
-        """Write the store into the user's configuration folder.
+        """Write the store to the user's configuration folder.
 
         Raises:
-            UsageError: a name or a reason is too long or holds what a name may not hold.
+            UsageError: a name or a reason is too long or contains a forbidden character.
         """
         values = self.to_json()
         try:
             validate(values, _SCHEMA)
         except CertificateError as error:
-            raise UsageError(f"The trust store would not fit its schema: {error}") from error
+            raise UsageError(f"The trust store would violate its schema: {error}") from error
         folder = config_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / STORE_NAME
@@ -209,10 +211,10 @@ class TrustStore:
 
 
 def load_store() -> TrustStore:
-    """The user's trust store; an empty one where there is none.
+    """Return the user's trust store; an empty one if there is no file.
 
     Raises:
-        CertificateError: the file is malformed, or others may have written to it.
+        CertificateError: the file is malformed, or writable by others.
     """
     path = config_folder() / STORE_NAME
     if not path.is_file():
@@ -220,7 +222,7 @@ def load_store() -> TrustStore:
     mode = path.stat().st_mode
     if os.name == "posix" and mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CertificateError(
-            f"The trust store {path} has mode {stat.S_IMODE(mode):04o}, so others may have added keys to it. Look at "
+            f"The trust store {path} has mode {stat.S_IMODE(mode):04o}, so others may have added keys to it. Check "
             f"it, then run chmod 600 {path}."
         )
     try:
@@ -241,11 +243,11 @@ def load_store() -> TrustStore:
 
 
 def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[Signed] = ()) -> TrustStore:
-    """Whom to believe in one verification: the store, the user's own key, keys that were given, and what keys said.
+    """Return the trust for one verification: the store, the user's own key, given keys, and what keys state.
 
     Raises:
         CertificateError: a key or the store is malformed.
-        UsageError: a key that was given does not exist.
+        UsageError: a given key does not exist.
     """
     store = load_store()
     keys = {}
@@ -263,21 +265,21 @@ def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
 
 
 def hand_over(old: SigningKey, new: PublicKey) -> Signed:
-    """A statement by the old key that the new one is its successor."""
+    """Return the old key's statement that the new one is its successor."""
     return sign_statement("handover-1", _about(new), {"successor": new.hex}, old)
 
 
 def revoke(key: SigningKey, reason: str) -> Signed:
-    """A statement by a key that nothing it ever signed counts any more."""
+    """Return a key's statement that all its signatures are void."""
     return sign_statement("revocation-1", _about(key.public), {"reason": reason}, key)
 
 
 def read_key_statements(path: Path) -> list[Signed]:
-    """Handovers and revocations from a file that holds one a line.
+    """Return the handovers and revocations in a file that has one per line.
 
     Raises:
-        UsageError: the file can't be read.
-        CertificateError: a line is neither, or its signature is not good.
+        UsageError: the file cannot be read.
+        CertificateError: a line is neither, or its signature is invalid.
     """
     found = []
     for number, line in enumerate(read_certificate(path).removesuffix(b"\n").split(b"\n"), start=1):
@@ -288,7 +290,7 @@ def read_key_statements(path: Path) -> list[Signed]:
         is_handover = statement.schema == "handover-1"
         about = _key(statement.predicate["successor"]) if is_handover else statement.signer
         if statement.subject[0]["digest"]["sha256"] != about.key_id:
-            raise CertificateError(f"{path}, line {number}: the subject is another key than the statement speaks of.")
+            raise CertificateError(f"{path}, line {number}: the subject and the statement name different keys.")
         found.append(statement)
     return found
 

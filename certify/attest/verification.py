@@ -1,4 +1,4 @@
-"""The answer of a verification: what was asked by name, and what was found."""
+"""Result of a verification: named checks with their outcomes."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
 
 DERIVED = ("profile_follows", "outcome_follows")
-"""Checks that derive what was signed again."""
+"""Checks that derive again what was signed."""
 
 ROWS = "private_rows"
-"""The check over rows of private data, which stand in an auditor file."""
+"""Check of the rows of private data, which are in an auditor file."""
 
 VOUCHING = ("self-attested", "cross-checked", "reproduced")
-"""What a signature can vouch for, weakest first."""
+"""Levels of vouching, weakest first."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One who signed, and what for.
+    """A signer, and what they vouch for.
 
     Attributes:
-        role: ``maker`` signed the certificate, ``verifier`` a statement of his own about it.
-        key_id: of his key; None where sigstore says who he is.
-        name: under which the user knows him, or sigstore's identity; None for a stranger.
-        trusted: whether the user takes his word.
+        role: ``maker`` signed the certificate, ``verifier`` a statement of their own about it.
+        key_id: id of the signer's key; None if sigstore states the identity.
+        name: the user's name for the signer, or sigstore's identity; None for an unknown signer.
+        trusted: whether the user trusts the signer.
         vouches_for: ``self-attested``, ``cross-checked`` (derived again from the evidence) or ``reproduced`` (measured
             again).
-        agrees: whether he found what the certificate says.
-        auditor_files: digests of the auditor files of private data that he had.
+        agrees: whether the signer agrees with the certificate.
+        auditor_files: digests of the auditor files of private data that the signer had.
     """
 
     role: Literal["maker", "verifier"]
@@ -49,16 +49,16 @@ class Signature:
 
 @dataclass(frozen=True, repr=False)
 class Verification:
-    """Whether a certificate is to be believed, and why.
+    """Whether a certificate can be believed, and why.
 
     Attributes:
         path: the model's file.
-        checks: everything that was asked.
-        certificate: None where none could be read.
-        signatures: whose signatures are good, the maker's first.
-        name: of the statement's assessment.
-        others: the same of the further statements that lie beside the model; what holds of a verification as a whole
-            (valid, trusted, derived) holds of these too.
+        checks: all checks.
+        certificate: None if none could be read.
+        signatures: valid signatures, the maker's first.
+        name: name of the statement's assessment.
+        others: verifications of the further statements next to the model; properties of the whole (valid, trusted,
+            derived) include these.
     """
 
     path: Path
@@ -70,30 +70,30 @@ class Verification:
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        """Checks that did not pass, those of further statements under ``ASSESSMENT.NAME``."""
+        """Checks that did not pass; those of further statements as ``ASSESSMENT.NAME``."""
         own = tuple(check for check in self.checks if check.outcome == "fail")
         further = (replace(check, name=f"{one.name}.{check.name}") for one in self.others for check in one.failed)
         return (*own, *further)
 
     @property
     def valid(self) -> bool:
-        """Whether nothing speaks against any statement; says nothing about who signed it."""
+        """Whether no check contradicts any statement; independent of who signed it."""
         return self.certificate is not None and not self.failed
 
     @property
     def trusted(self) -> bool:
-        """Whether it is valid and signed by makers whom the caller trusts."""
+        """Whether it is valid and signed by makers that the caller trusts."""
         own = any(signature.trusted for signature in self.signatures if signature.role == "maker")
         return self.valid and own and all(one.trusted for one in self.others)
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
-        """Every statement that could be read, the main one first."""
+        """Every readable statement, the main one first."""
         return tuple(one.certificate for one in (self, *self.others) if one.certificate is not None)
 
     @property
     def vouched_for(self) -> str:
-        """The strongest of what trusted signers vouch for; ``self-attested`` if nobody else is heard."""
+        """Strongest level that a trusted signer vouches for; ``self-attested`` if there is only the maker."""
         heard = {one.vouches_for for one in self.signatures if one.trusted and one.agrees}
         return next((level for level in reversed(VOUCHING) if level in heard), VOUCHING[0])
 
@@ -104,7 +104,7 @@ class Verification:
 
     @property
     def derived(self) -> bool:
-        """Whether figures, findings and outcome of every statement were computed again from its records."""
+        """Whether figures, findings and outcome of every statement were derived again from its records."""
         return self._derived and all(one.derived for one in self.others)
 
     @property
@@ -114,32 +114,32 @@ class Verification:
 
     @property
     def auditor_files(self) -> frozenset[str]:
-        """Digests of the auditor files from which statements were derived again here, and hold."""
+        """Digests of the auditor files from which statements were derived here, and that agree with them."""
         judged = [one for one in (self, *self.others) if one.certificate is not None and one.rows_hold]
         stated = [one.certificate.predicate["auditor"]["sha256"] for one in judged if one.certificate is not None]
         return frozenset(stated)
 
     @property
     def rows_hold(self) -> bool:
-        """Whether this statement was derived again from its auditor file, here and not by somebody else."""
+        """Whether this statement was derived again from its auditor file here, not by someone else."""
         rows = self.check(ROWS)
         return rows is not None and rows.outcome == "pass" and bool(self.certificate and self.certificate.audited)
 
     @property
     def complete(self) -> bool:
-        """Whether it is derived, and so is what only rows of private data tell, by the caller or a trusted auditor."""
+        """Whether it is derived, including what needs rows of private data, by the caller or a trusted auditor."""
         return self.derived and not self.waiting
 
     @property
     def waiting(self) -> str:
-        """What waits for an auditor file, in a sentence; empty where nothing does."""
+        """What needs an auditor file, in one sentence; empty if nothing does."""
         rows = self.check(ROWS)
         own = "" if rows is None or rows.outcome == "pass" else rows.sentence
         return own or next((one.waiting for one in self.others if one.waiting), "")
 
     @property
     def not_derived(self) -> str:
-        """Why the figures were not derived again, in a sentence; empty where they were."""
+        """Why the figures were not derived again, in one sentence; empty if they were."""
         if self._derived:
             return next((f"{one.name}: {one.not_derived}" for one in self.others if not one.derived), "")
         check = self.check("profile_follows")
@@ -147,28 +147,28 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """0 valid, 1 not valid (a revoked key too), 4 valid but signed by a key that is not trusted."""
+        """0: valid; 1: not valid (or signed by a revoked key); 4: valid, but signed by a key that is not trusted."""
         if not self.valid:
             return exit_codes.FAILED
         return exit_codes.DONE if self.trusted else exit_codes.NOT_TRUSTED
 
     @property
     def strict_exit_code(self) -> int:
-        """The same, and 5 where evidence, or the auditor file of private data, is missing."""
+        """As :attr:`exit_code`, or 5 if evidence, or the auditor file of private data, is missing."""
         return self.exit_code or (exit_codes.DONE if self.complete else exit_codes.NOT_DERIVED)
 
     def check(self, name: str) -> Finding | None:
-        """A check by name, or None where it was not reached."""
+        """Return a check by name; None if it was not reached."""
         return by_name(self.checks, name)
 
     @property
     def verdict(self) -> str:
-        """The answer in one sentence."""
+        """Answer in one sentence."""
         if not self.valid:
             names = ", ".join(check.name for check in self.failed)
             return f"NOT VALID: {self.path} failed {names}."
         certificate = self.certificate
-        if certificate is None:  # for the type checker: valid implies a certificate
+        if certificate is None:  # for the type checker: a valid verification has a certificate
             return ""
         words = [f"valid: {_what(certificate, self.name)}", self.vouched_for]
         words += [_what(one.certificate, one.name) for one in self.others if one.certificate is not None]
@@ -177,11 +177,11 @@ class Verification:
         elif self.waiting:
             words.append("what needs rows of private data is NOT DERIVED")
         if not self.trusted:
-            words.append("signed by a key that you have not said you trust")
+            words.append("signed by a key you do not trust")
         return "; ".join(words) + "."
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as JSON values."""
         certificate = self.certificate
         return {
             "path": str(self.path),
@@ -223,7 +223,7 @@ class Verification:
 
 
 def _what(certificate: Certificate, name: str) -> str:
-    """The outcome of a statement in a few words."""
+    """Return the outcome of a statement in a few words."""
     result = certificate.assessment.result
     edition = f"edition {certificate.predicate['edition']['name']}"
     kind = result if certificate.assessment.sealed else name

@@ -1,8 +1,7 @@
-"""Verification: is this the file, is the signature good, and does the letter follow from the evidence.
+"""Verification: is this the certified file, is the signature valid, and does the letter follow from the evidence?
 
-Nothing that is read is believed before it was checked, and nothing malformed ends in a traceback: every finding is a
-named check. What can't be told from a certificate is whether its maker was honest; only a remeasurement by somebody
-else tells that.
+Nothing is believed before it is checked, and nothing malformed ends in a traceback: every finding is a named check. A
+certificate cannot show whether its maker was honest; only a new measurement by someone else can.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from certify.model_file.model_file import ModelFile, open_model
 __all__ = ["Verification", "require_derived", "verify"]
 
 KEY_STATEMENTS_NAME = "keys.jsonl"
-"""What keys said of their successors and of themselves; a maker who rotated his key lays it beside the model."""
+"""Keys' statements about their successors and themselves; a maker who rotated keys ships it next to the model."""
 
 
 def verify(
@@ -54,36 +53,35 @@ def verify(
     access: Access | None = None,
     revocations: Iterable[Path] = (),
 ) -> Verification:
-    """Check a certified file and everything that lies beside it.
+    """Check a certified file and its sidecar files.
 
     Args:
         path: the certified file.
-        certificate: its certificate; by default the one sealed into the file, else ``certificate.json`` beside it.
-        evidence: the evidence file; ``evidence.jsonl`` beside the model by default.
-        trust: public keys (PEM files or hexadecimal) whose signature counts, besides those of the trust store and the
-            user's own.
-        identity: who must have signed through sigstore; needs ``issuer`` too.
-        issuer: URL of the provider that vouches for the identity.
-        access: auditor files and data key, where the data are private and their holder gave them.
-        revocations: statements by which models were revoked, besides ``revoked.json`` beside the model.
+        certificate: its certificate. Default: the one sealed into the file, else ``certificate.json`` next to it.
+        evidence: the evidence file. Default: ``evidence.jsonl`` next to the model.
+        trust: public keys (PEM files or hexadecimal) to trust, in addition to the trust store and the user's own.
+        identity: required sigstore signer; needs ``issuer`` too.
+        issuer: URL of the identity provider.
+        access: auditor files and data key, if the data are private and their holder provided them.
+        revocations: statements that revoke models, in addition to ``revoked.json`` next to the model.
 
     Raises:
-        UsageError: a file that was named does not exist or is not a model, or an identity was given without its issuer.
+        UsageError: a named file does not exist or is not a model, or an identity was given without its issuer.
         CertificateError: there is no certificate at all, or a trusted key or the trust store is malformed.
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such file to verify.")
+        raise UsageError(f"The file {path} does not exist; check the path.")
     if path.suffix == ".json":
         raise UsageError(
-            f"{path} is not a model. Name the model that the certificate is about, and the certificate with "
-            "--certificate where it does not lie beside it."
+            f"{path} is not a model. Pass the model that the certificate is about, and if the certificate is not next "
+            "to it, pass it with --certificate."
         )
     if evidence is not None and not os.path.lexists(evidence):
-        raise UsageError(f"{evidence}: no such evidence file.")
+        raise UsageError(f"The evidence file {evidence} does not exist; check the path.")
     if (identity is None) != (issuer is None):
-        raise UsageError("An identity means something only with the provider that vouches for it, and the other way "
-                         "round: give --identity and --issuer.")  # fmt: skip
+        raise UsageError("An identity is only meaningful together with its provider; give both --identity and --issuer."
+                         )  # fmt: skip
     folders = [path.parent] if certificate is None else [path.parent, Path(certificate).parent]
     store, stated = _store(trust, folders)
     places = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
@@ -91,16 +89,14 @@ def verify(
         files = statement_files([path.parent])
         content, located = _locate(model, None if certificate is None else Path(certificate), bool(files))
         others = [_verify_statement(model, file, folders, store, access) for file in files]
-        if content is None and not located:  # only further statements: the first of them stands for the whole
+        if content is None and not located:  # only further statements: the first of them represents the whole
             main = others.pop(0)
-            note = Finding(
-                "certificate", "note", f"There is no efficiency certificate; {main.name} stands for the whole."
-            )
+            note = Finding("certificate", "note", f"There is no efficiency certificate; {main.name} is shown instead.")
             main = replace(main, checks=(note, *main.checks, *stated))
         else:
             main = _verify(model, content, [*located, *stated], places, folders, store, access)
             if main.certificate is not None and not main.certificate.assessment.sealed:
-                sentence = f"A statement of {main.name} belongs into {FOLDER}/, not in the certificate's place."
+                sentence = f"A statement of {main.name} belongs in {FOLDER}/, not in place of the certificate."
                 main = replace(main, checks=(*main.checks, Finding("statement_name", "fail", sentence)))
     if main.certificate is not None:
         further = [read for other in others for read in other.certificates]
@@ -116,7 +112,7 @@ def verify(
 def _verify_statement(
     model: ModelFile, file: Path, folders: Sequence[Path], store: TrustStore, access: Access | None
 ) -> Verification:
-    """Verify a statement beside the model, by its own records."""
+    """Verify a statement next to the model against its own records."""
     name = clean(file.stem)
     try:
         if not NAME.fullmatch(file.stem):
@@ -131,7 +127,7 @@ def _verify_statement(
     if isinstance(assessment, NotInstalled):
         return replace(found, name=name)
     if assessment is not None and (assessment.sealed or assessment.name != file.stem):
-        sentence = f"{file.name} holds a statement of {assessment.name}, which does not belong there."
+        sentence = f"{file.name} contains a statement of {assessment.name}, which does not belong there."
         found = replace(found, checks=(*found.checks, Finding("statement_name", "fail", sentence)))
     return replace(found, name=name)
 
@@ -149,12 +145,12 @@ def _verify(
     """Verify one statement about a model.
 
     Args:
-        model: the file.
-        content: of the signed envelope; None where none could be read.
-        checks: what was asked before.
-        places: where its records may lie.
-        folders: where further files may lie.
-        store: whose signatures count.
+        model: the model file.
+        content: bytes of the signed envelope; None if none could be read.
+        checks: checks made before.
+        places: paths where its records may be.
+        folders: folders of sidecar files.
+        store: trust store.
         access: auditor files and data key; None for the public.
         may_be_unknown: whether it may belong to an assessment that is not installed.
     """
@@ -181,7 +177,7 @@ def _check_files(
     store: TrustStore,
     access: Access | None,
 ) -> tuple[list[Finding], Mapping[str, Any], Mapping[str, Any]]:
-    """Check all that follows from files, and say what is shown in other words than were signed, and what rows give."""
+    """Run all checks of files; also return fields reworded by derivation, and fields derived from rows."""
     found = list(check_model(model, read))
     intact = all(check.outcome != "fail" for check in found if check.name == "content_digest")
     edition, known = load_edition(read)
@@ -213,33 +209,35 @@ def require_derived(
     *,
     ignoring: Collection[str] = (),
 ) -> tuple[Certificate, Verification]:
-    """Verify a certified file whose figures are to be shown; nothing is shown that does not follow from evidence.
+    """Verify a certified file whose figures will be shown; nothing is shown that does not follow from evidence.
 
     Args:
         path: the certified file.
-        certificate: as :func:`verify` takes it.
+        certificate: as in :func:`verify`.
         evidence: likewise.
         trust: likewise.
         ignoring: names of checks that may fail.
 
     Raises:
-        UsageError: a file that was named does not exist.
-        CertificateError: there is no certificate, or something about it is not valid.
-        NotDerivedError: nothing speaks against it, but there is no evidence that it follows from.
+        UsageError: a named file does not exist.
+        CertificateError: there is no certificate, or it is not valid.
+        NotDerivedError: the certificate is valid, but there is no evidence that it follows from.
     """
     verification = verify(path, certificate, evidence, trust)
     found = verification.certificate
     failed = [check for check in verification.failed if check.name not in ignoring]
     if failed or found is None:
         told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
-        raise CertificateError(f"{path} is not valid, so nothing is shown of it ({told})")
+        raise CertificateError(f"The certificate of {path} is not valid, so nothing is shown ({told})")
     if not verification.derived:
-        raise NotDerivedError(f"{path}: {verification.not_derived} Put the evidence beside it, or name it.")
+        raise NotDerivedError(
+            f"{path}: {verification.not_derived} Put the evidence next to the model, or pass it with --evidence."
+        )
     return found, verification
 
 
 def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> tuple[TrustStore, list[Finding]]:
-    """Whom to believe, with what keys say in a file beside the model."""
+    """Return the trust, including statements by keys in a file next to the model."""
     statements, checks = [], []
     for path in dict.fromkeys(folder / KEY_STATEMENTS_NAME for folder in folders):
         if path.is_file():
@@ -251,9 +249,9 @@ def _store(trust: Iterable[str | Path | PublicKey], folders: Iterable[Path]) -> 
 
 
 def _locate(model: ModelFile, named: Path | None, stated: bool) -> tuple[bytes | None, list[Finding]]:
-    """Find the certificate's bytes, in the seal if there is one, and say whether seal and sidecar agree.
+    """Find the certificate's bytes, in the seal if there is one, and check that seal and sidecar file agree.
 
-    Where there is neither, but other statements lie beside the model (``stated``), nothing is found and nothing said.
+    If there is neither, but there are other statements next to the model (``stated``), nothing is found or reported.
     """
     checks = []
     path, sealed = model.path, None
@@ -265,30 +263,30 @@ def _locate(model: ModelFile, named: Path | None, stated: bool) -> tuple[bytes |
     sidecar = read_certificate(sidecar_path) if named or sidecar_path.is_file() else None
     if sealed is None and sidecar is None:
         if not checks and not stated:
-            raise CertificateError(f"{path} holds no certificate and none lies beside it. Name one with --certificate.")
+            raise CertificateError(f"No certificate was found in {path} or next to it; pass one with --certificate.")
         return None, checks
     if sealed is not None and sidecar is not None:
         same = sealed == sidecar
         sentence = f"{sidecar_path} {'is' if same else 'differs from'} the certificate in the file."
         checks.append(Finding("sidecar_identical", "pass" if same else "fail", sentence))
     elif sealed is not None:
-        checks.append(Finding("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} lies beside the file."))
+        checks.append(Finding("sidecar_identical", "skipped", f"No {CERTIFICATE_NAME} was found next to the file."))
     elif not model.carries_seal:
         checks.append(
-            Finding("sidecar_identical", "skipped", f"A {path.suffix} file carries no seal; {sidecar_path} is used.")
+            Finding("sidecar_identical", "skipped", f"A {path.suffix} file cannot be sealed; {sidecar_path} is used.")
         )
     elif not checks:
-        checks.append(Finding("sidecar_identical", "note", f"The file carries no seal; {sidecar_path} is used."))
+        checks.append(Finding("sidecar_identical", "note", f"The file is not sealed; {sidecar_path} is used."))
     return (sidecar if sealed is None else sealed), checks
 
 
 def _read(content: bytes, may_be_unknown: bool) -> tuple[Certificate | None, list[Finding]]:
-    """Envelope and schema; no certificate where it can't be read."""
+    """Parse envelope and schema; no certificate if it cannot be read."""
     try:
         envelope = parse_envelope(content)
     except CertificateError as error:
         return None, [Finding("envelope_canonical", "fail", str(error))]
-    checks = [Finding("envelope_canonical", "pass", "The envelope is its own canonical form.")]
+    checks = [Finding("envelope_canonical", "pass", "The envelope is in canonical form.")]
     try:
         certificate = Certificate(content, may_be_unknown)
         version = statement_version(json.loads(envelope.payload), may_be_unknown)

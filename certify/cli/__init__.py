@@ -1,1 +1,1 @@
-"""The command ``leanmark``; each subcommand is imported when it is called."""
+"""The command ``leanmark``; each subcommand is imported only when it is called."""

@@ -31,14 +31,16 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 """,
 )
 @click.argument("file", type=ModelPath())
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
-@click.option("--remeasure", is_flag=True, help="Measure again on this machine, against baseline.onnx beside FILE.")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@click.option("--remeasure", is_flag=True, help="Also measure FILE and its baseline.onnx again on this machine.")
 @click.option("--data", help="Data specification of the same test samples, for --remeasure.")
-@click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too by --remeasure.")
-@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the new evidence.")
-@click.option("--verbose", is_flag=True, help="Print every figure, guard and check, as signed and as derived.")
+@click.option("--fresh-data", help="Data of the same classes, unseen by the maker; also scored by --remeasure.")
+@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="File for the new evidence.")
+@click.option("--verbose", is_flag=True, help="Print every figure, guard and check, signed and derived.")
 @use_options
 @auditor_options
 @plan_options
@@ -59,22 +61,23 @@ def command(
     as_json: bool,
     **arguments: Any,
 ) -> None:
-    """Derive every interval, guard and the letter of FILE's certificate again from its evidence, and compare.
+    """Recompute every interval, guard and the letter of FILE's certificate from its evidence, and compare.
 
-    The verdict comes first, then whatever does not follow; --verbose prints all that was compared. --remeasure then
-    measures both models again here and tests the difference: accuracy sample by sample, energy ratio by ratio. Exit
-    code 0: all of it agrees. 1: something differs, or could not be confirmed. 2: wrong usage. 4: all of it agrees, but
-    is signed by a key that you have not said you trust. 5: the evidence is missing or unreadable.
+    The verdict comes first, then everything that does not follow from the evidence; --verbose prints every comparison.
+    With --remeasure, both models are then measured again on this machine and the differences are tested: accuracy per
+    sample, energy by its ratio. Exit code 0: everything agrees. 1: something differs or could not be confirmed. 2:
+    usage error. 4: everything agrees, but the signing key is not one you trust. 5: the evidence is missing or
+    unreadable.
     """
     from certify.attest.audit import audit
     from certify.attest.auditor import Access
 
     if remeasure != (data is not None):
-        raise click.UsageError("--remeasure and --data go together: the same test samples are needed to measure again.")
+        raise click.UsageError("--remeasure needs the same test samples: give --remeasure and --data together.")
     if fresh_data is not None and not remeasure:
-        raise click.UsageError("--fresh-data are scored with --remeasure; add it, and --data.")
+        raise click.UsageError("--fresh-data needs --remeasure and --data; add both.")
     if keep is not None and not remeasure:
-        raise click.UsageError("--keep is the place of new evidence; there is none without --remeasure.")
+        raise click.UsageError("--keep writes new evidence, which only --remeasure produces; add --remeasure.")
     asked = {name: arguments.pop(name) for name in ("purpose", "recipient")}
     use = take_use({**asked, "data_key": auditor_key})
     plan = take_plan(arguments)
@@ -107,7 +110,7 @@ def _keep(evidence: Evidence, place: Path | None) -> None:
 
 
 def _audit_parts(found: Audit, verbose: bool) -> list[object]:
-    """The verdict, and what it rests on: all of it, or what speaks against it and what a reader should know."""
+    """Return the verdict and its grounds: everything if verbose, else only differences, failures and notes."""
     from certify.core.finding import legend
     from certify.core.text import clean
 
@@ -117,19 +120,19 @@ def _audit_parts(found: Audit, verbose: bool) -> list[object]:
         parts += [clean(f"{other.certificate.claims.title}:"), *derived] if derived else []
     checks = [check for check in found.checks if verbose or check.outcome in ("fail", "note")]
     told = "\n".join([*(clean(str(check)) for check in checks), f"({legend(checks)})"]) if checks else None
-    rest = None if verbose else "Every figure, guard and check: leanmark audit --verbose."
+    rest = None if verbose else "To see every figure, guard and check, run leanmark audit --verbose."
     return [part for part in (*parts, told, rest) if part is not None]
 
 
 def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:
-    """Figures, guards and outcome of one statement, as signed and as derived: all, or what differs."""
+    """Yield tables of a statement's figures, guards and outcome, signed and derived: all, or only what differs."""
     from certify.core.text import clean
 
     figures = _table("figure", "signed", "derived", "difference")
     for row in (row for row in found.figures if verbose or row.match == "differs"):
         difference = "–" if row.difference is None else f"{row.difference:.1g}"
         signed, derived = _estimate(row.signed), _estimate(row.derived)
-        derived = "the same" if derived == signed else derived
+        derived = "same" if derived == signed else derived
         figures.add_row(clean(row.name), signed, derived, difference, _mark(row.match))
     result = found.certificate.assessment.result
     guards, outcome = (_table(name, "signed", "derived") for name in ("guard", result))
@@ -141,7 +144,7 @@ def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:
 
 
 def agreement_parts(agreement: Agreement) -> list[object]:
-    """The test of a new measurement against the certified one, to print."""
+    """Return the comparison of a new measurement with the certified one, ready to print."""
     from certify.core.text import clean
 
     table = _table("measured again", "certified", "now", "difference")
@@ -151,8 +154,8 @@ def agreement_parts(agreement: Agreement) -> list[object]:
     sentences = [f"{figure.name}: {figure.sentence}" for figure in agreement.figures]
     for arm, digests in agreement.changed.items():
         shown = ", ".join(digest[:12] for digest in digests[:5]) + (" ..." if len(digests) > 5 else "")
-        sentences.append(f"{arm}: {len(digests)} samples have another top-1{': ' if digests else ''}{shown}.")
-    sentences.append(f"Graded by itself, the new measurement gives {agreement.text}.")
+        sentences.append(f"{arm}: {len(digests)} samples changed their top-1 class{': ' if digests else ''}{shown}.")
+    sentences.append(f"Graded on its own, the new measurement gives {agreement.text}.")
     return [table, "\n".join(clean(sentence) for sentence in sentences), clean(agreement.verdict)]
 
 

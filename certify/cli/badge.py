@@ -15,15 +15,19 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark badge graded/model.onnx --out badge.svg")
 @click.argument("file", type=ModelPath())
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The image [badge.svg beside FILE].")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: badge.svg next to FILE]."
+)
 @json_option
 def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
-    """Draw a badge for a README, with the letter of FILE's certificate and the saving, as SVG.
+    """Draw an SVG badge for a README with the letter of FILE's certificate and the energy saved.
 
-    FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
-    follow from evidence (5). Who signed is a question for leanmark verify.
+    FILE is verified first. Nothing is drawn if its certificate is invalid (exit code 1) or if its figures do not follow
+    from the evidence (5). To check who signed it, run leanmark verify.
     """
     from certify.core.files import write_text
     from certify.present.label import badge

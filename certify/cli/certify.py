@@ -31,20 +31,22 @@ leanmark certify small.onnx --baseline original.onnx \\
 """,
 )
 @click.argument("candidate", type=FILE)
-@click.option("--baseline", type=FILE, required=True, help="The untouched original, in its own precision.")
-@click.option("--data", required=True, help="Folder, or a specification such as npz:PATH or arrays:PATH.")
-@click.option("--keep-data", is_flag=True, help="Write the test part as test-data.npz, for auditors.")
+@click.option("--baseline", type=FILE, required=True, help="Original model, in its original precision.")
+@click.option("--data", required=True, help="Test data: a folder, or a specification such as npz:PATH or arrays:PATH.")
+@click.option("--keep-data", is_flag=True, help="Save the test split as test-data.npz, for auditors.")
 @click.option(
-    "--groups", metavar="COLUMNS", help="Columns of groups to state too, such as sex,race or sex,race,sex:race."
+    "--groups", metavar="COLUMNS", help="Also report these group columns, such as sex,race or sex,race,sex:race."
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
-@click.option("--origin", default=None, help="Where the baseline comes from, in one sentence, shown as your words.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder.")
+@click.option("--origin", default=None, help="Source of the baseline, one sentence; shown as your statement.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the grade.")
 @plan_options
 @preprocess_options
-@click.option("--baseline-preprocess", type=FILE, help="YAML file for the baseline, where its contract differs.")
-@click.option("--lineage", type=FILE, help="lineage.json that leanmark compress wrote with CANDIDATE.")
-@click.option("--contracts-differ", metavar="WHY", help="Why the contracts differ, in one sentence, for the label.")
+@click.option("--baseline-preprocess", type=FILE, help="YAML contract of the baseline, if it differs.")
+@click.option("--lineage", type=FILE, help="lineage.json written with CANDIDATE by leanmark compress.")
+@click.option(
+    "--contracts-differ", metavar="WHY", help="Reason why the contracts differ, one sentence; shown on the label."
+)
 @private_options
 @use_options
 @stress_options
@@ -58,12 +60,13 @@ def command(
 ) -> None:  # fmt: skip
     """Measure CANDIDATE against its baseline, grade it, sign the result and seal it into the file.
 
-    Both are ONNX files, whoever made them. --out then holds the graded model.onnx, baseline.onnx, certificate.json,
-    evidence.jsonl, the label and signer.pub; a model of over 2 GB has its weights in a .data file beside it. With
-    --private-data no public file names a sample; --out/auditor holds what an auditor needs, and is not to be published.
+    Both must be ONNX files, made by any toolkit. The folder --out receives the graded model.onnx, baseline.onnx,
+    certificate.json, evidence.jsonl, the label and signer.pub; weights of models over 2 GB are stored in a .data file
+    next to the model. With --private-data, public files identify no sample; OUT/auditor holds the files for auditors
+    and must not be published.
 
-    Exit code 0: graded. 2: wrong usage, or input that cannot be read. 3: no grade was given; the reasons are printed.
-    6: the use policy beside the data does not permit to evaluate them for --purpose.
+    Exit code 0: graded. 2: usage error or unreadable input. 3: no grade; the reasons are printed. 6: the use policy of
+    the data does not permit evaluation for --purpose.
     """
     from certify.api import certify
     from certify.attest.keys import signing_key
@@ -73,7 +76,9 @@ def command(
     plan, flags, asked = take_plan(arguments), take_flags(arguments), take_stress(arguments)
     arguments["data_key"] = take_data_key(arguments)
     if arguments["data_key"] is not None and asked.get("witnesses"):
-        raise UsageError("Witnesses name samples by their digests, so they can't be published of private data.")
+        raise UsageError(
+            "Witnesses identify samples by digest, so they cannot be published for private data; drop --witnesses."
+        )
     arguments["signer"] = signing_key(key) if key else None
     with use:
         result = certify(
@@ -93,7 +98,7 @@ def command(
 
 
 def _stressed(result: Result, arguments: dict[str, Any], asked: dict[str, Any], plan: Plan) -> Assessed:
-    """Both certified files under stress; they carry their contracts."""
+    """Test both certified files under stress; they carry their own contracts."""
     from certify.assessments.efficiency.facts import baseline_name
     from certify.stressing import assess
 

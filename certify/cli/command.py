@@ -1,4 +1,4 @@
-"""A click command whose help ends with an example, printed as it is written."""
+"""A click command whose help ends with a verbatim example, and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PACK_FOLDER = "leanmark.pack_folder"
 
 
 class ModelPath(click.Path):
-    """A certified model: its file, the folder that it lies in, or a pack, which is unpacked until the command ends.
+    """Path of a certified model: its file, its folder, or a pack, which stays unpacked until the command ends.
 
     Args:
-        packs: whether a pack will do; not where the command writes beside the model.
+        packs: whether a pack is accepted; False where the command writes next to the model.
     """
 
     name = "file"
@@ -27,7 +27,7 @@ class ModelPath(click.Path):
         self._packs = packs
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path of the model's file."""
+        """Return the path of the model file."""
         from certify.attest.pack import PACK_SUFFIX, model_in, unpacked
 
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
@@ -36,13 +36,13 @@ class ModelPath(click.Path):
         if path.suffix.lower() != PACK_SUFFIX or ctx is None:
             return path
         if not self._packs:
-            self.fail(f"{path} is a pack, and this command writes beside the model; unpack it and name the folder.")
+            self.fail(f"{path} is a pack, but this command writes next to the model; unpack it and pass the folder.")
         ctx.meta[_PACK_FOLDER] = path.parent
         return ctx.with_resource(unpacked(path))
 
 
 def folder_of(file: Path) -> Path:
-    """Where results about a model go: the folder that it lies in, or that of its pack."""
+    """Return the folder for results about a model: the one that contains it, or its pack."""
     folder: Path = click.get_current_context().meta.get(_PACK_FOLDER, file.parent)
     return folder
 
@@ -50,16 +50,16 @@ def folder_of(file: Path) -> Path:
 key_option = click.option(
     "--key",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Private key to sign with [LEANMARK_SIGNING_KEY, else your own].",
+    help="Private key to sign with [default: LEANMARK_SIGNING_KEY, else your own].",
 )
-"""``--key``, which fills the argument ``key``."""
+"""Add ``--key``, which fills the argument ``key``."""
 
 
 class Command(click.Command):
-    """A command with an example.
+    """Command with an example in its help.
 
     Args:
-        example: lines to type in a shell.
+        example: shell lines, printed verbatim.
     """
 
     def __init__(self, *args: Any, example: str, **settings: Any) -> None:
@@ -72,19 +72,22 @@ class Command(click.Command):
 
 
 def write_example(example: str, formatter: click.HelpFormatter) -> None:
-    """Write lines without wrapping them."""
+    """Write the lines of an example without wrapping them."""
     with formatter.section("Example"):
         for line in example.strip().splitlines():
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
 def auditor_options(function: Any) -> Any:
-    """``--auditor-file`` and ``--auditor-key``, which fill the arguments ``auditor_file`` and ``auditor_key``."""
+    """Add ``--auditor-file`` and ``--auditor-key``, which fill the arguments of these names."""
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
     for option in (
-        click.option("--auditor-key", type=file, help="Data key that the auditor files were made with."),
+        click.option("--auditor-key", type=file, help="Data key under which the auditor files were written."),
         click.option(
-            "--auditor-file", type=file, multiple=True, help="Auditor file of private data, from their holder."
+            "--auditor-file",
+            type=file,
+            multiple=True,
+            help="Auditor file from the holder of the private data; repeatable.",
         ),
     ):
         function = option(function)
@@ -92,21 +95,19 @@ def auditor_options(function: Any) -> Any:
 
 
 def use_options(function: Any) -> Any:
-    """``--purpose`` and ``--recipient``, of which :func:`take_use` makes what data are used for."""
+    """Add ``--purpose`` and ``--recipient``, which :func:`take_use` turns into the declared use of the data."""
     for option in (
-        click.option("--recipient", help="Who uses the data, as the use policy names them."),
-        click.option(
-            "--purpose", help="What the data are used for, where a use policy governs them: research, or an IRI."
-        ),
+        click.option("--recipient", help="User of the data, as named in the use policy."),
+        click.option("--purpose", help="Purpose of use, if a use policy governs the data: research, or an IRI."),
     ):
         function = option(function)
     return function
 
 
 def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
-    """Take the two options out of a command's arguments: within it, data are loaded for that purpose.
+    """Remove both options from a command's arguments and return a context that loads data for that purpose.
 
-    The data key is that of ``--data-key``, which stays where it is asked for by ``--private-data`` too.
+    The data key is that of ``--data-key``, which is kept in the arguments because ``--private-data`` needs it too.
     """
     from certify.core.data_use.guard import Use, using
     from certify.core.data_use.vocabulary import purpose
@@ -114,7 +115,7 @@ def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
     what, who = arguments.pop("purpose", None), arguments.pop("recipient", None)
     if what is None:
         if who is not None:
-            raise click.UsageError("--recipient says who uses the data for --purpose; add it.")
+            raise click.UsageError("--recipient needs --purpose; add --purpose.")
         return nullcontext()
     path = arguments.get("data_key")
     if not arguments.get("private_data"):
@@ -123,13 +124,13 @@ def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
 
 
 def governed(function: Any) -> Any:
-    """A command that only reads data, with the options of :func:`use_options`: it loads them for that purpose."""
+    """Add the options of :func:`use_options` to a read-only command, which then loads data for that purpose."""
 
     @use_options
     @click.option(
         "--data-key",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Data key of the data's use policy [your own].",
+        help="Data key of the use policy [default: your own].",
     )
     @functools.wraps(function)
     def command(*args: Any, **arguments: Any) -> Any:
@@ -142,10 +143,10 @@ def governed(function: Any) -> Any:
 
 
 def read_data_key(path: Path | None) -> Any:
-    """The data key in a file, or the user's own.
+    """Return the data key in a file, or the user's own.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such file.
     """
     from certify.core.errors import UsageError
     from certify.core.folders import config_folder
@@ -153,33 +154,39 @@ def read_data_key(path: Path | None) -> Any:
 
     place = path or config_folder() / "data.key"
     if not place.exists():
-        raise UsageError(f"There is no data key at {place}; name the one of the data's use policy with --data-key.")
+        raise UsageError(f"No data key found at {place}; pass the one of the data's use policy with --data-key.")
     return DataKey.read(place)
 
 
 def private_options(function: Any) -> Any:
-    """``--private-data`` and ``--data-key``, of which :func:`take_data_key` makes a key."""
+    """Add ``--private-data`` and ``--data-key``, which :func:`take_data_key` turns into a key."""
     file = click.Path(dir_okay=False, path_type=Path)
     for option in (
-        click.option("--data-key", type=file, help="Data key of --private-data [your own, made on first use]."),
-        click.option("--private-data", is_flag=True, help="Name no sample in public: rows go to OUT/auditor alone."),
+        click.option(
+            "--data-key", type=file, help="Data key for --private-data [default: your own, created on first use]."
+        ),
+        click.option(
+            "--private-data", is_flag=True, help="Identify no sample in public files; rows go only to OUT/auditor."
+        ),
     ):
         function = option(function)
     return function
 
 
 def take_data_key(arguments: dict[str, Any]) -> Any:
-    """Take the two options out of a command's arguments: a data key, or None where the data are not private."""
+    """Remove both options from a command's arguments; return a data key, or None if the data are not private."""
     from certify.core.folders import config_folder
     from certify.core.private_data import DataKey
 
     private, path = arguments.pop("private_data", False), arguments.pop("data_key", None)
     if path is not None and not private:
-        raise click.UsageError("--data-key is the key of --private-data; add it.")
+        raise click.UsageError("--data-key needs --private-data; add --private-data.")
     if not private:
         return None
     place = path or config_folder() / "data.key"
     if not place.exists():
         DataKey.new().write(place)
-        click.echo(f"Made the data key {place}: who has it can find your samples again, so keep it.", err=True)
+        click.echo(
+            f"Created the data key {place}. Whoever has it can identify your samples, so keep it secret.", err=True
+        )
     return DataKey.read(place)

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, example="leanmark compare pruned/model.onnx int8/model.onnx --plot pareto.svg")
 @click.argument("paths", type=ModelPath(), nargs=-1, required=True, metavar="FILE FILE...")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="IMAGE",
-              help="Draw energy against loss, as .svg or .png.")  # fmt: skip
+              help="Plot energy against accuracy loss, as .svg or .png.")  # fmt: skip
 @json_option
 def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, as_json: bool) -> None:
-    """Put certified models beside each other, and say which of them no other beats.
+    """Compare certified models side by side and mark those that no other dominates.
 
-    Each is verified first. Models can be compared that were measured on the same test data, with the same workload, by
-    the same method and on the same device, under one edition; others are refused with the reason (exit code 2).
-    Certificates of one model from several machines stand side by side, and the worst letter is named.
+    Each model is verified first. Models are comparable if they were measured on the same test data, workload, method
+    and device, under one edition; otherwise the reason is printed (exit code 2). Certificates of one model from several
+    machines are listed side by side, and the worst letter is marked.
     """
     from certify.comparison import compare
 
@@ -47,7 +47,7 @@ def _draw(comparison: Comparison, path: Path) -> None:
     from certify.present.label import render
 
     if path.suffix not in (".svg", ".png"):
-        raise UsageError(f"--plot draws .svg and .png, not '{path.suffix or path.name}'.")
+        raise UsageError(f"--plot must end in .svg or .png, got '{path.suffix or path.name}'.")
     drawing = comparison.plot()
     if path.suffix == ".svg":
         write_text(path, drawing)

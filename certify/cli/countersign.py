@@ -26,13 +26,13 @@ leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data im
 """,
 )
 @click.argument("file", type=ModelPath(packs=False))
-@click.option("--evidence", type=FILE, help="The maker's evidence [evidence.jsonl beside FILE].")
-@click.option("--remeasured", type=FILE, help="Evidence of your own measurement, from leanmark audit --keep.")
-@click.option("--data", help="Measure again here first: data specification of the same test samples.")
-@click.option("--fresh-data", help="Data of the same classes that the maker has not seen, scored too with --data.")
+@click.option("--evidence", type=FILE, help="The maker's evidence [default: evidence.jsonl next to FILE].")
+@click.option("--remeasured", type=FILE, help="Evidence of your own measurement, written by leanmark audit --keep.")
+@click.option("--data", help="Measure again here first, on the same test samples (data specification).")
+@click.option("--fresh-data", help="Data of the same classes, unseen by the maker; also scored with --data.")
 @key_option
-@click.option("--remark", help="A sentence for people.")
-@click.option("--sigstore", is_flag=True, help="Sign the maker's statement as its maker, by your identity, keyless.")
+@click.option("--remark", help="Remark for human readers, one sentence.")
+@click.option("--sigstore", is_flag=True, help="Sign your own certificate keylessly with your identity.")
 @auditor_options
 @plan_options
 @quiet_option
@@ -51,27 +51,29 @@ def command(
     as_json: bool,
     **arguments: Any,
 ) -> None:
-    """Sign what you found about FILE's certificate, as somebody else than its maker.
+    """Sign your own verdict on the certificate of FILE, as someone other than its maker.
 
-    Everything is derived again first. You then vouch for cross-checked; with --remeasured or --data, for reproduced; or
-    you sign that you disagree, and on what. The statement says whether data were scored that the maker has not seen. It
-    lies in countersignatures/ beside FILE, and leanmark verify shows it. Where the data are private and you have their
-    auditor files, it says so, and stands in their place for everybody who trusts you.
+    All figures are first derived again. You then confirm the certificate as cross-checked, or with --remeasured or
+    --data as reproduced; or you sign that you disagree, and where. The statement says whether it scored data that the
+    maker had not seen. It is written to countersignatures/ next to FILE, and leanmark verify shows it. If the data are
+    private and you have the auditor files, the statement says so, and it replaces them for everybody who trusts you.
     """
     from certify.attest.audit import audit
     from certify.attest.auditor import Access
 
     if remeasured is not None and data is not None:
-        raise click.UsageError("--data measures again here, and --remeasured is a measurement; give one of them.")
+        raise click.UsageError(
+            "--data and --remeasured exclude each other: one measures now, the other names a finished measurement."
+        )
     if fresh_data is not None and data is None:
-        raise click.UsageError("--fresh-data are scored in a new measurement; add --data.")
+        raise click.UsageError("--fresh-data needs a new measurement; add --data.")
     plan = take_plan(arguments)
     access = Access.given(auditor_file, auditor_key)
     found = audit(file, evidence=evidence, access=access)
     if sigstore:
         if remeasured or data or key or remark:
             raise click.UsageError(
-                "--sigstore signs the maker's own statement; it takes no --remeasured, --data, --key, --remark."
+                "--sigstore signs the maker's own statement; drop --remeasured, --data, --key and --remark."
             )
         _sign_keyless(found, as_json)
         return
@@ -107,7 +109,7 @@ def _sign_keyless(found: Audit, as_json: bool) -> None:
     from certify.core.files import write_bytes
 
     if not found.agrees:
-        raise CertificateError(f"The certificate does not hold, so it is not signed: {found.verdict}")
+        raise CertificateError(f"The certificate failed its audit and was not signed: {found.verdict}")
     path = found.path.parent / BUNDLE_NAME
     write_bytes(path, sign_keyless(found.certificate.envelope.payload))
     if as_json:

@@ -20,11 +20,15 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark export graded/model.onnx --format cyclonedx --out graded/model.cdx.json")
 @click.argument("file", type=ModelPath())
-@click.option("--format", "name", required=True, help="cyclonedx, cyclonedx-1.7, hf-model-card, in-toto or spdx3.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option(
+    "--format", "name", required=True, help="Format: cyclonedx, cyclonedx-1.7, hf-model-card, in-toto or spdx3."
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: standard output].")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
 @json_option
 def command(
     file: Path,
@@ -37,8 +41,8 @@ def command(
 ) -> None:
     """Write the certificate of FILE, an ONNX model, in the format of another tool.
 
-    FILE is verified first: what does not hold (exit code 1), or does not follow from evidence (5), is not exported. The
-    fields of the certificate that the format could not hold are listed on the error stream.
+    FILE is verified first. Nothing is exported if the certificate is invalid (exit code 1) or does not follow from the
+    evidence (5). Certificate fields that the format cannot represent are listed on standard error.
     """
     from certify.attest.verify import require_derived
     from certify.core.files import write_text
@@ -60,7 +64,7 @@ def command(
 
 
 def _lineage(verification: Verification) -> dict[str, object] | None:
-    """The lineage beside the file, where it is the one that the certificate binds."""
+    """Return the lineage next to the file, if it is the one bound by the certificate."""
     from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
     check = verification.check("lineage_digest")
@@ -81,11 +85,11 @@ def _signers(verification: Verification) -> list[Signer]:
 
 
 def _tell(written: Export, verification: Verification) -> None:
-    """Say on the error stream what the reader of the document will not see."""
+    """Print to standard error what readers of the document will not see."""
     from certify.core.text import clean
 
     if not verification.trusted:
-        click.echo("Signed by a key that you have not said you trust (--trust).", err=True)
-    click.echo(f"{written.format} could not hold {len(written.left_out)} fields of the certificate:", err=True)
+        click.echo("Signed by a key you do not trust (--trust).", err=True)
+    click.echo(f"{written.format} cannot represent {len(written.left_out)} fields of the certificate:", err=True)
     for path in written.summary():
         click.echo(f"  {clean(path)}", err=True)

@@ -23,14 +23,20 @@ leanmark fairness int8.onnx --against income.onnx --data adult:uci --groups sex,
 """,
 )
 @click.argument("model", type=FILE)
-@click.option("--data", required=True, help="Folder, or a specification such as npz:PATH, arrays:PATH or adult:PATH.")
-@click.option("--groups", required=True, metavar="COLUMNS", help="Columns of groups of the data; sex:race crosses two.")
-@click.option("--against", type=FILE, help="Model that MODEL was made from; what became of each group is told.")
+@click.option(
+    "--data", required=True, help="Test data: a folder, or a specification such as npz:PATH, arrays:PATH or adult:PATH."
+)
+@click.option(
+    "--groups", required=True, metavar="COLUMNS", help="Group columns of the data; sex:race crosses two of them."
+)
+@click.option("--against", type=FILE, help="Model that MODEL was made from; also report the change for each group.")
 @click.option("--runtime", default="onnxruntime-cpu", show_default=True, help=f"Runtime: {RUNTIME_NAMES}.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Samples in one inference.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the social assessment.")
 @preprocess_options
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for page, plot and records.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder for the report, plot and records."
+)
 @quiet_option
 @json_option
 @governed
@@ -38,12 +44,11 @@ def command(
     model: Path, data: str, groups: str, against: Path | None, runtime: str, batch: int, edition: str,
     preprocess: Path | None, out: Path | None, as_json: bool, **arguments: object,
 ) -> None:  # fmt: skip
-    """Compare the answers of MODEL between groups of people: errors, positive answers, and their ratios.
+    """Compare the answers of MODEL between groups of people: error rates, positive rates and their ratios.
 
-    Alone it is a disparate-impact audit of any ONNX file; with --against it tells what became of each group, as certify
-    --groups does. Nothing is timed or signed; leanmark state signs what follows from the records in --out.
-
-    Exit code 3: the tables are refused; the reasons are printed.
+    Without --against, this is a disparate-impact audit of any ONNX file. With --against, it reports the change for each
+    group, as certify --groups does. Nothing is timed or signed; to sign the result, run leanmark state on the records
+    in --out. Exit code 3: the tables are refused; the reasons are printed.
     """
     from certify.group_audit import fairness
 

@@ -19,22 +19,22 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     example="leanmark gate graded/model.onnx --at-least C --max-loss 1 --not-worse-than last.json --trust ours.pub",
 )
 @click.argument("file", type=ModelPath())
-@click.option("--at-least", metavar="LETTER", help="The worst letter that passes (C~ passes for C).")
+@click.option("--at-least", metavar="LETTER", help="Worst letter that passes (C~ counts as C).")
 @click.option("--max-loss", "max_loss_percent", type=float, metavar="PERCENT",
-              help="Largest loss of accuracy that may not be ruled out: the upper end of its interval.")  # fmt: skip
-@click.option("--not-worse-than", type=FILE, metavar="CERTIFICATE", help="Earlier certificate.json, or certified file.")
-@click.option("--metered", is_flag=True, help="Reject modelled energy, and plug-in meters whose code you do not trust.")
+              help="Maximum accuracy loss (upper end of its 95 % interval).")  # fmt: skip
+@click.option("--not-worse-than", type=FILE, metavar="CERTIFICATE", help="Earlier certificate.json or certified file.")
+@click.option("--metered", is_flag=True, help="Reject modelled energy and plug-in meters with untrusted code.")
 @click.option(
     "--require",
     multiple=True,
     metavar="STATEMENT",
-    help="Statement that must be there, such as privacy, or privacy.epsilon<=8 (the interval's upper end).",
+    help="Required statement, such as privacy, or a bound on its interval, such as privacy.epsilon<=8.",
 )
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
-@click.option("--any-key", is_flag=True, help="Let the signature of any key count.")
-@click.option("--purpose", help="What the model is to be used for; its data-use statement must permit it.")
-@click.option("--recipient", default="", help="Who is to use it, as the use policy of its data may name them.")
-@click.option("--revocations", type=FILE, multiple=True, help="Statement by which models were revoked; several.")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@click.option("--any-key", is_flag=True, help="Accept signatures by any key.")
+@click.option("--purpose", help="Intended use of the model; its data-use statement must permit it.")
+@click.option("--recipient", default="", help="Intended user, as named in the use policy of its data.")
+@click.option("--revocations", type=FILE, multiple=True, help="Statement that revokes models; repeatable.")
 @auditor_options
 @json_option
 @click.pass_context
@@ -55,18 +55,18 @@ def command(
     auditor_key: Path | None,
     as_json: bool,
 ) -> None:
-    """Let FILE pass a build pipeline, or stop it and say why.
+    """Decide whether FILE passes a build pipeline, and say why if it does not.
 
-    FILE passes if its certificate is valid, follows from the evidence beside it, is signed by a key that you trust
-    (your own is), has a letter, and meets the options. So must be the further statements that lie beside FILE; with
-    --require, one must be there. With --not-worse-than, FILE must be comparable with the earlier certificate, must not
-    have a lower letter (where both have one baseline), and must not be shown to be worse in energy or in accuracy.
-    In GitHub Actions each reason becomes an annotation and a line of the step's summary.
+    FILE passes if its certificate is valid, follows from the evidence next to it, is signed by a key that you trust
+    (your own is trusted), has a letter, and meets the options. Further statements next to FILE must meet the same
+    conditions; --require makes one mandatory. With --not-worse-than, FILE must be comparable with the earlier
+    certificate, must not have a lower letter (if both have the same baseline), and must not be significantly worse in
+    energy or accuracy. In GitHub Actions each reason becomes an annotation and a line of the step's summary.
 
-    Exit code 0: passed. 1: not valid. 2: wrong usage. 3: stopped, by what the options ask or for want of a letter.
-    4: signed by a key that you have not said you trust. 5: not derived, as the evidence is missing or unreadable, or
-    the data are private and neither their auditor file nor the word of an auditor whom you trust is there. 6: valid,
-    but the use policy of its data does not permit --purpose, whatever else stops it.
+    Exit code 0: passed. 1: invalid. 2: usage error. 3: stopped by an option, or without a letter. 4: signed by a key
+    you do not trust. 5: not derived: the evidence is missing or unreadable, or the data are private and neither their
+    auditor file nor a countersignature by an auditor that you trust is available. 6: valid, but the use policy of its
+    data does not permit --purpose; this code takes precedence over the other reasons to stop.
     """
     from certify.attest.auditor import Access
     from certify.cli.github import annotate

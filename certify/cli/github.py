@@ -1,4 +1,4 @@
-"""What a job of GitHub Actions shows beside its log: annotations and the summary of the step.
+"""Annotations and step summaries of GitHub Actions jobs.
 
 See https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands.
 """
@@ -17,13 +17,13 @@ TITLE = "leanmark gate"
 
 
 def annotate(file: Path, reasons: Sequence[str], passed: str = "") -> None:
-    """Show why a gate stopped a model, or that it passed; nothing where GITHUB_ACTIONS is not set.
+    """Show why a gate stopped a model, or that it passed; do nothing if GITHUB_ACTIONS is not set.
 
-    Annotations go to the error stream, which the runner reads too, so that JSON stays alone on the other.
+    Annotations go to standard error, which the runner reads too, so that standard output holds only JSON.
 
     Args:
         file: the model.
-        reasons: why it was stopped; none where it passed.
+        reasons: reasons to stop it; empty if it passed.
         passed: the verdict of a model that passed.
     """
     if os.environ.get("GITHUB_ACTIONS") != "true":
@@ -41,5 +41,5 @@ def _escaped(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text of a file that may be hostile, without what Markdown or HTML would read as markup."""
+    """Escape everything in an untrusted text that Markdown or HTML would read as markup."""
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#!~" else letter for letter in clean(text))

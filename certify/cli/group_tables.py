@@ -1,4 +1,4 @@
-"""Groups of people as tables in a terminal."""
+"""Terminal tables of groups of people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELL = "cell_"
 
 
 def tables(found: Fairness) -> Iterator[Table | Text]:
-    """The outcome, a table of cells, and one of all other figures."""
+    """Yield the outcome, a table of cells, and a table of all other figures."""
     text = Text(clean(found.outcome.text), style="bold")
     for line in (*found.outcome.reasons, *found.outcome.notes):
         text.append(f"\n  - {clean(line)}", style="not bold")
@@ -30,8 +30,8 @@ def tables(found: Fairness) -> Iterator[Table | Text]:
 
 def _cells(found: Fairness) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    table.add_column("group and kind of error")
-    headings = ("samples", "before", "after", "change", "shown") if found.cells else ("samples", "share of errors")
+    table.add_column("group and error type")
+    headings = ("samples", "before", "after", "change", "shown") if found.cells else ("samples", "error rate")
     for heading in headings:
         table.add_column(heading, justify="right")
     figures = found.profile.estimates

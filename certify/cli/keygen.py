@@ -19,18 +19,22 @@ leanmark keygen --revoke revocation.json --reason "the laptop was stolen"
 """,
 )
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Private key [in the configuration folder]."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Private key file [default: in the configuration folder].",
 )
-@click.option("--force", is_flag=True, help="Replace a key that exists; what it signed is then signed by a stranger.")
-@click.option("--rotate", is_flag=True, help="Replace the key by a new one that it names as its successor.")
+@click.option("--force", is_flag=True, help="Replace an existing key; what it signed becomes untrusted.")
+@click.option(
+    "--rotate", is_flag=True, help="Replace the key with a new one, which the old one names as its successor."
+)
 @click.option("--revoke", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Make no key; write a statement by the key that nothing it ever signed counts.")  # fmt: skip
-@click.option("--reason", default="withdrawn by its owner", show_default=True, help="Why, for --revoke.")
+              help="Write the key's own statement that all its signatures are void; make no key.")  # fmt: skip
+@click.option("--reason", default="withdrawn by its owner", show_default=True, help="Reason, for --revoke.")
 @json_option
 def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, reason: str, as_json: bool) -> None:
-    """Make the Ed25519 key pair that signs your certificates.
+    """Create the Ed25519 key pair that signs your certificates.
 
-    The first certificate makes one by itself; this command makes one elsewhere, replaces it, or takes it back.
+    The first certificate creates one automatically; this command creates one elsewhere, replaces it, or revokes it.
     """
     from certify.attest.keys import PRIVATE_NAME, generate
     from certify.core.folders import config_folder
@@ -49,7 +53,7 @@ def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, re
     if as_json:
         print_json({"private_key": str(path), "public_key": str(public), "key_id": key.key_id})
         return
-    click.echo(f"Private key: {path} (keep it to yourself)\nPublic key:  {public}\nKey id:      {key.key_id}")
+    click.echo(f"Private key: {path} (keep it secret)\nPublic key:  {public}\nKey id:      {key.key_id}")
 
 
 def _rotate(path: Path, as_json: bool) -> None:
@@ -68,10 +72,10 @@ def _rotate(path: Path, as_json: bool) -> None:
         return
     click.echo(
         f"New key id:  {rotation.new.public.key_id} ({path})\n"
-        f"Old key:     {rotation.old_path} (keep it: it may have to be revoked)\n"
+        f"Old key:     {rotation.old_path} (keep it: you may need to revoke it)\n"
         f"Handover:    {rotation.statements}\n"
-        f"Lay a copy of the handover beside your models as {KEY_STATEMENTS_NAME}, or give it to those who trust the "
-        "old key (leanmark trust add)."
+        f"Put a copy of the handover next to your models as {KEY_STATEMENTS_NAME}, or send it to everybody who trusts "
+        "the old key (leanmark trust add)."
     )
 
 
@@ -86,6 +90,6 @@ def _revoke(path: Path, place: Path, reason: str, as_json: bool) -> None:
         print_json({"key_id": statement.signer.key_id, "statement": str(place)})
         return
     click.echo(
-        f"{place} says that nothing key {statement.signer.key_id} ever signed counts. Publish it; whoever trusted the "
-        f"key runs: leanmark trust revoke {place.name}"
+        f"{place} states that every signature by key {statement.signer.key_id} is void. Publish it; everybody who "
+        f"trusts the key should run: leanmark trust revoke {place.name}"
     )

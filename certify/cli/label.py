@@ -20,9 +20,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark label graded/model.onnx --out images/resnet50")
 @click.argument("file", type=ModelPath())
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--out", type=click.Path(path_type=Path), help="Prefix of the two files [label, beside FILE].")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Prefix of the two output files [default: label, next to FILE]."
+)
 @click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
               help="Width of the PNG in pixels.")  # fmt: skip
 @click.option("--level", "wants_level", is_flag=True, help="Draw the level that a scheme awarded, as mark.svg.")
@@ -38,13 +42,13 @@ def command(
     withdrawals: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Draw the label of FILE's certificate again, as SVG and PNG.
+    """Redraw the label of FILE's certificate, as SVG and PNG.
 
-    FILE is verified first: nothing is drawn from a certificate that is not valid (exit code 1), or whose figures do not
-    follow from evidence (5). Who signed is a question for leanmark verify.
+    FILE is verified first. Nothing is drawn if its certificate is invalid (exit code 1) or if its figures do not follow
+    from the evidence (5). To check who signed it, run leanmark verify.
 
-    With --level a level is drawn, if a certification scheme whose key you know (leanmark trust scheme) awarded it and
-    nothing speaks against it; otherwise nothing is drawn, the rule is named, and the exit code is 3.
+    With --level, a level is drawn if a certification scheme whose key you know (leanmark trust scheme) awarded it and
+    no check contradicts it. Otherwise nothing is drawn, the rule is named, and the exit code is 3.
     """
     if withdrawals and not wants_level:
         raise UsageError("--withdrawals are of marks; add --level.")
@@ -99,7 +103,7 @@ def _mark(file: Path, withdrawals: Sequence[Path]) -> str:
 def shown_certificates(
     file: Path, certificate: Path | None, evidence: Path | None
 ) -> tuple[Certificate, Sequence[Certificate]]:
-    """The certificate of a file and the further statements, verified and derived, whatever its old label shows."""
+    """Return a file's certificate and its further statements, verified and derived; its old label is not checked."""
     from certify.attest.verify import require_derived
 
     read, verification = require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))

@@ -1,4 +1,4 @@
-"""The program ``leanmark``: finds a subcommand by name, imports it, and turns errors into one sentence."""
+"""The program ``leanmark``: finds a subcommand by name, imports it, and reports errors as one sentence."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from certify.core.errors import LeanmarkError, MissingExtra, UsageError
 from certify.core.suggest import unknown_name
 
 MAKER_GROUP = "leanmark.commands"
-"""Entry points under which an installed maker declares its commands; the referee knows none of them by name."""
+"""Entry point group of the maker's commands; the referee knows none of them by name."""
 
 MAKER_EXTRA = "compress"
 EXTRAS = {"onnxruntime": "measure", "PIL": "measure", "pynvml": "measure", "resvg_py": "label", "font_lato": "label"}
-"""Which extra brings a library that the referee's base install leaves out, by its top-level module."""
+"""Extra that installs each library missing from the referee's base install, by top-level module."""
 EXAMPLE = """\
 leanmark certify small.onnx --baseline original.onnx \\
     --data imagefolder:photos --preprocess preprocess.yaml --out graded
@@ -38,64 +38,67 @@ AS_JSON = "leanmark.as_json"
 
 
 class Place(NamedTuple):
-    """Where a command is, and what it does in a few words (so that the list of commands imports none)."""
+    """Location of a command, with its summary (so that listing the commands imports none of them)."""
 
     where: str
     what: str
 
 
 REFEREE = {
-    "attest": Place("certify.cli.attest:command", "Sign what a credit asks that nobody can measure."),
-    "audit": Place("certify.cli.audit:command", "Derive a certificate's figures again, or measure them again."),
+    "attest": Place("certify.cli.attest:command", "Sign what a credit requires but nobody can measure."),
+    "audit": Place("certify.cli.audit:command", "Recompute a certificate from its evidence, or measure again."),
     "badge": Place("certify.cli.badge:command", "Draw a badge for a README."),
-    "certify": Place("certify.cli.certify:command", "Measure a pair of ONNX files, grade, sign and seal."),
+    "certify": Place("certify.cli.certify:command", "Measure two ONNX files against each other; grade, sign and seal."),
     "export": Place("certify.cli.export:command", "Write a certificate in the format of another tool."),
-    "compare": Place("certify.cli.compare:command", "Put certified models beside each other."),
-    "declare": Place("certify.cli.declare:command", "Say what a model is for and whom it may harm, and sign that."),
+    "compare": Place("certify.cli.compare:command", "Compare certified models side by side."),
+    "declare": Place("certify.cli.declare:command", "Declare and sign what a model is for and whom it may harm."),
     "fairness": Place("certify.cli.fairness:command", "Compare a model's answers between groups of people."),
-    "gate": Place("certify.cli.gate:command", "Let a certified model pass a build pipeline, or stop it."),
-    "countersign": Place("certify.cli.countersign:command", "Sign what you found about another's certificate."),
-    "keygen": Place("certify.cli.keygen:command", "Make the key that signs your certificates."),
-    "label": Place("certify.cli.label:command", "Draw the label of a certificate again."),
+    "gate": Place("certify.cli.gate:command", "Pass or stop a certified model in a build pipeline."),
+    "countersign": Place("certify.cli.countersign:command", "Sign your verdict on someone else's certificate."),
+    "keygen": Place("certify.cli.keygen:command", "Create the key that signs your certificates."),
+    "label": Place("certify.cli.label:command", "Redraw the label of a certificate."),
     "mappings": Place("certify.cli.mappings:command", "Fill the tables of laws and standards for a certified model."),
-    "mark": Place("certify.cli.mark:command", "Award a level as a scheme, take it back, see which you believe."),
-    "meters": Place("certify.cli.meters:command", "List the energy meters, and which one would be used here."),
-    "pack": Place("certify.cli.pack:command", "Put a certified model and all that belongs to it into one file."),
+    "mark": Place("certify.cli.mark:command", "Award or withdraw a level as a scheme, or check one."),
+    "meters": Place("certify.cli.meters:command", "List the energy meters and show which one is used here."),
+    "pack": Place("certify.cli.pack:command", "Bundle a certified model with its sidecar files."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
-    "release": Place("certify.cli.release:command", "Sign the files of a release, and check them."),
+    "release": Place("certify.cli.release:command", "Sign the files of a release, or check them."),
     "registry": Place("certify.cli.registry:command", "Publish certified models as a static, searchable page."),
-    "report": Place("certify.cli.report:command", "Write everything about a certified model as one HTML page."),
+    "report": Place("certify.cli.report:command", "Write a full HTML report on a certified model."),
     "robustness": Place("certify.cli.stress:command", "Compare a pair on corrupted and attacked images."),
-    "renew": Place("certify.cli.renew:command", "Say what of a score must be measured again."),
-    "regrade": Place("certify.cli.regrade:command", "Grade by another edition, from stored evidence."),
+    "renew": Place("certify.cli.renew:command", "List what must be measured again to renew a score."),
+    "regrade": Place("certify.cli.regrade:command", "Grade stored evidence by another edition."),
     "score": Place("certify.cli.score:command", "Count the points of a certified model over all assessments."),
     "state": Place("certify.cli.state:command", "Sign a further statement about a model, from its records."),
-    "policy": Place("certify.cli.policy:command", "Say what data may be used for, and ask it."),
-    "subject": Place("certify.cli.subject:command", "Print what is held about a person, and how it was used."),
-    "trust": Place("certify.cli.trust:command", "Say whose signature counts for you."),
+    "policy": Place("certify.cli.policy:command", "Set and query what data may be used for."),
+    "subject": Place("certify.cli.subject:command", "Print what is stored about a person and how it was used."),
+    "trust": Place("certify.cli.trust:command", "Manage the keys that you trust."),
     "verify": Place("certify.cli.verify:command", "Check the certificate of a model."),
-    "witness": Place("certify.cli.witness:command", "Check adversarial witnesses for a model, and add your own."),
+    "witness": Place("certify.cli.witness:command", "Check adversarial witnesses for a model, or add your own."),
 }
 
 
 @functools.cache
 def makers() -> dict[str, EntryPoint]:
-    """The maker's commands by name.
+    """Return the maker's commands by name.
 
     Raises:
-        LeanmarkError: two installed distributions claim one name.
+        LeanmarkError: two installed distributions declare the same command.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=MAKER_GROUP):
         known = found.setdefault(point.name, point)
         if point.name in REFEREE or known.value != point.value:
             other = REFEREE[point.name].where if point.name in REFEREE else known.value
-            raise LeanmarkError(f"The command '{point.name}' is declared twice: by {other} and by {point.value}.")
+            raise LeanmarkError(
+                f"The command '{point.name}' is declared twice: by {other} and by {point.value}. Uninstall one of the "
+                "two."
+            )
     return found
 
 
 def _missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra | None:
-    """The sentence for a command whose libraries are absent; None where the fault is in our own code."""
+    """Return the error for a command whose libraries are not installed; None if the fault is in our own code."""
     point = makers().get(name)
     absent = (error.name or "").partition(".")[0]
     if name in REFEREE and absent in EXTRAS:
@@ -106,18 +109,18 @@ def _missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra | None
 
 
 class Program(click.Group):
-    """A group of lazy commands whose errors are one sentence on the error stream."""
+    """Group of lazily imported commands that reports errors as one sentence on standard error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the referee's and of the installed maker's commands."""
+        """Return the names of the referee's and of the installed maker's commands."""
         return sorted({*REFEREE, *makers()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None where there is none of that name."""
+        """Import a command; return None if the name is unknown."""
         if cmd_name in REFEREE:
             module, _, name = REFEREE[cmd_name].where.partition(":")
             command: click.Command = getattr(importlib.import_module(module), name)
-            command.name = cmd_name  # not the function's: documentation tools print it
+            command.name = cmd_name  # not the function's name: documentation tools print it
             return command
         if cmd_name not in makers():
             return None
@@ -129,7 +132,7 @@ class Program(click.Group):
         return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands; the referee's are not imported for it."""
+        """Write the list of commands without importing those of the referee."""
         rows = [(name, self._what(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
@@ -141,10 +144,11 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the first argument names.
+        """Find the command named by the first argument.
 
         Raises:
-            UsageError: there is none of that name; the nearest is named. Or a maker's command has no working folder.
+            UsageError: the name is unknown (the nearest one is suggested), or the working folder of a maker's command
+                is gone.
         """
         if not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             raise unknown_name("command", args[0], self.list_commands(ctx), "See leanmark --help.")
@@ -162,16 +166,16 @@ class Program(click.Group):
         return command.get_short_help_str(limit=LONGEST_SUMMARY) if command else ""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note whether errors are asked for as JSON, which only the command's own options tell."""
+        """Note whether errors should be JSON, which only the command's own options say."""
         ctx.meta[AS_JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command and end with its exit code; SIGTERM stops it as Ctrl-C does."""
-        if threading.current_thread() is threading.main_thread():  # no other may set a handler
+        """Run the command and exit with its code; SIGTERM stops it like Ctrl-C."""
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set a handler
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another encoding still gets all the text
+            sys.stdout.reconfigure(errors="backslashreplace")  # terminals with another encoding still get the full text
         try:
             return super().invoke(ctx)
         except LeanmarkError as error:
@@ -188,36 +192,36 @@ class Program(click.Group):
         except ImportError as error:
             if not any(kind in str(error) for kind in (".so", ".dylib", "DLL")):
                 raise
-            _fail(ctx, error, f"Error: a library cannot be loaded ({error}); {NO_MEMORY}", 2)
+            _fail(ctx, error, f"Error: A library cannot be loaded ({error}); {NO_MEMORY}", 2)
         except MemoryError as error:
-            _fail(ctx, error, f"Error: There is not enough memory; {NO_MEMORY}", 2)
+            _fail(ctx, error, f"Error: Not enough memory; {NO_MEMORY}", 2)
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # the reader went away; click ends quietly
+                raise  # the reader closed the pipe; click exits quietly
             _fail(ctx, error, f"Error: {_os_sentence(error)}", 2 if error.errno in _USER_ERRNO else 1)
         except KeyboardInterrupt as error:
             if sys.stderr.isatty():
-                click.echo(err=True)  # the terminal has echoed ^C
+                click.echo(err=True)  # ends the line on which the terminal echoed ^C
             _fail(ctx, error, f"Stopped. {error}".strip(), STOPPED)
 
 
-NO_MEMORY = "raise the memory limit (ulimit -v), free some memory, or install the library again."
+NO_MEMORY = "raise the memory limit (ulimit -v), free some memory, or reinstall the library."
 
 
 def _require_working_folder() -> None:
-    """Refuse a folder that was removed, in which torch's libraries end the process."""
+    """Refuse a deleted working folder, in which torch's libraries abort the process."""
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        raise UsageError("The working folder does not exist any more; change to another one.") from error
+        raise UsageError("The working folder no longer exists; change to another one.") from error
 
 
 _USER_ERRNO = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
 _WHAT_TO_DO = {
     errno.ENOSPC: " Free some space, or choose another folder.",
     errno.EDQUOT: " Free some space, or choose another folder.",
-    errno.EACCES: " Choose another place, or change its permissions.",
-    errno.EROFS: " Choose another place.",
+    errno.EACCES: " Choose another path, or change its permissions.",
+    errno.EROFS: " Choose another path.",
 }
 
 
@@ -228,14 +232,14 @@ def _os_sentence(error: OSError) -> str:
 
 
 def one_line(sentence: str) -> str:
-    """Without line breaks, and without control characters of a hostile file that would drive the terminal."""
+    """Return the sentence without line breaks and without control characters that could drive the terminal."""
     from certify.core.text import clean
 
     return clean(sentence)
 
 
 def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: int) -> NoReturn:
-    """Say what went wrong and leave."""
+    """Report what went wrong and exit."""
     if ctx.params["debug"]:
         traceback.print_exception(error, file=sys.stderr)
     if ctx.meta[AS_JSON]:

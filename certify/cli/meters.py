@@ -28,21 +28,21 @@ COLUMNS = {
     "resolution": "resolution",
     "needs": "privilege",
 }
-"""Heading, and what of a row stands below it."""
+"""Key of a row by column heading."""
 GAP = 2
 
 
 @click.command(cls=Command, example="leanmark meters")
 @json_option
 def command(as_json: bool) -> None:
-    """List the energy meters: which can be read here, and if not, why; and which one would be used.
+    """List the energy meters: which ones can be read here, why others cannot, and which one would be used.
 
-    Two are named with more behind a colon: --meter hwmon:NAME,NAME adds up sensors by name, --meter replay:PATH plays a
-    recorded trace. A plus adds meters: --meter nvml+rapl-powercap. --meter record:PATH takes the best one and writes
-    its readings to a new trace.
+    Two meters take arguments after a colon: --meter hwmon:NAME,NAME sums the named sensors, and --meter replay:PATH
+    replays a recorded trace. A plus sums meters: --meter nvml+rapl-powercap. --meter record:PATH uses the best meter
+    and writes its readings to a new trace.
 
-    Installed packages add meters by the entry points leanmark.meters; one that is not registered is named as --meter
-    package.module:Name. Such a plug-in is used only where it is named.
+    Installed packages add meters through the entry point group leanmark.meters; one that is not registered is given as
+    --meter package.module:Name. Such a plug-in is used only if you name it.
     """
     from certify.measure.meters import METERS, choose, get
 
@@ -61,7 +61,7 @@ def command(as_json: bool) -> None:
 
 
 def _plug_ins(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    how = "is a plug-in: used only where it is named, and its joules count as sampled at most. Its code is"
+    how = "is a plug-in: it is used only if you name it, and its joules count as sampled at best. Its code digest is"
     return [f"{row['name']} {how} {row['code']}." for row in rows if row["code"] is not None]
 
 
@@ -92,14 +92,14 @@ def _chosen(choice: Choice) -> dict[str, str] | None:
 
 def _sentence(device: str, chosen: Mapping[str, str] | None) -> str:
     if chosen is None:
-        return f"For a model on the {DEVICES[device]}: none; energy would not be told."
+        return f"For a model on the {DEVICES[device]}: none; energy would not be reported."
     return f"For a model on the {DEVICES[device]}: {chosen['name']} ({chosen['level']}; {chosen['scope']})."
 
 
 def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
-    """What each meter reads and what it takes, a column each.
+    """Return a table of what each meter reads and needs, one column per property.
 
-    Lines are broken between words alone: no column is narrower than its longest word, whatever the width.
+    Lines break only between words, so a column is never narrower than its longest word, whatever the width.
     """
     cells = [list(COLUMNS), *([_cell(row[key]) for key in COLUMNS.values()] for row in rows)]
     widths = _widths(list(zip(*cells, strict=True)), width)
@@ -111,7 +111,7 @@ def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
 
 
 def why_not(reasons: Mapping[str, str], width: int) -> str:
-    """The reason of each meter that can't be used."""
+    """Return the reason why each unusable meter cannot be used."""
     first = max(map(len, reasons), default=0)
     widths = [first, max(1, width - first - GAP)]
     parts = [[[clean(name)], _wrapped(reason, widths[1])] for name, reason in reasons.items()]
@@ -119,7 +119,7 @@ def why_not(reasons: Mapping[str, str], width: int) -> str:
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The longest word of each column, and what is left over given to those that still wrap, a character in turn."""
+    """Give each column its longest word's width, then share what is left evenly among columns that still wrap."""
     widths = [max(len(word) for text in column for word in text.split()) for column in columns]
     wanted = [max(map(len, column)) for column in columns]
     left = width - sum(widths) - GAP * (len(columns) - 1)
@@ -135,7 +135,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _beside(parts: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
-    """Texts of several lines, side by side."""
+    """Join multi-line texts side by side."""
     lines = []
     for row in zip_longest(*parts, fillvalue=""):
         lines.append((" " * GAP).join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())

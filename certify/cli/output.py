@@ -1,4 +1,4 @@
-"""Where a command's results go: tables or JSON to the output stream, everything else to the error stream."""
+"""Output of commands: tables or JSON to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ QUIET = "leanmark.quiet"
 
 def json_option(command: F) -> F:
     """Add ``--json``, which fills the argument ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")(command)
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """Print one JSON object; infinities and NaN are not valid JSON and raise ValueError."""
+    """Print a JSON object; raise ValueError for infinities and NaN, which are not valid JSON."""
     click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
 def print_rich(*parts: object) -> None:
-    """Print tables and texts, with a blank line between them; square brackets in them are not markup."""
+    """Print tables and texts separated by blank lines; square brackets in them are not markup."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
@@ -44,14 +44,14 @@ def print_result(
     embodied: float | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the outcome of a run that graded: before and after, the grade, what it took, where the files are.
+    """Print the outcome of a grading run: before and after, the grade, its cost, and the files written.
 
     Args:
-        result: the outcome.
+        result: outcome to print.
         as_json: print JSON instead of tables.
-        carbon_intensity: grams of CO2 equivalent for a kWh.
-        embodied: grams of CO2 equivalent of the device itself, for an inference.
-        more: further values of the JSON object.
+        carbon_intensity: grams of CO2 equivalent per kWh.
+        embodied: grams of CO2 equivalent of the device itself, per inference.
+        more: further fields of the JSON object.
     """
     from certify.assessments.efficiency.payback import payback
     from certify.attest.certificate import LINEAGE_NAME, read_lineage
@@ -79,20 +79,20 @@ def print_result(
 
 
 def carbon_option(command: F) -> F:
-    """Add ``--carbon-intensity`` and ``--embodied``, which fill arguments of these names and never enter a grade."""
+    """Add ``--carbon-intensity`` and ``--embodied``, which fill arguments of these names and never affect a grade."""
     grams = click.FloatRange(min=0)
     command = click.option(
         "--embodied", type=grams, metavar="GRAMS",
-        help="CO2 equivalent of making the hardware, for one inference, to add to the SCI [not included].",
+        help="CO2 equivalent of making the hardware, per inference, to add to the SCI [default: excluded].",
     )(command)  # fmt: skip
     return click.option(
         "--carbon-intensity", type=grams, metavar="GRAMS",
-        help="CO2 equivalent of a kWh, to print grams and the SCI (ISO/IEC 21031) too; not part of the grade.",
+        help="CO2 equivalent per kWh; also prints grams and the SCI (ISO/IEC 21031). Never affects the grade.",
     )(command)  # fmt: skip
 
 
 def quiet_option(command: F) -> F:
-    """Add ``--quiet``, which :func:`bars` looks at."""
+    """Add ``--quiet``, which :func:`bars` reads."""
     return click.option("--quiet", is_flag=True, expose_value=False, callback=_keep_quiet, help="Show no progress.")(
         command
     )
@@ -103,7 +103,7 @@ def _keep_quiet(ctx: click.Context, _: click.Parameter, quiet: bool) -> None:
 
 
 def bars() -> Progress:
-    """Progress bars on the error stream; none with ``--quiet``."""
+    """Return progress bars on standard error, or silent ones with ``--quiet``."""
     from certify.core.progress import Bars, Silent
 
     return Silent() if click.get_current_context().meta.get(QUIET) else Bars()

@@ -12,14 +12,16 @@ from certify.cli.output import json_option, print_json
 
 @click.command(cls=Command, example="leanmark pack build/resnet50 --out resnet50.zip\nleanmark audit resnet50.zip")
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The pack [FOLDER.zip beside FOLDER].")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: FOLDER.zip next to FOLDER]."
+)
 @json_option
 def command(folder: Path, out: Path | None, as_json: bool) -> None:
-    """Put the certified model of FOLDER and all that belongs to it into one file.
+    """Bundle the certified model in FOLDER and its sidecar files into one file.
 
     A pack holds the model, the baseline, the certificate, the evidence, the lineage, further statements, the label and
-    the public key; leanmark verify, audit, gate and report take it in a model's place. It is a zip archive, and equal
-    folders give equal packs. Exit code 1: the certificate is not valid. 5: the evidence is missing.
+    the public key. leanmark verify, audit, gate and report accept it in place of a model. It is a zip archive, and
+    equal folders give identical packs. Exit code 1: the certificate is not valid. 5: the evidence is missing.
     """
     from certify.attest.pack import pack
 

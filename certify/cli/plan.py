@@ -1,4 +1,4 @@
-"""How to measure, on the command line."""
+"""Command-line options that say how to measure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ F = TypeVar("F", bound=Callable[..., object])
 
 RUNTIME_NAMES = (
     "onnxruntime-cpu, onnxruntime-cuda, onnxruntime-tensorrt, openvino, openvino-bf16, torch-cuda, or auto for the "
-    "cheapest of those installed for each model"
+    "cheapest installed one for each model"
 )
-"""Written out, so that help needs no import of the runtimes."""
+"""Written out, so that printing help does not import the runtimes."""
 
-OF_OTHERS = "one of another package by its name or package.module:Name"
+OF_OTHERS = "a plug-in by name or as package.module:Name"
 
 DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smh]?)")
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def duration(text: str) -> float:
-    """Seconds of ``600``, ``90s``, ``10m`` or ``1.5h``."""
+    """Parse ``600``, ``90s``, ``10m`` or ``1.5h`` into seconds."""
     match = DURATION.fullmatch(text.strip())
     if match is None or float(match["number"]) == 0:
-        raise click.BadParameter(f"'{text}' is not a length of time above 0 such as 600, 90s, 10m or 1.5h.")
+        raise click.BadParameter(f"'{text}' is not a positive duration such as 600, 90s, 10m or 1.5h.")
     return float(match["number"]) * SECONDS[match["unit"]]
 
 
@@ -40,39 +40,39 @@ _FLAGS: tuple[tuple[str, str, Any, str], ...] = (
         "threads",
         "threads",
         click.IntRange(1, 1024),
-        "Intra-op threads of both models [for each the number at which it is cheapest].",
+        "Intra-op threads of both models [default: the cheapest number for each].",
     ),
-    ("batch", "batch", int, "Samples in one inference [1]."),
+    ("batch", "batch", int, "Samples per inference [default: 1]."),
     (
         "time-limit",
         "time_limit_s",
         duration,
-        "Longest that the main run may take, such as 90, 90s or 2m [90s]; the fewest blocks are measured anyway.",
+        "Time limit of the main run, such as 90, 90s or 2m [default: 90s]; the minimum number of blocks always runs.",
     ),
     (
         "precision",
         "precision",
         click.FloatRange(0, 100, min_open=True, max_open=True),
-        "Half-width of the energy ratio's interval to aim at, in percent [5].",
+        "Target half-width of the energy ratio's interval, in percent [default: 5].",
     ),
-    ("runtime", "runtime", str, f"Runtime that runs the models: {RUNTIME_NAMES}; {OF_OTHERS} [onnxruntime-cpu]."),
-    ("meter", "meter", str, f"Energy meter; {OF_OTHERS} [the best own one that leanmark meters shows as usable]."),
-    ("seed", "seed", click.IntRange(0, 2**31 - 1), "Seed of every random choice [0]."),
-    ("metric", "metric", str, f"What is graded: top1, top5 or regression:SCALE; {OF_OTHERS} [top1]."),
+    ("runtime", "runtime", str, f"Runtime of the models: {RUNTIME_NAMES}; {OF_OTHERS} [default: onnxruntime-cpu]."),
+    ("meter", "meter", str, f"Energy meter; {OF_OTHERS} [default: the best usable built-in one, see leanmark meters]."),
+    ("seed", "seed", click.IntRange(0, 2**31 - 1), "Seed of every random choice [default: 0]."),
+    ("metric", "metric", str, f"Graded metric: top1, top5 or regression:SCALE; {OF_OTHERS} [default: top1]."),
 )
 
 
 MEASURING = tuple(name for _, name, _, _ in _FLAGS if name not in ("seed", "metric"))
-"""Arguments that these options fill and that say nothing where nothing is measured; passes score by the metric."""
+"""Arguments of these options that have no effect unless something is measured (passes also use seed and metric)."""
 
 
 def plan_options(command: F) -> F:
-    """Add the options that make a Plan; :func:`take_plan` reads them."""
+    """Add the options of a Plan; :func:`take_plan` reads them."""
     return plan_options_but()(command)
 
 
 def plan_options_but(*own: str) -> Callable[[F], F]:
-    """Likewise, without those for which the command has options of its own, which must fill the same arguments."""
+    """Add the options of a Plan except those that the command defines itself, which must fill the same arguments."""
 
     def add(command: F) -> F:
         for flag, name, kind, help_text in reversed(_FLAGS):
@@ -84,14 +84,14 @@ def plan_options_but(*own: str) -> Callable[[F], F]:
 
 
 def take_plan(arguments: dict[str, Any], **usual: Any) -> Plan:
-    """Take the plan's options out of a command's arguments.
+    """Remove the plan's options from a command's arguments and return the plan.
 
     Args:
-        arguments: the command's, by name.
-        usual: fields of the plan that hold where the user gave none.
+        arguments: the command's arguments by name.
+        usual: fields of the plan that apply unless the user set them.
 
     Raises:
-        UsageError: a value is out of its range, or the runtime is unknown or not installed.
+        UsageError: a value is out of range, or the runtime is unknown or not installed.
     """
     from certify.measure import runtimes
     from certify.measure.plan import Plan

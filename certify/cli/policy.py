@@ -20,7 +20,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Group(click.Group):
-    """Commands of which the help ends with an example."""
+    """Group whose help ends with an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the commands."""
@@ -29,22 +29,24 @@ class Group(click.Group):
 
 @click.group(cls=Group)
 def command() -> None:
-    """Say what data may be used for: bind a use policy to them, ask it, and enter consent.
+    """Set what data may be used for: bind a use policy to them, query it, and record consent.
 
-    Everything lies in a folder DATA.use beside the data, which is not published. As soon as it is there, no command
-    reads the data without a --purpose that the policy permits.
+    All files are in a folder DATA.use next to the data, which must not be published. Once it exists, no command reads
+    the data without a --purpose that the policy permits.
     """
 
 
 @command.command(cls=Command, example="leanmark policy check npz:digits.npz --action train --purpose research")
 @click.argument("data")
-@click.option("--action", required=True, help="train, finetune, distil, calibrate, evaluate, share, sell, publish-...")
-@click.option("--purpose", required=True, help="research, marketing, ... , a term of DPV, or an IRI.")
-@click.option("--recipient", default="", help="Who asks, as the policy may name them.")
+@click.option(
+    "--action", required=True, help="Action: train, finetune, distil, calibrate, evaluate, share, sell, publish-..."
+)
+@click.option("--purpose", required=True, help="Purpose: research, marketing, ..., a DPV term, or an IRI.")
+@click.option("--recipient", default="", help="Recipient, as named in the policy.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, data: str, action: str, purpose: str, recipient: str, as_json: bool) -> None:
-    """Ask the use policy of DATA, and say what it answers; nothing is read or written.
+    """Query the use policy of DATA and print its answer; nothing else is read or written.
 
     Exit code 0: permitted. 6: not permitted.
     """
@@ -61,13 +63,13 @@ def check(ctx: click.Context, data: str, action: str, purpose: str, recipient: s
 
 @command.command(cls=Command, example="leanmark policy bind npz:digits.npz --terms terms.yaml")
 @click.argument("data")
-@click.option("--terms", type=FILE, required=True, help="The policy without 'version' and 'data': YAML or JSON.")
-@click.option("--data-key", type=FILE, help="Data key [your own].")
+@click.option("--terms", type=FILE, required=True, help="Policy as YAML or JSON, without 'version' and 'data'.")
+@click.option("--data-key", type=FILE, help="Data key [default: your own].")
 @json_option
 def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
-    """Write a use policy for DATA, bound to all their records by keyed identifiers.
+    """Write a use policy for DATA, bound to all its records by keyed identifiers.
 
-    A policy that lies there already is replaced; the journal goes on.
+    An existing policy is replaced; the journal continues.
     """
     from certify.core.yaml_document import parse_document
     from certify.governing import bind_policy
@@ -82,13 +84,13 @@ def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
 
 @command.command(cls=Command, example="leanmark policy consent npz:digits.npz --receipts receipts.json")
 @click.argument("data")
-@click.option("--receipts", type=FILE, required=True, help="JSON list of receipts, fields of ISO/IEC TS 27560.")
-@click.option("--data-key", type=FILE, help="Data key [your own].")
+@click.option("--receipts", type=FILE, required=True, help="JSON list of receipts with the fields of ISO/IEC TS 27560.")
+@click.option("--data-key", type=FILE, help="Data key [default: your own].")
 @json_option
 def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> None:
-    """Enter consent receipts for records of DATA.
+    """Record consent receipts for records of DATA.
 
-    A receipt may name its person as you know them; their keyed identifier alone is kept.
+    A receipt may name its person as you know them; only their keyed identifier is stored.
     """
     from certify.core.errors import UsageError
     from certify.governing import add_receipts
@@ -101,24 +103,24 @@ def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> 
     if as_json:
         print_json({"receipts": len(register.receipts), "head": register.head})
     else:
-        click.echo(f"{len(register.receipts)} receipts, the last line has the digest {register.head}")
+        click.echo(f"{len(register.receipts)} receipts; digest of the last line: {register.head}")
 
 
 @command.command(cls=Command, example="leanmark policy sheet npz:digits.npz --purpose research --declared about.yaml")
 @click.argument("data")
-@click.option("--purpose", required=True, help="What for, as for every other reading.")
-@click.option("--recipient", default="", help="Who reads, as the policy may name them.")
-@click.option("--declared", type=FILE, help="YAML: sampling, proxy_labels and gaps, in your words.")
-@click.option("--least", type=click.IntRange(2), default=10, show_default=True, help="Counts below it are withheld.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the sheet (JSON).")
-@click.option("--data-key", type=FILE, help="Data key [your own].")
+@click.option("--purpose", required=True, help="Purpose of reading the data.")
+@click.option("--recipient", default="", help="Reader, as named in the policy.")
+@click.option("--declared", type=FILE, help="YAML file with sampling, proxy_labels and gaps, in your own words.")
+@click.option("--least", type=click.IntRange(2), default=10, show_default=True, help="Smallest count that is shown.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file for the sheet (JSON).")
+@click.option("--data-key", type=FILE, help="Data key [default: your own].")
 def sheet(
     data: str, purpose: str, recipient: str, declared: Path | None, least: int, out: Path | None, data_key: Path | None
 ) -> None:
-    """Summarise the raw data, so that a reader can ask whether they represent the users.
+    """Summarise the raw data, so that readers can ask whether they represent the users.
 
-    Counts, classes and missing values are aggregated, rounded and withheld where they are small; the rest is as
-    declared. It is an aid for reading, not differential privacy.
+    Counts, classes and missing values are aggregated, rounded, and withheld where they are small; all else is as
+    declared. The sheet is a reading aid; it does not provide differential privacy.
     """
     from certify.core.data_use.guard import Use, using
     from certify.core.data_use.vocabulary import purpose as term

@@ -1,4 +1,4 @@
-"""The preprocessing contract on the command line: a YAML file, or a flag for each of its fields."""
+"""The preprocessing contract on the command line: a YAML file, or one flag per field."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., object])
 
 OPTIONAL = ("input_name", "output_name", "reading", "dtype")
-"""Fields that the model's file answers, or that have one usual value; all others must be given, none is guessed."""
+"""Fields with a default or known from the model file; all others are required, and none is guessed."""
 
 
 def numbers(text: str) -> list[float]:
-    """One number a channel, with commas: ``0.485,0.456,0.406``."""
+    """Parse one number per channel, separated by commas: ``0.485,0.456,0.406``."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -28,7 +28,7 @@ def numbers(text: str) -> list[float]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width: ``224x224``."""
+    """Parse height and width: ``224x224``."""
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdecimal() and width.isdecimal()):
         raise click.BadParameter(f"'{text}' is not a size such as 224x224 (height x width).")
@@ -36,52 +36,52 @@ def size(text: str) -> tuple[int, int]:
 
 
 def shorter_side(text: str) -> int | str:
-    """Pixels, ``exact`` or ``none``; ``none`` stays a word, so that it differs from a flag that was not given."""
+    """Parse pixels, ``exact`` or ``none``; ``none`` stays a string, to differ from a flag that was not given."""
     if text in ("exact", "none"):
         return text
     if not text.isdecimal():
-        raise click.BadParameter(f"'{text}' is neither a number of pixels nor exact nor none.")
+        raise click.BadParameter(f"'{text}' must be a number of pixels, exact or none.")
     return int(text)
 
 
 _FLAGS: tuple[tuple[str, Any, str | None, str], ...] = (
-    ("input-size", size, "HxW", "height and width of the input"),
-    ("colour", click.Choice(["RGB", "BGR", "L"]), None, "order of the colours; L is grey"),
-    ("scale", float, "NUMBER", "what pixel values (0 to 255) are divided by"),
-    ("mean", numbers, "NUMBERS", "taken off after that, a number a channel: 0.485,0.456,0.406"),
-    ("std", numbers, "NUMBERS", "divided by after that, a number a channel"),
-    ("layout", click.Choice(["NCHW", "NHWC"]), None, "order of the input's dimensions"),
-    ("resize", shorter_side, "PIXELS", "shorter side in pixels, or exact (to the input size), or none"),
-    ("crop", click.Choice(["center", "none"]), None, "after resizing"),
-    ("interpolation", click.Choice(["nearest", "bilinear", "bicubic"]), None, "of resizing"),
-    ("dtype", click.Choice(["float32", "float16", "uint8", "int8"]), None, "type of the input [float32]"),
-    ("reading", click.Choice(["logits", "probabilities"]), None, "what the output holds [logits]"),
-    ("input-name", str, "NAME", "of the input, where the model has several"),
-    ("output-name", str, "NAME", "of the output, where the model has several"),
+    ("input-size", size, "HxW", "input height and width"),
+    ("colour", click.Choice(["RGB", "BGR", "L"]), None, "colour order; L is greyscale"),
+    ("scale", float, "NUMBER", "divisor of the pixel values (0 to 255)"),
+    ("mean", numbers, "NUMBERS", "then subtracted, one number per channel: 0.485,0.456,0.406"),
+    ("std", numbers, "NUMBERS", "then divided by, one number per channel"),
+    ("layout", click.Choice(["NCHW", "NHWC"]), None, "order of the input dimensions"),
+    ("resize", shorter_side, "PIXELS", "shorter side in pixels, exact (to the input size) or none"),
+    ("crop", click.Choice(["center", "none"]), None, "crop after resizing"),
+    ("interpolation", click.Choice(["nearest", "bilinear", "bicubic"]), None, "interpolation of the resizing"),
+    ("dtype", click.Choice(["float32", "float16", "uint8", "int8"]), None, "input type [default: float32]"),
+    ("reading", click.Choice(["logits", "probabilities"]), None, "content of the output [default: logits]"),
+    ("input-name", str, "NAME", "input name, if the model has several"),
+    ("output-name", str, "NAME", "output name, if the model has several"),
 )
 
 
 def preprocess_options(command: F) -> F:
-    """Add ``--preprocess`` and a flag for each field of the contract."""
+    """Add ``--preprocess`` and one flag per field of the contract."""
     for name, kind, metavar, help_text in reversed(_FLAGS):
         command = click.option(f"--{name}", type=kind, metavar=metavar, help=f"Contract: {help_text}.")(command)
     return click.option(
         "--preprocess",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="YAML file with the preprocessing contract; sealed files carry their own.",
+        help="YAML file with the preprocessing contract; sealed files have their own.",
     )(command)
 
 
 def contract(model: Path, preprocess: Path | None, flags: dict[str, Any]) -> Preprocess | None:
-    """The contract that was given, or None where none was (a sealed model carries its own).
+    """Return the contract that was given, or None if none was (a sealed model carries its own).
 
     Args:
-        model: ONNX file whose input and output it names.
+        model: ONNX file whose input and output the contract names.
         preprocess: YAML file.
-        flags: values of the flags by field name, None for those not given.
+        flags: values of the flags by field name; None if not given.
 
     Raises:
-        UsageError: both a file and flags were given, or a flag is missing.
+        UsageError: both a file and flags were given, or a required flag is missing.
     """
     from certify.data.preprocess import Preprocess
 
@@ -93,14 +93,14 @@ def contract(model: Path, preprocess: Path | None, flags: dict[str, Any]) -> Pre
     missing = [_flag(name) for name in flags if name not in given and name not in OPTIONAL]
     if missing:
         raise UsageError(
-            f"A preprocessing contract by flags needs every one of them, and {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; nothing is guessed."
+            f"A preprocessing contract given by flags must be complete, but {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing; add it, or pass a file with --preprocess."
         )
     return Preprocess.from_json({"reading": "logits", **_ports(model, given), **_fields(given)}, "preprocessing flags")
 
 
 def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, Any] | None:
-    """What was stated of a contract whose other fields have defaults: the file, or fields by name.
+    """Return what was given of a contract whose other fields have defaults: the file, or fields by name.
 
     Raises:
         UsageError: both a file and flags were given.
@@ -112,12 +112,14 @@ def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, A
 def _given(preprocess: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in flags.items() if value is not None}
     if preprocess is not None and given:
-        raise UsageError(f"--preprocess and {_flag(next(iter(given)))} were both given; use the file or the flags.")
+        raise UsageError(
+            f"--preprocess and {_flag(next(iter(given)))} exclude each other; use either the file or the flags."
+        )
     return given
 
 
 def take_flags(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take the contract's flags out of a command's arguments."""
+    """Remove the contract's flags from a command's arguments and return them."""
     return {field: arguments.pop(field) for field in (name.replace("-", "_") for name, *_ in _FLAGS)}
 
 
@@ -135,7 +137,7 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
-    """Names of the model's only input and output, where no flag names them."""
+    """Return the names of the model's only input and output, unless flags name them."""
     from certify.model_file.model_file import open_model
 
     if "input_name" in given and "output_name" in given:
@@ -143,14 +145,14 @@ def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
     with open_model(model) as file:
         both = file.ports()
     if both is None:
-        raise UsageError(f"{model} does not name its ports; name them with --input-name and --output-name.")
+        raise UsageError(f"{model} does not name its inputs and outputs; add --input-name and --output-name.")
     names: dict[str, str] = {}
     for field, ports in zip(("input_name", "output_name"), both, strict=True):
         if field not in given and len(ports) != 1:
             listed = ", ".join(port.name for port in ports) or "none"
             raise UsageError(
-                f"{model} has {len(ports)} candidates for {_flag(field)} ({listed}); say which. A model of text is "
-                "described by a file of the kind tokens: --preprocess FILE.yaml."
+                f"{model} has {len(ports)} candidates for {_flag(field)} ({listed}); choose one. A text model needs a "
+                "contract file of the kind tokens: --preprocess FILE.yaml."
             )
         names[field] = ports[0].name
     return names

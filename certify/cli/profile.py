@@ -26,14 +26,16 @@ leanmark profile small.onnx --data imagefolder:photos --against original.onnx
 """,
 )
 @click.argument("model", type=FILE)
-@click.option("--data", required=True, help="Folder, or a specification such as npz:PATH or arrays:PATH.")
-@click.option("--against", type=FILE, help="Model to compare with; measured in turn with MODEL.")
-@click.option("--batch", default="1", show_default=True, help="Samples in one inference; several as 1,8,32.")
-@click.option("--runtime", help=f"Runtime that runs the model: {RUNTIME_NAMES} [onnxruntime-cpu]; several as a,b.")
+@click.option("--data", required=True, help="Test data: a folder, or a specification such as npz:PATH or arrays:PATH.")
+@click.option("--against", type=FILE, help="Model to compare with, measured in alternation with MODEL.")
+@click.option("--batch", default="1", show_default=True, help="Samples per inference; several as 1,8,32.")
+@click.option("--runtime", help=f"Runtime of the model: {RUNTIME_NAMES} [default: onnxruntime-cpu]; several as a,b.")
 @plan_options_but("batch", "runtime")
 @preprocess_options
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for table, plot and evidence.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="File for the plot, .svg or .png.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder for table, plot and evidence."
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Output file for the plot, .svg or .png.")
 @quiet_option
 @json_option
 @governed
@@ -41,16 +43,16 @@ def command(
     model: Path, data: str, against: Path | None, preprocess: Path | None, batch: str, runtime: str | None,
     out: Path | None, plot: Path | None, as_json: bool, **arguments: Any,
 ) -> None:  # fmt: skip
-    """Measure MODEL without grading it: accuracy, energy, latency, multiply-adds, size, memory.
+    """Measure MODEL without grading it: accuracy, energy, latency, multiply-adds, size and memory.
 
-    Alone, the figures are absolute; with --against both are measured in turn, and compared. Several batches or runtimes
-    give a row each.
+    Without --against the figures are absolute; with it, both models are measured in alternation and compared. Several
+    batch sizes or runtimes give one row each.
     """
     from certify.api import profile
     from certify.profiling import FILES, write_picture
 
     if plot is not None and plot.suffix.lower() not in PICTURES:
-        raise UsageError(f"--plot {plot} is neither an .svg nor a .png file; give one of the two endings.")
+        raise UsageError(f"--plot must end in .svg or .png, got {plot}.")
     batches = _list("batch", batch, int)
     runtimes = _list("runtime", runtime, str) if runtime else [None]
     flags = take_flags(arguments)
@@ -78,9 +80,9 @@ def command(
 
 
 def _list(flag: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
-    """Values between commas, each once, in their order."""
+    """Parse comma-separated values in order, without repeats."""
     try:
         values = [kind(part.strip()) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--{flag} {text}: give whole numbers with commas between them, such as 1,8,32.") from error
+        raise UsageError(f"--{flag} must be integers separated by commas, such as 1,8,32; got {text}.") from error
     return list(dict.fromkeys(values))

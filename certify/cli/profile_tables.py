@@ -1,4 +1,4 @@
-"""The tables of ``leanmark profile``; pure functions."""
+"""Tables of ``leanmark profile``; pure functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NODE_WIDTH = 36
 
 
 def tables(result: Profiled) -> Iterator[Table | Text]:
-    """A table of figures, and the nodes that take most of the energy of the first workload."""
+    """Yield a table of figures, and the nodes that use most of the energy of the first workload."""
     first = result.workloads[0]
     if len(result.workloads) > 1:
         yield sweep(result)
@@ -33,12 +33,12 @@ def tables(result: Profiled) -> Iterator[Table | Text]:
     for arm in first.arms:
         if first.nodes(arm):
             model = clean(result.model if arm == MODEL else result.against)
-            yield Text(f"Most expensive nodes of {model} by their share of time", style="bold")
+            yield Text(f"Most expensive nodes of {model} by share of time", style="bold")
             yield nodes(first, arm)
 
 
 def sweep(result: Profiled) -> Table:
-    """One row per workload; a missing figure is a dash, and a column without any is left out."""
+    """Return one row per workload; a missing figure is a dash, and an empty column is left out."""
     columns: dict[str, list[Cell]] = {}
     for workload in result.workloads:
         for heading, figure in _figures(workload, result.against is not None).items():
@@ -73,12 +73,12 @@ def _figures(workload: WorkloadProfile, compared: bool) -> dict[str, Cell]:
 
 
 def nodes(workload: WorkloadProfile, arm: str) -> Table:
-    """The most expensive nodes, with their share of the time and the joules that this share stands for."""
+    """Return the most expensive nodes, with their share of time and the joules that this share corresponds to."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column(f"node, batch {workload.batch}", no_wrap=True, max_width=NODE_WIDTH)
     table.add_column("operator", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("that of energy", justify="right", no_wrap=True)
+    table.add_column("energy", justify="right", no_wrap=True)
     for node in workload.nodes(arm):
         energy = "" if node.energy is None else quantity(node.energy.value, node.energy.unit)
         table.add_row(clean(node.name), clean(node.operator), percent(100 * node.share), energy)
@@ -90,7 +90,7 @@ def _smallest(result: Profiled) -> Iterator[Text]:
     found = [estimate.value for estimate in known if estimate is not None]
     if found:
         smallest = percent(100 * max(found), "up")
-        yield Text(f"Smallest difference that could be told here: {smallest}.")
+        yield Text(f"Smallest difference detectable here: {smallest}.")
 
 
 def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
@@ -99,5 +99,5 @@ def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
 
 
 def _plain(rate: Estimate | None) -> Estimate | None:
-    """A rate without its unit, which is in the heading."""
+    """Return a rate without its unit, which is in the heading."""
     return rate if rate is None else Estimate(rate.value, rate.low, rate.high, "", rate.n, rate.method)

@@ -19,10 +19,16 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark regrade graded/model.onnx --edition 2026")
 @click.argument("file", type=ModelPath(packs=False))
-@click.option("--edition", required=True, help="Edition of the grade.")
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for a new certificate [none].")
+@click.option("--edition", required=True, help="Edition to grade by.")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Output folder for a new certificate [default: none is written].",
+)
 @key_option
 @json_option
 def command(
@@ -36,8 +42,8 @@ def command(
 ) -> None:
     """Grade FILE by another edition, from the evidence of its certificate; nothing is measured.
 
-    Prints both grades. With --out, a new certificate by that edition is signed and sealed into a copy of the model; it
-    names the first one, which stays as it is. Exit code 3: the other edition gives no grade.
+    Both grades are printed. With --out, a new certificate under that edition is signed and sealed into a copy of the
+    model; it refers to the first one, which is unchanged. Exit code 3: the other edition gives no grade.
     """
     from certify.regrading import issue_regrade, regrade
 

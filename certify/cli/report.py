@@ -14,22 +14,26 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark report graded/model.onnx --out report.html")
 @click.argument("file", type=ModelPath())
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page [report.html beside FILE].")
-@click.option("--beside", type=FILE, multiple=True, help="The same model, certified on another machine.")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: report.html next to FILE]."
+)
+@click.option("--beside", type=FILE, multiple=True, help="The same model, certified on another machine; repeatable.")
 @carbon_option
 @json_option
 def command(
     file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, beside: tuple[Path, ...],
     carbon_intensity: float | None, embodied: float | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write everything that is known about FILE, a certified model, as one HTML page.
+    """Write a full report on FILE, a certified model, as one HTML page.
 
-    The page holds all it needs, asks for nothing from anywhere, and runs no script: label, figures with intervals,
-    windows over time, classes, passes, guards, and how to check it. FILE is verified first; nothing is drawn from one
-    that is not valid (exit code 1), or whose figures do not follow from evidence (5). With --beside, certificates of
-    the same model from other machines stand side by side, and the worst letter is marked.
+    The page is self-contained, loads nothing and runs no script: label, figures with intervals, windows over time,
+    classes, passes, guards, and how to check it. FILE is verified first. Nothing is drawn if its certificate is invalid
+    (exit code 1) or if its figures do not follow from the evidence (5). With --beside, certificates of the same model
+    from other machines are shown side by side, and the worst letter is marked.
     """
     from certify.present.report import report
 

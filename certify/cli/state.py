@@ -15,19 +15,19 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark state graded/model.onnx --assessment privacy --records ledger.jsonl")
 @click.argument("file", type=ModelPath(packs=False))
-@click.option("--assessment", required=True, help="Name of the assessment that the records belong to.")
+@click.option("--assessment", required=True, help="Assessment that the records belong to.")
 @click.option("--records", type=FILE, required=True, help="Record file of that assessment.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the assessment.")
-@click.option("--name", help="Name of the model, for people [the file's name].")
+@click.option("--name", help="Display name of the model [default: its file name].")
 @key_option
 @json_option
 def command(
     file: Path, assessment: str, records: Path, edition: str, name: str | None, key: Path | None, as_json: bool
 ) -> None:
-    """Judge the records of an assessment of FILE, a model, and sign what follows from them.
+    """Evaluate the records of an assessment of FILE, a model, and sign the result.
 
-    The statement and its records lie in statements/ beside FILE, where leanmark verify, audit, gate, label, report and
-    export find them. Exit code 3: it is a refusal; the reasons are printed.
+    The statement and its records are written to statements/ next to FILE, where leanmark verify, audit, gate, label,
+    report and export find them. Exit code 3: the statement is a refusal; the reasons are printed.
     """
     from certify.attest.keys import signing_key
     from certify.attest.statements import statement_path

@@ -1,4 +1,4 @@
-"""Options that put both models under stress, and ``leanmark robustness``."""
+"""Options that test both models under stress, and ``leanmark robustness``."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ USUAL_SEVERITY = 3
 
 
 def stress_options(command: F) -> F:
-    """Add the options that say what both models are asked under; :func:`take_stress` reads them."""
+    """Add the options that choose the stress on both models; :func:`take_stress` reads them."""
     command = click.option(
-        "--adversarially-trained", is_flag=True, help="Declare that the baseline was trained to withstand attacks."
+        "--adversarially-trained", is_flag=True, help="Declare that the baseline was adversarially trained."
     )(command)
     command = click.option(
         "--trigger", "triggers", multiple=True, metavar="FILE:CLASS",
-        help="Image with transparency that is said to cause a class, laid over samples; may be given again.",
+        help="Image with transparency, suspected to trigger a class, overlaid on samples; repeatable.",
     )(command)  # fmt: skip
     command = click.option(
-        "--witnesses", type=FILE, multiple=True, help="Witnesses that leanmark attack wrote; may be given again."
+        "--witnesses", type=FILE, multiple=True, help="Witness file written by leanmark attack; repeatable."
     )(command)
     command = click.option(
         "--severity", "severities", type=click.IntRange(1, 5), multiple=True,
-        help="Of the corruptions [3]; may be given again.",
+        help="Severity of the corruptions [default: 3]; repeatable.",
     )(command)  # fmt: skip
     return click.option(
-        "--conditions", type=click.Choice(["corruptions"]), help="Also ask both models on corrupted test images."
+        "--conditions", type=click.Choice(["corruptions"]), help="Also test both models on corrupted images."
     )(command)
 
 
 def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of :func:`stress_options` out of a command's arguments; empty where nothing was asked.
+    """Remove the options of :func:`stress_options` from a command's arguments; empty if no stress was requested.
 
     Raises:
-        UsageError: a severity without corruptions, or a declaration without witnesses.
+        UsageError: a severity was given without corruptions, or a declaration without witnesses.
     """
     given = {name: arguments.pop(name) for name in NAMES}
     severities = tuple(dict.fromkeys(given.pop("severities")))
     if given.pop("conditions") is not None:
         severities = severities or (USUAL_SEVERITY,)
     elif severities:
-        raise UsageError("--severity is that of corruptions; add --conditions corruptions.")
+        raise UsageError("--severity needs --conditions corruptions; add it.")
     if given["adversarially_trained"] and not given["witnesses"]:
-        raise UsageError("--adversarially-trained says how witnesses are judged; give some with --witnesses.")
+        raise UsageError("--adversarially-trained needs witnesses; add --witnesses.")
     asked = {"severities": severities, **given}
     return asked if severities or given["witnesses"] or given["triggers"] else {}
 
 
 def tables(found: Assessed) -> list[object]:
-    """What was found, for people."""
+    """Return the results for human readers."""
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False)
@@ -83,25 +83,27 @@ leanmark robustness graded/model.onnx --baseline graded/baseline.onnx --data npz
 """,
 )
 @click.argument("file", type=ModelPath(packs=False))
-@click.option("--baseline", type=FILE, required=True, help="The untouched original.")
-@click.option("--data", required=True, help="Folder, or a specification such as npz:PATH.")
+@click.option("--baseline", type=FILE, required=True, help="Original model.")
+@click.option("--data", required=True, help="Test data: a folder, or a specification such as npz:PATH.")
 @stress_options
-@click.option("--samples", type=click.IntRange(1), help="Samples that are corrupted [500, which is the most].")
-@click.option("--preprocess", type=FILE, help="Contract of FILE; sealed files carry their own.")
-@click.option("--baseline-preprocess", type=FILE, help="Contract of the baseline, where it differs.")
-@click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime that runs both.")
-@click.option("--name", help="Name of the model, for people [the file's name].")
+@click.option("--samples", type=click.IntRange(1), help="Number of corrupted samples [default: 500, the maximum].")
+@click.option("--preprocess", type=FILE, help="Preprocessing contract of FILE; sealed files have their own.")
+@click.option("--baseline-preprocess", type=FILE, help="Preprocessing contract of the baseline, if it differs.")
+@click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime of both models.")
+@click.option("--name", help="Display name of the model [default: its file name].")
 @key_option
 @quiet_option
 @json_option
 @governed
 def command(file: Path, data: str, key: Path | None, as_json: bool, **arguments: Any) -> None:
-    """Ask FILE and its baseline on corrupted and attacked images, and state what was found beside FILE.
+    """Test FILE and its baseline on corrupted and attacked images, and sign the result.
 
-    Nothing is attacked here: witnesses are images that somebody found (leanmark attack), each checked by one forward
-    pass. What stands is an upper bound, which anybody may lower with leanmark witness add.
+    No attack runs here: witnesses are images that somebody found (leanmark attack), and each is checked by one forward
+    pass. The robust accuracy is an upper bound, which anybody can lower with leanmark witness add. The statement is
+    written next to FILE.
 
-    Exit code 2: nothing was asked, or witnesses of another model or other data. 3: it is a refusal.
+    Exit code 2: no stress was chosen, or the witnesses belong to another model or other data. 3: the statement is a
+    refusal.
     """
     from certify.attest.keys import signing_key
     from certify.stressing import assess

@@ -14,14 +14,14 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark subject ada@example.org --data npz:digits.npz")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--data", required=True, help="Data with a use policy beside them.")
-@click.option("--data-key", type=FILE, help="Data key [your own].")
+@click.option("--data", required=True, help="Data with a use policy.")
+@click.option("--data-key", type=FILE, help="Data key [default: your own].")
 @json_option
 def command(ids: tuple[str, ...], data: str, data_key: Path | None, as_json: bool) -> None:
-    """Print what is held about a person: records, from whom, consent, uses, and the models that saw them.
+    """Print what is stored about a person: records, sources, consent, uses, and the models that saw them.
 
     ID is the name by which you know the person, or a keyed identifier of theirs or of a record. With --json, each model
-    that did not see a record comes with a proof of that against the root in its statement.
+    that did not see a record comes with a proof of absence against the Merkle root in its statement.
     """
     from certify.core.text import clean
     from certify.using import governing, subject

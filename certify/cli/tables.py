@@ -1,4 +1,4 @@
-"""The table at the end of a run: before and after, with the interval of each figure; pure functions."""
+"""Table at the end of a run: before and after, with an interval for each figure; pure functions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MISSING = "–"
 
 
 def comparison(figures: Mapping[str, Estimate]) -> Table:
-    """Before and after, one figure a row; a missing figure is a dash, and a row without any is left out."""
+    """Return before and after, one figure per row; a missing figure is a dash, and an empty row is left out."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("")
     for heading in ("before", "after", "change"):
@@ -39,7 +39,7 @@ def comparison(figures: Mapping[str, Estimate]) -> Table:
 
 
 def single(figures: Mapping[str, Estimate]) -> Table:
-    """The figures of one model, those whose names end in ``_candidate``."""
+    """Return the figures of one model, those whose names end in ``_candidate``."""
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
@@ -50,7 +50,7 @@ def single(figures: Mapping[str, Estimate]) -> Table:
 
 
 def several(comparison: Comparison) -> Table:
-    """Certified models by number; a star marks each that no other beats, and of one model the worst letter is named."""
+    """Return certified models by number; a star marks each non-dominated one, and a model's worst letter is marked."""
     worst = comparison.worst()
     axes, best = comparison.axes, {entry.name for entry in comparison.best()}
     headlines = comparison.entries[0].claims.headlines
@@ -85,11 +85,11 @@ _SEVERAL = {
     True: ("energy", "accuracy", "time", "file"),
     False: ("energy per inference", "accuracy (top-1)", "time per inference", "file"),
 }
-"""Headings by whether figures are changes against one common baseline."""
+"""Headings, by whether figures are changes relative to one common baseline."""
 
 
 def verdict(grade: Grade, where: str = "") -> Text:
-    """The grade in one line, with the devices on which it holds; then the reasons of a refusal, or the notes."""
+    """Return the grade in one line with the devices it holds for, then the reasons of a refusal or the notes."""
     if grade.letter is None:
         text = Text("Not graded", style="bold red")
         lines = grade.reasons
@@ -106,20 +106,22 @@ def verdict(grade: Grade, where: str = "") -> Text:
 
 
 def measured(claims: EfficiencyClaims) -> Text:
-    """How often this pair was measured, and among how many the model was chosen."""
+    """Return how often this pair was measured, and among how many candidates the model was chosen."""
     sentence, trials = attempts(claims), searched(claims)
-    chosen = "" if trials is None else f" Chosen among {trials} candidates on validation data."
-    return Text(f"{sentence[0].upper()}{sentence[1:]}, this one included: the log is on this machine.{chosen}")
+    chosen = "" if trials is None else f" Selected from {trials} candidates on validation data."
+    return Text(
+        f"{sentence[0].upper()}{sentence[1:]}, including this one, according to the log on this machine.{chosen}"
+    )
 
 
 def payback_lines(payback: Payback) -> Text | None:
-    """Cost of compressing, when it is paid back, and carbon if an intensity is given; None for nothing."""
+    """Return the cost of compressing, its break-even point, and carbon if an intensity is given; else None."""
     lines = [*payback_sentences(payback), *carbon_sentences(payback)]
     return Text("\n".join(lines)) if lines else None
 
 
 def files(paths: Mapping[str, Path]) -> Table:
-    """The path of each file."""
+    """Return the path of each file."""
     table = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
     for name, path in paths.items():
         table.add_row(name, Text(str(path), overflow="fold"))
@@ -127,7 +129,7 @@ def files(paths: Mapping[str, Path]) -> Table:
 
 
 def two_lines(cell: Cell) -> Text:
-    """A figure with its interval below; a dash if it was not measured."""
+    """Return a figure with its interval below; a dash if it was not measured."""
     text = Text(cell.figure or MISSING)
     if cell.ends:
         text.append(f"\n{cell.ends}", style="dim")

@@ -1,4 +1,4 @@
-"""``leanmark trust``: whose signature counts for you."""
+"""``leanmark trust``: manage the keys that you trust."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ leanmark trust revoke acme --reason "their key was stolen"
 
 
 SAME_SOURCE = (
-    "Warning: this key came with the very certificate that it vouches for, so whoever made one made the other. Compare "
-    "its id with one that you have from its owner by another way, or run leanmark trust remove."
+    "Warning: this key came with the certificate that it is meant to vouch for, so it proves nothing about who made "
+    "it. Compare its id with one that the owner gave you by another channel, or run leanmark trust remove."
 )
 
 
 class Group(click.Group):
-    """Commands of which the help ends with an example."""
+    """Group whose help ends with an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the commands."""
@@ -34,20 +34,19 @@ class Group(click.Group):
 
 @click.group(cls=Group)
 def command() -> None:
-    """Say whose signature counts for you: keys by name, their successors, and keys that were revoked."""
+    """Manage the keys that you trust: keys by name, their successors, and revoked keys."""
 
 
 @command.command(cls=Command, example="leanmark trust add their-key.pub --name acme\nleanmark trust add keys.jsonl")
 @click.argument("source")
-@click.option("--name", help="What you call the key [the name of its file].")
+@click.option("--name", help="Your name for the key [default: its file name].")
 @json_option
 def add(source: str, name: str | None, as_json: bool) -> None:
     """Trust the key in the file SOURCE.
 
-    SOURCE is a PEM file, or the key's 64 hexadecimal digits. It may also be a certificate, a certified model, its
-    folder or its pack; the key is then the one that it names itself, of which you are warned. Or it is a file of
-    statements by keys themselves: a key that names a successor hands over the trust that you have in it; one that
-    revokes itself loses it.
+    SOURCE is a PEM file or the key's 64 hexadecimal digits. It may also be a certificate, a certified model, its folder
+    or its pack: the key is then the one named in the certificate, with a warning. Or it is a file of statements by keys
+    about themselves: a key that names a successor passes your trust on to it, and a key that revokes itself loses it.
     """
     from certify.attest.trust import load_store, read_key_statements
 
@@ -72,19 +71,19 @@ def add(source: str, name: str | None, as_json: bool) -> None:
 
 @command.command(cls=Command, example="leanmark trust meter 9f86d0...0f00a08 --name bench")
 @click.argument("code")
-@click.option("--name", help="What you call the meter [the beginning of CODE].")
+@click.option("--name", help="Your name for the meter [default: the beginning of CODE].")
 @json_option
 def meter(code: str, name: str | None, as_json: bool) -> None:
     """Trust the plug-in meter whose code has the digest CODE.
 
-    CODE is a SHA-256 of 64 hexadecimal digits, as a certificate states it. Joules of other plug-in meters count as
-    sampled at most, and leanmark gate --metered rejects them.
+    CODE is the SHA-256 in 64 hexadecimal digits that the certificate states. Joules of other plug-in meters count as
+    sampled at best, and leanmark gate --metered rejects them.
     """
     from certify.attest.trust import load_store
     from certify.core.errors import UsageError
 
     if not re.fullmatch("[0-9a-f]{64}", code):
-        raise UsageError(f"The code of a meter should be 64 hexadecimal digits in lower case, found '{code}'.")
+        raise UsageError(f"CODE must be 64 lower-case hexadecimal digits, got '{code}'.")
     chosen = name or code[:16]
     load_store().with_meter(chosen, code).save()
     _say(as_json, {"name": chosen, "code": code}, f"You now trust the meter {chosen}, code {code}.")
@@ -112,10 +111,9 @@ def scheme(source: str, name: str | None, as_json: bool) -> None:
 @command.command("list", cls=Command, example="leanmark trust list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show whom you trust.
+    """List the keys and meters that you trust.
 
-    The key is what --trust takes; its id is the key's SHA-256. Who handed over to whom, and what was revoked, is shown
-    too.
+    The key is what --trust accepts; its id is the SHA-256 of the key. Handovers and revocations are listed too.
     """
     from certify.attest.trust import trusted
 
@@ -140,33 +138,33 @@ def list_(as_json: bool) -> None:
         "keys": keys, "handovers": handovers, "revoked": revoked, "meters": dict(store.meters),
         "schemes": {name: key.hex for name, key in sorted(store.schemes.items())},
     }  # fmt: skip
-    _say(as_json, values, *(lines or ["You trust no key yet."]))
+    _say(as_json, values, *(lines or ["You do not trust any key yet."]))
 
 
 @command.command(cls=Command, example="leanmark trust remove acme")
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Trust the key, or the meter, called NAME no longer.
+    """Stop trusting the key or meter called NAME.
 
-    What a key signed is then signed by a stranger.
+    Certificates signed by that key are then untrusted.
     """
     from certify.attest.trust import load_store
 
     load_store().without(name).save()
-    _say(as_json, {"removed": name}, f"{name} is a stranger to you now.")
+    _say(as_json, {"removed": name}, f"You no longer trust {name}.")
 
 
 @command.command(cls=Command, example='leanmark trust revoke acme --reason "their key was stolen"')
 @click.argument("source")
-@click.option("--reason", default="you said so", show_default=True, help="Why, for yourself.")
+@click.option("--reason", default="you said so", show_default=True, help="Reason, for your own records.")
 @json_option
 def revoke(source: str, reason: str, as_json: bool) -> None:
-    """Believe nothing that the key SOURCE ever signed.
+    """Reject everything that the key SOURCE ever signed.
 
-    SOURCE is a name, a PEM file or hexadecimal digits. It may also be the statement of a key about itself (leanmark
-    keygen --revoke). Revocation is total and can't be taken back: without a trusted timestamp, a date in a certificate
-    proves nothing. leanmark verify then exits with 1.
+    SOURCE is a name, a PEM file or hexadecimal digits. It may also be the key's statement about itself (leanmark keygen
+    --revoke). Revocation is total and cannot be undone: without a trusted timestamp, the date in a certificate proves
+    nothing. leanmark verify then exits with 1.
     """
     from certify.attest.trust import load_store, read_key_statements
     from certify.core.errors import UsageError
@@ -175,7 +173,9 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
     if source not in store.keys and _holds_statements(source):
         statements = [one for one in read_key_statements(Path(source)) if one.schema == "revocation-1"]
         if not statements:
-            raise UsageError(f"{source} holds no revocation. To revoke a key yourself, name the key.")
+            raise UsageError(
+                f"{source} does not contain a revocation. To revoke a key yourself, pass the key or its name."
+            )
         revoked = {one.signer: str(one.predicate["reason"]) for one in statements}
     else:
         revoked = {store.find(source): reason}
@@ -183,15 +183,15 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
         store = store.with_revoked(key, why)
     store.save()
     _say(as_json, {"revoked": [{"key_id": key.key_id, "reason": why} for key, why in revoked.items()]},
-         *(f"Key {key.key_id} is revoked ({why}): nothing that it signed counts." for key, why in revoked.items()),
+         *(f"Key {key.key_id} is revoked ({why}): all its signatures are void." for key, why in revoked.items()),
          )  # fmt: skip
 
 
 def _certificate_of(source: str) -> Any:
-    """The certificate that SOURCE is, or that a model, folder or pack of that name holds; None where it is none.
+    """Return the certificate in SOURCE, or in the model, folder or pack of that name; None if there is none.
 
     Raises:
-        CertificateError: its signature is not that of the key that it names.
+        CertificateError: it is not signed by the key that it names.
     """
     from certify.attest.certificate import Certificate
     from certify.core.errors import CertificateError
@@ -206,14 +206,14 @@ def _certificate_of(source: str) -> Any:
         try:
             found = Certificate.read(path)
         except CertificateError:
-            return None  # a key, or statements of keys
+            return None  # a key, or statements by keys
     if not found.envelope.signed_by(found.signer):
-        raise CertificateError(f"{source} bears a signature that is not that of the key it names; nothing was trusted.")
+        raise CertificateError(f"{source} is not signed by the key that it names; no key was added.")
     return found
 
 
 def _holds_statements(source: str) -> bool:
-    """Whether a file holds statements rather than a key: JSON begins with a brace, PEM does not."""
+    """Return whether a file holds statements rather than a key: JSON begins with a brace, PEM does not."""
     path = Path(source)
     if not path.is_file():
         return False
@@ -232,8 +232,8 @@ def _statement(signed: Any) -> dict[str, str]:
 
 def _sentence(statement: dict[str, str]) -> str:
     if "revoked" in statement:
-        return f"Key {statement['revoked']} revoked itself ({statement['reason']}): nothing that it signed counts."
-    return f"Key {statement['from'][:16]} handed over to {statement['to']}: trusted while you trust the former."
+        return f"Key {statement['revoked']} revoked itself ({statement['reason']}): all its signatures are void."
+    return f"Key {statement['from'][:16]} handed over to {statement['to']}: trusted as long as you trust the old key."
 
 
 def _say(as_json: bool, values: dict[str, Any], *lines: str) -> None:

@@ -15,16 +15,18 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark verify graded/model.onnx --trust their-key.pub")
 @click.argument("file", type=ModelPath())
-@click.option("--certificate", type=FILE, help="Certificate [sealed in FILE, else certificate.json beside it].")
-@click.option("--evidence", type=FILE, help="Evidence [evidence.jsonl beside FILE].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
-@click.option("--identity", help="Who must have signed through sigstore: an e-mail address or a workflow's URL.")
-@click.option("--issuer", help="URL of the provider that vouches for --identity.")
-@click.option("--strict", is_flag=True, help="Fail, too, if the figures cannot be derived from evidence.")
-@click.option("--purpose", help="What you want to use the model for; its data-use statement must permit it.")
-@click.option("--recipient", default="", help="Who you are, as the use policy of its data may name you.")
-@click.option("--receipts", type=FILE, multiple=True, help="Receipts that a federated client kept; several.")
-@click.option("--revocations", type=FILE, multiple=True, help="Statement by which models were revoked; several.")
+@click.option(
+    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+)
+@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@click.option("--identity", help="Required sigstore signer: an e-mail address or a workflow URL.")
+@click.option("--issuer", help="URL of the identity provider for --identity.")
+@click.option("--strict", is_flag=True, help="Also fail if the figures cannot be derived from evidence.")
+@click.option("--purpose", help="Intended use of the model; its data-use statement must permit it.")
+@click.option("--recipient", default="", help="Your name, as written in the use policy of its data.")
+@click.option("--receipts", type=FILE, multiple=True, help="Receipts kept by a federated client; repeatable.")
+@click.option("--revocations", type=FILE, multiple=True, help="Statement that revokes models; repeatable.")
 @auditor_options
 @json_option
 @click.pass_context
@@ -45,13 +47,13 @@ def command(
     auditor_key: Path | None,
     as_json: bool,
 ) -> None:
-    """Check the certificate of FILE, a model: the file, who signed, and the letter.
+    """Check the certificate of FILE, a model: its bytes, its signer, and its letter.
 
-    Exit code 0: valid. 1: not valid; every check that failed is named; so is a certificate by a revoked key, one that
-    a verifier whom you trust contradicts, and a log of federated rounds that lacks an entry for which --receipts has
-    the server's receipt. 2: wrong usage. 4: valid, but signed by a key that you have not said you trust (--trust,
-    leanmark trust add; your own is trusted). 5, with --strict: valid, but not derived, as the evidence is missing or
-    unreadable, or the data are private and neither their auditor file nor an auditor's word is there. 6, with
+    Exit code 0: valid. 1: not valid; every failed check is listed. A certificate by a revoked key, one contradicted by
+    a verifier that you trust, or a log of federated rounds without an entry that --receipts proves, is not valid
+    either. 2: usage error. 4: valid, but signed by a key you do not trust (see --trust and leanmark trust add; your own
+    key is trusted). 5, with --strict: valid, but not derived: the evidence is missing or unreadable, or the data are
+    private and neither their auditor file nor a countersignature by an auditor that you trust is available. 6, with
     --purpose: valid, but the use policy of its data does not permit that use.
     """
     from certify.attest.auditor import Access

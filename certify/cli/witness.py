@@ -1,4 +1,4 @@
-"""``leanmark witness``: check witnesses for a model, and add your own."""
+"""``leanmark witness``: check witnesses for a model, or add your own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ leanmark witness add graded/model.onnx mine.npz --data npz:test=test.npz
 
 
 class Group(click.Group):
-    """Commands of which the help ends with an example."""
+    """Group whose help ends with an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the commands."""
@@ -33,23 +33,23 @@ class Group(click.Group):
 
 @click.group(cls=Group)
 def command() -> None:
-    """Check adversarial witnesses for a model, and add your own: what stands can only fall."""
+    """Check adversarial witnesses for a model, or add your own: the stated robust accuracy can only fall."""
 
 
 @command.command(cls=Command, example="leanmark witness check graded/model.onnx new.npz --data npz:test=test.npz")
 @click.argument("model", type=ModelPath(packs=False))
 @click.argument("files", type=FILE, nargs=-1)
-@click.option("--data", required=True, help="The data that the witnesses begin from.")
-@click.option("--baseline", type=FILE, help="Model that some were made for [baseline.onnx beside MODEL].")
-@click.option("--preprocess", type=FILE, help="Contract of MODEL; sealed files carry their own.")
+@click.option("--data", required=True, help="Data that the witnesses were made from.")
+@click.option("--baseline", type=FILE, help="Baseline that some were made for [default: baseline.onnx next to MODEL].")
+@click.option("--preprocess", type=FILE, help="Preprocessing contract of MODEL; sealed files have their own.")
 @json_option
 @governed
 def check(
     model: Path, files: tuple[Path, ...], data: str, baseline: Path | None, preprocess: Path | None, as_json: bool
 ) -> None:
-    """Check witnesses for MODEL, those in FILES and those beside it, by one forward pass each.
+    """Check the witnesses in FILES and those next to MODEL, with one forward pass each.
 
-    Exit code 1: less stands than was stated. 2: witnesses of another model or other data.
+    Exit code 1: the robust accuracy is lower than stated. 2: the witnesses belong to another model or other data.
     """
     from certify.witness_game import check_witnesses
 
@@ -66,10 +66,10 @@ def check(
 @command.command(cls=Command, example="leanmark witness add graded/model.onnx mine.npz --data npz:test=test.npz")
 @click.argument("model", type=ModelPath(packs=False))
 @click.argument("file", type=FILE)
-@click.option("--data", required=True, help="The data that the witnesses begin from.")
-@click.option("--baseline", type=FILE, help="Model that they were made for [baseline.onnx beside MODEL].")
-@click.option("--preprocess", type=FILE, help="Contract of MODEL; sealed files carry their own.")
-@click.option("--remark", help="For people, in one sentence.")
+@click.option("--data", required=True, help="Data that the witnesses were made from.")
+@click.option("--baseline", type=FILE, help="Baseline that they were made for [default: baseline.onnx next to MODEL].")
+@click.option("--preprocess", type=FILE, help="Preprocessing contract of MODEL; sealed files have their own.")
+@click.option("--remark", help="Remark for human readers, one sentence.")
 @key_option
 @json_option
 @governed
@@ -77,9 +77,9 @@ def add(
     model: Path, file: Path, data: str, baseline: Path | None, preprocess: Path | None, remark: str | None,
     key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Add the witnesses in FILE to those beside MODEL, signed with your key; anybody may.
+    """Add the witnesses in FILE to those next to MODEL, signed with your key; anybody may add some.
 
-    Exit code 2: no witness in FILE turns MODEL, or they are of another model or other data.
+    Exit code 2: no witness in FILE fools MODEL, or they belong to another model or other data.
     """
     from certify.attest.keys import signing_key
     from certify.witness_game import add_witnesses
@@ -90,7 +90,7 @@ def add(
     if as_json:
         print_json({**found.to_json(), "statement": str(path)})
     else:
-        click.echo(f"{found.held} of {found.witnesses} witnesses turn the model.\n{path}")
+        click.echo(f"{found.held} of {found.witnesses} witnesses fool the model.\n{path}")
 
 
 def _files(found: Checks) -> Table:
@@ -99,7 +99,7 @@ def _files(found: Checks) -> Table:
     from certify.core.text import clean
 
     table = Table(show_edge=False, pad_edge=False)
-    for heading in ("Witnesses", "made for", "in the file", "turn the model", "added by"):
+    for heading in ("Witnesses", "made for", "in file", "fool the model", "added by"):
         table.add_column(heading)
     for one in found.files:
         signer = "-" if one.signer is None else one.signer.key_id[:16]

@@ -1,4 +1,4 @@
-"""Comparing certificates: which can be compared, which model is better, and whether one may pass a gate."""
+"""Comparison of certificates: which are comparable, which model is better, and whether one passes a gate."""
 
 from __future__ import annotations
 

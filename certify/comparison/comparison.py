@@ -1,4 +1,4 @@
-"""Several certified models side by side, and which of them no other beats."""
+"""Several certified models side by side, and which of them are not dominated."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Axes:
-    """The figures by which models are compared.
+    """Figures by which models are compared.
 
     Attributes:
-        energy: name of the estimate of energy.
+        energy: name of the energy estimate.
         accuracy: name of the estimate of accuracy, or of its loss.
-        time: name of the estimate of time; shown beside them.
-        is_ratio: whether both are changes against one common baseline.
+        time: name of the time estimate, which is shown but not ranked.
+        is_ratio: whether both are changes relative to one common baseline.
     """
 
     energy: str
@@ -45,13 +45,13 @@ ABSOLUTE = Axes(NAMES.energy_j("candidate"), NAMES.accuracy("candidate"), NAMES.
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Models that can be compared with each other.
+    """Models that are comparable with each other.
 
     Attributes:
-        entries: in the order in which they were given.
-        axes: ratios where all have one baseline, else absolute figures; None for statements of another assessment,
-            whose figures stand beside each other and are not ranked.
-        one_model: whether all are certificates of one model file, from machines that can't be compared otherwise.
+        entries: entries in the given order.
+        axes: ratios if all have the same baseline, else absolute figures; None for statements of another assessment,
+            whose figures are listed without a ranking.
+        one_model: whether all are certificates of one model file, from machines that are not comparable.
     """
 
     entries: tuple[Entry, ...]
@@ -59,15 +59,15 @@ class Comparison:
     one_model: bool = False
 
     def worst(self) -> Entry | None:
-        """Of certificates of one model file, the one with the worst letter; None of several models."""
+        """Entry with the worst letter, if all certificates are of one model file; else None."""
         measured = [entry.claims for entry in self.entries if isinstance(entry.claims, EfficiencyClaims)]
         found = worst(measured) if self.one_model else None
         return next((entry for entry in self.entries if entry.claims is found), None)
 
     def place(self, entry: Entry) -> tuple[Estimate, Estimate] | None:
-        """Energy and loss (in percent) of an entry, less is better; None for a refusal or where one is missing.
+        """Return energy and loss (in percent) of an entry, lower is better; None for a refusal or a missing figure.
 
-        Absolute accuracy is turned into what it falls short of 100 %.
+        Absolute accuracy is converted to its shortfall from 100 %.
         """
         if self.axes is None:
             return None
@@ -77,9 +77,9 @@ class Comparison:
         return energy, accuracy if self.axes.is_ratio else _shortfall(accuracy)
 
     def best(self) -> tuple[Entry, ...]:
-        """Entries that no other beats in both energy and loss, by their point estimates (the Pareto front).
+        """Entries that no other dominates in energy and loss, by their point estimates (the Pareto front).
 
-        Where intervals overlap, another measurement may change the order. Machines do not beat each other.
+        Where intervals overlap, another measurement may change the order. Machines are not ranked against each other.
         """
         if self.one_model:
             return ()
@@ -91,10 +91,10 @@ class Comparison:
         )
 
     def plot(self) -> str:
-        """The models by energy and loss with their intervals, as SVG.
+        """Plot the models by energy and loss with their intervals, as SVG.
 
         Raises:
-            UsageError: none of them has both figures and a letter.
+            UsageError: no model has both figures and a letter.
         """
         best = {entry.name for entry in self.best()}
         points = [
@@ -103,11 +103,14 @@ class Comparison:
             if (place := self.place(entry)) is not None
         ]
         if not points:
-            raise UsageError("None of these models has a letter with energy and accuracy, so there is nothing to plot.")
+            raise UsageError(
+                "None of these models has a letter with energy and accuracy; measure one with leanmark certify to "
+                "plot it."
+            )
         return pareto_plot(points, is_ratio=self.axes == RATIOS)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as JSON values."""
         best, worst = {entry.name for entry in self.best()}, self.worst()
         names = (RATIOS.energy, RATIOS.accuracy, ABSOLUTE.energy, ABSOLUTE.accuracy, RATIOS.time)
         axes = self.axes
@@ -145,16 +148,16 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
 
     Args:
         paths: at least two certified files.
-        trust: public keys whose signature counts, besides the user's own.
+        trust: public keys to trust, in addition to the user's own.
 
     Raises:
-        UsageError: fewer than two, one given twice, a file that does not exist, or models that cannot be compared.
-        CertificateError: a file holds no certificate, or one that is not valid.
+        UsageError: fewer than two, one given twice, a file that does not exist, or models that are not comparable.
+        CertificateError: a file has no certificate, or its certificate is not valid.
     """
     keys = tuple(trust)
     if len({str(path) for path in paths}) < max(2, len(paths)):
         raise UsageError(
-            f"A comparison needs two or more different files, found {', '.join(map(str, paths)) or 'none'}."
+            f"A comparison needs at least two different files, got {', '.join(map(str, paths)) or 'none'}."
         )
     entries = tuple(read_entry(path, keys) for path in paths)
     one_model = _on_several_machines(entries)
@@ -166,7 +169,7 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
-    """Paths without the folders and the file name that all share; ``a/model.onnx`` beside ``b/model.onnx`` is ``a``."""
+    """Strip folders and file name shared by all paths: ``a/model.onnx`` and ``b/model.onnx`` become ``a`` and ``b``."""
     parts = [PurePath(path).parts for path in paths]
     if len(set(parts)) < 2:
         return [each[-1] for each in parts]
@@ -176,22 +179,22 @@ def _distinct(paths: Sequence[str]) -> list[str]:
 
 
 def _on_several_machines(entries: Sequence[Entry]) -> bool:
-    """Whether these are certificates of one model file that other machines, runtimes or meters set apart.
+    """Return whether these are certificates of one model file that differ in machine, runtime or meter.
 
     Raises:
-        UsageError: they are of several models, or jobs, that can't be compared.
+        UsageError: they are of several models, or jobs, that are not comparable.
     """
     unlike = False
     for one, other in combinations(entries, 2):
         if reasons := why_not_comparable(one.claims, other.claims):
             if one.content != other.content or why_not_one_job(one.claims, other.claims):
-                raise UsageError(f"{one.name} and {other.name} can't be compared: {'; '.join(reasons)}.")
+                raise UsageError(f"{one.name} and {other.name} cannot be compared: {'; '.join(reasons)}.")
             unlike = True
     return unlike and len({entry.content for entry in entries}) == 1
 
 
 def _beats(one: tuple[Estimate, Estimate], other: tuple[Estimate, Estimate]) -> bool:
-    """Whether it is at least as good in both figures and better in one."""
+    """Return whether one entry is at least as good in both figures and better in one."""
     mine, theirs = ([estimate.value for estimate in pair] for pair in (one, other))
     return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
 

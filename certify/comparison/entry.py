@@ -1,4 +1,4 @@
-"""One certified model in a comparison."""
+"""Certified model in a comparison."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model with the claims of its certificate.
+    """Model with the claims of its certificate.
 
     Attributes:
-        name: what tables call it: its path, as given.
-        claims: of a certificate against which nothing was found.
-        content: digest of what the model says, the same on every machine.
+        name: name in tables: its path, as given.
+        claims: claims of a valid certificate.
+        content: digest of the model's content, the same on every machine.
         trusted: whether it is signed by a key that the caller trusts.
     """
 
@@ -35,11 +35,11 @@ class Entry:
 
     @property
     def device_class(self) -> str:
-        """On what class of devices the outcome holds; empty where it does not depend on it."""
+        """Class of devices on which the outcome holds; empty if it does not depend on the device."""
         return self.claims.device_class if isinstance(self.claims, EfficiencyClaims) else ""
 
     def estimate(self, name: str) -> Estimate | None:
-        """A signed figure, or None where there is none."""
+        """Return a signed figure; None if there is none."""
         return self.claims.figures.get(name)
 
 
@@ -47,9 +47,9 @@ def read_entry(path: str | Path, trust: Iterable[str | Path | PublicKey] = ()) -
     """Verify a certified model.
 
     Raises:
-        UsageError: there is no such file.
-        CertificateError: it holds no certificate, or one that is not valid.
-        NotDerivedError: there is no evidence that its figures follow from.
+        UsageError: the file does not exist.
+        CertificateError: the file has no certificate, or its certificate is not valid.
+        NotDerivedError: there is no evidence from which its figures follow.
     """
     certificate, verification = require_derived(path, trust=trust)
     content = certificate.subject_digest.get("leanmarkContent", "")

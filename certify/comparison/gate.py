@@ -1,4 +1,4 @@
-"""A gate for build pipelines: whether a certified model meets what is asked of it."""
+"""Gate for build pipelines: whether a certified model meets the requirements."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gate:
-    """What is asked of a model, besides a valid certificate with a letter.
+    """Requirements on a model, in addition to a valid certificate with a letter.
 
     Attributes:
-        at_least: the worst letter that passes; None for any.
-        max_loss_percent: largest L (upper end of the relative accuracy loss) in percent; None for any.
+        at_least: worst letter that passes; None for any.
+        max_loss_percent: maximum of L (upper end of the relative accuracy loss) in percent; None for any.
         metered: whether modelled energy is rejected.
-        any_key: whether the signature of a key that is not trusted counts.
-        require: what is asked of any statement; see :class:`Requirement`.
+        any_key: whether signatures by untrusted keys count.
+        require: requirements on any statement; see :class:`Requirement`.
     """
 
     at_least: str | None = None
@@ -49,22 +49,22 @@ class Gate:
         if self.at_least is not None and self.at_least not in LETTERS:
             raise unknown_name("letter", self.at_least, LETTERS)
         if self.max_loss_percent is not None and not self.max_loss_percent >= 0:
-            raise UsageError(f"The largest loss should be a percentage of at least 0, found {self.max_loss_percent}.")
+            raise UsageError(f"The maximum loss must be a percentage of at least 0, got {self.max_loss_percent}.")
 
     @property
     def asks_for_a_letter(self) -> bool:
-        """Whether it asks for what only an efficiency certificate holds."""
+        """Whether a requirement can only be met by an efficiency certificate."""
         return self.at_least is not None or self.max_loss_percent is not None or self.metered
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """Whether a model may pass.
+    """Whether a model passes.
 
     Attributes:
-        verification: of the model's certificate.
-        reasons: why it may not, one sentence each; empty where it may.
-        any_key: whether the signature of a key that is not trusted counted.
+        verification: verification of the model's certificate.
+        reasons: reasons to stop it, one sentence each; empty if it passes.
+        any_key: whether signatures by untrusted keys counted.
     """
 
     verification: Verification
@@ -73,19 +73,19 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether there is no reason against it."""
+        """Whether there is no reason to stop the model."""
         return not self.reasons
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 not valid, 4 not trusted, 5 not derived from evidence, 3 stopped for another reason."""
+        """0: passed; 1: not valid; 4: not trusted; 5: not derived from evidence; 3: stopped for another reason."""
         code = self.verification.strict_exit_code
         if code == exit_codes.NOT_TRUSTED and self.any_key:
             code = exit_codes.DONE if self.verification.complete else exit_codes.NOT_DERIVED
         return code or (exit_codes.DONE if self.passed else exit_codes.NO)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as JSON values."""
         return {"passed": self.passed, "reasons": list(self.reasons), "verification": self.verification.to_json()}
 
 
@@ -101,16 +101,16 @@ def evaluate_policy(
     """Verify a certified model and evaluate a gate's policy.
 
     Args:
-        path: the model's file.
-        gate: what is asked.
+        path: the model file.
+        gate: requirements.
         not_worse_than: an earlier certificate (``certificate.json``, or a certified ONNX file).
-        trust: public keys whose signature counts, besides the user's own.
-        access: auditor files and data key, where the data are private and their holder gave them.
-        revocations: statements by which models were revoked, besides ``revoked.json`` beside the model.
+        trust: public keys to trust, in addition to the user's own.
+        access: auditor files and data key, if the data are private and their holder provided them.
+        revocations: statements that revoke models, in addition to ``revoked.json`` next to the model.
 
     Raises:
         UsageError: a file does not exist.
-        CertificateError: the model or the earlier file holds no certificate.
+        CertificateError: the model or the earlier file has no certificate.
     """
     keys = tuple(trust)
     verification = verify(path, trust=keys, access=access, revocations=revocations)
@@ -138,9 +138,9 @@ def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
     if verification.certificate is None and not verification.failed:
         yield "The certificate could not be read."
     if verification.valid and not verification.trusted and not gate.any_key:
-        yield "It is signed by a key that you have not said you trust; name the key with --trust."
+        yield "It is signed by a key you do not trust; pass the key with --trust if you trust it."
     if verification.valid and not verification.derived:
-        yield f"Its figures were not derived from evidence: {verification.not_derived}"
+        yield f"The figures were not derived from evidence: {verification.not_derived}"
     elif verification.valid and verification.waiting:
         yield verification.waiting
 
@@ -151,35 +151,35 @@ def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) 
         yield f"No grade was given: {' '.join(grade.reasons)}"
         return
     if gate.at_least is not None and LETTERS.index(grade.letter) > LETTERS.index(gate.at_least):
-        yield f"The grade is {claims.text_on_device}; at least {gate.at_least} was asked."
+        yield f"The grade must be at least {gate.at_least}, got {claims.text_on_device}."
     lost, limit = grade.loss_percent, gate.max_loss_percent
     if limit is not None and (lost is None or lost > limit):
         shown = "unknown size" if lost is None else f"up to {lost:.3g} %"
-        yield f"A loss of {shown} of the accuracy can't be ruled out; at most {limit:g} % was asked."
+        yield f"An accuracy loss of {shown} cannot be ruled out; it must be at most {limit:g} %."
     if gate.metered and (meter is None or meter.level in UNMETERED):
-        yield f"The energy is {'not known' if meter is None else meter.level}; a metered one was asked."
+        yield f"The energy must be metered, but it is {'not known' if meter is None else meter.level}."
     code = verification.check("meter_code")
     if gate.metered and code is not None and code.outcome != "pass":
-        yield f"A metered energy was asked. {code.sentence}"
+        yield f"The energy must be metered. {code.sentence}"
 
 
 def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str | Path | PublicKey]) -> Iterator[str]:
     standing = trusted(keys).standing(earlier.signer)
     if standing.revoked:
-        yield f"The earlier certificate does not count: {standing.sentence}"
+        yield f"The earlier certificate is void: {standing.sentence}"
     elif not earlier.envelope.signed_by(earlier.signer):
-        yield "The earlier certificate bears a signature that is not that of its key."
+        yield "The earlier certificate is not signed by the key that it names."
     elif not gate.any_key and not standing.trusted:
-        yield "The earlier certificate is signed by a key that you have not said you trust; name it with --trust."
+        yield "The earlier certificate is signed by a key you do not trust; pass the key with --trust if you trust it."
 
 
 def _worse(now: EfficiencyClaims, then: EfficiencyClaims) -> Iterator[str]:
-    """A lower letter, or a figure whose whole interval lies on the worse side of the earlier one's."""
+    """Yield a lower letter, and each figure whose whole interval is on the worse side of the earlier one's."""
     if reasons := why_not_comparable(now, then):
-        yield f"It can't be compared with the earlier certificate: {'; '.join(reasons)}."
+        yield f"It cannot be compared with the earlier certificate: {'; '.join(reasons)}."
         return
     if then.grade.letter is None or now.grade.letter is None:
-        return  # any letter beats a refusal, and a refusal is stopped already
+        return  # any letter beats a refusal, and a refusal is already stopped
     common = same_baseline(now, then)
     if common and LETTERS.index(now.grade.letter) > LETTERS.index(then.grade.letter):
         yield f"The grade is {now.text}; the earlier one was {then.text}."
@@ -195,6 +195,6 @@ def _shown_worse(
     now, then = (profile.get(name) for profile in figures)
     what = name.removesuffix("_candidate").replace("_", " ")
     if now is None or then is None:
-        raise CertificateError(f"A certificate with a letter holds no {what}.")
+        raise CertificateError(f"The certificate has a letter but no {what}.")
     if now.high < then.low if more_is_better else now.low > then.high:
         yield f"The {what} is {now}, worse than the earlier {then}."

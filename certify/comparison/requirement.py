@@ -1,4 +1,4 @@
-"""What a gate asks of any statement: that it is there, and that a figure's pessimistic end keeps a limit."""
+"""Requirements of a gate on any statement: that it exists, and that a figure's pessimistic end keeps a limit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that is asked.
+    """Single requirement.
 
     Attributes:
-        assessment: whose statement must be there, valid and not a refusal.
-        figure: name of a figure that it must hold; None for any.
-        relation: ``<=`` holds the upper end of the figure's interval against the limit, ``>=`` the lower end.
-        limit: in the figure's own unit.
+        assessment: assessment whose statement must exist, be valid and not be a refusal.
+        figure: name of a figure that it must contain; None for any.
+        relation: ``<=`` compares the upper end of the figure's interval with the limit, ``>=`` the lower end.
+        limit: limit in the figure's unit.
     """
 
     assessment: str
@@ -33,10 +33,10 @@ class Requirement:
 
     @classmethod
     def parse(cls, text: str) -> Requirement:
-        """Read ``NAME`` or ``NAME.FIGURE<=LIMIT``.
+        """Parse ``NAME`` or ``NAME.FIGURE<=LIMIT``.
 
         Raises:
-            UsageError: it has another form.
+            UsageError: the text has another form.
 
         Example:
             >>> Requirement.parse("efficiency.energy_ratio<=0.5").limit
@@ -45,31 +45,31 @@ class Requirement:
         found = _FORM.fullmatch(text.strip())
         limit = _number(found["limit"]) if found and found["limit"] else math.inf
         if found is None or math.isnan(limit):
-            raise UsageError(f"A requirement is NAME, NAME.FIGURE<=LIMIT or NAME.FIGURE>=LIMIT, got {text!r}.")
+            raise UsageError(f"A requirement must be NAME, NAME.FIGURE<=LIMIT or NAME.FIGURE>=LIMIT, got {text!r}.")
         return cls(found["name"], found["figure"], found["relation"] or "<=", limit)
 
     def unmet(self, statements: Sequence[Claims]) -> Iterator[str]:
-        """Say why some statements do not meet it; nothing where they do."""
+        """Yield why some statements do not meet the requirement; nothing if they do."""
         meant = [one for one in statements if one.assessment == self.assessment]
         if not meant:
-            yield f"There is no statement of {self.assessment}."
+            yield f"There is no {self.assessment} statement."
         for claims in meant:
             if claims.refused:
-                yield f"The statement of {self.assessment} is a refusal: {' '.join(claims.reasons)}"
+                yield f"The {self.assessment} statement is a refusal: {' '.join(claims.reasons)}"
             elif self.figure is not None:
                 yield from self._unmet_figure(claims)
 
     def _unmet_figure(self, claims: Claims) -> Iterator[str]:
         estimate = claims.figures.get(self.figure or "")
         if estimate is None:
-            yield f"The statement of {self.assessment} holds no figure {self.figure}."
+            yield f"The {self.assessment} statement has no figure {self.figure}."
             return
         end = estimate.high if self.relation == "<=" else estimate.low
         if not (end <= self.limit if self.relation == "<=" else end >= self.limit):
             which = "upper" if self.relation == "<=" else "lower"
             yield (
-                f"The {which} end of {self.assessment}.{self.figure} is {end:g}, and {self.relation} {self.limit:g} is "
-                f"asked."
+                f"The {which} end of {self.assessment}.{self.figure} must be {self.relation} {self.limit:g}, "
+                f"got {end:g}."
             )
 
 

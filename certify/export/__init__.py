@@ -1,7 +1,7 @@
-"""A certificate in other people's formats, each with the list of what that format could not hold.
+"""A certificate in other formats, each with a list of what the format cannot represent.
 
-An export is a copy for people's tools. It carries no leanmark signature of its own, so each one points back to the
-certificate by digest; what is to be believed is what ``leanmark verify`` says about that.
+An export is a copy for other tools. It has no leanmark signature of its own, so it refers to the certificate by
+digest; only the result of ``leanmark verify`` on the certificate counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXTRA = "export"
 
 
 class Format(NamedTuple):
-    """A format: the module with its ``write``, ``HELD`` and ``HELD_IF_GRADED``, and what the format is for."""
+    """Format: the module with its ``write``, ``HELD`` and ``HELD_IF_GRADED``, and a description."""
 
     module: str
     what: str
@@ -40,12 +40,12 @@ FORMATS = {
 
 @dataclass(frozen=True, repr=False)
 class Export:
-    """A certificate in another format.
+    """Certificate in another format.
 
     Attributes:
-        format: its name, one of ``FORMATS``.
-        content: the whole document.
-        left_out: every field of the signed statement that is not in it, as dotted paths.
+        format: name of the format, one of ``FORMATS``.
+        content: complete document.
+        left_out: fields of the signed statement that the document lacks, as dotted paths.
     """
 
     format: str
@@ -53,12 +53,12 @@ class Export:
     left_out: tuple[str, ...]
 
     def summary(self) -> tuple[str, ...]:
-        """``left_out`` with the names of estimates and the places of lists drawn together, each with its number."""
+        """Return ``left_out`` grouped over names of estimates and list positions, each with its count."""
         counted = Counter(pattern(path) for path in self.left_out)
         return tuple(f"{path} ({number})" if number > 1 else path for path, number in counted.items())
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {"format": self.format, "content": self.content, "left_out": list(self.left_out)}
 
     def __repr__(self) -> str:
@@ -75,16 +75,16 @@ def export(
     """Write a certificate in another format; equal input gives equal text.
 
     Args:
-        certificate: a graded one or a refusal; it is not verified here.
-        name: of the format, one of ``FORMATS``.
-        lineage: content of the lineage that the certificate binds, where it is at hand.
+        certificate: graded certificate or refusal; it is not verified here.
+        name: name of the format, one of ``FORMATS``.
+        lineage: content of the lineage that the certificate binds, if available.
         others: further statements about the same model.
         signers: who besides the maker signed what they found about the certificate.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: the format is unknown.
         MissingExtra: the format's library is not installed.
-        CertificateError: the certificate holds something that the format cannot take.
+        CertificateError: the format cannot represent a value of the certificate.
     """
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
@@ -96,7 +96,7 @@ def export(
         if (error.name or "").partition(".")[0] == "certify":
             raise
         raise MissingExtra(f"The format {name} ({error.name})", EXTRA) from error
-    except (ValueError, TypeError) as error:  # how the formats' libraries refuse a value
+    except (ValueError, TypeError) as error:  # raised by the formats' libraries for invalid values
         raise CertificateError(f"The certificate cannot be written as {name}: {error}") from error
     held = module.HELD if source.claims.refused else (*module.HELD, *module.HELD_IF_GRADED)
     left_out = (path for path in filled(certificate.statement) if not is_held(path, held))

@@ -1,8 +1,8 @@
 """CycloneDX 1.6 and 1.7: a machine-learning bill of materials (https://cyclonedx.org/docs/1.6/json/).
 
-The library models components, hashes, pedigree and references, and writes them; it has no classes for model cards, so
-that part is written here as the schema says, and the whole document is checked against the library's own copy of the
-schema before it is given away.
+The library models components, hashes, pedigree and references, and serialises them. It has no classes for model cards,
+so that part is written here according to the schema, and the whole document is validated against the library's copy of
+the schema before it is returned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Version = Literal["1.6", "1.7"]
 JOULES_PER_KWH = 3.6e6
 ACTIVITIES = {"distill": "fine-tuning"}
-"""Lifecycle activity of a pass; what the schema has no word for is ``other``."""
+"""Lifecycle activity of a pass; passes without a matching activity are ``other``."""
 
 HELD = (
     "subject.*.digest", "leanmark", "created", "model.name", "edition", "outcome", "workload", "workload_digest",
@@ -42,25 +42,25 @@ HELD = (
     "grade.point_letter", "data", "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions",
     "attempts", "signer",
 )  # fmt: skip
-"""Fields of the statement that the document holds."""
+"""Fields of the statement that the document contains."""
 
 HELD_IF_GRADED = ("grade.text",)
 
 
 def write(source: ExportSource) -> str:
-    """The bill of materials as JSON, in version 1.6; see :func:`document`."""
+    """Return the bill of materials as JSON, in version 1.6; see :func:`document`."""
     return document(source, "1.6")
 
 
 def document(source: ExportSource, version: Version) -> str:
-    """The bill of materials as JSON.
+    """Return the bill of materials as JSON.
 
     Args:
         source: the certificate.
         version: of CycloneDX.
 
     Raises:
-        CertificateError: what came out does not fit the official schema of that version.
+        CertificateError: the result does not conform to the official schema of that version.
     """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
@@ -91,7 +91,7 @@ def _validator(version: Version) -> JsonStrictValidator:
 def _check(text: str, version: Version) -> None:
     error = _validator(version).validate_str(text)
     if error is not None:
-        raise CertificateError(f"The certificate does not fit CycloneDX {version}: {str(error)[:300]}")
+        raise CertificateError(f"The certificate does not conform to CycloneDX {version}: {str(error)[:300]}")
 
 
 def _model(source: ExportSource) -> Component:
@@ -134,7 +134,7 @@ def _references(source: ExportSource) -> Iterator[ExternalReference]:
 
 
 def _properties(source: ExportSource) -> Iterator[Property]:
-    """What a reader must not miss and CycloneDX has no place for."""
+    """Yield essential facts for which CycloneDX has no field."""
     from cyclonedx.model import Property
 
     claims, grade = source.measured, source.measured.grade
@@ -168,7 +168,7 @@ def _properties(source: ExportSource) -> Iterator[Property]:
 
 
 def _pedigree(source: ExportSource) -> Pedigree:
-    """The baseline as ancestor, and what each pass did as notes."""
+    """Return the baseline as ancestor, with what each pass did as notes."""
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType, Pedigree
 
@@ -230,13 +230,13 @@ def _dataset(claims: EfficiencyClaims) -> dict[str, Any]:
     return {
         "type": "dataset",
         "name": claims.data.name,
-        "description": "Test set; neither trained nor calibrated on, as far as the guard test_unseen says.",
+        "description": "Test set; not used for training or calibration according to the guard test_unseen.",
         "contents": {"properties": rest},
     }
 
 
 def _metric(name: str, estimate: Estimate) -> dict[str, Any]:
-    """One estimate; its unit stands in its name, and the level of energy behind it."""
+    """Return one estimate; its name includes the unit and the evidence level of energy."""
     ends = {"lowerBound": estimate.low, "upperBound": estimate.high}
     metric: dict[str, Any] = {"type": levelled(name, estimate), "value": figure(number(estimate.value))}
     if bounds := {end: figure(number(value)) for end, value in ends.items() if math.isfinite(value)}:
@@ -245,7 +245,7 @@ def _metric(name: str, estimate: Estimate) -> dict[str, Any]:
 
 
 def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
-    """One inference of the candidate, and what the making of it took."""
+    """Yield the energy of one inference of the candidate, and of making it."""
     if (inference := source.measured.figures.energy_j("candidate")) is not None:
         yield _consumption("inference", signed_fields(inference), "one inference, gross")
     lineage = source.lineage or {}
@@ -258,7 +258,7 @@ def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
 
 
 def _consumption(activity: str, estimate: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Energy of one activity; the schema knows kWh alone and no interval, so joules stand beside as properties."""
+    """Return the energy of an activity; the schema only has kWh without intervals, so joules are properties."""
     cost = {"value": estimate["value"] / JOULES_PER_KWH, "unit": "kWh"}
     joules = {f"leanmark:energy_j:{key}": value for key, value in estimate.items() if value is not None}
     return {

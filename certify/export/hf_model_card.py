@@ -1,7 +1,7 @@
-"""Hugging Face: the README.md of a model, metadata with a model-index in front and a readable body.
+"""Hugging Face: README.md of a model, with a model-index in its metadata and a readable body.
 
-The metadata is written by huggingface_hub (https://huggingface.co/docs/hub/model-cards). The body is plain Markdown:
-no template engine sees a text of the certificate, and what a text could do in Markdown or HTML is escaped.
+The metadata are written by huggingface_hub (https://huggingface.co/docs/hub/model-cards). The body is plain Markdown:
+no text of the certificate passes through a template engine, and Markdown or HTML in it is escaped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 NAMES = EfficiencyClaims.names
 
 LIBRARIES = {"onnx": "onnx", "pt2": "pytorch"}
-"""Library that runs the file, by its ending."""
+"""Library that runs the file, by its suffix."""
 
 UNITS = {"1": "", "1/s": "/s"}
 INDEX = (
     NAMES.accuracy, NAMES.agreement, NAMES.relative_loss_percent, NAMES.energy_ratio, NAMES.energy_j,
     NAMES.duration_ratio, NAMES.latency_p50_s, NAMES.macs, NAMES.parameters, NAMES.bytes,
 )  # fmt: skip
-"""Estimates that are about this model; those of a model are named without it in the model-index."""
+"""Estimates about this model; those per model are listed without the arm in the model-index."""
 
 HELD = (
     "subject.*.name", "subject.*.digest.sha256", "leanmark", "created", "model.name", "edition.name", "outcome",
@@ -39,7 +39,7 @@ HELD = (
     "profile.estimates.*.unit", "profile.estimates.*.n", "profile.estimates.*.evidence", "profile.guards", "data",
     "device", "workload", "meter", "preprocess", "baseline.origin", "attempts", "evidence.sha256", "signer",
 )  # fmt: skip
-"""Fields of the statement that the document holds."""
+"""Fields of the statement that the document contains."""
 
 HELD_IF_GRADED = ("grade.text", "grade.point_letter", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
 
@@ -48,7 +48,7 @@ _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def write(source: ExportSource) -> str:
-    """The README.md."""
+    """Return the README.md."""
     from huggingface_hub import ModelCardData
 
     metadata = ModelCardData(
@@ -60,7 +60,7 @@ def write(source: ExportSource) -> str:
 
 
 def _described(claims: Claims, groups: Claims | None) -> dict[str, Any]:
-    """What an efficiency certificate says of task and results; nothing of another statement."""
+    """Return task and results of an efficiency certificate; nothing for another statement."""
     if not isinstance(claims, EfficiencyClaims):
         return {"tags": ["leanmark"]}
     tags = ["leanmark", "energy-efficiency"]
@@ -126,8 +126,8 @@ def _body(source: ExportSource) -> Iterator[str]:
         if other.claims is not declared:  # which has sections of its own
             yield from _section(safe(other.claims.title), _statement(other.claims))
     if isinstance(claims, EfficiencyClaims):
-        yield from _section("To be known", [f"- {safe(note)}" for note in claims.grade.notes])
-    yield from _section("Check it", _check(source))
+        yield from _section("Notes", [f"- {safe(note)}" for note in claims.grade.notes])
+    yield from _section("How to check it", _check(source))
 
 
 def _graded(claims: EfficiencyClaims) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _verdict(claims: EfficiencyClaims) -> Iterator[str]:
 
 
 def _statement(claims: Claims) -> Iterator[str]:
-    """A further statement: its outcome, figures, findings, and what it cannot prove."""
+    """Yield a further statement: its outcome, figures, findings, and limits."""
     yield f"**{safe(claims.text)}** (edition {safe(claims.edition.name)})"
     yield ""
     yield from (f"- {safe(sentence)}" for sentence in (*claims.reasons, *claims.notes, *claims.limits))
@@ -172,20 +172,20 @@ def _statement(claims: Claims) -> Iterator[str]:
 
 
 def _figures(claims: Claims) -> Iterator[str]:
-    """A table of all estimates, rounded for people: ends of intervals outward."""
+    """Yield a table of all estimates, rounded for display: interval ends outward."""
     yield "| figure | value | interval | n | evidence |"
     yield "|---|---|---|---|---|"
     for name, estimate in claims.figures.items():
         unit = UNITS.get(estimate.unit, estimate.unit)
         value, ends = quantity(estimate.value, unit), interval(estimate, unit)
-        if unit == "%":  # takes no prefix
+        if unit == "%":  # has no SI prefix
             value, ends = f"{significant(estimate.value, 3)} %", interval(estimate, "")
         cells = [claims.words.get(name, name), value, ends, estimate.n, estimate.evidence.value]
         yield f"| {' | '.join(safe(cell) for cell in cells)} |"
 
 
 def _circumstances(claims: EfficiencyClaims) -> Iterator[str]:
-    no_meter = "No meter could be used on this device."
+    no_meter = "No meter was available on this device."
     parts: dict[str, Any] = {
         "Measured": claims.created,
         "By": f"leanmark {claims.leanmark}",
@@ -213,7 +213,7 @@ def _check(source: ExportSource) -> Iterator[str]:
     signer = source.claims.signer
     files = {source.subject: source.file_digest, **source.files}
     command = f"leanmark verify {source.subject}"
-    yield f"This page repeats a signed certificate. `{command}` checks the certificate itself."
+    yield f"This page repeats a signed certificate. To check the certificate itself, run `{command}`."
     yield ""
     yield from (f"- {safe(name)}: SHA-256 `{safe(digest)}`" for name, digest in files.items())
     yield f"- signed with the {safe(signer.algorithm)} key `{safe(signer.public_key)}`"

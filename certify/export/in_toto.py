@@ -1,7 +1,7 @@
 """in-toto: a statement with a test-result predicate (https://in-toto.io/attestation/test-result/v0.1).
 
-The guards are its tests, and the letter is one more. The certificate, itself a signed in-toto statement, is attached
-whole. The statement is written through in-toto's own protobuf messages, which refuse a field that they do not know;
+Each guard is a test, and so is the letter. The certificate, itself a signed in-toto statement, is attached
+in full. The statement is written through in-toto's own protobuf messages, which reject unknown fields;
 it is not signed.
 """
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 RESULTS = {"pass": "passed_tests", "unknown": "warned_tests", "fail": "failed_tests"}
-"""Where a guard's outcome stands: what nobody can know is a warning."""
+"""Result list of each guard outcome: an unknown is a warning."""
 
 HELD = (
     "subject", "model", "grade", "result", "outcome", "edition", "profile.guards.*.name", "profile.guards.*.outcome",
     "evidence.sha256", "lineage.sha256", "companions", "baseline.file_digest", "baseline.origin", "data", "workload",
     "workload_digest", "preprocess", "device", "meter",
 )  # fmt: skip
-"""Fields of the statement that the document holds."""
+"""Fields of the statement that the document contains."""
 
 HELD_IF_GRADED: tuple[str, ...] = ()
 GRADE_TEST = "grade_given"
@@ -37,7 +37,7 @@ METER_TEST = "energy_metered"
 
 
 def write(source: ExportSource) -> str:
-    """The statement as JSON."""
+    """Return the statement as JSON."""
     from google.protobuf.json_format import MessageToDict
     from in_toto_attestation.predicates.test_result.v0.test_result_pb2 import TestResult
     from in_toto_attestation.v1.statement import Statement
@@ -57,7 +57,7 @@ def _result(tests: Mapping[str, list[str]]) -> str:
 
 
 def _tests(source: ExportSource) -> dict[str, list[str]]:
-    """Names of what passed, what cannot be known or was not metered, and what failed; of further statements too."""
+    """Return tests that passed, warned (unknown or not metered) and failed, including those of further statements."""
     claims = source.claims
     tests: dict[str, list[str]] = {name: [] for name in RESULTS.values()}
     for finding in claims.findings:
@@ -90,7 +90,7 @@ def _subject(source: ExportSource) -> ResourceDescriptor:
 
 
 def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
-    """What the tests were run with, and the certificate."""
+    """Yield the configuration of the tests, and the certificate."""
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
     claims = source.claims

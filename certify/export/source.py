@@ -1,4 +1,4 @@
-"""What an export is written from, and which fields of the signed statement a format does not hold."""
+"""Source of an export, and the fields of the signed statement that a format does not contain."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Signer:
 
 @dataclass(frozen=True)
 class Further:
-    """A statement of another assessment about the same model.
+    """Statement of another assessment about the same model.
 
     Attributes:
-        claims: what it says.
-        envelope: its bytes.
+        claims: its claims.
+        envelope: bytes of its envelope.
     """
 
     claims: Claims
@@ -52,7 +52,7 @@ class Further:
 
     @property
     def name(self) -> str:
-        """Name of its file beside the model."""
+        """Name of its file next to the model."""
         return f"statements/{self.claims.assessment}.json"
 
     @property
@@ -62,7 +62,7 @@ class Further:
         return dict(zip(names, (self.claims.digest, self.claims.evidence_digest), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything that may be printed of it, as JSON values."""
+        """Return all its printable claims as JSON values."""
         claims = self.claims
         return {
             "assessment": claims.assessment,
@@ -79,15 +79,15 @@ class Further:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A certificate to be exported.
+    """Certificate to export.
 
     Attributes:
-        claims: what it says.
+        claims: its claims.
         subject: file name of the model.
-        file_digest: hex SHA-256 of the model's file, without its seal.
-        content_digest: digest of what the model says, however it is laid out.
+        file_digest: hex SHA-256 of the model file without its seal.
+        content_digest: digest of the model's content, independent of its serialisation.
         envelope: bytes of the certificate.
-        lineage: content of the lineage that it binds; None where it is not at hand.
+        lineage: content of the lineage that it binds; None if not available.
         others: further statements about the model.
         signers: who besides the maker signed what they found.
     """
@@ -103,7 +103,7 @@ class ExportSource:
 
     @property
     def files(self) -> dict[str, str]:
-        """Digests of the certificate and of its evidence, by their names beside the model."""
+        """Digests of the certificate and of its evidence, by their file names."""
         if not isinstance(self.claims, EfficiencyClaims):
             return Further(self.claims, self.envelope).files
         names = ("certificate.json", "evidence.jsonl")
@@ -111,7 +111,7 @@ class ExportSource:
 
     @property
     def measured(self) -> EfficiencyClaims:
-        """The claims of an efficiency certificate, for a format that has no place for other statements.
+        """Claims of an efficiency certificate, for formats that cannot represent other statements.
 
         Raises:
             CertificateError: it is a statement of another assessment.
@@ -126,10 +126,10 @@ class ExportSource:
         others: Sequence[Certificate] = (),
         signers: Sequence[Signer] = (),
     ) -> ExportSource:
-        """Read a certificate.
+        """Build the source from a certificate.
 
         Args:
-            certificate: of efficiency, or the statement that stands for the whole.
+            certificate: efficiency certificate, or the statement shown instead.
             lineage: content of the lineage that the statement binds.
             others: further statements about the same model.
             signers: who besides the maker signed what they found.
@@ -151,17 +151,17 @@ class ExportSource:
 
 
 def filled(statement: Mapping[str, Any]) -> Iterator[Path]:
-    """Paths of all fields except null and empty ones, which every format holds by leaving them out."""
+    """Yield the paths of all fields except null and empty ones, which every format represents by omission."""
     return (path for path, value in _leaves(statement, ()) if value not in (None, [], {}, ""))
 
 
 def is_held(path: Path, patterns: Iterable[str]) -> bool:
-    """Whether a format holds a field.
+    """Return whether a format contains a field.
 
     Args:
-        path: of the field in the statement.
-        patterns: dotted paths of what the format holds, those of the predicate without its name. A star stands for any
-            one name, and a pattern covers everything below it.
+        path: path of the field in the statement.
+        patterns: dotted paths of the format's fields, those of the predicate without its name. A star matches any
+            single name, and a pattern covers everything below it.
     """
     names = path[1:] if path[0] == _PREDICATE else path
     return any(_covers(tuple(one.split(".")), names) for one in patterns)
@@ -172,12 +172,12 @@ def _covers(pattern: Path, names: Path) -> bool:
 
 
 def pattern(path: str) -> str:
-    """A dotted path with a star for the name of an estimate and for each place in a list."""
+    """Return a dotted path with a star for the name of an estimate and for each list position."""
     return _PLACE.sub(".*", _ESTIMATE.sub("*", path))
 
 
 def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """All values that are not containers, and empty containers, each with its path."""
+    """Yield all non-container values, and empty containers, each with its path."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _leaves(item, (*path, str(key)))

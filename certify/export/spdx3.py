@@ -1,7 +1,7 @@
 """SPDX 3.0.1 with the AI profile (https://spdx.github.io/spdx-spec/v3.0.1/model/AI/), as JSON-LD.
 
-Written through the SPDX project's own bindings, which are generated from the specification's SHACL model and refuse a
-wrong type, an unknown value and a missing property.
+Written through the SPDX project's bindings, which are generated from the specification's SHACL model and reject wrong
+types, unknown values and missing properties.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HELD = (
     "profile.estimates.*.n", "profile.estimates.*.evidence", "profile.guards", "workload", "device", "meter", "data",
     "baseline", "preprocess", "evidence.sha256", "lineage.sha256", "companions", "signer",
 )  # fmt: skip
-"""Fields of the statement that the document holds."""
+"""Fields of the statement that the document contains."""
 
 HELD_IF_GRADED = ("grade.text", "grade.score_db", "grade.point_letter")
 
@@ -37,7 +37,7 @@ QUANTITY = "ai_energyQuantity"
 
 
 def write(source: ExportSource) -> str:
-    """The document as JSON-LD."""
+    """Return the document as JSON-LD."""
     from spdx_python_model import v3_0_1 as spdx
 
     document = _Document(spdx, source)
@@ -55,7 +55,7 @@ def write(source: ExportSource) -> str:
 
 
 def _without_exponents(value: Any) -> Any:
-    """JSON values with quantities as xsd:decimal has them; the bindings write small ones as 8e-10."""
+    """Return JSON values with quantities as xsd:decimal; the bindings write small ones as 8e-10."""
     if isinstance(value, list):
         return [_without_exponents(item) for item in value]
     if not isinstance(value, dict):
@@ -66,7 +66,7 @@ def _without_exponents(value: Any) -> Any:
 
 
 class _Document:
-    """The elements of one document, which share their namespace and their creation."""
+    """Elements of one document, which share namespace and creation info."""
 
     def __init__(self, spdx: Any, source: ExportSource) -> None:
         self._spdx = spdx
@@ -95,7 +95,7 @@ class _Document:
         return [self._spdx.Hash(algorithm=self._spdx.HashAlgorithm.sha256, hashValue=digest)]
 
     def _package(self, kind: Any, fragment: str, digest: str, /, **fields: Any) -> Any:
-        """A package that is named by its digest: where it can be had, a certificate does not say."""
+        """Add a package named by its digest; a certificate does not state a download location."""
         return self._add(
             kind,
             fragment,
@@ -107,7 +107,7 @@ class _Document:
         )
 
     def model(self) -> Any:
-        """The graded model."""
+        """Add the graded model."""
         spdx, source, claims = self._spdx, self._source, self._claims
         return self._package(
             spdx.ai_AIPackage,
@@ -130,12 +130,14 @@ class _Document:
         return [self._spdx.DictionaryEntry(key=key, value=value) for key, value in pairs]
 
     def _energy(self) -> Any:
-        """Joules of one inference, and of the passes; the profile has no place for an interval or a method."""
+        """Return the joules per inference and of the passes; the profile has no field for interval or method."""
         spdx, lineage = self._spdx, self._source.lineage or {}
         energy = self._claims.figures.energy_j("candidate")
         inference = [] if energy is None else [energy.value]
         spent = [row["energy_j"] for row in lineage.get("rows", ())]
-        passes = [] if None in spent else [joules["value"] for joules in spent]  # a part would pass for the whole
+        passes = (
+            [] if None in spent else [joules["value"] for joules in spent]
+        )  # a part would be mistaken for the whole
         baseline = lineage.get("baseline", {})
         trained = [baseline["energy_j"]["value"]] if baseline.get("trained_here") and baseline.get("energy_j") else []
         if not inference + passes + trained:
@@ -155,7 +157,7 @@ class _Document:
         ]
 
     def baseline(self) -> Any:
-        """The untouched original."""
+        """Add the original model."""
         baseline = self._claims.baseline
         return self._package(
             self._spdx.ai_AIPackage,
@@ -169,7 +171,7 @@ class _Document:
         )
 
     def dataset(self) -> Any:
-        """The test samples; their digest is over a list of digests, so it is not the hash of a file."""
+        """Add the test samples; their digest is over a list of digests, so it is not a file hash."""
         spdx, data = self._spdx, self._claims.data
         rest = {key: value for key, value in data.to_json().items() if key not in ("name", "test_samples")}
         return self._package(
@@ -187,7 +189,7 @@ class _Document:
         )
 
     def sidecars(self) -> Iterator[Any]:
-        """The certificate and the files that it binds."""
+        """Yield the certificate and the files that it binds."""
         claims = self._claims
         files = {"certificate.json": claims.digest, "evidence.jsonl": claims.evidence_digest}
         if claims.lineage_digest is not None:
@@ -202,7 +204,7 @@ class _Document:
             )
 
     def relate(self, origin: Any, kind: str, to: list[Any]) -> None:
-        """Say how an element stands to others."""
+        """Add a relationship from one element to others."""
         relationship = getattr(self._spdx.RelationshipType, kind)
         self._add(self._spdx.Relationship, kind, from_=origin, relationshipType=relationship, to=to)
 
@@ -218,7 +220,7 @@ class _Document:
         )
 
     def close(self, root: Any) -> None:
-        """Add the document itself."""
+        """Add the document element."""
         profiles = self._spdx.ProfileIdentifierType
         conformance = [profiles.core, profiles.software, profiles.ai, profiles.dataset]
         inside = list(self.elements)
@@ -233,7 +235,7 @@ class _Document:
 
 
 def _digest_uri(digest: str) -> str:
-    """A name for bytes by their digest (RFC 6920)."""
+    """Return a URI for bytes by their digest (RFC 6920)."""
     encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).decode().rstrip("=")
     return f"ni:///sha-256;{encoded}"
 
@@ -243,7 +245,7 @@ def _content(digest: str) -> str:
 
 
 def _circumstances(claims: EfficiencyClaims) -> dict[str, Any]:
-    """Circumstances of the measurement, for which SPDX has no property of its own."""
+    """Return circumstances of the measurement for which SPDX has no property."""
     meter = {} if claims.meter is None else {"meter": signed_fields(claims.meter)}
     guards = [finding.to_json() for finding in claims.findings]
     return {"workload": signed_fields(claims.workload), "device": claims.device, **meter, "guards": guards}
@@ -280,7 +282,7 @@ def _passes(source: ExportSource) -> Iterator[str]:
 
 
 def _metrics(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
-    """Each estimate, its interval in square brackets."""
+    """Yield each estimate with its interval in square brackets."""
     for name, one in claims.figures.items():
         ends = ", ".join(figure(number(end)) if math.isfinite(end) else "unbounded" for end in (one.low, one.high))
         unit = "" if one.unit == "1" else f" {one.unit}"

@@ -1,1 +1,1 @@
-"""What people see of a certificate: label, badge, report and charts, all drawn from one tree of claims."""
+"""Presentation of certificates: label, badge, report and charts, all drawn from one tree of claims."""

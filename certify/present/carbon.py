@@ -1,4 +1,4 @@
-"""Sentences about what compressing took, and about carbon where a reader gives an intensity; none of it is signed."""
+"""Sentences about the cost of compressing, and about carbon if the reader gives an intensity; none of it is signed."""
 
 from __future__ import annotations
 
@@ -8,31 +8,27 @@ from certify.assessments.efficiency.payback import Payback
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.present.numbers import interval, quantity
 
-PURPOSES = {"spent": "for compressing", "baseline": "for an inference before", "candidate": "for one after"}
+PURPOSES = {"spent": "for compressing", "baseline": "per inference before", "candidate": "per inference after"}
 
 
 def payback_sentences(paid: Payback) -> Iterator[str]:
-    """Cost of compressing, and when it is paid back."""
+    """Yield the cost of compressing, and its break-even point."""
     if paid.spent is not None:
         yield f"Compressing took {_words(paid.spent)}."
     if paid.inferences is not None:
-        yield f"That is saved again after {_words(paid.inferences)} inferences."
+        yield f"It breaks even after {_words(paid.inferences)} inferences."
 
 
 def carbon_sentences(paid: Payback) -> Iterator[str]:
-    """Grams of CO2 equivalent, and the software carbon intensity; nothing where no intensity was given."""
+    """Yield grams of CO2 equivalent and the software carbon intensity; nothing without an intensity."""
     if paid.carbon:
-        yield f"At the intensity given, CO2 equivalent: {_listed(paid.carbon)}."
+        yield f"CO2 equivalent at the given intensity: {_listed(paid.carbon)}."
     if paid.sci:
         embodied = paid.embodied_g
-        told = (
-            "embodied emissions (M), are not included"
-            if embodied is None
-            else f"M = {quantity(embodied, 'g')}, is as given"
-        )
+        told = "excluding embodied emissions M" if embodied is None else f"with M = {quantity(embodied, 'g')} as given"
         yield (
-            f"Software carbon intensity as in ISO/IEC 21031, (E × I + M) per inference: {_listed(paid.sci)}. The share "
-            f"of the hardware, {told}. E is the energy of inference as measured here, without cooling."
+            f"Software carbon intensity as in ISO/IEC 21031, (E × I + M) per inference, {told}: {_listed(paid.sci)}. "
+            "E is the inference energy measured here, without cooling."
         )
 
 
@@ -41,7 +37,7 @@ def _listed(grams: Mapping[str, Estimate]) -> str:
 
 
 def _words(estimate: Estimate) -> str:
-    """``about 3.4 k (3.1 to 3.9)``; modelled figures say so."""
+    """Format as ``about 3.4 k (3.1 to 3.9)``; modelled figures are marked."""
     unit = "" if estimate.unit == "1" else estimate.unit
     modelled = "modelled " if estimate.evidence is EvidenceLevel.MODELLED else ""
     ends = interval(estimate, unit)

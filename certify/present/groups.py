@@ -1,4 +1,4 @@
-"""Groups of people as a chart and as a page; drawn from figures and their words alone."""
+"""Groups of people as a chart and as a page, drawn only from figures and their descriptions."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CELL = "cell_"
 
 @dataclass(frozen=True)
 class GroupPage:
-    """What is drawn.
+    """Content of the page.
 
     Attributes:
-        model: its name.
-        data: what it was asked, in words.
-        outcome: in words.
-        notes: reasons of a refusal, or what a reader should know.
-        sentences: what each cell shows.
-        figures: all of them, by name.
-        words: what each is called.
+        model: name of the model.
+        data: description of the data.
+        outcome: outcome in words.
+        notes: reasons of a refusal, or remarks for readers.
+        sentences: result of each cell.
+        figures: all figures by name.
+        words: description of each figure.
         findings: checks.
-        compares: whether the model was compared with another.
+        compares: whether the model was compared with another one.
     """
 
     model: str
@@ -48,7 +48,7 @@ class GroupPage:
 
 
 def groups_chart(page: GroupPage) -> str:
-    """An SVG file: the change of every cell in points with its interval, or its share of errors."""
+    """Return an SVG file: the change of every cell in points with its interval, or its error rate."""
     drawing = _chart(page)
     return standalone(drawing if drawing is not None else Markup("<svg xmlns='http://www.w3.org/2000/svg'></svg>"))
 
@@ -65,11 +65,11 @@ def _chart(page: GroupPage) -> Markup | None:
 
 
 def _title(page: GroupPage) -> str:
-    return "Change of the share of errors by group, in points" if page.compares else "Share of errors by group, in %"
+    return "Change of the error rate by group, in points" if page.compares else "Error rate by group, in %"
 
 
 def _short(words: str) -> str:
-    """A cell's name where the title says what is drawn, as there is little room beside a chart."""
+    """Shorten a cell's name for a chart, whose title states the quantity."""
     name = clean(words).removesuffix(", change").removesuffix(", errors")
     return name.replace("false positives", "FP").replace("false negatives", "FN")
 
@@ -83,7 +83,7 @@ def _signed(value: float, signed: bool) -> str:
 
 
 def groups_page(page: GroupPage) -> str:
-    """A self-contained HTML page, without scripts; every text is escaped."""
+    """Return a self-contained HTML page without scripts; every text is escaped."""
     drawing = _chart(page)
     rows = Markup("").join(
         Markup('<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>\n').format(
@@ -95,14 +95,12 @@ def groups_page(page: GroupPage) -> str:
     parts = (
         Markup("<h1>Groups of people in the answers of {}</h1>").format(clean(page.model)),
         Markup("<p>{}. Data: {}.</p>").format(_sentence(page.outcome), clean(page.data)),
-        Markup(
-            "<p>It describes the groups that were named on these samples; it does not say that a model is fair.</p>"
-        ),
+        Markup("<p>The figures describe the named groups on these samples; they do not show that a model is fair.</p>"),
         _list(page.notes),
         Markup("")
         if drawing is None
         else Markup("<h2>By group</h2><figure><figcaption>{}</figcaption>{}</figure>").format(_title(page), drawing),
-        Markup("<h2>What each cell shows</h2>") + _list(page.sentences) if page.sentences else Markup(""),
+        Markup("<h2>Result of each cell</h2>") + _list(page.sentences) if page.sentences else Markup(""),
         Markup(
             '<h2>All figures</h2><div class="scroll"><table class="numbers"><thead><tr><th scope="col">figure</th>'
             '<th scope="col">value (interval)</th><th scope="col">samples</th></tr></thead><tbody>\n{}</tbody></table>'

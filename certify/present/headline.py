@@ -1,4 +1,4 @@
-"""The two headlines of a certificate, energy and accuracy: a figure, what it is a figure of, and its bound."""
+"""The two headlines of a certificate, energy and accuracy: a figure, its meaning, and its bound."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Headline:
     """One headline.
 
     Attributes:
-        figure: the point estimate (``4.2×``).
-        meaning: what it is a figure of (``less energy``).
-        bound: the pessimistic end of its interval, in words.
+        figure: point estimate (``4.2×``).
+        meaning: meaning of the figure (``less energy``).
+        bound: pessimistic end of its interval, in words.
     """
 
     figure: str
@@ -27,19 +27,19 @@ class Headline:
     bound: str
 
     def sentence(self) -> str:
-        """The headline in one sentence, for a screen reader."""
+        """Headline as one sentence, for screen readers."""
         return f"{self.figure} {self.meaning}, {self.bound}"
 
 
 def energy_of(claims: EfficiencyClaims) -> Headline | None:
-    """The headline about energy; None for a refusal."""
+    """Return the energy headline; None for a refusal."""
     if claims.refused:
         return None
     return energy_headline(claims.figures[claims.names.energy_ratio], claims.grade.upper_ratio)
 
 
 def accuracy_of(claims: EfficiencyClaims) -> Headline | None:
-    """The headline about accuracy; None for a refusal."""
+    """Return the accuracy headline; None for a refusal."""
     if claims.refused:
         return None
     loss = claims.figures[claims.names.relative_loss_percent]
@@ -47,11 +47,11 @@ def accuracy_of(claims: EfficiencyClaims) -> Headline | None:
 
 
 def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
-    """The headline of an energy ratio.
+    """Return the headline of an energy ratio.
 
     Args:
         ratio: candidate / baseline.
-        upper: U of the grade: the pessimistic end of the ratio's interval, with the bias that the null run showed.
+        upper: U of the grade: the pessimistic end of the ratio's interval, plus the bias of the null run.
     """
     end = math.inf if upper is None else max(upper, ratio.high)
     if ratio.value <= 1:
@@ -70,18 +70,18 @@ def _energy_bound(end: float, value: float) -> str:
 
 
 def _aligned(bound: float, point: float) -> str:
-    """A bound with the decimals of its point estimate, rounded down, so that both can be compared at a glance."""
+    """Format a bound with the decimals of its point estimate, rounded down, so that both are easy to compare."""
     decimals = len(times(point).rstrip("×").partition(".")[2])
     return f"{rounded(bound, decimals, 'down')}×"
 
 
 def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "accuracy") -> Headline:
-    """The headline of a relative accuracy loss; a negative one is a gain.
+    """Return the headline of a relative accuracy loss; a negative loss is a gain.
 
     Args:
-        loss: in percent of the baseline's accuracy.
+        loss: loss in percent of the baseline's accuracy.
         largest: L of the grade, in percent: the upper end of the loss, not below 0.
-        quality: what was lost, where it is not top-1 accuracy.
+        quality: name of the score, if it is not top-1 accuracy.
     """
     meaning = f"of {quality} gained" if rounded(loss.value, 1).startswith(MINUS) else f"of {quality} lost"
     figure = percent(abs(loss.value))

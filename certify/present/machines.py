@@ -1,4 +1,4 @@
-"""Certificates of one model file from several machines: whether they are of one job, and which letter is the worst."""
+"""Certificates of one model file from several machines: whether they are of one job, and the worst letter."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from certify.assessments.efficiency.grade import LETTERS
 
 
 def why_not_one_job(one: Claims, other: Claims) -> list[str]:
-    """Reasons why two certificates of one model file do not stand beside each other; empty where they do."""
+    """Return why two certificates of one model file cannot be shown together; empty if they can."""
     if not isinstance(one, EfficiencyClaims) or not isinstance(other, EfficiencyClaims):
-        return ["another assessment"]
+        return ["different assessments"]
     pairs = {
         "baseline": (one.baseline.content_digest, other.baseline.content_digest),
         "test data": (one.data.test_digest, other.data.test_digest),
         "batch": (one.workload.batch, other.workload.batch),
         "edition": (one.edition, other.edition),
     }
-    return [f"another {name}" for name, (mine, theirs) in pairs.items() if mine != theirs]
+    return [f"different {name}" for name, (mine, theirs) in pairs.items() if mine != theirs]
 
 
 def worst(claims: Sequence[EfficiencyClaims]) -> EfficiencyClaims | None:
-    """The one with the worst letter, and of several the lowest score; None where none has a letter."""
+    """Return the claims with the worst letter, and among those the lowest score; None if none has a letter."""
     graded = [one for one in claims if one.grade.letter is not None]
     return max(graded, key=_badness, default=None)
 

@@ -1,7 +1,7 @@
-"""Numbers as people read them: three digits, a prefix, and bounds rounded away from the claim.
+"""Numbers for display: three digits, an SI prefix, and bounds rounded against the claim.
 
-A bound is a promise. It is rounded outward (a saving down, a loss up), so that no rounding ever promises more than
-the interval does.
+A bound is a promise. It is rounded outward (a saving down, a loss up), so that rounding never promises more than the
+interval does.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from certify.core.estimate import Estimate
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 MINUS = "−"
-_WHOLE = ("B", "")  # what is counted: there is no millibyte
-_WHOLE_BEYOND = 2.0**53  # a double has no decimals left to round
+_WHOLE = ("B", "")  # counts: there is no millibyte
+_WHOLE_BEYOND = 2.0**53  # a double has no decimals to round beyond this
 
 
 def significant(value: float, digits: int, direction: str = "nearest") -> str:
     """Format with significant digits, rounded to the nearest, ``up`` or ``down``; never with an exponent."""
     if value == 0:
         return "0"
-    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # that of the rounded value: 9.996 becomes 10.0
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # exponent of the rounded value: 9.996 becomes 10.0
     return rounded(value, max(digits - 1 - exponent, 0), direction)
 
 
@@ -37,13 +37,13 @@ def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
 
 
 def quantity(value: float, unit: str, digits: int = 3) -> str:
-    """A value with an SI prefix: ``quantity(0.00342, "J")`` is ``3.42 mJ``; a count has the unit ``""``."""
+    """Format a value with an SI prefix: ``quantity(0.00342, "J")`` is ``3.42 mJ``; the unit of a count is ``""``."""
     scale, prefix = _prefix(value, unit)
     return f"{significant(value / scale, digits)} {prefix}{unit}".rstrip()
 
 
 def interval(estimate: Estimate, unit: str, digits: int = 3) -> str:
-    """Both ends with the prefix of the value, ``3.33 to 3.61``, rounded outward; empty for an exact count."""
+    """Format both ends with the prefix of the value, ``3.33 to 3.61``, rounded outward; empty for an exact count."""
     if estimate.low == estimate.high:
         return ""
     scale, _ = _prefix(estimate.value, unit)
@@ -62,22 +62,22 @@ def _prefix(value: float, unit: str) -> tuple[float, str]:
 
 
 def times(factor: float, direction: str = "nearest") -> str:
-    """A factor of at least 1 as ``1.03×``, ``4.2×``, ``38×``."""
+    """Format a factor of at least 1 as ``1.03×``, ``4.2×``, ``38×``."""
     decimals = 2 if factor < 1.995 else 1 if factor < 19.95 else 0
     return f"{rounded(factor, decimals, direction)}×"
 
 
 def percent(value: float, direction: str = "nearest") -> str:
-    """A percentage with one decimal: ``0.3 %``."""
+    """Format a percentage with one decimal: ``0.3 %``."""
     return f"{rounded(value, 1, direction)} %"
 
 
 def factor(ratio: float) -> str:
-    """A ratio as a factor: ``0.238×``, ``1.31×``."""
+    """Format a ratio as a factor: ``0.238×``, ``1.31×``."""
     return times(ratio) if ratio >= 1 else f"{rounded(ratio, 3)}×"
 
 
 def ends(low: float, high: float, decimals: int = 1) -> str:
-    """Both ends of an interval, rounded outward: ``−0.9 to 0.4``."""
+    """Format both ends of an interval, rounded outward: ``−0.9 to 0.4``."""
     directions = ((low, "down"), (high, "up"))
     return " to ".join("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in directions)

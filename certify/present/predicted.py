@@ -1,4 +1,4 @@
-"""What the passes predicted of energy or time from their tables of costs, beside what the certificate measured."""
+"""Energy or time predicted by the passes from their cost tables, next to the certificate's measurement."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from certify.core.estimate import Estimate
 from certify.present.numbers import rounded
 
 PREDICTED = {"energy_ratio": ("energy", Figures.energy_ratio), "latency_ratio": ("time", Figures.duration_ratio)}
-"""What a row of the lineage may hold in ``done.predicted``, in words, and the figure that measures it."""
+"""Predictions possible in ``done.predicted`` of a lineage row: their name, and the figure that measures them."""
 DIGITS = 3
 
 
 def predictions(lineage: Mapping[str, Any] | None, figures: Mapping[str, Estimate]) -> tuple[str, ...]:
-    """A sentence for each prediction in a lineage: the share of the original's cost, predicted and measured.
+    """Return a sentence per prediction in a lineage: the share of the original's cost, predicted and measured.
 
     Args:
-        lineage: of the model; None where its making is not known.
-        figures: of its certificate, by name.
+        lineage: lineage of the model; None if it is unknown.
+        figures: figures of its certificate, by name.
 
     Example:
         >>> share = Estimate.exact(0.4, "1", "table").to_json()
@@ -48,7 +48,7 @@ def _measured(figure: Estimate | None) -> str:
 
 
 def _estimate(given: object, key: str) -> Estimate | None:
-    """The prediction; None where there is none, or what the maker wrote is none."""
+    """Return the prediction; None if there is none, or if what the maker wrote is malformed."""
     if not isinstance(given, Mapping) or not isinstance(given.get(key), Mapping):
         return None
     try:

@@ -29,7 +29,7 @@ ROWS = (
     ("file size", NAMES.bytes, NAMES.bytes_ratio),
     ("peak memory", NAMES.peak_memory_bytes, None),
 )
-"""Name of the row, stem of its estimates (``_baseline`` and ``_candidate`` follow), name of the estimate of change."""
+"""Row name, stem of its estimates (followed by ``_baseline`` and ``_candidate``), name of the estimate of change."""
 
 UNITS: dict[str, str] = {
     NAMES.score: "", NAMES.throughput_per_s: "/s", NAMES.macs: "", NAMES.bytes_moved: "B", NAMES.parameters: "",
@@ -39,9 +39,9 @@ UNITS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure and the ends of its interval.
+    """Figure with the ends of its interval.
 
-    Both are empty where nothing was measured; an exact count has no ends.
+    Both are empty if nothing was measured; an exact count has no ends.
     """
 
     figure: str = ""
@@ -50,7 +50,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class FigureRow:
-    """One line of a comparison."""
+    """Row of a comparison."""
 
     name: str
     before: Cell
@@ -59,13 +59,13 @@ class FigureRow:
 
 
 def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
-    """One row for each kind of figure; a row without any figure is left out."""
+    """Return one row per kind of figure; an empty row is left out."""
     rows = []
     for name, stem, change in ROWS:
         before, after = figures.get(stem("baseline")), figures.get(stem("candidate"))
         if before is not None or after is not None:
             if stem == NAMES.accuracy and NAMES.score("baseline") in figures:
-                change = None  # the loss is that of the declared score
+                change = None  # the loss belongs to the declared score
             found = figures.get(change or "")
             if found is not None and change == NAMES.accuracy_difference_points:
                 changed = points_cell(found)
@@ -76,13 +76,13 @@ def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
 
 
 def marked(name: str, estimate: Estimate | None) -> str:
-    """The name of a row, marked where energy is modelled."""
+    """Return the name of a row, marked if energy is modelled."""
     modelled = estimate is not None and estimate.evidence is EvidenceLevel.MODELLED
     return f"{name} (modelled)" if modelled else name
 
 
 def cell(estimate: Estimate | None, stem: str) -> Cell:
-    """One figure of a row, formatted as its stem requires."""
+    """Format one figure of a row as required by its stem."""
     if estimate is None:
         return Cell()
     if stem == NAMES.accuracy:
@@ -92,13 +92,13 @@ def cell(estimate: Estimate | None, stem: str) -> Cell:
 
 
 def accuracy_cell(estimate: Estimate) -> Cell:
-    """A share as a percentage."""
+    """Format a share as a percentage."""
     exact = estimate.low == estimate.high
     return Cell(percent(100 * estimate.value), "" if exact else ends(100 * estimate.low, 100 * estimate.high))
 
 
 def html_table(figures: Mapping[str, Estimate]) -> Markup:
-    """Before, after and change as an HTML table, for a notebook."""
+    """Return before, after and change as an HTML table, for notebooks."""
     head = tag("tr", *(tag("th", heading) for heading in ("", "before", "after", "change")))
     rows = (
         tag("tr", tag("th", row.name), *(
@@ -111,12 +111,12 @@ def html_table(figures: Mapping[str, Estimate]) -> Markup:
 
 
 def points_cell(difference: Estimate) -> Cell:
-    """A difference of two percentages."""
+    """Format a difference of two percentages."""
     return Cell(f"{rounded(difference.value, 1)} points", ends(difference.low, difference.high))
 
 
 def change_cell(change: Estimate | None, before: Estimate | None, after: Estimate | None) -> Cell:
-    """The change: the opposite of a loss in percent, otherwise a factor."""
+    """Format the change: the negative of a loss in percent, otherwise a factor."""
     if change is None:
         if before is None or after is None or not before.value:
             return Cell()

@@ -1,4 +1,4 @@
-"""What a statement says, whatever its assessment: lines that label, report, commands and exports share."""
+"""Lines about a statement of any assessment, shared by label, report, commands and exports."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from certify.present.numbers import ends, interval, quantity, rounded
 
 UNITLESS = ("1", "")
 PERCENT = ("%", "points")
-"""Units that no SI prefix stands before; two decimals tell all that samples can show."""
+"""Units without an SI prefix; two decimals are all that sample sizes support."""
 PERCENT_DECIMALS = 2
 WHOLE = 1000
-"""Counts below this are written out."""
+"""Counts below this are written in full."""
 
 
 def of_efficiency(certificate: Certificate) -> EfficiencyClaims:
-    """The claims of an efficiency certificate.
+    """Return the claims of an efficiency certificate.
 
     Raises:
         CertificateError: it is a statement of another assessment, or a claim is malformed.
@@ -30,23 +30,23 @@ def of_efficiency(certificate: Certificate) -> EfficiencyClaims:
 
 
 def measured_claims(claims: Claims) -> EfficiencyClaims:
-    """The same claims, known to be those of an efficiency certificate.
+    """Return the claims, narrowed to those of an efficiency certificate.
 
     Raises:
-        CertificateError: they are those of another assessment.
+        CertificateError: they are claims of another assessment.
     """
     if not isinstance(claims, EfficiencyClaims):
-        raise CertificateError(f"This is a statement of {claims.assessment}; an efficiency certificate is needed here.")
+        raise CertificateError(f"An efficiency certificate is required here, got a statement of {claims.assessment}.")
     return claims
 
 
 def headline_figures(claims: Claims) -> Iterator[tuple[str, Estimate]]:
-    """The figures that stand for the whole, each with its name for people."""
+    """Yield the figures that summarise the statement, each with its display name."""
     return ((words, claims.figures[name]) for name, words in claims.headlines.items() if name in claims.figures)
 
 
 def figure(estimate: Estimate) -> str:
-    """A figure with its interval; modelled ones with a tilde.
+    """Format a figure with its interval; modelled ones with a tilde.
 
     Example:
         >>> figure(Estimate(0.5, 0.25, 0.75, "1", 40, "mean"))
@@ -60,7 +60,7 @@ def figure(estimate: Estimate) -> str:
 
 
 def _written(estimate: Estimate) -> tuple[str, str]:
-    """The value, and the ends of its interval; those of an exact count are empty."""
+    """Return the value and the ends of its interval; an exact count has no ends."""
     exact = estimate.low == estimate.high
     if estimate.unit in PERCENT:
         value = f"{rounded(estimate.value, PERCENT_DECIMALS)} {estimate.unit}"
@@ -72,7 +72,7 @@ def _written(estimate: Estimate) -> tuple[str, str]:
 
 
 def line(claims: Claims) -> str:
-    """The outcome and the figures that stand for the whole, in one line."""
+    """Return the outcome and the summary figures in one line."""
     if claims.refused:
         return clean(f"{claims.text}: {' '.join(claims.reasons)}")
     figures = [f"{words} {figure(estimate)}" for words, estimate in headline_figures(claims)]

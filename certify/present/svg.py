@@ -1,4 +1,4 @@
-"""HTML and SVG in which every text is escaped unless it was made here."""
+"""HTML and SVG in which every text is escaped unless it was generated here."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ PAPER = "#ffffff"
 
 
 def tag(name: str, /, *content: str | None, **attributes: object) -> Markup:
-    """One element of a chart or a page.
+    """Return one element of a chart or a page.
 
     Args:
-        name: of the element.
-        content: in order: text is escaped, Markup is not, None is left out.
-        attributes: underscores in names stand for hyphens, a trailing one (``class_``) is dropped; None leaves an
-            attribute out.
+        name: element name.
+        content: pieces in order: text is escaped, Markup is not, None is left out.
+        attributes: underscores in names become hyphens, a trailing one (``class_``) is dropped; None omits an
+            attribute.
     """
     return Markup(f"<{name}{_attributes(attributes, _to_hundredths)}>{joined(*content)}</{name}>")
 
 
 def joined(*content: str | None) -> Markup:
-    """Several pieces one after the other, as :func:`tag` takes them."""
+    """Join pieces as in :func:`tag`."""
     pieces = (part if isinstance(part, Markup) else escape(printable(part)) for part in content if part is not None)
     return Markup("".join(pieces))
 
 
 def element(name: str, content: str | None = None, **attributes: object) -> str:
-    """One element of label or badge, whose ``content`` is markup already; attributes as :func:`tag` takes them."""
+    """Return one element of label or badge, with ``content`` as markup; attributes as in :func:`tag`."""
     head = f"<{name}{_attributes(attributes, _exactly)}"
     return f"{head}/>" if content is None else f"{head}>{content}</{name}>"
 
@@ -50,7 +50,7 @@ def _attributes(attributes: Mapping[str, object], form: Callable[[object], str])
 
 
 def _to_hundredths(value: object) -> str:
-    """Coordinates without the last bits, which differ between platforms and which nobody sees."""
+    """Format coordinates without the last bits, which differ between platforms and are invisible."""
     return f"{round(value, 2):g}" if isinstance(value, float) else printable(value)
 
 
@@ -61,7 +61,7 @@ def _exactly(value: object) -> str:
 def text(
     words: str, x: float, y: float, size: float, weight: int = REGULAR, colour: str = INK, anchor: str | None = None
 ) -> str:
-    """A line of text with its baseline at y; ``anchor`` is ``middle`` or ``end``, None starts it at x."""
+    """Draw a line of text with its baseline at y; ``anchor`` is ``middle`` or ``end``, None starts it at x."""
     return element(
         "text", escape(clean(words)), x=x, y=y, font_size=size, font_weight=weight, fill=colour, text_anchor=anchor
     )
@@ -71,7 +71,7 @@ def box(
     x: float, y: float, width: float, height: float, radius: float = 0, stroke: float = 2, dashed: bool = False,
     fill: str = "none",
 ) -> str:  # fmt: skip
-    """An outlined rectangle."""
+    """Draw an outlined rectangle."""
     return element(
         "rect", x=x, y=y, width=width, height=height, rx=radius, fill=fill, stroke=INK, stroke_width=stroke,
         stroke_dasharray="10 6" if dashed else None,
@@ -79,12 +79,12 @@ def box(
 
 
 def rule(x1: float, x2: float, y: float, stroke: float = 2) -> str:
-    """A horizontal line."""
+    """Draw a horizontal line."""
     return element("line", x1=x1, y1=y, x2=x2, y2=y, stroke=INK, stroke_width=stroke)
 
 
 def document(width: int, height: int, title: str, description: str, body: Iterable[str]) -> str:
-    """The whole file; screen readers announce ``title`` and ``description``."""
+    """Return the complete file; screen readers announce ``title`` and ``description``."""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-labelledby="title desc" font-family="{FONTS}">'

@@ -1,7 +1,7 @@
-"""How wide a line of text is, and how to make it fit: shortened with an ellipsis, or wrapped.
+"""Width of a line of text, and fitting it: shortened with an ellipsis, or wrapped.
 
 A label is drawn without a layout engine, and the reader's machine may set it in Lato, Helvetica or Arial. The widths
-below are, character by character, those of the widest of the three fonts, so that text that fits here fits there.
+below are, per character, those of the widest of the three fonts, so that text that fits here fits there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 ELLIPSIS = "…"
 
-# Advance widths of the characters from space to tilde, in thousandths of the font size: the larger of Lato and of
-# Helvetica (with which Arial agrees), first in regular weight, then the largest of
+# Advance widths of the characters from space to tilde, in thousandths of the font size: the larger of Lato and
+# Helvetica (Arial has the same widths), first in regular weight, then the largest of
 # Lato Bold, Lato Black and Helvetica Bold.
 _REGULAR = (
     278, 343, 397, 580, 580, 889, 703, 230, 333, 333, 400, 584, 278, 347, 278, 373, 580, 580, 580, 580, 580, 580,
@@ -34,7 +34,7 @@ _IDEOGRAPH = 1000
 
 
 def width(text: str, size: float, bold: bool = False) -> float:
-    """Upper bound of the width of a line in any of the label's fonts, in the unit of ``size``."""
+    """Return an upper bound of the width of a line in any of the label's fonts, in the unit of ``size``."""
     table = _BOLD if bold else _REGULAR
     return size * sum(_advance(c, table) for c in text) / 1000
 
@@ -50,7 +50,7 @@ def _advance(character: str, table: tuple[int, ...]) -> int:
 
 
 def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: bool = False) -> str:
-    """Cut a line so that it is at most ``room`` wide, at its end or in its middle; an ellipsis marks the cut."""
+    """Cut a line to at most ``room``, at its end or in its middle; an ellipsis marks the cut."""
     if width(text, size, bold) <= room:
         return text
     if keep_end:
@@ -66,7 +66,7 @@ def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: b
 
 
 def wrap(text: str, size: float, room: float, bold: bool = False) -> list[str]:
-    """Break a text into lines at most ``room`` wide, between words where there are any, else anywhere."""
+    """Break a text into lines at most ``room`` wide, between words if possible, else anywhere."""
     lines: list[str] = []
     line = ""
     for word in _pieces(text.split(), size, room, bold):
@@ -80,7 +80,7 @@ def wrap(text: str, size: float, room: float, bold: bool = False) -> list[str]:
 
 
 def _pieces(words: Iterable[str], size: float, room: float, bold: bool) -> Iterable[str]:
-    """The words, those wider than a whole line (paths, digests) cut into pieces that fit."""
+    """Yield the words; those wider than a whole line (paths, digests) are cut into pieces that fit."""
     for word in words:
         piece = ""
         for character in word:

@@ -1,4 +1,4 @@
-"""Sentences about a certificate's circumstances that label and report share, as clean lines of text."""
+"""Sentences about a certificate's circumstances shared by label and report, as clean lines of text."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ LEVELS = {
     "counter": "Metered by the device's energy counter",
     "sampled": "Metered by power samples of the device",
     "modelled": "Modelled, not metered",
-    "proxy": "Estimated by a stand-in, not metered",
+    "proxy": "Estimated by a proxy, not metered",
 }
 NO_METER = "No energy figure"
 SCOPES = {
     "board": "the whole accelerator board",
-    "module": "the whole computing module",
+    "module": "the whole compute module",
     "package": "the processor package",
     "vcpu": "the vCPUs",
-    "wall": "all that hangs on the socket",
+    "wall": "everything connected to the socket",
 }
-NOT_VIRTUAL = "none seen"  # as certify.measure writes it where no hypervisor shows
+NOT_VIRTUAL = "none seen"  # written by certify.measure if it detects no hypervisor
 
 
 BETTER_RUNTIME = "Better runtime"
-SCOPE = "inference only; embodied emissions, cooling and water are not included"
+SCOPE = "inference only; excludes embodied emissions, cooling and water"
 
 SELF_DECLARED = "Self-declared measurement by its maker"
-"""What a label says of who measured: it is drawn from the certificate alone, which its maker signed."""
+"""The label's statement of who measured: it is drawn only from the certificate, which its maker signed."""
 
 
 def title(claims: EfficiencyClaims) -> str:
-    """The certificate in one line, for a screen reader."""
+    """Return the certificate in one line, for screen readers."""
     kind, model = "Modelled" if claims.unmetered else "Measured", clean(claims.model)
     energy = energy_of(claims)
     return f"{kind} saving of {model}: {'not graded' if energy is None else f'{energy.figure} {energy.meaning}'}"
 
 
 def graded(claims: EfficiencyClaims) -> str:
-    """The grade as a figure in text, with the score that it follows from."""
+    """Return the grade as a figure in text, with its score."""
     score = claims.grade.score_db
     scored = "" if score is None else f"Score {rounded(score, 1)} dB after accuracy: "
     point = claims.grade.point_letter
@@ -56,12 +56,12 @@ def graded(claims: EfficiencyClaims) -> str:
 
 
 def holds_on(claims: EfficiencyClaims) -> str:
-    """On what class of devices the letter, or the saving, was measured and holds."""
+    """Return the class of devices on which the letter or saving was measured and holds."""
     return clean(f"on {claims.device_class}")
 
 
 def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
-    """Everything that the label shows, for a screen reader."""
+    """Return everything that the label shows, for screen readers."""
     parts = [headline.sentence() for headline in (energy_of(claims), accuracy_of(claims)) if headline]
     parts += [] if claims.refused else [f"{graded(claims)} {holds_on(claims)}"]
     parts += [
@@ -77,30 +77,30 @@ def description(claims: EfficiencyClaims, others: Sequence[Claims] = ()) -> str:
 
 
 def tested_on(claims: EfficiencyClaims) -> str:
-    """What the model was tested on, and whose data that is."""
+    """Return the test data, and whose they are."""
     return clean(f"tested on {_different(claims):,} samples of {claims.data.name}, {claims.data.whose}")
 
 
 def _different(claims: EfficiencyClaims) -> int:
-    """Test samples, of which repeated ones count once."""
+    """Return the number of distinct test samples."""
     repeated = claims.figures.duplicate_samples
     return claims.data.test_samples - (0 if repeated is None else round(repeated.value))
 
 
 def test_data(claims: EfficiencyClaims) -> str:
-    """Which public test set it is, or that it is the maker's own; and how many samples were left out as repeated."""
-    named = claims.data.public or f"{claims.data.whose}; its digest is that of no public test set"
+    """Return the public test set, or that it is the maker's own, and how many repeated samples were left out."""
+    named = claims.data.public or f"{claims.data.whose}; its digest matches no known public test set"
     repeated = claims.data.test_samples - _different(claims)
     return clean(f"{named}; {repeated:,} repeated samples do not count" if repeated else named)
 
 
 def date(claims: Claims) -> str:
-    """Day of measuring."""
+    """Return the day of the measurement."""
     return clean(claims.created[:10])
 
 
 def accuracies(claims: EfficiencyClaims) -> str:
-    """Accuracy before and after."""
+    """Return accuracy before and after."""
     before, after = (
         percent(100 * claims.figures[claims.names.accuracy(arm)].value) for arm in ("baseline", "candidate")
     )
@@ -108,33 +108,33 @@ def accuracies(claims: EfficiencyClaims) -> str:
 
 
 def energy_source(claims: EfficiencyClaims) -> str:
-    """How energy came about, in a few words."""
+    """Return the source of the energy figures in a few words."""
     return NO_METER if claims.meter is None else LEVELS[claims.meter.level]
 
 
 def energy_source_detail(claims: EfficiencyClaims) -> str:
-    """How energy came about, in a sentence."""
-    return "No meter could be used on this device." if claims.meter is None else clean(_meter(claims.meter))
+    """Return the source of the energy figures in a sentence."""
+    return "No meter was available on this device." if claims.meter is None else clean(_meter(claims.meter))
 
 
 def _meter(meter: MeterFacts) -> str:
-    """The warning comes first, so that a long method cannot push it off the label."""
+    """Describe the meter; the warning comes first, so that a long method cannot push it off the label."""
     scope = SCOPES.get(meter.scope, f"the {meter.scope}")
     source = f"{meter.name}: {meter.method.rstrip('.')}; covers {scope}."
     if meter.level in UNMETERED:
-        return f"The model's own error is not in the interval. {source}"
+        return f"The interval excludes the model's own error. {source}"
     if meter.relative_error is None:
         return source
-    return f"{source} Its maker states {percent(100 * (meter.relative_error - 1))} of error."
+    return f"{source} Its maker states an error of {percent(100 * (meter.relative_error - 1))}."
 
 
 def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
-    """What the figures depend on, and what further statements say: name and value."""
+    """Return what the figures depend on, and the further statements, as name and value."""
     return (*circumstances(claims), *((_heading(one), front(one, (claims, *others))) for one in others))
 
 
 def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
-    """What a statement of any assessment says, and further ones beside it: name and value."""
+    """Return the content of a statement of any assessment, and of further ones, as name and value."""
     sentences = (("Refused", claims.reasons), ("Note", claims.notes), ("Not proved", claims.limits))
     return (
         *((clean(words), figure(estimate)) for words, estimate in headline_figures(claims)),
@@ -144,12 +144,12 @@ def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], .
 
 
 def _heading(claims: Claims) -> str:
-    """Name of an assessment as the head of a row; a title would be too long."""
+    """Return the name of an assessment as a row heading; a title would be too long."""
     return clean(claims.assessment.replace("-", " ").replace("_", " ").capitalize())
 
 
 def circumstances(claims: EfficiencyClaims) -> tuple[tuple[str, str], ...]:
-    """What the figures depend on, name and value."""
+    """Return what the figures depend on, as name and value."""
     return tuple((name, clean(value)) for name, value in _circumstances(claims))
 
 
@@ -180,33 +180,33 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
         yield "Yardstick", f"{own} a ResNet-50's energy (baseline {original})"
     if smallest := claims.figures.smallest_detectable_saving:
         share = smallest.value if smallest.unit == "%" else 100 * smallest.value
-        yield "Resolution", f"a saving of {percent(share, 'up')} can be told from none"
+        yield "Resolution", f"savings of {percent(share, 'up')} and above are detectable"
     yield "Attempts", attempts(claims)
     if (trials := searched(claims)) is not None:
-        yield "Chosen among", f"{trials} candidates, on validation data"
+        yield "Selected from", f"{trials} candidates, on validation data"
     if unknown := [finding.name.replace("_", " ") for finding in claims.findings if finding.outcome == "unknown"]:
         yield "Not known", ", ".join(unknown)
 
 
 def attempts(claims: EfficiencyClaims) -> str:
-    """How often the pair was measured, as far as the maker's own log tells."""
+    """Return how often the pair was measured, according to the maker's own log."""
     return f"at least {claims.attempts} measurement{'s' if claims.attempts > 1 else ''} of this pair"
 
 
 def searched(claims: EfficiencyClaims) -> int | None:
-    """Among how many candidates its maker chose the model on validation data; None where nobody searched."""
+    """Return from how many candidates the model was selected on validation data; None if there was no search."""
     trials = claims.data.further.get("trials")
     return trials if isinstance(trials, int) else None
 
 
 def _counted(claims: EfficiencyClaims) -> str | None:
-    """How much was counted, where that is not all; None where it is."""
+    """Return how much was counted if the count is incomplete; None if it is complete."""
     parts = [
         f"{percent(100 * share.value)} of the {arm}'s operators"
         for arm, share in zip(("baseline", "candidate"), claims.pair(claims.names.counted_share), strict=True)
         if share is not None
     ]
-    return f"not stated: counted were {' and '.join(parts)}" if parts else None
+    return f"not stated: only {' and '.join(parts)} were counted" if parts else None
 
 
 def _device(claims: EfficiencyClaims) -> str:
@@ -230,7 +230,7 @@ def _runtime(workload: Workload) -> str:
 
 
 def savings(claims: EfficiencyClaims) -> str | None:
-    """What a better runtime alone saves of the original's energy and what compression saves beside it, where known."""
+    """Return the original's saving by a better runtime and compression's further saving, if known."""
     runtime, own = (claims.figures.get(f"{name}_saving") for name in ("runtime", "compression"))
     if runtime is None or own is None:
         return None

@@ -191,7 +191,7 @@ def test_finished_windows_are_kept_when_a_measurement_stops(
     kept = list((tmp_path / "out").iterdir())
     assert [path.name for path in kept] == ["evidence.partial.jsonl"] * bool(finished)
     if finished:
-        assert f"The 2 windows that were finished are kept in {kept[0]}." in str(stopped.value)
+        assert f"The 2 finished windows are saved in {kept[0]}." in str(stopped.value)
         assert [json.loads(line)["kind"] for line in kept[0].read_text().splitlines()] == ["window", "window"]
 
 

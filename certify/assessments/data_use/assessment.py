@@ -21,15 +21,15 @@ from certify.core.private_data import AuditorBinding, DataKey
 PREDICATE_TYPE = "https://leanmark.org/secure/data-use/v1"
 
 LIMITS = (
-    "The policy, its legal basis, its suppliers and the receipts are as the data holder states them.",
-    "What training read is the journal's word; readings past leanmark's loaders are in no journal.",
-    "It says nothing of copies of the data elsewhere, nor of what others do with the model.",
+    "The policy, its legal basis, its suppliers and the receipts are stated by the data holder.",
+    "What training read rests on the journal; reads that bypass leanmark's loaders are not recorded.",
+    "Copies of the data elsewhere, and what others do with the model, are not covered.",
     "Keyed identifiers are pseudonyms, not anonymous.",
 )
 
 
 class DataUse(Assessment):
-    """Whether the data of a model were used as their policy, and the people whom they are about, permit."""
+    """Whether a model's data were used as their policy, and the people in them, permit."""
 
     name = "data_use"
     title = "Use of the data"
@@ -53,7 +53,7 @@ class DataUse(Assessment):
         return records.header.model
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """The use with everything that it means, and the policy in words."""
+        """Return the use with all its terms, and the policy in words."""
         header = records.header
         return {
             "leanmark": header.leanmark,
@@ -67,11 +67,11 @@ class DataUse(Assessment):
         }  # fmt: skip
 
     def auditor(self, records: Records) -> AuditorBinding | None:
-        """What binds the auditor file."""
+        """Return the binding of the auditor file."""
         return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
 
     def joined(self, records: Records, content: bytes, key: DataKey) -> Records:
-        """The records with identifiers and receipts."""
+        """Return the records with identifiers and receipts."""
         return join(records, content, key)
 
     def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
@@ -86,7 +86,7 @@ class DataUse(Assessment):
         return judge(records)
 
     def outcome(self, profile: Profile, edition: Edition) -> ClaimOutcome:
-        """Judge the claim."""
+        """Evaluate the claim."""
         return judge_claim(profile, edition)
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
@@ -100,7 +100,7 @@ class DataUse(Assessment):
         return found
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed."""
+        """Return what may be printed."""
         common = common_claims(self, predicate, digest, headlines={"decisions": "decisions"}, limits=LIMITS)
         return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
 
@@ -111,13 +111,13 @@ def _kept(profile: Profile) -> bool:
 
 
 def statement(policy: UsePolicy, purpose: str) -> tuple[str, ...]:
-    """A policy in words, as stated."""
+    """Return a policy in words, as stated."""
     suppliers = "; ".join(f"{one.name} ({one.how})" for one in policy.suppliers) or "not stated"
     consent = "only with a receipt" if policy.consent == "required" else "unless it was withdrawn"
-    ends = "without an end" if policy.retention is None else f"until {policy.retention}"
-    sale = "may not be sold" if policy.no_sale else "may be sold where a rule permits it"
+    ends = "without a time limit" if policy.retention is None else f"until {policy.retention}"
+    sale = "may not be sold" if policy.no_sale else "may be sold if a rule permits it"
     return (
         f"The data of {policy.controller} were used for {purpose} under the policy {policy.name}.",
         f"Stated: legal basis {policy.legal_basis}; supplied by {suppliers}.",
-        f"Stated: a record is used {consent}, the data are kept {ends}, and they {sale}.",
+        f"Stated: records are used {consent}, the data are kept {ends}, and they {sale}.",
     )

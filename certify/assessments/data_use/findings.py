@@ -1,4 +1,4 @@
-"""The named checks of a data-use statement: each decision is made again from the policy."""
+"""Named checks of a data-use statement: each decision is derived again from the policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certify.core.data_use.vocabulary import ACTIONS
 from certify.core.finding import Finding
 
 Answer = tuple[bool | None, str]
-WITHHELD: Answer = (None, "Identifiers of records stand in the auditor file alone.")
+WITHHELD: Answer = (None, "Identifiers of records are only in the auditor file.")
 
 
 def judge(records: Records) -> tuple[Finding, ...]:
@@ -28,14 +28,14 @@ def judge(records: Records) -> tuple[Finding, ...]:
 def _policy_bound(records: Records) -> Answer:
     stated, found = records.header.policy, records.policy.digest
     if stated != found:
-        return False, f"The policy has the digest {found[:12]}, and {stated[:12]} was stated."
-    return True, f"The policy {records.policy.name} is the one that was stated ({found[:12]})."
+        return False, f"The policy has the digest {found[:12]}, but {stated[:12]} was stated."
+    return True, f"The policy {records.policy.name} is the stated one ({found[:12]})."
 
 
 def _journal_unbroken(records: Records) -> Answer:
     if records.journal.head != records.header.journal:
-        return False, "The journal does not end as was stated: a line was altered, added or cut off."
-    return True, f"All {len(records.journal.entries)} lines of the journal follow one another to the stated end."
+        return False, "The journal does not have the stated end: a line was altered, added or removed."
+    return True, f"All {len(records.journal.entries)} lines of the journal form a chain to the stated end."
 
 
 def _decisions_follow(records: Records) -> Answer:
@@ -46,19 +46,19 @@ def _decisions_follow(records: Records) -> Answer:
             continue
         request = _request(entry)
         if request is None:
-            return False, f"Decision {number} of the journal does not say what was asked."
+            return False, f"Decision {number} of the journal does not record the request."
         made = decide(records.policy, request)
         if entry.get("permitted") is True and not made.permitted:
-            return False, f"Decision {number} permits what the policy does not: {made.sentence}"
+            return False, f"Decision {number} permits a use that the policy does not: {made.sentence}"
     rest = f" {others} were made under another policy." if others else ""
-    return True, f"What the journal permits under this policy, the policy permits.{rest}"
+    return True, f"Every use that the journal permits under this policy is permitted by the policy.{rest}"
 
 
 def _actions_permitted(records: Records) -> Answer:
     header = records.header
     entry = _model_entry(records)
     if entry is None:
-        return False, "The journal does not name the model."
+        return False, "The journal does not mention the model."
     permitted = {
         one.get("action")
         for one in entries_of(records, "decision")
@@ -68,24 +68,24 @@ def _actions_permitted(records: Records) -> Answer:
         and str(one.get("time")) <= str(entry.get("time"))
     }
     if missing := [one for one in header.actions if one not in permitted]:
-        return False, f"No decision permits to {missing[0]} for {header.purpose} before the model was made."
-    return True, f"The journal permits to {', '.join(header.actions)} for {header.purpose}."
+        return False, f"No decision before the model was made permits the action '{missing[0]}' for {header.purpose}."
+    return True, f"The journal permits {', '.join(header.actions)} for {header.purpose}."
 
 
 def _model_entered(records: Records) -> Answer:
     entry = _model_entry(records)
     if entry is None:
-        return False, "The journal does not name the model."
+        return False, "The journal does not mention the model."
     if (entry.get("root"), entry.get("policy")) != (records.header.root, records.header.policy):
-        return False, "The journal names other records, or another policy, for the model."
-    return True, "The journal names the model with the records that it saw, by their root."
+        return False, "The journal lists different records or a different policy for the model."
+    return True, "The journal lists the model with the records that it saw, by their Merkle root."
 
 
 def _not_revoked(records: Records) -> Answer:
     content = records.header.model["leanmarkContent"]
     for entry in entries_of(records, "revoked"):
         if entry.get("content") == content:
-            return False, f"The model was revoked at {entry.get('time')}, since it saw a record that was withdrawn."
+            return False, f"The model was revoked at {entry.get('time')}, because it saw a record that was withdrawn."
     return True, "The journal does not revoke the model."
 
 
@@ -93,10 +93,10 @@ def _records_listed(records: Records) -> Answer:
     if records.records is None or records.listed is None:
         return WITHHELD
     if root_of(records.records) != records.header.root or root_of(records.listed) != records.policy.data.root:
-        return False, "The lists of records are not those that were bound by their roots."
+        return False, "The lists of records do not match the Merkle roots that bind them."
     if not set(records.records) <= set(records.listed):
-        return False, "The model saw records that the policy is not about."
-    return True, f"All {len(records.records)} records that the model saw are those of the policy."
+        return False, "The model saw records that the policy does not cover."
+    return True, f"All {len(records.records)} records that the model saw are covered by the policy."
 
 
 def _consent_covers(records: Records) -> Answer:
@@ -104,9 +104,9 @@ def _consent_covers(records: Records) -> Answer:
         return WITHHELD
     header, policy = records.header, records.policy
     if records.register.head != header.consent:
-        return False, "The consent register does not end as was stated: a receipt was altered, added or cut off."
+        return False, "The consent register does not have the stated end: a receipt was altered, added or removed."
     if policy.consent != "required":
-        return True, "The policy needs no receipts."
+        return True, "The policy does not need receipts."
     without = [
         one
         for one in records.records
@@ -124,8 +124,8 @@ def _withdrawn_excluded(records: Records) -> Answer:
         return WITHHELD
     withdrawn = records.register.withdrawn()
     if seen := withdrawn & set(records.records):
-        return False, f"The model saw {len(seen)} records that were withdrawn; retrain it without them."
-    return True, f"The model's list holds none of {len(withdrawn)} withdrawn records."
+        return False, f"The model saw {len(seen)} withdrawn records; retrain it without them."
+    return True, f"The model's list contains none of {len(withdrawn)} withdrawn records."
 
 
 CHECKS: Mapping[str, Callable[[Records], Answer]] = {

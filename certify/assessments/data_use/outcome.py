@@ -1,4 +1,4 @@
-"""What a data-use statement ends in: a claim, or a refusal with its reasons."""
+"""Outcome of a data-use statement: a claim, or a refusal with its reasons."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CLAIM = "used as the stated policy permits"
 
 
 def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
-    """Judge findings: what fails, and what may not be unknown, is a refusal."""
+    """Return the outcome of the findings: a refusal if one fails, or is unknown and must not be."""
     reasons, notes = [], []
     for name in CHECKS:
         found = profile.guard(name)
         if found is None:
-            reasons.append(f"{name} was not judged.")
+            reasons.append(f"{name} was not evaluated.")
         elif found.outcome == "fail" or (found.outcome == "unknown" and name not in edition.may_wait_for_auditor):
             reasons.append(f"{name}: {found.sentence}")
         elif found.outcome == "unknown":

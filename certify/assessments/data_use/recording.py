@@ -1,4 +1,4 @@
-"""From the folder beside governed data to the records of a model that was made from them."""
+"""From the use folder next to governed data to the records of a model made from them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def record(
     created: str,
     leanmark: str,
 ) -> Records:
-    """Record how a model's data were used, once the journal names the model.
+    """Record how a model's data were used, after the journal lists the model.
 
     Args:
-        folder: beside the data.
-        use: what they were used for.
-        model: its digests, ``sha256`` and ``leanmarkContent``.
-        actions: by which it saw records.
-        identifiers: of the records that it saw, keyed.
-        created: when.
-        leanmark: version that records.
+        folder: use folder next to the data.
+        use: declared use of the data.
+        model: digests of the model, ``sha256`` and ``leanmarkContent``.
+        actions: actions by which it saw records.
+        identifiers: keyed identifiers of the records that it saw.
+        created: UTC time.
+        leanmark: version that writes the records.
 
     Returns:
-        Everything; :func:`certify.assessments.data_use.records.write` splits it.
+        All records; :func:`certify.assessments.data_use.records.write` splits them.
 
     Raises:
         CertificateError: policy, list, journal or register is missing or was altered.

@@ -1,7 +1,7 @@
-"""What is recorded for a data-use statement, one canonical JSON object a line, each with its ``kind``.
+"""Records of a data-use statement: one canonical JSON object per line, each with its ``kind``.
 
-``header`` (first, once), ``policy`` (once), ``entry`` (each line of the journal); and, in the auditor file alone,
-``records`` (identifiers that the model saw), ``listed`` (those that the policy is bound to) and ``receipt`` (the whole
+``header`` (first, once), ``policy`` (once), ``entry`` (each line of the journal); and, only in the auditor file,
+``records`` (identifiers that the model saw), ``listed`` (identifiers bound to the policy) and ``receipt`` (the whole
 consent register).
 """
 
@@ -29,20 +29,20 @@ KINDS = ("policy", "entry", "records", "listed", "receipt")
 
 @dataclass(frozen=True)
 class Header:
-    """What is claimed, and of what.
+    """Claim and its subject.
 
     Attributes:
         created: UTC time.
-        leanmark: version that recorded.
+        leanmark: version that wrote the records.
         model: digests of the model, ``sha256`` and ``leanmarkContent``.
-        purpose: that the data were used for.
-        recipient: who used them; empty where nobody was named.
-        actions: by which the model saw records.
+        purpose: purpose of the use.
+        recipient: user of the data; empty if nobody was named.
+        actions: actions by which the model saw records.
         policy: digest of the policy.
-        root: of the Merkle tree over the records that the model saw.
+        root: root of the Merkle tree over the records that the model saw.
         journal: digest of the journal's last line.
         consent: digest of the consent register's last line.
-        auditor: what binds the auditor file; None in that file itself.
+        auditor: binding of the auditor file; None in that file itself.
     """
 
     created: str
@@ -60,15 +60,15 @@ class Header:
 
 @dataclass(frozen=True)
 class Records:
-    """A record file.
+    """Content of a record file.
 
     Attributes:
-        header: what is claimed.
+        header: claim and its subject.
         policy: the whole policy.
-        journal: all its lines.
+        journal: all lines of the journal.
         records: identifiers that the model saw; None in public.
-        listed: identifiers that the policy is bound to; None in public.
-        register: the consent register; None in public.
+        listed: identifiers bound to the policy; None in public.
+        register: consent register; None in public.
     """
 
     header: Header
@@ -80,7 +80,7 @@ class Records:
 
 
 def dump_records(one: Records) -> bytes:
-    """Write a record file, the inverse of :func:`parse_records`."""
+    """Serialise a record file; the inverse of :func:`parse_records`."""
     rows: list[tuple[str, dict[str, Any]]] = [
         ("policy", {"policy": one.policy.to_json()}),
         *(("entry", {"entry": dict(entry)}) for entry in one.journal.entries),
@@ -96,20 +96,20 @@ def _listed(one: Records) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
 
 
 def parse_records(content: bytes, name: str) -> Records:
-    """Read a record file.
+    """Parse a record file.
 
     Raises:
-        CertificateError: a line is not canonical JSON of a known kind, stands out of order, or holds what it cannot.
+        CertificateError: a line is not canonical JSON of a known kind, is out of order, or has invalid content.
     """
     (place, _, head), *rows = read_lines(content, name, KINDS)
     header = _header(head, place)
     found: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for at, kind, values in rows:
         if kind != "entry" and found[kind]:
-            raise CertificateError(f"{at}: a second record of kind {kind} cannot stand here.")
+            raise CertificateError(f"{at}: only one record of kind {kind} is allowed.")
         found[kind].append(_value(kind, values, at))
     if not found["policy"]:
-        raise CertificateError(f"{name}: has no policy.")
+        raise CertificateError(f"{name} does not contain a policy.")
     single = {kind: found[kind][0] if found[kind] else None for kind in ("records", "listed", "receipt")}
     return Records(
         header, found["policy"][0], chained(found["entry"]), single["records"], single["listed"], single["receipt"]
@@ -117,25 +117,25 @@ def parse_records(content: bytes, name: str) -> Records:
 
 
 def _value(kind: str, values: dict[str, Any], place: str) -> Any:
-    """What a line of one field holds."""
+    """Return the content of a line with one field."""
     field = {"policy": "policy", "entry": "entry", "receipt": "receipts"}.get(kind, "ids")
     if set(values) != {field}:
-        raise CertificateError(f"{place}: a record of kind {kind} holds the field '{field}' alone.")
+        raise CertificateError(f"{place}: a record of kind {kind} must only have the field '{field}'.")
     value = values[field]
     if kind == "policy":
         return UsePolicy.from_json(value, place)
     if kind == "entry":
         if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-            raise CertificateError(f"{place}: is not a line of a journal.")
+            raise CertificateError(f"{place}: the line is not a journal entry.")
         return value
     if not isinstance(value, list):
-        raise CertificateError(f"{place}: '{field}' is not a list.")
+        raise CertificateError(f"{place}: '{field}' must be a list.")
     if kind == "receipt":
         if not all(isinstance(one, dict) for one in value):
-            raise CertificateError(f"{place}: a receipt is not an object.")
+            raise CertificateError(f"{place}: a receipt must be a JSON object.")
         return Register.of(chained(value), place)
     if not all(isinstance(one, str) and is_identifier(one) for one in value) or value != sorted(set(value)):
-        raise CertificateError(f"{place}: is not a sorted list of keyed identifiers.")
+        raise CertificateError(f"{place}: the line must be a sorted list of keyed identifiers.")
     return tuple(value)
 
 
@@ -143,7 +143,7 @@ def _header(values: dict[str, Any], place: str) -> Header:
     header = read_header(Header, values, VERSION, place)
     named = [header.policy, header.root, header.journal, header.consent, *header.model.values()]
     if set(header.model) != {"sha256", "leanmarkContent"} or not all(map(is_identifier, named)):
-        raise CertificateError(f"{place}: the header does not name model, policy, root and logs by hex SHA-256.")
+        raise CertificateError(f"{place}: the header must identify model, policy, root and logs by hex SHA-256.")
     if not is_time(header.created) or not header.actions or not header.purpose:
         raise CertificateError(f"{place}: the header lacks a time, a purpose or an action.")
     require_binding(header.auditor, place)

@@ -1,8 +1,8 @@
-"""What the candidate lost: how good both models are on the same test samples.
+"""Accuracy of both models on the same test samples, and what the candidate lost.
 
-Top-1 accuracy is always reported, and is what is graded unless the evidence declares another metric. A declared metric
-enters by the relative loss of what it gives above the best constant answer, so that no offset and no other affine map
-of the metric makes a loss smaller; see :mod:`certify.assessments.efficiency.declared`. A repeated sample counts once.
+Top-1 accuracy is always reported, and is graded unless the evidence declares another metric. A declared metric is
+graded by the relative loss of its mean above the best constant answer, so that no offset or other affine map of the
+metric makes a loss smaller; see :mod:`certify.assessments.efficiency.declared`. A repeated sample counts once.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from certify.core.statistics.proportions import (
 
 WILSON = "Wilson score interval"
 PAIRED_PROPORTIONS = "ratio of paired proportions, score interval (Nam and Blackwelder 2002)"
-PAIRED_MEANS = "ratio of paired means above the best constant answer (Fieller 1954), rare differences reckoned in"
+PAIRED_MEANS = "ratio of paired means above the best constant answer (Fieller 1954), corrected for rare differences"
 
 Values = npt.NDArray[np.float64]
 
 
 def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """Accuracy, agreement and loss, with intervals; empty where nothing was scored.
+    """Return accuracy, agreement and loss, with intervals; empty if nothing was scored.
 
-    Of a model alone, which has no predictions to be paired, there is its accuracy.
+    For a single model, which has no paired predictions, only its accuracy is returned.
 
-    ``samples_needed`` is there where the loss observed is below the edition's stated margin, but too few samples were
+    ``samples_needed`` is present if the observed loss is below the edition's stated margin, but too few samples were
     scored to show it.
 
     Raises:
-        CertificateError: a metric other than top-1 is declared and a sample has no score by it, or the other way round.
+        CertificateError: a declared metric other than top-1 has no scores, or scores exist without such a metric.
     """
     if not evidence.compares and (scored := evidence.observed(Scored)) is not None:
         return {Figures.accuracy(evidence.arms[0]): _proportion(int(scored.correct), int(scored.samples), edition)}
@@ -60,7 +60,7 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
         Figures.accuracy("candidate"): _proportion(table.candidate, n, edition),
         Figures.agreement: _proportion(tally.agreed, n, edition),
         Figures.majority_share: Estimate.exact(
-            tally.commonest / n, "1", "share of the commonest class in the test set"
+            tally.commonest / n, "1", "share of the most common class in the test set"
         ),
         Figures.accuracy_difference_points: _difference(table, edition),
         Figures.mcnemar_p: Estimate.exact(mcnemar_p(table), "1", "McNemar's test, exact, two-sided"),
@@ -68,22 +68,22 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
         **_graded(evidence, table, edition),
     }
     if tally.repeated:
-        method = "test samples that repeat an earlier one bit by bit, and do not count again"
+        method = "test samples that are exact copies of an earlier one, not counted again"
         estimates[Figures.duplicate_samples] = Estimate.exact(tally.repeated, "1", method)
     if evidence.header.auditor is not None:
-        method = "test samples whose rows stand in the auditor file"
+        method = "test samples whose rows are in the auditor file"
         estimates[Figures.private_samples] = Estimate.exact(tally.scored, "1", method)
     needed = needed_samples(estimates, edition.grading.stated_loss_percent, edition)
     if needed is not None and needed > n:
         method = (
-            f"samples that would show a loss below {edition.grading.stated_loss_percent:g} %, at the shares observed"
+            f"samples needed to show a loss below {edition.grading.stated_loss_percent:g} %, at the observed shares"
         )
         estimates[Figures.samples_needed] = Estimate.exact(needed, "1", method)
     return estimates
 
 
 def _graded(evidence: Evidence, top1: PairedTable, edition: Edition) -> dict[str, Estimate]:
-    """The loss that is graded, and the mean scores where the metric is not top-1."""
+    """Return the graded loss, and the mean scores if the metric is not top-1."""
     declared = declared_scores(evidence)
     if declared is None:
         return _paired_loss(top1, edition)
@@ -121,11 +121,11 @@ def _difference(table: PairedTable, edition: Edition) -> Estimate:
 
 
 def relative_loss(table: PairedTable, confidence: float) -> Estimate | None:
-    """Relative loss of the share of right samples, in percent; None where the baseline has not one right.
+    """Return the relative loss of the share of correct samples, in percent; None if the baseline has none correct.
 
     Args:
-        table: how many samples both got right, or one alone.
-        confidence: of the two-sided interval.
+        table: counts of samples that both, one or neither got right.
+        confidence: confidence of the two-sided interval.
 
     Example:
         >>> table = PairedTable.from_correct(np.array([True] * 100), np.array([True] * 99 + [False]))
@@ -139,11 +139,11 @@ def relative_loss(table: PairedTable, confidence: float) -> Estimate | None:
 
 
 def _paired_loss(table: PairedTable, edition: Edition) -> dict[str, Estimate]:
-    """Relative loss of the share of right samples, and the samples that make it; nothing without a right one."""
+    """Return the relative loss of the share of correct samples, and its counts; nothing if the baseline has none."""
     loss = relative_loss(table, edition.plan.confidence)
     if loss is None:
         return {}
-    lost, gained = (f"samples right under the {arm} alone" for arm in ("baseline", "candidate"))
+    lost, gained = (f"samples correct only under the {arm}" for arm in ("baseline", "candidate"))
     return {
         Figures.relative_loss_percent: loss,
         Figures.lost_samples: Estimate.exact(table.only_baseline, "1", lost),
@@ -152,7 +152,7 @@ def _paired_loss(table: PairedTable, edition: Edition) -> dict[str, Estimate]:
 
 
 def _mean_loss(baseline: Values, candidate: Values, prefix: str, edition: Edition) -> dict[str, Estimate]:
-    """Relative loss of the mean score above the best constant answer; nothing where the baseline's may be 0."""
+    """Return the relative loss of the mean score above the best constant answer; nothing if the baseline's may be 0."""
     interval = mean_ratio_interval(baseline, candidate, edition.plan.confidence)
     if interval is None:
         return {}
@@ -166,5 +166,5 @@ def _loss(ratio: float, interval: Interval, n: int, method: str) -> Estimate:
 
 
 def _within(value: float, low: float, high: float, unit: str, n: int, method: str) -> Estimate:
-    # An end that meets the value exactly (nothing wrong, nothing right) may miss it by the last bit.
+    # An end that equals the value exactly (all or none correct) may differ from it in the last bit.
     return Estimate(value, min(low, value), max(high, value), unit, n, method)

@@ -31,7 +31,7 @@ PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 
 
 class Efficiency(Assessment):
-    """Energy per inference of a model against its baseline's, and what that cost in accuracy."""
+    """Energy per inference of a model relative to its baseline, and its cost in accuracy."""
 
     name = "efficiency"
     title = "Energy against accuracy"
@@ -59,7 +59,7 @@ class Efficiency(Assessment):
         return {"sha256": measured.file_digest, "leanmarkContent": measured.content_digest}
 
     def repeated(self, records: Evidence) -> Mapping[str, Any]:
-        """The evidence's header, as far as the certificate repeats it."""
+        """Return the fields of the evidence's header that the certificate repeats."""
         header = records.header
         baseline = header.models["baseline"]
         contracts = records.observation(Contracts.NAME) or {}
@@ -85,11 +85,11 @@ class Efficiency(Assessment):
         }
 
     def auditor(self, records: Evidence) -> AuditorBinding | None:
-        """What binds the auditor file of private data."""
+        """Return the binding of the auditor file of private data."""
         return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
 
     def joined(self, records: Evidence, content: bytes, key: DataKey) -> Evidence:
-        """The evidence with predictions and all observations."""
+        """Return the evidence with predictions and all observations."""
         return join(records, content, key)
 
     def derive(self, records: Evidence, edition: Edition) -> Mapping[str, Estimate]:
@@ -105,11 +105,11 @@ class Efficiency(Assessment):
         return grade(profile, edition)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Check facts of both files and the scored samples."""
+        """Check recorded facts against both files and the scored samples."""
         return check_facts(around)
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
-        """Everything that the label shows and that no list of terms bounds."""
+        """Return every text that the label shows and that is not from a fixed vocabulary."""
         baseline, data, workload = (predicate[part] for part in ("baseline", "data", "workload"))
         meter = predicate["meter"] or {}
         found = {
@@ -125,11 +125,11 @@ class Efficiency(Assessment):
         return {**super().texts(predicate), **{what: text for what, text in found.items() if isinstance(text, str)}}
 
     def where(self, predicate: Mapping[str, Any]) -> str:
-        """On what class of devices the letter holds."""
+        """Return the class of devices on which the letter holds."""
         return device_class(predicate["device"], predicate["workload"])
 
     def is_repeat(self, first: Evidence, second: Evidence) -> bool:
-        """Whether both hold the same windows."""
+        """Return whether both contain the same windows."""
         return first.windows == second.windows
 
     def agreement(self, first: Evidence, second: Evidence, edition: Edition) -> Agreement:
@@ -153,7 +153,7 @@ class Efficiency(Assessment):
         )
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> EfficiencyClaims:
-        """Say what may be printed of an efficiency certificate."""
+        """Return what may be printed about an efficiency certificate."""
         return efficiency_claims(self, predicate, digest)
 
 
@@ -175,7 +175,7 @@ def scored_figures(predicate: Mapping[str, Any], lineage: Mapping[str, Any] | No
 
 
 def _simplified(found: Simplified | None) -> Mapping[str, Any] | None:
-    """What was removed from the baseline or rewritten before it was measured; None where nothing was."""
+    """Return what was removed from the baseline or rewritten before measuring; None if nothing was."""
     if found is None or (found.removed is None and found.rewritten is None):
         return None
     return {

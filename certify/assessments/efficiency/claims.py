@@ -1,4 +1,4 @@
-"""What may be printed about an efficiency certificate."""
+"""Printable claims of an efficiency certificate."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ HEADLINES = {Figures.energy_ratio: "energy ratio", Figures.relative_loss_percent
 
 @dataclass(frozen=True)
 class DataClaim:
-    """The test data.
+    """Test data.
 
     Attributes:
-        name: of the data set.
-        spec: what ``--data`` was given.
+        name: name of the data set.
+        spec: value of ``--data``.
         test_samples: number of test samples.
         test_digest: hex SHA-256 over the samples.
         classes: number of classes.
-        metric: the declared score that is graded; None for top-1 accuracy.
-        further: what else was signed about the data.
+        metric: declared score that is graded; None for top-1 accuracy.
+        further: other signed fields about the data.
     """
 
     name: str
@@ -46,33 +46,32 @@ class DataClaim:
 
     @property
     def public(self) -> str | None:
-        """The public test set that these samples and labels are, by their digest; None for the maker's own data."""
+        """Public test set that these samples and labels are, by digest; None for the maker's own data."""
         return public_name(self.test_digest)
 
     @property
     def whose(self) -> str:
-        """Whether it is a public test set, in a few words."""
+        """Origin of the test set in a few words: public, or the maker's own."""
         return OWN if self.public is None else "a public test set"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as they were signed, in the order of canonical JSON."""
+        """Return the fields as signed, in the order of canonical JSON."""
         own = {name: value for name, value in vars(self).items() if name != "further" and value is not None}
         return dict(sorted({**own, **self.further}.items()))
 
 
 @dataclass(frozen=True)
 class BaselineClaim:
-    """The model that the certified one was compared with.
+    """Model that the certified one was compared with.
 
     Attributes:
         file_digest: hex SHA-256 of its bytes.
-        content_digest: hex digest of what it says.
-        origin: where it comes from, in its maker's words.
-        published: the published network whose weights it has; None where it has none that is known.
-        simplified: what was removed from the file that was given, and rewritten in it; None where it was measured as it
-            was given.
+        content_digest: hex digest of its content.
+        origin: its source, in its maker's words.
+        published: published network whose weights it has; None if no known one matches.
+        simplified: what was removed or rewritten before measuring; None if it was measured as given.
         preprocess: its preprocessing contract.
-        contracts_differ: why that differs from the certified model's; None where it was not declared.
+        contracts_differ: declared reason why it differs from the certified model's; None if none was declared.
     """
 
     file_digest: str
@@ -85,23 +84,23 @@ class BaselineClaim:
 
     @property
     def known(self) -> str:
-        """The published network that it is, or that it is what the maker gave."""
+        """Published network with these weights, or a note that the maker supplied it."""
         return self.published or GIVEN
 
     @property
     def said(self) -> str:
-        """What is known of where it comes from, and what its maker says of it."""
+        """Verified source of the model, and what its maker says about it."""
         return f"{self.known}; its maker says: {self.origin}"
 
     @property
     def changed(self) -> str | None:
-        """How it differs from the file that was given; None where it is that file."""
+        """Difference from the given file; None if it was measured as given."""
         if self.simplified is None:
             return None
         said = []
         if self.simplified["removed"] is not None:
             work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
-            told = ", ".join(self.simplified["removed"]) or "what nothing reads"
+            told = ", ".join(self.simplified["removed"]) or "unused parts"
             said.append(f"without {work} of its work and {size} of its bytes: {told}")
         if self.simplified["rewritten"]:
             said.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
@@ -110,7 +109,7 @@ class BaselineClaim:
 
 @dataclass(frozen=True)
 class RegradeClaim:
-    """The certificate from whose evidence this one was graded under another edition."""
+    """Certificate whose evidence was graded again under another edition."""
 
     certificate: str
     edition: str
@@ -119,22 +118,22 @@ class RegradeClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class EfficiencyClaims(Claims):
-    """What an efficiency certificate says.
+    """Claims of an efficiency certificate.
 
     Attributes:
-        names: of all figures.
+        names: names of all figures.
         grade: the letter, or the reasons why there is none.
         workload: how the models were run.
-        workload_digest: of the workload's canonical JSON.
+        workload_digest: digest of the workload's canonical JSON.
         device: facts about the machine, by name.
-        meter: how energy came about; None where there is no energy figure.
+        meter: source of the energy figures; None if there are none.
         data: the test data.
-        baseline: what the model was compared with.
+        baseline: model compared with.
         preprocess: the preprocessing contract, as sealed in the file.
-        attempts: measurements of this pair logged on that machine, this one included; there may have been more.
+        attempts: logged measurements of this pair on that machine, including this one; there may have been more.
         libraries: SHA-256 of the runtime's shared libraries, by name.
-        renderer: what drew the label, with its version.
-        regrade_of: the earlier certificate of a regrade; None for a measurement of its own.
+        renderer: renderer of the label, with its version.
+        regrade_of: original certificate of a regrade; None for a certificate from its own measurement.
     """
 
     names: ClassVar[type[Figures]] = Figures
@@ -155,26 +154,26 @@ class EfficiencyClaims(Claims):
 
     @property
     def unmetered(self) -> bool:
-        """Whether energy comes from a model or a stand-in rather than from a meter."""
+        """Whether energy comes from a model or a proxy rather than from a meter."""
         return self.meter is not None and self.meter.level in UNMETERED
 
     @property
     def device_class(self) -> str:
-        """On what class of devices the letter holds."""
+        """Class of devices on which the letter holds."""
         return device_class(self.device, vars(self.workload))
 
     @property
     def text_on_device(self) -> str:
-        """The letter with the class of devices on which it holds; of a refusal, the word alone."""
+        """Letter with the class of devices on which it holds; for a refusal, only the word."""
         return self.text if self.refused else f"{self.text} on {self.device_class}"
 
     @property
     def scored(self) -> bool:
-        """Whether a declared score was graded rather than top-1 accuracy."""
+        """Whether a declared score was graded instead of top-1 accuracy."""
         return self.figures.score("baseline") is not None
 
     def pair(self, stem: Stem) -> tuple[Estimate | None, Estimate | None]:
-        """A figure of the baseline and of the candidate, by the part of its name that both share."""
+        """Return a figure of the baseline and of the candidate, by the shared part of its name."""
         return self.figures.get(stem("baseline")), self.figures.get(stem("candidate"))
 
 
@@ -182,7 +181,7 @@ def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], dige
     """Read the claims of an efficiency certificate.
 
     Raises:
-        CertificateError: something that may be printed is missing or malformed.
+        CertificateError: a printable field is missing or malformed.
     """
     common = common_claims(assessment, predicate, digest, headlines=HEADLINES)
     with presenting("claims"):

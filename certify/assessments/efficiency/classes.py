@@ -1,9 +1,9 @@
-"""What each class lost: compression hurts some classes more than the average tells.
+"""Loss of each class: compression hurts some classes more than the average shows.
 
-For every class of the test set, both models are right or wrong on the same samples. The p-value is McNemar's, exact and
-two-sided, times what Holm (1979), "A simple sequentially rejective multiple test procedure", asks for so many classes:
-the chance to call any class worse that is not stays below 5 % over all of them together. Intervals hold for all classes
-at once too (Bonferroni).
+For every class of the test set, both models are scored on the same samples. The p-value is the exact two-sided one of
+McNemar's test, corrected for the number of classes by Holm (1979), "A simple sequentially rejective multiple test
+procedure": the chance of wrongly calling any class worse stays below 5 % over all classes together. Intervals also hold
+for all classes at once (Bonferroni).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from certify.core.statistics.multiple import holm, mcnemar_p_values, simultaneou
 from certify.core.statistics.proportions import Interval, PairedTable, difference_interval, wilson_interval
 
 SIGNED_CLASSES = 10
-"""So many classes stand in the profile, the clearest losses first; the rest follows from the evidence."""
+"""Number of classes in the profile, the clearest losses first; the rest follows from the evidence."""
 
 LONGEST_NAME = 60
 
@@ -35,8 +35,8 @@ class ClassLoss:
 
     Attributes:
         label: index of the class.
-        name: as the data call it, or its index where they have no names.
-        baseline: accuracy of the baseline on its samples.
+        name: name in the data, or the index if classes have no names.
+        baseline: accuracy of the baseline on the class's samples.
         candidate: likewise of the candidate.
         difference: candidate minus baseline in percentage points; its interval holds for all classes at once.
         p: McNemar's p-value, corrected by Holm over all classes.
@@ -50,20 +50,20 @@ class ClassLoss:
     p: Estimate
 
     def is_worse(self, edition: Edition) -> bool:
-        """Whether the loss is more than chance, with the other classes reckoned in."""
+        """Return whether the loss is significant after correction for all classes."""
         return self.difference.value < 0 and self.p.value <= 1 - edition.plan.confidence
 
 
 def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) -> tuple[ClassLoss, ...]:
-    """The classes that stand in the test set, the clearest losses first.
+    """Return the classes of the test set, the clearest losses first.
 
     Args:
-        evidence: predictions, and the names of the classes where they were recorded.
-        edition: gives the confidence.
-        most: so many at most; None for all.
+        evidence: predictions, and class names if they were recorded.
+        edition: edition with the confidence.
+        most: maximum number of classes; None for all.
 
     Raises:
-        CertificateError: the names of the classes are not a list of texts.
+        CertificateError: the class names are not a list of strings.
     """
     labels = evidence.labels()
     if len(labels) == 0:
@@ -76,7 +76,7 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
     tables = _tables(right[0], right[1], member, len(classes))
     adjusted = holm(mcnemar_p_values(tables))
     points = np.array([(table.only_candidate - table.only_baseline) / table.n for table in tables])
-    # Losses before gains, the least likely chance first; then by size.
+    # Losses before gains, the smallest p-value first, then by size.
     order = np.lexsort((classes, points, np.where(points < 0, adjusted, 2.0)))
     names = _names(evidence)
     return tuple(
@@ -87,11 +87,11 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
 
 
 def class_estimates(losses: Sequence[ClassLoss], edition: Edition) -> dict[str, Estimate]:
-    """What the profile holds of all classes: how many are worse, and the first of them by their index."""
+    """Return the figures about classes in the profile: how many are worse, and the first of them by index."""
     if not losses:
         return {}
     worse = sum(loss.is_worse(edition) for loss in losses)
-    method = f"of {len(losses)} classes, those whose loss is more than chance (McNemar, corrected by Holm)"
+    method = f"of {len(losses)} classes, those with a significant loss (McNemar, corrected by Holm)"
     estimates = {Figures.classes_worse: Estimate.exact(worse, "1", method)}
     for loss in losses[:SIGNED_CLASSES]:
         stem = f"class_{loss.label}"
@@ -103,7 +103,7 @@ def class_estimates(losses: Sequence[ClassLoss], edition: Edition) -> dict[str, 
 
 
 def clearest_class(losses: Sequence[ClassLoss]) -> str:
-    """The class that lost most clearly, to stand at the end of a sentence; empty where none lost anything."""
+    """Return the class with the clearest loss as the end of a sentence; empty if no class lost accuracy."""
     if not losses or losses[0].difference.value >= 0:
         return ""
     points, before = -losses[0].difference.value, 100 * losses[0].baseline.value
@@ -122,7 +122,7 @@ def _names(evidence: Evidence) -> dict[int, str]:
     observed = evidence.observed(ClassNames)
     names = [] if observed is None else observed.names
     if not all(isinstance(name, str) for name in names):
-        raise CertificateError("Evidence: the names of the classes should be a list of texts.")
+        raise CertificateError("Evidence: class names must be a list of strings.")
     return {label: name[:LONGEST_NAME] for label, name in enumerate(names)}
 
 

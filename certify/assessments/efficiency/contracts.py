@@ -1,4 +1,4 @@
-"""Where the preprocessing contracts of two models differ, and whether the stated ones are those in the files."""
+"""Differences between the preprocessing contracts of two models, and checks of the contracts in the files."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from certify.data.tokens import TokenPreprocess
 from certify.model_file.model_file import ModelFile
 
 TOLERANCE = 1e-6
-"""Of what is taken off a pixel value and what it is divided by, relative: contracts write them in several ways."""
+"""Relative tolerance of means and divisors, which contracts write in several ways."""
 
 
 def read_contract(values: Any, arm: str) -> Preprocess:
-    """A recorded contract.
+    """Parse a recorded contract.
 
     Raises:
-        CertificateError: it is none.
+        CertificateError: it is malformed.
     """
     if not isinstance(values, Mapping):
-        raise CertificateError(f"Evidence: the preprocessing contract of the {arm} should be a mapping.")
+        raise CertificateError(f"Evidence: the preprocessing contract of the {arm} must be a mapping.")
     try:
         return Preprocess.from_json(values, f"preprocessing contract of the {arm}")
     except LeanmarkError as error:
@@ -36,9 +36,9 @@ def read_contract(values: Any, arm: str) -> Preprocess:
 
 
 def differences(baseline: Preprocess, candidate: Preprocess) -> list[str]:
-    """What two contracts do differently to a sample or with the output, beside the input's size.
+    """Return how two contracts treat a sample or the output differently, apart from the input size.
 
-    Names of inputs and outputs, layout and type in memory change no value, so they may differ.
+    Names of inputs and outputs, memory layout and type do not change values, so they may differ.
     """
     if baseline.kind != candidate.kind:
         return [f"kind ({baseline.kind}, {candidate.kind})"]
@@ -87,27 +87,31 @@ def _words(value: Any) -> str:
 
 
 def contract_checks(baseline: ModelFile | None, predicate: Mapping[str, Any], records: Any) -> Iterator[Finding]:
-    """Whether the stated contracts are those of the evidence and of the baseline's file.
+    """Check that the stated contracts are those of the evidence and of the baseline's file.
 
     Args:
-        baseline: the file that was measured; None where it does not lie beside the certified one.
-        predicate: of the certificate.
-        records: the evidence; None where it is missing.
+        baseline: the measured baseline; None if it is not next to the certified file.
+        predicate: predicate of the certificate.
+        records: evidence; None if it is missing.
     """
     name = "contracts_match"
     stated = predicate["baseline"]["preprocess"]
     if records is not None:
         recorded = records.observation(Contracts.NAME) or {}
         if recorded.get("candidate") != predicate["preprocess"]:
-            yield Finding(name, "fail", "The certificate states another preprocessing contract than was measured with.")
+            yield Finding(
+                name,
+                "fail",
+                "The certificate states a different preprocessing contract from the one used in the measurement.",
+            )
             return
     if baseline is None:
-        yield Finding(name, "skipped", "The baseline that was measured does not lie beside the file.")
+        yield Finding(name, "skipped", "The measured baseline was not found next to the file.")
         return
     held = baseline.contracts()
     where = Path(baseline.path).name
     if not held:
-        yield Finding(name, "skipped", f"{where} carries no preprocessing contract.")
+        yield Finding(name, "skipped", f"{where} has no preprocessing contract.")
     elif [parse_canonical(one, f"the contract in {where}") for one in held] == [stated]:
         yield Finding(name, "pass", f"The preprocessing contract in {where} is the stated one.")
     else:

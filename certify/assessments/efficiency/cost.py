@@ -1,4 +1,4 @@
-"""What the models cost to run: energy, time, latency, and multiples of the yardstick."""
+"""Running cost of the models: energy, time, latency, and multiples of the yardstick."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from certify.core.windows import Window
 QUANTILES = {Figures.latency_p50_s: 0.5, Figures.latency_p90_s: 0.9, Figures.latency_p99_s: 0.99}
 MEAN_METHOD = "mean of block means, batch-means t interval"
 NULL_METHOD = "half-width of the null run's interval"
-PAIRS_METHOD = "half-width of the ratio's interval between blocks that follow each other"
+PAIRS_METHOD = "half-width of the ratio's interval between consecutive blocks"
 
 
 def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """All estimates of energy and time that the evidence has the records for.
+    """Return all estimates of energy and time for which the evidence has records.
 
     Raises:
-        CertificateError: the meter's level is none of the known ones.
+        CertificateError: the meter's evidence level is unknown.
     """
     energy = _energy(evidence, edition)
     return {
@@ -52,7 +52,7 @@ def cost_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
 
 
 def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """Joules of each arm and their ratio, also as multiples of the yardstick's, both per inference."""
+    """Return the joules of each arm and their ratio, also as multiples of the yardstick's, both per inference."""
     meter = evidence.header.meter
     if meter is None:
         return {}
@@ -66,7 +66,7 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         found[Figures.energy_j(arm)] = _mean(joules, "J", MEAN_METHOD + own, level, lowest=0.0)
         if net is not None and evidence.compares:
             above_idle = _interval(evidence, arm, net, edition)
-            found[Figures.energy_net_j(arm)] = _mean(above_idle, "J", f"{MEAN_METHOD}, less idle power{own}", level)
+            found[Figures.energy_net_j(arm)] = _mean(above_idle, "J", f"{MEAN_METHOD}, minus idle power{own}", level)
         if joules is not None and yardstick is not None:
             multiple = quotient_estimate(joules, yardstick, edition.plan.confidence, level)
             found[Figures.energy_yardstick(arm)] = multiple
@@ -74,26 +74,26 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
 
 
 def _savings(evidence: Evidence, ratio: Estimate | None, edition: Edition) -> dict[str, Estimate]:
-    """Where runtimes were chosen: what the untouched original saves by a better one, and what compression adds."""
+    """Return the baseline's saving by a better runtime, and compression's further saving, if runtimes were chosen."""
     if ratio is None or evidence.observed(RuntimeChoice) is None:
         return {}
     found = {Figures.compression_saving: _saving(ratio)}
     logs = block_log_ratios(evidence.run("runtime").last, candidate="baseline", baseline="baseline_default")
     against_default = ratio_estimate(logs, edition.plan, ratio.evidence)
     if evidence.header.workload.runtime == DEFAULT_RUNTIME:
-        found[Figures.runtime_saving] = Estimate.exact(0.0, "1", "the default runtime was the cheapest that was tried")
+        found[Figures.runtime_saving] = Estimate.exact(0.0, "1", "the default runtime was the cheapest one tried")
     elif against_default is not None:
         found[Figures.runtime_saving] = _saving(against_default)
     return found
 
 
 def _saving(ratio: Estimate) -> Estimate:
-    """The share that a ratio leaves."""
+    """Return the share saved at a ratio."""
     return replace(ratio, value=1 - ratio.value, low=1 - ratio.high, high=1 - ratio.low)
 
 
 def _smallest_difference(null: Estimate | None, evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """What this machine could tell apart: of a model alone, as if it had been compared with itself in its blocks."""
+    """Return the smallest difference detectable on this machine; for a single model, from its own blocks."""
     ratio, method = (null, NULL_METHOD) if evidence.compares else (_between_blocks(evidence, edition), PAIRS_METHOD)
     if ratio is None:
         return {}
@@ -102,7 +102,7 @@ def _smallest_difference(null: Estimate | None, evidence: Evidence, edition: Edi
 
 
 def _between_blocks(evidence: Evidence, edition: Edition) -> Estimate | None:
-    """Ratio between blocks of a model alone that follow each other, taken in pairs."""
+    """Return the ratio between consecutive blocks of a single model, taken in pairs."""
     meter = evidence.header.meter
     level = EvidenceLevel.DIRECT if meter is None else counted_level(meter)
     quantity = duration_per_inference if meter is None else energy_per_inference
@@ -114,21 +114,21 @@ def _between_blocks(evidence: Evidence, edition: Edition) -> Estimate | None:
 
 
 def _interval(evidence: Evidence, arm: str, quantity: Quantity, edition: Edition) -> MeanInterval | None:
-    """Mean of a quantity per inference of one arm; None with fewer than two blocks, or where a window has none."""
+    """Return an arm's mean of a quantity per inference; None with fewer than two blocks or a window without it."""
     means = arm_means(evidence.run("main").last, arm, quantity)
-    # The pilot of a model alone fixed the number of blocks by these means; that of a comparison did so by the ratio.
+    # For a single model, the pilot fixed the number of blocks from these means; for a comparison, from the ratio.
     pilot = None if evidence.compares else edition.plan.pilot_blocks
     return None if means is None or len(means) < 2 else mean_interval(means, edition.plan, pilot)
 
 
 def _own_accuracy(meter: MeterFacts) -> str:
-    """What a method says of the meter's own accuracy; nothing where its maker states none."""
+    """Return the part of a method about the meter's own accuracy; empty if its maker states none."""
     error = meter.relative_error
     return "" if error is None else f"; the meter's own accuracy (x or / {error:g}) is not in the interval"
 
 
 def _net_of_idle(meter: MeterFacts) -> Quantity | None:
-    """Joules per inference above what the idle device would have drawn; None where its idle power is not known."""
+    """Return the joules per inference above idle power; None if the idle power is unknown."""
     idle_w = number(meter.parameters, "idle_w")
     if idle_w is None:
         return None
@@ -142,7 +142,7 @@ def _net_of_idle(meter: MeterFacts) -> Quantity | None:
 
 
 def _yardstick(evidence: Evidence, edition: Edition) -> MeanInterval | None:
-    """Joules of an inference of the yardstick; None with fewer than two windows of it, or one that was not read."""
+    """Return joules per inference of the yardstick; None with fewer than two windows or an unread one."""
     values = [energy_per_inference(window) for window in evidence.run("yardstick").windows]
     known = [value for value in values if value is not None]
     if len(known) < 2 or len(known) < len(values):
@@ -158,7 +158,7 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         estimates[Figures.duration_ratio] = ratio
     batch = evidence.header.workload.batch
     if batch < 1:
-        raise CertificateError(f"Evidence: the workload's batch should be at least 1, found {batch}.")
+        raise CertificateError(f"Evidence: the workload's batch must be at least 1, got {batch}.")
     for arm in evidence.arms:
         interval = _interval(evidence, arm, duration_per_inference, edition)
         duration = _mean(interval, "s", MEAN_METHOD, EvidenceLevel.DIRECT, lowest=0.0)
@@ -170,14 +170,14 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
 
 
 def _throughput(duration: Estimate, batch: int) -> Estimate:
-    """Samples a second, from the seconds of an inference."""
+    """Return samples per second, from seconds per inference."""
     high = batch / duration.low if duration.low > 0 else float("inf")
-    method = "batch over the mean time of an inference"
+    method = "batch size over mean time per inference"
     return Estimate(batch / duration.value, batch / duration.high, high, "1/s", duration.n, method)
 
 
 def _latencies(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
-    """Quantiles of the single inferences of each model."""
+    """Return quantiles of each model's single-inference latencies."""
     return {
         name(latencies.arm): quantile_estimate(latencies.seconds, probability, edition.plan.confidence)
         for latencies in evidence.latencies
@@ -189,7 +189,7 @@ def _latencies(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
 def _mean(
     interval: MeanInterval | None, unit: str, method: str, level: EvidenceLevel, lowest: float = float("-inf")
 ) -> Estimate | None:
-    """A mean as an estimate that does not reach below ``lowest``; None where there is none."""
+    """Return a mean as an estimate bounded below by ``lowest``; None if there is no interval."""
     if interval is None:
         return None
     low = min(interval.mean, max(lowest, interval.mean - interval.half_width))

@@ -1,7 +1,7 @@
-"""A declared metric: its scores sample by sample, and those of the best answer that does not look at the input.
+"""Declared metric: its scores per sample, and those of the best answer that ignores the input.
 
-A metric may have any zero: 100 + right and right say the same of two models, and the relative loss of the first is a
-hundredth of the second's. What a model adds to the best constant answer has a zero that no metric chooses.
+A metric may have any zero point: ``100 + correct`` says the same as ``correct`` about two models, but its relative loss
+is about a hundredth. What a model scores above the best constant answer has a zero that no metric can choose.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from certify.data.regression import best_constant, closeness, scale_of
 Values = npt.NDArray[np.float64]
 DIGEST = re.compile("[0-9a-f]{64}")
 TOLERANCE = 1e-9
-"""By which a score may lie outside of 0 to 1; a mean of floats need not be exact."""
+"""Tolerance for scores outside 0 to 1; a mean of floats need not be exact."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The best constant answer.
+    """Best constant answer.
 
     Attributes:
-        answer: what it answers, in a few words.
-        scores: by the declared metric, sample by sample, (n,).
+        answer: the answer in a few words.
+        scores: its scores by the declared metric, per sample, (n,).
     """
 
     answer: str
@@ -42,13 +42,13 @@ class Constant:
 
 @dataclass(frozen=True)
 class Declared:
-    """Scores of the different test samples by a metric other than top-1.
+    """Scores of the distinct test samples by a metric other than top-1.
 
     Attributes:
-        metric: its name.
+        metric: name of the metric.
         baseline: scores of the baseline, (n,).
         candidate: likewise of the candidate.
-        constant: the best constant answer; None where the evidence does not tell.
+        constant: best constant answer; None if the evidence does not contain it.
     """
 
     metric: str
@@ -58,34 +58,34 @@ class Declared:
 
 
 def declared_metric(evidence: Evidence) -> str:
-    """Name of the metric that is graded; top-1 where the evidence declares none.
+    """Return the name of the graded metric; top-1 if the evidence declares none.
 
     Raises:
-        CertificateError: it is not text.
+        CertificateError: the name is not a string.
     """
     name = evidence.header.data.get("metric", TOP1)
     if not isinstance(name, str) or not name:
-        raise CertificateError(f"Evidence: the metric should be a name, found {name!r}.")
+        raise CertificateError(f"Evidence: the metric must be a name, got {name!r}.")
     return name
 
 
 def declared_scores(evidence: Evidence) -> Declared | None:
-    """Scores of both models by the declared metric; None where that is top-1.
+    """Return both models' scores by the declared metric; None if that is top-1.
 
     Raises:
-        CertificateError: a sample has no score by the metric, or the other way round, or a score cannot be one.
+        CertificateError: a sample lacks a score, has a score without a declared metric, or a score is invalid.
     """
     metric, samples = declared_metric(evidence), evidence.samples
     pairs = [(p.baseline_score, p.candidate_score) for p in samples]
     known = [value for pair in pairs for value in pair if value is not None]
     if len(known) != (0 if metric == TOP1 else 2 * len(pairs)):
         raise CertificateError(
-            f"Evidence: the metric is {metric}, and {len(known)} scores stand in {len(pairs)} samples."
+            f"Evidence: the metric is {metric}, but {len(known)} scores are recorded for {len(pairs)} samples."
         )
     if metric == TOP1 or not pairs:
         return None
     if len(pairs) < 2 or not all(abs(value) < LARGEST for value in known):
-        raise CertificateError(f"Evidence: the scores by {metric} are too few, or hold a number that cannot be one.")
+        raise CertificateError(f"Evidence: the scores by {metric} are too few or contain an invalid number.")
     values = np.array(known, dtype=np.float64).reshape(-1, 2)
     labels = evidence.labels()
     if (scale := scale_of(metric)) is not None:
@@ -96,7 +96,7 @@ def declared_scores(evidence: Evidence) -> Declared | None:
 
 
 def metric_fault(evidence: Evidence) -> str | None:
-    """What is wrong with the declared metric or its scores, to follow its name; None where nothing is."""
+    """Return what is wrong with the declared metric or its scores, to follow its name; None if nothing is."""
     declared = declared_scores(evidence)
     if declared is None:
         return None
@@ -107,32 +107,32 @@ def _faults(declared: Declared, evidence: Evidence) -> Iterator[str]:
     constant = [] if declared.constant is None else [declared.constant.scores]
     scores = np.concatenate([declared.baseline, declared.candidate, *constant])
     if scores.min() < -TOLERANCE or scores.max() > 1 + TOLERANCE:
-        yield f"gave scores from {scores.min():.6g} to {scores.max():.6g}, and they must lie between 0 and 1"
+        yield f"gave scores from {scores.min():.6g} to {scores.max():.6g}, but they must be in [0, 1]"
     if is_own(declared.metric):
         right = np.array([[p.baseline_top1 == p.label, p.candidate_top1 == p.label] for p in evidence.samples])
         given = np.column_stack([declared.baseline, declared.candidate])
         numbers = scale_of(declared.metric) is not None
         if numbers and declared.constant is None:
-            yield "is for numbers, and those that were to be predicted are not the ones that the certificate states"
+            yield "is for regression, but the recorded targets are not the ones that the certificate states"
         if ((given > 0) != right).any() if numbers else not np.isin(given, (0.0, 1.0)).all() or (given < right).any():
-            yield "gave scores that do not follow from what the models put first"
+            yield "gave scores that do not follow from the models' top-1 classes"
         return
     code = evidence.header.data.get("metric_code")
     if not isinstance(code, str) or not DIGEST.fullmatch(code):
-        yield "is code of somebody else's, and no digest of its source is stated"
+        yield "is third-party code without a stated digest of its source"
     if declared.constant is None:
-        yield "was not asked what it gives for constant answers, so that nothing says what its scores are worth"
+        yield "was not scored on constant answers, so there is nothing to compare its scores with"
 
 
 def _commonest_five(labels: npt.NDArray[np.int64]) -> Constant:
-    """The best constant answer by leanmark's own metrics beside top-1: to name the five commonest classes."""
+    """Return the best constant answer by the built-in metrics other than top-1: the five most common classes."""
     classes, counts = np.unique(labels, return_counts=True)
     named = classes[np.argsort(-counts, kind="stable")[:FIVE]]
-    return Constant("the five commonest classes", np.isin(labels, named).astype(np.float64))
+    return Constant("the five most common classes", np.isin(labels, named).astype(np.float64))
 
 
 def _best_number(evidence: Evidence, labels: npt.NDArray[np.int64], scale: float) -> Constant | None:
-    """The best constant answer to numbers; None where they were not recorded as they are stated."""
+    """Return the best constant answer in regression; None if the targets were not recorded as stated."""
     recorded = evidence.observed(TargetValues)
     values = Targets(np.array([] if recorded is None else _row(recorded.numbers), dtype=np.float64))
     if values.digest() != evidence.header.data.get("targets") or labels.max() >= len(values.values):
@@ -143,7 +143,7 @@ def _best_number(evidence: Evidence, labels: npt.NDArray[np.int64], scale: float
 
 
 def _best(evidence: Evidence, labels: npt.NDArray[np.int64]) -> Constant | None:
-    """The recorded answer with the highest mean on these samples; None where none was recorded."""
+    """Return the recorded answer with the highest mean on these samples; None if none was recorded."""
     recorded = evidence.observed(ConstantAnswers)
     if recorded is None or not recorded.answers or len(recorded.answers) != len(recorded.scores):
         return None
@@ -159,7 +159,7 @@ def _row(values: object) -> list[float]:
     if not isinstance(values, list | tuple) or not all(
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST for value in values
     ):
-        raise CertificateError("Evidence: the scores of a constant answer should be a list of numbers.")
+        raise CertificateError("Evidence: the scores of a constant answer must be a list of numbers.")
     return [float(value) for value in values]
 
 

@@ -1,7 +1,7 @@
-"""The class of a device: what decides which kernels run on it, from what was recorded and from nothing else.
+"""Class of a device: everything recorded about it that decides which kernels run on it, and nothing else.
 
-A letter holds on such a device alone: one job gave 0.097 of the baseline's energy on one processor and 0.186 on another
-whose floating-point kernels are faster.
+A letter holds only on such a device: one job used 0.097 of the baseline's energy on one processor and 0.186 on another
+one with faster floating-point kernels.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from collections.abc import Mapping
 from typing import Any
 
 ON_PROCESSOR = frozenset({"onnxruntime-cpu", "openvino", "openvino-bf16"})
-"""Runtimes of leanmark's that compute on the processor, whatever a device is said to hold."""
+"""Built-in runtimes that compute on the processor, whatever accelerators the machine has."""
 
 DOT_PRODUCTS = {
     "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "amx_int8": "AMX", "asimddp": "DotProd", "i8mm": "I8MM",
 }  # fmt: skip
 VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE"}
-"""Named where none of the former is there, the widest first."""
+"""Named if none of the above is available, widest first."""
 
 _DECORATION = re.compile(r"\((?:r|tm|c)\)|@.*|\b(?:\d+-core|cpu|processor)\b", re.IGNORECASE)
 
 
 def on_accelerator(device: Mapping[str, Any], runtime: str) -> bool:
-    """Whether an accelerator computed, so that the number of threads of the processor hardly matters."""
+    """Return whether an accelerator computed, so that the number of CPU threads hardly matters."""
     return runtime not in ON_PROCESSOR and bool(device.get("accelerator"))
 
 
 def device_class(device: Mapping[str, Any], workload: Mapping[str, Any]) -> str:
-    """Name the device that computed, the instructions that its kernels can use, and the candidate's threads.
+    """Return the device that computed, the instructions available to its kernels, and the candidate's threads.
 
     Args:
-        device: what was recorded of it; what is absent is left out.
+        device: recorded facts of the device; missing ones are left out.
         workload: fields of the workload.
 
     Example:
@@ -47,7 +47,7 @@ def device_class(device: Mapping[str, Any], workload: Mapping[str, Any]) -> str:
 
 
 def threads(workload: Mapping[str, Any]) -> str:
-    """The candidate's number of threads, and the baseline's where that is another."""
+    """Return the candidate's number of threads, and the baseline's if it differs."""
     before, after = workload["threads"], workload["candidate_threads"]
     counted = f"{after} thread{'' if after == 1 else 's'}"
     return counted if before == after else f"{counted} (baseline {before})"

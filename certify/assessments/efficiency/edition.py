@@ -1,4 +1,4 @@
-"""Editions of the grade: dated constants, read from the package's own YAML, never edited after release."""
+"""Editions of the grade: dated constants from the package's YAML files, never edited after release."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGE = "certify.assessments.efficiency"
 
 @dataclass(frozen=True)
 class Grading:
-    """From a ratio and a loss to a letter; what each constant means stands beside it in the YAML file."""
+    """Constants from a ratio and a loss to a letter; the YAML file explains each."""
 
     energy_weight: Amount
     loss_weight: Amount
@@ -33,13 +33,13 @@ class Grading:
     may_be_unknown: tuple[str, ...]
 
     def letter(self, score_db: float) -> str:
-        """The letter of a score in decibels, before any cap."""
+        """Return the letter of a score in decibels, before any cap."""
         return next((letter for letter, lowest in self.letters.items() if score_db >= lowest), self.last_letter)
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the findings allow."""
+    """Limits of the findings."""
 
     time_limit_used: Amount
     power_tolerance: Amount
@@ -84,7 +84,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class _Sections:
-    """What stands in the file."""
+    """Sections of the file."""
 
     name: str
     date: str
@@ -98,13 +98,13 @@ class Edition(_Sections):
     """All constants of measuring and grading.
 
     Attributes:
-        name: under which it is asked for.
-        date: on which it was made.
-        plan: how models are measured, and the statistics of it.
-        thresholds: what the findings allow.
-        grading: from figures to a letter.
-        digest: hex SHA-256 of the bytes of the edition's file.
-        constants: the same constants as plain values, as the file holds them.
+        name: name of the edition.
+        date: date of the edition.
+        plan: how models are measured, with the statistics.
+        thresholds: limits of the findings.
+        grading: constants from figures to a letter.
+        digest: hex SHA-256 of the edition's file.
+        constants: the same constants as plain values.
     """
 
     digest: str
@@ -112,7 +112,7 @@ class Edition(_Sections):
 
 
 def editions() -> list[str]:
-    """Names of all editions that this version knows, oldest first."""
+    """Return the names of all editions known to this version, oldest first."""
     return sorted(edition_files(PACKAGE))
 
 
@@ -120,7 +120,7 @@ def load_edition(name: str = "2026") -> Edition:
     """Load an edition by name.
 
     Raises:
-        UsageError: there is no edition of that name.
+        UsageError: the edition is unknown.
         CertificateError: the edition's file is malformed (a damaged installation).
     """
     files = edition_files(PACKAGE)
@@ -135,7 +135,7 @@ def parse_edition(content: bytes, name: str) -> Edition:
 
     Args:
         content: YAML with name, date and the sections plan, thresholds and grading.
-        name: name under which it was asked for; must be the name that stands in it.
+        name: requested name, which must be the name in the file.
 
     Raises:
         CertificateError: it is not YAML, a constant is missing, unknown or of the wrong type, or the name differs.

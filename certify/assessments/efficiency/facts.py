@@ -1,6 +1,7 @@
-"""Do the recorded facts of both models follow from their files, and the scored samples from the stated test set.
+"""Checks of the recorded facts against both model files, and of the scored samples against the stated test set.
 
-No runtime is needed. What only a runtime tells (which quantized operators it really fuses) stays the maker's word.
+No runtime is needed. What only a runtime can tell (which quantized operators it really fuses) rests on the maker's
+word.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from certify.model_file.onnx_graph.published_weights import GIVEN
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels
 
 UNREADABLE = (LeanmarkError, OSError, LookupError, TypeError, ValueError, AttributeError)
-"""What reading somebody's model file may end in; JSON in a program may have any shape."""
+"""Possible errors while reading an untrusted model file; JSON in a program may have any shape."""
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What the file of a model says by itself.
+    """Facts that follow from a model file alone.
 
     Attributes:
-        counts: multiply-adds, parameters, bytes moved; None where the file carries no preprocessing contract.
-        bytes: its size, weights beside it included.
-        zeros: channels of zeros.
-        intended: operators that are meant to run on integers.
-        published: the published network whose weights it has.
+        counts: multiply-adds, parameters, bytes moved; None if the file has no preprocessing contract.
+        bytes: its size, including external weights.
+        zeros: all-zero channels.
+        intended: operators meant to run on integers.
+        published: published network whose weights it has.
     """
 
     counts: Counts | None
@@ -51,10 +52,10 @@ class FileFacts:
 
 
 def read_facts(model: ModelFile) -> FileFacts:
-    """Count everything in a model's file.
+    """Count everything in a model file.
 
     Raises:
-        LeanmarkError: the file is damaged, or can't be counted.
+        LeanmarkError: the file is damaged or cannot be counted.
     """
     contract = contract_in(model)
     counts = None if contract is None else model.counts(contract)
@@ -63,12 +64,12 @@ def read_facts(model: ModelFile) -> FileFacts:
 
 
 def baseline_name(path: str | Path) -> str:
-    """Name of the baseline that a file of this kind was compared with, in the same folder."""
+    """Return the name of the baseline of a file of this kind, in the same folder."""
     return f"baseline{kind_of(Path(path)).suffix}"
 
 
 def check_facts(around: Surroundings) -> Iterator[Finding]:
-    """Check everything about an efficiency certificate that its records and both files tell."""
+    """Check everything about an efficiency certificate that follows from its records and both files."""
     yield from _meter_code(around)
     name = baseline_name(around.subject)
     beside = next((folder / name for folder in around.folders if (folder / name).is_file()), None)
@@ -94,13 +95,13 @@ def check_facts(around: Surroundings) -> Iterator[Finding]:
     yield _baseline_check(found.get("baseline"), around, name, beside)
     yield _origin_check(found.get("baseline"), around.predicate["baseline"], name)
     if around.records is None:
-        yield Finding("observed_facts", "skipped", "There is no evidence to compare with the files.")
+        yield Finding("observed_facts", "skipped", "The evidence to compare with the files is missing.")
         return
     yield _observed_check(found, around.records)
 
 
 def _meter_code(around: Surroundings) -> Iterator[Finding]:
-    """Whether the reader knows the code of a plug-in meter; nothing where the meter is not a plug-in."""
+    """Check whether the reader trusts the code of a plug-in meter; nothing if the meter is built in."""
     meter = around.predicate["meter"]
     if meter is None or meter["code"] is None:
         return
@@ -108,12 +109,12 @@ def _meter_code(around: Surroundings) -> Iterator[Finding]:
     if known is not None:
         yield Finding("meter_code", "pass", f"You trust the code of the meter {meter['name']} ({known}).")
         return
-    sentence = f"{meter['name']} is a plug-in meter whose code you have not said you trust (leanmark trust meter)."
-    yield Finding("meter_code", "note", f"{sentence} Its joules count as sampled at most.")
+    sentence = f"{meter['name']} is a plug-in meter whose code you do not trust (leanmark trust meter)."
+    yield Finding("meter_code", "note", f"{sentence} Its joules count as sampled at best.")
 
 
 def _subject_check(model: ModelFile, around: Surroundings) -> Finding:
-    """Count multiply-adds, parameters and bytes again from the file; another serialisation has another size."""
+    """Count multiply-adds, parameters and bytes again from the file; a re-serialised file may differ in size."""
     name = "subject_facts"
     try:
         counts = model.counts(Preprocess.from_json(around.predicate["preprocess"]))
@@ -126,20 +127,22 @@ def _subject_check(model: ModelFile, around: Surroundings) -> Finding:
 def _baseline_check(facts: FileFacts | None, around: Surroundings, name: str, beside: Path | None) -> Finding:
     if facts is None:
         if beside is not None and sha256_file(beside) == around.predicate["companions"].get(name):
-            return Finding("baseline_facts", "fail", f"{name} is as signed, but not the baseline that was measured.")
-        return Finding("baseline_facts", "skipped", f"{name} does not lie beside the file, or is another.")
+            return Finding("baseline_facts", "fail", f"{name} is the signed file, but not the measured baseline.")
+        return Finding("baseline_facts", "skipped", f"{name} was not found next to the file, or is a different file.")
     return _compared("baseline_facts", _counted(facts.counts, facts.bytes), "baseline", name, around)
 
 
 def _origin_check(facts: FileFacts | None, stated: Mapping[str, Any], name: str) -> Finding:
-    """Whether the baseline has the weights of the published network that the certificate names."""
+    """Check that the baseline has the weights of the published network that the certificate names."""
     said = f"The maker says: {stated['origin']}"
     if facts is None:
-        return Finding("baseline_origin", "skipped", f"The weights of {name} were not looked at. {said}")
+        return Finding("baseline_origin", "skipped", f"The weights of {name} were not checked. {said}")
     if facts.published != stated["published"]:
         found = facts.published or "no published network"
-        return Finding("baseline_origin", "fail", f"{name} has the weights of {found}, not those that are certified.")
-    whose = f"{GIVEN}, of no network in the table" if facts.published is None else f"those of {facts.published}"
+        return Finding("baseline_origin", "fail", f"{name} has the weights of {found}, not the certified ones.")
+    whose = (
+        f"{GIVEN}, matching no known published network" if facts.published is None else f"those of {facts.published}"
+    )
     return Finding("baseline_origin", "pass", f"The weights of {name} are {whose}. {said}")
 
 
@@ -151,24 +154,24 @@ def _counted(counts: Counts | None, size: int | None) -> dict[str, float | None]
 
 
 def _compared(name: str, again: Mapping[str, float | None], arm: str, source: str, around: Surroundings) -> Finding:
-    """Counts against what was signed."""
+    """Compare counts with the signed ones."""
     signed = around.predicate["profile"]["estimates"]
     stated = {key: signed.get(f"{key}_{arm}", {}).get("value") for key in again}
     wrong = [
         f"{key} {value}, certified {stated[key]}" for key, value in again.items() if stated[key] not in (None, value)
     ]
     if wrong:
-        return Finding(name, "fail", f"Counted again from {source}: {'; '.join(wrong)}.")
+        return Finding(name, "fail", f"Recounted from {source}: {'; '.join(wrong)}.")
     known = [key for key in again if stated[key] is not None]
     if not known:
-        return Finding(name, "skipped", "The certificate states no count.")
-    return Finding(name, "pass", f"Counted again from {source}, and equal: {', '.join(known)}.")
+        return Finding(name, "skipped", "The certificate does not state any count.")
+    return Finding(name, "pass", f"Recounted from {source}, and equal: {', '.join(known)}.")
 
 
 def _records_checks(around: Surroundings) -> Iterator[Finding]:
-    """Whether the records were made under the signed edition, and hold the test set that they name."""
+    """Check that the records were made under the signed edition and contain the test set that they name."""
     if around.records is None:
-        yield Finding("test_set_matches", "skipped", "There is no evidence that holds the scored samples.")
+        yield Finding("test_set_matches", "skipped", "The evidence with the scored samples is missing.")
         return
     evidence: Evidence = around.records
     stated = measuring_edition(around.predicate)
@@ -179,18 +182,18 @@ def _records_checks(around: Surroundings) -> Iterator[Finding]:
 
 
 def measuring_edition(predicate: Mapping[str, Any]) -> str:
-    """Name of the edition whose plan the measurement followed: its own, or that of the one it is a regrade of."""
+    """Return the edition whose plan the measurement followed: its own, or that of the regraded certificate."""
     first = predicate.get("regrade_of")
     return str(predicate["edition"]["name"] if first is None else first["edition"])
 
 
 def _test_set_check(evidence: Evidence) -> Finding:
-    """Whether the scored samples, taken together, are the test set that the header names."""
+    """Check that the scored samples together are the test set that the header names."""
     name, samples, stated = "test_set_matches", evidence.predictions, evidence.header.data
     if not {"test_samples", "test_digest"} <= set(stated):
         return Finding(name, "fail", "The evidence does not say what the test set is.")
     if evidence.withheld:
-        return Finding(name, "skipped", "The data are private, and the scored samples stand in the auditor file.")
+        return Finding(name, "skipped", "The data are private, and the scored samples are in the auditor file.")
     if len(samples) != stated["test_samples"]:
         return Finding(name, "note", f"{len(samples)} of {stated['test_samples']} test samples were scored.")
     if samples_digest((s.digest for s in samples), (s.label for s in samples)) != stated["test_digest"]:
@@ -200,7 +203,7 @@ def _test_set_check(evidence: Evidence) -> Finding:
 
 
 def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Finding:
-    """Channels of zeros and intended quantization, as they were recorded for the guards."""
+    """Check the all-zero channels and intended quantization recorded for the guards."""
     wrong = [
         f"{what} of the {arm} {again}, recorded {recorded}"
         for arm, facts in found.items()
@@ -208,11 +211,11 @@ def _observed_check(found: Mapping[str, FileFacts], evidence: Evidence) -> Findi
         if recorded is not None and recorded != again
     ]
     if wrong:
-        return Finding("observed_facts", "fail", f"Looked at again in the files: {'; '.join(wrong)}.")
+        return Finding("observed_facts", "fail", f"Checked again in the files: {'; '.join(wrong)}.")
     return Finding(
         "observed_facts",
         "pass",
-        f"Zero channels, counted and quantized operators are as recorded ({', '.join(found)}).",
+        f"All-zero channels, counted and quantized operators are as recorded ({', '.join(found)}).",
     )
 
 
@@ -221,10 +224,10 @@ def _observed(facts: FileFacts, arm: str, evidence: Evidence) -> Iterator[tuple[
         mapping(evidence.observation(kind.NAME), arm) or {} for kind in (MaskedChannels, QuantizedOperators)
     )
     yield "channels", facts.zeros.channels, zeros.get("channels")
-    yield "channels of zeros", facts.zeros.zero, zeros.get("zero")
-    yield "share of zero channels", facts.zeros.share, zeros.get("share")
+    yield "all-zero channels", facts.zeros.zero, zeros.get("zero")
+    yield "share of all-zero channels", facts.zeros.share, zeros.get("share")
     yield "quantized operators", facts.intended, quantized.get("intended")
     if facts.counts is not None:
         model = evidence.header.models[arm]
         yield "share of counted operators", facts.counts.counted_share, model.counted_share
-        yield "share of work that the data decide", facts.counts.varying_share, model.varying_share
+        yield "share of data-dependent work", facts.counts.varying_share, model.varying_share

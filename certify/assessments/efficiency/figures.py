@@ -1,4 +1,4 @@
-"""The names of all figures, in one place, and a typed view of a profile's estimates."""
+"""Names of all figures in one place, and a typed view of a profile's estimates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Figure:
-    """A figure under the name of its attribute: the name on the class, the estimate or None on figures."""
+    """Figure named after its attribute: the name on the class, the estimate or None on an instance."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -26,15 +26,15 @@ class Figure:
 
 
 class Stem(str):
-    """What the names of a figure of both models begin with; called with an arm, the name."""
+    """Common prefix of the names of a figure of both models; calling it with an arm gives the full name."""
 
     def __call__(self, arm: str) -> str:
-        """The name of the figure of an arm."""
+        """Return the name of an arm's figure."""
         return f"{self}_{arm}"
 
 
 class ArmFigure:
-    """A figure of each model, called with its arm."""
+    """Figure of each model, called with its arm."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._stem = Stem(name)
@@ -48,11 +48,11 @@ class ArmFigure:
 
 
 class Figures(dict[str, Estimate]):
-    """Estimates by name, with an attribute for each.
+    """Estimates by name, with one attribute each.
 
     Args:
-        estimates: by name; a figure that could not be had is absent.
-        classes: what the classes of the test set lost, the clearest losses first.
+        estimates: estimates by name; an unavailable figure is absent.
+        classes: losses of the test set's classes, the clearest first.
 
     Example:
         >>> figures = Figures({Figures.energy_j("candidate"): Estimate.exact(2.0, "J", "example")})
@@ -109,5 +109,5 @@ class Figures(dict[str, Estimate]):
 
     @classmethod
     def of(cls, estimates: Mapping[str, Estimate]) -> Figures:
-        """The view of a profile's estimates, which may be one already; read from JSON, they tell no classes."""
+        """Return a view of a profile's estimates, which may already be one; those read from JSON have no classes."""
         return estimates if isinstance(estimates, cls) else cls(estimates)

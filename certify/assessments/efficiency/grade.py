@@ -1,4 +1,4 @@
-"""The grade: one letter, or the reasons why there is none. A pure function of the profile and the edition."""
+"""The grade: one letter, or the reasons why there is none; a pure function of the profile and the edition."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SCORE_DIGITS = 9
 
 @dataclass(frozen=True)
 class Grade:
-    """The outcome of an edition's rules.
+    """Outcome of an edition's rules.
 
     Attributes:
         letter: A (best) to G, or None for a refusal.
-        modelled: whether the energy is modelled, so that the letter bears a tilde.
+        modelled: whether the energy is modelled, which adds a tilde to the letter.
         score_db: score in decibels, before any cap; None for a refusal.
-        upper_ratio: U, upper end of the energy ratio's interval, the null run's bias added; None where unknown.
-        loss_percent: L, upper end of the relative loss in percent, not below 0; None where unknown.
-        reasons: for a refusal, one sentence each.
-        notes: what a reader of the letter should know, one sentence each.
-        point_letter: the letter at the measured point, without the pessimism of either interval, which the size of the
-            test set alone can move; None for a refusal.
+        upper_ratio: U, upper end of the energy ratio's interval plus the null run's bias; None if unknown.
+        loss_percent: L, upper end of the relative loss in percent, not below 0; None if unknown.
+        reasons: reasons of a refusal, one sentence each.
+        notes: remarks for readers of the letter, one sentence each.
+        point_letter: letter at the measured point, without the pessimism of either interval, which depends on the size
+            of the test set; None for a refusal.
     """
 
     letter: str | None
@@ -48,7 +48,7 @@ class Grade:
 
     @property
     def text(self) -> str:
-        """The letter as it is printed (``C``, ``C~``), or ``refused``."""
+        """Letter as printed (``C``, ``C~``), or ``refused``."""
         if self.letter is None:
             return REFUSED
         return f"{self.letter}~" if self.modelled else self.letter
@@ -59,27 +59,27 @@ class Grade:
         return self.letter is None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {**asdict(self), "reasons": list(self.reasons), "notes": list(self.notes), "text": self.text}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Grade:
-        """Inverse of :meth:`to_json`.
+        """Parse the JSON of :meth:`to_json`.
 
         Raises:
-            CertificateError: a field is missing, unknown or of the wrong type, or a letter is not one of the scale or
-                stands with reasons.
+            CertificateError: a field is missing, unknown or of the wrong type, a letter is not on the scale, or there
+                are both a letter and reasons.
         """
         names = (*cls.__dataclass_fields__, "text")
         if not isinstance(fields, Mapping) or set(fields) != set(names):
-            raise CertificateError(f"The grade in the certificate should hold {', '.join(names)}.")
+            raise CertificateError(f"The grade in the certificate must have the fields {', '.join(names)}.")
         letter, modelled = fields["letter"], fields["modelled"]
         if not isinstance(letter, str | None) or not isinstance(modelled, bool):
-            raise CertificateError("The grade's letter should be a text or null, and modelled true or false.")
+            raise CertificateError("The grade's letter must be a string or null, and modelled must be true or false.")
         score, upper, lost = (_number_or_none(fields, name) for name in ("score_db", "upper_ratio", "loss_percent"))
         reasons, notes = _texts(fields, "reasons"), _texts(fields, "notes")
         if (letter is None) != bool(reasons) or (letter is None) != (score is None):
-            raise CertificateError("A grade has either a letter and a score, or reasons why there is none.")
+            raise CertificateError("A grade must have either a letter and a score, or reasons why there is none.")
         for named in (letter, point := fields["point_letter"]):
             if named is not None and named not in LETTERS:
                 raise CertificateError(f"{named!r} is not a letter of the scale, which is {', '.join(LETTERS)}.")
@@ -115,13 +115,13 @@ def grade(profile: Profile, edition: Edition) -> Grade:
 
 
 def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float:
-    """Score in decibels: -energy_weight * log10(U) - loss_weight * L, rounded to SCORE_DIGITS."""
+    """Return the score in decibels: -energy_weight * log10(U) - loss_weight * L, rounded to SCORE_DIGITS."""
     raw = -edition.grading.energy_weight * math.log10(upper_ratio) - edition.grading.loss_weight * loss_percent
     return round(raw, SCORE_DIGITS) + 0.0
 
 
 def _null_bias(profile: Profile) -> float:
-    """How far the null run's ratio lies from 1, where its interval excludes 1; else 0."""
+    """Return how far the null run's ratio is from 1, if its interval excludes 1; else 0."""
     null = Figures.of(profile.estimates).null_ratio
     return 0.0 if null is None or null.low <= 1 <= null.high else abs(null.value - 1)
 
@@ -135,25 +135,25 @@ def _reasons(
 ) -> list[str]:
     reasons = []
     if upper is None or upper <= 0:
-        reasons.append("No energy figure with an interval could be had at any level.")
+        reasons.append("No energy figure with an interval is available at any evidence level.")
     if lost is None:
-        reasons.append("The loss of accuracy could not be determined.")
+        reasons.append("The accuracy loss could not be determined.")
     elif lost > edition.grading.largest_loss_percent:
         limit = edition.grading.largest_loss_percent
-        reasons.append(f"A relative loss of up to {lost:.3g} % can't be ruled out; at most {limit:g} % is allowed.")
+        reasons.append(f"A relative loss of up to {lost:.3g} % cannot be ruled out; at most {limit:g} % is allowed.")
     for name in GUARDS:
         result = profile.guard(name)
         if result is None:
-            reasons.append(f"Guard {name} was not judged.")
+            reasons.append(f"Guard {name} was not evaluated.")
         elif result.outcome == "fail":
             reasons.append(f"Guard {name} failed: {_continued(result.sentence)}")
         elif result.outcome == "unknown" and name not in may_be_unknown:
-            reasons.append(f"Guard {name} is unknown and must not be: {_continued(result.sentence)}")
+            reasons.append(f"Guard {name} must not be unknown: {_continued(result.sentence)}")
     return reasons
 
 
 def _capped(letter: str, modelled: bool, edition: Edition) -> str:
-    """Modelled energy can't earn a letter better than the edition's best for it."""
+    """Cap the letter of modelled energy at the edition's best for it."""
     order = [*edition.grading.letters, edition.grading.last_letter]
     best = order.index(edition.grading.best_modelled_letter) if modelled else 0
     return order[max(order.index(letter), best)]
@@ -163,7 +163,10 @@ def _notes(profile: Profile, edition: Edition, modelled: bool, bias: float) -> l
     notes = []
     if modelled:
         best = edition.grading.best_modelled_letter
-        notes.append(f"The energy is modelled: the model's own error is not in the interval, and {best} is the best.")
+        notes.append(
+            f"The energy is modelled: the interval excludes the model's own error, and {best} is the best possible "
+            "letter."
+        )
     if bias > 0:
         notes.append(f"The null run's interval excludes 1: its bias of {bias:.3g} is added to the energy ratio.")
     return notes
@@ -177,12 +180,12 @@ def _unknown_guards(profile: Profile, edition: Edition, private: bool) -> list[s
         for result in unknown
         if result.name in edition.grading.may_be_unknown and result.name not in waiting
     ]
-    told = f"The data are private: what {', '.join(waiting)} need stands in the auditor file."
+    told = f"The data are private: {', '.join(waiting)} need rows that are in the auditor file."
     return [*notes, told] if waiting else notes
 
 
 def _continued(sentence: str) -> str:
-    """A sentence to stand after a colon: small first letter, unless a name in capitals begins it."""
+    """Return a sentence to follow a colon: its first letter in lower case, unless it begins with an acronym."""
     return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
@@ -191,12 +194,12 @@ def _number_or_none(fields: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CertificateError(f"The grade's {name} should be a number or null, found {value!r}.")
+        raise CertificateError(f"The grade's {name} must be a number or null, got {value!r}.")
     return float(value)
 
 
 def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     values = fields[name]
     if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-        raise CertificateError(f"The grade's {name} should be a list of texts.")
+        raise CertificateError(f"The grade's {name} must be a list of strings.")
     return tuple(values)

@@ -1,8 +1,8 @@
-"""What the meters of this package can have recorded: a name fixes level, scope, method, error and constants.
+"""Possible records of the built-in meters: the name fixes level, scope, method, error and constants.
 
-A meter of another name is a plug-in. It must state the digest of its code, its joules must follow from its readings
-like everybody's, and they count as sampled at most: what its code really reads, only somebody who knows the code can
-tell (see :class:`certify.attest.trust.TrustStore`).
+A meter with another name is a plug-in. It must state the digest of its code, its joules must follow from its readings
+like those of any meter, and they count as sampled at best: only someone who knows the code can tell what it really
+reads (see :class:`certify.attest.trust.TrustStore`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from certify.core.windows import Window
 
 PLUS = "+"
 PLAYED_BACK = "replay:"
-"""How the name of a meter begins that plays a recording back."""
+"""Prefix of the name of a meter that replays a recording."""
 JOULES = {"uj": 1e-6, "mj": 1e-3}
-"""Of one count, by the unit in the name of a reading."""
+"""Joules per count, by the unit in the name of a reading."""
 VCPU_WATTS = "vcpu-watts"
 
 
 class Variant(NamedTuple):
-    """One way in which a meter of this package gives joules: its evidence level, and patterns of scope and method."""
+    """One way in which a built-in meter gives joules: evidence level, and patterns of scope and method."""
 
     level: EvidenceLevel
     scope: str
@@ -60,12 +60,12 @@ KNOWN = {
 
 
 def plain_name(meter: MeterFacts) -> str:
-    """The meter's name, a recorded one's where a recording is played back."""
+    """Return the meter's name, or that of the recorded meter if a recording is replayed."""
     return meter.name.removeprefix(PLAYED_BACK)
 
 
 def parts_of(meter: MeterFacts) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Name, parameters, and beginning of the readings' names of a meter, or of each part of a sum."""
+    """Yield name, parameters and reading prefix of a meter, or of each part of a sum."""
     names = plain_name(meter).split(PLUS)
     if len(names) == 1:
         yield names[0], meter.parameters, ""
@@ -77,33 +77,33 @@ def parts_of(meter: MeterFacts) -> Iterator[tuple[str, Mapping[str, Any], str]]:
 
 
 def is_plug_in(meter: MeterFacts) -> bool:
-    """Whether a part of it is not a meter of this package."""
+    """Return whether any part is not a built-in meter."""
     return any(_base(name) not in KNOWN for name, _, _ in parts_of(meter))
 
 
 def counted_level(meter: MeterFacts) -> EvidenceLevel:
-    """Evidence level of a meter's joules: what it states, but for a plug-in ``sampled`` at most.
+    """Return the evidence level of a meter's joules: as stated, but at best ``sampled`` for a plug-in.
 
     Raises:
-        CertificateError: the level is none that energy can have.
+        CertificateError: the level is not a level of energy.
     """
     known = {level.value: level for level in EvidenceLevel if level is not EvidenceLevel.DIRECT}
     if meter.level not in known:
-        raise CertificateError(f"Evidence: the meter's level '{meter.level}' is none of {', '.join(known)}.")
+        raise CertificateError(f"Evidence: the meter's level must be one of {', '.join(known)}, got '{meter.level}'.")
     level = known[meter.level]
     return weakest([level, EvidenceLevel.SAMPLED]) if is_plug_in(meter) else level
 
 
 def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
-    """Why a meter of this name can't have recorded these facts; None where it can.
+    """Return why a meter of this name cannot have recorded these facts; None if it can.
 
     Args:
-        meter: as the evidence states it.
+        meter: meter as stated in the evidence.
         device: facts of the machine by name.
     """
     if is_plug_in(meter):
         if meter.code is None or not re.fullmatch("[0-9a-f]{64}", meter.code):
-            return f"no meter of this package is called '{meter.name}', and no digest of its code is stated"
+            return f"'{meter.name}' is not a built-in meter, and no digest of its code is stated"
         return None
     names = [name for name, _, _ in parts_of(meter)]
     levels = {weakest(one.level for one in way).value for way in _ways(names) if _fits(meter, names, way)}
@@ -114,7 +114,7 @@ def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
         )
     error = coefficients()["relative_error"] if VCPU_WATTS in names else None
     if meter.relative_error != error:
-        return f"'{meter.name}' states the error {meter.relative_error}, and its error is {error}"
+        return f"'{meter.name}' states the error {meter.relative_error}, but its error is {error}"
     for name, parameters, _ in parts_of(meter):
         if name == VCPU_WATTS and (wrong := _other_watts(parameters, device)) is not None:
             return wrong
@@ -122,12 +122,12 @@ def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
 
 
 def _ways(names: Sequence[str]) -> Iterator[tuple[Variant, ...]]:
-    """Each way in which the parts can work together."""
+    """Yield each way in which the parts can work together."""
     return itertools.product(*(KNOWN[_base(name)] for name in names))
 
 
 def _fits(meter: MeterFacts, names: Sequence[str], way: Sequence[Variant]) -> bool:
-    """Whether scope and method are those of one way; a sum puts the parts' names before their methods."""
+    """Return whether scope and method match one way; a sum prefixes each method with the part's name."""
     method = "; ".join(f"{re.escape(name)}: {one.method}" for name, one in zip(names, way, strict=True))
     if len(names) == 1:
         method = way[0].method
@@ -138,32 +138,32 @@ def _fits(meter: MeterFacts, names: Sequence[str], way: Sequence[Variant]) -> bo
 
 
 def _other_watts(parameters: Mapping[str, Any], device: Mapping[str, Any]) -> str | None:
-    """Whether the constants of modelled joules are others than the published ones."""
+    """Return how the constants of modelled joules differ from the published ones; None if they do not."""
     rows = coefficients()["providers"]
     row = rows.get(str(parameters.get("provider")))
     vcpus = parameters.get("vcpus")
     if row is None:
-        return f"there are no watts for the provider {parameters.get('provider')!r}"
+        return f"there are no published watts for the provider {parameters.get('provider')!r}"
     allowed = device.get("processors_allowed")
     if not isinstance(vcpus, int | float) or vcpus < 1 or vcpus != allowed:
-        return f"{vcpus!r} vCPUs are stated, and the machine allowed {allowed!r}"
+        return f"{vcpus!r} vCPUs are stated, but the machine allowed {allowed!r}"
     wanted = {"idle_w_per_vcpu": row["idle_w"], "full_w_per_vcpu": row["full_w"], "idle_w": row["idle_w"] * vcpus}
     wrong = sorted(key for key, value in wanted.items() if parameters.get(key) != value)
-    return f"{', '.join(wrong)} is not what is published" if wrong else None
+    return f"{', '.join(wrong)} differ from the published values" if wrong else None
 
 
 def joules_from_readings(meter: MeterFacts, window: Window) -> float | None:
-    """A window's joules from the raw values of the meter, or from the model where it is one.
+    """Return a window's joules from the meter's raw readings, or from its model.
 
-    Counters give the sum of their steps, which are taken modulo the range where one is stated; sampled power gives its
-    integral. A sum adds up its parts.
+    Counters give the sum of their steps, modulo the range if one is stated; sampled power gives its integral. A sum
+    adds up its parts.
 
     Args:
-        meter: as the evidence states it.
+        meter: meter as stated in the evidence.
         window: with its readings.
 
     Returns:
-        Joules; None where the readings that a meter of this kind puts down are missing.
+        Joules; None if readings required by a meter of this kind are missing.
     """
     found = [_joules(name, parameters, start, window) for name, parameters, start in parts_of(meter)]
     known = [value for value in found if value is not None]
@@ -200,5 +200,5 @@ def _step_j(before: str, reading: Mapping[str, float], parameters: Mapping[str, 
 
 
 def _base(name: str) -> str:
-    """``hwmon`` of ``hwmon:VDD_IN``."""
+    """Return ``hwmon`` for ``hwmon:VDD_IN``."""
     return name.partition(":")[0]

@@ -1,6 +1,6 @@
-"""Margins that so few samples can't show, and about how many samples would.
+"""Margins that too few samples cannot show, and roughly how many samples could.
 
-What is asked for here is not a promise: the number rests on the shares of this test set staying what they are.
+The number is not a promise: it assumes that the shares observed in this test set stay the same.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from certify.core.statistics.proportions import PairedTable, samples_needed
 
 
 def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, edition: Edition) -> int | None:
-    """About how many samples would show a relative loss of at most a margin, at what was seen in these.
+    """Return roughly how many samples would show a relative loss of at most a margin, given these observations.
 
     Args:
-        estimates: of a profile.
+        estimates: estimates of a profile.
         loss_percent: the margin, above 0.
-        edition: gives the confidence.
+        edition: edition with the confidence.
 
     Returns:
-        None where the loss seen reaches the margin, so that no number would do, or where no loss was estimated.
+        None if the observed loss reaches the margin, so that no number suffices, or if no loss was estimated.
     """
     loss = Figures.of(estimates).relative_loss_percent
     if loss is None or not math.isfinite(loss.high) or loss.value >= loss_percent:
@@ -31,12 +31,12 @@ def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, editi
     table = paired_table(estimates)
     if table is not None:
         return samples_needed(table, loss_percent, edition.plan.confidence)
-    # Of a mean, the distance from its value to an end falls with the square root of the number of samples.
+    # For a mean, the half-width falls with the square root of the number of samples.
     return math.ceil(loss.n * ((loss.high - loss.value) / (loss_percent - loss.value)) ** 2)
 
 
 def paired_table(estimates: Mapping[str, Estimate]) -> PairedTable | None:
-    """Which samples were right under which model, of the score that is graded; None where it is not right or wrong."""
+    """Return the paired counts of correct samples by the graded score; None if that score is not binary."""
     figures = Figures.of(estimates)
     lost, gained = figures.lost_samples, figures.gained_samples
     baseline = figures.score("baseline") or figures.accuracy("baseline")
@@ -48,10 +48,10 @@ def paired_table(estimates: Mapping[str, Estimate]) -> PairedTable | None:
 
 
 def next_letter(letter: str, upper_ratio: float, modelled: bool, edition: Edition) -> tuple[str, float] | None:
-    """The next better letter, and the largest loss in percent with which this energy would earn it.
+    """Return the next better letter, and the largest loss in percent with which this energy would earn it.
 
     Returns:
-        None where there is no better one, modelled energy can't earn it, or the energy is too much for it even without
+        None if there is no better letter, modelled energy cannot earn it, or the energy is too high for it even without
         any loss.
     """
     order = [*edition.grading.letters, edition.grading.last_letter]

@@ -1,7 +1,7 @@
-"""Joules by node of the graph that runs: its share of time in the runtime's profile, times an inference's joules.
+"""Joules by node of the optimised graph: share of time in the runtime's profile times joules per inference.
 
-A share of time is not a share of energy: a node that waits for memory draws less than one that multiplies. So this
-shows where to look, and enters no grade.
+A share of time is not a share of energy: a node that waits for memory draws less power than one that multiplies. So
+these figures show where to look, and never affect a grade.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from certify.core.estimate import Estimate, EvidenceLevel, weakest
 from certify.core.evidence import Evidence
 from certify.core.run_observations import NodeCosts, ProfiledNode
 
-NODE_METHOD = "share of time in the runtime's profile, times the joules of an inference"
+NODE_METHOD = "share of time in the runtime's profile, times joules per inference"
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class NodeCost:
     """One of the most expensive nodes.
 
     Attributes:
-        name: in the runtime's optimised graph.
-        operator: its type.
-        share: of the time in nodes, 0 to 1.
-        energy: joules an inference; None where the model's are not known.
+        name: name in the runtime's optimised graph.
+        operator: operator type.
+        share: share of the time in nodes, 0 to 1.
+        energy: joules per inference; None if the model's are unknown.
     """
 
     name: str
@@ -35,18 +35,18 @@ class NodeCost:
     energy: Estimate | None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         energy = None if self.energy is None else self.energy.to_json()
         return {"name": self.name, "operator": self.operator, "share": self.share, "energy": energy}
 
 
 def node_costs(evidence: Evidence, arm: str, energy: Estimate | None) -> tuple[NodeCost, ...]:
-    """The most expensive nodes of a model, in descending order; none where the runtime told nothing.
+    """Return a model's most expensive nodes in descending order; none if the runtime reported none.
 
     Args:
-        evidence: with the observation ``node_costs``.
-        arm: which model.
-        energy: joules of its inference.
+        evidence: evidence with the observation ``node_costs``.
+        arm: arm of the model.
+        energy: its joules per inference.
 
     Raises:
         CertificateError: a record is malformed.
@@ -58,7 +58,7 @@ def node_costs(evidence: Evidence, arm: str, energy: Estimate | None) -> tuple[N
 def _cost(node: Any, energy: Estimate | None) -> NodeCost:
     found = ProfiledNode.read(node) if isinstance(node, Mapping) else None
     if found is None or not 0 <= found.share <= 1:
-        raise CertificateError(f"Evidence: a node of node_costs needs a share between 0 and 1, found {node!r}.")
+        raise CertificateError(f"Evidence: a node of node_costs must have a share in [0, 1], got {node!r}.")
     return NodeCost(str(found.name), str(found.operator), found.share, _share_of(energy, found.share))
 
 

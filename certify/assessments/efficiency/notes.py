@@ -1,4 +1,4 @@
-"""Sentences beside a letter about what was lost, what merely could not be shown, and how many samples would show it."""
+"""Sentences next to a letter: what was lost, what could not be shown, and how many samples would show it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHOWN_DIGITS = 2
 
 
 def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]:
-    """What was lost, and what merely could not be shown, apart; the metric, and the classes that lost most.
+    """Return notes on what was lost and, separately, on what could not be shown; the metric; and the worst classes.
 
     Args:
-        estimates: of a profile, a relative loss among them.
-        edition: gives the stated margin.
+        estimates: estimates of a profile, including a relative loss.
+        edition: edition with the stated margin.
     """
     figures, loss = Figures.of(estimates), estimates[Figures.relative_loss_percent]
     declared, needed, worse = figures.score("baseline"), figures.samples_needed, figures.classes_worse
@@ -34,28 +34,26 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
     if declared is not None:
         notes.append(f"The loss is of a declared metric, not of top-1 ({declared.method}).")
         if (scale := scale_of(declared.method.partition(": ")[0])) is not None:
-            notes.append(f"An answer within {scale:g} of the number counts as right, and stands for top-1.")
+            notes.append(f"An answer within {scale:g} of the target counts as correct, in place of top-1.")
     if needed is not None:
         margin = f"{edition.grading.stated_loss_percent:g} %"
         notes.append(
-            f"With {loss.n} images a loss below {margin} can't be shown; about {about(needed.value)} are needed."
+            f"With {loss.n} images a loss below {margin} cannot be shown; about {about(needed.value)} are needed."
         )
     if worse is not None and worse.value > 0:
-        notes.append(
-            f"In {worse.value:.0f} of the classes the loss is more than chance{clearest_class(figures.classes)}."
-        )
+        notes.append(f"In {worse.value:.0f} of the classes the loss is significant{clearest_class(figures.classes)}.")
     return notes
 
 
 def unshown_margins(
     estimates: Mapping[str, Estimate], edition: Edition, letter: str | None, upper_ratio: float | None, modelled: bool
 ) -> list[str]:
-    """How many samples a better letter would take, or any letter at all where the loss that can't be ruled out bars it.
+    """Return how many samples a better letter would need, or any letter if the loss that cannot be ruled out bars it.
 
     Args:
-        estimates: of a profile, a relative loss among them.
-        edition: gives the letters and the largest loss.
-        letter: that was given, None for a refusal.
+        estimates: estimates of a profile, including a relative loss.
+        edition: edition with the letters and the largest loss.
+        letter: letter given; None for a refusal.
         upper_ratio: U of the grade.
         modelled: whether the energy is modelled.
     """
@@ -66,7 +64,7 @@ def unshown_margins(
         if needed is None:
             return []
         return [
-            f"With {loss.n} images a loss of at most {largest:g} %, which any letter needs, can't be shown; about "
+            f"With {loss.n} images a loss of at most {largest:g} %, which any letter needs, cannot be shown; about "
             f"{about(needed)} are needed."
         ]
     following = None if upper_ratio is None else next_letter(letter, upper_ratio, modelled, edition)
@@ -77,12 +75,12 @@ def unshown_margins(
     if needed is None or needed <= loss.n:
         return []
     return [
-        f"With about {about(needed)} images this would be {better}, if the loss is what it seems: at this energy "
-        f"{better} needs a loss of at most {allowed:.2g} %, which {loss.n} images can't show."
+        f"With about {about(needed)} images this could be {better}, if the loss is as observed: at this energy "
+        f"{better} needs a loss of at most {allowed:.2g} %, which {loss.n} images cannot show."
     ]
 
 
 def about(count: float) -> str:
-    """A number of samples that is only roughly known: two digits, rounded up."""
+    """Format an approximate number of samples: two digits, rounded up."""
     scale = 10 ** max(0, len(str(math.ceil(count))) - SHOWN_DIGITS)
     return f"{math.ceil(count / scale) * scale:.0f}"

@@ -1,4 +1,4 @@
-"""When compressing has paid for itself, and what energy means in carbon; neither enters a grade."""
+"""Break-even point of compressing, and carbon equivalents of energy; neither affects a grade."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Payback:
-    """What compressing took and brought.
+    """Cost and benefit of compressing.
 
     Attributes:
-        spent: joules of all passes; None where no lineage tells them.
-        saved: joules that an inference takes less; None where they are not known.
-        inferences: after which the saving has paid for what was spent; None where nothing is saved or not known.
-        carbon: grams of CO2 equivalent at the intensity that the user gave, by what they are of: ``spent``,
-            ``baseline`` and ``candidate`` (of one inference); empty without an intensity.
-        sci: software carbon intensity of one inference, (E * I + M) per R of ISO/IEC 21031, by arm; likewise.
-        embodied_g: M of it, as the user gave it; None where it is not included.
+        spent: joules of all passes; None if no lineage states them.
+        saved: joules saved per inference; None if unknown.
+        inferences: number of inferences until the saving equals the cost; None if nothing is saved or it is unknown.
+        carbon: grams of CO2 equivalent at the user's intensity, by item: ``spent``, ``baseline`` and ``candidate`` (per
+            inference); empty without an intensity.
+        sci: software carbon intensity per inference, (E * I + M) per R of ISO/IEC 21031, by arm; likewise.
+        embodied_g: M of it, as given by the user; None if it is excluded.
     """
 
     spent: Estimate | None
@@ -37,7 +37,7 @@ class Payback:
     embodied_g: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         parts = {"spent": self.spent, "saved": self.saved, "inferences": self.inferences}
         told: dict[str, Any] = {name: None if part is None else part.to_json() for name, part in parts.items()}
         for name in ("carbon", "sci"):
@@ -51,22 +51,22 @@ def payback(
     intensity_g_per_kwh: float | None = None,
     embodied_g: float | None = None,
 ) -> Payback:
-    """Reckon what compressing took and brought.
+    """Compute the cost and benefit of compressing.
 
     Args:
-        estimates: of a profile.
-        lineage: the content of ``lineage.json``, None where there is none.
-        intensity_g_per_kwh: grams of CO2 equivalent for a kilowatt-hour; None for no grams.
-        embodied_g: grams of CO2 equivalent of making the hardware that fall to one inference; None leaves them out.
+        estimates: estimates of a profile.
+        lineage: content of ``lineage.json``; None if there is none.
+        intensity_g_per_kwh: grams of CO2 equivalent per kilowatt-hour; None for no grams.
+        embodied_g: grams of CO2 equivalent of making the hardware, per inference; None excludes them.
 
     Raises:
         CertificateError: an estimate in the lineage is malformed.
-        UsageError: the intensity or the embodied emissions are not a number of at least 0, or come without the other.
+        UsageError: the intensity or the embodied emissions are not at least 0, or embodied emissions lack an intensity.
     """
     if embodied_g is not None and (intensity_g_per_kwh is None or not 0 <= embodied_g < math.inf):
         raise UsageError(
-            f"Embodied emissions of {embodied_g} g were given; they should be a number of grams from 0 on, beside the "
-            "carbon intensity of the energy (--carbon-intensity)."
+            "Embodied emissions must be at least 0 g and need a carbon intensity (--carbon-intensity), got "
+            f"{embodied_g} g."
         )
     spent = None if lineage is None else compression_energy(lineage)
     joules = {"spent": spent, **{arm: Figures.of(estimates).energy_j(arm) for arm in ARMS}}
@@ -80,24 +80,24 @@ def payback(
 
 
 def _sci(operational: Estimate, embodied_g: float) -> Estimate:
-    """Grams of one inference: of its energy, and of the share of the hardware that falls to it."""
+    """Return grams per inference: of its energy, and of its share of the hardware."""
     ends = {name: getattr(operational, name) + embodied_g for name in ("value", "low", "high")}
-    return replace(operational, **ends, method=f"{operational.method}; embodied emissions of {embodied_g:g} g added")
+    return replace(operational, **ends, method=f"{operational.method}; plus embodied emissions of {embodied_g:g} g")
 
 
 def compression_energy(lineage: Mapping[str, Any]) -> Estimate | None:
-    """Joules that all passes of a lineage took; training the baseline, which was there before, is not among them.
+    """Return the joules of all passes of a lineage, without the earlier training of the baseline.
 
-    The ends are the sums of the ends, since one meter read all of them and its error is in each the same way.
+    The ends are sums of the ends, since one meter read all passes and its error affects each of them alike.
 
     Args:
-        lineage: the content of ``lineage.json``.
+        lineage: content of ``lineage.json``.
 
     Returns:
-        None where there is no pass, or no meter read one of them: a part would pass for the whole.
+        None if there is no pass, or a pass was not metered: a part would be mistaken for the whole.
 
     Raises:
-        CertificateError: an estimate in it is malformed.
+        CertificateError: an estimate in the lineage is malformed.
     """
     written = [row["energy_j"] for row in lineage["rows"]]
     if not written or None in written:
@@ -109,17 +109,17 @@ def compression_energy(lineage: Mapping[str, Any]) -> Estimate | None:
 
 
 def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
-    """Joules that one inference of the candidate takes less than one of the baseline.
+    """Return the joules that an inference of the candidate saves relative to the baseline.
 
-    From the baseline's joules and the paired ratio, which is known far better than the joules of either model: value
-    B (1 - R), ends B.low (1 - R.high) and B.high (1 - R.low), or the like where the ratio passes 1. Each of the two
-    intervals holds with the edition's confidence, so both together with somewhat less.
+    Computed from the baseline's joules B and the paired ratio R, which is known far better than either model's joules:
+    value B (1 - R), ends B.low (1 - R.high) and B.high (1 - R.low), or likewise if the ratio exceeds 1. Each of the two
+    intervals holds with the edition's confidence, so both together hold with somewhat less.
 
     Args:
-        estimates: of a profile.
+        estimates: estimates of a profile.
 
     Returns:
-        None where either is not known.
+        None if either is unknown.
     """
     figures = Figures.of(estimates)
     baseline, ratio = figures.energy_j("baseline"), figures.energy_ratio
@@ -127,20 +127,21 @@ def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
         return None
     ends = [joules * (1 - share) for joules in (baseline.low, baseline.high) for share in (ratio.low, ratio.high)]
     level = weakest((baseline.evidence, ratio.evidence))
-    method = "joules of the baseline times one minus the paired ratio"
+    method = "baseline joules times (1 - paired ratio)"
     return Estimate(baseline.value * (1 - ratio.value), min(ends), max(ends), "J", ratio.n, method, level)
 
 
 def payback_inferences(spent: Estimate | None, estimates: Mapping[str, Estimate]) -> Estimate | None:
-    """Number of inferences after which compressing has saved what it took.
+    """Return the number of inferences after which compressing has saved what it cost.
 
     Args:
-        spent: joules of compressing, as :func:`compression_energy` gives them.
-        estimates: of a profile.
+        spent: joules of compressing, from :func:`compression_energy`.
+        estimates: estimates of a profile.
 
     Returns:
-        Inferences of the workload's batch; without upper bound where the interval of the saving reaches 0. None where
-        nothing is saved, or either side is not known.
+        Inferences of the workload's batch; without an upper bound if the interval of the saving reaches 0. None if
+            nothing
+        is saved, or either side is unknown.
     """
     saved = saved_energy(estimates)
     if spent is None or saved is None or saved.value <= 0:
@@ -149,28 +150,26 @@ def payback_inferences(spent: Estimate | None, estimates: Mapping[str, Estimate]
     high = spent.high / saved.low if saved.low > 0 else math.inf
     value = spent.value / saved.value
     level = weakest((spent.evidence, saved.evidence))
-    return Estimate(value, low, high, "1", saved.n, "joules spent over joules saved by an inference", level)
+    return Estimate(value, low, high, "1", saved.n, "joules spent over joules saved per inference", level)
 
 
 def carbon(energy: Estimate, intensity_g_per_kwh: float) -> Estimate:
-    """Grams of CO2 equivalent of an energy, at an intensity that the user gives.
+    """Return grams of CO2 equivalent of an energy, at an intensity given by the user.
 
-    The intensity has no error here: it differs by place and hour more than any meter errs, so it is never guessed.
+    The intensity is taken as exact: it varies by place and hour more than any meter errs, so it is never guessed.
 
     Args:
-        energy: in J.
-        intensity_g_per_kwh: grams of CO2 equivalent for a kilowatt-hour.
+        energy: energy in J.
+        intensity_g_per_kwh: grams of CO2 equivalent per kilowatt-hour.
 
     Raises:
-        UsageError: the intensity is not a number of at least 0.
+        UsageError: the intensity is not at least 0.
         ValueError: the energy is in another unit.
     """
     if not 0 <= intensity_g_per_kwh < math.inf:
-        raise UsageError(
-            f"A carbon intensity of {intensity_g_per_kwh} g/kWh was given; it should be a number of grams from 0 on."
-        )
+        raise UsageError(f"The carbon intensity must be at least 0 g/kWh, got {intensity_g_per_kwh}.")
     if energy.unit != "J":
-        raise ValueError(f"carbon is reckoned from joules, got {energy.unit}")
+        raise ValueError(f"The energy must be in J, got {energy.unit}.")
     factor = intensity_g_per_kwh / JOULES_PER_KWH
     return replace(
         energy,
@@ -178,5 +177,5 @@ def carbon(energy: Estimate, intensity_g_per_kwh: float) -> Estimate:
         low=factor * energy.low,
         high=factor * energy.high,
         unit="g",
-        method=f"{energy.method}; at {intensity_g_per_kwh:g} g of CO2 equivalent for a kWh, as given",
+        method=f"{energy.method}; at {intensity_g_per_kwh:g} g of CO2 equivalent per kWh, as given",
     )

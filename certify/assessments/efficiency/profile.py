@@ -1,4 +1,4 @@
-"""The profile: every figure with its interval and every guard, computed from the evidence alone."""
+"""The profile: all figures with their intervals and all guards, computed from the evidence alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from certify.core.statistics.ratio import check_windows
 
 
 def figures(evidence: Evidence, edition: Edition) -> Figures:
-    """Derive every figure of a pair of models, or of one alone.
+    """Derive all figures of a pair of models, or of a single one.
 
     Raises:
-        CertificateError: a record holds a value that cannot have been observed.
+        CertificateError: a record has a value that cannot have been observed.
     """
     check_windows(evidence.windows)
     classes = class_losses(evidence, edition)
@@ -32,13 +32,13 @@ def figures(evidence: Evidence, edition: Edition) -> Figures:
 
 
 def derive(evidence: Evidence, edition: Edition) -> Profile:
-    """Compute the profile: a pure function, the same to 1e-9 wherever it is computed again.
+    """Compute the profile: a pure function, reproducible to 1e-9 anywhere.
 
     Args:
-        evidence: everything that was observed.
-        edition: constants to judge it by.
+        evidence: all recorded observations.
+        edition: edition with the constants.
 
     Raises:
-        CertificateError: a record holds a value that cannot have been observed.
+        CertificateError: a record has a value that cannot have been observed.
     """
     return Profile(figures(evidence, edition), judge_guards(evidence, edition))

@@ -1,13 +1,13 @@
-"""Whether two measurements of one pair of models agree: accuracy sample by sample, energy ratio by ratio.
+"""Agreement of two measurements of one pair of models: accuracy per sample, energy by its ratio.
 
-Accuracy: the same samples were scored twice, so that only those count whose result changed (McNemar's exact test). The
-same file can score differently on another processor: int8 kernels round and saturate in their own ways.
+Accuracy: the same samples were scored twice, so only changed results count (McNemar's exact test). The same file can
+score differently on another processor, because int8 kernels round and saturate differently.
 
-Energy: joules of two machines can't be compared, but the ratio candidate / baseline can. The interval of the quotient
-of two ratios is recovered from their own intervals on the scale of logarithms, half-width^2 = sum of the half-widths^2
-(MOVER; Zou and Donner 2008, "Construction of confidence intervals about effect measures"). A null run may be off by the
-edition's tolerance and still hold, so no difference within it is held against anybody. And an interval so wide that it
-holds a whole letter's step confirms nothing.
+Energy: joules of two machines are not comparable, but the ratio candidate / baseline is. The interval of the quotient
+of two ratios is recovered from their own intervals on the log scale, half-width^2 = sum of the half-widths^2 (MOVER;
+Zou and Donner 2008, "Construction of confidence intervals about effect measures"). A null run may be off by the
+edition's tolerance and still pass, so differences within it do not count. And an interval wide enough to contain a
+whole letter's step confirms nothing.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from certify.core.observations import FreshScores
 from certify.core.statistics.proportions import PairedTable, difference_interval, mcnemar_p, wilson_interval, z_quantile
 
 MCNEMAR = "difference of paired proportions, score interval (Tango 1998); McNemar's test, exact"
-WILSON = "Wilson score interval; of the difference, both half-widths in quadrature"
-MOVER = "quotient of two ratios, interval recovered from theirs on logarithms (Zou and Donner 2008)"
+WILSON = "Wilson score interval; for the difference, both half-widths in quadrature"
+MOVER = "quotient of two ratios, interval recovered from theirs on the log scale (Zou and Donner 2008)"
 
 
 def compare_measurements(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
     """Test whether two measurements of the same files on the same samples agree.
 
     Args:
-        first: the evidence of the certificate.
-        second: of the new measurement.
-        edition: gives confidence, tolerance and the step from letter to letter.
+        first: evidence of the certificate.
+        second: evidence of the new measurement.
+        edition: edition with confidence, tolerance and the step between letters.
 
     Raises:
-        CertificateError: other files, other samples or another workload were measured, or a figure is missing.
+        CertificateError: files, samples or workload differ, or a figure is missing.
     """
     try:
         return _compare(first, second, edition)
@@ -55,7 +55,7 @@ def compare_measurements(first: Evidence, second: Evidence, edition: Edition) ->
         if isinstance(error, LeanmarkError):
             raise
         raise CertificateError(
-            f"The two measurements can't be compared; no figures follow from one: {error}"
+            f"The two measurements cannot be compared, because no figures follow from one of them: {error}"
         ) from error
 
 
@@ -77,26 +77,26 @@ def _compare(first: Evidence, second: Evidence, edition: Edition) -> Agreement:
 def _require_same(first: Evidence, second: Evidence) -> None:
     for arm in ARMS:
         if first.header.models[arm].file_digest != second.header.models[arm].file_digest:
-            raise CertificateError(f"The new measurement is of another {arm} file than the certified one.")
+            raise CertificateError(f"The new measurement is of a {arm} file other than the certified one.")
     for name in ("runtime", "candidate_runtime", "batch"):
         mine, theirs = getattr(second.header.workload, name), getattr(first.header.workload, name)
         if mine != theirs:
-            raise CertificateError(f"The new measurement has {name} {mine}, the certified one {theirs}.")
+            raise CertificateError(f"The new measurement has {name} {mine}, but the certified one {theirs}.")
 
 
 def _paired(first: Sequence[Prediction], second: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
-    """The same samples of both measurements, side by side.
+    """Pair the samples of both measurements.
 
     Raises:
-        CertificateError: they are not the same samples with the same labels.
+        CertificateError: samples or labels differ.
     """
     sides = [sorted(side, key=lambda sample: (sample.digest, sample.label)) for side in (first, second)]
     pairs = list(zip(*sides, strict=False))
     if len(first) != len(second) or any((a.digest, a.label) != (b.digest, b.label) for a, b in pairs):
         common = len({sample.digest for sample in first} & {sample.digest for sample in second})
         raise CertificateError(
-            f"The new measurement scored other samples: {len(second)} against {len(first)} certified ones, {common} in "
-            "common. Give the same data (--data)."
+            f"The new measurement scored different samples: {len(second)} against {len(first)} certified ones, "
+            f"{common} in common. Pass the same data to --data."
         )
     if not pairs:
         raise CertificateError("No sample was scored, so there is no accuracy to compare.")
@@ -119,7 +119,7 @@ def _accuracy_test(
     p = mcnemar_p(table)
     outcome: AgreementOutcome = "differs" if p < 1 - edition.plan.confidence else "agrees"
     sentence = (
-        f"Of {table.n} samples, {table.only_candidate} became right and {table.only_baseline} wrong (p = {p:.3g})."
+        f"Of {table.n} samples, {table.only_candidate} became correct, {table.only_baseline} wrong (p = {p:.3g})."
     )
     certified, found = (profile.estimates[name] for profile in profiles)
     return FigureTest(name, certified, found, Estimate(value, low, high, "%", table.n, MCNEMAR), p, outcome, sentence)
@@ -128,7 +128,7 @@ def _accuracy_test(
 def _fresh_test(
     fresh: FreshScores, second: Evidence, profiles: tuple[Profile, Profile], edition: Edition
 ) -> FigureTest:
-    """Whether the candidate is as good on data that its maker has not seen, as far as the baseline is."""
+    """Test whether the candidate is as good on data unseen by its maker, as far as the baseline is."""
     finding = holds_on_fresh(second, edition)
     certified, n = profiles[0].estimates[Figures.accuracy("candidate")], int(fresh.samples)
     right = round(fresh.accuracy("candidate") * n) if n else 0
@@ -145,14 +145,14 @@ def _fresh_test(
 
 
 def _obstacle(first: Evidence, second: Evidence, profiles: tuple[Profile, Profile]) -> str | None:
-    """Why the second energy figure can't speak for or against the first, whatever it is; None where it can."""
+    """Return why the second energy figure can neither confirm nor contradict the first; None if it can."""
     mine, theirs = second.header.meter, first.header.meter
     if mine is None or theirs is None:
         return "One of the two measurements had no energy meter."
     if (mine.level, mine.method) != (theirs.level, theirs.method):
-        return f"Energy was now {mine.level} ({mine.method}), and certified as {theirs.level} ({theirs.method})."
+        return f"Energy is now {mine.level} ({mine.method}), but was certified as {theirs.level} ({theirs.method})."
     failed = [guard.name for guard in profiles[1].guards if guard.outcome == "fail"]
-    failed = [name for name in failed if name != "holds_on_fresh"]  # a figure of its own
+    failed = [name for name in failed if name != "holds_on_fresh"]  # tested as a separate figure
     before = {guard.name for guard in profiles[0].guards if guard.outcome == "fail"}
     if new := [name for name in failed if name not in before]:
         return f"Guards failed in the new measurement: {', '.join(new)}."
@@ -163,7 +163,7 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
     missing = [which for which, profile in zip(("certified", "new"), profiles, strict=True)
                if name not in profile.estimates]  # fmt: skip
     if missing:
-        raise CertificateError(f"The {missing[0]} measurement has no {name}, so the two can't be compared.")
+        raise CertificateError(f"The {missing[0]} measurement has no {name}, so the two cannot be compared.")
     certified, found = (profile.estimates[name] for profile in profiles)
     shift = math.log(found.value / certified.value)
     half_width = math.hypot(*(math.log(one.high / one.value) for one in (certified, found)))
@@ -181,7 +181,7 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
     elif difference.low > tolerance or difference.high < 1 / tolerance:
         outcome, sentence = (
             "differs",
-            f"{words}, beyond what a null run may be off ({edition.plan.null_tolerance:.0%}).",
+            f"{words}, beyond the tolerance of a null run ({edition.plan.null_tolerance:.0%}).",
         )
     elif difference.high >= step or difference.low <= 1 / step:
         outcome, sentence = "undecided", f"{words}, which does not exclude a whole letter ({step:.3f})."
@@ -191,7 +191,7 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
 
 
 def _letter_step(edition: Edition) -> float:
-    """The least factor of energy that makes another letter of the same loss."""
+    """Return the smallest factor of energy that changes the letter at the same loss."""
     lowest = list(edition.grading.letters.values())
     least = min((above - below for above, below in pairwise(lowest)), default=math.inf)
     return _exp(least / edition.grading.energy_weight * math.log(10))

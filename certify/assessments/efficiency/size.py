@@ -1,4 +1,4 @@
-"""Counts that carry no error: bytes, parameters, multiply-adds, bytes moved, peak memory."""
+"""Exact counts: bytes, parameters, multiply-adds, bytes moved, peak memory."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ RATIOS = {
 
 
 def size_estimates(evidence: Evidence) -> dict[str, Estimate]:
-    """Counts of the models and their ratios candidate / baseline; what was not counted in full is left out."""
+    """Return counts of the models and their ratios candidate / baseline; incomplete counts are left out."""
     memory = evidence.observed(PeakMemory) or PeakMemory({})
     estimates: dict[str, Estimate] = {}
     for arm in evidence.arms:
         facts = evidence.header.models[arm]
-        if facts.counted_share == 1:  # a part of the multiply-adds would pass for all of them
+        if facts.counted_share == 1:  # a part of the multiply-adds would be mistaken for all of them
             estimates[Figures.macs(arm)] = Estimate.exact(facts.macs, "1", "counted from the graph, one sample")
             if facts.bytes_moved is not None:
                 method = "operands of multiplying operators, counted from the graph, one sample"
                 estimates[Figures.bytes_moved(arm)] = Estimate.exact(facts.bytes_moved, "B", method)
         else:
-            method = (
-                f"share of multiplying operators that could be counted; not counted: {', '.join(facts.not_counted)}"
-            )
+            method = f"share of multiplying operators counted; not counted: {', '.join(facts.not_counted)}"
             estimates[Figures.counted_share(arm)] = Estimate.exact(facts.counted_share, "1", method)
         estimates[Figures.parameters(arm)] = Estimate.exact(facts.parameters, "1", "elements of all weights")
-        estimates[Figures.bytes(arm)] = Estimate.exact(facts.bytes, "B", "size of the file that ran")
+        estimates[Figures.bytes(arm)] = Estimate.exact(facts.bytes, "B", "size of the file")
         if (peak := memory.counts.get(arm)) is not None:
             estimates[Figures.peak_memory_bytes(arm)] = Estimate.exact(peak, "B", "peak resident memory of the worker")
     for count, ratio in RATIOS.items():

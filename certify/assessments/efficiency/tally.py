@@ -1,4 +1,4 @@
-"""Right answers of both models, counted: from the predictions, or as they are published where the data are private."""
+"""Counts of both models' correct answers: from the predictions, or as published if the data are private."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from certify.core.statistics.proportions import PairedTable
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over the different test samples.
+    """Counts over the distinct test samples.
 
     Attributes:
-        scored: test samples that were scored, repeated ones too.
-        table: right answers of both models.
-        agreed: samples on which both put the same class first.
-        commonest: samples of the commonest class.
+        scored: scored test samples, including repeated ones.
+        table: paired counts of correct answers of both models.
+        agreed: samples with the same top-1 class by both models.
+        commonest: samples of the most common class.
     """
 
     scored: int
@@ -30,7 +30,7 @@ class Tally:
 
     @property
     def n(self) -> int:
-        """Different test samples."""
+        """Distinct test samples."""
         return self.table.n
 
     @property
@@ -39,20 +39,20 @@ class Tally:
         return self.scored - self.n
 
     def right(self, arm: str) -> int:
-        """Right answers of a model."""
+        """Return the number of a model's correct answers."""
         return self.table.baseline if arm == "baseline" else self.table.candidate
 
     def counts(self) -> PairedCounts:
-        """As they are published."""
+        """Return the counts in published form."""
         table = self.table
         return PairedCounts(**vars(table), scored=self.scored, agreed=self.agreed, commonest=self.commonest)
 
 
 def tally_of(evidence: Evidence) -> Tally | None:
-    """Count the predictions, or read the published counts where they are withheld; None where nothing was scored.
+    """Count the predictions, or read the published counts if they are withheld; None if nothing was scored.
 
     Raises:
-        CertificateError: the published counts cannot be those of any predictions.
+        CertificateError: the published counts are not possible.
     """
     if evidence.withheld:
         return _published(evidence)
@@ -79,6 +79,6 @@ def _published(evidence: Evidence) -> Tally | None:
     n = found.both + found.only_baseline + found.only_candidate + found.neither
     whole = all(value == int(value) >= 0 for value in values)
     if not whole or not 1 <= n <= found.scored or not (found.both <= found.agreed <= n and 1 <= found.commonest <= n):
-        raise CertificateError("Evidence: the published counts of right answers cannot be those of any predictions.")
+        raise CertificateError("Evidence: the published counts of correct answers are not possible.")
     table = PairedTable(**{name: int(getattr(found, name)) for name in PairedTable.__dataclass_fields__})
     return Tally(int(found.scored), table, int(found.agreed), int(found.commonest))

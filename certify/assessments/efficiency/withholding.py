@@ -1,7 +1,7 @@
-"""Efficiency evidence about private data in two files: aggregates for everybody, and rows for auditors.
+"""Efficiency evidence about private data in two files: aggregates for the public, rows for auditors.
 
-The order of the samples, which decides what is scored twice and after a change, follows from keyed identifiers; so a
-maker could search among keys as among files.
+The order of the samples, which decides what is scored twice and after a change, follows from keyed identifiers. So a
+maker could search among keys, as among files.
 """
 
 from __future__ import annotations
@@ -26,28 +26,26 @@ from certify.data.dataset import samples_digest
 from certify.data.metrics import TOP1
 
 ROWS = (ChangedAnswers, NearDuplicates, Overlap, RepeatedAnswers, SampleOrder)
-"""Observations that are withheld: answers to single samples, and what tells how large other parts are."""
+"""Withheld observations: answers to single samples, and observations that reveal the size of other splits."""
 
 
 def withhold(evidence: Evidence, key: DataKey) -> tuple[Evidence, bytes]:
-    """Split evidence into the public one and the auditor file.
+    """Split evidence into the public part and the auditor file.
 
     Args:
-        evidence: of a measurement on data with keyed identifiers.
-        key: that these were made with.
+        evidence: evidence of a measurement on data with keyed identifiers.
+        key: data key that keyed them.
 
     Returns:
         The public evidence, which binds the auditor file, and the bytes of that file.
 
     Raises:
-        CertificateError: nothing was scored, or the identifiers are not of this key.
+        CertificateError: nothing was scored, or the identifiers belong to another key.
     """
     whole = replace(evidence, header=replace(evidence.header, auditor=None))
     tally = tally_of(whole)
     if tally is None or whole.header.data.get("private") != key.id:
-        raise CertificateError(
-            "Evidence about private data holds no scored samples, or their identifiers are not keyed."
-        )
+        raise CertificateError("Evidence about private data must contain scored samples with keyed identifiers.")
     content = evidence_bytes(whole)
     header = replace(whole.header, seed=None, auditor=AuditorBinding.of(content, key).to_json())
     hidden = {kind.NAME for kind in ROWS}
@@ -57,16 +55,16 @@ def withhold(evidence: Evidence, key: DataKey) -> tuple[Evidence, bytes]:
 
 
 def _counted(one: Observation) -> Observation:
-    """An observation without the digest of fresh data, whose other values are counts."""
+    """Return the observation without the digest of fresh data; its other values are counts."""
     return Observation(one.name, {**one.values, "test_digest": None}) if one.name == FreshScores.NAME else one
 
 
 def join(public: Evidence, content: bytes, key: DataKey) -> Evidence:
-    """The evidence of an auditor file, once the public one follows from it.
+    """Return the evidence in an auditor file, after checking that the public evidence follows from it.
 
     Raises:
-        CertificateError: the file is malformed, the public evidence is not what is left of it, or its samples are not
-            the test set that it names.
+        CertificateError: the file is malformed, the public evidence does not follow from it, or its samples are not the
+            test set that it names.
     """
     whole = parse_evidence(content, "the auditor file")
     if evidence_bytes(withhold(whole, key)[0]) != evidence_bytes(public):
@@ -78,15 +76,17 @@ def join(public: Evidence, content: bytes, key: DataKey) -> Evidence:
 
 
 def require_private(metric: str, numbers: bool, keep_data: bool) -> None:
-    """Refuse before a measurement what cannot be withheld after it.
+    """Refuse before measuring what could not be withheld afterwards.
 
     Raises:
-        UsageError: another metric than top-1 is declared, numbers are predicted, or the test part is to be kept.
+        UsageError: a metric other than top-1 is declared, the task is regression, or the test split is to be saved.
     """
     if keep_data:
-        raise UsageError("--keep-data writes the test samples, and --private-data withholds them; leave one out.")
+        raise UsageError(
+            "--keep-data and --private-data exclude each other: one saves the test samples, the other withholds them."
+        )
     if metric != TOP1 or numbers:
         raise UsageError(
-            f"Private data are graded by top-1 accuracy, which counts alone can show, and not by '{metric}', which "
-            "needs the score of each sample; leave --metric or --private-data out."
+            f"Private data are graded by top-1 accuracy, which counts alone can show, not by '{metric}', which "
+            "needs each sample's score; omit --metric or --private-data."
         )

@@ -1,5 +1,5 @@
-"""Privacy as an assessment: differential privacy of a model, derived from a ledger of everything that touched the data.
+"""Privacy as an assessment: differential privacy of a model, derived from a ledger of everything that read the data.
 
-:mod:`~certify.assessments.privacy.records` says what is recorded and how a maker writes it. The claim is a property of
-the whole lineage: one raw touch of a private part, and it is refused.
+:mod:`~certify.assessments.privacy.records` defines the records and how a maker writes them. The claim covers the whole
+lineage: a single raw read of a private split refuses it.
 """

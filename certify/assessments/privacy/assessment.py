@@ -1,4 +1,4 @@
-"""Privacy as an assessment: what a model can tell about any one of those whose data it was made from."""
+"""Privacy as an assessment: what a model can reveal about any one unit of its training data."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from certify.core.private_data import AuditorBinding, DataKey
 PREDICATE_TYPE = "https://leanmark.org/secure/privacy/v1"
 
 LIMITS = (
-    "No record shows that noise was really added, and from the system's entropy; an audit with canaries can refute it.",
-    "What is stated public is public by its maker's word, and so is the number of trainings.",
-    "Accuracy on a private test set, and what an attack on the model measures, are not covered by epsilon.",
-    "Differential privacy is not anonymity in law, and says nothing of how the data were collected.",
+    "Records cannot prove that noise was really added from the system's entropy; an audit with canaries can refute it.",
+    "Which data are public, and the number of training runs, rest on the maker's word.",
+    "Epsilon does not cover accuracy on a private test set or the results of attacks on the model.",
+    "Differential privacy is not anonymity in law, and does not cover how the data were collected.",
 )
 
 
 class Privacy(Assessment):
-    """Differential privacy of a model, derived from a ledger of everything that touched the private data."""
+    """Differential privacy of a model, derived from a ledger of everything that read the private data."""
 
     name = "privacy"
     title = "Privacy of the training data"
@@ -58,7 +58,7 @@ class Privacy(Assessment):
         return records.header.model
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """The claim with everything that it means: parameters, mechanisms, assumptions, and a text in words."""
+        """Return the claim with all its terms: parameters, mechanisms, assumptions, and a text in words."""
         header = records.header
         claim = {name: value for name, value in asdict(header).items() if name in CLAIMED}
         return {
@@ -72,11 +72,11 @@ class Privacy(Assessment):
         }
 
     def auditor(self, records: Records) -> AuditorBinding | None:
-        """What binds the auditor file."""
+        """Return the binding of the auditor file."""
         return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
 
     def joined(self, records: Records, content: bytes, key: DataKey) -> Records:
-        """The records with batch sizes, identifiers and rates."""
+        """Return the records with batch sizes, identifiers and rates."""
         return join(records, content, key)
 
     def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
@@ -88,15 +88,15 @@ class Privacy(Assessment):
         return judge(records, edition)
 
     def outcome(self, profile: Profile, edition: Edition) -> ClaimOutcome:
-        """Judge the claim."""
+        """Evaluate the claim."""
         return judge_claim(profile, edition)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Compare the ledger with the lineage beside the model, and see that no public file tells of private data."""
+        """Compare the ledger with the lineage, and check that no public file reveals private data."""
         yield from beside(around)
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed: never a bare epsilon."""
+        """Return what may be printed: never a bare epsilon."""
         figures = predicate["profile"]["estimates"]
         shown = EPSILON if EPSILON in figures else STATED
         headlines = {shown: "epsilon" if shown == EPSILON else "epsilon, as stated", "delta": "delta"}

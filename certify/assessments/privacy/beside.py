@@ -1,7 +1,7 @@
-"""What lies beside a model with a privacy statement: the lineage of its ledger, and files that could tell too much.
+"""Sidecar files of a model with a privacy statement: the lineage of its ledger, and files that could reveal too much.
 
-A privacy claim implies private data: whoever publishes a digest of the private parts, their number where that is to be
-hidden, or the seed of the training beside it takes it back.
+A privacy claim implies private data. Publishing a digest of the private splits, their size if it must be hidden, or the
+seed of the training next to the claim undermines it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MAX_HEADER_BYTES = 1 << 20
 
 
 def beside(around: Surroundings) -> Iterator[Finding]:
-    """Check the lineage and the evidence that lie beside the model."""
+    """Check the lineage and the evidence next to the model."""
     records, name = around.records, "beside_private"
     if records is None:
         for skipped in ("touches_match_lineage", name):
-            yield Finding(skipped, "skipped", "There are no records with which files could be compared.")
+            yield Finding(skipped, "skipped", "The records to compare the files with are missing.")
         return
     path = _found(around, LINEAGE)
     yield _ledger_check(records, path)
@@ -38,10 +38,12 @@ def beside(around: Surroundings) -> Iterator[Finding]:
         yield Finding(name, "fail", str(error))
         return
     if told:
-        sentence = f"Public files tell of private data: {'; '.join(told)}. Make them with --private-data."
+        sentence = f"Public files reveal private data: {'; '.join(told)}. Write them with --private-data."
         yield Finding(name, "fail", sentence)
     else:
-        yield Finding(name, "pass", "The lineage and the evidence beside the model name no private sample and no seed.")
+        yield Finding(
+            name, "pass", "The lineage and the evidence next to the model reveal neither private samples nor a seed."
+        )
 
 
 def _found(around: Surroundings, name: str) -> Path | None:
@@ -63,7 +65,7 @@ def _told_by_lineage(records: Records, path: Path | None) -> Iterator[str]:
 
 
 def _told_by_evidence(records: Records, path: Path | None) -> Iterator[str]:
-    """Evidence of efficiency names every test sample, unless it was made with keyed identifiers."""
+    """Yield a leak: efficiency evidence lists every test sample, unless it was written with keyed identifiers."""
     if path is None or "test" not in records.header.private_parts:
         return
     with path.open("rb") as stream:
@@ -74,24 +76,24 @@ def _told_by_evidence(records: Records, path: Path | None) -> Iterator[str]:
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise CertificateError(f"{path.name} does not begin with a header.") from error
     if not private:
-        yield f"{EVIDENCE} names the samples of test"
+        yield f"{EVIDENCE} lists the samples of test"
 
 
 def _ledger_check(records: Records, path: Path | None) -> Finding:
     name = "touches_match_lineage"
     if records.header.lineage is None or path is None:
-        return Finding(name, "skipped", f"{LINEAGE} is not named in the records, or does not lie beside the model.")
+        return Finding(name, "skipped", f"{LINEAGE} is not bound by the records, or was not found next to the model.")
     if sha256_file(path) != records.header.lineage:
-        return Finding(name, "fail", f"{path.name} is not the lineage whose ledger was recorded.")
+        return Finding(name, "fail", f"{path.name} is not the lineage of the recorded ledger.")
     try:
         stated = touches_of(_lineage(path))
     except CertificateError as error:
         return Finding(name, "fail", str(error))
     if stated != records.touches:
         missing = [f"{one.step} ({one.part})" for one in stated if one not in records.touches]
-        told = f"it lacks {', '.join(missing[:5])}" if missing else "it holds readings that the lineage does not"
-        return Finding(name, "fail", f"The ledger is not that of the lineage: {told}.")
-    return Finding(name, "pass", f"The ledger is that of {path.name}, {len(stated)} readings.")
+        told = f"it lacks {', '.join(missing[:5])}" if missing else "it has reads that the lineage does not have"
+        return Finding(name, "fail", f"The ledger does not match the lineage: {told}.")
+    return Finding(name, "pass", f"The ledger matches {path.name}, {len(stated)} reads.")
 
 
 def _lineage(path: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Editions of the privacy statement: dated constants, read from the package's own YAML, never edited after release."""
+"""Editions of the privacy statement: dated constants from the package's YAML files, never edited after release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Amount = Annotated[float, Gt(0)]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file, with what each constant means beside it."""
+    """Constants in the file, which explains each."""
 
     name: str
     date: str
@@ -31,10 +31,10 @@ class _Constants:
 
 @dataclass(frozen=True)
 class Edition(_Constants):
-    """All constants.
+    """Constants of an edition.
 
     Attributes:
-        digest: hex SHA-256 of the bytes of the edition's file.
+        digest: hex SHA-256 of the edition's file.
     """
 
     digest: str
@@ -42,6 +42,6 @@ class Edition(_Constants):
 
 @functools.cache
 def load_edition(name: str = "2026") -> Edition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors."""
     constants, digest = read_edition("certify.assessments.privacy", name, _Constants)
     return Edition(**vars(constants), digest=digest)

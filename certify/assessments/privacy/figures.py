@@ -1,4 +1,4 @@
-"""Figures of a privacy statement: what was spent, over all mechanisms and runs, derived by closed formulas."""
+"""Figures of a privacy statement: privacy spent over all mechanisms and runs, by closed formulas."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ METHOD = "RDP at integer orders, composed, conversion of Canonne, Kamath and Ste
 
 
 def estimates(records: Records) -> dict[str, Estimate]:
-    """Every figure; epsilon is absent where a rate that it needs is withheld, or where nothing was released.
+    """Return all figures; epsilon is absent if a required rate is withheld, or if nothing was released.
 
     Raises:
-        UsageError: a mechanism has a number that none can have.
+        UsageError: a mechanism has an impossible parameter.
     """
     header, total = records.header, total_spent(records)
     found = {
-        STATED: Estimate.exact(header.claimed_epsilon, "1", "as its maker claims it"),
-        DELTA: Estimate.exact(header.delta, "1", "as its maker chose it"),
+        STATED: Estimate.exact(header.claimed_epsilon, "1", "as claimed by the maker"),
+        DELTA: Estimate.exact(header.delta, "1", "as chosen by the maker"),
         "runs": Estimate.exact(float(sum(one.runs for one in records.mechanisms)), "1", "of all mechanisms together"),
-        "raw_touches": Estimate.exact(float(len(records.raw_touches)), "1", "of private parts, by the ledger"),
+        "raw_touches": Estimate.exact(float(len(records.raw_touches)), "1", "reads of private splits in the ledger"),
     }
     if header.units is not None:
-        found["units"] = Estimate.exact(float(header.units), "1", f"{header.unit}s in the private parts")
+        found["units"] = Estimate.exact(float(header.units), "1", f"{header.unit}s in the private splits")
     if header.auditor is not None:
         found[WAITING] = Estimate.exact(1.0, "1", "files with rows that only an auditor sees")
     if total is not None:
@@ -39,7 +39,7 @@ def estimates(records: Records) -> dict[str, Estimate]:
 
 
 def total_spent(records: Records) -> Spent | None:
-    """What all mechanisms together cost; None where that cannot be derived from these records."""
+    """Return the total cost of all mechanisms; None if it cannot be derived from these records."""
     releases = list(_releases(records))
     if not releases or None in releases:
         return None
@@ -62,9 +62,9 @@ def _accounted(one: Mechanism, records: Records) -> Accounted | None:
 
 
 def rate_of(one: DpSgd, records: Records) -> float | None:
-    """The rate that may be counted: 1 without secret coins; None where it is withheld.
+    """Return the sampling rate to account for: 1 without secret coins; None if it is withheld.
 
-    Batch sizes that stand in public records are not secret, whatever the records say of them.
+    Batch sizes in public records are not secret, whatever the records state about them.
     """
     published = records.header.auditor is None and any(b.mechanism == one.id for b in records.batches)
     return one.sampling.rate if one.sampling.amplifies and not published else 1.0

@@ -1,7 +1,7 @@
-"""Named checks over privacy records: the touches, the sources, the composition, and the claim itself.
+"""Named checks of privacy records: touches, sources, composition, and the claim itself.
 
-They follow the levels of the pyramid of NIST SP 800-226 (Near, Darais, Lefkovitz and Howarth 2025): the parameters on
-top, what can undermine them below, how the data were collected at the bottom; the last is not looked at here.
+They follow the levels of the pyramid of NIST SP 800-226 (Near, Darais, Lefkovitz and Howarth 2025): the parameters at
+the top, below them what can undermine them, and data collection at the bottom, which is not checked here.
 """
 
 from __future__ import annotations
@@ -27,76 +27,80 @@ Check = Callable[[Records, Edition], Answer]
 
 
 def delta_below_one_over_n(records: Records, edition: Edition) -> Answer:
-    """Delta is below 1 / N: above it, a mechanism that publishes a random record whole would pass."""
+    """Delta is below 1 / N: otherwise a mechanism that publishes one random record in full would pass."""
     header = records.header
     if header.units is None:
-        return "unknown", "How many units there are is withheld, so delta is compared with 1/N by an auditor."
+        return "unknown", "The number of units is withheld, so only an auditor can compare delta with 1/N."
     if header.delta >= 1 / header.units:
-        return "fail", f"delta {header.delta:g} is not below 1/{header.units}: one {header.unit} may leak outright."
+        return "fail", f"delta {header.delta:g} is not below 1/{header.units}: one {header.unit} may leak in full."
     return "pass", f"delta {header.delta:g} is below 1/{header.units}."
 
 
 def unit_bounded(records: Records, edition: Edition) -> Answer:
-    """What is clipped is what the claim is about."""
+    """The unit of clipping is the unit of the claim."""
     header = records.header
     other = [one.id for one in records.sgd if one.clipped_per != header.unit]
     if other and header.contribution_bound != 1:
         bound = "any number of" if header.contribution_bound is None else f"up to {header.contribution_bound}"
         return "fail", (
-            f"{', '.join(other)} clips per {records.sgd[0].clipped_per}, and a {header.unit} may give {bound} records."
+            f"{', '.join(other)} clips per {records.sgd[0].clipped_per}, but a {header.unit} may contribute {bound} "
+            "records."
         )
     if records.votes and header.contribution_bound != 1:
-        return "fail", f"A {header.unit} may stand in the parts of several teachers; bound it to one record."
-    return "pass", f"The claim is about a {header.unit}, and that is what each mechanism bounds."
+        return "fail", f"A {header.unit} may be in the splits of several teachers; bound it to one record."
+    return "pass", f"The claim is about a {header.unit}, and each mechanism bounds the same unit."
 
 
 def adjacency_kept(records: Records, edition: Edition) -> Answer:
-    """Nothing public tells what neighbouring data sets must not be told apart by."""
+    """Nothing public reveals what distinguishes neighbouring data sets."""
     header = records.header
     if header.adjacency == "replace-one":
-        return "pass", "Neighbours have another unit in one place and the same N, which may be public."
+        return "pass", "Neighbours differ in one replaced unit and have the same N, which may be public."
     if header.auditor is None:
         return (
             "fail",
-            "Neighbours differ in N, and N, q or batch sizes are public; withhold them, or claim replace-one.",
+            "Neighbours differ in N, but N, q or batch sizes are public; withhold them, or claim replace-one.",
         )
-    return "pass", "Neighbours differ by one unit; N, q and batch sizes stand in the auditor file alone."
+    return "pass", "Neighbours differ by one unit; N, q and batch sizes are only in the auditor file."
 
 
 def every_touch_accounted(records: Records, edition: Edition) -> Answer:
-    """Every reading of a private part is under a recorded mechanism."""
+    """Every read of a private split is covered by a recorded mechanism."""
     parts = ", ".join(records.header.private_parts)
     if raw := records.raw_touches:
         told = "; ".join(f"{one.step} read {one.part} ({', '.join(one.how)})" for one in raw[:5])
         return "fail", f"Private data were read without noise: {told}. No privacy follows for {parts}."
     private = [one for one in records.touches if records.is_private(one.part)]
     if unseen := [one.step for one in private if UNKNOWN in one.how]:
-        return "unknown", f"What {', '.join(unseen[:5])} read is not known."
+        return "unknown", f"The data read by {', '.join(unseen[:5])} are unknown."
     used = {how for one in private for how in one.how}
     if idle := sorted(records.ids - used):
         return "unknown", f"No step of the ledger read {parts} under {', '.join(idle)}."
-    return "pass", f"{len(private)} readings of {parts}, each under a recorded mechanism."
+    return "pass", f"{len(private)} reads of {parts}, each covered by a recorded mechanism."
 
 
 def sources_public(records: Records, edition: Edition) -> Answer:
-    """The original, teachers and further data are stated public by digest, or come from a recorded mechanism."""
+    """The original, teachers and further data are stated as public by digest, or come from a recorded mechanism."""
     bad = [one for one in records.sources if one.status == "private" and one.mechanism not in records.ids]
     if bad:
         told = ", ".join(f"{one.role} {one.name}" for one in bad)
         return "fail", f"Made from private data without a recorded mechanism: {told}."
     if not any(one.role == "original" for one in records.sources):
-        return "unknown", "What the original was trained on is not stated."
+        return "unknown", "The training data of the original are not stated."
     vague = [one for one in records.sources if one.status == "unknown" or (one.status == "public" and not one.digest)]
     if vague:
         told = ", ".join(f"{one.role} {one.name}" for one in vague)
-        return "unknown", f"Not stated public with a digest: {told}."
-    return "pass", f"{len(records.sources)} models and data sets beside the private parts, each stated with its digest."
+        return "unknown", f"Not stated as public with a digest: {told}."
+    return (
+        "pass",
+        f"{len(records.sources)} models and data sets in addition to the private splits, each stated with its digest.",
+    )
 
 
 def parts_disjoint(records: Records, edition: Edition) -> Answer:
-    """Public data hold no private sample, and no two teachers share one; by keyed identifiers, for an auditor."""
+    """Public data contain no private sample, and no two teachers share one; an auditor checks keyed identifiers."""
     if not records.members:
-        return "unknown", "Whether parts share samples is told by keyed identifiers, which are not in these records."
+        return "unknown", "Shared samples can only be found by keyed identifiers, which are not in these records."
     seen: dict[str, set[str]] = {}
     shared: Counter[str] = Counter()
     for one in records.members:
@@ -110,8 +114,8 @@ def parts_disjoint(records: Records, edition: Edition) -> Answer:
     teachers = {one.part for one in records.members if one.part.startswith(TEACHER)}
     wanted = max((one.teachers for one in records.votes), default=0)
     if len(teachers) < wanted:
-        return "unknown", f"Identifiers of {len(teachers)} of {wanted} teachers' parts are recorded."
-    return "pass", f"{len(records.members)} parts share no sample, by their keyed identifiers."
+        return "unknown", f"Identifiers are recorded for {len(teachers)} of {wanted} teachers' splits."
+    return "pass", f"{len(records.members)} splits share no sample, by their keyed identifiers."
 
 
 TEACHER = "teacher:"
@@ -119,28 +123,28 @@ PUBLIC = "public:"
 
 
 def _may_share(first: str, second: str) -> bool:
-    """A teacher's part is cut from a private one; two public sets may be one."""
+    """Return whether two splits may share samples: a teacher's with its private one, or two public sets."""
     kinds = [one.split(":")[0] if one.startswith((TEACHER, PUBLIC)) else "private" for one in (first, second)]
     return first == second or kinds == ["public", "public"] or set(kinds) == {"private", "teacher"}
 
 
 def composition_complete(records: Records, edition: Edition) -> Answer:
-    """Every training that was made is counted, trials and failures too."""
+    """Every training run is counted, including trials and failures."""
     counted, made = sum(one.runs for one in records.mechanisms), records.header.attempts
     if made > counted:
-        return "fail", f"{made} trainings on the private parts were made, and {counted} are counted."
-    return "pass", f"{counted} runs are counted, and {made} trainings were made."
+        return "fail", f"{made} training runs on the private splits were made, but {counted} are counted."
+    return "pass", f"{counted} runs are counted, and {made} training runs were made."
 
 
 def choices_accounted(records: Records, edition: Edition) -> Answer:
-    """Sizes, clipping norms, thresholds and the epoch to keep were not chosen by a look at private data."""
+    """Sizes, clipping norms, thresholds and the kept epoch were not chosen by looking at private data."""
     if peeked := [one.what for one in records.choices if one.on == "private"]:
-        return "fail", f"Chosen by a look at private data: {', '.join(peeked)}."
+        return "fail", f"Chosen by looking at private data: {', '.join(peeked)}."
     if missing := [one.what for one in records.choices if one.on == "mechanism" and one.mechanism not in records.ids]:
         return "fail", f"Chosen under a mechanism that is not recorded: {', '.join(missing)}."
     if not records.choices:
-        return "unknown", "How clipping norm, sizes and the epoch to keep were chosen is not recorded."
-    return "pass", f"{len(records.choices)} choices, none by a look at private data: {_listed(records)}."
+        return "unknown", "The choice of clipping norm, sizes and the kept epoch is not recorded."
+    return "pass", f"{len(records.choices)} choices, none by looking at private data: {_listed(records)}."
 
 
 def _listed(records: Records) -> str:
@@ -148,13 +152,16 @@ def _listed(records: Records) -> str:
 
 
 def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
-    """What follows from the mechanisms is at most what is claimed."""
+    """The epsilon derived from the mechanisms is at most the claimed one."""
     claimed, total = records.header.claimed_epsilon, total_spent(records)
     if not records.mechanisms:
-        return "fail", "No mechanism is recorded, so no epsilon follows."
+        return "fail", "No mechanism is recorded, so no epsilon can be derived."
     if total is None:
         withheld = [one.id for one in records.sgd if rate_of(one, records) is None]
-        return "unknown", f"The sampling rate of {', '.join(withheld)} is withheld, so an auditor derives epsilon."
+        return (
+            "unknown",
+            f"The sampling rate of {', '.join(withheld)} is withheld, so only an auditor can derive epsilon.",
+        )
     told = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
     if total.epsilon > claimed * (1 + edition.claim_tolerance):
         return "fail", f"{told}: the claim is too small."
@@ -162,36 +169,36 @@ def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
 
 
 def clients_enough(records: Records, edition: Edition) -> Answer:
-    """A claim about clients needs a crowd of them."""
+    """A claim about clients needs many of them."""
     header = records.header
     if header.unit != "client":
         return "pass", f"The claim is about a {header.unit}."
     if header.units is None:
-        return "unknown", "How many clients there are is withheld."
+        return "unknown", "The number of clients is withheld."
     if header.units < edition.fewest_clients:
         return "fail", f"{header.units} are too few clients for a meaningful client-level epsilon."
     return "pass", f"{header.units} clients, at least {edition.fewest_clients}."
 
 
 def classes_kept(records: Records, edition: Edition) -> Answer:
-    """No class pays for the privacy of all: noise costs small groups most."""
+    """No class loses much more than the others: noise hurts small groups most."""
     if not records.classes:
-        return "unknown", "Accuracy by class before and after is not recorded."
+        return "unknown", "Accuracy per class before and after is not recorded."
     if odd := [one.name for one in records.classes if max(one.before, one.after) > one.samples]:
-        return "fail", f"More right answers than samples are recorded in {', '.join(odd)}."
+        return "fail", f"More correct answers than samples are recorded in {', '.join(odd)}."
     lost = {one.name: 100 * (one.before - one.after) / one.samples for one in records.classes}
     mean, worst = sum(lost.values()) / len(lost), max(lost, key=lambda name: lost[name])
     told = f"Class {worst} lost {lost[worst]:.3g} points, the mean of all classes {mean:.3g}"
     if lost[worst] - mean > edition.class_loss_points:
-        return "fail", f"{told}: {edition.class_loss_points:g} more than the mean are allowed."
+        return "fail", f"{told}: an excess of {edition.class_loss_points:g} points is allowed."
     return "pass", f"{told}."
 
 
 def touches_from_lineage(records: Records, edition: Edition) -> Answer:
-    """The ledger is that of a lineage, which is compared where it lies beside the model."""
+    """The ledger is bound to a lineage, which is compared if it is next to the model."""
     if records.header.lineage is None:
-        return "unknown", "The records name no lineage, so that nothing says whether the ledger is whole."
-    return "pass", f"The ledger is that of the lineage {records.header.lineage[:16]}."
+        return "unknown", "The records do not name a lineage, so the ledger may be incomplete."
+    return "pass", f"The ledger belongs to the lineage {records.header.lineage[:16]}."
 
 
 CHECKS: dict[str, Check] = {
@@ -214,7 +221,7 @@ CHECKS: dict[str, Check] = {
     "caps_fixed": caps_fixed,
     "classes_kept": classes_kept,
 }
-"""By name, in the order in which they are shown."""
+"""Checks by name, in display order."""
 
 
 def judge(records: Records, edition: Edition) -> tuple[Finding, ...]:

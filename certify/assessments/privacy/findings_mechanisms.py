@@ -1,4 +1,4 @@
-"""Named checks over single mechanisms: sensitivity, noise, and sampling."""
+"""Named checks of single mechanisms: sensitivity, noise and sampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_TRAINING = "There is no noisy training."
 
 
 def sensitivity_bounded(records: Records, edition: Edition) -> Answer:
-    """Gradients that were clipped are those of one unit, as a loop over single samples gives them."""
+    """Clipped gradients are those of one unit, as computed by a loop over single samples."""
     if not records.sgd:
         return "pass", NO_TRAINING
     unseen = [one.id for one in records.sgd if one.gradient_error is None]
@@ -27,76 +27,82 @@ def sensitivity_bounded(records: Records, edition: Edition) -> Answer:
     if unseen:
         return "unknown", f"Per-sample gradients of {', '.join(unseen)} were not compared with a loop."
     mixed = [one.id for one in records.sgd if one.microbatch > 1]
-    doubled = f" {', '.join(mixed)} averages before it clips, which doubles the sensitivity." if mixed else ""
-    return "pass", f"Per-sample gradients are those of a loop over single samples.{doubled}"
+    doubled = f" {', '.join(mixed)} averages before clipping, which doubles the sensitivity." if mixed else ""
+    return "pass", f"Per-sample gradients equal those of a loop over single samples.{doubled}"
 
 
 def no_cross_sample_layer(records: Records, edition: Edition) -> Answer:
-    """No layer mixes samples while it trains, so that a gradient is one sample's."""
+    """No layer mixes samples during training, so that each gradient belongs to one sample."""
     mixing = [f"{layer} ({one.id})" for one in records.sgd for layer in one.cross_sample_layers]
     if mixing:
-        return "fail", f"Layers mix samples while they train: {', '.join(mixing[:5])}; fold them first."
-    return "pass", "No layer mixes samples while it trains." if records.sgd else NO_TRAINING
+        return "fail", f"Layers mix samples during training: {', '.join(mixing[:5])}; fold them first."
+    return "pass", "No layer mixes samples during training." if records.sgd else NO_TRAINING
 
 
 def noise_not_reproducible(records: Records, edition: Edition) -> Answer:
-    """Noise and coins come from the system's entropy, and no seed is recorded: who has it can subtract the noise."""
+    """Noise and coins come from the system's entropy, and no seed is recorded: a known seed removes the noise."""
     seeded = [one.id for one in records.mechanisms if one.randomness.source != "os" or one.randomness.seed is not None]
     if seeded:
-        return "fail", f"The noise of {', '.join(seeded)} comes from a seed, and can be subtracted by whoever knows it."
+        return (
+            "fail",
+            f"The noise of {', '.join(seeded)} comes from a seed, so whoever knows it can subtract the noise.",
+        )
     return "pass", "Noise and coins come from the system's entropy, and no seed is recorded."
 
 
 def rate_is_batch_over_n(records: Records, edition: Edition) -> Answer:
-    """The rate of the coins is the expected batch over N; not what a loader with another N would give."""
+    """The sampling rate is the expected batch over N, not that of a loader with another N."""
     sampled = [one for one in records.sgd if rate_of(one, records) != 1.0]
     for one in sampled:
         rate, batch, units = one.sampling.rate, one.sampling.expected_batch, records.header.units
         if rate is None or batch is None or units is None:
             return "unknown", f"N, q or the expected batch of {one.id} is not in these records."
         if abs(rate * units - batch) > edition.rate_tolerance * batch:
-            return "fail", f"q = {rate:.12g} of {one.id} is not {batch:g} of {units} units."
-    return "pass", f"q is the expected batch over N in {len(sampled)} mechanisms; the others count none."
+            return "fail", f"q = {rate:.12g} of {one.id} is not {batch:g} / {units} units."
+    return (
+        "pass",
+        f"q equals the expected batch over N in {len(sampled)} mechanisms; the others account for no sampling.",
+    )
 
 
 def sampler_is_poisson(records: Records, edition: Edition) -> Answer:
-    """Realised batch sizes can come from the coins that are counted: fixed and shuffled batches cannot."""
+    """Realised batch sizes are plausible for the accounted coins; fixed and shuffled batches are not."""
     sampled = [one for one in records.sgd if rate_of(one, records) != 1.0]
     if not sampled:
-        return "pass", "No sampling is counted: q = 1."
+        return "pass", "No sampling is accounted for: q = 1."
     least = 1.0
     for one in sampled:
         answer = _sizes(one, records)
         if not isinstance(answer, float):
             return answer
         least = min(least, answer)
-    return "pass", f"The realised batch sizes can come from coins (p = {least:.2g})."
+    return "pass", f"The realised batch sizes are consistent with coins (p = {least:.2g})."
 
 
 def _sizes(one: DpSgd, records: Records) -> Answer | float:
-    """The least p of all runs of a mechanism, or why there is none."""
+    """Return the smallest p-value of all runs of a mechanism, or why there is none."""
     found = {batches.run: batches.sizes for batches in records.batches if batches.mechanism == one.id}
     units, rate = records.header.units, one.sampling.rate
     if not found or units is None or rate is None:
-        return "unknown", f"The realised batch sizes of {one.id} are for an auditor to see."
+        return "unknown", f"The realised batch sizes of {one.id} are only in the auditor file."
     if set(found) != set(range(one.runs)) or any(len(sizes) != one.steps for sizes in found.values()):
         return "fail", f"Batch sizes of {one.id} are not recorded for each of {one.steps} steps of {one.runs} runs."
     if any(size > units for sizes in found.values() for size in sizes):
-        return "fail", f"A batch of {one.id} holds more than the {units} units."
+        return "fail", f"A batch of {one.id} has more than all {units} units."
     for run, sizes in sorted(found.items()):
         test = poisson_sizes(sizes, units, rate)
         if not test.possible:
             return (
                 "fail",
-                f"Batch sizes of run {run} of {one.id} do not come from coins with q = {rate:.6g} (p = {test.p:.1g}).",
+                f"Batch sizes of run {run} of {one.id} do not fit coins of q = {rate:.6g} (p = {test.p:.1g}).",
             )
     return min(poisson_sizes(sizes, units, rate).p for sizes in found.values())
 
 
 def caps_fixed(records: Records, edition: Edition) -> Answer:
-    """The number of answers was fixed before the first query: one that is found on the way tells of the votes."""
+    """The number of answers was fixed before the first query: a number found during the vote reveals votes."""
     if not records.votes:
-        return "pass", "There are no votes."
+        return "pass", "There were no votes."
     if late := [one.id for one in records.votes if not one.caps_fixed_before]:
-        return "fail", f"How many queries {', '.join(late)} answers was not fixed before the first."
+        return "fail", f"The number of answers of {', '.join(late)} was not fixed before the first query."
     return "pass", "The number of answers was fixed before the first query."

@@ -1,4 +1,4 @@
-"""What a privacy statement ends in: a claim, or a refusal with its reasons."""
+"""Outcome of a privacy statement: a claim, or a refusal with its reasons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ REFUSED = "refused"
 
 
 def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
-    """Judge figures and findings: anything that fails is a refusal, and so is what may not be unknown."""
+    """Return the outcome of figures and findings: a refusal if one fails, or is unknown and must not be."""
     waits = WAITING in profile.estimates
     allowed = {*edition.may_be_unknown, *(edition.may_wait_for_auditor if waits else ())}
     reasons, notes = [], []
     for name in CHECKS:
         found = profile.guard(name)
         if found is None:
-            reasons.append(f"{name} was not judged.")
+            reasons.append(f"{name} was not evaluated.")
         elif found.outcome == "fail" or (found.outcome == "unknown" and name not in allowed):
             reasons.append(f"{name}{' is unknown' if found.outcome == 'unknown' else ''}: {found.sentence}")
         elif found.outcome == "unknown":
@@ -27,7 +27,7 @@ def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
     stated, delta = profile.estimates[STATED].value, profile.estimates[DELTA].value
     strength = "weak, " if stated > edition.weak_epsilon else ""
     if strength:
-        notes.insert(0, f"An epsilon above {edition.weak_epsilon:g} is weak: it bounds hardly anything.")
+        notes.insert(0, f"An epsilon above {edition.weak_epsilon:g} is weak: it guarantees hardly anything.")
     derived = "" if EPSILON in profile.estimates else ", as stated"
     text = f"{strength}epsilon at most {stated:g} at delta {delta:g}{derived}"
     return ClaimOutcome(REFUSED if reasons else text, tuple(reasons), tuple(notes))

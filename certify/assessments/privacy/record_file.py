@@ -1,4 +1,4 @@
-"""Read and write the record files of privacy; files come from untrusted parties."""
+"""Serialise and parse record files of privacy; files come from untrusted parties."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ KINDS: dict[str, tuple[str, type]] = {
     "batches": ("batches", Batches),
     "members": ("members", Members),
 }
-"""Field of :class:`Records` and type of each kind of line, in the order in which they are written."""
+"""Field of :class:`Records` and type of each kind of line, in writing order."""
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
 def dump_records(records: Records) -> bytes:
-    """Write a record file, the inverse of :func:`parse_records`."""
+    """Serialise a record file; the inverse of :func:`parse_records`."""
     rows = [(kind, asdict(one)) for kind, (field, _) in KINDS.items() for one in getattr(records, field)]
     return dump_lines(VERSION, records.header, rows)
 
 
 def parse_records(content: bytes, name: str) -> Records:
-    """Read a record file.
+    """Parse a record file.
 
     Raises:
-        CertificateError: a line is not canonical JSON of a known kind, stands out of order, or holds what it cannot.
+        CertificateError: a line is not canonical JSON of a known kind, is out of order, or has invalid content.
     """
     (place, _, head), *rows = read_lines(content, name, tuple(KINDS))
     header = _header(head, place)
@@ -57,7 +57,7 @@ def parse_records(content: bytes, name: str) -> Records:
         found[field].append(read_record(made, values, at))
     records = Records(header, **{field: tuple(ones) for field, ones in found.items()})
     if len(records.ids) < len(records.mechanisms):
-        raise CertificateError(f"{name}: two mechanisms bear one id.")
+        raise CertificateError(f"{name}: two mechanisms have the same id.")
     return records
 
 
@@ -65,10 +65,10 @@ def _header(values: dict[str, Any], place: str) -> Header:
     header = read_header(Header, values, VERSION, place)
     model = header.model
     if set(model) != {"sha256", "leanmarkContent"} or not all(DIGEST.fullmatch(one) for one in model.values()):
-        raise CertificateError(f"{place}: the header does not name its model by sha256 and leanmarkContent.")
+        raise CertificateError(f"{place}: the header must identify its model by sha256 and leanmarkContent.")
     if header.lineage is not None and not DIGEST.fullmatch(header.lineage):
-        raise CertificateError(f"{place}: the digest of the lineage is not a hex SHA-256.")
+        raise CertificateError(f"{place}: the digest of the lineage must be a hex SHA-256.")
     if not TIME.fullmatch(header.created) or not header.private_parts:
-        raise CertificateError(f"{place}: the header lacks a time, or names no private part.")
+        raise CertificateError(f"{place}: the header must have a time and name a private split.")
     require_binding(header.auditor, place)
     return header

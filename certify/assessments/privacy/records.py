@@ -1,11 +1,11 @@
-"""What is recorded for a privacy statement, one canonical JSON object a line, each with its ``kind``.
+"""Records of a privacy statement: one canonical JSON object per line, each with its ``kind``.
 
 ``header`` (first, once), then any number of ``dp-sgd``, ``gnmax``, ``source``, ``touch``, ``choice`` and ``class``;
-and, in the auditor file alone, ``batches`` and ``members``. A maker builds :class:`Records` with everything, calls
-:func:`certify.assessments.privacy.withholding.write`, and has the public file signed by ``leanmark state --assessment
+and, only in the auditor file, ``batches`` and ``members``. A maker builds :class:`Records` with everything, calls
+:func:`certify.assessments.privacy.withholding.write`, and signs the public file with ``leanmark state --assessment
 privacy``.
 
-No record holds a seed of noise or of sampling: the field is there so that one that was used is stated, and refused.
+A seed of noise or sampling must never be used; the field exists so that a seed that was used is stated, and refused.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ Share = Annotated[float, Gt(0), Le(1)]
 
 @dataclass(frozen=True)
 class Header:
-    """What is claimed, and of what.
+    """Claim and its subject.
 
     Attributes:
-        created: UTC time at which the records were begun, ISO 8601 with ``Z``.
-        leanmark: version that recorded.
+        created: UTC time of the first record, ISO 8601 with ``Z``.
+        leanmark: version that wrote the records.
         model: digests of the model, ``sha256`` and ``leanmarkContent``.
-        claimed_epsilon: that the model claims to keep, over all its mechanisms and runs.
-        delta: for which it holds.
-        unit: whose presence is hidden.
-        contribution_bound: most records of one unit; None where nothing bounds them.
-        adjacency: whether neighbouring data sets differ by a unit more, or by another one.
-        units: N, the number of units in the private parts; None in public under ``add-remove``.
-        private_parts: names of the parts of the data that are private.
-        trust_model: whom the holders of the data trust: ``central`` (one holder sees raw data), ``local`` (noise before
-            anything leaves a unit), ``distributed`` (noise adds up from several), ``secure-aggregation`` (a server sees
-            sums alone).
-        attempts: trainings on the private parts, with those that failed or were thrown away.
-        lineage: hex SHA-256 of the model's lineage.json; None where there is none.
-        auditor: what binds the auditor file; None in that file itself, and where nothing is withheld.
+        claimed_epsilon: epsilon claimed over all mechanisms and runs.
+        delta: delta of the claim.
+        unit: unit whose presence is hidden.
+        contribution_bound: maximum number of records per unit; None if unbounded.
+        adjacency: whether neighbouring data sets differ by an added unit or by a replaced one.
+        units: N, the number of units in the private splits; None in public under ``add-remove``.
+        private_parts: names of the private splits.
+        trust_model: whom the data holders trust: ``central`` (one holder sees raw data), ``local`` (noise is added
+            before anything leaves a unit), ``distributed`` (noise adds up from several parties), ``secure-aggregation``
+            (a server sees only sums).
+        attempts: training runs on the private splits, including failed or discarded ones.
+        lineage: hex SHA-256 of the model's lineage.json; None if there is none.
+        auditor: binding of the auditor file; None in that file itself, and if nothing is withheld.
     """
 
     created: str
@@ -68,12 +68,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Randomness:
-    """Where noise and samples come from.
+    """Source of noise and sampling.
 
     Attributes:
-        source: ``os`` for the entropy of the system, ``seeded`` for a generator with a seed that somebody chose.
-        seed: where one was used; noise from it can be subtracted by whoever knows it.
-        floating_point_safe: whether the noise was drawn so that the low bits of a sum tell nothing (discrete noise).
+        source: ``os`` for the system's entropy, ``seeded`` for a generator with a chosen seed.
+        seed: the seed if one was used; whoever knows it can subtract the noise.
+        floating_point_safe: whether the noise hides the low bits of sums (discrete noise).
     """
 
     source: Literal["os", "seeded"]
@@ -83,14 +83,14 @@ class Randomness:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the records of a step are chosen.
+    """Choice of the records of a step.
 
     Attributes:
-        scheme: ``poisson`` (each by a coin of its own), ``all`` (no sampling), or batches that amplify nothing here:
+        scheme: ``poisson`` (an independent coin each), ``all`` (no sampling), or batches without amplification:
             ``shuffled`` and ``fixed-size``.
-        rate: q, probability of the coin; None in public under ``add-remove``, and without a coin.
+        rate: q, probability of the coin; None in public under ``add-remove``, and without coins.
         expected_batch: q * N; likewise.
-        public: whether anybody else may learn who took part, or how many did in a step.
+        public: whether anybody else may learn who took part, or how many in a step.
     """
 
     scheme: Literal["poisson", "all", "shuffled", "fixed-size"]
@@ -100,7 +100,7 @@ class Sampling:
 
     @property
     def amplifies(self) -> bool:
-        """Whether sampling may be counted: coins, and nobody sees how they fell."""
+        """Whether amplification by sampling may be counted: coins whose outcomes stay secret."""
         return self.scheme == "poisson" and not self.public
 
 
@@ -109,18 +109,18 @@ class DpSgd:
     """Training on clipped gradients with Gaussian noise.
 
     Attributes:
-        id: such as ``dp-sgd#0``, by which touches name it.
-        runs: trainings that were released or chosen from.
-        steps: noisy sums of one run.
-        noise_multiplier: standard deviation of the noise over the clipping norm.
-        clip: norm to which the gradient of a unit is clipped.
-        clipped_per: whose gradient is clipped.
-        microbatch: gradients that are averaged before they are clipped; above 1 the sensitivity doubles.
-        sampling: how the records of a step are chosen.
-        randomness: where noise and coins come from.
-        cross_sample_layers: names of layers that mix samples while they train, such as batch norms.
-        gradient_error: largest relative difference of per-sample gradients from a loop of one, before training; None
-            where that was not looked at.
+        id: name such as ``dp-sgd#0``, used by touches.
+        runs: training runs that were released or selected from.
+        steps: noisy sums per run.
+        noise_multiplier: standard deviation of the noise relative to the clipping norm.
+        clip: norm to which a unit's gradient is clipped.
+        clipped_per: unit of clipping.
+        microbatch: number of gradients averaged before clipping; above 1 the sensitivity doubles.
+        sampling: choice of the records of a step.
+        randomness: source of noise and coins.
+        cross_sample_layers: names of layers that mix samples during training, such as batch norms.
+        gradient_error: largest relative difference of per-sample gradients from a loop over single samples, before
+            training; None if it was not measured.
     """
 
     id: str
@@ -138,18 +138,18 @@ class DpSgd:
 
 @dataclass(frozen=True)
 class GnMaxVotes:
-    """Noisy votes of teachers on disjoint parts (PATE); the number of queries and answers is a cap, not a count.
+    """Noisy votes of teachers on disjoint splits (PATE); the numbers of queries and answers are caps, not counts.
 
     Attributes:
-        id: such as ``gnmax#0``.
-        runs: times that the whole vote was held.
-        teachers: number of them, each on a part of its own.
+        id: name such as ``gnmax#0``.
+        runs: number of times the whole vote was held.
+        teachers: number of teachers, each on its own split.
         noise: standard deviation of the votes' noise.
-        answers: most queries that may be answered.
-        threshold_noise: standard deviation of the check's noise; None where every query is answered.
-        queries: most queries that may be asked; None likewise.
-        caps_fixed_before: whether both numbers were fixed before the first query.
-        randomness: where the noise comes from.
+        answers: maximum number of answered queries.
+        threshold_noise: standard deviation of the check's noise; None if every query is answered.
+        queries: maximum number of queries; None likewise.
+        caps_fixed_before: whether both caps were fixed before the first query.
+        randomness: source of the noise.
     """
 
     id: str
@@ -165,14 +165,14 @@ class GnMaxVotes:
 
 @dataclass(frozen=True)
 class SourceOf:
-    """A model or data set that entered beside the private parts.
+    """Model or data set that was used in addition to the private splits.
 
     Attributes:
-        role: what it is to the model: ``original``, ``teacher``, ``features`` or ``data``.
-        name: for people.
-        status: whether what it was made from is public.
-        digest: hex SHA-256 of the public data or weights; None where it is not stated.
-        mechanism: id of the mechanism that it was trained under, where it saw the private parts.
+        role: its role for the model: ``original``, ``teacher``, ``features`` or ``data``.
+        name: display name.
+        status: whether its own sources are public.
+        digest: hex SHA-256 of the public data or weights; None if it is not stated.
+        mechanism: id of the mechanism that it was trained under, if it saw the private splits.
     """
 
     role: Literal["original", "teacher", "features", "data"]
@@ -184,12 +184,12 @@ class SourceOf:
 
 @dataclass(frozen=True)
 class Touch:
-    """How one step of the lineage read one part, as the loaders noted it.
+    """Reads of one split by one step of the lineage, as recorded by the loaders.
 
     Attributes:
-        step: such as ``1 distill``, ``baseline`` or ``export``.
-        part: name of the part; ``*`` where it is not known what the step read.
-        how: ``raw`` or ids of mechanisms; ``unknown``.
+        step: name such as ``1 distill``, ``baseline`` or ``export``.
+        part: name of the split; ``*`` if it is unknown what the step read.
+        how: ``raw``, ids of mechanisms, or ``unknown``.
     """
 
     step: str
@@ -199,12 +199,12 @@ class Touch:
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that was chosen by looking at data: a clipping norm, a size, the epoch to keep, a threshold.
+    """Choice made by looking at data: a clipping norm, a size, the epoch to keep, a threshold.
 
     Attributes:
-        what: was chosen.
-        on: ``none`` (fixed in advance), ``public`` data, the ``private`` parts as they are, or a ``mechanism``.
-        mechanism: its id, for the last.
+        what: what was chosen.
+        on: ``none`` (fixed in advance), ``public`` data, the raw ``private`` splits, or a ``mechanism``.
+        mechanism: its id, if ``on`` is ``mechanism``.
     """
 
     what: str
@@ -214,13 +214,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Right answers in one class of a test set, before and after the private training.
+    """Correct answers in one class of a test set, before and after private training.
 
     Attributes:
-        name: of the class.
-        samples: of the class.
-        before: right answers of the model without privacy.
-        after: right answers of the private model.
+        name: name of the class.
+        samples: samples of the class.
+        before: correct answers of the model without privacy.
+        after: correct answers of the private model.
     """
 
     name: str
@@ -231,7 +231,7 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Batches:
-    """Realised batch sizes of one run, one for each step; they stand in the auditor file alone."""
+    """Realised batch sizes of one run, one per step; only in the auditor file."""
 
     mechanism: str
     run: Size
@@ -240,10 +240,10 @@ class Batches:
 
 @dataclass(frozen=True)
 class Members:
-    """Keyed identifiers of the samples of a part; they stand in the auditor file alone.
+    """Keyed identifiers of the samples of a split; only in the auditor file.
 
     Attributes:
-        part: a private part, ``teacher:K`` for that of a teacher, or ``public:NAME`` for data that are stated public.
+        part: a private split, ``teacher:K`` for a teacher's, or ``public:NAME`` for data stated as public.
         ids: HMAC-SHA256 of the samples' digests under the data key.
     """
 
@@ -256,7 +256,7 @@ Mechanism = DpSgd | GnMaxVotes
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that a privacy statement follows from.
+    """All records from which a privacy statement follows.
 
     Example:
         >>> sampling = Sampling("poisson", rate=0.2, expected_batch=600.0)
@@ -286,12 +286,12 @@ class Records:
 
     @property
     def raw_touches(self) -> tuple[Touch, ...]:
-        """Touches of private parts that no recorded mechanism covers."""
+        """Touches of private splits that no recorded mechanism covers."""
         covered = self.ids | {UNKNOWN}
         return tuple(one for one in self.touches if self.is_private(one.part) and not covered.issuperset(one.how))
 
     def is_private(self, part: str) -> bool:
-        """Whether a part is private; so is whatever a step read that is not known."""
+        """Return whether a split is private; an unknown split counts as private."""
         return part in self.header.private_parts or part == ANY_PART
 
 
@@ -300,7 +300,7 @@ ANY_PART = "*"
 
 
 def touches_of(lineage: Mapping[str, Any]) -> tuple[Touch, ...]:
-    """The touches that a lineage states, in its order; what a search read, or a step that states none, is unknown.
+    """Return the touches stated by a lineage, in order; reads by a search, or of a step that states none, are unknown.
 
     Example:
         >>> row = {"pass": "distill", "touched": {"train": ["raw"]}}

@@ -1,4 +1,4 @@
-"""Privacy records in two files: what the public may see, and what an auditor gets."""
+"""Privacy records in two files: a public one and one for auditors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from certify.core.private_data import AuditorBinding, DataKey
 def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
     """Split records into the public ones and the auditor file.
 
-    Batch sizes and identifiers are withheld. Under ``add-remove`` so are N, q and the expected batch, since the number
-    of units is what the claim says nobody learns; under ``replace-one`` all neighbours have the same number.
+    Batch sizes and identifiers are withheld. Under ``add-remove`` so are N, q and the expected batch, because the claim
+    hides the number of units; under ``replace-one`` all neighbours have the same number.
 
     Args:
-        records: all of them, with identifiers under the key.
-        key: of the data holder.
+        records: all records, with identifiers under the key.
+        key: key of the data holder.
 
     Returns:
         The public records, which bind the auditor file, and the bytes of that file.
@@ -38,7 +38,7 @@ def _without_rate(one: DpSgd) -> DpSgd:
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:
-    """The records of an auditor file; see :func:`certify.assessment.auditor_file.join`."""
+    """Return the records in an auditor file; see :func:`certify.assessment.auditor_file.join`."""
     return auditor_file.join(public, content, key, parse_records, withhold)
 
 

@@ -1,7 +1,7 @@
-"""The claim in words: what is hidden, from whom, under which assumptions; a bare epsilon says none of it.
+"""The claim in words: what is hidden, from whom, and under which assumptions; a bare epsilon says none of it.
 
-TensorFlow Privacy gave up its bare number for such a text (``compute_dp_sgd_privacy_statement``); what a text has to
-say is after Ponomareva et al. 2023, "How to DP-fy ML", section 5.3.
+TensorFlow Privacy replaced its bare number by such a text (``compute_dp_sgd_privacy_statement``); the contents follow
+Ponomareva et al. 2023, "How to DP-fy ML", section 5.3.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from certify.assessments.privacy.records import DpSgd, GnMaxVotes, Records
 
 TRUSTED = {
-    "central": "Whoever trained the model saw the private data as they are.",
+    "central": "Whoever trained the model saw the raw private data.",
     "local": "Noise was added before anything left a unit.",
-    "distributed": "Noise was added by several parties, of whom not all may collude.",
-    "secure-aggregation": "A server saw sums alone, as long as it and the clients kept to the protocol.",
+    "distributed": "Noise was added by several parties, which must not all collude.",
+    "secure-aggregation": "A server saw only sums, provided that it and the clients followed the protocol.",
 }
 
 
 def statement(records: Records) -> tuple[str, ...]:
-    """The claim as sentences, from the records alone."""
+    """Return the claim as sentences, from the records alone."""
     return tuple(_sentences(records))
 
 
@@ -28,36 +28,36 @@ def _sentences(records: Records) -> Iterator[str]:
     changed = "had another value" if header.adjacency == "replace-one" else "had not been there"
     yield (
         f"If any one {header.unit} in {', '.join(header.private_parts)} {changed}, the model would be nearly as likely "
-        f"to be the same: the claim is epsilon {header.claimed_epsilon:g} at delta {header.delta:g}, over everything "
-        "that read these data."
+        f"to be the same: the claim is epsilon {header.claimed_epsilon:g} at delta {header.delta:g}, over all "
+        "reads of these data."
     )
     bound = header.contribution_bound
     yield (
-        f"A person may give {'any number of' if bound is None else f'at most {bound}'} records"
-        f"{', and is hidden as far as one record is' if header.unit == 'record' and bound != 1 else ''}."
+        f"A person may contribute {'any number of' if bound is None else f'at most {bound}'} records"
+        f"{', but only each single record is protected' if header.unit == 'record' and bound != 1 else ''}."
     )
     if header.adjacency == "replace-one":
-        yield "The number of units is not hidden: neighbouring data sets have the same."
+        yield "The number of units is not hidden: neighbouring data sets have the same number."
     else:
-        yield "The number of units, the sampling rate and the batch sizes are hidden; they stand in the auditor file."
+        yield "The number of units, the sampling rate and the batch sizes are hidden; they are in the auditor file."
     for one in records.sgd:
         yield _training(one)
     for votes in records.votes:
         yield _votes(votes)
     yield TRUSTED[header.trust_model]
     if not all(one.randomness.floating_point_safe for one in records.mechanisms):
-        yield "The noise is of ordinary floating point: attacks on its low bits are not ruled out."
-    yield f"{header.attempts} trainings on the private parts were made, as their holder says."
+        yield "The noise uses ordinary floating point: attacks on its low bits cannot be ruled out."
+    yield f"{header.attempts} training runs on the private splits were made, according to the data holder."
 
 
 def _training(one: DpSgd) -> str:
     per = f" (averaged over {one.microbatch} first, which doubles the sensitivity)" if one.microbatch > 1 else ""
     if one.sampling.amplifies:
-        sampled = "Each record enters a step by a coin that nobody else sees, which the accounting counts"
+        sampled = "Each record enters a step by a secret coin, which the accounting uses"
     elif one.sampling.public:
-        sampled = "Who takes part may be seen, so that sampling counts for nothing"
+        sampled = "Participation may be visible, so sampling is not counted"
     else:
-        sampled = f"Batches are {one.sampling.scheme}, so that sampling counts for nothing"
+        sampled = f"Batches are {one.sampling.scheme}, so sampling is not counted"
     return (
         f"{one.id}: {one.runs} x {one.steps} steps on gradients clipped to {one.clip:g} per {one.clipped_per}{per}, "
         f"with Gaussian noise of {one.noise_multiplier:.6g} times that. {sampled}."
@@ -69,7 +69,7 @@ def _votes(one: GnMaxVotes) -> str:
         f", of at most {one.queries} that pass a check with noise {one.threshold_noise:g}"
     )  # fmt: skip
     return (
-        f"{one.id}: {one.runs} x votes of {one.teachers} teachers on disjoint parts, with Gaussian noise of "
+        f"{one.id}: {one.runs} x votes of {one.teachers} teachers on disjoint splits, with Gaussian noise of "
         f"{one.noise:g} votes, for at most {one.answers} queries{checked}. Epsilon follows from these caps, not from "
         "the votes."
     )

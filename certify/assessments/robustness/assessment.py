@@ -1,4 +1,4 @@
-"""The robustness assessment: what compression did under corruptions and attacks, derived from tables of counts."""
+"""The robustness assessment: effect of compression under corruptions and attacks, derived from tables of counts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from certify.core.finding import Finding
 
 PREDICATE_TYPE = "https://leanmark.org/secure/robustness/v1"
 WITNESS_FOLDER = "witnesses"
-"""Beside a model; where files of witnesses lie, those of strangers among them."""
+"""Folder of witness files next to a model, including those by third parties."""
 LIMITS = (
-    "What stands is an upper bound: a witness shows that a sample falls, and nothing shows that one cannot.",
-    "A defence that is random or changes with the input only hides gradients, and earns nothing here.",
-    "A trigger that nobody gave is not looked for: backdoors survive compression and cannot be ruled out.",
+    "Robust accuracy is an upper bound: a witness proves that a sample can be fooled; nothing proves that it cannot.",
+    "Random or input-dependent defences only hide gradients, and earn nothing here.",
+    "Unknown triggers are not searched for: backdoors survive compression and cannot be ruled out.",
     "Corruptions are this edition's own set; the figures are not mCE.",
 )
 
 
 class Robustness(Assessment):
-    """Right answers before and after, under corruptions and under witnesses that anybody can check.
+    """Correct answers before and after, under corruptions and under witnesses that anybody can check.
 
     Example:
         >>> Robustness().load_edition("2026").broken_eps
@@ -60,7 +60,7 @@ class Robustness(Assessment):
         return asdict(records.header.model)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """The records' header, as far as the statement repeats it, and the files of witnesses."""
+        """Return the fields of the header that the statement repeats, and the witness files."""
         header = records.header
         data = {"name": header.data.name, "samples": header.data.samples, "test_digest": header.data.test_digest}
         sets = [{"file": one.file, "sha256": one.sha256} for one in records.of(WitnessSet)]
@@ -77,13 +77,13 @@ class Robustness(Assessment):
         return figures(records, edition)
 
     def findings(self, records: Records, edition: RobustnessEdition) -> tuple[Finding, ...]:
-        """Run every check that the records call for."""
+        """Run every check that applies to the records."""
         return judge_findings(records, edition)
 
     def outcome(self, profile: Profile, edition: RobustnessEdition) -> ClaimOutcome:
-        """A claim of what was found; a refusal where records do not hold.
+        """Return a claim with the results; a refusal if the records fail a check.
 
-        A corruption that costs more is a finding about the model and no refusal: a gate decides what is let through
+        A corruption that costs more accuracy is a finding about the model, not a refusal: a gate decides what passes
         (``--require 'robustness.worst_corruption_loss_points<=5'``).
         """
         failed = [f"{one.name}: {one.sentence}" for one in profile.guards if one.outcome != "pass"]
@@ -93,11 +93,11 @@ class Robustness(Assessment):
         return ClaimOutcome("; ".join(_parts(profile)) or "described", (), told)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Check that files of witnesses beside the model are those that were stated."""
+        """Check that witness files next to the model are the stated ones."""
         yield from _files_follow(around)
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
-        """The names of model and data."""
+        """Return the names of model and data."""
         return {**super().texts(predicate), "data's name": predicate["data"]["name"]}
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
@@ -116,7 +116,7 @@ class Robustness(Assessment):
         return Facts(test_data=predicate["data"]["test_digest"], baseline=tuple(digests.values()))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed."""
+        """Return what may be printed."""
         return Claims(
             **common_claims(
                 self, predicate, digest, headlines=_headlines(predicate["profile"]["estimates"]), limits=LIMITS
@@ -129,18 +129,18 @@ def _parts(profile: Profile) -> Iterator[str]:
     if "worst_corruption_loss_points" in found:
         worse, count = (round(float(found[name])) for name in ("corruptions_worse", "corruptions"))
         loss = found["worst_corruption_loss_points"]
-        yield f"{worse} of {count} corruptions cost more, {loss.value:.1f} points at worst (up to {loss.high:.1f})"
+        yield f"{worse} of {count} corruptions worse, {loss.value:.1f} points at worst (up to {loss.high:.1f})"
     if sizes := _sizes(found):
         eps = sizes[0]
         before, after = (100 * float(found[f"standing_{eps}_{arm}"]) for arm in ("baseline", "candidate"))
-        yield f"at {eps}/255 at most {after:.1f} % stand, {before:.1f} % before"
+        yield f"robust accuracy at {eps}/255 at most {after:.1f} %, {before:.1f} % before"
     triggered = [name for name in found if name.startswith("trigger_") and name.endswith("_success_candidate")]
     if triggered:
         yield f"a given trigger works on {100 * float(found[triggered[0]]):.1f} %"
 
 
 def _sizes(estimates: Mapping[str, Any]) -> list[int]:
-    """Sizes of change, ascending, for which the profile says what stands."""
+    """Return the sizes of change, ascending, for which the profile has a robust accuracy."""
     names = [name for name in estimates if name.startswith("standing_") and name.endswith("_candidate")]
     return sorted(int(name.split("_")[1]) for name in names if "_by_" not in name)
 
@@ -150,10 +150,10 @@ def _headlines(estimates: Mapping[str, Any]) -> dict[str, str]:
     if "worst_corruption_loss_points" in estimates:
         found["worst_corruption_loss_points"] = "largest loss under a corruption"
     for eps in _sizes(estimates)[:2]:
-        found[f"standing_{eps}_candidate"] = f"stands at {eps}/255, at most"
+        found[f"standing_{eps}_candidate"] = f"robust accuracy at {eps}/255, at most"
     for name in estimates:
         if name.startswith("trigger_") and name.endswith("_success_candidate"):
-            found[name] = "answers that a given trigger causes"
+            found[name] = "success rate of a given trigger"
     return found or {name: name.replace("_", " ") for name in list(estimates)[:1]}
 
 
@@ -165,9 +165,9 @@ def _files_follow(around: Surroundings) -> Iterator[Finding]:
     here = {name: path for name, path in places.items() if path.is_file()}
     wrong = [name for name, path in here.items() if hashlib.sha256(path.read_bytes()).hexdigest() != stated[name]]
     if wrong:
-        yield Finding("witness_files", "fail", f"Not the witnesses that were stated: {', '.join(sorted(wrong))}.")
+        yield Finding("witness_files", "fail", f"Different from the stated witnesses: {', '.join(sorted(wrong))}.")
     elif len(here) < len(stated):
         missing = ", ".join(sorted(set(stated) - set(here)))
-        yield Finding("witness_files", "skipped", f"Witnesses are not here: {missing}.")
+        yield Finding("witness_files", "skipped", f"Witness files are missing: {missing}.")
     else:
-        yield Finding("witness_files", "pass", "The files of witnesses are those that were stated.")
+        yield Finding("witness_files", "pass", "The witness files are the stated ones.")

@@ -1,4 +1,4 @@
-"""Editions of the robustness assessment: dated constants from the package's own YAML."""
+"""Editions of the robustness assessment: dated constants from the package's YAML files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file; what each constant means stands beside it there."""
+    """Constants in the file, which explains each."""
 
     name: str
     date: str
@@ -33,10 +33,10 @@ class _Constants:
 
 @dataclass(frozen=True)
 class RobustnessEdition(_Constants):
-    """The constants of an edition.
+    """Constants of an edition.
 
     Attributes:
-        digest: hex SHA-256 of the bytes of the edition's file.
+        digest: hex SHA-256 of the edition's file.
 
     Example:
         >>> load_edition().most_samples
@@ -47,6 +47,6 @@ class RobustnessEdition(_Constants):
 
 
 def load_edition(name: str = NEWEST) -> RobustnessEdition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors."""
     constants, digest = read_edition("certify.assessments.robustness", name, _Constants)
     return RobustnessEdition(**vars(constants), digest=digest)

@@ -1,8 +1,8 @@
-"""Every figure of the robustness assessment, from paired tables.
+"""All figures of the robustness assessment, from paired tables.
 
 Differences are of paired proportions, by Tango's score interval (1998) at a level that holds for all corruptions, or
-all sizes of change, at once (Bonferroni). What stands under witnesses is an upper bound whatever the number of
-witnesses: nobody can show that a sample cannot be turned, so the lower end of such a share is 0.
+all sizes of change, at once (Bonferroni). Robust accuracy under witnesses is an upper bound whatever the number of
+witnesses: nobody can show that a sample cannot be fooled, so the lower end of such a share is 0.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from certify.core.estimate import Estimate
 from certify.core.statistics.proportions import difference_interval, wilson_interval, z_quantile
 
 TANGO = "difference of paired proportions, score interval (Tango 1998), Bonferroni over {}"
-AT_MOST = "share that no witness turned, an upper bound; upper end by Wilson's score interval, Bonferroni over {}"
+AT_MOST = "share that no witness fooled, an upper bound; upper end by Wilson's score interval, Bonferroni over {}"
 ARMS = ("baseline", "candidate")
 
 
 def figures(records: Records, edition: RobustnessEdition) -> Mapping[str, Estimate]:
-    """All figures by name; what was not asked for is absent."""
+    """Return all figures by name; what was not requested is absent."""
     return dict(
         [*_corruptions(records, edition), *_standing(records, edition), *_detected(records, edition)]
         + [*_triggers(records, edition)]
@@ -37,19 +37,19 @@ def figures(records: Records, edition: RobustnessEdition) -> Mapping[str, Estima
 
 
 def simultaneous(confidence: float, count: int) -> float:
-    """Confidence of each of several intervals that hold at once with the given one (Bonferroni)."""
+    """Return the confidence of each of several intervals that hold at once with the given one (Bonferroni)."""
     return 1 - (1 - confidence) / max(1, count)
 
 
 def change(row: Counts, confidence: float, method: str) -> Estimate:
-    """Right answers of the candidate less those of the baseline, in points.
+    """Return the candidate's correct answers minus the baseline's, in points.
 
     Raises:
-        CertificateError: the table holds no samples.
+        CertificateError: the table has no samples.
     """
     table = row.table
     if table.n == 0:
-        raise CertificateError("A table of the records holds no samples.")
+        raise CertificateError("A table of the records has no samples.")
     ends = difference_interval(table, confidence)
     value = (table.candidate - table.baseline) / table.n
     return Estimate(100 * value, 100 * ends.low, 100 * ends.high, "points", table.n, method)
@@ -57,7 +57,7 @@ def change(row: Counts, confidence: float, method: str) -> Estimate:
 
 def _share(right: int, n: int, confidence: float, method: str, bound: bool = False) -> Estimate:
     if n == 0:
-        raise CertificateError("A table of the records holds no samples.")
+        raise CertificateError("A table of the records has no samples.")
     ends = wilson_interval(right, n, confidence)
     return Estimate(right / n, 0.0 if bound else ends.low, max(ends.high, right / n), "1", n, method)
 
@@ -92,7 +92,7 @@ def _corruptions(records: Records, edition: RobustnessEdition) -> Iterator[tuple
 
 
 def standing_rows(records: Records, source: str) -> dict[int, Standing]:
-    """Tables of what stands by the size of the change, for one source of witnesses."""
+    """Return tables of robust samples by the size of the change, for one source of witnesses."""
     return {row.eps: row for row in records.of(Standing) if row.source == source}
 
 
@@ -111,7 +111,7 @@ def _standing(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
         for source in ARMS:
             other = standing_rows(records, source).get(eps)
             if other is not None:
-                method = f"witnesses made for the {source} alone; {TANGO.format(together)}"
+                method = f"only witnesses made for the {source}; {TANGO.format(together)}"
                 yield f"standing_{eps}_by_{source}_change_points", change(other, confidence, method)
 
 
@@ -122,11 +122,11 @@ def _detected(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
         if m < 2 or n < 2:
             continue
         area = row.wins / (2 * m * n)
-        # DeLong, DeLong and Clarke-Pearson 1988: variances of the placements of either kind of sample.
+        # DeLong, DeLong and Clarke-Pearson 1988: variances of the placements of both kinds of samples.
         clean = max(0.0, (row.placements_clean / (4 * n * n) - m * area**2) / (m - 1))
         attacked = max(0.0, (row.placements_attacked / (4 * m * m) - n * area**2) / (n - 1))
         half = z_quantile(edition.confidence) * math.sqrt(clean / m + attacked / n)
-        method = "area under the ROC curve of a small margin as a sign of attack (DeLong 1988); described, no credit"
+        method = "area under the ROC curve for detecting attacks by a small margin (DeLong 1988); informative only"
         ends = max(0.0, area - half), min(1.0, area + half)
         yield f"detection_auroc_{row.arm}", Estimate(area, *ends, "1", m + n, method)
 

@@ -1,8 +1,8 @@
-"""Checks over the records: that tables fit together, and that an attack was strong enough to say anything.
+"""Checks of the records: that tables are consistent, and that the attack was strong enough to be meaningful.
 
-A weak attack looks like a robust model. What is asked of it: it breaks an ordinary baseline; each model was attacked
-with gradients of its own float parent, since witnesses carried over from another model flatter it; and what was found
-holds at other settings of the runtime, so that it is a property of the file and not of one session.
+A weak attack makes a model look robust. So the attack must break an ordinary baseline; each model must be attacked with
+gradients of its own float parent, since witnesses transferred from another model flatter it; and the results must hold
+at other settings of the runtime, to be a property of the file and not of one session.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from certify.core.finding import Finding
 from certify.core.statistics.proportions import wilson_interval
 
 OTHER_SETTINGS = (("none", 1), ("basic", 1), ("extended", 1), ("none", 2), ("all", 2))
-"""Levels of the runtime's optimiser and threads at which witnesses are tried again, having held at (all, 1)."""
+"""Optimiser levels and threads at which witnesses that hold at (all, 1) are tried again."""
 Check = Callable[[Records, RobustnessEdition], "Iterator[str]"]
 
 
 def judge_findings(records: Records, edition: RobustnessEdition) -> tuple[Finding, ...]:
-    """Run every check that the records call for; a failed one refuses the statement."""
+    """Run every check that applies to the records; a failed one refuses the statement."""
     checks = dict(TABLES)
     if records.of(WitnessSet) or records.of(Standing):
         checks |= ATTACKS
@@ -38,44 +38,44 @@ def _finding(name: str, check: Check, holds: str, records: Records, edition: Rob
 
 
 def _tables_complete(records: Records, edition: RobustnessEdition) -> Iterator[str]:
-    """Every table once, over samples that are there, and nothing left out of the set."""
+    """Each table occurs once, over existing samples, and the set of corruptions is complete."""
     rows = [*records.of(Clean), *records.of(Corrupted), *records.of(Standing), *records.of(Triggered)]
     if not rows:
-        yield "Nothing was asked: neither corruptions nor witnesses nor a trigger"
+        yield "There are no corruptions, witnesses or triggers"
     if any(row.table.n == 0 or row.table.n > records.header.data.samples for row in rows):
-        yield "A table holds no samples, or more than there are"
+        yield "A table has no samples, or more than the data"
     named = [(row.name, row.severity) for row in records.of(Corrupted)]
     severities = {severity for _, severity in named}
     wanted = {(name, severity) for name in edition.corruptions for severity in severities}
     if len(named) != len(set(named)) or set(named) != wanted:
-        yield f"The corruptions are not those of {edition.corruption_set}, each once"
+        yield f"The corruptions must be those of {edition.corruption_set}, each once"
     clean = records.clean("corruptions")
     if {row.table.n for row in records.of(Corrupted)} != ({clean.table.n} if clean else set()):
-        yield "Corrupted and untouched samples are not the same number"
+        yield "The numbers of corrupted and clean samples differ"
     if clean is not None and clean.table.n > edition.most_samples:
-        yield f"{clean.table.n} samples were corrupted, and at most {edition.most_samples} are"
+        yield f"{clean.table.n} samples were corrupted, but the maximum is {edition.most_samples}"
     if len(records.of(Clean)) != len({row.of for row in records.of(Clean)}):
-        yield "A table of untouched samples stands twice"
+        yield "A table of clean samples appears twice"
 
 
 def _standing_falls(records: Records, edition: RobustnessEdition) -> Iterator[str]:
-    """A larger change turns no fewer samples, a union no fewer than its parts, and untouched samples stand most."""
+    """Larger changes fool no fewer samples, a union no fewer than its parts, and clean accuracy is the largest."""
     clean = records.clean("witnesses")
     union = standing_rows(records, "union")
     keys = [(row.source, row.eps) for row in records.of(Standing)]
     if clean is None or not union or len(keys) != len(set(keys)):
-        yield "The tables of what stands are not complete"
+        yield "The tables of robust accuracy are incomplete"
         return
     for arm in ARMS:
         for source in ("union", *ARMS):
             rows = sorted(standing_rows(records, source).items())
             counts = [getattr(clean.table, arm), *(getattr(row.table, arm) for _, row in rows)]
             if counts != sorted(counts, reverse=True):
-                yield f"More samples of the {arm} stand at a larger change"
+                yield f"The {arm} has a higher robust accuracy at a larger change"
             if any(getattr(row.table, arm) < getattr(union[eps].table, arm) for eps, row in rows if eps in union):
-                yield f"More samples of the {arm} stand under all witnesses than under some"
+                yield f"The {arm} has a higher robust accuracy under all witnesses than under some"
     if len({row.table.n for row in (clean, *records.of(Standing))}) != 1:
-        yield "Attacked and untouched samples are not the same number"
+        yield "The numbers of attacked and clean samples differ"
 
 
 def _strong_enough(records: Records, edition: RobustnessEdition) -> Iterator[str]:
@@ -83,13 +83,13 @@ def _strong_enough(records: Records, edition: RobustnessEdition) -> Iterator[str
         return
     row = standing_rows(records, "union").get(edition.broken_eps)
     if row is None:
-        yield f"No change of {edition.broken_eps} grey levels was tried, at which an attack must break the baseline"
+        yield f"The attack was not tried at {edition.broken_eps} grey levels, where it must break the baseline"
     elif row.table.baseline > edition.most_standing * row.table.n:
         share = 100 * row.table.baseline / row.table.n
         yield (
-            f"{share:.1f} % of the baseline's samples stand at {edition.broken_eps}/255, where an attack that works "
+            f"The baseline's robust accuracy is {share:.1f} % at {edition.broken_eps}/255, where a working attack "
             f"leaves at most {100 * edition.most_standing:g} % of an ordinary model; attack longer, or declare that "
-            "the baseline was trained to withstand attacks"
+            "the baseline was adversarially trained"
         )
 
 
@@ -100,13 +100,13 @@ def _own_gradients(records: Records, edition: RobustnessEdition) -> Iterator[str
         other = "candidate" if arm == "baseline" else "baseline"
         if not own:
             yield (
-                f"No witnesses were made for the {arm} with gradients of its own float parent, and those of the "
+                f"No witnesses were made for the {arm} with gradients of its own float parent, but those of the "
                 f"{other} flatter it{_flattered(records, arm, other)}; make them with leanmark attack --checkpoint"
             )
             continue
         held, copied = sum(one.held for one in own), sum(one.copied for one in own)
         if copied > edition.most_copied * max(1, held):
-            yield f"{copied} of {held} witnesses for the {arm} are those for the {other}, carried over"
+            yield f"{copied} of {held} witnesses for the {arm} are copies of those for the {other}"
         yield from _weaker(records, arm, other)
 
 
@@ -117,11 +117,11 @@ def _flattered(records: Records, arm: str, other: str) -> str:
         return ""
     _, eps, row = max(gaps, key=lambda one: one[0])
     mine, theirs = (100 * getattr(row.table, name) / row.table.n for name in (arm, other))
-    return f" ({mine:.1f} % against {theirs:.1f} % seem to stand at {eps}/255)"
+    return f" ({mine:.1f} % against {theirs:.1f} % apparent robust accuracy at {eps}/255)"
 
 
 def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
-    """An attack with own gradients that turns fewer samples than one carried over is broken."""
+    """Yield a problem if an attack with own gradients is weaker than a transferred one, so that it is broken."""
     theirs = standing_rows(records, other)
     for eps, row in sorted(standing_rows(records, arm).items()):
         if eps not in theirs:
@@ -129,14 +129,14 @@ def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
         n, mine, carried = row.table.n, getattr(row.table, arm), getattr(theirs[eps].table, arm)
         if wilson_interval(mine, n, 0.95).low > wilson_interval(carried, n, 0.95).high:
             yield (
-                f"Witnesses made for the {arm} leave {mine} of its {n} samples at {eps}/255 and those made for the "
-                f"{other} leave {carried}, so its own gradients were not followed"
+                f"Witnesses made for the {arm} leave {mine} of its {n} samples correct at {eps}/255, but those made "
+                f"for the {other} leave {carried}, so its own gradients were not followed"
             )
             return
 
 
 def _apart(records: Records) -> str:
-    """What witnesses carried over would have said, beside what own gradients say."""
+    """Return what transferred witnesses alone would show, next to the result with own gradients."""
     union, carried = standing_rows(records, "union"), standing_rows(records, "baseline")
     told = []
     for eps in sorted(set(union) & set(carried)):
@@ -155,7 +155,7 @@ def _held_elsewhere(records: Records, edition: RobustnessEdition) -> Iterator[st
         asked = {(row.graph_optimization, row.threads) for row in rows if row.arm == arm and row.asked}
         turned = sum(one.held for one in records.of(WitnessSet) if one.arm == arm)
         if turned and not asked.issuperset(OTHER_SETTINGS):
-            yield f"Witnesses were not tried on the {arm} at every optimiser level, and with 1 and 2 threads"
+            yield f"Witnesses were not tried on the {arm} at every optimiser level and with 1 and 2 threads"
     for row in rows:
         if row.held < edition.least_held * row.asked:
             yield (
@@ -165,12 +165,12 @@ def _held_elsewhere(records: Records, edition: RobustnessEdition) -> Iterator[st
 
 
 TABLES: dict[str, tuple[Check, str]] = {
-    "tables_complete": (_tables_complete, "Every table is there once, over the same samples."),
+    "tables_complete": (_tables_complete, "Every table appears once, over the same samples."),
 }
 ATTACKS: dict[str, tuple[Check, str]] = {
-    "standing_falls": (_standing_falls, "No larger change and no further witness leaves more samples standing."),
-    "attack_strong_enough": (_strong_enough, "The attack breaks an ordinary baseline, or a hardened one is declared."),
+    "standing_falls": (_standing_falls, "Robust accuracy never rises with a larger change or with more witnesses."),
+    "attack_strong_enough": (_strong_enough, "The attack breaks the baseline, or adversarial training is declared."),
     "own_gradients": (_own_gradients, "Each model was attacked with gradients of its own float parent."),
-    "witnesses_valid": (_held_elsewhere, "Witnesses hold at other optimiser levels and numbers of threads."),
+    "witnesses_valid": (_held_elsewhere, "Witnesses hold at other optimiser levels and thread numbers."),
 }
 NAMES = tuple(chain(TABLES, ATTACKS))

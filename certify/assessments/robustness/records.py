@@ -1,9 +1,9 @@
-"""Records of the robustness assessment: one canonical JSON object a line, paired tables of what both models did.
+"""Records of the robustness assessment: one canonical JSON object per line, paired tables of both models' answers.
 
-A header; the table of the untouched samples (``clean``) and of each corruption (``corrupted``); each file of witnesses
-(``witnesses``), the tables of samples that still stand (``standing``), whether witnesses hold at other settings of the
-runtime (``held``), how well a small margin tells attacked samples (``detection``), and answers under a given trigger
-(``triggered``).
+A header; the table of clean samples (``clean``) and of each corruption (``corrupted``); each witness file
+(``witnesses``), the tables of samples that remain correct (``standing``), whether witnesses hold at other settings of
+the runtime (``held``), how well a small margin detects attacked samples (``detection``), and answers under a given
+trigger (``triggered``).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Source = Literal["union", "baseline", "candidate"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The samples.
+    """Samples of the assessment.
 
     Attributes:
-        name: for people.
+        name: display name.
         spec: data specification.
-        samples: different ones in the test part.
-        test_digest: hex SHA-256 over the test part, as the efficiency certificate states it.
+        samples: number of distinct samples in the test split.
+        test_digest: hex SHA-256 over the test split, as in the efficiency certificate.
     """
 
     name: Text
@@ -52,16 +52,16 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Header:
-    """Circumstances.
+    """Circumstances of the records.
 
     Attributes:
         created: UTC time of the first answer.
-        leanmark: version that asked.
+        leanmark: version that ran the assessment.
         model: digests of the model.
-        baseline: digests of what it is compared with.
-        data: the samples.
-        runtime: adapter that ran both.
-        adversarially_trained: whether the baseline's maker declares that it was trained to withstand attacks.
+        baseline: digests of the baseline.
+        data: samples of the assessment.
+        runtime: runtime adapter of both models.
+        adversarially_trained: whether the maker declares the baseline adversarially trained.
     """
 
     created: str
@@ -75,17 +75,17 @@ class Header:
 
 @dataclass(frozen=True)
 class Clean(Counts):
-    """Right answers to untouched samples, those that were corrupted or those that were attacked."""
+    """Correct answers to clean samples: those that were also corrupted, or those that were attacked."""
 
     of: Literal["corruptions", "witnesses"]
 
 
 @dataclass(frozen=True)
 class Corrupted(Counts):
-    """Right answers to corrupted samples.
+    """Correct answers to corrupted samples.
 
     Attributes:
-        name: of the corruption.
+        name: name of the corruption.
         severity: 1 to 5.
         samples: hex SHA-256 over the corrupted samples and their labels.
     """
@@ -97,19 +97,19 @@ class Corrupted(Counts):
 
 @dataclass(frozen=True)
 class WitnessSet:
-    """A file of witnesses, and what became of it.
+    """Witness file and its result.
 
     Attributes:
-        file: name beside the model.
-        sha256: of the file.
-        arm: model that it was made for.
+        file: file name next to the model.
+        sha256: hex SHA-256 of the file.
+        arm: model that the witnesses were made for.
         method: how they were found.
-        gradients: digest of the checkpoint whose gradients were used; null where only the file was asked.
-        straight_through: whether the checkpoint's values were rounded.
-        samples: how many samples were attacked.
-        witnesses: in the file.
-        held: of those, images that the model they were made for gets wrong.
-        copied: of those, whose signs stand in a file for the other model too, for the same sample.
+        gradients: digest of the checkpoint whose gradients were used; null if only the file was queried.
+        straight_through: whether the checkpoint's values were fake-quantized.
+        samples: number of attacked samples.
+        witnesses: number of witnesses in the file.
+        held: number of those images that the model they were made for gets wrong.
+        copied: number of those whose signs also occur in a file for the other model, for the same sample.
     """
 
     file: Text
@@ -126,11 +126,11 @@ class WitnessSet:
 
 @dataclass(frozen=True)
 class Standing(Counts):
-    """Samples that are right untouched and that no witness of at most ``eps`` turned.
+    """Samples that are correct when clean and that no witness of at most ``eps`` fooled.
 
     Attributes:
-        eps: grey levels.
-        source: ``union`` of all witnesses, or those of the sets that were made for one model.
+        eps: size of the change in grey levels.
+        source: ``union`` of all witnesses, or those made for one model.
     """
 
     eps: Eps
@@ -139,7 +139,7 @@ class Standing(Counts):
 
 @dataclass(frozen=True)
 class Held:
-    """Witnesses that hold for a model, asked again at another setting of the runtime."""
+    """Number of witnesses that hold for a model at another setting of the runtime."""
 
     arm: ArmName
     graph_optimization: Text
@@ -150,15 +150,15 @@ class Held:
 
 @dataclass(frozen=True)
 class Detection:
-    """How often an attacked sample has a smaller margin than an untouched one, over all pairs.
+    """How often an attacked sample has a smaller margin than a clean one, over all pairs.
 
     Attributes:
-        arm: whose margins.
-        clean: untouched samples.
-        attacked: samples that a witness turned.
-        wins: pairs in which the attacked one's is smaller, twice; ties once.
-        placements_clean: sum of squares, over untouched samples, of twice their number of wins.
-        placements_attacked: likewise over attacked ones.
+        arm: arm whose margins these are.
+        clean: number of clean samples.
+        attacked: number of samples that a witness fooled.
+        wins: pairs in which the attacked sample's margin is smaller, counted twice; ties count once.
+        placements_clean: sum of squares, over clean samples, of twice their number of wins.
+        placements_attacked: likewise over attacked samples.
     """
 
     arm: ArmName
@@ -171,14 +171,14 @@ class Detection:
 
 @dataclass(frozen=True)
 class Triggered(Counts):
-    """Samples of other classes that are *not* answered with the trigger's class once it is laid over them.
+    """Samples of other classes that are *not* classified as the trigger's class with the trigger on them.
 
     Attributes:
-        name: of the trigger's file.
-        sha256: of the trigger's file.
-        target: class that the trigger is said to cause.
-        untriggered_baseline: of the same samples untouched, how many the baseline answers with that class.
-        untriggered_candidate: likewise.
+        name: name of the trigger file.
+        sha256: hex SHA-256 of the trigger file.
+        target: class that the trigger is suspected to cause.
+        untriggered_baseline: number of the same samples, clean, that the baseline classifies as that class.
+        untriggered_candidate: likewise for the candidate.
     """
 
     name: Text
@@ -203,32 +203,32 @@ Record = Clean | Corrupted | WitnessSet | Standing | Held | Detection | Triggere
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that was counted.
+    """All counts of the assessment.
 
     Attributes:
-        header: circumstances.
-        rows: the records, in the order of :data:`KINDS`.
+        header: circumstances of the records.
+        rows: records in the order of :data:`KINDS`.
     """
 
     header: Header
     rows: tuple[Record, ...]
 
     def of(self, kind: type[Any]) -> tuple[Any, ...]:
-        """Records of one kind, in their order."""
+        """Return the records of one kind, in order."""
         return tuple(row for row in self.rows if type(row) is kind)
 
     def clean(self, of: str) -> Clean | None:
-        """The table of the untouched samples; None where none were asked for."""
+        """Return the table of clean samples; None if there is none."""
         return next((row for row in self.of(Clean) if row.of == of), None)
 
 
 def dump(records: Records) -> bytes:
-    """Write records; equal ones give equal bytes."""
+    """Serialise records; equal ones give equal bytes."""
     return dump_lines(VERSION, records.header, ((_NAMES[type(row)], asdict(row)) for row in records.rows))
 
 
 def parse(content: bytes, name: str) -> Records:
-    """Read a record file; see :mod:`certify.assessment.record_file` for what it raises."""
+    """Parse a record file; see :mod:`certify.assessment.record_file` for the errors."""
     (place, _, head), *rows = read_lines(content, name, tuple(KINDS), most=MAX_LINES)
     header = read_header(Header, head, VERSION, place)
     return Records(header, tuple(read_record(KINDS[kind], values, at) for at, kind, values in rows))

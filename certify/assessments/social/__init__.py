@@ -1,1 +1,1 @@
-"""What compression did to groups of people: shares of errors before and after, from tables that name nobody."""
+"""Effect of compression on groups of people: error rates before and after, from tables that identify nobody."""

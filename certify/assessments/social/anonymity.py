@@ -1,12 +1,12 @@
-"""What may be published: small groups are merged, and small cells held back so that totals hide them.
+"""Publishable tables: small groups are merged, and small cells withheld so that totals do not reveal them.
 
-Published are the totals of each label, the cells of each column, and the cells of two columns that were crossed.
-Whoever subtracts published cells from published totals must not find a cell of fewer than k people (Sweeney 2002,
-"k-anonymity"), and every group must hold at least p labels (Truta and Vinay 2006, "Privacy protection: p-sensitive
-k-anonymity property"). Within a column the smallest groups are merged, which leaves all totals as they are. Crossed
-columns keep the merged groups; their small cells are held back with further ones: held-back cells of a label are edges
-between the row and the column that they stand in, and an edge follows from the totals exactly where it is a bridge
-(Gusfield 1988, "A graph theoretic approach to statistical data security").
+Published are the totals of each label, the cells of each column, and the cells of two crossed columns. Subtracting
+published cells from published totals must not reveal a cell of fewer than k people (Sweeney 2002, "k-anonymity"), and
+every group must have at least p labels (Truta and Vinay 2006, "Privacy protection: p-sensitive k-anonymity property").
+Within a column the smallest groups are merged, which leaves all totals unchanged. Crossed columns keep the merged
+groups; their small cells are withheld together with further ones: the withheld cells of a label are edges between
+their row and column, and an edge follows from the totals exactly if it is a bridge (Gusfield 1988, "A graph theoretic
+approach to statistical data security").
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Mask = npt.NDArray[np.bool_]
 
 
 def merge_small(sizes: Mapping[str, Sequence[int]], least: int) -> dict[str, tuple[str, ...]]:
-    """Put the smallest groups of a column together until each has enough people of every label.
+    """Merge the smallest groups of a column until each has enough people of every label.
 
     Args:
-        sizes: people by label, by group.
-        least: people that each cell must have.
+        sizes: number of people by label, for each group.
+        least: minimum number of people in each cell.
 
     Returns:
-        The values that each published group is made of, largest first; one group where nothing less helps.
+        The values of each published group, largest first; a single group if nothing less suffices.
 
     Example:
         >>> merge_small({"a": [40, 60], "b": [30, 20], "c": [9, 2], "d": [3, 3]}, 5)
@@ -45,7 +45,7 @@ def merge_small(sizes: Mapping[str, Sequence[int]], least: int) -> dict[str, tup
 
 
 def _small(parts: Sequence[Sequence[str]], sizes: Mapping[str, Sequence[int]], least: int) -> int | None:
-    """Place of the smallest group that lacks people of some label; None where all have enough."""
+    """Return the index of the smallest group with too few people of some label; None if all have enough."""
     lacking = [i for i, names in enumerate(parts) if np.sum([sizes[name] for name in names], axis=0).min() < least]
     return min(lacking, key=lambda i: (_people(parts[i], sizes), -i), default=None)
 
@@ -60,16 +60,16 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def hold_back(sizes: Counts, least: int) -> Mask:
-    """Choose the cells of two crossed columns that are not published.
+    """Choose the cells of two crossed columns to withhold.
 
-    Cells without anybody are published, unless one is needed to hide another: they say nothing about a person.
+    Empty cells are published, unless one is needed to hide another: they do not reveal anything about a person.
 
     Args:
-        sizes: people in each cell of one label, (rows, columns); the sums of rows and columns are published.
-        least: people that each published cell, and what a line holds back in all, must have.
+        sizes: people in each cell of one label, (rows, columns); sums of rows and columns are published.
+        least: minimum number of people in each published cell, and in the withheld cells of a line together.
 
     Returns:
-        Which cells are held back, of the same shape; all where nothing less helps.
+        Mask of withheld cells, of the same shape; all cells if nothing less suffices.
 
     Example:
         >>> hold_back(np.array([[50, 2, 30], [40, 20, 9]]), 5).tolist()
@@ -87,7 +87,7 @@ def hold_back(sizes: Counts, least: int) -> Mask:
 
 
 def _cost(sizes: Counts, held: Mask, cell: tuple[int, int], exposed: tuple[int, int]) -> tuple[int, bool, int]:
-    """How little it helps to hold a cell back too: in the line of the exposed one and of another, it closes a cycle."""
+    """Return the cost of withholding a further cell: one in both the exposed cell's line and another closes a cycle."""
     i, j = cell
     near = (i == exposed[0]) + (j == exposed[1])
     closes = bool(held[:, j].any() if i == exposed[0] else held[i].any())
@@ -95,11 +95,11 @@ def _cost(sizes: Counts, held: Mask, cell: tuple[int, int], exposed: tuple[int, 
 
 
 def exposed_cells(sizes: Counts, held: Mask, least: int) -> Iterator[tuple[int, int]]:
-    """Held-back cells that follow from the published ones, or from a line that holds back fewer people than it must.
+    """Yield withheld cells that follow from published ones, or from a line that withholds too few people.
 
     Args:
-        sizes: people in each cell, (rows, columns); those of held-back cells enter as sums of lines alone.
-        held: which cells are held back.
+        sizes: people in each cell, (rows, columns); withheld cells only enter through sums of lines.
+        held: mask of withheld cells.
         least: see :func:`hold_back`.
     """
     edges = [(int(i), int(j)) for i, j in np.argwhere(held)]
@@ -110,7 +110,7 @@ def exposed_cells(sizes: Counts, held: Mask, least: int) -> Iterator[tuple[int, 
 
 
 def follows(edges: Sequence[tuple[str, str]], edge: tuple[str, str]) -> bool:
-    """Whether a held-back cell, named by row and column, follows from the published totals."""
+    """Return whether a withheld cell, named by row and column, follows from the published totals."""
     rows = {name: i for i, name in enumerate(dict.fromkeys(row for row, _ in edges))}
     columns = {name: j for j, name in enumerate(dict.fromkeys(column for _, column in edges))}
     numbered = [(rows[row], columns[column]) for row, column in edges]
@@ -118,7 +118,7 @@ def follows(edges: Sequence[tuple[str, str]], edge: tuple[str, str]) -> bool:
 
 
 def _is_bridge(edges: Sequence[tuple[int, int]], edge: tuple[int, int]) -> bool:
-    """Whether no other way through held-back cells leads from an edge's row to its column."""
+    """Return whether no other path through withheld cells leads from an edge's row to its column."""
     others = [other for other in edges if other != edge]
     seen, reached = {("row", edge[0])}, [("row", edge[0])]
     while reached:

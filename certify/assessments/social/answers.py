@@ -1,4 +1,4 @@
-"""The totals against the answers that the efficiency evidence lists sample by sample."""
+"""Comparison of the totals with the answers that the efficiency evidence lists per sample."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from certify.core.finding import Finding
 from certify.core.statistics.proportions import PairedTable
 
 ANSWERS_NAME = "evidence.jsonl"
-"""Beside a certified model; whether it is the signed one, its own certificate says."""
+"""File next to a certified model; its own certificate says whether it is the signed one."""
 HEADER, PREDICTION = b'"kind":"header"', b'"kind":"prediction"'
 
 
 def check_answers(around: Surroundings) -> Iterator[Finding]:
-    """Count the totals again from the answers beside the model, where they are of the same model and samples."""
+    """Recount the totals from the answers next to the model, if they belong to the same model and samples."""
     name, records = "totals_match_answers", around.records
     path = next((folder / ANSWERS_NAME for folder in around.folders if (folder / ANSWERS_NAME).is_file()), None)
     if not isinstance(records, Records) or path is None or not records.compares:
-        yield Finding(name, "skipped", "No answers of both models lie beside the model.")
+        yield Finding(name, "skipped", "No answers of both models were found next to the model.")
         return
     try:
         header, predictions = _read(path)
         data = header["data"]
         same = header["models"]["candidate"]["content_digest"] == records.header.model.leanmarkContent
         if not same or data["test_digest"] != records.header.data.test_digest:
-            yield Finding(name, "skipped", f"The answers in {path.name} are of another model or other samples.")
+            yield Finding(name, "skipped", f"The answers in {path.name} belong to another model or other samples.")
             return
         tables = _tables(predictions, records.header.decision == "binary")
     except (OSError, ValueError, TypeError, LookupError) as error:
@@ -41,16 +41,16 @@ def check_answers(around: Surroundings) -> Iterator[Finding]:
     columns = data.get("columns")
     if columns is not None:
         follows = columns == records.header.data.columns_digest
-        told = "are those" if follows else "are not those"
-        yield Finding("columns_certified", "pass" if follows else "fail", f"The columns {told} of the certificate.")
+        told = "match" if follows else "do not match"
+        yield Finding("columns_certified", "pass" if follows else "fail", f"The columns {told} the certificate.")
 
 
 def _agree(name: str, records: Records, tables: Mapping[int | None, PairedTable]) -> Finding:
     totals = {total.label: total.table for total in records.of(Total)}
     if totals == dict(tables):
-        return Finding(name, "pass", "The totals are those of the answers sample by sample.")
+        return Finding(name, "pass", "The totals match the answers per sample.")
     label = next(label for label in {*totals, *tables} if totals.get(label) != tables.get(label))
-    return Finding(name, "fail", f"The total of label {label} is not that of the answers sample by sample.")
+    return Finding(name, "fail", f"The total of label {label} does not match the answers per sample.")
 
 
 def _read(path: Path) -> tuple[Any, list[Any]]:

@@ -1,4 +1,4 @@
-"""The social assessment: what compression did to groups of people, derived from tables that name nobody."""
+"""The social assessment: effect of compression on groups of people, derived from tables that identify nobody."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from certify.core.finding import Finding
 
 PREDICATE_TYPE = "https://leanmark.org/secure/social/v1"
 LIMITS = (
-    "It says what compression changed for the groups that were named, not whether the model is fair to anybody.",
-    "Groups, labels and samples are the maker's choice; who is missing from the data is missing here.",
-    "Where every answer of a kind came from one group, answers that evidence lists by sample tell the group.",
+    "The statement shows what compression changed for the named groups, not whether the model is fair.",
+    "Groups, labels and samples are the maker's choice; people missing from the data are missing here.",
+    "If all answers of a kind came from one group, answers listed per sample in the evidence reveal the group.",
 )
 HEADLINES = ("cells_worse", "cells_within_margin", "largest_loss_points")
 ALONE = ("_selection_ratio_candidate", "_equalised_odds_candidate", "_worst_accuracy_candidate")
 
 
 class Social(Assessment):
-    """Shares of errors by group before and after, with simultaneous intervals, from published tables.
+    """Error rates by group before and after, with simultaneous intervals, from published tables.
 
     Example:
         >>> Social().load_edition("2026").least_cell
@@ -60,7 +60,7 @@ class Social(Assessment):
         return asdict(records.header.model)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """The records' header, as far as the statement repeats it, and the words of every figure."""
+        """Return the fields of the header that the statement repeats, and a description of every figure."""
         header = records.header
         data = header.data
         return {
@@ -83,13 +83,13 @@ class Social(Assessment):
         return figures(records, edition)
 
     def findings(self, records: Records, edition: SocialEdition) -> tuple[Finding, ...]:
-        """Run every check, and say what single cells show."""
+        """Run every check, and report the result of single cells."""
         return (*judge_findings(records, edition), *_cell_findings(records, edition))
 
     def outcome(self, profile: Profile, edition: SocialEdition) -> ClaimOutcome:
-        """A claim of what was found; a refusal where records do not hold.
+        """Return a claim with the results; a refusal if the records fail a check.
 
-        A group that is shown worse is a finding about the model and no refusal: a gate decides what is let through
+        A group that is shown worse is a finding about the model, not a refusal: a gate decides what passes
         (``--require 'social.cells_worse<=0'``).
         """
         failed = [one for one in profile.guards if one.outcome != "pass" and not one.name.startswith(CELL)]
@@ -99,11 +99,11 @@ class Social(Assessment):
         return ClaimOutcome(_text(profile, edition), (), told)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Check the totals against the answers that lie beside the model."""
+        """Check the totals against the answers next to the model."""
         return check_answers(around)
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
-        """The names of data and groups."""
+        """Return the names of data and groups."""
         groups = {f"group {name}": name for one in predicate["groups"] for name in (one["name"], *one["groups"])}
         return {**super().texts(predicate), "data's name": predicate["data"]["name"], **groups}
 
@@ -117,7 +117,7 @@ class Social(Assessment):
         return Facts(test_data=predicate["data"]["test_digest"], baseline=tuple((predicate["baseline"] or {}).values()))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed."""
+        """Return what may be printed."""
         estimates = predicate["profile"]["estimates"]
         names = predicate["words"]
         chosen = [name for name in HEADLINES if name in estimates]
@@ -127,11 +127,11 @@ class Social(Assessment):
 
 
 CELL = "group_"
-"""How findings about single cells begin; they say what is shown and refuse nothing."""
+"""Prefix of findings about single cells, which report a result and never refuse."""
 
 
 def _cell_findings(records: Records, edition: SocialEdition) -> tuple[Finding, ...]:
-    """Cells that are shown worse, the largest loss first, each as a finding."""
+    """Return a finding for each cell that is shown worse, the largest loss first."""
     if not records.compares:
         return ()
     worse = sorted(

@@ -1,9 +1,9 @@
-"""What became of the gaps between the groups of an attribute.
+"""Changes of the gaps between the groups of an attribute.
 
-Binary answers: the disparate-impact ratio (smallest over largest share of positive answers, fairlearn's
-``demographic_parity_ratio``), equalised odds (the larger of the gaps of false positives and of false negatives,
-fairlearn's ``equalized_odds_difference``), and the change of each gap. Several classes: the gap of errors. Gaps are
-taken against the largest group; that of the pair that widened most stands for the attribute.
+Binary answers: the disparate-impact ratio (smallest over largest positive rate, fairlearn's
+``demographic_parity_ratio``), equalised odds (the larger of the gaps in false positive and false negative rates,
+fairlearn's ``equalized_odds_difference``), and the change of each gap. Several classes: the gap in error rates. Gaps
+are relative to the largest group; the pair whose gap widened most represents the attribute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BEFORE_AFTER = {"baseline": "before", "candidate": "after"}
 
 
 def attribute_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
-    """Figures of every attribute with at least two groups that are published whole."""
+    """Yield figures of every attribute with at least two fully published groups."""
     names = stems([attribute.name for attribute in records.header.attributes])
     arms = ("baseline", "candidate") if records.compares else ("candidate",)
     for attribute in records.header.attributes:
@@ -58,7 +58,7 @@ def _worst(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition
 
 
 def _selection(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
-    """Shares of positive answers, their change, and the ratio of the smallest to the largest."""
+    """Yield positive rates, their change, and the ratio of the smallest to the largest."""
     tables = {group: selected(dict(by_label)) for group, by_label in groups.items()}
     confidence = simultaneous(edition.confidence, len(tables))
     for number, (group, table) in enumerate(tables.items(), start=1):
@@ -82,7 +82,7 @@ def _selection(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edi
 
 
 def _odds(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
-    """The larger of the gaps of false positives and of false negatives, by intervals that hold at once."""
+    """Yield the larger of the gaps in false positive and false negative rates, by simultaneous intervals."""
     confidence = simultaneous(edition.confidence, 2 * len(groups))
     for arm in arms:
         gaps = [
@@ -110,7 +110,9 @@ def _gap_changes(stem: str, title: str, groups: Groups, edition: SocialEdition, 
         tables = {group: table_of(by_label) for group, by_label in groups.items()}
         found, pair = _widest(tables, edition.confidence)
         ends = f"MOVER, Bonferroni over {len(tables) - 1} pairs" if len(tables) > 2 else "MOVER"
-        method = f"{title}: change of the size of the gap in {what}, the widest of all against the largest group "
+        method = (
+            f"{title}: change of the size of the gap in {what}, the one that widened most against the largest group "
+        )
         method += f"({pair}), {ends}"
         words = f"{title}, change of the gap in {what}"
         n = sum(table.n for table in tables.values())
@@ -118,7 +120,7 @@ def _gap_changes(stem: str, title: str, groups: Groups, edition: SocialEdition, 
 
 
 def _widest(tables: Mapping[str, PairedTable], confidence: float) -> tuple[Bounded, str]:
-    """The pair with the largest group whose gap widened most; the ends hold for all pairs at once."""
+    """Return the change of the gap that widened most against the largest group; ends hold for all pairs at once."""
     largest = max(tables, key=lambda group: tables[group].n)
     others = [group for group in tables if group != largest]
     each = simultaneous(confidence, len(others))

@@ -1,4 +1,4 @@
-"""What each cell shows: the change of a share of errors, its interval over all cells at once, and what follows."""
+"""Result of each cell: the change of an error rate, its simultaneous interval, and what follows from it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from certify.core.statistics.proportions import PairedTable, difference_samples_
 Verdict = Literal["worse", "better", "no worse", "too small"]
 
 RATES = {0: "false positives", 1: "false negatives", None: "errors"}
-"""What is wrong in a cell, by the label of its samples."""
+"""Kind of error in a cell, by the label of its samples."""
 
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """One cell of a comparison.
+    """Cell of a comparison with its result.
 
     Attributes:
-        cell: its counts.
-        name: for people, such as ``sex=Male, false negatives``.
-        before: share of errors of the baseline, with Wilson's interval.
-        after: likewise of the candidate.
-        rise: after minus before, with Tango's interval; above 0 more errors.
+        cell: counts of the cell.
+        name: display name, such as ``sex=Male, false negatives``.
+        before: error rate of the baseline, with Wilson's interval.
+        after: error rate of the candidate, likewise.
+        rise: after minus before, with Tango's interval; above 0 means more errors.
         p: McNemar's exact p-value, corrected by Holm over all cells.
-        needed: samples that would show that no more than the margin is lost; None where no number would do.
-        verdict: what is shown, by the interval: ``worse`` and ``better`` exclude no change, ``no worse`` excludes a
-            loss above the margin, and of a cell that is ``too small`` nothing is shown.
+        needed: number of samples that would exclude a loss above the margin; None if no number would.
+        verdict: result by the interval: ``worse`` and ``better`` exclude no change, ``no worse`` excludes a loss above
+            the margin, and ``too small`` means that nothing is shown.
         within: whether a loss above the margin is excluded.
     """
 
@@ -47,21 +47,21 @@ class JudgedCell:
 
     @property
     def sentence(self) -> str:
-        """What is shown, in one sentence.
+        """Result in one sentence.
 
-        A cell that is too small says how many samples it would need at the shares that it has.
+        For a cell that is too small it states how many samples would be needed at the observed rates.
         """
         n, points = self.cell.table.n, 100 * self.rise.value
         ends = f"{points:+.2f} points ({100 * self.rise.low:+.2f} to {100 * self.rise.high:+.2f})"
         if self.verdict != "too small":
             return f"{self.name}: {ends} of {n} samples, shown {self.verdict}."
         if self.needed is None:
-            return f"{self.name}: {ends} of {n} samples; at this loss no number of them shows it within the margin."
+            return f"{self.name}: {ends} of {n} samples; at this loss no sample size can show it within the margin."
         return f"{self.name}: {ends} of {n} samples; about {self.needed} are needed to show it within the margin."
 
 
 def rate_name(cell: Cell) -> str:
-    """Group and kind of error of a cell, for people.
+    """Return group and kind of error of a cell for display.
 
     Example:
         >>> rate_name(Cell(1, 0, 0, 1, "sex", "Male", 1, 1))
@@ -71,7 +71,7 @@ def rate_name(cell: Cell) -> str:
 
 
 def judged_cells(records: Records, edition: SocialEdition) -> tuple[JudgedCell, ...]:
-    """Judge every published cell that has samples, in the order of the records; all intervals hold at once."""
+    """Evaluate every published cell that has samples, in the order of the records; all intervals hold at once."""
     cells = occupied(records)
     if not cells:
         return ()
@@ -82,7 +82,7 @@ def judged_cells(records: Records, edition: SocialEdition) -> tuple[JudgedCell, 
 
 
 def occupied(records: Records) -> tuple[Cell, ...]:
-    """Published cells with at least one sample."""
+    """Return the published cells with at least one sample."""
     return tuple(cell for cell in records.cells if cell.table.n)
 
 
@@ -101,12 +101,12 @@ def _judged(cell: Cell, confidence: float, p: float, edition: SocialEdition) -> 
 
 
 def wrong_rate(table: PairedTable, arm: str, confidence: float) -> Bounded:
-    """Share of errors of an arm, with Wilson's interval."""
+    """Return the error rate of an arm, with Wilson's interval."""
     return rate(table.n - getattr(table, arm), table.n, confidence)
 
 
 def groups_of(records: Records, attribute: str) -> dict[str, dict[int | None, PairedTable]]:
-    """Tables of an attribute's groups by label; of groups whose every label is published and has samples."""
+    """Return tables of an attribute's groups by label, for groups whose every label is published and has samples."""
     found: dict[str, dict[int | None, PairedTable]] = {}
     for cell in records.cells:
         if cell.attribute == attribute and cell.table.n:
@@ -116,7 +116,7 @@ def groups_of(records: Records, attribute: str) -> dict[str, dict[int | None, Pa
 
 
 def selected(tables: dict[int | None, PairedTable]) -> PairedTable:
-    """Paired table of positive answers of a binary group: right where the truth is positive, wrong where it is not."""
+    """Return the paired table of positive answers of a binary group: correct if the truth is positive, else wrong."""
     positive, negative = tables[1], tables[0]
     return PairedTable(
         positive.both + negative.neither,
@@ -127,7 +127,7 @@ def selected(tables: dict[int | None, PairedTable]) -> PairedTable:
 
 
 def summed(tables: Sequence[PairedTable]) -> PairedTable:
-    """All samples of several tables.
+    """Return the sum of several tables.
 
     Example:
         >>> summed([PairedTable(1, 0, 0, 0), PairedTable(1, 2, 0, 0)])
@@ -142,5 +142,5 @@ def summed(tables: Sequence[PairedTable]) -> PairedTable:
 
 
 def decides(header: Header) -> str:
-    """The positive answer of a binary model, for people; empty of several classes."""
+    """Return the display name of a binary model's positive answer; empty for several classes."""
     return header.data.classes[1] if header.decision == "binary" else ""

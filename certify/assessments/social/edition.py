@@ -1,4 +1,4 @@
-"""Editions of the social assessment: dated constants from the package's own YAML."""
+"""Editions of the social assessment: dated constants from the package's YAML files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Positive = Annotated[int, Ge(1)]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file; what each constant means stands beside it there."""
+    """Constants in the file, which explains each."""
 
     name: str
     date: str
@@ -31,10 +31,10 @@ class _Constants:
 
 @dataclass(frozen=True)
 class SocialEdition(_Constants):
-    """The constants of an edition.
+    """Constants of an edition.
 
     Attributes:
-        digest: hex SHA-256 of the bytes of the edition's file.
+        digest: hex SHA-256 of the edition's file.
 
     Example:
         >>> load_edition().margin_points
@@ -50,6 +50,6 @@ class SocialEdition(_Constants):
 
 
 def load_edition(name: str = NEWEST) -> SocialEdition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors."""
     constants, digest = read_edition("certify.assessments.social", name, _Constants)
     return SocialEdition(**vars(constants), digest=digest)

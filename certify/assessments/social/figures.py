@@ -1,4 +1,4 @@
-"""Every figure of the social assessment, by name, with the words by which people read it."""
+"""All figures of the social assessment, by name, with their descriptions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WORDS = {
     "cells_better": "cells shown better",
     "cells_within_margin": "cells shown to lose no more than the margin",
     "cells_within_margin_share": "share of cells shown to lose no more than the margin",
-    "cells_too_small": "cells too small to show anything",
-    "cells_held_back": "cells held back",
+    "cells_too_small": "cells too small for a result",
+    "cells_held_back": "cells withheld",
     "largest_loss_points": "largest loss of a cell",
 }
 
 
 def named_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
-    """All figures that follow from records, each with its words."""
+    """Yield all figures derived from records, each with its description."""
     if records.compares:
         judged = judged_cells(records, edition)
         yield from _summary(records, judged, edition)
@@ -40,12 +40,12 @@ def named_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
 
 
 def figures(records: Records, edition: SocialEdition) -> Mapping[str, Estimate]:
-    """The figures by name."""
+    """Return the figures by name."""
     return {one.name: one.estimate for one in named_figures(records, edition)}
 
 
 def words(records: Records, edition: SocialEdition) -> dict[str, str]:
-    """The words of every figure."""
+    """Return the description of every figure."""
     return {one.name: one.words[:250] for one in named_figures(records, edition)}
 
 
@@ -84,7 +84,7 @@ def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEd
     method = f"share of cells whose loss is shown to be at most {edition.margin_points:g} points"
     name = "cells_within_margin_share"
     yield Named(name, WORDS[name], Estimate.exact(within / len(judged), "1", method))
-    method = "largest rise of a share of errors over all cells; upper end over all of them at once"
+    method = "largest rise of an error rate over all cells; upper end over all of them at once"
     value, low, high = (max(getattr(one.rise, end) for one in judged) for end in ("value", "low", "high"))
     largest = Estimate(100 * value, 100 * low, 100 * high, "points", len(judged), method)
     yield Named("largest_loss_points", WORDS["largest_loss_points"], largest)

@@ -1,4 +1,4 @@
-"""Checks over the records: that the tables fit together, cover the samples, and say nothing about single people."""
+"""Checks of the records: that the tables are consistent, cover the samples, and reveal nothing about single people."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _finding(name: str, check: tuple[Check, str], records: Records, edition: Soc
 
 
 def _cells_known(records: Records, edition: SocialEdition) -> Iterator[str]:
-    """Every group of every attribute has exactly one record for each label, and nothing else has any."""
+    """Every group of every attribute has exactly one record per label, and there are no other records."""
     wanted = {
         (attribute.name, group, label)
         for attribute in records.header.attributes
@@ -51,17 +51,17 @@ def _cells_known(records: Records, edition: SocialEdition) -> Iterator[str]:
     }
     rows = [(row.attribute, row.group, row.label) for row in (*records.cells, *records.of(HeldBack))]
     if len(rows) != len(set(rows)):
-        yield "A cell stands twice in the records"
+        yield "A cell appears twice in the records"
     if missing := wanted - set(rows):
         yield f"{_cell_name(*sorted(missing, key=str)[0])} has no record"
     if extra := set(rows) - wanted:
         yield f"{_cell_name(*sorted(extra, key=str)[0])} belongs to no attribute"
     if len(records.cells) > edition.most_cells:
-        yield f"{len(records.cells)} cells are published, and at most {edition.most_cells} may be"
+        yield f"{len(records.cells)} cells are published, but the maximum is {edition.most_cells}"
     if {total.label for total in records.of(Total)} != set(_labels(records)) or len(records.of(Total)) != len(
         _labels(records)
     ):
-        yield "The totals are not one for each label"
+        yield "There must be exactly one total per label"
 
 
 def _cells_add_up(records: Records, edition: SocialEdition) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _cells_add_up(records: Records, edition: SocialEdition) -> Iterator[str]:
 def _samples_agree(records: Records, edition: SocialEdition) -> Iterator[str]:
     n, whole = records.header.data.samples, summed([total.table for total in records.of(Total)])
     if whole.n != n:
-        yield f"The totals hold {whole.n} samples and {n} were scored"
+        yield f"The totals have {whole.n} samples, but {n} were scored"
     counted = {
         **{f"scores by {row.score}": row.n for row in records.of(Calibration)},
         **{f"confidences of the {row.arm}": sum(row.n) for row in records.of(Reliability)},
@@ -95,15 +95,15 @@ def _samples_agree(records: Records, edition: SocialEdition) -> Iterator[str]:
         counted[f"answers by {by}"] = sum(row.n for row in records.of(Turned) if row.by == by)
     for what, found in counted.items():
         if found != n:
-            yield f"{n} samples were scored and the records hold {found} {what}"
+            yield f"{n} samples were scored, but the records have {found} {what}"
     for row in records.of(Turned):
         if row.turned > row.n:
-            yield f"More answers turned than there are, by {row.by}"
+            yield f"More answers changed than exist, by {row.by}"
     turned = sum(row.turned for row in records.of(Turned) if row.by == "margin")
     if any(row.by == "margin" for row in records.of(Turned)) and turned < whole.only_baseline + whole.only_candidate:
-        yield f"{turned} answers turned, fewer than became right or wrong"
+        yield f"{turned} answers changed, fewer than became correct or wrong"
     if not records.compares and (whole.only_baseline or whole.only_candidate):
-        yield "A model that was measured alone differs from itself"
+        yield "A model measured alone differs from itself"
 
 
 def _groups_cover(records: Records, edition: SocialEdition) -> Iterator[str]:
@@ -111,34 +111,34 @@ def _groups_cover(records: Records, edition: SocialEdition) -> Iterator[str]:
     for attribute in records.header.attributes:
         covered = 1 - attribute.missing / n if n else 0.0
         if covered < edition.least_covered:
-            yield f"{covered:.1%} of the samples have a value in {attribute.name}, and {edition.least_covered:.0%} must"
+            yield f"{covered:.1%} of samples have {attribute.name}; the minimum is {edition.least_covered:.0%}"
 
 
 def _groups_before_results(records: Records, edition: SocialEdition) -> Iterator[str]:
-    """The columns belong to the data: their digests are bound to the test part's, which the certificate states."""
+    """The columns belong to the data: the certificate binds their digests to that of the test split."""
     data = records.header.data
     if columns_digest(data.test_digest, data.columns) != data.columns_digest:
-        yield "The digest over the columns of groups does not follow from their digests and the test part's"
+        yield "The digest over the group columns does not follow from their digests and that of the test split"
     for attribute in records.header.attributes:
         for column in attribute.columns:
             if column not in data.columns:
-                yield f"The column {column} is not one of the data's, so it may have been chosen after the results"
+                yield f"The column {column} does not belong to the data, so it may have been chosen after the results"
 
 
 def _tables_anonymous(records: Records, edition: SocialEdition) -> Iterator[str]:
-    """p-sensitive k-anonymity of the published tables."""
+    """The published tables have p-sensitive k-anonymity."""
     of_label = {attribute.name: attribute.of_label for attribute in records.header.attributes}
     for cell in records.cells:
         if 0 < cell.table.n < edition.least_cell:
             name = _cell_name(cell.attribute, cell.group, cell.label)
-            yield f"{name} has {cell.table.n} of at least {edition.least_cell} samples"
+            yield f"{name} has {cell.table.n} samples, fewer than {edition.least_cell}"
     for (attribute, group), labels in _labels_of_groups(records).items():
         if labels < edition.least_labels and not of_label.get(attribute, False):
-            yield f"Every sample of {attribute}={group} has the same label, so whoever is in the group has it"
+            yield f"Every sample of {attribute}={group} has the same label, so membership reveals the label"
 
 
 def _labels_of_groups(records: Records) -> dict[tuple[str, str], int]:
-    """Labels that occur in each group of a single column; a held-back one counts as one that occurs."""
+    """Return the labels that occur in each group of a single column; a withheld one counts as occurring."""
     found: dict[tuple[str, str], int] = {}
     single = {attribute.name for attribute in records.header.attributes if len(attribute.columns) == 1}
     for cell in records.cells:
@@ -149,29 +149,29 @@ def _labels_of_groups(records: Records) -> dict[tuple[str, str], int]:
 
 
 def _totals_hide(records: Records, edition: SocialEdition) -> Iterator[str]:
-    """What is held back does not follow from what is published."""
+    """Withheld cells do not follow from published ones."""
     for attribute in records.header.attributes:
         held = {(row.group, row.label) for row in records.of(HeldBack) if row.attribute == attribute.name}
         if held and len(attribute.columns) == 1:
             group, label = sorted(held, key=str)[0]
-            yield f"{_cell_name(attribute.name, group, label)} is held back and follows from the total"
+            yield f"{_cell_name(attribute.name, group, label)} is withheld but follows from the total"
             continue
         for label in _labels(records):
             edges = [pair for group, pair in _pairs(records, attribute).items() if (group, label) in held]
             for edge in edges:
                 if follows(edges, edge):
                     name = _cell_name(attribute.name, ", ".join(edge), label)
-                    yield f"{name} is held back and follows from the totals"
+                    yield f"{name} is withheld but follows from the totals"
             for name, members, whole in _lines(records, attribute, label):
                 cells = [c.table.n for c in records.cells if (c.attribute, c.label) == (attribute.name, label)
                          and c.group in members]  # fmt: skip
                 rest = whole.n - sum(cells)
                 if any((group, label) in held for group in members) and rest < edition.least_cell:
-                    yield f"What {name}{_of(label)} holds back is {rest} samples, fewer than {edition.least_cell}"
+                    yield f"{name}{_of(label)} withholds {rest} samples, fewer than {edition.least_cell}"
 
 
 def _pairs(records: Records, attribute: Attribute) -> dict[str, tuple[str, str]]:
-    """Both groups that each crossed group stands for."""
+    """Return both groups that each crossed group represents."""
     single = {a.name: a.groups for a in records.header.attributes if len(a.columns) == 1}
     if len(attribute.columns) < 2 or not set(attribute.columns) <= set(single):
         return {}
@@ -181,7 +181,7 @@ def _pairs(records: Records, attribute: Attribute) -> dict[str, tuple[str, str]]
 
 
 def _lines(records: Records, attribute: Attribute, label: int | None) -> Iterator[tuple[str, set[str], PairedTable]]:
-    """Each group of both crossed columns: its name, the crossed groups that it is made of, and its own table."""
+    """Yield each group of both crossed columns: its name, its crossed groups, and its own table."""
     if len(attribute.columns) < 2:
         return
     pairs = _pairs(records, attribute)
@@ -206,12 +206,12 @@ def _of(label: int | None) -> str:
 
 
 CHECKS: dict[str, tuple[Check, str]] = {
-    "cells_known": (_cells_known, "Every group has one record for each label."),
+    "cells_known": (_cells_known, "Every group has one record per label."),
     "cells_add_up": (_cells_add_up, "The cells of every attribute add up to the paired tables of all samples."),
-    "samples_agree": (_samples_agree, "Every table is of the samples that were scored."),
+    "samples_agree": (_samples_agree, "Every table covers the scored samples."),
     "groups_cover": (_groups_cover, "Nearly all samples have a value in every column."),
-    "groups_before_results": (_groups_before_results, "The columns of groups belong to the data that were scored."),
+    "groups_before_results": (_groups_before_results, "The group columns belong to the scored data."),
     "tables_anonymous": (_tables_anonymous, "Every published cell has enough people, and every group several labels."),
-    "totals_hide_cells": (_totals_hide, "No cell that is held back follows from published ones."),
+    "totals_hide_cells": (_totals_hide, "No withheld cell follows from published ones."),
 }
-"""Checks by name, each with what it says where it holds."""
+"""Checks by name, each with its sentence for a pass."""

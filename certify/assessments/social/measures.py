@@ -1,4 +1,4 @@
-"""What else compression did to answers: probabilities, answers that turned, several metrics, exchanged attributes."""
+"""Further effects of compression: probabilities, changed answers, several metrics, exchanged attributes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCORES = {"brier": "Brier score", "log_loss": "log loss"}
 
 
 def measure_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
-    """Figures that are not about single groups."""
+    """Yield figures that are not about single groups."""
     arms = ("baseline", "candidate") if records.compares else ("candidate",)
     yield from _metrics(records, arms, edition)
     for score in records.of(Calibration):
@@ -53,7 +53,7 @@ def _rates(stem: str, words: str, table: PairedTable, arms: tuple[str, ...], edi
 
 
 def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
-    """Accuracy, recall and precision of the positive answer, the first three answers, and errors in 1,000."""
+    """Yield accuracy, recall and precision of the positive answer, top-3 accuracy, and errors per 1,000."""
     totals: dict[int | None, PairedTable] = {total.label: total.table for total in records.of(Total)}
     whole = summed(list(totals.values()))
     if not whole.n:
@@ -62,7 +62,7 @@ def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) ->
     for arm in arms:
         found = rate(whole.n - getattr(whole, arm), whole.n, edition.confidence)
         thousand = share(found, whole.n, "Wilson score interval, times 1,000").scaled(1000)
-        yield Named(f"errors_per_1000_{arm}", f"errors in 1,000, {BEFORE_AFTER[arm]}", thousand)
+        yield Named(f"errors_per_1000_{arm}", f"errors per 1,000, {BEFORE_AFTER[arm]}", thousand)
     if records.header.decision == "binary" and {0, 1} <= set(totals) and totals[0].n and totals[1].n:
         yield from _rates("recall", "recall of the positive answer", totals[1], arms, edition)
         for arm in arms:
@@ -72,7 +72,7 @@ def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) ->
                 words = f"precision of the positive answer, {BEFORE_AFTER[arm]}"
                 yield Named(f"precision_{arm}", words, share(found, right + wrong, "Wilson score interval"))
     for metric in records.of(MetricCounts):
-        yield from _rates(metric.name, "truth among the first three answers", metric.table, arms, edition)
+        yield from _rates(metric.name, "top-3 accuracy", metric.table, arms, edition)
 
 
 def _score(score: Calibration, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
@@ -92,11 +92,11 @@ def _score(score: Calibration, arms: tuple[str, ...], edition: SocialEdition) ->
 
 
 def _calibration_error(one: Reliability) -> Named:
-    """Expected calibration error (Naeini et al. 2015): binned, so it has no interval and shows nothing by itself."""
+    """Return the expected calibration error (Naeini et al. 2015), binned and so without interval or test."""
     n = sum(one.n)
     gaps = (abs(right - confidence) for right, confidence in zip(one.right, one.confidence, strict=True))
     value = sum(gaps) / n if n else 0.0
-    method = f"expected calibration error, {len(one.n)} bins of equal width; described, not tested"
+    method = f"expected calibration error, {len(one.n)} bins of equal width; informative only"
     return Named(
         f"calibration_error_{one.arm}",
         f"expected calibration error, {BEFORE_AFTER[one.arm]}",
@@ -105,18 +105,18 @@ def _calibration_error(one: Reliability) -> Named:
 
 
 def _turned(records: Records, edition: SocialEdition) -> Iterator[Named]:
-    """Samples whose answer turned; one pair of models gives these, not Hooker's exemplars of a population of models."""
+    """Yield samples whose answer changed, for one pair of models (unlike Hooker's exemplars of many models)."""
     rows = records.of(Turned)
     by_margin = [row for row in rows if row.by == "margin"]
     n, turned = sum(row.n for row in by_margin), sum(row.turned for row in by_margin)
     if not n:
         return
     found = rate(turned, n, edition.confidence)
-    yield Named("turned", "answers that turned", share(found, n, "Wilson score interval"))
+    yield Named("turned", "changed answers", share(found, n, "Wilson score interval"))
     first = by_margin[0]
     if first.n:
         found = rate(first.turned, first.n, edition.confidence)
-        words = f"answers that turned, of the {first.n} with the smallest margins before"
+        words = f"changed answers, of the {first.n} with the smallest margins before"
         yield Named("turned_smallest_margins", words, share(found, first.n, "Wilson score interval"))
     by_class = sorted(
         (row for row in rows if row.by == "class" and row.n), key=lambda row: (-row.turned / row.n, row.place)
@@ -124,12 +124,12 @@ def _turned(records: Records, edition: SocialEdition) -> Iterator[Named]:
     classes = records.header.data.classes
     for row in by_class[:MOST_CLASSES]:
         found = rate(row.turned, row.n, edition.confidence)
-        words = f"answers that turned, class {classes[row.place]}"
+        words = f"changed answers, class {classes[row.place]}"
         yield Named(f"turned_class_{row.place}", words, share(found, row.n, "Wilson score interval"))
 
 
 def _flips(records: Records, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
-    """Answers that change when nothing but the attribute is exchanged in the input."""
+    """Yield answers that change if only the attribute is exchanged in the input."""
     names = stems([attribute.name for attribute in records.header.attributes])
     for one in records.of(Flips):
         stem, table = names.get(one.attribute, ""), one.table

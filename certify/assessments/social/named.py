@@ -1,4 +1,4 @@
-"""A figure, its name in files, and its name for people."""
+"""Figure with its name in files and its description."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LONGEST_STEM = 24
 
 @dataclass(frozen=True)
 class Named:
-    """One figure.
+    """Figure with its names.
 
     Attributes:
-        name: in files, small letters, digits and ``_``.
-        words: for people.
-        estimate: the figure.
+        name: name in files: lower-case letters, digits and ``_``.
+        words: description for display.
+        estimate: estimate of the figure.
     """
 
     name: str
@@ -28,17 +28,17 @@ class Named:
 
 
 def share(found: Bounded, n: int, method: str) -> Estimate:
-    """A share, 0 to 1, or a ratio."""
+    """Return a share, 0 to 1, or a ratio."""
     return Estimate(found.value, found.low, found.high, "1", n, method)
 
 
 def points(found: Bounded, n: int, method: str) -> Estimate:
-    """A difference of shares, in points."""
+    """Return a difference of shares, in points."""
     return Estimate(100 * found.value, 100 * found.low, 100 * found.high, "points", n, method)
 
 
 def stems(names: Sequence[str]) -> dict[str, str]:
-    """Names of columns as figures can begin with them, all different.
+    """Return unique prefixes of figure names for the names of columns.
 
     Example:
         >>> stems(["sex", "Age group", "sex:Age group", "SEX"])

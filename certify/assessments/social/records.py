@@ -1,9 +1,9 @@
-"""Records of the social assessment: one canonical JSON object a line, counts of people and never a person.
+"""Records of the social assessment: one canonical JSON object per line, with counts of people and never a person.
 
 A header; the paired table of all samples of a label (``total``) and of every published cell (``cell``); the names of
-cells that are held back (``held_back``); sums of proper scores (``calibration``); counts of answers that turned
-(``turned``), of flips when an attribute is exchanged (``flips``) and of further metrics (``metric``). A model that was
-measured without a baseline has tables in which both models are the same.
+withheld cells (``held_back``); sums of proper scores (``calibration``); counts of changed answers (``turned``), of
+flips when an attribute is exchanged (``flips``) and of further metrics (``metric``). If a model was measured without a
+baseline, both models are the same in its tables.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from certify.assessment.record_file import (
 VERSION = 1
 MAX_LINES = 20_000
 NOT_STATED = "not stated"
-"""Group of the samples whose column says nothing."""
+"""Group of the samples without a value in the column."""
 
 Kind = Literal["binary", "classes"]
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The samples.
+    """Samples of the assessment.
 
     Attributes:
-        name: for people.
+        name: display name.
         spec: data specification.
-        samples: different ones that were scored, so that a repeated one counts once.
-        test_digest: hex SHA-256 over the test part, as the efficiency certificate states it.
-        columns: hex SHA-256 of every column of groups that the data carry, bound to ``test_digest``, by name.
-        columns_digest: hex SHA-256 over ``columns``, as the efficiency certificate states it.
-        classes: names of the classes; of two, the second is the positive answer.
+        samples: number of distinct scored samples; a repeated one counts once.
+        test_digest: hex SHA-256 over the test split, as in the efficiency certificate.
+        columns: hex SHA-256 of every group column of the data, bound to ``test_digest``, by name.
+        columns_digest: hex SHA-256 over ``columns``, as in the efficiency certificate.
+        classes: class names; of two, the second is the positive answer.
     """
 
     name: Text
@@ -58,15 +58,15 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Attribute:
-    """A column of groups, or two that were crossed.
+    """Group column, or two crossed ones.
 
     Attributes:
-        name: of the column, or ``A:B`` of two.
+        name: name of the column, or ``A:B`` for two.
         columns: names of the one or two columns.
-        groups: published ones, in order; of two columns every pair of their groups.
-        merged: the values that a group was made of, by the group, where they are several.
-        missing: samples whose column says nothing.
-        of_label: whether the truth decides the group, so that the column says nothing that the label does not.
+        groups: published groups, in order; for two columns every pair of their groups.
+        merged: original values of each group that was merged from several.
+        missing: number of samples without a value in the column.
+        of_label: whether the label determines the group, so that the column adds nothing to the label.
     """
 
     name: Text
@@ -79,16 +79,17 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Header:
-    """Circumstances.
+    """Circumstances of the records.
 
     Attributes:
         created: UTC time of the measurement.
-        leanmark: version that measured.
-        decision: ``binary``: cells are groups by label (false positives, false negatives); ``classes``: groups.
+        leanmark: version that made the measurement.
+        decision: ``binary``: cells are groups by label (false positives, false negatives); ``classes``: cells are
+            groups.
         model: digests of the model.
-        baseline: digests of what it is compared with; null where it was measured alone.
-        data: the samples.
-        attributes: in the order of their cells.
+        baseline: digests of the baseline; null if the model was measured alone.
+        data: samples of the assessment.
+        attributes: attributes in the order of their cells.
     """
 
     created: str
@@ -102,20 +103,20 @@ class Header:
 
 @dataclass(frozen=True)
 class Total(Counts):
-    """All samples of a label; of all labels where it is null."""
+    """All samples of a label; of all labels if it is null."""
 
     label: Count | None
 
 
 @dataclass(frozen=True)
 class Cell(Counts):
-    """The samples of one group and one label; of all labels where it is null.
+    """Samples of one group and one label; of all labels if it is null.
 
     Attributes:
         attribute: name of the attribute.
         group: name of the group.
-        label: of the truth.
-        labels: how many different labels its samples have.
+        label: true label.
+        labels: number of distinct labels of its samples.
     """
 
     attribute: Text
@@ -135,15 +136,15 @@ class HeldBack:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Sums over all samples of a proper score of both models, ``brier`` or ``log_loss``.
+    """Sums of both models' proper scores, ``brier`` or ``log_loss``, over all samples.
 
     Attributes:
-        score: which one.
-        n: samples.
+        score: name of the score.
+        n: number of samples.
         baseline: sum of the baseline's scores.
-        candidate: likewise.
+        candidate: sum of the candidate's scores.
         difference: sum of candidate minus baseline.
-        difference_squared: sum of its squares.
+        difference_squared: sum of the squared differences.
     """
 
     score: Literal["brier", "log_loss"]
@@ -156,7 +157,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Reliability:
-    """One arm's confidence against what was right, in bins of equal width from 0 to 1."""
+    """One arm's confidence against correctness, in bins of equal width from 0 to 1."""
 
     arm: Literal["baseline", "candidate"]
     n: tuple[Count, ...]
@@ -166,13 +167,13 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Turned:
-    """Samples whose answer is another one after than before.
+    """Samples whose answer changed.
 
     Attributes:
-        by: ``class`` (of the truth) or ``margin`` (parts of equal size, the smallest margins of the baseline first).
-        place: number of the class or the part.
-        n: samples.
-        turned: of those.
+        by: ``class`` (true label) or ``margin`` (parts of equal size, the smallest margins of the baseline first).
+        place: index of the class or the part.
+        n: number of samples.
+        turned: number of those whose answer changed.
     """
 
     by: Literal["class", "margin"]
@@ -183,14 +184,14 @@ class Turned:
 
 @dataclass(frozen=True)
 class Flips(Counts):
-    """Samples whose answer stays (``right``) when only an attribute is exchanged in the input, as a paired table."""
+    """Paired table of samples whose answer stays (``right``) if only an attribute is exchanged in the input."""
 
     attribute: Text
 
 
 @dataclass(frozen=True)
 class MetricCounts(Counts):
-    """A further yes-or-no metric, as a paired table."""
+    """Further binary metric, as a paired table."""
 
     name: Literal["top3"]
 
@@ -212,18 +213,18 @@ _NAMES = {kind: name for name, kind in KINDS.items()}
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that was counted.
+    """All counts of the assessment.
 
     Attributes:
-        header: circumstances.
-        rows: the records, in the order of :data:`KINDS`.
+        header: circumstances of the records.
+        rows: records in the order of :data:`KINDS`.
     """
 
     header: Header
     rows: tuple[Record, ...]
 
     def of(self, kind: type[Any]) -> tuple[Any, ...]:
-        """Records of one kind, in their order."""
+        """Return the records of one kind, in order."""
         return tuple(row for row in self.rows if type(row) is kind)
 
     @property
@@ -238,12 +239,12 @@ class Records:
 
 
 def dump(records: Records) -> bytes:
-    """Write records; equal ones give equal bytes."""
+    """Serialise records; equal ones give equal bytes."""
     return dump_lines(VERSION, records.header, ((_NAMES[type(row)], asdict(row)) for row in records.rows))
 
 
 def parse(content: bytes, name: str) -> Records:
-    """Read a record file; see :mod:`certify.assessment.record_file` for what it raises."""
+    """Parse a record file; see :mod:`certify.assessment.record_file` for the errors."""
     (place, _, head), *rows = read_lines(content, name, tuple(KINDS), most=MAX_LINES)
     header = read_header(Header, head, VERSION, place)
     return Records(header, tuple(read_record(KINDS[kind], values, at) for at, kind, values in rows))

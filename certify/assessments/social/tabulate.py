@@ -1,4 +1,4 @@
-"""From answers and columns of groups to the tables that may be published."""
+"""From answers and group columns to publishable tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from certify.core.statistics.proportions import PairedTable
 from certify.core.suggest import unknown_name
 
 CROSS = ":"
-"""Between the names of two columns that are crossed."""
+"""Separator of the names of two crossed columns."""
 
 Texts = npt.NDArray[np.str_]
 Rights = npt.NDArray[np.bool_]
@@ -32,12 +32,12 @@ Rights = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Answers:
-    """Whether both models were right on each sample, (n,) each.
+    """Correctness of both models on each sample, (n,) each.
 
     Attributes:
-        labels: classes of the truth.
-        baseline: whether the baseline was right; the candidate's own where nothing is compared.
-        candidate: whether the candidate was right.
+        labels: true classes.
+        baseline: whether the baseline was correct; the candidate's own if nothing is compared.
+        candidate: whether the candidate was correct.
         kind: ``binary`` for two classes.
     """
 
@@ -47,26 +47,26 @@ class Answers:
     kind: Kind
 
     def table(self, members: Rights) -> PairedTable:
-        """The paired table of some samples."""
+        """Return the paired table of some samples."""
         return PairedTable.from_correct(self.baseline[members], self.candidate[members])
 
     def strata(self) -> list[tuple[int | None, Rights]]:
-        """The labels that cells are told apart by, each with its samples."""
+        """Return the labels that divide cells, each with its samples."""
         if self.kind == "classes":
             return [(None, np.ones(len(self.labels), dtype=np.bool_))]
         return [(label, self.labels == label) for label in (0, 1)]
 
 
 def parse_groups(text: str, known: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Read ``sex,race,sex:race``: columns, or two that are crossed.
+    """Parse ``sex,race,sex:race``: columns, or two crossed ones.
 
     Args:
-        text: what was asked for.
+        text: requested groups.
         known: columns of the data.
 
     Raises:
-        UsageError: a column that the data do not have; the nearest is named.
-        DataError: nothing was asked for, or the data have no columns of groups; or more than two are crossed.
+        UsageError: the data lack a column; the nearest name is suggested.
+        DataError: nothing was requested, the data have no group columns, or more than two are crossed.
 
     Example:
         >>> parse_groups("sex,sex:race", ["race", "sex"])
@@ -74,16 +74,16 @@ def parse_groups(text: str, known: Sequence[str]) -> tuple[tuple[str, ...], ...]
     """
     if not known:
         raise DataError(
-            f"Groups '{text}': the data carry no columns of groups; give arrays named group_NAME in an npz file, a "
-            "metadata.csv beside images, or 'groups' in Python."
+            f"Groups '{text}': the data have no group columns; provide arrays named group_NAME in an npz file, a "
+            "metadata.csv next to images, or 'groups' in Python."
         )
     asked = [tuple(part.strip() for part in one.split(CROSS)) for one in text.split(",") if one.strip()]
     for column in (column for one in asked for column in one):
         if column not in known:
             raise unknown_name("column of groups", column, known)
     if not asked or any(len(one) > 2 or len(set(one)) < len(one) for one in asked):
-        raise DataError(f"Groups '{text}': write columns with commas between them, or two different ones as sex:race.")
-    # What is crossed stands by itself too: its totals are what held-back cells are hidden from.
+        raise DataError(f"Groups '{text}': give columns separated by commas, or cross two different ones as sex:race.")
+    # Crossed columns are also listed separately: their totals bound what withheld cells reveal.
     single = [(column,) for one in asked for column in one]
     return tuple(dict.fromkeys([*asked, *single]))
 
@@ -91,16 +91,16 @@ def parse_groups(text: str, known: Sequence[str]) -> tuple[tuple[str, ...], ...]
 def tabulate(
     answers: Answers, columns: Mapping[str, Texts], asked: Sequence[tuple[str, ...]], edition: SocialEdition
 ) -> tuple[tuple[Attribute, ...], tuple[Record, ...]]:
-    """Count every group, and hold back what would say something about single people.
+    """Count every group, and withhold what would reveal something about single people.
 
     Args:
-        answers: of both models.
-        columns: group of each sample by column, (n,) each; an empty text is not stated.
-        asked: columns, and pairs of columns that are crossed, as :func:`parse_groups` gives them.
-        edition: says how many people a cell must have.
+        answers: answers of both models.
+        columns: group of each sample by column, (n,) each; an empty string is not stated.
+        asked: columns, and pairs of crossed columns, from :func:`parse_groups`.
+        edition: edition with the minimum number of people per cell.
 
     Raises:
-        DataError: a column has one group only, or too few people for two groups.
+        DataError: a column has only one group, or too few people for two groups.
     """
     named = {name: np.where(columns[name] == "", NOT_STATED, columns[name]) for one in asked for name in one}
     merged = {name: _merged(name, values, answers, edition) for name, values in named.items()}
@@ -122,7 +122,8 @@ def _merged(name: str, values: Texts, answers: Answers, edition: SocialEdition) 
     found = sorted(set(values.tolist()))
     if len(found) < 2:
         raise DataError(
-            f"Groups: every sample has '{found[0]}' in the column '{name}'; two groups at least are needed."
+            f"Groups: every sample has '{found[0]}' in the column '{name}', but at least two groups are needed; choose "
+            "another column."
         )
     sizes = {one: [int(np.sum(members & (values == one))) for members in strata] for one in found}
     merged = merge_small(sizes, edition.least_cell)
@@ -131,14 +132,14 @@ def _merged(name: str, values: Texts, answers: Answers, edition: SocialEdition) 
         least = min(people, key=lambda one: (people[one], one))
         noun = "sample" if people[least] == 1 else "samples"
         raise DataError(
-            f"Groups: '{least}' in the column '{name}' has {people[least]} {noun}, and two groups of at least "
-            f"{edition.least_cell} samples of each label can't be made of the column; give more samples or another one."
+            f"Groups: '{least}' in the column '{name}' has {people[least]} {noun}, so the column cannot form two "
+            f"groups of at least {edition.least_cell} samples of each label; use more samples or another column."
         )
     return merged
 
 
 def _places(values: Texts, merged: Mapping[str, Sequence[str]]) -> npt.NDArray[np.int64]:
-    """Place of the published group of each sample."""
+    """Return the index of each sample's published group."""
     place = {value: number for number, group in enumerate(merged.values()) for value in group}
     return np.array([place[value] for value in values.tolist()], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Horizontal bars from 0, each with its interval if there is one."""
+"""Horizontal bars from 0, each with its interval if it has one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEFT, RIGHT, FIGURES = 176, WIDTH - 128, WIDTH - 120
 
 @dataclass(frozen=True)
 class Bar:
-    """A value of at least 0, its name, its text, and its interval."""
+    """Value of at least 0, with its name, text and interval."""
 
     name: str
     value: float
@@ -25,7 +25,7 @@ class Bar:
 
 
 def bars_chart(name: str, title: str, bars: Sequence[Bar], *, is_baseline: bool = False) -> Markup | None:
-    """Bars from top to bottom; None if none is above 0."""
+    """Draw bars from top to bottom; return None if none is above 0."""
     longest = max((max(bar.value, *(bar.ends or (0.0,))) for bar in bars), default=0.0)
     if not longest > 0:
         return None

@@ -1,4 +1,4 @@
-"""The parts that all charts share: text, lines, marks, axes, and the frame that a screen reader announces."""
+"""Parts shared by all charts: text, lines, marks, axes, and the frame announced by screen readers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from certify.present.text import shorten
 
 WIDTH = 460
 SIZE = 13
-"""Width of a chart and size of its text in units: text is still 10 pixels high on a phone 360 pixels wide."""
+"""Width of a chart and its text size in units: text is still 10 pixels high on a phone that is 360 pixels wide."""
 
 Ink = str
-"""A name of the palette: ink, quiet, before, after, worse."""
+"""Name of a palette colour: ink, quiet, before, after or worse."""
 
 
 def words(
     content: str, x: float, y: float, *, ink: Ink = "ink", anchor: str | None = None, bold: bool = False,
     room: float = math.inf, keep_end: bool = False,
 ) -> Markup:  # fmt: skip
-    """A line of text with its baseline at y, cut where it is wider than ``room``."""
+    """Draw a line of text with its baseline at y, cut if it is wider than ``room``."""
     return tag(
         "text", shorten(content, SIZE, room, bold, keep_end), x=x, y=y, class_=f"f-{ink}", text_anchor=anchor,
         font_weight=700 if bold else None,
@@ -34,12 +34,12 @@ def words(
 
 def line(x1: float, y1: float, x2: float, y2: float, *, ink: Ink = "ink", stroke: float = 1.0, dash: str | None = None
          ) -> Markup:  # fmt: skip
-    """A straight line."""
+    """Draw a straight line."""
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=f"s-{ink}", stroke_width=stroke, stroke_dasharray=dash)
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float, *, ink: Ink) -> Markup:
-    """A filled rectangle between two corners, at least one unit wide."""
+    """Draw a filled rectangle between two corners, at least one unit wide."""
     left, top = min(x1, x2), min(y1, y2)
     return tag(
         "rect", x=left, y=top, width=max(abs(x2 - x1), 1.0), height=max(abs(y2 - y1), 1.0), class_=f"f-{ink}"
@@ -47,14 +47,14 @@ def rectangle(x1: float, y1: float, x2: float, y2: float, *, ink: Ink) -> Markup
 
 
 def marks(points: Sequence[tuple[float, float]], *, ink: Ink, square: bool = False, size: float = 5.0) -> Markup:
-    """Many points as one path, discs or squares."""
+    """Draw many points as one path, as discs or squares."""
     path = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in points)
     cap = "square" if square else "round"
     return tag("path", d=path, class_=f"s-{ink}", stroke_width=size, stroke_linecap=cap)
 
 
 def whisker(axis: Scale, low: float, high: float, y: float, *, ink: Ink, end: float = 5.0) -> Markup:
-    """An interval as a horizontal line; an end beyond the axis has no bar."""
+    """Draw an interval as a horizontal line; an end beyond the axis has no bar."""
     left, right = axis.place(low), axis.place(high)
     ends = [place for place, value in ((left, low), (right, high)) if axis.low <= value <= axis.high]
     bars = [line(place, y - end, place, y + end, ink=ink, stroke=1.5) for place in ends]
@@ -62,7 +62,7 @@ def whisker(axis: Scale, low: float, high: float, y: float, *, ink: Ink, end: fl
 
 
 def bottom_axis(axis: Scale, top: float, bottom: float, form: Callable[[float], str], most: int = 5) -> Markup:
-    """Ticks below the plot, each with a thin line up."""
+    """Draw ticks below the plot, each with a thin line up."""
     parts = []
     for value in axis.ticks(most):
         x = axis.place(value)
@@ -71,7 +71,7 @@ def bottom_axis(axis: Scale, top: float, bottom: float, form: Callable[[float], 
 
 
 def left_axis(axis: Scale, left: float, right: float, form: Callable[[float], str], most: int = 5) -> Markup:
-    """Ticks to the left of the plot, each with a thin line across."""
+    """Draw ticks to the left of the plot, each with a thin line across."""
     parts = []
     for value in axis.ticks(most):
         y = axis.place(value)
@@ -80,12 +80,12 @@ def left_axis(axis: Scale, left: float, right: float, form: Callable[[float], st
 
 
 def number(value: float) -> str:
-    """A tick without trailing zeros."""
+    """Format a tick without trailing zeros."""
     return f"{value:.6g}".replace("-", MINUS) if abs(value) < 1e6 else quantity(value, "")
 
 
 def unit(name: str, digits: int = 2) -> Callable[[float], str]:
-    """Format ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``."""
+    """Return a formatter of ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``."""
 
     def form(value: float) -> str:
         figure, _, suffix = quantity(value, name, digits + 1).partition(" ")
@@ -95,15 +95,15 @@ def unit(name: str, digits: int = 2) -> Callable[[float], str]:
 
 
 def chart(name: str, title: str, description: str, height: float, *body: str | None, width: int = WIDTH) -> Markup:
-    """The frame: an ``svg`` element without colours, which come from the page around it.
+    """Return the frame: an ``svg`` element without colours, which come from the surrounding page.
 
     Args:
-        name: unique in a page, of letters and hyphens.
-        title: announced by a screen reader.
-        description: likewise, what the chart shows in words.
-        height: in units.
-        body: its content.
-        width: in units.
+        name: name unique in the page, of letters and hyphens.
+        title: title announced by screen readers.
+        description: likewise, a description of the chart.
+        height: height in units.
+        body: content.
+        width: width in units.
     """
     tall = math.ceil(height)
     return tag(
@@ -114,7 +114,7 @@ def chart(name: str, title: str, description: str, height: float, *body: str | N
 
 
 def standalone(drawing: Markup) -> str:
-    """A chart as a file of its own, dark on white."""
+    """Return a chart as a separate file, dark on white."""
     head, _, rest = drawing.partition(">")
     style = tag("style", Markup(rules(LIGHT)))
     ground = tag("rect", width="100%", height="100%", class_="f-paper")

@@ -1,4 +1,4 @@
-"""Estimates with their intervals, listed on a common axis."""
+"""Estimates with their intervals on a common axis."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class IntervalRow:
     """One estimate.
 
     Attributes:
-        name: written to its left.
-        estimate: in the unit of the axis.
-        figure: written to its right.
-        is_baseline: whether it is drawn in the ink of the baseline.
+        name: text to its left.
+        estimate: estimate in the unit of the axis.
+        figure: text to its right.
+        is_baseline: whether it is drawn in the colour of the baseline.
     """
 
     name: str
@@ -38,19 +38,19 @@ def intervals_chart(
     name: str, title: str, rows: Sequence[IntervalRow], *, reference: float | None = None, logarithmic: bool = False,
     form: Callable[[float], str] = number, least: float = -math.inf,
 ) -> Markup | None:  # fmt: skip
-    """Intervals of several estimates.
+    """Draw intervals of several estimates.
 
     Args:
-        name: unique in a page.
-        title: of the chart.
-        rows: from top to bottom.
-        reference: position of a dashed line (1 is no change of a ratio).
-        logarithmic: whether equal factors take equal room.
-        form: writes the ticks.
+        name: name unique in the page.
+        title: title of the chart.
+        rows: rows from top to bottom.
+        reference: position of a dashed line (1 for an unchanged ratio).
+        logarithmic: whether the axis is logarithmic.
+        form: formatter of the ticks.
         least: lower limit of the axis.
 
     Returns:
-        None without rows.
+        The chart; None without rows.
     """
     if not rows:
         return None
@@ -75,7 +75,7 @@ def intervals_chart(
 
 
 def interval_cell(estimate: Estimate, reach: float) -> Markup:
-    """A small interval for a table cell, on an axis from -reach to +reach with a line at 0."""
+    """Draw a small interval for a table cell, on an axis from -reach to +reach with a line at 0."""
     wide, tall = 120, 16
     axis = Scale(-reach, reach, 4, wide - 4)
     return tag(

@@ -1,6 +1,6 @@
-"""The colours of charts and of the report, light and dark.
+"""Colours of charts and of the report, light and dark.
 
-Series differ in shape as well as in colour, so that they can be told apart in black and white.
+Series differ in shape as well as in colour, to be distinguishable in black and white.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ DARK = {
     "ink": "#f1f1f1", "quiet": "#b9b9b9", "grid": "#3d3d3d", "before": "#a3b4d0", "after": "#5fd193",
     "worse": "#ff8a80", "band": "#1d3527", "paper": "#161616",
 }  # fmt: skip
-"""Every colour of text or marks has a contrast of at least 4.5 : 1 against ``paper``."""
+"""All colours of text or marks have a contrast of at least 4.5 : 1 to ``paper``."""
 
 
 def rules(colours: Mapping[str, str]) -> str:
-    """CSS rules of the classes that charts use: ``f-NAME`` fills, ``s-NAME`` strokes."""
+    """Return CSS rules of the chart classes: ``f-NAME`` fills, ``s-NAME`` strokes."""
     fills = [f".f-{name}{{fill:{colour}}}" for name, colour in colours.items()]
     strokes = [f".s-{name}{{stroke:{colour};fill:none}}" for name, colour in colours.items()]
     return "".join(fills + strokes)

@@ -1,4 +1,4 @@
-"""The Pareto plot: energy against loss of accuracy, each model with both of its intervals."""
+"""Pareto plot: energy against accuracy loss, each model with both intervals."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PITCH = SIZE + 3
 
 @dataclass(frozen=True)
 class Point:
-    """One model.
+    """Model in the plot.
 
     Attributes:
-        name: for a screen reader.
-        grade: written before the name.
-        energy: in the unit of the axis, less is better.
-        loss: of accuracy in percent, less is better.
-        on_front: whether no other model beats it in both.
+        name: name for screen readers.
+        grade: text before the name.
+        energy: energy in the unit of the axis, lower is better.
+        loss: accuracy loss in percent, lower is better.
+        on_front: whether no other model dominates it.
     """
 
     name: str
@@ -49,32 +49,32 @@ class Point:
 
 
 def pareto_plot(points: Sequence[Point], *, is_ratio: bool, quantity: str = "energy") -> str:
-    """Models by energy and loss as a self-contained SVG document; equal input gives equal text.
+    """Plot models by energy and loss as a self-contained SVG document; equal input gives equal text.
 
     Args:
-        points: at least one.
-        is_ratio: whether the figures are changes against a baseline.
-        quantity: what stands on the axis of energy, where it is another one.
+        points: at least one model.
+        is_ratio: whether the figures are changes relative to a baseline.
+        quantity: quantity on the energy axis, if it is not energy.
     """
     return standalone(pareto_chart(points, is_ratio=is_ratio, quantity=quantity))
 
 
 def pareto_chart(points: Sequence[Point], *, is_ratio: bool, quantity: str = "energy", name: str = "pareto") -> Markup:
-    """The same to stand in a page, under a name that no other drawing on it has."""
+    """Return the plot for a page, under a name unique in the page."""
     x = scale([end for one in points for end in _ends(one.energy)], LEFT, RIGHT, logarithmic=True, margin=0.08)
     y = scale([end for one in points for end in _ends(one.loss)], BOTTOM, TOP, margin=0.08)
-    energy_title = f"{quantity}, candidate over baseline" if is_ratio else f"{quantity} of one inference"
-    loss_title = "loss of accuracy, % of the baseline's" if is_ratio else "accuracy missing to 100 %, points"
+    energy_title = f"{quantity}, candidate / baseline" if is_ratio else f"{quantity} per inference"
+    loss_title = "accuracy loss, % of the baseline's" if is_ratio else "shortfall from 100 % accuracy, points"
     modelled = any(one.energy.evidence is EvidenceLevel.MODELLED for one in points)
     spoken = "; ".join(f"{one.name}: {quantity} {one.energy}, loss {one.loss}" for one in points)
     return chart(
-        name, f"Models by {quantity} and loss of accuracy", f"{spoken}. Lower left is better.", BOTTOM + 64,
+        name, f"Models by {quantity} and accuracy loss", f"{spoken}. Lower left is better.", BOTTOM + 64,
         left_axis(y, LEFT, RIGHT, number), bottom_axis(x, TOP, BOTTOM, number if is_ratio else unit("J")),
         _front([one for one in points if one.on_front], x, y), *_points(points, x, y),
         words(f"{energy_title}{' (modelled, not metered)' if modelled else ''}; 95 % intervals", (LEFT + RIGHT) / 2,
               BOTTOM + 42, anchor="middle"),
         words(loss_title, 8, 22),
-        words("lower left is better; filled: beaten by none", RIGHT, 22, ink="quiet", anchor="end"),
+        words("lower left is better; filled: not dominated", RIGHT, 22, ink="quiet", anchor="end"),
         width=WIDTH,
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _ends(estimate: Estimate) -> tuple[float, ...]:
 
 
 def _points(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:
-    """The models, each with its name where no earlier name stands."""
+    """Draw the models, each with its name unless an earlier name is in the way."""
     taken: list[tuple[float, float, float]] = []
     for one in points:
         across, down = x.place(one.energy.value), y.place(one.loss.value)
@@ -114,7 +114,7 @@ def _point(one: Point, x: Scale, y: Scale, row: float) -> Markup:
 
 
 def _front(points: Sequence[Point], x: Scale, y: Scale) -> Markup | None:
-    """The steps of the front: any model right of and above them is beaten."""
+    """Draw the steps of the front: models right of and above them are dominated."""
     if len(points) < 2:
         return None
     path = ""

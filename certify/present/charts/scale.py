@@ -7,20 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _STEPS = (1.0, 2.0, 5.0, 10.0)
-_LARGEST = 1e300  # beyond it, and below its inverse, margins would overflow
-_NARROWEST = 1e-9  # of the values' size: a range narrower than it is widened
+_LARGEST = 1e300  # margins would overflow beyond it or below its inverse
+_NARROWEST = 1e-9  # relative to the values; narrower ranges are widened
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis.
+    """Axis.
 
     Attributes:
         low: value at ``start``.
         high: value at ``end``.
-        start: coordinate of ``low``; may be above ``end``, as y grows downward in SVG.
+        start: coordinate of ``low``; may exceed ``end``, because y grows downward in SVG.
         end: coordinate of ``high``.
-        logarithmic: whether equal factors have equal distances.
+        logarithmic: whether the axis is logarithmic.
     """
 
     low: float
@@ -30,13 +30,13 @@ class Scale:
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """Coordinate of a value; a value beyond an end, infinity included, is drawn at that end."""
+        """Return the coordinate of a value; values beyond an end, including infinity, are drawn at that end."""
         inside = min(max(value, self.low), self.high)
         bottom, top, at = (self._form(x) for x in (self.low, self.high, inside))
         return self.start + (self.end - self.start) * (at - bottom) / (top - bottom)
 
     def ticks(self, most: int) -> list[float]:
-        """Round tick values within the axis, at most ``most`` (one more on a linear axis)."""
+        """Return round tick values within the axis, at most ``most`` (one more on a linear axis)."""
         return _log_ticks(self.low, self.high, most) if self.logarithmic else _ticks(self.low, self.high, most)
 
     def _form(self, value: float) -> float:
@@ -46,9 +46,9 @@ class Scale:
 def scale(
     values: Iterable[float], start: float, end: float, *, logarithmic: bool = False, margin: float = 0.06
 ) -> Scale:
-    """An axis that holds all values, with a margin at both ends.
+    """Return an axis that contains all values, with a margin at both ends.
 
-    Values that no axis can hold (infinity, what is not above 0 on a logarithmic one) are drawn at its ends.
+    Values that no axis can contain (infinity, or not above 0 on a logarithmic axis) are drawn at its ends.
     """
     kept = [value for value in values if abs(value) < _LARGEST and (value > 1 / _LARGEST or not logarithmic)]
     forms = [math.log(value) if logarithmic else value for value in kept] or [0.0, 1.0]
@@ -73,7 +73,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, times 2 and 5, times 3, or alone, by what fits; linear ticks on less than a decade."""
+    """Return powers of ten, alone, times 3, or times 2 and 5, as fits; linear ticks on less than a decade."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         found = [factor * 10.0**decade for decade in decades for factor in factors]

@@ -1,4 +1,4 @@
-"""A waterfall chart: how a quantity changed from its first value to its last, step by step."""
+"""Waterfall chart: steps of a quantity from its first value to its last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEFT, RIGHT, FIGURES = 128, WIDTH - 158, WIDTH - 148
 
 @dataclass(frozen=True)
 class Step:
-    """A value, and the name of the step that reached it."""
+    """Value, and the name of the step that reached it."""
 
     name: str
     value: float
@@ -32,18 +32,18 @@ def waterfall_chart(
     *,
     more_is_better: bool = False,
 ) -> Markup | None:
-    """The first value as a whole bar, each later one as the step from the one before it, the last as a bar again.
+    """Draw the first value as a bar, each later one as a step from the previous one, and the last as a bar again.
 
     Args:
-        name: unique in a page.
-        title: of the chart.
-        steps: at least two, values not below 0.
-        form: formats a value.
-        form_step: formats the size of a step, which is not 0, given it and the first value.
-        more_is_better: whether a step upward is drawn as good.
+        name: name unique in the page.
+        title: title of the chart.
+        steps: at least two values, none below 0.
+        form: formatter of a value.
+        form_step: formatter of a nonzero step, from its size and the first value.
+        more_is_better: whether an upward step is drawn as good.
 
     Returns:
-        None with fewer than two values, or nothing but zeros.
+        The chart; None with fewer than two values, or only zeros.
     """
     if len(steps) < 2 or not max(step.value for step in steps) > 0:
         return None

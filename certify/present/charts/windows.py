@@ -1,4 +1,4 @@
-"""Windows over time: the cost of an inference in each window, and the ratio of each block."""
+"""Windows over time: cost per inference in each window, and the ratio of each block."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from certify.present.charts.scale import Scale, scale
 from certify.present.svg import joined
 
 LEFT, RIGHT, TOP = 62, WIDTH - 8, 66
-_LARGEST_LOG = 700.0  # exp of more overflows, and no measurement gave it
+_LARGEST_LOG = 700.0  # exp of a larger value overflows; no measurement reaches it
 
 RUNS = {"settings": "settings", "null": "null run", "main": "main run", "yardstick": "yardstick"}
 ARMS = {
     "baseline": ("before", False, 5.0), "candidate": ("after", True, 5.0), "baseline_again": ("ink", False, 3.0),
     "yardstick": ("quiet", True, 3.0),
 }  # fmt: skip
-"""Ink, whether square, and size of the marks of each arm."""
+"""Colour, shape (whether square) and size of the marks of each arm."""
 
 
 def windows_chart(evidence: Evidence) -> Markup | None:
-    """Energy per inference (time, without a meter) in every window; None without windows."""
+    """Draw energy per inference (time, without a meter) in every window; None without windows."""
     if not evidence.windows:
         return None
     has_energy = all(window.energy_j is not None and window.energy_j > 0 for window in evidence.windows)
@@ -53,12 +53,13 @@ def windows_chart(evidence: Evidence) -> Markup | None:
         for arm, (ink, square, size) in ARMS.items()
     ]  # fmt: skip
     return chart(
-        "windows", f"{what.capitalize()} of an inference in every window",
-        f"{len(points)} windows over {x.high:.0f} seconds, on a logarithmic axis. Each mark is one window; each that "
-        "was measured is shown.", bottom + 58,
+        "windows", f"{what.capitalize()} per inference in every window",
+        f"{len(points)} windows over {x.high:.0f} seconds, on a logarithmic axis. Each mark is one window; all "
+        "measured "
+        "windows are shown.", bottom + 58,
         _legend([arm for arm in ARMS if any(w.arm == arm for w, _ in points)]),
         left_axis(y, LEFT, RIGHT, unit(symbol)), bottom_axis(x, bottom, bottom, number), *_bands(evidence, x, bottom),
-        *shapes, words("seconds since measuring began", (LEFT + RIGHT) / 2, bottom + 36, ink="quiet", anchor="middle"),
+        *shapes, words("seconds since start", (LEFT + RIGHT) / 2, bottom + 36, ink="quiet", anchor="middle"),
     )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _legend(arms: Sequence[str]) -> Markup:
 
 
 def _bands(evidence: Evidence, x: Scale, bottom: float) -> Iterator[Markup]:
-    """A dashed line where each run begins; the names alternate between two lines, as short runs leave little room."""
+    """Draw a dashed line where each run begins; the names alternate between two rows to save room."""
     for place, (run, name) in enumerate(RUNS.items()):
         starts = [window.start_s for window in evidence.windows if window.run == run]
         if not starts:
@@ -85,7 +86,7 @@ def _bands(evidence: Evidence, x: Scale, bottom: float) -> Iterator[Markup]:
 
 
 def blocks_chart(evidence: Evidence, ratio: Estimate | None, null: Estimate | None) -> Markup | None:
-    """The ratio of each block of the null run and the main run, with the overall interval; None without any."""
+    """Draw the ratio of each block of the null run and the main run, with the overall interval; None without any."""
     found = [
         (name, _block_ratios(evidence, name), whole)
         for name, whole in (("null", null), ("main", ratio))
@@ -106,17 +107,16 @@ def blocks_chart(evidence: Evidence, ratio: Estimate | None, null: Estimate | No
         )
     return chart(
         "blocks",
-        "Ratio of energy in every block",
-        "; ".join(f"{RUNS[name]}: {whole}" for name, _, whole in found)
-        + ". The shaded band is the interval of the whole.",
+        "Energy ratio of every block",
+        "; ".join(f"{RUNS[name]}: {whole}" for name, _, whole in found) + ". The shaded band is the overall interval.",
         bottom + 32,
-        words("a mark is a block, the band the interval of all", 6, 14, ink="quiet"),
+        words("mark: one block; band: overall interval", 6, 14, ink="quiet"),
         *parts,
     )
 
 
 def _block_ratios(evidence: Evidence, run: str) -> list[float]:
-    """Ratio of each complete block; the interval of the run is computed from them."""
+    """Return the ratio of each complete block, from which the run's interval is computed."""
     logs = energy_log_ratios(evidence, run)
     return [] if logs is None else [math.exp(value) for value in logs.tolist() if abs(value) < _LARGEST_LOG]
 

@@ -1,4 +1,4 @@
-"""A profile of several workloads: joules per sample against the batch, and the windows over time."""
+"""Profile of several workloads: joules per sample by batch size, and the windows over time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from certify.present.charts.scale import Scale, scale
 from certify.present.svg import joined
 
 INKS = ("after", "before", "worse", "ink", "quiet")
-"""Inks of the series in turn; every second one has squares, so that they differ in black and white too."""
+"""Colours of the series in turn; every second series has squares, to be distinguishable in black and white."""
 LEFT, RIGHT = 64.0, WIDTH - 14.0
 TITLE, LEGEND, PLOT = 20.0, 42.0, 190.0
 SPREAD = 9.0
-"""Distance in units between the points of two series at the same batch."""
+"""Horizontal distance in units between points of two series at the same batch size."""
 NARROWEST_PERCENT = 2.0
 NARROWEST_BAND = 24.0
 
@@ -28,9 +28,9 @@ class Series:
     """One model in one runtime.
 
     Attributes:
-        name: in the legend.
-        costs: joules (or seconds) a sample, by batch.
-        windows: time in s and cost in percent of the mean of its workload, by window.
+        name: name in the legend.
+        costs: joules (or seconds) per sample, by batch size.
+        windows: time in s and cost in percent of the workload's mean, by window.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Series:
 
 
 def workloads(name: str, title: str, series: Sequence[Series], starts: Sequence[tuple[float, str]] = ()) -> Markup:
-    """Both charts, one above the other.
+    """Draw both charts, one above the other.
 
     Args:
-        name: unique in a page, of letters and hyphens.
-        title: of the model, above both.
+        name: name unique in the page, of letters and hyphens.
+        title: title above both, such as the model's name.
         series: at least one, with at least one cost each.
-        starts: second at which each workload began, and its name.
+        starts: start of each workload in seconds, and its name.
     """
     top = LEGEND + 20.0 * len(series) + 26
     costs, bottom = _costs(series, top)
@@ -53,7 +53,7 @@ def workloads(name: str, title: str, series: Sequence[Series], starts: Sequence[
     described = "; ".join(_described(one) for one in series)
     legend = [_legend(one, number, LEGEND + 20.0 * number) for number, one in enumerate(series)]
     heading = words(title, 14, TITLE, bold=True, room=WIDTH - 28)
-    return chart(name, title, f"Cost of a sample by batch: {described}.", end + 44, heading, *legend, costs, time)
+    return chart(name, title, f"Cost per sample by batch: {described}.", end + 44, heading, *legend, costs, time)
 
 
 def _described(series: Series) -> str:
@@ -70,7 +70,7 @@ def _marks(points: Sequence[tuple[float, float]], place: int, size: float = 8.0)
 
 
 def _costs(series: Sequence[Series], top: float) -> tuple[Markup, float]:
-    """Cost per sample against the batch, from 0, with intervals; and the bottom of the plot."""
+    """Draw cost per sample by batch size, from 0, with intervals; return the bottom of the plot too."""
     bottom = top + PLOT
     batches = sorted({batch for one in series for batch, _ in one.costs})
     step = (RIGHT - LEFT) / len(batches)
@@ -81,10 +81,10 @@ def _costs(series: Sequence[Series], top: float) -> tuple[Markup, float]:
     what = "Energy" if estimates[0].unit == "J" else "Time"
     modelled = " (modelled)" if estimates[0].evidence is EvidenceLevel.MODELLED else ""
     parts = [
-        words(f"{what} of a sample{modelled}, with its 95 % interval", 14, top - 12),
+        words(f"{what} per sample{modelled}, with its 95 % interval", 14, top - 12),
         left_axis(axis, LEFT, RIGHT, unit(estimates[0].unit)),
         *(words(str(batch), x, bottom + 16, ink="quiet", anchor="middle") for batch, x in centres.items()),
-        words("batch (samples in one inference)", (LEFT + RIGHT) / 2, bottom + 34, ink="quiet", anchor="middle"),
+        words("batch (samples per inference)", (LEFT + RIGHT) / 2, bottom + 34, ink="quiet", anchor="middle"),
     ]
     for place, one in enumerate(series):
         ink, shift = INKS[place % len(INKS)], SPREAD * (place - (len(series) - 1) / 2)
@@ -97,14 +97,14 @@ def _costs(series: Sequence[Series], top: float) -> tuple[Markup, float]:
 
 
 def _interval(axis: Scale, x: float, cost: Estimate, ink: str) -> Markup:
-    """An interval as a vertical line with bars at its ends."""
+    """Draw an interval as a vertical line with bars at its ends."""
     low, high = axis.place(cost.low), axis.place(cost.high)
     bars = [line(x - 5, y, x + 5, y, ink=ink, stroke=1.5) for y in (low, high)]
     return joined(line(x, low, x, high, ink=ink, stroke=2.0), *bars)
 
 
 def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top: float) -> tuple[Markup, float]:
-    """Cost of each window over time, in percent of the mean of its workload; and the bottom of the plot."""
+    """Draw the cost of each window over time, in percent of its workload's mean; return the bottom of the plot too."""
     bottom = top + PLOT
     points = [point for one in series for point in one.windows]
     seconds = scale([0.0, *(at for at, _ in points)], LEFT, RIGHT)
@@ -114,7 +114,7 @@ def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top:
         words("Windows over time, in percent of the mean of their workload", 14, top - 28),
         left_axis(percent, LEFT, RIGHT, lambda value: f"{number(value)} %"),
         bottom_axis(seconds, bottom, bottom, number),
-        words("seconds in which windows were measured", (LEFT + RIGHT) / 2, bottom + 34, ink="quiet", anchor="middle"),
+        words("time of the windows in seconds", (LEFT + RIGHT) / 2, bottom + 34, ink="quiet", anchor="middle"),
         *_bands(seconds, starts, top, bottom),
         line(LEFT, percent.place(100.0), RIGHT, percent.place(100.0), ink="quiet"),
     ]
@@ -125,7 +125,7 @@ def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top:
 
 
 def _bands(seconds: Scale, starts: Sequence[tuple[float, str]], top: float, bottom: float) -> Iterator[Markup]:
-    """A dashed line where each workload begins, with its name if there is room."""
+    """Draw a dashed line where each workload begins, with its name if there is room."""
     edges = [*(seconds.place(at) for at, _ in starts), RIGHT]
     for (_, name), (x, end) in zip(starts, itertools.pairwise(edges), strict=True):
         yield line(x, top - 14, x, bottom, ink="quiet", dash="2 4")

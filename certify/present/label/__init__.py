@@ -1,4 +1,4 @@
-"""The energy label that a person reads in two seconds, and the badge for a README, drawn from claims alone."""
+"""The energy label, which takes two seconds to read, and the badge for a README, drawn only from claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A badge for a README: the saving, on what class of devices, and who says so, on one line; a letter is not a badge."""
+"""Badge for a README: saving, class of devices and signer on one line; a letter is never drawn as a badge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED, REFUSED_GROUND = "not graded", "#e2e2e2"
 
 
 def badge(claims: EfficiencyClaims) -> str:
-    """The badge of a certificate, or of a refusal; equal input gives equal text.
+    """Draw the badge of a certificate, or of a refusal; equal input gives equal text.
 
     Returns:
         A self-contained SVG document.
@@ -45,7 +45,7 @@ def _badge(claims: EfficiencyClaims) -> str:
 
 
 def _statement(claims: EfficiencyClaims) -> list[tuple[str, str, str, int]]:
-    """Words, ink, background and weight of the parts after the name."""
+    """Return words, colour, background and weight of the parts after the name."""
     energy = energy_of(claims)
     if energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]

@@ -1,4 +1,4 @@
-"""The label and the position of each of its parts, in SVG user units; it is 800 units wide."""
+"""The label and the position of each part, in SVG user units; it is 800 units wide."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ TABLE_SIZE, LINE_PITCH, ROW_GAP = 17, 23, 7
 VALUE_LEFT, VALUE_RIGHT = 184, 590
 QR_SIZE = 150
 SHORT_DIGITS = 16
-"""First digits of the certificate's digest, enough to compare by eye."""
+"""Leading digits of the certificate's digest, enough to compare by eye."""
 
 
 def draw(claims: Claims, others: Sequence[Claims] = ()) -> str:
-    """The label of a certificate, or of a refusal; equal input gives equal text.
+    """Draw the label of a certificate, or of a refusal; equal input gives equal text.
 
     Args:
-        claims: of the efficiency certificate, or of another statement that stands for the whole.
-        others: of further statements about the same model, a row each.
+        claims: claims of the efficiency certificate, or of the statement shown instead.
+        others: claims of further statements about the same model, one row each.
 
     Returns:
         A self-contained SVG document.
@@ -64,7 +64,7 @@ def _label(claims: EfficiencyClaims, others: Sequence[Claims]) -> str:
 
 
 def _stated(claims: Claims, others: Sequence[Claims]) -> str:
-    """The label of a statement of any other assessment: its outcome, and a row for each figure and sentence."""
+    """Draw the label of a statement of any other assessment: its outcome, and a row per figure and sentence."""
     rows = wording.stated(claims, others)
     table, table_bottom = _table(rows, HEADLINES_TOP + 92)
     certificate, certificate_bottom = _certificate(claims.digest, HEADLINES_TOP + 70)
@@ -118,7 +118,7 @@ def _refusal(claims: EfficiencyClaims) -> Iterator[str]:
     bottom = PANEL_BOTTOM
     yield box(LEFT, top, INNER, bottom - top, radius=10, stroke=5)
     yield text("NOT GRADED", WIDTH / 2, top + 74, 64, BLACK, anchor="middle")
-    yield text("A grade was refused, because", LEFT + 26, top + 112, size, REGULAR, QUIET)
+    yield text("No grade was given because", LEFT + 26, top + 112, size, REGULAR, QUIET)
     reasons = tuple(clean(reason) for reason in claims.grade.reasons)
     lines = _reason_lines(reasons, size, INNER - 84, room=(bottom - top - 134) // pitch)
     for number, (starts, line) in enumerate(lines):
@@ -129,7 +129,7 @@ def _refusal(claims: EfficiencyClaims) -> Iterator[str]:
 
 
 def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room: int) -> list[tuple[bool | None, str]]:
-    """Lines of the list of reasons: whether a reason starts here (None for the closing count), and the line."""
+    """Return lines of the reasons, each with whether a reason starts there (None for the closing count)."""
     lines: list[tuple[bool | None, str]] = []
     for number, reason in enumerate(reasons):
         wrapped = wrap(reason, size, room_width)
@@ -147,7 +147,7 @@ def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room
 
 
 def _evidence(claims: EfficiencyClaims) -> tuple[list[str], float]:
-    """The strip about the source of the energy figure, dashed and with a tilde where it is modelled; and its bottom."""
+    """Draw the strip about the source of the energy figure, dashed and with a tilde if modelled; return its end too."""
     left = LEFT + (74 if claims.unmetered else 22)
     room = RIGHT - 18 - left
     lines = _at_most(2, wrap(wording.energy_source_detail(claims), 17, room), 17, room)
@@ -161,14 +161,14 @@ def _evidence(claims: EfficiencyClaims) -> tuple[list[str], float]:
 
 
 def _at_most(count: int, lines: list[str], size: float, room: float, bold: bool = False) -> list[str]:
-    """The first lines; the rest is cut off with an ellipsis."""
+    """Keep the first lines; an ellipsis marks the cut."""
     if len(lines) <= count:
         return lines
     return [*lines[: count - 1], shorten(" ".join(lines[count - 1 :]), size, room, bold)]
 
 
 def _table(rows: Iterable[tuple[str, str]], top: float) -> tuple[list[str], float]:
-    """The rows of further facts, and the baseline of the last line."""
+    """Draw the rows of further facts; return the baseline of the last line too."""
     drawn = []
     y = top
     room = VALUE_RIGHT - VALUE_LEFT
@@ -182,7 +182,7 @@ def _table(rows: Iterable[tuple[str, str]], top: float) -> tuple[list[str], floa
 
 
 def _certificate(digest: str, top: float) -> tuple[list[str], float]:
-    """The QR code with the certificate's digest, and the baseline of the last line below it."""
+    """Draw the QR code with the certificate's digest; return the baseline of the last line below it too."""
     left = RIGHT - QR_SIZE
     middle = left + QR_SIZE / 2
     below = top + QR_SIZE

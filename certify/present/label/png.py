@@ -1,4 +1,4 @@
-"""The label as an image, drawn by resvg with Lato alone, so that its bytes are the same on every machine."""
+"""The label as an image, drawn by resvg with Lato only, so that its bytes are the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from importlib.resources import files
 FAMILY = "Lato"
 WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
 
-DRAWING = 5
-"""Version of the drawing itself, raised whenever the same certificate gives a different ``label.svg``."""
+DRAWING = 6
+"""Version of the drawing, raised whenever the same certificate gives a different ``label.svg``."""
 
 
 @functools.lru_cache(maxsize=4)
 def render(svg: str, width_px: int = 800) -> bytes:
-    """PNG bytes of a label.
+    """Return PNG bytes of a label.
 
     Args:
-        svg: what :func:`certify.present.label.draw` returned.
-        width_px: width of the image in pixels; its height follows.
+        svg: result of :func:`certify.present.label.draw`.
+        width_px: width of the image in pixels; the height follows.
 
     Raises:
         ValueError: the SVG cannot be drawn.
@@ -38,13 +38,13 @@ def render(svg: str, width_px: int = 800) -> bytes:
 
 
 def can_render() -> bool:
-    """Whether the extra ``label`` is installed."""
+    """Return whether the extra ``label`` is installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("resvg_py", "font_lato"))
 
 
 def renderer() -> str:
-    """Versions of the drawing and of the renderer: images are equal, byte for byte, only if these are."""
-    if not can_render():  # without the extra label nothing paints it
+    """Return the versions of drawing and renderer: images are byte-identical only if these are equal."""
+    if not can_render():  # without the extra label there is no renderer
         return drawing()
     import resvg_py
 
@@ -52,5 +52,5 @@ def renderer() -> str:
 
 
 def drawing() -> str:
-    """Version of the drawing, the part of :func:`renderer` before the comma; ``label.svg`` depends on it alone."""
+    """Return the version of the drawing, the part of :func:`renderer` that determines ``label.svg``."""
     return f"label {DRAWING}"

@@ -1,4 +1,4 @@
-"""A QR code as one SVG path."""
+"""QR code as one SVG path."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import segno
 from certify.present.svg import INK, PAPER, element
 
 QUIET_ZONE = 4
-"""Empty modules that ISO/IEC 18004 requires on every side."""
+"""Empty modules required by ISO/IEC 18004 on every side."""
 
 
 def code(content: str, x: float, y: float, size: float) -> str:
-    """Draw ``content`` as a square of ``size`` with its upper left corner at (x, y), quiet zone included.
+    """Draw ``content`` as a square of ``size`` with its upper left corner at (x, y), including the quiet zone.
 
-    Error correction level M or better, the smallest version that holds the content.
+    Uses error correction level M or better, and the smallest version that fits the content.
     """
     matrix = segno.make(content, error="m", micro=False).matrix
     modules = len(matrix) + 2 * QUIET_ZONE
@@ -29,7 +29,7 @@ def code(content: str, x: float, y: float, size: float) -> str:
 
 
 def _runs(line: bytearray | tuple[int, ...]) -> list[tuple[int, int]]:
-    """Start and length of each run of dark modules."""
+    """Return start and length of each run of dark modules."""
     runs: list[tuple[int, int]] = []
     for column, dark in enumerate(line):
         if not dark:

@@ -1,4 +1,4 @@
-"""The scale of the label: how much less energy, in decibels, with the interval of the measurement."""
+"""The scale of the label: energy saved in decibels, with the interval of the measurement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certify.present.svg import BOLD, INK, PAPER, QUIET, REGULAR, element, rule,
 
 STEP_DB = 2
 WIDEST_DB = 12
-"""The scale goes from 0 to here, and on where the interval does, up to :data:`ENDS_DB`."""
+"""Default end of the scale from 0; it extends with the interval, up to :data:`ENDS_DB`."""
 ENDS_DB = (-20, 40)
 TICK, END, DOT = 8, 13, 7
 TICK_SIZE = 15
@@ -19,13 +19,13 @@ TICK_SIZE = 15
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis of decibels between two places.
+    """Axis of decibels between two positions.
 
     Attributes:
-        left: where it begins, in SVG user units.
-        right: where it ends.
-        lowest: decibels at its beginning.
-        highest: decibels at its end.
+        left: start in SVG user units.
+        right: end in SVG user units.
+        lowest: decibels at the start.
+        highest: decibels at the end.
     """
 
     left: float
@@ -35,20 +35,20 @@ class Scale:
 
     @classmethod
     def around(cls, ratio: Estimate, left: float, right: float) -> Scale:
-        """An axis that shows an energy ratio with its interval, as far as :data:`ENDS_DB` goes."""
+        """Return an axis that shows an energy ratio with its interval, within :data:`ENDS_DB`."""
         ends = [min(max(decibels(end), ENDS_DB[0]), ENDS_DB[1]) for end in (ratio.high, ratio.low)]
         lowest = min(0, STEP_DB * math.floor(ends[0] / STEP_DB))
         highest = max(WIDEST_DB, STEP_DB * math.ceil(ends[1] / STEP_DB))
         return cls(left, right, lowest, highest)
 
     def place(self, value_db: float) -> float:
-        """Where a value stands; at the nearer end where it lies outside."""
+        """Return the position of a value; the nearer end if it is outside."""
         inside = min(max(value_db, self.lowest), self.highest)
         return self.left + (self.right - self.left) * (inside - self.lowest) / (self.highest - self.lowest)
 
 
 def decibels(ratio: float) -> float:
-    """Energy saved in decibels: ``-10 log10(ratio)``; infinite where nothing bounds the ratio.
+    """Return energy saved in decibels: ``-10 log10(ratio)``; infinite if the ratio is unbounded.
 
     Example:
         >>> round(decibels(0.5), 2), decibels(1.0)
@@ -60,14 +60,14 @@ def decibels(ratio: float) -> float:
 
 
 def draw_scale(ratio: Estimate, top: float, left: float, right: float, modelled: bool) -> Iterator[str]:
-    """Draw the axis, its ticks as decibels and as factors, and the interval with its point above it.
+    """Draw the axis, its ticks as decibels and as factors, and above it the interval with its point.
 
     Args:
         ratio: candidate / baseline.
         top: y of the interval's middle; the drawing ends 66 units below.
-        left: where the axis begins.
-        right: where it ends.
-        modelled: whether energy is modelled; the interval is then dashed.
+        left: start of the axis.
+        right: end of the axis.
+        modelled: whether energy is modelled, which makes the interval dashed.
     """
     scale = Scale.around(ratio, left, right)
     axis = top + 24
@@ -88,7 +88,7 @@ def draw_scale(ratio: Estimate, top: float, left: float, right: float, modelled:
 
 
 def _factor(value_db: float) -> str:
-    """A tick as a factor: ``2.5× less``, the same, or ``1.6× more``."""
+    """Format a tick as a factor: ``2.5× less``, the same, or ``1.6× more``."""
     if value_db == 0:
         return "same"
     return f"{10 ** (abs(value_db) / 10):.2g}× {'less' if value_db > 0 else 'more'}"

@@ -1,4 +1,4 @@
-"""The label of a certificate as it lies beside a model: drawn, written, and checked."""
+"""The label next to a model: drawn, written, and checked."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from certify.present.label.layout import draw
 from certify.present.label.png import can_render, drawing, render, renderer
 
 NOT_COMPARED = "may show an assessment that is not installed, so it was not compared."
-SIGNERS_WORDS = "is in its signer's words, and others follow. Draw it again."
+SIGNERS_WORDS = "uses the signer's words, which differ from the derived ones. Redraw it with leanmark label."
 
 
 def label_of(certificate: Certificate, others: Sequence[Certificate] = ()) -> str:
-    """Draw the label of a certificate as SVG, with a row for each further statement."""
+    """Draw the label of a certificate as SVG, with one row per further statement."""
     return draw(certificate.claims, [other.claims for other in others])
 
 
 def _renderer(certificate: Certificate) -> str | None:
-    """What drew the label; None where the statement does not say, so that it must be what is drawn here."""
+    """Return the renderer of the label; None if the statement does not name one, so that it must be this one."""
     claims = certificate.claims
     return claims.renderer if isinstance(claims, EfficiencyClaims) else None
 
 
 def write_label(certificate: Certificate, folder: Path, others: Sequence[Certificate] = ()) -> None:
-    """Write the label of a certificate into a folder, as SVG, and as PNG where the extra ``label`` is installed."""
+    """Write the label of a certificate to a folder, as SVG, and as PNG if the extra ``label`` is installed."""
     svg = label_of(certificate, others)
     write_text(folder / LABEL_SVG_NAME, svg)
     if can_render():
@@ -40,21 +40,21 @@ def write_label(certificate: Certificate, folder: Path, others: Sequence[Certifi
 
 
 def check_label(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterator[Finding]:
-    """Check that the label beside a model is that of its certificate and of the statements beside it."""
+    """Check that the label next to a model matches its certificate and further statements."""
     yield _check("label", LABEL_SVG_NAME, _unlike_svg, _as_svg, certificate, folders, others)
     yield _check("label_picture", LABEL_PNG_NAME, _unlike_png, _as_png, certificate, folders, others)
 
 
 def _unlike_svg(certificate: Certificate) -> Finding | None:
-    """What is said where another version of the drawing made the label; None where this one did."""
+    """Return a finding if another version of the drawing made the label; None if this version did."""
     used = (_renderer(certificate) or drawing()).partition(",")[0]
-    sentence = f"Drawn by {used}, this leanmark draws {drawing()}: not compared. Draw it again."
+    sentence = f"Drawn by {used}, but this leanmark draws {drawing()}: not compared. Redraw it with leanmark label."
     return None if used == drawing() else Finding("label", "note", sentence)
 
 
 def _unlike_png(certificate: Certificate) -> Finding | None:
     used = _renderer(certificate) or renderer()
-    sentence = f"Drawn by {used}; {renderer()} here may give other bytes."
+    sentence = f"Drawn by {used}; {renderer()} here may give different bytes."
     return None if used == renderer() else Finding("label_picture", "skipped", sentence)
 
 
@@ -77,18 +77,20 @@ def _check(
 ) -> Finding:
     path = beside(file, folders)
     if path is None:
-        return Finding(check, "skipped", f"{file} does not lie beside the file.")
+        return Finding(check, "skipped", f"{file} was not found next to the file.")
     try:
         if (otherwise := unlike(certificate)) is not None:
             return otherwise
         if _holds(path, draw_as(certificate, others)):
             return Finding(check, "pass", f"{file} is the label of this certificate.")
         if others and _holds(path, draw_as(certificate, ())):
-            return Finding(check, "note", f"{path} lacks the statements beside the model. Draw it again.")
+            return Finding(
+                check, "note", f"{path} lacks the further statements about the model. Redraw it with leanmark label."
+            )
         if certificate.derived and _holds(path, draw_as(replace(certificate, derived={}), others)):
             return Finding(check, "note", f"{path} {SIGNERS_WORDS}")
     except (LeanmarkError, ValueError) as error:
-        return Finding(check, "fail", f"No label can be drawn from the certificate: {error}")
+        return Finding(check, "fail", f"The certificate cannot be drawn as a label: {error}")
     if any(isinstance(one.assessment, NotInstalled) for one in (certificate, *others)):
         return Finding(check, "skipped", f"{path} {NOT_COMPARED}")
     return Finding(check, "fail", f"{path} is not the label of this certificate.")

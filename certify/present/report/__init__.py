@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page about a certified model, without scripts."""
+"""The report: a self-contained HTML page about a certified model, without scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lineage as a bill: what each pass gained, what it cost, and when that is paid back."""
+"""Lineage as a bill: what each pass gained, what it cost, and its break-even point."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
 
 Stages = Sequence[tuple[str, Mapping[str, Any]]]
-"""The baseline and every pass: its name and its row of the lineage."""
+"""The baseline and every pass: name and lineage row."""
 
 
 @dataclass(frozen=True)
 class BillRow:
-    """One stage; ``inference`` is the energy of one inference, ``spent`` what the stage itself took."""
+    """One stage; ``inference`` is its energy per inference, ``spent`` the cost of the stage itself."""
 
     name: str
     accuracy: str | None
@@ -39,7 +39,7 @@ class BillRow:
 
 @dataclass(frozen=True)
 class Repayment:
-    """Energy of all passes, its evidence level, and the bounds of the number of inferences that repays it."""
+    """Energy of all passes, its evidence level, and bounds of the number of inferences that repays it."""
 
     spent: str
     evidence: str
@@ -49,7 +49,7 @@ class Repayment:
 
 @dataclass(frozen=True)
 class Bill:
-    """What the template shows of a lineage."""
+    """Template data of a lineage."""
 
     recipe: str
     model: str
@@ -62,7 +62,7 @@ class Bill:
 
 
 def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None) -> Section | None:
-    """The bill; None for a model whose making is not known."""
+    """Return the bill; None if the model has no lineage."""
     if lineage is None:
         return None
     stages = [("baseline", lineage["baseline"]), *((str(row["pass"]), row) for row in lineage["rows"])]
@@ -86,7 +86,7 @@ def _figures(stages: Stages) -> tuple[Figure, ...]:
         (_waterfall("steps-macs", "MACs", "macs", "", stages), "Multiply-adds, pass by pass"),
         (_waterfall("steps-bytes", "Bytes of the weights", "bytes", "B", stages), "Bytes of the weights, pass by pass"),
         (_accuracies(stages), "Accuracy on validation data, pass by pass"),
-        (_joules(stages), "Joules spent on making it"),
+        (_joules(stages), "Joules spent on making the model"),
     )
 
 
@@ -149,13 +149,13 @@ def _joule_cell(joules: Estimate | None) -> Cell:
 
 
 def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment | None:
-    """How many inferences repay the joules of the passes; None for a refusal, whose saving is not a claim."""
+    """Return how many inferences repay the joules of the passes; None for a refusal, which claims no saving."""
     spent = compression_energy(lineage)
     count = payback_inferences(spent, claims.figures)
     if spent is None or count is None or claims.refused:
         return None
     least, most = (
-        "without bound" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
+        "unbounded" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )
     return Repayment(quantity(spent.value, "J"), spent.evidence.value, least, most)

@@ -15,7 +15,7 @@ from certify.present.wording import date, energy_source
 
 @dataclass(frozen=True)
 class Machine:
-    """The certificate of one machine; ``mark`` says of the worst letter that it is that."""
+    """Certificate of one machine; ``mark`` is set for the worst letter."""
 
     where: str
     grade: str
@@ -29,21 +29,21 @@ class Machine:
 
 @dataclass(frozen=True)
 class Machines:
-    """All of them, and the worst in a sentence."""
+    """All machines, and a sentence about the worst."""
 
     sentence: str
     rows: tuple[Machine, ...]
 
 
 def machines_section(own: EfficiencyClaims, beside: Sequence[EfficiencyClaims]) -> Section | None:
-    """Certificates of this model from several machines; None where there is one."""
+    """Return certificates of this model from several machines; None if there is only one."""
     if not beside:
         return None
     every = (own, *beside)
     lowest = worst(every)
     told = "None of them has a letter" if lowest is None else f"The worst letter is {clean(lowest.text_on_device)}"
     refused = sum(one.refused for one in every)
-    without = f"; {refused} of them gave none" if refused and lowest is not None else ""
+    without = f"; {refused} of them have none" if refused and lowest is not None else ""
     rows = tuple(_row(one, one is lowest) for one in every)
     return Section("machines", "On several machines", Machines(f"{told}{without}.", rows))
 

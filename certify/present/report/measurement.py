@@ -1,4 +1,4 @@
-"""What was measured: the table, the intervals, and the windows over time."""
+"""Sections on the measurement: the table, the intervals, and the windows over time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RATIOS = (
 
 
 def figures_section(claims: EfficiencyClaims) -> Section:
-    """Every figure before and after, and how it changed."""
+    """Return every figure before and after, and its change."""
     return Section("figures", "Before and after", (*compared(claims.figures), *_further(claims)))
 
 
@@ -42,7 +42,7 @@ def _plain(estimate: Estimate | None, stem: str) -> Cell:
 
 
 def intervals_section(claims: EfficiencyClaims) -> Section:
-    """Ratios, accuracies and loss with their 95 % intervals."""
+    """Return ratios, accuracies and loss with their 95 % intervals."""
     known = [(name, claims.figures[key]) for name, key in _RATIOS if key in claims.figures]
     ratios = [IntervalRow(name, ratio, _ratio(ratio)) for name, ratio in known]
     shares = [
@@ -55,12 +55,12 @@ def intervals_section(claims: EfficiencyClaims) -> Section:
     charts = figures(
         (
             intervals_chart("ratios", "Ratios", ratios, reference=1.0, logarithmic=True),
-            "Ratio, candidate over baseline; 1 is no change",
+            "Ratio candidate / baseline; 1 means unchanged",
         ),
         (intervals_chart("accuracy", "Accuracy", shares), "Accuracy on the test samples, in percent"),
         (
             intervals_chart("loss", "Loss", losses, reference=0.0),
-            "Loss of accuracy, in percent of the baseline's; below 0 is a gain",
+            "Accuracy loss, in percent of the baseline's; below 0 is a gain",
         ),
     )
     return Section("intervals", "Intervals", charts)
@@ -84,19 +84,19 @@ def _accuracy(arm: str, share: Estimate) -> IntervalRow:
 
 @dataclass(frozen=True)
 class Windows:
-    """The charts over time, and the smallest saving that the machine could tell from none."""
+    """Charts over time, and the smallest saving that the machine could distinguish from none."""
 
     resolution: str | None
     figures: tuple[Figure, ...]
 
 
 def windows_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
-    """Every window and every block; None where there is nothing to draw."""
+    """Return every window and every block; None if there is nothing to draw."""
     charts = figures(
-        (windows_chart(evidence), "An inference in every window"),
+        (windows_chart(evidence), "Cost per inference in every window"),
         (
             blocks_chart(evidence, claims.figures.energy_ratio, claims.figures.null_ratio),
-            "The ratio in every block",
+            "Ratio of every block",
         ),
     )
     smallest = claims.figures.smallest_detectable_saving

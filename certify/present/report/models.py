@@ -1,4 +1,4 @@
-"""The two models: what each class lost, and which operators take the time."""
+"""Sections on the two models: loss of each class, and operators that take the most time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from certify.present.numbers import MINUS, ends, percent, quantity
 from certify.present.report.sections import Section, figures
 
 SHOWN = 20
-"""Most classes that the page lists."""
+"""Maximum number of classes on the page."""
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class, as text but for the drawn interval."""
+    """One class as text, with the drawn interval."""
 
     name: str
     samples: int
@@ -36,7 +36,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Classes:
-    """The clearest losses, and how many classes there are and lost more than chance explains."""
+    """Clearest losses, the number of classes, and how many have a significant loss."""
 
     count: int
     worse: int
@@ -44,7 +44,7 @@ class Classes:
 
 
 def classes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
-    """Accuracy of each class before and after, the clearest losses first; None without predictions."""
+    """Return accuracy of each class before and after, the clearest losses first; None without predictions."""
     edition = load_edition(claims.edition.name)
     losses = class_losses(evidence, edition)
     if not losses:
@@ -71,10 +71,10 @@ def _row(loss: ClassLoss, reach: float, is_worse: bool) -> ClassRow:
 
 
 def nodes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | None:
-    """The operators that take most of the time of each model; None where no profile was recorded."""
+    """Return the operators that take most of each model's time; None if no profile was recorded."""
     pairs = zip(("baseline", "candidate"), claims.pair(claims.names.energy_j), strict=True)
     costs = {arm: node_costs(evidence, arm, energy) for arm, energy in pairs}
-    charts = figures(*((_nodes(arm, nodes), f"The most expensive of the {arm}") for arm, nodes in costs.items()))
+    charts = figures(*((_nodes(arm, nodes), f"Most expensive operators of the {arm}") for arm, nodes in costs.items()))
     return Section("nodes", "Operators", charts) if charts else None
 
 

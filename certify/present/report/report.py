@@ -1,4 +1,4 @@
-"""From a certified file to its report. The page holds no script, and a policy that forbids scripts and requests."""
+"""From a certified file to its report: a page without scripts, with a policy that forbids scripts and requests."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def report(
     carbon_intensity: float | None = None,
     embodied: float | None = None,
 ) -> str:
-    """Everything about a certified model as one HTML page; equal files give equal text.
+    """Return a full report on a certified model as one HTML page; equal files give equal text.
 
     Args:
-        path: the model's file.
-        certificate: its certificate; by default the one sealed into the file, else the one beside it.
-        evidence: the evidence file; the one beside the model by default.
-        out: file to write the page to as well.
-        beside: the same model, as it was certified on other machines; the worst letter is marked.
-        carbon_intensity: grams of CO2 equivalent of a kWh, to print carbon too.
-        embodied: grams of CO2 equivalent of making the hardware, for one inference.
+        path: path of the model file.
+        certificate: its certificate. Default: the one sealed into the file, else the one next to it.
+        evidence: the evidence file. Default: the one next to the model.
+        out: file to also write the page to.
+        beside: the same model as certified on other machines; the worst letter is marked.
+        carbon_intensity: grams of CO2 equivalent per kWh, to print carbon too.
+        embodied: grams of CO2 equivalent of making the hardware, per inference.
 
     Returns:
-        The page.
+        The HTML page.
 
     Raises:
-        UsageError: a file that was named does not exist.
+        UsageError: a named file does not exist.
         CertificateError: there is no certificate, or it is not valid.
-        NotDerivedError: there is no evidence that it follows from.
+        NotDerivedError: there is no evidence from which it follows.
     """
     text = page(read_sidecars(path, certificate, evidence, beside), carbon_intensity, embodied)
     if out is not None:
@@ -68,11 +68,11 @@ def report(
 
 
 def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: float | None = None) -> str:
-    """The report on a certificate, refusals included; equal sidecar files give equal text.
+    """Return the report on a certificate or refusal; equal sidecar files give equal text.
 
     Raises:
         CertificateError: the certificate lacks something that the report shows.
-        UsageError: the intensity or the embodied emissions are not a number of at least 0.
+        UsageError: the intensity or the embodied emissions are not at least 0.
     """
     claims, others = sidecars.certificate.claims, [other.claims for other in sidecars.others]
     css = style()
@@ -96,7 +96,7 @@ def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: fl
 
 
 def _measured(claims: EfficiencyClaims) -> dict[str, object]:
-    """What only an efficiency certificate says above the sections."""
+    """Return content above the sections that only an efficiency certificate has."""
     return {
         "measured": True,
         "title": wording.title(claims),
@@ -122,7 +122,7 @@ def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> It
     yield None if evidence is None else classes_section(claims, evidence)
     yield lineage_section(claims, sidecars.lineage)
     if paid.carbon and not claims.refused:
-        yield Section("carbon", "Carbon, at the intensity given", list(carbon_sentences(paid)))
+        yield Section("carbon", "Carbon at the given intensity", list(carbon_sentences(paid)))
     yield None if evidence is None else nodes_section(claims, evidence)
     yield guards_section(claims)
     every = (claims, *(other.claims for other in sidecars.others))
@@ -140,13 +140,13 @@ def _template_environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """What a text is before it is escaped: without characters that HTML forbids or that reorder others."""
+    """Strip characters that HTML forbids or that reorder text, before escaping."""
     return value if isinstance(value, Markup) else printable(value)
 
 
 @cache
 def style() -> str:
-    """The page's CSS; dark colours only on a screen, so that a print is dark on white."""
+    """Return the page's CSS; dark colours are used only on screens, so that prints are dark on white."""
     variables = rules({name: f"var(--{name})" for name in LIGHT})
     layout = (files("certify.present.report") / "report.css").read_text(encoding="utf-8")
     dark = f"@media screen and (prefers-color-scheme:dark){{{_root(DARK)}}}"

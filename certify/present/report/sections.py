@@ -1,4 +1,4 @@
-"""What the report's template is filled with."""
+"""Data for the report's template."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """Section of the page.
 
     Attributes:
-        name: unique in the page; links lead to it.
-        title: its heading.
-        content: what the template's macro ``KIND_section`` is given.
-        kind: which macro draws it; the one of its name by default.
+        name: anchor, unique in the page.
+        title: heading.
+        content: argument of the template's macro ``KIND_section``.
+        kind: macro that draws it. Default: the one named like the section.
     """
 
     name: str
@@ -26,12 +26,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its caption."""
+    """Chart with its caption."""
 
     drawing: Markup
     caption: str
 
 
 def figures(*charts: tuple[Markup | None, str]) -> tuple[Figure, ...]:
-    """The charts that could be drawn, each with its caption."""
+    """Return the drawable charts, each with its caption."""
     return tuple(Figure(drawing, caption) for drawing, caption in charts if drawing is not None)

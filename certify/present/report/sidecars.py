@@ -1,4 +1,4 @@
-"""The sidecar files that a report is drawn from: the certificate, and the files that it binds by digest."""
+"""Sidecar files of a report: the certificate, and the files that it binds by digest."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from certify.present.machines import why_not_one_job
 
 @dataclass(frozen=True)
 class Sidecars:
-    """A certificate with the files beside it.
+    """Certificate with its sidecar files.
 
     Attributes:
         certificate: the certificate.
-        evidence: what the figures of an efficiency certificate follow from; None for another statement.
-        lineage: None where it does not lie beside the model, or the certificate names none.
-        signatures: the good ones, the maker's first; which of them to trust is for the reader to decide.
+        evidence: evidence of an efficiency certificate; None for another statement.
+        lineage: None if it is missing, or if the certificate does not name one.
+        signatures: valid signatures, the maker's first; the reader decides which to trust.
         others: further statements about the model.
-        beside: its certificates from other machines.
+        beside: certificates of the model from other machines.
     """
 
     certificate: Certificate
@@ -50,15 +50,15 @@ def read_sidecars(
     """Verify a certified model and read its sidecar files.
 
     Args:
-        path: the model's file.
-        certificate: as :func:`certify.verify` takes it.
+        path: path of the model file.
+        certificate: as in :func:`certify.verify`.
         evidence: likewise.
-        beside: the same model, as it was certified on other machines, with its own sidecar files.
+        beside: the same model as certified on other machines, with its own sidecar files.
 
     Raises:
-        UsageError: a file that was named does not exist, or one beside it is another model or another job.
-        CertificateError: there is no certificate, or something about it is not valid.
-        NotDerivedError: there is no evidence that it follows from.
+        UsageError: a named file does not exist, or one in ``beside`` is another model or another job.
+        CertificateError: there is no certificate, or it is not valid.
+        NotDerivedError: there is no evidence from which it follows.
     """
     path = Path(path)
     verified, verification = require_derived(path, certificate, evidence)
@@ -69,7 +69,7 @@ def read_sidecars(
     candidates = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     records = _bound(candidates, claims.evidence_digest)
     if records is None:
-        raise NotDerivedError(f"{path}: its evidence disappeared while it was read.")
+        raise NotDerivedError(f"{path}: the evidence disappeared while it was read; restore it and try again.")
     lineage = _bound([folder / LINEAGE_NAME for folder in folders], claims.lineage_digest)
     return Sidecars(
         verified,
@@ -82,27 +82,27 @@ def read_sidecars(
 
 
 def _elsewhere(path: Path, own: Certificate) -> Certificate:
-    """A certificate of the same model from another machine, verified."""
+    """Return a verified certificate of the same model from another machine."""
     other, _ = require_derived(path)
     is_same = other.subject_digest.get("leanmarkContent") == own.subject_digest.get("leanmarkContent")
-    reasons = why_not_one_job(own.claims, other.claims) if is_same else ["another model"]
+    reasons = why_not_one_job(own.claims, other.claims) if is_same else ["different models"]
     if reasons:
-        raise UsageError(f"{path} cannot stand beside the reported file: it is about {', '.join(reasons)}.")
+        raise UsageError(f"{path} cannot be shown next to the reported file: {', '.join(reasons)}.")
     return other
 
 
 def _bound(candidates: Iterable[Path], digest: str | None) -> bytes | None:
-    """The bytes of the first file that exists; None where none does, or the certificate names none.
+    """Return the bytes of the first file that exists; None if none does, or if the certificate does not name one.
 
     Raises:
-        CertificateError: the file is not the one that was signed.
+        CertificateError: the file is not the signed one.
     """
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None or digest is None:
         return None
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise CertificateError(f"{path} is not the file that was signed.")
+        raise CertificateError(f"{path} is not the file that was signed; restore that file.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""A further statement about the model, whatever its assessment."""
+"""Section on a further statement about the model, of any assessment."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from certify.present.statements import figure
 
 @dataclass(frozen=True)
 class Statement:
-    """What the template's macro ``statement_section`` draws.
+    """Data of the template's macro ``statement_section``.
 
     Attributes:
-        claims: of the statement.
+        claims: claims of the statement.
         figures: name and text of every figure.
-        findings: those that failed first.
+        findings: findings, failed ones first.
     """
 
     claims: Claims
@@ -28,11 +28,11 @@ class Statement:
 
 
 def statement_section(claims: Claims, statements: Sequence[Claims] = ()) -> Section:
-    """Outcome, figures and findings of a further statement, with what the other statements make of it.
+    """Return outcome, figures and findings of a further statement, and what other statements add.
 
     Args:
-        claims: of the statement.
-        statements: all about the model.
+        claims: claims of the statement.
+        statements: claims of all statements about the model.
     """
     beside = claims.beside([one for one in statements if one is not claims])
     words = {name: name.replace("_", " ") for name in claims.figures} | {**claims.words, **claims.headlines}

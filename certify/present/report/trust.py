@@ -1,4 +1,4 @@
-"""Why to believe it: guards, what could be gamed, and how to check the file."""
+"""Sections on trust: guards, settings that could be gamed, and how to check the file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _ORDER = ("fail", "unknown", "pass")
 
 
 def guards_section(claims: EfficiencyClaims) -> Section:
-    """Every guard with its outcome and its sentence, those that failed first."""
+    """Return every guard with its outcome and its sentence, failed ones first."""
     return Section("guards", "Guards", by_outcome(claims.findings))
 
 
 def by_outcome(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings that failed, those that could not be judged, and those that passed."""
+    """Return failed findings first, then unknown ones, then passed ones."""
     return sorted(findings, key=lambda finding: _ORDER.index(finding.outcome))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Names and values of what was chosen, of the meter, and why better meters were not used."""
+    """Names and values of all choices and of the meter, and why better meters were not used."""
 
     facts: tuple[tuple[str, str], ...]
     meter: tuple[tuple[str, str], ...]
@@ -39,7 +39,7 @@ class Settings:
 
 
 def settings_section(claims: EfficiencyClaims) -> Section:
-    """How it was measured, and every choice that a maker might make to their advantage."""
+    """Return how the model was measured, with every choice that a maker might make to their advantage."""
     meter = claims.meter
     refused = {} if meter is None else meter.refused
     settings = Settings(
@@ -82,7 +82,7 @@ def _meter(meter: MeterFacts) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class Instructions:
-    """What the commands that check the file take, and the digests that they compare."""
+    """Arguments of the commands that check the file, and the digests that they compare."""
 
     name: str
     key: str
@@ -91,7 +91,7 @@ class Instructions:
 
 
 def verify_section(claims: Claims, sidecars: Sidecars) -> Section:
-    """Commands and digests."""
+    """Return commands and digests."""
     name = str(sidecars.certificate.statement["subject"][0]["name"])
     digests = (
         ("Certificate", claims.digest),

@@ -125,7 +125,7 @@ def test_own_gradients_tells_a_false_gain_when_witnesses_were_carried_over() -> 
     rows = [row for row in rows if not (isinstance(row, Standing) and row.source == "union")]
     rows += [stands(25, 85, 5, 2), stands(5, 60, 0, 8)]
     outcome, sentence = judged(records(rows))["own_gradients"]
-    assert outcome == "fail" and "55.0 % against 15.0 % seem to stand at 2/255" in sentence
+    assert outcome == "fail" and "55.0 % against 15.0 % apparent robust accuracy at 2/255" in sentence
     profile = profile_of(Robustness(), records(rows), EDITION)
     assert Robustness().outcome(profile, EDITION).refused
 
@@ -210,7 +210,7 @@ def test_detection_counts_every_pair_when_margins_are_compared() -> None:
 
 def test_records_are_refused_when_they_stand_in_another_order() -> None:
     lines = Robustness().dump(everything()).splitlines(keepends=True)
-    with pytest.raises(CertificateError, match="stands behind a .* the order is header"):
+    with pytest.raises(CertificateError, match="must not follow a .* the order is header"):
         Robustness().parse(b"".join([lines[0], *lines[:0:-1]]), "r")
 
 

@@ -276,7 +276,7 @@ def test_missing_values_are_a_group_of_their_own_and_counted(rules: SocialEditio
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"sex": np.full(N, "f")}, "two groups at least"),
+        ({"sex": np.full(N, "f")}, "at least two groups"),
         ({"sex": np.where(np.arange(N) == 7, "x", "f")}, "'x' in the column 'sex' has 1 sample,"),
     ],
 )

@@ -439,7 +439,7 @@ def test_state_refuses_records_from_which_nothing_follows(model: Path, key: Sign
 
     source = tmp_path / "records.jsonl"
     source.write_bytes(Steadiness().dump(records(subject_digests(model), steady=0, images=0)))
-    with pytest.raises(CertificateError, match="no statement of steadiness"):
+    with pytest.raises(CertificateError, match="no steadiness statement"):
         certify.state(model, "steadiness", source, edition="2026", signer=key)
 
 

@@ -112,7 +112,7 @@ def test_compare_measurements_refuses_when_other_things_were_measured(make_evide
     with pytest.raises(CertificateError, match="1490 against 1500"):
         compare_measurements(first, make_evidence(samples=1490), edition)
     swapped = replace(first.predictions[0], label=9)
-    with pytest.raises(CertificateError, match="other samples"):
+    with pytest.raises(CertificateError, match="different samples"):
         compare_measurements(first, replace(first, predictions=(swapped, *first.predictions[1:])), edition)
     with pytest.raises(CertificateError, match="No sample"):
         compare_measurements(replace(first, predictions=()), replace(first, predictions=()), edition)

@@ -141,7 +141,7 @@ def test_countersign_disagrees_when_the_figures_do_not_follow(
 def test_countersign_refuses_when_there_is_nothing_to_vouch_for(
     folder: Path, key: SigningKey, make_evidence: Builder, certified_evidence: Builder
 ) -> None:
-    with pytest.raises(UsageError, match="somebody else"):
+    with pytest.raises(UsageError, match="someone else"):
         countersign(audit(folder / "model.onnx"), key)
     loud = certified_evidence(host={"foreign_cpu_share": 0.9})
     found = audit(folder / "model.onnx")
@@ -180,7 +180,7 @@ def test_audit_finds_a_verifier_who_measured_nothing_when_he_signs_the_first_mea
     assert verify(folder / "model.onnx").valid
     found = audit(folder / "model.onnx")
     assert found.differs == ("countersignature_follows",)
-    assert "nothing was measured a second time" in found.countersignatures[0].sentence
+    assert "nothing was measured again" in found.countersignatures[0].sentence
 
 
 def test_verify_finds_the_change_when_a_countersignature_is_altered_or_moved(folder: Path) -> None:
@@ -250,7 +250,7 @@ def test_audit_command_measures_again_when_asked(
     arguments = ("audit", folder / "model.onnx", "--remeasure", "--data", "mnist5k", "--keep", place)
     result = run(*arguments)
     assert result.exit_code == code, result.output
-    assert f"candidate: {changed} samples have another top-1" in result.stdout
+    assert f"candidate: {changed} samples changed their top-1 class" in result.stdout
     assert ("DISAGREE on accuracy_candidate" in result.stdout) == bool(changed)
     assert place.read_bytes() == evidence_bytes(records)
     values = json.loads(run(*arguments, "--json").stdout)["remeasured"]

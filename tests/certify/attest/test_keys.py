@@ -87,7 +87,7 @@ def test_load_public_refuses_when_given_a_private_key_or_nothing(tmp_path: Path)
     generate(tmp_path / "k.key")
     with pytest.raises(UsageError, match="public key"):
         load_public(tmp_path / "k.key")
-    with pytest.raises(UsageError, match="neither"):
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
         load_public(str(tmp_path / "absent"))
     with pytest.raises(CertificateError, match="32 bytes"):
         PublicKey(b"short")
@@ -138,6 +138,6 @@ def test_signing_key_is_not_told_when_the_environment_holds_a_damaged_one(
 
 
 def test_public_key_says_where_the_digits_stand_when_a_short_id_is_given(key: SigningKey) -> None:
-    with pytest.raises(UsageError, match=r"64 hexadecimal digits .*verify FILE --json.*signer\.pub"):
+    with pytest.raises(UsageError, match=r"64 hexadecimal digits.*verify FILE --json.*signer\.pub"):
         load_public(key.public.key_id[:16])
-    assert "--trust takes" in trusted([key.public.key_id]).standing(key.public).sentence
+    assert "--trust needs" in trusted([key.public.key_id]).standing(key.public).sentence

@@ -154,7 +154,7 @@ def test_baseline_facts_fail_when_the_baseline_is_smaller_than_was_signed(
 
 OBSERVED: dict[str, Any] = {
     "zero channels": ("zero_channels", {"channels": 10, "zero": 0, "share": 0.01}),
-    "share of zero channels": ("zero_channels", {"share": 0.02}),
+    "share of all-zero channels": ("zero_channels", {"share": 0.02}),
     "quantized operators": ("quantization", {"intended": 3, "fused": 3, "unfused": []}),
 }
 

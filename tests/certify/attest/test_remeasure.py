@@ -95,7 +95,7 @@ def test_remeasure_refuses_a_metric_when_its_source_is_another(
     remeasure(folder / "model.onnx", certificate, "mnist5k", plan)
     assert asked.pop("plan").metric == "certified_metric:right"
     source.write_text(source.read_text() + "# another\n")
-    with pytest.raises(CertificateError, match=f"has another source here .* that was certified .{code[:16]}"):
+    with pytest.raises(CertificateError, match=f"has different source code here .* when certified .{code[:16]}"):
         remeasure(folder / "model.onnx", certificate, "mnist5k", plan)
     monkeypatch.delitem(certificate.predicate["data"], "metric_code")
     with pytest.raises(CertificateError, match="certified .none"):
@@ -108,7 +108,7 @@ def test_remeasure_refuses_before_the_work_when_files_or_samples_are_others(
 ) -> None:
     model, certificate = folder / "model.onnx", Certificate.read(folder / "certificate.json")
     asked["dataset"].test_digest = lambda: "00" * 32
-    with pytest.raises(CertificateError, match="not the one that was certified"):
+    with pytest.raises(CertificateError, match="not the certified one"):
         remeasure(model, certificate, "mnist5k")
     baseline = folder / "baseline.onnx"
     other = onnx.load(baseline)
@@ -127,7 +127,7 @@ def test_remeasure_refuses_the_same_samples_when_their_numbers_are_others(
 ) -> None:
     certificate = Certificate.read(folder / "certificate.json")
     asked["dataset"].test = Split(ArraySource(np.zeros((2, 1, 1), np.uint8)), [0, 1], targets=Targets(np.arange(2.0)))
-    with pytest.raises(CertificateError, match="not the one that was certified"):
+    with pytest.raises(CertificateError, match="not the certified one"):
         remeasure(folder / "model.onnx", certificate, "mnist5k")
     monkeypatch.setitem(certificate.predicate["data"], "targets", asked["dataset"].test.targets.digest())
     monkeypatch.setitem(certificate.predicate["data"], "metric", "regression:2")

@@ -84,7 +84,7 @@ def test_verify_reads_an_older_version_when_its_schema_is_known(folder: Path, ke
 def test_verify_names_the_type_when_the_version_is_not_known(folder: Path, key: SigningKey) -> None:
     verification = verify(older_certificate(folder, key), trust=[key.public])
     assert [check.name for check in verification.failed] == ["schema"]
-    assert OLDER in str(verification) and "newer leanmark" in str(verification)
+    assert OLDER in str(verification) and "Update leanmark" in str(verification)
 
 
 @pytest.mark.usefixtures("older_version")

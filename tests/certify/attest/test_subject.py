@@ -145,7 +145,7 @@ def test_verify_fails_when_an_unsealed_file_is_changed(program: Path, key: Signi
         program.write_bytes(changed)
         assert {check.name for check in verify(program, trust=[key.public]).failed} == {name}
     (program.parent / "certificate.json").unlink()
-    with pytest.raises(CertificateError, match="holds no certificate"):
+    with pytest.raises(CertificateError, match="No certificate was found"):
         verify(program)
 
 

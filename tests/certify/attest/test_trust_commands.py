@@ -40,7 +40,7 @@ def test_trust_add_makes_the_key_known_when_removed_it_is_a_stranger(folder: Pat
     assert "acme: " in run("trust", "list").stdout
     assert run("trust", "remove", "acme").exit_code == 0
     assert run("verify", model).exit_code == 4
-    assert "trust no key" in run("trust", "list").stdout
+    assert "trust any key" in run("trust", "list").stdout
     assert run("trust", "remove", "acme").exit_code == 2
 
 
@@ -113,7 +113,7 @@ def test_trust_add_warns_when_the_key_comes_from_what_it_vouches_for(
     shutil.copyfile(tmp_path / "signer.pub", folder / "signer.pub")
     for source in (folder / "certificate.json", folder / "model.onnx", folder, folder / "signer.pub"):
         done = run("trust", "add", source, "--name", "maker")
-        assert done.exit_code == 0 and "Warning: this key came with the very certificate" in done.stderr, done.output
+        assert done.exit_code == 0 and "Warning: this key came with the certificate" in done.stderr, done.output
         assert load_store().keys["maker"] == key.public
     assert key.public.hex in run("trust", "list").stdout
     assert run("verify", folder).exit_code == 0
@@ -125,5 +125,5 @@ def test_trust_add_refuses_when_a_certificate_names_a_key_that_did_not_sign_it(f
     envelope["signatures"][0]["sig"] = ("B" if signature[0] == "A" else "A") + signature[1:]
     (folder / "certificate.json").write_bytes(rfc8785.dumps(envelope))
     done = run("trust", "add", folder / "certificate.json")
-    assert done.exit_code == 1 and "nothing was trusted" in done.stderr
+    assert done.exit_code == 1 and "no key was added" in done.stderr
     assert not load_store().keys

@@ -216,7 +216,7 @@ def test_certified_folder_is_valid_when_it_is_moved(graded: Path, tmp_path: Path
 def test_content_digest_fails_when_the_weights_were_changed(graded: Path, key: SigningKey, where: int) -> None:
     flip(graded / "model.onnx.data", where)
     assert set(failed(graded, key)) == {"content_digest"}
-    assert "(model.onnx.data) are not those that were certified" in failed(graded, key)["content_digest"]
+    assert "(model.onnx.data) are not the certified ones" in failed(graded, key)["content_digest"]
 
 
 def test_content_digest_fails_when_the_weights_are_those_of_another_model(graded: Path, key: SigningKey) -> None:

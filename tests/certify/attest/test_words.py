@@ -56,7 +56,7 @@ def test_sentences_that_follow_are_shown_in_place_of_those_that_were_signed(rewo
     found = verify(reworded, trust=[key.public])
     assert found.strict_exit_code == 0, str(found)
     checks = [found.check(name) for name in ("profile_follows", "outcome_follows")]
-    assert ["those that follow are shown" in check.sentence for check in checks if check] == [True, True]
+    assert ["the derived words are shown" in check.sentence for check in checks if check] == [True, True]
     assert found.certificate is not None
     for told in (str(found), json.dumps(found.to_json()), label_of(found.certificate), certify.report(reworded)):
         assert BOAST not in told
@@ -104,7 +104,7 @@ def test_statement_of_an_assessment_that_is_not_installed_is_not_derived(
     found = verify(folder / "model.onnx", trust=[key.public])
     assert (found.valid, found.trusted, found.derived) == (True, True, False), str(found)
     assert (found.exit_code, found.strict_exit_code) == (0, 5)
-    assert f"NOT DERIVED (novelty: The statement is of type '{TYPE}'" in found.verdict
+    assert f"NOT DERIVED (novelty: The statement is of unknown type '{TYPE}'" in found.verdict
     assert BOAST not in str(found) and BOAST not in json.dumps(found.to_json())
     (other,) = found.others
     outcomes = {check.name: check.outcome for check in other.checks}

@@ -111,7 +111,7 @@ def test_certify_refuses_when_file_and_flags_are_both_given(
     result = leanmark("certify", model, "--baseline", model, "--data", "x", "--out", "o", "--preprocess", contract,
                       *FLAGS)  # fmt: skip
     assert result.exit_code == 2
-    assert "use the file or the flags" in result.stderr
+    assert "use either the file or the flags" in result.stderr
     assert not asked
 
 
@@ -121,7 +121,7 @@ def test_certify_names_missing_flags_when_contract_is_incomplete(
     model = onnx_file()
     result = leanmark("certify", model, "--baseline", model, "--data", "x", "--out", "o", *FLAGS[:-4])
     assert result.exit_code == 2
-    assert "--crop, --interpolation are missing; nothing is guessed" in result.stderr
+    assert "--crop, --interpolation are missing" in result.stderr
     assert not asked
 
 
@@ -188,7 +188,7 @@ def test_verify_fails_with_one_sentence_when_file_has_no_certificate(leanmark: R
     result = leanmark("verify", onnx_file())
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
-    assert "holds no certificate" in result.stderr
+    assert "No certificate was found in" in result.stderr
 
 
 @pytest.mark.parametrize("code", [0, 1, 4])
@@ -216,7 +216,7 @@ def test_verify_exits_with_what_was_found_when_done(
 def test_label_fails_with_one_sentence_when_file_has_no_certificate(leanmark: Run, onnx_file: Make) -> None:
     result = leanmark("label", onnx_file())
     assert result.exit_code == 1
-    assert "holds no certificate" in result.stderr
+    assert "No certificate was found in" in result.stderr
 
 
 def test_label_writes_svg_and_png_when_certificate_is_read(

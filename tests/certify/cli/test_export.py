@@ -51,7 +51,7 @@ def test_export_prints_document_alone_and_what_was_left_out_when_no_file_is_name
     assert result.exit_code == 0, result.output
     assert result.stdout == '{"a": 1}\n'
     assert result.stderr == (
-        "spdx3 could not hold 3 fields of the certificate:\n  predicate.x [31m\n  predicate.y.* (2)\n"
+        "spdx3 cannot represent 3 fields of the certificate:\n  predicate.x [31m\n  predicate.y.* (2)\n"
     )
 
 
@@ -64,7 +64,7 @@ def test_export_writes_file_when_it_is_named(
     assert result.exit_code == 0, result.output
     assert out.read_text() == '{"a": 1}\n'
     assert result.stdout == f"{out}\n"
-    assert "have not said you trust" in result.stderr
+    assert "a key you do not trust" in result.stderr
     shown = json.loads(leanmark("export", onnx_file(), "--format", "cyclonedx", "--out", out, "--json").stdout)
     assert shown == {"format": "cyclonedx", "path": str(out), "left_out": ["predicate.x\x1b[31m", "predicate.y.0",
                                                                            "predicate.y.1"]}  # fmt: skip
@@ -87,7 +87,7 @@ def test_export_is_refused_when_certificate_does_not_hold(
     verified["valid"] = False
     result = leanmark("export", onnx_file(), "--format", "in-toto")
     assert result.exit_code == 1
-    assert "nothing is shown of it (seal: It is broken.)" in result.stderr
+    assert "nothing is shown (seal: It is broken.)" in result.stderr
     assert not result.stdout
 
 

@@ -102,7 +102,7 @@ def test_traceback_is_shown_when_debugging(run, arguments, env) -> None:  # type
     ("number", "code", "words"),
     [
         (errno.ENOSPC, 1, "out/model.onnx: No space left on device. Free some space"),
-        (errno.EACCES, 2, "out/model.onnx: Permission denied. Choose another place"),
+        (errno.EACCES, 2, "out/model.onnx: Permission denied. Choose another path"),
         (errno.ENOENT, 2, "out/model.onnx: No such file or directory."),
     ],
 )
@@ -117,7 +117,7 @@ def test_system_error_is_one_sentence_when_raised(run, number, code, words) -> N
     [
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "cannot be loaded (libtorch_cpu.so"),
         (ImportError("DLL load failed while importing _C"), "cannot be loaded (DLL load failed"),
-        (MemoryError(), "not enough memory"),
+        (MemoryError(), "Not enough memory"),
     ],
 )
 def test_memory_is_named_when_a_library_or_an_array_finds_none(run, error, words) -> None:  # type: ignore[no-untyped-def]
@@ -138,7 +138,7 @@ def test_makers_command_is_refused_when_the_working_folder_is_gone(tmp_path, mon
     gone.rmdir()
     result = CliRunner().invoke(main, ["passes"])
     assert result.exit_code == 2
-    assert result.stderr == "Error: The working folder does not exist any more; change to another one.\n"
+    assert result.stderr == "Error: The working folder no longer exists; change to another one.\n"
     assert CliRunner().invoke(main, ["meters"]).exit_code == 0
     monkeypatch.chdir(tmp_path)
 

@@ -201,8 +201,8 @@ def test_meters_lists_plug_ins_and_why_the_broken_ones_can_not_be_used(leanmark:
     assert "of bench 1.0 can't be used (RuntimeError: cable is loose)" in listed["unusable"]["failing"]
     shown = " ".join(leanmark("meters").stdout.split())
     assert (
-        f"socket is a plug-in: used only where it is named, and its joules count as sampled at most. Its code is {CODE}"
-        in shown
+        "socket is a plug-in: it is used only if you name it, and its joules count as sampled at best. "
+        f"Its code digest is {CODE}" in shown
     )
     for words in ("cable is loose", "has no attribute 'Gone'", "'hwmon' is leanmark's own"):
         assert words in shown, words

@@ -25,13 +25,13 @@ def test_own_key_is_made_once(
     first = take_data_key({"private_data": True, "data_key": None})
     again = take_data_key({"private_data": True, "data_key": None})
     assert isinstance(first, DataKey) and first == again == DataKey.read(tmp_path / "data.key")
-    assert capsys.readouterr().err.count("Made the data key") == 1
+    assert capsys.readouterr().err.count("Created the data key") == 1
 
 
 def test_key_is_refused_when_data_are_not_private_or_it_is_none(tmp_path: Path) -> None:
     path = tmp_path / "some.key"
     path.write_text("text")
-    with pytest.raises(click.UsageError, match="add it"):
+    with pytest.raises(click.UsageError, match="--private-data"):
         take_data_key({"private_data": False, "data_key": path})
     with pytest.raises(UsageError, match="does not hold a data key"):
         take_data_key({"private_data": True, "data_key": path})

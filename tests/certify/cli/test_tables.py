@@ -99,9 +99,9 @@ def test_payback_says_what_was_spent_and_when_it_is_saved_again() -> None:
     lines = payback_lines(payback(ESTIMATES, lineage, 400.0))
     text = drawn(lines, width=200)
     assert "Compressing took modelled 3.00 kJ (2.70 to 3.30)." in text
-    assert "saved again after modelled 273 k (" in text
-    assert "CO2 equivalent: modelled 333 mg" in text
-    assert "(E × I + M) per inference" in text and "are not included" in text
+    assert "breaks even after modelled 273 k (" in text
+    assert "CO2 equivalent at the given intensity: modelled 333 mg" in text
+    assert "(E × I + M) per inference" in text and "excluding embodied emissions M" in text
     assert payback_lines(payback({}, None)) is None
 
 

@@ -48,8 +48,8 @@ def test_gate_lets_model_pass_when_it_keeps_what_is_asked(good: Any, arguments: 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--at-least", "C"), "The grade is D on made up, 2 threads; at least C was asked."),
-        (("--max-loss", 0.1), "can't be ruled out; at most 0.1 % was asked."),
+        (("--at-least", "C"), "The grade must be at least C, got D on made up, 2 threads."),
+        (("--max-loss", 0.1), "cannot be ruled out; it must be at most 0.1 %."),
     ],
 )
 def test_gate_stops_model_with_reason_when_it_falls_short(
@@ -70,7 +70,7 @@ def test_gate_stops_stranger_and_lets_him_pass_when_any_key_will_do(good: Any, t
     arguments = ["gate", str(good.path), "--trust", stranger]
     stopped = CliRunner().invoke(main, arguments)
     assert stopped.exit_code == 4
-    assert "you have not said you trust" in stopped.stdout
+    assert "you do not trust" in stopped.stdout
     assert CliRunner().invoke(main, [*arguments, "--any-key"]).exit_code == 0
 
 
@@ -99,7 +99,7 @@ def test_gate_counts_a_plug_in_meter_as_metered_when_its_code_is_trusted(certify
     plugged = certify_small(level="wall")
     assert gate(plugged).exit_code == 0
     done = gate(plugged, "--metered")
-    assert done.exit_code == 3 and "plug-in meter whose code you have not said you trust" in done.stdout
+    assert done.exit_code == 3 and "plug-in meter whose code you do not trust" in done.stdout
     for code, expected in (("ab" * 31, 2), ("cd" * 32, 3), ("ab" * 32, 0)):
         CliRunner().invoke(main, ["trust", "meter", code, "--name", f"bench-{code[:2]}"])
         assert gate(plugged, "--metered").exit_code == (3 if expected else 0)
@@ -119,7 +119,7 @@ def test_gate_turns_modelled_energy_away_when_metered_is_asked(certify_small: Ma
     assert gate(modelled, "--at-least", "D").exit_code == 0
     done = gate(modelled, "--metered")
     assert done.exit_code == 3
-    assert "The energy is modelled; a metered one was asked." in done.stdout
+    assert "The energy must be metered, but it is modelled" in done.stdout
 
 
 def test_gate_lets_model_pass_when_it_is_as_good_as_the_earlier(good: Any, worse: Any) -> None:
@@ -145,7 +145,7 @@ def test_gate_stops_model_when_the_earlier_one_can_not_be_compared(good: Any, ce
     other = certify_small(header={"device": {"processor": "another", "processors_allowed": 2}})
     done = gate(good, "--not-worse-than", other.path.parent / "certificate.json")
     assert done.exit_code == 3
-    assert "can't be compared with the earlier certificate: other device" in done.stdout
+    assert "cannot be compared with the earlier certificate: different device" in done.stdout
 
 
 def test_gate_compares_joules_and_not_letters_when_baselines_differ(good: Any, certify_small: Make) -> None:
@@ -166,7 +166,7 @@ def test_gate_stops_model_when_the_earlier_certificate_was_forged(good: Any, wor
     forged.write_bytes(json.dumps(envelope, separators=(",", ":"), sort_keys=True).encode())
     done = gate(good, "--not-worse-than", forged)
     assert done.exit_code == 3
-    assert "not that of its key" in done.stdout
+    assert "not signed by the key that it names" in done.stdout
 
 
 def test_gate_refuses_question_when_letter_or_loss_is_none() -> None:

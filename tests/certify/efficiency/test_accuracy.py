@@ -98,16 +98,16 @@ def test_no_letter_is_given_when_the_baselines_score_may_be_nothing(evidence: Ev
     scores = 0.1 + np.random.default_rng(0).normal(0.0, 1.0, len(evidence.predictions))
     result = grade(derive(declared(evidence, "own:f", scores, scores), edition), edition)
     assert result.letter is None
-    assert any("loss of accuracy could not be determined" in reason for reason in result.reasons)
+    assert any("accuracy loss could not be determined" in reason for reason in result.reasons)
 
 
 def test_scores_are_refused_when_they_do_not_fit_the_metric(evidence: Evidence, edition: Edition) -> None:
     ones = np.ones(len(evidence.predictions))
-    with pytest.raises(CertificateError, match="the metric is top1, and 3000 scores"):
+    with pytest.raises(CertificateError, match="the metric is top1, but 3000 scores"):
         accuracy_estimates(declared(evidence, "top1", ones, ones), edition)
     half = declared(evidence, "own:f", ones, ones)
     first = dataclasses.replace(half.predictions[0], candidate_score=None)
-    with pytest.raises(CertificateError, match="own:f, and 2999 scores"):
+    with pytest.raises(CertificateError, match="own:f, but 2999 scores"):
         accuracy_estimates(dataclasses.replace(half, predictions=(first, *half.predictions[1:])), edition)
 
 
@@ -115,5 +115,5 @@ def test_scores_are_refused_when_they_do_not_fit_the_metric(evidence: Evidence, 
 def test_metric_is_refused_when_it_is_no_name(metric: object, make_evidence: Maker, edition: Edition) -> None:
     evidence = make_evidence()
     header = dataclasses.replace(evidence.header, data={**evidence.header.data, "metric": metric})
-    with pytest.raises(CertificateError, match="metric should be a name"):
+    with pytest.raises(CertificateError, match="metric must be a name"):
         accuracy_estimates(dataclasses.replace(evidence, header=header), edition)

@@ -86,7 +86,7 @@ def test_modelled_energy_has_tilde_and_no_a_when_it_would_be_a(edition: Edition)
     result = grade(profile(0.01, level=EvidenceLevel.MODELLED), edition)
     assert (result.letter, result.text, result.modelled) == ("B", "B~", True)
     assert result.score_db == pytest.approx(20.0)
-    assert any("model's own error is not in the interval" in note for note in result.notes)
+    assert any("interval excludes the model's own error" in note for note in result.notes)
     assert grade(profile(0.3, level=EvidenceLevel.MODELLED), edition).text == "D~"
 
 
@@ -110,11 +110,11 @@ def test_bias_is_added_when_null_interval_excludes_one(edition: Edition) -> None
         (without("energy_ratio"), "No energy figure"),
         (profile(level=EvidenceLevel.PROXY), "No energy figure"),
         (profile(width=math.inf), "No energy figure"),
-        (without("relative_loss_percent"), "loss of accuracy"),
+        (without("relative_loss_percent"), "accuracy loss"),
         (profile(loss=5.01), "5.01 %"),
         (profile(loss=1.0, loss_width=4.5), "5.5 %"),
-        (profile(loss_width=math.inf), "loss of accuracy"),
-        (Profile(profile().estimates, profile().guards[1:]), "was not judged"),
+        (profile(loss_width=math.inf), "accuracy loss"),
+        (Profile(profile().estimates, profile().guards[1:]), "was not evaluated"),
         (profile(guards={"null_holds": "fail"}), "Guard null_holds failed: found null_holds."),
         (profile(guards={"null_holds": "unknown"}), "must not be"),
     ],
@@ -155,7 +155,7 @@ def test_note_says_how_many_images_are_needed_when_margin_is_not_shown(edition: 
     whole = profile(loss=0.4, loss_width=0.9)
     estimates = {**whole.estimates, "samples_needed": Estimate.exact(4200, "1", "test")}
     notes = grade(Profile(estimates, whole.guards), edition).notes
-    assert "With 1500 images a loss below 1 % can't be shown; about 4200 are needed." in notes
+    assert "With 1500 images a loss below 1 % cannot be shown; about 4200 are needed." in notes
 
 
 ratios = st.floats(0.01, 5.0)

@@ -75,9 +75,9 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("steal_low", {"host": {"steal_share": 0.3}}, "30 %"),
     ("steal_low", {"host": {"throttled_s": 0.2}}, "quota"),
     ("enough_windows", {"blocks": 9}, "at least 10"),
-    ("enough_windows", {"blocks": 11}, "the pilot fixed 10 and more were run"),
-    ("null_holds", {"null_bias": 0.2}, "can't tell a saving from noise"),
-    ("null_holds", {"null_noise": 0.2}, "can't tell a saving from noise"),
+    ("enough_windows", {"blocks": 11}, "the pilot fixed 10, but more were run"),
+    ("null_holds", {"null_bias": 0.2}, "cannot distinguish a saving from noise"),
+    ("null_holds", {"null_noise": 0.2}, "cannot distinguish a saving from noise"),
     ("null_holds", {"null_attempts": 3}, "more attempts"),
     ("sessions_isolated", {"observations": {"workers": {"pids": {"baseline": 7, "candidate": 7}}}}, "shared"),
     (
@@ -85,7 +85,7 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
         {"observations": {"workers": {"pids": {"baseline": [5, 7, 9], "candidate": [6, 7]}}}},
         "shared",
     ),
-    ("sessions_isolated", {"host": {"idle_workers_cpu_s": 0.5}}, "waiting workers"),
+    ("sessions_isolated", {"host": {"idle_workers_cpu_s": 0.5}}, "idle workers"),
     ("baseline_at_best_settings", {"threads_cost": {1: 0.5, 2: 1.0}}, "more than with the best"),
     (
         "baseline_at_best_settings",
@@ -95,20 +95,20 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     (
         "baseline_at_best_settings",
         {"observations": {"sessions": two_arms({**SESSION, "threads": 1}, SESSION)}},
-        "another number of threads",
+        "did not run with the workload's",
     ),
     (
         "baseline_not_padded",
         {"observations": {"simplified": {**LEAN, "cost": 700, "removed": ["3 of 9 Conv"]}}},
-        "30 % less work and 0 % fewer bytes, and that is how it was measured (removed: 3 of 9 Conv)",
+        "30 % less work and 0 % fewer bytes, and was measured in that form (removed: 3 of 9 Conv)",
     ),
     (
         "baseline_not_padded",
         {"observations": {"simplified": {**LEAN, "cost": None, "failed": "No such operator."}}},
         "it may be padded: No such operator.",
     ),
-    ("baseline_not_padded", {"observations": {"simplified": {**LEAN, "given_cost": None}}}, "nothing of it"),
-    ("baseline_not_padded", {"observations": {"simplified": None}}, "nothing of it was recorded"),
+    ("baseline_not_padded", {"observations": {"simplified": {**LEAN, "given_cost": None}}}, "it was not recorded"),
+    ("baseline_not_padded", {"observations": {"simplified": None}}, "it was not recorded"),
     (
         "quantization_fused",
         {
@@ -156,7 +156,7 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
         },
         "only one of the models had other/slow.so",
     ),
-    ("same_runtime", {"header": {"libraries": {}}}, "the certificate states others"),
+    ("same_runtime", {"header": {"libraries": {}}}, "the certificate states different digests"),
     ("same_runtime", {"header": {"workload": OPENVINO}}, "the runtime's own library is not among them"),
     ("same_choices", {"observations": {"runtime_choice": UNLIKE_LISTS}}, "the lists differ"),
     ("test_unseen", {"observations": {"overlap": {"train/test": 3, "calibration/test": 0}}}, "3 in train/test"),
@@ -170,25 +170,25 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     (
         "channels_removed",
         {"observations": {"zero_channels": two_arms({"share": 0.3}, {"share": 0.0})}},
-        "larger than it need be",
+        "larger than necessary",
     ),
     ("cost_counted", {"header": {"models": facts({}, {"varying_share": 0.9, "varying": ("If",)})}}, "(If)"),
     ("cost_counted", {"header": {"models": facts({"varying_share": 0.06}, {})}}, "6 % of the baseline's"),
     ("same_contract", {"observations": {"contracts": two_arms({**CONTRACT, "mean": [0.0] * 3}, CONTRACT)}}, "in mean"),
     ("same_contract", {"observations": {"contracts": two_arms({**CONTRACT, "colour": "BGR"}, CONTRACT)}}, "BGR, RGB"),
-    ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": {}}}}, "was not looked at"),
-    ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}, "were not looked at"),
-    ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": None}}}, "was not looked at"),
+    ("test_distinct", {"observations": {"near_duplicates": {**NEAR, "test/test": {}}}}, "not checked for"),
+    ("inputs_real", {"observations": {"inputs": {"std": 0.9}}}, "were not checked"),
+    ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": None}}}, "not checked for"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "std": 0.0}}}, "deviation of 0"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "distinct": 1}}}, "1 different"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "constant_share": 0.5}}}, "50 %"),
     ("inputs_real", {"observations": {"inputs": {**INPUTS, "neighbour_correlation": 0.01}}}, "correlate by 0.01"),
-    ("inputs_real", {"observations": {"inputs": {**TOKENS, "repetition": 1.1}}}, "come again 1.1 times"),
+    ("inputs_real", {"observations": {"inputs": {**TOKENS, "repetition": 1.1}}}, "repeat 1.1 times"),
     ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
-    ("baseline_beats_majority", {"both": 145, "only_baseline": 0, "only_candidate": 60}, "commonest class"),
-    ("candidate_beats_majority", {"both": 145, "only_baseline": 60, "only_candidate": 0}, "commonest class"),
+    ("baseline_beats_majority", {"both": 145, "only_baseline": 0, "only_candidate": 60}, "most common class"),
+    ("candidate_beats_majority", {"both": 145, "only_baseline": 60, "only_candidate": 0}, "most common class"),
     ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
-    ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "of a test set of 2000"),
+    ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "from a test set of 2000"),
 ]
 
 
@@ -259,7 +259,7 @@ def test_guard_alone_is_unknown_when_nothing_was_recorded(
         assert any(f"Guard {name} is unknown" in note for note in result.notes)
     else:
         assert result.letter is None
-        assert any(f"Guard {name} is unknown and must not be" in reason for reason in result.reasons)
+        assert any(f"Guard {name} must not be unknown" in reason for reason in result.reasons)
 
 
 def test_surroundings_are_unknown_when_those_of_a_model_were_not_recorded(

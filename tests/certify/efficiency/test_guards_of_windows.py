@@ -46,7 +46,7 @@ def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidenc
     stopped = {"package-0_before_uj": before, "package-0_after_uj": before}
     still = change_window(evidence, index, energy_j=0.0, reading=stopped)
     assert tripped(still, edition) == {"counter_moved": "fail"}
-    assert _sentence(still, "joules_not_modelled", edition).startswith("1 of 92 windows hold no joules")
+    assert _sentence(still, "joules_not_modelled", edition).startswith("1 of 92 windows have no joules")
     assert "energy_ratio" not in derive(still, edition).estimates
 
 

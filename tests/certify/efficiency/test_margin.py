@@ -54,10 +54,10 @@ def test_note_says_what_a_better_letter_needs_when_images_are_too_few(make_evide
     evidence = make_evidence(ratio=0.2, samples=600, both=570, only_baseline=3, only_candidate=3, noise=0.001)
     result = grade(derive(evidence, edition), edition)
     assert result.letter == "D"
-    note = next(note for note in result.notes if "images this would be C" in note)
+    note = next(note for note in result.notes if "images this could be C" in note)
     allowed = (-10 * math.log10(result.upper_ratio or 1) - 6) / 2
     assert f"at most {allowed:.2g} %" in note
-    assert "which 600 images can't show" in note
+    assert "which 600 images cannot show" in note
     # The promise is kept: so many images with the same shares do earn it.
     needed = int(note.split("about ")[1].split()[0])
     more = make_evidence(

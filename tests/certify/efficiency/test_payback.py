@@ -134,5 +134,5 @@ def test_carbon_refuses_when_the_intensity_is_no_number_of_grams(intensity: floa
 
 
 def test_carbon_refuses_when_it_is_not_given_joules() -> None:
-    with pytest.raises(ValueError, match="joules"):
+    with pytest.raises(ValueError, match="in J"):
         carbon(ratio(1.0, 1.0, 1.0), 100.0)

@@ -159,7 +159,7 @@ def test_net_energy_is_less_idle_when_idle_power_is_known(evidence: Evidence, ed
 def test_samples_needed_is_told_when_the_margin_is_not_shown(make_evidence: Maker, edition: Edition) -> None:
     few = derive(make_evidence(samples=600, both=570, only_baseline=6, only_candidate=4), edition)
     assert few.estimates["samples_needed"].value > 600
-    assert any("can't be shown" in note for note in grade(few, edition).notes)
+    assert any("cannot be shown" in note for note in grade(few, edition).notes)
     assert "samples_needed" not in derive(make_evidence(), edition).estimates
 
 

@@ -175,5 +175,5 @@ def test_document_is_refused_when_it_does_not_fit_the_official_schema(
     certificates: dict[str, Certificate], monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(cyclonedx, "declarations", lambda source: {"claims": [{"unknown": 1}]})
-    with pytest.raises(CertificateError, match=r"does not fit CycloneDX 1\.[67]"):
+    with pytest.raises(CertificateError, match=r"does not conform to CycloneDX 1\.[67]"):
         export(certificates["graded"], version)

@@ -144,7 +144,7 @@ def test_lineage_records_what_was_removed_when_an_onnx_file_is_pruned(dataset, t
 
 def test_lineage_is_refused_when_the_file_is_something_else(made, dataset, tmp_path):
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"other\.json is not a lineage\.json that leanmark compress wrote"):
+    with pytest.raises(UsageError, match=r"other\.json is not a lineage\.json written by leanmark compress"):
         certify.certify(
             made.out / "model.onnx", baseline=made.out / "baseline.onnx", data=dataset,
             lineage=tmp_path / "other.json", out=tmp_path / "graded", plan=QUICK,

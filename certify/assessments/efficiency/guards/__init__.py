@@ -1,6 +1,6 @@
 """Guards: named checks over recorded observations, each a pure function of the evidence and the edition.
 
-A fail gives no letter. An unknown gives none either, unless the edition names the guard in ``may_be_unknown``.
+A fail gives no letter. Neither does an unknown, unless the edition lists the guard in ``may_be_unknown``.
 """
 
 from __future__ import annotations
@@ -73,17 +73,16 @@ GUARDS: dict[str, Guard] = {
 NEED_ROWS = (
     "test_unseen", "test_distinct", "outputs_finite", "answers_stable", "same_on_changed", "labels_agree",
 )  # fmt: skip
-"""Guards that only an auditor can judge where the data are private: they look at rows, or at what tells the number of
-training samples."""
+"""Guards that need an auditor if the data are private: they read rows, or the number of training samples."""
 
 __all__ = ["GUARDS", "NEED_ROWS", "Answer", "Guard", "Outcome", "judge_guards"]
 
 
 def judge_guards(evidence: Evidence, edition: Edition) -> tuple[Finding, ...]:
-    """Run every guard that can be asked: of a model alone, those that need no second one.
+    """Run every applicable guard: for a single model, those that need no second one.
 
     Raises:
-        CertificateError: an observation holds a value of the wrong type.
+        CertificateError: an observation has a value of the wrong type.
     """
     asked = {name: guard for name, guard in GUARDS.items() if evidence.compares or guard not in COMPARING}
     hidden = NEED_ROWS if evidence.withheld else ()

@@ -1,4 +1,4 @@
-"""The guard over what the baseline could do without."""
+"""Guard against a padded baseline."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from certify.core.observations import Simplified
 
 @comparing
 def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
-    """The baseline needs nearly all that it does for its answers; more than that makes any candidate look cheap."""
+    """The baseline needs nearly all of its work for its answers; excess work makes any candidate look cheap."""
     found = evidence.observed(Simplified)
     if found is not None and found.unread is not None:
         return unknown(f"The baseline was not simplified: {found.unread}")
     if found is None or found.given_cost is None or found.cost is None:
-        reason = "nothing of it was recorded" if found is None or found.failed is None else found.failed.rstrip(".")
+        reason = "it was not recorded" if found is None or found.failed is None else found.failed.rstrip(".")
         return check(False, "The baseline was not simplified", f"it may be padded: {reason}")
     work, size = found.removed_share, found.removed_bytes_share
-    told = ", ".join(map(str, found.removed or ["what nothing reads"]))
-    sentence = "Nothing of the baseline could be removed without changing its answers"
+    told = ", ".join(map(str, found.removed or ["unused parts"]))
+    sentence = "Nothing could be removed from the baseline without changing its answers"
     if found.removed is not None:
         sentence = (
             f"The baseline gives the same answers with {percent(work)} less work and {percent(size)} fewer bytes, and "
-            f"that is how it was measured (removed: {told})"
+            f"was measured in that form (removed: {told})"
         )
     return check(
         max(work, size) <= edition.thresholds.baseline_padding,

@@ -1,4 +1,4 @@
-"""Guards over what is measured at all: work that the data decide, and samples that are preprocessed in two ways."""
+"""Guards over what is measured: data-dependent work, and equal preprocessing of both models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from certify.core.observations import Contracts
 
 
 def cost_counted(evidence: Evidence, edition: Edition) -> Answer:
-    """No model does more for one sample than for another; what the test samples cost says nothing of others then."""
+    """No model does more work for one sample than for another; otherwise the cost of other samples is unknown."""
     told, holds = [], True
     for arm in evidence.arms:
         facts = evidence.header.models[arm]
@@ -24,25 +24,27 @@ def cost_counted(evidence: Evidence, edition: Edition) -> Answer:
                 "its multiply-adds are not stated"
             )
         holds = holds and facts.varying_share <= edition.thresholds.varying_work
-    sentence = "; ".join(told) or "Every multiply-add was counted, and the data decide none of them"
+    sentence = "; ".join(told) or "Every multiply-add was counted, and none depends on the data"
     return check(
         holds,
         sentence,
-        f"what the test samples cost is not what others cost (allowed: {percent(edition.thresholds.varying_work)})",
+        f"other samples may cost more than the test samples (allowed: {percent(edition.thresholds.varying_work)})",
     )
 
 
 @comparing
 def same_contract(evidence: Evidence, edition: Edition) -> Answer:
-    """Samples are preprocessed in the same way for both models; a baseline that is fed badly looks worse than it is."""
+    """Samples are preprocessed the same way for both models; a badly fed baseline looks worse than it is."""
     recorded = evidence.observed(Contracts)
     if recorded is None:
         return unknown("The preprocessing contracts were not recorded")
     pair = read_contract(recorded.baseline, "baseline"), read_contract(recorded.candidate, "candidate")
     differing = differences(*pair)
     if not differing:
-        return check(True, "Samples are preprocessed in the same way for both models", "")
+        return check(True, "Samples are preprocessed the same way for both models", "")
     found = f"The contracts of baseline and candidate differ in {', '.join(differing)}"
     if recorded.declared:
         return check(True, f"{found}, as their maker declared: {recorded.declared.rstrip('.')}", "")
-    return check(False, found, "the baseline may be fed in a way that costs it accuracy (--contracts-differ says why)")
+    return check(
+        False, found, "the baseline may lose accuracy by its preprocessing (declare the reason with --contracts-differ)"
+    )

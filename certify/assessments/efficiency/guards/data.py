@@ -1,4 +1,4 @@
-"""Guards over the test data: unseen, real, enough, and each sample with one label."""
+"""Guards over the test data: unseen, real, sufficient, and one label per sample."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from certify.core.statistics.proportions import wilson_interval
 
 @comparing
 def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
-    """No test sample was seen in training, calibration or validation, nor one that is nearly the same."""
+    """No test sample, nor a near duplicate of one, was seen in training, calibration or validation."""
     observed = evidence.observed(Overlap) or Overlap({})
     pairs = {name: count for name, count in observed.counts.items() if "test" in name.split("/")}
     shared = {name: count for name, count in pairs.items() if count}
     if shared:
         told = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
-        return Answer("fail", f"Samples stand in two parts of the data ({told}): the test set is not unseen.")
+        return Answer("fail", f"Splits of the data share samples ({told}): the test set is not unseen.")
     near = {name: found for name, found in _near(evidence).items() if name != WITHIN}
     if too_many := _too_many(near.values(), edition):
         told = ", ".join(f"{_share_of(near[name])} {name}" for name in sorted(near) if near[name] in too_many)
-        return Answer("fail", f"Test samples are nearly the same as others ({told}): the test set is not unseen.")
+        return Answer("fail", f"Test samples are near duplicates of others ({told}): the test set is not unseen.")
     if "train/test" not in pairs or None in pairs.values():
-        return unknown("What the models were trained and calibrated on is not known in full")
+        return unknown("The training and calibration data of the models are not fully known")
     if sample_kind(evidence) == "arrays":
         return unknown(f"No sample is shared: {', '.join(sorted(pairs))}, and {NOT_COMPARED}")
     if sample_kind(evidence) == "image" and set(near) != set(pairs):
-        return unknown("Whether test samples are nearly the same as others was not looked at")
-    told = ", ".join(f"{name} {found.near:.0f}" for name, found in sorted(near.items())) or "not looked for in text"
-    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}. Nearly the same: {told}.")
+        return unknown("Test samples were not checked for near duplicates of others")
+    told = ", ".join(f"{name} {found.near:.0f}" for name, found in sorted(near.items())) or "not checked for text"
+    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}. Near duplicates: {told}.")
 
 
 @comparing
 def test_distinct(evidence: Evidence, edition: Edition) -> Answer:
-    """Test samples are not changed copies of each other, which would count again and again."""
+    """Test samples are not altered copies of each other, which would count repeatedly."""
     kind, found = sample_kind(evidence), _near(evidence).get(WITHIN)
     if kind == "arrays":
-        return unknown(f"Equal samples count once, and {NOT_COMPARED}")
+        return unknown(f"Equal samples count once, but {NOT_COMPARED}")
     if kind == "tokens":
-        return Answer("pass", "Near duplicates are not looked for in text.")
+        return Answer("pass", "Text is not checked for near duplicates.")
     if found is None:
-        return Answer("fail", "Whether test images are nearly the same as each other was not looked at.")
+        return Answer("fail", "The test images were not checked for near duplicates among themselves.")
     return check(
         not _too_many([found], edition),
-        f"{_share_of(found)} test samples are nearly the same as another one; {percent(_limit(edition))} are allowed",
-        "a sample counts once, however it is changed",
+        f"{_share_of(found)} test samples are near duplicates of another; {percent(_limit(edition))} are allowed",
+        "an altered copy of a sample must not count again",
     )
 
 
 WITHIN = "test/test"
-NOT_COMPARED = "when arrays are nearly the same is not known"
+NOT_COMPARED = "near duplicates of arrays cannot be detected"
 
 
 def _limit(edition: Edition) -> float:
@@ -63,14 +63,14 @@ def _limit(edition: Edition) -> float:
 
 
 def _near(evidence: Evidence) -> dict[str, NearDuplicates]:
-    """Near duplicates among the test samples, by both parts."""
+    """Return the near duplicates of test samples, by both splits."""
     names = evidence.observation(NearDuplicates.NAME) or {}
     found = {name: evidence.observed_of(NearDuplicates, name) for name in names}
     return {name: one for name, one in found.items() if one is not None and one.samples > 0 and one.among > 0}
 
 
 def _too_many(found: Iterable[NearDuplicates], edition: Edition) -> list[NearDuplicates]:
-    """Those whose share, as far as it is sure and extended to the whole other part, is above the limit."""
+    """Return those whose share, at its lower end and extrapolated to the whole other split, exceeds the limit."""
     return [
         one
         for one in found
@@ -84,7 +84,7 @@ def _share_of(found: NearDuplicates) -> str:
 
 
 def sample_kind(evidence: Evidence) -> str:
-    """What samples are by the contract that they were fed with; text is known by what was observed of it."""
+    """Return the kind of samples according to their contract; text is recognised by its observation."""
     inputs = evidence.observed(Inputs)
     if inputs is not None and inputs.repetition is not None:
         return "tokens"
@@ -92,31 +92,31 @@ def sample_kind(evidence: Evidence) -> str:
     return "arrays" if isinstance(contract, Mapping) and contract.get("kind") == "arrays" else "image"
 
 
-NOT_TOLD = "whether arrays are random numbers is not known"
+NOT_TOLD = "random arrays cannot be detected"
 
 
 def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
-    """The inputs that ran were different samples, neither constant nor random; values alone move the power."""
+    """The inputs were different samples, neither constant nor random; power depends on the values."""
     found = evidence.observed(Inputs)
     if found is None:
-        return Answer("fail", "The inputs were not looked at.")
+        return Answer("fail", "The inputs were not checked.")
     if found.neighbour_correlation is not None:
         correlation, least = found.neighbour_correlation, edition.thresholds.input_correlation
         regular = correlation >= least
-        told = f"neighbouring values correlate by {correlation:.2g} (at least {least:g}, random numbers have 0)"
+        told = f"neighbouring values correlate by {correlation:.2g} (required: {least:g}; random numbers have 0)"
     elif found.repetition is not None:
         regular, least = found.repetition >= edition.thresholds.input_repetition, edition.thresholds.input_repetition
-        told = f"tokens come again {found.repetition:.3g} times as often as random ones would (at least {least:g})"
+        told = f"tokens repeat {found.repetition:.3g} times as often as random ones would (required: {least:g})"
     elif sample_kind(evidence) == "arrays":
         regular, told = True, NOT_TOLD
     else:
-        return Answer("fail", "Whether the inputs are random was not looked at.")
+        return Answer("fail", "The inputs were not checked for randomness.")
     varied = found.std >= edition.thresholds.input_std and found.distinct >= edition.thresholds.distinct_inputs
     answer = check(
         varied and found.constant_share <= edition.thresholds.constant_inputs_share and regular,
         f"{found.distinct:.0f} different inputs with a standard deviation of {found.std:.3g}; "
-        f"{percent(found.constant_share)} of them are "
-        f"constant (allowed {percent(edition.thresholds.constant_inputs_share)}); {told}",
+        f"{percent(found.constant_share)} are "
+        f"constant (allowed: {percent(edition.thresholds.constant_inputs_share)}); {told}",
         "these are not real data",
     )
     return answer._replace(outcome="unknown") if answer.outcome == "pass" and told == NOT_TOLD else answer
@@ -124,36 +124,36 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
 
 @comparing
 def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
-    """Neither model gave NaN or infinity."""
+    """Neither model returned NaN or infinity."""
     finite = [one.finite for one in evidence.observed_by_arm(FiniteOutputs) or () if one is not None]
     if len(finite) < len(ARMS) or not all(isinstance(value, bool) for value in finite):
-        return unknown("The outputs were not looked at")
+        return unknown("The outputs were not checked")
     margins = all(math.isfinite(p.baseline_margin + p.candidate_margin) for p in evidence.predictions)
     broken = [arm for arm, value in zip(ARMS, finite, strict=True) if not value]
     return check(
         not broken and margins,
-        f"Outputs that are not finite numbers: {', '.join(broken) or ('none' if margins else 'in the margins')}",
-        "a model that gives NaN or infinity is broken",
+        f"Non-finite outputs: {', '.join(broken) or ('none' if margins else 'in the margins')}",
+        "a model that returns NaN or infinity is broken",
     )
 
 
 @comparing
 def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
-    """The whole test set was scored, and it holds enough different samples."""
+    """The whole test set was scored, and it has enough distinct samples."""
     tally = tally_of(evidence)
     n, distinct = (0, 0) if tally is None else (tally.scored, tally.n)
     stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples
     return check(
         distinct >= least and stated in (None, n),
-        f"{n} test samples were scored, {distinct} of them different"
-        + ("" if stated in (None, n) else f", of a test set of {stated:.0f}"),
-        f"the whole test set must be scored, and hold at least {least} different samples",
+        f"{n} test samples were scored, {distinct} of them distinct"
+        + ("" if stated in (None, n) else f", from a test set of {stated:.0f}"),
+        f"the whole test set must be scored and have at least {least} distinct samples",
     )
 
 
 @comparing
 def labels_agree(evidence: Evidence, edition: Edition) -> Answer:
-    """No sample stands in the test set with two labels."""
+    """No sample appears in the test set with two labels."""
     if not evidence.predictions:
         return unknown("No test sample was scored")
     labels = {p.digest: p.label for p in evidence.samples}
@@ -162,6 +162,6 @@ def labels_agree(evidence: Evidence, edition: Edition) -> Answer:
     return check(
         torn == 0,
         f"{repeated} of {len(evidence.predictions)} test samples repeat an earlier one and do not count again; {torn} "
-        "samples stand there with more than one label",
+        "samples appear with more than one label",
         "a sample has one true class",
     )

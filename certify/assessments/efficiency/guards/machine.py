@@ -1,4 +1,4 @@
-"""Guards over the machine: was it left alone, and was it the same machine from beginning to end."""
+"""Guards over the machine: was it otherwise idle, and did it stay the same throughout?"""
 
 from __future__ import annotations
 
@@ -9,58 +9,61 @@ from certify.core.run_observations import WorkerProcesses
 
 
 def no_throttling(evidence: Evidence, edition: Edition) -> Answer:
-    """The processor did not lower its clock for heat."""
+    """The processor did not lower its clock because of heat."""
     events = host_values(evidence.run("main").windows, "thermal_throttles")
     if events is None:
-        return unknown("The machine does not tell whether it throttled for heat")
+        return unknown("The machine does not report thermal throttling")
     throttled = sum(count > 0 for count in events)
     return check(
         throttled <= edition.thresholds.throttled_windows_share * len(events),
-        f"{throttled} of {len(events)} windows saw thermal throttling "
-        f"(allowed {percent(edition.thresholds.throttled_windows_share)})",
-        "the machine changed its own speed while measuring",
+        f"Thermal throttling occurred in {throttled} of {len(events)} windows "
+        f"(allowed: {percent(edition.thresholds.throttled_windows_share)})",
+        "the machine changed its speed during the measurement",
     )
 
 
 def device_alone(evidence: Evidence, edition: Edition) -> Answer:
-    """Other processes took little of the machine."""
+    """Other processes used little of the machine."""
     shares = host_values(evidence.run("main").windows, "foreign_cpu_share")
     if shares is None:
-        return unknown("What other processes took of the machine could not be read")
+        return unknown("The CPU use of other processes could not be read")
     return check(
         mean(shares) <= edition.thresholds.foreign_cpu_share,
-        f"Other processes took {percent(mean(shares))} of the processor on average, at most {percent(max(shares))} "
-        f"(allowed {percent(edition.thresholds.foreign_cpu_share)} on average)",
-        "the machine was not left alone",
+        f"Other processes used {percent(mean(shares))} of the processor on average, at most {percent(max(shares))} "
+        f"(allowed: {percent(edition.thresholds.foreign_cpu_share)} on average)",
+        "the machine was busy with other work",
     )
 
 
 def steal_low(evidence: Evidence, edition: Edition) -> Answer:
-    """Neither a hypervisor nor a CPU quota took the processor away."""
+    """Neither a hypervisor nor a CPU quota withheld the processor."""
     main = evidence.run("main")
     steal, throttled = (host_values(main.windows, name) for name in ("steal_share", "throttled_s"))
     if steal is None and throttled is None:
-        return unknown("Neither steal nor throttling by a quota could be read")
+        return unknown("Neither steal time nor throttling by a quota could be read")
     stolen_share = mean(steal) if steal else 0.0
     stopped_share = sum(throttled) / main.duration_s if throttled else 0.0
     found = (
-        [f"a hypervisor took {percent(stolen_share)} (allowed {percent(edition.thresholds.steal_share)})"]
+        [
+            f"a hypervisor took {percent(stolen_share)} of the CPU time (allowed: "
+            f"{percent(edition.thresholds.steal_share)})"
+        ]
         if steal
         else []
     )
     if throttled:
         limit = percent(edition.thresholds.throttled_time_share)
-        found.append(f"a quota stopped the processes for {percent(stopped_share)} of the time (allowed {limit})")
+        found.append(f"a quota stopped the processes for {percent(stopped_share)} of the time (allowed: {limit})")
     sentence = " and ".join(found)
     return check(
         stolen_share <= edition.thresholds.steal_share and stopped_share <= edition.thresholds.throttled_time_share,
         sentence[0].upper() + sentence[1:],
-        "the processor was not there when it was needed",
+        "the processor was not available when needed",
     )
 
 
 def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
-    """The temperature did not drift far between the first block and the last."""
+    """The temperature did not drift far between the coolest and the warmest block."""
     main = evidence.run("main")
     if host_values(main.windows, "temperature_c") is None:
         return unknown("The temperature could not be read")
@@ -69,28 +72,28 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
     return check(
         drift <= edition.thresholds.temperature_drift_c,
         f"Blocks differed by {drift:.3g} K in temperature, from {min(blocks):.3g} to {max(blocks):.3g} degrees C "
-        f"(allowed {edition.thresholds.temperature_drift_c:.3g} K)",
-        "the machine had not settled, and leakage grows with heat",
+        f"(allowed: {edition.thresholds.temperature_drift_c:.3g} K)",
+        "the machine had not reached a steady temperature, and leakage grows with heat",
     )
 
 
 @comparing
 def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
-    """Each arm ran in a process of its own, and the one that waited did not spin."""
+    """Each arm ran in its own process, and the waiting one did not spin."""
     workers = evidence.observed(WorkerProcesses)
     main = evidence.run("main")
     idle = host_values(main.windows, "idle_workers_cpu_s")
     if workers is None or not {"baseline", "candidate"} <= set(workers.pids) or idle is None:
-        return unknown("It was not recorded which process ran each model, or what the waiting ones did")
+        return unknown("The processes of the models, or the CPU use of waiting ones, were not recorded")
     processes_of = [
         {str(pid) for pid in (told if isinstance(told, list) else [told])} for told in workers.pids.values()
     ]
     shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
     share = sum(idle) / main.duration_s
-    processes = "Models shared a process" if shared else f"{len(workers.pids)} arms ran in processes of their own"
+    processes = "Models shared a process" if shared else f"{len(workers.pids)} arms ran in separate processes"
     return check(
         not shared and share <= edition.thresholds.idle_workers_cpu_share,
-        f"{processes}, and waiting workers used {1000 * share:.3g} ms of processor time per second "
-        f"(allowed {1000 * edition.thresholds.idle_workers_cpu_share:.3g} ms)",
+        f"{processes}, and idle workers used {1000 * share:.3g} ms of processor time per second "
+        f"(allowed: {1000 * edition.thresholds.idle_workers_cpu_share:.3g} ms)",
         "two live sessions slow each other",
     )

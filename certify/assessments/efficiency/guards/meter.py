@@ -1,4 +1,4 @@
-"""Guards over the energy meter: does the counter tell anything, and can it be believed."""
+"""Guards over the energy meter: does the counter work, and can it be believed?"""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from certify.core.windows import Window
 
 
 def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
-    """Every window read more than 0 J of its own: not of a counter that stands still, nor of a recording."""
+    """Every window read more than 0 J of its own, not from a stopped counter or a recording."""
     meter = evidence.header.meter
     if meter is None or not evidence.windows:
         return NOT_READ
     if meter.name.startswith(PLAYED_BACK):
-        return check(False, f"The joules are a recording's ({meter.name})", "they were not drawn in this measurement")
+        return check(False, f"The joules come from a recording ({meter.name})", "they were not measured here")
     still = [window for window in evidence.windows if window.energy_j is None or window.energy_j <= 0]
     return check(
         not still,
         f"{len(evidence.windows) - len(still)} of {len(evidence.windows)} windows read energy above 0 J",
-        "the counter stood still or was not read, so its joules mean nothing",
+        "the counter did not move or was not read, so its joules are meaningless",
     )
 
 
 def counter_monotonic(evidence: Evidence, edition: Edition) -> Answer:
-    """No counter ever stepped back, inside a window or from one to the next, but where it starts again from 0."""
+    """No counter stepped back, within or between windows, except where it wraps around."""
     meter, read = metered(evidence)
     if meter is None:
         return NOT_READ
@@ -46,7 +46,7 @@ def counter_monotonic(evidence: Evidence, edition: Edition) -> Answer:
 
 
 def _counters(windows: list[Window]) -> set[tuple[str, str]]:
-    """Zone and unit of the counters read, from the names ``<zone>_before_<unit>``."""
+    """Return zone and unit of the counters read, from the names ``<zone>_before_<unit>``."""
     names = {name for window in windows for name in window.reading if "_before_" in name}
     return {(zone, unit) for zone, _, unit in (name.rpartition("_before_") for name in names)}
 
@@ -60,19 +60,19 @@ def _steps_back(windows: list[Window], zone: str, unit: str) -> int:
 
 @comparing
 def counter_agrees_with_power(evidence: Evidence, edition: Edition) -> Answer:
-    """The energy counter and the integrated power of the same stretch tell the same."""
+    """The energy counter and the integrated power of the same period agree."""
     found = evidence.observed(PowerCheck)
     if found is None or found.integrated_j <= 0:
-        return unknown("Nothing but the meter itself was there to check it against")
+        return unknown("There was no second source to check the meter against")
     difference = found.counter_j / found.integrated_j - 1
     return check(
         abs(difference) <= edition.thresholds.power_tolerance,
-        f"The counter told {found.counter_j:.4g} J where integrated power told {found.integrated_j:.4g} J "
-        f"({percent(difference, '+')}; allowed {percent(edition.thresholds.power_tolerance)})",
+        f"The counter gave {found.counter_j:.4g} J and integrated power {found.integrated_j:.4g} J "
+        f"({percent(difference, '+')}; allowed: {percent(edition.thresholds.power_tolerance)})",
         "one of the two is wrong",
     )
 
 
 def windows_too_short(windows: Iterable[Window], edition: Edition, meter: str | None) -> int:
-    """How many windows are shorter than the meter can resolve."""
+    """Return how many windows are too short for the meter's resolution."""
     return sum(window.duration_s < edition.plan.shortest_window_seconds(meter) for window in windows)

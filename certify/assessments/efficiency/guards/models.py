@@ -1,4 +1,4 @@
-"""Guards over the two models: a saving must come from doing the same task with less."""
+"""Guards over the two models: savings must come from doing the same task with less."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ def quantization_fused(evidence: Evidence, edition: Edition) -> Answer:
     names = f" (not: {', '.join(unfused[:3])}{', ...' if len(unfused) > 3 else ''})" if unfused else ""
     return check(
         holds,
-        f"Operators that run quantized, of those meant to: {' and '.join(found)}{names}",
-        "the rest converts back and forth and runs in float, so the quantization is not real",
+        f"Operators that run quantized, of those intended: {' and '.join(found)}{names}",
+        "the others convert back and forth and run in float, so the quantization is not real",
     )
 
 
 @comparing
 def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
-    """Channels that were pruned are gone, not filled with zeros, and the baseline was not padded with such."""
+    """Pruned channels are removed, not filled with zeros, and the baseline was not padded with all-zero channels."""
     shares = [values.share for values in evidence.observed_by_arm(MaskedChannels) or () if values is not None]
     if len(shares) < len(ARMS):
-        return unknown("The weights were not read for channels of zeros")
+        return unknown("The weights were not checked for all-zero channels")
     if shares[0] > edition.thresholds.baseline_zero_channels:
         return Answer(
             "fail",
-            f"{percent(shares[0])} of the baseline's channels hold nothing but zeros (allowed: "
-            f"{percent(edition.thresholds.baseline_zero_channels)}): it is larger than it need be, which flatters the "
+            f"{percent(shares[0])} of the baseline's channels are all zero (allowed: "
+            f"{percent(edition.thresholds.baseline_zero_channels)}): it is larger than necessary, which flatters the "
             "candidate.",
         )
     return check(
         shares[1] - shares[0] <= edition.thresholds.zero_channels_excess,
-        f"{percent(shares[1])} of the candidate's channels hold nothing but zeros, {percent(shares[0])} of the "
-        f"baseline's (allowed beyond it: {percent(edition.thresholds.zero_channels_excess)})",
-        "channels were masked and not removed, which saves nothing",
+        f"{percent(shares[1])} of the candidate's channels are all zero, {percent(shares[0])} of the "
+        f"baseline's (allowed excess: {percent(edition.thresholds.zero_channels_excess)})",
+        "channels were masked but not removed, which saves nothing",
     )
 
 
 @comparing
 def one_device(evidence: Evidence, edition: Edition) -> Answer:
-    """Both models ran on the provider that was asked for, and on no other."""
+    """Both models ran on the requested provider, and on no other."""
     sessions = [session for session in evidence.observed_by_arm(SessionFacts) or () if session is not None]
     lists = [session.providers for session in sessions if session.providers is not None]
     if len(lists) < len(ARMS):
-        return unknown("It was not recorded which provider ran the models")
+        return unknown("The provider that ran the models was not recorded")
     asked = [evidence.header.workload.of(arm).provider for arm in ARMS]
     wanted = list(dict.fromkeys(asked))
     ran = [", ".join(map(str, names)) or "none" for names in lists]
@@ -66,18 +66,17 @@ def one_device(evidence: Evidence, edition: Edition) -> Answer:
     named = f" (elsewhere: {', '.join(dict.fromkeys(nodes))})" if nodes else ""
     return check(
         all(names == [one] for one, names in zip(asked, lists, strict=True)),
-        f"{' and '.join(wanted)} {'was' if len(wanted) == 1 else 'were'} asked for; "
+        f"{' and '.join(wanted)} {'was' if len(wanted) == 1 else 'were'} requested; "
         f"the baseline ran on {ran[0]}, the candidate on {ran[1]}{named}",
-        "part of the work went to another device, out of the meter's sight",
+        "part of the work ran on another device, which the meter does not see",
     )
 
 
 @comparing
 def same_task(evidence: Evidence, edition: Edition) -> Answer:
-    """Both models take the same input and give as many outputs; doing less is not compression.
+    """Both models take the same input and return as many outputs; doing less is not compression.
 
-    Outputs that nobody reads count too: a runtime computes them, so that a baseline with more of them is dearer than it
-    need be.
+    Unused outputs count too: a runtime computes them, so a baseline with more of them is more expensive than necessary.
     """
     observed = evidence.observed_by_arm(Interface)
     if observed is None:
@@ -85,11 +84,11 @@ def same_task(evidence: Evidence, edition: Edition) -> Answer:
     faces, told = [], []
     for arm, face in zip(ARMS, observed, strict=True):
         if face is None:
-            return unknown(f"The input and outputs of the {arm} were not recorded in full")
-        # One sample's sizes without regard to their order: the same picture may lie in memory in two layouts.
+            return unknown(f"The input and outputs of the {arm} were not fully recorded")
+        # Sizes of one sample regardless of order: the same image may be stored in two layouts.
         faces.append((sorted(map(str, face.input[1:])), face.outputs, face.scored, face.graph_outputs))
-        others = f", beside {face.graph_outputs - 1:.0f} further results" if face.graph_outputs > 1 else ""
+        others = f", and {face.graph_outputs - 1:.0f} further results" if face.graph_outputs > 1 else ""
         size, scored = "x".join(map(str, face.input)), f"{face.scored:.0f} of them scored"
-        told.append(f"the {arm} takes {size} and gives {face.outputs:.0f} outputs, {scored}{others}")
+        told.append(f"the {arm} takes {size} and returns {face.outputs:.0f} outputs, {scored}{others}")
     sentence = "; ".join(told)
-    return check(faces[0] == faces[1], sentence[0].upper() + sentence[1:], "the candidate does another task")
+    return check(faces[0] == faces[1], sentence[0].upper() + sentence[1:], "the candidate does a different task")

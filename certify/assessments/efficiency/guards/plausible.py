@@ -1,7 +1,7 @@
-"""Guards over the records themselves: could a clock, a processor and this meter have written them down.
+"""Guards over the records themselves: could a clock, a processor and this meter have produced them?
 
-They catch evidence that was invented carelessly. Evidence that is invented with care passes them; only a measurement by
-somebody else finds that.
+They catch carelessly invented evidence. Carefully invented evidence passes them; only a measurement by someone else
+exposes it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from certify.core.observed import number
 from certify.core.windows import Window
 
 LEAST_LEFT = 0.1
-"""Share of a machine below which its neighbours excuse no more."""
+"""Least share of a machine that its neighbours are assumed to leave."""
 FEWEST_WINDOWS = 4
-"""Two joule figures always lie on a line; with fewer windows than this a fit tells nothing."""
+"""Minimum windows for a fit: few joule figures always lie close to a line."""
 
 
 def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
@@ -50,14 +50,14 @@ def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
     places: dict[tuple[str, str], tuple[int, int, int]] = {}
     displaced = []
     for window in windows:
-        # Each arm has settings windows of its own, numbered from 0; elsewhere arms share their blocks.
+        # In a settings run each arm has its own windows, numbered from 0; in other runs arms share blocks.
         run, place = (window.run, window.arm if window.run == "settings" else ""), _place(window)
         if place <= places.get(run, (-1, 0, 0)):
             displaced.append(window)
         places[run] = place
     faults = {
-        f"{len(overlapping)} windows begin before the end of the one before{_first(overlapping)}": bool(overlapping),
-        f"{len(displaced)} windows ran in another order than their blocks{_first(displaced)}": bool(displaced),
+        f"{len(overlapping)} windows begin before the previous one ends{_first(overlapping)}": bool(overlapping),
+        f"{len(displaced)} windows are not in the order of their blocks{_first(displaced)}": bool(displaced),
     }
     return check_none(faults, f"Times of {len(windows)} windows")
 
@@ -67,7 +67,7 @@ def _place(window: Window) -> tuple[int, int, int]:
 
 
 def windows_vary(evidence: Evidence, edition: Edition) -> Answer:
-    """Windows do not last equally long: clocks tell nanoseconds, and no machine repeats itself to the nanosecond."""
+    """Windows do not last equally long: clocks resolve nanoseconds, and no machine repeats to the nanosecond."""
     main = evidence.run("main")
     shares = [_repeated(window.duration_s for window in main.of(arm)) for arm in main.arms]
     if not shares:
@@ -75,13 +75,13 @@ def windows_vary(evidence: Evidence, edition: Edition) -> Answer:
     return check(
         max(shares) <= edition.thresholds.equal_durations_share,
         f"{percent(max(shares))} of the windows of an arm last exactly as long as another "
-        f"(allowed {percent(edition.thresholds.equal_durations_share)})",
-        "no clock reads the same nanosecond again and again",
+        f"(allowed: {percent(edition.thresholds.equal_durations_share)})",
+        "no clock repeats the same nanosecond again and again",
     )
 
 
 def _repeated(durations: Iterable[float]) -> float:
-    """Share of values that occur more than once."""
+    """Return the share of values that occur more than once."""
     counts = Counter(durations)
     return sum(count for count in counts.values() if count > 1) / counts.total()
 
@@ -96,21 +96,21 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Answer:
     least_share = edition.thresholds.least_cpu_share if on_cpu else 0.0
     idle = [arm for arm, share, left in _cpu_shares(evidence.windows) if share <= least_share * left]
     faults = {
-        f"{len(excess)} windows hold more CPU time than their threads can use{_first(excess)}": bool(excess),
+        f"{len(excess)} windows have more CPU time than their threads can use{_first(excess)}": bool(excess),
         f"hardly any CPU time was used by {', '.join(idle)}": bool(idle),
     }
     return check_none(faults, f"CPU times of {len(evidence.windows)} windows, against their threads and durations")
 
 
 def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
-    """The time of the threads, on no more processors than there are; where another device computes, of all of them."""
+    """Return the CPU time of the threads, on at most all processors; of all processors if another device computes."""
     most = math.inf if processors is None else processors
     threads = min(window.threads, most) if on_cpu else most
     return threads * window.duration_s * (1 + edition.thresholds.cpu_time_excess) + edition.thresholds.clock_tick_s
 
 
 def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]:
-    """CPU seconds per second of each arm, and the share of the machine that others left to it."""
+    """Yield CPU seconds per second of each arm, and the share of the machine that others left to it."""
     for arm, own in itertools.groupby(sorted(windows, key=lambda window: window.arm), key=lambda window: window.arm):
         kept = list(own)
         taken = [(w.host.get("foreign_cpu_share") or 0.0) + (w.host.get("steal_share") or 0.0) for w in kept]
@@ -120,17 +120,17 @@ def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]
 
 @comparing
 def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
-    """Single inferences take about as long as those of the windows.
+    """Single inferences take about as long as those in windows.
 
-    A busy machine stretches windows, while a single inference slips in between its neighbours' turns. So windows are
-    also taken for as short as what the neighbours left of them; how much they took is a guard of its own.
+    A busy machine stretches windows, while a single inference fits between its neighbours' time slices. So windows are
+    also compared as if shortened to the share that neighbours left; how much they used is checked by another guard.
     """
     told, holds = [], True
     left = {arm: share for arm, _, share in _cpu_shares(evidence.run("main").windows)}
     for latencies in evidence.latencies:
         windows = [w.duration_s / w.inferences for w in evidence.run("main").of(latencies.arm)]
         if not windows or not latencies.seconds or min(latencies.seconds) <= 0:
-            return unknown("Single inferences and windows of each model were not both recorded")
+            return unknown("Single inferences or windows of a model were not recorded")
         single, longest = float(np.median(latencies.seconds)), float(np.median(windows))
         ratio = single / min(max(single, longest * max(left[latencies.arm], LEAST_LEFT)), longest)
         holds = holds and 1 / edition.thresholds.latency_factor <= ratio <= edition.thresholds.latency_factor
@@ -139,27 +139,27 @@ def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
         return unknown("No single inference was timed")
     return check(
         holds,
-        f"Single inferences take {' and '.join(told)} as those of the windows (allowed: a factor of "
+        f"Single inferences take {' and '.join(told)} as those in windows (allowed: a factor of "
         f"{edition.thresholds.latency_factor:g} either way)",
         "one of the two was not measured on this model",
     )
 
 
 def meter_known(evidence: Evidence, edition: Edition) -> Answer:
-    """The meter's level, scope, method, error and constants are those of a meter of its name."""
+    """The meter's level, scope, method, error and constants match its name."""
     meter = evidence.header.meter
     if meter is None:
         return NOT_READ
     if (wrong := fault(meter, evidence.header.device)) is not None:
-        return Answer("fail", f"{wrong[0].upper()}{wrong[1:]}: the joules are not those of the meter that is named.")
+        return Answer("fail", f"{wrong[0].upper()}{wrong[1:]}: the joules are not from the named meter.")
     if is_plug_in(meter):
         code = (meter.code or "")[:16]
-        return Answer("pass", f"{meter.name} is a plug-in (code {code}...), so its joules count as sampled at most.")
-    return Answer("pass", f"Level, scope, method and error are those of {meter.name}.")
+        return Answer("pass", f"{meter.name} is a plug-in (code {code}...), so its joules count as sampled at best.")
+    return Answer("pass", f"Level, scope, method and error match {meter.name}.")
 
 
 def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
-    """Joules are what the meter's readings, or its model, give."""
+    """Joules follow from the meter's readings or its model."""
     meter, read = metered(evidence)
     if meter is None:
         return NOT_READ
@@ -175,34 +175,34 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
     ]
     return check(
         not wrong,
-        f"{len(wrong)} of {len(read)} windows state other joules than their readings give{_first(wrong)}",
-        "they were not told by this meter",
+        f"{len(wrong)} of {len(read)} windows state joules that differ from their readings{_first(wrong)}",
+        "they did not come from this meter",
     )
 
 
 def joules_not_modelled(evidence: Evidence, edition: Edition) -> Answer:
-    """Joules that count as metered are not a linear function of time and CPU time, as a model's are."""
+    """Metered joules are not a linear function of time and CPU time, as those of a model are."""
     meter, read = metered(evidence)
     if meter is None:
         return NOT_READ
     if counted_level(meter).rank >= EvidenceLevel.MODELLED.rank:
-        return Answer("pass", f"The joules are stated to be {meter.level}.")
+        return Answer("pass", f"The joules are stated as {meter.level}.")
     if len(read) < FEWEST_WINDOWS:
-        return unknown(f"{len(read)} windows are too few to tell a meter from a model")
+        return unknown(f"{len(read)} windows are too few to distinguish a meter from a model")
     without = sum((window.energy_j or 0.0) <= 0 for window in read)
     if without:
-        return Answer("pass", f"{without} of {len(read)} windows hold no joules; a model gives some to every window.")
+        return Answer("pass", f"{without} of {len(read)} windows have no joules; a model assigns some to every window.")
     stray = _stray_from_line(read)
     return check(
         stray > edition.thresholds.linear_joules_tolerance,
-        f"Joules stray from a linear function of time and CPU time by {percent(stray)} "
+        f"Joules deviate from a linear function of time and CPU time by {percent(stray)} "
         f"(a meter's by more than {percent(edition.thresholds.linear_joules_tolerance)})",
-        "they are a model's and no meter's",
+        "they come from a model and not from a meter",
     )
 
 
 def _stray_from_line(windows: list[Window]) -> float:
-    """Root mean square of the residuals of joules on wall and CPU seconds, relative to the joules."""
+    """Return the root mean square residual of joules fitted on wall and CPU seconds, relative to the joules."""
     joules = np.array([window.energy_j for window in windows], dtype=np.float64)
     times = np.array([(window.duration_s, window.cpu_s) for window in windows], dtype=np.float64)
     scaled = times / joules[:, None]
@@ -211,22 +211,22 @@ def _stray_from_line(windows: list[Window]) -> float:
 
 
 def energy_above_idle(evidence: Evidence, edition: Edition) -> Answer:
-    """No window draws less than the idle device."""
+    """No window draws less power than the idle device."""
     meter = evidence.header.meter
     idle_w = None if meter is None else number(meter.parameters, "idle_w")
     if idle_w is None:
-        return Answer("pass", "No idle power is stated, so nothing is stated net of it.")
+        return Answer("pass", "No idle power is stated, so no figure is net of it.")
     read = [window for window in evidence.windows if window.energy_j is not None]
     below = [w for w in read if (w.energy_j or 0.0) < idle_w * w.duration_s * (1 - edition.thresholds.idle_tolerance)]
     return check(
         not below,
         f"{len(below)} of {len(read)} windows draw less than the {idle_w:.4g} W of the idle device{_first(below)}",
-        "no device draws less by working",
+        "no device draws less power when working",
     )
 
 
 def _first(windows: list[Window]) -> str:
-    """Where the first of some windows stands."""
+    """Return where the first of some windows is."""
     if not windows:
         return ""
     first = windows[0]

@@ -1,4 +1,4 @@
-"""Guards over what is graded: a metric that can be judged, and models that do better than any constant answer."""
+"""Guards over what is graded: a bounded metric, and models that beat any constant answer."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from certify.data.regression import scale_of
 
 @comparing
 def metric_bound(evidence: Evidence, edition: Edition) -> Answer:
-    """A declared metric is bound by its source, gives 0 to 1, and was asked about constant answers."""
+    """A declared metric is bound by its source, lies in [0, 1], and was scored on constant answers."""
     metric = declared_metric(evidence)
     if metric == TOP1:
-        return Answer("pass", "Top-1 accuracy is what is graded.")
+        return Answer("pass", "The graded metric is top-1 accuracy.")
     if (fault := metric_fault(evidence)) is not None:
         return Answer("fail", f"The metric {metric} {fault}.")
-    return Answer("pass", f"The scores by {metric} lie between 0 and 1, and its constant answers are known.")
+    return Answer("pass", f"The scores by {metric} are in [0, 1], and its constant answers are known.")
 
 
 @comparing
 def top1_kept(evidence: Evidence, edition: Edition) -> Answer:
-    """Where another metric is declared, top-1 accuracy did not fall by more than any letter allows."""
+    """If another metric is declared, top-1 accuracy did not fall by more than any letter allows."""
     if tally_of(evidence) is None:
         return unknown("No test sample was scored")
     if declared_metric(evidence) == TOP1:
-        return Answer("pass", "Top-1 accuracy is what is graded.")
+        return Answer("pass", "The graded metric is top-1 accuracy.")
     if scale_of(declared_metric(evidence)) is not None:
-        return Answer("pass", "Numbers are predicted, which have no top-1 accuracy.")
+        return Answer("pass", "The task is regression, which has no top-1 accuracy.")
     labels = evidence.labels()
     baseline, candidate = (np.array(_top1(evidence, arm)) == labels for arm in ("baseline", "candidate"))
     table = PairedTable.from_correct(baseline, candidate)
@@ -44,21 +44,21 @@ def top1_kept(evidence: Evidence, edition: Edition) -> Answer:
     lost = 100 * (1 - low) if table.baseline else 100.0
     return check(
         lost <= limit,
-        f"Beside the declared metric, a relative loss of top-1 accuracy of up to {lost:.3g} % can't be ruled out, and "
-        f"{limit:g} % is allowed",
-        "a metric can be chosen on which the candidate loses nothing",
+        f"In addition to the declared metric, a relative loss of top-1 accuracy of up to {lost:.3g} % cannot be ruled "
+        f"out; {limit:g} % is allowed",
+        "the metric may have been chosen because the candidate loses nothing by it",
     )
 
 
 @comparing
 def baseline_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
-    """The baseline is surely better than any constant answer, by top-1 and by the declared metric."""
-    return _beats_constant(evidence, "baseline", edition, "a baseline that knows nothing has nothing to lose")
+    """The baseline is significantly better than any constant answer, by top-1 and by the declared metric."""
+    return _beats_constant(evidence, "baseline", edition, "a baseline that has learned nothing has nothing to lose")
 
 
 @comparing
 def candidate_beats_majority(evidence: Evidence, edition: Edition) -> Answer:
-    """The candidate is surely better than any constant answer, by top-1 and by the declared metric."""
+    """The candidate is significantly better than any constant answer, by top-1 and by the declared metric."""
     return _beats_constant(evidence, "candidate", edition, "a constant answer costs nothing and is as good")
 
 
@@ -68,7 +68,7 @@ def _beats_constant(evidence: Evidence, arm: str, edition: Edition, meaning: str
         return unknown("No test sample was scored")
     declared = declared_scores(evidence)
     told = [] if declared is None else list(_by_metric(declared, arm, edition))
-    if not told or scale_of(declared_metric(evidence)) is None:  # numbers have no commonest class
+    if not told or scale_of(declared_metric(evidence)) is None:  # regression has no most common class
         told.insert(0, _by_top1(tally, arm, edition))
     return check(all(better for better, _ in told), "; ".join(sentence for _, sentence in told), meaning)
 
@@ -77,13 +77,13 @@ def _by_top1(tally: Tally, arm: str, edition: Edition) -> tuple[bool, str]:
     correct, majority = tally.right(arm), tally.commonest / tally.n
     low = wilson_interval(correct, tally.n, edition.plan.confidence).low
     return low > majority, (
-        f"The {arm}'s accuracy is {percent(correct / tally.n)}, at least {percent(low)}; the commonest class "
+        f"The {arm}'s accuracy is {percent(correct / tally.n)}, at least {percent(low)}; the most common class "
         f"makes up {percent(majority)}"
     )
 
 
 def _by_metric(declared: Declared, arm: str, edition: Edition) -> Iterator[tuple[bool, str]]:
-    if declared.constant is None:  # metric_bound says so
+    if declared.constant is None:  # reported by metric_bound
         return
     scores = declared.baseline if arm == "baseline" else declared.candidate
     low = mean_interval(scores - declared.constant.scores, edition.plan.confidence).low

@@ -15,12 +15,12 @@ from certify.core.evidence import ARMS, Evidence
 from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, RepeatedAnswers, SampleOrder
 from certify.core.sample_order import AGAIN, ENERGY, order_seed, ranked
 
-OTHERS = "other samples were taken than files and data choose"
+OTHERS = "not on the samples that the files and data determine"
 
 
 @comparing
 def answers_stable(evidence: Evidence, edition: Edition) -> Answer:
-    """A sample gets the same answer in another batch, beside other samples; near ties may turn over by rounding."""
+    """A sample gets the same answer in another batch; near ties may flip by rounding."""
     repeated = evidence.observed_by_arm(RepeatedAnswers)
     order = evidence.observed(SampleOrder)
     if repeated is None or None in repeated or order is None or not evidence.predictions:
@@ -39,19 +39,19 @@ def answers_stable(evidence: Evidence, edition: Edition) -> Answer:
         turned = float(np.mean((top1[expected] != second) & clear))
         drift = float(np.median(np.abs(second_margins - margins[expected]))) / usual
         holds = holds and turned <= edition.thresholds.unstable_share and drift <= edition.thresholds.margin_drift
-        told.append(f"{percent(turned)} of the {arm}'s answers, whose margins moved by {percent(drift)}")
+        told.append(f"{percent(turned)} of the {arm}'s answers, with margins moved by {percent(drift)}")
     return check(
         holds,
-        f"Scored again in other batches, another answer was given in {' and in '.join(told)} (allowed "
+        f"Scored again in other batches, the answer changed for {' and for '.join(told)} (allowed: "
         f"{percent(edition.thresholds.unstable_share)} and {percent(edition.thresholds.margin_drift)}; {len(expected)} "
-        "samples, near ties left out)",
-        "the answers depend on where a sample stands and not on the sample alone",
+        "samples, without near ties)",
+        "the answers depend on a sample's position and not on the sample alone",
     )
 
 
 @comparing
 def same_on_changed(evidence: Evidence, edition: Edition) -> Answer:
-    """On changed samples the candidate answers as before, as far as the baseline does."""
+    """On changed samples the candidate keeps its answers as well as the baseline does."""
     changed, order = evidence.observed_by_arm(ChangedAnswers), evidence.observed(SampleOrder)
     if changed is None or None in changed or order is None or not evidence.predictions:
         return _not_changed(evidence)
@@ -68,21 +68,23 @@ def same_on_changed(evidence: Evidence, edition: Edition) -> Answer:
     least, limits = edition.thresholds.baseline_same_on_changed, edition.thresholds
     sentence = (
         f"On {len(expected)} changed samples the baseline lost {percent(lost[0])} of its accuracy and the candidate "
-        f"{percent(lost[1])} (allowed beyond it: {percent(limits.changed_loss)}); they kept {percent(kept[0])} and "
-        f"{percent(kept[1])} of their answers (allowed below it: {percent(limits.changed_answers)})"
+        f"{percent(lost[1])} (allowed excess: {percent(limits.changed_loss)}); they kept {percent(kept[0])} and "
+        f"{percent(kept[1])} of their answers (allowed shortfall: {percent(limits.changed_answers)})"
     )
     if kept[0] < least:
-        return Answer("fail", f"{sentence}: a baseline that keeps fewer than {percent(least)} can't judge it.")
+        return Answer(
+            "fail", f"{sentence}: a baseline that keeps fewer than {percent(least)} cannot serve as a reference."
+        )
     return check(
         lost[1] - lost[0] <= limits.changed_loss and kept[0] - kept[1] <= limits.changed_answers,
         sentence,
-        "the candidate knows the test samples and not the task",
+        "the candidate recognises the test samples instead of doing the task",
     )
 
 
 @comparing
 def same_cost_on_changed(evidence: Evidence, edition: Edition) -> Answer:
-    """Changed samples take as long as the same ones unchanged, in both models."""
+    """Changed samples take as long as the same samples unchanged, in both models."""
     costs = evidence.observed_by_arm(ChangedCost)
     if costs is None or None in costs:
         return _not_changed(evidence)
@@ -99,50 +101,50 @@ def same_cost_on_changed(evidence: Evidence, edition: Edition) -> Answer:
     clock = "CPU time" if on_cpu else "Time"
     return check(
         all(1 / limit <= ratio <= limit for ratio in ratios),
-        f"{clock} of an inference on changed samples, against the same samples unchanged: {ratios[0]:.3f} in the "
+        f"{clock} per inference on changed samples, relative to the same samples unchanged: {ratios[0]:.3f} in the "
         f"baseline, {ratios[1]:.3f} in the candidate (allowed: a factor of {limit:g} either way)",
-        "a model that recognises the samples that are timed spends something else on all others",
+        "the model recognises the timed samples and treats others differently",
     )
 
 
 @comparing
 def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
-    """On data that the maker has not seen the candidate is as good as on the test set, as far as the baseline is."""
+    """On data unseen by the maker the candidate is as good as on the test set, as far as the baseline is."""
     fresh, stated = evidence.observed(FreshScores), evidence.header.data.get("fresh")
     if stated is not None and (stated == "no") != (fresh is None):
-        return Answer("fail", f"The data scored that the maker has not seen are stated as {stated!r}, and are others.")
+        return Answer("fail", f"The certificate names the fresh data as {stated!r}, but different data were scored.")
     if fresh is None or not (evidence.predictions or evidence.withheld):
-        return unknown("No data were scored that the maker has not seen")
+        return unknown("No data unseen by the maker were scored")
     if evidence.withheld:
         return IN_AUDITOR_FILE
     least, limit = edition.thresholds.minimum_fresh_samples, edition.thresholds.fresh_loss
     if fresh.shared or not fresh.samples >= max(1, least):
         return Answer(
             "fail",
-            f"{fresh.samples:.0f} samples were given as data that the maker has not seen, {fresh.shared:.0f} of them "
-            f"from the test set: at least {least} are needed, and none of those.",
+            f"{fresh.samples:.0f} fresh samples were given, {fresh.shared:.0f} of them "
+            f"from the test set: at least {least} are needed, and none from the test set.",
         )
     labels = np.array([p.label for p in evidence.predictions], dtype=np.int64)
     lost = [float(np.mean(_first(evidence, arm)[0] == labels)) - fresh.accuracy(arm) for arm in ARMS]
     return check(
         lost[1] - lost[0] <= limit,
-        f"On {fresh.samples:.0f} samples of {fresh.name!r}, which the maker has not seen, the baseline lost "
-        f"{percent(lost[0])} of its accuracy and the candidate {percent(lost[1])} (allowed beyond it: "
+        f"On {fresh.samples:.0f} samples of {fresh.name!r}, unseen by the maker, the baseline lost "
+        f"{percent(lost[0])} of its accuracy and the candidate {percent(lost[1])} (allowed excess: "
         f"{percent(limit)})",
-        "the candidate knows the test samples and not the task",
+        "the candidate recognises the test samples instead of doing the task",
     )
 
 
 def _not_changed(evidence: Evidence) -> Answer:
-    """Unknown for text and arrays, which have no changes that surely keep the label; images must be changed."""
+    """Return unknown for text and arrays, which have no change that surely keeps the label; images must be changed."""
     kind = sample_kind(evidence)
     if kind != "image":
-        return unknown(f"{'Text has' if kind == 'tokens' else 'Arrays have'} no change that is sure to keep the label")
-    return Answer("fail", "The test samples are images, and no changed ones were run.")
+        return unknown(f"{'Text has' if kind == 'tokens' else 'Arrays have'} no change that surely keeps the label")
+    return Answer("fail", "The test samples are images, but no changed images were run.")
 
 
 def _chosen(evidence: Evidence, order: SampleOrder, purpose: str, count: int) -> list[int]:
-    """Which samples files and data choose."""
+    """Return the sample indices that the files and data determine."""
     models = evidence.header.models
     seed = order_seed(
         [models[arm].file_digest for arm in evidence.arms],
@@ -153,18 +155,18 @@ def _chosen(evidence: Evidence, order: SampleOrder, purpose: str, count: int) ->
 
 
 def _first(evidence: Evidence, arm: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Answers and margins of the first scoring."""
+    """Return answers and margins of the first scoring."""
     top1 = np.array([getattr(p, f"{arm}_top1") for p in evidence.predictions], dtype=np.int64)
     return top1, np.array([getattr(p, f"{arm}_margin") for p in evidence.predictions], dtype=np.float64)
 
 
 def _numbers(values: list[object], expected: object) -> npt.NDArray[np.float64]:
-    """Recorded numbers, one for each of what is expected.
+    """Return recorded numbers, one per expected item.
 
     Raises:
-        CertificateError: they are others in number, or no finite numbers.
+        CertificateError: their count differs, or one is not a finite number.
     """
     count = len(expected)  # type: ignore[arg-type]
     if len(values) != count or not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
-        raise CertificateError(f"Evidence: an observation should hold {count} finite numbers.")
+        raise CertificateError(f"Evidence: an observation must contain {count} finite numbers.")
     return np.array(values, dtype=np.float64)

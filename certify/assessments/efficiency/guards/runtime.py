@@ -1,4 +1,4 @@
-"""Whether both models chose their runtimes from one list, and the baseline took the cheapest of it."""
+"""Guards over the choice of runtimes: both models chose from one list, and the baseline took the cheapest."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from certify.core.windows import LARGEST
 
 @comparing
 def same_choices(evidence: Evidence, edition: Edition) -> Answer:
-    """Runtime and precision of both models come from one list, and the candidate's could run the baseline too."""
+    """Both models' runtime and precision come from one list, and the candidate's could also run the baseline."""
     choice = evidence.observed(RuntimeChoice)
     workload = evidence.header.workload
     before, after = (workload.of(arm).runtime for arm in ARMS)
     if choice is None:
-        sentence = f"The baseline ran on {before}, the candidate on {after}, as was asked for"
-        return check(not workload.candidate_runtime, sentence, "no choice was recorded that let them differ")
+        sentence = f"The baseline ran on {before}, the candidate on {after}, as requested"
+        return check(not workload.candidate_runtime, sentence, "no recorded choice allows them to differ")
     lists = [choice.tried(arm) for arm in ARMS]
     faults = {
         "the lists differ": lists[0] != lists[1],
-        "the candidate ran on one that was not tried, or could not run the baseline": not (
+        "the candidate ran on a runtime that was not tried or cannot run the baseline": not (
             after in choice.ran("candidate") and after in choice.ran("baseline")
         ),
     }
     found = [meaning for meaning, is_fault in faults.items() if is_fault]
-    sentence = f"Of {len(lists[0])} runtimes and precisions the baseline took {before}, the candidate {after}"
+    sentence = f"Of {len(lists[0])} runtimes and precisions the baseline used {before}, the candidate {after}"
     return check(not found, sentence, "; ".join(found))
 
 
 def runtime_fault(evidence: Evidence) -> str | None:
-    """Why the baseline's runtime is not the cheapest of those that were tried; None where it is, or was named.
+    """Return why the baseline's runtime is not the cheapest one tried; None if it is, or if it was named.
 
     Raises:
         CertificateError: the observation is malformed.
@@ -50,17 +50,17 @@ def runtime_fault(evidence: Evidence) -> str | None:
     best = min(least, key=lambda name: least[name], default=None)
     if best is not None and used in least and least[used] <= least[best]:
         return None
-    return f"The baseline ran on {used}, while the cheapest of the runtimes that were tried for it is {best}."
+    return f"The baseline ran on {used}, but the cheapest runtime tried for it is {best}."
 
 
 def _least(name: str, costs: Mapping[str, Any]) -> float:
-    """Mean cost of an inference at the best number of threads."""
+    """Return the mean cost per inference at the best number of threads."""
     means = []
     for threads in costs:
         values = sequence(costs, threads) or []
         if not values or not all(isinstance(value, int | float) and 0 <= value < LARGEST for value in values):
-            raise CertificateError(f"Evidence: the costs of the runtime {name} should be numbers, found {values!r}.")
+            raise CertificateError(f"Evidence: the costs of the runtime {name} must be numbers, got {values!r}.")
         means.append(mean(float(value) for value in values))
     if not means:
-        raise CertificateError(f"Evidence: no costs of the runtime {name} are recorded.")
+        raise CertificateError(f"Evidence: the costs of the runtime {name} are missing.")
     return min(means)

@@ -1,4 +1,4 @@
-"""Guards over what the workers were started with: nothing of the maker's, and the same for both models."""
+"""Guards over the workers' environment: nothing from the maker, and the same for both models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certify.core.evidence import ARMS, Evidence
 from certify.core.surroundings import OWN_LIBRARIES, PASSED_ON, SET, WorkerSurroundings, stated_libraries
 
 NAMED = 3
-"""Libraries that a sentence names."""
+"""Number of libraries that a sentence lists."""
 
 
 @comparing
@@ -19,7 +19,7 @@ def surroundings_clean(evidence: Evidence, edition: Edition) -> Answer:
     """The workers ran in isolated interpreters, without the maker's environment and start-up modules."""
     observed = _observed(evidence)
     if observed is None:
-        return unknown("It was not recorded what the workers were started with")
+        return unknown("The environment of the workers was not recorded")
     faults = []
     for arm, one in zip(ARMS, observed, strict=True):
         foreign = sorted({str(name) for name in one.variables} - {*PASSED_ON, *SET})
@@ -29,22 +29,20 @@ def surroundings_clean(evidence: Evidence, edition: Edition) -> Answer:
             *([f"the start-up modules {', '.join(map(str, one.customized))}"] if one.customized else []),
         ]
         faults += [f"the {arm} ran with {' and '.join(found)}"] if found else []
-    sentence = (
-        "; ".join(faults) or "Both models ran in isolated interpreters, without variables or modules of the user's"
-    )
+    sentence = "; ".join(faults) or "Both models ran in isolated interpreters, without the user's variables or modules"
     return check(
         not faults,
         sentence[0].upper() + sentence[1:],
-        "settings or code from outside may have slowed one of the models",
+        "external settings or code may have slowed one of the models",
     )
 
 
 @comparing
 def same_runtime(evidence: Evidence, edition: Edition) -> Answer:
-    """Both models ran on the same libraries but for their runtimes' own, whose digests the certificate states."""
+    """Both models used the same libraries apart from their runtimes' own, with digests as in the certificate."""
     observed = _observed(evidence)
     if observed is None:
-        return unknown("It was not recorded which libraries the workers had loaded")
+        return unknown("The libraries loaded by the workers were not recorded")
     before, after = (one.libraries for one in observed)
     together = {**before, **after}
     workload = evidence.header.workload
@@ -57,13 +55,13 @@ def same_runtime(evidence: Evidence, edition: Edition) -> Answer:
         "the runtime's own library is not among them": not all(
             any(name.startswith(start) for name in loaded) for start, loaded in zip(own, (before, after), strict=True)
         ),
-        "the certificate states others": dict(evidence.header.libraries) != stated_libraries(together),
+        "the certificate states different digests": dict(evidence.header.libraries) != stated_libraries(together),
     }
     found = [meaning for meaning, is_fault in faults.items() if is_fault]
     return check(
         not found,
         f"The digests of {len(together)} loaded libraries were compared",
-        f"{'; '.join(found)}, so the models did not run on one known runtime",
+        f"{'; '.join(found)}, so the models did not run on the same known runtime",
     )
 
 
@@ -74,7 +72,7 @@ def _observed(evidence: Evidence) -> tuple[WorkerSurroundings, ...] | None:
 
 
 def _foreign(libraries: Mapping[str, Any], others: Mapping[str, Any], own: str) -> list[str]:
-    """Libraries of packages of which the other model had loaded nothing; the system's are loaded as they are needed."""
+    """Return libraries of packages that the other model did not load at all; system libraries load on demand."""
     packages = {_package(name) for name in others} | {"system", "python", _package(own)}
     return [name for name in libraries if _package(name) not in packages or name not in others and _is_other(name)]
 

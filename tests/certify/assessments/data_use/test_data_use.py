@@ -289,7 +289,7 @@ def test_revocation_by_a_stranger_is_only_noted_when_it_lies_beside_the_model(pl
 def test_forgetting_writes_nothing_when_nothing_is_held(place, ids: list[str]) -> None:
     folder, _, _ = place
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match="Nothing is held"):
+    with pytest.raises(UsageError, match="Nothing is stored"):
         forget(folder, ids, KEY, SIGNER)
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 

@@ -218,8 +218,8 @@ def test_votes_are_refused_when_caps_were_found_on_the_way_or_teachers_share_sam
 
 def test_text_says_what_the_claim_means() -> None:
     text = " ".join(PRIVACY.repeated(withhold(honest(), KEY)[0])["statement"])
-    for words in ("any one record in train", "epsilon 8 at delta 1e-05", "coin that nobody else sees", "low bits",
-                  "hidden; they stand in the auditor file", "saw the private data as they are"):  # fmt: skip
+    for words in ("any one record in train", "epsilon 8 at delta 1e-05", "secret coin", "low bits",
+                  "hidden; they are in the auditor file", "saw the raw private data"):  # fmt: skip
         assert words in text
     replaced = " ".join(PRIVACY.repeated(honest(adjacency="replace-one", contribution_bound=None))["statement"])
     assert "had another value" in replaced and "any number of records" in replaced

@@ -84,9 +84,9 @@ def altered(change: Callable[[list[Any]], object]) -> bytes:
 
 MALFORMED: dict[str, tuple[str, Callable[[list[Any]], object]]] = {
     "another version": ("version 2", lambda v: v[0].update(version=2)),
-    "no header": ("cannot stand here", lambda v: v.pop(0)),
-    "two headers": ("cannot stand here", lambda v: v.append(v[0])),
-    "an unknown kind": ('"noise" cannot stand', lambda v: v[1].update(kind="noise")),
+    "no header": ("is not allowed here", lambda v: v.pop(0)),
+    "two headers": ("is not allowed here", lambda v: v.append(v[0])),
+    "an unknown kind": ('"noise" is not allowed', lambda v: v[1].update(kind="noise")),
     "records out of order": ("the order is header", lambda v: v.append(v[1])),
     "an epsilon of 0": ("claimed_epsilon", lambda v: v[0].update(claimed_epsilon=0.0)),
     "a delta of 1": ("delta", lambda v: v[0].update(delta=1.0)),
@@ -94,13 +94,13 @@ MALFORMED: dict[str, tuple[str, Callable[[list[Any]], object]]] = {
     "a rate above 1": ("rate", lambda v: v[1]["sampling"].update(rate=1.5)),
     "no steps": ("steps", lambda v: v[1].update(steps=0)),
     "an unknown adjacency": ("adjacency", lambda v: v[0].update(adjacency="any")),
-    "no private part": ("no private part", lambda v: v[0].update(private_parts=[])),
+    "no private part": ("name a private split", lambda v: v[0].update(private_parts=[])),
     "a missing field": ("'microbatch'", lambda v: v[1].pop("microbatch")),
     "an unknown field": ("colour", lambda v: v[1].update(colour="red")),
-    "a model without a digest": ("does not name its model", lambda v: v[0].update(model={"sha256": "ab" * 32})),
+    "a model without a digest": ("must identify its model", lambda v: v[0].update(model={"sha256": "ab" * 32})),
     "a digest of a lineage that is none": ("lineage", lambda v: v[0].update(lineage="x")),
     "an auditor file that is not bound": ("auditor file", lambda v: v[0].update(auditor={"sha256": "ab" * 32})),
-    "two mechanisms of one id": ("bear one id", lambda v: v.insert(1, v[1])),
+    "two mechanisms of one id": ("have the same id", lambda v: v.insert(1, v[1])),
     "a negative batch": ("sizes", lambda v: _batches(v)["sizes"].__setitem__(0, -1)),
 }
 

@@ -114,7 +114,7 @@ def test_gate_takes_the_auditor_file_in_place_of_what_is_unknown(model: Path, st
     assert run("gate", model, "--require", "privacy.epsilon<=7.9", *given).exit_code == 3
     assert run("verify", model, "--strict", *given).exit_code == 0
     audited = run("audit", model, "--verbose", *given)
-    assert audited.exit_code == 0 and "judged by them" in " ".join(audited.output.split()), audited.output
+    assert audited.exit_code == 0 and "checked with them" in " ".join(audited.output.split()), audited.output
 
 
 def test_auditor_is_told_when_file_or_key_is_another(model: Path, state: State, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_auditor_is_told_when_file_or_key_is_another(model: Path, state: State, 
     wrong_file = run("gate", model, "--auditor-file", other, "--auditor-key", key_file(tmp_path))
     assert wrong_file.exit_code == 1 and "is the one that was signed" in wrong_file.output
     wrong_key = run("gate", model, "--auditor-file", private, "--auditor-key", key_file(tmp_path, DataKey.new()))
-    assert wrong_key.exit_code == 1 and "not the one that the identifiers" in wrong_key.output
+    assert wrong_key.exit_code == 1 and "not the one under which the identifiers" in wrong_key.output
     assert run("gate", model, "--auditor-file", private).exit_code == 2
     assert run("gate", model, "--auditor-file", private, "--auditor-key", private).exit_code == 2
 
@@ -167,7 +167,7 @@ SIGNED: dict[str, tuple[str, Callable[[Any], object]]] = {
     "kinder words": ("evidence_header_matches", lambda p: p["statement"].__setitem__(0, "Nothing can leak.")),
     "less noise in words": ("evidence_header_matches", lambda p: p["mechanisms"][0].update(noise_multiplier=99.0)),
     "another auditor file": ("evidence_header_matches", lambda p: p["auditor"].update(sha256="00" * 32)),
-    "no auditor file": ("evidence_header_matches", lambda p: p.pop("auditor")),
+    "do not have an auditor file": ("evidence_header_matches", lambda p: p.pop("auditor")),
 }
 
 

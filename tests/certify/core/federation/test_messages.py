@@ -50,7 +50,7 @@ def test_line_is_refused_when_it_is_too_long_or_not_canonical() -> None:
         parse(json.dumps(values).encode(), "line")
     with pytest.raises(CertificateError, match=f"has at most {SMALL_BYTES}"):
         parse(rfc8785.dumps({**values, "note": "x" * SMALL_BYTES}), "line")
-    with pytest.raises(CertificateError, match="of kind null cannot stand here"):
+    with pytest.raises(CertificateError, match="of kind null is not allowed here"):
         parse(b"[]", "line")
 
 

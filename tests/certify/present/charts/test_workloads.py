@@ -23,7 +23,7 @@ def test_chart_is_whole_and_draws_when_names_hold_markup() -> None:
     drawing = standalone(workloads("profile", "net <1>", [SMALL, LARGE]))
     root = ElementTree.fromstring(drawing)
     words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"net <1>", "small.onnx", "a < b & c", "1", "8", "32", "batch (samples in one inference)"} <= set(words)
+    assert {"net <1>", "small.onnx", "a < b & c", "1", "8", "32", "batch (samples per inference)"} <= set(words)
     assert render(drawing).startswith(b"\x89PNG")
 
 

@@ -74,9 +74,9 @@ def test_page_holds_section_and_link_to_it_when_sidecar_files_are_whole(text: st
     "shown",
     [
         "3.3× less energy", "at most 0.6 % lost (95 % interval)", "The passes took 364 J (counter)",
-        "−6.90 k (50 %)", "−30.0 points", "+35.0 points", "0 of 10 classes lost more than chance explains",
+        "−6.90 k (50 %)", "−30.0 points", "+35.0 points", "0 of 10 classes have a significant loss",
         "Conv conv", "75.0 % ~", "✓ pass", "null holds", "leanmark verify model.onnx --trust", "self-attested",
-        "grade D on made up, 2 threads", "inference only; embodied",
+        "grade D on made up, 2 threads", "inference only; excludes embodied",
         "trained here on mnist5k, seed 0", "at least 1 measurement of this pair",
     ],
 )  # fmt: skip
@@ -118,15 +118,15 @@ def test_page_sets_machines_side_by_side_and_marks_the_worst(graded: Path, certi
 
 def test_report_refuses_another_job_beside_it(graded: Path, certify_small: Callable[..., Any]) -> None:
     other = certify_small(samples=1400, both=1380)
-    with pytest.raises(UsageError, match="another test data"):
+    with pytest.raises(UsageError, match="different test data"):
         report(graded, beside=[other.path])
 
 
 def test_page_tells_carbon_when_an_intensity_is_given_alone(text: str, graded: Path) -> None:
     assert "ISO/IEC 21031" not in text
-    assert "embodied emissions (M), are not included" in Read(report(graded, carbon_intensity=400.0)).text
+    assert "excluding embodied emissions M" in Read(report(graded, carbon_intensity=400.0)).text
     full = Read(report(graded, carbon_intensity=400.0, embodied=0.25)).text
-    assert "M = 250 mg, is as given" in full and "250 mg" in full and "none of it is signed" in full
+    assert "M = 250 mg as given" in full and "250 mg" in full and "not signed" in full
 
 
 def test_page_refers_to_nothing_outside_when_read(text: str) -> None:
@@ -153,7 +153,7 @@ def test_page_says_why_and_claims_no_saving_when_model_is_refused(certify_small:
     assert "Guard null_holds failed" in read.text
     assert "✗ FAIL" in read.text
     assert "less energy" not in read.text
-    assert "paid back" not in read.text
+    assert "break even" not in read.text
 
 
 def test_page_lists_failed_guard_before_the_others_when_there_is_one(certify_small: Callable[..., Any]) -> None:
