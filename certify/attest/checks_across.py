@@ -1,4 +1,4 @@
-"""What the statements about one model make of each other."""
+"""Contradictions between the statements about one model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from certify.core.finding import Finding
 
 
 def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verification, ...]:
-    """The same verifications, each with a note for every other statement's figure that contradicts it.
+    """Return the verifications, each with a note for every figure of another statement that contradicts it.
 
-    A contradiction is between two statements that hold; neither is altered, so it is a note and no failure.
+    A contradiction is between two valid statements; neither is altered, so it is a note and not a failure.
     """
     try:
         claims = [None if one.certificate is None else one.certificate.claims for one in verifications]
-    except LeanmarkError:  # what cannot be printed fails a check of its own
+    except LeanmarkError:  # unprintable claims fail a separate check
         return tuple(verifications)
     told = []
     for one, own in zip(verifications, claims, strict=True):

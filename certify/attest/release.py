@@ -78,11 +78,11 @@ def check_release(
 
     Args:
         statement: file that :func:`sign_release`'s content was written to.
-        folder: where the files are; by default beside the statement.
-        trust: keys that count, besides those in the trust store.
+        folder: folder of the files. Default: that of the statement.
+        trust: keys to trust, in addition to the trust store.
 
     Raises:
-        CertificateError: the statement is not valid, or its signature is not that of the key that it names.
+        CertificateError: the statement is not valid, or is not signed by the key that it names.
         UsageError: the statement cannot be read.
     """
     signed = read_statement(read_certificate(statement), SCHEMA)

@@ -18,16 +18,16 @@ leanmark attest graded --credit S7 --name "Example Institute" --key institute.ke
 """,
 )
 @click.argument("folder", type=ModelPath(packs=False))
-@click.option("--credit", "credits", multiple=True, required=True, help="What you attest, such as S7; several.")
-@click.option("--name", required=True, help="Who you are.")
-@click.option("--text", required=True, help="What you saw.")
+@click.option("--credit", "credits", multiple=True, required=True, help="Credit to attest, such as S7; repeatable.")
+@click.option("--name", required=True, help="Your name.")
+@click.option("--text", required=True, help="What you observed.")
 @key_option
 @json_option
 def command(folder: Path, credits: tuple[str, ...], name: str, text: str, key: Path | None, as_json: bool) -> None:
-    """Sign, as somebody else than the maker, what a credit asks that nobody can measure.
+    """Attest, as a third party, what a credit requires but nobody can measure.
 
-    It earns half of the credit's points for readers who trust your key. Exit code 1: something about the model in
-    FOLDER is not valid. 2: the credit cannot be attested, or the key is the maker's.
+    The attestation earns half of the credit's points for readers who trust your key. Exit code 1: the model in FOLDER
+    or a statement about it is not valid. 2: the credit cannot be attested, or the key is the maker's.
     """
     from certify.attest.keys import signing_key
     from certify.scoring import attest_credits

@@ -26,14 +26,14 @@ leanmark declare graded/model.onnx --declarations declarations.yaml --data npz:d
 """,
 )
 @click.argument("file", type=ModelPath(packs=False), required=False)
-@click.option("--declarations", type=FILE, help="What you declare [declarations.yaml beside FILE].")
-@click.option("--data", help="Test data of FILE: names in them are looked through, and samples counted.")
-@click.option("--template", is_flag=True, help="Write a file to fill in, with every question.")
-@click.option("--ask", is_flag=True, help="Ask every question that applies, and write the answers.")
-@click.option("--from-card", type=FILE, help="Take what a model card (README.md) says to begin with.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
+@click.option("--declarations", type=FILE, help="Declarations file [default: declarations.yaml next to FILE].")
+@click.option("--data", help="Test data of FILE; their names are searched and samples counted.")
+@click.option("--template", is_flag=True, help="Write a file with every question, to fill in.")
+@click.option("--ask", is_flag=True, help="Ask every question that applies and write the answers.")
+@click.option("--from-card", type=FILE, help="Start from the contents of a model card (README.md).")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: standard output].")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the declarations.")
-@click.option("--name", help="Name of the model, for people [that of the statements beside it].")
+@click.option("--name", help="Display name of the model [default: that of its statements].")
 @key_option
 @json_option
 @governed
@@ -41,26 +41,26 @@ def command(
     file: Path | None, declarations: Path | None, data: str | None, template: bool, ask: bool, from_card: Path | None,
     out: Path | None, edition: str, name: str | None, key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Say what FILE, a model, is for, whom it may harm, and who may contest it, and sign that beside it.
+    """Declare what FILE, a model, is for, whom it may harm and who may contest it, and sign the declarations.
 
-    Declarations are your words: they are shown apart from measurements and earn no points. Names in the data are looked
-    through for words of people and faces, and a contradiction is shown first. Exit code 3: faces are declared, or
-    nothing is said of them, and the clauses about them are not answered.
+    Declarations are your own statements: they are shown apart from measurements and earn no points. Names in the data
+    are searched for words about people and faces, and contradictions are shown first. Exit code 3: faces are declared,
+    or left open, but the questions about them are not answered.
     """
     writes = template or ask or from_card is not None
     if writes == (file is not None):
         raise click.UsageError(
-            "Either name FILE to sign declarations about it, or write declarations with --template, --ask or "
+            "Either pass FILE to sign declarations about it, or write declarations with --template, --ask or "
             "--from-card."
         )
     if writes:
         if declarations or data or key or as_json or name:
-            raise click.UsageError("--template, --ask and --from-card only write a file, to be signed afterwards.")
+            raise click.UsageError("--template, --ask and --from-card only write a file; sign it in a second step.")
         _write(ask, from_card, out)
     elif file is not None:
         if out is not None:
             raise click.UsageError(
-                "--out is where --template, --ask or --from-card write; a statement lies beside FILE."
+                "--out needs --template, --ask or --from-card; a statement is always written next to FILE."
             )
         _sign(file, declarations, data, edition, name, key, as_json)
 
@@ -82,13 +82,13 @@ def _write(ask: bool, from_card: Path | None, out: Path | None) -> None:
 
 
 def _ask(declared: Declaration | None) -> Declaration:
-    """Ask what is not answered yet; questions and what is typed stay off the output stream."""
+    """Ask the open questions; prompts and input stay off standard output."""
     from certify.assessments.declarations.declaration import FORMAT, Declaration
     from certify.assessments.declarations.questions import QUESTIONS, SECTIONS
 
     values = {"declaration": FORMAT} if declared is None else declared.to_json()
     shown = ""
-    click.echo("An empty answer is shown as not stated.", err=True)
+    click.echo("Empty answers are shown as not stated.", err=True)
     for one in QUESTIONS:
         known = Declaration.from_json(values)
         if not one.applies(known) or one.answer(known) is not None:
@@ -101,7 +101,7 @@ def _ask(declared: Declaration | None) -> Declaration:
 
 
 def _answers(asks: str, choices: tuple[str, ...], many: bool) -> str | list[str] | None:
-    allowed = f" ({', '.join(choices)})" if choices else " (several with ; between)" if many else ""
+    allowed = f" ({', '.join(choices)})" if choices else " (separate several with ;)" if many else ""
     while True:
         said = click.prompt(f"{asks}{allowed}", default="", show_default=False, err=True).strip()
         if not said:
@@ -110,7 +110,7 @@ def _answers(asks: str, choices: tuple[str, ...], many: bool) -> str | list[str]
             return [part.strip() for part in said.split(";") if part.strip()] or None
         if not choices or said in choices:
             return str(said)
-        click.echo(f"'{said}' is none of {', '.join(choices)}.", err=True)
+        click.echo(f"The answer must be one of {', '.join(choices)}, got '{said}'.", err=True)
 
 
 def _sign(

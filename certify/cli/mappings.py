@@ -9,23 +9,24 @@ import click
 from certify.cli.command import Command, ModelPath
 
 HEAD = """\
-# {model}: what other documents ask for, and what its statements answer
+# {model}: requirements of other documents, and what its statements answer
 
-From secondary sources; read the originals before you rely on a row. Not legal advice, and no statement of conformity.
+From secondary sources; read the originals before you rely on a row. Not legal advice or a statement of conformity.
 """
 
 
 @click.command(cls=Command, example="leanmark mappings graded/model.onnx --scheme annex-iv --scheme iso-42001")
 @click.argument("file", type=ModelPath())
 @click.option(
-    "--scheme", multiple=True, help="annex-iv, annex-xi, gpai-form, aisvs, iso-42001, nist-ai-rmf, sci, ... [all]."
+    "--scheme",
+    multiple=True,
+    help="Scheme: annex-iv, annex-xi, gpai-form, aisvs, iso-42001, nist-ai-rmf, sci, ... [default: all]; repeatable.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write [the output stream].")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: standard output].")
 def command(file: Path, scheme: tuple[str, ...], out: Path | None) -> None:
-    """Fill the tables of laws and standards with what the statements of FILE answer, in Markdown.
+    """Fill the tables of laws and standards with the answers of FILE's statements, in Markdown.
 
-    A line says where the answer is only in part, that it is not stated, or that it is not covered, and why. FILE is
-    verified first.
+    Each row says if an answer is only partial, not stated, or not covered, and why. FILE is verified first.
     """
     from certify.attest.verify import require_derived
     from certify.core.files import write_text

@@ -20,7 +20,7 @@ leanmark mark withdraw graded/marks/1f...b0.json --reason "the energy was not co
 
 
 class Group(click.Group):
-    """Commands of which the help ends with an example."""
+    """Group whose help ends with an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the commands."""
@@ -28,25 +28,27 @@ class Group(click.Group):
 
 
 withdrawals_option = click.option(
-    "--withdrawals", type=FILE, multiple=True, help="A scheme's list of marks that it took back; several."
+    "--withdrawals", type=FILE, multiple=True, help="A scheme's list of withdrawn marks; repeatable."
 )
 
 
 @click.group(cls=Group)
 def command() -> None:
-    """Award a level as a certification scheme, take it back, and see which marks you believe."""
+    """Award a level as a certification scheme, withdraw it, or see which marks you can believe."""
 
 
 @command.command(cls=Command, example="leanmark mark show graded --withdrawals withdrawn.json")
 @click.argument("folder", type=ModelPath())
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose word counts; several.")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust; repeatable.")
 @withdrawals_option
-@click.option("--runtime", default="", help="What would run the model, such as 'onnxruntime-cpu 1.33.0' [not asked].")
+@click.option(
+    "--runtime", default="", help="Runtime of the model, such as 'onnxruntime-cpu 1.33.0' [default: not checked]."
+)
 @json_option
 def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], runtime: str, as_json: bool) -> None:
-    """Print what you, by your trust store, believe of the marks beside the model in FOLDER.
+    """Print which marks next to the model in FOLDER your trust store lets you believe.
 
-    Exit code 0: a level is awarded by a scheme that you know, and is in force. 3: none is; the rule is named.
+    Exit code 0: a scheme that you know awarded a level, and it is in force. 3: no level is in force; the rule is named.
     """
     from certify.core.text import clean
     from certify.marking import RULES, marks_of
@@ -59,26 +61,28 @@ def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], ru
         rule = "" if one.rule is None else f" (rule {one.rule}: {RULES[one.rule]})"
         click.echo(clean(f"{head}{one.sentence}{rule}"))
     if not found and not as_json:
-        click.echo("No mark lies beside the model, so it has no level.")
+        click.echo("The model has no mark, so it has no level.")
     click.get_current_context().exit(exit_codes.DONE if any(one.level for one in found) else exit_codes.NO)
 
 
 @command.command(cls=Command, example="leanmark mark award graded --level silver --scheme scheme.yaml --key scheme.key")
 @click.argument("folder", type=ModelPath(packs=False))
 @click.option("--level", type=click.Choice(["certified", "silver", "gold", "platinum"]), required=True)
-@click.option("--scheme", type=FILE, required=True, help="File that describes the scheme.")
-@click.option("--until", help="UTC time at which the award ends, as 2028-11-26T00:00:00Z [730 days].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Key of a verifier of the scheme; several.")
+@click.option("--scheme", type=FILE, required=True, help="Scheme file.")
+@click.option(
+    "--until", help="UTC time at which the award ends, such as 2028-11-26T00:00:00Z [default: after 730 days]."
+)
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Key of a verifier of the scheme; repeatable.")
 @key_option
 @json_option
 def award(
     folder: Path, level: str, scheme: Path, until: str | None, trust: tuple[str, ...], key: Path | None, as_json: bool
 ) -> None:
-    """Award a level to the model in FOLDER, as the scheme whose key signs.
+    """Award a level to the model in FOLDER, signed with the scheme's key.
 
-    Everything is verified and counted again first, by the scheme's own trust. The mark counts for readers who know the
-    key as a scheme's (leanmark trust scheme). Exit code 1: something beside the model is not valid. 2: the score is not
-    enough, or the key is the maker's or a verifier's.
+    Everything is first verified and counted again with the scheme's own trust. The mark counts for readers who know the
+    key as that of a scheme (leanmark trust scheme). Exit code 1: a file about the model is not valid. 2: the score is
+    too low, or the key is the maker's or a verifier's.
     """
     from certify.attest.keys import signing_key
     from certify.awarding import award_level
@@ -99,16 +103,16 @@ leanmark mark withdraw graded/marks/1f...b0.json --reason "the energy was not co
 """,
 )
 @click.argument("mark", type=FILE)
-@click.option("--reason", required=True, help="Why, in one sentence.")
-@click.option("--scheme", type=FILE, required=True, help="File that describes the scheme.")
+@click.option("--reason", required=True, help="Reason, one sentence.")
+@click.option("--scheme", type=FILE, required=True, help="Scheme file.")
 @click.option("--list", "listed", type=click.Path(dir_okay=False, path_type=Path), default=Path("withdrawn.json"),
-              show_default=True, help="The scheme's list, which is signed again.")  # fmt: skip
+              show_default=True, help="The scheme's list, which is updated and signed again.")  # fmt: skip
 @key_option
 @json_option
 def withdraw(mark: Path, reason: str, scheme: Path, listed: Path, key: Path | None, as_json: bool) -> None:
-    """Take the mark in the file MARK back: add it to the scheme's list, which the scheme publishes.
+    """Withdraw the mark in the file MARK: add it to the scheme's list, which the scheme publishes.
 
-    Readers name the list with --withdrawals, or find it beside a model as marks/withdrawn.json.
+    Readers pass the list with --withdrawals, or find it next to a model as marks/withdrawn.json.
     """
     from certify.attest.keys import signing_key
     from certify.awarding import withdraw_mark
@@ -123,16 +127,16 @@ def withdraw(mark: Path, reason: str, scheme: Path, listed: Path, key: Path | No
 
 @command.command(cls=Command, example="leanmark mark scheme > scheme.yaml")
 def scheme() -> None:
-    """Print a file that describes a scheme, to begin with."""
+    """Print a scheme file to start from."""
     click.echo(TEMPLATE, nl=False)
 
 
 TEMPLATE = """\
-# A certification scheme on top of leanmark's scorecard. See the guide, "Run a scheme".
-name: Example scheme            # under which it is known
-owner: Example Foundation       # who answers for it
-terms_url: https://example.org/terms   # public terms on which everybody can apply
-body: Example Certification Ltd # who decides, independent of owner and makers
+# A certification scheme based on leanmark's scorecard. See the guide, "Run a scheme".
+name: Example scheme            # public name
+owner: Example Foundation       # responsible organisation
+terms_url: https://example.org/terms   # public terms, open to all applicants
+body: Example Certification Ltd # deciding body, independent of owner and makers
 accreditation: ISO/IEC 17065, number 123 of the national accreditation body
-contact: complaints@example.org # whom to ask and to complain to
+contact: complaints@example.org # contact for questions and complaints
 """

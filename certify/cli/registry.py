@@ -13,7 +13,7 @@ EXAMPLE = "leanmark registry build certified --out site\n"
 
 
 class Group(click.Group):
-    """Commands of which the help ends with an example."""
+    """Group whose help ends with an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the commands."""
@@ -27,16 +27,18 @@ def command() -> None:
 
 @command.command(cls=Command, example=EXAMPLE)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the page.")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
-@click.option("--made", help="UTC time of the check, for a page that can be made again [now].")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder for the page."
+)
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@click.option("--made", help="UTC time of the check, for reproducible pages [default: now].")
 @json_option
 def build(folder: Path, out: Path, trust: tuple[str, ...], made: str | None, as_json: bool) -> None:
-    """Check every certified model below FOLDER, folders and packs, and write a page that lists all of them.
+    """Check every certified model below FOLDER, in folders and packs, and write a page that lists them.
 
-    The page is searched and filtered by task, class of devices and state, needs no server, and loads nothing. Models
-    that are expired, withdrawn or not valid are listed with the reason; of the last two no figure is shown. Each that
-    holds has its report and its signed statements beside the page.
+    The page can be searched and filtered by task, device class and state; it needs no server and loads nothing. Models
+    that are expired, withdrawn or not valid are listed with the reason; no figures are shown for the last two. Each
+    valid model has its report and its signed statements next to the page.
     """
     from certify.core.text import clean
     from certify.present.registry import STATES

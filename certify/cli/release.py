@@ -17,7 +17,7 @@ leanmark release check dist/release.json --trust maker.pub
 
 
 class Group(click.Group):
-    """A group of commands whose help ends with an example."""
+    """Group whose help ends with an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the commands."""
@@ -26,14 +26,14 @@ class Group(click.Group):
 
 @click.group(cls=Group)
 def command() -> None:
-    """Sign the files of a release, such as wheels, and check them."""
+    """Sign the files of a release, such as wheels, or check them."""
 
 
 @command.command(cls=Command, example="leanmark release sign dist/*.whl --name 'leanmark 0.1.0' --out release.json")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @click.option("--name", required=True, help="Name and version of the release.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="release.json", show_default=True,
-              help="Where to write the statement.")  # fmt: skip
+              help="Output file for the statement.")  # fmt: skip
 @key_option
 def sign(files: tuple[Path, ...], name: str, out: Path, key: Path | None) -> None:
     """Sign the digests of FILES in one statement."""
@@ -50,15 +50,19 @@ def sign(files: tuple[Path, ...], name: str, out: Path, key: Path | None) -> Non
 
 @command.command(cls=Command, example="leanmark release check dist/release.json --trust maker.pub")
 @click.argument("statement", type=FILE)
-@click.option("--files", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with the files.")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose signature counts: PEM file or hex.")
+@click.option(
+    "--files",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the files [default: that of STATEMENT].",
+)
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, statement: Path, files: Path | None, trust: tuple[str, ...], as_json: bool) -> None:
     """Check the files of a release against STATEMENT.
 
-    Exit code 0: all files are as signed. 1: a file is missing or altered, or the key is revoked. 4: signed by a key
-    that you have not declared as trusted.
+    Exit code 0: all files are as signed. 1: a file is missing or altered, or the key is revoked. 4: signed by a key you
+    do not trust.
     """
     from certify.attest.release import check_release
     from certify.core.text import clean

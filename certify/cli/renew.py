@@ -15,17 +15,18 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example='leanmark renew graded --runtime "onnxruntime-cpu 1.33.0"')
 @click.argument("folder", type=ModelPath())
-@click.option("--runtime", help="What will run the model.  [default: the version that is installed here]")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose word counts; several.")
-@click.option("--withdrawals", type=FILE, multiple=True, help="A scheme's list of marks that it took back; several.")
+@click.option("--runtime", help="Runtime of the model [default: the version installed here].")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust; repeatable.")
+@click.option("--withdrawals", type=FILE, multiple=True, help="A scheme's list of withdrawn marks; repeatable.")
 @json_option
 def command(
     folder: Path, runtime: str | None, trust: tuple[str, ...], withdrawals: tuple[Path, ...], as_json: bool
 ) -> None:
-    """Say whether the score of the model in FOLDER still holds, and what must be measured again.
+    """Check whether the score of the model in FOLDER still holds, and list what must be measured again.
 
-    A score ends after the days that its edition says, or at once when a key was revoked, a newer edition came, a
-    verifier whom you trust disagrees, or the runtime's minor version changed. Its figures stand; a level does not.
+    A score ends after the number of days set by its edition, or at once if a key was revoked, a newer edition was
+    published, a verifier that you trust disagrees, or the runtime's minor version changed. Its figures remain; a level
+    does not.
 
     Exit code 0: it holds. 2: there is no signed score. 3: it has ended.
     """
@@ -42,7 +43,7 @@ def command(
             against = f", and with {found.runtime}" if found.runtime else "; no runtime was compared"
             lines = [f"The score holds until {holds.until}{against}."]
         else:
-            lines.append("The figures stand; no level does.")
-        lines += [f"Looked through: {one}." for one in holds.lists]
+            lines.append("The figures remain; a level does not.")
+        lines += [f"Checked list: {one}." for one in holds.lists]
         click.echo("\n".join(clean(line) for line in lines))
     click.get_current_context().exit(exit_codes.DONE if found.validity.holds else exit_codes.NO)

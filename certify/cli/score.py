@@ -27,10 +27,10 @@ STEPS = 5
     "--not-applicable",
     multiple=True,
     metavar="PILLAR=REASON",
-    help="Pillar that does not apply; its points stay lost. Several.",
+    help="Pillar that does not apply, with the reason; its points stay lost. Repeatable.",
 )
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key whose word counts: PEM file or hex.")
-@click.option("--sign", is_flag=True, help="Sign the count and lay it beside the model.")
+@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@click.option("--sign", is_flag=True, help="Sign the count and write it next to the model.")
 @key_option
 @json_option
 def command(
@@ -42,22 +42,22 @@ def command(
     key: Path | None,
     as_json: bool,
 ) -> None:
-    """Count the points of the certified model in FOLDER, and say what the next level needs.
+    """Count the points of the certified model in FOLDER, and list what the next level needs.
 
-    Every statement beside the model is verified and derived again first. What nobody measured earns nothing, and so
-    does what its maker only declares; a word by somebody else counts where you trust their key. Points are no mark: a
-    level is awarded by a scheme's signature alone (leanmark mark).
+    Every statement next to the model is first verified and derived again. What nobody measured, or its maker only
+    declares, earns nothing; a third party's attestation counts if you trust their key. Points are not a mark: only a
+    scheme's signature awards a level (leanmark mark).
 
-    Exit code 1: something beside the model is not valid. 5: evidence is missing.
+    Exit code 1: a file about the model is not valid. 5: evidence is missing.
     """
     from certify.attest.keys import signing_key
     from certify.scorecard.edition import NEWEST
     from certify.scoring import score_model, sign_score
 
     if key is not None and not sign:
-        raise UsageError("--key is what a count is signed with; add --sign.")
+        raise UsageError("--key needs --sign; add --sign.")
     if sign and folder.parent != click.get_current_context().params["folder"].parent:
-        raise UsageError("A pack cannot be signed; unpack it and name the folder.")
+        raise UsageError("The score of a pack cannot be signed; unpack it and pass the folder.")
     out = dict(_pair(text) for text in not_applicable)
     scored = score_model(folder, edition=edition or NEWEST, not_applicable=out, trust=trust)
     signed = sign_score(scored, signing_key(key)) if sign else None
@@ -72,12 +72,14 @@ def command(
 def _pair(text: str) -> tuple[str, str]:
     pillar, _, reason = text.partition("=")
     if not reason.strip():
-        raise UsageError(f'--not-applicable takes a pillar and a reason (federated="no clients"), found {text!r}.')
+        raise UsageError(
+            f'--not-applicable must be a pillar and a reason, such as federated="no clients"; got {text!r}.'
+        )
     return pillar.strip(), reason.strip()
 
 
 def tables(scored: Scored) -> list[object]:
-    """Lines, pillars, prerequisites and what the next level needs, for people."""
+    """Return lines, pillars, prerequisites and what the next level needs, for display."""
     from certify.core.text import clean
 
     found = scored.score
@@ -99,7 +101,7 @@ def _lines(scored: Scored) -> object:
     table.add_column("Line", min_width=22)
     table.add_column("Points", justify="right", no_wrap=True)
     table.add_column("State", no_wrap=True)
-    table.add_column("What was found")
+    table.add_column("Result")
     for line in scored.score.lines:
         points = f"{shown_points(line.points)} / {line.credit.points:g}"
         place = "" if line.source is None else f" ({scored.evidence_of(line.source)['path']})"
@@ -119,20 +121,20 @@ def _pillars(scored: Scored) -> str:
 
 
 def shown_points(points: float) -> str:
-    """Points in tenths, rounded down."""
+    """Format points in tenths, rounded down."""
     from certify.scorecard.levels import shown
 
     return shown(points)
 
 
 def next_steps(scored: Scored) -> str:
-    """What the next level needs, and the ways to more points that bring most."""
+    """Return what the next level needs, and the most effective ways to more points."""
     from certify.scorecard.levels import lacking, next_level, steps
 
     level = next_level(scored.score)
     if level is None:
-        return "No requirement of the edition is left open. A level is awarded by a scheme alone (leanmark mark)."
-    lines = [f"The level {level} needs besides a scheme's signature:"]
+        return "All requirements of the edition are met. Only a scheme can award a level (leanmark mark)."
+    lines = [f"In addition to a scheme's signature, the level {level} needs:"]
     lines += [f"  {one.sentence}" for one in lacking(scored.score, level)]
     lines += [f"  {step}" for step in steps(scored.score, level)[:STEPS]]
     return "\n".join(lines)

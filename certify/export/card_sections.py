@@ -1,7 +1,7 @@
 """Sections of a model card that are filled from declarations, figures by group and lineage; else "Not stated."
 
-Headings are those of the Hub's annotated card (https://huggingface.co/docs/hub/model-card-annotated) where it has one,
-so that ``leanmark declare --from-card`` finds them again. Nothing is a placeholder: what nobody said is not stated.
+Headings follow the Hub's annotated card (https://huggingface.co/docs/hub/model-card-annotated) if it has one,
+so that ``leanmark declare --from-card`` finds them again. There are no placeholders: an open question is "Not stated."
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ MADE_OF = (
     "audit",
     "safe_face",
 )
-"""Sections of the declarations that have no heading of their own on the Hub."""
+"""Sections of the declarations without a heading on the Hub."""
 
 Section = tuple[str, list[str]]
 
 
 def safe(words: object) -> str:
-    """A line of text that is nothing but text in Markdown, and in the HTML that Markdown lets through."""
+    """Return a line of text that Markdown, and HTML within it, renders literally."""
     return MARKDOWN.sub(r"\\\1", html.escape(clean(words), quote=False))
 
 
 def declared_in(source: ExportSource) -> DeclarationClaims | None:
-    """The declarations among the statements; None where the maker declares nothing."""
+    """Return the declarations among the statements; None if there are none."""
     every = (source.claims, *(other.claims for other in source.others))
     return next((one for one in every if isinstance(one, DeclarationClaims)), None)
 
 
 def sections(source: ExportSource) -> Iterator[Section]:
-    """Title and lines of every section, in order."""
+    """Yield title and lines of every section, in order."""
     claims = declared_in(source)
     declared = NOTHING if claims is None else claims.declared
     yield "Uses", list(_uses(declared))
@@ -82,7 +82,7 @@ def _risks(declared: Declaration, claims: DeclarationClaims | None, source: Expo
 
 
 def _groups(source: ExportSource) -> Iterator[str]:
-    """What compression did to groups, as far as it was measured; cells with their intervals stand in the index too."""
+    """Yield the measured effect of compression on groups; cells with their intervals are also in the index."""
     found = group_claims(source)
     if found is None:
         yield "Not measured."
@@ -92,13 +92,13 @@ def _groups(source: ExportSource) -> Iterator[str]:
 
 
 def group_claims(source: ExportSource) -> Claims | None:
-    """The statement with figures by group; None where there is none."""
+    """Return the statement with figures by group; None if there is none."""
     every = (source.claims, *(other.claims for other in source.others))
     return next((one for one in every if one.assessment == "social"), None)
 
 
 def _said(declared: Declaration) -> Iterator[str]:
-    yield "In the maker's words; nothing in this section was measured, and it earns no points."
+    yield "In the maker's words; nothing in this section was measured or earns points."
     for section in MADE_OF:
         if questions := asked(declared, section):
             yield from ("", f"### {SECTIONS[section]}", "", *_answers(questions, declared))
@@ -131,7 +131,7 @@ def _counted(claims: DeclarationClaims) -> Iterator[str]:
 def _made(source: ExportSource) -> Iterator[str]:
     lineage = source.lineage
     if lineage is None:
-        yield "Not stated: no lineage that was signed lies beside the model."
+        yield "Not stated: there is no signed lineage next to the model."
         return
     for row in lineage.get("rows", ()):
         scored = row["validation_accuracy"]
@@ -141,4 +141,4 @@ def _made(source: ExportSource) -> Iterator[str]:
             f"{row['macs']} multiply-adds, {row['bytes']} bytes after it{told}"
         )
     if not lineage.get("rows"):
-        yield "No pass is in its lineage."
+        yield "Its lineage has no passes."

@@ -1,4 +1,4 @@
-"""CycloneDX 1.7: what :mod:`certify.export.cyclonedx` writes, in the newer version."""
+"""CycloneDX 1.7: the document of :mod:`certify.export.cyclonedx` in the newer version."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["HELD", "HELD_IF_GRADED", "write"]
 
 
 def write(source: ExportSource) -> str:
-    """The bill of materials as JSON; see :func:`certify.export.cyclonedx.document`."""
+    """Return the bill of materials as JSON; see :func:`certify.export.cyclonedx.document`."""
     return document(source, "1.7")

@@ -1,7 +1,7 @@
-"""What laws, standards and schemes ask for, and where statements answer it; the same filled for one model.
+"""Requirements of laws, standards and schemes, and where statements answer them; also filled in for one model.
 
 The tables are data (``mappings.yaml``), written from secondary sources. ``python -m certify.export.mappings`` prints
-them as they stand in the guide; :func:`filled` puts the figures of a model in the place of their names.
+them as shown in the guide; :func:`filled` replaces the names of places by a model's figures.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SHOWN_DIGITS = 16
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that is asked for.
+    """One requirement.
 
     Attributes:
-        asked: what, with its place in the document that asks.
+        asked: the requirement, with its place in the document.
         answered: whether statements answer it.
         why: what is missing, or why it is not covered.
-        places: where the answer stands.
+        places: places of the answer.
     """
 
     asked: Annotated[str, MinLen(1)]
@@ -57,11 +57,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Scheme:
-    """A document that asks.
+    """Document with requirements.
 
     Attributes:
-        title: for people.
-        rows: what it asks for.
+        title: display title.
+        rows: its requirements.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Scheme:
 
 @functools.cache
 def schemes() -> Mapping[str, Scheme]:
-    """Every scheme by name.
+    """Return every scheme by name.
 
     Example:
         >>> list(schemes())[:2]
@@ -85,19 +85,19 @@ def schemes() -> Mapping[str, Scheme]:
 
 
 def tables() -> str:
-    """All tables in Markdown, with the names of places."""
+    """Return all tables in Markdown, with the names of places."""
     return "\n".join(line for scheme in schemes().values() for line in _table(scheme, _names))
 
 
 def filled(source: ExportSource, names: tuple[str, ...] = ()) -> str:
-    """The tables in Markdown, with what a model's statements say.
+    """Return the tables in Markdown, with the contents of a model's statements.
 
     Args:
         source: the statements.
-        names: of the schemes; all by default.
+        names: names of the schemes. Default: all.
 
     Raises:
-        UsageError: there is no scheme of that name.
+        UsageError: a scheme is unknown.
     """
     for name in names:
         if name not in schemes():
@@ -119,7 +119,7 @@ def _names(row: Row) -> tuple[str, str]:
 
 
 def _values(source: ExportSource, row: Row) -> tuple[str, str]:
-    """What the places of a row hold; where none of them holds anything, nothing is answered either."""
+    """Return the contents of a row's places; if all are empty, the row is not answered."""
     if row.answered == "no":
         return "-", row.answer
     found = {_head(place): _value(source, place) for place in row.places}
@@ -132,7 +132,7 @@ def _head(place: str) -> str:
 
 
 def _value(source: ExportSource, place: str) -> str:
-    """What stands at a place; "not stated" where the statement that it belongs to is missing, or silent."""
+    """Return the content of a place; "not stated" if its statement is missing or silent."""
     if place in FIXED:
         return clean(FIXED[place](source) or NOT_STATED)
     kind, _, rest = place.partition(".")
@@ -153,7 +153,7 @@ def _every(source: ExportSource) -> tuple[Claims, ...]:
 
 
 def _declared(source: ExportSource, path: str) -> str:
-    """The maker's words under a section or a single question of it."""
+    """Return the maker's answers to a section or a single question of it."""
     claims = declared_in(source)
     if claims is None:
         return NOT_STATED
@@ -206,7 +206,7 @@ FIXED: Mapping[str, Callable[[ExportSource], str | None]] = {
     "reader": lambda source: "leanmark report --carbon-intensity GRAMS --embodied GRAMS",
     "offsets": lambda source: "none",
 }
-"""Places that are not a figure, a check or an answer, and what stands there."""
+"""Places that are not a figure, a check or an answer, with their content."""
 
 
 if __name__ == "__main__":

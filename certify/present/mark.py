@@ -1,6 +1,6 @@
-"""A mark, drawn: the level that a scheme awarded, who says so, and what was done; drawn of nothing but a believed mark.
+"""Drawing of a mark: the level awarded by a scheme, by whom, and on what grounds; only believed marks are drawn.
 
-It is no seal and no ladder: a sheet with the level in words, and everything that a reader needs in order to doubt it.
+It is not a seal or a ladder: a sheet with the level in words, and everything that a reader needs to question it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ QR_SIZE = 130
 
 @dataclass(frozen=True)
 class Awarded:
-    """What a scheme awarded, in words.
+    """Content of a mark, in words.
 
     Attributes:
-        level: of the edition.
-        points: as they are printed.
-        known_as: name under which the reader knows the scheme.
-        scheme: as its file describes it: field and words.
-        key: id of its key.
+        level: level of the edition.
+        points: points as printed.
+        known_as: the reader's name for the scheme.
+        scheme: description in its file: field and text.
+        key: id of the scheme's key.
         done: what was done.
         until: UTC time at which the award ends.
-        lists: lists of withdrawals that were looked through; empty where none was at hand.
+        lists: checked lists of withdrawals; empty if there were none.
         digest: hex SHA-256 of the mark's file.
     """
 
@@ -50,8 +50,8 @@ def draw_mark(claims: Claims, awarded: Awarded) -> str:
     """Draw a mark as a self-contained SVG document; equal input gives equal text.
 
     Args:
-        claims: of the scorecard that the mark is about.
-        awarded: what the scheme awarded.
+        claims: claims of the scorecard that the mark is about.
+        awarded: content of the mark.
     """
     rows, bottom = _rows(awarded, 250)
     height = int(max(bottom, 250 + QR_SIZE + 60)) + 40
@@ -81,7 +81,7 @@ def _facts(awarded: Awarded) -> Iterator[tuple[str, str]]:
     yield from ((f"its {name}", value) for name, value in awarded.scheme)
     yield "what was done", awarded.done
     yield "in force until", awarded.until
-    yield "withdrawals", awarded.lists or "no list was looked through"
+    yield "withdrawals", awarded.lists or "no list was checked"
     yield "check it with", "leanmark mark show"
 
 

@@ -114,7 +114,7 @@ def test_card_says_how_the_model_was_made_when_the_lineage_is_at_hand(
 ) -> None:
     made = section(card(certificates, lineage=lineage), "How it was made")
     assert "structured\\_prune version 1" in made and "validation accuracy 0.5" in made
-    assert "Not stated: no lineage" in section(card(certificates), "How it was made")
+    assert "Not stated: there is no signed lineage" in section(card(certificates), "How it was made")
 
 
 def test_declarations_are_read_back_from_the_card_when_it_was_written_from_them(
