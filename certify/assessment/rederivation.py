@@ -72,7 +72,12 @@ def compare_guards(signed: Profile, derived: Profile) -> Iterator[Compared]:
 
 
 def compare_outcomes(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> Iterator[Compared]:
-    """Yield every part of the outcome; of its sentences, only the number must match."""
+    """Yield every part of the outcome; of its sentences, only the number must match.
+
+    Example:
+        >>> [row.match for row in compare_outcomes({"letter": "C", "notes": ["a"]}, {"letter": "C", "notes": ["b"]})]
+        ['same', 'reworded']
+    """
     for name, mine in derived.items():
         theirs: Any = signed.get(name)
         match: Match = "same" if mine == theirs else "differs"

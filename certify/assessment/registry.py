@@ -56,7 +56,12 @@ def assessments() -> Mapping[str, Assessment]:
 
 
 def sealed_assessment() -> Assessment:
-    """Return the only assessment whose statement is sealed into a model file."""
+    """Return the only assessment whose statement is sealed into a model file.
+
+    Example:
+        >>> sealed_assessment().name
+        'efficiency'
+    """
     (found,) = (one for one in assessments().values() if one.sealed)
     return found
 

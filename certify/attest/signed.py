@@ -98,5 +98,10 @@ def read_statement(content: bytes, *schemas: str) -> Signed:
 
 
 def predicate_type(schema: str) -> str:
-    """Return the predicate type of a schema."""
+    """Return the predicate type of a schema.
+
+    Example:
+        >>> predicate_type("revocation-1").endswith("/v1")
+        True
+    """
     return str(load_schema(schema)["properties"]["predicateType"]["const"])

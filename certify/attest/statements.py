@@ -16,12 +16,22 @@ MAX_STATEMENTS = 64
 
 
 def statement_path(folder: Path, assessment: str) -> Path:
-    """Return the path of an assessment's statement, next to a model in a folder."""
+    """Return the path of an assessment's statement, next to a model in a folder.
+
+    Example:
+        >>> statement_path(Path("graded"), "privacy").as_posix()
+        'graded/statements/privacy.json'
+    """
     return folder / FOLDER / f"{assessment}.json"
 
 
 def records_path(statement: Path) -> Path:
-    """Return the path of a statement's records."""
+    """Return the path of a statement's records.
+
+    Example:
+        >>> records_path(Path("graded/statements/privacy.json")).name
+        'privacy.evidence.jsonl'
+    """
     return statement.with_name(f"{statement.stem}{RECORDS_SUFFIX}")
 
 

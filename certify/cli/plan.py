@@ -26,7 +26,12 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def duration(text: str) -> float:
-    """Parse ``600``, ``90s``, ``10m`` or ``1.5h`` into seconds."""
+    """Parse ``600``, ``90s``, ``10m`` or ``1.5h`` into seconds.
+
+    Example:
+        >>> duration("1.5h"), duration("90")
+        (5400.0, 90.0)
+    """
     match = DURATION.fullmatch(text.strip())
     if match is None or float(match["number"]) == 0:
         raise click.BadParameter(f"'{text}' is not a positive duration such as 600, 90s, 10m or 1.5h.")

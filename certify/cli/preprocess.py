@@ -20,7 +20,12 @@ OPTIONAL = ("input_name", "output_name", "reading", "dtype")
 
 
 def numbers(text: str) -> list[float]:
-    """Parse one number per channel, separated by commas: ``0.485,0.456,0.406``."""
+    """Parse one number per channel, separated by commas: ``0.485,0.456,0.406``.
+
+    Example:
+        >>> numbers("0.485,0.456")
+        [0.485, 0.456]
+    """
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -28,7 +33,12 @@ def numbers(text: str) -> list[float]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Parse height and width: ``224x224``."""
+    """Parse height and width: ``224x224``.
+
+    Example:
+        >>> size("224x192")
+        (224, 192)
+    """
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdecimal() and width.isdecimal()):
         raise click.BadParameter(f"'{text}' is not a size such as 224x224 (height x width).")
@@ -36,7 +46,12 @@ def size(text: str) -> tuple[int, int]:
 
 
 def shorter_side(text: str) -> int | str:
-    """Parse pixels, ``exact`` or ``none``; ``none`` stays a string, to differ from a flag that was not given."""
+    """Parse pixels, ``exact`` or ``none``; ``none`` stays a string, to differ from a flag that was not given.
+
+    Example:
+        >>> shorter_side("256"), shorter_side("exact")
+        (256, 'exact')
+    """
     if text in ("exact", "none"):
         return text
     if not text.isdecimal():

@@ -37,6 +37,10 @@ class Gate:
         metered: whether modelled energy is rejected.
         any_key: whether signatures by untrusted keys count.
         require: requirements on any statement; see :class:`Requirement`.
+
+    Example:
+        >>> Gate(at_least="C", max_loss_percent=1.0).asks_for_a_letter
+        True
     """
 
     at_least: str | None = None

@@ -172,7 +172,12 @@ def _covers(pattern: Path, names: Path) -> bool:
 
 
 def pattern(path: str) -> str:
-    """Return a dotted path with a star for the name of an estimate and for each list position."""
+    """Return a dotted path with a star for the name of an estimate and for each list position.
+
+    Example:
+        >>> pattern("predicate.profile.estimates.energy_ratio.value")
+        'predicate.profile.estimates.*.value'
+    """
     return _PLACE.sub(".*", _ESTIMATE.sub("*", path))
 
 

@@ -15,12 +15,22 @@ _LARGEST_WHOLE = 1e21
 
 
 def number(value: float) -> float:
-    """Return a number as in canonical JSON: integers without a decimal point."""
+    """Return a number as in canonical JSON: integers without a decimal point.
+
+    Example:
+        >>> number(2.0), number(0.5)
+        (2, 0.5)
+    """
     return int(value) if float(value).is_integer() and abs(value) < _LARGEST_WHOLE else value
 
 
 def figure(value: Any) -> str:
-    """Return a JSON value as text with all its digits; strings are unchanged."""
+    """Return a JSON value as text with all its digits; strings are unchanged.
+
+    Example:
+        >>> figure(0.1 + 0.2), figure("text")
+        ('0.30000000000000004', 'text')
+    """
     return value if isinstance(value, str) else json.dumps(value, allow_nan=False)
 
 

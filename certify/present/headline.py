@@ -52,6 +52,10 @@ def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
     Args:
         ratio: candidate / baseline.
         upper: U of the grade: the pessimistic end of the ratio's interval, plus the bias of the null run.
+
+    Example:
+        >>> energy_headline(Estimate(0.25, 0.24, 0.26, "1", 40, "ratio"), 0.26).sentence()
+        '4.0× less energy, at least 3.8× less (95 % interval)'
     """
     end = math.inf if upper is None else max(upper, ratio.high)
     if ratio.value <= 1:
@@ -82,6 +86,10 @@ def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "acc
         loss: loss in percent of the baseline's accuracy.
         largest: L of the grade, in percent: the upper end of the loss, not below 0.
         quality: name of the score, if it is not top-1 accuracy.
+
+    Example:
+        >>> accuracy_headline(Estimate(0.4, -0.2, 1.0, "%", 1500, "loss"), 1.0).sentence()
+        '0.4 % of accuracy lost, at most 1.0 % lost (95 % interval)'
     """
     meaning = f"of {quality} gained" if rounded(loss.value, 1).startswith(MINUS) else f"of {quality} lost"
     figure = percent(abs(loss.value))

@@ -17,7 +17,12 @@ _WHOLE_BEYOND = 2.0**53  # a double has no decimals to round beyond this
 
 
 def significant(value: float, digits: int, direction: str = "nearest") -> str:
-    """Format with significant digits, rounded to the nearest, ``up`` or ``down``; never with an exponent."""
+    """Format with significant digits, rounded to the nearest, ``up`` or ``down``; never with an exponent.
+
+    Example:
+        >>> significant(0.0123456, 3), significant(9.996, 3)
+        ('0.0123', '10.0')
+    """
     if value == 0:
         return "0"
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # exponent of the rounded value: 9.996 becomes 10.0
@@ -25,7 +30,12 @@ def significant(value: float, digits: int, direction: str = "nearest") -> str:
 
 
 def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
-    """Format with fixed decimals, rounded to the nearest, ``up`` (towards more) or ``down`` (towards less)."""
+    """Format with fixed decimals, rounded to the nearest, ``up`` (towards more) or ``down`` (towards less).
+
+    Example:
+        >>> rounded(-0.25, 1, "up"), rounded(0.21, 1, "up")
+        ('−0.2', '0.3')
+    """
     scale = 10.0**decimals
     scaled = value * scale
     if abs(scaled) >= _WHOLE_BEYOND:
@@ -37,13 +47,23 @@ def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
 
 
 def quantity(value: float, unit: str, digits: int = 3) -> str:
-    """Format a value with an SI prefix: ``quantity(0.00342, "J")`` is ``3.42 mJ``; the unit of a count is ``""``."""
+    """Format a value with an SI prefix: ``quantity(0.00342, "J")`` is ``3.42 mJ``; the unit of a count is ``""``.
+
+    Example:
+        >>> quantity(0.00342, "J"), quantity(25_600_000, "")
+        ('3.42 mJ', '25.6 M')
+    """
     scale, prefix = _prefix(value, unit)
     return f"{significant(value / scale, digits)} {prefix}{unit}".rstrip()
 
 
 def interval(estimate: Estimate, unit: str, digits: int = 3) -> str:
-    """Format both ends with the prefix of the value, ``3.33 to 3.61``, rounded outward; empty for an exact count."""
+    """Format both ends with the prefix of the value, ``3.33 to 3.61``, rounded outward; empty for an exact count.
+
+    Example:
+        >>> interval(Estimate(3.42e-3, 3.33e-3, 3.61e-3, "J", 40, "mean"), "J")
+        '3.33 to 3.61'
+    """
     if estimate.low == estimate.high:
         return ""
     scale, _ = _prefix(estimate.value, unit)
@@ -62,22 +82,42 @@ def _prefix(value: float, unit: str) -> tuple[float, str]:
 
 
 def times(factor: float, direction: str = "nearest") -> str:
-    """Format a factor of at least 1 as ``1.03×``, ``4.2×``, ``38×``."""
+    """Format a factor of at least 1 as ``1.03×``, ``4.2×``, ``38×``.
+
+    Example:
+        >>> times(1.031), times(4.23, "down")
+        ('1.03×', '4.2×')
+    """
     decimals = 2 if factor < 1.995 else 1 if factor < 19.95 else 0
     return f"{rounded(factor, decimals, direction)}×"
 
 
 def percent(value: float, direction: str = "nearest") -> str:
-    """Format a percentage with one decimal: ``0.3 %``."""
+    """Format a percentage with one decimal: ``0.3 %``.
+
+    Example:
+        >>> percent(0.31, "up")
+        '0.4 %'
+    """
     return f"{rounded(value, 1, direction)} %"
 
 
 def factor(ratio: float) -> str:
-    """Format a ratio as a factor: ``0.238×``, ``1.31×``."""
+    """Format a ratio as a factor: ``0.238×``, ``1.31×``.
+
+    Example:
+        >>> factor(0.238), factor(1.31)
+        ('0.238×', '1.31×')
+    """
     return times(ratio) if ratio >= 1 else f"{rounded(ratio, 3)}×"
 
 
 def ends(low: float, high: float, decimals: int = 1) -> str:
-    """Format both ends of an interval, rounded outward: ``−0.9 to 0.4``."""
+    """Format both ends of an interval, rounded outward: ``−0.9 to 0.4``.
+
+    Example:
+        >>> ends(-0.93, 0.41)
+        '−1.0 to 0.5'
+    """
     directions = ((low, "down"), (high, "up"))
     return " to ".join("unbounded" if math.isinf(end) else rounded(end, decimals, way) for end, way in directions)

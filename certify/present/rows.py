@@ -92,7 +92,12 @@ def cell(estimate: Estimate | None, stem: str) -> Cell:
 
 
 def accuracy_cell(estimate: Estimate) -> Cell:
-    """Format a share as a percentage."""
+    """Format a share as a percentage.
+
+    Example:
+        >>> accuracy_cell(Estimate(0.95, 0.94, 0.96, "1", 1500, "Wilson"))
+        Cell(figure='95.0 %', ends='94.0 to 96.0')
+    """
     exact = estimate.low == estimate.high
     return Cell(percent(100 * estimate.value), "" if exact else ends(100 * estimate.low, 100 * estimate.high))
 
@@ -111,7 +116,12 @@ def html_table(figures: Mapping[str, Estimate]) -> Markup:
 
 
 def points_cell(difference: Estimate) -> Cell:
-    """Format a difference of two percentages."""
+    """Format a difference of two percentages.
+
+    Example:
+        >>> points_cell(Estimate(-0.4, -1.2, 0.4, "points", 1500, "Tango"))
+        Cell(figure='−0.4 points', ends='−1.2 to 0.4')
+    """
     return Cell(f"{rounded(difference.value, 1)} points", ends(difference.low, difference.high))
 
 

@@ -25,6 +25,10 @@ def tag(name: str, /, *content: str | None, **attributes: object) -> Markup:
         content: pieces in order: text is escaped, Markup is not, None is left out.
         attributes: underscores in names become hyphens, a trailing one (``class_``) is dropped; None omits an
             attribute.
+
+    Example:
+        >>> print(tag("b", "1 < 2", class_="note"))
+        <b class="note">1 &lt; 2</b>
     """
     return Markup(f"<{name}{_attributes(attributes, _to_hundredths)}>{joined(*content)}</{name}>")
 

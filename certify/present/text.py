@@ -66,7 +66,12 @@ def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: b
 
 
 def wrap(text: str, size: float, room: float, bold: bool = False) -> list[str]:
-    """Break a text into lines at most ``room`` wide, between words if possible, else anywhere."""
+    """Break a text into lines at most ``room`` wide, between words if possible, else anywhere.
+
+    Example:
+        >>> wrap("energy saved in decibels", 10, 80)
+        ['energy saved in', 'decibels']
+    """
     lines: list[str] = []
     line = ""
     for word in _pieces(text.split(), size, room, bold):

@@ -47,7 +47,12 @@ def device_class(device: Mapping[str, Any], workload: Mapping[str, Any]) -> str:
 
 
 def threads(workload: Mapping[str, Any]) -> str:
-    """Return the candidate's number of threads, and the baseline's if it differs."""
+    """Return the candidate's number of threads, and the baseline's if it differs.
+
+    Example:
+        >>> threads({"threads": 1, "candidate_threads": 2})
+        '2 threads (baseline 1)'
+    """
     before, after = workload["threads"], workload["candidate_threads"]
     counted = f"{after} thread{'' if after == 1 else 's'}"
     return counted if before == after else f"{counted} (baseline {before})"

@@ -112,7 +112,12 @@ class Edition(_Sections):
 
 
 def editions() -> list[str]:
-    """Return the names of all editions known to this version, oldest first."""
+    """Return the names of all editions known to this version, oldest first.
+
+    Example:
+        >>> "2026" in editions()
+        True
+    """
     return sorted(edition_files(PACKAGE))
 
 
@@ -122,6 +127,10 @@ def load_edition(name: str = "2026") -> Edition:
     Raises:
         UsageError: the edition is unknown.
         CertificateError: the edition's file is malformed (a damaged installation).
+
+    Example:
+        >>> load_edition("2026").grading.letter(6.5)
+        'C'
     """
     files = edition_files(PACKAGE)
     if name not in files:

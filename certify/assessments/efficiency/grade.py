@@ -115,7 +115,13 @@ def grade(profile: Profile, edition: Edition) -> Grade:
 
 
 def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float:
-    """Return the score in decibels: -energy_weight * log10(U) - loss_weight * L, rounded to SCORE_DIGITS."""
+    """Return the score in decibels: -energy_weight * log10(U) - loss_weight * L, rounded to SCORE_DIGITS.
+
+    Example:
+        >>> from certify.assessments.efficiency.edition import load_edition
+        >>> score_db(0.25, 1.0, load_edition())
+        4.020599913
+    """
     raw = -edition.grading.energy_weight * math.log10(upper_ratio) - edition.grading.loss_weight * loss_percent
     return round(raw, SCORE_DIGITS) + 0.0
 

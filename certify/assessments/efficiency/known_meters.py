@@ -60,7 +60,12 @@ KNOWN = {
 
 
 def plain_name(meter: MeterFacts) -> str:
-    """Return the meter's name, or that of the recorded meter if a recording is replayed."""
+    """Return the meter's name, or that of the recorded meter if a recording is replayed.
+
+    Example:
+        >>> plain_name(MeterFacts("replay:nvml", "counter", "board", "total energy counter", None))
+        'nvml'
+    """
     return meter.name.removeprefix(PLAYED_BACK)
 
 
@@ -77,7 +82,12 @@ def parts_of(meter: MeterFacts) -> Iterator[tuple[str, Mapping[str, Any], str]]:
 
 
 def is_plug_in(meter: MeterFacts) -> bool:
-    """Return whether any part is not a built-in meter."""
+    """Return whether any part is not a built-in meter.
+
+    Example:
+        >>> is_plug_in(MeterFacts("nvml", "counter", "board", "total energy counter", None))
+        False
+    """
     return any(_base(name) not in KNOWN for name, _, _ in parts_of(meter))
 
 

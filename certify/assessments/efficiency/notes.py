@@ -81,6 +81,11 @@ def unshown_margins(
 
 
 def about(count: float) -> str:
-    """Format an approximate number of samples: two digits, rounded up."""
+    """Format an approximate number of samples: two digits, rounded up.
+
+    Example:
+        >>> about(4137.2)
+        '4200'
+    """
     scale = 10 ** max(0, len(str(math.ceil(count))) - SHOWN_DIGITS)
     return f"{math.ceil(count / scale) * scale:.0f}"

@@ -120,6 +120,11 @@ def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
 
     Returns:
         None if either is unknown.
+
+    Example:
+        >>> joules, ratio = Estimate.exact(10.0, "J", "mean"), Estimate.exact(0.25, "1", "ratio")
+        >>> saved_energy({"energy_j_baseline": joules, "energy_ratio": ratio}).value
+        7.5
     """
     figures = Figures.of(estimates)
     baseline, ratio = figures.energy_j("baseline"), figures.energy_ratio
@@ -165,6 +170,10 @@ def carbon(energy: Estimate, intensity_g_per_kwh: float) -> Estimate:
     Raises:
         UsageError: the intensity is not at least 0.
         ValueError: the energy is in another unit.
+
+    Example:
+        >>> round(carbon(Estimate.exact(3.6e6, "J", "meter"), 400.0).value)
+        400
     """
     if not 0 <= intensity_g_per_kwh < math.inf:
         raise UsageError(f"The carbon intensity must be at least 0 g/kWh, got {intensity_g_per_kwh}.")

@@ -42,6 +42,11 @@ class Edition(_Constants):
 
 @functools.cache
 def load_edition(name: str = "2026") -> Edition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors."""
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors.
+
+    Example:
+        >>> load_edition().fewest_clients
+        100
+    """
     constants, digest = read_edition("certify.assessments.privacy", name, _Constants)
     return Edition(**vars(constants), digest=digest)

@@ -37,7 +37,12 @@ def figures(records: Records, edition: RobustnessEdition) -> Mapping[str, Estima
 
 
 def simultaneous(confidence: float, count: int) -> float:
-    """Return the confidence of each of several intervals that hold at once with the given one (Bonferroni)."""
+    """Return the confidence of each of several intervals that hold at once with the given one (Bonferroni).
+
+    Example:
+        >>> round(simultaneous(0.95, 5), 4)
+        0.99
+    """
     return 1 - (1 - confidence) / max(1, count)
 
 

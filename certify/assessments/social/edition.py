@@ -45,7 +45,12 @@ class SocialEdition(_Constants):
 
     @property
     def margin(self) -> float:
-        """Largest loss of a cell that is shown no worse, as a share."""
+        """Largest loss of a cell that is shown no worse, as a share.
+
+        Example:
+            >>> load_edition().margin
+            0.02
+        """
         return self.margin_points / 100
 
 

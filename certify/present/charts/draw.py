@@ -80,12 +80,22 @@ def left_axis(axis: Scale, left: float, right: float, form: Callable[[float], st
 
 
 def number(value: float) -> str:
-    """Format a tick without trailing zeros."""
+    """Format a tick without trailing zeros.
+
+    Example:
+        >>> number(2.0), number(1500000)
+        ('2', '1.50 M')
+    """
     return f"{value:.6g}".replace("-", MINUS) if abs(value) < 1e6 else quantity(value, "")
 
 
 def unit(name: str, digits: int = 2) -> Callable[[float], str]:
-    """Return a formatter of ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``."""
+    """Return a formatter of ticks as quantities: ``unit("J")(0.002)`` is ``2 mJ``.
+
+    Example:
+        >>> unit("J")(0.002)
+        '2 mJ'
+    """
 
     def form(value: float) -> str:
         figure, _, suffix = quantity(value, name, digits + 1).partition(" ")

@@ -33,12 +33,22 @@ def comparing(guard: Guard) -> Guard:
 
 
 def check(holds: bool, sentence: str, meaning: str) -> Answer:
-    """Return a pass with what was found, or a fail with what was found and what it means."""
+    """Return a pass with what was found, or a fail with what was found and what it means.
+
+    Example:
+        >>> check(False, "2 of 9 windows overlap", "the clock was altered").sentence
+        '2 of 9 windows overlap: the clock was altered.'
+    """
     return Answer("pass", f"{sentence}.") if holds else Answer("fail", f"{sentence}: {meaning}.")
 
 
 def unknown(sentence: str) -> Answer:
-    """Return that nothing the guard could evaluate was recorded."""
+    """Return that nothing the guard could evaluate was recorded.
+
+    Example:
+        >>> unknown("No window was recorded")
+        Answer(outcome='unknown', sentence='No window was recorded.')
+    """
     return Answer("unknown", f"{sentence}.")
 
 
@@ -69,11 +79,21 @@ def host_values(windows: Iterable[Window], name: str) -> list[float] | None:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the arithmetic mean of at least one value."""
+    """Return the arithmetic mean of at least one value.
+
+    Example:
+        >>> mean([1.0, 3.0])
+        2.0
+    """
     items = list(values)
     return math.fsum(items) / len(items)
 
 
 def percent(share: float, sign: str = "-") -> str:
-    """Format a share (0 to 1) in percent; ``+`` also writes the sign of a gain."""
+    """Format a share (0 to 1) in percent; ``+`` also writes the sign of a gain.
+
+    Example:
+        >>> percent(0.0312), percent(0.5, "+")
+        ('3.12 %', '+50 %')
+    """
     return f"{100 * share:{sign}.3g} %".replace("-", "−")
