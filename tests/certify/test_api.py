@@ -100,7 +100,7 @@ def result(theirs: Path, tmp_path_factory: pytest.TempPathFactory):
         yield result
 
 
-def test_foreign_pair_gets_all_its_papers(result) -> None:
+def test_foreign_pair_gets_all_its_sidecars(result) -> None:
     out = result.files["model.onnx"].parent
     names = {
         "model.onnx",

@@ -86,7 +86,7 @@ def result(noise: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         )
 
 
-def test_pair_gets_its_papers_and_its_weights_beside_it(result: certify.Result) -> None:
+def test_pair_gets_its_sidecars_and_its_weights(result: certify.Result) -> None:
     out = result.model.parent
     names = {"model.onnx", "model.onnx.data", "baseline.onnx", "baseline.onnx.data", "certificate.json",
              "evidence.jsonl", "label.svg", "label.png",

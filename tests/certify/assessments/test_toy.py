@@ -305,7 +305,7 @@ def test_state_refuses_when_the_records_are_about_another_file(model: Path, key:
 
 
 @pytest.mark.parametrize("how", ["pipe", "device", "folder", "text", "huge"])
-def test_verify_fails_without_waiting_when_a_statement_is_no_file_of_its_kind(
+def test_verify_fails_without_waiting_when_a_statement_is_not_a_regular_file(
     model: Path, key: SigningKey, how: str
 ) -> None:
     path = model.parent / "statements" / "steadiness.json"

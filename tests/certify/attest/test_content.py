@@ -138,7 +138,7 @@ def test_content_digest_refuses_when_the_place_of_external_data_is_malformed(
         content_digest(_external_model({"location": "w.bin", **place}), tmp_path)
 
 
-def test_content_digest_refuses_when_external_data_is_no_plain_file(tmp_path: Path) -> None:
+def test_content_digest_refuses_when_external_data_is_not_a_plain_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ModelError, match="plain file"):
         content_digest(_external_model({"location": "pipe"}), tmp_path)

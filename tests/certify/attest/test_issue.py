@@ -166,7 +166,7 @@ def test_read_refuses_when_there_is_no_certificate(normalised: Path, tmp_path: P
         read_certificate(tmp_path / "large.json")
 
 
-def test_read_refuses_when_the_seal_is_no_certificate(normalised: Path, tmp_path: Path) -> None:
+def test_read_refuses_when_the_seal_is_not_a_certificate(normalised: Path, tmp_path: Path) -> None:
     seal(normalised, tmp_path / "m.onnx", b"{}")
     with pytest.raises(CertificateError):
         Certificate.read(tmp_path / "m.onnx")

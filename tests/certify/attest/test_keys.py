@@ -128,7 +128,7 @@ def test_signing_key_is_that_of_the_environment_when_it_holds_pem_or_a_path(
 @pytest.mark.parametrize(
     "text", ["-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----", "c2VjcmV0", "c2VjcmV0" * 1000]
 )
-def test_signing_key_is_not_told_when_the_environment_holds_a_damaged_one(
+def test_signing_key_is_not_printed_when_the_environment_holds_a_damaged_one(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("LEANMARK_SIGNING_KEY", text)

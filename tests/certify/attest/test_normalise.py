@@ -80,7 +80,9 @@ def test_normalise_changes_no_output_when_the_model_runs(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x09"])
-def test_normalise_refuses_when_the_file_is_no_model(tmp_path: Path, content: bytes, make_contract: Contract) -> None:
+def test_normalise_refuses_when_the_file_is_not_a_model(
+    tmp_path: Path, content: bytes, make_contract: Contract
+) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ModelError, match="not an ONNX model"):
         normalise(tmp_path / "m.onnx", tmp_path / "out.onnx", make_contract())
@@ -93,7 +95,7 @@ def test_normalise_refuses_when_a_field_is_unknown(foreign: Path, tmp_path: Path
         normalise(foreign, tmp_path / "out.onnx", make_contract())
 
 
-def test_normalise_refuses_when_more_than_two_gib_are_no_weights(
+def test_normalise_refuses_when_more_than_two_gib_are_not_weights(
     tmp_path: Path, make_contract: Contract, make_model: Model
 ) -> None:
     model = make_model()

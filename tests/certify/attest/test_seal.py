@@ -93,7 +93,7 @@ def test_read_seal_refuses_when_there_are_two(normalised: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"\x72\x05ab", b"\x00", b"\x0b", b"\x72", b"\xff" * 12, b"\x72\x02\x0a\x09"])
-def test_read_seal_refuses_when_the_file_is_no_protobuf(tmp_path: Path, content: bytes) -> None:
+def test_read_seal_refuses_when_the_file_is_not_protobuf(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ModelError, match="damaged"):
         read_seal(tmp_path / "m.onnx")

@@ -23,7 +23,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def pem(key: SigningKey, tmp_path: Path) -> Path:
-    """The maker's public key, as he gives it away."""
+    """The maker's public key, as given to others."""
     path = tmp_path / "acme.pub"
     path.write_bytes(key.public.to_pem())
     return path

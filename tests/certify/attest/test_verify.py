@@ -27,7 +27,7 @@ def outcomes(path: Path, key: SigningKey) -> dict[str, str]:
     return {check.name: check.outcome for check in verify(path, trust=[key.public]).checks}
 
 
-def test_verify_passes_every_check_when_all_papers_are_there(folder: Path, key: SigningKey) -> None:
+def test_verify_passes_every_check_when_all_sidecars_are_there(folder: Path, key: SigningKey) -> None:
     verification = verify(folder / "model.onnx", trust=[key.public])
     assert {c.name: c.outcome for c in verification.checks} == {
         **dict.fromkeys(
@@ -184,14 +184,14 @@ def test_verify_calls_a_stripped_model_altered_when_it_computes_something_else(f
     assert outcomes(path, key)["content_digest"] == "fail"
 
 
-def test_verify_draws_the_picture_again_when_it_lies_beside(folder: Path, key: SigningKey) -> None:
+def test_verify_redraws_the_image_when_it_is_next_to_the_model(folder: Path, key: SigningKey) -> None:
     from certify.attest.certificate import Certificate
     from certify.present.label import render
 
-    picture = render(label_of(Certificate.read(folder / "certificate.json")))
-    (folder / "label.png").write_bytes(picture)
+    image = render(label_of(Certificate.read(folder / "certificate.json")))
+    (folder / "label.png").write_bytes(image)
     assert outcomes(folder / "model.onnx", key)["label_picture"] == "pass"
-    (folder / "label.png").write_bytes(picture[:-1] + b"x")
+    (folder / "label.png").write_bytes(image[:-1] + b"x")
     assert outcomes(folder / "model.onnx", key)["label_picture"] == "fail"
 
 

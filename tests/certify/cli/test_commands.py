@@ -227,12 +227,12 @@ def test_label_writes_svg_and_png_when_certificate_is_read(
         "certify.attest.verify.require_derived", lambda *_, **__: (None, Verification(tmp_path, (), None))
     )
     monkeypatch.setattr("certify.present.label.sidecars.label_of", lambda certificate, others: svg)
-    result = leanmark("label", onnx_file(), "--out", tmp_path / "pictures" / "net.v1", "--width", 400)
+    result = leanmark("label", onnx_file(), "--out", tmp_path / "images" / "net.v1", "--width", 400)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "pictures" / "net.v1.svg").read_text() == svg
-    picture = (tmp_path / "pictures" / "net.v1.png").read_bytes()
-    assert int.from_bytes(picture[16:20], "big") == 400
-    assert str(tmp_path / "pictures" / "net.v1.svg") in result.stdout
+    assert (tmp_path / "images" / "net.v1.svg").read_text() == svg
+    image = (tmp_path / "images" / "net.v1.png").read_bytes()
+    assert int.from_bytes(image[16:20], "big") == 400
+    assert str(tmp_path / "images" / "net.v1.svg") in result.stdout
 
 
 def test_version_is_printed_when_asked(leanmark: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,7 @@ def test_sigterm_stops_as_ctrl_c_does(run) -> None:  # type: ignore[no-untyped-d
     assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
 
 
-def test_bug_is_not_hidden_when_it_is_no_error_of_ours(run) -> None:  # type: ignore[no-untyped-def]
+def test_bug_is_not_hidden_when_the_error_is_not_ours(run) -> None:  # type: ignore[no-untyped-def]
     assert isinstance(run(raising(ZeroDivisionError())).exception, ZeroDivisionError)
 
 

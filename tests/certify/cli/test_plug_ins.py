@@ -177,7 +177,7 @@ def test_sum_states_the_code_of_the_plug_in_among_its_parts(bench: Path) -> None
         ("sockt", "did you mean 'socket'"),
     ],
 )
-def test_plug_in_is_refused_when_it_pretends_or_is_no_meter(bench: Path, name: str, words: str) -> None:
+def test_plug_in_is_refused_when_it_pretends_or_is_not_a_meter(bench: Path, name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         meters.get(name)
 

@@ -39,7 +39,7 @@ def gate(certified: Any, *arguments: object) -> Run:
 @pytest.mark.parametrize(
     "arguments", [(), ("--at-least", "D"), ("--at-least", "G"), ("--max-loss", 1), ("--metered",)]
 )  # fmt: skip
-def test_gate_lets_model_pass_when_it_keeps_what_is_asked(good: Any, arguments: tuple[object, ...]) -> None:
+def test_gate_passes_model_when_it_meets_the_requirements(good: Any, arguments: tuple[object, ...]) -> None:
     done = gate(good, *arguments)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("passed: valid: grade D")
@@ -114,7 +114,7 @@ def test_gate_stops_refusal_when_nothing_else_is_asked(certify_small: Make) -> N
     assert "No grade was given: Guard null_holds failed" in done.stdout
 
 
-def test_gate_turns_modelled_energy_away_when_metered_is_asked(certify_small: Make) -> None:
+def test_gate_rejects_modelled_energy_when_metered_is_required(certify_small: Make) -> None:
     modelled = certify_small(level="modelled")
     assert gate(modelled, "--at-least", "D").exit_code == 0
     done = gate(modelled, "--metered")

@@ -112,7 +112,7 @@ def test_scores_are_refused_when_they_do_not_fit_the_metric(evidence: Evidence, 
 
 
 @pytest.mark.parametrize("metric", [3, "", None])
-def test_metric_is_refused_when_it_is_no_name(metric: object, make_evidence: Maker, edition: Edition) -> None:
+def test_metric_is_refused_when_it_is_not_a_name(metric: object, make_evidence: Maker, edition: Edition) -> None:
     evidence = make_evidence()
     header = dataclasses.replace(evidence.header, data={**evidence.header.data, "metric": metric})
     with pytest.raises(CertificateError, match="metric must be a name"):

@@ -52,7 +52,7 @@ def test_noise_kinds_are_those_that_are_promised(noise: ModuleType) -> None:
     assert noise.EXPERIMENTS >= 2000
 
 
-def test_interval_reckons_the_pilots_spread_in_when_it_was_wider(edition: Edition) -> None:
+def test_interval_includes_the_pilots_spread_when_it_was_wider(edition: Edition) -> None:
     """A quarter of the blocks are the pilot's: a quarter of the squared width is that of Stein's own interval."""
     values = np.concatenate([np.repeat([0.1, -0.1], 5), np.tile([0.01, -0.01], 15)])
     alone, staged = mean_interval(values, edition.plan), mean_interval(values, edition.plan, pilot=10)

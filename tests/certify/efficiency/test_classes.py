@@ -41,7 +41,7 @@ def hurt(evidence: Evidence) -> Evidence:
     return dataclasses.replace(made, observations=(*made.observations, names))
 
 
-def test_classes_are_all_told_clearest_loss_first_when_one_is_hurt(hurt: Evidence, edition: Edition) -> None:
+def test_classes_are_all_listed_clearest_loss_first_when_one_is_hurt(hurt: Evidence, edition: Edition) -> None:
     losses = class_losses(hurt, edition)
     assert len(losses) == 20
     first = losses[0]
@@ -104,6 +104,6 @@ def test_classes_are_absent_when_nothing_was_scored(evidence: Evidence, edition:
     assert class_estimates(class_losses(dataclasses.replace(evidence, predictions=()), edition), edition) == {}
 
 
-def test_classes_are_refused_when_their_names_are_no_texts(make_evidence: Maker, edition: Edition) -> None:
+def test_classes_are_refused_when_their_names_are_not_strings(make_evidence: Maker, edition: Edition) -> None:
     with pytest.raises(CertificateError, match="class names"):
         class_losses(make_evidence(observations={"classes": {"names": [1, 2]}}), edition)

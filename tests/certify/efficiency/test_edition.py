@@ -103,7 +103,7 @@ def test_edition_is_refused_when_a_constant_is_wrong(change: dict[str, object], 
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"- 1", b""])
-def test_edition_is_refused_when_it_is_no_mapping(content: bytes) -> None:
+def test_edition_is_refused_when_it_is_not_a_mapping(content: bytes) -> None:
     with pytest.raises(CertificateError, match="Edition 2026"):
         parse_edition(content, "2026")
 

@@ -73,7 +73,7 @@ def test_loss_counts_as_zero_when_candidate_is_surely_better(edition: Edition) -
     assert (result.loss_percent, result.letter) == (0.0, "A")
 
 
-def test_score_is_no_negative_zero_when_nothing_changed(edition: Edition) -> None:
+def test_score_is_not_negative_zero_when_nothing_changed(edition: Edition) -> None:
     assert math.copysign(1, score_db(1.0, 0.0, edition)) == 1.0
 
 
@@ -144,7 +144,7 @@ def test_each_guard_may_be_unknown_only_when_edition_says_so(name: str, edition:
     assert (result.letter is not None) == (name in edition.grading.may_be_unknown)
 
 
-def test_loss_and_what_could_not_be_shown_are_told_apart_when_graded(edition: Edition) -> None:
+def test_loss_and_what_could_not_be_shown_are_separate_when_graded(edition: Edition) -> None:
     result = grade(profile(loss=0.4, loss_width=0.5), edition)
     assert any(note.startswith("0.4 %") and "a further 0.5 % could not be ruled out" in note for note in result.notes)
     better = grade(profile(loss=-0.4, loss_width=0.5), edition)

@@ -354,7 +354,7 @@ def test_guard_result_refuses_when_json_is_malformed(fields: dict[str, Any]) -> 
 
 
 def test_what_makes_no_sense_for_arrays_is_unknown_and_keeps_the_letter(make_evidence: Maker, edition: Edition) -> None:
-    """Only by the contract that was fed; what can be told of arrays still fails."""
+    """By the contract alone; what can be checked for arrays still fails."""
     contract = {"kind": "arrays", "inputs": ["x"], "shapes": [[9]], "dtypes": ["float32"], "output_name": "y",
                 "reading": "logits", "class_map": None}  # fmt: skip
     seen = {**INPUTS, "neighbour_correlation": None}

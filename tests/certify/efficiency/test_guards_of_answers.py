@@ -139,7 +139,7 @@ def test_answers_of_another_order_are_refused_when_the_salt_is_changed(
     assert found == {"answers_stable", "same_on_changed"}
 
 
-def test_guards_refuse_answers_that_are_no_numbers(
+def test_guards_refuse_answers_that_are_not_numbers(
     failed: Callable[..., Any], evidence: Evidence, make_evidence: Callable[..., Evidence]
 ) -> None:
     with pytest.raises(CertificateError, match="finite numbers"):

@@ -70,7 +70,7 @@ def test_modelled_joules_of_a_sum_follow_from_its_windows() -> None:
     assert joules_from_readings(replace(meter, parameters={}), window(reading)) is None
 
 
-def test_fault_is_none_when_a_sum_says_what_its_parts_say() -> None:
+def test_fault_is_none_when_a_sum_matches_its_parts() -> None:
     assert fault(SUM, {}) is None
     sampled = "nvml: instant power every 0.05 s, trapezoid rule"
     weaker = replace(SUM, method=SUM.method.replace("nvml: total energy counter", sampled))
@@ -91,7 +91,7 @@ def test_fault_is_none_when_a_sum_says_what_its_parts_say() -> None:
         {"name": "rapl-powercap+nvml"},
     ],
 )
-def test_fault_is_told_when_a_sum_says_something_else(changed: dict[str, Any]) -> None:
+def test_fault_is_reported_when_a_sum_differs_from_its_parts(changed: dict[str, Any]) -> None:
     assert fault(replace(SUM, **changed), {}) is not None
 
 

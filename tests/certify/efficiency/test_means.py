@@ -45,7 +45,7 @@ def test_ratio_interval_covers_truth_when_scores_are(kind: str, n: int) -> None:
 
 
 def test_ratio_interval_is_the_score_interval_when_nothing_differs() -> None:
-    """With right and wrong and no sample that differs, the rare differences are what the score interval reckons in."""
+    """With correct and wrong samples and no difference, the score interval accounts for rare differences."""
     right = (np.arange(1000) < 1000).astype(np.float64)
     interval = mean_ratio_interval(right, right, 0.95)
     score = ratio_interval(PairedTable(1000, 0, 0, 0), 0.95)

@@ -32,7 +32,7 @@ def test_nodes_have_no_joules_when_the_model_has_none(make_evidence: Maker) -> N
     assert node.energy is None and node.to_json()["energy"] is None
 
 
-def test_no_nodes_are_told_when_the_runtime_told_none(make_evidence: Maker, evidence: Evidence) -> None:
+def test_no_nodes_are_returned_when_the_runtime_reported_none(make_evidence: Maker, evidence: Evidence) -> None:
     assert node_costs(evidence, "candidate", ENERGY) == ()
     assert node_costs(_evidence(make_evidence, NODE), "baseline", ENERGY) == ()
 

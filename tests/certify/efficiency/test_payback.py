@@ -128,7 +128,7 @@ def test_sci_refuses_embodied_grams_without_sense(intensity: float | None, embod
 
 
 @pytest.mark.parametrize("intensity", [-1.0, math.inf, math.nan])
-def test_carbon_refuses_when_the_intensity_is_no_number_of_grams(intensity: float) -> None:
+def test_carbon_refuses_when_the_intensity_is_not_a_number_of_grams(intensity: float) -> None:
     with pytest.raises(UsageError, match="g/kWh"):
         carbon(joules(1.0), intensity)
 

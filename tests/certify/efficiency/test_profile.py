@@ -156,7 +156,7 @@ def test_net_energy_is_less_idle_when_idle_power_is_known(evidence: Evidence, ed
     assert "x or / 2" in estimates["energy_j_baseline"].method
 
 
-def test_samples_needed_is_told_when_the_margin_is_not_shown(make_evidence: Maker, edition: Edition) -> None:
+def test_samples_needed_is_reported_when_the_margin_is_not_shown(make_evidence: Maker, edition: Edition) -> None:
     few = derive(make_evidence(samples=600, both=570, only_baseline=6, only_candidate=4), edition)
     assert few.estimates["samples_needed"].value > 600
     assert any("cannot be shown" in note for note in grade(few, edition).notes)

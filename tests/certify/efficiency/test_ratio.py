@@ -64,7 +64,7 @@ def test_no_log_ratio_is_given_when_one_window_has_no_energy(energy: float | Non
 
 
 @pytest.mark.parametrize("arms", ["AABB", "ABAB", "AAAA", "ABB"])
-def test_block_is_left_out_when_it_is_no_abba(arms: str) -> None:
+def test_block_is_left_out_when_it_is_not_abba(arms: str) -> None:
     run = Run(block(arms, [1.0] * len(arms)))
     assert len(run.blocks) == 1 and not run.complete
     ratios = block_log_ratios(run)

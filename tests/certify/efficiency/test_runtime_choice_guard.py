@@ -46,7 +46,7 @@ def test_guard_fails_when_the_models_ran_on_a_runtime_that_was_not_tried(evidenc
 
 
 @pytest.mark.parametrize("values", ["cheap", [], ["1"], [float("nan")], [-1.0], None])
-def test_guard_refuses_costs_that_are_no_numbers(evidence: Evidence, edition: Edition, values: Any) -> None:
+def test_guard_refuses_costs_that_are_not_numbers(evidence: Evidence, edition: Edition, values: Any) -> None:
     with pytest.raises(CertificateError):
         baseline_at_best_settings(_with_choice(evidence, {"onnxruntime-cpu": {"1": values}}), edition)
 

@@ -117,7 +117,7 @@ def test_records_are_refused_when_they_are_malformed(what: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b"\n", b"[]\n", b"\xff\n", dump_records(honest())[:-1]])
-def test_records_are_refused_when_they_are_no_records(content: bytes) -> None:
+def test_records_are_refused_when_they_are_not_records(content: bytes) -> None:
     with pytest.raises(CertificateError):
         parse_records(content, "records")
 

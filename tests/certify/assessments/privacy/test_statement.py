@@ -117,7 +117,7 @@ def test_gate_takes_the_auditor_file_in_place_of_what_is_unknown(model: Path, st
     assert audited.exit_code == 0 and "checked with them" in " ".join(audited.output.split()), audited.output
 
 
-def test_auditor_is_told_when_file_or_key_is_another(model: Path, state: State, tmp_path: Path) -> None:
+def test_auditor_sees_failure_when_file_or_key_differs(model: Path, state: State, tmp_path: Path) -> None:
     state()
     private, other = tmp_path / "private.jsonl", tmp_path / "other.jsonl"
     other.write_bytes(private.read_bytes().replace(b'"run":0', b'"run":1'))
@@ -230,7 +230,7 @@ def test_claim_does_not_hold_when_the_lineage_beside_it_tells(
     assert failed.name == "beside_private" and sentence in failed.sentence
 
 
-def test_number_of_samples_may_be_told_when_one_is_replaced(
+def test_number_of_samples_may_be_public_when_one_is_replaced(
     model: Path, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {**LINEAGE, "data": {**LINEAGE["data"], "counts": {"train": 3000}}}  # type: ignore[dict-item]

@@ -292,7 +292,7 @@ def test_draw_gives_equal_text_when_predicate_passed_through_json(predicate: Mak
     ("scope", "words"),
     [("vcpu", "covers the vCPUs."), ("package", "covers the processor package."), ("rail", "the rail.")],
 )
-def test_draw_says_kindly_what_joules_cover_when_scope_is_a_term(predicate: Make, scope: str, words: str) -> None:
+def test_draw_explains_what_joules_cover_when_scope_is_a_term(predicate: Make, scope: str, words: str) -> None:
     values = predicate()
     values["meter"]["scope"] = scope
     description = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc")
