@@ -46,7 +46,7 @@ def channels_removed(evidence: Evidence, edition: Edition) -> Answer:
         )
     return check(
         shares[1] - shares[0] <= edition.thresholds.zero_channels_excess,
-        f"{percent(shares[1])} of the candidate's channels are all zero, {percent(shares[0])} of the "
+        f"{percent(shares[1])} of the candidate's channels are all zero, and {percent(shares[0])} of the "
         f"baseline's (allowed excess: {percent(edition.thresholds.zero_channels_excess)})",
         "channels were masked but not removed, which saves nothing",
     )

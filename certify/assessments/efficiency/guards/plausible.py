@@ -59,7 +59,7 @@ def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
         f"{len(overlapping)} windows begin before the previous one ends{_first(overlapping)}": bool(overlapping),
         f"{len(displaced)} windows are not in the order of their blocks{_first(displaced)}": bool(displaced),
     }
-    return check_none(faults, f"Times of {len(windows)} windows")
+    return check_none(faults, f"The times of {len(windows)} windows were checked")
 
 
 def _place(window: Window) -> tuple[int, int, int]:
@@ -99,7 +99,9 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Answer:
         f"{len(excess)} windows have more CPU time than their threads can use{_first(excess)}": bool(excess),
         f"hardly any CPU time was used by {', '.join(idle)}": bool(idle),
     }
-    return check_none(faults, f"CPU times of {len(evidence.windows)} windows, against their threads and durations")
+    return check_none(
+        faults, f"The CPU times of {len(evidence.windows)} windows were checked against their threads and durations"
+    )
 
 
 def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
@@ -196,7 +198,7 @@ def joules_not_modelled(evidence: Evidence, edition: Edition) -> Answer:
     return check(
         stray > edition.thresholds.linear_joules_tolerance,
         f"Joules deviate from a linear function of time and CPU time by {percent(stray)} "
-        f"(a meter's by more than {percent(edition.thresholds.linear_joules_tolerance)})",
+        f"(required of a meter: more than {percent(edition.thresholds.linear_joules_tolerance)})",
         "they come from a model and not from a meter",
     )
 
