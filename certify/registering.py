@@ -21,9 +21,12 @@ from certify.attest.verify import verify
 from certify.core.data_use.times import is_time, now
 from certify.core.errors import LeanmarkError, UsageError
 from certify.core.files import write_bytes, write_text
+from certify.marking import marks_of
 from certify.present.registry import Entry, registry_page
 from certify.present.registry.page import BROKEN, EXPIRED, VALID, WITHDRAWN
 from certify.present.report import report
+from certify.renewing import renewal
+from certify.scorecard.assessment import Scorecard
 from certify.scorecard.edition import load_edition
 
 PAGE = "index.html"
@@ -115,11 +118,30 @@ def _entry(
             if state in (BROKEN, WITHDRAWN):
                 return Entry(name, state, _without(reasons, model, place), (), None, False, _digest(verification))
             claims = tuple(certificate.claims for certificate in verification.certificates)
+            ended, marks = _scored(model, claims, keys, made)
+            state, reasons = (EXPIRED, (*reasons, *ended)) if ended else (state, reasons)
             report(model, out=out / address / "report.html")
             _copy(verification.certificates, out / address)
         except LeanmarkError as error:
             return Entry(name, BROKEN, _without((str(error),), model, place), (), None, False, "")
-        return Entry(name, state, reasons, claims, f"{address}/report.html", verification.trusted, claims[0].digest)
+        trusted = verification.trusted
+        return Entry(name, state, reasons, claims, f"{address}/report.html", trusted, claims[0].digest, marks)
+
+
+def _scored(
+    model: Path, claims: Iterable[Claims], keys: tuple[str | Path | PublicKey, ...], made: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Why a signed score has ended, and what is thought of each mark; nothing where there is no scorecard."""
+    if not any(one.assessment == Scorecard.name for one in claims):
+        return (), ()
+    when = datetime.datetime.strptime(made, TIME).replace(tzinfo=datetime.timezone.utc)
+    ended = tuple(one.sentence for one in renewal(model, runtime="", trust=keys, now=when).validity.reasons)
+    believed = marks_of(model, trust=keys, now=when)
+    marks = (
+        f"{one.level}, awarded by {one.scheme}" if one.level else f"A mark that does not count: {one.sentence}"
+        for one in believed
+    )
+    return ended, tuple(marks)
 
 
 def _without(reasons: Iterable[str], model: Path, place: Path) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ ARROWS: dict[str, set[str]] = {
     "certify.grouping": {"certify.assessment", "certify.assessments.social", "certify.data", "certify.measure"},
     "certify.grading": {"certify.assessment", "certify.attest", "certify.data"},
     "certify.registering": {
-        "certify.assessment", "certify.attest", "certify.present", "certify.scorecard",
+        "certify.assessment", "certify.attest", "certify.marking", "certify.present", "certify.renewing",
+        "certify.scorecard",
     },
     "certify.regrading": {
         "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading",

@@ -39,6 +39,7 @@ class Entry:
         report: address of its report, relative to the page; None where there is none.
         trusted: whether it is signed by a key that whoever made the page trusts.
         certificate: hex SHA-256 of the certificate; empty where it could not be read.
+        marks: what is thought of each mark of a scheme, one sentence each.
     """
 
     place: str
@@ -48,6 +49,7 @@ class Entry:
     report: str | None
     trusted: bool
     certificate: str
+    marks: tuple[str, ...] = ()
 
     @property
     def measured(self) -> EfficiencyClaims | None:

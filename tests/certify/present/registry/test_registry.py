@@ -23,6 +23,7 @@ from certify.cli.main import main
 from certify.core.errors import UsageError
 from certify.declaring import declare
 from certify.registering import Registry, build
+from certify.scoring import score_model, sign_score
 
 MADE = "2026-06-01T00:00:00Z"
 LATER = "2028-06-01T00:00:00Z"
@@ -128,6 +129,17 @@ def test_models_are_shown_as_expired_when_their_records_are_too_old(folder: Path
     assert good.state == "expired" and "730 are the most" in good.reasons[0]
     page = later.page.read_text()
     assert 'id="pareto-0' not in page and "less energy" in page
+
+
+def test_score_ends_and_its_points_are_shown_when_a_scorecard_lies_beside_the_model(
+    certify_small: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = certify_small()
+    sign_score(score_model(made.path), made.key)
+    entry = build(made.path.parent, tmp_path / "now", made="2026-12-01T00:00:00Z").entries[0]
+    assert entry.state == "valid" and any("points" in one.text for one in entry.claims)
+    late = build(made.path.parent, tmp_path / "late", made=LATER).entries[0]
+    assert late.state == "expired" and any("The efficiency was recorded" in reason for reason in late.reasons)
 
 
 def test_no_level_is_awarded_on_the_page(site: Registry) -> None:
