@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mutations
 import rfc8785
+from declared import CARD, Declared
 from graded import Graded
 from markup import Unsafe, refuse_script
 
@@ -73,6 +76,50 @@ class Readers:
             statement.content + b"\n"
             for statement in (hand_over(home.key, self.successor.public), revoke(self.verifier, "stolen"))
         )
+
+    @functools.cached_property
+    def _declared(self) -> Declared:
+        return Declared(self.home)
+
+    @property
+    def declared(self) -> bytes:
+        """A good file of declarations."""
+        return self._declared.file
+
+    @property
+    def declaration_statement(self) -> bytes:
+        """A good statement of them."""
+        return self._declared.statement
+
+    @property
+    def declaration_records(self) -> bytes:
+        """Good records of them."""
+        return self._declared.records
+
+    card = CARD
+
+    def declarations(self, content: bytes) -> None:
+        """What a maker declares, signed beside the model and shown in every way there is."""
+        certificate = self._declared.judge_file(content)
+        main = Certificate.read(self._declared.home.model)
+        if certificate is not None:
+            shown = Sidecars(main, self.records, None, (), (certificate,))
+            _draw(main, shown, ("hf-model-card",), (certificate,))  # the other formats are JSON, and slow to check
+
+    def signed_declarations(self, payload: bytes) -> None:
+        """A statement of declarations that its maker signed properly."""
+        if self._declared.accepts(payload, self._declared.records) and payload != self._declared.statement:
+            _refuse_other_words(json.loads(payload), json.loads(self._declared.statement))
+
+    def signed_records(self, content: bytes) -> None:
+        """Records of declarations, under a statement that binds them and did not follow from them."""
+        self._declared.judge_records(content)
+        if self._declared.sign_records(content) and content != self._declared.records:
+            raise Unsafe("other records were accepted under a statement that does not follow from them")
+
+    def model_card(self, content: bytes) -> None:
+        """A model card from anywhere."""
+        self._declared.read_card(content)
 
     def countersignature(self, content: bytes) -> None:
         """A countersignature from anywhere, beside a good certificate."""
@@ -188,6 +235,30 @@ class Readers:
         target.unlink()
 
 
+FREE = (("predicate", "model"), ("predicate", "lineage"), ("predicate", "companions"))
+"""What a statement says besides what follows from its records."""
+
+
+def _refuse_other_words(altered: Any, signed: Any) -> None:
+    """Refuse a statement that says anything else that should follow from records, and was accepted."""
+    for *owners, last in FREE:
+        for statement in (altered, signed):
+            place = statement
+            for owner in owners:
+                place = place[owner]
+            place.pop(last, None)
+    for statement in (altered, signed):  # words of findings may differ; they are noted, and shown as they follow
+        statement["predicate"]["profile"]["guards"] = [
+            (one["name"], one["outcome"]) for one in statement["predicate"]["profile"]["guards"]
+        ]
+        for one in statement["predicate"]["profile"]["estimates"].values():
+            one.pop("method")
+        result = statement["predicate"]["result"]
+        statement["predicate"]["result"] = {"text": result["text"], "n": [len(result[k]) for k in ("reasons", "notes")]}
+    if altered != signed:
+        raise Unsafe("a statement that does not follow from its records was accepted")
+
+
 def _digested(path: Path) -> None:
     stored_contract(path)
     content_digest(parse_model(path), path.parent)
@@ -202,15 +273,20 @@ def _counted(path: Path) -> None:
     zero_channels(model)
 
 
-def _draw(certificate: Certificate, sidecars: Sidecars | None = None, formats: Iterable[str] = tuple(FORMATS)) -> None:
+def _draw(
+    certificate: Certificate,
+    sidecars: Sidecars | None = None,
+    formats: Iterable[str] = tuple(FORMATS),
+    others: Sequence[Certificate] = (),
+) -> None:
     """Everything that is made from a certificate for people and for tools; whoever signed it may not script any.
 
     The report is drawn only from sidecar files that verify calls valid, the rest from any certificate that can be read.
     """
     lineage = None if sidecars is None else sidecars.lineage
     made: list[Callable[[], str]] = [
-        lambda: label_of(certificate),
-        *(lambda name=name: export(certificate, name, lineage).content for name in formats),  # type: ignore[misc]
+        lambda: label_of(certificate, others),
+        *(lambda name=name: export(certificate, name, lineage, others).content for name in formats),  # type: ignore[misc]
     ]
     if sidecars is not None:
         made.append(lambda: page(sidecars))
