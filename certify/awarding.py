@@ -1,4 +1,4 @@
-"""A scheme's own work: award a level to a model, and take a mark back."""
+"""Tasks of a certification scheme: award a level to a model, and withdraw a mark."""
 
 from __future__ import annotations
 
@@ -37,30 +37,32 @@ def award_level(
     until: str | None = None,
     now: datetime.datetime | None = None,
 ) -> Path:
-    """Award a level, as a scheme: everything is verified and counted again, by the scheme's own trust.
+    """Award a level as a scheme, after verifying and counting everything again with the scheme's own trust.
 
     Args:
-        path: the model's file; the maker's signed score lies beside it.
-        level: that is awarded.
-        scheme: as its file describes it.
-        signer: the scheme's key.
-        trust: keys of verifiers, besides those of the trust store.
-        until: UTC time at which the award ends; when the oldest measurement is too old by default.
-        now: the time; that of this machine's clock by default.
+        path: path of the model file, next to the maker's signed score.
+        level: level to award.
+        scheme: description of the scheme.
+        signer: key of the scheme.
+        trust: keys of verifiers, in addition to the trust store.
+        until: UTC time at which the award ends. Default: when the oldest measurement expires.
+        now: current time. Default: by this machine's clock.
 
     Returns:
-        The mark's file.
+        Path of the mark.
 
     Raises:
-        UsageError: the score is not enough, has ended, or is counted otherwise by the scheme; or the key is the
-            maker's or a verifier's.
-        CertificateError: something beside the model is not valid.
+        UsageError: the score is too low, has ended, or differs from the scheme's own count; or the key is the maker's
+            or a verifier's.
+        CertificateError: a file about the model is not valid.
     """
     path, moment, keys = Path(path), now or clock(), tuple(trust)
     verification = verify(path, trust=keys)
     counted = signed_score(path, verification)
     if counted is None:
-        raise UsageError(f"No signed score lies beside {path}. Its maker makes one with leanmark score --sign.")
+        raise UsageError(
+            f"There is no signed score next to {path}; its maker can create one with leanmark score --sign."
+        )
     certificate, points = counted
     if verification.failed:
         told = ", ".join(one.name for one in verification.failed)
@@ -70,8 +72,8 @@ def award_level(
     )
     if again.score.records.rows != points.records.rows:
         raise UsageError(
-            f"The scheme counts {again.score.points:g} points and the maker signed {points.points:g}: they count the "
-            f"words of different others. Name the verifiers' keys with --trust. {' '.join(again.not_counted)}"
+            f"The scheme counts {again.score.points:g} points, but the maker signed {points.points:g}, because they "
+            f"trust different third parties. Pass the verifiers' keys with --trust. {' '.join(again.not_counted)}"
         )
     holds = validity(points, moment, lists=Lists(newest=edition_names()[-1]))
     if not holds.holds:
@@ -82,7 +84,7 @@ def award_level(
 
 
 def _verifiers(path: Path, verification: Verification) -> list[PublicKey]:
-    """Keys of all who countersigned, whether they are trusted or not."""
+    """Return the keys of all countersigners, trusted or not."""
     energy = next((one for one in verification.certificates if one.assessment.sealed), None)
     if energy is None:
         return []
@@ -90,27 +92,27 @@ def _verifiers(path: Path, verification: Verification) -> list[PublicKey]:
 
 
 def withdraw_mark(mark: Path, reason: str, scheme: Scheme, signer: SigningKey, listed: Path) -> Path:
-    """Take a mark back, as the scheme that awarded it: add it to the scheme's list and sign that again.
+    """Withdraw a mark as the scheme that awarded it: add it to the scheme's list and sign the list again.
 
     Args:
-        mark: the mark's file.
-        reason: in one sentence.
-        scheme: as its file describes it.
-        signer: the scheme's key.
-        listed: the scheme's list, which is made where there is none.
+        mark: path of the mark.
+        reason: reason in one sentence.
+        scheme: description of the scheme.
+        signer: key of the scheme.
+        listed: the scheme's list, which is created if it does not exist.
 
     Raises:
-        UsageError: the mark, or the list, is another scheme's.
+        UsageError: the mark or the list belongs to another scheme.
         CertificateError: a file is malformed.
     """
     content = read_certificate(mark)
     if read_statement(content, SCHEMA).signer != signer.public:
-        raise UsageError(f"{mark} was signed by another key; a scheme takes back its own marks alone.")
+        raise UsageError(f"{mark} was signed by another key; a scheme can only withdraw its own marks.")
     known: dict[str, str] = {}
     if listed.is_file():
         before = read_withdrawals(listed)
         if before.key != signer.public:
-            raise UsageError(f"{listed} is another scheme's list.")
+            raise UsageError(f"{listed} is another scheme's list; pass your own.")
         known = dict(before.marks)
     known[hashlib.sha256(content).hexdigest()] = reason
     write_bytes(listed, withdraw(known, scheme, signer).content)

@@ -1,4 +1,4 @@
-"""Sign what a maker declares about a model, with what the tool knows of the data filled in."""
+"""Sign a maker's declarations about a model, completed by facts about the data."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ def declare(
     name: str | None = None,
     signer: SigningKey | None = None,
 ) -> Certificate:
-    """Sign ``declarations.yaml`` about a model, and lay statement, records and the file itself beside it.
+    """Sign ``declarations.yaml`` about a model, and store statement, records and the file itself next to it.
 
     Args:
-        model: the file that is declared about.
+        model: model that the declarations are about.
         declarations: the maker's file.
-        data: data specification of the model's test data, or data of a program: names of classes and columns are then
-            looked through, and samples counted by class and group. None takes name and digest of the test data from
-            the statements beside the model.
-        edition: of the assessment.
-        name: of the model, for people; that of the statements beside it by default.
-        signer: signing key; the user's own, made on first use, by default.
+        data: data specification or data set with the model's test data: names of classes and columns are then searched,
+            and samples counted by class and group. None uses name and digest of the test data from the statements next
+            to the model.
+        edition: edition of the assessment.
+        name: display name of the model. Default: that of its statements.
+        signer: signing key. Default: the user's own, created on first use.
 
     Returns:
         The statement; a refusal is a result too.
 
     Raises:
-        UsageError: a file does not exist, the declarations are malformed, or nothing says what the test data are.
-        CertificateError: the data are not those that the model was certified on.
+        UsageError: a file does not exist, the declarations are malformed, or the test data are unknown.
+        CertificateError: the data are not those of the model's certificate.
 
     Example:
         >>> import certify
@@ -93,13 +93,13 @@ def declare(
 
 
 def _statements(model: Path, digests: Any) -> list[Certificate]:
-    """Statements about this very model that lie beside it, the efficiency certificate first."""
+    """Return the statements about this model next to it, the efficiency certificate first."""
     found: list[Certificate] = []
     for path in (model, *statement_files([model.parent])):
         try:
             read = Certificate.read(path)
         except (CertificateError, UsageError):
-            continue  # verification names what cannot be read
+            continue  # unreadable statement: verification reports it
         if dict(read.subject_digest) == dict(digests) and read.assessment.name != Declarations.name:
             found.append(read)
     return found
@@ -109,20 +109,20 @@ def _data(data: Any, known: list[Certificate], edition: DeclarationsEdition) -> 
     stated = next((one.predicate["data"] for one in known if "test_digest" in one.predicate.get("data", {})), None)
     if data is None:
         if stated is None:
-            raise UsageError("No statement beside the model says what data it was tested on; name them with --data.")
+            raise UsageError("No statement of the model names its test data; pass them with --data.")
         return DataFacts(stated["name"][:MAX_NAME], stated["test_digest"], False), ()
     dataset = load(data)
     digest = dataset.test_digest()
     if stated is not None and stated["test_digest"] != digest:
         raise CertificateError(
-            f"The test part of {dataset.name} has the digest {digest[:16]}, and the model was certified on "
-            f"{stated['name']} with {stated['test_digest'][:16]}; name the data that it was certified on."
+            f"The test split of {dataset.name} has the digest {digest[:16]}, but the model was certified on "
+            f"{stated['name']} with {stated['test_digest'][:16]}; pass the data that it was certified on."
         )
     return DataFacts(dataset.name[:MAX_NAME], digest, True), _seen(dataset, edition)
 
 
 def _seen(dataset: Dataset, edition: DeclarationsEdition) -> tuple[Record, ...]:
-    """Names in the data, counts of every part, and what the test part shares with others."""
+    """Return names in the data, counts of every split, and what the test split shares with others."""
     classes = tuple(str(name)[:MAX_NAME] for name in dataset.classes if str(name))
     columns = tuple(sorted({str(name)[:MAX_NAME] for split in dataset.parts.values() for name in split.groups}))
     pairs: Any = ((*pair.split("/"), count) for pair, count in overlap(dataset).items() if count is not None)
@@ -142,9 +142,9 @@ def _counts(part: Any, split: Split, classes: tuple[str, ...], least: int) -> Pa
 
 
 def withheld(counts: Counter[str], least: int) -> dict[str, int | None]:
-    """Counts of groups, of which small ones are not published; null stands for them.
+    """Return counts of groups, with null for small ones.
 
-    Where one alone would be withheld, the next smallest is too, since the total would tell the difference.
+    If only one would be withheld, the next smallest is withheld too, because the total would reveal it.
 
     Example:
         >>> withheld(Counter({"a": 90, "b": 7, "c": 1}), 5)

@@ -1,4 +1,4 @@
-"""Whether the log beside a model holds the entries for which a client has the server's receipts."""
+"""Check that the log next to a model contains the entries for which a client has the server's receipts."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from certify.core.finding import Finding
 UNDETECTABLE = Finding(
     "beyond_receipts",
     "note",
-    "Not told by receipts: clients and a server that collude, one party behind several keys, and a client that was "
-    "never selected or got no receipt.",
+    "Not detectable by receipts: clients and a server that collude, one party behind several keys, and a client that "
+    "was never selected or got no receipt.",
 )
 
 
 def with_receipts(found: Verification, files: Sequence[Path]) -> Verification:
-    """Add to a verification what clients' receipts say about its federation statement.
+    """Add the results of clients' receipts to the verification of a federation statement.
 
     Args:
-        found: of the model with all its statements.
-        files: of receipts, one or more.
+        found: verification of the model with all its statements.
+        files: receipt files.
 
     Raises:
-        CertificateError: a file of receipts cannot be read or is malformed.
+        CertificateError: a receipt file cannot be read or is malformed.
     """
     receipts = [one for path in files for one in read_receipts(path)]
     name = Federation.name
@@ -43,13 +43,15 @@ def with_receipts(found: Verification, files: Sequence[Path]) -> Verification:
 
 def _checks(found: Verification, receipts: Sequence[Kept]) -> Iterator[Finding]:
     if not any(one.assessment.name == Federation.name for one in found.certificates):
-        yield Finding("receipts", "fail", "No federation statement lies beside the model; ask its maker for one.")
+        yield Finding("receipts", "fail", "The model has no federation statement; ask its maker for one.")
         return
     path = records_path(statement_path(found.path.parent, Federation.name))
     try:
         records = Federation().parse(path.read_bytes(), str(path))
     except OSError as error:
-        yield Finding("receipts", "fail", f"The log {path} cannot be read, so no entry is in it: {error.strerror}.")
+        yield Finding(
+            "receipts", "fail", f"The log {path} cannot be read, so its entries were not found: {error.strerror}."
+        )
         return
     except CertificateError as error:
         yield Finding("receipts", "fail", str(error))

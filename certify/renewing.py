@@ -1,4 +1,4 @@
-"""What of a score must be measured again, and why."""
+"""Validity of a signed score: what must be measured again, and why."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Renewal:
-    """Whether a signed score still holds.
+    """Validity of a signed score.
 
     Attributes:
-        score: as it follows from its records.
+        score: score derived from its records.
         validity: whether it holds.
-        runtime: that it was compared with; empty where none is installed.
+        runtime: runtime that it was compared with; empty if none is installed.
     """
 
     score: Score
@@ -39,7 +39,7 @@ class Renewal:
     runtime: str
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {
             "holds": self.validity.holds,
             "until": self.validity.until,
@@ -57,17 +57,17 @@ def renewal(
     withdrawals: Iterable[Path] = (),
     now: datetime.datetime | None = None,
 ) -> Renewal:
-    """Say whether a signed score still holds, and what must be measured again where it does not.
+    """Check whether a signed score still holds, and what must be measured again if it does not.
 
     Args:
-        path: the model's file.
-        runtime: what will run the model, such as ``onnxruntime-cpu 1.33.0``; the version installed here by default.
-        trust: public keys whose word counts, besides those of the trust store.
-        withdrawals: lists of marks that schemes took back.
-        now: the reader's time; that of this machine's clock by default.
+        path: path of the model file.
+        runtime: runtime of the model, such as ``onnxruntime-cpu 1.33.0``. Default: the version installed here.
+        trust: public keys to trust, in addition to the trust store.
+        withdrawals: lists of marks that schemes withdrew.
+        now: the reader's time. Default: by this machine's clock.
 
     Raises:
-        UsageError: there is no signed score, or it does not hold at all.
+        UsageError: there is no signed score, or it is not valid.
         CertificateError: a list is malformed.
 
     Example:
@@ -78,7 +78,7 @@ def renewal(
     verification = verify(path, trust=keys)
     counted = signed_score(path, verification)
     if counted is None:
-        raise UsageError(f"No signed score that holds lies beside {path}. Make one with leanmark score --sign.")
+        raise UsageError(f"There is no valid signed score next to {path}; create one with leanmark score --sign.")
     points, store = counted[1], trusted(keys)
     measured = next((one.runtime for one in points.records.of(Counted) if one.runtime), "")
     today = installed(measured) if runtime is None else runtime
@@ -94,7 +94,7 @@ def renewal(
 
 
 def installed(runtime: str) -> str:
-    """The runtime of that name with the version that is installed here; empty where none is."""
+    """Return the runtime with its version installed here; empty if it is not installed."""
     name = runtime.partition(" ")[0]
     for distribution in (name, name.rpartition("-")[0], f"{name.rpartition('-')[0]}-gpu"):
         try:

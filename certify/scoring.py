@@ -1,4 +1,4 @@
-"""Count the points of a certified model from everything that lies beside it, and sign the count."""
+"""Count the points of a certified model from all its statements, and sign the count."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 RESTING = "scorecard."
 DRAWN = ("label", "label_picture")
-"""Checks that do not hinder a new count: of the old one, and of what is drawn from it."""
+"""Checks that do not prevent a new count: they concern the old count, or drawings of it."""
 EFFICIENCY_FILE = "certificate.json"
 
 
@@ -40,10 +40,10 @@ class Scored:
     """Points of a model, with what they were counted from.
 
     Attributes:
-        path: the model's file.
+        path: path of the model file.
         score: points, lines and prerequisites.
-        verification: of all that was counted.
-        not_counted: words of others that earn nothing here, one sentence each.
+        verification: verification of everything counted.
+        not_counted: third-party statements that earn nothing here, one sentence each.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Scored:
 
     @property
     def line(self) -> str:
-        """The points in one line, with what is missing."""
+        """Points in one line, with what is missing."""
         found = self.score
         told = f"Score: {shown(found.points)} of {found.edition.most:g} points ({found.edition.name})"
         lost = ", ".join(one.name for one in found.missing)
@@ -64,7 +64,7 @@ class Scored:
         return "; ".join(parts) + "."
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values."""
+        """Return everything as JSON values."""
         found = self.score
         level = next_level(found)
         lacks = () if level is None else lacking(found, level)
@@ -97,7 +97,7 @@ class Scored:
         }  # fmt: skip
 
     def evidence_of(self, assessment: str) -> dict[str, str]:
-        """Where the statement of an assessment lies, and its digest."""
+        """Return path and digest of an assessment's statement."""
         one = self.score.records.statement(assessment)
         sealed = any(c.assessment.sealed and c.assessment.name == assessment for c in self.verification.certificates)
         place = EFFICIENCY_FILE if sealed else f"statements/{assessment}.json"
@@ -112,18 +112,18 @@ def score_model(
     trust: Iterable[str | Path | PublicKey] = (),
     now: datetime.datetime | None = None,
 ) -> Scored:
-    """Count the points of a certified model, as its reader believes them.
+    """Count the points of a certified model according to the reader's trust.
 
     Args:
-        path: the model's file.
-        edition: of the scorecard.
+        path: path of the model file.
+        edition: edition of the scorecard.
         not_applicable: pillars that do not apply, with the reason.
-        trust: public keys whose word counts, besides those of the trust store.
-        now: when it is counted; the time of this machine's clock by default.
+        trust: public keys to trust, in addition to the trust store.
+        now: time of the count. Default: by this machine's clock.
 
     Raises:
-        UsageError: there is no such file, edition or pillar, or a pillar may not be scoped out.
-        CertificateError: something about the certificate or a statement is not valid.
+        UsageError: the file, edition or pillar does not exist, or a pillar must not be scoped out.
+        CertificateError: the certificate or a statement is not valid.
         NotDerivedError: evidence is missing.
 
     Example:
@@ -141,7 +141,7 @@ def score_model(
     verification = _verified(path, keys)
     statements = [one for one in verification.certificates if not one.assessment.rests_on_others]
     if not statements:
-        raise CertificateError(f"{path}: there is no statement that could be counted.")
+        raise CertificateError(f"{path} has no statement to count; create one with leanmark certify.")
     store, folders = trusted(keys), [path.parent]
     words, ignored = _words(statements, store, folders)
     digests = ModelDigests(**{name: str(value) for name, value in statements[0].subject_digest.items()})
@@ -159,15 +159,15 @@ def score_model(
 
 
 def sign_score(scored: Scored, signer: SigningKey, name: str | None = None) -> Certificate:
-    """Sign a count and lay it beside the model, as ``statements/scorecard.json``.
+    """Sign a count and write it next to the model, as ``statements/scorecard.json``.
 
     Args:
-        scored: as :func:`score_model` gives it.
+        scored: result of :func:`score_model`.
         signer: signing key.
-        name: of the model, for people; that of the certificate by default.
+        name: display name of the model. Default: that of the certificate.
 
     Raises:
-        CertificateError: something does not fit the schema.
+        CertificateError: a field violates the schema.
     """
     main = scored.verification.certificate
     model_name = name or (None if main is None else str(main.predicate["model"]["name"]))
@@ -179,7 +179,7 @@ def sign_score(scored: Scored, signer: SigningKey, name: str | None = None) -> C
 
 
 def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verification:
-    """A verification in which nothing speaks against what is counted."""
+    """Return a verification in which no check contradicts what is counted."""
     verification = verify(path, trust=trust)
     failed = [c for c in verification.failed if not c.name.startswith(RESTING) and c.name not in DRAWN]
     if failed or verification.certificate is None:
@@ -187,14 +187,14 @@ def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verificati
         raise CertificateError(f"{path} is not valid, so nothing is counted ({told})")
     underived = [one for one in (verification, *verification.others) if one.name != "scorecard" and one.not_derived]
     if underived and not verification.derived:
-        raise NotDerivedError(f"{path}: {underived[0].not_derived} Put the evidence beside it.")
+        raise NotDerivedError(f"{path}: {underived[0].not_derived} Put the evidence next to the model.")
     return verification
 
 
 def _words(
     statements: Sequence[Certificate], store: TrustStore, folders: Sequence[Path]
 ) -> tuple[tuple[Countersigned | Attested, ...], tuple[str, ...]]:
-    """The words of others that count for this reader, and why further ones do not."""
+    """Return the third-party statements that count for this reader, and why others do not."""
     own = store.of_one_holder(one.signer for one in statements)
     found: list[Countersigned | Attested] = []
     ignored: list[str] = []
@@ -227,21 +227,21 @@ def _counts(key: PublicKey, own: set[PublicKey], store: TrustStore, what: str, i
 
 
 def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: str, signer: SigningKey) -> Path:
-    """Sign, as a third party, that one saw what credits ask which nobody can recompute.
+    """Attest, as a third party, what credits require but nobody can recompute.
 
     Args:
-        path: the model's file.
-        credits: of the newest edition, such as ``S7``.
-        name: of the third party.
-        text: what was seen.
-        signer: the third party's key.
+        path: path of the model file.
+        credits: credits of the newest edition, such as ``S7``.
+        name: name of the third party.
+        text: what the third party observed.
+        signer: key of the third party.
 
     Returns:
-        The file that was written, in ``attestations/`` beside the model.
+        Path of the attestation, in ``attestations/`` next to the model.
 
     Raises:
         UsageError: a credit is unknown or cannot be attested, or the key signed a statement about the model.
-        CertificateError: something about the certificate is not valid.
+        CertificateError: the certificate is not valid.
     """
     path, known = Path(path), load_edition().credits
     for credit in credits:
@@ -249,8 +249,8 @@ def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: st
             raise unknown_name("credit", credit, list(known))
         if not known[credit].attestable:
             can = ", ".join(one for one, found in known.items() if found.attestable)
-            raise UsageError(f"{credit} is measured, so nobody's word counts for it; {can} can be attested.")
+            raise UsageError(f"{credit} is measured and cannot be attested; choose one of {can}.")
     statements = _verified(path, ()).certificates
     if signer.public in trusted().of_one_holder(one.signer for one in statements):
-        raise UsageError("Your key, or one that it handed over to, signed for the maker; it takes somebody else's key.")
+        raise UsageError("Your key, or one that it handed over to, signed for the maker; use someone else's key.")
     return attest(path, statements[0].subject_digest, statements[0].subject_name, credits, name, text, signer)

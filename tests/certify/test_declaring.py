@@ -122,7 +122,7 @@ def test_exit_code_is_3_and_reasons_are_signed_when_clauses_are_required_and_mis
 @pytest.mark.parametrize(
     ("text", "options", "sentence", "code"),
     [
-        (CLEAR, (), "name them with --data", 2),
+        (CLEAR, (), "pass them with --data", 2),
         (CLEAR.replace("people", "peopel"), ("--data",), "did you mean 'people'", 2),
         (CLEAR, ("--data", "--edition", "1999"), "edition of declarations '1999'", 2),
     ],
@@ -140,7 +140,7 @@ def test_nothing_is_written_when_declarations_or_data_are_bad(
 def test_data_are_refused_when_the_model_was_certified_on_others(graded: Any, lone: Path, tmp_path: Path) -> None:
     data = f"arrays:{tmp_path / 'people.npz'}"
     result = run(graded.path, "--declarations", written(tmp_path, CLEAR), "--data", data)
-    assert result.exit_code == 1 and "name the data that it was certified on" in result.stderr
+    assert result.exit_code == 1 and "pass the data that it was certified on" in result.stderr
 
 
 def test_verification_fails_when_the_file_beside_the_model_was_changed(graded: Any, tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ def test_mark_is_found_when_any_field_was_altered_and_signed_by_the_maker(world:
 
 def test_scheme_that_counts_other_words_awards_nothing(world: World) -> None:
     world.count()
-    with pytest.raises(UsageError, match="different others"):
+    with pytest.raises(UsageError, match="different third parties"):
         award_level(world.model, "certified", SCHEME, world.scheme, trust=[world.maker.public], now=NOW)
 
 
@@ -369,7 +369,7 @@ def test_score_ends_after_its_days_and_at_once_for_each_reason(build: Any, best:
 
 
 def test_renewal_says_what_must_be_measured_again(world: World) -> None:
-    with pytest.raises(UsageError, match="No signed score"):
+    with pytest.raises(UsageError, match="no valid signed score"):
         renewal(world.model)
     world.count()
     assert renewal(world.model, now=NOW, runtime="").validity.holds

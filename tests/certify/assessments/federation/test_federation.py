@@ -310,7 +310,7 @@ def test_verify_tells_a_client_with_receipts_that_its_entries_are_in_the_log(
     run = run_with()
     done = run_command("verify", stated(model, run), "--receipts", receipts(run))
     assert done.exit_code == 4 and "All 3 entries with a receipt are in the log." in done.output
-    assert "Not told by receipts: clients and a server that collude" in " ".join(done.output.split())
+    assert "Not detectable by receipts: clients and a server that collude" in " ".join(done.output.split())
 
 
 def test_verify_fails_when_a_client_with_a_receipt_was_left_out(model: Path, receipts: Callable[..., Path]) -> None:
@@ -328,7 +328,7 @@ def test_verify_fails_with_receipts_when_the_log_or_the_statement_is_missing_or_
     stated(model, run)
     (model.parent / "statements" / "federation.evidence.jsonl").unlink()
     done = run_command("verify", model, "--receipts", path)
-    assert done.exit_code == 1 and "cannot be read, so no entry is in it" in " ".join(done.output.split())
+    assert done.exit_code == 1 and "cannot be read, so its entries were not found" in " ".join(done.output.split())
     path.write_text("x\n")
     assert run_command("verify", model, "--receipts", path).exit_code == 1
     assert run_command("verify", model, "--receipts", model.with_name("none")).exit_code == 2
