@@ -164,7 +164,7 @@ def test_answers_are_asked_until_they_are_allowed_and_only_where_they_apply(tmp_
     typed = "nobody\nnone\nno\nSorting letters\ncredit; policing\n" + "\n" * 60
     result = run("--ask", "--out", tmp_path / "d.yaml", typed=typed)
     assert result.exit_code == 0, result.output
-    assert "'nobody' is none of none, depicted, judged." in result.stderr
+    assert "must be one of none, depicted, judged, got 'nobody'" in result.stderr
     assert "told that it is used on them" not in result.stderr and "contribute to applications" not in result.stderr
     declared = parse_declaration((tmp_path / "d.yaml").read_bytes(), "d")
     assert declared.context.not_for == ("credit", "policing") and declared.people == "none"
