@@ -38,6 +38,11 @@ class TrainingConfig:
         adversarial: adversarial training: ``none``, ``pgd`` or ``free`` (:mod:`compress.training.adversary`).
         adversarial_eps: maximum change, in grey levels.
         adversarial_steps: gradient steps per attack; for ``free``, training steps per batch.
+        balance: column of groups; all cells of group and label are drawn equally often (see
+            :mod:`compress.training.remedies`, as for the next three).
+        worst_group: column of groups; the loss on labels is weighted towards the group that does worst.
+        forget: column of groups that the last linear layer's inputs should not tell.
+        forget_strength: factor of the reversed gradient.
 
     Raises:
         UsageError: a value is out of range.
@@ -62,6 +67,10 @@ class TrainingConfig:
     adversarial: str = "none"
     adversarial_eps: float = 2.0
     adversarial_steps: int = 4
+    balance: str | None = None
+    worst_group: str | None = None
+    forget: str | None = None
+    forget_strength: float = 1.0
 
     def __post_init__(self) -> None:
         for kind, name, known in (
@@ -85,6 +94,17 @@ class TrainingConfig:
             ("feature_weight", self.feature_weight >= 0, "at least 0"),
             ("adversarial_eps", 0 < self.adversarial_eps <= 64, "above 0 and at most 64"),
             ("adversarial_steps", self.adversarial_steps >= 1, "at least 1"),
+            ("forget_strength", self.forget_strength > 0, "above 0"),
         ):
             if not fits:
                 raise UsageError(f"The '{name}' parameter of training must be {needed}, got {getattr(self, name)}.")
+        if len(columns := {self.balance, self.worst_group, self.forget} - {None}) > 1:
+            raise UsageError(
+                "The 'balance', 'worst_group' and 'forget' parameters of training must name the same column, got "
+                f"{', '.join(sorted(map(str, columns)))}."
+            )
+
+    @property
+    def groups(self) -> str | None:
+        """The column of groups that a remedy needs; None without a remedy."""
+        return self.balance or self.worst_group or self.forget

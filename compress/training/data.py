@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 
 from certify.core.errors import UsageError
 from certify.data import ImagePreprocess, Preprocess, Split
 from compress.core.samples import as_tensor
+from compress.training.remedies import Attribute, balancing_weights
 from compress.training.task import UNLABELLED
 
 IN_MEMORY_BYTES = 200_000_000
@@ -78,8 +80,12 @@ class Loader:
         flip: bool,
         shard: Shard,
         kept: Batch | None = None,
+        attribute: Attribute | None = None,
+        balance: bool = False,
     ) -> None:
         self._data, self._shuffle, self._augment, self._flip = data, shuffle, augment, flip
+        self._attribute = attribute
+        self._weights = balancing_weights(data.split.labels, attribute.groups) if attribute and balance else None
         self._batches = -(-len(data) // batch)
         self._own, self._world_size = slice(shard[0], None, shard[1]), shard[1]
         if len(data) // self._batches < self._world_size:
@@ -96,13 +102,21 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         self._data.split.touch()  # cached samples were read when they were preprocessed
-        order = self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
+        order = self._order()
         parts = [self._even(part) for part in np.array_split(order, self._batches)]
         for part, (images, labels) in zip(parts, self._read([part[self._own] for part in parts]), strict=True):
+            if self._attribute is not None:
+                labels = self._attribute.join(labels, part[self._own])
             if self._augment:  # every rank draws for the whole batch, so that all generators stay in step
                 rows, columns = _moves(len(part), images.shape, self.random, self._flip)
                 images = _moved(images, rows[self._own], columns[self._own])
             yield images, labels
+
+    def _order(self) -> np.ndarray:
+        """Rows of one pass over the data; with weights, drawn by them, so that some come twice and some not at all."""
+        if self._weights is not None:
+            return self.random.choice(len(self._data), len(self._data), p=self._weights)
+        return self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
 
     def _even(self, part: np.ndarray) -> np.ndarray:
         """Extend a batch to equal shares for all ranks; some samples are repeated, as in DistributedSampler."""
@@ -180,6 +194,8 @@ def loader(
     shard: Shard = (0, 1),
     mechanism: str | None = None,
     kept: Batch | None = None,
+    attribute: Attribute | None = None,
+    balance: bool = False,
 ) -> Loader:
     """Return a loader of (preprocessed samples (n, ...), labels (n,) int64).
 
@@ -199,17 +215,42 @@ def loader(
         mechanism: mechanism under which the ledger records the reads; None for raw reads. Only a loader whose batches
             reach the model through the noise of that mechanism may name one.
         kept: samples already read and preprocessed, (n, ...), and their labels; None reads them.
+        attribute: groups that are joined with the labels (:meth:`Attribute.join`); None leaves labels as they are.
+        balance: whether all cells of group and label are drawn equally often, with replacement.
 
     Raises:
         UsageError: a batch has fewer samples than there are processes.
     """
     data = TorchSplit(split if mechanism is None else split.under(mechanism), preprocess)
-    return Loader(data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard, kept=kept)
+    return Loader(
+        data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard, kept=kept,
+        attribute=attribute, balance=balance,
+    )  # fmt: skip
 
 
-def on_device(samples: torch.Tensor, place: torch.device) -> torch.Tensor:
-    """Move samples to the model's device; images in channels-last order, which suits convolutions."""
-    return samples.to(place, memory_format=torch.channels_last) if samples.ndim == 4 else samples.to(place)
+def on_device(
+    samples: torch.Tensor, place: torch.device, layout: torch.memory_format = torch.channels_last
+) -> torch.Tensor:
+    """Move samples to where a model is; images in the given memory layout, channels last by default."""
+    return samples.to(place, memory_format=layout) if samples.ndim == 4 else samples.to(place)
+
+
+@torch.no_grad()
+def layout_for(model: nn.Module, samples: torch.Tensor, place: torch.device) -> torch.memory_format:
+    """Return the memory layout of images that a model takes: channels last, which is faster, where it runs at all.
+
+    A model whose ``forward`` calls ``view`` on a feature map needs contiguous ones.
+
+    Args:
+        model: on ``place``, in evaluation mode.
+        samples: a few, preprocessed.
+        place: the device.
+    """
+    try:
+        model(on_device(samples, place))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def _moves(n: int, shape: torch.Size, random: np.random.Generator, flip: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,8 +16,9 @@ from compress.core.foreign_code import eval_copy
 from compress.training import distributed
 from compress.training.adversary import Adversary
 from compress.training.config import TrainingConfig
-from compress.training.data import on_device
+from compress.training.data import layout_for, on_device
 from compress.training.distillation import OUTPUT_LOSSES, FeatureLoss, standardise
+from compress.training.remedies import Attribute, Forgetting, Representation, WorstGroup
 from compress.training.task import UNLABELLED, Task
 
 M = TypeVar("M", bound=nn.Module)
@@ -60,6 +61,7 @@ class Run:
         sample: a few preprocessed images for matching the feature maps of teacher and student.
         hooks: callbacks inside each step.
         adversary: perturbs images before each step; None leaves them unchanged.
+        attribute: groups that are joined with the labels of every batch; None where the config has no remedy.
 
     Raises:
         ModelError: features are compared, but the models have no maps of equal size.
@@ -76,22 +78,26 @@ class Run:
         sample: torch.Tensor | None = None,
         hooks: Hooks = NO_HOOKS,
         adversary: Adversary | None = None,
+        attribute: Attribute | None = None,
     ) -> None:
         self.features: FeatureLoss | None = None
         model.eval()
         if teacher is not None and sample is not None and config.features != "none":
             self.features = _on(device, FeatureLoss(config.features, model, teacher, sample))
         self.model = _on(device, model)
+        self.device = device
+        self.layout = None if sample is None else self._lay_out(sample)
         self.teacher = None if teacher is None else eval_copy(teacher).to(device).requires_grad_(False)
-        self.config, self.device, self.hooks = config, device, hooks
+        self.config, self.hooks = config, hooks
         self.adversary = None if adversary is None else adversary.on(device)
         self.task = task
         self.columns = None if task.columns is None else torch.tensor(task.columns, device=device)
+        self.attribute = attribute
+        self.remedies = nn.ModuleDict() if attribute is None else _remedies(model, attribute, config).to(device)
         adapters = () if self.features is None else tuple(self.features.parameters())
-        self.optimizer = _optimizer((*self.model.parameters(), *adapters), config)
-        self._objective = distributed.parallel(
-            _Objective([self.model, *([self.features] if self.features else [])], self._loss)
-        )
+        self.optimizer = _optimizer((*self.model.parameters(), *adapters, *self.remedies.parameters()), config)
+        trained = [self.model, *([self.features] if self.features else []), *([self.remedies] if attribute else [])]
+        self._objective = distributed.parallel(_Objective(trained, self._loss))
         self.steps, self.done = steps, 0
         self.autocast = has_fast_bfloat16(device)
 
@@ -101,12 +107,21 @@ class Run:
         Raises:
             ModelError: the loss is not finite.
         """
-        images, labels = on_device(images, self.device), labels.to(self.device)
+        if self.layout is None:
+            self.layout = self._lay_out(images[:1])
+        images, labels = on_device(images, self.device, self.layout), labels.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * _cosine(self.done / self.steps, self.config.warmup, 1 / self.steps)
         value = [self._learn(images, labels) for _ in range(1 if self.adversary is None else self.adversary.replays)]
         self.done += 1
         return value[-1]
+
+    def _lay_out(self, samples: torch.Tensor) -> torch.memory_format:
+        """Bring the model to the memory layout that it runs in, and return it."""
+        training = self.model.training
+        layout = layout_for(self.model.eval(), samples, self.device)
+        self.model.to(memory_format=layout).train(training)  # type: ignore[call-overload]
+        return layout
 
     def _learn(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """Update the weights once."""
@@ -136,6 +151,7 @@ class Run:
         if adversary.kind == "free":
             return adversary.start(images).detach().requires_grad_(True)
         self.model.eval()  # attack the model in the mode in which it will be used
+        labels, _ = self._separate(labels)
         attacked = adversary.attack(images, lambda at: self.task.loss(self._outputs(self.model, at), labels, 0.0))
         self.model.train()
         return attacked
@@ -145,6 +161,7 @@ class Run:
         return {
             "model": self.model.state_dict(),
             "features": {} if self.features is None else self.features.state_dict(),
+            "remedies": self.remedies.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "done": self.done,
@@ -155,16 +172,22 @@ class Run:
         self.model.load_state_dict(state["model"])
         if self.features is not None:
             self.features.load_state_dict(state["features"])
+        self.remedies.load_state_dict(state["remedies"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.done = state["steps"], state["done"]
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        labels, groups = self._separate(labels)
         with contextlib.ExitStack() as listening:
-            taps = None
+            taps = kept = None
+            if "forget" in self.remedies:
+                kept = listening.enter_context(Representation(self.model))
             if self.features is not None and self.teacher is not None:
                 taps = [listening.enter_context(tap) for tap in self.features.taps(self.model, self.teacher)]
             logits = self._outputs(self.model, images)
-            loss = self.task.loss(logits, labels, self.config.label_smoothing)
+            loss = self._of_labels(logits, labels, groups)
+            if kept is not None:
+                loss = loss + self.remedies["forget"](kept.read(), groups)
             if self.teacher is None:
                 return loss
             with torch.no_grad():
@@ -174,6 +197,18 @@ class Run:
         if self.features is not None and taps is not None:
             loss = loss + self.config.feature_weight * self.features(*taps)
         return loss
+
+    def _separate(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the labels of a batch, and its groups where there is a remedy."""
+        return (labels, None) if self.attribute is None else self.attribute.separate(labels)
+
+    def _of_labels(self, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | None) -> torch.Tensor:
+        """Return the loss of the labels; weighted by group where ``worst_group`` asks for it."""
+        if "worst_group" not in self.remedies:
+            return self.task.loss(logits, labels, self.config.label_smoothing)
+        losses = self.task.losses(logits, labels, self.config.label_smoothing)
+        weighted: torch.Tensor = self.remedies["worst_group"](losses, groups)
+        return weighted
 
     def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
@@ -195,6 +230,16 @@ class Run:
         true = labels if self.columns is None else self.columns[labels.clamp(min=0)]
         true = torch.where(labels == UNLABELLED, taught.argmax(1), true)
         return OUTPUT_LOSSES[config.method](logits, taught, true, config.temperature)
+
+
+def _remedies(model: nn.Module, attribute: Attribute, config: TrainingConfig) -> nn.ModuleDict:
+    """Return what a config's remedies learn beside the model, by name."""
+    groups, made = len(attribute.names), nn.ModuleDict()
+    if config.worst_group is not None:
+        made["worst_group"] = WorstGroup(groups)
+    if config.forget is not None:
+        made["forget"] = Forgetting(Representation(model).width, groups, config.forget_strength)
+    return made
 
 
 class _Objective(nn.Module):

@@ -60,9 +60,18 @@ class Task:
             known = labels != UNLABELLED
             truth = self.numbers.to(outputs.device)[labels[known]]
             return self.error(outputs[known, 0], truth) / known.sum().clamp(min=1)
+        return self._cross_entropy(outputs, labels, label_smoothing, "mean")
+
+    def losses(self, outputs: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+        """Return the cross-entropy of each sample, (n,); 0 for unlabelled ones."""
+        return self._cross_entropy(outputs, labels, label_smoothing, "none")
+
+    def _cross_entropy(
+        self, outputs: torch.Tensor, labels: torch.Tensor, smoothing: float, reduction: str
+    ) -> torch.Tensor:
         logits = self.logits(outputs)
         chosen = logits if self.columns is None else logits[:, list(self.columns)]
-        return F.cross_entropy(chosen, labels, label_smoothing=label_smoothing, ignore_index=UNLABELLED)
+        return F.cross_entropy(chosen, labels, label_smoothing=smoothing, ignore_index=UNLABELLED, reduction=reduction)
 
     def error(self, answers: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Compute the sum of smooth absolute errors of numbers, in scales."""

@@ -19,9 +19,10 @@ from compress.core.samples import as_tensor
 from compress.training import distributed
 from compress.training.adversary import Adversary
 from compress.training.config import TrainingConfig
-from compress.training.data import Batches, Loader, loader, on_device
+from compress.training.data import Batches, Loader, layout_for, loader, on_device
 from compress.training.epochs import Epochs, EpochScore, TrainingResult
 from compress.training.optimization import NO_HOOKS, Hooks, Run
+from compress.training.remedies import Attribute
 from compress.training.task import Task
 
 __all__ = ["TrainingConfig", "TrainingResult", "default_device", "evaluate", "outputs", "train"]
@@ -117,14 +118,15 @@ def _learn(
 ) -> TrainingResult:
     """Train the model of a job; only the lead validates, saves states and reports progress."""
     config, place = job.config, torch.device(job.device)
-    batches = _batches(job.split, job.preprocess, config, job.seed)
+    attribute = None if config.groups is None else Attribute.of(job.split, config.groups)
+    batches = _batches(job.split, job.preprocess, config, job.seed, attribute)
     more = None if job.unlabelled is None else _batches(job.unlabelled, job.preprocess, config, job.seed + 1)
     steps = len(batches) * config.epochs
     with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:
         sample = as_tensor(job.preprocess.batch(job.split, [0]))
         task = Task.of(job.split, job.preprocess)
         adversary = Adversary.of(config.adversarial, config.adversarial_steps, config.adversarial_eps, job.preprocess)
-        run = Run(job.model, job.teacher, config, task, place, steps, sample, job.hooks, adversary)
+        run = Run(job.model, job.teacher, config, task, place, steps, sample, job.hooks, adversary, attribute)
         for each in callbacks:
             each.on_train_begin(description, config.epochs)
 
@@ -156,7 +158,9 @@ def outputs(
     place = torch.device(device) if device is not None else _device_of(model)
     was_training, was_on = model.training, _device_of(model)
     model.to(place).eval()
-    parts = [model(on_device(samples, place)) for samples, _ in loader(split, preprocess, batch, shuffle=False, seed=0)]
+    layout = layout_for(model, as_tensor(preprocess.batch(split, [0])), place) if len(split) else torch.channels_last
+    batches = loader(split, preprocess, batch, shuffle=False, seed=0)
+    parts = [model(on_device(samples, place, layout)) for samples, _ in batches]
     model.to(was_on).train(was_training)
     if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
         raise ModelError("A classifier must return one tensor (n, classes), and this model does not; wrap it so.")
@@ -194,12 +198,15 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _batches(split: Split, preprocess: Preprocess, config: TrainingConfig, seed: int) -> Loader:
+def _batches(
+    split: Split, preprocess: Preprocess, config: TrainingConfig, seed: int, attribute: Attribute | None = None
+) -> Loader:
     augment = config.augment and isinstance(preprocess, ImagePreprocess)  # text is not shifted
     shard = distributed.rank(), distributed.world_size()
     return loader(
-        split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip, shard=shard
-    )
+        split, preprocess, config.batch, shuffle=True, seed=seed, augment=augment, flip=config.flip, shard=shard,
+        attribute=attribute, balance=config.balance is not None,
+    )  # fmt: skip
 
 
 def _validate(model: nn.Module, split: Split, preprocess: Preprocess) -> tuple[float, float]:

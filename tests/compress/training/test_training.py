@@ -240,3 +240,19 @@ def test_evaluate_leaves_mode_and_weights_alone(dataset, preprocess, model):
 def test_evaluate_refuses_outputs_that_are_no_table(dataset, preprocess):
     with pytest.raises(ModelError, match="one tensor"):
         evaluate(nn.Identity(), dataset.test, preprocess)
+
+
+def test_model_that_views_its_feature_maps_is_trained_and_evaluated(dataset, preprocess):
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3, 4, 1), nn.LazyLinear(len(dataset.classes))
+
+        def forward(self, x):
+            maps = self.conv(x).relu()
+            return self.head(maps.view(len(x), -1))  # fails on maps whose channels come last
+
+    model = Viewing()
+    model(torch.zeros(2, 3, preprocess.height, preprocess.width))
+    evaluate(model, dataset.test, preprocess)
+    train(model, dataset, preprocess, replace(QUICK, epochs=1))

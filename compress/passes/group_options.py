@@ -1,0 +1,51 @@
+"""What a pass that trains says about groups of people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from compress.core.context import PassContext
+from compress.passes.adversarial_options import AdversarialOptions
+from compress.training.remedies import probe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class GroupOptions(AdversarialOptions):
+    """A pass that may treat groups of people; see :mod:`compress.training.remedies`."""
+
+    balance: str | None = Field(
+        default=None, description="Column of groups; all cells of group and label are drawn equally often."
+    )
+    worst_group: str | None = Field(
+        default=None, description="Column of groups; the loss on labels is weighted towards the worst group."
+    )
+    forget: str | None = Field(
+        default=None, description="Column of groups that the model should not be able to tell any more."
+    )
+    forget_strength: float = Field(default=1.0, gt=0, le=1000, description="Factor of the reversed gradient.")
+
+    @model_validator(mode="after")
+    def _of_one_column(self) -> GroupOptions:
+        if len(columns := {self.balance, self.worst_group, self.forget} - {None}) > 1:
+            names = ", ".join(sorted(map(str, columns)))
+            raise ValueError(f"balance, worst_group and forget must name one column of groups, got {names}")
+        return self
+
+    def _remedies(self) -> dict[str, Any]:
+        """Return the fields of the training's config."""
+        return {name: getattr(self, name) for name in GroupOptions.__annotations__}
+
+    def _groups_after(self, model: nn.Module, context: PassContext) -> dict[str, Any]:
+        """Return the remedies in use; with ``forget``, also what a probe still tells."""
+        used = {name: value for name, value in self._remedies().items() if value is not None}
+        if self.balance is None and self.worst_group is None and self.forget is None:
+            return {}
+        if self.forget is None:
+            return {name: value for name, value in used.items() if name != "forget_strength"}
+        parts = [context.data.part(name, self.name) for name in ("train", "validation")]
+        found = probe(model.eval(), parts[0], parts[1], context.preprocess, self.forget)
+        return {**used, "probe": found}
