@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class JobOutputs:
         baseline_row: facts about the original.
         rows: one row per pass.
         export: the lineage's object ``export``, or None.
-        logs: records that passes left for statements of their own, by the name that they have in OUT.
+        logs: of federated passes, in their order.
     """
 
     model: Path
@@ -35,7 +35,7 @@ class JobOutputs:
     baseline_row: BaselineRow
     rows: tuple[Row, ...]
     export: Mapping[str, Any] | None
-    logs: Mapping[str, Path] = field(default_factory=dict)
+    logs: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,12 @@ class Baseline:
     row: BaselineRow
 
 
-def logs_of(passes: Sequence[Pass], where: Callable[[str], Path]) -> dict[str, Path]:
-    """Records that passes left in a workspace, by the name that they have in OUT.
-
-    The second of a name gets the place of its pass, so that each keeps its own.
+def logs_of(passes: Sequence[Pass], where: Callable[[str], Path]) -> tuple[bytes, ...]:
+    """Contents of the logs that passes left in a workspace, in the order of the passes.
 
     Args:
         passes: of the recipe.
         where: a file of the workspace lies.
     """
-    found: dict[str, Path] = {}
-    for place, applied in enumerate(passes):
-        for name in applied.tags.leaves:
-            path = where(f"{place}-{name}")
-            if path.is_file():
-                stem, dot, ending = name.partition(".")
-                found[f"{stem}-{place}{dot}{ending}" if name in found else name] = path
-    return found
+    paths = [where(f"{place}-{name}") for place, applied in enumerate(passes) for name in applied.tags.leaves]
+    return tuple(path.read_bytes() for path in paths if path.is_file())

@@ -16,9 +16,6 @@ from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage
 from compress.job.recipe import Workload
 
-OF_EARLIER = (CHECKPOINT, STRUCTURE, "federation.jsonl")
-"""Files of :func:`beside` that an earlier job may have left."""
-
 
 def folder_of(out: str | Path | None, spec: str) -> Path:
     """Return OUT: the given folder, or ``build/`` and a name derived from the model.
@@ -52,13 +49,8 @@ def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) 
 def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
     """Copy models, lineage and checkpoint into a folder, and remove any certificate of an earlier model."""
     models = {part.name: part for path in (made.model, made.baseline) for part in onnx_file.parts(path)}
-    sealed = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME)
-    return bring({**models, LINEAGE: lineage, **beside(made)}, folder, (*sealed, *OF_EARLIER))
-
-
-def beside(made: JobOutputs) -> dict[str, Path]:
-    """What lies in OUT beside models and lineage: the torch checkpoint, and records that passes left."""
-    return {**made.checkpoint, **made.logs}
+    earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, CHECKPOINT, STRUCTURE)
+    return bring({**models, LINEAGE: lineage, **made.checkpoint}, folder, earlier)
 
 
 def certify_command(folder: Path, lineage: Lineage) -> str:

@@ -27,15 +27,17 @@ from certify.data.regression import scale_of
 from certify.measure.plan import Plan
 from certify.measure.usable import require_usable
 from compress.core.callbacks import TrainingCallback
+from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
 from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
 from compress.job.data_use import keep_use
+from compress.job.federation import write_federation
 from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line
-from compress.job.output import OF_EARLIER, beside, bring, bring_unmeasured, folder_of
+from compress.job.output import bring, bring_unmeasured, folder_of
 from compress.job.privacy import PRIVATE_PARTS, require_private_job, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
@@ -166,12 +168,14 @@ def run(
         workspace.remove()
     else:
         result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
+    guard = dataset.test.guard
+    write_federation(folder, made.logs, () if guard is None else (guard.policy,))
     if whole is not None and data_key is not None:
         write_bytes(folder / FOLDER / LINEAGE, whole)
         if chosen.is_private:
             stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
             write_records(folder, whole_lineage, dataset, stated, private_parts, data_key)
-    if dataset.test.guard is not None:
+    if guard is not None:
         job = {
             "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
             "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
@@ -234,7 +238,7 @@ def _certify(
         signer=signer,
         progress=progress,
     )
-    files = {**certified.files, **bring(beside(made), folder, of_earlier=OF_EARLIER)}
+    files = {**certified.files, **bring(made.checkpoint, folder, of_earlier=(CHECKPOINT, STRUCTURE))}
     workspace.remove()
     loss = _loss(certified.files[EVIDENCE_NAME], recipe.budget.confidence)
     return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss, files)

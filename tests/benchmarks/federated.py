@@ -14,8 +14,12 @@ central recovery of the same pruned network on the same 10,000 train images, and
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +31,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from certify.core.federation import Use
 from certify.core.progress import Silent
-from certify.data import Dataset, ImagePreprocess, Split, published
+from certify.data import Dataset, ImagePreprocess, Split, array_split, default_preprocess, published
+from certify.present.charts import draw
+from certify.present.charts.scale import scale
+from compress import federated
 from compress.core.context import PassContext, PassData
 from compress.core.pass_protocol import Pass
 from compress.core.targets import TARGETS
@@ -153,21 +161,146 @@ def size(model: nn.Module) -> int:
 
 
 def cifar(given: argparse.Namespace) -> None:
-    """ResNet-20 pruned to half, recovered over 20 clients and in one place, on the same images."""
-    print("to do")
+    """ResNet-20 pruned to half, recovered over 20 clients and in one place, on the same 4,000 lossless images."""
+    from tests.benchmarks import cifar as bench
+
+    with np.load(bench.DATA / "train_4000.npz") as held:
+        images, labels = held["x"], held["y"]
+    with np.load(bench.DATA / "test_1000.npz") as held:
+        test = array_split(held["x"], held["y"], "cifar10")
+    train_part = array_split(images[:3600], labels[:3600], "cifar10")
+    kept = array_split(images[3600:], labels[3600:], "cifar10")
+    dataset = Dataset("cifar10", "bench", bench.CLASSES, train_part, kept, kept, test, (32, 32))
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    contract = replace(default_preprocess(dataset), mean=mean, std=std)
+    model = bench.resnet20()
+    load_weights(model, bench.DATA / "resnet20.safetensors")
+    small, _ = applied(StructuredPrune(macs=0.5), model, dataset, 0, contract)
+    told("full", [accuracy(model, test, contract)])
+    told("pruned to half of the multiply-adds", [accuracy(small, test, contract)])
+    common: dict[str, Any] = {"lr": 1e-3, "flip": True, "augment": True}
+    shared = {**common, "clients": 20, "rounds": given.rounds, "epochs": 2, "update": "int8"}
+    cases: dict[str, Pass] = {
+        f"central, {2 * given.rounds} epochs": Finetune(epochs=2 * given.rounds, **common),
+        f"FedAvg, 20 clients, IID, int8, {given.rounds} rounds of 2 epochs": FederatedFinetune(**shared),
+    }
+    for name, each in cases.items():
+        began = time.process_time()
+        made, record = applied(each, small, dataset, 0, contract)
+        told(name, [accuracy(made, test, contract)], record.done, time.process_time() - began)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Weights of a safetensors file, in place."""
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(path), strict=False)
+    model.eval()
+
+
+class Tabular(nn.Module):
+    """A linear layer between two others: about 19,000 parameters on images of 8 x 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(192, 92), nn.ReLU(), nn.Linear(92, 10))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, (n, 10)."""
+        logits: torch.Tensor = self.body(images)
+        return logits
+
+
+def simulated(clients: int, per_round: int, rounds: int, update: str = "int8") -> tuple[float, float, float, float]:
+    """Seconds, CPU-seconds, largest resident MB and accuracy of a run on made-up images, 20 a client."""
+    random = np.random.default_rng(0)
+    patterns = random.integers(0, 200, (10, 8, 8, 3))
+
+    def images(count: int) -> Split:
+        labels = random.integers(0, 10, count)
+        pixels = patterns[labels] + random.integers(0, 56, (count, 8, 8, 3))
+        return array_split(pixels.astype(np.uint8), labels.astype(np.int64), "made up")
+
+    split, test = images(min(20 * clients, 40_000)), images(1000)
+    contract = ImagePreprocess(
+        "images", "logits", 8, 8, "NCHW", "RGB", 255.0, (0.5,) * 3, (0.5,) * 3, None, "none", "bilinear", "logits"
+    )
+    rows = [np.arange(20) + 20 * number for number in range(clients)]
+    rows = [part % len(split) for part in rows]  # beyond 2,000 clients images are shared, or the data would grow
+    names = federated.names_of(clients)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Tabular().eval()
+    plan = federated.Plan(rounds, per_round, federated.LocalTraining(1, 10, 1e-3), update)  # type: ignore[arg-type]
+    crowd = federated.Simulated(
+        split, rows, names, contract, Use("finetune", "benchmark"), federated.Faults(tuple(names)), Silent()
+    )
+    wall, cpu = time.monotonic(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        place = federated.Simulation(Path(folder) / "run", Path(folder) / "log")
+        federated.run_in_memory(model, crowd, plan, place)
+    spent = time.monotonic() - wall, time.process_time() - cpu
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return *spent, most, 100 * float(evaluate(model, test, contract).accuracy)
 
 
 def thousand(given: argparse.Namespace) -> None:
     """1,000 clients, 10 % a round, 100 rounds, about 19,000 parameters."""
-    print("to do")
+    print(f"parameters: {size(Tabular())}")
+    seconds, cpu_s, most, right = simulated(1000, 100, given.rounds)
+    print(
+        f"1,000 clients, 100 in each of {given.rounds} rounds, int8: {seconds:.0f} s ({cpu_s:.0f} CPU-seconds), "
+        f"at most {most:.0f} MB resident, {right:.1f} % right"
+    )
+
+
+COUNTS = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 
 def cost(given: argparse.Namespace) -> None:
-    """Seconds and memory of a round against the number of clients."""
-    print("to do")
+    """Seconds and memory of a round against the number of clients, each of whom answers; drawn to 10,000."""
+    rows = []
+    for clients in COUNTS:
+        if clients > given.most:
+            break
+        rounds = max(1, min(5, 2000 // clients))
+        child = [sys.executable, __file__, "one", "--clients", str(clients), "--rounds", str(rounds)]
+        told_ = subprocess.run(child, check=True, capture_output=True, text=True).stdout.split()[-4:]
+        seconds, cpu_s, most = (float(one) for one in told_[:3])
+        rows.append((clients, seconds / rounds, cpu_s / rounds, most))
+        print(f"{clients:>6} clients: {seconds / rounds:8.2f} s a round, {cpu_s / rounds:8.2f} CPU-s, {most:6.0f} MB",
+              flush=True)  # fmt: skip
+    if given.svg is not None:
+        given.svg.write_text(chart(rows))
 
 
-CASES = {"fashion": fashion, "cifar": cifar, "thousand": thousand, "cost": cost}
+def chart(rows: list[tuple[int, float, float, float]]) -> str:
+    """Seconds and megabytes of a round against the number of clients, both axes logarithmic."""
+    left, right, parts = 64.0, draw.WIDTH - 16.0, []
+    across = scale([row[0] for row in rows], left, right, logarithmic=True)
+    for place, (name, column, ink) in enumerate((("seconds a round", 1, "after"), ("most memory, MB", 3, "before"))):
+        top = 30.0 + 200 * place
+        bottom = top + 140
+        values = [row[column] for row in rows]
+        ends = values if column == 1 else [*values, 0.5 * min(values), 2 * max(values)]
+        upward = scale(ends, bottom, top, logarithmic=True)
+        points = [(across.place(row[0]), upward.place(row[column])) for row in rows]
+        parts += [
+            draw.words(name, 4, top - 12, bold=True), draw.left_axis(upward, left, right, draw.number, 5),
+            draw.bottom_axis(across, top, bottom, draw.number, 6), draw.marks(points, ink=ink, size=8),
+            *(draw.line(*one, *other, ink=ink, stroke=2) for one, other in itertools.pairwise(points)),
+        ]  # fmt: skip
+    parts.append(draw.words("clients, all of whom answer in each round", right, 396, ink="quiet", anchor="end"))
+    spoken = "; ".join(f"{row[0]} clients: {row[1]:.2f} s, {row[3]:.0f} MB" for row in rows)
+    return draw.standalone(draw.chart("federated-cost", "Cost of a simulated round", spoken, 404, *parts))
+
+
+def one(given: argparse.Namespace) -> None:
+    """One run in a process of its own, so that memory is its own; four numbers."""
+    print(*simulated(given.clients, given.clients, given.rounds))
+
+
+CASES = {"fashion": fashion, "cifar": cifar, "thousand": thousand, "cost": cost, "one": one}
 
 
 def processor() -> Iterator[str]:
@@ -184,8 +317,12 @@ def main() -> None:
     parser.add_argument("--fashion", type=Path, default=published.FASHION_DEBIAN)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--rounds", type=int, default=None, help="of cifar (10), thousand (100)")
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--most", type=int, default=COUNTS[-1], help="clients up to which cost goes")
     parser.add_argument("--svg", type=Path, default=None)
     given = parser.parse_args()
+    given.rounds = given.rounds or {"cifar": 10, "thousand": 100}.get(given.case, 1)
     if given.case == "fashion" and not given.fashion.is_dir():
         parser.error(
             f"{given.fashion} is not there; install Debian's package dataset-fashion-mnist, or name its folder."
