@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from compress.federated.aggregation import Rule as Rule
     from compress.federated.aggregation import ServerStep as ServerStep
     from compress.federated.client_privacy import NoisySum as NoisySum
-    from compress.federated.client_privacy import require_separate_samples as require_separate_samples
     from compress.federated.distilling import Teaching as Teaching
     from compress.federated.learner import LocalTraining as LocalTraining
     from compress.federated.memory import Faults as Faults
@@ -37,7 +36,7 @@ __getattr__, __dir__ = door(
     __name__,
     {
         "aggregation": ("Rule", "ServerStep"),
-        "client_privacy": ("NoisySum", "require_separate_samples"),
+        "client_privacy": ("NoisySum",),
         "distilling": ("Teaching",),
         "learner": ("LocalTraining",),
         "memory": ("Faults",),

@@ -14,11 +14,8 @@ import numpy as np
 from certify.core.accounting import SubsampledGaussian, noise_for, spent
 from certify.core.errors import UsageError
 from certify.core.federation import ClientPrivacy
-from compress.federated.weights import Vector
+from compress.federated.weights import Layout, Vector
 from compress.private.entropy import gaussian
-from compress.private.norms import require_separate_samples
-
-__all__ = ["NoisySum", "require_separate_samples"]
 
 FEWEST_CLIENTS = 100
 
@@ -80,3 +77,13 @@ class NoisySum:
     def described(self) -> ClientPrivacy:
         """As the opening of the run states it."""
         return ClientPrivacy(self.noise, self.clip, self.delta)
+
+
+def require_no_statistics(layout: Layout) -> None:
+    """Refuse a model with running statistics, which no longer are variances once noise fell on them.
+
+    Raises:
+        UsageError: it has some.
+    """
+    if not layout.where(lambda _, learned: learned).all():
+        raise UsageError("The model keeps running statistics, which noise would spoil; put fold_norms before.")

@@ -12,6 +12,7 @@ from certify.core.errors import UsageError
 from certify.core.federation import Spent, Use
 from certify.core.progress import Progress
 from certify.data import Preprocess, Split
+from compress.federated.client_privacy import require_no_statistics
 from compress.federated.coordinator import Coordinator
 from compress.federated.distilling import Distiller, Teaching
 from compress.federated.learner import Learner, LocalTraining
@@ -68,10 +69,13 @@ def run_in_memory(model: nn.Module, clients: Simulated, plan: Plan, place: Simul
         What was done, as JSON values.
 
     Raises:
+        UsageError: noise would fall on running statistics.
         ModelError: the loss or the weights are not finite.
     """
     learner = Learner(model, clients.preprocess, clients.device)
     layout = learner.layout
+    if plan.noise is not None:
+        require_no_statistics(layout)
     content = layout.content(model)
     log = place.opened(opening_of_rounds(plan, layout, digest(content), len(clients.names), clients.use))
     transport = clients.transport(place, learner)

@@ -112,8 +112,6 @@ class FederatedFinetune(FederatedTraining):
         """
         clients = self.simulated(context, "finetune", self.stragglers)
         plan = self.plan(context, len(clients.names))
-        if plan.noise is not None:
-            federated.require_separate_samples(model)
         made = copy.deepcopy(model).eval()
         with self.simulation(context) as place:
             done = federated.run_in_memory(made, clients, plan, place)
