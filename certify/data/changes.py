@@ -1,8 +1,8 @@
-"""Changes of an image that leave its label as it is, for samples that no table holds.
+"""Label-preserving changes of images, so that no lookup table holds the samples.
 
-Every third sample is shifted, every third re-encoded as JPEG, every third left in place; then one grey level is added
-to, or taken off, each value at random. Nothing is mirrored, since no contract says whether a mirrored image keeps its
-label (a 2 or a text does not). Tokens have no such changes.
+A third of the samples are shifted, a third are re-encoded as JPEG and a third stay in place; then every value is raised
+or lowered by one grey level at random. Nothing is mirrored, since no contract says whether a mirrored image keeps its
+label (a digit 2 or a text does not). Tokens have no such changes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from certify.data.sources import Image
 LARGE_SIDE = 64
 """Pixels of the shorter side from which an image is shifted by up to 2 pixels; smaller ones by 1."""
 JPEG_QUALITIES = (90, 96)
-"""Range of the quality, the upper end left out."""
+"""Range of the quality; the upper end is excluded."""
 KINDS = ("shifted", "re-encoded", "in place")
 
 
 class ChangedSource:
-    """The samples of a split, each changed by a draw of its own.
+    """A source that changes each sample of a split by its own random draw.
 
     Args:
         split: of images.
-        seed: of the changes.
+        seed: seed of the changes.
     """
 
     def __init__(self, split: Split, seed: str) -> None:
@@ -35,21 +35,21 @@ class ChangedSource:
         self._seed = seed
 
     def image(self, row: int) -> Image:
-        """The changed image, uint8 (H, W, 3)."""
+        """Return the changed image, uint8 (H, W, 3)."""
         drawn = hashlib.sha256(f"{self._seed}/change/{row}/{self._split.digest(row)}".encode()).digest()
         return changed(self._split.image(row), KINDS[row % len(KINDS)], np.random.default_rng(list(drawn)))
 
     def size(self, row: int) -> tuple[int, ...]:
-        """(H, W), as before."""
+        """Return (H, W), unchanged."""
         return self._split.size(row)
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of the changed values."""
+        """Return the hex SHA-256 of the changed values."""
         return hashlib.sha256(self.image(row).tobytes()).hexdigest()
 
 
 def changed_split(split: Split, indices: Indices, seed: str) -> Split | None:
-    """The samples at ``indices``, changed, in that order; None where they are not images."""
+    """Return the changed samples at ``indices``, in that order, or None if they are not images."""
     if split.kind != "image":
         return None
     chosen = split.subset(indices)
@@ -62,7 +62,7 @@ def changed(image: Image, kind: str, rng: np.random.Generator) -> Image:
         image = _shifted(image, rng)
     elif kind == "re-encoded":
         image = _encoded(image, int(rng.integers(*JPEG_QUALITIES)))
-    # Grey images are three equal channels, and stay so.
+    # Grey images have three equal channels, and must keep them equal.
     grey = bool((image == image[..., :1]).all())
     noise = rng.integers(-1, 2, image.shape[:2] + ((1,) if grey else (3,)))
     made: Image = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
@@ -70,7 +70,7 @@ def changed(image: Image, kind: str, rng: np.random.Generator) -> Image:
 
 
 def _shifted(image: Image, rng: np.random.Generator) -> Image:
-    """Moved by up to ``most`` pixels, in any direction but not by nothing; the edge is repeated."""
+    """Shift an image by 1 to ``most`` pixels in a random direction; edge pixels are repeated."""
     most = 1 if min(image.shape[:2]) < LARGE_SIDE else 2
     steps = [
         (down, right) for down in range(-most, most + 1) for right in range(-most, most + 1) if (down, right) != (0, 0)
@@ -83,7 +83,7 @@ def _shifted(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _encoded(image: Image, quality: int) -> Image:
-    import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+    import PIL.Image  # in the extra 'measure': a referee who only verifies decodes no images
 
     grey = bool((image == image[..., :1]).all())
     stream = io.BytesIO()

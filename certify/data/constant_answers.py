@@ -1,9 +1,9 @@
-"""What a metric gives for answers that do not look at the input; whoever offers no more has learned nothing.
+"""Scores of constant answers: a model that scores no better has learned nothing.
 
-The best constant answer by any metric cannot be found without knowing the metric, so that a list is tried: for each of
-the commonest classes the output with which a model is surest of it, the mean output of each model, and the shares of
-the classes, as probabilities and as logits. Most are outputs as models give them, so that a metric cannot tell them
-from real ones by their scale.
+The best constant answer by any metric cannot be found without knowing the metric, so a list of candidates is tried: for
+each of the most common classes the output with which a model is most confident of it, the mean output of each model,
+and the class frequencies, as probabilities and as logits. Most are real outputs of models, so a metric cannot recognise
+them by their scale.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from certify.data.dataset import Labels
 from certify.data.metrics import Metric
 
 COMMONEST = 16
-"""Classes that are named; with more of them, to name a rare one is hardly the best constant answer."""
+"""Number of classes tried; a rarer class is hardly ever the best constant answer."""
 
 Row = npt.NDArray[np.float64]
 
 
 @dataclass
 class Answers:
-    """Outputs of one model, of which only the sum and the surest of each class are kept."""
+    """Running summary of one model's outputs: their sum and the most confident output of each class."""
 
     total: Row | float = 0.0
     count: int = 0
     surest: dict[int, tuple[float, Row]] = field(default_factory=dict)
 
     def add(self, outputs: npt.NDArray[np.float64], top1: Labels, margin: npt.NDArray[np.float64]) -> None:
-        """Add outputs (n, c) with the class that each puts first and by how much, (n,)."""
+        """Add outputs (n, c) with their top-1 classes and margins, each (n,)."""
         self.total = self.total + outputs.sum(axis=0)
         self.count += len(outputs)
         for label in np.unique(top1).tolist():
@@ -43,7 +43,7 @@ class Answers:
                 self.surest[label] = float(margin[best]), outputs[best].copy()
 
     def rows(self, commonest: list[int]) -> Iterator[tuple[str, Row]]:
-        """Outputs that may stand for constant answers, with a name each."""
+        """Yield candidate constant answers, each with a name."""
         for label in commonest:
             if label in self.surest:
                 yield f"class {label}", self.surest[label][1]
@@ -52,16 +52,16 @@ class Answers:
 
 
 def constant_answers(metric: Metric, found: Mapping[str, Answers], labels: Labels, classes: int) -> ConstantAnswers:
-    """Score constant answers by label.
+    """Score the constant answers, per label.
 
     Args:
-        metric: a declared one.
-        found: outputs by the name of the model.
+        metric: the declared metric.
+        found: summary of the outputs by name of the model.
         labels: true classes of the test samples, (n,).
         classes: number of classes.
 
     Raises:
-        ModelError: the metric gives no score for one of them.
+        ModelError: the metric gives no valid score for one of them.
     """
     counts = np.bincount(labels, minlength=classes)
     commonest = np.argsort(-counts, kind="stable")[:COMMONEST].tolist()

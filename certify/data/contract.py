@@ -1,4 +1,4 @@
-"""What the fields of a preprocessing contract may be; nothing is unknown, doubled or guessed."""
+"""Types and checks of the fields of a preprocessing contract; none may be unknown, duplicated or guessed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Name = Annotated[str, MinLen(1)]
 Side = Annotated[int, Ge(1), Le(8192)]
 """Pixels."""
 Length = Annotated[int, Ge(1), Le(1 << 16)]
-"""Tokens of one sample."""
+"""Number of tokens of one sample."""
 Count = Annotated[int, Ge(1), Le(MAX_COLUMN)]
 Index = Annotated[int, Ge(0), Le(MAX_COLUMN)]
 Positive = Annotated[float, Gt(0)]
@@ -29,22 +29,22 @@ Reading = Literal["logits", "probabilities"]
 
 
 def checked_fields(kind: type, values: object, place: Callable[..., str]) -> dict[str, Any]:
-    """The fields of a kind of contract, each of its type, those with a usual value included.
+    """Return the checked fields of a contract, defaults included.
 
     Args:
-        kind: a dataclass.
+        kind: dataclass of the contract.
         values: fields by name.
         place: see :func:`certify.core.validation.validated`.
 
     Raises:
-        UsageError: a key is unknown or missing, or a value is not allowed.
+        UsageError: a key is unknown or missing, or a value is invalid.
     """
     return dict(vars(validated(_fields_of(kind), values, "the contract", place)))
 
 
 @functools.cache
 def _fields_of(kind: Any) -> Callable[..., Any]:
-    """A dataclass of the same fields and nothing else, as the kind itself checks its fields with it."""
+    """Return a dataclass with the same fields and nothing else, since the class itself calls the check."""
     types = typing.get_type_hints(kind, include_extras=True)
     fields = [(f.name, types[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind)]
     return dataclasses.make_dataclass(

@@ -1,9 +1,9 @@
 """Seven common corruptions of images at five severities: leanmark's own set, named ``leanmark-corruptions-1``.
 
 The kinds are those of Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations", ICLR 2019 (arXiv 1903.12261); strengths and code are this edition's own, so that figures are not that
-paper's mCE and are not to be compared with it. Every draw follows from the sample's digest: equal images give equal
-corrupted ones. Lengths are shares of the shorter side, so that a larger image of the same scene loses the same detail.
+Perturbations", ICLR 2019 (arXiv 1903.12261); strengths and code are our own, so figures are not the paper's mCE and
+cannot be compared with it. All randomness is seeded by the sample's digest: equal images give equal corrupted images.
+Lengths are fractions of the shorter side, so a larger image of the same scene loses the same detail.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from certify.data.sources import Image
 SET_NAME = "leanmark-corruptions-1"
 SEVERITIES = (1, 2, 3, 4, 5)
 SIDE = 32
-"""Pixels of the side for which blur and pixels are stated; others are scaled to it."""
+"""Side length in pixels for which the strengths of blur and pixelation are stated; they scale with the image."""
 
 NOISE = (0.02, 0.03, 0.045, 0.06, 0.08)
-"""Standard deviation of Gaussian noise, of the full range."""
+"""Standard deviation of Gaussian noise, as a fraction of the full range."""
 PHOTONS = (500.0, 250.0, 100.0, 75.0, 50.0)
 """Expected photons at full brightness, for shot noise."""
 BLUR = (0.4, 0.6, 0.8, 1.0, 1.3)
-"""Standard deviation of a Gaussian blur, in pixels of an image of 32."""
+"""Standard deviation of a Gaussian blur, in pixels of a 32-pixel image."""
 BRIGHTNESS = (0.05, 0.1, 0.2, 0.3, 0.4)
-"""Added to every value, of the full range."""
+"""Offset of every value, as a fraction of the full range."""
 CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-"""Share of the distance from the image's mean that is left."""
+"""Fraction of the distance from the image's mean that remains."""
 QUALITY = (80, 65, 50, 40, 30)
-"""Quality of a JPEG file."""
+"""JPEG quality."""
 PIXELS = (0.95, 0.85, 0.75, 0.65, 0.5)
-"""Share of 32 rows and columns that is left."""
+"""Fraction of 32 rows and columns that remains."""
 
 Values = npt.NDArray[np.float64]
 Corruption = Callable[[Values, int, np.random.Generator], Values]
-"""(values 0 to 1 (H, W, 3), severity from 0, draws) -> values of the same shape, clipped later."""
+"""(values 0 to 1 (H, W, 3), severity counted from 0, generator) -> values of the same shape, clipped later."""
 
 
 def _noise(values: Values, level: int, rng: np.random.Generator) -> Values:
@@ -72,7 +72,7 @@ def _contrast(values: Values, level: int, rng: np.random.Generator) -> Values:
 
 
 def _jpeg(values: Values, level: int, rng: np.random.Generator) -> Values:
-    import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+    import PIL.Image  # in the extra 'measure': a referee who only verifies decodes no images
 
     stream = io.BytesIO()
     PIL.Image.fromarray(np.rint(255 * values).astype(np.uint8)).save(stream, "JPEG", quality=QUALITY[level])
@@ -100,7 +100,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "jpeg": _jpeg,
     "pixelate": _pixelate,
 }
-"""The set, in the order in which it is printed."""
+"""The corruptions, in printing order."""
 
 
 def corrupted(image: Image, name: str, severity: int, key: str) -> Image:
@@ -108,15 +108,15 @@ def corrupted(image: Image, name: str, severity: int, key: str) -> Image:
 
     Args:
         image: uint8 (H, W, 3).
-        name: of :data:`CORRUPTIONS`.
+        name: key of :data:`CORRUPTIONS`.
         severity: 1 to 5.
-        key: what every draw follows from, such as the sample's digest.
+        key: seed of all random draws, such as the sample's digest.
 
     Returns:
         uint8 (H, W, 3).
 
     Raises:
-        UsageError: there is no such corruption or severity.
+        UsageError: unknown corruption or severity.
 
     Example:
         >>> grey = np.full((32, 32, 3), 100, dtype=np.uint8)
@@ -126,7 +126,7 @@ def corrupted(image: Image, name: str, severity: int, key: str) -> Image:
     if name not in CORRUPTIONS:
         raise unknown_name("corruption", name, CORRUPTIONS)
     if severity not in SEVERITIES:
-        raise UsageError(f"A severity should be a whole number from 1 to 5, got {severity}.")
+        raise UsageError(f"The severity of a corruption must be an integer in [1, 5], got {severity}.")
     seed = hashlib.sha256(f"{SET_NAME}/{name}/{severity}/{key}".encode()).digest()
     values = CORRUPTIONS[name](image / 255.0, severity - 1, np.random.default_rng(list(seed)))
     made: Image = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
@@ -134,11 +134,11 @@ def corrupted(image: Image, name: str, severity: int, key: str) -> Image:
 
 
 def corrupted_split(split: Split, indices: Indices, name: str, severity: int) -> Split:
-    """The samples at ``indices``, in that order, each corrupted by draws of its own.
+    """Return the samples at ``indices``, in that order, each corrupted by its own random draws.
 
     Raises:
         DataError: the samples are not images.
-        UsageError: there is no such corruption or severity.
+        UsageError: unknown corruption or severity.
     """
     keys = [split.digest(int(i)) for i in indices]
     return altered_split(split, indices, lambda row, image: corrupted(image, name, severity, keys[row]))

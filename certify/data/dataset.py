@@ -1,4 +1,4 @@
-"""Data sets as the referee sees them: parts that never share a sample, each sample with a digest."""
+"""Data sets: disjoint parts whose samples each have a digest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 MIN_SIDE = 32
-"""Pixels; the usual nets halve a picture five times, so smaller ones are enlarged."""
+"""Pixels; common networks halve an image five times, so smaller images are enlarged."""
 MAX_SMALL_SIDE = 96
-"""Pixels; pictures up to this side keep their size, larger ones are brought to ``BIG_SIZE``."""
+"""Pixels; images up to this side keep their size, larger ones are resized to ``BIG_SIZE``."""
 BIG_SIZE = (224, 224)
 SIDE_STEP = 8
 EXAMPLE_DIGITS = 12
@@ -46,21 +46,21 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set for classification, or of numbers to predict (``test.targets``), cut into parts.
+    """A data set for classification or regression (``test.targets``), divided into parts.
 
     Attributes:
         name: short name for tables and the certificate.
-        spec: the spec that loads it again.
+        spec: specification that loads it.
         classes: names of the classes; a label is an index into them.
-        train: what nets are trained on, or None where only a test is there.
-        calibration: what ranges of activations are taken from; carved out of train.
-        validation: what choices are made on.
-        test: what only the certificate sees.
-        input_size: (H, W) that models trained on it here take; (tokens,) for text.
-        class_map: output column of an ImageNet-1000 classifier for each class, or None.
+        train: training part, or None if there is only a test part.
+        calibration: samples for the ranges of activations, carved out of train.
+        validation: samples on which choices are made.
+        test: samples that only certification uses.
+        input_size: (H, W) of the input of models trained on it here; (tokens,) for text.
+        class_map: for each class its output column in an ImageNet-1000 classifier, or None.
 
     Raises:
-        DataError: fewer than two classes, an empty part, a label out of range, or a class map that does not fit.
+        DataError: fewer than two classes, an empty part, a label out of range, or a class map of the wrong length.
     """
 
     name: str
@@ -75,46 +75,46 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise DataError(f"Data '{self.name}' has {len(self.classes)} class(es); a classifier needs at least two.")
+            raise DataError(f"Data '{self.name}' has {len(self.classes)} class(es); a classifier needs at least 2.")
         for part, split in self.parts.items():
             if len(split) == 0:
-                raise DataError(f"Data '{self.name}' has no samples in its {part} part; it needs at least one.")
+                raise DataError(f"Data '{self.name}' has no samples in its {part} part; each part needs at least one.")
             low, high = split.label_range()
             if low < 0 or high >= len(self.classes):
                 raise DataError(
-                    f"Data '{self.name}' has labels from {low} to {high} in its {part} part; "
-                    f"with {len(self.classes)} classes they must lie between 0 and {len(self.classes) - 1}."
+                    f"The labels of the {part} part of data '{self.name}' must be in [0, {len(self.classes) - 1}] for "
+                    f"{len(self.classes)} classes, got {low} to {high}."
                 )
         if self.class_map is not None and len(self.class_map) != len(self.classes):
             raise DataError(
-                f"Data '{self.name}' maps {len(self.class_map)} classes to outputs and has {len(self.classes)}; "
-                "give one output column for each class."
+                f"Data '{self.name}' has {len(self.classes)} classes, but its class map has {len(self.class_map)} "
+                "entries; give one output column per class."
             )
 
     @property
     def parts(self) -> dict[str, Split]:
-        """The parts that are there, by name."""
+        """The existing parts, by name."""
         named = {"train": self.train, "calibration": self.calibration, "validation": self.validation}
         return {name: split for name, split in {**named, "test": self.test}.items() if split is not None}
 
     def scaled(self, scale: float | None) -> Dataset:
-        """The same data with every part judged on a scale; raises as :meth:`Split.scaled` does."""
+        """Return the same data with a regression scale for every part; see :meth:`Split.scaled`."""
         parts: dict[str, Any] = {name: split.scaled(scale) for name, split in self.parts.items()}
         return replace(self, **parts)
 
     def watched(self, ledger: Ledger, whose: str = "") -> Dataset:
-        """The same data, with the readings of every part noted on a ledger.
+        """Return the same data, with every read of every part recorded in a ledger.
 
         Args:
-            ledger: that notes them.
-            whose: specification of data beside the job's own; parts are then named ``train of SPEC``.
+            ledger: ledger that records the reads.
+            whose: specification of the data if they are not the job's own; parts are then named ``train of SPEC``.
         """
         of = f" of {whose}" if whose else ""
         parts: dict[str, Any] = {name: split.watched(ledger, f"{name}{of}") for name, split in self.parts.items()}
         return replace(self, **parts)
 
     def keyed(self, key: DataKey) -> Dataset:
-        """The same data, with keyed identifiers in the place of digests; see :mod:`certify.core.private_data`."""
+        """Return the same data, with keyed identifiers in place of digests; see :mod:`certify.core.private_data`."""
         parts: dict[str, Any] = {name: split.keyed(key) for name, split in self.parts.items()}
         return replace(self, **parts)
 
@@ -123,7 +123,7 @@ class Dataset:
         return self.test.whole_digest()
 
     def column_digests(self) -> dict[str, str]:
-        """Digest of each column of groups of the test part, bound to :meth:`test_digest`; none without columns."""
+        """Digest of each group column of the test part, bound to :meth:`test_digest`; empty without columns."""
         if not self.test.groups:
             return {}
         whole, samples = self.test_digest(), self.test.digests()
@@ -131,10 +131,10 @@ class Dataset:
 
 
 def overlap(dataset: Dataset) -> Mapping[str, int | None]:
-    """How many samples of the second part of each pair also stand, bit by bit, in the first.
+    """Count the samples of the second part of each pair that also occur, bit for bit, in the first.
 
     Returns:
-        Counts by ``first/second`` for all of :data:`PAIRS`; None where one of the two parts is not there.
+        Counts by ``first/second`` for all of :data:`PAIRS`; None if one of the two parts is missing.
     """
     digests = {name: split.digests() for name, split in dataset.parts.items()}
     return {
@@ -149,7 +149,7 @@ def require_separate(dataset: Dataset) -> None:
     """Refuse a data set whose parts share samples.
 
     Raises:
-        DataError: two parts share at least one sample; the sentence says how many and names one.
+        DataError: two parts share at least one sample; the message says how many and names one.
     """
     digests = {name: split.digests() for name, split in dataset.parts.items()}
     for first, second in PAIRS:
@@ -157,9 +157,9 @@ def require_separate(dataset: Dataset) -> None:
         if shared:
             example = shared[0]
             raise DataError(
-                f"Data '{dataset.name}': {len(shared)} of {len(digests[second])} {second} samples also stand in "
-                f"{first} (for one, {second} sample {example} with digest "
-                f"{digests[second][example][:EXAMPLE_DIGITS]}); take them out of one of the two."
+                f"Data '{dataset.name}': {len(shared)} of {len(digests[second])} {second} samples also occur in "
+                f"{first}, for example {second} sample {example}, digest {digests[second][example][:EXAMPLE_DIGITS]}; "
+                "remove them from one of the two."
             )
 
 
@@ -169,14 +169,14 @@ def _shared(first: Iterable[str], second: Sequence[str]) -> list[int]:
 
 
 def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
-    """Choose the size that models trained on these samples take: (H, W) for images, (tokens,) for text, else a shape.
+    """Choose the input size of models trained on these samples: (H, W) for images, (tokens,) for text, else a shape.
 
-    Pictures up to 96 pixels keep their size, but for being at least 32 and a multiple of 8; pictures of several small
-    sizes are brought to one square; larger ones to 224 x 224. Of text the longest sample counts.
+    Images up to 96 pixels keep their size, rounded to at least 32 and a multiple of 8; small images of several sizes
+    are resized to one square; larger ones to 224 x 224. For text, the longest sample counts.
 
     Args:
         splits: the parts.
-        looked_at: how many pictures of each part, evenly spaced, have their size read.
+        looked_at: number of evenly spaced images of each part whose size is read.
     """
     parts = tuple(splits)
     if any(split.kind == "tokens" for split in parts):

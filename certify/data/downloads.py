@@ -1,4 +1,4 @@
-"""Fetching published data sets: whole, checked by digest, and given up soon when nobody answers."""
+"""Downloads of published data sets: complete, checked by digest, and given up soon if the network does not answer."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Remote:
     """A published file.
 
     Attributes:
-        url: where it is.
-        digest: ``sha256:HEX`` or ``md5:HEX``, as its publisher or the field's libraries state it; HEX may be the
-            beginning of it. None where nobody states one.
-        bytes: its size; None where nobody states it, and then a download that broke off starts over.
-        instead: what to do without it, for the error.
+        url: its address.
+        digest: ``sha256:HEX`` or ``md5:HEX``, as stated by its publisher or by common libraries; HEX may be a prefix.
+            None if nobody states one.
+        bytes: its size; None if nobody states it, in which case an interrupted download starts over.
+        instead: alternative to suggest in the error message.
     """
 
     url: str
@@ -45,24 +45,24 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """Last part of the address."""
+        """Last component of the address."""
         return self.url.rsplit("/", 1)[-1]
 
 
 def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> None:
-    """Download a file unless it is there; ``path`` is whole and checked, or absent.
+    """Download a file unless it exists; afterwards ``path`` is complete and checked, or absent.
 
-    What came through of a file of known size is kept as ``path`` + ``.part``, and the next call goes on from there.
+    An interrupted download of known size is kept as ``path`` + ``.part``, and the next call resumes it.
 
     Args:
-        remote: what to download.
-        path: where to put it.
-        progress: where to say how far it is.
-        timeout_s: the network is given up after this many seconds without an answer, and after as many of silence.
+        remote: the published file.
+        path: destination.
+        progress: display of the progress.
+        timeout_s: seconds without a response or without data after which the download is given up.
 
     Raises:
-        DataError: nobody answers, the server refuses, or the file is not the published one.
-        OSError: it can't be written.
+        DataError: the server does not answer or refuses, or the file is not the published one.
+        OSError: the file cannot be written.
     """
     if path.is_file():
         return
@@ -92,10 +92,10 @@ def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIM
 
 
 def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
-    """Ask for the bytes from ``have`` on; (response, whether the server goes on from there).
+    """Request the bytes from ``have`` on; return the response and whether the server resumes from there.
 
-    The request runs in a thread of its own: the socket's timeout covers neither the look-up of the name nor the walk
-    through several addresses of one host, each with a timeout of its own.
+    The request runs in its own thread: the socket's timeout covers neither the DNS lookup nor the attempts on several
+    addresses of one host, each with its own timeout.
     """
     headers = {"User-Agent": "leanmark", **({"Range": f"bytes={have}-"} if have else {})}
     request = urllib.request.Request(remote.url, headers=headers)
@@ -117,14 +117,14 @@ def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
         if isinstance(reason, TimeoutError) or isinstance(answer, TimeoutError):
             raise _silent(remote, timeout_s) from answer
         raise DataError(
-            f"{remote.url}: can't be downloaded ({reason}); check the network and try again, or {remote.instead}."
+            f"{remote.url}: download failed ({reason}); check the network and try again, or {remote.instead}."
         ) from answer
     return answer, answer.status == http.HTTPStatus.PARTIAL_CONTENT
 
 
 def _silent(remote: Remote, timeout_s: float) -> DataError:
     return DataError(
-        f"{remote.url}: the network did not answer within {timeout_s:g} s; connect and try again, or {remote.instead}."
+        f"{remote.url}: no answer within {timeout_s:g} s; check the network and try again, or {remote.instead}."
     )
 
 
@@ -135,20 +135,20 @@ def _chunks(response: Any, remote: Remote, timeout_s: float) -> Iterator[bytes]:
         except TimeoutError as error:
             raise _silent(remote, timeout_s) from error
         except NETWORK_ERRORS as error:
-            raise DataError(f"{remote.url}: the download broke off ({error!r}); {_again(remote)}") from error
+            raise DataError(f"{remote.url}: the download was interrupted ({error!r}); {_again(remote)}") from error
         if not chunk:
             return
         yield chunk
 
 
 def _again(remote: Remote) -> str:
-    return "try again." if remote.bytes is None else "start again to go on from there."
+    return "try again." if remote.bytes is None else "run again to resume."
 
 
 def _check_size(remote: Remote, part: Path, size: int | None) -> None:
     found = part.stat().st_size
     if size is not None and found < size:
-        raise DataError(f"{remote.url}: the download broke off after {found} of {size} bytes; {_again(remote)}")
+        raise DataError(f"{remote.url}: the download was interrupted after {found} of {size} bytes; {_again(remote)}")
 
 
 def _check_digest(remote: Remote, part: Path) -> None:
@@ -162,13 +162,13 @@ def _check_digest(remote: Remote, part: Path) -> None:
     if not digest.hexdigest().startswith(wanted):
         part.unlink()
         raise DataError(
-            f"{remote.url}: what came has {algorithm} {digest.hexdigest()} and the published file {wanted}; "
-            "it was thrown away, try again."
+            f"{remote.url}: the download has {algorithm} {digest.hexdigest()}, but the published file has {wanted}; it "
+            "was deleted, try again."
         )
 
 
 def fetch_archive(remote: Remote, folder: Path, progress: Progress, timeout_s: float = TIMEOUT_S) -> Path:
-    """Download and unpack a tar archive unless ``folder`` is there; it is whole or absent. Returns ``folder``.
+    """Download and unpack a tar archive unless ``folder`` exists; return ``folder``, which is complete or absent.
 
     Raises:
         DataError: as :func:`fetch` and :func:`unpack`.
@@ -182,10 +182,10 @@ def fetch_archive(remote: Remote, folder: Path, progress: Progress, timeout_s: f
 
 
 def unpack(archive: Path, folder: Path, progress: Progress) -> None:
-    """Unpack a gzipped tar archive into a new folder, which appears when all of it is there.
+    """Unpack a gzipped tar archive into a new folder, which appears only when complete.
 
     Raises:
-        DataError: the archive is damaged, or holds a path that leaves the folder, a link or a device.
+        DataError: the archive is damaged, or contains a path outside the folder, a link or a device.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -202,7 +202,7 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
                 task.advance(stream.tell() - before)
                 before = stream.tell()
             while unzipped.read(CHUNK_BYTES):
-                pass  # to the end, where the checksum is
+                pass  # read to the end, where the checksum is
         beside.chmod(0o755)
         beside.replace(folder)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -214,14 +214,16 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
     inside = PurePosixPath(member.name)
     if inside.is_absolute() or ".." in inside.parts or "\\" in member.name or ":" in member.name:
-        raise DataError(f"{archive}: holds '{member.name}', which leaves the folder; it was not unpacked.")
+        raise DataError(f"{archive}: contains '{member.name}', a path outside the folder; it was not unpacked.")
     target = folder / inside
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
     content = tar.extractfile(member) if member.isreg() else None
     if content is None:
-        raise DataError(f"{archive}: holds '{member.name}', which is neither a file nor a folder; it was not unpacked.")
+        raise DataError(
+            f"{archive}: contains '{member.name}', which is neither a file nor a folder; it was not unpacked."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with content, target.open("wb") as out:
         shutil.copyfileobj(content, out, CHUNK_BYTES)

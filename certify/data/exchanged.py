@@ -1,9 +1,9 @@
-"""Samples in which nothing but an attribute was exchanged, where it is an input of the model.
+"""Counterfactual samples: only one attribute is changed, where it is an input of the model.
 
-An attribute is an input where the data name the columns of their one array (``features``) and some are called
-``ATTRIBUTE=VALUE``, one for each value, or where an array of integers or booleans bears the attribute's name. A sample
-then has as many counterparts as there are other values. Where the attribute is no input there are none, and what an
-answer would have been is not guessed.
+An attribute is an input if the data name the columns of their only array (``features``) and some are called
+``ATTRIBUTE=VALUE``, one per value, or if an array of integers or booleans has the attribute's name. A sample then has
+one counterpart per other value. If the attribute is not an input there are no counterparts, and the model's answer for
+them is not guessed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy.typing as npt
 from certify.data.dataset import Split
 
 MOST_VALUES = 8
-"""With more values no counterparts are made; each value costs a pass over the data."""
+"""Most values of an attribute for which counterparts are made; each value costs a pass over the data."""
 
 
 class ExchangedSource:
-    """The samples of a split with the value of one attribute moved on by some places.
+    """A source that shifts the value of one attribute of each sample by a number of positions.
 
     Args:
-        split: of arrays.
-        name: of the array.
-        places: columns of the array that stand for the values, one of them 1; None where the array is the value.
-        values: that the array may have, where it is the value.
-        step: by how many values to move on.
+        split: samples, which are arrays.
+        name: name of the array.
+        places: columns of the array that one-hot encode the values; None if the array is the value.
+        values: possible values of the array, if it is the value.
+        step: number of positions to shift by.
     """
 
     def __init__(self, split: Split, name: str, places: list[int] | None, values: npt.NDArray[Any], step: int) -> None:
@@ -37,7 +37,7 @@ class ExchangedSource:
         self.fields = split.fields
 
     def arrays(self, row: int) -> Mapping[str, npt.NDArray[Any]]:
-        """One changed sample, by name."""
+        """Return the arrays of one changed sample, by name."""
         found = dict(self._split.arrays(row))
         value = np.array(found[self._name])
         if self._places is not None:
@@ -48,20 +48,20 @@ class ExchangedSource:
         return {**found, self._name: value}
 
     def size(self, row: int) -> tuple[int, ...]:
-        """As before."""
+        """Return the size, unchanged."""
         return self._split.size(row)
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of the changed values."""
+        """Return the hex SHA-256 of the changed values."""
         return hashlib.sha256(b"".join(array.tobytes() for array in self.arrays(row).values())).hexdigest()
 
 
 def exchanged_splits(split: Split, attribute: str) -> Iterator[Split]:
-    """The counterparts of all samples, a split for each step to another value; nothing where there are none.
+    """Yield the counterparts of all samples, one split per shift to another value; nothing if there are none.
 
     Args:
-        split: of any kind.
-        attribute: name of a column of groups.
+        split: samples of any kind.
+        attribute: name of a group column.
     """
     if split.kind != "arrays" or len(split) == 0:
         return

@@ -1,4 +1,4 @@
-"""Data sets that are folders of picture files, one folder a class."""
+"""Data sets of image files, one folder per class."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SUFFIXES = frozenset(
 )
 PART_FOLDERS = ("train", "val", "test")
 AT_ONCE = 64
-"""Pictures that a thread reads between two steps of the bar."""
+"""Images that a thread reads between two updates of the progress bar."""
 WIDE_MODES = ("I", "F")
-"""Pillow's modes of more than 8 bits a channel begin so; converting them to RGB clips to white without a word."""
+"""Prefixes of Pillow's modes with more than 8 bits per channel; converting them to RGB silently clips to white."""
 
 DECODE_ERRORS = (
     OSError,
@@ -41,7 +41,7 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise for damaged files (SyntaxError is a broken PNG or TIFF)."""
+"""Errors that Pillow's decoders raise for damaged files (SyntaxError for a broken PNG or TIFF)."""
 
 IMAGENETTE = {
     "n01440764": ("tench", 0),
@@ -62,30 +62,30 @@ https://github.com/fastai/imagenette; the columns follow the sorted synsets of I
 
 
 class FileSource:
-    """Picture files, decoded when they are asked for; the orientation that EXIF states is not applied."""
+    """Image files, decoded on demand; the EXIF orientation is not applied."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = tuple(paths)
         self._digests: dict[int, str] = {}
 
     def image(self, row: int) -> Image:
-        """The picture as uint8 (H, W, 3), RGB; transparency is dropped.
+        """Return the image as uint8 (H, W, 3), RGB; transparency is dropped.
 
         Raises:
-            DataError: the file does not decode, or has more than 8 bits a channel.
+            DataError: the file cannot be decoded, or has more than 8 bits per channel.
         """
         with self._opened(row) as image:
             return np.array(image.convert("RGB"), dtype=np.uint8)
 
     def size(self, row: int) -> tuple[int, int]:
-        """(H, W) from the file's header."""
+        """Return (H, W) from the file's header."""
         with self._opened(row) as image:
             return image.height, image.width
 
     @contextlib.contextmanager
     def _opened(self, row: int) -> Iterator[PIL.Image.Image]:
-        """An image file; whatever its decoder raises is a DataError."""
-        import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+        """Open an image file; any error of its decoder becomes a DataError."""
+        import PIL.Image  # in the extra 'measure': a referee who only verifies decodes no images
 
         path = self._paths[row]
         try:
@@ -96,7 +96,7 @@ class FileSource:
             raise _undecodable(path, error) from error
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of the file's bytes."""
+        """Return the hex SHA-256 of the file's bytes."""
         if row not in self._digests:
             self._digests[row] = sha256_file(self._paths[row])
         return self._digests[row]
@@ -104,48 +104,49 @@ class FileSource:
     @staticmethod
     def _require_8_bits(path: Path, mode: str) -> None:
         if mode.startswith(WIDE_MODES):
-            raise DataError(f"{path}: has more than 8 bits a channel (mode {mode}); convert it to an 8-bit picture.")
+            raise DataError(f"{path}: has more than 8 bits per channel (mode {mode}); convert it to an 8-bit image.")
 
 
 def _undecodable(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path}: does not decode as a picture ({error}); repair it or take it out.")
+    return DataError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.")
 
 
 def load_folder(
     root: Path, spec: str, seed: int, progress: Progress, name: str | None = None, published: bool = False
 ) -> Dataset:
-    """Load ``imagefolder:PATH``: PATH/train, PATH/val and PATH/test, each with one folder a class.
+    """Load ``imagefolder:PATH``: PATH/train, PATH/val and PATH/test, each with one folder per class.
 
-    Without test/, val/ is the test part and validation is carved out of train. Only val/ or test/: a data set to test
-    on. None of the three, but one folder a class: it is cut 60/10/30, and a sentence says so.
+    Without test/, val/ is the test part and validation is carved out of train. A folder with only val/ or test/ is a
+    test set. A folder with none of the three, but one folder per class, is split 60/10/30, and a message says so.
 
-    A ``metadata.csv`` in the folder of a part says which groups its images belong to (see
+    A ``metadata.csv`` in the folder of a part states the groups of its images (see
     :func:`certify.data.groups.metadata_groups`).
 
-    Where all folders bear names of Imagenette's synsets, classes are named and mapped to ImageNet's columns.
+    If all folders are named after Imagenette's synsets, the classes are named and mapped to ImageNet's columns.
 
     Args:
         root: the folder.
-        spec: that was asked for.
-        seed: of the cuts.
-        progress: where to say how far it is.
-        name: of the data set; the folder's name where it is None.
+        spec: specification that was given.
+        seed: seed of the splits.
+        progress: display of the progress.
+        name: name of the data set; the folder's name if None.
         published: see :func:`certify.data.partition.complete`.
 
     Raises:
-        DataError: a missing folder, one class or none, a class without pictures, an empty file, or one that does not
-            decode.
+        DataError: a missing folder, fewer than two classes, a class without images, or an empty or undecodable file.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder; give one with train/ and val/, one folder a class in each.")
+        raise DataError(
+            f"{root}: folder not found; give a folder with train/ and val/, each with one folder per class."
+        )
     folders = {part: root / part for part in PART_FOLDERS if (root / part).is_dir()}
     if "train" in folders and len(folders) == 1:
-        raise DataError(f"{root}: has neither val/ nor test/; make one, with a folder of images for each class.")
+        raise DataError(f"{root}: has neither val/ nor test/; add one, with a folder of images for each class.")
     flat = not folders
     if flat and any(path.suffix.lower() in SUFFIXES for path in root.iterdir()):
         raise DataError(
-            f"{root}: holds images that no folder gives a class; sort them into one folder a class, or make train/ and "
-            "test/ with one folder a class in each."
+            f"{root}: holds images outside class folders; sort them into one folder per class, or make train/ and "
+            "test/, each with one folder per class."
         )
     classes = _classes(folders.get("train", folders.get("test", folders.get("val", root))))
     splits = {part: _split(folder, classes) for part, folder in folders.items()} or {"test": _split(root, classes)}
@@ -157,7 +158,7 @@ def load_folder(
     if flat:
         splits = cut(splits["test"], seed)
         told = ", ".join(f"{len(split)} {part}" for part, split in splits.items())
-        progress.say(f"{root} has neither train/ nor test/, so its images are cut by chance: {told}.")
+        progress.say(f"{root} has neither train/ nor test/, so its images are split at random: {told}.")
     parts = complete(splits, seed, published=published)
     mapped = IMAGENETTE.keys() >= set(classes)
     return Dataset(
@@ -176,8 +177,8 @@ def load_folder(
 def _classes(folder: Path) -> tuple[str, ...]:
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
     if len(classes) < 2:
-        found = f"only the class '{classes[0]}'" if classes else "no class"
-        raise DataError(f"{folder}: has {found}; a classifier needs two folders of pictures or more, one a class.")
+        found = f"only the class '{classes[0]}'" if classes else "no classes"
+        raise DataError(f"{folder}: has {found}; a classifier needs at least two folders of images, one per class.")
     return classes
 
 
@@ -188,33 +189,33 @@ def _split(folder: Path, classes: tuple[str, ...]) -> Split:
     for name in _classes(folder):
         if name not in index:
             raise DataError(
-                f"{folder / name}: the class '{name}' is not among the {len(classes)} of the training part."
+                f"{folder / name}: the class '{name}' is not one of the {len(classes)} classes of the training part."
             )
-        pictures = _pictures(folder / name)
-        paths += pictures
-        labels += [index[name]] * len(pictures)
+        images = _images(folder / name)
+        paths += images
+        labels += [index[name]] * len(images)
     split = Split(FileSource(paths), labels)
     return split.grouped(groups) if (groups := metadata_groups(folder, paths)) else split
 
 
-def _pictures(folder: Path) -> list[Path]:
-    pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
-    if not pictures:
-        raise DataError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}); add some or remove the folder.")
-    for picture in pictures:
-        if picture.stat().st_size == 0:
-            raise DataError(f"{picture}: is an empty file; repair it or take it out.")
-    return pictures
+def _images(folder: Path) -> list[Path]:
+    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
+    if not images:
+        raise DataError(f"{folder}: contains no images ({', '.join(sorted(SUFFIXES))}); add some or remove the folder.")
+    for image in images:
+        if image.stat().st_size == 0:
+            raise DataError(f"{image}: is an empty file; repair or remove it.")
+    return images
 
 
 def _digest(splits: dict[str, Split], progress: Progress) -> None:
-    """Digest and decode all files under a bar: cutting and comparing need the digests, and reading takes time.
+    """Digest and decode all files with a progress bar; splitting and comparing need the digests.
 
-    A picture that does not decode is found here, before anything is trained or measured. Decoders release Python's
-    lock, so that several pictures are read at once.
+    An image that cannot be decoded is found here, before any training or measurement. Decoders release the GIL, so
+    several images are read at once.
 
     Raises:
-        DataError: one does not decode; the first is named.
+        DataError: one cannot be decoded; the first is named.
     """
 
     def read(split: Split, rows: range) -> int:

@@ -1,4 +1,4 @@
-"""The preprocessing contract of a model whose inputs are taken from the data as they are."""
+"""The preprocessing contract of a model that takes arrays of the data unchanged."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ DTYPES = Literal["float16", "float32", "float64", "int8", "int16", "int32", "int
 
 @dataclass(frozen=True)
 class ArrayPreprocess(Preprocess):
-    """How named arrays are fed to a model, and how its output is read; nothing but their type is changed.
+    """Mapping of named arrays to a model's inputs, and the meaning of its output; only the arrays' types change.
 
-    A model of one input takes the data's only array, whatever both are called; of several inputs each takes the array
-    of its name.
+    A model with one input takes the data's only array, whatever their names; with several inputs, each takes the array
+    of the same name.
 
     Attributes:
         inputs: names of the model's inputs.
-        shapes: of one sample of each input.
-        dtypes: of each input; the data's type is brought to it where that keeps its kind (float64 to float32).
-        output_name: name of the output that is scored.
-        reading: what the output holds, ``logits`` or ``probabilities``.
-        class_map: output column of each class of the data, or None where output i is class i.
+        shapes: shape of one sample of each input.
+        dtypes: type of each input; the data are converted to it within the same kind (float64 to float32).
+        output_name: name of the scored output.
+        reading: meaning of the output, ``logits`` or ``probabilities``.
+        class_map: output column of each class of the data, or None if output i is class i.
 
     Raises:
-        UsageError: a value that is not allowed.
+        UsageError: an invalid value.
 
     Example:
         >>> ArrayPreprocess(("age", "income"), ((1,), (12,)), ("int64", "float32"), "output", "logits").input_names
@@ -56,9 +56,12 @@ class ArrayPreprocess(Preprocess):
         names = checked["inputs"]
         for key in ("shapes", "dtypes"):
             if len(checked[key]) != len(names):
-                yield key, f"{key} has {len(checked[key])} values and there are {len(names)} inputs; give one an input"
+                yield (
+                    key,
+                    f"{key} has {len(checked[key])} values, but there are {len(names)} inputs; give one per input",
+                )
         if len(set(names)) < len(names):
-            yield "inputs", f"two inputs have one name ({', '.join(names)}); name each"
+            yield "inputs", f"two inputs have the same name ({', '.join(names)}); give each its own"
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -67,34 +70,34 @@ class ArrayPreprocess(Preprocess):
 
     @property
     def dtype(self) -> str:  # type: ignore[override]
-        """Numpy name of the type of the first input."""
+        """NumPy type name of the first input."""
         return self.dtypes[0]
 
     @property
     def memory(self) -> np.dtype[Any]:
-        """Type of a sample: of several inputs a record with a field for each."""
+        """Type of a sample; for several inputs, a record with one field each."""
         if len(self.inputs) == 1:
             return np.dtype(self.dtypes[0])
         return np.dtype(list(zip(self.inputs, self.dtypes, self.shapes, strict=True)))
 
     def port_shape(self, batch: int) -> tuple[int, ...]:
-        """(batch, ...) of the first input."""
+        """Return (batch, ...) of the first input."""
         return batch, *self.shapes[0]
 
     def port(self, name: str) -> tuple[tuple[int, ...], str]:
-        """Shape of one sample and type of an input."""
+        """Return the shape of one sample and the type of an input."""
         place = self.inputs.index(name)
         return self.shapes[place], self.dtypes[place]
 
     def input_shape(self, batch: int) -> tuple[int, ...]:
-        """(batch, ...) for one input, (batch,) records for several."""
+        """Return (batch, ...) for one input, or (batch,) records for several."""
         return self.port_shape(batch) if len(self.inputs) == 1 else (batch,)
 
     def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
-        """The samples at ``indices`` in the types of the inputs.
+        """Return the samples at ``indices`` in the types of the inputs.
 
         Raises:
-            DataError: the data are not arrays, or lack one, or one has another shape or kind of type.
+            DataError: the data are not arrays, an array is missing, or one has the wrong shape or kind of type.
         """
         fields = split.fields
         names = dict(zip(self.inputs, fields if len(self.inputs) == len(fields) == 1 else self.inputs, strict=True))
@@ -102,14 +105,14 @@ class ArrayPreprocess(Preprocess):
             shape, dtype = self.port(name)
             if source not in fields or len(fields) != len(names):
                 raise DataError(
-                    f"The model takes {', '.join(self.inputs)} and the data hold {', '.join(fields)}; name the arrays "
-                    "of the data as the inputs of the model."
+                    f"The model takes the inputs {', '.join(self.inputs)}, but the data hold {', '.join(fields)}; give "
+                    "the arrays of the data the names of the model's inputs."
                 )
             held, given = fields[source]
             if held != shape or not np.can_cast(given, dtype, casting="same_kind"):
                 raise DataError(
-                    f"The data's {source} is {given} {_size(held)} and the model's input '{name}' takes {dtype} "
-                    f"{_size(shape)} for each sample; convert the array, or correct the contract."
+                    f"The data's {source} is {given} {_size(held)} per sample, but the model's input '{name}' takes "
+                    f"{dtype} {_size(shape)}; convert the array, or correct the contract."
                 )
         samples = np.empty(self.input_shape(len(indices)), dtype=self.memory)
         parts = {name: samples if len(names) == 1 else samples[name] for name in names}
@@ -120,7 +123,7 @@ class ArrayPreprocess(Preprocess):
         return samples
 
     def noise(self, count: int) -> npt.NDArray[Any]:
-        """Standard normal floats; of integers and booleans zeros and ones, which every table of embeddings knows."""
+        """Return standard normal floats; for integers and booleans zeros and ones, which every embedding table has."""
         random = np.random.default_rng(0)
         samples = np.empty(self.input_shape(count), dtype=self.memory)
         for name, shape, dtype in zip(self.inputs, self.shapes, self.dtypes, strict=True):
@@ -130,11 +133,11 @@ class ArrayPreprocess(Preprocess):
         return samples
 
     def regularity(self, samples: npt.NDArray[Any]) -> dict[str, float]:
-        """Nothing: what tells a row of a table from random numbers is not known."""
+        """Return nothing: no statistic is known that distinguishes rows of a table from random numbers."""
         return {}
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field and the kind."""
+        """Return a JSON object with every field and the kind."""
         return {**super().to_json(), "shapes": [list(shape) for shape in self.shapes]}
 
 
@@ -145,18 +148,18 @@ def as_given(
     reading: Reading = "logits",
     class_map: Sequence[int] | None = None,
 ) -> ArrayPreprocess:
-    """The contract that feeds the arrays of a data set as they are.
+    """Return the contract that feeds the arrays of a data set unchanged.
 
     Args:
-        dataset: of arrays.
-        inputs: type by name of the model's inputs, where a file states them; otherwise they are called as the arrays,
-            and take their types but float32 for float64, as torch's modules do.
-        output_name: of the model.
-        reading: what the output holds.
+        dataset: data that hold arrays.
+        inputs: types of the model's inputs by name, if a file states them; otherwise the inputs have the names and
+            types of the arrays, with float32 in place of float64, as torch's modules expect.
+        output_name: name of the model's output.
+        reading: meaning of the output.
         class_map: output column of each class of the data.
 
     Raises:
-        DataError: the arrays are not those that the model takes, or of a type that none of them can have.
+        DataError: the names of the arrays are not those of the model's inputs, or a type is not supported.
     """
     fields = dataset.test.fields
     if inputs is None:
@@ -164,8 +167,8 @@ def as_given(
     alone = len(inputs) == len(fields) == 1
     if not alone and set(inputs) != set(fields):
         raise DataError(
-            f"The model takes {', '.join(inputs)} and data '{dataset.name}' hold {', '.join(fields)}; name the arrays "
-            "of the data as the inputs of the model."
+            f"The model takes the inputs {', '.join(inputs)}, but data '{dataset.name}' hold {', '.join(fields)}; give "
+            "the arrays of the data the names of the model's inputs."
         )
     shapes = tuple(fields[next(iter(fields)) if alone else name][0] for name in inputs)
     dtypes = tuple(inputs.values())

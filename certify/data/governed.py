@@ -1,7 +1,7 @@
-"""Data that a use policy governs: where it lies, and which records it lets through.
+"""Data under a use policy: finding the policy, and the records that it permits.
 
-The policy lies in the folder ``PATH.use`` beside the data at ``PATH``. Data that are given in Python, or made by
-somebody's function, have no place, so no policy is found for them.
+The policy is in the folder ``PATH.use`` next to the data at ``PATH``. Data given in Python, or returned by a user's
+function, have no path, so no policy is found for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMES = ("imagefolder", "npz", "arrays")
 
 
 def paths_of(spec: Any) -> list[Path]:
-    """Files and folders that a data specification names.
+    """Return the files and folders that a data specification names.
 
     Example:
         >>> [path.name for path in paths_of("npz:train=a.npz,test=b.npz")]
@@ -39,23 +39,23 @@ def paths_of(spec: Any) -> list[Path]:
 
 
 def use_folder(spec: Any) -> UseFolder | None:
-    """The folder with the use policy of data; None where none governs them.
+    """Return the folder with the use policy of data, or None if no policy governs them.
 
     Raises:
-        UsageError: the data lie in several files with policies of their own.
+        UsageError: the data are in several files, each with its own policy.
     """
     places = [UseFolder.beside(path.parent.resolve() / path.name) for path in paths_of(spec) if path.name]
     found = {folder.path.resolve(): folder for folder in places if folder.governs}
     if len(found) > 1:
-        raise UsageError(f"The data {spec} have {len(found)} use policies ({SUFFIX}); bind one policy to them all.")
+        raise UsageError(f"The data {spec} have {len(found)} use policies ({SUFFIX}); bind one policy to all of them.")
     return next(iter(found.values()), None)
 
 
 def guard_of(spec: Any) -> Guard | None:
-    """Whom loaders of data have to ask; None where no policy governs them.
+    """Return the guard that loaders of the data must ask, or None if no policy governs them.
 
     Raises:
-        NotPermittedError: a policy governs them and nobody has said what they are for.
+        NotPermittedError: a policy governs the data, but no purpose was stated.
     """
     folder = use_folder(spec)
     if folder is None:
@@ -63,22 +63,22 @@ def guard_of(spec: Any) -> Guard | None:
     use = open_use()
     if use is None:
         raise NotPermittedError(
-            f"A use policy governs the data {spec} ({folder.policy_path}); say what they are for with --purpose."
+            f"A use policy governs the data {spec} ({folder.policy_path}); state what they are used for with --purpose."
         )
     return Guard(folder, use)
 
 
 def admitted(dataset: Dataset, guard: Guard) -> Dataset:
-    """The records of a data set that may be used; a part but the test of which nothing is left is taken out.
+    """Return the records of a data set that may be used; parts that become empty, except test, are removed.
 
     Raises:
-        DataError: nothing is left of the test part.
-        NotPermittedError: no part may be read at all.
+        DataError: the test part becomes empty.
+        NotPermittedError: no part may be read.
     """
     parts: Mapping[str, Any] = {name: split.guarded(guard, name) for name, split in dataset.parts.items()}
     if not len(parts["test"]):
         raise DataError(
-            f"No record in the test part of '{dataset.name}' may be used for {guard.use.purpose}: none is in the "
+            f"No record in the test part of '{dataset.name}' may be used for {guard.use.purpose}: none is both in the "
             "policy's list and covered by consent."
         )
     left: dict[str, Any] = {name: split if len(split) else None for name, split in parts.items()}
@@ -86,10 +86,10 @@ def admitted(dataset: Dataset, guard: Guard) -> Dataset:
 
 
 def require_any(guard: Guard, parts: tuple[str, ...] = ("train", "calibration", "validation", "test")) -> None:
-    """Ask, before a file is opened, whether any part may be read.
+    """Check, before a file is opened, whether any part may be read.
 
     Raises:
-        NotPermittedError: none may; the sentence is the policy's about the first.
+        NotPermittedError: none may; the message gives the policy's reason for the first.
     """
     refused: list[NotPermittedError] = []
     for part in parts:

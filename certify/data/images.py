@@ -1,4 +1,4 @@
-"""The preprocessing contract of a model that takes pictures."""
+"""The preprocessing contract of a model that takes images."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 BIG_RESIZE = 256
 """Pixels of the shorter side before the centre crop to 224, as in the evaluation of ImageNet classifiers."""
 MAX_PIXELS = 1 << 26
-"""Largest picture that resizing may make; a strip of one pixel's width would grow without bound."""
+"""Largest image that resizing may make; a strip of one pixel's width would grow without bound."""
 
 
 @dataclass(frozen=True)
 class ImagePreprocess(Preprocess):
-    """What is done to a picture before the model, and how its output is read.
+    """Preprocessing of an image before the model, and the meaning of the model's output.
 
-    In this order: colours, resize, crop, ``(value / scale - mean) / std``, type, layout.
+    The steps in order: colours, resize, crop, ``(value / scale - mean) / std``, type, layout.
 
     Attributes:
         input_name: name of the model's input.
-        output_name: name of the output that is scored.
-        height: of the input, in pixels.
-        width: of the input, in pixels.
+        output_name: name of the scored output.
+        height: height of the input in pixels.
+        width: width of the input in pixels.
         layout: ``NCHW`` or ``NHWC``.
         colour: ``RGB``, ``BGR``, or ``L`` (grey: ITU-R 601-2 luma, one channel).
-        scale: what pixel values (0 to 255) are divided by.
-        mean: taken off after that, one value a channel, in the order of ``colour``.
-        std: divided by after that, one value a channel.
-        resize: length that the shorter side is brought to, keeping the picture's shape; ``exact`` for straight to
-            (height, width); None for not at all.
+        scale: divisor of the pixel values (0 to 255).
+        mean: subtracted after scaling, one value per channel, in the order of ``colour``.
+        std: divisor after subtracting the mean, one value per channel.
+        resize: target length of the shorter side, keeping the aspect ratio; ``exact`` to resize to (height, width)
+            directly; None for no resizing.
         crop: ``center`` or ``none``.
         interpolation: ``nearest``, ``bilinear`` or ``bicubic``; the last two antialias (Pillow's filters).
-        reading: what the output holds, ``logits`` or ``probabilities``.
-        dtype: of the input: ``float32``, ``float16``, ``uint8`` or ``int8``.
-        class_map: output column of each class of the data, or None where output i is class i.
+        reading: meaning of the output, ``logits`` or ``probabilities``.
+        dtype: type of the input: ``float32``, ``float16``, ``uint8`` or ``int8``.
+        class_map: output column of each class of the data, or None if output i is class i.
 
     Raises:
-        UsageError: a value that is not allowed, or an integer type that can't hold the values.
+        UsageError: an invalid value, or an integer type that cannot hold the values.
     """
 
     kind: ClassVar[str] = "image"
@@ -71,7 +71,7 @@ class ImagePreprocess(Preprocess):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._table  # noqa: B018  an integer type that can't hold the values is found here, not in the first batch
+        self._table  # noqa: B018  detect an integer type that cannot hold the values here, not in the first batch
 
     @staticmethod
     def _problems(checked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -79,7 +79,11 @@ class ImagePreprocess(Preprocess):
         colour, channels = checked["colour"], 1 if checked["colour"] == "L" else 3
         for key in ("mean", "std"):
             if (count := len(checked[key])) != channels:
-                yield key, f"{key} has {count} values and colour {colour} has {channels} channel(s); give one a channel"
+                yield (
+                    key,
+                    f"{key} has {count} values, but colour {colour} has {channels} channel(s); give one value per "
+                    "channel",
+                )
 
     @property
     def channels(self) -> int:
@@ -88,50 +92,50 @@ class ImagePreprocess(Preprocess):
 
     @property
     def input_names(self) -> tuple[str]:
-        """The one input."""
+        """Name of the only input."""
         return (self.input_name,)
 
     def port_shape(self, batch: int) -> tuple[int, int, int, int]:
-        """(batch, C, H, W), or (batch, H, W, C) for ``NHWC``."""
+        """Return (batch, C, H, W), or (batch, H, W, C) for ``NHWC``."""
         if self.layout == "NCHW":
             return batch, self.channels, self.height, self.width
         return batch, self.height, self.width, self.channels
 
     def apply(self, image: Image) -> npt.NDArray[Any]:
-        """Make one picture ready: (C, H, W), or (H, W, C) for ``NHWC``.
+        """Preprocess one image: (C, H, W), or (H, W, C) for ``NHWC``.
 
         Args:
             image: uint8 (h, w, 3), RGB.
 
         Raises:
-            DataError: resize and crop do not bring it to (height, width).
+            DataError: the size after resizing and cropping is not (height, width).
         """
         ready: npt.NDArray[Any] = self._values(self._geometry(image)[None])[0]
         return ready
 
     def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
-        """Make the samples at ``indices`` ready: (n, C, H, W), or (n, H, W, C) for ``NHWC``."""
+        """Prepare the samples at ``indices``: (n, C, H, W), or (n, H, W, C) for ``NHWC``."""
         pixels = np.empty((len(indices), self.height, self.width, self.channels), dtype=np.uint8)
         for position, i in enumerate(indices):
             pixels[position] = self._geometry(split.image(int(i)))
         return self._values(pixels)
 
     def noise(self, count: int) -> npt.NDArray[Any]:
-        """Standard normal values: in the range of normalised pictures."""
+        """Return standard normal values, which have the range of normalised images."""
         values = np.random.default_rng(0).standard_normal(self.port_shape(count), dtype=np.float32)
         noise: npt.NDArray[Any] = values.astype(self.dtype)
         return noise
 
     def regularity(self, samples: npt.NDArray[Any]) -> dict[str, float]:
-        """``neighbour_correlation``: of each value with the one to its right; 0 where nothing varies."""
+        """Return ``neighbour_correlation``: correlation of each value with its right neighbour; 0 if nothing varies."""
         rows = np.moveaxis(samples, -1 if self.layout == "NCHW" else -2, -1)
         left, right = (part.reshape(-1).astype(np.float64) for part in (rows[..., :-1], rows[..., 1:]))
         varies = left.size and np.ptp(left) > 0 and np.ptp(right) > 0
         return {"neighbour_correlation": float(np.corrcoef(left, right)[0, 1]) if varies else 0.0}
 
     def _geometry(self, image: Image) -> Image:
-        """Colours, resize, crop: uint8 (height, width, channels)."""
-        import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+        """Convert colours, resize and crop: uint8 (height, width, channels)."""
+        import PIL.Image  # in the extra 'measure': a referee who only verifies decodes no images
 
         picture = PIL.Image.fromarray(image)
         if self.colour == "L":
@@ -140,25 +144,25 @@ class ImagePreprocess(Preprocess):
             size = (self.width, self.height) if self.resize == "exact" else _shorter_side(picture.size, self.resize)
             if size[0] * size[1] > MAX_PIXELS:
                 raise DataError(
-                    f"A picture of {image.shape[0]} x {image.shape[1]} (height x width) would become {size[1]} x "
-                    f"{size[0]}, more than memory should be spent on; take it out of the data."
+                    f"An image of {image.shape[0]} x {image.shape[1]} (height x width) would be resized to {size[1]} x "
+                    f"{size[0]}, which takes too much memory; remove it from the data."
                 )
             if size != picture.size:
                 picture = picture.resize(size, getattr(PIL.Image.Resampling, self.interpolation.upper()))
         if self.crop == "center" and picture.height >= self.height and picture.width >= self.width:
-            # Halves are rounded to even, as torchvision's CenterCrop does.
+            # Round halves to even, as torchvision's CenterCrop does.
             top, left = round((picture.height - self.height) / 2), round((picture.width - self.width) / 2)
             picture = picture.crop((left, top, left + self.width, top + self.height))
         if picture.size != (self.width, self.height):
             raise DataError(
-                f"A picture of {image.shape[0]} x {image.shape[1]} comes out as {picture.height} x {picture.width} and "
-                f"the model takes {self.height} x {self.width} (height x width); set resize and crop in the contract."
+                f"An image of {image.shape[0]} x {image.shape[1]} becomes {picture.height} x {picture.width}, but the "
+                f"model takes {self.height} x {self.width} (height x width); set resize and crop in the contract."
             )
         pixels = np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         return pixels[..., ::-1] if self.colour == "BGR" else pixels
 
     def _values(self, pixels: Image) -> npt.NDArray[Any]:
-        """Pixels (n, height, width, channels) to what the model is fed."""
+        """Convert pixels (n, height, width, channels) to the model's input."""
         table: npt.NDArray[Any] = self._table
         ready = np.empty(self.port_shape(len(pixels)), dtype=self.dtype)
         for channel in range(self.channels):
@@ -168,7 +172,7 @@ class ImagePreprocess(Preprocess):
 
     @functools.cached_property
     def _table(self) -> npt.NDArray[Any]:
-        """What each of the 256 pixel values becomes, (channels, 256): the formula once, in float32, then looked up."""
+        """Lookup table of the 256 pixel values, (channels, 256): the formula is evaluated once, in float32."""
         scaled = np.arange(256, dtype=np.float32) / np.float32(self.scale)
         mean, std = (np.array(values, dtype=np.float32)[:, None] for values in (self.mean, self.std))
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -178,13 +182,13 @@ class ImagePreprocess(Preprocess):
         if not exact or not np.isfinite(table.astype(np.float32)).all():
             raise UsageError(
                 f"Preprocessing contract: scale {self.scale:g}, mean {self.mean} and std {self.std} give values from "
-                f"{values.min():g} to {values.max():g} that {self.dtype} can't hold; correct them or the dtype."
+                f"{values.min():g} to {values.max():g} that {self.dtype} cannot hold; correct them or the dtype."
             )
         return table
 
 
 def _shorter_side(size: tuple[int, int], length: int) -> tuple[int, int]:
-    """(W, H) with the shorter side brought to ``length`` and the longer one cut to an integer, as torchvision does."""
+    """Return (W, H) with the shorter side scaled to ``length``; the longer is truncated, as in torchvision."""
     width, height = size
     if width <= height:
         return length, int(length * height / width)
@@ -200,24 +204,26 @@ def default_preprocess(
     input_name: str = "input",
     output_name: str = "output",
 ) -> ImagePreprocess:
-    """The contract of nets that are trained or loaded here: RGB, bilinear, NCHW, float32.
+    """Return the contract of networks that are trained or loaded here: RGB, bilinear, NCHW, float32.
 
-    Large pictures are brought to 256 on the shorter side and cropped to 224 x 224; small ones are resized straight to
-    ``dataset.input_size``.
+    Large images are resized to 256 pixels on the shorter side and cropped to 224 x 224; small ones are resized to
+    ``dataset.input_size`` directly.
 
     Args:
-        dataset: whose pictures the model takes.
-        mean: of each channel, in units of 0 to 1.
-        std: of each channel, in the same units.
-        class_map: ``dataset.class_map`` for a net with ImageNet's 1,000 outputs, None where its head fits the data.
-        input_name: of the model.
-        output_name: of the model.
+        dataset: data with the images that the model takes.
+        mean: mean of each channel, on a scale of 0 to 1.
+        std: standard deviation of each channel, on the same scale.
+        class_map: ``dataset.class_map`` for a network with ImageNet's 1,000 outputs, None if its head fits the data.
+        input_name: name of the model's input.
+        output_name: name of the model's output.
 
     Raises:
-        DataError: the data hold no pictures.
+        DataError: the data are not images.
     """
     if dataset.test.kind != "image":
-        raise DataError(f"Data '{dataset.name}' holds {dataset.test.kind} and the model takes images; give images.")
+        raise DataError(
+            f"The model takes images, but data '{dataset.name}' are of kind '{dataset.test.kind}'; use image data."
+        )
     height, width = dataset.input_size
     big = dataset.input_size == BIG_SIZE
     return ImagePreprocess(

@@ -1,4 +1,4 @@
-"""Writing the test part of data that a program held, so that an auditor can measure on the same samples."""
+"""Saving the test part of in-memory data, so that an auditor can measure on the same samples."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ KEPT_NAME = "test-data.npz"
 
 
 def keep_test_part(dataset: Dataset, folder: Path) -> str:
-    """Write the test part as ``test-data.npz`` into a folder.
+    """Write the test part to ``test-data.npz`` in a folder.
 
     Args:
-        dataset: of arrays, or of images that were given as arrays.
-        folder: existing.
+        dataset: arrays, or images that were given as arrays.
+        folder: existing folder.
 
     Returns:
-        A sentence with the specification by which an auditor reads it: the same samples, digests and labels.
+        A sentence with the specification that an auditor passes to read the same samples, digests and labels.
 
     Raises:
-        DataError: the samples lie in files of their own, or can't lie in one array.
-        NotPermittedError: the use policy of the data does not permit to share them.
+        DataError: the samples are in files of their own, or do not fit into one array.
+        NotPermittedError: the use policy of the data does not permit sharing them.
 
     Example:
         >>> from certify.data import load
         >>> keep_test_part(load("mnist5k"), Path("out"))  # doctest: +SKIP
-        'The test part is kept: an auditor reads it with --data npz:test=out/test-data.npz.'
+        'The test part was saved: an auditor reads it with --data npz:test=out/test-data.npz.'
     """
     test, path = dataset.test, folder / KEPT_NAME
     if test.guard is not None:
@@ -45,20 +45,18 @@ def keep_test_part(dataset: Dataset, folder: Path) -> str:
     names |= {FEATURES: np.array(test.features)} if test.features else {}
     with replacing(path) as written, written.open("wb") as stream:
         np.savez(stream, **{**arrays, **names, "y": y})
-    return f"The test part is kept: an auditor reads it with --data {scheme}:test={path}."
+    return f"The test part was saved: an auditor reads it with --data {scheme}:test={path}."
 
 
 def _fields(split: Split) -> dict[str, Any]:
     if reserved := {"y", "classes", "file", FEATURES} & set(split.fields):
-        raise DataError(
-            f"An array is called {sorted(reserved)[0]}, which means something else in npz files; rename it."
-        )
+        raise DataError(f"The array name '{sorted(reserved)[0]}' is reserved in npz files; rename the array.")
     samples = [split.arrays(i) for i in range(len(split))]
     return {name: np.stack([sample[name] for sample in samples]) for name in split.fields}
 
 
 def _pixels(dataset: Dataset) -> Any:
-    """Images as the array that gives their digests again, grey ones with one channel."""
+    """Return images as the array that reproduces their digests; grey images with one channel."""
     split = dataset.test
     if split.kind == "image" and len({split.size(i) for i in range(len(split))}) == 1:
         whole = np.stack([split.image(i) for i in range(len(split))])
@@ -66,5 +64,5 @@ def _pixels(dataset: Dataset) -> Any:
             if array_split(pixels, split.labels, dataset.name).digests() == split.digests():
                 return pixels
     raise DataError(
-        f"Data '{dataset.name}' can't be kept as one array; give an auditor the files that '{dataset.spec}' names."
+        f"Data '{dataset.name}' cannot be saved as one array; give the auditor the files that '{dataset.spec}' names."
     )

@@ -1,4 +1,4 @@
-"""What is to be predicted: classes as integers, or numbers as floats."""
+"""Labels: classes as integers, or numeric targets as floats."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ MAX_CLASSES = 65_536
 
 
 def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
-    """Check labels, and take floats for numbers to predict.
+    """Check labels; floats are numeric targets.
 
     Args:
-        y: integers or booleans from 0 on, or floats, (n,) or (n, 1).
-        where: what an error names, such as the file.
+        y: non-negative integers or booleans, or floats, (n,) or (n, 1).
+        where: name used in errors, such as the file.
 
     Returns:
-        Labels (n,), and the numbers that they stand for; None where they stand for classes.
+        Labels (n,), and the numbers that they index; None if they are classes.
 
     Raises:
-        DataError: a wrong type or shape, no samples, a negative label, or a number that is not finite.
+        DataError: wrong type or shape, no samples, a negative label, or a number that is not finite.
 
     Example:
         >>> read_labels([0, 2, 1], "y")[0].tolist()
@@ -32,14 +32,18 @@ def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
         if not np.isfinite(labels).all():
-            raise DataError(f"{where}: y holds numbers that are not finite; leave those samples out.")
+            raise DataError(f"{where}: y holds numbers that are not finite; remove those samples.")
         values, labels = np.unique(labels.astype(np.float64), return_inverse=True)
         targets = Targets(values)
     if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == np.bool_):
-        raise DataError(f"{where}: y is {labels.dtype} of shape {labels.shape}; give integers or floats of shape (n,).")
+        raise DataError(
+            f"{where}: y must hold integers or floats of shape (n,), got {labels.dtype} of shape {labels.shape}."
+        )
     if len(labels) == 0:
-        raise DataError(f"{where}: holds no samples; give at least one.")
+        raise DataError(f"{where}: contains no samples; give at least one.")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= MAX_CLASSES:
-        raise DataError(f"{where}: y runs from {low} to {high}; labels count the classes from 0 to {MAX_CLASSES - 1}.")
+        raise DataError(
+            f"{where}: labels in y must be in [0, {MAX_CLASSES - 1}], got {low} to {high}; number the classes from 0."
+        )
     return labels.astype(np.int64), targets

@@ -1,4 +1,4 @@
-"""Samples that are named arrays of any shape and type, such as tables, audio, or the inputs of several sensors."""
+"""Samples made of named arrays of any shape and type, such as tables, audio or the readings of several sensors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from certify.data.labels import read_labels
 from certify.data.sources import Fields
 
 ONLY = "x"
-"""Name of an array that was given without one."""
+"""Name of an array that was given without a name."""
 KINDS = "fiub"
-"""Of numpy's types: floats, integers and booleans."""
+"""Accepted kinds of NumPy types: floats, integers and booleans."""
 
 
 class NamedArrays:
-    """One array for each name, the samples in the first axis, kept as they were given.
+    """Named arrays with the samples along the first axis, kept unchanged.
 
     Args:
-        arrays: by name, each (n, ...).
-        features: names of the columns of the only array; empty where they are not known.
+        arrays: arrays by name, each (n, ...).
+        features: column names of the only array; empty if unknown.
     """
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], features: tuple[str, ...] = ()) -> None:
@@ -35,15 +35,15 @@ class NamedArrays:
         self.fields: Fields = {name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()}
 
     def arrays(self, row: int) -> dict[str, npt.NDArray[Any]]:
-        """One sample, by name."""
+        """Return the arrays of one sample, by name."""
         return {name: array[row] for name, array in self._arrays.items()}
 
     def size(self, row: int) -> tuple[int, ...]:
-        """Shape of the first array of a sample, the same for all."""
+        """Return the shape of the first array of a sample, which is the same for all samples."""
         return next(iter(self.fields.values()))[0]
 
     def digest(self, row: int) -> str:
-        """Hex SHA-256 of name, type, shape and values of each array, in the order of the names."""
+        """Return the hex SHA-256 of name, type, shape and values of each array, sorted by name."""
         if row not in self._digests:
             digest = hashlib.sha256(b"arrays")
             for name, values in sorted(self.arrays(row).items()):
@@ -55,32 +55,38 @@ class NamedArrays:
 
 
 def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str, features: tuple[str, ...] = ()) -> Split:
-    """Check named arrays and make a split of them.
+    """Check named arrays and make a split from them.
 
     Args:
-        arrays: by name, floats, integers or booleans, each (n, ...).
-        y: labels from 0 on (n,), or numbers to predict, any type of float.
-        where: what an error names, such as the file.
-        features: names of the columns of the only array, ``ATTRIBUTE=VALUE`` for one of several values.
+        arrays: floats, integers or booleans by name, each (n, ...).
+        y: labels counted from 0 (n,), or numeric targets, any float type.
+        where: name used in errors, such as the file.
+        features: column names of the only array, ``ATTRIBUTE=VALUE`` for one-hot columns.
 
     Raises:
-        DataError: no array, another type, lengths that differ, values that are not finite, or labels that are none.
+        DataError: no array, an unsupported type, different lengths, values that are not finite, or invalid labels.
     """
     found = {str(name): np.asarray(array) for name, array in arrays.items()}
     labels, targets = read_labels(y, where)
     if not found:
-        raise DataError(f"{where}: holds no array beside y; give at least one with the samples in its first axis.")
+        raise DataError(
+            f"{where}: contains no array besides y; give at least one, with the samples along its first axis."
+        )
     for name, array in found.items():
         if array.dtype.kind not in KINDS or array.ndim == 0 or 0 in array.shape[1:]:
             raise DataError(
-                f"{where}: {name} is {array.dtype} of shape {array.shape}; give numbers or booleans of shape "
-                "(samples, ...)."
+                f"{where}: {name} must hold numbers or booleans of shape (samples, ...), got {array.dtype} of shape "
+                f"{array.shape}."
             )
         if len(array) != len(labels):
-            raise DataError(f"{where}: {name} has {len(array)} samples and y {len(labels)} labels; give one a sample.")
+            raise DataError(
+                f"{where}: {name} has {len(array)} samples and y has {len(labels)} labels; give one label per sample."
+            )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"{where}: {name} holds values that are not finite; fill them in or leave them out.")
+            raise DataError(f"{where}: {name} holds values that are not finite; impute them or remove the samples.")
     if features and (len(found) > 1 or next(iter(found.values())).shape[1:] != (len(features),)):
-        raise DataError(f"{where}: names {len(features)} features; they are those of one array of shape (n, features).")
+        raise DataError(
+            f"{where}: names {len(features)} features, which requires a single array of shape (n, {len(features)})."
+        )
     made = {name: np.ascontiguousarray(a) for name, a in found.items()}
     return Split(NamedArrays(made, features), labels, targets=targets)

@@ -1,15 +1,15 @@
-"""Images that are nearly the same as others: re-encoded, mirrored, shifted, brightened, with a pixel changed.
+"""Detection of near-duplicate images: re-encoded, mirrored, shifted, brightened, or with a changed pixel.
 
-A digest tells copies apart that differ by one bit. Here every image is brought to grey and, where images have several
-sizes or more than 32 pixels a side, to 32 x 32. Two steps:
+Digests differ as soon as copies differ by one bit. Here every image is converted to grey and, if the images have
+several sizes or sides of more than 32 pixels, resized to 32 x 32. Two steps:
 
-1. Candidates. The magnitudes of the lowest frequencies stay when an image is shifted. Each sample's few nearest
-   neighbours by their correlation are candidates, and so are those of its mirror image.
-2. Decision. The correlation of the pixels themselves, at the best of all shifts by up to two pixels. It does not depend
-   on brightness and contrast.
+1. Candidates. The magnitudes of the lowest frequencies do not change when an image is shifted. The few nearest
+  neighbours of each sample and of its mirror image, by the correlation of these magnitudes, are candidates.
+2. Decision. The correlation of the pixels themselves, at the best of all shifts by up to two pixels. It is invariant to
+  brightness and contrast.
 
-Digits are alike, so that a difference hash of 64 bits alone would call many of them copies. What this finds and misses,
-and what that hash would, is listed by ``python tests/benchmarks/near_duplicates.py``.
+Digits resemble each other, so a 64-bit difference hash alone would call many of them copies. ``python
+tests/benchmarks/near_duplicates.py`` lists what this method and that hash find and miss.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from certify.data.dataset import PAIRS, Dataset, Split
 
 SIDE = 32
 FREQUENCIES = 4
-"""In each direction; the 44 magnitudes that are left tell images apart well enough to find candidates."""
+"""Frequencies in each direction; the resulting 44 magnitudes distinguish images well enough to find candidates."""
 NEIGHBOURS = 8
 LEAST_SIMILAR = 0.9
-"""Correlation of the magnitudes from which pixels are compared. Copies of digits have 0.98 and more, those of photos
-less where a shift brings in a border."""
+"""Least correlation of the magnitudes for a comparison of pixels. Copies of digits reach 0.98 and more, copies of
+photos less if a shift adds a border."""
 SHIFT = 2
 DISTANCE = 0.005
-"""1 - correlation of the pixels. The nearest of honest images are at 0.020 in MNIST, 0.013 in CIFAR-10 (50,000) and
-0.09 in ImageNet (400); 2 of 1,000 in Fashion-MNIST lie below. Copies by JPEG 95 are at 0.004 in 99 % of CIFAR-10."""
+"""Threshold of 1 - correlation of the pixels. The nearest distinct images are at 0.020 in MNIST, 0.013 in CIFAR-10
+(50,000) and 0.09 in ImageNet (400); 2 of 1,000 in Fashion-MNIST are below it. Copies by JPEG 95 are within 0.004 for 99
+% of CIFAR-10."""
 SAMPLES, AMONG = 2000, 10_000
-"""How many samples are looked at, and among how many of the other part, evenly spaced in the order of their digests."""
+"""Numbers of samples searched for and searched among, evenly spaced in the order of their digests."""
 SIZES = 64
-"""Images of each part whose size is read."""
+"""Number of images of each part whose size is read."""
 SMALLEST = 12
 BLOCK = 512
 
@@ -47,12 +48,12 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Looked:
-    """Some samples of a part.
+    """Sampled images of a part.
 
     Attributes:
-        pixels: grey, (n, h, w).
-        digests: of the samples, (n,).
-        of: size of the whole part, without repeated samples.
+        pixels: grey images, (n, h, w).
+        digests: digests of the samples, (n,).
+        of: size of the whole part, without duplicates.
     """
 
     pixels: Values
@@ -60,16 +61,16 @@ class _Looked:
     of: int
 
     def first(self, count: int) -> _Looked:
-        """So many of the samples, evenly spaced."""
+        """Return ``count`` of the samples, evenly spaced."""
         chosen = np.arange(min(count, len(self.pixels))) * len(self.pixels) // min(count, len(self.pixels))
         return _Looked(self.pixels[chosen], self.digests[chosen], self.of)
 
 
 def near_duplicates(dataset: Dataset) -> dict[str, NearDuplicates]:
-    """Test samples that are nearly the same as one of train, calibration or validation, or as another test sample.
+    """Count test samples that nearly equal a sample of train, calibration or validation, or another test sample.
 
     Returns:
-        By ``first/test`` for each part that is there, and ``test/test``; nothing for text, which is not looked at.
+        Counts by ``first/test`` for each existing part, and ``test/test``; empty for text, which is not searched.
     """
     if dataset.test.kind != "image":
         return {}
@@ -81,7 +82,7 @@ def near_duplicates(dataset: Dataset) -> dict[str, NearDuplicates]:
 
 
 def _common_size(splits: Sequence[Split]) -> tuple[int, int]:
-    """The size of all images where they are small and equally large, otherwise the usual one."""
+    """Return the size of all images if they are small and of equal size, otherwise the default size."""
     sizes = {split.size(i) for split in splits for i in range(0, len(split), 1 + len(split) // SIZES)}
     height, *width = sizes.pop()
     small = not sizes and max(height, *width) <= SIDE and min(height, *width) >= SMALLEST
@@ -89,7 +90,7 @@ def _common_size(splits: Sequence[Split]) -> tuple[int, int]:
 
 
 def _look(split: Split, size: tuple[int, int]) -> _Looked:
-    """Decode samples, each digest once."""
+    """Decode samples, one per digest."""
     rows = {digest: i for i, digest in reversed(list(enumerate(split.digests())))}
     ordered = sorted(rows)
     count = min(AMONG, len(ordered))
@@ -114,13 +115,13 @@ def nearest(
     digests: npt.NDArray[np.str_] | None = None,
     digests_among: npt.NDArray[np.str_] | None = None,
 ) -> Values:
-    """Distance of each image to the nearest of others: 1 - correlation, over shifts and the mirror image.
+    """Return the distance of each image to its nearest other image: 1 - correlation, over shifts and mirror images.
 
     Args:
-        pixels: grey, (n, h, w).
-        among: grey, (m, h, w), at least one.
-        digests: of the images, (n,); with those of the others, an image is not compared with itself.
-        digests_among: likewise, (m,).
+        pixels: grey images, (n, h, w).
+        among: grey images to search among, (m, h, w), at least one.
+        digests: digests of the images, (n,); if both are given, an image is not compared with itself.
+        digests_among: digests of the images to search among, (m,).
     """
     known, inner = _spectra(among), _unit(among[:, SHIFT:-SHIFT, SHIFT:-SHIFT])
     best = np.full(len(pixels), -1.0, dtype=np.float32)
@@ -140,7 +141,7 @@ def nearest(
 
 
 def _alike(pixels: Values, inner: Values) -> Values:
-    """Correlation of each pair, (k, h, w) and (k, inner pixels), at the best shift."""
+    """Return the correlation of each pair, (k, h, w) and (k, inner pixels), at the best shift."""
     best = np.full(len(pixels), -1.0, dtype=np.float32)
     height, width = pixels.shape[1:]
     for top in range(2 * SHIFT + 1):
@@ -151,7 +152,7 @@ def _alike(pixels: Values, inner: Values) -> Values:
 
 
 def _spectra(pixels: Values) -> Values:
-    """Magnitudes of the lowest frequencies but the mean, as vectors that correlate, (n, 44)."""
+    """Return the magnitudes of the lowest frequencies except the mean, as unit vectors, (n, 44)."""
     found = [
         np.abs(np.fft.rfft2(pixels[start : start + BLOCK]))[:, list(range(-FREQUENCIES, FREQUENCIES + 1))]
         for start in range(0, len(pixels), BLOCK)
@@ -162,7 +163,7 @@ def _spectra(pixels: Values) -> Values:
 
 
 def _unit(values: npt.NDArray[np.floating]) -> Values:
-    """Vectors without their mean, of length 1; 0 where all values are the same."""
+    """Return vectors centred and scaled to length 1; 0 if all values are equal."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:]))).astype(np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Data that a program holds: torch datasets and loaders, arrays and tensors; looked at by what they can do.
+"""In-memory data: torch datasets and loaders, arrays and tensors, recognised by duck typing.
 
-Nothing of torch is loaded: a dataset is what has ``__len__`` and ``__getitem__``, a loader what gives batches and has a
- ``dataset`` and a ``batch_size``. Everything is read once and kept in memory, so that a sample is the same each
-time, whatever random transform made it.
+torch is not imported: a dataset has ``__len__`` and ``__getitem__``; a loader yields batches and has a ``dataset`` and
+a ``batch_size``. Everything is read once and kept in memory, so a sample stays the same even if a random transform made
+it.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from certify.data.named_arrays import ONLY, named_split
 from certify.data.partition import cut
 
 LABELS = ("y", "label", "labels", "target", "targets")
-"""Names under which a sample that is a mapping holds what is to be predicted."""
+"""Keys under which a sample that is a mapping may hold its label."""
 KEPT_BYTES = 16 << 30
-"""More is not read into memory."""
+"""Largest amount of data read into memory."""
 FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
             ValueError)  # fmt: skip
-"""What somebody else's dataset may raise."""
+"""Errors that a third-party dataset may raise."""
 WANTED = (
-    "give a torch Dataset or DataLoader, a pair (x, y) of arrays, (train, test), or a dict of parts, whose samples are "
-    "pairs (sample, label)"
+    "give a torch Dataset or DataLoader, a pair (x, y) of arrays, a pair (train, test), or a dict of parts; samples "
+    "must be pairs (sample, label)"
 )
 
 Array = npt.NDArray[Any]
 
 
 def is_array(value: object) -> bool:
-    """Whether it is a numpy array, a torch tensor or the like."""
+    """Return whether a value is a NumPy array, a torch tensor or similar."""
     return hasattr(value, "__array__") and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def is_loader(value: object) -> bool:
-    """Whether it is a torch DataLoader or the like: batches, not samples, come out of it."""
+    """Return whether a value is a torch DataLoader or similar, which yields batches rather than samples."""
     return hasattr(value, "__iter__") and hasattr(value, "dataset") and hasattr(value, "batch_size")
 
 
 def is_samples(value: object) -> bool:
-    """Whether it is a loader, or a dataset whose samples can be asked for by number."""
+    """Return whether a value is a loader, or a dataset whose samples have indices."""
     mapped = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return is_loader(value) or (mapped and not isinstance(value, str | bytes | Mapping | tuple) and not is_array(value))
 
 
 def class_names(value: object) -> tuple[str, ...] | None:
-    """Names of classes that a dataset, a subset or a loader of one knows; None where it knows none."""
+    """Return the class names that a dataset, or a subset or loader of one, declares; None if it declares none."""
     while not isinstance(found := getattr(value, "classes", None), list | tuple):
         value = getattr(value, "dataset", None)
         if value is None:
@@ -68,13 +68,13 @@ def own_split(given: Any, where: str, transform: Callable[[Any], Any] | None = N
     """Read a dataset or a loader.
 
     Args:
-        given: whose samples are pairs (sample, label), tuples of inputs and the label, or mappings with a label. A
-            sample is a PIL image, an array or tensor, or a mapping of them by name.
-        where: what an error names.
-        transform: of each batch of a loader, or each sample of a dataset, to such a pair.
+        given: a dataset or loader. Its samples are pairs (sample, label), tuples of inputs and the label, or mappings
+            with a label; a sample is a PIL image, an array or tensor, or a mapping of arrays by name.
+        where: name used in errors.
+        transform: function from each batch of a loader, or each sample of a dataset, to such a pair.
 
     Raises:
-        DataError: it yields something else, fails, or is too large for memory.
+        DataError: it yields anything else, fails, or is too large for memory.
     """
     try:
         if is_loader(given) and (transform is not None or _collates(given)):
@@ -86,25 +86,25 @@ def own_split(given: Any, where: str, transform: Callable[[Any], Any] | None = N
         raise
     except FAILURES as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        raise DataError(f"{where}: {type(given).__name__} can't be read ({told}); {WANTED}.") from error
+        raise DataError(f"{where}: {type(given).__name__} cannot be read ({told}); {WANTED}.") from error
 
 
 def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> Dataset:
-    """Make a data set of a dict of parts or arrays.
+    """Make a data set from a dict of parts or arrays.
 
     Args:
-        values: ``x`` (or ``input_ids`` and its like), ``y`` and maybe ``groups``, a dict of columns of groups by name
-            (see :mod:`certify.data.groups`), cut like an npz file; or ``test`` and maybe ``train``,
+        values: ``x`` (or ``input_ids`` and its like), ``y`` and optionally ``groups``, a dict of group columns by name
+            (see :mod:`certify.data.groups`), split like an npz file; or ``test`` and optionally ``train``,
             ``validation``, ``calibration``, each a Split, a torch Dataset or DataLoader, a pair (x, y) or a dict with
-            ``x`` (or ``input_ids``), ``y`` and maybe ``groups``. With either, ``classes`` may name the classes. ``x``
-            is an array of images (uint8), an array of anything else, or a dict of arrays by the names of the model's
-            inputs.
-        name: of the data set.
-        spec: that was asked for.
-        seed: of the cuts.
+            ``x`` (or ``input_ids``), ``y`` and optionally ``groups``. In either case ``classes`` may name the classes.
+            ``x`` is an array of images (uint8), an array of anything else, or a dict of arrays by the names of the
+            model's inputs.
+        name: name of the data set.
+        spec: specification that was given.
+        seed: seed of the splits.
 
     Raises:
-        DataError: what is needed is missing or malformed.
+        DataError: a required entry is missing or malformed.
         UsageError: an unknown key.
     """
     where = f"Data '{spec}'"
@@ -115,23 +115,23 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
     if ("x" in values or "input_ids" in values) and "y" in values:
         return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed)
     if "test" not in values:
-        raise DataError(f"{where} has no test part; give x and y, or test (and train), or a Dataset.")
+        raise DataError(f"{where} have no test part; give x and y, or test (and train), or a Dataset.")
     parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
     named = (class_names(values[key]) for key in PARTS if values.get(key) is not None)
     return from_parts(name, spec, parts, classes or next(filter(None, named), None), seed)
 
 
 def from_object(given: Any, spec: str, seed: int) -> Dataset:
-    """Make a data set of what a program holds.
+    """Make a data set from an in-memory object.
 
     Args:
-        given: a Dataset of leanmark; a torch Dataset or DataLoader (cut 60/10/30); (loader or dataset, transform); a
+        given: a Dataset of leanmark; a torch Dataset or DataLoader (split 60/10/30); (loader or dataset, transform); a
             pair (x, y) of arrays; (train, test); or a dict, see :func:`from_mapping`.
-        spec: that was asked for, or that says what was given.
-        seed: of the cuts.
+        spec: specification or description of what was given.
+        seed: seed of the splits.
 
     Raises:
-        DataError: it is none of them, or can't serve.
+        DataError: the object is none of these, or is not usable.
     """
     name = spec.rpartition(":")[2]
     if isinstance(given, Dataset):
@@ -147,7 +147,7 @@ def from_object(given: Any, spec: str, seed: int) -> Dataset:
 
 
 def _is_part(value: Any) -> bool:
-    """Whether samples with labels can be read from it."""
+    """Return whether labelled samples can be read from a value."""
     pair = isinstance(value, tuple | list) and len(value) == 2
     return isinstance(value, Split) or is_samples(value) or (pair and (_is_arrays(value) or _is_transformed(value)))
 
@@ -175,18 +175,18 @@ def _part(value: Any, where: str) -> Split:
             return pair_split(value[0], value[1], where)
     if is_samples(value):
         return own_split(value, where)
-    raise DataError(f"{where} is a {type(value).__name__}; give a Split, a Dataset or DataLoader of torch, or (x, y).")
+    raise DataError(f"{where} is a {type(value).__name__}; give a Split, a torch Dataset or DataLoader, or (x, y).")
 
 
 def _split(values: Mapping[str, Any], where: str) -> Split:
-    """Samples of a dict with ``x`` or ``input_ids``, and ``y``."""
+    """Make a split from a dict with ``x`` or ``input_ids``, and ``y``."""
     if "input_ids" in values:
         return mapped_split(values, where)
     return pair_split(values["x"], values["y"], where)
 
 
 def _grouped(split: Split, values: Mapping[str, Any], where: str) -> Split:
-    """The samples with the columns of groups that stand beside them."""
+    """Add the group columns, if given, to a split."""
     given = values.get("groups")
     if given is None:
         return split
@@ -196,27 +196,27 @@ def _grouped(split: Split, values: Mapping[str, Any], where: str) -> Split:
 
 
 def pair_split(x: Any, y: Any, where: str) -> Split:
-    """Samples in one array or in named ones, with labels; tensors are taken as arrays."""
+    """Make a split from one array or named arrays, with labels; tensors are converted to arrays."""
     if isinstance(x, Mapping):
         return named_split({name: plain(value) for name, value in x.items()}, plain(y), where)
     return samples_split(plain(x), plain(y), where)
 
 
 def plain(value: Any) -> Array:
-    """A tensor or a sequence as a numpy array, wherever it lies."""
+    """Convert a tensor (on any device) or a sequence to a NumPy array."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
     return np.asarray(value)
 
 
 def _collates(loader: Any) -> bool:
-    """Whether a loader puts samples together in a way of its own, so that only its batches say what they are."""
+    """Return whether a loader has a custom collate function, so that only its batches define the samples."""
     made = getattr(loader, "collate_fn", None)
     return not hasattr(loader.dataset, "__getitem__") or getattr(made, "__name__", "") != "default_collate"
 
 
 def _from_batches(loader: Iterable[Any], transform: Callable[[Any], Any], where: str) -> Split:
-    """Read batches whose arrays hold the samples in their first axis."""
+    """Read batches whose arrays hold the samples along the first axis."""
     inputs, labels, size = list[dict[str, Array]](), list[Array](), 0
     for batch in loader:
         named, label = _pair(transform(batch), where)
@@ -239,7 +239,7 @@ def _from_samples(rows: Iterator[Any], where: str) -> Split:
         labels.append(plain(label))
         size = _within(size + sum(value.nbytes for value in inputs[-1].values()), where)
     if len({label.shape for label in labels}) > 1:
-        raise DataError(f"{where}: labels have several shapes; give one integer or one float a sample.")
+        raise DataError(f"{where}: labels have several shapes; give one integer or one float per sample.")
     y = np.stack(labels) if labels else np.empty(0, int)
     if images and len(inputs[0]) == 1:
         truth, targets = read_labels(y, where)
@@ -247,8 +247,8 @@ def _from_samples(rows: Iterator[Any], where: str) -> Split:
     shapes = {name: {one[name].shape for one in inputs} for name in (inputs[0] if inputs else {})}
     if uneven := [name for name, found in shapes.items() if len(found) > 1]:
         raise DataError(
-            f"{where}: samples have several shapes ({' and '.join(map(str, sorted(shapes[uneven[0]])[:2]))}); bring "
-            "them to one size in the dataset's transform, or give PIL images."
+            f"{where}: samples have several shapes ({' and '.join(map(str, sorted(shapes[uneven[0]])[:2]))}); resize "
+            "them in the dataset's transform, or give PIL images."
         )
     return _together({name: np.stack([one[name] for one in inputs]) for name in shapes}, y, where)
 
@@ -258,7 +258,7 @@ def _together(whole: Mapping[str, Array], y: Array, where: str) -> Split:
 
 
 def _pair(row: Any, where: str) -> tuple[dict[str, Any], Any]:
-    """Inputs by name, and the label."""
+    """Return the inputs by name, and the label."""
     if isinstance(row, Mapping):
         label = next((name for name in LABELS if name in row), None)
         if label is not None and len(row) > 1:
@@ -279,14 +279,16 @@ def _is_pil(value: object) -> bool:
 
 def _pixels(image: Any, where: str) -> Array:
     if image.mode.startswith(WIDE_MODES):
-        raise DataError(f"{where}: an image has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits.")
+        raise DataError(
+            f"{where}: an image has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits."
+        )
     return np.asarray(image if image.mode == "L" else image.convert("RGB"), dtype=np.uint8)
 
 
 def _within(size: int, where: str) -> int:
     if size > KEPT_BYTES:
         raise DataError(
-            f"{where}: holds more than {KEPT_BYTES >> 30} GB, which are kept in memory; give the files themselves "
-            "(imagefolder:PATH, npz:PATH or arrays:PATH), or a part of the data."
+            f"{where}: holds more than {KEPT_BYTES >> 30} GB, the most that is kept in memory; give the files "
+            "themselves (imagefolder:PATH, npz:PATH or arrays:PATH), or a subset of the data."
         )
     return size

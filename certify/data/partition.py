@@ -1,4 +1,4 @@
-"""Cutting one part of a data set in two: stratified, the same everywhere, identical samples on one side."""
+"""Splitting a part of a data set in two: stratified, reproducible, with duplicates on the same side."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from certify.data.dataset import Labels, Split
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.3
 VALIDATION_OF_REST = 1 / 7
-"""A tenth of the whole, once three tenths are set apart."""
+"""Fraction of the remaining 70 % that makes up 10 % of the whole."""
 CALIBRATION_SHARE = 0.1
 MAX_CALIBRATION = 512
 FIXED_SEED = "fixed"
-"""Stands in place of the user's seed where a cut must be the same for everybody."""
+"""Seed used instead of the user's where a split must be the same for everybody."""
 
 
 def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Split, Split]:
     """Take ``count`` samples out of a split, in proportion to its classes.
 
-    Samples are ranked by the SHA-256 of seed, purpose and sample digest: the cut depends on what the samples are, not
-    on their order, the platform or the version of a random generator. Samples with the same digest rank together and
-    stay on one side, so that the two results never overlap; a group that would overshoot its class's share is passed
-    over, and slightly fewer than ``count`` may come out.
+    Samples are ranked by the SHA-256 of seed, purpose and sample digest: the split depends on the contents of the
+    samples, not on their order, the platform or the version of a random generator. Samples with the same digest rank
+    together and stay on one side, so the two results never overlap; a group that would exceed its class's share is
+    skipped, so slightly fewer than ``count`` samples may be taken.
 
     Args:
-        split: what to cut.
-        count: samples to take.
-        purpose: name of the part that is taken; different purposes cut differently under the same seed.
-        seed: of the ranking.
+        split: samples to divide.
+        count: number of samples to take.
+        purpose: name of the part that is taken; different purposes give different splits under the same seed.
+        seed: seed of the ranking.
 
     Returns:
         (rest, taken), each in the order of ``split``.
 
     Raises:
-        DataError: one of the two would be empty.
+        DataError: one side would be empty.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for i, digest in enumerate(split.digests()):
         groups[digest].append(i)
     ranked = sorted(groups, key=lambda digest: hashlib.sha256(f"{seed}/{purpose}/{digest}".encode()).digest())
-    labels = split.labels if split.targets is None else np.zeros_like(split.labels)  # numbers are not classes
+    labels = (
+        split.labels if split.targets is None else np.zeros_like(split.labels)
+    )  # numeric targets are not stratified
     wanted = dict(enumerate(apportion(np.bincount(labels), min(count, len(split)))))
     taken = []
     for digest in ranked:
@@ -56,8 +58,8 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
             taken += members
     if not taken or len(taken) == len(split):
         raise DataError(
-            f"Can't set {count} of {len(split)} samples ({len(groups)} different ones) apart for {purpose}: "
-            "one side would be empty; give more data."
+            f"Cannot set aside {count} of {len(split)} samples ({len(groups)} distinct) for {purpose}: one side would "
+            "be empty; give more data."
         )
     chosen = np.zeros(len(split), dtype=bool)
     chosen[taken] = True
@@ -65,18 +67,18 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
 
 
 def cut(split: Split, seed: int) -> dict[str, Split]:
-    """Cut the whole of a data set 60/10/30; its test part does not depend on the seed."""
+    """Split a whole data set 60/10/30; the test part does not depend on the seed."""
     rest, test = carve(split, share(len(split), TEST_SHARE), "test", FIXED_SEED)
     train, validation = carve(rest, share(len(rest), VALIDATION_OF_REST), "validation", seed)
     return {"train": train, "validation": validation, "test": test}
 
 
 def apportion(sizes: Labels, count: int) -> list[int]:
-    """Share ``count`` places among classes in proportion to their sizes, by largest remainders (Hamilton's method).
+    """Distribute ``count`` places over classes in proportion to their sizes, by largest remainders (Hamilton's method).
 
     Args:
-        sizes: samples of each class, (c,).
-        count: places, at most ``sizes.sum()``.
+        sizes: number of samples of each class, (c,).
+        count: number of places, at most ``sizes.sum()``.
 
     Returns:
         Places of each class; they add up to ``count`` and none exceeds its class's size.
@@ -93,14 +95,14 @@ def apportion(sizes: Labels, count: int) -> list[int]:
 def complete(
     parts: Mapping[str, Split], seed: int | str, calibration: int | None = None, published: bool = False
 ) -> dict[str, Split]:
-    """Carve out of train what is missing: validation (10 %), then calibration (10 %, at most 512 samples).
+    """Carve missing parts out of train: validation (10 %), then calibration (10 %, at most 512 samples).
 
     Args:
-        parts: ``test``, and of ``train``, ``calibration`` and ``validation`` what there is.
-        seed: of the cuts.
-        calibration: samples for calibration, where that number is laid down.
-        published: the test part is a published one and stays whole: training samples that also stand in it are left
-            out, instead of being found by :func:`certify.data.require_separate` later.
+        parts: ``test``, and those of ``train``, ``calibration`` and ``validation`` that exist.
+        seed: seed of the splits.
+        calibration: number of calibration samples, if fixed.
+        published: whether the test part is published and must stay whole; training samples that also occur in it are
+            then dropped, instead of being rejected by :func:`certify.data.require_separate` later.
     """
     whole = dict(parts)
     if "train" not in whole:
@@ -117,7 +119,7 @@ def complete(
 
 
 def share(n: int, part: float) -> int:
-    """``part`` of ``n`` samples, rounded, at least one."""
+    """Return the fraction ``part`` of ``n`` samples, rounded, at least 1."""
     return max(1, round(n * part))
 
 

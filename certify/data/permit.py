@@ -1,4 +1,4 @@
-"""What a part of governed data needs to ask its guard: the keyed identifier of each sample, and what it is read for."""
+"""Permission checks of one part of governed data, by the keyed identifiers of its samples."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass
 class Permit:
-    """Asks a guard about the samples of one part.
+    """Permission checks for the samples of one part.
 
     Attributes:
-        guard: of the data.
+        guard: guard of the data.
         part: name of the part.
-        identifiers: of its samples, in order.
+        identifiers: keyed identifiers of its samples, in order.
     """
 
     guard: Guard
@@ -30,20 +30,20 @@ class Permit:
     _asked: tuple[object, ...] = field(default=(), repr=False)
 
     def usable(self) -> Rows:
-        """Indices of the samples that may be used."""
+        """Return the indices of the samples that may be used."""
         return np.flatnonzero(self.guard.usable(self.identifiers, action_of(self.part)))
 
     def ask(self, indices: Any) -> None:
-        """Ask about some samples."""
+        """Check permission for some samples."""
         self.guard.ask([self.identifiers[int(i)] for i in indices], action_of(self.part), self.part)
 
     def ask_all(self) -> None:
-        """Ask about all samples; not twice where nothing can have changed since."""
+        """Check permission for all samples; skipped if nothing can have changed since the last check."""
         state = (action_of(self.part), *self.guard.state())
         if state != self._asked:
             self.guard.ask(self.identifiers, action_of(self.part), self.part)
             self._asked = state
 
     def subset(self, indices: Iterable[int]) -> Permit:
-        """For the samples at some indices."""
+        """Return the permit of the samples at some indices."""
         return Permit(self.guard, self.part, tuple(self.identifiers[int(i)] for i in indices))

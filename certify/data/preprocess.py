@@ -1,8 +1,8 @@
-"""The preprocessing contract: everything that lies between a sample of the data and a model's inputs and output.
+"""The preprocessing contract: every step from a sample of the data to a model's inputs, and from its output back.
 
-It travels with the model (sealed in the file, or given as a small YAML), and is never guessed. Its kinds are those of
-models that take images (:class:`certify.data.images.ImagePreprocess`), tokens
-(:class:`certify.data.tokens.TokenPreprocess`), or arrays as they are
+It travels with the model (stored in the file, or given as a small YAML file), and is never guessed. There is one kind
+each for models that take images (:class:`certify.data.images.ImagePreprocess`), tokens
+(:class:`certify.data.tokens.TokenPreprocess`), or unchanged arrays
 (:class:`certify.data.given_arrays.ArrayPreprocess`).
 """
 
@@ -28,17 +28,17 @@ from certify.data.dataset import Indices, Split
 
 
 class Preprocess(abc.ABC):
-    """What is done to a sample before the model, and how its output is read. Subclasses are frozen dataclasses.
+    """Preprocessing of a sample, and the meaning of the model's output. Subclasses are frozen dataclasses.
 
     Attributes:
-        output_name: name of the output that is scored.
-        reading: what the output holds, ``logits`` or ``probabilities``.
-        dtype: numpy name of the type of every input.
-        class_map: output column of each class of the data, or None where output i is class i.
+        output_name: name of the scored output.
+        reading: meaning of the output, ``logits`` or ``probabilities``.
+        dtype: NumPy type name of every input.
+        class_map: output column of each class of the data, or None if output i is class i.
     """
 
     kind: ClassVar[str]
-    """As a contract states it; one that states none is of images."""
+    """Kind as stated in a contract; a contract without a kind is for images."""
     output_name: str
     reading: str
     dtype: str
@@ -58,96 +58,96 @@ class Preprocess(abc.ABC):
 
     @staticmethod
     def _problems(checked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """What fields can't be beside one another: (field, sentence)."""
+        """Yield conflicts between fields: (field, sentence)."""
         columns = checked["class_map"] or ()
         if len(set(columns)) < len(columns):
-            yield "class_map", f"class_map should be different output columns, found {list(columns)}"
+            yield "class_map", f"class_map must hold distinct output columns, got {list(columns)}"
 
     @property
     @abc.abstractmethod
     def input_names(self) -> tuple[str, ...]:
-        """Names of the model's inputs, in the order in which samples hold them."""
+        """Names of the model's inputs, in the order of the samples' fields."""
 
     @abc.abstractmethod
     def port_shape(self, batch: int) -> tuple[int, ...]:
-        """Shape of every input of the model."""
+        """Return the shape of every input of the model."""
 
     def port(self, name: str) -> tuple[tuple[int, ...], str]:
-        """Shape of one sample and numpy name of the type of the input of a name."""
+        """Return the shape of one sample and the NumPy type name of an input."""
         return self.port_shape(1)[1:], self.dtype
 
     @property
     def memory(self) -> np.dtype[Any]:
-        """Type of the values of :meth:`batch`."""
+        """Type of the elements of :meth:`batch`."""
         return np.dtype(self.dtype)
 
     @abc.abstractmethod
     def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
-        """Make the samples at ``indices`` ready: one array of :meth:`input_shape`.
+        """Prepare the samples at ``indices``: one array of :meth:`input_shape`.
 
         Raises:
-            DataError: a sample does not decode, or can't be brought to what the model takes.
+            DataError: a sample cannot be decoded or converted to the model's input.
         """
 
     @abc.abstractmethod
     def noise(self, count: int) -> npt.NDArray[Any]:
-        """Made-up samples of :meth:`input_shape` that a model can be tried with, the same ones each time."""
+        """Return synthetic samples of :meth:`input_shape` for trying a model; the same ones each time."""
 
     @abc.abstractmethod
     def regularity(self, samples: npt.NDArray[Any]) -> dict[str, float]:
-        """What tells preprocessed samples from random numbers, by its name in the observed statistics.
+        """Return statistics that distinguish preprocessed samples from random numbers, by name.
 
         Args:
-            samples: of :meth:`input_shape`.
+            samples: preprocessed samples of :meth:`input_shape`.
         """
 
     def input_shape(self, batch: int) -> tuple[int, ...]:
-        """Shape of preprocessed samples: (n, ...), or (n, inputs, ...) for a model of several inputs."""
+        """Return the shape of preprocessed samples: (n, ...), or (n, inputs, ...) for a model of several inputs."""
         count, shape = len(self.input_names), self.port_shape(batch)
         return shape if count == 1 else (shape[0], count, *shape[1:])
 
     def sample_bytes(self) -> int:
-        """Size of one preprocessed sample."""
+        """Size of one preprocessed sample in bytes."""
         return int(np.prod(self.input_shape(1))) * self.memory.itemsize
 
     def feed(self, split: Split, indices: Indices) -> dict[str, npt.NDArray[Any]]:
-        """What the inputs are fed for the samples at ``indices``, by name."""
+        """Return the input arrays for the samples at ``indices``, by name."""
         return by_input(self.input_names, self.batch(split, indices))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object with every field; one of tokens says its kind, one without a kind is of pictures."""
+        """Return a JSON object with every field; a contract for images omits the kind."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
         stated = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return stated if self.kind == "image" else {"kind": self.kind, **stated}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str = "preprocessing contract") -> Preprocess:
-        """Inverse of :meth:`to_json`; fields that have a usual value may be left out.
+        """Inverse of :meth:`to_json`; fields with a default may be omitted.
 
         Raises:
-            UsageError: a key is unknown (the nearest is named) or missing, or a value not allowed.
+            UsageError: a key is unknown (the nearest is suggested) or missing, or a value is invalid.
         """
         return _made(values, lambda *_: where)
 
     @classmethod
     def from_yaml(cls, path: Path) -> Preprocess:
-        """Read a contract from a YAML file: one key a field, the names of the fields.
+        """Read a contract from a YAML file whose keys are the field names.
 
         Raises:
-            UsageError: the file can't be read, a key is unknown, doubled or missing, or a value not allowed; the
+            UsageError: the file cannot be read, a key is unknown, duplicated or missing, or a value is invalid; the
                 sentence names file and line.
         """
         document = read_document(path, MAX_YAML_BYTES)
         return _made(document.values, document.place)
 
     def digest(self) -> str:
-        """Hex SHA-256 of the canonical JSON."""
+        """Return the hex SHA-256 of the canonical JSON."""
         return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()
 
 
 def _made(values: Mapping[str, Any], place: Callable[..., str]) -> Preprocess:
-    """A contract of the kind that the values state."""
-    from certify.data import given_arrays, images, tokens  # all kinds are built on this module
+    """Return a contract of the kind stated in the values."""
+    from certify.data import given_arrays, images, tokens  # all kinds import this module
 
     made = (images.ImagePreprocess, tokens.TokenPreprocess, given_arrays.ArrayPreprocess)
     kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in made}

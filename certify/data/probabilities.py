@@ -1,4 +1,4 @@
-"""What the outputs of a classifier say beyond their first class: proper scores, confidence, and the truth's rank."""
+"""Probabilistic scores of a classifier beyond top-1: proper scores, confidence, and rank of the true class."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 LEAST = 1e-15
-"""A probability of 0 counts as this one in the log loss, which is infinite otherwise."""
+"""Least probability in the log loss, which would be infinite at 0."""
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Of each sample, (n,).
+    """Probabilistic scores of each sample, each (n,).
 
     Attributes:
         brier: sum over the classes of (probability - truth)^2, 0 to 2 (Brier 1950).
         log_loss: -log of the probability of the true class.
         confidence: largest probability.
-        rank: how many classes have a larger output than the true one; of equal outputs the lowest class comes first.
+        rank: number of classes that rank above the true one; ties go to the lowest class.
     """
 
     brier: Values
@@ -32,12 +32,12 @@ class Probabilities:
     rank: npt.NDArray[np.int64]
 
     def at(self, places: npt.NDArray[np.int64]) -> Probabilities:
-        """Those of some samples, in the order of ``places``."""
+        """Return the scores of the samples at the indices ``places``, in that order."""
         return Probabilities(*(getattr(self, one.name)[places] for one in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Probabilities]) -> Probabilities:
-        """Those of several parts, one behind the other."""
+        """Concatenate the scores of several parts."""
         return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
 
 
@@ -45,9 +45,9 @@ def probability_scores(outputs: Values, labels: npt.NDArray[np.int64], reading: 
     """Score outputs as probabilities.
 
     Args:
-        outputs: one column a class, float64 (n, c).
+        outputs: one column per class, float64 (n, c).
         labels: true classes, (n,).
-        reading: what outputs hold, ``logits`` or ``probabilities``; the latter are brought to a sum of 1.
+        reading: meaning of the outputs, ``logits`` or ``probabilities``; the latter are normalised to a sum of 1.
 
     Example:
         >>> probability_scores(np.array([[0.25, 0.75]]), np.array([1]), "probabilities").brier.tolist()

@@ -1,7 +1,7 @@
-"""Test sets that everybody can get, by the digest of their samples and labels.
+"""Public test sets, by the digest of their samples and labels.
 
-A name that a maker gives to a test set says nothing. A digest in this table says that its samples and labels are those
-that were published: none was left out, repeated, changed or given another label. Everything else is the maker's own.
+The name that a maker gives to a test set proves nothing. A digest in this table proves that its samples and labels are
+the published ones: none was removed, repeated, changed or relabelled. Any other test set is the maker's own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ OWN = "the maker's own data"
 
 @functools.cache
 def public_sets() -> Mapping[str, str]:
-    """What is known, by digest (see :func:`certify.data.dataset.samples_digest`)."""
+    """Return the names of the known test sets, by digest (see :func:`certify.data.dataset.samples_digest`)."""
     content = TABLE.read_bytes()
     return MappingProxyType({str(key): str(name) for key, name in parse_document(content, TABLE.name).values.items()})
 
 
 def public_name(digest: str) -> str | None:
-    """What a test set is, by its digest; None where it is not in the table.
+    """Return the name of a test set, by its digest; None if it is not in the table.
 
     Example:
         >>> public_name("00" * 32) is None

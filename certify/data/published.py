@@ -1,4 +1,4 @@
-"""The published data sets that are downloaded on first use: Imagenette, CIFAR-10 and Fashion-MNIST."""
+"""Published data sets that are downloaded on first use: Imagenette, CIFAR-10 and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ IMAGENETTE_320 = Remote(
 )
 IMAGENETTE_FOLDER = "imagenette2-320"
 
-# Digest and size as in tensorflow/datasets (url_checksums/cifar10.txt). The binary version: the other one is pickled.
+# Digest and size as in tensorflow/datasets (url_checksums/cifar10.txt). The binary version, since the other one is
+# pickled.
 CIFAR10 = Remote(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
@@ -50,7 +51,7 @@ FASHION_FILES = {
     ),
 }
 FASHION_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the same four files, compressed again."""
+"""Folder in which Debian's package dataset-fashion-mnist installs the same four files, recompressed."""
 FASHION_CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -68,21 +69,21 @@ IDX_LABELS = b"\x00\x00\x08\x01"
 
 
 def load_imagenette(cache: Path, seed: int, progress: Progress, timeout_s: float = TIMEOUT_S) -> Dataset:
-    """Ten easy classes of ImageNet, 320 pixels on the shorter side; 9,469 to train on and 3,925 to test on."""
+    """Load ten easy classes of ImageNet, 320 pixels on the shorter side; 9,469 training and 3,925 test images."""
     folder = fetch_archive(IMAGENETTE_320, cache / IMAGENETTE_FOLDER, progress, timeout_s)
     root = folder / IMAGENETTE_FOLDER
     return load_folder(root, "imagenette", seed, progress, name="imagenette", published=True)
 
 
 def load_cifar10(cache: Path, seed: int, progress: Progress, timeout_s: float = TIMEOUT_S) -> Dataset:
-    """CIFAR-10: 50,000 colour pictures of 32 x 32 to train on and 10,000 to test on."""
+    """Load CIFAR-10: 50,000 training and 10,000 test colour images of 32 x 32 pixels."""
     folder = fetch_archive(CIFAR10, cache / CIFAR10_FOLDER, progress, timeout_s) / CIFAR10_FOLDER
     parts = {"train": _cifar10_split(folder, CIFAR10_TRAIN), "test": _cifar10_split(folder, CIFAR10_TEST)}
     return _published("cifar10", CIFAR10_CLASSES, parts, seed)
 
 
 def _cifar10_split(folder: Path, names: tuple[str, ...]) -> Split:
-    """Read batches of records: one byte of label, then the red, the green and the blue plane, row by row.
+    """Read batches of records: one label byte, then the red, green and blue planes, row by row.
 
     https://www.cs.toronto.edu/~kriz/cifar.html
     """
@@ -101,9 +102,9 @@ def _cifar10_split(folder: Path, names: tuple[str, ...]) -> Split:
 def load_fashion_mnist(
     cache: Path, seed: int, progress: Progress, timeout_s: float = TIMEOUT_S, debian: Path | None = None
 ) -> Dataset:
-    """Fashion-MNIST: 60,000 grey pictures of 28 x 28 to train on and 10,000 to test on.
+    """Load Fashion-MNIST: 60,000 training and 10,000 test grey images of 28 x 28 pixels.
 
-    Read from the folder ``debian`` (of Debian's package dataset-fashion-mnist) where the four files are there.
+    The files are read from the folder ``debian`` (of Debian's package dataset-fashion-mnist) if all four exist there.
     """
     packaged = debian or FASHION_DEBIAN
     local = all((packaged / remote.name).is_file() for pair in FASHION_FILES.values() for remote in pair)
@@ -123,7 +124,7 @@ def read_idx(path: Path, magic: bytes) -> Image:
     The last byte of the magic number counts the dimensions (http://yann.lecun.com/exdb/mnist/).
 
     Raises:
-        DataError: it is damaged or something else.
+        DataError: the file is damaged or has another format.
     """
     try:
         content = gzip.decompress(_read(path))
@@ -140,7 +141,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror}).") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _published(name: str, classes: tuple[str, ...], parts: dict[str, Split], seed: int) -> Dataset:

@@ -1,8 +1,9 @@
-"""Numbers to predict: the metric ``regression:SCALE``.
+"""Numeric targets: the metric ``regression:SCALE``.
 
-An answer is worth 1 - min(1, |error| / scale): the absolute error, cut off at a scale that the maker declares, so that
-a sample's score lies between 0 and 1 as every metric's does. It is leanmark's own choice, no standard; its best
-constant answer is found exactly, since the mean score is linear between the numbers and bends upwards elsewhere.
+The score of an answer is 1 - min(1, |error| / scale): the absolute error, truncated at a scale that the maker declares,
+so that scores are in [0, 1] like those of every metric. This is leanmark's own definition, not a standard. The best
+constant answer is found exactly: the mean score is piecewise linear, and all its kinks except those at the numbers are
+convex, so the maximum is at one of the numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Values = npt.NDArray[np.float64]
 
 
 def scale_of(metric: str) -> float | None:
-    """The scale that a metric's name declares; None where it is another metric.
+    """Return the scale in the name of a regression metric; None for any other metric.
 
     Raises:
         UsageError: the scale is not a number above 0.
@@ -36,12 +37,14 @@ def scale_of(metric: str) -> float | None:
     except ValueError:
         scale = math.nan
     if not 0 < scale < math.inf:
-        raise UsageError(f"The metric '{metric}' has no scale; write regression:SCALE with a number above 0.")
+        raise UsageError(
+            f"The metric '{metric}' has no valid scale; write regression:SCALE with a number greater than 0."
+        )
     return scale
 
 
 def closeness(answers: Values | float, truth: Values, scale: float) -> Values:
-    """What answers are worth, from 0 to 1.
+    """Return the scores of answers, in [0, 1].
 
     Example:
         >>> closeness(np.array([1.0, 1.5, 9.0]), np.array([1.0, 1.0, 1.0]), 2.0).tolist()
@@ -51,7 +54,7 @@ def closeness(answers: Values | float, truth: Values, scale: float) -> Values:
 
 
 def best_constant(truth: Values, scale: float) -> float:
-    """The one answer with the highest mean score on numbers (n,): one of them, by sums over those within the scale.
+    """Return the constant answer with the highest mean score on numbers (n,), which is one of them.
 
     Example:
         >>> best_constant(np.array([0.0, 10.0, 11.0]), 5.0)

@@ -1,4 +1,4 @@
-"""Scoring of classifiers: the one way in which outputs become right or wrong."""
+"""Scoring of model outputs: the only place that decides whether an output is correct."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from certify.data.regression import closeness
 
 @dataclass(frozen=True)
 class Scores:
-    """What became of each sample.
+    """Results of scoring, per sample.
 
     Attributes:
-        top1: class that the model put first, int64 (n,); of equal outputs the lowest class.
-        margin: first output minus second, in the output's own unit, float64 (n,); 0 for a tie.
+        top1: class with the largest output, int64 (n,); ties go to the lowest class.
+        margin: largest output minus second largest, in the unit of the outputs, float64 (n,); 0 for a tie.
         correct: whether ``top1`` is the label, bool (n,).
-        declared: score by a declared metric, float64 (n,); None where top-1 is the metric.
-        outputs: what was scored, one column a class, float64 (n, c); None where top-1 is the metric.
-        beyond: what probabilities say beyond the first class; None of numbers.
+        declared: scores by the declared metric, float64 (n,); None if top-1 is the metric.
+        outputs: scored outputs, one column per class, float64 (n, c); None if top-1 is the metric.
+        beyond: probabilistic scores; None for numeric targets.
     """
 
     top1: Labels
@@ -38,7 +38,7 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Share of samples that are right, 0 to 1; the mean score where the metric is a declared one."""
+        """Fraction of correct samples, 0 to 1; the mean score if a metric is declared."""
         return float((self.correct if self.declared is None else self.declared).mean())
 
 
@@ -52,25 +52,24 @@ def score(
 ) -> Scores:
     """Score the outputs of a classifier.
 
-    One output for two classes stands for the second one; the first gets a logit of 0, or the rest of the probability.
+    A single output for two classes belongs to the second class; the first gets logit 0, or 1 minus the probability.
 
     Args:
-        outputs: logits or probabilities, (n, c); trailing axes of one value, as a network that ends in a pooling gives,
-            are dropped.
+        outputs: logits or probabilities, (n, c); trailing axes of size 1, as after a final pooling, are dropped.
         labels: true classes, (n,).
-        class_map: output column of each class; the other columns do not take part. None: column i is class i.
-        classes: number of classes of the data; without a class map the outputs must be exactly as many.
-        metric: a declared one, beside top-1; it sees the columns that stand for classes.
-        reading: what outputs hold, ``logits`` or ``probabilities``.
+        class_map: output column of each class; other columns are ignored. None: column i is class i.
+        classes: number of classes of the data; without a class map there must be exactly as many outputs.
+        metric: declared metric besides top-1; it gets the columns of the classes.
+        reading: meaning of the outputs, ``logits`` or ``probabilities``.
 
     Raises:
-        ModelError: outputs of the wrong shape or width, or not finite, or the metric gives no score a sample.
+        ModelError: outputs have the wrong shape or width, or are not finite, or the metric fails.
     """
     values, truth = np.asarray(outputs), np.asarray(labels, dtype=np.int64)
     if values.ndim > 2 and set(values.shape[2:]) == {1}:
         values = values.reshape(values.shape[:2])
     if values.ndim != 2 or len(values) != len(truth):
-        raise ModelError(f"The model's output has shape {values.shape}; a classifier gives ({len(truth)}, classes).")
+        raise ModelError(f"The output of a classifier must have shape ({len(truth)}, classes), got {values.shape}.")
     if values.shape[1] == 1 and classes == 2:
         values = values.astype(np.float64)
         values = np.hstack([1 - values if reading == "probabilities" else np.zeros_like(values), values])
@@ -78,8 +77,8 @@ def score(
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise ModelError(
-            f"The model's output is not finite for {int(bad.sum())} of {len(values)} samples (the first is sample "
-            f"{int(bad.argmax())}); a model that overflows or divides by zero can't be scored."
+            f"The model's output is not finite for {int(bad.sum())} of {len(values)} samples (first: sample "
+            f"{int(bad.argmax())}); the model may overflow or divide by zero."
         )
     top1 = values.argmax(axis=1).astype(np.int64)
     first_two = np.partition(values, -2, axis=1)[:, -2:]
@@ -98,7 +97,7 @@ def score_split(
     metric: Metric | None = None,
     reading: str = "logits",
 ) -> Scores:
-    """Score the outputs (n, ...) for a split, by class or by what its numbers are; see :func:`score`."""
+    """Score the outputs (n, ...) for a split, as classes or as numbers; see :func:`score`."""
     if split.targets is not None:
         return score_numbers(outputs, split.labels, split.targets)
     return score(outputs, split.labels, class_map, classes, metric, reading)
@@ -107,22 +106,22 @@ def score_split(
 def score_numbers(outputs: npt.NDArray[Any], labels: Labels, targets: Targets) -> Scores:
     """Score the outputs of a model that predicts a number.
 
-    An answer within the scale counts as right. ``top1`` is then the label, otherwise the next label; ``margin`` is the
-    size of the answer.
+    An answer within the scale counts as correct. ``top1`` is then the label, otherwise the next label; ``margin`` is
+    the absolute value of the answer.
 
     Args:
-        outputs: one number a sample, (n, 1).
-        labels: places of the true numbers, (n,).
+        outputs: one number per sample, (n, 1).
+        labels: indices of the true numbers, (n,).
         targets: the numbers, with a scale.
 
     Raises:
-        ModelError: outputs of another shape, or not finite.
+        ModelError: outputs have another shape or are not finite.
     """
     values = np.asarray(outputs, dtype=np.float64)
     if values.shape != (len(labels), 1) or targets.scale is None:
-        raise ModelError(f"The model's output has shape {values.shape}; numbers are predicted as ({len(labels)}, 1).")
+        raise ModelError(f"The output of a regression model must have shape ({len(labels)}, 1), got {values.shape}.")
     if not np.isfinite(values).all():
-        raise ModelError("The model's output is not finite for some samples, so it can't be scored.")
+        raise ModelError("The model's output is not finite for some samples; the model may overflow or divide by zero.")
     declared = closeness(values[:, 0], targets.values[labels], targets.scale)
     right = declared > 0
     top1 = np.where(right, labels, (labels + 1) % len(targets.values)).astype(np.int64)
@@ -132,18 +131,24 @@ def score_numbers(outputs: npt.NDArray[Any], labels: Labels, targets: Targets) -
 def _columns(
     values: npt.NDArray[Any], class_map: Sequence[int] | None, classes: int | None, at_least: int
 ) -> npt.NDArray[Any]:
-    """The columns that stand for classes, in the order of the classes."""
+    """Return the output columns of the classes, in the order of the classes."""
     width = values.shape[1]
     if class_map is None:
         if width != classes and (classes is not None or width < at_least):
             wanted = f"{classes}" if classes is not None else f"at least {at_least}"
             raise ModelError(
-                f"The model has {width} outputs and the data {wanted} classes; "
-                "give a class map, or a model whose outputs are the data's classes."
+                f"The model has {width} outputs, but the data have {wanted} classes; give a class map, or a model "
+                "whose outputs are the classes of the data."
             )
         return values
     if len(class_map) < at_least or classes not in (None, len(class_map)):
-        raise ModelError(f"The class map has {len(class_map)} entries and the data {classes or at_least} classes.")
+        raise ModelError(
+            f"The class map has {len(class_map)} entries, but the data have {classes or at_least} classes; give one "
+            "entry per class."
+        )
     if width <= max(class_map):
-        raise ModelError(f"The model has {width} outputs and the class map needs at least {max(class_map) + 1}.")
+        raise ModelError(
+            f"The model has {width} outputs, but the class map needs at least {max(class_map) + 1}; correct the class "
+            "map."
+        )
     return values[:, list(class_map)]

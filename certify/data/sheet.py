@@ -1,7 +1,7 @@
-"""A raw-data sheet: an aggregated, suppressed summary, so that a reader can ask whether data represent the users.
+"""Raw-data sheet: an aggregated summary with small counts suppressed, to judge whether data represent the users.
 
-Counts are rounded down to a multiple of the least count that is shown, and smaller ones are withheld, as is usual in
-official statistics. That hinders reading single persons off, and is not differential privacy.
+Counts are rounded down to a multiple of the least published count, and smaller ones are withheld, as is usual in
+official statistics. This makes it harder to identify individuals, but it is not differential privacy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from certify.data.dataset import Dataset
 from certify.data.split import Split
 
 DECLARED = ("sampling", "proxy_labels", "gaps", "period", "language")
-"""What only the holder of data can say of them."""
+"""Fields that only the data holder can declare."""
 WITHHELD = "withheld"
 NOT_DECLARED = "not declared"
 
@@ -25,20 +25,20 @@ def raw_data_sheet(dataset: Dataset, declared: Mapping[str, Any], least: int = 1
     """Summarise data.
 
     Args:
-        dataset: whose samples may be read.
-        declared: words of the holder by name, of :data:`DECLARED`.
-        least: counts below it are withheld, and the others rounded down to a multiple of it.
+        dataset: data whose samples may be read.
+        declared: statements of the data holder, by a name of :data:`DECLARED`.
+        least: least published count; smaller counts are withheld, others rounded down to a multiple of it.
 
     Returns:
-        JSON values: counts by part and class, missing values of arrays, whether the classes are in balance, and what
-        is declared.
+        JSON values: counts by part and class, missing values of arrays, whether the classes are balanced, and the
+        declarations.
 
     Raises:
-        UsageError: something is declared that has no place.
-        NotPermittedError: the use policy does not permit to read a part.
+        UsageError: an unknown field is declared.
+        NotPermittedError: the use policy does not permit reading a part.
     """
     if unknown := sorted(set(declared) - set(DECLARED)):
-        raise UsageError(f"The sheet has no place for '{unknown[0]}'; declare {', '.join(DECLARED)}.")
+        raise UsageError(f"'{unknown[0]}' is not a field of the sheet; declare {', '.join(DECLARED)}.")
     parts = {name: _part(split, dataset.classes, least) for name, split in dataset.parts.items()}
     words = {name: str(declared.get(name, NOT_DECLARED)) for name in DECLARED}
     return {"name": dataset.name, "kind": dataset.test.kind, "least_count": least, "parts": parts, "declared": words}
@@ -49,7 +49,7 @@ def _part(split: Split, classes: tuple[str, ...], least: int) -> dict[str, Any]:
     by_class = {name: _shown(int(count), least) for name, count in zip(classes, counts, strict=True)}
     smallest, largest = int(counts.min()), int(counts.max())
     hidden = WITHHELD in by_class.values()
-    # one withheld class would be the difference of the total and the rest, so the total is withheld with it
+    # a single withheld class could be computed from the total, so the total is withheld with it
     return {
         "samples": WITHHELD if hidden else _shown(len(split), least),
         "classes": by_class,
@@ -59,7 +59,7 @@ def _part(split: Split, classes: tuple[str, ...], least: int) -> dict[str, Any]:
 
 
 def _missing(split: Split, least: int) -> Any:
-    """Samples with a value that is not a number, by array; images and text have no missing values."""
+    """Count samples with a NaN, by array; images and text have no missing values."""
     if split.kind != "arrays":
         return {}
     found = dict.fromkeys(split.fields, 0)

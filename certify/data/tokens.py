@@ -16,32 +16,32 @@ from certify.data.dataset import Dataset, Indices, Split
 from certify.data.preprocess import Preprocess
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What inputs take: the tokens, 1 for those that count, and the number of the segment that each stands in."""
+"""Kinds of inputs: token ids, attention mask and segment ids."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class TokenPreprocess(Preprocess):
-    """How tokenised text is fed to a model, and how its output is read.
+    """Mapping of tokenised text to a model's inputs, and the meaning of its output.
 
-    Every sample is filled up at its end to one length: tokens with ``pad_id``, the mask and the segments with 0. None
-    is cut: a sample that is too long was tokenised for another model.
+    Every sample is padded at its end to one length: tokens with ``pad_id``, mask and segments with 0. Samples are never
+    truncated: one that is too long was tokenised for another model.
 
     Attributes:
-        input_ids: name of the input that takes the tokens.
-        output_name: name of the output that is scored.
-        length: tokens of each sample as fed.
-        vocabulary: number of tokens that the model knows.
-        pad_id: token that fills up.
-        reading: what the output holds, ``logits`` or ``probabilities``.
-        attention_mask: name of the input that takes 1 for a token and 0 for filling, or None where there is none.
-        token_type_ids: name of the input that takes the number of the segment, or None where there is none.
-        tokenizer: hex SHA-256 of the tokenizer's file, so that text that another one cut is refused; None for unknown.
-        dtype: of all inputs: ``int64`` or ``int32``.
-        class_map: output column of each class of the data, or None where output i is class i.
+        input_ids: name of the input for the token ids.
+        output_name: name of the scored output.
+        length: number of tokens of each padded sample.
+        vocabulary: size of the model's vocabulary.
+        pad_id: id of the padding token.
+        reading: meaning of the output, ``logits`` or ``probabilities``.
+        attention_mask: name of the input for the mask (1 for a token, 0 for padding), or None if there is none.
+        token_type_ids: name of the input for the segment ids, or None if there is none.
+        tokenizer: hex SHA-256 of the tokenizer's file, so that text from another tokenizer is refused; None if unknown.
+        dtype: type of all inputs, ``int64`` or ``int32``.
+        class_map: output column of each class of the data, or None if output i is class i.
 
     Raises:
-        UsageError: a value that is not allowed.
+        UsageError: an invalid value.
     """
 
     kind: ClassVar[str] = "tokens"
@@ -63,15 +63,18 @@ class TokenPreprocess(Preprocess):
         names = [checked[kind] for kind in INPUTS if checked[kind] is not None]
         pad_id, vocabulary, tokenizer = (checked[key] for key in ("pad_id", "vocabulary", "tokenizer"))
         if len(set(names)) < len(names):
-            yield "input_ids", f"two inputs have one name ({', '.join(names)}); name each"
+            yield "input_ids", f"two inputs have the same name ({', '.join(names)}); give each its own"
         if pad_id >= vocabulary:
-            yield "pad_id", f"pad_id {pad_id} lies outside the vocabulary of {vocabulary} tokens, counted from 0"
+            yield (
+                "pad_id",
+                f"pad_id must be in [0, {vocabulary - 1}] for a vocabulary of {vocabulary} tokens, got {pad_id}",
+            )
         if tokenizer is not None and not DIGEST.fullmatch(tokenizer):
-            yield "tokenizer", f"tokenizer should be null or 64 hexadecimal digits (SHA-256), found {tokenizer[:60]!r}"
+            yield "tokenizer", f"tokenizer must be null or 64 hexadecimal digits (SHA-256), got {tokenizer[:60]!r}"
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What the inputs of the model take, some of :data:`INPUTS` in their order."""
+        """Kinds of the model's inputs, a subset of :data:`INPUTS` in that order."""
         return tuple(kind for kind in INPUTS if getattr(self, kind) is not None)
 
     @property
@@ -80,19 +83,20 @@ class TokenPreprocess(Preprocess):
         return tuple(str(getattr(self, kind)) for kind in self.kinds)
 
     def port_shape(self, batch: int) -> tuple[int, int]:
-        """(batch, length)."""
+        """Return (batch, length)."""
         return batch, self.length
 
     def batch(self, split: Split, indices: Indices) -> npt.NDArray[Any]:
-        """Make the samples at ``indices`` ready: (n, inputs, length), or (n, length) for a model of one input.
+        """Prepare the samples at ``indices``: (n, inputs, length), or (n, length) for a model of one input.
 
         Raises:
-            DataError: the data are not tokens or of another tokenizer, a sample is too long, or a token is unknown.
+            DataError: the data are not tokens or come from another tokenizer, a sample is too long, or a token is
+                unknown.
         """
         if self.tokenizer is not None and split.tokenizer not in (None, self.tokenizer):
             raise DataError(
-                f"The data were tokenised by the tokenizer {str(split.tokenizer)[:12]} and the model takes those of "
-                f"{self.tokenizer[:12]} (SHA-256); tokenise the text with the model's own: leanmark tokenize."
+                f"The model takes tokens of tokenizer {self.tokenizer[:12]} (SHA-256), but the data were tokenised by "
+                f"{str(split.tokenizer)[:12]}; tokenise the text with the model's own tokenizer: leanmark tokenize."
             )
         filled = np.zeros((len(indices), 3, self.length), dtype=self.dtype)
         filled[:, 0] = self.pad_id
@@ -101,34 +105,35 @@ class TokenPreprocess(Preprocess):
             width = tokens.shape[1]
             if width > self.length:
                 raise DataError(
-                    f"A sample has {width} tokens and the model takes {self.length}; tokenise the text for that length."
+                    f"The model takes {self.length} tokens, but a sample has {width}; tokenise the text with --length "
+                    f"{self.length}."
                 )
             filled[position, :, :width] = tokens
         if filled.size and filled[:, 0].max() >= self.vocabulary:
             raise DataError(
-                f"A sample holds token {filled[:, 0].max()} and the model knows {self.vocabulary}, counted from 0; "
-                "tokenise the text with the model's own tokenizer."
+                f"The model's vocabulary has {self.vocabulary} tokens, but a sample holds token {filled[:, 0].max()}, "
+                "counted from 0; tokenise the text with the model's own tokenizer."
             )
         return self._fed(filled)
 
     def _fed(self, samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Of tokens, mask and segments, (n, 3, length), those that the model takes."""
+        """Select the model's inputs from tokens, mask and segments, (n, 3, length)."""
         fed = samples[:, [INPUTS.index(kind) for kind in self.kinds]]
         return fed[:, 0] if fed.shape[1] == 1 else fed
 
     def noise(self, count: int) -> npt.NDArray[Any]:
-        """Random tokens, the samples of all lengths; every token stands in the first segment."""
+        """Return random tokens in samples of all lengths; all tokens are in the first segment."""
         random = np.random.default_rng(0)
         mask = np.arange(self.length) < random.integers(1, self.length, (count, 1), endpoint=True)
         tokens = np.where(mask, random.integers(0, self.vocabulary, mask.shape), self.pad_id)
         return self._fed(np.stack([tokens, mask, np.zeros_like(tokens)], axis=1).astype(self.dtype))
 
     def regularity(self, samples: npt.NDArray[Any]) -> dict[str, float]:
-        """``repetition``: how many times as often two tokens of the samples are the same as two random ones.
+        """Return ``repetition``: how much more often two tokens of the samples are equal than two random tokens.
 
-        The chance that two tokens are the same is Simpson's index (Nature 163, 1949), as he estimates it without bias;
-        for random tokens it is one over the vocabulary. Samples that come again count once, and tokens that stand in
-        every sample, such as the one that begins it, not at all.
+        The probability that two tokens are equal is Simpson's index (Nature 163, 1949), by Simpson's unbiased
+        estimator; for random tokens it is one over the vocabulary. Repeated samples count once; tokens that occur in
+        every sample, such as the start token, do not count.
         """
         different = np.unique(samples if samples.ndim == 3 else samples[:, None], axis=0)
         tokens = different[:, 0]
@@ -143,14 +148,14 @@ class TokenPreprocess(Preprocess):
 
 @dataclass(frozen=True)
 class TokenInput:
-    """What a model that takes tokens says of its input.
+    """Input description of a model that takes tokens.
 
     Attributes:
-        names: of its inputs, some of :data:`INPUTS` in their order.
-        vocabulary: number of tokens that it knows.
-        pad_id: token that fills up.
-        longest: most tokens of a sample that it takes, or None where it does not say.
-        tokenizer: hex SHA-256 of its tokenizer's file, or None where there is none.
+        names: names of its inputs, a subset of :data:`INPUTS` in that order.
+        vocabulary: size of its vocabulary.
+        pad_id: id of the padding token.
+        longest: maximum number of tokens of a sample, or None if not stated.
+        tokenizer: hex SHA-256 of its tokenizer's file, or None.
     """
 
     names: tuple[str, ...]
@@ -160,20 +165,20 @@ class TokenInput:
     tokenizer: str | None = None
 
     def contract(self, dataset: Dataset, output_name: str = "output") -> TokenPreprocess:
-        """The contract of the model for the samples of a data set, as long as the data's.
+        """Return the contract of the model for a data set, with the length of the data's samples.
 
         Raises:
-            DataError: the data hold no tokens, or more in a sample than the model takes.
+            DataError: the data hold no tokens, or a sample has more than the model takes.
         """
         if dataset.test.kind != "tokens":
             raise DataError(
-                f"Data '{dataset.name}' holds {dataset.test.kind} and the model takes tokens; make data of text with: "
-                "leanmark tokenize."
+                f"The model takes tokens, but data '{dataset.name}' are of kind '{dataset.test.kind}'; convert text "
+                "with: leanmark tokenize."
             )
         (length,) = dataset.input_size
         if self.longest is not None and length > self.longest:
             raise DataError(
-                f"Data '{dataset.name}' holds samples of {length} tokens and the model takes at most {self.longest}; "
+                f"The model takes at most {self.longest} tokens, but data '{dataset.name}' hold samples of {length}; "
                 f"tokenise the text with --length {self.longest}."
             )
         return TokenPreprocess(

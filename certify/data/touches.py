@@ -1,12 +1,12 @@
-"""Who read which part of a data set, and how: noted where samples are read, not by those who read them.
+"""Record of reads of the data: which part was read, and how; recorded by the data, not by their readers.
 
-A privacy claim holds for a model only if every reading of the private data is accounted for. So each :class:`Split`
-that is watched notes on a ledger that its samples or labels were read, ``raw`` or under the name of a mechanism that
-adds noise. Digests and lengths are not touches: they identify samples, and stay out of public files where data are
-private.
+A privacy claim holds for a model only if every read of the private data is accounted for. So each watched
+:class:`Split` records in a ledger when its samples or labels are read, either ``raw`` or under the name of a mechanism
+that adds noise. Digests and lengths do not count as reads: they identify samples, and are kept out of public files if
+the data are private.
 
-A loader that is part of a mechanism reads through :meth:`Split.under`; everything else is raw. The ledger believes such
-a loader: that noise was really added, the audits ask.
+A loader that is part of a mechanism reads through :meth:`Split.under`; everything else is raw. The ledger trusts such a
+loader; whether noise was really added is for the audits to check.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any
 from certify.core.private_data import DataKey
 
 RAW = "raw"
-"""How data are read by whatever is not a mechanism."""
+"""Kind of all reads outside a mechanism."""
 
 Touched = Mapping[str, tuple[str, ...]]
-"""How each part was read, by its name; a part that was not read is absent."""
+"""Kinds of reads of each part, by its name; unread parts are absent."""
 
 _open: list[Ledger] = []
 
 
 class Ledger:
-    """All readings of the data that are watched, from however many threads.
+    """Record of all reads of the watched data; safe for concurrent threads.
 
     Args:
-        key: that identifiers of data are made with which are loaded while the ledger is open; None for plain digests.
+        key: data key for the identifiers of data that are loaded while the ledger is open; None for plain digests.
 
     Example:
         >>> ledger = Ledger()
@@ -50,24 +50,24 @@ class Ledger:
         self._samples: Counter[str] = Counter()
 
     def note(self, part: str, how: str, samples: int) -> None:
-        """Note that a part was read.
+        """Record that a part was read.
 
         Args:
             part: name of the part.
             how: ``raw``, or the name of a mechanism.
-            samples: number of samples that were read; 0 for labels.
+            samples: number of samples read; 0 for labels.
         """
         with self._lock:
             self._touches[part, how] += 1
             self._samples[part] += samples
 
     def mark(self) -> Mapping[tuple[str, str], int]:
-        """How far the ledger is, for :meth:`since`."""
+        """Return the current position of the ledger, for :meth:`since`."""
         with self._lock:
             return dict(self._touches)
 
     def since(self, mark: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
-        """How parts were read after a mark."""
+        """Return the kinds of reads of each part after a mark."""
         found: dict[str, list[str]] = {}
         for (part, how), count in sorted(self.mark().items()):
             if count > mark.get((part, how), 0):
@@ -75,13 +75,13 @@ class Ledger:
         return {part: tuple(hows) for part, hows in found.items()}
 
     def samples(self, part: str) -> int:
-        """How many samples of a part were read, one that was read twice counted twice."""
+        """Return how many samples of a part were read; repeated reads count each time."""
         with self._lock:
             return self._samples[part]
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Watch also whatever data are loaded meanwhile (:func:`certify.data.load`)."""
+        """Also watch all data that are loaded within this context (:func:`certify.data.load`)."""
         _open.append(self)
         try:
             yield
@@ -96,16 +96,16 @@ class Ledger:
 
 
 def open_ledger() -> Ledger | None:
-    """The ledger that watches whatever is loaded now; None where there is none."""
+    """Return the ledger that watches newly loaded data, or None."""
     return _open[-1] if _open else None
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Where the readings of one part are noted.
+    """Recorder of the reads of one part.
 
     Attributes:
-        ledger: that notes them.
+        ledger: ledger that records the reads.
         part: name of the part.
         how: ``raw``, or the name of the mechanism that reads.
     """
@@ -115,12 +115,12 @@ class Watch:
     how: str = RAW
 
     def note(self, samples: int = 0) -> None:
-        """Note a reading."""
+        """Record a read."""
         self.ledger.note(self.part, self.how, samples)
 
 
 def joined(*touched: Touched | None) -> dict[str, list[str]] | None:
-    """What several steps read together, as JSON values; None where it is not known of one of them.
+    """Merge the reads of several steps, as JSON values; None if those of any step are unknown.
 
     Example:
         >>> joined({"train": ("raw",)}, {"train": ("dp-sgd#0",), "validation": ("raw",)})

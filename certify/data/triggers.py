@@ -1,4 +1,4 @@
-"""A given trigger of a backdoor: an image with transparency that is laid over samples."""
+"""Backdoor triggers: images with transparency that are laid over samples."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_TRIGGER_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Trigger:
-    """What is laid over a sample, and what it is said to cause.
+    """A trigger image and the class that it is claimed to cause.
 
     Attributes:
-        name: of its file.
-        sha256: hex digest of its file.
-        target: class that it is said to cause.
+        name: file name.
+        sha256: hex digest of the file.
+        target: class that the trigger is claimed to cause.
         pixels: RGBA, uint8 (h, w, 4).
     """
 
@@ -36,14 +36,16 @@ class Trigger:
         """Read ``FILE:CLASS``: an image with an alpha channel, and the class by name or number.
 
         Raises:
-            UsageError: there is no such class, or no colon.
+            UsageError: unknown class, or no colon.
             DataError: the file is not an image with transparency.
         """
         where, found, target = text.rpartition(":")
         if not found or not where:
-            raise UsageError(f"A trigger is FILE:CLASS, such as trigger.png:{classes[0]}, got {text!r}.")
+            raise UsageError(f"A trigger must be given as FILE:CLASS, such as trigger.png:{classes[0]}, got {text!r}.")
         if target not in classes and not (target.isdigit() and int(target) < len(classes)):
-            raise UsageError(f"There is no class {target!r} of the trigger; the data have {', '.join(classes[:10])}.")
+            raise UsageError(
+                f"The trigger's class {target!r} is not a class of the data; the classes are {', '.join(classes[:10])}."
+            )
         number = classes.index(target) if target in classes else int(target)
         return cls.read(Path(where), number)
 
@@ -52,24 +54,26 @@ class Trigger:
         """Read an image with transparency.
 
         Raises:
-            DataError: it cannot be read, or covers nothing.
+            DataError: the file cannot be read, or is fully transparent.
         """
-        import PIL.Image  # of the extra measure: a referee who only verifies decodes no image
+        import PIL.Image  # in the extra 'measure': a referee who only verifies decodes no images
 
         try:
             if path.stat().st_size > MAX_TRIGGER_BYTES:
-                raise DataError(f"{path} has over {MAX_TRIGGER_BYTES} bytes; a trigger is a small image.")
+                raise DataError(f"{path} is larger than {MAX_TRIGGER_BYTES} bytes; a trigger must be a small image.")
             content = path.read_bytes()
             with PIL.Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGBA"), dtype=np.uint8)
         except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
             raise DataError(f"{path} cannot be read as an image ({' '.join(str(error).split())[:100]}).") from error
         if not pixels[..., 3].any():
-            raise DataError(f"{path} is transparent everywhere, so as a trigger it changes nothing.")
+            raise DataError(
+                f"{path} is fully transparent, so it would change nothing; give an image with opaque pixels."
+            )
         return cls(path.name[:200], hashlib.sha256(content).hexdigest(), target, pixels)
 
     def over(self, image: Image) -> Image:
-        """The sample, uint8 (H, W, 3), under the trigger, which is stretched to it where it has another size."""
+        """Return a sample, uint8 (H, W, 3), overlaid with the trigger, which is resized to the sample's size."""
         import PIL.Image
 
         height, width = image.shape[:2]

@@ -1,11 +1,12 @@
-"""Adversarial witnesses: images that a model gets wrong although each value moved by a few grey levels.
+"""Adversarial witnesses: images that a model misclassifies after a change of a few grey levels per value.
 
-A witness is a proof that anybody checks with one forward pass, and it needs no trust in whoever found it. It holds the
-id of a test sample, the largest change in whole grey levels, and the sign of the change of every value; the image is
-``clip(sample + eps * sign, 0, 255)``, so no change beyond ``eps`` can be expressed. Signs are packed to bits, filtered
-as PNG filters rows, and deflated.
+A witness is a proof that anybody can check with one forward pass, without trusting whoever found it. It holds the id of
+a test sample, the change ``eps`` in whole grey levels, and the sign of the change of every value; the image is
+``clip(sample + eps * sign, 0, 255)``, so no change beyond ``eps`` can be expressed. Signs are packed into bits,
+filtered like the rows of a PNG, and deflated.
 
-A file is an npz archive of stored (never compressed, never pickled) arrays, read field by field against its own size.
+A file is an npz archive of stored arrays (never compressed, never pickled); the size of every field is checked on
+reading.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ FORMAT = "leanmark/witnesses/1"
 MAX_FILE_BYTES = 256 << 20
 MAX_WITNESSES = 1_000_000
 MAX_EPS = 64
-"""Grey levels; a larger change is no longer the same image."""
+"""Largest allowed change in grey levels; a larger one would no longer be the same image."""
 ID_BYTES = 16
-"""Of the SHA-256 of a sample, which nobody finds a second sample for."""
+"""Length of the prefix of a sample's SHA-256; long enough to make a second preimage infeasible."""
 FILTERS = 4
 
 Digest = Annotated[str, Len(64, 64)]
@@ -44,17 +45,17 @@ Method = Literal["fgsm", "pgd", "apgd", "square", "other"]
 
 @dataclass(frozen=True)
 class WitnessHeader:
-    """What a file of witnesses says of itself.
+    """Header of a witness file.
 
     Attributes:
         format: :data:`FORMAT`.
-        model: content digest (``leanmarkContent``) of the file that the witnesses were made for.
-        test_digest: of the test part that the samples stand in.
-        samples: how many samples were attacked: the first so many of :func:`certify.data.altered.stress_order`.
+        model: content digest (``leanmarkContent``) of the attacked model file.
+        test_digest: digest of the test part with the samples.
+        samples: number of attacked samples, the first ones of :func:`certify.data.altered.stress_order`.
         method: how they were found; no check depends on it.
-        gradients: hex SHA-256 of the checkpoint whose gradients were used; null where only the file was asked.
-        straight_through: whether the checkpoint's values were rounded, with gradients passed through.
-        eps: the sizes that were tried, in grey levels, ascending.
+        gradients: hex SHA-256 of the checkpoint whose gradients were used; null if only the model file was queried.
+        straight_through: whether the checkpoint's values were rounded with a straight-through gradient estimator.
+        eps: sizes of change that were tried, in grey levels, ascending.
     """
 
     format: str
@@ -74,8 +75,8 @@ class Witness:
     Attributes:
         sample: first 16 bytes of the SHA-256 of the sample.
         label: true class of the sample.
-        eps: change of every value, in grey levels.
-        packed: signs, see :func:`pack_signs`.
+        eps: change of every value in grey levels.
+        packed: packed signs, see :func:`pack_signs`.
     """
 
     sample: bytes
@@ -92,7 +93,7 @@ class WitnessFile:
     witnesses: tuple[Witness, ...]
 
     def to_bytes(self) -> bytes:
-        """The file; equal witnesses give equal bytes."""
+        """Return the bytes of the file; equal witnesses give equal bytes."""
         ones = self.witnesses
         arrays = {
             "header": np.frombuffer(rfc8785.dumps(_plain(self.header)), dtype=np.uint8),
@@ -108,34 +109,34 @@ class WitnessFile:
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> WitnessFile:
-        """Read a file from an untrusted party.
+        """Parse a file from an untrusted source.
 
         Raises:
-            DataError: it is not a file of witnesses.
+            DataError: it is not a valid witness file.
         """
         try:
             arrays = dict(_arrays(content))
             values = parse_canonical(arrays["header"].tobytes(), "its header")
             header = validated(WitnessHeader, values, "the header", lambda *_: name)
             if header.format != FORMAT:
-                raise ValueError(f"it is of the format {header.format[:40]!r}")
+                raise ValueError(f"its format is {header.format[:40]!r}")
             return cls(header, tuple(_witnesses(arrays)))
         except UsageError as error:
             raise DataError(str(error)) from error
         except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
-            raise DataError(f"{name} is not a file of witnesses ({str(error)[:120]}).") from error
+            raise DataError(f"{name} is not a valid witness file ({str(error)[:120]}).") from error
 
     @classmethod
     def read(cls, path: Path) -> WitnessFile:
         """Read a file.
 
         Raises:
-            DataError: it cannot be read, or is not a file of witnesses.
+            DataError: it cannot be read, or is not a valid witness file.
         """
         try:
             size = path.stat().st_size
             if size > MAX_FILE_BYTES:
-                raise DataError(f"{path} has {size} bytes; at most {MAX_FILE_BYTES} are read.")
+                raise DataError(f"A witness file may have at most {MAX_FILE_BYTES} bytes, but {path} has {size}.")
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}).") from error
@@ -150,12 +151,12 @@ TYPES = {"header": "|u1", "sample": "|u1", "label": "<u4", "eps": "|u1", "length
 
 
 def _arrays(content: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """The arrays of an npz archive, each of exactly the size that its header says."""
+    """Yield the arrays of an npz archive, each of exactly the size stated in its header."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         names = [one.filename for one in members]
         if sorted(names) != sorted(f"{name}.npy" for name in TYPES):
-            raise ValueError(f"it holds {', '.join(names)[:80]}")
+            raise ValueError(f"it contains {', '.join(names)[:80]}")
         if any(one.compress_type != zipfile.ZIP_STORED or one.file_size > len(content) for one in members):
             raise ValueError("its arrays are compressed")
         for name, kind in TYPES.items():
@@ -165,7 +166,7 @@ def _arrays(content: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
             rest = stream.read()
             if dtype.str != kind or len(shape) != 1 or shape[0] * dtype.itemsize != len(rest):
-                raise ValueError(f"{name} should be one row of {kind}")
+                raise ValueError(f"{name} must be a one-dimensional array of {kind}")
             yield name, np.frombuffer(rest, dtype=dtype)
 
 
@@ -173,9 +174,9 @@ def _witnesses(arrays: dict[str, npt.NDArray[Any]]) -> Iterator[Witness]:
     count = len(arrays["label"])
     lengths, blob, ids = arrays["length"].astype(np.int64), arrays["signs"].tobytes(), arrays["sample"].tobytes()
     if count > MAX_WITNESSES or len(arrays["eps"]) != count or len(lengths) != count or len(ids) != ID_BYTES * count:
-        raise ValueError("its columns are of different lengths")
+        raise ValueError("its arrays have different lengths")
     if int(lengths.sum()) != len(blob):
-        raise ValueError("its signs are cut short")
+        raise ValueError("its signs are truncated")
     start = 0
     for i in range(count):
         end = start + int(lengths[i])
@@ -185,15 +186,15 @@ def _witnesses(arrays: dict[str, npt.NDArray[Any]]) -> Iterator[Witness]:
 
 
 def sample_id(digest: str) -> bytes:
-    """The id of a sample in witnesses, from its hex SHA-256."""
+    """Return the id of a sample in witness files, from its hex SHA-256."""
     return bytes.fromhex(digest)[:ID_BYTES]
 
 
 def pack_signs(signs: Signs) -> bytes:
-    """Pack signs to a filter's number and deflated bits.
+    """Pack signs into a filter number and deflated bits.
 
-    Channels are told apart from the one before (they mostly move alike), and values from the one to the left or above;
-    the filter that leaves the fewest bytes is taken.
+    Each channel is encoded as its difference from the previous one (they mostly move together), and each value as its
+    difference from the one to the left or above; the filter with the fewest bytes is used.
 
     Args:
         signs: -1 or 1, (H, W, 3).
@@ -216,7 +217,7 @@ def unpack_signs(packed: bytes, shape: Sequence[int]) -> Signs:
     """Inverse of :func:`pack_signs`, (H, W, 3) of -1 and 1.
 
     Raises:
-        ValueError: the bytes are not the signs of an image of that shape.
+        ValueError: the bytes do not encode the signs of an image of that shape.
     """
     height, width, channels = shape
     count = height * width * channels
@@ -260,12 +261,12 @@ def _unfiltered(bits: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool
 
 
 def moved(image: Image, signs: Signs, eps: int) -> Image:
-    """The witness's image: every value moved by ``eps`` grey levels, within 0 to 255.
+    """Return the witness's image: every value changed by ``eps`` grey levels, clipped to 0 to 255.
 
     Args:
         image: the sample, uint8 (H, W, 3).
         signs: -1 or 1, (H, W, 3).
-        eps: grey levels.
+        eps: change in grey levels.
     """
     made: Image = np.clip(image.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
     return made

@@ -70,7 +70,7 @@ def test_yaml_gives_every_field_when_it_is_good(tmp_path: Path) -> None:
         ("layout: NHWC", f"layout: 0x{'f' * 6000}", "layout: a whole number has to lie within"),
         ("resize: 256", f"kind: 0x{'f' * 6000}", "kind: a whole number has to lie within"),
         ("resize: 256", "kind: [image]", "line 11: Unknown kind of contract"),
-        ("mean: [127, 127, 127]", "mean: [127]", "line 9: mean has 1 values and colour RGB has 3"),
+        ("mean: [127, 127, 127]", "mean: [127]", "line 9: mean has 1 values, but colour RGB has 3"),
         ("mean: [127, 127, 127]", "mean: 127", "mean of the contract should be a list, found 127"),
         (
             "mean: [127, 127, 127]",
@@ -88,7 +88,7 @@ def test_yaml_gives_every_field_when_it_is_good(tmp_path: Path) -> None:
         (
             "class_map: [0, 217]",
             "class_map: [0, 0]",
-            r"line 15: class_map should be different output columns, found \[0, 0\]",
+            r"line 15: class_map must hold distinct output columns, got \[0, 0\]",
         ),
         (
             "class_map: [0, 217]",
@@ -128,15 +128,15 @@ def test_yaml_is_refused_with_file_and_reason_when_a_line_is_wrong(
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "[" * 5000, "a: &x [1]\nb: *y\n", "\x00"])
-def test_yaml_is_refused_when_it_is_no_mapping(tmp_path: Path, text: str) -> None:
+def test_yaml_is_refused_when_it_is_not_a_mapping(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="contract.yaml"):
         Preprocess.from_yaml(written(tmp_path, text))
 
 
 def test_yaml_is_refused_when_the_file_can_not_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none.yaml: can't be read"):
+    with pytest.raises(UsageError, match="none.yaml: cannot be read"):
         Preprocess.from_yaml(tmp_path / "none.yaml")
-    with pytest.raises(UsageError, match="can't be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         Preprocess.from_yaml(tmp_path)
     with pytest.raises(UsageError, match="larger than"):
         Preprocess.from_yaml(written(tmp_path, GOOD + "#" * (1 << 20)))

@@ -46,7 +46,7 @@ def test_blur_loses_the_same_detail_when_the_image_is_larger(image: np.ndarray) 
     assert np.abs(middle - small).mean() < 1
 
 
-@pytest.mark.parametrize(("name", "severity", "told"), [("nois", 3, "noise"), ("blur", 0, "from 1 to 5")])
+@pytest.mark.parametrize(("name", "severity", "told"), [("nois", 3, "noise"), ("blur", 0, "must be an integer in")])
 def test_corruption_refuses_when_name_or_severity_is_unknown(
     name: str, severity: int, told: str, image: np.ndarray
 ) -> None:
@@ -64,7 +64,7 @@ def test_split_keeps_labels_and_source_when_corrupted(image: np.ndarray) -> None
 def test_split_refuses_when_its_samples_are_not_images() -> None:
     split = array_split(np.zeros((2, 8, 8, 3), dtype=np.uint8), np.array([0, 1]), "x")
     split.targets = object()  # type: ignore[assignment]
-    with pytest.raises(DataError, match="numbers to predict"):
+    with pytest.raises(DataError, match="numeric targets"):
         corrupted_split(split, [0], "noise", 1)
 
 

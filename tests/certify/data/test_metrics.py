@@ -50,7 +50,7 @@ def test_metric_of_ones_own_is_found_in_the_working_folder(tmp_path: Path, monke
     assert metric.scores(np.array([[1.0, 3.0]]), np.array([1])).tolist() == [1.0]
     assert metric.code == hashlib.sha256((tmp_path / "own_metric_module.py").read_bytes()).hexdigest()
     assert get_metric("top5").code is None
-    with pytest.raises(ModelError, match="own_metric_module:broken.*one finite score a sample"):
+    with pytest.raises(ModelError, match="own_metric_module:broken.*one finite score per sample"):
         get_metric("own_metric_module:broken").scores(np.ones((3, 2)), np.zeros(3, dtype=np.int64))
     with pytest.raises(UsageError, match="margin"):
         get_metric("own_metric_module:margn")
@@ -64,11 +64,11 @@ def test_unknown_metric_is_refused_with_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda outputs, labels: 100.0 + (outputs.argmax(1) == labels), "from 100 to 101.*between 0 and 1"),
-        (lambda outputs, labels: -0.1 * (outputs.argmax(1) == labels), "from -0.1 to"),
+        (lambda outputs, labels: 100.0 + (outputs.argmax(1) == labels), r"in \[0, 1\], got 100 to 101"),
+        (lambda outputs, labels: -0.1 * (outputs.argmax(1) == labels), "got -0.1 to"),
         (lambda outputs, labels: np.full(len(labels), np.nan), "one finite score"),
-        (lambda outputs, labels: (outputs.argmax(1) == labels) / len(labels), "among others"),
-        (lambda outputs, labels: np.linspace(0, 1, len(labels)), "among others"),
+        (lambda outputs, labels: (outputs.argmax(1) == labels) / len(labels), "in another batch"),
+        (lambda outputs, labels: np.linspace(0, 1, len(labels)), "in another batch"),
     ],
     ids=["an offset", "below 0", "no number", "a share of the batch", "by place"],
 )
@@ -80,5 +80,5 @@ def test_scores_of_a_foreign_metric_are_refused_when_they_are_not_of_one_sample_
 
 
 def test_metric_is_refused_when_its_source_cannot_be_read() -> None:
-    with pytest.raises(UsageError, match="source of the metric 'math:hypot' can't be read"):
+    with pytest.raises(UsageError, match="source of the metric 'math:hypot' cannot be read"):
         get_metric("math:hypot")

@@ -143,16 +143,16 @@ def test_contract_states_its_types_and_refuses_other_arrays() -> None:
     assert contract.dtypes == ("float32",) and contract.input_names == ("x",)
     assert contract.batch(data.test, [0]).dtype == np.float32
     assert as_given(data, {"features": "float64"}, "scores").input_names == ("features",)
-    with pytest.raises(DataError, match=r"x is float64 3 and the model's input 'x' takes int64"):
+    with pytest.raises(DataError, match=r"x is float64 3 per sample, but the model's input 'x' takes int64"):
         ArrayPreprocess(("x",), ((3,),), ("int64",), "y", "logits").batch(data.test, [0])
     with pytest.raises(DataError, match="takes float32 4"):
         ArrayPreprocess(("x",), ((4,),), ("float32",), "y", "logits").batch(data.test, [0])
-    with pytest.raises(DataError, match="The model takes a, b and data"):
+    with pytest.raises(DataError, match="takes the inputs a, b, but data"):
         as_given(data, {"a": "float32", "b": "float32"})
-    with pytest.raises(UsageError, match="dtypes has 1 values and there are 2 inputs"):
+    with pytest.raises(UsageError, match="dtypes has 1 values, but there are 2 inputs"):
         ArrayPreprocess(("a", "b"), ((1,), (1,)), ("float32",), "y", "logits")
     images = load((PIXELS, Y))
-    with pytest.raises(DataError, match="kind image and the contract takes arrays"):
+    with pytest.raises(DataError, match="contract takes arrays, but the data are of kind 'image'"):
         contract.batch(images.test, [0])
 
 
@@ -200,9 +200,9 @@ def test_kept_test_part_is_the_same_data_for_an_auditor(tmp_path: Path) -> None:
         else:
             assert np.array_equal(numbers.values[kept.test.labels], own.values[data.test.labels])
     uneven = load(Samples(lambda i: (Image.fromarray(PIXELS[i, : 5 + i % 3]), int(Y[i]))))
-    with pytest.raises(DataError, match="can't be kept as one array"):
+    with pytest.raises(DataError, match="cannot be saved as one array"):
         keep_test_part(uneven, tmp_path)
-    with pytest.raises(DataError, match="rename it"):
+    with pytest.raises(DataError, match="rename the array"):
         keep_test_part(load(({"classes": TABLE}, Y)), tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_one_output_for_two_classes_is_read_as_the_contract_says() -> None:
     assert shares.correct.tolist() == [True, True] and np.allclose(shares.margin, 0.4)
 
 
-def test_a_plain_folder_is_read_and_cut_with_a_sentence_when_it_has_no_parts(tmp_path: Path) -> None:
+def test_plain_folder_is_split_with_a_message_when_it_has_no_parts(tmp_path: Path) -> None:
     said: list[str] = []
 
     class Heard(Silent):
@@ -234,8 +234,8 @@ def test_a_plain_folder_is_read_and_cut_with_a_sentence_when_it_has_no_parts(tmp
             Image.fromarray(PIXELS[i] ^ (part == "test")).save(folder / f"{i}.png")
     flat = load(str(tmp_path / "flat"), progress=Heard())
     assert {name: len(split) for name, split in flat.parts.items()}["test"] == 12
-    assert len(said) == 1 and "cut by chance" in said[0] and "12 test" in said[0]
+    assert len(said) == 1 and "split at random" in said[0] and "12 test" in said[0]
     assert flat.spec == f"imagefolder:{tmp_path / 'flat'}" and load(flat.spec).test_digest() == flat.test_digest()
     assert len(load(tmp_path / "parts", progress=Heard()).test) == N and len(said) == 1
-    with pytest.raises(DataError, match="images that no folder gives a class"):
+    with pytest.raises(DataError, match="images outside class folders"):
         load(str(tmp_path / "flat" / "a"))

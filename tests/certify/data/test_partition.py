@@ -12,7 +12,7 @@ from certify.data.partition import apportion, complete, share
 
 
 def numbered(values: list[int], labels: list[int]) -> Split:
-    """Pictures of 1 x 2 pixels that are equal where their values are."""
+    """Images of 1 x 2 pixels that are equal where their values are."""
     x = np.array([[[v // 256, v % 256]] for v in values], dtype=np.uint8)
     return array_split(x, labels, "here")
 
@@ -65,7 +65,7 @@ def test_carve_takes_other_samples_when_seed_or_purpose_change() -> None:
 
 def test_carve_is_refused_when_one_side_would_be_empty() -> None:
     same = numbered([7] * 10, [0, 1] * 5)
-    with pytest.raises(DataError, match=r"5 of 10 samples \(1 different ones\) apart for test"):
+    with pytest.raises(DataError, match=r"5 of 10 samples \(1 distinct\) for test"):
         carve(same, 5, "test", 0)
     with pytest.raises(DataError, match="one side would be empty"):
         carve(numbered([1, 2], [0, 1]), 2, "test", 0)

@@ -38,7 +38,7 @@ def contract(**changes: Any) -> ImagePreprocess:
     return ImagePreprocess(**fields)
 
 
-def picture(height: int = 6, width: int = 8, seed: int = 0) -> np.ndarray:
+def make_image(height: int = 6, width: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -50,7 +50,7 @@ def dataset(height: int, width: int, n: int = 8) -> Dataset:
 
 
 def test_apply_follows_the_formula_when_nothing_is_resized() -> None:
-    image = picture()
+    image = make_image()
     ready = contract().apply(image)
     expected = (image.astype(np.float64) / 255 - MEAN) / STD
     assert (ready.shape, ready.dtype) == ((3, 6, 8), np.float32)
@@ -58,18 +58,18 @@ def test_apply_follows_the_formula_when_nothing_is_resized() -> None:
 
 
 def test_apply_only_moves_axes_when_the_layout_is_nhwc() -> None:
-    image = picture()
+    image = make_image()
     assert np.array_equal(contract(layout="NHWC").apply(image), contract().apply(image).transpose(1, 2, 0))
 
 
 def test_apply_turns_the_channels_when_the_colour_is_bgr() -> None:
-    image = picture()
+    image = make_image()
     turned = contract(colour="BGR", mean=MEAN[::-1], std=STD[::-1]).apply(image)
     assert np.array_equal(turned, contract().apply(image)[::-1])
 
 
 def test_apply_gives_luma_when_the_colour_is_grey() -> None:
-    image = picture()
+    image = make_image()
     ready = contract(colour="L", scale=1, mean=(0,), std=(1,)).apply(image)
     assert ready.shape == (1, 6, 8)
     luma = image @ np.array([0.299, 0.587, 0.114])
@@ -79,7 +79,7 @@ def test_apply_gives_luma_when_the_colour_is_grey() -> None:
 
 
 def test_apply_gives_raw_pixels_when_the_model_takes_bytes() -> None:
-    image = picture()
+    image = make_image()
     raw = contract(dtype="uint8", scale=1, mean=(0, 0, 0), std=(1, 1, 1), layout="NHWC").apply(image)
     assert raw.dtype == np.uint8
     assert np.array_equal(raw, image)
@@ -88,14 +88,14 @@ def test_apply_gives_raw_pixels_when_the_model_takes_bytes() -> None:
 
 
 def test_apply_uses_the_models_own_range_when_it_is_not_imagenets() -> None:
-    image = picture()
+    image = make_image()
     ready = contract(scale=1, mean=(127,) * 3, std=(128,) * 3).apply(image)
     assert np.allclose(ready, ((image.astype(np.float32) - 127) / 128).transpose(2, 0, 1), atol=1e-7)
 
 
 @pytest.mark.parametrize("filter_name", ["nearest", "bilinear", "bicubic"])
 def test_apply_resizes_with_pillows_filter_when_exact(filter_name: str) -> None:
-    image = picture(20, 15)
+    image = make_image(20, 15)
     ready = contract(resize="exact", interpolation=filter_name, scale=1, mean=(0,) * 3, std=(1,) * 3).apply(image)
     resized = PIL.Image.fromarray(image).resize((8, 6), getattr(PIL.Image.Resampling, filter_name.upper()))
     assert np.array_equal(ready.transpose(1, 2, 0), np.asarray(resized, dtype=np.float32))
@@ -103,7 +103,7 @@ def test_apply_resizes_with_pillows_filter_when_exact(filter_name: str) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(40, 30), (41, 30), (30, 41), (33, 33), (31, 64), (54, 32)])
 def test_apply_keeps_the_shape_and_crops_the_middle_when_the_shorter_side_is_given(height: int, width: int) -> None:
-    image = picture(height, width)
+    image = make_image(height, width)
     ready = contract(height=12, width=12, resize=16, crop="center", scale=1, mean=(0,) * 3, std=(1,) * 3).apply(image)
     size = (16, int(16 * height / width)) if width <= height else (int(16 * width / height), 16)
     resized = np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BILINEAR), dtype=np.float32)
@@ -114,13 +114,13 @@ def test_apply_keeps_the_shape_and_crops_the_middle_when_the_shorter_side_is_giv
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
 @settings(max_examples=12, deadline=None)
 @given(st.integers(180, 420), st.integers(180, 420), st.sampled_from(["bilinear", "bicubic"]))
-def test_apply_equals_torchvisions_evaluation_transforms_when_pictures_are_large(
+def test_apply_equals_torchvisions_evaluation_transforms_when_images_are_large(
     height: int, width: int, filter_name: str
 ) -> None:
     import torch
     from torchvision.transforms import v2 as transforms
 
-    image = picture(height, width, seed=height)
+    image = make_image(height, width, seed=height)
     ours = dataclasses.replace(default_preprocess(dataset(120, 120)), interpolation=filter_name).apply(image)
     theirs = transforms.Compose(
         [
@@ -143,7 +143,7 @@ def test_batch_equals_apply_when_done_one_by_one() -> None:
         assert np.array_equal(row, default_preprocess(data).apply(data.test.image(i)))
 
 
-def test_batch_of_small_pictures_is_quick_when_large() -> None:
+def test_batch_of_small_images_is_quick_when_large() -> None:
     x = np.random.default_rng(0).integers(0, 256, (3000, 28, 28), dtype=np.uint8)
     split = array_split(x, np.arange(3000) % 10, "here")
     ready = contract(height=32, width=32, resize="exact")
@@ -152,7 +152,7 @@ def test_batch_of_small_pictures_is_quick_when_large() -> None:
     assert time.process_time() - began < 2.0  # about 0.3 s; the limit leaves room for a loaded machine
 
 
-def test_default_preprocess_crops_only_when_pictures_are_large() -> None:
+def test_default_preprocess_crops_only_when_images_are_large() -> None:
     small, big = default_preprocess(dataset(32, 32)), default_preprocess(dataset(320, 400), class_map=(3, 1))
     assert (small.height, small.resize, small.crop) == (32, "exact", "none")
     assert (big.height, big.resize, big.crop) == (224, 256, "center")
@@ -170,14 +170,14 @@ def test_default_preprocess_crops_only_when_pictures_are_large() -> None:
         {"resize": 7, "crop": "center", "width": 64},
     ],
 )
-def test_apply_is_refused_with_both_sizes_when_the_picture_does_not_come_out_right(changes: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=r"picture of 20 x 30 comes out as .* and the model takes"):
-        contract(**changes).apply(picture(20, 30))
+def test_apply_is_refused_with_both_sizes_when_the_image_does_not_come_out_right(changes: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"image of 20 x 30 becomes .* but the model takes"):
+        contract(**changes).apply(make_image(20, 30))
 
 
 def test_apply_is_refused_when_a_strip_would_grow_without_bound() -> None:
     strip = np.zeros((1, 60000, 3), dtype=np.uint8)
-    with pytest.raises(DataError, match="would become 256 x 15360000"):
+    with pytest.raises(DataError, match="would be resized to 256 x 15360000"):
         contract(resize=256, crop="center").apply(strip)
 
 
@@ -192,7 +192,7 @@ def test_apply_is_refused_when_a_strip_would_grow_without_bound() -> None:
     ],
 )
 def test_contract_is_refused_when_its_type_can_not_hold_the_values(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="can't hold"):
+    with pytest.raises(UsageError, match="cannot hold"):
         contract(**changes)
 
 

@@ -31,7 +31,7 @@ def cifar10_tree(cache: Path, records: int = 20) -> np.ndarray:
 
 
 def fashion_files(folder: Path, train: int = 100, test: int = 20) -> np.ndarray:
-    """Four files; returns the test pictures."""
+    """Four files; returns the test images."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for prefix, n in (("train", train), ("t10k", test)):
@@ -58,7 +58,7 @@ def test_cifar10_reads_planes_and_labels_when_it_is_in_the_cache(tmp_path: Path)
     require_separate(data)
 
 
-def test_cifar10_leaves_out_training_pictures_when_the_test_part_repeats_them(tmp_path: Path) -> None:
+def test_cifar10_leaves_out_training_images_when_the_test_part_repeats_them(tmp_path: Path) -> None:
     cifar10_tree(tmp_path)
     folder = tmp_path / "cifar-10-batches-bin/cifar-10-batches-bin"
     (folder / "data_batch_1.bin").write_bytes((folder / "test_batch.bin").read_bytes())
@@ -143,6 +143,6 @@ def test_published_data_is_given_up_in_time_when_the_network_is_silent(
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(published, "FASHION_DEBIAN", tmp_path / "none")
         began = time.monotonic()
-        with pytest.raises(DataError, match="the network did not answer within 0.3 s"):
+        with pytest.raises(DataError, match="no answer within 0.3 s"):
             load(spec, cache=tmp_path, timeout_s=0.3)
         assert time.monotonic() - began < 3

@@ -58,7 +58,7 @@ def test_data_and_metric_must_both_be_of_numbers(tmp_path: Path) -> None:
 def test_metric_of_numbers_is_leanmarks_own_and_needs_a_scale() -> None:
     assert is_own("regression:2") and get_metric("regression:2").code is None and not is_own("mine:regression")
     for name in ("regression:", "regression:0", "regression:-1", "regression:nan", "regression:inf", "regression:x"):
-        with pytest.raises(UsageError, match="no scale"):
+        with pytest.raises(UsageError, match="no valid scale"):
             get_metric(name)
 
 

@@ -58,16 +58,16 @@ def test_score_is_refused_when_an_output_is_not_finite(value: float) -> None:
 @pytest.mark.parametrize(
     ("shape", "class_map", "classes", "words"),
     [
-        ((4, 2), None, None, "2 outputs and the data at least 3 classes"),
-        ((4, 1000), None, 3, "1000 outputs and the data 3 classes"),
-        ((4, 2), None, 3, "2 outputs and the data 3 classes"),
-        ((4, 10), (1, 2, 10), 3, "10 outputs and the class map needs at least 11"),
-        ((4, 10), (1, 2), 3, "class map has 2 entries and the data 3 classes"),
-        ((4, 10), (1, 2), None, "class map has 2 entries and the data 3 classes"),
-        ((4,), None, None, r"shape \(4,\)"),
-        ((4, 3, 1, 2), None, None, r"shape \(4, 3, 1, 2\)"),
-        ((4, 3, 0), None, None, r"shape \(4, 3, 0\)"),
-        ((3, 3), None, None, r"gives \(4, classes\)"),
+        ((4, 2), None, None, "2 outputs, but the data have at least 3 classes"),
+        ((4, 1000), None, 3, "1000 outputs, but the data have 3 classes"),
+        ((4, 2), None, 3, "2 outputs, but the data have 3 classes"),
+        ((4, 10), (1, 2, 10), 3, "10 outputs, but the class map needs at least 11"),
+        ((4, 10), (1, 2), 3, "class map has 2 entries, but the data have 3 classes"),
+        ((4, 10), (1, 2), None, "class map has 2 entries, but the data have 3 classes"),
+        ((4,), None, None, r"got \(4,\)"),
+        ((4, 3, 1, 2), None, None, r"got \(4, 3, 1, 2\)"),
+        ((4, 3, 0), None, None, r"got \(4, 3, 0\)"),
+        ((3, 3), None, None, r"must have shape \(4, classes\)"),
     ],
 )
 def test_score_is_refused_with_both_widths_when_the_outputs_do_not_fit(

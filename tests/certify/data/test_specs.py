@@ -78,11 +78,11 @@ def test_callable_and_dataset_are_taken_when_given_directly() -> None:
         ("imagefoldr:/tmp/x", "did you mean 'imagefolder:PATH'"),
         ("npx:PATH.npz", "did you mean 'npz:PATH'"),
         ("", "Unknown data ''"),
-        ("fotos", "Unknown data 'fotos'.*There is no folder fotos"),
+        ("fotos", "Unknown data 'fotos'.*The folder fotos does not exist"),
         ("leanmark_no_such_package.data:function", "Unknown data 'leanmark_no_such_package"),
-        ("imagefolder:", "lacks a path; write imagefolder:PATH"),
-        ("npz:", "lacks a path; write npz:PATH"),
-        ("imagefolder", "lacks a path"),
+        ("imagefolder:", "have no path; write imagefolder:PATH"),
+        ("npz:", "have no path; write npz:PATH"),
+        ("imagefolder", "have no path"),
     ],
 )
 def test_spec_is_refused_with_the_nearest_when_it_is_unknown(spec: str, words: str) -> None:

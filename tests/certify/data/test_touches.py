@@ -43,7 +43,7 @@ def test_ledger_notes_the_mechanism_when_its_loader_reads() -> None:
     assert ledger.since({}) == {"test": ("dp-sgd#0",)}
     split.image(0)
     assert ledger.since({}) == {"test": ("dp-sgd#0", RAW)}
-    with pytest.raises(UsageError, match="'raw' is how data are read without a mechanism"):
+    with pytest.raises(UsageError, match="The name 'raw' is reserved"):
         split.under(RAW)
 
 
@@ -68,7 +68,7 @@ def test_data_are_watched_when_they_are_loaded_while_a_ledger_is_open(tmp_path: 
     assert ledger.since({}) == {f"train of {spec}": (RAW,)}
 
 
-def test_ledger_goes_on_when_it_is_pickled() -> None:
+def test_ledger_keeps_recording_when_it_is_pickled() -> None:
     ledger = Ledger()
     split = pickle.loads(pickle.dumps(made().watched(ledger).test))
     split.image(0)

@@ -96,7 +96,7 @@ def test_file_comes_back_when_written() -> None:
 def test_file_is_refused_when_any_byte_is_cut_off() -> None:
     content = WitnessFile(header(), (Witness(b"x" * 16, 0, 1, pack_signs(signs(0))),)).to_bytes()
     for end in range(0, len(content), 7):
-        with pytest.raises(DataError, match="not a file of witnesses"):
+        with pytest.raises(DataError, match="not a valid witness file"):
             WitnessFile.from_bytes(content[:end], "f")
 
 
@@ -120,9 +120,9 @@ def columns() -> dict[str, np.ndarray]:
     [
         ({"signs": np.array([{}], dtype=object)}, "signs"),
         ({"eps": np.zeros(3, dtype=np.uint8)}, "lengths"),
-        ({"signs": np.zeros(5, dtype=np.uint8)}, "cut short"),
+        ({"signs": np.zeros(5, dtype=np.uint8)}, "truncated"),
         ({"label": np.zeros((1, 1), dtype="<u4")}, "label"),
-        ({"more": np.zeros(1)}, "holds"),
+        ({"more": np.zeros(1)}, "contains"),
         ({"header": np.frombuffer(b"{}", dtype=np.uint8)}, "lacks the key"),
         ({"header": np.frombuffer(b"[1", dtype=np.uint8)}, "."),
     ],
