@@ -1,1 +1,1 @@
-"""What every floor above may use: estimates, evidence records, errors, files, folders, progress, schemas."""
+"""Common base of all packages: estimates, evidence records, errors, files, folders, progress, schemas."""

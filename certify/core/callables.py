@@ -1,4 +1,4 @@
-"""``package.module:name``, as users write it for data sets and models of their own."""
+"""Import of ``package.module:name``, the notation for users' own data sets and models."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FORM = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]
 
 
 def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") -> Callable[..., Any]:
-    """Import a callable; modules of the working folder are found too, after everything that is installed.
+    """Import a callable; modules in the working folder are found after all installed packages.
 
     Args:
         text: ``package.module:name``.
-        kind: what it stands for (``data``, ``model``), for error sentences.
-        known: other names of that kind, of which the nearest is named where ``text`` names no module.
-        hint: closing sentence of that error.
+        kind: kind of object (``data``, ``model``), for error messages.
+        known: other names of that kind, to suggest the nearest if ``text`` is not a module.
+        hint: closing sentence of that error message.
 
     Raises:
-        UsageError: the module or the name in it does not exist; the nearest is named.
+        UsageError: the module or the name in it does not exist; the nearest is suggested.
     """
     match = FORM.fullmatch(text)
     with importing_from_here():
@@ -37,7 +37,7 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
             module = importlib.import_module(match["module"])
         except ModuleNotFoundError as error:
             raise UsageError(
-                f"{kind.capitalize()} '{text}': module '{error.name}' is not installed and not in this folder."
+                f"{kind.capitalize()} '{text}': module '{error.name}' is neither installed nor in this folder."
             ) from error
     found = getattr(module, match["name"], None)
     if not callable(found):
@@ -48,7 +48,7 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
 
 @contextlib.contextmanager
 def importing_from_here() -> Iterator[None]:
-    """Let a user's modules be found in the working folder, after everything that is installed."""
+    """Find a user's modules in the working folder, after all installed packages."""
     here = str(Path.cwd())
     sys.path.append(here)
     try:

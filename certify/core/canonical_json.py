@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) from an untrusted party: each value has exactly one byte sequence."""
+"""Parsing of canonical JSON (RFC 8785) from an untrusted source: each value has exactly one byte sequence."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def parse_canonical(content: bytes, what: str) -> Any:
-    """Parse JSON that must be in canonical form (RFC 8785).
+    """Parse canonical JSON (RFC 8785), and reject any other form.
 
     Args:
         content: the bytes.
-        what: named in errors.
+        what: name used in errors.
 
     Raises:
         CertificateError: not JSON, not canonical, or nested too deeply.
@@ -32,12 +32,12 @@ def parse_canonical(content: bytes, what: str) -> Any:
     if canonical != content:
         raise CertificateError(f"{subject} is not in canonical form (RFC 8785).")
     if _deeper(values, MAX_DEPTH):
-        raise CertificateError(f"{subject} is nested more than {MAX_DEPTH} levels deep.")
+        raise CertificateError(f"{subject} is nested deeper than {MAX_DEPTH} levels.")
     return values
 
 
 def _integer(text: str) -> int | float:
-    """Whole numbers that doubles can't hold exactly are doubles, as in every other reader of canonical JSON."""
+    """Parse an integer, as a float if doubles cannot represent it exactly, like every reader of canonical JSON."""
     value = int(text)
     return value if abs(value) <= _MAX_SAFE_INTEGER else float(text)
 

@@ -1,4 +1,4 @@
-"""Figures as a pandas DataFrame; pandas is loaded only when one is asked for."""
+"""Figures as a pandas DataFrame; pandas is imported on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certify.core.estimate import Estimate
 
 
 def dataframe(rows: Iterable[Mapping[str, Any]]) -> Any:
-    """A ``pandas.DataFrame`` of rows.
+    """Return a ``pandas.DataFrame`` of rows.
 
     Raises:
         UsageError: pandas is not installed.
@@ -19,10 +19,10 @@ def dataframe(rows: Iterable[Mapping[str, Any]]) -> Any:
     try:
         pandas: Any = importlib.import_module("pandas")
     except ModuleNotFoundError as error:
-        raise UsageError("to_dataframe() needs pandas, which is not installed: pip install pandas.") from error
+        raise UsageError("to_dataframe() requires pandas, which is not installed. Run: pip install pandas.") from error
     return pandas.DataFrame(list(rows))
 
 
 def figure_rows(estimates: Mapping[str, Estimate]) -> list[dict[str, Any]]:
-    """A row for each figure: its name, value, interval, unit, number of observations, evidence level and method."""
+    """Return a row per figure: name, value, interval, unit, number of observations, evidence level and method."""
     return [{"figure": name, **vars(one), "evidence": one.evidence.value} for name, one in estimates.items()]

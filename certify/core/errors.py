@@ -1,4 +1,4 @@
-"""The errors that leanmark raises on purpose; the command prints their one sentence and no traceback."""
+"""Errors that leanmark raises deliberately; the command prints their message without a traceback."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from certify.core import exit_codes
 
 
 class LeanmarkError(Exception):
-    """Something that the user can mend; ``exit_code`` is what the command returns."""
+    """An error that the user can fix; ``exit_code`` is the exit code of the command."""
 
     exit_code = exit_codes.FAILED
 
 
 class UsageError(LeanmarkError):
-    """What was asked for does not exist or does not fit (unknown name, key or option)."""
+    """A request that does not exist or does not fit (unknown name, key or option)."""
 
     exit_code = exit_codes.USAGE
 
 
 class MissingExtra(UsageError):
-    """A part is needed that the base install leaves out.
+    """A required part that the base installation does not include.
 
     Args:
-        what: what was asked for, as the user knows it.
-        extra: the extra of the distribution that brings it.
+        what: the requested part, in the user's terms.
+        extra: name of the extra that includes it.
     """
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the extra '{extra}', which is not installed. In the clone run: pip install '.[{extra}]', or "
-            f"name the wheel: pip install 'leanmark-VERSION-py3-none-any.whl[{extra}]'."
+            f"{what} requires the extra '{extra}', which is not installed. In a clone of the repository run: pip "
+            f"install '.[{extra}]', or install a wheel with: pip install 'leanmark-VERSION-py3-none-any.whl[{extra}]'."
         )
         self.extra = extra
 
 
 class DataError(LeanmarkError):
-    """Data that can't be read, or can't serve the purpose."""
+    """Data that cannot be read, or are not usable."""
 
     exit_code = exit_codes.USAGE
 
 
 class ModelError(LeanmarkError):
-    """A model, its weights or an ONNX file that can't be read, run or exported."""
+    """A model, its weights or an ONNX file that cannot be read, run or exported."""
 
     exit_code = exit_codes.USAGE
 
@@ -54,13 +54,13 @@ class CertificateError(LeanmarkError):
 
 
 class NotDerivedError(CertificateError):
-    """Signed figures that can't be derived again, as the evidence is missing or can't be read."""
+    """Signed figures that cannot be re-derived, since the evidence is missing or unreadable."""
 
     exit_code = exit_codes.NOT_DERIVED
 
 
 class NotPermittedError(LeanmarkError):
-    """What the use policy of the data, or one of those whom the data are about, does not permit."""
+    """A use that the use policy of the data, or a person in the data, does not permit."""
 
     exit_code = exit_codes.NOT_PERMITTED
 

@@ -1,4 +1,4 @@
-"""A number with its interval, its unit, and how it came about."""
+"""Estimates: numbers with interval, unit, method and evidence level."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from certify.core.errors import CertificateError
 class EvidenceLevel(enum.Enum):
     """How directly a figure was observed, strongest first.
 
-    ``DIRECT`` stands for what needs no energy meter (counts and clock readings); the five others are the levels of
-    energy: a wall-socket meter, an energy counter of the device, power samples that were integrated, a model of
-    the power, and a stand-in that is not energy at all.
+    ``DIRECT`` is for figures without an energy meter (counts and clock readings); the other five are levels of energy:
+    a wall-socket meter, an energy counter of the device, integrated power samples, a model of the power, and a proxy
+    that is not energy.
     """
 
     DIRECT = "direct"
@@ -28,12 +28,12 @@ class EvidenceLevel(enum.Enum):
 
     @property
     def rank(self) -> int:
-        """0 for the strongest level; larger is weaker."""
+        """Rank of the level: 0 is the strongest."""
         return list(EvidenceLevel).index(self)
 
 
 def weakest(levels: Iterable[EvidenceLevel]) -> EvidenceLevel:
-    """The level of a sum or of any figure made from several: that of its weakest part."""
+    """Return the level of a figure made from several parts, which is that of the weakest part."""
     return max(levels, key=lambda level: level.rank)
 
 
@@ -43,10 +43,10 @@ class Estimate:
 
     Attributes:
         value: the point estimate, in ``unit``.
-        low: lower end of the interval that ``method`` names (two-sided 95 % unless it says otherwise).
-        high: upper end; equal to ``value`` and ``low`` for an exact count.
+        low: lower end of the interval described by ``method`` (two-sided 95 % unless stated otherwise).
+        high: upper end of the interval; equal to ``value`` and ``low`` for an exact count.
         unit: SI symbol, ``1`` for a ratio, ``%`` for percent, ``points`` for a difference of percentages.
-        n: number of independent observations behind it.
+        n: number of independent observations.
         method: how value and interval were computed, in a few words.
         evidence: how directly it was observed.
     """
@@ -65,11 +65,11 @@ class Estimate:
 
     @classmethod
     def exact(cls, count: float, unit: str, method: str) -> Estimate:
-        """A count that carries no error."""
+        """Make an estimate of an exact count."""
         return cls(count, count, count, unit, 1, method)
 
     def scaled(self, factor: float) -> Estimate:
-        """The estimate times a known factor of at least 0, in the same unit."""
+        """Return the estimate times a known non-negative factor, in the same unit."""
         return replace(self, value=factor * self.value, low=factor * self.low, high=factor * self.high)
 
     def __float__(self) -> float:
@@ -82,7 +82,7 @@ class Estimate:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]{unit}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; an end without bound is written as null."""
+        """Return a JSON object; an infinite end is written as null."""
         fields = asdict(self)
         fields["evidence"] = self.evidence.value
         for end in ("low", "high"):

@@ -1,6 +1,6 @@
-"""Evidence files: write the records of a measurement, and read them from an untrusted party.
+"""Evidence files: writing the records of a measurement, and reading them from an untrusted source.
 
-An evidence file (``evidence.jsonl``) holds one canonical JSON object a line: a header, then windows, latencies,
+An evidence file (``evidence.jsonl``) holds one canonical JSON object per line: a header, then windows, latencies,
 predictions and observations. The certificate binds it by digest.
 """
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def evidence_lines(evidence: Evidence) -> Iterator[bytes]:
-    """Canonical JSON lines, without line ends."""
+    """Yield canonical JSON lines, without line ends."""
     yield _line("header", {"version": EVIDENCE_VERSION, **asdict(evidence.header)})
     for kind, records in (
         ("window", evidence.windows),
@@ -48,12 +48,12 @@ def evidence_lines(evidence: Evidence) -> Iterator[bytes]:
 
 
 def evidence_bytes(evidence: Evidence) -> bytes:
-    """The whole file."""
+    """Return the bytes of the whole file."""
     return b"".join(line + b"\n" for line in evidence_lines(evidence))
 
 
 def write_evidence(evidence: Evidence, path: Path) -> str:
-    """Write the file and return its hex SHA-256."""
+    """Write an evidence file and return its hex SHA-256."""
     content = evidence_bytes(evidence)
     write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
@@ -68,7 +68,7 @@ def read_evidence(path: Path) -> Evidence:
 
     Raises:
         CertificateError: a line is not canonical JSON of a known kind, or a record is malformed.
-        OSError: the file can't be read.
+        OSError: the file cannot be read.
     """
     return parse_evidence(path.read_bytes(), str(path))
 
@@ -78,7 +78,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
     header: Header | None = None
     records: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
     if not content.endswith(b"\n"):
-        raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
+        raise CertificateError(f"{name}: does not end with a newline, so it is truncated.")
     for number, line in enumerate(content[:-1].split(b"\n"), start=1):
         place = f"{name}, line {number}"
         try:
@@ -89,11 +89,11 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
             elif kind in _RECORDS and number > 1:
                 records[kind].append(_record(_RECORDS[kind], values, place))
             else:
-                raise ValueError(f"a record of kind {kind!r} can't stand here")
+                raise ValueError(f"a record of kind {kind!r} is not allowed here")
         except UsageError as error:
             raise CertificateError(str(error)) from error
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise CertificateError(f"{place}, is not a record of evidence: {error}") from error
+            raise CertificateError(f"{place}: not a valid evidence record: {error}") from error
     if header is None:
         raise CertificateError(f"{name}: has no header.")
     return Evidence(header, *(tuple(records[kind]) for kind in _RECORDS))
@@ -125,7 +125,7 @@ def _record(kind: type[T], values: dict[str, Any], place: str) -> T:
 
 
 def _require_all(record: object, values: Mapping[str, Any]) -> None:
-    """Defaults are for those who make records; a file states every field."""
+    """Require every field: defaults are only for constructing records, not for files."""
     if missing := vars(record).keys() - values.keys():
         raise ValueError(f"field {min(missing)!r} is missing")
 
@@ -133,10 +133,13 @@ def _require_all(record: object, values: Mapping[str, Any]) -> None:
 def _header(values: dict[str, Any], place: str) -> Header:
     version = values.pop("version", None)
     if version != EVIDENCE_VERSION:
-        raise ValueError(f"evidence version {version!r} is not known to this leanmark (knows {EVIDENCE_VERSION})")
+        raise ValueError(
+            f"evidence version {version!r} is not supported (supported: {EVIDENCE_VERSION}); use another version of "
+            "leanmark"
+        )
     header = _record(Header, values, place)
     if set(header.models) != set(ARMS):
-        raise ValueError("models of exactly two arms are needed: baseline and candidate")
+        raise ValueError("'models' must have exactly the arms baseline and candidate")
     _require_all(header.workload, values["workload"])
     if header.meter is not None:
         _require_all(header.meter, values["meter"])

@@ -1,4 +1,4 @@
-"""From one array of samples to the inputs of a model: the one rule, for maker, referee and worker."""
+"""Mapping of an array of samples to the inputs of a model, shared by maker, referee and worker."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 
 def by_input(names: Sequence[str], samples: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """What each input of a model is fed.
+    """Return the array for each input of a model.
 
-    Samples are kept and sent as one array. A model of one input is fed with it as it is; for a model of several inputs
-    of one shape and type the second axis counts them, in the order of the names; inputs of several shapes or types are
-    the fields of records.
+    Samples are stored and sent as one array. A model with one input is fed with the array itself; for several inputs of
+    equal shape and type, the second axis is the input, in the order of the names; inputs of different shapes or types
+    are the fields of records.
 
     Args:
-        names: of the inputs.
+        names: names of the inputs.
         samples: (n, ...) for one input, (n, inputs, ...) or records (n,) for several.
     """
     if len(names) == 1:

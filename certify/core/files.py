@@ -1,4 +1,4 @@
-"""Writing that never leaves half a file, and digests of what was written."""
+"""Atomic writing of files, and digests of files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CHUNK_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it is renamed over it, on any failure removed.
+    """Yield a temporary path next to ``path``; rename it to ``path`` on success, remove it on failure.
 
     Raises:
-        OSError: as the file system says (a full disk, no permission), naming a file; ``path`` is then as it was.
+        OSError: an error of the file system (disk full, no permission), with a file name; ``path`` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -26,14 +26,14 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        with beside.open("r+b") as written:  # Windows flushes no file that is open for reading alone
+        with beside.open("r+b") as written:  # Windows cannot flush a file that is open for reading only
             os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
         beside.chmod(0o666 & ~umask)
         beside.replace(path)
     except OSError as error:
-        if error.filename is None:  # a write that failed knows only its descriptor
+        if error.filename is None:  # a failed write has only a descriptor
             error.filename = str(path)
         raise
     finally:
@@ -41,21 +41,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside ``path``, then rename it over."""
+    """Write a file atomically."""
     with replacing(path) as beside:
         beside.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 text file beside ``path``, then rename it over."""
+    """Write a UTF-8 text file atomically."""
     write_bytes(path, content.encode())
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a new file that its owner alone can read.
+    """Write a new file that only its owner can read.
 
     Raises:
-        FileExistsError: something lies there already.
+        FileExistsError: the path already exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
@@ -63,13 +63,13 @@ def write_secret(path: Path, content: bytes) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file so that ``target`` is either whole or as it was."""
+    """Copy a file atomically: ``target`` is either complete or unchanged."""
     with replacing(target) as beside:
         shutil.copyfile(source, beside)
 
 
 def sha256_file(path: Path, *further: Path) -> str:
-    """Hex SHA-256 of a file, or of several one after the other, read in chunks."""
+    """Return the hex SHA-256 of a file, or of several files concatenated, read in chunks."""
     digest = hashlib.sha256()
     for file in (path, *further):
         with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""A named check and what it found: the one form of every guard, check of a file, and check of a signature."""
+"""Findings: results of named checks, such as guards, checks of files, and checks of signatures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certify.core.errors import CertificateError
 FindingOutcome = Literal["pass", "fail", "unknown", "skipped", "note"]
 
 SIGNED: tuple[FindingOutcome, ...] = ("pass", "fail", "unknown")
-"""Outcomes of findings over records, which are signed; the other two occur only while a file is checked."""
+"""Outcomes of findings over records, which are signed; the other two occur only in checks of files."""
 
 _MARKS = {"pass": "+", "fail": "X", "unknown": "?", "skipped": ".", "note": "!"}
 _LEGEND = {"pass": "holds", "fail": "FAILED", "unknown": "not recorded", "skipped": "not checked", "note": "to know"}
@@ -19,13 +19,13 @@ _LEGEND = {"pass": "holds", "fail": "FAILED", "unknown": "not recorded", "skippe
 
 @dataclass(frozen=True)
 class Finding:
-    """One question and its answer.
+    """A named check and its result.
 
     Attributes:
-        name: of the question.
-        outcome: ``unknown`` if nothing that answers it was recorded; ``skipped`` if it could not be asked; ``note`` is
-            not a failure, but something that a reader should know.
-        sentence: what was found.
+        name: name of the check.
+        outcome: ``unknown`` if the records do not allow the check; ``skipped`` if it was not possible; ``note`` is not
+            a failure, but something that readers should know.
+        sentence: explanation of the result.
 
     Example:
         >>> print(Finding("signature", "pass", "Signed by key 0123456789abcdef."))
@@ -45,12 +45,18 @@ class Finding:
         """Read a signed finding.
 
         Raises:
-            CertificateError: a field is missing, unknown or not text, or the outcome is not one that is signed.
+            CertificateError: a field is missing, unknown or not text, or the outcome is not a signed one.
         """
         if set(fields) != {"name", "outcome", "sentence"} or not all(isinstance(v, str) for v in fields.values()):
-            raise CertificateError("A finding in the certificate should have the texts name, outcome and sentence.")
+            raise CertificateError(
+                "A finding in the certificate must have the strings 'name', 'outcome' and 'sentence', and no other "
+                "fields."
+            )
         if fields["outcome"] not in SIGNED:
-            raise CertificateError(f"Finding {fields['name']} has the outcome '{fields['outcome']}', not pass or fail.")
+            raise CertificateError(
+                f"The outcome of finding {fields['name']} must be one of {', '.join(SIGNED)}, got "
+                f"'{fields['outcome']}'."
+            )
         return cls(fields["name"], fields["outcome"], fields["sentence"])
 
     def __str__(self) -> str:
@@ -58,10 +64,10 @@ class Finding:
 
 
 def legend(findings: Iterable[Finding]) -> str:
-    """What the marks of some findings mean, those that occur.
+    """Return a legend of the marks that occur in some findings.
 
     Example:
-        >>> legend([Finding("lineage_digest", "skipped", "lineage.json does not lie beside the file.")])
+        >>> legend([Finding("lineage_digest", "skipped", "lineage.json is not next to the file.")])
         '. not checked'
     """
     outcomes = {finding.outcome for finding in findings}
@@ -69,5 +75,5 @@ def legend(findings: Iterable[Finding]) -> str:
 
 
 def by_name(findings: Iterable[Finding], name: str) -> Finding | None:
-    """The first finding of a name; None where there is none."""
+    """Return the first finding of a name, or None."""
     return next((finding for finding in findings if finding.name == name), None)

@@ -1,6 +1,6 @@
-"""The user's folders: what may be made again, what is remembered, and keys.
+"""The user's folders for cache, configuration and state.
 
-They lie where the system keeps such things (``~/.cache/leanmark`` and XDG_CACHE_HOME on Linux, ``~/Library`` on macOS).
+They follow the conventions of the system (``~/.cache/leanmark`` and XDG_CACHE_HOME on Linux, ``~/Library`` on macOS).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ NAME = "leanmark"
 
 
 def cache_folder() -> Path:
-    """Downloads, trained baselines, the yardstick's file: LEANMARK_CACHE_HOME, else in the user's cache."""
+    """Return the folder for downloads, trained baselines and the yardstick: LEANMARK_CACHE_HOME or the user's cache."""
     return Path(os.environ.get("LEANMARK_CACHE_HOME") or user_cache_dir(NAME))
 
 
 def config_folder() -> Path:
-    """Keys: LEANMARK_CONFIG_HOME, else in the user's configuration."""
+    """Return the folder for keys: LEANMARK_CONFIG_HOME or the user's configuration folder."""
     return Path(os.environ.get("LEANMARK_CONFIG_HOME") or user_config_dir(NAME))
 
 
 def state_folder() -> Path:
-    """The log of attempts: LEANMARK_STATE_HOME, else in the user's state."""
+    """Return the folder for the log of attempts: LEANMARK_STATE_HOME or the user's state folder."""
     return Path(os.environ.get("LEANMARK_STATE_HOME") or user_state_dir(NAME))

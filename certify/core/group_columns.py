@@ -1,4 +1,4 @@
-"""Digests of columns of groups, bound to the test part that they describe."""
+"""Digests of group columns, bound to the test part that they describe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 
 def column_digest(test_digest: str, digests: Iterable[str], values: Iterable[str]) -> str:
-    """Hex SHA-256 of one column: the test part's digest and the sorted lines ``sample value``.
+    """Return the hex SHA-256 of one column: the test part's digest and the sorted lines ``sample value``.
 
     Example:
         >>> column_digest("00" * 32, ["ab" * 32], ["f"])[:8]
@@ -18,7 +18,7 @@ def column_digest(test_digest: str, digests: Iterable[str], values: Iterable[str
 
 
 def columns_digest(test_digest: str, columns: Mapping[str, str]) -> str:
-    """Hex SHA-256 over all columns of a data set, as its certificate states it.
+    """Return the hex SHA-256 over all columns of a data set, as stated in its certificate.
 
     Example:
         >>> columns_digest("00" * 32, {"sex": "ab" * 32})[:8]

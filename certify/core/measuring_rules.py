@@ -1,4 +1,4 @@
-"""The constants by which an edition has models measured; measuring and judging share them."""
+"""Constants of an edition for measuring, shared by measuring and judging."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Count = Annotated[int, Ge(0)]
 
 @dataclass(frozen=True)
 class MeasuringRules:
-    """Statistics and plan of a measurement; what each constant means stands beside it in the edition's file.
+    """Constants of statistics and plan; each is explained in the edition's file.
 
     Attributes:
-        edition: name of the edition whose rules they are.
+        edition: name of the edition.
     """
 
     edition: str
@@ -51,19 +51,19 @@ class MeasuringRules:
     equal_answers: Amount
 
     def window_seconds(self, meter: str | None) -> float:
-        """How long a window lasts at least, in seconds, with a meter of that name (None: no meter)."""
+        """Return the least length of a window in seconds for a meter (None: no meter)."""
         return _of_meter(self.window_s, meter)
 
     def repeated_count(self, samples: int) -> int:
-        """How many of so many test samples are scored a second time."""
+        """Return how many of ``samples`` test samples are scored a second time."""
         return min(samples, max(self.repeated_samples, math.ceil(self.repeated_share * samples)))
 
     def shortest_window_seconds(self, meter: str | None) -> float:
-        """Length in seconds below which a window is too short for a meter of that name."""
+        """Return the length in seconds below which a window is too short for a meter."""
         return _of_meter(self.shortest_window_s, meter)
 
 
 def _of_meter(lengths: Mapping[str, float], meter: str | None) -> float:
-    """The longest that a part of a sum (``nvml+rapl-powercap``) or a recorded meter (``replay:nvml``) asks for."""
+    """Return the length for a meter; for a sum (``nvml+rapl-powercap``) or a replay (``replay:nvml``), of its parts."""
     parts = (meter or "default").removeprefix("replay:").split("+")
     return max(lengths.get(part, lengths["default"]) for part in parts)

@@ -1,4 +1,4 @@
-"""Observations of data, of what the models take and give, and of their answers; each a class with fixed fields."""
+"""Observations of the data, the models' interfaces and their predictions; each a class with fixed fields."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from certify.core.observed import Counts, Observed
 
 @dataclass(frozen=True)
 class Simplified(Observed):
-    """What the baseline could do without; the simplified file is the one that was measured.
+    """Simplification of the baseline; the simplified file is the measured one.
 
-    Cost is that of one sample in multiply-adds, a written element being taken for ten, of the graph as the runtime
-    loads it; null where the file was not looked at.
+    Costs are multiply-adds per sample of the graph as loaded by the runtime, plus ten for each written element; null if
+    the file was not examined.
 
     Attributes:
-        given_digest: hex SHA-256 of the file that was given.
-        given_bytes: its size.
-        bytes: size of the file that was measured.
-        given_cost: of the file that was given.
-        cost: of the file that was measured.
-        removed: sentences.
-        rewritten: how its operators were written so that the runtime takes less time, in sentences; null where they
-            stayed.
-        unread: why it was not looked at; null where it was.
-        failed: why it could not be; null where it could.
+        given_digest: hex SHA-256 of the given file.
+        given_bytes: size of the given file.
+        bytes: size of the measured file.
+        given_cost: cost of the given file.
+        cost: cost of the measured file.
+        removed: what was removed, as sentences.
+        rewritten: faster forms of its operators, as sentences; null if they are unchanged.
+        unread: why the file was not examined; null if it was.
+        failed: why examining it failed; null if it did not.
     """
 
     NAME = "simplified"
@@ -42,24 +41,24 @@ class Simplified(Observed):
 
     @property
     def removed_share(self) -> float:
-        """Share of the cost that was removed; 0 where it is not known."""
+        """Fraction of the cost that was removed; 0 if unknown."""
         return max(0.0, 1 - self.cost / self.given_cost) if self.given_cost and self.cost is not None else 0.0
 
     @property
     def removed_bytes_share(self) -> float:
-        """Share of the bytes that was removed."""
+        """Fraction of the bytes that was removed."""
         return max(0.0, 1 - self.bytes / self.given_bytes) if self.given_bytes else 0.0
 
 
 @dataclass(frozen=True)
 class Interface(Observed):
-    """What a model takes and gives; by arm.
+    """Interface of a model; by arm.
 
     Attributes:
         input: shape of its input, the batch first.
         outputs: width of the scored output.
-        scored: how many of them are scored.
-        graph_outputs: number of all outputs.
+        scored: number of scored columns.
+        graph_outputs: number of outputs of the graph.
     """
 
     NAME = "interfaces"
@@ -71,7 +70,7 @@ class Interface(Observed):
 
 @dataclass(frozen=True)
 class FiniteOutputs(Observed):
-    """Whether all outputs for the test samples were finite numbers, and the width of the scored one; by arm."""
+    """Whether all outputs for the test samples were finite, and the width of the scored output; by arm."""
 
     NAME = "outputs"
     finite: Any
@@ -80,12 +79,12 @@ class FiniteOutputs(Observed):
 
 @dataclass(frozen=True)
 class Contracts(Observed):
-    """How samples are preprocessed for each of two models.
+    """Preprocessing contracts of two models.
 
     Attributes:
-        baseline: preprocessing contract.
-        candidate: likewise.
-        declared: why they differ, in its maker's words; None where nothing was declared.
+        baseline: contract of the baseline.
+        candidate: contract of the candidate.
+        declared: why they differ, in the maker's words; None if not declared.
     """
 
     NAME = "contracts"
@@ -96,17 +95,16 @@ class Contracts(Observed):
 
 @dataclass(frozen=True)
 class Inputs(Observed):
-    """What the inputs of the windows look like.
+    """Statistics of the inputs of the windows.
 
     Attributes:
-        samples: number of them.
-        std: standard deviation over all values as fed.
-        distinct: number of different samples.
-        constant_share: share of samples that hold one single value.
-        neighbour_correlation: of images, correlation of each value with the one to its right, over all samples: near
-            1 in images of anything, near 0 in random numbers; None for text.
-        repetition: of text, how many times as often two of its tokens are the same as two random ones; None for
-            images.
+        samples: number of samples.
+        std: standard deviation over all preprocessed values.
+        distinct: number of distinct samples.
+        constant_share: fraction of samples with a single constant value.
+        neighbour_correlation: for images, correlation of each value with its right neighbour, over all samples: near 1
+            for real images, near 0 for random numbers; None for text.
+        repetition: for text, how much more often two tokens are equal than two random tokens; None for images.
     """
 
     NAME = "inputs"
@@ -120,10 +118,10 @@ class Inputs(Observed):
 
 @dataclass(frozen=True)
 class SampleOrder(Observed):
-    """What the order of the samples followed from, beside both files and the data (certify.core.sample_order).
+    """Further seed of the samples' order, besides both files and the data (certify.core.sample_order).
 
     Attributes:
-        salt: text that an audit added; empty in a measurement that anybody can repeat in the same order.
+        salt: text added by an audit; empty for a measurement that anybody can repeat in the same order.
     """
 
     NAME = "sample_order"
@@ -132,12 +130,12 @@ class SampleOrder(Observed):
 
 @dataclass(frozen=True)
 class RepeatedAnswers(Observed):
-    """Answers to the samples that were scored a second time, in other batches; by arm.
+    """Predictions for the samples that were scored again in other batches; by arm.
 
     Attributes:
         samples: positions among the predictions.
-        top1: class that the model put first.
-        margin: its first output minus its second.
+        top1: top-1 class of the model.
+        margin: its largest output minus its second largest.
     """
 
     NAME = "repeated_answers"
@@ -148,11 +146,11 @@ class RepeatedAnswers(Observed):
 
 @dataclass(frozen=True)
 class ChangedAnswers(Observed):
-    """Answers to samples after a change that leaves the label as it is; by arm.
+    """Predictions for samples after label-preserving changes; by arm.
 
     Attributes:
-        samples: positions among the predictions of the same samples unchanged.
-        top1: class that the model put first.
+        samples: positions of the unchanged samples among the predictions.
+        top1: top-1 class of the model.
     """
 
     NAME = "changed_answers"
@@ -162,13 +160,13 @@ class ChangedAnswers(Observed):
 
 @dataclass(frozen=True)
 class ChangedCost(Observed):
-    """Seconds of one inference on changed samples and on the same ones unchanged, from windows in turn; by arm.
+    """Seconds per inference on changed samples and on the same samples unchanged, from windows in turn; by arm.
 
     Attributes:
-        unchanged_s: wall seconds, one value a window, in the order in which they ran.
-        changed_s: likewise of changed samples.
-        unchanged_cpu_s: CPU seconds.
-        changed_cpu_s: likewise of changed samples.
+        unchanged_s: wall seconds on unchanged samples, one value per window, in order of execution.
+        changed_s: wall seconds on changed samples.
+        unchanged_cpu_s: CPU seconds on unchanged samples.
+        changed_cpu_s: CPU seconds on changed samples.
     """
 
     NAME = "changed_cost"
@@ -180,16 +178,16 @@ class ChangedCost(Observed):
 
 @dataclass(frozen=True)
 class FreshScores(Observed):
-    """How both models did on data that the maker has not seen.
+    """Results of both models on data that the maker has not seen.
 
     Attributes:
-        name: of the data.
-        test_digest: of their test part.
-        samples: number of its samples.
-        shared: how many of them stand in the certified test set too.
+        name: name of the data.
+        test_digest: digest of their test part.
+        samples: number of samples.
+        shared: number of samples that are also in the certified test set.
         both: samples that both models got right.
-        only_baseline: samples that the baseline alone got right.
-        only_candidate: samples that the candidate alone got right.
+        only_baseline: samples that only the baseline got right.
+        only_candidate: samples that only the candidate got right.
     """
 
     NAME = "fresh_data"
@@ -202,21 +200,21 @@ class FreshScores(Observed):
     only_candidate: float
 
     def accuracy(self, arm: str) -> float:
-        """Share of the samples that a model got right."""
+        """Return the fraction of the samples that a model got right."""
         only = self.only_baseline if arm == "baseline" else self.only_candidate
         return (self.both + only) / self.samples
 
 
 @dataclass(frozen=True)
 class Overlap(Counts):
-    """Samples of the second part that also stand in the first, by both parts; None where a part is not there."""
+    """Number of samples of the second part that also occur in the first, by pair of parts; None for a missing part."""
 
     NAME = "overlap"
 
 
 @dataclass(frozen=True)
 class ClassNames(Observed):
-    """What the classes of the data are called, from class 0 on."""
+    """Names of the classes of the data, from class 0 on."""
 
     NAME = "classes"
     names: list[Any]
@@ -224,13 +222,13 @@ class ClassNames(Observed):
 
 @dataclass(frozen=True)
 class NearDuplicates(Observed):
-    """Test samples that are nearly the same as a sample of another part, or as another test sample; by both parts.
+    """Test samples that nearly equal a sample of another part, or another test sample; by pair of parts.
 
     Attributes:
-        near: test samples with such a neighbour.
-        samples: test samples that were looked at.
-        among: samples of the other part that were looked at.
-        of: different samples in the other part.
+        near: number of test samples with such a neighbour.
+        samples: number of examined test samples.
+        among: number of examined samples of the other part.
+        of: number of distinct samples in the other part.
     """
 
     NAME = "near_duplicates"
@@ -242,10 +240,10 @@ class NearDuplicates(Observed):
 
 @dataclass(frozen=True)
 class TargetValues(Observed):
-    """Numbers that were to be predicted.
+    """Numeric targets.
 
     Attributes:
-        numbers: the different ones, ascending; the label of a sample is the place of its own.
+        numbers: distinct targets, ascending; a sample's label is the index of its target.
     """
 
     NAME = "targets"
@@ -254,14 +252,14 @@ class TargetValues(Observed):
 
 @dataclass(frozen=True)
 class ConstantAnswers(Observed):
-    """Scores by a declared metric of somebody else's for answers that do not look at the input.
+    """Scores of constant answers by a third-party metric.
 
-    A metric scores each sample by its output and label alone, so that the score of a constant answer on any test set
-    follows from its scores by label.
+    A metric scores each sample by its output and label alone, so the score of a constant answer on any test set follows
+    from its scores by label.
 
     Attributes:
-        answers: what each of them answers, in a few words.
-        scores: for each answer the score by label, from class 0 on.
+        answers: descriptions of the answers.
+        scores: for each answer its score by label, from class 0 on.
     """
 
     NAME = "constant_answers"
@@ -271,16 +269,16 @@ class ConstantAnswers(Observed):
 
 @dataclass(frozen=True)
 class PairedCounts(Observed):
-    """What is left of the predictions in public where the data are private, counted over different samples.
+    """Public summary of the predictions for private data, counted over distinct samples.
 
     Attributes:
-        scored: test samples that were scored, repeated ones too.
+        scored: scored test samples, including repeated ones.
         both: samples that both models got right.
         only_baseline: samples that the baseline alone got right.
         only_candidate: samples that the candidate alone got right.
         neither: samples that neither got right.
-        agreed: samples on which both put the same class first.
-        commonest: samples of the commonest class.
+        agreed: samples for which both have the same top-1 class.
+        commonest: samples of the most common class.
     """
 
     NAME = "paired_counts"
@@ -295,7 +293,7 @@ class PairedCounts(Observed):
 
 @dataclass(frozen=True)
 class Scored(Observed):
-    """How many test samples a model alone got right."""
+    """Number of test samples that a single model got right."""
 
     NAME = "scored"
     correct: float

@@ -1,7 +1,7 @@
-"""The form of what was recorded once for a guard to judge, and how its values are read.
+"""Base of typed observations for the guards, and strict reading of their values.
 
-Measuring writes observations and judging reads them. What they hold in evidence is anybody's, so that every field is
-checked. The kinds stand in certify.core.observations and certify.core.run_observations.
+Measuring writes observations and judging reads them. Evidence is untrusted, so every field is checked. The kinds are
+defined in certify.core.observations and certify.core.run_observations.
 """
 
 from __future__ import annotations
@@ -18,63 +18,63 @@ Numbers = TypeVar("Numbers", bound="Counts")
 
 
 def anything(values: Mapping[str, Any], key: str) -> Any:
-    """A recorded value, whatever it is; None where it is absent."""
+    """Return a recorded value of any type; None if it is absent."""
     return values.get(key)
 
 
 def number(values: Mapping[str, Any], key: str) -> float | None:
-    """A recorded number; None where it is absent or null.
+    """Return a recorded number; None if it is absent or null.
 
     Raises:
-        CertificateError: it is something else.
+        CertificateError: it has another type.
     """
     value = values.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a number, found {value!r}.")
+        raise CertificateError(f"Evidence: '{key}' of an observation must be a number, got {value!r}.")
     return float(value)
 
 
 def mapping(values: Mapping[str, Any] | None, key: str) -> Mapping[str, Any] | None:
-    """A recorded mapping; None where it is absent or null.
+    """Return a recorded mapping; None if it is absent or null.
 
     Raises:
-        CertificateError: it is something else.
+        CertificateError: it has another type.
     """
     value = None if values is None else values.get(key)
     if value is not None and not isinstance(value, Mapping):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a mapping, found {value!r}.")
+        raise CertificateError(f"Evidence: '{key}' of an observation must be a mapping, got {value!r}.")
     return value
 
 
 def sequence(values: Mapping[str, Any], key: str) -> list[Any] | None:
-    """A recorded list; None where it is absent or null.
+    """Return a recorded list; None if it is absent or null.
 
     Raises:
-        CertificateError: it is something else.
+        CertificateError: it has another type.
     """
     value = values.get(key)
     if value is not None and not isinstance(value, list | tuple):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a list, found {value!r}.")
+        raise CertificateError(f"Evidence: '{key}' of an observation must be a list, got {value!r}.")
     return None if value is None else list(value)
 
 
 def text(values: Mapping[str, Any], key: str) -> str | None:
-    """A recorded text; None where it is absent or null.
+    """Return a recorded string; None if it is absent or null.
 
     Raises:
-        CertificateError: it is something else.
+        CertificateError: it has another type.
     """
     value = values.get(key)
     if value is not None and not isinstance(value, str):
-        raise CertificateError(f"Evidence: '{key}' of an observation should be a text, found {value!r}.")
+        raise CertificateError(f"Evidence: '{key}' of an observation must be a string, got {value!r}.")
     return value
 
 
 Reader = Callable[[Mapping[str, Any], str], Any]
 REQUIRED: dict[str, Reader] = {"float": number, "list[Any]": sequence, "Mapping[str, Any]": mapping}
-"""How fields are read that an observation can't do without, by their type."""
+"""Readers of required fields, by their type."""
 READERS: dict[str, Reader] = {
     **REQUIRED,
     **{f"{kind} | None": reader for kind, reader in REQUIRED.items()},
@@ -83,20 +83,20 @@ READERS: dict[str, Reader] = {
 
 
 class Observed:
-    """An observation of a kind; ``NAME`` is the one that it has in evidence."""
+    """A typed observation; ``NAME`` is its name in the evidence."""
 
     NAME: ClassVar[str]
 
     def values(self) -> dict[str, Any]:
-        """Its plain JSON values."""
+        """Return its JSON values."""
         return dict(vars(self))
 
     @classmethod
     def read(cls: type[Kind], values: Mapping[str, Any]) -> Kind | None:
-        """Read recorded values; None where one that is required is absent or null.
+        """Read recorded values; None if a required one is absent or null.
 
         Raises:
-            CertificateError: a value is of the wrong type.
+            CertificateError: a value has the wrong type.
         """
         types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
         found = {name: READERS.get(kind, anything)(values, name) for name, kind in types.items()}
@@ -106,17 +106,17 @@ class Observed:
 
 @dataclass(frozen=True)
 class Counts(Observed):
-    """Numbers by name, None for one that is not known."""
+    """Numbers by name, None for unknown ones."""
 
     counts: Mapping[str, float | None]
 
     def values(self) -> dict[str, Any]:
-        """Its plain JSON values: the numbers themselves."""
+        """Return its JSON values: the numbers themselves."""
         return dict(self.counts)
 
     @classmethod
     def read(cls: type[Numbers], values: Mapping[str, Any]) -> Numbers | None:
-        """Read recorded numbers; None where there are none.
+        """Read recorded numbers; None if there are none.
 
         Raises:
             CertificateError: a value is neither a number nor null.

@@ -1,8 +1,8 @@
-"""Private data in two files: a public one with aggregates, and one for auditors with keyed identifiers and rows.
+"""Private data in two files: a public file with aggregates, and an auditor file with keyed identifiers and rows.
 
-A plain digest identifies a sample to everybody who has it. So identifiers of private samples are
-HMAC-SHA256 under a key of the data holder: whoever has the key can find a sample again, nobody else. Such identifiers
-are pseudonyms, not anonymous.
+A plain digest identifies a sample to everybody who has the sample. So identifiers of private samples are HMAC-SHA256
+under a key of the data holder: only holders of the key can recognise a sample. Such identifiers are pseudonymous, not
+anonymous.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from certify.core.files import write_secret
 
 KEY_BYTES = 32
 FOLDER = "auditor"
-"""Beside the public files of a model, and never in a pack."""
+"""Folder next to the public files of a model; never part of a pack."""
 _ID_OF = b"leanmark data key"
 _PREFIX = "leanmark-data-key:"
 _MAX_KEY_FILE_BYTES = 4096
@@ -28,7 +28,7 @@ _MAX_KEY_FILE_BYTES = 4096
 
 @dataclass(frozen=True, repr=False)
 class DataKey:
-    """The secret of a data holder, for identifiers of private samples.
+    """Secret key of a data holder for identifiers of private samples.
 
     Attributes:
         secret: 32 random bytes.
@@ -43,11 +43,13 @@ class DataKey:
 
     def __post_init__(self) -> None:
         if len(self.secret) != KEY_BYTES:
-            raise UsageError(f"A data key has {KEY_BYTES} bytes, found {len(self.secret)}; make one by DataKey.new().")
+            raise UsageError(
+                f"A data key must have {KEY_BYTES} bytes, got {len(self.secret)}; create one with DataKey.new()."
+            )
 
     @classmethod
     def new(cls) -> DataKey:
-        """A key from the system's entropy."""
+        """Create a key from the system's entropy."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
@@ -55,7 +57,7 @@ class DataKey:
         """Read a key file.
 
         Raises:
-            UsageError: it cannot be read, or holds something else.
+            UsageError: the file cannot be read, or is not a key file.
         """
         try:
             with path.open("rb") as stream:
@@ -65,27 +67,29 @@ class DataKey:
             raise UsageError(f"The data key {path} cannot be read: {error.strerror}.") from error
         except (ValueError, UsageError) as error:
             raise UsageError(
-                f"{path} does not hold a data key, which begins with '{_PREFIX}'; name the key file."
+                f"{path} is not a data key file, which begins with '{_PREFIX}'; give the key file."
             ) from error
 
     def write(self, path: Path) -> None:
-        """Write a key file that its owner alone can read.
+        """Write a key file that only its owner can read.
 
         Raises:
-            UsageError: something lies there already.
+            UsageError: the path already exists.
         """
         try:
             write_secret(path, f"{_PREFIX}{self.secret.hex()}\n".encode())
         except FileExistsError as error:
-            raise UsageError(f"{path} exists, and a data key is not overwritten; name another file.") from error
+            raise UsageError(
+                f"{path} already exists, and data keys are never overwritten; give another path."
+            ) from error
 
     @property
     def id(self) -> str:
-        """What public files name the key by; it tells nothing of the key."""
+        """Id of the key in public files; it reveals nothing about the key."""
         return hmac.new(self.secret, _ID_OF, hashlib.sha256).hexdigest()
 
     def keyed(self, identifier: str) -> str:
-        """The keyed identifier of a sample, from its digest: HMAC-SHA256, in hexadecimal."""
+        """Return the keyed identifier of a sample from its digest: HMAC-SHA256 in hexadecimal."""
         return hmac.new(self.secret, f"sample {identifier}".encode(), hashlib.sha256).hexdigest()
 
     def __repr__(self) -> str:
@@ -94,12 +98,12 @@ class DataKey:
 
 @dataclass(frozen=True)
 class AuditorBinding:
-    """What a public file says of its auditor file.
+    """Binding of an auditor file in its public file.
 
     Attributes:
-        sha256: hex digest of its bytes.
-        size: in bytes.
-        key: id of the data key that its identifiers were made with.
+        sha256: hex digest of the auditor file.
+        size: size of the auditor file in bytes.
+        key: id of the data key of its identifiers.
     """
 
     sha256: str
@@ -117,5 +121,5 @@ class AuditorBinding:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AuditorBinding:
-        """Inverse of :meth:`to_json`, of values that fit the schema."""
+        """Inverse of :meth:`to_json`, for values that fit the schema."""
         return cls(values["sha256"], values["bytes"], values["key"])

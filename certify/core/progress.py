@@ -1,4 +1,4 @@
-"""Progress bars for everything that takes longer than two seconds, in terminals and notebooks."""
+"""Progress bars for steps of more than two seconds, in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ R = TypeVar("R")
 
 
 class Task(Protocol):
-    """One bar."""
+    """One progress bar."""
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Move on by ``steps`` of the total; ``note`` replaces the text below the description."""
+        """Advance by ``steps`` of the total; ``note`` replaces the text below the description."""
 
 
 class Progress(Protocol):
-    """Where a long job says how far it is."""
+    """Display of the progress of a long job."""
 
     def task(self, description: str, total: float | None = None) -> contextlib.AbstractContextManager[Task]:
-        """Open a bar for the time of a ``with`` block."""
+        """Show a bar for the duration of a ``with`` block."""
 
     def say(self, sentence: str) -> None:
         """Print one line above the bars."""
@@ -49,7 +49,7 @@ class Silent:
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        """A bar that is not drawn."""
+        """Return a bar that is not drawn."""
         yield _SilentTask()
 
     def say(self, sentence: str) -> None:
@@ -58,10 +58,10 @@ class Silent:
 
 
 def shown(progress: Progress | bool | None) -> Progress:
-    """Choose where a library call shows how far it is.
+    """Choose the progress display of a library call.
 
     Args:
-        progress: ``False`` shows nothing, ``True`` shows bars; None shows bars in a notebook or a terminal only.
+        progress: ``False`` for nothing, ``True`` for bars; None for bars in a notebook or a terminal only.
 
     Example:
         >>> from certify.core.progress import shown
@@ -75,11 +75,11 @@ def shown(progress: Progress | bool | None) -> Progress:
 
 
 def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Give a function that takes ``progress`` the bars that it asks for, and a bar for its whole time.
+    """Decorate a function with a ``progress`` parameter: set up the display, and show a bar for the whole call.
 
     Args:
-        description: of the bar; with it no stretch of the work is blank.
-        when_stopped: said where the user stops it: what the next start does.
+        description: description of the bar, which is visible throughout.
+        when_stopped: message if the user stops it: what the next start does.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -100,9 +100,9 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
 
 
 class Bars:
-    """Bars in a notebook or on the terminal's error stream; plain lines where there is neither.
+    """Bars in a notebook or on the terminal's error stream; plain lines otherwise.
 
-    A thread moves them while a step works; it does not live while a window is measured (:mod:`certify.core.redraw`).
+    A thread redraws them during a step; it does not run while a window is measured (:mod:`certify.core.redraw`).
 
     Example:
         >>> from certify.core.progress import Bars
@@ -136,14 +136,14 @@ class Bars:
             TimeElapsedColumn(fixed),
             TimeRemainingColumn(table_column=fixed),
             console=self._console,
-            auto_refresh=False,  # the thread is our own, and ends where a window is measured
+            auto_refresh=False,  # we use our own thread, which stops while a window is measured
             transient=True,
         )
         self._open = contextlib.ExitStack()
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        """Open a bar; when it closes, one line says how long the step took, unless it ended in an error."""
+        """Show a bar; at the end, print how long the step took, unless it failed."""
         began = time.monotonic()
         if not self.is_drawn:
             self.say(f"{description} ...")
@@ -156,7 +156,7 @@ class Bars:
             yield running
             how = ""
         except LeanmarkError:
-            how = None  # the error's own sentence follows
+            how = None  # the error message follows
             raise
         finally:
             self._progress.remove_task(bar)
@@ -177,11 +177,11 @@ class Bars:
             self._console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def update(self, bar: Any, steps: float, text: str) -> None:
-        """Move a bar on without drawing it."""
+        """Advance a bar without drawing it."""
         self._progress.update(bar, advance=steps, description=text)
 
     def draw(self) -> None:
-        """Draw all open bars as they stand."""
+        """Draw all open bars."""
         if self._notebook is not None:
             self._notebook.draw(self._progress.tasks)
         else:
@@ -200,7 +200,7 @@ class _Bar:
         self._drawn, self.note = 0.0, ""
 
     def advance(self, steps: float = 1, note: str = "") -> None:
-        """Move on, and draw where the last drawing is old: in a measured run no thread does."""
+        """Advance, and redraw if the display is old, since no thread does so during a measured run."""
         self.note = note or self.note
         self._bars.update(self._bar, steps, f"{self._description}\n{self.note}".rstrip())
         if self._bars.is_drawn and time.monotonic() - self._drawn > REDRAW_S:
@@ -209,14 +209,14 @@ class _Bar:
 
 
 class _Notebook:
-    """One output of a cell that is replaced with each drawing: finished steps as lines, open ones as bars."""
+    """A cell output that is replaced on each redraw: finished steps as lines, open ones as bars."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._handle: Any = None
 
     def draw(self, tasks: list[Any]) -> None:
-        """Replace the output; a front end needs no widgets for it."""
+        """Replace the output, without widgets."""
         shown: Any = importlib.import_module("IPython.display")
         rows = "".join(map(_html_row, tasks))
         content = shown.HTML(f"<pre>{html.escape(chr(10).join(self.lines))}</pre><table>{rows}</table>")
@@ -233,9 +233,9 @@ def _html_row(task: Any) -> str:
 
 
 def _own_stream() -> TextIO:
-    """The error stream under a descriptor of its own, which stays when an exporter's output is sent nowhere."""
+    """Return the error stream with its own descriptor, which survives when an exporter's output is discarded."""
     try:
         descriptor = os.dup(sys.stderr.fileno())
     except (AttributeError, OSError, io.UnsupportedOperation):
-        return sys.stderr  # replaced by an object without a descriptor
+        return sys.stderr  # the stream has been replaced by an object without a descriptor
     return os.fdopen(descriptor, "w", encoding=sys.stderr.encoding, errors="backslashreplace")

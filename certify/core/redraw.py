@@ -1,4 +1,4 @@
-"""The one thread that keeps open bars moving; while something is measured there is none."""
+"""The thread that redraws open bars; it does not run during measurements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Redraw:
 
     @contextlib.contextmanager
     def keep(self, draw: Callable[[], None]) -> Iterator[None]:
-        """Call ``draw`` again and again for the time of a ``with`` block."""
+        """Call ``draw`` repeatedly for the duration of a ``with`` block."""
         self._drawn.append(draw)
         self._settle()
         try:
@@ -30,7 +30,7 @@ class _Redraw:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Let no thread live for the time of a ``with`` block."""
+        """Stop the thread for the duration of a ``with`` block."""
         self._held += 1
         self._settle()
         try:
@@ -40,7 +40,7 @@ class _Redraw:
             self._settle()
 
     def _settle(self) -> None:
-        """Start or end the thread, as is wanted now."""
+        """Start or stop the thread as needed."""
         wanted = bool(self._drawn) and not self._held
         if wanted and self._thread is None:
             self._end.clear()

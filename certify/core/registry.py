@@ -1,7 +1,6 @@
-"""Parts by name: leanmark's own, those that installed packages add by entry points, and any that Python can import.
+"""Parts by name: built-in ones, entry points of installed packages, and anything that Python can import.
 
-Nothing is imported before it is asked for, and what is wrong with somebody else's part is said when that part is used
-or listed, and at no other time.
+Parts are imported on demand; errors in a third-party part are reported only when that part is used or listed.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-"""What a part may be called: files, evidence and rows of tables bear its name."""
+"""Valid names of parts, which appear in files, evidence and tables."""
 
 HELP: dict[str, tuple[str, ...]] = {
     "sidecar_checks": ("certify.present.label.sidecars:check_label", "certify.marking:check_marks"),
     "drawings": ("certify.present.label.sidecars:label_of",),
     "renderers": ("certify.present.label.png:renderer",),
 }
-"""What upper floors do for lower ones, by kind, so that no import points upwards: ``sidecar_checks`` take a
-certificate, folders and further statements, and give findings; ``drawings`` take a certificate and give SVG or None;
-``renderers`` name what draws it, with its version."""
+"""Services of upper packages for lower ones, by kind, so that no import points upwards: ``sidecar_checks`` take a
+certificate, folders and further statements, and return findings; ``drawings`` take a certificate and return SVG or
+None; ``renderers`` return name and version of the renderer."""
 
 
 class Registry:
-    """The parts of one kind. A part is named by its entry in a table or as ``package.module:Name``.
+    """Registry of the parts of one kind. A part is named by its key in a table or as ``package.module:Name``.
 
     Args:
-        kind: what the parts are, for errors.
-        group: entry points by which installed packages add theirs; none of them can take the name of an own part.
-        own: name -> ``package.module:Name`` of leanmark's own.
+        kind: kind of part, for errors.
+        group: entry point group for installed packages; an entry point cannot take the name of a built-in part.
+        own: built-in parts, name -> ``package.module:Name``.
         hint: closing sentence of the error for an unknown name.
-        protocol: what :meth:`make` requires a part of somebody else's to have.
+        protocol: protocol that :meth:`make` requires of a third-party part.
 
     Example:
         >>> decoders = Registry("decoder", "example.decoders", {"json": "json:JSONDecoder"})
@@ -59,18 +58,18 @@ class Registry:
 
     @functools.cached_property
     def _installed(self) -> Mapping[str, Mapping[str, EntryPoint]]:
-        """Entry points by name and place; in a sound installation each name has one place."""
+        """Return entry points by name and place; in a valid installation each name has one place."""
         found: dict[str, dict[str, EntryPoint]] = {}
         for point in _entry_points(self._group):
             found.setdefault(point.name, {}).setdefault(point.value, point)
         return found
 
     def names(self) -> tuple[str, ...]:
-        """Every name that stands for one part, leanmark's own first."""
+        """Return every unambiguous name, built-in parts first."""
         return (*self.own, *(name for name in self._installed if self._fault(name) is None))
 
     def place(self, name: str) -> str:
-        """How evidence names a part: an own one by its name, any other as ``package.module:Name``."""
+        """Return how evidence names a part: a built-in one by its name, any other as ``package.module:Name``."""
         return name if name in self.own else next(iter(self._installed.get(name, [name])))
 
     def load(self, name: str) -> Callable[..., Any]:
@@ -80,50 +79,52 @@ class Registry:
             name: one of :meth:`names`, or ``package.module:Name``.
 
         Raises:
-            UsageError: there is no such part, the nearest is named; or it is somebody else's and broken.
-            ImportError: the module of an own part can't be imported.
+            UsageError: the part is unknown (the nearest is suggested), or is a broken third-party part.
+            ImportError: the module of a built-in part cannot be imported.
         """
         return _load(self.own[name]) if name in self.own else self._foreign(name, lambda: self._imported(name))
 
     def make(self, name: str) -> Any:
-        """Import a part and call it without arguments; one of somebody else's must have what the protocol names.
+        """Import a part and call it without arguments; a third-party part must satisfy the protocol.
 
         Raises:
-            UsageError: as :meth:`load`, or calling it fails, or something is missing.
+            UsageError: as for :meth:`load`, or the call fails, or a member of the protocol is missing.
         """
         part = self.load(name)
         return part() if name in self.own else self._foreign(name, lambda: self._made(part))
 
     def check_name(self, name: str, own_name: str) -> None:
-        """Make sure that a part of somebody else's bears a name of its own.
+        """Check that a third-party part has a name of its own.
 
         Args:
-            name: by which it was asked for.
-            own_name: what it calls itself.
+            name: name by which it was requested.
+            own_name: name that it gives itself.
 
         Raises:
-            UsageError: that is not a name, another part's, or another one than it is registered by.
+            UsageError: the name is invalid, belongs to another part, or differs from the registered one.
         """
         if name in self.own:
             return
         place = self.place(name)
         if name in self._installed and own_name != name:
             raise UsageError(
-                f"{place} is registered as the {self._kind} '{name}' and calls itself '{own_name}'; give it one name."
+                f"{place} is registered as the {self._kind} '{name}', but calls itself '{own_name}'; use one name for "
+                "both."
             )
         if not NAME.fullmatch(own_name):
             raise UsageError(
-                f"The {self._kind} {place} calls itself '{own_name}'; a name is small letters, digits, '-' and '_'."
+                f"The {self._kind} {place} calls itself '{own_name}'; a name may only have lower-case letters, "
+                "digits, '-' and '_'."
             )
         taken = [self.own[own_name]] if own_name in self.own else self._installed.get(own_name, [place])
         if place not in taken:
-            raise UsageError(f"{place} bears the name '{own_name}' of {' and '.join(taken)}; give it one of its own.")
+            raise UsageError(f"{place} has the name '{own_name}' of {' and '.join(taken)}; give it a different one.")
 
     def survey(self, use: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:
         """Use every part.
 
         Returns:
-            What ``use`` gives, by name; and why each installed part that can't be used can't, by name or place.
+            Results of ``use``, by name; and the reasons for installed parts that cannot be used, by name or place.
         """
         given = {name: use(name) for name in self.own}
         unusable = {value: why for name, at in self._installed.items() if (why := self._fault(name)) for value in at}
@@ -141,7 +142,7 @@ class Registry:
             raise UsageError(fault)
         found: Callable[..., Any] = self._installed[name][self.place(name)].load()
         if not callable(found):
-            raise TypeError("it can't be called")
+            raise TypeError("it is not callable")
         return found
 
     def _made(self, part: Callable[..., Any]) -> Any:
@@ -153,38 +154,41 @@ class Registry:
         return made
 
     def _foreign(self, name: str, use: Callable[[], T]) -> T:
-        """Run somebody else's code."""
+        """Run third-party code."""
         try:
             return use()
         except LeanmarkError:
             raise
-        except Exception as error:  # whatever it raises, the sentence names it, and --debug shows where
+        except Exception as error:  # the message names any error, and --debug shows where it occurred
             whose = "".join(f" of {_distribution(point)}" for point in self._installed.get(name, {}).values())
             raise UsageError(
-                f"The {self._kind} '{name}'{whose} can't be used ({type(error).__name__}: {str(error).rstrip('.')}); "
-                "mend or uninstall it."
+                f"The {self._kind} '{name}'{whose} cannot be used ({type(error).__name__}: {str(error).rstrip('.')}); "
+                "fix or uninstall it."
             ) from error
 
     def _fault(self, name: str) -> str | None:
-        """Why an entry point's name does not stand for a part, None where it does."""
+        """Return why an entry point's name is not usable, or None if it is."""
         claims = " and ".join(f"{place} of {_distribution(point)}" for place, point in self._installed[name].items())
         if name in self.own:
-            return f"The {self._kind} '{name}' is leanmark's own, and {claims} can't replace it; rename that one."
+            return f"The {self._kind} '{name}' is built in, and {claims} cannot replace it; rename that one."
         if len(self._installed[name]) > 1:
             return (
-                f"The {self._kind} '{name}' is registered twice, as {claims}; uninstall one, or name the one that you "
-                "mean as package.module:Name."
+                f"The {self._kind} '{name}' is registered twice, as {claims}; uninstall one of them, or use "
+                "package.module:Name."
             )
         if not NAME.fullmatch(name):
-            return f"The {self._kind} {claims} is registered as '{name}'; a name is small letters, digits, '-' and '_'."
+            return (
+                f"The {self._kind} {claims} is registered as '{name}'; a name may only have lower-case letters, "
+                "digits, '-' and '_'."
+            )
         if not FORM.fullmatch(self.place(name)):
-            return f"The {self._kind} '{name}' is registered as {claims}, which should read package.module:Name."
+            return f"The {self._kind} '{name}' is registered as {claims}, which must have the form package.module:Name."
         return None
 
 
 @functools.cache
 def provided(kind: str) -> tuple[Callable[..., Any], ...]:
-    """All that is registered in :data:`HELP` and by entry points ``leanmark.<kind>``, the built-in ones first.
+    """Return everything registered in :data:`HELP` and by entry points ``leanmark.<kind>``, built-in ones first.
 
     Example:
         >>> [check.__name__ for check in provided("sidecar_checks")]
@@ -201,7 +205,7 @@ def _load(place: str) -> Callable[..., Any]:
 
 
 def _entry_points(group: str) -> tuple[EntryPoint, ...]:
-    from importlib.metadata import entry_points  # slow to import, and a worker with a built-in runtime asks for none
+    from importlib.metadata import entry_points  # slow to import, and not needed by a worker with a built-in runtime
 
     return tuple(entry_points(group=group))
 

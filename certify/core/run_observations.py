@@ -11,7 +11,7 @@ from certify.core.observed import Counts, Observed, mapping
 
 @dataclass(frozen=True)
 class PowerCheck(Observed):
-    """Joules of a counter, and joules of power that was integrated in the same windows."""
+    """Joules of a counter, and joules of power integrated over the same windows."""
 
     NAME = "power_check"
     counter_j: float
@@ -20,12 +20,12 @@ class PowerCheck(Observed):
 
 @dataclass(frozen=True)
 class RuntimeChoice(Observed):
-    """What ``--runtime auto`` tried for each model, from one list of runtimes and precisions.
+    """Trials of ``--runtime auto`` for each model, from one list of runtimes and precisions.
 
     Attributes:
-        unit: of the costs, ``J`` or ``s``.
-        costs: of an inference, one value a window, by arm, runtime and number of threads.
-        left_out: why a runtime of the list has no costs, by arm and runtime.
+        unit: unit of the costs, ``J`` or ``s``.
+        costs: cost per inference, one value per window, by arm, runtime and number of threads.
+        left_out: why a runtime was excluded, by arm and runtime.
     """
 
     NAME = "runtime_choice"
@@ -34,20 +34,20 @@ class RuntimeChoice(Observed):
     left_out: Mapping[str, Any]
 
     def tried(self, arm: str) -> set[str]:
-        """The list that a model chose from, runtimes that could not run it included."""
+        """Return all runtimes tried for a model, including those that could not run it."""
         return {*self.ran(arm), *(mapping(self.left_out, arm) or {})}
 
     def ran(self, arm: str) -> Mapping[str, Any]:
-        """Costs by runtime of those that could run a model."""
+        """Return the costs by runtime, of the runtimes that could run a model."""
         return mapping(self.costs, arm) or {}
 
 
 @dataclass(frozen=True)
 class SessionFacts(Observed):
-    """How the sessions of a model were set up, and which providers really ran it; by arm.
+    """Actual settings of a model's sessions, and the providers that really ran it; by arm.
 
     Attributes:
-        providers: None where that is not known.
+        providers: providers that ran the model; None if unknown.
         elsewhere: names of some nodes that ran on another device.
     """
 
@@ -64,10 +64,10 @@ class SessionFacts(Observed):
 
 @dataclass(frozen=True)
 class QuantizedOperators(Observed):
-    """Operators of a model that are meant to run quantized, and those that do; by arm.
+    """Operators of a model that should run quantized, and those that do; by arm.
 
     Attributes:
-        unfused: names of those that do not.
+        unfused: names of the operators that do not.
     """
 
     NAME = "quantization"
@@ -78,7 +78,7 @@ class QuantizedOperators(Observed):
 
 @dataclass(frozen=True)
 class MaskedChannels(Observed):
-    """Output channels of a model that hold nothing but zeros; by arm."""
+    """Output channels of a model that are all zero; by arm."""
 
     NAME = "zero_channels"
     channels: Any
@@ -88,11 +88,11 @@ class MaskedChannels(Observed):
 
 @dataclass(frozen=True)
 class WorkerProcesses(Observed):
-    """Which processes ran each model.
+    """Processes that ran each model.
 
     Attributes:
-        pids: number of its process, or those of its several processes, by arm.
-        blocks_a_start: blocks that each of them ran.
+        pids: process ids by arm.
+        blocks_a_start: number of blocks that each process ran.
     """
 
     NAME = "workers"
@@ -102,21 +102,21 @@ class WorkerProcesses(Observed):
 
 @dataclass(frozen=True)
 class PeakMemory(Counts):
-    """Largest resident memory of the worker of each arm, in bytes."""
+    """Peak resident memory of the worker of each arm, in bytes."""
 
     NAME = "peak_memory"
 
 
 @dataclass(frozen=True)
 class NodeCosts(Observed):
-    """Where the time of a model's inference goes, by node of the graph that runs; by arm.
+    """Time of an inference by node of the executed graph; by arm.
 
     Attributes:
         nodes: the most expensive ones, in descending order; each a :class:`ProfiledNode`.
-        inferences: number of them that were profiled.
+        inferences: number of profiled inferences.
         count: number of all nodes.
         rest: share of the time in all other nodes.
-        places: providers that ran the nodes, with the ``nodes`` number of them and some of their ``names``.
+        places: providers that ran the nodes, each with the number of ``nodes`` and some of their ``names``.
     """
 
     NAME = "node_costs"

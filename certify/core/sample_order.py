@@ -1,8 +1,8 @@
-"""Orders of the test samples that follow from what is measured, so that nobody chooses them.
+"""Orders of the test samples that follow from the measured files, so that nobody can choose them.
 
-The seed is a digest over both files and the data. A file that holds a table of answers in some order has, by holding
-it, another digest and so another order: its maker can only try many files, never aim. An audit adds a secret of its
-own, the salt, which nobody knew when the file was made.
+The seed is a digest over both files and the data. Storing a table of answers in a file changes its digest and so the
+order: a maker can try many files, but not target an order. An audit adds a secret of its own, the salt, which was
+unknown when the file was made.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 ENERGY = "energy"
-"""Order of the samples that the windows go through; its first ones are also those that are changed."""
+"""Order of the samples of the windows; its first samples are also the changed ones."""
 SCORING = "scoring"
 AGAIN = "again"
-"""Order in which part of the samples is scored a second time."""
+"""Order in which some samples are scored a second time."""
 SIMPLIFYING = "simplifying"
-"""Order whose first samples the baseline must answer as before it was simplified."""
+"""Order whose first samples must give the same outputs before and after the baseline's simplification."""
 
 
 def fresh_salt() -> str:
-    """A salt that nobody could know before."""
+    """Return a new, unpredictable salt."""
     return secrets.token_hex(16)
 
 
 def order_seed(file_digests: Iterable[str], test_digest: str, salt: str = "") -> str:
-    """Hex SHA-256 that all orders of a measurement follow from.
+    """Return the hex SHA-256 that seeds all orders of a measurement.
 
     Args:
-        file_digests: of the models, the baseline's first.
-        test_digest: of the test samples.
-        salt: what an audit adds; empty for a measurement that anybody can repeat in the same order.
+        file_digests: digests of the models, the baseline's first.
+        test_digest: digest of the test samples.
+        salt: text added by an audit; empty for a measurement that anybody can repeat in the same order.
     """
     lines = ["leanmark sample order", *file_digests, test_digest, salt]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def ranked(digests: Sequence[str], seed: str, purpose: str) -> list[int]:
-    """Positions of the samples, ordered by the SHA-256 of seed, purpose, position and the sample's digest.
+    """Return the positions of the samples, ordered by the SHA-256 of seed, purpose, position and sample digest.
 
-    No random generator is used, whose stream might change with its version.
+    This avoids random generators, whose streams may change between versions.
 
     Example:
         >>> ranked(["a", "b", "c"], "seed", "energy") == ranked(["a", "b", "c"], "seed", "energy")

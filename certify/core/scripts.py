@@ -1,8 +1,8 @@
-"""Texts that cannot pass for others: the "Highly Restrictive" profile of Unicode's security mechanisms (UTS #39, 5.2).
+"""Detection of look-alike texts by Unicode's "Highly Restrictive" profile (UTS #39, section 5.2).
 
-A text is of one script, or of Latin with the scripts of Japanese, Korean or Chinese. The scripts are the recommended
-ones of UAX #31 (table 5); which character belongs to which, the library ``regex`` knows. Not found are texts of one
-script alone that look like another (all Cyrillic "сосо"), and look-alikes within a script ("l" and "1").
+A text may use one script, or Latin with the scripts of Japanese, Korean or Chinese. The scripts are the recommended
+ones of UAX #31 (table 5), as implemented in the library ``regex``. Texts entirely in one script that look like another
+(all Cyrillic "сосо"), and look-alikes within a script ("l" and "1"), are not detected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOGETHER = (
     ("Latin", "Han", "Hangul"),
     *((script,) for script in SCRIPTS),
 )
-"""Scripts that one text may hold."""
+"""Sets of scripts that one text may combine."""
 
 
 def _pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
@@ -32,11 +32,11 @@ def _pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
 
 
 _FOREIGN = {scripts: _pattern(scripts) for scripts in TOGETHER}
-"""Finds the first character of a text that belongs to none of the scripts."""
+"""Pattern of the first character of a text that belongs to none of the scripts."""
 
 
 def look_alikes(text: str) -> str | None:
-    """What in a text could pass for something else, in a few words; None where nothing could.
+    """Describe the first character of a text that could be mistaken for another; None if there is none.
 
     Example:
         >>> look_alikes("ResNet-50 日本語"), look_alikes("R\u0435sNet-50")
@@ -47,7 +47,7 @@ def look_alikes(text: str) -> str | None:
         plain = unicodedata.normalize("NFKC", character)
         letter = unicodedata.category(character) in ("Lu", "Ll", "Nd")
         if letter and plain != character and plain.isascii() and plain.isalnum():
-            return f"'{character}' ({unicodedata.name(character, 'a character')}) in the place of '{plain}'"
+            return f"'{character}' ({unicodedata.name(character, 'a character')}) in place of '{plain}'"
     found = [pattern.search(readable) for pattern in _FOREIGN.values()]
     first = [match for match in found if match is not None]
     if len(first) < len(found):
@@ -57,8 +57,8 @@ def look_alikes(text: str) -> str | None:
 
 
 def first_look_alike(texts: Mapping[str, str]) -> str | None:
-    """A sentence about the first of some texts, by what they are, that could pass for another; None for none."""
+    """Return a sentence about the first of some named texts that could be mistaken for another, or None."""
     for what, text in texts.items():
         if (found := look_alikes(text)) is not None:
-            return f"The {what} holds {found}."
+            return f"The {what} contains {found}."
     return None

@@ -1,7 +1,7 @@
-"""Ed25519 keys (RFC 8032): what signs, and what checks a signature.
+"""Ed25519 keys (RFC 8032) for signing and for checking signatures.
 
-A key id is the hex SHA-256 of the 32 raw bytes of the public key (RFC 8032, section 5.1.5), so that an id cannot name
-another key than its own. :mod:`certify.attest.keys` keeps them in files.
+A key id is the hex SHA-256 of the 32 raw bytes of the public key (RFC 8032, section 5.1.5), so an id always identifies
+its own key. :mod:`certify.attest.keys` stores keys in files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PublicKey:
 
     def __post_init__(self) -> None:
         if len(self.raw) != 32:
-            raise CertificateError(f"An Ed25519 public key has 32 bytes, found {len(self.raw)}.")
+            raise CertificateError(f"An Ed25519 public key must have 32 bytes, got {len(self.raw)}.")
 
     @property
     def hex(self) -> str:
@@ -46,7 +46,7 @@ class PublicKey:
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def signed(self, message: bytes, signature: bytes) -> bool:
-        """Whether a signature over a message is this key's.
+        """Return whether a signature over a message was made by this key.
 
         Example:
             >>> key = SigningKey(Ed25519PrivateKey.generate())
@@ -68,11 +68,11 @@ class SigningKey:
 
     @property
     def public(self) -> PublicKey:
-        """The half that others need."""
+        """Public half of the key."""
         return PublicKey(self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
     def sign(self, message: bytes) -> bytes:
-        """The 64 bytes of the signature; the same message gives the same signature."""
+        """Return the 64-byte signature, which is deterministic."""
         return self.private.sign(message)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""One sentence for an unknown name, with the nearest valid one."""
+"""Error message for an unknown name, with the nearest valid one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from certify.core.errors import UsageError
 
 CUTOFF = 0.6
-"""Spellings that have less in common than this are different words (``data`` and ``gate``)."""
+"""Least similarity of a suggestion; less similar spellings are different words (``data`` and ``gate``)."""
 SYNONYMS = {
     "amount": ("macs",),
     "bench": ("profile",),
@@ -36,16 +36,16 @@ SYNONYMS = {
     "train": ("finetune", "compress"),
     "wizard": ("init",),
 }
-"""What other tools call the things that leanmark has; a meaning counts before a spelling."""
+"""Names of other tools for what leanmark has; a synonym takes precedence over a similar spelling."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
-    """Build the error for a name that does not exist.
+    """Return the error for a name that does not exist.
 
     Args:
-        kind: what the name stands for ("model", "recipe", "key of structured_prune").
-        name: what was asked for.
-        known: the valid names.
+        kind: kind of name ("model", "recipe", "key of structured_prune").
+        name: requested name.
+        known: valid names.
         hint: a closing sentence, such as the command that lists them.
     """
     names = sorted(known)

@@ -1,4 +1,4 @@
-"""What may reach the process that runs a model, and what is recorded of it; measuring and judging share it."""
+"""Surroundings of the process that runs a model, as allowed and recorded; shared by measuring and judging."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from certify.core.observed import Observed
 PASSED_ON = (
     "HOME", "PATH", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
 )  # fmt: skip
-"""Variables of the environment that a worker gets as they are: where temporary files and the driver's cache of compiled
-kernels go, and which GPU is used. Of ``LD_LIBRARY_PATH`` only the folders in :data:`SYSTEM` are kept."""
+"""Environment variables passed on to a worker: the locations of temporary files and of the driver's kernel cache, and
+the choice of GPU. Of ``LD_LIBRARY_PATH`` only folders in :data:`SYSTEM` are kept."""
 
 SYSTEM = ("/lib", "/lib64", "/usr", "/opt")
-"""Folders of the system's own libraries, by what their paths begin with."""
+"""Path prefixes of the system's own libraries."""
 
 SET = {"LC_ALL": "C.UTF-8", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Variables that every worker gets: numpy starts no threads of its own, and file names are read as UTF-8."""
+"""Variables set for every worker: NumPy starts no threads, and file names are UTF-8."""
 
 CUSTOMIZED = ("sitecustomize", "usercustomize")
-"""Modules that an interpreter imports by itself where it is not isolated."""
+"""Modules that an interpreter imports at startup unless isolated."""
 
 OWN_LIBRARIES = {
     "onnxruntime-cpu": "onnxruntime/",
@@ -30,19 +30,19 @@ OWN_LIBRARIES = {
     "openvino-bf16": "openvino/",
     "torch-cuda": "torch/",
 }
-"""What the name of a library of each runtime's own begins with."""
+"""Name prefixes of each runtime's own libraries."""
 
 
 @dataclass(frozen=True)
 class WorkerSurroundings(Observed):
-    """In what surroundings the workers of a model ran; by arm.
+    """Surroundings of a model's workers; by arm.
 
     Attributes:
         isolated: whether the interpreter ignored the user's environment, start-up modules and folders.
-        variables: names of all variables of its environment, as it was started.
-        customized: those of :data:`CUSTOMIZED` that were loaded.
-        libraries: hex SHA-256 of the shared libraries that were loaded with the model, by name: of a package, its
-            path from where packages are installed; else the file's name after ``system/``, ``python/`` or ``other/``.
+        variables: names of all variables of its initial environment.
+        customized: loaded modules of :data:`CUSTOMIZED`.
+        libraries: hex SHA-256 of the shared libraries loaded with the model, by name: for packages the path below the
+            site folder; otherwise the file name after ``system/``, ``python/`` or ``other/``.
     """
 
     NAME = "surroundings"
@@ -53,5 +53,5 @@ class WorkerSurroundings(Observed):
 
 
 def stated_libraries(libraries: dict[str, str]) -> dict[str, str]:
-    """The libraries whose digests a certificate states: not those of the system and of Python itself."""
+    """Return the libraries whose digests a certificate states: all except those of the system and of Python."""
     return {name: digest for name, digest in libraries.items() if not name.startswith(("system/", "python/"))}

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to print: on a terminal, in XML and in HTML."""
+"""Sanitising of untrusted text for terminals, XML and HTML."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import unicodedata
 
 
 def clean(value: object) -> str:
-    """One line of :func:`printable` text in which runs of white space are one space."""
+    """Return :func:`printable` text as one line, with runs of white space collapsed."""
     return " ".join(printable(value).split())
 
 
 def printable(value: object) -> str:
-    """Text without characters that XML and HTML forbid or that reorder what stands around them.
+    """Return text without characters that XML and HTML forbid or that reorder the surrounding text.
 
     Control, format (bidirectional marks among them), surrogate and unassigned characters become spaces.
     """

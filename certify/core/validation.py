@@ -1,4 +1,4 @@
-"""Plain values, as JSON and YAML hold them, checked strictly against the fields of a type."""
+"""Strict validation of JSON and YAML values against the fields of a type."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ SHOWN = 60
 
 
 def validated(kind: Callable[..., T], values: object, what: str, place: Callable[..., str]) -> T:
-    """Check values; no key may be unknown or missing, and no value is converted, but for whole numbers to floats.
+    """Check values strictly: no key may be unknown or missing, and only integers are converted, to floats.
 
     Args:
-        kind: a dataclass, a pydantic model or a ``TypedDict``; bounds stand in ``Annotated`` types.
-        values: what JSON can hold.
-        what: what the values are of, named in the error.
-        place: where the value under these keys stands, such as ``file.yaml, line 3``; begins the error.
+        kind: a dataclass, a pydantic model or a ``TypedDict``; bounds are in ``Annotated`` types.
+        values: JSON values.
+        what: name of the object, for the error.
+        place: function that returns the location of the value under some keys, such as ``file.yaml, line 3``, with
+            which the error begins.
 
     Raises:
-        UsageError: a value is not allowed, or a key is missing or unknown (the nearest is named).
+        UsageError: a value is invalid, or a key is missing or unknown (the nearest is suggested).
     """
-    from pydantic import ValidationError  # 0.1 s, which commands that read no values need not wait for
+    from pydantic import ValidationError  # takes 0.1 s, which most commands do not need
 
     try:
         written = json.dumps(values, default=_plain)
@@ -48,7 +49,7 @@ def validated(kind: Callable[..., T], values: object, what: str, place: Callable
         same = [each for each in errors if _path(values, each["loc"]) == path]
         raise UsageError(f"{place(*path)}: {clean(_sentence(kind, what, path, first, same))}") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{place()}: {what} holds what JSON can't hold: {clean(error)}.") from error
+        raise UsageError(f"{place()}: {what} contains a value that JSON cannot represent: {clean(error)}.") from error
     return checked
 
 
@@ -60,7 +61,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _plain(value: object) -> int | float:
-    """NumPy's numbers as Python's."""
+    """Convert NumPy's numbers to Python's."""
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -69,7 +70,7 @@ def _plain(value: object) -> int | float:
 
 
 def _path(values: Any, steps: Path) -> Path:
-    """The steps that lead to a value; pydantic adds the members of unions and the keys that are missing."""
+    """Return the keys that lead to a value; pydantic appends members of unions and missing keys."""
     for depth, step in enumerate(steps):
         try:
             values = values[step]
@@ -86,12 +87,12 @@ def _sentence(kind: Any, what: str, path: Path, first: ErrorDetails, same: Itera
     sentence, told, found = _named(path, what), first["msg"].removeprefix("Value error, "), repr(first["input"])
     if told.startswith(WANTED):
         wanted = " or ".join(dict.fromkeys(each["msg"].removeprefix(WANTED) for each in same))
-        sentence += " should be " + wanted.replace("an object", "a mapping").replace("valid array", "list")
+        sentence += " must be " + wanted.replace("an object", "a mapping").replace("valid array", "list")
     else:
         sentence += f": {told[:1].lower()}{told[1:]}".replace(" after validation", "").replace(": tuple ", ": list ")
         if isinstance(first["input"], dict):
             return f"{sentence}."
-    return f"{sentence}, found {found[:SHOWN]}{'...' if len(found) > SHOWN else ''}."
+    return f"{sentence}, got {found[:SHOWN]}{'...' if len(found) > SHOWN else ''}."
 
 
 def _named(path: Path, what: str) -> str:
@@ -99,7 +100,7 @@ def _named(path: Path, what: str) -> str:
 
 
 def _known(kind: Any, parents: Path) -> dict[str, Any]:
-    """The keys that may stand under others."""
+    """Return the valid keys below other keys."""
     schema = _adapter(kind).json_schema()
     names: dict[str, Any] = schema.get("properties", {})
     for step in parents:

@@ -1,6 +1,6 @@
-"""The power model behind the meter ``vcpu-watts``: CPU seconds times published watts.
+"""Power model of the meter ``vcpu-watts``: CPU seconds times published watts.
 
-It lies here, and not with the meter, because the judge computes modelled joules again from the recorded seconds.
+It is here rather than with the meter because the judge recomputes modelled joules from the recorded seconds.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import yaml
 
 @functools.cache
 def coefficients() -> dict[str, Any]:
-    """Watts of an idle and of a fully used vCPU by provider, with their source: ``vcpu_watts.yaml`` as plain values."""
+    """Return watts of an idle and of a fully used vCPU by provider, with their source, from ``vcpu_watts.yaml``."""
     content: dict[str, Any] = yaml.safe_load((resources.files("certify.core") / "vcpu_watts.yaml").read_bytes())
     return content
 
 
 def modelled_energy_j(idle_w: float, full_w: float, vcpus: float, duration_s: float, cpu_s: float) -> float:
-    """Joules by the linear utilisation model of Cloud Carbon Footprint.
+    """Return joules by the linear utilisation model of Cloud Carbon Footprint.
 
     Args:
         idle_w: watts of one idle vCPU.

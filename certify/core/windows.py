@@ -1,4 +1,4 @@
-"""Windows, the unit of replication, and the runs and blocks that they make up."""
+"""Windows, the unit of replication, and the runs and blocks that consist of them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LARGEST = 1e30
-"""In seconds or joules: beyond it lies no measurement, and squares would overflow."""
+"""Upper limit on seconds and joules: no measurement exceeds it, and squares beyond it would overflow."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """k inferences in one go, the unit of replication.
+    """A window: k inferences without interruption, the unit of replication.
 
     Attributes:
         run: ``settings``, ``null``, ``runtime``, ``main`` or ``yardstick``.
         attempt: 0, or 1 for the one retry of a null run.
-        block: number of the block inside its run and attempt, from 0.
-        position: place inside the block, from 0.
-        arm: which model ran.
+        block: number of the block within its run and attempt, from 0.
+        position: position within the block, from 0.
+        arm: name of the model that ran.
         threads: intra-op threads of its session.
-        inferences: k; each inference is ``workload.batch`` samples.
-        start_s: seconds since measuring began, monotonic clock.
+        inferences: number k; each inference has ``workload.batch`` samples.
+        start_s: seconds since the start of the measurement, monotonic clock.
         duration_s: wall time of the k inferences.
-        cpu_s: CPU time that the worker process spent in them.
-        energy_j: gross joules by the meter, null where there is none.
+        cpu_s: CPU time of the worker process in the window.
+        energy_j: gross joules by the meter, null if there is none.
         reading: the meter's raw values before and after, by name.
-        host: what happened around it, by name: ``steal_share``, ``throttled_s``, ``foreign_cpu_share``,
-            ``idle_workers_cpu_s``, ``temperature_c``, ``thermal_throttles``; null where it can't be read.
+        host: values of the machine around the window, by name: ``steal_share``, ``throttled_s``, ``foreign_cpu_share``,
+            ``idle_workers_cpu_s``, ``temperature_c``, ``thermal_throttles``; null if not readable.
     """
 
     run: str
@@ -54,23 +54,23 @@ class Block:
     windows: tuple[Window, ...]
 
     def is_complete(self, arms: int) -> bool:
-        """Whether each of so many arms ran twice, the second time in reverse order: AA, ABBA, ABCCBA."""
+        """Return whether each of ``arms`` arms ran twice, the second time in reverse order: AA, ABBA, ABCCBA."""
         names = [window.arm for window in self.windows]
         positions = [window.position for window in self.windows]
         return positions == list(range(2 * arms)) and names == names[::-1] and len(set(names)) == arms
 
     def of(self, arm: str) -> list[Window]:
-        """The windows of one arm."""
+        """Return the windows of one arm."""
         return [window for window in self.windows if window.arm == arm]
 
 
 @dataclass(frozen=True)
 class Run:
-    """The windows of one run, grouped once for everybody who asks.
+    """The windows of one run, grouped once.
 
     Attributes:
-        windows: in the order in which they were recorded.
-        models: how many arms take turns in its blocks.
+        windows: windows in the order of recording.
+        models: number of arms that take turns in its blocks.
     """
 
     windows: tuple[Window, ...]
@@ -78,19 +78,19 @@ class Run:
 
     @property
     def attempts(self) -> int:
-        """How often it was made."""
+        """Number of attempts."""
         return 1 + max((window.attempt for window in self.windows), default=-1)
 
     @functools.cached_property
     def last(self) -> Run:
-        """Its last attempt alone."""
+        """The last attempt alone."""
         last = self.attempts - 1
         kept = tuple(window for window in self.windows if window.attempt == last)
         return self if len(kept) == len(self.windows) else Run(kept, self.models)
 
     @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Its blocks, in the order of their numbers."""
+        """Blocks, in the order of their numbers."""
         by_number: dict[int, list[Window]] = {}
         for window in self.windows:
             by_number.setdefault(window.block, []).append(window)
@@ -101,19 +101,19 @@ class Run:
 
     @functools.cached_property
     def complete(self) -> tuple[Block, ...]:
-        """Its complete blocks."""
+        """Complete blocks."""
         return tuple(block for block in self.blocks if block.is_complete(self.models))
 
     @functools.cached_property
     def arms(self) -> tuple[str, ...]:
-        """Names of its arms, in the order in which they first ran."""
+        """Names of the arms, in the order of their first windows."""
         return tuple(dict.fromkeys(window.arm for window in self.windows))
 
     @property
     def duration_s(self) -> float:
-        """Wall time of all windows together, the time between them left out."""
+        """Total wall time of all windows, without the time between them."""
         return sum(window.duration_s for window in self.windows)
 
     def of(self, arm: str) -> list[Window]:
-        """The windows of one arm."""
+        """Return the windows of one arm."""
         return [window for window in self.windows if window.arm == arm]

@@ -1,4 +1,4 @@
-"""YAML files of plain values, strictly: nothing aliased, tagged or doubled, and each value knows its line."""
+"""Strict YAML files of plain values: no aliases, tags or duplicate keys, and the line of every value is known."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from certify.core.text import clean
 MAX_DEPTH = 8
 PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
 LARGEST_INTEGER = 2**53 - 1
-"""Beyond it canonical JSON can't hold a whole number (RFC 8785)."""
+"""Largest integer that canonical JSON can represent (RFC 8785)."""
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
-"""Numbers such as 1e-3, which YAML 1.1 reads as text."""
+"""Numbers such as 1e-3, which YAML 1.1 parses as text."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Document:
     """A mapping read from YAML.
 
     Attributes:
-        name: of the file.
+        name: name of the file.
         values: text, numbers, booleans, None, lists and mappings of these.
-        lines: line of each value's key, or of a list's item, by the keys that lead to it, from 1.
+        lines: line of each value's key, or of a list item, by the path of keys, counted from 1.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Document:
     lines: Mapping[tuple[int | str, ...], int]
 
     def place(self, *keys: int | str) -> str:
-        """File and line of a value, or of what it would stand in."""
+        """Return the file and line of a value, or of its nearest existing parent."""
         while keys not in self.lines:
             keys = keys[:-1]
         return f"{self.name}, line {self.lines[keys]}"
@@ -47,15 +47,15 @@ def read_document(path: Path, max_bytes: int) -> Document:
     """Read a YAML file.
 
     Raises:
-        UsageError: the file can't be read, is too large, or is refused by :func:`parse_document`.
+        UsageError: the file cannot be read, is too large, or is refused by :func:`parse_document`.
     """
     try:
         with path.open("rb") as stream:
             content = stream.read(max_bytes + 1)
     except OSError as error:
-        raise UsageError(f"{path}: can't be read ({error.strerror}).") from error
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(content) > max_bytes:
-        raise UsageError(f"{path}: is larger than {max_bytes // 1024} KiB, the most that is read of such a file.")
+        raise UsageError(f"{path}: is larger than {max_bytes // 1024} KiB, the limit for such files.")
     return parse_document(content, str(path))
 
 
@@ -64,16 +64,16 @@ def parse_document(content: bytes | str, name: str) -> Document:
 
     Args:
         content: text, or bytes in UTF-8 or UTF-16.
-        name: of the file, for errors.
+        name: name of the file, for errors.
 
     Raises:
-        UsageError: it is not valid YAML, not a mapping, has a key twice, or holds anything but plain values.
+        UsageError: it is not valid YAML, not a mapping, has a duplicate key, or contains other than plain values.
     """
     try:
         loader = _Loader(content)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            raise _Refused(node, "there should be a mapping, one 'key: value' a line")
+            raise _Refused(node, "expected a mapping, one 'key: value' per line")
         return Document(name, loader.plain(node, ()), loader.lines)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -84,14 +84,14 @@ def parse_document(content: bytes | str, name: str) -> Document:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """YAML that is valid and means more than plain values."""
+    """Valid YAML that is not a plain value."""
 
     def __init__(self, place: Any, problem: str) -> None:
         super().__init__(problem=problem, problem_mark=getattr(place, "start_mark", None))
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads nodes and makes values of them, with the line of each."""
+    """Loader that converts nodes to values and records their lines."""
 
     def __init__(self, content: bytes | str) -> None:
         super().__init__(content)
@@ -113,7 +113,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def plain(self, node: yaml.Node, keys: tuple[int | str, ...]) -> Any:
-        """The value of a node that these keys lead to."""
+        """Return the value of a node at a path of keys."""
         self.lines.setdefault(keys, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item, (*keys, place)) for place, item in enumerate(node.value)]
@@ -123,22 +123,22 @@ class _Loader(yaml.SafeLoader):
         for key_node, value in node.value:
             key = str(key_node.value)
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _Refused(key_node, "a key should be text")
+                raise _Refused(key_node, "a key must be text")
             if key in values:
-                raise _Refused(key_node, f"the key '{key}' stands twice; keep one")
+                raise _Refused(key_node, f"duplicate key '{key}'; keep one")
             inner = (*keys, key)
             self.lines[inner] = key_node.start_mark.line + 1
             values[key] = self.plain(value, inner)
         return values
 
     def scalar(self, node: yaml.ScalarNode, name: str) -> Any:
-        """Text, a number, a boolean or None."""
+        """Return text, a number, a boolean or None."""
         if node.tag not in PLAIN_TAGS:
-            raise _Refused(node, f"{name} should be text in quotes, a number, true, false or null, found {node.value}")
+            raise _Refused(node, f"{name} must be quoted text, a number, true, false or null, got {node.value}")
         number = node.style is None and EXPONENT.fullmatch(node.value)
         value: Any = float(node.value) if number else self.construct_object(node)
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise _Refused(node, f"{name}: a whole number has to lie within {LARGEST_INTEGER} on either side of 0")
+            raise _Refused(node, f"{name} must be an integer in [-{LARGEST_INTEGER}, {LARGEST_INTEGER}]")
         if isinstance(value, float) and not math.isfinite(value):
-            raise _Refused(node, f"{name} should be a finite number, found {node.value}")
+            raise _Refused(node, f"{name} must be a finite number, got {node.value}")
         return value

@@ -1,1 +1,1 @@
-"""Measuring: windows of inferences in isolated workers, meters, and everything a guard wants to know of them."""
+"""Measuring: windows of inferences in isolated workers, meters, and the observations that guards need."""

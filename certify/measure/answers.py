@@ -1,4 +1,4 @@
-"""What a file answers to any samples, in a worker of its own, without a measurement around it."""
+"""Outputs of a model for any samples, in a separate worker, without a measurement."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from certify.model_file.model_file import open_model
 
 BATCH = 50
 EXPECTED_S = 10.0
-"""Allowed for one sample before a worker counts as hanging, times :data:`certify.measure.client.SLOWER`."""
+"""Seconds expected for one sample; a worker counts as hanging after :data:`certify.measure.client.SLOWER` times
+that."""
 
 
 class Answers:
-    """A model that answers; a context manager that ends its worker.
+    """A model to query; a context manager that ends its worker.
 
     Args:
-        path: the file.
-        contract: how it is fed and read.
-        classes: of the data.
-        runtime: adapter.
+        path: the model file.
+        contract: its preprocessing contract.
+        classes: number of classes of the data.
+        runtime: name of the runtime.
         threads: intra-op threads.
         graph_optimization: level of the runtime's optimiser: ``none``, ``basic``, ``extended`` or ``all``.
-        arm: name for errors.
+        arm: name used in errors.
 
     Raises:
         UsageError: the runtime does not exist.
@@ -76,10 +77,10 @@ class Answers:
             raise
 
     def outputs(self, split: Split, indices: Sequence[int] | None = None) -> npt.NDArray[np.float32]:
-        """Outputs for samples, in their order, float32 (n, ...).
+        """Return the outputs for samples, in their order, float32 (n, ...).
 
         Raises:
-            DataError: a sample does not decode.
+            DataError: a sample cannot be decoded.
         """
         chosen = list(range(len(split))) if indices is None else [int(i) for i in indices]
         folder = Path(self._folder.name)
@@ -94,15 +95,15 @@ class Answers:
         return made
 
     def scores(self, split: Split) -> Scores:
-        """Class put first, margin and right or wrong of every sample of a split that is not empty.
+        """Score every sample of a non-empty split.
 
         Raises:
-            ModelError: the output is not a table of the data's classes.
+            ModelError: the output does not have one column per class of the data.
         """
         return self.read(self.outputs(split), split.labels)
 
     def read(self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> Scores:
-        """Score outputs that this model gave."""
+        """Score outputs of this model."""
         try:
             return score(outputs, labels, self.contract.class_map, self.classes, None, self.contract.reading)
         except ModelError as error:
@@ -123,7 +124,7 @@ class Answers:
 
 
 def _batch(check_feedable: Any, contract: Preprocess) -> int:
-    """The usual batch, or 1 for a file that takes one sample at a time."""
+    """Return the default batch, or 1 for a model that takes one sample at a time."""
     try:
         check_feedable(contract, BATCH)
     except ModelError:

@@ -1,9 +1,9 @@
 """The arms of a run and their workers, which are restarted every few blocks.
 
-Two processes of one model may differ by some percent for as long as they live, by where their memory happened to be
-placed (Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously wrong!"). Measured in one pair of
-processes, that luck would be a bias which no number of windows shows. So each arm gets a new process every few blocks:
-luck then differs from block to block, and the interval over the blocks holds it. A run repeats at the level that varies
+Two processes of one model may differ by a few percent for their whole lifetime, because of their memory layout
+(Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously wrong!"). With a single pair of processes
+this would be a bias that no number of windows reveals. So each arm gets a new process every few blocks: the layout then
+varies from block to block, and the interval over the blocks covers it. A run thus repeats at the level that varies
 (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time").
 """
 
@@ -27,17 +27,17 @@ from certify.measure.windows import WARM_UP_SHARE, Running
 
 @dataclass(frozen=True)
 class Arm:
-    """A model at the settings at which a run measures it.
+    """A model with the settings of a run.
 
     Attributes:
-        name: under which its windows are kept.
-        model: what its workers run.
-        runtime: adapter.
+        name: name under which its windows are recorded.
+        model: model that its workers run.
+        runtime: name of the runtime.
         threads: intra-op threads.
-        batch: samples in one inference.
-        inference_s: about how long one inference takes.
-        inferences: k of its windows, the same in every run.
-        start_s: about how long it takes to start a worker and to warm it up.
+        batch: number of samples per inference.
+        inference_s: approximate time of one inference in seconds.
+        inferences: number of inferences k per window, the same in every run.
+        start_s: approximate time to start and warm up a worker in seconds.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Arm:
     start_s: float
 
     def start(self, live: contextlib.ExitStack, turn: int = 0) -> Running:
-        """Start a worker that ends with ``live``, and warm it up; ``turn`` counts the workers of a run."""
+        """Start and warm up a worker that ends with ``live``; ``turn`` counts the workers of a run."""
         opened = open_worker(self.model, self.runtime, self.threads, self.batch, self.name, turn=turn)
         worker = live.enter_context(opened)
         warming = max(1, math.ceil(self.inferences * WARM_UP_SHARE))
@@ -61,19 +61,19 @@ class Arm:
 def blocks_a_start(
     start_s: float, block_s: float, least_blocks: int, time_limit_s: float, rules: MeasuringRules
 ) -> int:
-    """For how many blocks workers live, fixed before a run.
+    """Return the number of blocks for which workers live, fixed before a run.
 
-    Processes and blocks are taken to vary alike, so that sqrt(start_s / block_s) blocks a process give the narrowest
-    interval for the time spent (Kalibera and Jones 2013; Cochran 1977, "Sampling Techniques", chapter 10).
-    Blocks of the same processes are alike, so that they must not be more than a batch of the batch means; only where
-    starting so often would fill the time limit by itself they live longer.
+    Assuming that processes and blocks vary equally, sqrt(start_s / block_s) blocks per process give the narrowest
+    interval for the time spent (Kalibera and Jones 2013; Cochran 1977, "Sampling Techniques", chapter 10). Blocks of
+    the same processes are correlated, so a process must not outlive a batch of the batch means, unless starting
+    processes that often would use up the time limit.
 
     Args:
-        start_s: to start and warm up the workers of all arms, side by side.
-        block_s: of one block's windows.
-        least_blocks: of the run.
-        time_limit_s: of the run.
-        rules: gives the length of a batch.
+        start_s: seconds to start and warm up the workers of all arms in parallel.
+        block_s: seconds of one block's windows.
+        least_blocks: least number of blocks of the run.
+        time_limit_s: time limit of the run in seconds.
+        rules: rules with the length of a batch.
     """
     batch = max(1, math.floor(rules.batch_factor * math.sqrt(least_blocks)))
     best = min(max(1, round(math.sqrt(start_s / block_s))), batch)
@@ -81,17 +81,17 @@ def blocks_a_start(
 
 
 class Workers:
-    """The live workers of a run, one for each arm. Use it in a ``with`` block, which ends them.
+    """The live workers of a run, one per arm. Use it in a ``with`` block, which ends them.
 
     Args:
-        arms: whose windows take turns.
-        blocks: for how many blocks workers live.
+        arms: arms whose windows take turns.
+        blocks: number of blocks for which workers live.
 
     Attributes:
         arms: as given.
-        pids: process ids by arm, in the order in which they were started.
-        sessions: what the sessions of each arm were set up with, the same for all of them.
-        surroundings: in which they ran, likewise; of libraries, all that one of them had loaded.
+        pids: process ids by arm, in the order of their start.
+        sessions: actual session settings by arm, equal for all of an arm's sessions.
+        surroundings: surroundings by arm, likewise; with the union of the loaded libraries.
     """
 
     def __init__(self, arms: Sequence[Arm], blocks: int) -> None:
@@ -104,13 +104,13 @@ class Workers:
         self._running: tuple[Running, ...] = ()
 
     def for_block(self, number: int) -> tuple[Running, ...]:
-        """Warm workers for a block, in the order of the arms; new ones are all started at the same time.
+        """Return warm workers for a block, in the order of the arms; new workers are started at the same time.
 
         Args:
-            number: of the block, from 0.
+            number: number of the block, counted from 0.
 
         Raises:
-            MeasureError: a worker failed, or its session was set up otherwise than the one before.
+            MeasureError: a worker failed, or its session differs from the previous one.
         """
         if number % self.blocks == 0:
             self._live.close()
@@ -128,7 +128,7 @@ class Workers:
         if self.sessions.setdefault(worker.arm, facts) != facts:
             raise MeasureError(
                 f"Two sessions of the {worker.arm} ({worker.model}) were set up differently "
-                f"({self.sessions[worker.arm]} and {facts}); their windows can't be compared."
+                f"({self.sessions[worker.arm]} and {facts}), so their windows cannot be compared; measure again."
             )
         known = self.surroundings.setdefault(worker.arm, worker.surroundings)
         self.surroundings[worker.arm] = libraries.joined(known, worker.surroundings, worker.arm)

@@ -1,10 +1,10 @@
-"""How often a pair of models has been measured on this machine.
+"""Count of the measurements of a pair of models on this machine.
 
-Who measures until the result pleases has a better one by luck. Every measurement is written down before its first
-window that counts, and the certificate says which one it was. Two are of one pair where either what a model computes or
-the values of its weights are the same, for both models: a new name, folder, version or documentation makes no other
-pair of it. The file is the user's own and can be deleted, so that it counts the least number of measurements; the log
-is there for the honest, and for remeasurements to be compared with.
+Repeating a measurement until the result pleases yields a better one by luck. So every measurement is logged before its
+first counted window, and the certificate states its number. Two measurements are of the same pair if, for both models,
+either the computation or the values of the weights are the same: a new name, folder, version or documentation does not
+make a new pair. The file belongs to the user and can be deleted, so its count is a lower bound; it serves honest
+makers, and remeasurements compare with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from certify.core.folders import state_folder
 
 try:
     from fcntl import LOCK_EX, flock
-except ImportError:  # Windows, where nothing is measured
+except ImportError:  # Windows, which cannot measure
     flock = None  # type: ignore[assignment]
 
 LOG_NAME = "measurements.jsonl"
@@ -31,17 +31,17 @@ LOG_NAME = "measurements.jsonl"
 def count_attempt(
     baseline: Sequence[str], candidate: Sequence[str], workload: Workload, test_digest: str, created: str
 ) -> int:
-    """Log a measurement and return its number, from 1, among those of the same models, workload and data.
+    """Log a measurement; return its number, counted from 1, among those of the same models, workload and data.
 
     Args:
-        baseline: digests, of which one that is known makes it the same model.
-        candidate: likewise.
-        workload: how they are run. Thread numbers are left out, since each measurement finds the cheapest by itself.
-        test_digest: of the test data.
+        baseline: digests of the baseline; a single match identifies the model.
+        candidate: digests of the candidate, likewise.
+        workload: workload, without thread numbers, since each measurement finds the cheapest ones.
+        test_digest: digest of the test data.
         created: time of the measurement.
 
     Raises:
-        MeasureError: the log can't be written, or a line of it is damaged.
+        MeasureError: the log cannot be written, or a line of it is damaged.
     """
     conditions = hashlib.sha256(f"{replace(workload, threads=0, candidate_threads=0).digest()} {test_digest}".encode())
     key = {"baseline": list(baseline), "candidate": list(candidate), "conditions": conditions.hexdigest()}
@@ -56,19 +56,19 @@ def count_attempt(
             log.write(json.dumps({**key, "created": created}).encode() + b"\n")
     except OSError as error:
         raise MeasureError(
-            f"The log of measurements {path} can't be written ({error.strerror}); "
-            "make it writable, or set LEANMARK_STATE_HOME to a folder that is."
+            f"The log of measurements {path} cannot be written ({error.strerror}); make it writable, or set "
+            "LEANMARK_STATE_HOME to a writable folder."
         ) from error
     return earlier + 1
 
 
 def _is_of(line: bytes, key: dict[str, Any], path: Path) -> bool:
-    """Whether a line of the log is about the same models under the same conditions."""
+    """Return whether a line of the log is about the same models under the same conditions."""
     try:
         fields = json.loads(line)
         shared = [set(map(str, fields[arm])) & set(key[arm]) for arm in ("baseline", "candidate")]
         return bool(all(shared) and fields["conditions"] == key["conditions"])
     except (ValueError, KeyError, TypeError) as error:
         raise MeasureError(
-            f"The log of measurements {path} holds a damaged line; repair or delete the file."
+            f"The log of measurements {path} contains a damaged line; repair or delete the file."
         ) from error

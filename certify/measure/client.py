@@ -1,4 +1,4 @@
-"""The parent's side of a worker: start, ask with a time limit, and never leave one behind."""
+"""The parent's side of a worker: start it, send commands with a time limit, and never leave it running."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from certify.measure.runtimes.base import NodeRun
 
 OPEN_TIMEOUT_S = 300.0
 CALL_TIMEOUT_S = 60.0
-"""Allowed beyond what a command is expected to take."""
+"""Seconds allowed beyond the expected time of a command."""
 SLOWER = 10.0
-"""A command may take this many times what is expected of it before the worker counts as hanging."""
+"""Multiple of a command's expected time after which the worker counts as hanging."""
 EXIT_TIMEOUT_S = 2.0
 STDERR_LINES = 3
 
 
 @dataclass(frozen=True)
 class WindowResult:
-    """What a worker reports of one window: wall and CPU seconds, and whether its last output was finite."""
+    """A worker's report of one window: wall and CPU seconds, and whether its last output was finite."""
 
     duration_s: float
     cpu_s: float
@@ -39,22 +39,22 @@ class WindowResult:
 
 
 class Worker:
-    """One model in a process of its own. Use it in a ``with`` block, which ends the process on any way out.
+    """One model in its own process. Use it in a ``with`` block, which always ends the process.
 
     Args:
-        arm: which model, for error messages.
-        model: ONNX file.
-        settings: arguments of the worker's ``open`` command beside the model.
-        call_timeout_s: seconds that a command may take beyond ten times what is expected; None for ``CALL_TIMEOUT_S``.
-        file: what the worker is given in the model's place, under a name that does not tell the arm; None for the
-            model itself. Errors name the model.
+        arm: name of the model for error messages.
+        model: the model file.
+        settings: arguments of the worker's ``open`` command besides the model.
+        call_timeout_s: seconds that a command may take beyond ten times the expected time; None for ``CALL_TIMEOUT_S``.
+        file: copy to run instead of the model, with a name that does not reveal the arm; None for the model itself.
+            Errors name the model.
 
     Attributes:
-        facts: what the session was set up with.
-        surroundings: in which it runs.
+        facts: actual settings of the session.
+        surroundings: surroundings in which it runs.
 
     Raises:
-        ModelError: the runtime can't load the model.
+        ModelError: the runtime cannot load the model.
         MeasureError: the process ended or did not answer.
     """
 
@@ -76,7 +76,7 @@ class Worker:
         with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 surroundings.command(),
-                bufsize=0,  # nothing is left to be flushed into a pipe whose reader is gone
+                bufsize=0,  # nothing is left to be flushed into a pipe without a reader
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -94,51 +94,51 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Process id of the worker."""
         return self._process.pid
 
     def inputs(self, path: Path, batch: int, first: int = 0, most: int | None = None) -> None:
-        """Set the array file, (n, ...), whose batches the inferences go through in turn: ``most`` from ``first`` on."""
+        """Set the array file, (n, ...), whose batches the inferences cycle through: ``most`` from ``first`` on."""
         self.call("inputs", path=str(path), batch=batch, first=first, most=most)
 
     @still()
     def window(self, inferences: int, expected_s: float) -> WindowResult:
-        """Run a number of inferences in one go."""
+        """Run a number of inferences without interruption."""
         return WindowResult(**self.call("window", expected_s, inferences=inferences))
 
     @still()
     def latency(self, calls: int, seconds: float) -> list[float]:
-        """Wall seconds of single inferences, until there are ``calls`` of them or ``seconds`` are over."""
+        """Return wall seconds of single inferences, until there are ``calls`` of them or ``seconds`` have passed."""
         taken: list[float] = self.call("latency", seconds, calls=calls, seconds=seconds)["seconds"]
         return taken
 
     def predict(self, inputs: Path, outputs: Path, batch: int, expected_s: float) -> None:
-        """Write the outputs for all samples of an array file to another one, float32 (n, ...)."""
+        """Write the outputs for all samples of an array file to another file, float32 (n, ...)."""
         self.call("predict", expected_s, inputs=str(inputs), outputs=str(outputs), batch=batch)
 
     @still()
     def nodes(self, inferences: int, expected_s: float) -> list[NodeRun]:
-        """What every node took in some inferences and the first one; the session must have been opened to profile.
+        """Return the time of every node in some inferences; the session must have been opened with ``profile``.
 
-        The session ends with it, and with it the use of this worker.
+        This ends the session, after which the worker cannot be used.
         """
         return [NodeRun(**node) for node in self.call("nodes", expected_s, inferences=inferences)["nodes"]]
 
     def peak_memory(self) -> int:
-        """Largest resident size so far, in bytes."""
+        """Return the peak resident memory so far, in bytes."""
         return int(self.call("peak_memory")["bytes"])
 
     def call(self, command: str, expected_s: float = 0.0, **arguments: Any) -> dict[str, Any]:
         """Send one command and wait for its answer.
 
         Raises:
-            ModelError: the model can't be loaded.
-            MeasureError: the worker failed, ended or hangs; the sentence says which model, how, and what it last
-                wrote on its standard error.
+            ModelError: the model cannot be loaded.
+            MeasureError: the worker failed, ended or hangs; the message names the model, the failure and the worker's
+                last output on standard error.
         """
         stdin = self._process.stdin
         if stdin is None or stdin.closed:
-            raise MeasureError(f"The worker of the {self.arm} ({self.model}) has been closed.")
+            raise MeasureError(f"The worker of the {self.arm} ({self.model}) is already closed.")
         try:
             stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
         except BrokenPipeError as error:
@@ -151,7 +151,7 @@ class Worker:
     def _line(self, command: str, timeout_s: float) -> bytes:
         stdout = self._process.stdout
         if stdout is None:
-            raise MeasureError(f"The worker of the {self.arm} ({self.model}) has no output.")
+            raise MeasureError(f"The worker of the {self.arm} ({self.model}) has no output stream.")
         end = time.monotonic() + timeout_s
         while b"\n" not in self._unread:
             ready, _, _ = select.select([stdout], [], [], max(0.0, end - time.monotonic()))
@@ -159,7 +159,7 @@ class Worker:
                 self._kill()
                 raise MeasureError(
                     f"The worker of the {self.arm} ({self.model}) did not answer '{command}' within {timeout_s:.0f} s "
-                    f"and was ended.{self._last_words()}"
+                    f"and was terminated.{self._last_words()}"
                 )
             part = os.read(stdout.fileno(), 1 << 16)
             if not part:
@@ -170,18 +170,18 @@ class Worker:
 
     def _ended(self, command: str) -> MeasureError:
         code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
         return MeasureError(
-            f"The worker of the {self.arm} ({self.model}) {how}{hint} at '{command}'.{self._last_words()}"
+            f"The worker of the {self.arm} ({self.model}) {how}{hint} during '{command}'.{self._last_words()}"
         )
 
     def _last_words(self) -> str:
         lines = self._stderr.read_text(errors="replace").strip().splitlines()[-STDERR_LINES:]
-        return self._named(f" It last wrote: {' | '.join(lines)}") if lines else ""
+        return self._named(f" Its last output: {' | '.join(lines)}") if lines else ""
 
     def _named(self, sentence: str) -> str:
-        """A sentence of the worker's, with the model's own name in it."""
+        """Return a sentence of the worker with the model's own name."""
         return sentence.replace(str(self._file), str(self.model))
 
     def _kill(self) -> None:
@@ -189,7 +189,7 @@ class Worker:
         self._process.wait()
 
     def close(self) -> None:
-        """End the process; also called on leaving the ``with`` block."""
+        """End the process; also called at the end of a ``with`` block."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

@@ -1,11 +1,10 @@
-"""The measurement of a pair of models, or of one alone, from the first window to the evidence.
+"""The measurement of a pair of models, or of a single one, from the first window to the evidence.
 
-Thread number (on windows of its own), null run, main run, yardstick, latencies, predictions, time by node. Nothing here
-looks at a result to decide when to stop: the number of blocks is fixed once, from the pilot's spread, and cut by the
-time limit.
+The steps: number of threads (on separate windows), null run, main run, yardstick, latencies, predictions, time by node.
+No result decides when to stop: the number of blocks is fixed once, from the pilot's spread, and limited by time.
 
-A model alone has no null run: what a comparison on this machine could tell apart is read from its own blocks, taken in
-pairs as they follow each other.
+A single model has no null run: the smallest difference that this machine could detect is estimated from pairs of its
+own consecutive blocks.
 """
 
 from __future__ import annotations
@@ -48,22 +47,22 @@ from certify.measure.yardstick import yardstick_file
 from certify.model_file.onnx_file.onnx_file import OnnxFile
 
 Further = Callable[[str, Scorer, Dataset, Predicted], None]
-"""What is told of each model: its arm, what scores it, the data, and what it says of the test samples."""
+"""Callback for each model: (arm, scorer, data, predictions for the test samples)."""
 
 ALONE = "measured alone, compared with nothing"
-"""Stands for the origin of a baseline where there is none."""
+"""Origin recorded for a baseline that does not exist."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What is measured of one model after the windows.
+    """Measurements of one model after the windows.
 
     Attributes:
-        latencies: of the fixed pass.
-        peak_memory: of the worker until then, in bytes.
-        predicted: what it says of the test samples; None where they were not scored.
-        node_costs: time by node; None where the runtime can't tell.
-        recognition: answers and times beyond the test samples; None of a model alone.
+        latencies: wall seconds of single inferences.
+        peak_memory: peak resident memory of the worker until then, in bytes.
+        predicted: predictions for the test samples; None if they were not scored.
+        node_costs: time by node; None if the runtime has no profile.
+        recognition: results beyond the test samples; None for a single model.
     """
 
     latencies: Latencies
@@ -89,35 +88,35 @@ def measure(
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Evidence:
-    """Measure energy, time, memory and accuracy of a model, alone or against another.
+    """Measure the energy, time, memory and accuracy of a model, alone or against a baseline.
 
     Args:
-        models: the file of the model, which is to be cheaper, and how it is fed and read; before it those of the
-            baseline, the untouched original, where there is one.
-        dataset: whose test part is fed and scored.
-        plan: what the user set; of a model alone, the half-width is that of its joules, relative.
+        models: (file, preprocessing contract) of the baseline, if there is one, and then of the candidate.
+        dataset: data whose test part is fed and scored.
+        plan: settings of the user; for a single model, the half-width is that of its joules, relative.
         rules: constants of the measurement.
-        baseline_origin: where the baseline comes from, in one sentence.
-        contracts_differ: why the preprocessing contracts of the two differ, in one sentence; None where they do not.
-        score: whether the test samples are scored on a model alone; in a comparison they always are.
-        fresh: data whose test part is scored beside the data set's own, which the maker of the models has not seen.
-        simplified: what the baseline could do without (:func:`certify.measure.simplify.simplify`).
-        trials: candidates among which the maker chose this one on validation data; None where nobody searched.
-        further: called for each model once it is scored, while its worker is warm.
-        progress: where it says how far it is.
+        baseline_origin: origin of the baseline, in one sentence.
+        contracts_differ: why the two preprocessing contracts differ, in one sentence; None if they do not.
+        score: whether to score a single model on the test samples; in a comparison both are always scored.
+        fresh: further data, unseen by the maker, whose test part is scored, too.
+        simplified: record of the baseline's simplification (:func:`certify.measure.simplify.simplify`).
+        trials: number of candidates from which the maker chose this one on validation data; None if there was no
+            search.
+        further: callback for each scored model, while its worker is warm.
+        progress: display of the progress.
         available_meters: meters to choose from; None for all.
 
     Returns:
-        What was observed; of a model alone, as the arm ``candidate``, which is nothing to grade by.
+        The evidence; a single model is the arm ``candidate``, and its evidence cannot be graded.
 
     Raises:
-        ModelError: a file can't be read, fed, loaded or scored.
-        DataError: a test sample can't be read.
-        UsageError: the runtime of the plan does not exist.
-        MeasureError: the meter that the plan names can't be used here.
-        MeasurementStopped: a worker or the meter failed; ``windows`` holds what had been finished.
+        ModelError: a file cannot be read, fed, loaded or scored.
+        DataError: a test sample cannot be read.
+        UsageError: the plan's runtime does not exist.
+        MeasureError: the plan's meter cannot be used here.
+        MeasurementStopped: a worker or the meter failed; ``windows`` holds the finished windows.
     """
-    get_metric(plan.metric)  # an unknown name ends here, before anything is measured
+    get_metric(plan.metric)  # fail on an unknown name before anything is measured
     scale = scale_of(plan.metric)
     dataset = replace(dataset, test=dataset.test.scaled(scale))
     fresh = fresh if fresh is None else replace(fresh, test=fresh.test.scaled(scale))
@@ -143,11 +142,11 @@ def measure(
 
 @contextlib.contextmanager
 def open_bench(plan: Plan, rules: MeasuringRules, choice: meters.Choice, progress: Progress | None) -> Iterator[Bench]:
-    """A bench with a folder of its own, which goes away with all that lies in it.
+    """Open a bench with a temporary folder, which is removed at the end.
 
     Raises:
-        MeasurementStopped: for any MeasureError inside the ``with`` block, with the windows that were finished.
-        MeasurementInterrupted: likewise for a KeyboardInterrupt.
+        MeasurementStopped: for any MeasureError inside the ``with`` block, with the finished windows.
+        MeasurementInterrupted: for a KeyboardInterrupt, likewise.
     """
     with tempfile.TemporaryDirectory(prefix="leanmark-") as name:
         folder = Path(name)
@@ -161,7 +160,7 @@ def open_bench(plan: Plan, rules: MeasuringRules, choice: meters.Choice, progres
 
 
 def choose_meter(plan: Plan, runtime: Runtime, available: Sequence[Meter] | None = None) -> meters.Choice:
-    """The meter that the plan names, or the best one for the device of the runtime."""
+    """Return the meter that the plan names, or the best one for the runtime's device."""
     if plan.meter is not None:
         return meters.require(plan.meter, runtime.device)
     return meters.choose(runtime.device, available)
@@ -177,7 +176,7 @@ def _run(
     fresh: Dataset | None,
     further: Further | None,
 ) -> Measured:
-    """All runs, in their order."""
+    """Execute all runs in order."""
     plan, compares = bench.plan, len(subjects) > 1
     yardstick = yardstick_file() if plan.yardstick and settled.runtime.suffix == OnnxFile.suffix else None
     graphs = observe.graphs(subjects, settled.names, plan.threads or 1, bench.folder) if compares else []
@@ -220,7 +219,7 @@ def _run(
 def _compared(
     bench: Bench, subjects: Sequence[Subject], dataset: Dataset, predicted: Mapping[str, Predicted]
 ) -> Iterator[Observation]:
-    """What is recorded of two models only, for the guards over a comparison."""
+    """Record observations of two models, for the guards of a comparison."""
     widths = {arm: found.width for arm, found in predicted.items()}
     yield Observation.by_arm(FiniteOutputs, {arm: FiniteOutputs(True, width) for arm, width in widths.items()})
     yield observe.interfaces(subjects, widths, bench.plan.batch)
@@ -230,7 +229,7 @@ def _compared(
 
 
 def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finish]) -> list[Observation]:
-    """How both models did on fresh data; nothing where none were given."""
+    """Record how both models did on fresh data; nothing if none were given."""
     told = {arm: one.recognition.fresh for arm, one in finished.items() if one.recognition is not None}
     predicted = {arm: one for arm, one in told.items() if one is not None}
     return [] if fresh is None or not predicted else [recognition.fresh_scores(dataset, fresh, predicted)]
@@ -246,7 +245,7 @@ def _finish(
     fresh: Dataset | None,
     further: Further | None,
 ) -> Finish:
-    """Time single inferences of a model, score it, and find where its time goes, in new workers."""
+    """Time single inferences of a model, score it, and profile its nodes, in new workers."""
     rules = bench.rules
     predicted, recognised = None, None
     with contextlib.ExitStack() as live:
@@ -267,7 +266,7 @@ def _finish(
 
 
 def save_inputs(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> InputStatistics:
-    """Write the same test samples for all models, each preprocessed as its contract says."""
+    """Write the same test samples for all models, each preprocessed by its contract."""
     samples = energy_samples(models, dataset, plan)
     first, *others = (save_samples(model.inputs, dataset.test, samples, model.preprocess) for model in models)
     for other in others:

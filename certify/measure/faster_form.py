@@ -1,8 +1,8 @@
-"""The baseline in the form that its runtime runs fastest, so that no saving is counted that needs no compression.
+"""The fastest form of the baseline for its runtime, so that savings without compression do not count.
 
-What makes a file faster and leaves its answers alone is open to the baseline too. So the referee writes the baseline's
-operators the same way (:mod:`certify.model_file.onnx_graph.slow_kernels`), and keeps that where it takes less time on
-this machine: a form that is slower here would flatter every candidate.
+Rewrites that make a model faster without changing its outputs are available to the baseline, too. So the referee
+rewrites the baseline's operators (:mod:`certify.model_file.onnx_graph.slow_kernels`), and keeps the result if it takes
+less time on this machine: a baseline that is slower than necessary would flatter every candidate.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from certify.measure.windows import warm_up
 from certify.model_file.onnx_graph.slow_kernels import FORMS
 
 RUNTIME = "onnxruntime-cpu"
-"""The runtime whose kernels are kept off."""
+"""The runtime whose slow kernels are avoided."""
 WINDOW_S = 0.2
-"""About how long a window lasts; one inference where that takes longer."""
+"""Target length of a window in seconds; at least one inference."""
 ROUNDS = 7
-"""In each of which both forms run a window, in turn first."""
+"""Number of rounds; in each, both forms run a window and alternate in running first."""
 FASTER_IN = 6
-"""Rounds of these in which a form must take less time to be kept: chance alone has it so in one of 16."""
+"""Number of rounds that a form must win to be kept; by chance alone this happens in one of 16 cases."""
 
 Opened = Callable[[onnx.ModelProto], Worker]
 SaysTheSame = Callable[[onnx.ModelProto], bool]
 
 
 def applies_to(plan: Plan) -> bool:
-    """Whether the baseline will be run by ONNX Runtime on the processor, or may be and no GPU can take its place."""
+    """Return whether ONNX Runtime on the processor will, or under ``auto`` without a GPU may, run the baseline."""
     if plan.runtime != runtimes.AUTO:
         return runtimes.RUNTIMES.place(plan.runtime) == runtimes.RUNTIMES.place(RUNTIME)
     among = plan.among or runtimes.RUNTIMES.own
@@ -43,19 +43,19 @@ def applies_to(plan: Plan) -> bool:
 def faster_form(
     forms: Sequence[onnx.ModelProto], opened: Opened, says_the_same: SaysTheSame
 ) -> tuple[onnx.ModelProto, list[str]] | None:
-    """Write a model the ways that take less time, where there are such ways.
+    """Rewrite a model in the ways that take less time, if there are any.
 
     Args:
-        forms: the model as it is, and others that compute the same; the first of those in which most can be rewritten
-            is. They are left as they are.
-        opened: starts a worker on a model, with its inputs set; one thread.
-        says_the_same: whether a model gives the same answers.
+        forms: the model, and equivalent forms of it; the first of those with the most possible rewrites is used. They
+            are not modified.
+        opened: function that starts a single-threaded worker on a model, with its inputs set.
+        says_the_same: function that returns whether a model gives the same outputs.
 
     Returns:
-        The rewritten model and what was written otherwise, in sentences; None where it stays as it is.
+        The rewritten model and the rewrites as sentences; None if the model stays unchanged.
 
     Raises:
-        ModelError: a form can't be loaded or run.
+        ModelError: a form cannot be loaded or run.
         MeasureError: a worker failed.
     """
     kept, told = forms[0], list[str]()
@@ -81,7 +81,7 @@ def _rewritten(form: onnx.ModelProto, write: Callable[[onnx.ModelProto], int]) -
 
 
 def _in_turn(given: Worker, rewritten: Worker) -> tuple[list[float], list[float]]:
-    """CPU seconds of an inference of each, round by round."""
+    """Return the CPU seconds per inference of each form, by round."""
     pair = [warm_up(worker, 1, WINDOW_S, WINDOW_S) for worker in (given, rewritten)]
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""The header of evidence: the circumstances of a measurement."""
+"""The header of the evidence: the circumstances of a measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from certify.measure.plan import Plan
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measurement gave beside its windows; libraries as the header states them."""
+    """Results of a measurement besides its windows; libraries as stated in the header."""
 
     attempt: int
     workload: Workload
@@ -39,7 +39,7 @@ def header(
     created: str,
     origin: str,
 ) -> Header:
-    """Circumstances of a measurement."""
+    """Return the header with the circumstances of a measurement."""
     return Header(
         created=created,
         leanmark=_version(),
@@ -59,7 +59,7 @@ def header(
 
 
 def now() -> str:
-    """UTC time as the header has it."""
+    """Return the current UTC time in the header's format."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

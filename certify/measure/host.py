@@ -1,8 +1,8 @@
-"""What happened on the machine around a window.
+"""Counters of the machine around a window.
 
 Read from /proc and /sys (proc(5); kernel documentation "cgroup-v2", "thermal/sysfs-api", "hwmon/sysfs-interface"). A
-value that can't be read is None, never 0. /proc/stat counts in ticks of 10 ms, so that shares of a window of one
-second on two cores step by half a percent; the mean over many windows is finer.
+value that cannot be read is None, never 0. /proc/stat counts ticks of 10 ms, so the resolution of shares is half a
+percent for a window of one second on two cores; the mean over many windows is finer.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from pathlib import Path
 STEAL_FIELD = 7
 IDLE_FIELDS = (3, 4)
 COUNTED_FIELDS = 8
-"""user, nice, system, idle, iowait, irq, softirq, steal; guest time is inside user."""
+"""Number of fields used: user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user."""
 CORE_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 PROCESS_CLOCK = 2
-"""CPUCLOCK_SCHED of the kernel: CPU time of all threads of another process, in nanoseconds."""
+"""The kernel's CPUCLOCK_SCHED: CPU time of all threads of another process, in nanoseconds."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counters at one moment; None for what can't be read.
+    """Counters at one moment; None if not readable.
 
     Attributes:
-        time_s: monotonic clock.
-        steal_s: time that the hypervisor took from all processors together.
-        busy_s: time in which the processors worked.
-        total_s: both and idle time.
-        processors: number of them.
-        throttled_s: time for which the CPU quota of this control group stopped it.
+        time_s: time of the monotonic clock.
+        steal_s: total time that the hypervisor took from all processors.
+        busy_s: total busy time of all processors.
+        total_s: steal, busy and idle time.
+        processors: number of processors.
+        throttled_s: time for which the CPU quota throttled this control group.
         throttles: thermal throttling events of all cores and packages.
-        temperature_c: of the hottest part of the processor.
+        temperature_c: temperature of the hottest part of the processor in degrees Celsius.
     """
 
     time_s: float
@@ -48,11 +48,11 @@ class Snapshot:
 
 
 class Host:
-    """Reads the machine's counters.
+    """Reader of the machine's counters.
 
     Args:
-        root: of the file system, for a fake tree.
-        ticks_per_s: of /proc/stat.
+        root: root of the file system, for a fake tree.
+        ticks_per_s: ticks per second of /proc/stat.
     """
 
     def __init__(self, root: Path = Path("/"), ticks_per_s: int | None = None) -> None:
@@ -64,7 +64,7 @@ class Host:
         self._temperatures = _temperature_files(root)
 
     def snapshot(self) -> Snapshot:
-        """Read everything once."""
+        """Read all counters once."""
         steal, busy, total, processors = self._processor_times()
         return Snapshot(
             time_s=time.monotonic(),
@@ -104,12 +104,12 @@ class Host:
 def around(
     before: Snapshot, after: Snapshot, own_cpu_s: float, worker_cpu_s: float | None, idle_cpu_s: float | None
 ) -> dict[str, float | None]:
-    """What happened between two snapshots, under the names of :class:`certify.core.evidence.Window`.
+    """Return the differences between two snapshots, named as in :class:`certify.core.evidence.Window`.
 
     Args:
-        before: at the beginning of the window.
-        after: at its end.
-        own_cpu_s: CPU seconds of the measuring process between them.
+        before: snapshot at the start of the window.
+        after: snapshot at its end.
+        own_cpu_s: CPU seconds of the measuring process between the snapshots.
         worker_cpu_s: CPU seconds of the worker that ran.
         idle_cpu_s: CPU seconds of the workers that waited.
     """
@@ -118,7 +118,7 @@ def around(
     foreign = None
     if busy is not None and worker_cpu_s is not None and idle_cpu_s is not None:
         capacity = (after.time_s - before.time_s) * after.processors
-        # Ticks and nanoseconds are counted by different clocks, so the rest of a quiet machine may come out below 0.
+        # Ticks and nanoseconds come from different clocks, so on a quiet machine the remainder may be negative.
         foreign = max(0.0, busy - own_cpu_s - worker_cpu_s - idle_cpu_s) / capacity
     return {
         "steal_share": None if steal is None or not total else steal / total,
@@ -131,7 +131,7 @@ def around(
 
 
 def process_cpu_s(pid: int) -> float | None:
-    """CPU seconds of another process, all its threads, or None where it is gone or may not be asked."""
+    """Return the CPU seconds of all threads of another process, or None if it has ended or access is denied."""
     try:
         return time.clock_gettime(~pid << 3 | PROCESS_CLOCK)
     except (OSError, AttributeError):  # AttributeError: Windows has no such clocks
@@ -139,7 +139,7 @@ def process_cpu_s(pid: int) -> float | None:
 
 
 def cpu_since(earlier: Mapping[int, float | None]) -> float | None:
-    """CPU seconds that processes used since an earlier reading by pid, together; None where one can't be read."""
+    """Return the total CPU seconds of processes since an earlier reading by pid; None if one is not readable."""
     steps = [_step(value, process_cpu_s(pid)) for pid, value in earlier.items()]
     known = [step for step in steps if step is not None]
     return sum(known) if len(known) == len(steps) else None
@@ -155,7 +155,7 @@ def _total(files: Iterable[Path]) -> int | None:
 
 
 def _cpu_stat(root: Path) -> Path | None:
-    """The file that tells how long a CPU quota stopped this process: that of its own group, or the nearest above."""
+    """Return the file with the throttled time of this process: that of its own control group, or the nearest parent."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers == "":
@@ -190,5 +190,5 @@ def _temperature_files(root: Path) -> tuple[Path, ...]:
 def _text(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except (OSError, ValueError):  # absent, not ours to read, or a sensor that is off: the value is not known
+    except (OSError, ValueError):  # absent, not permitted, or a sensor that is off: the value is unknown
         return ""

@@ -1,4 +1,4 @@
-"""Arrays that workers read: the batches that windows go through, and the whole test set in parts."""
+"""Arrays that workers read: the batches of the windows, and the whole test set in parts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess
 
 ARRAY_BYTES = 64 * 1024 * 1024
-"""Of samples that are preprocessed, or that a worker goes through, at a time."""
+"""Largest size of the samples that are preprocessed, or held by a worker, at a time."""
 INPUT_BYTES = 512 * 1024 * 1024
-"""Of all samples that the windows of a model go through: beyond it the first ones of their order are taken."""
+"""Largest size of all samples for a model's windows; beyond it, only the first samples are used."""
 LOOKED_AT = 32
-"""Samples whose values are looked at."""
+"""Number of samples whose values are inspected."""
 
 
 class InputStatistics(Inputs):
-    """What the inputs of the windows look like, as far as their samples were looked at here."""
+    """Statistics of the inputs of the windows, from the inspected samples."""
 
     @classmethod
     def of(cls, samples: npt.NDArray[Any], preprocess: Preprocess) -> InputStatistics:
-        """Look at samples that a contract preprocessed, (n, ...)."""
+        """Compute the statistics of preprocessed samples, (n, ...)."""
         fed = by_input(preprocess.input_names, samples).values()
         flat = np.concatenate([values.reshape(len(samples), -1) for values in fed], axis=1)
         constant = np.all(flat == flat[:, :1], axis=1)
@@ -43,7 +43,7 @@ class InputStatistics(Inputs):
         )
 
     def worse(self, other: InputStatistics) -> InputStatistics:
-        """The less real of two in each respect."""
+        """Return the less realistic value of two in each field."""
         return InputStatistics(
             _least(self.samples, other.samples),
             min(self.std, other.std),
@@ -60,12 +60,12 @@ def _least(one: float | None, other: float | None) -> float | None:
 
 
 def window_samples(order: Sequence[int], sample_bytes: int, batch: int) -> list[int]:
-    """Choose the samples that windows go through: all of them, as far as they fit, in whole batches.
+    """Choose the samples for the windows: as many as fit, in whole batches.
 
     Args:
-        order: of the test samples; the first ones come again to fill the last batch.
-        sample_bytes: size of one sample as fed.
-        batch: samples in one inference.
+        order: order of the test samples; the first ones are repeated to fill the last batch.
+        sample_bytes: size of one preprocessed sample in bytes.
+        batch: number of samples per inference.
     """
     fitting = max(1, INPUT_BYTES // max(1, sample_bytes * batch))
     batches = min(fitting, -(-len(order) // batch))
@@ -73,12 +73,12 @@ def window_samples(order: Sequence[int], sample_bytes: int, batch: int) -> list[
 
 
 def input_part(path: Path, batch: int, turn: int) -> tuple[int, int]:
-    """First batch and number of batches that a worker goes through: of a large file, each worker the next part.
+    """Return the first batch and the number of batches for a worker; workers take the parts of a large file in turn.
 
     Args:
         path: array file.
-        batch: samples in one inference.
-        turn: number of the worker.
+        batch: number of samples per inference.
+        turn: index of the worker.
     """
     array = np.load(path, mmap_mode="r")
     batches, size = len(array) // batch, max(1, array.nbytes // max(1, len(array) // batch))
@@ -87,7 +87,7 @@ def input_part(path: Path, batch: int, turn: int) -> tuple[int, int]:
 
 
 def save_samples(path: Path, split: Split, indices: list[int], preprocess: Preprocess) -> InputStatistics:
-    """Make samples ready and write them as one array file, (n, ...)."""
+    """Preprocess samples and write them as one array file, (n, ...)."""
     shape = (len(indices), *preprocess.input_shape(1)[1:])
     array = np.lib.format.open_memmap(path, "w+", preprocess.memory, shape)
     digests: set[bytes] = set()
@@ -99,12 +99,12 @@ def save_samples(path: Path, split: Split, indices: list[int], preprocess: Prepr
         first = first or InputStatistics.of(ready[:LOOKED_AT], preprocess)
     array.flush()
     if first is None:
-        raise DataError("No sample was given to preprocess.")
+        raise DataError("There are no samples to preprocess; give at least one.")
     return replace(first, samples=len(indices), distinct=len(digests))
 
 
 def parts(count: int, sample_bytes: int, batch: int) -> Iterator[list[int]]:
-    """Indices of all samples in parts of at most 64 MiB, each but the last a multiple of the batch."""
+    """Yield the indices of all samples in parts of at most 64 MiB; all but the last are multiples of the batch."""
     size = max(1, ARRAY_BYTES // max(1, sample_bytes * batch)) * batch
     for start in range(0, count, size):
         yield list(range(start, min(start + size, count)))

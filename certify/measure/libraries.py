@@ -1,7 +1,7 @@
-"""Which shared libraries a worker has loaded, and their digests.
+"""Shared libraries that a worker has loaded, and their digests.
 
-A worker tells which files are mapped into it to be run once its model is loaded (certify.measure.own_process). The
-parent digests each file once, and again only where the file system says that it is another one.
+Once its model is loaded, a worker reports which executable files are mapped into it (certify.measure.own_process). The
+parent digests each file once, and again only if the file system shows that it was replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DELETED = " (deleted)"
 
 
 def digests(paths: Iterable[str]) -> dict[str, str]:
-    """Hex SHA-256 of files by a name that holds no folder of the user's; see ``WorkerSurroundings``.
+    """Return the hex SHA-256 of files, by a name without the user's folders; see ``WorkerSurroundings``.
 
     Raises:
         MeasureError: a file was replaced after it had been loaded.
@@ -35,18 +35,18 @@ def digests(paths: Iterable[str]) -> dict[str, str]:
             state = Path(path).stat()
         except OSError as error:
             raise MeasureError(
-                f"The library {path.removesuffix(DELETED)} was replaced while a worker ran with it; leave the "
-                "installation alone while measuring."
+                f"The library {path.removesuffix(DELETED)} was replaced while a worker was using it; do not change the "
+                "installation during a measurement."
             ) from error
         key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         while name in found:
-            name += "+"  # another file of the same name
+            name += "+"  # a different file with the same name
         found[name] = _digest(path, key)
     return found
 
 
 def joined(known: WorkerSurroundings, found: WorkerSurroundings, arm: str) -> WorkerSurroundings:
-    """The surroundings of two workers of one arm, with the libraries of both.
+    """Merge the surroundings of two workers of one arm, with the libraries of both.
 
     Raises:
         MeasureError: they differ.
@@ -54,8 +54,8 @@ def joined(known: WorkerSurroundings, found: WorkerSurroundings, arm: str) -> Wo
     both = {**known.libraries, **found.libraries}
     if replace(known, libraries=both) != replace(found, libraries={**found.libraries, **known.libraries}):
         raise MeasureError(
-            f"Two workers of the {arm} ran with other libraries, or in other surroundings; leave the installation and "
-            "the environment alone while measuring."
+            f"Two workers of the {arm} ran with different libraries or in different surroundings; do not change the "
+            "installation or the environment during a measurement."
         )
     return replace(known, libraries=both)
 

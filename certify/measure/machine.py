@@ -1,4 +1,4 @@
-"""What machine this is, for the certificate, and which processors a worker's threads are pinned to."""
+"""Facts of the machine for the certificate, and pinning of a worker's threads to processors."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ KERNEL_FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve", "avx512_bf16", "amx_bf16",
     "bf16",
 )  # fmt: skip
-"""Flags of /proc/cpuinfo that decide how fast kernels of integers and of bfloat16 run."""
+"""Flags of /proc/cpuinfo that determine the speed of integer and bfloat16 kernels."""
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
 def require_measuring() -> None:
-    """Make sure that this system can measure, before any work is done for it.
+    """Check that this system can measure, before any work is done.
 
     Raises:
-        UsageError: it cannot; the sentence says what it can do.
+        UsageError: it cannot; the message says what works here.
     """
     if os.name == "nt":
         raise UsageError(
-            "Measuring needs Linux, or macOS (there with the extra zeus for joules); on Windows leanmark verifies, "
-            "audits, gates, reports and makes keys. Measure in WSL 2, or on another machine."
+            "Measuring requires Linux or macOS (with the extra 'zeus' for joules); on Windows leanmark can verify, "
+            "audit, gate, report and make keys. Measure in WSL 2, or on another machine."
         )
 
 
 def allowed_processors() -> list[int]:
-    """Logical processors that this process may use: all, where the system does not tell (macOS)."""
+    """Return the logical processors that this process may use, or all if the system does not say (macOS)."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def pin(cores: Iterable[int]) -> None:
-    """Let this thread, and those that it starts, run on some processors only; nothing where no system call does it."""
+    """Pin this thread, and those that it starts, to some processors; do nothing if the system has no call for it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(cores))
 
 
 def describe(root: Path = Path("/")) -> dict[str, Any]:
-    """Facts of the machine by name: plain JSON values, nothing that names its owner.
+    """Return facts of the machine by name, as JSON values that do not identify its owner.
 
-    ``integer_dot_product`` tells whether the processor multiplies and adds 8-bit integers into 32 bits in one
-    instruction (VNNI on x86, DotProd on ARM); without it, products of some int8 kernels saturate at 16 bits.
+    ``integer_dot_product`` states whether one instruction multiplies 8-bit integers and accumulates in 32 bits (VNNI on
+    x86, DotProd on ARM); without it, products of some int8 kernels saturate at 16 bits.
     """
     cpu, flags = _cpuinfo(root), processor_flags(root)
     return {
@@ -66,15 +66,15 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
 
 
 def processor_flags(root: Path = Path("/")) -> set[str]:
-    """What the first processor can do, by the names of /proc/cpuinfo."""
+    """Return the flags of the first processor, as named in /proc/cpuinfo."""
     cpu = _cpuinfo(root)
     return set(cpu.get("flags", cpu.get("Features", "")).split())
 
 
 def cores_for(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
-    """Logical processors for a number of threads: different cores first, their second threads after all of them.
+    """Return logical processors for a number of threads: distinct cores first, then their sibling threads.
 
-    With more threads than processors they are used in turn again.
+    With more threads than processors, processors are reused in turn.
     """
     allowed = allowed_processors()
     ordered = sorted(allowed, key=lambda cpu: (_place_among_siblings(cpu, root), cpu))
@@ -82,18 +82,18 @@ def cores_for(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
 
 
 def thread_numbers() -> tuple[int, ...]:
-    """Numbers of threads that are tried for the baseline: 1, half of the allowed processors (from 4 on), all."""
+    """Return numbers of threads to try for the baseline: 1, half of the allowed processors (if at least 4), all."""
     allowed = len(allowed_processors())
     return tuple(sorted({1, allowed, allowed // 2 if allowed >= 4 else 1}))
 
 
 def threads_to_try(wanted: int | None, on_accelerator: bool) -> tuple[int, ...]:
-    """Numbers of threads that a model is tried with.
+    """Return the numbers of threads to try for a model.
 
     Args:
-        wanted: by the user, who gets it.
-        on_accelerator: whether the processor only waits for an accelerator; how many of its threads wait makes no
-            difference that windows could tell from noise, and one number is enough.
+        wanted: number set by the user, which is then the only one.
+        on_accelerator: whether the processor only waits for an accelerator; the number of waiting threads makes no
+            measurable difference, so one number is enough.
 
     Example:
         >>> threads_to_try(None, on_accelerator=True), threads_to_try(3, on_accelerator=True)
@@ -114,7 +114,7 @@ def _place_among_siblings(cpu: int, root: Path) -> int:
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:
-    """Fields of the first processor."""
+    """Return the fields of the first processor."""
     fields = {}
     for line in _text(root / "proc/cpuinfo").split("\n\n")[0].splitlines():
         name, _, value = line.partition(":")
@@ -130,7 +130,7 @@ def _memory_bytes(root: Path) -> int | None:
 
 
 def _virtualisation(root: Path, flags: set[str]) -> str:
-    """What can be told of a hypervisor: its product name, ``yes``, or ``none seen``."""
+    """Return what is known of a hypervisor: its product name, ``yes``, or ``none seen``."""
     product = _text(root / "sys/class/dmi/id/product_name")
     if "hypervisor" in flags:
         return product or _text(root / "sys/hypervisor/type") or "yes"
@@ -140,5 +140,5 @@ def _virtualisation(root: Path, flags: set[str]) -> str:
 def _text(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except OSError:  # not every system has every file; what it would have told is then unknown
+    except OSError:  # not every system has every file; the value is then unknown
         return ""

@@ -1,4 +1,4 @@
-"""The two files that are measured: what they are, how they are fed, and how their workers are opened."""
+"""The models under test: their facts and inputs, and how their workers are opened."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from certify.model_file.model_file import ModelFile, kind_of, open_model
 
 @dataclass(frozen=True)
 class Subject:
-    """One of the two models.
+    """One of the measured models.
 
     Attributes:
         arm: ``baseline`` or ``candidate``.
         path: its file, ONNX or exported by torch (``.pt2``).
-        preprocess: how it is fed and read.
-        facts: what its file says.
-        weights: files beside it that hold its weights.
-        sha256: hex digest of all bytes of it and of them, a seal included.
-        inputs: array file of the samples that its windows go through.
+        preprocess: its preprocessing contract.
+        facts: facts of its file.
+        weights: sidecar files with its weights.
+        sha256: hex digest of all bytes of the file and its sidecar files, including a seal.
+        inputs: array file with the samples of its windows.
         identities: digests by which its measurements are counted.
-        file: what its workers are given in its place, under a name that does not tell the arm.
-        file_weights: likewise, in the place of ``weights``.
+        file: copy that its workers run, with a name that does not reveal the arm.
+        file_weights: sidecar files of ``file``.
     """
 
     arm: str
@@ -53,7 +53,7 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
     """Read the facts of a model and check that it can be fed.
 
     Raises:
-        ModelError: the file can't be read, or takes something else than its preprocessing contract makes.
+        ModelError: the file cannot be read, or its inputs do not match its preprocessing contract.
     """
     with open_model(path) as model:
         model.check_feedable(preprocess, batch)
@@ -93,7 +93,7 @@ def session_settings(
     input_shape: tuple[int, ...] | None = None,
     weights: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Arguments of a worker's ``open`` command beside the model."""
+    """Return the arguments of a worker's ``open`` command besides the model."""
     return {
         "runtime": runtime,
         "folders": [] if runtime in RUNTIMES.own else plug_in_folders(RUNTIMES.place(runtime)),
@@ -113,16 +113,16 @@ def open_worker(
     """Start a worker on a model and give it its inputs.
 
     Args:
-        model: what it runs.
-        runtime: adapter.
+        model: model to run.
+        runtime: name of the runtime.
         threads: intra-op threads.
-        batch: samples in one inference.
-        arm: name under which its windows are kept, the model's own unless given.
-        profile: whether the session notes what every node takes.
-        turn: number of the worker among those of its model in a run; each goes through the next part of the inputs.
+        batch: number of samples per inference.
+        arm: name under which its windows are recorded; default: the model's arm.
+        profile: whether the session records the time of every node.
+        turn: index of the worker among those of its model in a run; each takes the next part of the inputs.
 
     Raises:
-        MeasureError: the file is not the one whose facts were read.
+        MeasureError: the file has changed since its facts were read.
     """
     contract = model.preprocess
     shape = contract.port_shape(batch)
@@ -133,7 +133,7 @@ def open_worker(
     worker = Worker(arm or model.arm, model.path, settings, file=model.file)
     try:
         if worker.facts["sha256"] != model.sha256:
-            raise MeasureError(f"{model.path} was changed while it was being measured; measure it again.")
+            raise MeasureError(f"{model.path} was changed during the measurement; measure it again.")
         worker.inputs(model.inputs, batch, *input_part(model.inputs, batch, turn))
     except BaseException:
         worker.close()
@@ -142,6 +142,6 @@ def open_worker(
 
 
 def session_facts(worker: Worker) -> SessionFacts:
-    """What a worker's session was really set up with, for the guards."""
+    """Return the actual settings of a worker's session, for the guards."""
     names = ("graph_optimization", "threads", "providers", "spinning", "precision", "pinned", "sha256")
     return SessionFacts(**{name: worker.facts[name] for name in names})

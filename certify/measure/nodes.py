@@ -1,7 +1,7 @@
-"""Where the time of an inference goes, node by node of the graph that runs.
+"""Time of an inference by node of the executed graph.
 
-From the runtime's own profile of a few inferences, in a worker of its own after all windows, since profiling costs time
-itself. It tells shares of time; joules by node are these shares of the joules of a whole inference.
+It comes from the runtime's own profile of a few inferences, in a separate worker after all windows, since profiling
+itself takes time. The profile gives shares of time; joules by node are these shares of the joules of a whole inference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOWN = 10
 
 
 def node_costs(bench: Bench, arm: Arm) -> NodeCosts | None:
-    """Shares of time of the most expensive nodes; None where the runtime keeps no profile."""
+    """Return the shares of time of the most expensive nodes, or None if the runtime has no profile."""
     if not runtimes.get(arm.runtime).times_nodes:
         return None
     inferences = max(1, min(MOST_INFERENCES, math.ceil(PROFILED_S / arm.inference_s)))
@@ -34,7 +34,7 @@ def node_costs(bench: Bench, arm: Arm) -> NodeCosts | None:
 
 
 def shares(nodes: Sequence[NodeRun]) -> NodeCosts:
-    """The most expensive nodes of a profile that holds at least one, and what is left for the others."""
+    """Return the most expensive nodes of a non-empty profile, and the remainder for all others."""
     total = math.fsum(node.duration_s for node in nodes)
     ordered = sorted(nodes, key=lambda node: (-node.duration_s, node.name))
     costly = [

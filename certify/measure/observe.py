@@ -1,4 +1,4 @@
-"""What is recorded once for the judge: graphs, interfaces, inputs, overlap, and the check of a counter."""
+"""Observations recorded once per measurement: graphs, interfaces, inputs, overlap, and the check of a counter."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from certify.model_file.model_file import ModelFile, open_model
 from certify.model_file.onnx_graph.fusion import Quantization
 
 NAMED = 3
-"""Nodes of each provider whose names are kept."""
+"""Number of node names recorded per provider."""
 
 
 def graphs(subjects: Iterable[Subject], names: Mapping[str, str], threads: int, folder: Path) -> list[Observation]:
-    """Fused quantization, as the runtime's own graphs tell it, and channels of zeros.
+    """Record fused quantization, from the runtime's own graphs, and zero channels.
 
-    Left out, so that their guard does not know, are quantized models of whose graph the runtime tells nothing;
-    ``names`` are the runtimes by arm.
+    Quantized models whose graph the runtime does not expose are omitted, which makes their guard unknown; ``names`` are
+    the runtimes by arm.
     """
     fused: dict[str, QuantizedOperators] = {}
     zeros: dict[str, MaskedChannels] = {}
@@ -48,7 +48,7 @@ def graphs(subjects: Iterable[Subject], names: Mapping[str, str], threads: int, 
 
 
 def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int, folder: Path) -> Quantization | None:
-    """What a worker of its own tells of the graph that the runtime really runs."""
+    """Inspect, in a separate worker, the graph that the runtime really runs."""
     meant = model.quantization(None)
     writes = runtimes.get(runtime).writes_graph
     if meant.intended == 0 or model.runs_as_stored:
@@ -70,15 +70,15 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
 def sessions(
     found: Mapping[str, SessionFacts], costs: Mapping[str, NodeCosts], names: Mapping[str, str]
 ) -> Observation:
-    """How the sessions were set up, and on which devices the nodes of each model really ran.
+    """Record how the sessions were set up, and on which devices the nodes of each model really ran.
 
-    A session that lists several providers may use them all or not: the profile of its nodes tells. ``providers`` then
-    holds the one that was asked for, if it ran anything, and those of other devices; ``elsewhere`` names some of the
-    nodes on the latter. Without a profile nothing is said of providers, so that the guard does not know.
+    A session that lists several providers may not use all of them; the profile of its nodes shows which. ``providers``
+    then holds the requested one, if it ran anything, and those of other devices; ``elsewhere`` names some nodes on the
+    latter. Without a profile no providers are recorded, which makes the guard unknown.
 
     Args:
-        found: by arm, as they were set up.
-        costs: what was profiled, by arm.
+        found: actual settings by arm.
+        costs: profiles by arm.
         names: runtimes by arm.
     """
     placed = {
@@ -89,7 +89,7 @@ def sessions(
 
 
 def surroundings(found: Mapping[str, WorkerSurroundings]) -> Observation:
-    """In what surroundings the workers of each arm ran."""
+    """Record the surroundings of the workers of each arm."""
     return Observation.by_arm(WorkerSurroundings, found)
 
 
@@ -106,7 +106,7 @@ def _placed(session: SessionFacts, costs: NodeCosts | None, runtime: Runtime) ->
 
 
 def places(nodes: Iterable[NodeRun]) -> dict[str, Any]:
-    """How many nodes each provider ran, and the names of some; those that only compute sizes and indices left out."""
+    """Count the nodes that each provider ran, and name some; nodes that only compute sizes and indices are excluded."""
     found: dict[str, Any] = {}
     for node in nodes:
         if not node.shapes_only:
@@ -117,7 +117,7 @@ def places(nodes: Iterable[NodeRun]) -> dict[str, Any]:
 
 
 def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: int) -> Observation:
-    """By arm: shape of every input with the batch, width of the scored output, how much is scored, and all outputs."""
+    """Record by arm input shapes with the batch, output width, number of scored columns, and all outputs."""
     faces = {}
     for subject in subjects:
         contract, width = subject.preprocess, widths[subject.arm]
@@ -128,7 +128,7 @@ def interfaces(subjects: Iterable[Subject], widths: Mapping[str, int], batch: in
 
 
 def contracts(subjects: Iterable[Subject], declared: str | None) -> Observation:
-    """The preprocessing contracts of both models, and why they differ where their maker said it."""
+    """Record the preprocessing contracts of both models, and the maker's reason if they differ."""
     baseline, candidate = (subject.preprocess.to_json() for subject in subjects)
     return Observation.of(Contracts(baseline, candidate, declared))
 
@@ -139,7 +139,7 @@ def _graph_outputs(path: Path) -> int:
 
 
 def data(dataset: Dataset) -> list[Observation]:
-    """Samples that stand in two parts of the data (None where a part is not there), or nearly so; names of classes."""
+    """Record duplicates and near duplicates between parts of the data (None for a missing part), and class names."""
     near = near_duplicates(dataset)
     return [
         Observation.of(Overlap(overlap(dataset))),
@@ -149,7 +149,7 @@ def data(dataset: Dataset) -> list[Observation]:
 
 
 def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
-    """How many different test samples a model alone got right; nothing where they were not scored."""
+    """Record how many distinct test samples a single model got right; nothing if they were not scored."""
     first = {digest: i for i, digest in reversed(list(enumerate(dataset.test.digests())))}
     different = sorted(first.values())
     for found in predicted.values():
@@ -158,7 +158,7 @@ def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Obs
 
 
 def constants(dataset: Dataset, metric: Metric, predicted: Mapping[str, Predicted]) -> list[Observation]:
-    """What a declared metric of somebody else's gives for constant answers; numbers that were to be predicted."""
+    """Record the scores of constant answers by a third-party metric, and the numeric targets."""
     if dataset.test.targets is not None:
         return [Observation.of(TargetValues(dataset.test.targets.values.tolist()))]
     if metric.code is None:
@@ -168,7 +168,7 @@ def constants(dataset: Dataset, metric: Metric, predicted: Mapping[str, Predicte
 
 
 def power_check(windows: Iterable[Window]) -> list[Observation]:
-    """Joules of a counter beside power that was integrated in the same windows; nothing where not all have both."""
+    """Record counter joules and integrated power of the same windows; nothing unless all have both."""
     names = ("counter_j", "integrated_j")
     readings = [window.reading for window in windows]
     if not readings or not all(name in reading for reading in readings for name in names):

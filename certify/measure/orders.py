@@ -1,4 +1,4 @@
-"""In which order a measurement goes through the test samples."""
+"""Order of the test samples in a measurement."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from certify.measure.plan import Plan
 
 
 def order_seed_of(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> str:
-    """The seed of all orders of the samples: both files, the data, and the plan's salt."""
+    """Return the seed of all sample orders: derived from both files, the data and the plan's salt."""
     return order_seed([model.facts.file_digest for model in models], dataset.test_digest(), plan.salt)
 
 
 def energy_samples(models: Sequence[Subject], dataset: Dataset, plan: Plan) -> list[int]:
-    """The samples that the windows of all models go through."""
+    """Return the samples for the windows of all models."""
     largest = max(model.preprocess.sample_bytes() for model in models)
     order = ranked(dataset.test.digests(), order_seed_of(models, dataset, plan), ENERGY)
     return window_samples(order, largest, plan.batch)

@@ -1,4 +1,4 @@
-"""What a worker tells of its own process: how it was started, and what is loaded into it (proc(5))."""
+"""A worker's report of its own process: how it was started, and which libraries are loaded (proc(5))."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_FILES = ("/memfd:", "/dev/", "/SYSV")
 
 
 def started() -> dict[str, Any]:
-    """How this process was started: with the environment of then, not as libraries have changed it since."""
+    """Return how this process was started, with its initial environment, before libraries changed it."""
     entries = (_text("environ") or "\0".join(os.environ)).split("\0")
     return {
         "isolated": bool(sys.flags.isolated and sys.flags.no_site),
@@ -23,15 +23,15 @@ def started() -> dict[str, Any]:
 
 
 def loaded() -> list[str]:
-    """Paths of the files that are mapped into this process to be run: its shared libraries and the interpreter.
+    """Return the paths of the executable files mapped into this process: its shared libraries and the interpreter.
 
-    None where the system has no /proc (macOS), so that their guard does not know.
+    Empty if the system has no /proc (macOS), which makes their guard unknown.
     """
     return executables(_text("maps"))
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident size since the process began (VmHWM of proc(5), else getrusage, which counts bytes on macOS)."""
+    """Return the peak resident memory of the process (VmHWM of proc(5), else getrusage, in bytes on macOS)."""
     for line in _text("status").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -42,13 +42,13 @@ def peak_memory_bytes() -> int:
 
 
 def _text(name: str) -> str:
-    """A file of this process in /proc; empty where there is none."""
+    """Return the content of a file of this process in /proc; empty if there is none."""
     path = Path("/proc/self", name)
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def executables(maps: str) -> list[str]:
-    r"""Paths of the files that can be run, in the lines of ``/proc/PID/maps``.
+    r"""Return the paths of executable mappings in the lines of ``/proc/PID/maps``.
 
     Example:
         >>> executables("7f00-7f01 r-xp 00000000 08:01 12  /usr/lib/libm.so.6\n7f02-7f03 rw-p 00000000 00:00 0")

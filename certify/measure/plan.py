@@ -1,4 +1,4 @@
-"""What the user may set of a measurement; everything else is a constant of the edition."""
+"""Settings of a measurement that users can change; everything else is a constant of the edition."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ MAX_WINDOW_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure.
+    """Settings of a measurement.
 
     Attributes:
-        window_s: about how long a window lasts, in seconds, at most 60; None takes the edition's for the meter.
-        time_limit_s: limit on the main run, and on the null run where it is below the edition's; the least number of
-            blocks is measured even if they take longer.
-        wanted_half_width: half-width of the energy ratio's interval that is aimed at (0.05 is 5 %).
-        threads: intra-op threads of both models; None takes for each the number at which it is cheapest.
-        batch: samples in one inference.
-        runtime: name of a runtime adapter or ``package.module:Name``, or ``auto`` for the own one that is cheapest, for
+        window_s: target length of a window in seconds, at most 60; None for the edition's value for the meter.
+        time_limit_s: time limit of the main run in seconds, also of the null run if it is below the edition's; the
+            least number of blocks is measured even if that takes longer.
+        wanted_half_width: target half-width of the energy ratio's interval (0.05 is 5 %).
+        threads: intra-op threads of both models; None for the cheapest number for each.
+        batch: number of samples per inference.
+        runtime: name of a runtime adapter or ``package.module:Name``, or ``auto`` for the cheapest built-in one for
             each model.
-        among: names that ``auto`` chooses from; empty for all own ones.
-        meter: name of a meter or ``package.module:Name``; None takes the best own one that can be read.
-        seed: of every random choice.
-        min_blocks: fewer blocks of the null and the main run than the edition's, for trying out: no letter is given
-            for them. None takes the edition's.
-        yardstick: whether the yardstick is measured too.
-        salt: enters the order of the samples, beside the digests of both files and of the data; an audit draws it
-            afresh (certify.core.sample_order).
-        metric: what is graded: ``top1``, ``top5``, ``regression:SCALE``, a registered name or
+        among: names that ``auto`` chooses from; empty for all built-in ones.
+        meter: name of a meter or ``package.module:Name``; None for the best readable built-in one.
+        seed: seed of all random choices.
+        min_blocks: least number of blocks of the null run and main run; fewer than the edition's is for trials only and
+            gives no grade. None for the edition's number.
+        yardstick: whether to measure the yardstick, too.
+        salt: part of the seed of the samples' order, with the digests of both files and of the data; an audit draws a
+            new one (certify.core.sample_order).
+        metric: the graded metric: ``top1``, ``top5``, ``regression:SCALE``, a registered name or
             ``package.module:function`` (see certify.data.metrics).
 
     Raises:
-        UsageError: a value is out of its range.
+        UsageError: a value is out of range.
     """
 
     window_s: float | None = None
@@ -54,14 +54,17 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.window_s is not None and not 0 < self.window_s <= MAX_WINDOW_S:
-            raise UsageError(f"A window of {self.window_s} s was asked for; it must be over 0 and at most 60 s.")
+            raise UsageError(f"The 'window_s' setting must be in (0, 60], got {self.window_s:g}.")
         if not self.time_limit_s > 0:
-            raise UsageError(f"A time limit of {self.time_limit_s} s was asked for; it must be over 0.")
+            raise UsageError(f"The 'time_limit_s' setting must be greater than 0, got {self.time_limit_s:g}.")
         if not 0 < self.wanted_half_width < 1:
-            raise UsageError(f"A half-width of {self.wanted_half_width} was asked for; give a share between 0 and 1.")
+            raise UsageError(f"The 'wanted_half_width' setting must be in (0, 1), got {self.wanted_half_width:g}.")
         for name in ("threads", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1.")
+                raise UsageError(f"The '{name}' setting must be at least 1, got {value}.")
         if self.min_blocks is not None and self.min_blocks < 2:
-            raise UsageError(f"min_blocks is {self.min_blocks}; two are the fewest that have a spread.")
+            raise UsageError(
+                "The 'min_blocks' setting must be at least 2, since a single block has no spread, got "
+                f"{self.min_blocks}."
+            )

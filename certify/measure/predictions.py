@@ -1,4 +1,4 @@
-"""The whole test set through both models, in the same runtime and batch as the windows."""
+"""Predictions of both models for the whole test set, with the same runtime and batch as the windows."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from certify.measure.windows import Running
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one model says of each test sample.
+    """Predictions of one model for each test sample.
 
     Attributes:
-        top1: class put first, (n,).
-        margin: first output minus second, (n,).
+        top1: top-1 class, (n,).
+        margin: largest output minus second largest, (n,).
         width: number of outputs.
-        declared: score by a declared metric, (n,); None where top-1 is the metric.
-        answers: outputs that may stand for constant answers; none where top-1 is the metric.
-        beyond: what probabilities say beyond the first class; None of numbers.
+        declared: scores by the declared metric, (n,); None if top-1 is the metric.
+        answers: summary of the outputs for constant answers; None if top-1 is the metric.
+        beyond: probabilistic scores; None for numeric targets.
     """
 
     top1: npt.NDArray[np.int64]
@@ -54,17 +54,17 @@ def predict(
     """Run and score the test set on one model.
 
     Args:
-        dataset: whose test part is scored.
+        dataset: data whose test part is scored.
         subject: the model.
         running: its warm worker.
-        batch: samples in one inference.
-        folder: for the arrays that go to the worker and come back.
-        progress: where to say how far it is.
-        metric: a declared one, beside top-1.
+        batch: number of samples per inference.
+        folder: folder for the arrays exchanged with the worker.
+        progress: display of the progress.
+        metric: declared metric besides top-1.
 
     Raises:
-        ModelError: the output is not a table of classes, is too wide or narrow, is not finite, or can't be scored.
-        DataError: a sample does not decode.
+        ModelError: the output has the wrong shape or width, is not finite, or cannot be scored.
+        DataError: a sample cannot be decoded.
     """
     test, contract = dataset.test, subject.preprocess
     samples, outputs = folder / "samples.npy", folder / "outputs.npy"
@@ -99,7 +99,7 @@ def predict(
 
 
 def pair(dataset: Dataset, baseline: Predicted, candidate: Predicted) -> tuple[Prediction, ...]:
-    """Records of all test samples, in the data's order."""
+    """Return the records of all test samples, in the data's order."""
     test = dataset.test
     return tuple(
         Prediction(

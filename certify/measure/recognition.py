@@ -1,7 +1,9 @@
-"""Does a model recognise the test: scoring in an order that follows from the files, again with other neighbours, and on
-samples that were changed and keep their label.
+"""Detection of models that recognise the test.
 
-All of it runs after the windows that are graded, in the worker that scores.
+Samples are scored in an order that follows from the files, again next to other samples, and after label-preserving
+changes.
+
+All of this runs after the graded windows, in the worker that scores.
 """
 
 from __future__ import annotations
@@ -32,14 +34,14 @@ IN_TURN = ("unchanged", "changed", "changed", "unchanged")
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model that is scored.
+    """A model to be scored.
 
     Attributes:
-        model: what it is.
+        model: the model.
         running: its warm worker.
-        batch: samples in one inference.
-        folder: for arrays that the worker reads and writes.
-        progress: where to say how far it is.
+        batch: number of samples per inference.
+        folder: folder for arrays that the worker reads and writes.
+        progress: display of the progress.
     """
 
     model: Subject
@@ -49,19 +51,19 @@ class Scorer:
     progress: Progress
 
     def predict(self, dataset: Dataset, metric: Metric | None = None) -> Predicted:
-        """What the model says of the test samples, in their order."""
+        """Return the model's predictions for the test samples, in their order."""
         return predict(dataset, self.model, self.running, self.batch, self.folder, self.progress, metric)
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a model did beyond the test samples.
+    """Results of a model beyond the test samples.
 
     Attributes:
-        repeated: answers to samples that were scored again.
-        changed: answers to changed samples; None of data that can't be changed.
-        cost: times on changed samples; likewise.
-        fresh: answers to data that the maker has not seen; None where none were given.
+        repeated: predictions for samples that were scored again.
+        changed: predictions for changed samples; None if the data cannot be changed.
+        cost: times on changed samples; None if the data cannot be changed.
+        fresh: predictions for data that the maker has not seen; None if none were given.
     """
 
     repeated: RepeatedAnswers
@@ -71,7 +73,7 @@ class Recognition:
 
 
 def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) -> Predicted:
-    """Score every test sample, in an order that follows from the files; the answers come back in the data's order."""
+    """Score every test sample in an order that follows from the files; return predictions in the data's order."""
     order = ranked(dataset.test.digests(), seed, SCORING)
     found = scorer.predict(replace(dataset, test=dataset.test.subset(order)), metric)
     places = np.argsort(np.array(order))
@@ -81,7 +83,7 @@ def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) 
 
 
 def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> Recognition:
-    """Score some samples again in other batches, and score and time some after a change."""
+    """Score some samples again in other batches, and score and time some changed samples."""
     test, digests = dataset.test, dataset.test.digests()
     again = ranked(digests, seed, AGAIN)[: rules.repeated_count(len(test))]
     found = scorer.predict(replace(dataset, test=test.subset(again)))
@@ -109,7 +111,7 @@ def _cost(scorer: Scorer, unchanged: Split, changed: Split, rules: MeasuringRule
             first = number * inferences % batches
             for name in IN_TURN:
                 worker.inputs(files[name], scorer.batch, first, inferences)
-                worker.window(1, inference_s)  # what the change of inputs cost is not timed
+                worker.window(1, inference_s)  # the first inference on new inputs is not timed
                 window = worker.window(inferences, inferences * inference_s)
                 seconds[name].append(window.duration_s / inferences)
                 cpu[name].append(window.cpu_s / inferences)
@@ -118,7 +120,7 @@ def _cost(scorer: Scorer, unchanged: Split, changed: Split, rules: MeasuringRule
 
 
 def _files(scorer: Scorer, unchanged: Split, changed: Split) -> dict[str, Path]:
-    """Array files of the samples that fit, in whole batches."""
+    """Write array files of the samples that fit, in whole batches."""
     contract = scorer.model.preprocess
     fitting = max(1, ARRAY_BYTES // max(1, contract.sample_bytes() * scorer.batch))
     batches = min(fitting, -(-len(changed) // scorer.batch))
@@ -131,7 +133,7 @@ def _files(scorer: Scorer, unchanged: Split, changed: Split) -> dict[str, Path]:
 
 
 def fresh_scores(dataset: Dataset, fresh: Dataset, predicted: Mapping[str, Predicted]) -> Observation:
-    """How both models did on data that the maker has not seen."""
+    """Record how both models did on data that the maker has not seen."""
     right = {arm: one.top1 == fresh.test.labels for arm, one in predicted.items()}
     known = set(dataset.test.digests())
     digests = fresh.test.digests()
@@ -150,7 +152,7 @@ def fresh_scores(dataset: Dataset, fresh: Dataset, predicted: Mapping[str, Predi
 
 
 def observations(found: Mapping[str, Recognition | None], salt: str) -> Iterator[Observation]:
-    """What is recorded of both models; nothing of a model alone."""
+    """Yield the observations about both models; none for a single model."""
     known = {arm: one for arm, one in found.items() if one is not None}
     if not known:
         return

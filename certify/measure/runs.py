@@ -1,4 +1,4 @@
-"""The runs of a measurement: thread number, null, main, yardstick."""
+"""Runs of a measurement: number of threads, null run, main run and yardstick."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ YARDSTICK = "yardstick"
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs of one measurement share.
+    """State shared by all runs of a measurement.
 
     Attributes:
-        plan: what the user set.
-        rules: constants.
-        recorder: keeps the windows.
-        progress: moved on between windows only.
-        folder: for arrays that workers read and write.
-        meter: that was chosen, None where there is none.
+        plan: settings of the user.
+        rules: constants of the measurement.
+        recorder: recorder of the windows.
+        progress: display of the progress; updated only between windows.
+        folder: folder for arrays that workers read and write.
+        meter: the chosen meter, or None.
     """
 
     plan: Plan
@@ -62,31 +62,31 @@ class Bench:
 
     @property
     def window_s(self) -> float:
-        """About how long a window lasts."""
+        """Target length of a window in seconds."""
         if self.plan.window_s is not None:
             return self.plan.window_s
         return self.rules.window_seconds(None if self.meter is None else self.meter.name)
 
     @property
     def quantity(self) -> Quantity:
-        """What models are compared by: joules, or seconds where no meter is there."""
+        """Quantity by which models are compared: joules, or seconds if there is no meter."""
         return duration_per_inference if self.meter is None else energy_per_inference
 
     def least_blocks(self, otherwise: int) -> int:
-        """Least number of blocks of a run: the edition's, or fewer where the plan says so."""
+        """Return the least number of blocks of a run: the edition's, or fewer if the plan says so."""
         return min(otherwise, self.plan.min_blocks or otherwise)
 
     def blocks_a_start(self, arms: Sequence[Arm]) -> int:
-        """For how many blocks the workers of the arms live."""
+        """Return the number of blocks for which the workers of the arms live."""
         block_s = WINDOWS_OF_AN_ARM * sum(arm.inferences * arm.inference_s for arm in arms)
         least = self.least_blocks(self.rules.minimum_blocks)
         start_s = max(arm.start_s for arm in arms)
         return blocks_a_start(start_s, block_s, least, self.plan.time_limit_s, self.rules)
 
     def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
-        """Number of blocks of the null run, fixed before it: as many as fit its time, within the edition's bounds.
+        """Return the number of blocks of the null run, fixed in advance: as many as fit its time, within the bounds.
 
-        A user who gives the main run less time than the edition gives the null run gives both less.
+        If the user's time limit for the main run is below the edition's limit for the null run, it applies to both.
         """
         time_s = min(self.rules.null_time_s, self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
@@ -95,21 +95,21 @@ class Bench:
         return self.least_blocks(max(self.rules.null_blocks, most))
 
     def warm(self, worker: Worker, threads: int) -> Running:
-        """Warm a worker up and size its windows."""
+        """Warm up a worker and determine the size of its windows."""
         return warm_up(worker, threads, self.window_s, self.rules.longest_window_s)
 
 
 def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, name: str | None = None) -> Arm:
-    """Run a model alone at several thread numbers, and take the one at which it is cheapest.
+    """Run a model with several numbers of threads, and choose the cheapest.
 
-    Cheapest is fewest joules an inference in the mean of its windows, or seconds where no meter is there. A number that
-    the user wants is taken, and the others are recorded beside it. On an accelerator one number is tried.
+    The cheapest number has the fewest joules per inference in the mean of its windows, or seconds if there is no meter.
+    A number set by the user is used, and the others are still recorded. On an accelerator only one number is tried.
 
     Args:
-        bench: of the measurement.
-        model: what runs.
-        runtime: adapter, the plan's unless given.
-        name: under which its windows are kept, the model's own unless given.
+        bench: shared state of the measurement.
+        model: model to run.
+        runtime: name of the runtime; default: the plan's.
+        name: name under which its windows are recorded; default: the model's arm.
     """
     arm, runtime = name or model.arm, runtime or bench.plan.runtime
     plan, count = bench.plan, bench.rules.settings_windows
@@ -136,12 +136,12 @@ def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, nam
 
 
 def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
-    """Measure the baseline against itself; once more where its interval leaves the edition's tolerance.
+    """Measure the baseline against itself; repeat once if the interval exceeds the edition's tolerance.
 
     Args:
-        bench: of the measurement.
-        baseline: in both places.
-        blocks: for how many blocks workers live, the same as in the main run.
+        bench: shared state of the measurement.
+        baseline: arm to measure against itself.
+        blocks: number of blocks for which workers live, as in the main run.
     """
     tolerance = bench.rules.null_tolerance
     again = replace(baseline, name=AGAIN)
@@ -151,16 +151,16 @@ def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
         if ratio is not None and ratio.low >= 1 - tolerance and ratio.high <= 1 + tolerance:
             return
         found = "" if ratio is None else f": {ratio.low:.3f} to {ratio.high:.3f}"
-        bench.progress.say(f"The null run's interval leaves the tolerance{found}.")
+        bench.progress.say(f"The interval of the null run exceeds the tolerance{found}.")
 
 
 def against(
     bench: Bench, run: str, arms: tuple[Arm, Arm], blocks: int, described: str, attempt: int = 0
 ) -> Estimate | None:
-    """A run of two arms of the baseline, as long as a null run: the second's ratio to the first.
+    """Run two arms of the baseline for as long as a null run, and return the second's ratio to the first.
 
     Returns:
-        None where a window has no quantity above 0.
+        The ratio, or None if a window has no quantity above 0.
     """
     first, second = arms
     count = bench.null_blocks(first, blocks)
@@ -174,9 +174,9 @@ def against(
 
 
 def main_run(bench: Bench, workers: Workers) -> None:
-    """Measure the arms in turn: a pilot, then the blocks that it calls for.
+    """Measure the arms in turn: a pilot, then as many blocks as it requires.
 
-    The number is fixed from the pilot's spread; the time limit may cut the rest short, and nothing else does.
+    The number of blocks is fixed from the pilot's spread; only the time limit can end the run early.
     """
     plan, rules = bench.plan, bench.rules
     names = [arm.name for arm in workers.arms]
@@ -197,13 +197,13 @@ def main_run(bench: Bench, workers: Workers) -> None:
         for number in range(pilot, wanted):
             elapsed_s = time.monotonic() - began_s
             if number >= least and elapsed_s + elapsed_s / number > plan.time_limit_s:
-                return  # one more block of the usual length would pass the limit
+                return  # one more block of average length would exceed the limit
             for _ in run_block(bench, workers, next(order), "main", 0, number):
                 task.advance()
 
 
 def _logs(bench: Bench, names: Sequence[str]) -> Series | None:
-    """What the blocks so far say, (blocks,): the logarithm of the ratio, or of the quantity of a model alone."""
+    """Return the logarithms of the ratio of each block so far, (blocks,), or of the quantity of a single model."""
     main = bench.recorder.run("main", len(names))
     if len(names) == 1:
         return arm_logs(main, names[0], bench.quantity)
@@ -213,7 +213,7 @@ def _logs(bench: Bench, names: Sequence[str]) -> Series | None:
 def run_block(
     bench: Bench, workers: Workers, order: Sequence[str], run: str, attempt: int, number: int
 ) -> Iterator[Window]:
-    """Run the windows of one block, in the order of the arms' names."""
+    """Run the windows of one block, in the given order of arms."""
     live = workers.for_block(number)
     by_arm = {running.worker.arm: running for running in live}
     for position, name in enumerate(order):
@@ -222,7 +222,7 @@ def run_block(
 
 
 def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
-    """Measure the yardstick's file, with a new worker every other window."""
+    """Measure the yardstick file, with a new worker every other window."""
     settings = session_settings(bench.plan.runtime, threads, (yardstick.INPUT_NAME,), yardstick.OUTPUT_NAME)
     samples = bench.folder / "yardstick-inputs.npy"
     np.save(samples, yardstick.pictures())

@@ -1,11 +1,11 @@
-"""``--runtime auto``: the runtime and precision that are cheapest for each model, found on windows of their own.
+"""``--runtime auto``: choice of the cheapest runtime and precision for each model, on separate windows.
 
-Every runtime of leanmark's that is installed runs some windows of each model, at each number of threads that is tried.
-The baseline takes the one with the fewest joules an inference (seconds, where no meter is there) of those that can run
-it; another model takes the cheapest of those that can run the baseline too, so that no model is compared with an
-original that was kept off its runtime. A precision that differs from the file's is a runtime of its own in the list.
-Joules of two devices come from two meters, which can't be compared: so all candidates are on one device, the GPU where
-a runtime there can run the models, else the processor. What was tried, what it took and what was left out is recorded.
+Every installed built-in runtime runs some windows of each model, at each number of threads tried. The baseline takes
+the runtime with the fewest joules per inference (seconds, if there is no meter) among those that can run it; the other
+model takes the cheapest among those that can also run the baseline, so that no model is compared with an original that
+was excluded from its runtime. A precision that differs from the file's counts as a separate runtime. Joules of two
+devices come from two meters and cannot be compared, so all candidates run on one device: the GPU if a runtime there can
+run the models, otherwise the processor. The runtimes tried, their costs and the runtimes excluded are recorded.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from certify.model_file.model_file import kind_of
 
 RUN = "runtime"
 TRIED = 32
-"""Batches of samples that the windows here go through."""
+"""Number of batches of samples that the trial windows cycle through."""
 DEVICES = ("cuda", "cpu")
-"""In the order in which they are tried."""
+"""Devices, in the order in which they are tried."""
 
 Costs = dict[int, list[float]]
-"""Joules (or seconds) an inference of each window, by number of threads."""
+"""Joules (or seconds) per inference of each window, by number of threads."""
 
 
 ByArm = dict[str, dict[str, Costs]]
@@ -53,13 +53,13 @@ ByArm = dict[str, dict[str, Costs]]
 
 @dataclass(frozen=True)
 class Settled:
-    """The runtimes of a measurement.
+    """The runtimes chosen for a measurement.
 
     Attributes:
-        plan: the user's, with the name of the first model's runtime as evidence states it.
-        names: of the runtimes by arm.
-        default: the default runtime, where it can run the baseline and another one is cheaper; None otherwise.
-        observations: what was tried; empty where the user named a runtime.
+        plan: the user's plan, with the first model's runtime as recorded in the evidence.
+        names: names of the runtimes by arm.
+        default: the default runtime, if it can run the baseline and another one is cheaper; otherwise None.
+        observations: record of the trials; empty if the user named a runtime.
     """
 
     plan: Plan
@@ -69,13 +69,13 @@ class Settled:
 
     @property
     def runtime(self) -> Runtime:
-        """The adapter of the first model, whose device is that of the other."""
+        """Adapter of the first model; the other model runs on the same device."""
         return runtimes.get(self.plan.runtime)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a runtime is tried with."""
+    """Inputs of the trials."""
 
     plan: Plan
     rules: MeasuringRules
@@ -92,27 +92,28 @@ def settle(
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Settled:
-    """Find the runtime that a plan names, or the cheapest one for each model where it says ``auto``.
+    """Return the runtime that a plan names, or for ``auto`` the cheapest one for each model.
 
     Args:
-        plan: what the user set.
+        plan: the user's settings.
         rules: constants of the measurement.
         models: file and preprocessing contract by arm, the baseline first.
-        dataset: whose test samples the windows go through.
-        progress: where it says what it found.
+        dataset: data whose test samples the windows cycle through.
+        progress: display of the results.
         available_meters: meters to choose from; None for all.
 
     Raises:
-        UsageError: there is no runtime of that name, it is not installed, or it runs another kind of file.
-        MeasureError: none of those installed can run the models.
-        LeanmarkError: the models or the data can't be read.
+        UsageError: the runtime is unknown, not installed, or runs another kind of file.
+        MeasureError: no installed runtime can run the models.
+        LeanmarkError: the models or the data cannot be read.
     """
     if plan.runtime != runtimes.AUTO:
         runtime = runtimes.require(plan.runtime)
         for path, _ in models.values():
             if kind_of(path).suffix != runtime.suffix:
                 raise UsageError(
-                    f"{path}: the runtime {plan.runtime} runs {runtime.suffix} files only; name another one."
+                    f"{path}: runtime {plan.runtime} runs {runtime.suffix} files only; choose another one with "
+                    "--runtime."
                 )
         place = runtimes.RUNTIMES.place(plan.runtime)
         return Settled(replace(plan, runtime=place), dict.fromkeys(models, place))
@@ -127,7 +128,7 @@ def settle(
 
 
 def make_workload(settled: Settled, threads: int, candidate_threads: int) -> Workload:
-    """How the models are run, as the evidence has it."""
+    """Return the workload as recorded in the evidence."""
     runtime, last = settled.runtime, list(settled.names.values())[-1]
     other = runtimes.get(last)
     own = dict(zip(PER_ARM, (last, other.version(), other.provider, other.precision), strict=True))
@@ -152,7 +153,7 @@ def _cheapest(trial: _Trial, available_meters: Sequence[Meter] | None) -> Settle
         names = [name for name, runtime in usable.items() if runtime.device == device]
         try:
             meter = _meter(trial.plan, device, available_meters)
-        except MeasureError as error:  # the meter that the user named is none for this device
+        except MeasureError as error:  # the meter that the user named does not cover this device
             _leave_out(left_out, names, str(error))
             continue
         costs = _try_all(trial, names, meter, left_out)
@@ -162,17 +163,17 @@ def _cheapest(trial: _Trial, available_meters: Sequence[Meter] | None) -> Settle
             return _settled(trial, costs, chosen, left_out, "s" if meter is None else "J")
     told = dict(reason for reasons in left_out.values() for reason in reasons.items())
     reasons = " ".join(f"{name}: {reason}" for name, reason in told.items())
-    raise MeasureError(f"No runtime that is installed here can run the models. {reasons}")
+    raise MeasureError(f"No installed runtime can run the models. {reasons}")
 
 
 def _leave_out(left_out: dict[str, dict[str, str]], names: Sequence[str], reason: str) -> None:
-    """Note a reason for every model that has none of its own."""
+    """Record a reason for every model that does not have one yet."""
     for own in left_out.values():
         own |= {name: reason for name in names if name not in own}
 
 
 def _chosen(costs: ByArm) -> dict[str, str]:
-    """The cheapest runtime by arm, of those that can run the first model too; empty where a model has none."""
+    """Return the cheapest runtime by arm among those that can also run the first model; empty if any model has none."""
     first, *_ = costs.values()
     usable = {arm: {name: _least(found) for name, found in own.items() if name in first} for arm, own in costs.items()}
     return {arm: min(own, key=lambda name: own[name]) for arm, own in usable.items()} if all(usable.values()) else {}
@@ -183,7 +184,7 @@ def _least(found: Costs) -> float:
 
 
 def _usable(trial: _Trial, left_out: dict[str, dict[str, str]]) -> dict[str, Runtime]:
-    """Installed runtimes for files of the models' kind, by name; the reason for each other one in ``left_out``."""
+    """Return installed runtimes for the models' kind of file, by name; record reasons for the others."""
     found = {}
     kinds = {kind_of(model.path).suffix for model in trial.models}
     for name in trial.plan.among or runtimes.RUNTIMES.own:
@@ -204,7 +205,7 @@ def _meter(plan: Plan, device: str, available: Sequence[Meter] | None) -> Meter 
 
 
 def _try_all(trial: _Trial, names: Sequence[str], meter: Meter | None, left_out: dict[str, dict[str, str]]) -> ByArm:
-    """Costs by arm and runtime; one that can't run a model is left out for that one, with the reason."""
+    """Return costs by arm and runtime; a runtime that cannot run a model is left out for it, with the reason."""
     recorder = Recorder(meter, Host(), trial.folder / "windows.jsonl")
     bench = Bench(trial.plan, trial.rules, recorder, trial.progress, trial.folder, meter)
     costs: ByArm = {model.arm: {} for model in trial.models}
@@ -218,7 +219,7 @@ def _try_all(trial: _Trial, names: Sequence[str], meter: Meter | None, left_out:
 
 
 def _without_paths(sentence: str, models: tuple[Subject, ...]) -> str:
-    """A reason for the evidence, which names no folder of its maker."""
+    """Return a reason without the maker's paths, for the evidence."""
     for model in models:
         for path in (str(model.path.resolve()), str(model.path)):
             sentence = sentence.replace(path, f"the {model.arm}")
@@ -226,7 +227,7 @@ def _without_paths(sentence: str, models: tuple[Subject, ...]) -> str:
 
 
 def _try(bench: Bench, name: str, model: Subject) -> Costs:
-    """Run some windows of a model at each number of threads."""
+    """Run trial windows of a model at each number of threads."""
     plan, count = bench.plan, bench.rules.settings_windows
     costs: Costs = {}
     on_accelerator = "accelerator" in runtimes.get(name).accelerator()
@@ -240,7 +241,9 @@ def _try(bench: Bench, name: str, model: Subject) -> Costs:
                     window = bench.recorder.record(running, (), RUN, 0, 0, position)
                     cost = bench.quantity(window)
                     if cost is None or cost <= 0:
-                        raise MeasureError(f"The meter read no energy in a window of {name}.")
+                        raise MeasureError(
+                            f"The meter read no energy in a trial window of {name}; choose another meter with --meter."
+                        )
                     costs[threads].append(cost)
                     task.advance(note=f"{threads} threads")
     return costs
@@ -252,7 +255,7 @@ def _settled(
     for arm, own in costs.items():
         least = sorted((_least(found), name) for name, found in own.items())
         told = ", ".join(f"{name} {cost:.3g} {unit}" for cost, name in least)
-        trial.progress.say(f"Runtime of the {arm}: {chosen[arm]} (an inference takes {told}).")
+        trial.progress.say(f"Runtime of the {arm}: {chosen[arm]} ({told} per inference).")
     written = {
         arm: {name: {str(threads): each for threads, each in found.items()} for name, found in own.items()}
         for arm, own in costs.items()

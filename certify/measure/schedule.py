@@ -1,8 +1,8 @@
-"""In which order arms take turns.
+"""Order in which the arms take turns.
 
-A block of two arms is ABBA or BAAB: each arm's windows lie, on average, at the same time, so that a linear drift
-cancels inside the block; which of the two it is comes from a seeded generator, so that nothing periodic can follow. A
-model alone runs twice in each block.
+A block of two arms is ABBA or BAAB: on average both arms run at the same time, so a linear drift cancels within the
+block; a seeded generator chooses between the two, so no periodic disturbance can align with them. A single model runs
+twice in each block.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 WINDOWS_OF_AN_ARM = 2
-"""In each block."""
+"""Windows of each arm per block."""
 
 
 def blocks(arms: Sequence[str], seed: int) -> Iterator[tuple[str, ...]]:
-    """Blocks without end, each the arms of its windows in the order in which they run."""
+    """Yield an endless sequence of blocks, each the arms of its windows in order of execution."""
     generator = np.random.default_rng(seed)
     forward = tuple(arms)
     while True:

@@ -1,8 +1,8 @@
-"""A short comparison of two models, for choosing between many: no null run, no yardstick, nothing to be graded.
+"""A short comparison of two models, for choosing between many: without null run, yardstick and grade.
 
-The windows are those of a full measurement: isolated workers, arms in turn (ABBA and BAAB), the ratio from paired
-logarithms. There are only few of them, at one number of threads; where the machine is so busy that they tell little,
-there are more, up to a limit, and the interval says what is left.
+Windows are as in a full measurement: isolated workers, arms in turn (ABBA and BAAB), the ratio from paired logarithms.
+There are only a few, with one number of threads; if the machine is noisy there are more, up to a limit, and the
+interval shows the remaining uncertainty.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from certify.measure.runs import Bench, run_block
 from certify.measure.schedule import WINDOWS_OF_AN_ARM
 
 BLOCKS, MOST_BLOCKS = 8, 32
-"""Of a comparison: at least, and where the interval is wider than the plan wants."""
+"""Blocks of a comparison: the minimum, and the maximum if the interval is wider than the plan wants."""
 BLOCKS_A_START = 4
-"""For how many blocks workers live."""
+"""Number of blocks for which workers live."""
 RUN = "main"
 
 Quantity = Literal["energy", "latency"]
@@ -54,24 +54,25 @@ def compare(
     progress: Progress | None = None,
     available_meters: Sequence[Meter] | None = None,
 ) -> Estimate:
-    """Measure the ratio of what one inference takes, second model over first.
+    """Measure the ratio of the cost of one inference, second model over first.
 
     Args:
         models: file and preprocessing contract of both.
-        dataset: whose test part is fed; who searches puts other samples there.
-        plan: runtime, batch, seed, meter, window; one thread where it names no number.
+        dataset: data whose test part is fed; a search puts other samples there.
+        plan: runtime, batch, seed, meter, window; one thread by default.
         rules: constants of a measurement.
         quantity: joules, or wall seconds.
-        blocks: of four windows each; up to four times as many where the interval is wider than the plan wants.
-        progress: where it says how far it is.
+        blocks: number of blocks of four windows each; up to four times as many if the interval is wider than the plan
+            wants.
+        progress: display of the progress.
         available_meters: meters to choose from; None for all.
 
     Returns:
         The ratio with its 95 % interval, at the evidence level of the meter.
 
     Raises:
-        UsageError: energy is asked for and there is no meter, or the runtime is unknown.
-        ModelError: a file can't be read, fed or run.
+        UsageError: energy is requested but there is no meter, or the runtime is unknown.
+        ModelError: a file cannot be read, fed or run.
         MeasureError: a worker or the meter failed.
 
     Example:
@@ -96,25 +97,29 @@ def compare(
             if found is None or found.high - found.low <= 2 * plan.wanted_half_width * found.value:
                 break
     if found is None:
-        raise MeasureError(f"The windows tell no {quantity}: the meter read nothing; measure again, or by latency.")
+        raise MeasureError(
+            f"The windows have no {quantity}, since the meter read nothing; measure again, or compare by latency."
+        )
     return found
 
 
 def require_meter(plan: Plan, available_meters: Sequence[Meter] | None = None) -> meters.Choice:
-    """The meter that a comparison of energy reads.
+    """Return the meter for a comparison by energy.
 
     Raises:
-        UsageError: there is none, or the runtime is unknown.
-        MeasureError: the one that the plan names can't be used here.
+        UsageError: there is no meter, or the runtime is unknown.
+        MeasureError: the plan's meter cannot be used here.
     """
     choice = choose_meter(plan, runtimes.require(plan.runtime), available_meters)
     if choice.meter is None:
-        raise UsageError("There is no energy meter here (see leanmark meters); compare by latency or bytes instead.")
+        raise UsageError(
+            "There is no energy meter on this machine (see leanmark meters); compare by latency or bytes instead."
+        )
     return choice
 
 
 def _arm(bench: Bench, model: Subject) -> Arm:
-    """The model at the plan's settings, with windows of a size that one warm worker tells."""
+    """Return the model at the plan's settings, with windows sized by one warm worker."""
     plan = bench.plan
     with open_worker(model, plan.runtime, plan.threads or 1, plan.batch) as worker:
         running = bench.warm(worker, plan.threads or 1)
@@ -124,7 +129,7 @@ def _arm(bench: Bench, model: Subject) -> Arm:
 
 
 def _blocks(bench: Bench, arms: Sequence[Arm], least: int, most: int) -> Iterator[int]:
-    """Run blocks; after each the number of those that are done. The length of a run follows no value, only a width."""
+    """Run blocks and yield the number done; the run's length depends on the interval's width, not on its values."""
     order = schedule.blocks([arm.name for arm in arms], bench.plan.seed)
     windows = len(arms) * WINDOWS_OF_AN_ARM
     with Workers(arms, BLOCKS_A_START) as workers, bench.progress.task("Measuring in turn", least * windows) as task:

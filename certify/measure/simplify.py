@@ -1,8 +1,8 @@
-"""The baseline without what it could do without: what is measured is the simplified file.
+"""Simplification of the baseline: the simplified file is measured, so that padding does not pay.
 
-Who chooses the baseline can pad it: with copies of it whose mean is taken, branches that add next to nothing, kernels
-with borders of zeros, Casts there and back, Loops. Everything here keeps the answers to real samples. What a runtime
-removes by itself when it loads a file is not padding, and a file of which nothing else can be removed stays as it is.
+Whoever chooses the baseline can pad it: with averaged copies of itself, branches that add next to nothing, kernels with
+zero borders, pairs of Casts, or Loops. All simplifications keep the outputs for real samples. What a runtime removes
+itself on loading is not padding; a file from which nothing else can be removed stays unchanged.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ from certify.model_file.onnx_graph.trimming import trim_kernels
 from certify.model_file.onnx_graph.unrolling import unroll
 
 LARGEST_BYTES = 1_500_000_000
-"""Of files that are looked at; one message holds 2 GB."""
+"""Size limit of files to simplify; a protobuf message holds at most 2 GB."""
 LOOKS = 16
-"""Samples on which values are compared."""
+"""Number of samples on which values are compared."""
 STRICTER = (1.0, 0.1, 0.001)
-"""Shares of the tolerance that are tried in turn, until the answers stay."""
+"""Fractions of the tolerance that are tried in turn until the outputs are kept."""
 WORTH = 0.02
-"""Share of the cost or of the bytes that must go for a file to be changed."""
+"""Least fraction of the cost or of the bytes that must be removed for a file to be changed."""
 BRANCHES = 8
-"""Branches that are left out in turn."""
+"""Number of branches to try removing."""
 NAMED = 6
-"""Types of operators that are named."""
+"""Number of operator types to name."""
 RUN_S = 60.0
-"""Allowed for the samples, beyond what the worker allows by itself."""
+"""Seconds allowed for the samples, beyond the worker's own limit."""
 Outputs = npt.NDArray[np.float64]
 TINY = 1e-300
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """A baseline, and real samples to run its variants on."""
+    """A baseline and real samples on which to run its variants."""
 
     contract: Preprocess
     batch: int
@@ -79,7 +79,7 @@ class _Bench:
     looks: Path
 
     def run(self, model: onnx.ModelProto, output: str, samples: Path) -> Outputs:
-        """The output of a model for the samples in a file, (samples, ...)."""
+        """Return the output of a model for the samples in a file, (samples, ...)."""
         with self._worker(model, output) as worker:
             target = self.folder / "outputs.npy"
             worker.predict(samples, target, self.batch, RUN_S)
@@ -87,13 +87,13 @@ class _Bench:
         return made.reshape(len(made), -1)
 
     def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """What the runtime makes of a model by itself, its constants folded."""
+        """Return the model as the runtime optimises it on loading, with constants folded."""
         target = self._place() / "loaded.onnx"
         with self._worker(model, self.contract.output_name, target):
             return load_model(target)
 
     def opened(self, model: onnx.ModelProto) -> Worker:
-        """A worker that runs a model with all that the runtime does to it, its inputs set."""
+        """Start a worker that runs a model with all of the runtime's optimisations, and set its inputs."""
         looks = np.load(self.looks)
         timed = self._place() / "timed.npy"
         np.save(timed, looks[np.resize(np.arange(len(looks)), -(-len(looks) // self.batch) * self.batch)])
@@ -102,7 +102,7 @@ class _Bench:
         return worker
 
     def cost(self, model: onnx.ModelProto) -> int:
-        """Multiply-adds of one sample's inference, a written element being taken for some."""
+        """Return the cost of one inference in multiply-adds; each written element counts as a few."""
         return Counting(inlined(model), 1).run(self.contract.port_shape(1)[1:]).total
 
     def _worker(
@@ -121,18 +121,18 @@ class _Bench:
 def simplify(
     path: Path, contract: Preprocess, dataset: Dataset, plan: Plan, rules: MeasuringRules, progress: Progress
 ) -> Observation:
-    """Simplify a baseline's file, in its normal form, in place, where there is something to remove or to write faster.
+    """Simplify a baseline's file in place, if there is something to remove or to rewrite in a faster form.
 
     Args:
-        path: of the file.
-        contract: how it is fed.
-        dataset: whose test samples it is run on.
-        plan: gives the batch, and what an audit adds to the order of the samples.
-        rules: of the edition.
-        progress: where to say what is done.
+        path: the file, in normal form.
+        contract: its preprocessing contract.
+        dataset: data with the test samples to run it on.
+        plan: plan with the batch, and the salt that an audit adds to the order of the samples.
+        rules: rules of the edition.
+        progress: display of the progress.
 
     Returns:
-        What the file cost before and after, what was removed, and what was written another way.
+        Costs of the file before and after, what was removed, and what was rewritten.
     """
     with open_model(path) as model:
         size, digest = model.size_bytes(), model.file_digest()
@@ -163,16 +163,16 @@ def simplify(
 def _faster(
     bench: _Bench, model: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, progress: Progress
 ) -> tuple[onnx.ModelProto, list[str]] | None:
-    """The model in the form that its runtime runs faster, and how it was rewritten; None where it stays."""
+    """Return the model in a form that its runtime runs faster, and how it was rewritten; None if it stays."""
     with progress.task("Trying faster forms of the baseline"):
-        forms = (model, bench.as_loaded(model))  # the latter without what hides an operator from those behind it
+        forms = (model, bench.as_loaded(model))  # the loaded form lacks operators that separate others
         return faster_form(forms, bench.opened, lambda tried: answers.same(tried, rules.equal_outputs, rules))
 
 
 def _leanest(
     bench: _Bench, given: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
-    """The simplified model, None where it is not worth it; what both cost, and what was removed."""
+    """Return the simplified model (None if not worthwhile), the costs of both, and what was removed."""
     flat = onnx.ModelProto()
     flat.CopyFrom(inlined(given))
     loops = unroll(flat.graph)
@@ -196,7 +196,7 @@ def _leanest(
     left = bench.cost(lean)
     if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * given.ByteSize():
         return None, {"given_cost": cost, "cost": cost}
-    trips = [f"{len(loops)} loops of fixed trips"] if loops else []
+    trips = [f"{len(loops)} loops with fixed trip counts"] if loops else []
     kernels = [f"the borders of {len(cut)} kernels"] if cut else []
     return lean, {"given_cost": cost, "cost": left, "removed": [*_fewer(start, lean), *trips, *kernels]}
 
@@ -204,7 +204,7 @@ def _leanest(
 def _without_branches(
     bench: _Bench, lean: onnx.ModelProto, kinds: Mapping[str, tuple[int, ...]], answers: _Answers, rules: MeasuringRules
 ) -> onnx.ModelProto:
-    """Leave out branches beside others that the answers do not need; a file is fixed to the batch by it."""
+    """Remove parallel branches that the outputs do not need; this fixes the file to the batch size."""
     for branch in branches(lean.graph)[:BRANCHES]:
         joined = next((node for node in lean.graph.node if branch.joined in node.output), None)
         kind = kinds.get(joined.input[branch.place]) if joined is not None else None
@@ -217,7 +217,7 @@ def _without_branches(
 
 
 class _Answers:
-    """What a baseline says of the samples; it is run when it is first asked."""
+    """Outputs of a baseline for the samples, computed on first use."""
 
     def __init__(self, bench: _Bench, given: onnx.ModelProto) -> None:
         self._bench = bench
@@ -228,17 +228,17 @@ class _Answers:
         return self._bench.run(self._given, self._bench.contract.output_name, self._bench.samples)
 
     def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
-        """Whether another model says the same: the first class, and all outputs up to a common factor; or the number.
+        """Return whether another model agrees: in top-1 and in all outputs up to a common factor, or in the number.
 
         Args:
             lean: the other model.
-            most: what its outputs may leave unexplained, of the spread of the outputs.
-            rules: give the share of the samples that must have the same first class.
+            most: largest unexplained fraction of the outputs' spread.
+            rules: rules with the fraction of samples that must have the same top-1 class.
         """
         before = self._before
         after = self._bench.run(lean, self._bench.contract.output_name, self._bench.samples)
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
-        if before.shape[1] == 1:  # a number, of which every factor counts
+        if before.shape[1] == 1:  # a single number, for which a factor matters
             scale = 1.0
         error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
         same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
@@ -246,7 +246,7 @@ class _Answers:
 
 
 def _fewer(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:
-    """How many operators of each type are gone."""
+    """Return how many operators of each type were removed."""
     types = [Counter(n.op_type for n in one.graph.node if n.domain in STANDARD_DOMAINS) for one in (before, after)]
     gone = (types[0] - types[1]).most_common(NAMED)
     return [f"{count} of {types[0][name]} {name}" for name, count in gone]

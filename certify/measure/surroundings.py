@@ -1,13 +1,12 @@
-"""What a worker is started with: the interpreter's options, the environment, and where its modules are found.
+"""Surroundings of a worker: interpreter options, environment variables and module search path.
 
-A worker is to run the same whoever starts it. Its interpreter is isolated (``-I``: no ``PYTHON*`` variables, no folder
-of the user's, no current folder; ``-S``: no ``sitecustomize``, no code in ``.pth`` files), its environment holds only
-what :mod:`certify.core.surroundings` names, so that ``ORT_*``, ``OMP_*``, ``KMP_*`` and ``LD_PRELOAD`` do not reach it.
-Packages come from the interpreter's own folders of packages and from those that ``.pth`` files there name, as they do
-for a package that is installed to be edited. A package that is on ``PYTHONPATH`` alone, or that an import hook brings,
-is not found.
+A worker must run the same whoever starts it. Its interpreter is isolated (``-I``: no ``PYTHON*`` variables, no user
+site, no current folder; ``-S``: no ``sitecustomize``, no code in ``.pth`` files). Its environment holds only the
+variables named in :mod:`certify.core.surroundings`, so that ``ORT_*``, ``OMP_*``, ``KMP_*`` and ``LD_PRELOAD`` do not
+reach it. Packages come from the interpreter's site folders and from folders that ``.pth`` files there name, as for
+editable installs. Packages that are only on ``PYTHONPATH``, or provided by an import hook, are not found.
 
-Files have the same names for both models, in folders with random names.
+Both models' files have the same name, in folders with random names.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ ISOLATED = ("-I", "-S")
 
 
 def command() -> list[str]:
-    """The command line of a worker."""
+    """Return the command line of a worker."""
     package = Path(certify.__file__).parents[1]
     return [sys.executable, *ISOLATED, start_worker.__file__, str(package), *search_path()]
 
 
 def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a worker.
+    """Return the environment variables of a worker.
 
     Args:
-        given: that of this process.
+        given: environment variables of this process.
 
     Example:
         >>> made = environment({"PATH": "/bin", "OMP_WAIT_POLICY": "passive", "LD_LIBRARY_PATH": "/home/me"})
@@ -53,7 +52,7 @@ def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def is_system(path: str) -> bool:
-    """Whether a file or folder is the system's own.
+    """Return whether a file or folder belongs to the operating system.
 
     Example:
         >>> is_system("/usr/lib/libm.so.6"), is_system("/usr2/libm.so.6"), is_system("/usr/../home/libm.so.6")
@@ -63,7 +62,7 @@ def is_system(path: str) -> bool:
 
 
 def search_path() -> tuple[str, ...]:
-    """Where packages are installed, and the folders that ``.pth`` files there name; nothing in these files is run."""
+    """Return the site folders, and the folders that ``.pth`` files there name, without running code in them."""
     own = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     named = [folder for home in own for folder in _named_by_pth(Path(home))]
     return tuple(dict.fromkeys([*filter(os.path.isdir, own), *named]))
@@ -78,13 +77,13 @@ def _named_by_pth(home: Path) -> Iterator[str]:
 
 
 def plug_in_folders(place: str) -> list[str]:
-    """Where a worker looks for the module of somebody else's runtime, after all that is installed.
+    """Return where a worker looks for the module of a third-party runtime, after all installed packages.
 
     Args:
         place: ``package.module:Name``.
 
     Returns:
-        The folder that this process has the module from, and the working folder.
+        The folder from which this process imported the module, and the working folder.
     """
     top = place.partition(":")[0].partition(".")[0]
     with importing_from_here():
@@ -94,22 +93,22 @@ def plug_in_folders(place: str) -> list[str]:
 
 
 def neutral(path: Path, weights: Sequence[Path], suffix: str, folder: Path) -> Path:
-    """Give a model a name that does not tell which of the two it is.
+    """Give a model a path that does not reveal which of the two it is.
 
-    The file and its weights are linked, and copied once where they lie on another file system. Weights beside a model
-    keep their names, which stand in the model.
+    The file and its weights are linked, or copied if they are on another file system. Sidecar files with weights keep
+    their names, which the model refers to.
 
     Args:
-        path: the model's file.
-        weights: files beside it that hold its weights.
-        suffix: of files of its kind.
-        folder: in which a folder of a random name is made.
+        path: the model file.
+        weights: sidecar files with its weights.
+        suffix: suffix of its kind of file.
+        folder: parent of the new folder with a random name.
 
     Returns:
         The file to run.
 
     Raises:
-        MeasureError: there is no room for a copy.
+        MeasureError: there is not enough space for a copy.
     """
     place, home = Path(tempfile.mkdtemp(prefix="", dir=folder)), path.resolve().parent
     file = place / f"model{suffix}"
@@ -119,7 +118,7 @@ def neutral(path: Path, weights: Sequence[Path], suffix: str, folder: Path) -> P
             _link(source.resolve(), target)
         except OSError as error:
             raise MeasureError(
-                f"{source} can't be copied to {target.parent} ({error.strerror or error}); make room there, or set "
+                f"{source} cannot be copied to {target.parent} ({error.strerror or error}); make room there, or set "
                 "TMPDIR to a folder on the model's own file system."
             ) from error
     return file
@@ -128,5 +127,5 @@ def neutral(path: Path, weights: Sequence[Path], suffix: str, folder: Path) -> P
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system, one without links, or somebody else's file
+    except OSError:  # another file system, one without links, or a file of another user
         shutil.copyfile(source, target)

@@ -1,4 +1,4 @@
-"""What a plan names, tried before any work is done for it."""
+"""Early checks of a plan, before any work is done for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from certify.measure.plan import Plan
 
 
 def require_usable(plan: Plan) -> None:
-    """Make sure that runtime, metric and meter of a plan can be used here.
+    """Check that the runtime, metric and meter of a plan are usable here.
 
     Raises:
-        UsageError: one cannot, or this system cannot measure.
+        UsageError: one is not, or this system cannot measure.
     """
     runtimes.check(plan.runtime)
     get_metric(plan.metric)

@@ -1,7 +1,7 @@
-"""Recording windows: the worker runs, the meter and the machine's counters are read around it.
+"""Recording of windows: the worker runs while the meter and the machine's counters are read around it.
 
-A finished window goes straight into a file, so that the memory taken does not grow with their number and none is lost
-where the measurement stops before its time.
+Each finished window is written to a file immediately, so that memory does not grow with the number of windows and none
+are lost if the measurement stops early.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from certify.measure.host import Host, around, cpu_since, process_cpu_s
 from certify.measure.meters.base import Meter, Usage
 
 SETTLE_S = 0.05
-"""Wait before a window, in which what the one before set going comes to rest (pool threads spin on for a while)."""
+"""Settle time before a window, so that spinning pool threads of the previous window have stopped."""
 WARM_UP_SHARE = 0.5
-"""A worker is warm after a run as long as this share of a window; its speed is taken from that run."""
+"""Length of the warm-up run as a fraction of a window; the worker's speed is estimated from it."""
 
 
 class MeasurementStopped(MeasureError):
-    """A measurement that ended before its time; ``windows`` are those that had been finished."""
+    """A measurement that ended early; ``windows`` are the finished ones."""
 
     def __init__(self, message: str, windows: Iterable[Window]) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class MeasurementStopped(MeasureError):
 
 
 class MeasurementInterrupted(KeyboardInterrupt):
-    """A measurement that its user ended, by Ctrl-C or SIGTERM; ``windows`` are those that had been finished."""
+    """A measurement that the user ended by Ctrl-C or SIGTERM; ``windows`` are the finished ones."""
 
     def __init__(self, message: str, windows: Iterable[Window]) -> None:
         super().__init__(message)
@@ -51,8 +51,8 @@ class Running:
     Attributes:
         worker: its process.
         threads: intra-op threads of its session.
-        inference_s: about how long one inference takes.
-        inferences: k of its windows.
+        inference_s: approximate time of one inference in seconds.
+        inferences: number of inferences k per window.
     """
 
     worker: Worker
@@ -62,27 +62,27 @@ class Running:
 
 
 def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> Running:
-    """Run a worker until it is warm, and size its windows.
+    """Warm up a worker and determine the size of its windows.
 
     Args:
-        worker: with its inputs set.
-        threads: of its session.
-        window_s: about how long a window lasts.
-        longest_s: how long it lasts at most, where one inference does not take longer itself.
+        worker: worker with its inputs set.
+        threads: intra-op threads of its session.
+        window_s: target length of a window in seconds.
+        longest_s: maximum length of a window in seconds, unless a single inference takes longer.
 
     Raises:
         ModelError: the model's output is not finite.
     """
     target_s = window_s * WARM_UP_SHARE
-    # The first inference alone may outlast the target: a GPU then loads its kernels and tries algorithms out (1.4 s or
-    # more, where every further one took 3 ms). It tells nothing of the speed.
+    # The first inference alone may exceed the target: a GPU loads kernels and tries algorithms (1.4 s or more, compared
+    # with 3 ms later). It does not indicate the speed.
     inferences, expected_s = 1, _finite(worker, 1, OPEN_TIMEOUT_S).duration_s
     while True:
         result = _finite(worker, inferences, expected_s)
         inference_s = result.duration_s / inferences
         if result.duration_s >= target_s:
             break
-        # The next inferences are slow too, so the number grows by steps instead of being trusted at once.
+        # The next inferences are slow, too, so the number grows in steps.
         inferences = max(inferences + 1, min(8 * inferences, math.ceil(1.1 * target_s / inference_s)))
         expected_s = inferences * inference_s
     wanted = math.ceil(window_s / inference_s)
@@ -92,22 +92,24 @@ def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> 
 def _finite(worker: Worker, inferences: int, expected_s: float) -> WindowResult:
     result = worker.window(inferences, expected_s)
     if not result.finite:
-        raise ModelError(f"The {worker.arm} ({worker.model}) gives NaN or infinity on test samples; it is broken.")
+        raise ModelError(
+            f"The {worker.arm} ({worker.model}) outputs NaN or infinity for test samples; repair the model."
+        )
     return result
 
 
 def window_line(window: Window) -> bytes:
-    """A window as it stands in an evidence file: one line of canonical JSON, with its line end."""
+    """Return a window as a line of an evidence file: canonical JSON with a line end."""
     return rfc8785.dumps({"kind": "window", **asdict(window)}) + b"\n"
 
 
 class Recorder:
-    """Runs windows one at a time and keeps them in a file.
+    """Runs windows one at a time and writes them to a file.
 
     Args:
-        meter: reads joules; None where there is none.
-        host: reads the machine's counters.
-        path: file to which finished windows are added; emptied first.
+        meter: energy meter, or None.
+        host: reader of the machine's counters.
+        path: file for the finished windows; emptied first.
     """
 
     def __init__(self, meter: Meter | None, host: Host, path: Path) -> None:
@@ -121,15 +123,15 @@ class Recorder:
     def record(
         self, running: Running, waiting: Iterable[Running], run: str, attempt: int, block: int, position: int
     ) -> Window:
-        """Run one window and keep it.
+        """Run one window and record it.
 
         Args:
-            running: the worker that runs.
-            waiting: the other live workers.
+            running: worker that runs.
+            waiting: other live workers.
             run: ``settings``, ``null``, ``main`` or ``yardstick``.
-            attempt: of the run.
+            attempt: attempt of the run.
             block: number of the block.
-            position: place in the block.
+            position: position in the block.
         """
         time.sleep(SETTLE_S)
         pids = [other.worker.pid for other in waiting]
@@ -164,7 +166,7 @@ class Recorder:
         return window
 
     def windows(self) -> Iterator[Window]:
-        """All windows so far, read back one at a time, in the order in which they ran."""
+        """Yield all windows so far, read back from the file one at a time, in order of execution."""
         with self._path.open("rb") as kept:
             for line in kept:
                 fields = json.loads(line)
@@ -172,7 +174,7 @@ class Recorder:
                 yield Window(**fields)
 
     def run(self, name: str, models: int = 2) -> Run:
-        """The windows of one run so far, in whose blocks so many models take turns."""
+        """Return the windows of one run so far, with ``models`` models taking turns in each block."""
         return Run(tuple(window for window in self.windows() if window.run == name), models)
 
 

@@ -1,11 +1,11 @@
-"""The process that runs one model, started as :mod:`certify.measure.surroundings` says.
+"""The process that runs one model, started as described in :mod:`certify.measure.surroundings`.
 
-It reads one JSON object a line from standard input and answers each with one line. Nothing but numpy and the runtime
-is imported, only one session is built, and between two commands no thread of it runs. It ends when its standard input
-does, and so with its parent.
+It reads one JSON object per line from standard input and answers each with one line. It imports only NumPy and the
+runtime, builds one session, and runs no threads between commands. It ends when its standard input closes, and thus with
+its parent.
 
 Commands (``do``): ``open``, ``inputs``, ``window``, ``predict``, ``latency``, ``nodes``, ``peak_memory``, ``exit``. A
-model that can't be loaded is answered with ``error`` (the sentence); any other failure ends the process, and the parent
+model that cannot be loaded is answered with ``error`` (a sentence); any other failure ends the process, and the parent
 reads the reason from its standard error.
 """
 
@@ -34,7 +34,7 @@ NS = 1e-9
 
 
 class Worker:
-    """State of one worker: its session and the batches that it goes through in turn."""
+    """State of one worker: its session and the batches that it cycles through."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
@@ -47,10 +47,10 @@ class Worker:
         """Build the session.
 
         Args:
-            model: its file.
-            runtime: adapter.
-            weights: the files beside the model that hold its weights.
-            folders: in which the module of somebody else's runtime is looked for, after all that is installed.
+            model: the model file.
+            runtime: name of the runtime adapter.
+            weights: sidecar files with the model's weights.
+            folders: where to look for the module of a third-party runtime, after installed packages.
             settings: fields of :class:`SessionOptions`.
         """
         sys.path.extend(folders)
@@ -65,30 +65,34 @@ class Worker:
         before = sha256_file(*files)
         self._session = runtimes.get(runtime).open(path, options)
         if sha256_file(*files) != before:
-            raise ModelError(f"{path} was changed while it was being loaded; measure a file that nothing writes to.")
+            raise ModelError(
+                f"{path} was changed while it was being loaded; make sure that no other process writes to it."
+            )
         gc.collect()
-        gc.freeze()  # what is there now stays; collecting before each window need not look at it again
+        gc.freeze()  # existing objects stay; the collections before each window can skip them
         told = {"started": own_process.started(), "libraries": own_process.loaded()}
         return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **told, **self._session.facts()}
 
     def inputs(self, path: str, batch: int, first: int = 0, most: int | None = None) -> dict[str, Any]:
-        """Take batches of an array file, (n, ...); n is a multiple of the batch.
+        """Load batches of an array file, (n, ...), where n is a multiple of the batch.
 
         Args:
-            path: of the file.
-            batch: samples in a batch.
-            first: batch that comes first.
-            most: number of batches at most; None for all from the first on.
+            path: the array file.
+            batch: number of samples in a batch.
+            first: index of the first batch.
+            most: maximum number of batches; None for all from the first on.
         """
         array = np.load(path, mmap_mode="r")[first * batch :]
-        array = np.array(array if most is None else array[: most * batch])  # no window waits for pages of a file
+        array = np.array(
+            array if most is None else array[: most * batch]
+        )  # copied, so that no window waits for pages of a file
         session = self._opened()
         self._feeds = [session.prepare(array[i : i + batch]) for i in range(0, len(array), batch)]
         self._next = 0
         return {"batches": len(self._feeds)}
 
     def window(self, inferences: int) -> dict[str, Any]:
-        """Run a number of inferences in one go, on from the batch at which the window before ended."""
+        """Run a number of inferences without interruption, continuing after the last batch of the previous window."""
         session, feeds = self._opened(), self._feeds[self._next :] + self._feeds[: self._next]
         run, count = session.run, len(feeds)
         self._next = (self._next + inferences) % count
@@ -104,7 +108,7 @@ class Worker:
         return {"duration_s": wall * NS, "cpu_s": cpu * NS, "finite": bool(np.isfinite(output).all())}
 
     def latency(self, calls: int, seconds: float) -> dict[str, Any]:
-        """Time single inferences until there are enough of them or time is up."""
+        """Time single inferences until there are ``calls`` of them or ``seconds`` have passed."""
         run, feeds = self._opened().run, self._feeds
         count = len(feeds)
         taken: list[float] = []
@@ -118,7 +122,7 @@ class Worker:
         return {"seconds": taken}
 
     def predict(self, inputs: str, outputs: str, batch: int) -> dict[str, Any]:
-        """Write the outputs of all samples of an array file, float32 (n, ...); the last batch is filled up."""
+        """Write the outputs of all samples of an array file, float32 (n, ...); the last batch is padded."""
         session = self._opened()
         array = np.load(inputs, mmap_mode="r")
         parts = []
@@ -133,24 +137,24 @@ class Worker:
         return {"shape": list(made.shape), "finite": bool(np.isfinite(made).all())}
 
     def nodes(self, inferences: int) -> dict[str, Any]:
-        """Run some inferences beyond a first one, and tell what every node took in all of them."""
+        """Run a first inference and ``inferences`` more, and report the time of every node in all of them."""
         session, feeds = self._opened(), self._feeds
         for i in range(inferences + 1):
             session.run(feeds[i % len(feeds)])
         return {"nodes": [asdict(node) for node in session.nodes()]}
 
     def peak_memory(self) -> dict[str, Any]:
-        """Largest resident size since the process began, in bytes."""
+        """Report the peak resident memory of the process in bytes."""
         return {"bytes": own_process.peak_memory_bytes()}
 
     def _opened(self) -> Session:
         if self._session is None:
-            raise ModelError("The worker was given work before a model.")
+            raise ModelError("The worker must open a model before any other command.")
         return self._session
 
 
 def _pinned(cores: tuple[int, ...]) -> bool:
-    """Whether every core has a thread of this process that may run nowhere else; not where nothing can be pinned."""
+    """Return whether every core has a thread of this process pinned to it; False if pinning is not possible."""
     alone: set[int] = set()
     tasks = Path("/proc/self/task")
     for task in tasks.iterdir() if tasks.is_dir() else ():
@@ -161,7 +165,7 @@ def _pinned(cores: tuple[int, ...]) -> bool:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer commands until the input ends or says ``exit``."""
+    """Answer commands until the input ends or the command ``exit``."""
     worker = Worker()
     commands: dict[str, Callable[..., dict[str, Any]]] = {
         name: getattr(worker, name)
@@ -181,7 +185,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Serve on the real standard streams; whatever a library prints goes to standard error."""
+    """Serve on the original standard streams; output of libraries goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends this process
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

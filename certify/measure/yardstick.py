@@ -1,8 +1,9 @@
-"""The yardstick: one FP32 ResNet-50, the same everywhere, that makes figures comparable between machines.
+"""The yardstick: a fixed FP32 ResNet-50 that makes figures comparable between machines.
 
-ResNet-50 (He et al. 2015, arXiv 1512.03385) with the stride in the 3 x 3 convolutions, 224 x 224, batch 1, 1,000
-outputs, 4.09 G multiply-adds. Its weights are drawn from a fixed seed with BatchNorm already folded away; it classifies
-nothing. Built with numpy alone and kept in the user's cache folder; what it measures is never kept.
+ResNet-50 ("Deep Residual Learning for Image Recognition", 2015, arXiv 1512.03385) with the stride in the 3 x 3
+convolutions, 224 x 224, batch 1, 1,000 outputs, 4.09 G multiply-adds. Its weights are drawn from a fixed seed with
+BatchNorm already folded; it does not classify anything. The file is built with NumPy alone and cached in the user's
+cache folder; its measurements are never cached.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from certify.core.files import sha256_file, write_bytes
 from certify.core.folders import cache_folder
 
 SHA256 = "7aa192c09044d7daa5675f403b7b662aca38258fcfbae9ada186145fd9d19fb5"
-"""Of the file; another one would be another yardstick."""
+"""Digest of the file; a different file would be a different yardstick."""
 INPUT_NAME = "input"
 OUTPUT_NAME = "output"
 SIDE = 224
 CLASSES = 1000
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
-"""Inner channels, blocks and stride of the first block of the four stages."""
+"""Inner channels, number of blocks, and stride of the first block of the four stages."""
 EXPANSION = 4
 SEED = 20260101
 BRANCH_GAIN = 0.5
-"""Scale of a block's last convolution, so that activations stay of one size through 16 additions."""
+"""Scale of a block's last convolution, which keeps the activations' magnitude constant through 16 additions."""
 PICTURES = 4
 
 
 def yardstick_file() -> Path:
-    """Path of the yardstick in the cache folder, built first where it is missing or damaged.
+    """Return the path of the yardstick in the cache folder; build it if it is missing or damaged.
 
     Raises:
-        MeasureError: the libraries here build other bytes, so that figures would not be comparable.
+        MeasureError: the installed libraries build other bytes, so figures would not be comparable.
     """
     path = cache_folder() / "yardstick-resnet50.onnx"
     if path.is_file() and sha256_file(path) == SHA256:
@@ -48,21 +49,21 @@ def yardstick_file() -> Path:
     content = build()
     if (found := hashlib.sha256(content).hexdigest()) != SHA256:
         raise MeasureError(
-            f"The yardstick that is built here has the digest {found[:12]}, not {SHA256[:12]}; the installed onnx "
+            f"The yardstick built here has the digest {found[:12]} instead of {SHA256[:12]}; the installed onnx "
             f"({onnx.__version__}) or numpy ({np.__version__}) writes it differently. Measure without a yardstick."
         )
     try:
         write_bytes(path, content)
     except OSError as error:
         raise MeasureError(
-            f"The yardstick can't be kept in {path.parent} ({error.strerror}); make room there, or set "
-            "LEANMARK_CACHE_HOME to a folder that can be written."
+            f"The yardstick cannot be written to {path.parent} ({error.strerror}); make room there, or set "
+            "LEANMARK_CACHE_HOME to a writable folder."
         ) from error
     return path
 
 
 def build() -> bytes:
-    """The bytes of the ONNX file; the same for the same onnx file format."""
+    """Return the bytes of the ONNX file, which depend only on the onnx file format."""
     net = _Net()
     value = net.conv(INPUT_NAME, 3, 64, kernel=7, stride=2)
     value = net.node("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
@@ -87,13 +88,13 @@ def build() -> bytes:
 
 
 class _Net:
-    """Nodes and weights of a graph in the making."""
+    """Nodes and weights of a graph under construction."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
-        # RandomState's stream is frozen by numpy's policy, and uniform numbers need no library function that differs
-        # between machines.
+        # NumPy's policy freezes RandomState's stream, and uniform numbers need no math function that differs between
+        # machines.
         self._random = np.random.RandomState(SEED)
 
     def node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
@@ -102,7 +103,7 @@ class _Net:
         return name
 
     def weight(self, name: str, shape: tuple[int, ...], fan_in: int, gain: float = 1.0) -> str:
-        """Uniform weights of variance 2 / fan_in (He et al. 2015, arXiv 1502.01852), times ``gain``."""
+        """Return uniform weights of variance 2 / fan_in (arXiv 1502.01852), times ``gain``."""
         limit = gain * math.sqrt(6 / fan_in)
         values = ((self._random.random_sample(shape) * 2 - 1) * limit).astype(np.float32)
         self.weights.append(numpy_helper.from_array(values, name))
@@ -133,10 +134,10 @@ class _Net:
 
 
 def pictures() -> npt.NDArray[np.float32]:
-    """Inputs of the yardstick, float32 (4, 3, 224, 224).
+    """Return the yardstick's inputs, float32 (4, 3, 224, 224).
 
-    Noise whose amplitude falls as 1/f, as in natural images (Field 1987), with mean 0 and standard deviation 1 a
-    channel; the same whatever data the models are measured on.
+    They are 1/f noise, as in natural images (Field 1987), with mean 0 and standard deviation 1 per channel, whatever
+    data the models are measured on.
     """
     random = np.random.RandomState(SEED)
     frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None, :])

@@ -1,4 +1,4 @@
-"""Privacy accounting: Rényi divergences of noisy mechanisms, their composition, and what follows for epsilon."""
+"""Privacy accounting: Rényi divergences of noisy mechanisms, their composition, and the resulting epsilon."""
 
 from certify.core.accounting.mechanisms import ADJACENCIES, Adjacency, GnMax, Mechanism, SubsampledGaussian
 from certify.core.accounting.noise import noise_for, require_reachable

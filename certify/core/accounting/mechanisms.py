@@ -1,7 +1,7 @@
-"""Rényi divergences (RDP) of the mechanisms that a ledger may name, at integer orders.
+"""Rényi divergences (RDP) of the mechanisms that a ledger may contain, at integer orders.
 
-Every value is a finite sum, an upper bound up to rounding, and can be recomputed with a pocket calculator's arithmetic:
-no numerical integral, no convolution, no fractional order.
+Every value is a finite sum and, up to rounding, an upper bound; it can be recomputed with elementary arithmetic,
+without numerical integrals, convolutions or fractional orders.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ Rdp = npt.NDArray[np.float64]
 
 
 class Mechanism(Protocol):
-    """Something whose Rényi divergence between neighbouring data sets is bounded."""
+    """A mechanism with bounded Rényi divergence between neighbouring data sets."""
 
     def rdp(self, orders: Sequence[int], adjacency: Adjacency) -> Rdp:
-        """Bound of the Rényi divergence at each order, in nats, (orders,)."""
+        """Return a bound on the Rényi divergence at each order, in nats, (orders,)."""
         ...
 
 
 @dataclass(frozen=True)
 class SubsampledGaussian:
-    """Steps that add Gaussian noise to a sum over a Poisson sample: DP-SGD (Abadi et al. 2016, arXiv 1607.00133).
+    """Steps that add Gaussian noise to sums over Poisson samples: DP-SGD (Abadi et al. 2016, arXiv 1607.00133).
 
     Attributes:
-        noise_multiplier: standard deviation of the noise over the clipping norm, above 0.
-        sampling_rate: probability with which each record is in a step's sample, in (0, 1]; 1 also where the sampling
-            is not secret, since then it amplifies nothing.
-        steps: number of noisy sums that are released.
+        noise_multiplier: standard deviation of the noise divided by the clipping norm, greater than 0.
+        sampling_rate: probability with which each record is in a step's sample, in (0, 1]; also 1 if the sampling is
+            not secret, since it then gives no amplification.
+        steps: number of released noisy sums.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of range.
 
     Example:
         >>> SubsampledGaussian(1.0, 1.0, 1).rdp([2, 3], "add-remove").tolist()
@@ -56,17 +56,17 @@ class SubsampledGaussian:
     def __post_init__(self) -> None:
         _require_positive("noise multiplier", self.noise_multiplier)
         if not 0 < self.sampling_rate <= 1:
-            raise UsageError(f"The sampling rate must be in (0, 1], got {self.sampling_rate:g}.")
+            raise UsageError(f"The 'sampling_rate' of a mechanism must be in (0, 1], got {self.sampling_rate:g}.")
         if self.steps < 1:
-            raise UsageError(f"The number of steps must be at least 1, got {self.steps}.")
+            raise UsageError(f"The 'steps' of a mechanism must be at least 1, got {self.steps}.")
 
     def rdp(self, orders: Sequence[int], adjacency: Adjacency) -> Rdp:
         """Bound of the Rényi divergence at each order.
 
-        Under ``add-remove`` the finite sum of Mironov, Talwar and Zhang (2019, arXiv 1908.10530, section 3.3). Under
-        ``replace-one`` the lesser of two bounds. One has twice the sensitivity and no amplification. The other goes by
-        way of the data without the record, by the weak triangle inequality (Mironov 2017, arXiv 1702.07476, corollary
-        4): D_a(P, R) <= (a - 1/2) / (a - 1) * D_2a(P, Q) + D_(2a - 1)(Q, R).
+        Under ``add-remove`` it is the finite sum of Mironov, Talwar and Zhang (2019, arXiv 1908.10530, section 3.3).
+        Under ``replace-one`` it is the smaller of two bounds. One has twice the sensitivity and no amplification. The
+        other passes through the data without the record, by the weak triangle inequality (Mironov 2017, arXiv
+        1702.07476, corollary 4): D_a(P, R) <= (a - 1/2) / (a - 1) * D_2a(P, Q) + D_(2a - 1)(Q, R).
         """
         if adjacency == "add-remove":
             return self.steps * self._one_step(orders)
@@ -81,9 +81,9 @@ class SubsampledGaussian:
 
 
 def _log_moment(rate: float, noise: float, order: int) -> float:
-    """Log of the moment of that order, of one step.
+    """Return the log-moment of an order for one step.
 
-    The terms of the binomial sum add up to 1 without the noise, so what is summed is how far each exceeds its share.
+    Without noise the terms of the binomial sum add up to 1, so the sum is over the excess of each term, for accuracy.
     """
     if rate == 1:
         return order * (order - 1) / (2 * noise**2)
@@ -97,20 +97,21 @@ def _log_moment(rate: float, noise: float, order: int) -> float:
 
 @dataclass(frozen=True)
 class GnMax:
-    """Noisy votes of teachers that were trained on disjoint parts of the data: PATE, data-independent.
+    """Noisy votes of teachers trained on disjoint parts of the data: PATE, with a data-independent bound.
 
-    One record moves the vote of one teacher, under either adjacency, as long as which part a record belongs to does not
-    depend on other records. A released argmax over counts with noise of standard deviation s has the divergence
-    a / s**2, a noisy check of the largest count a / (2 s**2) (Papernot et al. 2018, arXiv 1802.08908, proposition 8).
+    Under either adjacency one record affects the vote of one teacher, provided that the part to which a record belongs
+    does not depend on other records. A released argmax over counts with noise of standard deviation s has the
+    divergence a / s**2, a noisy check of the largest count a / (2 s**2) (Papernot et al. 2018, arXiv 1802.08908,
+    proposition 8).
 
     Attributes:
-        noise: standard deviation of the votes' noise, in votes.
-        answers: most queries that may be answered, fixed before the first.
-        threshold_noise: standard deviation of the check's noise, in votes; None where every query is answered.
-        queries: most queries that may be asked, fixed before the first.
+        noise: standard deviation of the noise on the counts, in votes.
+        answers: maximum number of answered queries, fixed in advance.
+        threshold_noise: standard deviation of the noise of the check, in votes; None if every query is answered.
+        queries: maximum number of queries, fixed in advance.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of range.
 
     Example:
         >>> GnMax(10.0, 100).rdp([2], "replace-one").tolist()
@@ -125,20 +126,23 @@ class GnMax:
     def __post_init__(self) -> None:
         _require_positive("noise of the votes", self.noise)
         if self.answers < 1:
-            raise UsageError(f"The number of answers must be at least 1, got {self.answers}.")
+            raise UsageError(f"The 'answers' of a mechanism must be at least 1, got {self.answers}.")
         if (self.threshold_noise is None) != (self.queries is None):
-            raise UsageError("The noise of the threshold and the number of queries go together; give both or neither.")
+            raise UsageError("'threshold_noise' and 'queries' must be given together or not at all.")
         if self.threshold_noise is not None:
             _require_positive("noise of the threshold", self.threshold_noise)
         if self.queries is not None and self.queries < self.answers:
-            raise UsageError(f"{self.answers} answers are more than the {self.queries} queries; raise the queries.")
+            raise UsageError(
+                f"The number of answers must not exceed the {self.queries} queries, got {self.answers}; allow more "
+                "queries."
+            )
 
     def rdp(self, orders: Sequence[int], adjacency: Adjacency) -> Rdp:
-        """Bound of the Rényi divergence at each order, which is the same under both adjacencies."""
+        """Return a bound on the Rényi divergence at each order, which is the same under both adjacencies."""
         checks = 0.0 if self.threshold_noise is None else (self.queries or 0) / (2 * self.threshold_noise**2)
         return np.array(orders, dtype=np.float64) * (self.answers / self.noise**2 + checks)
 
 
 def _require_positive(what: str, value: float) -> None:
     if not (value > 0 and math.isfinite(value)):
-        raise UsageError(f"The {what} must be above 0, got {value:g}.")
+        raise UsageError(f"The {what} must be greater than 0, got {value:g}.")

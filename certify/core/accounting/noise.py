@@ -1,4 +1,4 @@
-"""The least noise that keeps a budget, on the safe side."""
+"""Smallest noise that keeps a privacy budget, rounded up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certify.core.errors import UsageError
 LEAST_NOISE = 0.05
 LARGEST_NOISE = 1e6
 PRECISION = 1e-4
-"""Relative; the noise that is returned keeps the budget and is at most this much too large."""
+"""Relative tolerance: the returned noise keeps the budget and is larger than necessary by at most this fraction."""
 
 
 def noise_for(
@@ -26,25 +26,25 @@ def noise_for(
     """Find the noise multiplier of DP-SGD that keeps a budget, by bisection.
 
     Args:
-        epsilon: of all runs together, above 0.
-        delta: between 0 and 1.
+        epsilon: budget of all runs together, greater than 0.
+        delta: in (0, 1).
         sampling_rate: probability with which each record is in a step's sample, in (0, 1].
-        steps: of one run.
-        adjacency: what neighbouring data sets are.
-        runs: trainings on the same data, trials included.
+        steps: number of steps of one run.
+        adjacency: definition of neighbouring data sets.
+        runs: number of trainings on the same data, including trials.
 
     Returns:
         A multiplier whose epsilon is at most the budget.
 
     Raises:
-        UsageError: epsilon is not above 0, or no noise keeps it.
+        UsageError: epsilon is not positive, or no noise keeps the budget.
 
     Example:
         >>> round(noise_for(8.0, 1e-5, sampling_rate=0.2, steps=300, adjacency="add-remove"), 2)
         2.38
     """
     if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise UsageError(f"epsilon must be above 0; got {epsilon:g}.")
+        raise UsageError(f"The 'epsilon' of a budget must be greater than 0, got {epsilon:g}.")
 
     def keeps(noise: float) -> bool:
         release = (SubsampledGaussian(noise, sampling_rate, steps), runs)
@@ -66,19 +66,19 @@ def noise_for(
 
 
 def require_reachable(noise: float, largest: float, *, epsilon: float, steps: int) -> float:
-    """Refuse a budget that needs more noise than training survives.
+    """Refuse a budget that needs too much noise for training.
 
     Args:
-        noise: multiplier that the budget needs.
-        largest: at which training still learns, by the pass's own experience.
+        noise: noise multiplier that the budget needs.
+        largest: largest multiplier with which the pass still learns.
         epsilon: the budget, for the error.
-        steps: likewise.
+        steps: number of steps, for the error.
 
     Returns:
         The noise.
 
     Raises:
-        UsageError: it is larger; the sentence says what helps.
+        UsageError: the noise is larger; the message says what to change.
 
     Example:
         >>> require_reachable(2.4, 25.0, epsilon=8.0, steps=300)
@@ -86,7 +86,7 @@ def require_reachable(noise: float, largest: float, *, epsilon: float, steps: in
     """
     if noise > largest:
         raise UsageError(
-            f"epsilon {epsilon:g} needs noise {noise:.3g} at {steps} steps, and with more than {largest:g} nothing is "
-            "learned; use fewer steps, a larger batch or more data."
+            f"epsilon {epsilon:g} needs noise {noise:.3g} at {steps} steps, but with more than {largest:g} training "
+            "does not learn; use fewer steps, a larger batch or more data."
         )
     return noise

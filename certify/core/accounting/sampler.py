@@ -1,4 +1,4 @@
-"""Whether recorded batch sizes can come from Poisson sampling at the rate that was claimed."""
+"""Test of whether recorded batch sizes are compatible with Poisson sampling at the claimed rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import stats
 from certify.core.errors import UsageError
 
 LEAST_P = 1e-6
-"""Below it the sizes are called impossible: once in a million honest runs."""
+"""P-value below which sizes count as impossible: one in a million honest runs."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class SamplerTest:
     """Two tests of batch sizes against Binomial(N, q).
 
     Attributes:
-        p_total: two-sided, exact, of the sum of all sizes: it finds a wrong N or q.
-        p_spread: two-sided, of the sum of squared deviations: it finds fixed and shuffled batches, whose sizes hardly
-            vary.
+        p_total: two-sided exact p-value of the sum of all sizes, which detects a wrong N or q.
+        p_spread: two-sided p-value of the sum of squared deviations, which detects fixed and shuffled batches, whose
+            sizes hardly vary.
     """
 
     p_total: float
@@ -29,28 +29,28 @@ class SamplerTest:
 
     @property
     def p(self) -> float:
-        """Of both together (Bonferroni)."""
+        """P-value of both tests together (Bonferroni)."""
         return min(1.0, 2 * min(self.p_total, self.p_spread))
 
     @property
     def possible(self) -> bool:
-        """Whether the sizes can have been sampled as claimed."""
+        """Whether the sizes are compatible with the claimed sampling."""
         return self.p >= LEAST_P
 
 
 def poisson_sizes(sizes: Sequence[int], records: int, rate: float) -> SamplerTest:
-    """Test the realised batch sizes of one training.
+    """Test the actual batch sizes of one training.
 
     The spread is compared with a gamma distribution of the same mean and variance as the sum of squared standardised
-    binomials, whose excess kurtosis (1 - 6q(1 - q)) / (Nq(1 - q)) matters where batches are small.
+    binomials, whose excess kurtosis (1 - 6q(1 - q)) / (Nq(1 - q)) matters for small batches.
 
     Args:
         sizes: number of records in each step's sample, (steps,).
-        records: N, of the data set.
-        rate: q, probability with which each record is in a sample.
+        records: number N of records in the data set.
+        rate: probability q with which each record is in a sample.
 
     Raises:
-        UsageError: there are no sizes, one is negative or larger than N, or q is not in (0, 1].
+        UsageError: sizes are empty, one is negative or larger than N, or q is not in (0, 1].
 
     Example:
         >>> poisson_sizes([250] * 480, 3000, 1 / 12).possible
@@ -60,7 +60,7 @@ def poisson_sizes(sizes: Sequence[int], records: int, rate: float) -> SamplerTes
     if not 0 < rate <= 1:
         raise UsageError(f"The sampling rate must be in (0, 1], got {rate:g}.")
     if found.size == 0 or records < 1 or found.min() < 0 or found.max() > records:
-        raise UsageError(f"Batch sizes must be there and lie between 0 and the {records} records of the data.")
+        raise UsageError(f"Batch sizes must not be empty and must be in [0, {records}], the number of records.")
     steps, variance = found.size, records * rate * (1 - rate)
     if variance == 0:
         whole = 1.0 if bool((found == records).all()) else 0.0

@@ -1,4 +1,4 @@
-"""From Rényi divergences to epsilon, over everything that was released."""
+"""Conversion of Rényi divergences to epsilon, over all releases."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
 
 ORDERS: tuple[int, ...] = (*range(2, 65), 72, 80, 96, 112, 128, 160, 192, 256, 384, 512)
-"""At which divergences are computed. Fewer orders make epsilon larger, never too small."""
+"""Orders of the divergences. Fewer orders make epsilon larger, never too small."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What several releases together cost.
+    """Privacy cost of several releases together.
 
     Attributes:
         epsilon: in nats.
-        delta: for which it holds.
-        order: at which the bound is least.
+        delta: delta for which epsilon holds.
+        order: order with the smallest bound.
     """
 
     epsilon: float
@@ -34,23 +34,23 @@ class Spent:
 def epsilon_from_rdp(orders: Sequence[int], rdp: Rdp, delta: float) -> Spent:
     """Convert divergences to epsilon at a delta.
 
-    epsilon = rdp(a) + log((a - 1) / a) - (log delta + log a) / (a - 1), the least over all orders (Canonne, Kamath and
+    epsilon = rdp(a) + log((a - 1) / a) - (log delta + log a) / (a - 1), minimised over all orders (Canonne, Kamath and
     Steinke 2020, arXiv 2004.00010, proposition 12).
 
     Args:
-        orders: above 1, (orders,).
-        rdp: divergence at each, in nats, (orders,).
-        delta: between 0 and 1.
+        orders: orders greater than 1, (orders,).
+        rdp: divergence at each order, in nats, (orders,).
+        delta: in (0, 1).
 
     Raises:
-        UsageError: delta is not between 0 and 1.
+        UsageError: delta is not in (0, 1).
 
     Example:
         >>> round(epsilon_from_rdp([2, 4, 8], np.array([0.1, 0.2, 0.4]), 1e-5).epsilon, 3)
         1.614
     """
     if not 0 < delta < 1:
-        raise UsageError(f"delta must be above 0 and below 1; got {delta:g}.")
+        raise UsageError(f"The 'delta' of a budget must be in (0, 1), got {delta:g}.")
     a = np.array(orders, dtype=np.float64)
     bounds = rdp + np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
     least = int(np.argmin(bounds))
@@ -58,15 +58,15 @@ def epsilon_from_rdp(orders: Sequence[int], rdp: Rdp, delta: float) -> Spent:
 
 
 def spent(releases: Iterable[tuple[Mechanism, int]], delta: float, adjacency: Adjacency) -> Spent:
-    """Compose releases about the same data, each made so many times: runs, trials and repetitions add up.
+    """Compose releases about the same data with their numbers of runs; trials and repetitions add up.
 
     Args:
         releases: mechanisms with the number of their runs.
-        delta: between 0 and 1.
-        adjacency: what neighbouring data sets are.
+        delta: in (0, 1).
+        adjacency: definition of neighbouring data sets.
 
     Raises:
-        UsageError: there is no such adjacency, nothing was released, or a number is out of its range.
+        UsageError: unknown adjacency, no releases, or a number out of range.
 
     Example:
         >>> from certify.core.accounting.mechanisms import SubsampledGaussian
@@ -78,9 +78,9 @@ def spent(releases: Iterable[tuple[Mechanism, int]], delta: float, adjacency: Ad
     total = np.zeros(len(ORDERS))
     given = list(releases)
     if not given:
-        raise UsageError("Nothing was released, so there is no epsilon to compute; name a mechanism.")
+        raise UsageError("There are no releases, so there is no epsilon to compute; give at least one mechanism.")
     for mechanism, runs in given:
         if runs < 1:
-            raise UsageError(f"The number of runs must be at least 1, got {runs}.")
+            raise UsageError(f"The number of runs of a mechanism must be at least 1, got {runs}.")
         total = total + runs * mechanism.rdp(ORDERS, adjacency)
     return epsilon_from_rdp(ORDERS, total, delta)

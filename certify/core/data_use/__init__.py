@@ -1,5 +1,5 @@
-"""What data may be used for: policies, consent, decisions, and the journal of them.
+"""Permitted uses of data: policies, consent, decisions, and their journal.
 
-The loaders of :mod:`certify.data` ask here before they yield a record; the assessment ``data_use`` derives from the
+The loaders of :mod:`certify.data` ask here before they yield a record; the assessment ``data_use`` verifies from the
 journal, without the data, that every use was permitted.
 """

@@ -1,7 +1,7 @@
-"""A log of canonical JSON lines, each of which holds the digest of the one before it.
+"""Hash-chained log: canonical JSON lines, each with the digest of the previous line.
 
-A line that is altered, taken out, put in or moved breaks the chain. That lines were cut off at the end, or that the
-whole was written again, is told only by a digest of the last line that lies elsewhere, such as in a signed statement.
+Altering, removing, inserting or moving a line breaks the chain. Truncation at the end, or a complete rewrite, is only
+detected with a digest of the last line that is kept elsewhere, such as in a signed statement.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError
 
 START = "0" * 64
-"""What the first line holds in the place of a digest."""
+"""Value in the first line in place of a digest."""
 MAX_LOG_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A log that was read and whose chain holds.
+    """A log with a valid chain.
 
     Attributes:
-        entries: without number and digest of the line before.
+        entries: entries without their number and the digest of the previous line.
         heads: digest of each line.
     """
 
@@ -38,20 +38,20 @@ class Chain:
 
     @property
     def head(self) -> str:
-        """Digest of the last line, which stands for the whole log."""
+        """Digest of the last line, which identifies the whole log."""
         return self.heads[-1] if self.heads else START
 
     def line(self, entry: Mapping[str, Any]) -> bytes:
-        """The line that appends an entry, with its line end."""
+        """Return the line that appends an entry, with its line end."""
         return _line(entry, len(self.entries), self.head)
 
     def appended(self, entry: Mapping[str, Any]) -> Chain:
-        """The log with one more entry."""
+        """Return the log with one more entry."""
         digest = hashlib.sha256(self.line(entry)[:-1]).hexdigest()
         return Chain((*self.entries, entry), (*self.heads, digest))
 
     def content(self) -> bytes:
-        """The whole log."""
+        """Return the bytes of the whole log."""
         before = (START, *self.heads)
         return b"".join(_line(entry, number, before[number]) for number, entry in enumerate(self.entries))
 
@@ -61,7 +61,7 @@ def _line(entry: Mapping[str, Any], number: int, previous: str) -> bytes:
 
 
 def chained(entries: Sequence[Mapping[str, Any]]) -> Chain:
-    """A log of entries."""
+    """Make a log of entries."""
     heads: list[str] = []
     for number, entry in enumerate(entries):
         line = _line(entry, number, heads[-1] if heads else START)
@@ -73,7 +73,7 @@ def parse_chain(content: bytes, name: str) -> Chain:
     """Read a log.
 
     Raises:
-        CertificateError: a line is malformed, or does not follow the one before it.
+        CertificateError: a line is malformed, or does not follow the previous one.
 
     Example:
         >>> log = chained([{"kind": "a"}, {"kind": "b"}])
@@ -81,41 +81,46 @@ def parse_chain(content: bytes, name: str) -> Chain:
         True
     """
     if content and not content.endswith(b"\n"):
-        raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
+        raise CertificateError(f"{name}: does not end with a newline, so it is truncated; restore the log.")
     entries: list[Mapping[str, Any]] = []
     heads = [START]
     for number, line in enumerate(content[:-1].split(b"\n") if content else []):
         values = parse_canonical(line, f"{name}, line {number + 1}")
         if not isinstance(values, dict) or values.pop("number", None) != number:
-            raise CertificateError(f"{name}, line {number + 1}: a line is missing, or was put in or moved.")
+            raise CertificateError(
+                f"{name}, line {number + 1}: a line was removed, inserted or moved; restore the log."
+            )
         if values.pop("previous", None) != heads[-1]:
-            raise CertificateError(f"{name}, line {number + 1}: does not follow the line before, so one was altered.")
+            raise CertificateError(
+                f"{name}, line {number + 1}: does not follow the previous line, so one of them was altered; restore "
+                "the log."
+            )
         entries.append(values)
         heads.append(hashlib.sha256(line).hexdigest())
     return Chain(tuple(entries), tuple(heads[1:]))
 
 
 def read_chain(path: Path) -> Chain:
-    """Read the log in a file; an empty one where there is none.
+    """Read the log in a file; an empty one if there is none.
 
     Raises:
-        CertificateError: it cannot be read, is malformed, or its chain is broken.
+        CertificateError: the file cannot be read or is malformed, or its chain is broken.
     """
     try:
         if not path.exists():
             return Chain()
         if path.stat().st_size > MAX_LOG_BYTES:
-            raise CertificateError(f"{path} has over {MAX_LOG_BYTES} bytes, which no log is read to.")
+            raise CertificateError(f"{path} is larger than {MAX_LOG_BYTES} bytes, the limit for logs.")
         return parse_chain(path.read_bytes(), str(path))
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def append(path: Path, *entries: Mapping[str, Any]) -> Chain:
-    """Append entries to the log in a file, which is checked first.
+    """Append entries to the log in a file, after checking it.
 
     Raises:
-        CertificateError: the log that is there is broken; nothing is written.
+        CertificateError: the existing log is broken; nothing is written.
     """
     with _locked(path):
         chain, lines = read_chain(path), []
@@ -131,7 +136,7 @@ def append(path: Path, *entries: Mapping[str, Any]) -> Chain:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes from appending; where the system has no such lock, two at once break the chain visibly."""
+    """Keep other processes from appending; without file locks, concurrent appends visibly break the chain."""
     try:
         import fcntl
     except ImportError:

@@ -1,7 +1,7 @@
-"""Consent receipts and withdrawals: a hash-chained register per data set, with keyed identifiers alone.
+"""Consent receipts and withdrawals: a hash-chained register per data set, with keyed identifiers only.
 
-The fields are named after ISO/IEC TS 27560:2023, as the guide of the DPV Community Group lists them. No name, address
-or signature of a person is kept here.
+The fields are named after ISO/IEC TS 27560:2023, as listed in the guide of the DPV Community Group. Names, addresses
+and signatures of people are not stored.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True)
 class Receipt:
-    """That a person consented, or withdrew their consent.
+    """Record of a person's consent or withdrawal.
 
     Attributes:
-        schema_version: of this form.
-        record_id: of the receipt.
+        schema_version: version of this format.
+        record_id: id of the receipt.
         pii_principal_id: keyed identifier of the person.
-        pii_records: keyed identifiers of the samples that are about the person.
+        pii_records: keyed identifiers of the samples about the person.
         event_type: ``explicit`` consent, or ``withdrawal``.
         event_state: ``given`` or ``withdrawn``.
-        event_time: since when it holds.
-        validity_until: the time from which consent no longer holds; None until it is withdrawn.
-        purposes: that it is for, with their narrower ones; empty in a withdrawal, which is for all.
-        processing: actions that it is for; empty in a withdrawal.
-        privacy_notice: hex SHA-256 of the notice that was shown; None where that is not known.
+        event_time: time from which it holds.
+        validity_until: time at which consent ends; None for until withdrawn.
+        purposes: permitted purposes, including narrower ones; empty in a withdrawal, which covers all.
+        processing: permitted actions; empty in a withdrawal.
+        privacy_notice: hex SHA-256 of the notice that was shown; None if unknown.
         lawful_basis: ``dpv:Consent``.
-        withdrawal_method: how it can be withdrawn.
-        party_name: the controller.
+        withdrawal_method: how consent can be withdrawn.
+        party_name: name of the controller.
     """
 
     record_id: str
@@ -59,27 +59,34 @@ class Receipt:
     def __post_init__(self) -> None:
         for one in (self.pii_principal_id, *self.pii_records):
             if not is_identifier(one):
-                raise UsageError(f"A receipt names {one[:70]!r}, not a keyed identifier of 64 hexadecimal digits.")
+                raise UsageError(
+                    "A receipt must name people and records by keyed identifiers of 64 hexadecimal digits, got "
+                    f"{one[:70]!r}."
+                )
         if not is_time(self.event_time) or not (self.validity_until is None or is_time(self.validity_until)):
-            raise UsageError("A receipt's event_time and validity_until are times such as 2026-11-26T09:00:00Z.")
+            raise UsageError(
+                "The 'event_time' and 'validity_until' of a receipt must be times such as 2026-11-26T09:00:00Z."
+            )
         require_purposes(self.purposes, "A receipt")
         given = self.event_state == "given"
         if given != (self.event_type == "explicit") or given != bool(self.purposes and self.processing):
-            raise UsageError("A receipt gives explicit consent to purposes and processing, or withdraws all of it.")
+            raise UsageError(
+                "A receipt must either give explicit consent to purposes and processing, or withdraw all of it."
+            )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], place: str) -> Receipt:
         """Read a receipt.
 
         Raises:
-            CertificateError: a field is missing, unknown, or holds what it cannot.
+            CertificateError: a field is missing, unknown or invalid.
         """
         try:
             receipt = validated(cls, dict(values), "the receipt", lambda *_: place)
         except UsageError as error:
             raise CertificateError(str(error)) from error
         if missing := asdict(receipt).keys() - values.keys():
-            raise CertificateError(f"{place}: the receipt lacks the field '{min(missing)}'.")
+            raise CertificateError(f"{place}: the receipt has no field '{min(missing)}'.")
         return receipt
 
     def to_json(self) -> dict[str, Any]:
@@ -88,13 +95,13 @@ class Receipt:
 
 
 def is_identifier(text: str) -> bool:
-    """Whether a text is a keyed identifier."""
+    """Return whether a text is a keyed identifier."""
     return len(text) == 64 and set(text) <= HEX
 
 
 @dataclass(frozen=True)
 class Register:
-    """All receipts of a data set, in the order in which they were entered.
+    """All receipts of a data set, in the order of entry.
 
     Attributes:
         receipts: all of them.
@@ -107,7 +114,7 @@ class Register:
 
     @classmethod
     def of(cls, chain: Chain, name: str) -> Register:
-        """Read a register from its log.
+        """Make a register from its log.
 
         Raises:
             CertificateError: a receipt is malformed.
@@ -120,30 +127,30 @@ class Register:
         return cls(receipts, chain.head, {one: tuple(found) for one, found in by_record.items()})
 
     def of_record(self, identifier: str) -> tuple[Receipt, ...]:
-        """Receipts about a record."""
+        """Return the receipts about a record."""
         return self._by_record.get(identifier, ())
 
     def of_principal(self, identifier: str) -> tuple[Receipt, ...]:
-        """Receipts of a person."""
+        """Return the receipts of a person."""
         return tuple(one for one in self.receipts if one.pii_principal_id == identifier)
 
     def withdrawn(self) -> frozenset[str]:
-        """Records whose last word is a withdrawal by anybody whom they are about."""
+        """Return the records for which the latest receipt of any person concerned is a withdrawal."""
         return frozenset(one for one in self._by_record if self.is_withdrawn(one))
 
     def is_withdrawn(self, identifier: str) -> bool:
-        """Whether somebody whom a record is about has withdrawn, and not consented again since."""
+        """Return whether a person in a record has withdrawn and not consented again since."""
         return any(one.event_state == "withdrawn" for one in self._last(identifier))
 
     def allows(self, identifier: str, action: Action, purpose: str, time: str, required: bool) -> bool:
-        """Whether a record may be used, as far as those whom it is about have a say.
+        """Return whether the people in a record permit its use.
 
         Args:
-            identifier: of the record, keyed.
-            action: what is to be done.
-            purpose: what for.
-            time: when.
-            required: whether there must be consent, or only no withdrawal.
+            identifier: keyed identifier of the record.
+            action: intended action.
+            purpose: intended purpose.
+            time: time of the use.
+            required: whether consent is required, or only the absence of a withdrawal.
         """
         last = self._last(identifier)
         if any(one.event_state == "withdrawn" for one in last):
@@ -153,7 +160,7 @@ class Register:
         return all(_gives(one, action, purpose, time) for one in last) if required else True
 
     def _last(self, identifier: str) -> Iterable[Receipt]:
-        """The last receipt of each person whom a record is about."""
+        """Return the latest receipt of each person in a record."""
         return {one.pii_principal_id: one for one in self.of_record(identifier)}.values()
 
 
@@ -163,9 +170,9 @@ def _gives(receipt: Receipt, action: Action, purpose: str, time: str) -> bool:
 
 
 def withdrawals(register: Register, records: Sequence[str], time: str, method: str, party: str) -> list[Receipt]:
-    """A withdrawal for each person whom any of the records is about, and for records that are about nobody known.
+    """Return a withdrawal for each person in any of the records, and for records about unknown people.
 
-    A withdrawal is about those records alone.
+    A withdrawal covers only those records.
     """
     people: dict[str, list[str]] = {}
     for identifier in records:

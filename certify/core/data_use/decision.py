@@ -1,4 +1,4 @@
-"""Whether a policy permits a use: a pure function, the same wherever it is computed again."""
+"""Decision of whether a policy permits a use: a pure function, so anybody can recompute it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from certify.core.data_use.vocabulary import Action, covers
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody wants to do.
+    """An intended use.
 
     Attributes:
-        action: what.
-        purpose: what for.
-        recipient: who; empty for somebody who is not named, whom only a rule for everybody permits.
-        time: when.
+        action: intended action.
+        purpose: intended purpose.
+        recipient: who acts; empty if not named, which only a rule for everybody permits.
+        time: time of the use.
     """
 
     action: Action
@@ -28,12 +28,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer to a request.
+    """The answer to a request.
 
     Attributes:
-        permitted: the answer.
-        sentence: why, for people.
-        until: the time from which it has to be asked again; None if never.
+        permitted: whether the use is permitted.
+        sentence: the reason, for people.
+        until: time at which to ask again; None if never.
     """
 
     permitted: bool
@@ -42,13 +42,13 @@ class Decision:
 
 
 def decide(policy: UsePolicy, request: Request) -> Decision:
-    """Ask a policy; what it does not permit is not permitted.
+    """Decide on a request; anything that the policy does not permit is forbidden.
 
-    A request for a broad purpose is refused where a narrower one is prohibited, as it may be meant.
+    A request for a broad purpose is refused if a narrower one is prohibited, since that may be intended.
 
     Args:
-        policy: to ask.
-        request: what is asked.
+        policy: the use policy.
+        request: the intended use.
 
     Example:
         >>> from certify.core.data_use.policy import BoundData
@@ -100,7 +100,7 @@ def _permits(rule: Rule, request: Request) -> bool:
 
 
 def _end(policy: UsePolicy, holding: list[Rule], request: Request) -> str | None:
-    """The first moment at which the answer may be another one."""
+    """Return the first time at which the answer may change."""
 
     def ends() -> Iterator[str]:
         if policy.retention is not None:

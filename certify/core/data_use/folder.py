@@ -1,12 +1,13 @@
-"""The folder beside data that holds their use policy, consent register, journal, and the models made from them.
+"""The folder next to data with their use policy, consent register, journal, and list of models made from them.
 
-For data at ``PATH`` it is ``PATH.use``. It is the data holder's own and holds keyed identifiers: it is not published.
+For data at ``PATH`` it is ``PATH.use``. It belongs to the data holder and contains keyed identifiers, so it is not
+published.
 
     policy.json      the use policy, canonical JSON
-    records.txt      keyed identifiers of all records that it is bound to, sorted, one a line
+    records.txt      keyed identifiers of all records bound to it, sorted, one per line
     consent.jsonl    receipts and withdrawals, hash-chained
-    journal.jsonl    decisions and what became of them, hash-chained
-    models/          for each model that was made, the identifiers of the records that it saw
+    journal.jsonl    decisions and their outcomes, hash-chained
+    models/          identifiers of the records that each model saw
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ class MadeModel:
     """A model that saw records under a policy.
 
     Attributes:
-        sha256: of its file.
+        sha256: SHA-256 of its file.
         content: its ``leanmarkContent``.
-        role: ``model``, or the ``original`` or ``teacher`` of one.
-        path: where its file was written.
-        made: when.
+        role: ``model``, or the ``original`` or ``teacher`` of a model.
+        path: path of its file.
+        made: time at which it was made.
         policy: digest of the policy.
-        purpose: that it was made for.
-        actions: by which it saw records.
-        root: of the Merkle tree over the records.
-        records: their keyed identifiers, sorted.
+        purpose: purpose for which it was made.
+        actions: actions by which it saw records.
+        root: root of the Merkle tree over the records.
+        records: keyed identifiers of the records, sorted.
         parents: SHA-256 of models or weights that it was made from.
-        files: SHA-256 of what else holds its weights, such as checkpoints.
-        job: how to make it again; None where that is not known.
+        files: SHA-256 of other files with its weights, such as checkpoints.
+        job: how to make it again; None if unknown.
     """
 
     sha256: str
@@ -69,48 +70,48 @@ class MadeModel:
 
     @property
     def at(self) -> str:
-        """What the journal calls the path by, so that a copy of a model is told from another."""
+        """Reference to the path in the journal, which distinguishes copies of a model."""
         return hashlib.sha256(self.path.encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
-        """What its list is called."""
+        """Name of its list of records."""
         return f"{self.sha256}-{self.at}"
 
 
 @dataclass(frozen=True)
 class UseFolder:
-    """What lies beside data about their use.
+    """The folder with the use policy of data.
 
     Attributes:
-        path: of the folder.
+        path: path of the folder.
     """
 
     path: Path
 
     @classmethod
     def beside(cls, data: Path) -> UseFolder:
-        """The folder for the data at a path, whether or not it is there."""
+        """Return the folder for the data at a path, whether or not it exists."""
         return cls(data.parent / f"{data.name}{SUFFIX}")
 
     @property
     def governs(self) -> bool:
-        """Whether there is anything; what is there but broken governs too."""
+        """Whether the folder has any content; a broken policy also governs the data."""
         return self.path.exists()
 
     @property
     def policy_path(self) -> Path:
-        """The file of the policy."""
+        """Path of the policy."""
         return self.path / "policy.json"
 
     @property
     def consent_path(self) -> Path:
-        """The file of the consent register."""
+        """Path of the consent register."""
         return self.path / "consent.jsonl"
 
     @property
     def journal_path(self) -> Path:
-        """The file of the journal."""
+        """Path of the journal."""
         return self.path / "journal.jsonl"
 
     def policy(self) -> UsePolicy:
@@ -122,53 +123,54 @@ class UseFolder:
         return UsePolicy.parse(self._read(self.policy_path), str(self.policy_path))
 
     def records(self, policy: UsePolicy) -> tuple[str, ...]:
-        """Identifiers of the records that a policy is bound to.
+        """Return the identifiers of the records that a policy is bound to.
 
         Raises:
-            CertificateError: the list is missing, or is not the one that the policy is bound to.
+            CertificateError: the list is missing, or does not match the policy.
         """
         path = self.path / "records.txt"
         found = tuple(self._read(path, MAX_POLICY_BYTES << 10).decode("ascii", "replace").split())
         if root_of(found) != policy.data.root:
-            raise CertificateError(f"{path} is not the list that the policy {policy.name} is bound to; restore it.")
+            raise CertificateError(f"{path} does not match the list bound to the policy {policy.name}; restore it.")
         return found
 
     def register(self) -> Register:
-        """Read the consent register; raises as :func:`certify.core.data_use.chain.read_chain` does."""
+        """Read the consent register; raises like :func:`certify.core.data_use.chain.read_chain`."""
         return Register.of(read_chain(self.consent_path), str(self.consent_path))
 
     def journal(self) -> Chain:
-        """Read the journal; raises likewise."""
+        """Read the journal; raises like :func:`certify.core.data_use.chain.read_chain`."""
         return read_chain(self.journal_path)
 
     def untouched(self) -> tuple[UsePolicy, Register]:
-        """The policy that was bound last, and a register that goes on from what decisions were made by.
+        """Return the policy bound last, and the register, which must extend the one used for earlier decisions.
 
         Raises:
-            CertificateError: one of them, or the journal that tells, was altered, cut short or written again.
+            CertificateError: one of them, or the journal, was altered, truncated or rewritten.
         """
         policy, chain, journal = self.policy(), read_chain(self.consent_path), self.journal()
         bound = [str(one["policy"]) for one in journal.entries if one.get("kind") == "policy"]
         if not bound or bound[-1] != policy.digest:
             raise CertificateError(
-                f"{self.policy_path} is not the policy that was bound, as the journal tells; use leanmark policy bind."
+                f"{self.policy_path} is not the policy that was bound according to the journal; run: leanmark policy "
+                "bind."
             )
         known = {START, *chain.heads}
         if any(str(one.get("consent", START)) not in known for one in journal.entries):
             raise CertificateError(
-                f"{self.consent_path} lacks receipts that decisions in the journal were made by; restore it."
+                f"{self.consent_path} lacks receipts on which decisions in the journal were based; restore it."
             )
         return policy, Register.of(chain, str(self.consent_path))
 
     def bind(self, policy: UsePolicy, identifiers: Iterable[str], time: str) -> None:
-        """Write a policy and the list that it is bound to, in the place of an earlier one, and enter it in the journal.
+        """Write a policy and its list of records, replacing an earlier one, and enter it in the journal.
 
         Raises:
-            UsageError: the policy is bound to other records.
+            UsageError: the policy is bound to different records.
         """
         found = sorted(set(identifiers))
         if root_of(found) != policy.data.root:
-            raise UsageError(f"The policy {policy.name} is bound to other records than these; bind it to them first.")
+            raise UsageError(f"The policy {policy.name} is bound to different records; bind it to these first.")
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_bytes(self.path / "records.txt", "".join(f"{one}\n" for one in found).encode())
         write_bytes(self.policy_path, policy.content() + b"\n")
@@ -176,16 +178,16 @@ class UseFolder:
 
     def add(self, receipts: Sequence[Receipt]) -> Register:
         """Enter receipts in the consent register."""
-        self.register()  # what is broken is not added to
+        self.register()  # do not add to a broken register
         chain = append(self.consent_path, *(one.to_json() for one in receipts))
         return Register.of(chain, str(self.consent_path))
 
     def enter(self, *entries: Mapping[str, Any]) -> Chain:
-        """Enter lines in the journal."""
+        """Enter entries in the journal."""
         return append(self.journal_path, *entries)
 
     def add_model(self, model: MadeModel) -> None:
-        """Keep which records a model saw, and enter it in the journal."""
+        """Store the list of records that a model saw, and enter it in the journal."""
         content = rfc8785.dumps(json.loads(json.dumps(asdict(model))))
         (self.path / "models").mkdir(exist_ok=True, mode=0o700)
         write_bytes(self.path / "models" / f"{model.name}.json", content + b"\n")
@@ -194,10 +196,10 @@ class UseFolder:
         self.enter(entry)
 
     def models(self) -> Iterator[MadeModel]:
-        """All models that saw records, as the journal names them.
+        """Yield all models that saw records, according to the journal.
 
         Raises:
-            CertificateError: a list is missing, malformed, or not the one that the journal names.
+            CertificateError: a list is missing, malformed, or differs from the one in the journal.
         """
         entries = [one for one in self.journal().entries if one["kind"] == "model"]
         named = {f"{one['model']}-{one['at']}": str(one["root"]) for one in entries}
@@ -210,7 +212,7 @@ class UseFolder:
             except (KeyError, TypeError) as error:
                 raise CertificateError(f"{path} is malformed ({error!r}); restore it.") from error
             if model.name != name or root_of(model.records) != root or model.root != root:
-                raise CertificateError(f"{path} is not the list that the journal names; restore it.")
+                raise CertificateError(f"{path} differs from the list in the journal; restore it.")
             yield model
 
     def _read(self, path: Path, most: int = MAX_POLICY_BYTES) -> bytes:
@@ -220,10 +222,10 @@ class UseFolder:
         except OSError as error:
             raise CertificateError(f"{path} cannot be read ({error.strerror}), so nothing is permitted.") from error
         if len(content) > most:
-            raise CertificateError(f"{path} has over {most} bytes.")
+            raise CertificateError(f"{path} is larger than {most} bytes, the limit for such files.")
         return content
 
 
 def principal_identifier(key: DataKey, name: str) -> str:
-    """The keyed identifier of a person, from the name that the data holder knows them by; one that is keyed stays."""
+    """Return the keyed identifier of a person from their name with the data holder; a keyed identifier is unchanged."""
     return name if is_identifier(name) else key.keyed(f"of the person {name}")

@@ -1,7 +1,7 @@
 """The guard that loaders ask before they yield a record.
 
-It reads policy and consent register again whenever their files have changed, so that a withdrawal counts from the next
-record on, and enters every answer that is new in the journal before the record is yielded.
+It rereads policy and consent register whenever their files change, so that a withdrawal takes effect with the next
+record, and enters every new answer in the journal before the record is yielded.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Stamp = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class Use:
-    """What data are about to be used for.
+    """Intended use of data.
 
     Attributes:
-        purpose: a term of DPV, or an IRI.
-        recipient: who uses them; empty for somebody who is not named.
-        key: of the identifiers.
+        purpose: a DPV term, or an IRI.
+        recipient: who uses them; empty if not named.
+        key: data key of the identifiers.
     """
 
     purpose: str
@@ -39,15 +39,15 @@ class Use:
 
 
 class Guard:
-    """Asks policy and consent about each record of one data set.
+    """Guard that checks policy and consent for each record of one data set.
 
     Args:
-        folder: beside the data.
-        use: what they are used for.
-        clock: gives the time.
+        folder: folder next to the data.
+        use: intended use of the data.
+        clock: function that returns the time.
 
     Raises:
-        UsageError: the data key is another one than the policy's.
+        UsageError: the data key is not the policy's.
         CertificateError: policy, list, register or journal is missing, altered or malformed.
     """
 
@@ -70,23 +70,23 @@ class Guard:
 
     @property
     def policy(self) -> UsePolicy:
-        """The policy as it stands now."""
+        """Current policy."""
         with self._lock:
             self._refresh()
             return self._policy
 
     def require(self, action: Action, part: str = "") -> None:
-        """Ask whether an action is permitted at all, and enter the answer in the journal.
+        """Check whether an action is permitted at all, and enter the answer in the journal.
 
         Raises:
-            NotPermittedError: it is not; the sentence is the policy's.
+            NotPermittedError: it is not; the message is the policy's reason.
         """
         with self._lock:
             self._refresh()
             self._require(action, part, self._clock())
 
     def ask(self, identifiers: Sequence[str], action: Action, part: str) -> None:
-        """Ask about records that are about to be yielded.
+        """Check permission for records that are about to be yielded.
 
         Raises:
             NotPermittedError: the action is not permitted, or one of the records may not be used.
@@ -98,25 +98,25 @@ class Guard:
             if not all(self._usable(one, action, time) for one in identifiers):
                 sentence = (
                     f"A record of the {part} part was withdrawn, or is not covered by consent or by the policy "
-                    f"{self._policy.name}; load the data again, which leaves it out."
+                    f"{self._policy.name}; reload the data, which excludes it."
                 )
                 self._enter(action, part, Decision(False, sentence), time)
                 raise NotPermittedError(sentence)
             self._seen.setdefault((action, part), set()).update(identifiers)
 
     def usable(self, identifiers: Iterable[str], action: Action) -> list[bool]:
-        """Which records may be used, as far as list and consent go; the policy is asked when they are read."""
+        """Return which records may be used, by list and consent; the policy is checked when they are read."""
         with self._lock:
             self._refresh()
             time = self._clock()
             return [self._usable(one, action, time) for one in identifiers]
 
     def state(self) -> tuple[object, ...]:
-        """What answers depend on: as long as it is the same, so are they."""
+        """State on which answers depend: they do not change while it stays the same."""
         return (*map(_stamp, (self.folder.policy_path, self.folder.consent_path)), self._clock())
 
     def seen(self) -> tuple[tuple[Action, ...], tuple[str, ...]]:
-        """Actions by which a model saw records, and their identifiers, sorted; the test part only judges it."""
+        """Return the actions by which a model saw records, and their sorted identifiers, except for the test part."""
         with self._lock:
             seen = {key: records for key, records in self._seen.items() if key[1] != "test"}
             actions = tuple(one for one in ACTIONS if any(key[0] == one for key in seen))
@@ -129,8 +129,7 @@ class Guard:
         self._policy, self._register = self.folder.untouched()
         if self._policy.data.key != self.use.key.id:
             raise UsageError(
-                f"The policy {self._policy.name} was made with another data key than the one given; name it with "
-                "--data-key."
+                f"The policy {self._policy.name} was made with a different data key; give that key with --data-key."
             )
         self._records = frozenset(self.folder.records(self._policy))
         self._decided, self._stamp = {}, stamp
@@ -176,7 +175,7 @@ _acting: list[Action] = []
 
 @contextlib.contextmanager
 def using(use: Use) -> Iterator[None]:
-    """Say what all data are for that are loaded meanwhile."""
+    """Set the use of all data that are loaded within this context."""
     _open.append(use)
     try:
         yield
@@ -186,7 +185,7 @@ def using(use: Use) -> Iterator[None]:
 
 @contextlib.contextmanager
 def acting(action: Action | None) -> Iterator[None]:
-    """Say what the training part is read for meanwhile, such as ``distil``; None leaves it as it is."""
+    """Set the action for reads of the training part within this context, such as ``distil``; None keeps it."""
     if action is None:
         yield
         return
@@ -198,12 +197,12 @@ def acting(action: Action | None) -> Iterator[None]:
 
 
 def open_use() -> Use | None:
-    """What data that are loaded now are for; None where nobody has said."""
+    """Return the current use of loaded data; None if not stated."""
     return _open[-1] if _open else None
 
 
 def action_of(part: str) -> Action:
-    """What reading a part is for now."""
+    """Return the current action for reads of a part."""
     if part == "train" and _acting:
         return _acting[-1]
     return ACTION_OF_PART.get(part, "train")

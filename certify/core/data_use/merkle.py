@@ -1,8 +1,8 @@
-"""A Merkle tree over sorted identifiers, which proves that one is among them, or that it is not.
+"""Merkle tree over sorted identifiers, with proofs of membership and absence.
 
-Leaves and nodes are hashed as RFC 6962, section 2.1, has it (a leaf with 0x00 before it, a node with 0x01), and the
-number of leaves enters the root. Since the leaves are sorted, two neighbours with the identifier between them prove
-that it is missing. The proof is about the list; that training read nothing else is the journal's word.
+Leaves and nodes are hashed as in RFC 6962, section 2.1 (prefix 0x00 for a leaf, 0x01 for a node), and the root includes
+the number of leaves. Since the leaves are sorted, two adjacent leaves with the identifier between them prove its
+absence. The proof is about the list; that training read nothing else rests on the journal.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from certify.core.errors import CertificateError
 
 @dataclass(frozen=True)
 class Place:
-    """A leaf with its way to the root.
+    """A leaf with its path to the root.
 
     Attributes:
         leaf: the identifier.
-        index: of the leaf, from 0 on.
-        path: hex digests of the siblings, from below.
+        index: index of the leaf, from 0.
+        path: hex digests of the siblings, bottom up.
     """
 
     leaf: str
@@ -33,12 +33,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Absence:
-    """That an identifier is not in a list.
+    """Proof that an identifier is not in a list.
 
     Attributes:
         size: number of leaves.
-        before: the next smaller leaf; None where there is none.
-        after: the next larger leaf; None where there is none.
+        before: next smaller leaf, or None.
+        after: next larger leaf, or None.
     """
 
     size: int
@@ -46,7 +46,7 @@ class Absence:
     after: Place | None
 
     def holds(self, identifier: str, root: str) -> bool:
-        """Whether it proves that the list with this root lacks the identifier."""
+        """Return whether it proves that the list with this root does not contain the identifier."""
         if self.size == 0:
             return self.before is None and self.after is None and root == root_of([])
         for place in (self.before, self.after):
@@ -67,7 +67,7 @@ class Absence:
         """Inverse of :meth:`to_json`.
 
         Raises:
-            CertificateError: the values are something else.
+            CertificateError: the values are not a valid proof.
         """
         try:
             made = [None if one is None else Place(str(one["leaf"]), int(one["index"]), tuple(map(str, one["path"])))
@@ -78,7 +78,7 @@ class Absence:
 
 
 def root_of(identifiers: Iterable[str]) -> str:
-    """Root over identifiers, whose order and repetition do not matter.
+    """Return the root over identifiers; order and repetition do not matter.
 
     Example:
         >>> root_of(["b", "a"]) == root_of(["a", "b", "b"])
@@ -92,7 +92,7 @@ def root_of(identifiers: Iterable[str]) -> str:
 
 
 def prove_absence(identifier: str, identifiers: Iterable[str]) -> Absence | None:
-    """Prove that an identifier is not in a list; None where it is.
+    """Prove that an identifier is not in a list; None if it is.
 
     Example:
         >>> proof = prove_absence("b", ["a", "c"])
@@ -117,7 +117,7 @@ def _place(leaves: Sequence[str], index: int) -> Place:
 
 
 def _leads(place: Place, size: int, root: str) -> bool:
-    """Whether the way of a leaf ends in the root."""
+    """Return whether the path of a leaf ends in the root."""
     if not 0 <= place.index < size:
         return False
     found, at, width, path = _leaf(place.leaf), place.index, size, list(place.path)
@@ -135,7 +135,7 @@ def _leads(place: Place, size: int, root: str) -> bool:
 
 
 def _above(level: Sequence[bytes]) -> list[bytes]:
-    """The level above; a node without a sibling rises as it is."""
+    """Return the next level up; a node without a sibling is carried over unchanged."""
     pairs = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
     return [*pairs, level[-1]] if len(level) % 2 else pairs
 

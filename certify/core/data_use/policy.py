@@ -1,7 +1,7 @@
-"""A use policy: what may be done with data, what for, by whom and until when; canonical JSON, named by its digest.
+"""Use policies: permitted actions, purposes, recipients and times for data; canonical JSON, identified by digest.
 
-Everything in it is as its author states it. What a policy does not permit is not permitted; a prohibition outweighs
-every permission. The form is a small profile of ODRL 2.2 (permission, prohibition, action, constraint).
+All contents are statements of the author. Anything that a policy does not permit is forbidden; prohibitions take
+precedence over permissions. The format is a small profile of ODRL 2.2 (permission, prohibition, action, constraint).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Rule:
     """A permission or a prohibition.
 
     Attributes:
-        actions: that it is about.
-        purposes: terms of DPV, or IRIs; narrower ones are covered.
-        recipients: who may act, or who may not; empty for everybody.
-        until: the time from which it no longer holds; None for as long as the policy does.
+        actions: actions that it covers.
+        purposes: DPV terms or IRIs; narrower ones are included.
+        recipients: who may, or may not, act; empty for everybody.
+        until: time at which it ends; None for the policy's lifetime.
     """
 
     actions: tuple[Action, ...]
@@ -42,12 +42,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Supplier:
-    """Who supplied data, as stated.
+    """Supplier of data, as stated.
 
     Attributes:
-        name: of a person or organisation.
-        how: in which way, and when.
-        digest: hex SHA-256 of a document about it; None where there is none.
+        name: name of a person or organisation.
+        how: manner and time of the supply.
+        digest: hex SHA-256 of a document about it, or None.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Supplier:
 
 @dataclass(frozen=True)
 class BoundData:
-    """The data that a policy is about.
+    """The data to which a policy is bound.
 
     Attributes:
-        name: for people.
-        root: of the tree over the keyed identifiers of all records (:mod:`certify.core.data_use.merkle`).
+        name: name for people.
+        root: root of the tree over the keyed identifiers of all records (:mod:`certify.core.data_use.merkle`).
         key: id of the data key of the identifiers.
     """
 
@@ -72,21 +72,21 @@ class BoundData:
 
 @dataclass(frozen=True)
 class UsePolicy:
-    """What may be done with data.
+    """A use policy of data.
 
     Attributes:
-        name: of the policy.
-        issued: time at which it was issued; it permits nothing before.
-        controller: who answers for the data.
-        contact: where to ask, and to withdraw.
-        data: that it is bound to.
-        suppliers: of the data, as stated.
-        permissions: what is permitted.
-        prohibitions: what is not, whatever is permitted.
-        legal_basis: a term of DPV, as stated.
+        name: name of the policy.
+        issued: time of issue; nothing is permitted before.
+        controller: person or organisation responsible for the data.
+        contact: contact for questions and withdrawals.
+        data: data to which it is bound.
+        suppliers: suppliers of the data, as stated.
+        permissions: permitted uses.
+        prohibitions: forbidden uses, whatever is permitted.
+        legal_basis: a DPV term, as stated.
         consent: whether a record may be used only while a receipt covers it, or unless it was withdrawn.
         withdrawal: how a person withdraws, in words.
-        retention: the time from which the data may not be used at all; None without a limit.
+        retention: time from which the data may not be used at all; None for no limit.
         no_sale: whether the data may never be sold, whatever is permitted.
 
     Example:
@@ -114,16 +114,20 @@ class UsePolicy:
 
     def __post_init__(self) -> None:
         if self.legal_basis not in BASES:
-            raise UsageError(f"The policy's legal basis {self.legal_basis!r} is none of {', '.join(BASES)}.")
+            raise UsageError(
+                f"The 'legal_basis' of a policy must be one of {', '.join(BASES)}, got {self.legal_basis!r}."
+            )
         if self.legal_basis == "dpv:Consent" and self.consent != "required":
-            raise UsageError("The policy rests on consent, so its field 'consent' must be 'required'.")
+            raise UsageError("The 'consent' of a policy with the legal basis consent must be 'required'.")
         times = [("issued", self.issued), ("retention", self.retention)]
         for rule in (*self.permissions, *self.prohibitions):
             require_purposes(rule.purposes, "The policy")
             times.append(("until", rule.until))
         for field, time in times:
             if time is not None and not is_time(time):
-                raise UsageError(f"The policy's '{field}' is {time!r}, not a time such as 2026-11-26T09:00:00Z.")
+                raise UsageError(
+                    f"The '{field}' of a policy must be a time such as 2026-11-26T09:00:00Z, got {time!r}."
+                )
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> UsePolicy:
@@ -131,19 +135,19 @@ class UsePolicy:
 
         Args:
             content: canonical JSON.
-            name: of the file, for errors.
+            name: name of the file, for errors.
 
         Raises:
-            CertificateError: it is not canonical JSON of the schema.
+            CertificateError: it is not canonical JSON, or does not match the schema.
         """
         return cls.from_json(parse_canonical(content.removesuffix(b"\n"), name), name)
 
     @classmethod
     def from_json(cls, values: Any, name: str) -> UsePolicy:
-        """Read a policy from JSON values, in the form of :meth:`to_json`.
+        """Make a policy from JSON values, in the format of :meth:`to_json`.
 
         Raises:
-            CertificateError: they do not fit the schema.
+            CertificateError: they do not match the schema.
         """
         try:
             validate(values, SCHEMA)
@@ -155,12 +159,12 @@ class UsePolicy:
             raise CertificateError(f"{name}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values of the schema ``use-policy-1``."""
+        """Return JSON values that match the schema ``use-policy-1``."""
         values: dict[str, Any] = _listed({"version": VERSION, **asdict(self)})
         return values
 
     def content(self) -> bytes:
-        """Canonical JSON."""
+        """Return the canonical JSON."""
         return rfc8785.dumps(self.to_json())
 
     @property

@@ -1,4 +1,4 @@
-"""Times as files of data use hold them: UTC to the second, ``2026-11-26T09:00:00Z``, in the order of their texts."""
+"""Times in data-use files: UTC in seconds, ``2026-11-26T09:00:00Z``, which sort as text."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
 def now() -> str:
-    """The time."""
+    """Return the current time."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def is_time(text: str) -> bool:
-    """Whether a text is a time that exists.
+    """Return whether a text is a valid time.
 
     Example:
         >>> is_time("2026-11-26T09:00:00Z"), is_time("2026-13-26T09:00:00Z")

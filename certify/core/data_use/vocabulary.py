@@ -1,7 +1,7 @@
-"""Words of a use policy: actions of leanmark's own; purposes and legal bases of the W3C Data Privacy Vocabulary.
+"""Vocabulary of use policies: leanmark's actions, and purposes and legal bases of the W3C Data Privacy Vocabulary.
 
-DPV is at https://w3id.org/dpv. A purpose is a term of it (``dpv:AcademicResearch``), or any other IRI, which covers
-itself alone. No RDF is read: of the hierarchy, the part that stands here counts.
+DPV is at https://w3id.org/dpv. A purpose is a DPV term (``dpv:AcademicResearch``), or any other IRI, which covers only
+itself. RDF is not read: only the part of the hierarchy listed here counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ACTION_OF_PART: dict[str, Action] = {
     "validation": "evaluate",
     "test": "evaluate",
 }
-"""What reading a part of a data set is for, where nothing else is said."""
+"""Default action for reads of each part of a data set."""
 
 BASES = (
     "dpv:Consent",
@@ -48,7 +48,7 @@ BROADER: dict[str, str | None] = {
     "dpv:PublicBenefit": None,
     "dpv:EnforceSecurity": None,
 }
-"""Purposes by the next broader one."""
+"""Next broader purpose of each purpose."""
 
 SHORT = {
     "research": "dpv:ResearchAndDevelopment",
@@ -61,14 +61,14 @@ SHORT = {
     "public-benefit": "dpv:PublicBenefit",
     "security": "dpv:EnforceSecurity",
 }
-"""Names that the command takes for terms."""
+"""Short names of terms for the command line."""
 
 
 def purpose(text: str) -> str:
-    """A purpose as policies write it, from a short name, a term of DPV, or an IRI.
+    """Return a purpose as written in policies, from a short name, a DPV term or an IRI.
 
     Raises:
-        UsageError: it is none of them; the nearest is named.
+        UsageError: it is none of these; the nearest is suggested.
 
     Example:
         >>> purpose("research"), purpose("https://example.org/triage")
@@ -78,14 +78,14 @@ def purpose(text: str) -> str:
         return SHORT[text]
     if text in BROADER or "://" in text:
         return text
-    raise unknown_name("purpose", text, [*SHORT, *BROADER], "An IRI of your own also names a purpose.")
+    raise unknown_name("purpose", text, [*SHORT, *BROADER], "Any IRI of your own is also a valid purpose.")
 
 
 def action(text: str) -> Action:
-    """An action by its name.
+    """Return an action by its name.
 
     Raises:
-        UsageError: there is none of that name; the nearest is named.
+        UsageError: unknown name; the nearest is suggested.
     """
     found = next((one for one in ACTIONS if one == text), None)
     if found is None:
@@ -94,7 +94,7 @@ def action(text: str) -> Action:
 
 
 def covers(broad: str, narrow: str) -> bool:
-    """Whether a purpose is another one, or a broader one of it.
+    """Return whether a purpose equals another one or is broader.
 
     Example:
         >>> covers("dpv:Marketing", "dpv:TargetedAdvertising"), covers("dpv:AcademicResearch", "dpv:Marketing")
@@ -109,11 +109,11 @@ def covers(broad: str, narrow: str) -> bool:
 
 
 def require_purposes(purposes: tuple[str, ...], where: str) -> None:
-    """Refuse what is neither a known term nor an IRI.
+    """Refuse purposes that are neither known terms nor IRIs.
 
     Raises:
-        UsageError: names the first one, and the place.
+        UsageError: a purpose is invalid; the message names the first one and its location.
     """
     for one in purposes:
         if one not in BROADER and "://" not in one:
-            raise UsageError(f"{where}: the purpose {one!r} is neither a known term of DPV nor an IRI; write one.")
+            raise UsageError(f"{where}: a purpose must be a known DPV term or an IRI, got {one!r}.")

@@ -1,4 +1,4 @@
-"""The published JSON schemas (draft 2020-12) of what leanmark writes, and the check against them."""
+"""Published JSON schemas (draft 2020-12) of leanmark's files, and validation against them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def load_schema(name: str, package: str = __name__) -> dict[str, Any]:
     """Read a published schema.
 
     Args:
-        name: such as ``lineage-1``.
-        package: whose data it is; an assessment keeps its own.
+        name: name such as ``lineage-1``.
+        package: package that contains it; an assessment has its own schemas.
 
     Raises:
-        FileNotFoundError: there is no schema of that name.
+        FileNotFoundError: the schema does not exist.
     """
     schema: dict[str, Any] = json.loads(resources.files(package).joinpath(f"{name}.json").read_text("utf-8"))
     return schema
@@ -41,20 +41,20 @@ def validate(instance: Any, name: str, package: str = __name__) -> None:
 
     Args:
         instance: parsed JSON.
-        name: as :func:`load_schema` takes it.
-        package: likewise.
+        name: as for :func:`load_schema`.
+        package: as for :func:`load_schema`.
 
     Raises:
-        CertificateError: names the first field that offends (by its path) and what is wrong with it.
+        CertificateError: the values do not fit; the message names the path of the first invalid field and the problem.
     """
     try:
         first = next(iter(_validator(name, package).iter_errors(instance)), None)
-    except ValueError as error:  # values nested too deep, or numbers too large
+    except ValueError as error:  # too deeply nested, or numbers too large
         raise CertificateError(f"{name}: cannot be checked against the schema: {error}.") from error
     if first is None:
         return
     while branches := [error for branch in getattr(first.kind, "context", ()) for error in branch]:
-        first = max(branches, key=lambda error: len(error.instance_path))  # the alternative that came closest
+        first = max(branches, key=lambda error: len(error.instance_path))  # the closest alternative
     message = first.message if len(first.message) <= _MAX_SHOWN * 2 else f"{first.message[:_MAX_SHOWN]}..."
     raise CertificateError(f"{name}: {_json_path(first.instance_path)} does not fit the schema: {message}")
 
@@ -65,7 +65,7 @@ def _json_path(keys: Sequence[str | int]) -> str:
 
 @functools.cache
 def _validator(name: str, package: str) -> Draft202012Validator:
-    import jsonschema_rs  # here, as most commands check nothing
+    import jsonschema_rs  # imported here, since most commands validate nothing
 
     shared = load_schema(_SHARED)
     registry = jsonschema_rs.Registry([(shared["$id"], shared)])

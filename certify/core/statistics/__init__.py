@@ -1,1 +1,1 @@
-"""Intervals and tests that no library has: batch means, paired proportions, quantiles, ratios of paired windows."""
+"""Intervals and tests not found in libraries: batch means, paired proportions, quantiles, paired ratios."""

@@ -1,24 +1,24 @@
 """Interval for the mean of a short, possibly autocorrelated series, by batch means with a fixed correction.
 
-Blocks that follow each other share what the machine was doing, so that the plain t interval on them is too narrow.
-The series is cut into m batches of neighbours, and the interval is
+Consecutive blocks share the state of the machine, so the plain t interval on them is too narrow. The series is divided
+into m batches of consecutive values, and the interval is
 
     mean +- t(df) * sqrt(kappa * S2 / n),   S2 = sum_j n_j (batch mean_j - mean)^2 / (m - 1)
 
-(batch means: Conway 1963; Schmeiser 1982). With ten blocks no batch is long enough to be independent of the next, so
-S2 still falls short. kappa and df make up for what is missing, for a first-order autoregressive series with the
-correlation that the edition assumes: kappa = n Var(mean) / E[S2], df = E[S2]^2 * 2 / Var(S2) (Satterthwaite 1946).
-Both follow from the number of blocks alone, never from the data; with correlation 0 they are 1 and m - 1. Where the
-blocks are independent the interval is wider than need be: the price of holding with ten correlated ones.
+(batch means: Conway 1963; Schmeiser 1982). With ten blocks no batch is long enough to be independent of the next, so S2
+is still too small. kappa and df correct for this, for a first-order autoregressive series with the correlation assumed
+by the edition: kappa = n Var(mean) / E[S2], df = E[S2]^2 * 2 / Var(S2) (Satterthwaite 1946). Both depend only on the
+number of blocks, not on the data; with correlation 0 they are 1 and m - 1. If the blocks are independent the interval
+is wider than necessary, which is the price of validity with ten correlated blocks.
 
-Where the number of blocks was itself fixed from the spread of the first of them, a lucky pilot ends the run early,
-with too small an S2, and the interval h from all blocks covers too little. Stein's (1945) interval h1, which takes its
-S2 from the pilot alone, covers as stated whatever the pilot was, and is far too wide after a long run. The pilot's p of
-the n blocks are given their due:
+If the number of blocks was itself fixed from the spread of the first blocks, a lucky pilot ends the run early, with too
+small an S2, and the interval h from all blocks undercovers. Stein's (1945) interval h1, with S2 from the pilot alone,
+has the stated coverage for any pilot, but is far too wide after a long run. With a pilot of p of the n blocks, the two
+are combined:
 
     half-width^2 = (1 - p / n) h^2 + (p / n) max(h, h1)^2
 
-By simulation (tests/benchmarks/coverage.py) that covers as stated for pilots of every luck and runs of every length.
+By simulation (tests/benchmarks/coverage.py) this has the stated coverage for all pilots and lengths of runs.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Series = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BatchRule:
-    """What the interval takes from the number of values alone.
+    """Parameters of the interval that depend only on the number of values.
 
     Attributes:
-        sizes: values in each batch, in order; they differ by at most one and sum to n.
+        sizes: number of values in each batch, in order; they differ by at most one and sum to n.
         kappa: correction of the batch-means variance.
-        degrees: degrees of freedom of t, rarely a whole number.
+        degrees: degrees of freedom of t, rarely an integer.
     """
 
     sizes: tuple[int, ...]
@@ -53,7 +53,7 @@ class BatchRule:
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """Mean of a series with its interval ``mean +- half_width``; ``n`` values stand behind it."""
+    """Mean of a series with its interval ``mean +- half_width``, from ``n`` values."""
 
     mean: float
     half_width: float
@@ -65,12 +65,12 @@ class MeanInterval:
 
 @functools.lru_cache(maxsize=256)
 def batch_rule(n: int, batch_factor: float, autocorrelation: float) -> BatchRule:
-    """Batches and corrections for n values.
+    """Return batches and corrections for n values.
 
     Args:
         n: number of values, at least 2.
-        batch_factor: a batch holds the whole part of this times sqrt(n) values, at least one.
-        autocorrelation: assumed between neighbouring values, 0 to below 1.
+        batch_factor: a batch has floor(batch_factor * sqrt(n)) values, at least one.
+        autocorrelation: assumed correlation of consecutive values, in [0, 1).
 
     Raises:
         ValueError: fewer than 2 values.
@@ -83,7 +83,7 @@ def batch_rule(n: int, batch_factor: float, autocorrelation: float) -> BatchRule
     sizes[: n % batches] += 1
     covariance = _covariance_of_means(sizes, autocorrelation)
     variance_of_mean = float(sizes @ covariance @ sizes) / n**2
-    # S2 is a quadratic form of the batch means; centred is its matrix times their covariance.
+    # S2 is a quadratic form in the batch means; ``centred`` is its matrix times their covariance.
     centred = (np.diag(sizes) - np.outer(sizes, sizes) / n) @ covariance / (batches - 1)
     expected = float(np.trace(centred))
     degrees = expected**2 / float(np.trace(centred @ centred))
@@ -91,12 +91,12 @@ def batch_rule(n: int, batch_factor: float, autocorrelation: float) -> BatchRule
 
 
 def mean_interval(values: Series, rules: MeasuringRules, pilot: int | None = None) -> MeanInterval:
-    """Two-sided interval for the mean of a series in the order of time.
+    """Return the two-sided interval for the mean of a time series.
 
     Args:
-        values: (n,) at least 2.
-        rules: gives confidence, batch length and assumed autocorrelation.
-        pilot: how many of the first values fixed n; None where n was fixed without looking.
+        values: (n,), at least 2.
+        rules: confidence, batch length and assumed autocorrelation.
+        pilot: number of first values that determined n; None if n was fixed in advance.
 
     Raises:
         ValueError: fewer than 2 values.
@@ -109,7 +109,7 @@ def mean_interval(values: Series, rules: MeasuringRules, pilot: int | None = Non
 
 
 def half_widths(values: Series, rules: MeasuringRules, pilot: int | None = None) -> Series:
-    """Half-widths of the intervals of many series at once: (..., n) to (...); see :func:`mean_interval`."""
+    """Return the half-widths of the intervals of many series at once: (..., n) to (...); see :func:`mean_interval`."""
     n = values.shape[-1]
     widths = _half_widths(values, n, rules)
     if pilot is None or not 2 <= pilot < n:
@@ -119,13 +119,13 @@ def half_widths(values: Series, rules: MeasuringRules, pilot: int | None = None)
 
 
 def _half_widths(values: Series, n: int, rules: MeasuringRules) -> Series:
-    """Half-widths for the mean of n values, from the spread of these."""
+    """Return half-widths for the mean of n values, from the spread of ``values``."""
     rule = batch_rule(values.shape[-1], rules.batch_factor, rules.assumed_autocorrelation)
     return t_quantile(rule.degrees, rules.confidence) * np.sqrt(rule.kappa * batch_variance(values, rule) / n)
 
 
 def batch_variance(values: Series, rule: BatchRule) -> Series:
-    """S2 of the module's formula: an estimate of n Var(mean), before kappa; (..., n) to (...)."""
+    """Return S2 of the module's formula: an estimate of n Var(mean), before kappa; (..., n) to (...)."""
     sizes = np.array(rule.sizes)
     starts = np.cumsum(sizes) - sizes
     means = np.add.reduceat(values, starts, axis=-1) / sizes
@@ -134,16 +134,16 @@ def batch_variance(values: Series, rule: BatchRule) -> Series:
 
 
 def t_quantile(degrees: float, confidence: float) -> float:
-    """Upper quantile of Student's t for a two-sided interval."""
+    """Return the upper quantile of Student's t for a two-sided interval."""
     return float(stdtrit(degrees, 0.5 + confidence / 2))
 
 
 def _covariance_of_means(sizes: NDArray[np.int64], phi: float) -> Series:
-    """Covariance of the batch means of an AR(1) series with variance 1, shape (m, m), in closed form."""
+    """Return the covariance of the batch means of an AR(1) series with variance 1, (m, m), in closed form."""
     ends = np.cumsum(sizes)
     starts = ends - sizes
     geometric = (1 - phi**sizes) / (1 - phi)
-    # Steps from the last value of the earlier batch to the first of the later one.
+    # Lag from the last value of the earlier batch to the first of the later one.
     gap = np.maximum(starts[None, :] - ends[:, None] + 1, starts[:, None] - ends[None, :] + 1)
     between = np.power(phi, np.maximum(gap, 1)) * np.outer(geometric, geometric)
     within = np.array([size + 2 * sum((size - d) * phi**d for d in range(1, size)) for size in sizes.tolist()])

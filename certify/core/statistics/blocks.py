@@ -1,7 +1,7 @@
-"""How many blocks the main run takes, fixed once from a pilot (Stein 1945, two-stage sampling).
+"""Number of blocks of the main run, fixed once from a pilot (Stein 1945, two-stage sampling).
 
-Stopping when the interval happens to look narrow enough would favour lucky stretches. Stein's rule looks at the
-pilot's variance alone and fixes the number before the rest is run: n = (t * s / d)^2, with t and s of the pilot.
+Stopping as soon as the interval is narrow enough would favour lucky runs. Stein's rule uses only the pilot's variance
+and fixes the number before the rest is run: n = (t * s / d)^2, with t and s from the pilot.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from certify.core.statistics.batch_means import Series, batch_rule, batch_varian
 def blocks_needed(
     pilot_log_ratios: Series, half_width: float, minimum: int, maximum: int, rules: MeasuringRules
 ) -> int:
-    """Number of blocks of the main run, its pilot included.
+    """Return the number of blocks of the main run, including its pilot.
 
     Args:
-        pilot_log_ratios: (n,) log-ratios of the pilot's blocks, in the order of time, at least 2.
-        half_width: wanted half-width of the ratio's interval, relative (0.05 is 5 %).
-        minimum: blocks in any case.
-        maximum: blocks that the time limit has room for; wins over all else.
-        rules: gives confidence and the rule of batches.
+        pilot_log_ratios: (n,) log-ratios of the pilot's blocks, in time order, at least 2.
+        half_width: target half-width of the ratio's interval, relative (0.05 is 5 %).
+        minimum: least number of blocks.
+        maximum: number of blocks that fit the time limit; takes precedence over everything else.
+        rules: confidence and batch rule.
 
     Raises:
-        ValueError: fewer than 2 pilot blocks, a log-ratio that is not finite, or a half-width not above 0.
+        ValueError: fewer than 2 pilot blocks, a log-ratio that is not finite, or a half-width that is not positive.
     """
     if not half_width > 0:
-        raise ValueError(f"the wanted half-width must be above 0, got {half_width}")
+        raise ValueError(f"the half-width must be greater than 0, got {half_width}")
     if not np.all(np.isfinite(pilot_log_ratios)):
         raise ValueError("a log-ratio of the pilot is not finite")
     rule = batch_rule(len(pilot_log_ratios), rules.batch_factor, rules.assumed_autocorrelation)

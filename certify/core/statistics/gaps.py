@@ -1,9 +1,10 @@
-"""Gaps between groups: differences and ratios of rates, and what became of them, each with its interval.
+"""Gaps between groups: differences and ratios of rates, and their changes, with intervals.
 
-Groups are of different people, so their rates are independent; before and after are of the same people, so they are
-paired within a group. Intervals of combinations come from those of the parts by MOVER, the method of variance estimates
-recovery (Zou and Donner 2008, "Construction of confidence limits about effect measures: a general approach"; for the
-difference of two proportions it is Newcombe's 1998 method 10), which keeps the asymmetry of the parts.
+Different groups have different people, so their rates are independent; before and after concern the same people, so
+they are paired within a group. Intervals of combinations follow from those of the parts by MOVER, the method of
+variance estimates recovery (Zou and Donner 2008, "Construction of confidence limits about effect measures: a general
+approach"; for the difference of two proportions it is Newcombe's 1998 method 10), which keeps the asymmetry of the
+parts.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ class Bounded:
 
     @classmethod
     def within(cls, value: float, ends: Interval) -> Bounded:
-        """A value and its interval; an end that rounding left on the wrong side of the value is moved to it."""
+        """Make a value with its interval; an end on the wrong side of the value, due to rounding, is moved to it."""
         return cls(value, min(ends.low, value), max(ends.high, value))
 
     def negative(self) -> Bounded:
-        """The same quantity with its sign turned."""
+        """Return the quantity with the opposite sign."""
         return Bounded(0.0 - self.value, 0.0 - self.high, 0.0 - self.low)
 
 
 def rate(successes: int, n: int, confidence: float) -> Bounded:
-    """A single proportion with Wilson's interval.
+    """Return a single proportion with Wilson's interval.
 
     Example:
         >>> rate(5, 10, 0.95).value
@@ -49,13 +50,13 @@ def rate(successes: int, n: int, confidence: float) -> Bounded:
 
 
 def change(table: PairedTable, confidence: float) -> Bounded:
-    """Share of the candidate minus that of the baseline, with Tango's interval."""
+    """Return the candidate's rate minus the baseline's, with Tango's interval."""
     value = (table.only_candidate - table.only_baseline) / table.n
     return Bounded.within(value, difference_interval(table, confidence))
 
 
 def mover_difference(one: Bounded, other: Bounded) -> Bounded:
-    """``one`` minus ``other``, two independent quantities, from the intervals of both.
+    """Return ``one`` minus ``other``, two independent quantities, with an interval from those of both.
 
     Zou and Donner (2008): low = d - sqrt((d1 - l1)^2 + (u2 - d2)^2), high = d + sqrt((u1 - d1)^2 + (d2 - l2)^2).
 
@@ -71,13 +72,13 @@ def mover_difference(one: Bounded, other: Bounded) -> Bounded:
 
 
 def mover_ratio(one: Bounded, other: Bounded) -> Bounded:
-    """``one`` over ``other``, two independent proportions, from the intervals of both.
+    """Return ``one`` over ``other``, two independent proportions, with an interval from those of both.
 
     Donner and Zou (2012), "Closed-form confidence intervals for functions of the normal mean and standard deviation";
     Newcombe (2016), "MOVER-R confidence intervals for ratios and products of two independently estimated quantities".
 
     Returns:
-        Without upper bound where the denominator may be 0; 1 where both rates are 0.
+        The ratio, without an upper bound if the denominator may be 0; 1 if both rates are 0.
 
     Example:
         >>> round(mover_ratio(rate(30, 100, 0.95), rate(60, 100, 0.95)).value, 3)
@@ -104,7 +105,7 @@ def _root(value: float) -> float:
 
 
 def absolute(gap: Bounded) -> Bounded:
-    """Size of a gap of either sign, from the interval of the signed gap."""
+    """Return the absolute value of a gap, from the interval of the signed gap."""
     if gap.low >= 0:
         return gap
     if gap.high <= 0:
@@ -113,30 +114,30 @@ def absolute(gap: Bounded) -> Bounded:
 
 
 def gap(one: PairedTable, other: PairedTable, arm: str, confidence: float) -> Bounded:
-    """Rate of one group minus that of another, before (``baseline``) or after (``candidate``)."""
+    """Return the rate of one group minus that of another, before (``baseline``) or after (``candidate``)."""
     rates = (rate(getattr(table, arm), table.n, confidence) for table in (one, other))
     return mover_difference(*rates)
 
 
 def gap_change(one: PairedTable, other: PairedTable, confidence: float) -> Bounded:
-    """By how much the signed gap between two groups changed, in shares: (after) minus (before)."""
+    """Return the change of the signed gap between two groups, as fractions: after minus before."""
     return mover_difference(change(one, confidence), change(other, confidence))
 
 
 def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float) -> Bounded:
-    """By how much the size of the gap between two groups changed, whichever group is ahead.
+    """Return the change of the absolute gap between two groups, whichever group is ahead.
 
     With a and b the signed gap before and after, D = b - a and S = b + a,
 
         |b| - |a| = min(max(D, -S), max(S, -D)),
 
-    which rises with D and falls with -S in its first part, and the other way round in its second. Each end takes those
-    ends of the intervals of D and S that make it widest, so that the truth is left out only where the interval of the
-    one that decides leaves it out: far from 0 that is D alone, and the ends are those of :func:`gap_change` or their
-    negatives. Where both gaps may have either sign, no change is never excluded, since a gap that moved by D may have
-    widened or narrowed by as much; the interval is then conservative. D has the interval of :func:`gap_change`; S is
-    the sum of both gaps, whose ends add up those of Wilson's intervals (before and after are of the same people, so
-    they vary together). ``tests/benchmarks/social_coverage.py`` shows how often the truth is held.
+    which rises with D and falls with -S in its first part, and vice versa in its second. Each end uses the ends of the
+    intervals of D and S that make the result widest, so the truth is excluded only if the interval of the deciding
+    quantity excludes it: far from 0 that is D alone, and the ends are those of :func:`gap_change` or their negatives.
+    If both gaps may have either sign, "no change" is never excluded, since a gap that moved by D may have widened or
+    narrowed by as much; the interval is then conservative. D has the interval of :func:`gap_change`; S is the sum of
+    both gaps, whose ends are sums of those of Wilson's intervals (before and after concern the same people, so they
+    vary together). ``tests/benchmarks/social_coverage.py`` shows the coverage.
 
     Example:
         >>> equal = PairedTable(40, 0, 0, 60)
@@ -156,13 +157,13 @@ def _signed(one: PairedTable, other: PairedTable, arm: str) -> float:
 
 
 def _doubled(table: PairedTable, confidence: float) -> Bounded:
-    """Rate before plus rate after of one group."""
+    """Return the rate before plus the rate after of one group."""
     before, after = (rate(count, table.n, confidence) for count in (table.baseline, table.candidate))
     return Bounded(before.value + after.value, before.low + after.low, before.high + after.high)
 
 
 def extremes_difference(rates: Sequence[Bounded]) -> Bounded:
-    """Largest minus smallest of several rates, from intervals that hold all at once.
+    """Return the largest minus the smallest of several rates, from simultaneous intervals.
 
     Example:
         >>> extremes_difference([Bounded(0.2, 0.1, 0.3), Bounded(0.6, 0.5, 0.7)]).value

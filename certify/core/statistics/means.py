@@ -1,15 +1,15 @@
-"""Relative loss of a score that is any number, from both models' scores on the same samples.
+"""Relative loss of an arbitrary score, from both models' scores on the same samples.
 
-Fieller (1954), "Some problems in interval estimation": the ratio r of two paired means is in the interval where
-``candidate - r * baseline`` does not differ from 0 at the confidence, with the variance that holds under r. Solved for
-r, that is a quadratic, whose two roots are the ends; where its leading term is not above 0, the baseline's mean can't
-be told from 0 and the ratio has no bounds.
+Fieller (1954), "Some problems in interval estimation": the interval contains each ratio r of two paired means for which
+``candidate - r * baseline`` does not differ significantly from 0, with the variance under r. Solved for r, this is a
+quadratic whose two roots are the ends; if its leading coefficient is not positive, the baseline's mean does not differ
+significantly from 0 and the ratio has no bounds.
 
-Where few samples differ at all, the variance of the differences is unknown though it looks small: 500 samples on which
-both models score the same do not show that the 501st will agree. So z^2 samples are reckoned in that differ by the
-whole range of the scores, half of them each way, in the manner of Agresti and Coull (1998) for a proportion and of
-Agresti and Min (2005) for two paired ones. For scores of 0 and 1 without any difference the interval is then that of
-the score method; with many differences the addition vanishes.
+If few samples differ, the variance of the differences is unknown although it looks small: 500 samples with equal scores
+do not show that the 501st will agree. So z^2 pseudo-samples are added that differ by the whole range of the scores,
+half of them in each direction, as in Agresti and Coull (1998) for a proportion and Agresti and Min (2005) for two
+paired ones. For scores of 0 and 1 without differences, the interval then equals that of the score method; with many
+differences the addition is negligible.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Scores = npt.NDArray[np.float64]
 
 
 def mean_ratio_interval(baseline: Scores, candidate: Scores, confidence: float) -> Interval | None:
-    """Interval for mean(candidate) / mean(baseline).
+    """Return the interval for mean(candidate) / mean(baseline).
 
     Args:
-        baseline: scores, higher is better, (n,) at least 2.
-        candidate: of the same samples, (n,).
-        confidence: of the two-sided interval.
+        baseline: scores, higher is better, (n,), at least 2.
+        candidate: scores of the same samples, (n,).
+        confidence: confidence of the two-sided interval.
 
     Returns:
-        None where the baseline's mean can't be told from 0, or is below it.
+        The interval, or None if the baseline's mean is not significantly greater than 0.
     """
     n = len(baseline)
     z2 = z_quantile(confidence) ** 2
@@ -51,7 +51,7 @@ def mean_ratio_interval(baseline: Scores, candidate: Scores, confidence: float) 
 
 
 def mean_interval(scores: Scores, confidence: float) -> Interval:
-    """Normal interval for the mean of many scores, (n,) at least 2."""
+    """Return the normal interval for the mean of many scores, (n,), at least 2."""
     mean = float(np.mean(scores))
     half = z_quantile(confidence) * float(np.std(scores, ddof=1)) / math.sqrt(len(scores))
     return Interval(mean - half, mean + half)

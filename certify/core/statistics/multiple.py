@@ -1,4 +1,4 @@
-"""Many tests at once: how likely it is that any of them errs, held at the level of one."""
+"""Multiple testing: control of the probability that any of several tests errs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certify.core.statistics.proportions import PairedTable
 
 
 def simultaneous(confidence: float, intervals: int) -> float:
-    """Confidence of each of several intervals that hold all at once with ``confidence`` (Bonferroni).
+    """Return the confidence of each of several intervals with simultaneous coverage ``confidence`` (Bonferroni).
 
     Example:
         >>> round(simultaneous(0.95, 5), 4)
@@ -22,7 +22,7 @@ def simultaneous(confidence: float, intervals: int) -> float:
 
 
 def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """P-values corrected by Holm's step-down procedure, in the order given, (m,) to (m,).
+    """Return p-values corrected by Holm's step-down procedure, in the given order, (m,) to (m,).
 
     Holm (1979), "A simple sequentially rejective multiple test procedure".
 
@@ -39,7 +39,7 @@ def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def mcnemar_p_values(tables: Sequence[PairedTable]) -> npt.NDArray[np.float64]:
-    """Exact two-sided p-values of McNemar's test of many tables at once, (m,)."""
+    """Return exact two-sided p-values of McNemar's test for many tables at once, (m,)."""
     gained = np.array([table.only_candidate for table in tables])
     lost = np.array([table.only_baseline for table in tables])
     return np.asarray(np.minimum(1.0, 2 * bdtr(np.minimum(gained, lost).astype(np.float64), gained + lost, 0.5)))

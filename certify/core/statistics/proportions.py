@@ -1,8 +1,8 @@
 """Accuracy of two models on the same samples: score intervals for paired and single proportions.
 
-Notation: of n samples, ``both`` were right under both models, ``only_candidate`` and ``only_baseline`` under one of
-them, ``neither`` under none. Score intervals invert a test whose variance holds under the tested value (constrained
-maximum likelihood), so that they stay sound with few or no discordant samples, where Wald's interval collapses.
+Notation: of n samples, both models got ``both`` right, only one of them ``only_candidate`` and ``only_baseline``, and
+no model ``neither``. Score intervals invert a test whose variance is computed under the tested value (constrained
+maximum likelihood), so they stay valid with few or no discordant samples, where Wald's interval collapses.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, ndtri
 
 RELATIVE_PRECISION = 1e-12
-_LONGEST_LOG = 80.0  # ratios are sought between exp(-80) and exp(80)
+_LONGEST_LOG = 80.0  # ratios are searched between exp(-80) and exp(80)
 
 
 @dataclass(frozen=True)
 class PairedTable:
-    """Counts of samples by which model was right."""
+    """Counts of samples by the models that got them right."""
 
     both: int
     only_candidate: int
@@ -30,7 +30,7 @@ class PairedTable:
 
     @classmethod
     def from_correct(cls, baseline: NDArray[np.bool_], candidate: NDArray[np.bool_]) -> PairedTable:
-        """Count two boolean arrays (n,): right or wrong, sample by sample."""
+        """Count two boolean arrays (n,), True for a correct sample."""
         return cls(
             both=int(np.sum(baseline & candidate)),
             only_candidate=int(np.sum(~baseline & candidate)),
@@ -40,39 +40,39 @@ class PairedTable:
 
     @property
     def n(self) -> int:
-        """All samples."""
+        """Number of all samples."""
         return self.both + self.only_candidate + self.only_baseline + self.neither
 
     @property
     def candidate(self) -> int:
-        """Samples that the candidate got right."""
+        """Number of samples that the candidate got right."""
         return self.both + self.only_candidate
 
     @property
     def baseline(self) -> int:
-        """Samples that the baseline got right."""
+        """Number of samples that the baseline got right."""
         return self.both + self.only_baseline
 
     def exchanged(self) -> PairedTable:
-        """The same samples with the two models in each other's place."""
+        """Return the table with the two models exchanged."""
         return PairedTable(self.both, self.only_baseline, self.only_candidate, self.neither)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Two ends; an end without bound is infinite."""
+    """Interval with two ends, which may be infinite."""
 
     low: float
     high: float
 
 
 def z_quantile(confidence: float) -> float:
-    """Upper quantile of the normal distribution for a two-sided interval."""
+    """Return the upper quantile of the normal distribution for a two-sided interval."""
     return float(ndtri(0.5 + confidence / 2))
 
 
 def ratio_score(table: PairedTable, ratio: float) -> float:
-    """Score statistic of the hypothesis accuracy(candidate) = ratio * accuracy(baseline).
+    """Return the score statistic of the hypothesis accuracy(candidate) = ratio * accuracy(baseline).
 
     Nam and Blackwelder (2002), "Analysis of the ratio of marginal probabilities in a matched-pair setting". The
     share of ``neither`` is unconstrained; with m the other samples, the constrained estimate of
@@ -84,13 +84,13 @@ def ratio_score(table: PairedTable, ratio: float) -> float:
 
     Args:
         table: the counts.
-        ratio: tested value, above 0.
+        ratio: tested value, greater than 0.
 
     Returns:
-        A number that falls as ``ratio`` rises; 0 at the observed ratio.
+        A statistic that decreases in ``ratio``; 0 at the observed ratio.
     """
     if ratio < 1:
-        # Exchanging the models keeps every term below at or above 0, so that nothing cancels.
+        # Exchanging the models keeps every term below non-negative, so nothing cancels.
         return -ratio_score(table.exchanged(), 1 / ratio)
     m = table.n - table.neither
     a = (1 + ratio) * m
@@ -102,10 +102,11 @@ def ratio_score(table: PairedTable, ratio: float) -> float:
 
 
 def ratio_interval(table: PairedTable, confidence: float) -> Interval:
-    """Score interval for accuracy(candidate) / accuracy(baseline).
+    """Return the score interval for accuracy(candidate) / accuracy(baseline).
 
     Returns:
-        From 0 where the candidate got nothing right; without upper bound where the baseline got nothing right.
+        The interval, which starts at 0 if the candidate got nothing right, and has no upper bound if the baseline got
+        nothing right.
     """
     z = z_quantile(confidence)
     low = 1 / _ratio_end(table.exchanged(), z) if table.candidate > 0 else 0.0
@@ -113,13 +114,13 @@ def ratio_interval(table: PairedTable, confidence: float) -> Interval:
 
 
 def _ratio_end(table: PairedTable, z: float) -> float:
-    """Upper end, for a baseline that got something right."""
+    """Return the upper end, for a baseline that got something right."""
     observed = math.log(table.candidate / table.baseline) if table.candidate > 0 else -_LONGEST_LOG
     return math.exp(_crossing(lambda x: ratio_score(table, math.exp(x)), z, observed, _LONGEST_LOG))
 
 
 def difference_score(table: PairedTable, difference: float) -> float:
-    """Score statistic of the hypothesis accuracy(candidate) - accuracy(baseline) = difference.
+    """Return the score statistic of the hypothesis accuracy(candidate) - accuracy(baseline) = difference.
 
     Tango (1998), "Equivalence test and confidence interval for the difference in proportions for the paired-sample
     design": q, the constrained estimate of the share of ``only_baseline``, is the larger root of
@@ -145,7 +146,7 @@ def _difference_end(table: PairedTable, z: float) -> float:
 
 
 def wilson_interval(successes: float, n: float, confidence: float) -> Interval:
-    """Wilson's (1927) score interval for a single proportion."""
+    """Return Wilson's (1927) score interval for a single proportion."""
     z2 = z_quantile(confidence) ** 2
     centre = (successes + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
@@ -174,18 +175,18 @@ def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
 
 
 def mcnemar_p(table: PairedTable) -> float:
-    """Two-sided exact p-value of McNemar's test that both models are equally often right."""
+    """Return the two-sided exact p-value of McNemar's test of equal accuracy."""
     discordant = table.only_candidate + table.only_baseline
     smaller = min(table.only_candidate, table.only_baseline)
     return min(1.0, 2 * float(bdtr(smaller, int(discordant), 0.5)))
 
 
 def mcnemar_mid_p(table: PairedTable) -> float:
-    """Two-sided mid-p value of McNemar's test: the exact one less the chance of the very counts that were seen.
+    """Return the two-sided mid-p value of McNemar's test: the exact value minus the probability of the observed counts.
 
-    The exact test calls fewer differences than its level allows, since its counts are whole; mid-p comes closest to the
-    level and hardly ever passes it (Fagerland, Lydersen and Laake 2013, "The McNemar test for binary matched-pairs
-    data: mid-p and asymptotic are better than exact conditional").
+    The exact test is conservative, since counts are discrete; mid-p comes closest to the nominal level and hardly ever
+    exceeds it (Fagerland, Lydersen and Laake 2013, "The McNemar test for binary matched-pairs data: mid-p and
+    asymptotic are better than exact conditional").
     """
     discordant = int(table.only_candidate + table.only_baseline)
     smaller = min(table.only_candidate, table.only_baseline)
@@ -194,37 +195,37 @@ def mcnemar_mid_p(table: PairedTable) -> float:
 
 
 def samples_needed(table: PairedTable, loss_percent: float, confidence: float) -> int | None:
-    """About how many samples would show a relative loss below a margin, were their shares those of the table.
+    """Return roughly how many samples with the table's proportions would show a relative loss below a margin.
 
     Args:
         table: observed counts; the baseline got something right.
-        loss_percent: the margin, above 0.
+        loss_percent: the margin in percent, greater than 0.
         confidence: of the two-sided interval.
 
     Returns:
-        The least n whose interval ends at or below the margin; None where the observed loss reaches the margin, so
-        that no number would do.
+        The least n whose interval ends at or below the margin; None if the observed loss reaches the margin, so that no
+        number suffices.
     """
     lowest_ratio = 1 - loss_percent / 100
     if table.candidate <= lowest_ratio * table.baseline:
         return None
     z = z_quantile(confidence)
-    # The score grows with the square root of n while all shares stay, and the margin is shown once it reaches z.
+    # With fixed proportions the score grows with the square root of n; the margin is shown once it reaches z.
     score = ratio_score(table, lowest_ratio)
     return math.ceil(table.n * (z / score) ** 2 * (1 - RELATIVE_PRECISION))
 
 
 def difference_samples_needed(table: PairedTable, margin: float, confidence: float) -> int | None:
-    """About how many samples would show that no more than a margin is lost, were their shares those of the table.
+    """Return roughly how many samples with the table's proportions would show that at most a margin is lost.
 
     Args:
-        table: observed counts, of at least one sample.
-        margin: largest loss, a share above 0 (0.02 for 2 points).
-        confidence: of the two-sided interval.
+        table: observed counts of at least one sample.
+        margin: largest loss, a fraction greater than 0 (0.02 for 2 points).
+        confidence: confidence of the two-sided interval.
 
     Returns:
-        The least n whose interval of candidate minus baseline begins at ``-margin`` or above; None where the observed
-        loss reaches the margin, so that no number would do.
+        The least n whose interval of candidate minus baseline begins at ``-margin`` or above; None if the observed loss
+        reaches the margin, so that no number suffices.
 
     Example:
         >>> difference_samples_needed(PairedTable(19, 0, 0, 0), 0.02, 1 - 0.05 / 14)
@@ -238,7 +239,7 @@ def difference_samples_needed(table: PairedTable, margin: float, confidence: flo
 
 
 def _larger_root(a: float, b: float, c: float) -> float:
-    """Larger root of a x^2 - b x - c = 0 for a > 0, without cancellation; 0 at the least."""
+    """Return the larger root of a x^2 - b x - c = 0 for a > 0, without cancellation; at least 0."""
     if a <= 0:
         return 0.0
     root = math.sqrt(max(0.0, b * b + 4 * a * c))
@@ -254,7 +255,7 @@ def _standardised(difference: float, variance: float) -> float:
 
 
 def _crossing(score: Callable[[float], float], z: float, start: float, end: float) -> float:
-    """Where a falling score meets -z, between ``start`` (above it) and ``end`` (below it), by bisection."""
+    """Return where a decreasing score equals -z, between ``start`` (above) and ``end`` (below), by bisection."""
     low, high = start, end
     while high - low > RELATIVE_PRECISION * abs(high) and low < (middle := (low + high) / 2) < high:
         if score(middle) > -z:

@@ -1,4 +1,4 @@
-"""Quantiles of latency with intervals that assume no distribution."""
+"""Quantiles of latency with distribution-free intervals."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ QUANTILE_METHOD = "order statistic, distribution-free binomial interval"
 
 
 def quantile_estimate(seconds: Sequence[float], probability: float, confidence: float) -> Estimate:
-    """A quantile of independent times, with the interval between two order statistics.
+    """Return a quantile of independent times, with an interval between two order statistics.
 
-    The l-th and u-th smallest values enclose the quantile with probability P(l <= X < u), X binomial (n, p); each
-    side takes at most half of what the confidence leaves (David and Nagaraja, Order Statistics, 7.1).
+    The l-th and u-th smallest values enclose the quantile with probability P(l <= X < u), X binomial (n, p); each side
+    has at most half of the error probability (David and Nagaraja, Order Statistics, 7.1).
 
     Args:
-        seconds: (n,) at least one time, in seconds.
+        seconds: (n,), at least one time, in seconds.
         probability: 0.5 for the median.
-        confidence: of the two-sided interval.
+        confidence: confidence of the two-sided interval.
 
     Returns:
-        The estimate in s. With too few values for an end, that end is 0 or without bound.
+        The estimate in s. With too few values for an end, that end is 0 or infinite.
 
     Raises:
         ValueError: there are no values.
@@ -35,7 +35,7 @@ def quantile_estimate(seconds: Sequence[float], probability: float, confidence: 
         raise ValueError("a quantile needs at least one value")
     ordered = np.sort(np.asarray(seconds, dtype=np.float64))
     tail = (1 - confidence) / 2
-    # below[k] = P(X <= k): that at most k values lie below the quantile.
+    # below[k] = P(X <= k): the probability that at most k values are below the quantile.
     below = bdtr(np.arange(n, dtype=np.float64), n, probability)
     lower_rank = int(np.sum(below <= tail))
     upper_rank = int(np.sum(below < 1 - tail)) + 1

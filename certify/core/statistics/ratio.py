@@ -1,8 +1,8 @@
-"""Ratio of two arms from windows that ran in turn: the paired log-ratio over ABBA and BAAB blocks.
+"""Ratio of two arms from alternating windows: the paired log-ratio over ABBA and BAAB blocks.
 
-In a block of four windows each arm runs twice and both stand, on average, at the same time, so that a linear drift
-cancels. A block's log-ratio is the mean of log(quantity per inference) over the two windows of one arm minus that of
-the other; their mean over all blocks, with its batch-means interval, gives the ratio and its interval after exp.
+In a block of four windows each arm runs twice and both run, on average, at the same time, so a linear drift cancels. A
+block's log-ratio is the mean of log(quantity per inference) over the two windows of one arm minus that of the other;
+their mean over all blocks, with its batch-means interval, gives the ratio and its interval after exp.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ QUOTIENT_METHOD = "quotient of means, delta method on logarithms"
 
 
 def energy_per_inference(window: Window) -> float | None:
-    """Gross joules of one inference; None without a reading."""
+    """Return the gross joules per inference; None without a reading."""
     return None if window.energy_j is None else window.energy_j / window.inferences
 
 
 def duration_per_inference(window: Window) -> float | None:
-    """Wall seconds of one inference."""
+    """Return the wall seconds per inference."""
     return window.duration_s / window.inferences
 
 
 def check_windows(windows: Iterable[Window]) -> None:
-    """Refuse windows that can't have been measured.
+    """Refuse windows with impossible values.
 
     Raises:
         CertificateError: a window without inferences, or with a time or an energy that is not a finite number.
@@ -46,9 +46,11 @@ def check_windows(windows: Iterable[Window]) -> None:
         energy_j = 0.0 if window.energy_j is None else window.energy_j
         place = f"window {window.run}/{window.attempt}/{window.block}/{window.position}"
         if window.inferences < 1 or window.duration_s <= 0:
-            raise CertificateError(f"Evidence, {place}: needs at least one inference and a duration above 0 s.")
+            raise CertificateError(
+                f"Evidence, {place}: a window must have at least one inference and a duration greater than 0 s."
+            )
         if not all(abs(value) < LARGEST for value in (*times, energy_j)):
-            raise CertificateError(f"Evidence, {place}: holds a time or an energy that can't be.")
+            raise CertificateError(f"Evidence, {place}: duration, CPU time or energy is not a plausible finite number.")
 
 
 def block_log_ratios(
@@ -57,17 +59,17 @@ def block_log_ratios(
     candidate: str = "candidate",
     baseline: str = "baseline",
 ) -> Series | None:
-    """Log-ratios candidate / baseline of the complete blocks of one run.
+    """Return the log-ratios candidate / baseline of the complete blocks of one run.
 
     Args:
-        run: one attempt of it.
-        quantity: what is compared, per inference.
-        candidate: arm above the line.
-        baseline: arm below it.
+        run: one attempt of the run.
+        quantity: compared quantity, per inference.
+        candidate: arm of the numerator.
+        baseline: arm of the denominator.
 
     Returns:
-        (blocks,) in the order of time, or None where a window of a complete block has no quantity above 0: no window
-        is left out for what it read.
+        (blocks,) in time order, or None if a window of a complete block has no positive quantity: no window is dropped
+        because of its value.
     """
     ratios = []
     for block in run.complete:
@@ -90,13 +92,14 @@ def _mean_log(windows: Sequence[Window], quantity: Quantity) -> float | None:
 def ratio_estimate(
     log_ratios: Series | None, rules: MeasuringRules, level: EvidenceLevel, pilot: int | None = None
 ) -> Estimate | None:
-    """Ratio with its interval from the blocks' log-ratios; None with fewer than two of them.
+    """Return the ratio with its interval from the blocks' log-ratios; None with fewer than two blocks.
 
     Args:
-        log_ratios: (blocks,) in the order of time.
-        rules: gives confidence and the rule of batches.
-        level: of what was measured.
-        pilot: how many of the first blocks fixed their number, as in the main run; None where none did.
+        log_ratios: (blocks,) in time order.
+        rules: confidence and batch rule.
+        level: evidence level of the quantity.
+        pilot: number of first blocks that determined the number of blocks, as in the main run; None if fixed in
+            advance.
     """
     if log_ratios is None or len(log_ratios) < 2:
         return None
@@ -106,13 +109,13 @@ def ratio_estimate(
 
 
 def energy_log_ratios(evidence: Evidence, run: str) -> Series | None:
-    """Log-ratios of energy of the ``main`` or (against the baseline again) the ``null`` run's last attempt."""
+    """Return the log-ratios of energy of the last attempt of the ``main`` run, or of the ``null`` run."""
     other = "baseline_again" if run == "null" else "candidate"
     return block_log_ratios(evidence.run(run).last, candidate=other)
 
 
 def arm_means(run: Run, arm: str, quantity: Quantity) -> Series | None:
-    """Mean of a quantity per inference of one arm in each complete block, (blocks,); None where a window has none."""
+    """Return the mean quantity per inference of one arm in each complete block, (blocks,); None if any is missing."""
     means = []
     for block in run.complete:
         values = [quantity(window) for window in block.of(arm)]
@@ -125,7 +128,7 @@ def arm_means(run: Run, arm: str, quantity: Quantity) -> Series | None:
 
 
 def arm_logs(run: Run, arm: str, quantity: Quantity) -> Series | None:
-    """Logarithms of :func:`arm_means`, (blocks,); None where one is not above 0."""
+    """Return the logarithms of :func:`arm_means`, (blocks,); None if any is not positive."""
     means = arm_means(run, arm, quantity)
     return None if means is None or not np.all(means > 0) else np.log(means)
 
@@ -133,10 +136,10 @@ def arm_logs(run: Run, arm: str, quantity: Quantity) -> Series | None:
 def quotient_estimate(
     above: MeanInterval, below: MeanInterval, confidence: float, level: EvidenceLevel
 ) -> Estimate | None:
-    """Quotient of two independent means, by the delta method on logarithms with Welch-Satterthwaite degrees.
+    """Return the quotient of two independent means, by the delta method on logarithms with Welch-Satterthwaite degrees.
 
     Returns:
-        None where a mean is not above 0.
+        The quotient, or None if a mean is not positive.
     """
     if above.mean <= 0 or below.mean <= 0:
         return None

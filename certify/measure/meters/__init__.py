@@ -1,4 +1,4 @@
-"""Meters by name, best choice for a device; an adapter is imported when it is asked for."""
+"""Meters by name, and the best meter for a device; adapters are imported on demand."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ METERS = Registry(
     "See leanmark meters.",
     Meter,
 )
-"""Of two own ones with the same evidence level the upper one is chosen. One of somebody else's is a plug-in: it
-is used only where it is named, and counts as sampled at most."""
+"""Of two built-in meters with the same evidence level, the first is chosen. A third-party meter is a plug-in: it must
+be named to be used, and counts as sampled at most."""
 
 WITH_ARGUMENT = ("hwmon", "replay")
-"""Meters that may be named with more behind a colon."""
+"""Meters that take an argument after a colon."""
 NEVER_CHOSEN = ("replay",)
 RECORD = "record:"
 COVERED = {"cpu": "the processor", "cuda": "the GPU"}
@@ -42,34 +42,34 @@ COVERED = {"cpu": "the processor", "cuda": "the GPU"}
 
 @dataclass(frozen=True)
 class Choice:
-    """The best meter for a device, None where there is none, and why each better one could not be used."""
+    """The best meter for a device, or None, and why each better meter could not be used."""
 
     meter: Meter | None
     refused: dict[str, str]
 
     def facts(self) -> MeterFacts | None:
-        """What the evidence says about the meter, with the digest of its code where it is a plug-in."""
+        """Return the meter's facts for the evidence, with the digest of its code if it is a plug-in."""
         return None if self.meter is None else replace(self.meter.facts(self.refused), code=code(self.meter))
 
 
 def code(meter: Meter) -> str | None:
-    """Hex SHA-256 of the source of a plug-in, or of the plug-ins that a meter reads; None where there is none.
+    """Return the hex SHA-256 of the source of a plug-in, or of the plug-ins in a sum; None if there are none.
 
     Raises:
-        MeasureError: there is no source to read.
+        MeasureError: the source cannot be read.
     """
     try:
         content = [source.read_bytes() for source in sorted(set(_plug_in_sources(meter)))]
-    except (OSError, TypeError) as error:  # TypeError: of a class that was written in no file
+    except (OSError, TypeError) as error:  # TypeError: a class defined outside any file
         raise MeasureError(
-            f"The source of the meter {meter.name} can't be read ({error}), so its digest can't be stated; let its "
-            "class stand in a .py file."
+            f"The source of the meter {meter.name} cannot be read ({error}), so its digest cannot be computed; define "
+            "its class in a .py file."
         ) from error
     return hashlib.sha256(b"".join(content)).hexdigest() if content else None
 
 
 def _plug_in_sources(meter: Meter) -> Iterator[Path]:
-    """Files with the code of a meter, or of its parts, that are not of this package."""
+    """Yield the source files of a meter, or of its parts, outside this package."""
     inner = [*getattr(meter, "parts", ()), *filter(None, [getattr(meter, "meter", None)])]
     if type(meter).__module__.startswith(f"{__name__}."):
         for part in inner:
@@ -79,17 +79,19 @@ def _plug_in_sources(meter: Meter) -> Iterator[Path]:
 
 
 def get(name: str) -> Meter:
-    """The meter of a name: ``nvml``, ``hwmon:VDD_IN``, ``replay:PATH``, a plug-in's or its ``package.module:Name``, or
-    a sum such as ``nvml+rapl-powercap``.
+    """Return a meter by name.
+
+    A name is ``nvml``, ``hwmon:VDD_IN``, ``replay:PATH``, a plug-in's name or ``package.module:Name``, or a sum such as
+    ``nvml+rapl-powercap``.
 
     Raises:
-        UsageError: there is none of that name, it is broken, or two parts of a sum cover the same device.
-        MeasureError: the source of a plug-in can't be read.
+        UsageError: the name is unknown, the meter is broken, or two parts of a sum cover the same device.
+        MeasureError: the source of a plug-in cannot be read.
     """
     base, colon, argument = name.partition(":")
     if colon and base in WITH_ARGUMENT:
         if not argument:
-            raise UsageError(f"The meter '{name}' lacks what should follow the colon. See leanmark meters.")
+            raise UsageError(f"The meter '{name}' must have an argument after the colon. See leanmark meters.")
         named: Meter = METERS.load(base).of(argument)  # type: ignore[attr-defined]
         return named
     if PLUS in name:
@@ -102,11 +104,11 @@ def get(name: str) -> Meter:
 
 
 def require(name: str, device: str) -> Choice:
-    """The meter that was asked for by name, and no other; ``record:PATH`` records the best one to a new trace.
+    """Return the meter of a name, and no other; ``record:PATH`` records the best one to a new trace.
 
     Raises:
-        UsageError: there is none of that name.
-        MeasureError: it can't be used here.
+        UsageError: the name is unknown.
+        MeasureError: the meter cannot be used here.
     """
     if name.startswith(RECORD):
         return _recorded(Path(name.removeprefix(RECORD)), device)
@@ -130,15 +132,15 @@ def _recorded(path: Path, device: str) -> Choice:
 
 
 def choose(device: str, candidates: Sequence[Meter] | None = None) -> Choice:
-    """Pick the meter with the best evidence level among those that cover a device and can be read.
+    """Choose the meter with the best evidence level among those that cover a device and are readable.
 
-    A meter that sees the GPU alone is added up with the best one that reads the processor, where there is such a one; a
-    modelled figure is not added to a reading, which it would weaken.
+    A meter that covers only the GPU is combined with the best one that reads the processor, if there is one; a modelled
+    figure is never added to a reading, which it would weaken.
 
     Args:
         device: kind of device that the runtime computes on, ``cpu`` or ``cuda``.
-        candidates: meters to choose from; None for all of leanmark's own but those that are
-            never chosen by themselves.
+        candidates: meters to choose from; None for all built-in meters except those that are never chosen
+            automatically.
     """
     meters = [get(name) for name in METERS.own if name not in NEVER_CHOSEN] if candidates is None else list(candidates)
     refused = {}

@@ -1,4 +1,4 @@
-"""What a meter is."""
+"""Interface of a meter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certify.core.evidence import MeterFacts
 
 @dataclass(frozen=True)
 class Usage:
-    """What the worker did in a window: wall seconds, and CPU seconds of its process."""
+    """Time that the worker used in a window: wall seconds, and CPU seconds of its process."""
 
     duration_s: float
     cpu_s: float
@@ -21,12 +21,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reading:
-    """Gross joules of a window, and the raw values behind them by name.
+    """Gross joules of a window, and the raw values that they follow from, by name.
 
-    A counter puts down ``<zone>_before_<unit>`` and ``<zone>_after_<unit>`` as it read them; the value at which it
-    starts again from 0 stands in the meter's parameters as ``<zone>_range_<unit>``. Power that was sampled puts down
-    ``integrated_j`` and ``power_samples``; where it checks a counter, that counter's joules stand beside as
-    ``counter_j``.
+    A counter records its raw values as ``<zone>_before_<unit>`` and ``<zone>_after_<unit>``; the value at which it
+    wraps to 0 is the meter's parameter ``<zone>_range_<unit>``. Sampled power is recorded as ``integrated_j`` and
+    ``power_samples``; if it checks a counter, the counter's joules are recorded as ``counter_j``.
     """
 
     energy_j: float
@@ -34,28 +33,28 @@ class Reading:
 
 
 def not_started(meter: str) -> MeasureError:
-    """The error for a window that is ended and was not begun."""
+    """Return the error for a window that was stopped before it was started."""
     return MeasureError(f"The meter {meter} was stopped before it was started.")
 
 
 class Meter(Protocol):
-    """Something that tells joules. One object measures one window after the other.
+    """A source of joules. One object measures one window after another.
 
-    A meter of somebody else's is found by an entry point ``leanmark.meters`` or as ``package.module:Name``, is made
-    without arguments, and should pass :func:`certify.testing.check_meter`.
+    A third-party meter is found through an entry point ``leanmark.meters`` or as ``package.module:Name``, is
+    constructed without arguments, and should pass :func:`certify.testing.check_meter`.
     """
 
     @property
     def name(self) -> str:
-        """As ``leanmark meters`` lists it."""
+        """Name as listed by ``leanmark meters``."""
 
     @property
     def devices(self) -> frozenset[str]:
-        """Kinds of device that it covers, of ``cpu`` and ``cuda``."""
+        """Kinds of device that it covers: ``cpu``, ``cuda`` or both."""
 
     @property
     def scope(self) -> str:
-        """What the joules cover (board, package, module, vcpu, wall)."""
+        """Scope of the joules (board, package, module, vcpu, wall)."""
 
     @property
     def resolution(self) -> str:
@@ -63,30 +62,30 @@ class Meter(Protocol):
 
     @property
     def privilege(self) -> str:
-        """What it takes to read it, in words."""
+        """Privilege required to read it, in words."""
 
     @property
     def level(self) -> EvidenceLevel:
-        """How directly it observes energy."""
+        """Evidence level: how directly it observes energy."""
 
     def unavailable(self) -> str | None:
-        """Why it can't be used here, in a sentence that says what to do; None where it can."""
+        """Return why it cannot be used here, in a sentence that says what to do; None if it can."""
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it; ``refused`` are the better meters and why they could not be used."""
+        """Return its facts for the evidence; ``refused`` are the better meters and why they could not be used."""
 
     def start(self) -> None:
-        """Begin a window.
+        """Start a window.
 
         Raises:
-            MeasureError: it can't be read any more.
+            MeasureError: it can no longer be read.
         """
 
     def stop(self, usage: Usage) -> Reading:
-        """End the window that was begun last.
+        """Stop the window that was started last.
 
         Raises:
-            MeasureError: it can't be read any more, or no window was begun.
+            MeasureError: it can no longer be read, or no window was started.
         """
 
 
@@ -97,5 +96,5 @@ def facts_of(
     parameters: Mapping[str, Any],
     relative_error: float | None = None,
 ) -> MeterFacts:
-    """What the evidence says about a meter, in the order of its fields."""
+    """Return a meter's facts for the evidence."""
     return MeterFacts(meter.name, meter.level.value, meter.scope, method, relative_error, dict(refused), parameters)

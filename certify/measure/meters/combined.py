@@ -1,4 +1,4 @@
-"""Several meters read as one, such as the GPU's board and the processor's package."""
+"""Sum of several meters, such as the GPU's board and the processor's package."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from certify.measure.meters.base import Meter, Reading, Usage, facts_of
 
 PLUS = "+"
 CHECKED = ("counter_j", "integrated_j")
-"""What a counter is checked by; stands in a sum's reading under its own name, of the first part that has both."""
+"""Values for the check of a counter; a sum records those of the first part that has both, under these names."""
 
 
 class Sum:
-    """The joules of several meters, added up.
+    """Sum of the joules of several meters.
 
-    Its level is the weakest of its parts', its scope names all of theirs, and each part's raw values stand in the
-    reading behind the part's name and a point.
+    Its level is the weakest of its parts' levels, its scope names all of their scopes, and the reading holds each
+    part's raw values with the part's name and a dot as prefix.
 
     Args:
-        parts: meters of which no two cover the same device.
+        parts: meters that cover different devices.
 
     Raises:
-        UsageError: two parts cover the same device, so that joules would count twice.
+        UsageError: two parts cover the same device, so joules would count twice.
     """
 
     def __init__(self, parts: Sequence[Meter]) -> None:
@@ -33,27 +33,28 @@ class Sum:
         self.devices: frozenset[str] = frozenset().union(*(part.devices for part in self.parts))
         if len(self.devices) < sum(len(part.devices) for part in self.parts):
             raise UsageError(
-                f"The meters {self.name} cover the same device, so that joules would count twice; name one for each."
+                f"The meters in {self.name} cover the same device, so joules would count twice; name one meter per "
+                "device."
             )
         self.resolution = "; ".join(part.resolution for part in self.parts)
         self.privilege = "; ".join(part.privilege for part in self.parts)
 
     @property
     def scope(self) -> str:
-        """The scopes of all parts."""
+        """Scopes of all parts."""
         return " + ".join(part.scope for part in self.parts)
 
     @property
     def level(self) -> EvidenceLevel:
-        """The weakest part's."""
+        """Level of the weakest part."""
         return weakest(part.level for part in self.parts)
 
     def unavailable(self) -> str | None:
-        """Why a part can't be used, or None."""
+        """Return why a part cannot be used, or None."""
         return next((reason for part in self.parts if (reason := part.unavailable()) is not None), None)
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it; the parts' parameters stand behind their names."""
+        """Return its facts for the evidence; parameters have their part's name as prefix."""
         parts = [part.facts({}) for part in self.parts]
         errors = [part.relative_error for part in parts if part.relative_error is not None]
         method = "; ".join(f"{part.name}: {part.method}" for part in parts)
@@ -61,12 +62,12 @@ class Sum:
         return facts_of(self, method, refused, parameters, max(errors, default=None))
 
     def start(self) -> None:
-        """Begin the window of every part."""
+        """Start the window of every part."""
         for part in self.parts:
             part.start()
 
     def stop(self, usage: Usage) -> Reading:
-        """End the window of every part."""
+        """Stop the window of every part."""
         raw: dict[str, float] = {}
         energy_j = 0.0
         for part in self.parts:

@@ -1,4 +1,4 @@
-"""Energy counters around a window: steps, wraps, resets, and counters that stand still."""
+"""Energy counters around a window: steps, wraps, resets, and dead counters."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from certify.measure.meters.base import Reading, not_started
 from certify.measure.meters.sampling import Repeated
 
 MOST_W = 3000.0
-"""More than any package, module or board draws; a step that would need more power is a reset and no wrap."""
+"""Upper limit on the power of any package, module or board; a step that implies more is a reset, not a wrap."""
 
 
 @dataclass(frozen=True)
 class Counter:
-    """One counter of joules used since some moment in the past.
+    """A counter of the joules used since some moment in the past.
 
     Attributes:
-        name: of what it covers.
-        unit: of its values, as it stands in the names of a reading (``uj``, ``mj``).
-        joules: of one count.
-        read: its value now; raises OSError or ValueError where it can't be read, or MeasureError with a sentence.
-        turn: number of counts after which it starts again from 0, None where it never does in practice.
+        name: name of what it covers.
+        unit: unit of its values, as used in the names of a reading (``uj``, ``mj``).
+        joules: joules per count.
+        read: function that returns its current value; raises OSError, ValueError or MeasureError if it cannot be read.
+        turn: number of counts after which it wraps to 0, None if it never does in practice.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Counter:
 
 
 def moving(counters: Iterable[Counter], pause: Callable[[float], None], seconds: float) -> tuple[Counter, ...]:
-    """Those of the counters that moved during a pause, in their order.
+    """Return the counters that moved during a pause, in their order.
 
     Raises:
-        OSError: one can't be read.
-        ValueError: one holds no number.
+        OSError: one cannot be read.
+        ValueError: one does not hold a number.
     """
     before = [(counter, counter.read()) for counter in counters]
     pause(seconds)
@@ -46,16 +46,16 @@ def moving(counters: Iterable[Counter], pause: Callable[[float], None], seconds:
 
 
 class Counters:
-    """Counters of one meter, read together.
+    """The counters of one meter, read together.
 
-    A window that is long against a counter's turn is followed by a thread, so that no turn is missed; it sleeps
-    through a window of the usual length.
+    In windows that are long compared with a counter's wrap period, a thread follows the counter, so that no wrap is
+    missed; in windows of normal length it only sleeps.
 
     Args:
-        meter: its name, for error messages.
-        counters: whose joules are added up.
-        still_s: time in which each of them surely moves.
-        clock: seconds.
+        meter: name of the meter, for error messages.
+        counters: counters whose joules are added up.
+        still_s: time in seconds within which each live counter moves.
+        clock: clock in seconds.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Counters:
         self._used_j: dict[str, float] = {}
 
     def ranges(self) -> dict[str, int]:
-        """The turn of each counter that has one, named as a meter's parameters name it."""
+        """Return the wrap range of each counter that has one, named as in the meter's parameters."""
         return {f"{c.name}_range_{c.unit}": c.turn for c in self.counters if c.turn is not None}
 
     def start(self) -> None:
-        """Read them at the beginning of a window.
+        """Read the counters at the start of a window.
 
         Raises:
-            MeasureError: one can't be read.
+            MeasureError: one cannot be read.
         """
-        if self._follower is not None:  # a window that was given up
+        if self._follower is not None:  # an abandoned window
             self._follower.end()
         self._first = self._latest = self._read()
         self._first_s = self._latest_s = self._clock()
@@ -90,10 +90,10 @@ class Counters:
         self._follower = None if self._follow_s is None else Repeated(self._advance, self._follow_s)
 
     def stop(self) -> Reading:
-        """Read them again.
+        """Read the counters at the end of a window.
 
         Raises:
-            MeasureError: one can't be read, was reset, or stood still; or they were not started.
+            MeasureError: a counter cannot be read, was reset, or did not move; or the window was not started.
         """
         first, self._first = self._first, {}
         if not first:
@@ -107,7 +107,7 @@ class Counters:
         for counter in self.counters:
             before, after = first[counter.name], self._latest[counter.name]
             if elapsed_s > self._still_s and not self._used_j[counter.name]:
-                raise self._failed(f"the counter {counter.name} stood still at {after} for {elapsed_s:.3g} s")
+                raise self._failed(f"the counter {counter.name} did not move from {after} in {elapsed_s:.3g} s")
             raw[f"{counter.name}_before_{counter.unit}"] = float(before)
             raw[f"{counter.name}_after_{counter.unit}"] = float(after)
         return Reading(sum(self._used_j.values()), raw)
@@ -119,7 +119,7 @@ class Counters:
             raise self._failed(str(error)) from error
 
     def _advance(self) -> None:
-        """Add what was used since the latest reading."""
+        """Add the joules used since the latest reading."""
         values, now_s = self._read(), self._clock()
         for counter in self.counters:
             before, after = self._latest[counter.name], values[counter.name]
@@ -131,13 +131,13 @@ class Counters:
         if step < 0 and counter.turn is not None:
             step += counter.turn
         joules = step * counter.joules
-        # A counter that moves by ticks may show up to one tick of use before the window.
+        # A counter that moves in ticks may include up to one tick from before the window.
         if 0 <= joules <= MOST_W * (elapsed_s + self._still_s):
             return joules
         raise self._failed(
             f"the counter {counter.name} went from {before} to {after} {counter.unit} in {elapsed_s:.3g} s, which "
-            "neither use nor a wrap explains; it was reset or misread"
+            "neither consumption nor a wrap explains; it was reset or misread"
         )
 
     def _failed(self, reason: str) -> MeasureError:
-        return MeasureError(f"The meter {self._meter} failed midway: {reason}.")
+        return MeasureError(f"The meter {self._meter} failed during a window: {reason}.")

@@ -1,15 +1,15 @@
-"""Power sensors on the board: INA monitors in the supply rails (Jetson and others), and the machine's ACPI power meter.
+"""Power sensors on the board: INA monitors in supply rails (Jetson and others), and the ACPI power meter.
 
-Reads: under /sys/class/hwmon, ``energyN_input`` where the driver has a counter; else ``powerN_input``,
-    ``powerN_average``, or voltage times current (INA3221), integrated by the trapezoid rule from samples that a thread
-    takes. Of several sensors the one that holds the others is read; where that is not known, the user adds up by name:
+Reads: under /sys/class/hwmon, ``energyN_input`` if the driver has a counter; otherwise ``powerN_input``,
+    ``powerN_average``, or voltage times current (INA3221), sampled by a thread and integrated by the trapezoid rule. Of
+    several sensors the one that includes the others is read; if that is unknown, the user names those to add up:
     ``--meter hwmon:VDD_GPU_SOC,VDD_CPU_CV``.
-Scope: module (what hangs on the rail, mostly the whole computing module) or board (ACPI power meter: the machine).
+Scope: module (everything on the rail, mostly the whole compute module) or board (ACPI power meter: the machine).
 Resolution: samples every 0.1 s; the chips themselves average over 1 to 1,000 ms, power meters over seconds.
 Wrap: none; the drivers' counters have 64 bits.
 Privilege: none for most; ``power_meter`` needs root on some machines.
-Known lies: what a sensor covers is the board maker's choice, and a label is all that tells it; a slow average smears
-    one window into the next, hence windows of 5 s; a Jetson's carrier board is outside of VDD_IN.
+Known lies: the board maker decides what a sensor covers, and only its label states it; slow averaging smears one window
+    into the next, hence windows of 5 s; a Jetson's carrier board is not part of VDD_IN.
 Source: https://www.kernel.org/doc/html/latest/hwmon/sysfs-interface.html and, for the rails of a Jetson, "Platform
     Power and Performance" in https://docs.nvidia.com/jetson/archives/r36.4.3/DeveloperGuide/
 """
@@ -31,16 +31,16 @@ from certify.measure.meters.sampling import SampledPower
 
 POLL_S = 0.1
 STILL_S = 0.5
-"""Longer than a chip waits between two steps of its energy counter, at its usual settings."""
+"""Longer than the update interval of a chip's energy counter at its default settings, in seconds."""
 
 
 class Hwmon(Opened["Counters | SampledPower"]):
-    """The board's own sensors.
+    """Meter of the board's own sensors.
 
     Args:
-        sensors: names of those that are added up; none to find the whole without help.
-        root: of the file system, for a fake tree.
-        pause: waits a number of seconds, while a counter should move.
+        sensors: names of the sensors to add up; empty to find the whole automatically.
+        root: root of the file system, for a fake tree.
+        pause: function that waits a number of seconds, while a counter should move.
     """
 
     name = "hwmon"
@@ -61,17 +61,17 @@ class Hwmon(Opened["Counters | SampledPower"]):
 
     @classmethod
     def of(cls, argument: str) -> Hwmon:
-        """The meter for ``hwmon:NAME,NAME``."""
+        """Return the meter for ``hwmon:NAME,NAME``."""
         return cls(tuple(name.strip() for name in argument.split(",")))
 
     @property
     def level(self) -> EvidenceLevel:
-        """Sampled, or counter where every sensor has one."""
+        """Counter if every sensor has one, otherwise sampled."""
         return EvidenceLevel.COUNTER if isinstance(self._source, Counters) else EvidenceLevel.SAMPLED
 
     @property
     def scope(self) -> str:
-        """Module or board, by the sensors that were found."""
+        """Module or board, depending on the sensors."""
         return " + ".join(sorted({sensor.scope for sensor in self._sensors})) or "module or board"
 
     def _open(self) -> Counters | SampledPower:
@@ -79,7 +79,8 @@ class Hwmon(Opened["Counters | SampledPower"]):
             found = find(self._hwmon)
             if not found:
                 raise MeasureError(
-                    f"hwmon: {self._hwmon} has no INA or power_meter sensor. Use a board with one, or another meter."
+                    f"hwmon: {self._hwmon} has no INA or power_meter sensor. Use a board that has one, or another "
+                    "meter."
                 )
             sensors = choose(found, self._wanted)
             power_w = sum(sensor.power_w() for sensor in sensors)
@@ -87,15 +88,15 @@ class Hwmon(Opened["Counters | SampledPower"]):
             counted = len(counters) == len(sensors) and len(moving(counters, self._pause, STILL_S)) == len(sensors)
         except PermissionError as error:
             raise MeasureError(
-                f"hwmon: {error.filename} may not be read by this user. Run as root, or give the right with: "
-                f"sudo chmod o+r {error.filename}."
+                f"hwmon: no permission to read {error.filename}. Run as root, or grant it with: sudo chmod o+r "
+                f"{error.filename}."
             ) from error
         except (OSError, ValueError) as error:
-            raise MeasureError(f"hwmon: a sensor can't be read ({error}). Use another meter.") from error
+            raise MeasureError(f"hwmon: a sensor cannot be read ({error}). Use another meter.") from error
         names = ", ".join(sensor.name for sensor in sensors)
         if power_w <= 0:
             raise MeasureError(
-                f"hwmon: {names} reads {power_w:g} W, which no running machine draws. Use another meter."
+                f"hwmon: {names} reads {power_w:g} W, which is implausible for a running machine. Use another meter."
             )
         self._sensors = sensors
         if counted:
@@ -103,7 +104,7 @@ class Hwmon(Opened["Counters | SampledPower"]):
         return SampledPower(self.name, self._power_w, POLL_S)
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it."""
+        """Return its facts for the evidence."""
         names = ", ".join(sensor.name for sensor in self._sensors)
         counted = isinstance(self._source, Counters)
         how = "energy counters" if counted else f"power every {POLL_S} s, trapezoid rule"
@@ -119,4 +120,4 @@ class Hwmon(Opened["Counters | SampledPower"]):
         try:
             return sum(sensor.power_w() for sensor in self._sensors)
         except (OSError, ValueError) as error:
-            raise MeasureError(f"The meter {self.name} failed midway: {error}.") from error
+            raise MeasureError(f"The meter {self.name} failed during a window: {error}.") from error

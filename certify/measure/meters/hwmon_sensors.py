@@ -1,8 +1,8 @@
-"""Power and energy sensors under /sys/class/hwmon, and which of them make up the whole.
+"""Power and energy sensors under /sys/class/hwmon, and the choice of those that make up the whole.
 
 Units of the files (https://www.kernel.org/doc/html/latest/hwmon/sysfs-interface.html): ``energyN_input`` uJ,
-``powerN_input`` and ``powerN_average`` uW, ``inN_input`` mV, ``currN_input`` mA. The INA3221 tells voltage and current
-of three channels and leaves the product to its reader (https://www.kernel.org/doc/html/latest/hwmon/ina3221.html).
+``powerN_input`` and ``powerN_average`` uW, ``inN_input`` mV, ``currN_input`` mA. The INA3221 reports voltage and
+current of three channels, but not their product (https://www.kernel.org/doc/html/latest/hwmon/ina3221.html).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ HWMON = "sys/class/hwmon"
 POWER_METER = "power_meter"
 THREE_CHANNELS = "ina3221"
 MODULE_DRIVERS = ("ina2", "ina3", "ltc2945", "ltc2947")
-"""Drivers of power monitors that sit in a supply rail; board makers add endings, as in ``ina260_u14``."""
+"""Drivers of power monitors in a supply rail; board makers add suffixes, as in ``ina260_u14``."""
 WHOLE = ("VDD_IN", "POM_5V_IN")
-"""Rails of a Jetson that hold all the others (Orin NX and Nano, Xavier NX and TX2; the first Nano)."""
+"""Jetson rails that include all others (Orin NX and Nano, Xavier NX and TX2; the first Nano)."""
 NOT_CONNECTED = "NC"
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """One channel.
+    """One sensor channel.
 
     Attributes:
-        name: its label, or its folder, driver and number where it has none.
-        driver: of the chip.
-        energy: file of the energy counter, None where there is none.
-        factors: files whose product is the power, with ``scale`` to bring it to watts.
-        scale: watts of the product's unit.
+        name: its label, or its folder, driver and number if it has none.
+        driver: driver of the chip.
+        energy: file of the energy counter, or None.
+        factors: files whose product, times ``scale``, is the power.
+        scale: watts per unit of the product.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Sensor:
 
     @property
     def scope(self) -> str:
-        """``board`` for the machine's own power meter, ``module`` for a monitor in a rail."""
+        """``board`` for the machine's power meter, ``module`` for a monitor in a rail."""
         return "board" if self.driver == POWER_METER else "module"
 
     def power_w(self) -> float:
-        """Watts now.
+        """Return the current power in watts.
 
         Raises:
-            OSError: a file can't be read.
-            ValueError: it holds no number.
+            OSError: a file cannot be read.
+            ValueError: it does not hold a number.
         """
         product = self.scale
         for file in self.factors:
@@ -60,16 +60,16 @@ class Sensor:
         return product
 
     def energy_uj(self) -> int:
-        """The energy counter; raises as :meth:`power_w` does."""
+        """Return the energy counter in microjoules; raises like :meth:`power_w`."""
         if self.energy is None:
             raise ValueError(f"{self.name} has no energy counter")
         return int(self.energy.read_text())
 
 
 def find(hwmon: Path) -> list[Sensor]:
-    """All sensors of supply rails and of the machine's power meter.
+    """Find all sensors of supply rails and of the machine's power meter.
 
-    Sensors of single devices (graphics, disks, batteries) are left out.
+    Sensors of individual devices (graphics, disks, batteries) are excluded.
     """
     found = []
     for folder in sorted(hwmon.glob("hwmon*")):
@@ -80,27 +80,27 @@ def find(hwmon: Path) -> list[Sensor]:
 
 
 def choose(sensors: list[Sensor], wanted: tuple[str, ...]) -> list[Sensor]:
-    """Those whose sum is reported.
+    """Choose the sensors whose sum is reported.
 
     Args:
-        sensors: all that were found.
-        wanted: names of those that the user added up; empty to find the whole without help.
+        sensors: all sensors found.
+        wanted: names given by the user; empty to find the whole automatically.
 
     Raises:
-        MeasureError: a name is not there, or the whole can't be told from its parts.
+        MeasureError: a name does not exist, or it is unknown which sensors make up the whole.
     """
     names = ", ".join(sensor.name for sensor in sensors)
     if wanted:
         chosen = [sensor for sensor in sensors if sensor.name in wanted]
         if missing := set(wanted).difference(sensor.name for sensor in chosen):
-            raise MeasureError(f"hwmon: there is no sensor {', '.join(sorted(missing))} here; there are {names}.")
+            raise MeasureError(f"hwmon: unknown sensor {', '.join(sorted(missing))}. The sensors here are {names}.")
         return chosen
     for whole in ([s for s in sensors if s.driver == POWER_METER], [s for s in sensors if s.name in WHOLE], sensors):
         if len(whole) == 1:
             return whole
     raise MeasureError(
-        f"hwmon: it is not known which of the sensors {names} add up to the whole, and which are parts of others. "
-        "Name those that do, as in --meter hwmon:NAME,NAME."
+        f"hwmon: it is unknown which of the sensors {names} add up to the whole, and which are parts of others. Name "
+        "those to add up: --meter hwmon:NAME,NAME."
     )
 
 

@@ -1,18 +1,18 @@
 """Energy counter of an NVIDIA GPU, through NVML (module ``pynvml`` of nvidia-ml-py).
 
-Reads: ``nvmlDeviceGetTotalEnergyConsumption`` (mJ since the driver was loaded). Power is sampled beside it and
-    integrated by the trapezoid rule, so that the counter can be checked against it; where a board has no counter, or
-    one that stands still, the integrated power is the figure. Power is the field NVML_FI_DEV_POWER_INSTANT where the
-    driver has it, else ``nvmlDeviceGetPowerUsage`` (mW).
-Scope: board (GPU, its memory, voltage regulators), whoever uses it. Not the host.
+Reads: ``nvmlDeviceGetTotalEnergyConsumption`` (mJ since the driver was loaded). Power is sampled in parallel and
+    integrated by the trapezoid rule, to check the counter; if a board has no counter, or a dead one, the integrated
+    power is the result. Power is the field NVML_FI_DEV_POWER_INSTANT if the driver has it, otherwise
+    ``nvmlDeviceGetPowerUsage`` (mW).
+Scope: board (GPU, its memory, voltage regulators), for all processes. Not the host.
 Resolution: the counter moves every 20 to 100 ms, by board (97.8 to 102.5 ms on an H100 with driver 580.159.04); hence
     windows of 5 s.
-Wrap: never in practice (64 bits of mJ). A reload of the driver sets it back to 0, which is an error.
+Wrap: never in practice (64 bits of mJ). Reloading the driver resets it to 0, which is an error.
 Privilege: none.
-Known lies: ``nvmlDeviceGetPowerUsage`` is averaged over up to a second on recent boards, and power is sampled only a
-    part of the time on some (Yang, Adamek, Armour 2023, "Part-time Power Measurements", arXiv 2312.02741); a MIG slice
-    or a virtual GPU shows the whole board or nothing, and is refused. NVML counts GPUs by PCI bus, CUDA the fastest
-    first: with different boards and no CUDA_DEVICE_ORDER the two may mean different ones, and that is refused.
+Known lies: ``nvmlDeviceGetPowerUsage`` is averaged over up to a second on recent boards, and some boards sample power
+    only part of the time (Yang, Adamek, Armour 2023, "Part-time Power Measurements", arXiv 2312.02741); a MIG slice or
+    a virtual GPU shows the whole board or nothing, and is refused. NVML orders GPUs by PCI bus, CUDA by speed: with
+    different boards and no CUDA_DEVICE_ORDER their indices may refer to different GPUs, which is refused.
 Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 """
 
@@ -34,17 +34,18 @@ from certify.measure.meters.sampling import SampledPower
 
 POLL_S = 0.05
 STILL_S = 0.3
-"""Longer than the counter of any board waits between two steps."""
+"""Longer than the update interval of any board's counter, in seconds."""
 HINT = "Use a runtime on the CPU, or a machine with the whole GPU"
 
 
 class Nvml:
-    """The energy counter of one GPU, and its power.
+    """Meter of one GPU: its energy counter and its power.
 
     Args:
-        library: in place of ``pynvml``.
-        environment: in place of the process's own; CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are read from it.
-        pause: waits a number of seconds, while the counter should move.
+        library: replacement for ``pynvml``.
+        environment: replacement for the process's environment, from which CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER
+            are read.
+        pause: function that waits a number of seconds, while the counter should move.
     """
 
     name = "nvml"
@@ -70,12 +71,12 @@ class Nvml:
 
     @property
     def level(self) -> EvidenceLevel:
-        """Counter, or sampled where the board has no counter that moves."""
+        """Counter, or sampled if the board has no live counter."""
         sampled = self._counters is None and self._power != "none"
         return EvidenceLevel.SAMPLED if sampled else EvidenceLevel.COUNTER
 
     def unavailable(self) -> str | None:
-        """Why the GPU can't be metered, or None."""
+        """Return why the GPU cannot be metered, or None."""
         try:
             self._open()
         except MeasureError as error:
@@ -101,13 +102,13 @@ class Nvml:
             self._counters = self._live_counter()
         except nvml.NVMLError as error:
             raise MeasureError(
-                f"NVML: no GPU can be reached ({error}). Install the NVIDIA driver, or use a runtime on the CPU."
+                f"NVML: no GPU is accessible ({error}). Install the NVIDIA driver, or use a runtime on the CPU."
             ) from error
         if self._counters is None and self._power == "none":
-            raise MeasureError(f"NVML: the GPU tells neither energy nor power. {HINT}.")
+            raise MeasureError(f"NVML: the GPU reports neither energy nor power. {HINT}.")
 
     def _board(self) -> Any:
-        """Handle of the GPU that CUDA calls its first."""
+        """Return the handle of CUDA's first GPU."""
         nvml = self._library
         count = nvml.nvmlDeviceGetCount()
         if count == 0:
@@ -115,53 +116,53 @@ class Nvml:
         first = "0" if self._visible is None else self._visible.split(",")[0].strip()
         if first.startswith("MIG-"):
             raise MeasureError(
-                f"NVML: CUDA_VISIBLE_DEVICES names a MIG slice, whose energy has no counter of its own. {HINT}."
+                f"NVML: CUDA_VISIBLE_DEVICES names a MIG slice, which has no energy counter of its own. {HINT}."
             )
         if first.startswith("GPU-"):
             return nvml.nvmlDeviceGetHandleByUUID(first)
         if not first.isdigit():
-            raise MeasureError(f"NVML: CUDA_VISIBLE_DEVICES begins with '{first}', which names no GPU. {HINT}.")
+            raise MeasureError(f"NVML: CUDA_VISIBLE_DEVICES begins with '{first}', which is not a GPU. {HINT}.")
         boards = {_text(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)}
         if len(boards) > 1 and not self._by_bus:
             raise MeasureError(
-                f"NVML: the GPUs differ ({', '.join(sorted(boards))}), and CUDA may count them in another order than "
-                "NVML. Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name one in CUDA_VISIBLE_DEVICES by its UUID."
+                f"NVML: the GPUs differ ({', '.join(sorted(boards))}), and CUDA may order them differently from NVML. "
+                "Set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name one in CUDA_VISIBLE_DEVICES by its UUID."
             )
         return nvml.nvmlDeviceGetHandleByIndex(int(first))
 
     def _refuse_parts(self) -> None:
-        """Refuse a board that is cut into parts, since its counter shows the whole."""
+        """Refuse a partitioned board, since its counter covers the whole board."""
         nvml, device = self._library, self._device
         try:
             if nvml.nvmlDeviceGetMigMode(device)[0] == nvml.NVML_DEVICE_MIG_ENABLE:
                 raise MeasureError(
-                    f"NVML: the GPU is cut into MIG slices, and the counter shows the whole board. {HINT}."
+                    f"NVML: the GPU is partitioned into MIG slices, but the counter covers the whole board. {HINT}."
                 )
         except nvml.NVMLError_NotSupported:
-            pass  # boards that know no MIG are whole
+            pass  # boards without MIG are not partitioned
         try:
             mode = nvml.nvmlDeviceGetVirtualizationMode(device)
         except nvml.NVMLError_NotSupported:
             return
         if mode == nvml.NVML_GPU_VIRTUALIZATION_MODE_VGPU:
             raise MeasureError(
-                f"NVML: this is a virtual GPU (vGPU), whose share of the board's energy is not known. {HINT}."
+                f"NVML: this is a virtual GPU (vGPU), whose share of the board's energy is unknown. {HINT}."
             )
         if mode in (nvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VGPU, nvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VSGA):
-            raise MeasureError(f"NVML: this host lends parts of the board to virtual machines (vGPU). {HINT}.")
+            raise MeasureError(f"NVML: this host shares the board with virtual machines (vGPU). {HINT}.")
 
     def _readable_power(self) -> str:
-        """Which power can be read: ``instant``, ``average`` or ``none``."""
+        """Return which kind of power is readable: ``instant``, ``average`` or ``none``."""
         for kind in ("instant", "average"):
             try:
                 self._power_mw(kind)
-            except self._library.NVMLError:  # this driver or board does not tell it; the next kind may be there
+            except self._library.NVMLError:  # not reported by this driver or board; try the next kind
                 continue
             return kind
         return "none"
 
     def _live_counter(self) -> Counters | None:
-        """The board's counter, None where there is none that moves."""
+        """Return the board's counter, or None if it has no live one."""
         try:
             self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)
         except self._library.NVMLError_NotSupported:
@@ -170,7 +171,7 @@ class Nvml:
         return Counters(self.name, (board,), STILL_S) if moving([board], self._pause, STILL_S) else None
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it."""
+        """Return its facts for the evidence."""
         sampled = f"{self._power} power every {POLL_S} s, trapezoid rule"
         method = sampled if self._counters is None else "total energy counter"
         parameters = {
@@ -182,13 +183,13 @@ class Nvml:
         return facts_of(self, method, refused, parameters)
 
     def start(self) -> None:
-        """Read the counter and begin to sample power."""
+        """Read the counter and start sampling power."""
         if self._device is None:
             self._open()
         if self._counters is None:
             self._sampled.start()
             return
-        with contextlib.suppress(MeasureError):  # the counter then stands unchecked, as its guard will say
+        with contextlib.suppress(MeasureError):  # the counter is then unchecked, which its guard reports
             self._sampled.start()
         self._counters.start()
 
@@ -203,23 +204,23 @@ class Nvml:
         return Reading(counted.energy_j, raw)
 
     def counter_mj(self) -> int:
-        """The energy counter now, in mJ.
+        """Return the current value of the energy counter in mJ.
 
         Raises:
-            MeasureError: it can't be read any more.
+            MeasureError: it can no longer be read.
         """
         try:
             return int(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device))
         except self._library.NVMLError as error:
-            raise MeasureError(f"The meter nvml failed midway: {error}.") from error
+            raise MeasureError(f"The meter nvml failed during a window: {error}.") from error
 
     def _power_w(self) -> float:
         if self._power == "none":
-            raise MeasureError("The meter nvml has no power to sample.")
+            raise MeasureError("The meter nvml cannot sample power, since the GPU does not report it.")
         try:
             return self._power_mw(self._power) * 1e-3
         except self._library.NVMLError as error:
-            raise MeasureError(f"The meter nvml failed midway: {error}.") from error
+            raise MeasureError(f"The meter nvml failed during a window: {error}.") from error
 
     def _power_mw(self, kind: str) -> int:
         nvml = self._library

@@ -1,4 +1,4 @@
-"""A meter whose counters, or power to sample, are found when it is first asked for them."""
+"""Base class of meters whose counters or power sensors are found on first use."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Source = TypeVar("Source", bound="Counters | SampledPower")
 
 
 class Opened(abc.ABC, Generic[Source]):
-    """What such meters share: see :class:`certify.measure.meters.base.Meter`."""
+    """A meter that finds its counters or power sensors on first use; see :class:`certify.measure.meters.base.Meter`."""
 
     _source: Source | None = None
 
     @abc.abstractmethod
     def _open(self) -> Source:
-        """Find what is read.
+        """Find the counters or sensors to read.
 
         Raises:
-            LeanmarkError: it can't be read here.
+            LeanmarkError: they cannot be read here.
         """
 
     def _ready(self) -> Source:
@@ -32,7 +32,7 @@ class Opened(abc.ABC, Generic[Source]):
         return self._source
 
     def unavailable(self) -> str | None:
-        """Why it can't be read here, or None."""
+        """Return why they cannot be read here, or None."""
         try:
             self._source = self._open()
         except LeanmarkError as error:
@@ -40,7 +40,7 @@ class Opened(abc.ABC, Generic[Source]):
         return None
 
     def start(self) -> None:
-        """Read the counters, or begin to sample."""
+        """Read the counters, or start sampling."""
         self._ready().start()
 
     def stop(self, usage: Usage) -> Reading:

@@ -1,7 +1,7 @@
-"""Counters of the kernel's performance events, opened by the system call itself.
+"""Counters of the kernel's performance events, opened by a direct system call.
 
 ``perf_event_open(2)`` has no wrapper in the C library; https://man7.org/linux/man-pages/man2/perf_event_open.2.html
-describes its arguments. Only the 64 bytes of the first version of ``perf_event_attr`` are given.
+describes its arguments. Only the 64 bytes of the first version of ``perf_event_attr`` are passed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ CLOSE_ON_EXEC = 8
 
 
 class PerfEvent:
-    """One event that counts on one processor, for all processes, from now on.
+    """An event that counts on one processor, for all processes, from now on.
 
     Args:
         kind: number of the event source.
-        config: number of the event in it.
-        cpu: processor.
+        config: number of the event within the source.
+        cpu: number of the processor.
 
     Raises:
-        OSError: the kernel refuses; ``errno`` is EACCES or EPERM where the right is missing.
+        OSError: the kernel refuses; ``errno`` is EACCES or EPERM without the required privilege.
     """
 
     def __init__(self, kind: int, config: int, cpu: int) -> None:
         number = SYSCALL.get(platform.machine())
         if number is None:
-            raise OSError(f"the number of perf_event_open is not known on {platform.machine()}")
+            raise OSError(f"the system call number of perf_event_open is unknown on {platform.machine()}")
         library = ctypes.CDLL(None, use_errno=True)
         attributes = ATTRIBUTES.pack(kind, ATTRIBUTES.size, config, 0, 0, 0, 0, 0, 0, 0)
         descriptor = library.syscall(
@@ -53,10 +53,10 @@ class PerfEvent:
         weakref.finalize(self, os.close, descriptor)
 
     def read(self) -> int:
-        """The count.
+        """Return the count.
 
         Raises:
-            OSError: it can't be read any more.
+            OSError: it can no longer be read.
             ValueError: the kernel gave no count (the processor went offline).
         """
         content = os.read(self._descriptor, 8)

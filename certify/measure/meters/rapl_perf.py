@@ -1,16 +1,16 @@
-"""Energy counters of the processor packages and of memory, through the kernel's performance events.
+"""Energy counters of processor packages and memory, through the kernel's performance events.
 
 Reads: the events ``energy-pkg`` and ``energy-ram`` of the source ``power``, by perf_event_open(2), on one processor of
-    each package (the source's ``cpumask``). Left out: ``energy-cores`` and ``energy-gpu``, which are parts of the
-    package, and ``energy-psys``, the whole platform. The same registers as rapl-powercap, for those who may count
+    each package (the source's ``cpumask``). Excluded: ``energy-cores`` and ``energy-gpu``, which are parts of the
+    package, and ``energy-psys``, the whole platform. The registers are those of rapl-powercap, for users who may count
     events but not read its files.
-Scope: package (all cores, caches, memory controller; memory itself where there is an energy-ram), whoever uses them.
+Scope: package (all cores, caches, memory controller; also memory if there is an energy-ram), for all processes.
 Resolution: 2^-32 J of arithmetic; the registers move by 15 to 61 uJ, about every millisecond.
-Wrap: none; the kernel follows the 32-bit registers and counts in 64 bits from the moment the event is opened.
+Wrap: none; the kernel tracks the 32-bit registers and counts in 64 bits from the opening of the event.
 Privilege: CAP_PERFMON, or kernel.perf_event_paranoid at 0 or below.
-Known lies: those of rapl-powercap. ``cpumask`` does not list each counter once on every kernel: some list all
-    processors of a package, some one for each die of an AMD package though all show the same registers. So the first
-    processor of each die is read, and on AMD the first of each package.
+Known lies: those of rapl-powercap. Not every kernel's ``cpumask`` lists each counter once: some list all processors of
+    a package, some one per die of an AMD package although all dies share the registers. So the first processor of each
+    die is read, and on AMD the first of each package.
 Source: https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-bus-event_source-devices-events
 """
 
@@ -32,9 +32,9 @@ from certify.measure.meters.perf_event import PerfEvent
 SOURCE = "sys/bus/event_source/devices/power"
 PARANOID = "proc/sys/kernel/perf_event_paranoid"
 EVENTS = {"energy-pkg": "", "energy-ram": "_dram"}
-"""Event by the ending of its counter's name."""
+"""Suffix of the counter's name, by event."""
 ONE_SET = ("AuthenticAMD", "HygonGenuine")
-"""Makers whose packages have one set of counters, however many dies."""
+"""Vendors whose packages have one set of counters, however many dies."""
 STILL_S = 0.05
 HINT = "Use --meter vcpu-watts for a modelled figure"
 
@@ -43,17 +43,17 @@ class Event(Protocol):
     """An open event."""
 
     def read(self) -> int:
-        """Its count."""
+        """Return its count."""
 
 
 class RaplPerf(Opened[Counters]):
-    """The package's counters as performance events.
+    """Meter of the package counters as performance events.
 
     Args:
-        root: of the file system, for a fake tree.
-        open_event: opens an event by the source's number, the event's number and the processor.
-        pause: waits a number of seconds, while the counters should move.
-        clock: seconds.
+        root: root of the file system, for a fake tree.
+        open_event: function that opens an event by the numbers of source, event and processor.
+        pause: function that waits a number of seconds, while the counters should move.
+        clock: clock in seconds.
     """
 
     name = "rapl-perf"
@@ -88,22 +88,22 @@ class RaplPerf(Opened[Counters]):
             alive = moving(counters, self._pause, STILL_S)
         except PermissionError as error:
             raise MeasureError(
-                f"perf: counting for a whole processor is not allowed to this user ({error.strerror}; "
+                f"perf: no permission to count events of a whole processor ({error.strerror}; "
                 f"kernel.perf_event_paranoid is {self._paranoid()}). Run as root, or set it with: sudo sysctl "
-                "kernel.perf_event_paranoid=0; inside a container, let its seccomp profile allow perf_event_open."
+                "kernel.perf_event_paranoid=0; in a container, allow perf_event_open in its seccomp profile."
             ) from error
         except (OSError, ValueError) as error:
-            raise MeasureError(f"perf: the event energy-pkg can't be counted ({error}). {HINT}.") from error
+            raise MeasureError(f"perf: the event energy-pkg cannot be counted ({error}). {HINT}.") from error
         self._still = [counter.name for counter in counters if counter not in alive]
         if dead := [name for name in self._still if not name.endswith(EVENTS["energy-ram"])]:
             raise MeasureError(
-                f"perf: the event energy-pkg did not move in {STILL_S} s on {', '.join(dead)} (a hypervisor that shows "
+                f"perf: the event energy-pkg did not move in {STILL_S} s on {', '.join(dead)} (some hypervisors expose "
                 f"dead counters). {HINT}."
             )
         return Counters(self.name, alive, STILL_S, self._clock)
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it."""
+        """Return its facts for the evidence."""
         names = ", ".join(counter.name for counter in self._ready().counters)
         method = f"sum of the performance events energy-pkg and energy-ram: {names}"
         return facts_of(self, method, refused, {"left_out_for_standing_still": self._still})
@@ -117,27 +117,27 @@ class RaplPerf(Opened[Counters]):
                 if not file.is_file():
                     continue
                 if (unit := _text(file.with_name(f"{event}.unit"))) != "Joules":
-                    raise ValueError(f"{event} is counted in {unit}, not in Joules")
+                    raise ValueError(f"{event} is counted in {unit} instead of Joules")
                 scale = float(_text(file.with_name(f"{event}.scale")))
                 opened = self._open_event(kind, _config(_text(file)), processor)
                 found.append(Counter(f"package-cpu{processor}{ending}", "uj", 1e-6, _microjoules(opened, scale)))
         return tuple(found)
 
     def _processors(self) -> list[int]:
-        """The first processor of each set of counters."""
+        """Return the first processor of each set of counters."""
         one_set = any(vendor in _text(self._root / "proc/cpuinfo") for vendor in ONE_SET)
         first: dict[tuple[str, str], int] = {}
         for number in _numbers(_text(self._events_at / "cpumask")):
             topology = self._root / f"sys/devices/system/cpu/cpu{number}/topology"
             die = topology / "die_id"
-            has_own = not one_set and die.is_file()  # kernels before 5.2 know no dies
+            has_own = not one_set and die.is_file()  # kernels before 5.2 do not report dies
             first.setdefault((_text(topology / "physical_package_id"), _text(die) if has_own else ""), number)
         return list(first.values())
 
     def _paranoid(self) -> str:
         try:
             return _text(self._root / PARANOID)
-        except OSError:  # hidden in some containers; the sentence then says so
+        except OSError:  # hidden in some containers; the message then says so
             return "not readable"
 
 
@@ -146,15 +146,15 @@ def _text(path: Path) -> str:
 
 
 def _config(text: str) -> int:
-    """Number of an event, from ``event=0x02``."""
+    """Parse the number of an event from ``event=0x02``."""
     name, _, value = text.partition("=")
     if name != "event":
-        raise ValueError(f"the event is described as {text!r}, not as event=N")
+        raise ValueError(f"the description of the event must be event=N, got {text!r}")
     return int(value, 16)
 
 
 def _numbers(text: str) -> list[int]:
-    """Processors of a list such as ``0,18-19``."""
+    """Parse a list of processors such as ``0,18-19``."""
     numbers: list[int] = []
     for part in text.split(","):
         low, _, high = part.partition("-")
@@ -163,5 +163,5 @@ def _numbers(text: str) -> list[int]:
 
 
 def _microjoules(event: Event, scale: float) -> Callable[[], int]:
-    """Whole microjoules, which a JSON number holds exactly where counts of 2^-32 J would not fit."""
+    """Return a reader of whole microjoules; a JSON number holds them exactly, unlike counts of 2^-32 J."""
     return lambda: int(event.read() * scale * 1e6)

@@ -1,18 +1,18 @@
-"""Energy counters of the processor packages and of memory, through the kernel's powercap files.
+"""Energy counters of processor packages and memory, through the kernel's powercap files.
 
 Reads: ``energy_uj`` of every ``package-*`` zone under /sys/class/powercap/intel-rapl:* and of the ``dram`` zones below
-    them. AMD processors (Zen and later) appear under the same names. Left out: ``core`` and ``uncore``, which are parts
-    of the package; ``psys``, the whole platform, which holds the packages already; ``intel-rapl-mmio``, a second way to
-    the same registers; a second zone of the same name; and a dram zone that stands still.
-Scope: package (all cores, caches, memory controller; memory itself where there is a dram zone), whoever uses them.
+    them. AMD processors (Zen and later) appear under the same names. Excluded: ``core`` and ``uncore``, which are parts
+    of the package; ``psys``, the whole platform, which includes the packages; ``intel-rapl-mmio``, a second interface
+    to the same registers; a second zone of the same name; and a dead dram zone.
+Scope: package (all cores, caches, memory controller; also memory if there is a dram zone), for all processes.
 Resolution: 15 to 61 uJ, updated about every millisecond (Intel SDM volume 3B, "RAPL interfaces").
-Wrap: at ``max_energy_range_uj``, after minutes to hours; undone by subtraction modulo the range. A step back that no
-    wrap explains within the window's time is a reset, and an error.
-Privilege: root since CVE-2020-8694 (https://nvd.nist.gov/vuln/detail/CVE-2020-8694), or a read right on ``energy_uj``
-    given by root.
-Known lies: a model and no measurement before Haswell; AMD has no dram zone, so memory is missing there; idle sockets
-    and neighbours on the same package count in full; noise is added where energy filtering is on (SGX); some
-    hypervisors show zones whose counter stands still; a reset from just below the range looks like a wrap.
+Wrap: at ``max_energy_range_uj``, after minutes to hours; undone by subtraction modulo the range. A decrease that no
+    wrap within the window explains is a reset, which is an error.
+Privilege: root since CVE-2020-8694 (https://nvd.nist.gov/vuln/detail/CVE-2020-8694), or read permission on
+    ``energy_uj`` granted by root.
+Known lies: modelled, not measured, before Haswell; AMD has no dram zone, so memory is missing there; idle sockets and
+    other processes on the same package count in full; energy filtering (SGX) adds noise; some hypervisors expose dead
+    counters; a reset from just below the range looks like a wrap.
 Source: https://www.kernel.org/doc/html/latest/power/powercap/powercap.html
 """
 
@@ -33,17 +33,17 @@ POWERCAP = "sys/class/powercap"
 PREFIX = "intel-rapl:"
 DRAM = "_dram"
 STILL_S = 0.05
-"""Time in which every live counter moves many times."""
+"""Time in seconds within which every live counter moves many times."""
 HINT = "Use --meter vcpu-watts for a modelled figure"
 
 
 class RaplPowercap(Opened[Counters]):
-    """The powercap counters.
+    """Meter of the powercap counters.
 
     Args:
-        root: of the file system, for a fake tree.
-        pause: waits a number of seconds, while the counters should move.
-        clock: seconds.
+        root: root of the file system, for a fake tree.
+        pause: function that waits a number of seconds, while the counters should move.
+        clock: clock in seconds.
     """
 
     name = "rapl-powercap"
@@ -74,11 +74,11 @@ class RaplPowercap(Opened[Counters]):
             alive = moving(zones, self._pause, STILL_S)
         except PermissionError as error:
             raise MeasureError(
-                f"RAPL: {error.filename} may not be read by this user. Run as root, or give the right with: "
-                f"sudo chmod o+r {self._powercap}/intel-rapl:*/energy_uj {self._powercap}/intel-rapl:*:*/energy_uj."
+                f"RAPL: no permission to read {error.filename}. Run as root, or grant it with: sudo chmod o+r "
+                f"{self._powercap}/intel-rapl:*/energy_uj {self._powercap}/intel-rapl:*:*/energy_uj."
             ) from error
         except (OSError, ValueError) as error:
-            raise MeasureError(f"RAPL: a counter can't be read ({error}). {HINT}.") from error
+            raise MeasureError(f"RAPL: a counter cannot be read ({error}). {HINT}.") from error
         if not zones:
             raise MeasureError(
                 f"RAPL: {self._powercap} has no package zone (the processor has none, or the module intel_rapl_msr "
@@ -87,20 +87,20 @@ class RaplPowercap(Opened[Counters]):
         self._still = [zone.name for zone in zones if zone not in alive]
         if dead := [name for name in self._still if not name.endswith(DRAM)]:
             raise MeasureError(
-                f"RAPL: of the counters under {self._powercap}, {', '.join(dead)} did not move in {STILL_S} s (a "
-                f"hypervisor that shows dead counters). {HINT}."
+                f"RAPL: of the counters under {self._powercap}, {', '.join(dead)} did not move in {STILL_S} s (some "
+                f"hypervisors expose dead counters). {HINT}."
             )
         return Counters(self.name, alive, STILL_S, self._clock)
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it."""
+        """Return its facts for the evidence."""
         counters = self._ready()
         method = f"sum of the counters {', '.join(c.name for c in counters.counters)}, modulo their ranges"
         return facts_of(self, method, refused, {**counters.ranges(), "left_out_for_standing_still": self._still})
 
 
 def _zones(powercap: Path) -> tuple[Counter, ...]:
-    """Package zones and the dram zones below them, each name once."""
+    """Return the package zones and the dram zones below them, each name once."""
     found: dict[str, Counter] = {}
     packages: dict[str, str] = {}
     for folder in sorted(powercap.glob(f"{PREFIX}*")):
@@ -116,7 +116,7 @@ def _zones(powercap: Path) -> tuple[Counter, ...]:
             name = packages[parts[0]] + DRAM
         else:
             continue
-        # The counter runs from 0 to the range itself, so one turn is one more.
+        # The counter runs from 0 up to and including the range, so a full turn is range + 1.
         turn = int(range_file.read_text()) + 1
         found.setdefault(name, Counter(name, "uj", 1e-6, _reader(folder / "energy_uj"), turn))
     return tuple(found.values())

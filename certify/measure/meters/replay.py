@@ -1,14 +1,14 @@
-"""Readings of another meter from a trace, played back window by window; and the recording of such a trace.
+"""Replay of another meter's readings from a trace, window by window; and recording of such traces.
 
-Reads: a file of recorded readings (certify/measure/meters/trace.py describes it); nothing of this machine. The first
-    window that is measured gets the first reading of the trace, and so on; after the last one it fails.
+Reads: a file of recorded readings (see certify/measure/meters/trace.py); nothing of this machine. The first measured
+    window gets the first reading of the trace, and so on; after the last one it fails.
 Scope: the recorded meter's.
 Resolution: the recorded meter's.
-Wrap: none; the recorder undid it.
-Privilege: the right to read the file.
-Known lies: the joules belong to the recorded run, whatever runs now. A figure made with it tells nothing of the models
-    that are measured here, and its name in the evidence says so (``replay:nvml``). It is never chosen by itself.
-Source: https://jsonlines.org/ for the form of the file.
+Wrap: none; undone by the recorder.
+Privilege: permission to read the file.
+Known lies: the joules belong to the recorded run, whatever runs now. A figure made with it says nothing about the
+    models measured here, as its name in the evidence shows (``replay:nvml``). It is never chosen automatically.
+Source: https://jsonlines.org/ for the file format.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from certify.measure.meters.base import Meter, Reading, Usage, not_started
 from certify.measure.meters.trace import Trace, TraceWindow, TraceWriter, read_trace
 
 AS_RECORDED = "as recorded"
-"""Scope, resolution and level of the meter before it has a trace."""
-HOW = "It plays a recorded trace back and is never chosen by itself. Name one: --meter replay:PATH."
+"""Scope, resolution and level of the meter before it has read a trace."""
+HOW = "It replays a recorded trace and is never chosen automatically. Name a trace: --meter replay:PATH."
 
 
 class Replay:
-    """Plays a trace.
+    """Meter that replays a trace.
 
     Args:
-        path: of the trace; None for the meter that is listed and can't be used.
+        path: path of the trace; None for the entry in the list of meters, which cannot be used.
     """
 
     resolution = AS_RECORDED
@@ -46,31 +46,31 @@ class Replay:
 
     @classmethod
     def of(cls, argument: str) -> Replay:
-        """The meter for ``replay:PATH``."""
+        """Return the meter for ``replay:PATH``."""
         return cls(Path(argument))
 
     @property
     def name(self) -> str:
-        """``replay``, and behind a colon the recorded meter's name once the trace is read."""
+        """``replay``, followed by a colon and the recorded meter's name once the trace is read."""
         return "replay" if self._trace is None else f"replay:{self._trace.meter.name}"
 
     @property
     def devices(self) -> frozenset[str]:
-        """Those that the recorded meter covered."""
+        """Devices of the recorded meter."""
         return frozenset({"cpu", "cuda"}) if self._trace is None else self._trace.devices
 
     @property
     def scope(self) -> str:
-        """The recorded meter's."""
+        """Scope of the recorded meter."""
         return AS_RECORDED if self._trace is None else self._trace.meter.scope
 
     @property
     def level(self) -> EvidenceLevel:
-        """The recorded meter's."""
+        """Level of the recorded meter."""
         return EvidenceLevel.PROXY if self._trace is None else EvidenceLevel(self._trace.meter.level)
 
     def unavailable(self) -> str | None:
-        """Why there is nothing to play, or None."""
+        """Return why there is nothing to replay, or None."""
         try:
             self._read()
         except MeasureError as error:
@@ -85,25 +85,27 @@ class Replay:
         return self._trace
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """The recorded meter's, under this name."""
+        """Return the recorded meter's facts, under this meter's name."""
         meter = self._read().meter
         return dataclasses.replace(
             meter, name=self.name, method=f"replay of a recorded trace: {meter.method}", refused=dict(refused)
         )
 
     def start(self) -> None:
-        """Read the trace, where it was not read yet."""
+        """Read the trace, unless already read."""
         self._read()
         self._started = True
 
     def stop(self, usage: Usage) -> Reading:
-        """The next reading; ``recorded_duration_s`` tells how long its window lasted."""
+        """Return the next reading; ``recorded_duration_s`` is the length of its window."""
         if not self._started:
             raise not_started(self.name)
         self._started = False
         windows = self._read().windows
         if self._next == len(windows):
-            raise MeasureError(f"The meter {self.name} failed midway: {self._path} holds {len(windows)} windows.")
+            raise MeasureError(
+                f"The meter {self.name} failed during a window: {self._path} has only {len(windows)} windows."
+            )
         window = windows[self._next]
         self._next += 1
         return Reading(window.energy_j, {**window.reading, "recorded_duration_s": window.duration_s})
@@ -113,8 +115,8 @@ class Recording:
     """A meter whose readings are also written to a trace.
 
     Args:
-        meter: that is read.
-        path: of the trace, a file that is not there yet; it is made when the first window ends.
+        meter: meter to record.
+        path: path of the trace, a new file; it is created when the first window ends.
     """
 
     def __init__(self, meter: Meter, path: Path) -> None:
@@ -129,25 +131,25 @@ class Recording:
 
     @property
     def level(self) -> EvidenceLevel:
-        """The meter's."""
+        """Level of the meter."""
         return self.meter.level
 
     def unavailable(self) -> str | None:
-        """Why the meter can't be used or the trace not be written, or None."""
+        """Return why the meter cannot be used or the trace cannot be written, or None."""
         if self._path.exists():
-            return f"The trace {self._path} is there already. Name another file."
+            return f"The trace {self._path} already exists. Name another file."
         return self.meter.unavailable()
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """The meter's."""
+        """Return the meter's facts."""
         return self.meter.facts(refused)
 
     def start(self) -> None:
-        """Begin the meter's window."""
+        """Start the meter's window."""
         self.meter.start()
 
     def stop(self, usage: Usage) -> Reading:
-        """End the meter's window, and write it down."""
+        """Stop the meter's window and record it."""
         reading = self.meter.stop(usage)
         if self._writer is None:
             self._writer = TraceWriter(self._path, self.meter.facts({}), self.meter.devices)

@@ -1,4 +1,4 @@
-"""Sampling in a thread: power that is integrated over a window, at a bounded cost."""
+"""Sampling of power in a thread, integrated over a window, at bounded cost."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from certify.core.errors import MeasureError
 from certify.measure.meters.base import Reading, not_started
 
 LARGEST_SHARE = 0.005
-"""Of one processor's time that a thread may take; it waits longer where an action costs more."""
+"""Largest fraction of a processor's time for a thread; it waits longer if an action costs more."""
 
 
 class Repeated:
-    """Calls an action in a thread, again and again, until it is told to end or the action fails.
+    """A thread that calls an action repeatedly until it is stopped or the action fails.
 
     Args:
-        action: what is done; a MeasureError ends the thread.
-        every_s: seconds between two calls, more where the action's own CPU time asks for it.
-        cpu_clock: CPU seconds of the calling thread.
+        action: function to call; a MeasureError ends the thread.
+        every_s: seconds between two calls, or more if the action's CPU time requires it.
+        cpu_clock: clock of the calling thread's CPU seconds.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class SampledPower:
     """Power of one meter, sampled in a thread over a window and integrated by the trapezoid rule.
 
     Args:
-        meter: its name, for error messages.
-        read_w: watts now; raises MeasureError where they can't be read.
-        every_s: seconds between two samples, at the least.
-        clock: seconds.
+        meter: name of the meter, for error messages.
+        read_w: function that returns the current power in watts; raises MeasureError if it cannot be read.
+        every_s: least number of seconds between two samples.
+        clock: clock in seconds.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class SampledPower:
         """Take the first sample of a window.
 
         Raises:
-            MeasureError: it can't be read.
+            MeasureError: power cannot be read.
         """
-        if self._thread is not None:  # a window that was given up
+        if self._thread is not None:  # an abandoned window
             self._thread.end()
             self._thread = None
         self._power_w, self._time_s = self._read_w(), self._clock()
@@ -102,7 +102,7 @@ class SampledPower:
         """Take the last sample; the reading holds ``integrated_j`` and the number of samples.
 
         Raises:
-            MeasureError: a sample could not be read, or no window was begun.
+            MeasureError: a sample could not be read, or no window was started.
         """
         thread, self._thread = self._thread, None
         if thread is None:

@@ -1,16 +1,16 @@
-"""Recorded readings in a file, for the meter ``replay``.
+"""File of recorded readings, for the meter ``replay``.
 
-A trace is a text file of JSON objects, one a line. The first is the header::
+A trace is a text file of JSON objects, one per line. The first is the header::
 
     {"kind": "trace", "version": 1, "devices": ["cuda"], "meter": {...}}
 
-where ``meter`` holds the fields of :class:`certify.core.evidence.MeterFacts`. Every further line is a window::
+where ``meter`` holds the fields of :class:`certify.core.evidence.MeterFacts`. Each further line is a window::
 
     {"kind": "window", "label": "", "inferences": null, "duration_s": 5.02, "cpu_s": 0.3, "energy_j": 812.4,
      "reading": {"board_before_mj": 10.0, "board_after_mj": 812410.0}}
 
-``label`` and ``inferences`` tell what ran and how often, where the recorder knew; ``duration_s`` and ``cpu_s`` are the
-worker's, ``reading`` holds the meter's raw values.
+``label`` and ``inferences`` state what ran and how often, if the recorder knew; ``duration_s`` and ``cpu_s`` are the
+worker's, and ``reading`` holds the meter's raw values.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class Trace:
 
 
 class TraceWriter:
-    """Writes a trace line by line, so that a run that is stopped keeps its windows.
+    """Writer of a trace, line by line, so that a stopped run keeps its windows.
 
     Args:
-        path: a file that is not there yet.
-        meter: whose readings they are.
-        devices: that it covers.
+        path: path of a new file.
+        meter: facts of the recorded meter.
+        devices: devices that it covers.
 
     Raises:
-        MeasureError: the file is there already, or can't be written.
+        MeasureError: the file already exists, or cannot be written.
     """
 
     def __init__(self, path: Path, meter: MeterFacts, devices: frozenset[str]) -> None:
@@ -78,7 +78,7 @@ class TraceWriter:
             with self._path.open(mode, encoding="utf-8") as stream:
                 stream.write(json.dumps(values, allow_nan=False) + "\n")
         except OSError as error:
-            reason = f"The trace {self._path} can't be written ({error.strerror}). Name another file."
+            reason = f"The trace {self._path} cannot be written ({error.strerror}). Name another file."
             raise MeasureError(reason) from error
 
 
@@ -86,12 +86,14 @@ def read_trace(path: Path) -> Trace:
     """Read a trace.
 
     Raises:
-        MeasureError: the file can't be read, or a line is none of a trace's.
+        MeasureError: the file cannot be read, or a line is invalid.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise MeasureError(f"The trace {path} can't be read ({error}). Record one with --meter record:PATH.") from error
+        raise MeasureError(
+            f"The trace {path} cannot be read ({error}). Record one with --meter record:PATH."
+        ) from error
     devices, meter = _parsed(path, 1, lines[0] if lines else "", _header)
     windows = tuple(_parsed(path, number, line, _window) for number, line in enumerate(lines[1:], start=2))
     return Trace(meter, devices, windows)
@@ -107,20 +109,20 @@ def _parsed(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]]
 
 def _expect(values: dict[str, Any], kind: str) -> None:
     if values["kind"] != kind:
-        raise ValueError(f"a JSON object of the kind '{kind}' should stand here")
+        raise ValueError(f"a JSON object of kind '{kind}' is expected here")
 
 
 def _header(values: dict[str, Any]) -> tuple[frozenset[str], MeterFacts]:
     _expect(values, "trace")
     if values["version"] != VERSION:
-        raise ValueError(f"version {values['version']!r} is not known (known: {VERSION})")
+        raise ValueError(f"version {values['version']!r} is unknown (known: {VERSION})")
     devices = frozenset(values["devices"])
     if not devices or devices - {"cpu", "cuda"}:
-        raise ValueError("'devices' should name cpu, cuda or both")
+        raise ValueError("'devices' must name cpu, cuda or both")
     meter = values["meter"]
     texts = ("name", "level", "scope", "method")
     if set(meter) != {f.name for f in fields(MeterFacts)} or not all(isinstance(meter[name], str) for name in texts):
-        raise ValueError("'meter' should hold the facts of a meter")
+        raise ValueError("'meter' must hold the facts of a meter")
     EvidenceLevel(meter["level"])
     return devices, MeterFacts(**meter)
 
@@ -131,11 +133,11 @@ def _window(values: dict[str, Any]) -> TraceWindow:
     reading = {str(name): _number(name, value) for name, value in values["reading"].items()}
     inferences = values["inferences"]
     if inferences is not None and type(inferences) is not int:
-        raise ValueError(f"'inferences' should be a whole number or null, found {inferences!r}")
+        raise ValueError(f"'inferences' must be an integer or null, got {inferences!r}")
     return TraceWindow(**numbers, reading=reading, label=str(values["label"]), inferences=inferences)
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"'{name}' should be a finite number, found {value!r}")
+        raise ValueError(f"'{name}' must be a finite number, got {value!r}")
     return float(value)

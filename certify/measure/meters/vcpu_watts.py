@@ -3,17 +3,16 @@
 Reads: CPU seconds of the worker process (all threads, CLOCK_PROCESS_CPUTIME_ID) and wall seconds of the window.
 Method: ``vcpus * idle_w_per_vcpu * duration_s + (full_w_per_vcpu - idle_w_per_vcpu) * cpu_s``, the linear utilisation
     model of Cloud Carbon Footprint (https://www.cloudcarbonfootprint.org/docs/methodology/), with its averages per
-    provider, in certify/core/vcpu_watts.yaml. Where the provider can't be told from the DMI strings, the mean of the
-    providers' rows is used, and ``provider`` says ``unknown``. Idle power counts for every vCPU that this process may
-    use, whether the workload has a thread on it or not, as a package counter would count it.
+    provider, in certify/core/vcpu_watts.yaml. If the provider is not known from the DMI strings, the mean of the
+    providers' rows is used, and ``provider`` is ``unknown``. Idle power counts for every vCPU that this process may
+    use, whether or not the workload has a thread on it, as a package counter would count it.
 Scope: the vCPUs that this process may use. Not memory, disk, network, cooling.
 Resolution: nanoseconds of CPU time.
 Wrap: none.
 Privilege: none.
-Known lies: all of it is a model. Neither clock frequency nor the kind of instruction enters, so a second of int8
-    arithmetic counts as much as one of float, and a faster processor as much as a slow one. Good for a ratio on one
-    machine, not for a sum over several. Its stated error is a factor of 2
-    either way.
+Known lies: everything is modelled. Neither clock frequency nor the kind of instruction matters, so a second of int8
+    arithmetic counts as much as one of float, and a fast processor as much as a slow one. Good for a ratio on one
+    machine, not for a sum over several. Its stated error is a factor of 2 either way.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from certify.measure.machine import allowed_processors
 from certify.measure.meters.base import Reading, Usage, facts_of, not_started
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
-"""Set by Azure on all of its virtual machines; the vendor string alone also stands on Hyper-V at home."""
+"""Asset tag of all Azure virtual machines; the vendor string alone also appears on private Hyper-V hosts."""
 
 
 class VcpuWatts:
-    """The modelled meter; always available.
+    """Meter of modelled energy; always available.
 
     Args:
-        root: of the file system in which the DMI strings are looked for.
-        vcpus: how many there are; by default those that this process may use.
+        root: root of the file system with the DMI strings.
+        vcpus: number of vCPUs; by default those that this process may use.
     """
 
     name = "vcpu-watts"
@@ -58,7 +57,7 @@ class VcpuWatts:
         return None
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it."""
+        """Return its facts for the evidence."""
         method = "CPU time times published watts per vCPU, idle power of all vCPUs included"
         parameters = {
             "idle_w": self._row["idle_w"] * self._vcpus,
@@ -73,11 +72,11 @@ class VcpuWatts:
         return facts_of(self, method, refused, parameters, self._data["relative_error"])
 
     def start(self) -> None:
-        """Nothing to read before."""
+        """Do nothing: there is nothing to read before a window."""
         self._started = True
 
     def stop(self, usage: Usage) -> Reading:
-        """Joules from what the worker did."""
+        """Return the modelled joules of the worker's usage."""
         if not self._started:
             raise not_started(self.name)
         self._started = False
@@ -100,5 +99,5 @@ def _provider(root: Path) -> str:
 def _text(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except (FileNotFoundError, PermissionError):  # no DMI table, or not for everybody: the provider is not known
+    except (FileNotFoundError, PermissionError):  # no DMI table, or no permission to read it: the provider is unknown
         return ""

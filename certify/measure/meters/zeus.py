@@ -1,16 +1,16 @@
-"""Energy of AMD GPUs, Apple silicon and Jetson boards, through the devices of zeus (package ``zeus``, extra ``zeus``).
+"""Energy of AMD GPUs, Apple silicon and Jetson boards, through zeus (package ``zeus``, extra ``zeus``).
 
-Reads: on Linux the first GPU that ROCm shows, by AMD SMI's energy counter where zeus finds it plausible, else its power
-    samples integrated by the trapezoid rule; on a Jetson the rail of the whole module, which zeus samples in a process
-    of its own; on macOS the energy of processor, memory, GPU and neural engine that the system reports.
+Reads: on Linux the first GPU visible to ROCm, by AMD SMI's energy counter if zeus finds it plausible, otherwise by
+    power samples integrated by the trapezoid rule; on a Jetson the rail of the whole module, which zeus samples in a
+    separate process; on macOS the energy of processor, memory, GPU and neural engine reported by the system.
 Scope: board (AMD), module (Jetson), package (Apple). Not the host of an AMD GPU.
-Resolution: 1 mJ, as zeus rounds it; on a Jetson samples every 0.1 s.
+Resolution: 1 mJ, as rounded by zeus; on a Jetson samples every 0.1 s.
 Wrap: none; 64 bits.
-Privilege: none; on AMD membership of the groups render and video.
-Known lies: zeus gives 0.0 J where a device has no counter, and for a window shorter than the counter's step; here the
-    devices are read directly, and a counter that is missing or stands still is refused. AMD's counter is wrong by a
-    constant factor on some boards (https://github.com/ROCm/amdsmi/issues/38), where zeus falls back to power. One half
-    of an MI250 shows both halves' power and the other none. NVIDIA's GPUs are left to the meter nvml.
+Privilege: none; on AMD membership in the groups render and video.
+Known lies: zeus returns 0.0 J if a device has no counter, and for a window shorter than the counter's step; here the
+    devices are read directly, and a missing or dead counter is refused. AMD's counter is wrong by a constant factor on
+    some boards (https://github.com/ROCm/amdsmi/issues/38), where zeus falls back to power. One half of an MI250 reports
+    the power of both halves and the other half none. NVIDIA GPUs are left to the meter nvml.
 Source: https://ml.energy/zeus/
 """
 
@@ -42,14 +42,14 @@ T = TypeVar("T", int, float)
 
 @dataclass(frozen=True)
 class Kind:
-    """What zeus reads on one kind of machine.
+    """What zeus can read on one kind of machine.
 
     Attributes:
-        called: name in sentences.
-        scope: of the meter.
-        devices: that it covers.
-        level: of what zeus calls cumulative energy.
-        parts: figures of a system on a chip that are added up; the first must be there.
+        called: name used in sentences.
+        scope: scope of the meter.
+        devices: devices that it covers.
+        level: evidence level of what zeus calls cumulative energy.
+        parts: figures of a system on a chip that are added up; the first is required.
     """
 
     called: str
@@ -71,13 +71,13 @@ APPLE = Kind(
 
 
 class Zeus(Opened["Counters | SampledPower"]):
-    """One device of zeus.
+    """Meter of one zeus device.
 
     Args:
-        load: imports a module by name.
-        system: as ``sys.platform`` names it.
-        root: of the file system.
-        pause: waits a number of seconds, while a counter should move.
+        load: function that imports a module by name.
+        system: platform, as in ``sys.platform``.
+        root: root of the file system.
+        pause: function that waits a number of seconds, while a counter should move.
     """
 
     name = "zeus"
@@ -100,7 +100,7 @@ class Zeus(Opened["Counters | SampledPower"]):
 
     @property
     def level(self) -> EvidenceLevel:
-        """As zeus comes by the figure; sampled where AMD's counter is not plausible."""
+        """Evidence level of zeus's figure; sampled if AMD's counter is not plausible."""
         return EvidenceLevel.SAMPLED if isinstance(self._source, SampledPower) else self._kind.level
 
     def _open(self) -> Counters | SampledPower:
@@ -116,10 +116,10 @@ class Zeus(Opened["Counters | SampledPower"]):
             alive = moving([source], self._pause, STILL_S)
         except self._failures as error:
             reason = str(error).rstrip(".")
-            raise MeasureError(f"zeus: no {self._kind.called} can be read ({reason}). Use another meter.") from error
+            raise MeasureError(f"zeus: no {self._kind.called} is readable ({reason}). Use another meter.") from error
         if not alive:
             raise MeasureError(
-                f"zeus: the energy of the {self._kind.called} stands still, which zeus itself would give as 0.0 J. "
+                f"zeus: the energy counter of the {self._kind.called} does not move; zeus itself would report 0.0 J. "
                 "Use another meter."
             )
         return Counters(self.name, alive, STILL_S)
@@ -127,11 +127,11 @@ class Zeus(Opened["Counters | SampledPower"]):
     def _amd(self, library: Any) -> Counter | SampledPower:
         gpus = library.get_gpus()
         if type(gpus).__name__ != "AMDGPUs":
-            raise MeasureError("zeus: it found a GPU of NVIDIA, which another meter reads. Use --meter nvml.")
+            raise MeasureError("zeus: the GPU is from NVIDIA, which another meter reads. Use --meter nvml.")
         if gpus.supports_get_total_energy_consumption(0):
             return Counter("gpu", "mj", 1e-3, self._guarded(lambda: int(gpus.get_total_energy_consumption(0))))
         if gpus.get_instant_power_usage(0) <= 0:
-            raise MeasureError("zeus: the AMD GPU tells neither energy nor power. Use another meter.")
+            raise MeasureError("zeus: the AMD GPU reports neither energy nor power. Use another meter.")
         read_w = self._guarded(lambda: float(gpus.get_instant_power_usage(0)) * 1e-3)
         return SampledPower(self.name, read_w, POLL_S)
 
@@ -141,24 +141,24 @@ class Zeus(Opened["Counters | SampledPower"]):
         def read() -> int:
             energy = soc.get_total_energy_consumption()
             if getattr(energy, parts[0]) is None:
-                raise ValueError(f"it has no figure {parts[0]}")
+                raise ValueError(f"it does not report {parts[0]}")
             return int(sum(getattr(energy, part) or 0 for part in parts))
 
         return Counter(self._kind.scope, "mj", 1e-3, self._guarded(read))
 
     def _guarded(self, read: Callable[[], T]) -> Callable[[], T]:
-        """A reader whose failures are sentences."""
+        """Return a reader whose failures are sentences."""
 
         def guarded() -> T:
             try:
                 return read()
             except self._failures as error:
-                raise MeasureError(f"The meter {self.name} failed midway: {error}.") from error
+                raise MeasureError(f"The meter {self.name} failed during a window: {error}.") from error
 
         return guarded
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:
-        """What the evidence says about it."""
+        """Return its facts for the evidence."""
         sampled = isinstance(self._source, SampledPower)
         how = f"power every {POLL_S} s, trapezoid rule," if sampled else "cumulative energy"
         method = f"{how} of the {self._kind.called}, by zeus"

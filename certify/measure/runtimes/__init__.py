@@ -1,4 +1,4 @@
-"""Runtimes by name; an adapter is imported when it is asked for."""
+"""Runtimes by name; adapters are imported on demand."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ RUNTIMES = Registry(
         "openvino-bf16": "certify.measure.runtimes.openvino_cpu:OpenVinoBf16",
         "torch-cuda": "certify.measure.runtimes.torch_cuda:TorchCuda",
     },
-    "'auto' takes the cheapest of leanmark's own.",
+    "'auto' chooses the cheapest built-in one.",
     Runtime,
 )
 
 AUTO = "auto"
-"""Stands for the runtime that turns out cheapest for each model; see certify.measure.runtime_choice. It tries
-leanmark's own: one of somebody else's runs where it is named."""
+"""Name for the cheapest runtime of each model; see certify.measure.runtime_choice. It tries built-in runtimes only; a
+third-party runtime must be named."""
 
 
 def get(name: str) -> Runtime:
-    """The adapter of a name, or of ``package.module:Name``.
+    """Return the adapter of a name, or of ``package.module:Name``.
 
     Raises:
-        UsageError: there is none of that name, or it is broken.
+        UsageError: the name is unknown, or the adapter is broken.
     """
     adapter: Runtime = RUNTIMES.make(name)
     return adapter
 
 
 def check(name: str) -> None:
-    """Make sure that a name can be used for a measurement here, before any work is done for it.
+    """Check that a name can be used for a measurement here, before any work is done.
 
     Raises:
-        UsageError: as :func:`require`; ``auto`` is fine wherever the system can measure.
+        UsageError: as for :func:`require`; ``auto`` is valid wherever the system can measure.
     """
     machine.require_measuring()
     if name != AUTO:
@@ -49,10 +49,10 @@ def check(name: str) -> None:
 
 
 def require(name: str) -> Runtime:
-    """The adapter of a name, which can be used here.
+    """Return the adapter of a name, after checking that it can be used here.
 
     Raises:
-        UsageError: there is none of that name, or what it needs is not installed.
+        UsageError: the name is unknown, or a requirement of the runtime is not installed.
     """
     runtime = get(name)
     if (reason := runtime.unavailable()) is not None:

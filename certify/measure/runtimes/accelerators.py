@@ -1,4 +1,4 @@
-"""What accelerator a runtime computes on, for the evidence."""
+"""Facts of the accelerator that a runtime computes on, for the evidence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def nvidia() -> dict[str, Any]:
-    """Model, memory in bytes, power limit in watts, compute capability and driver of the GPU that CUDA puts first.
+    """Return model, memory in bytes, power limit in watts, compute capability and driver of CUDA's first GPU.
 
-    By NVML (https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html). What the driver does not tell is
-    left out; without a driver, all of it.
+    They are read through NVML (https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html). Values that the
+    driver does not report are omitted; without a driver, all are.
     """
     import pynvml
 
@@ -41,5 +41,5 @@ def _told(read: Any) -> Any:
 
     try:
         return read()
-    except pynvml.NVMLError:  # "not supported" is usual on virtual GPUs
+    except pynvml.NVMLError:  # "not supported" is common on virtual GPUs
         return None

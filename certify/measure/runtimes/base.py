@@ -1,4 +1,4 @@
-"""What a runtime adapter offers. It runs inside a worker, which imports nothing else but numpy."""
+"""Interface of a runtime adapter. It runs inside a worker, which otherwise imports only NumPy."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ AS_IN_MODEL = "as in the model"
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a session is built.
+    """Settings of a session.
 
     Attributes:
-        input_names: inputs that are fed, in the order in which samples hold them.
-        output_name: output that is read.
+        input_names: inputs to feed, in the order of the samples' fields.
+        output_name: output to read.
         threads: intra-op threads.
-        cores: logical processors, one for each thread; the first is the calling thread's.
+        cores: logical processors, one per thread; the first is for the calling thread.
         graph_optimization: level of the runtime's graph optimiser.
-        spinning: whether pool threads spin while they wait for work.
-        optimised: where the graph that the runtime made of the model is written, None for nowhere; only for runtimes
-            that write one.
-        input_shape: what every input is fed, with the batch, for runtimes that are faster once they know it; None
-            leaves the model's dynamic dimensions as they are.
-        profile: whether the session notes what every node took, for :meth:`Session.nodes`. It is slower then, and no
-            window is ever timed in it.
+        spinning: whether pool threads spin while waiting for work.
+        optimised: path for the optimised graph, or None; only for runtimes that can write it.
+        input_shape: shape of every input, with the batch, for runtimes that are faster with fixed shapes; None keeps
+            the model's dynamic dimensions.
+        profile: whether the session records the time of every node, for :meth:`Session.nodes`. This is slower, and such
+            a session never runs timed windows.
     """
 
     input_names: tuple[str, ...]
@@ -46,16 +45,15 @@ class SessionOptions:
 
 @dataclass(frozen=True)
 class NodeRun:
-    """One node of the graph that a runtime made of a model.
+    """One node of the graph that a runtime executes.
 
     Attributes:
-        name: as the runtime names it.
-        operator: its type.
-        provider: the part of the library, or the device, that computed it.
+        name: name given by the runtime.
+        operator: operator type.
+        provider: execution provider or device that computed it.
         duration_s: wall seconds of all its runs.
-        runs: number of them.
-        shapes_only: whether it computes sizes and indices and none of the model's values; runtimes keep those on the
-            processor on purpose.
+        runs: number of runs.
+        shapes_only: whether it computes only sizes and indices; runtimes deliberately keep such nodes on the processor.
     """
 
     name: str
@@ -70,25 +68,25 @@ class Session(Protocol):
     """One loaded model."""
 
     def prepare(self, batch: Array) -> Any:
-        """What :meth:`run` takes for one batch, made outside the timed part (see ``certify.core.feeding``)."""
+        """Return the argument of :meth:`run` for one batch; not timed (see ``certify.core.feeding``)."""
 
     def run(self, feed: Any) -> Array:
-        """One inference; returns when it is done. The array is the caller's own."""
+        """Run one inference, and return the output when it is complete. The caller owns the array."""
 
     def synchronize(self) -> None:
-        """Wait until the device has nothing left to do; called at both ends of every window."""
+        """Wait until the device is idle; called at both ends of every window."""
 
     def facts(self) -> dict[str, Any]:
-        """What was really set up: ``providers``, ``graph_optimization``, ``threads``, ``spinning``, ``precision``.
+        """Return the actual settings: ``providers``, ``graph_optimization``, ``threads``, ``spinning``, ``precision``.
 
-        A runtime that tells which operators run on integers, and writes no graph, gives ``integer_nodes`` too: for each
-        the names by which it may be known in the file.
+        A runtime that reports which operators run on integers, but writes no graph, also returns ``integer_nodes``: for
+        each operator, its possible names in the file.
         """
 
     def nodes(self) -> list[NodeRun]:
-        """What every node took since the session was opened with ``profile``; the session ends with it.
+        """Return the time of every node since the session was opened with ``profile``; this ends the session.
 
-        Empty where the library keeps no such times, and never asked for where ``times_nodes`` says so.
+        Empty if the library records no such times; not called if ``times_nodes`` is False.
         """
 
 
@@ -97,13 +95,13 @@ class Runtime(Protocol):
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        provider: what the library calls the part that computes.
-        suffix: of the files that it runs, ``.onnx`` or ``.pt2``.
-        precision: numeric precision that it is held to, or ``as in the model``.
-        spinning: whether its pool threads spin while they wait for work.
-        writes_graph: whether it writes the graph that it made of a model as an ONNX file.
-        own_providers: what it may call the parts that compute on its device, ``provider`` among them.
-        times_nodes: whether it tells what every node took.
+        provider: the library's name of its execution provider.
+        suffix: suffix of the files that it runs, ``.onnx`` or ``.pt2``.
+        precision: enforced numeric precision, or ``as in the model``.
+        spinning: whether its pool threads spin while waiting for work.
+        writes_graph: whether it can write the optimised graph as an ONNX file.
+        own_providers: names of execution providers on its device, including ``provider``.
+        times_nodes: whether it reports the time of every node.
     """
 
     device: str
@@ -116,20 +114,20 @@ class Runtime(Protocol):
     times_nodes: bool
 
     def unavailable(self) -> str | None:
-        """Why it can't be used here, in a sentence that says what to do; None where it can."""
+        """Return why it cannot be used here, in a sentence that says what to do; None if it can."""
 
     def version(self) -> str:
-        """Version of the library."""
+        """Return the version of the library."""
 
     def libraries(self) -> Mapping[str, str]:
-        """Versions of all libraries that compute, by name."""
+        """Return the versions of all computing libraries, by name."""
 
     def accelerator(self) -> Mapping[str, Any]:
-        """Facts of the device for the evidence, as plain JSON values; none for the processor, which others describe."""
+        """Return facts of the device as JSON values, for the evidence; empty for the processor, described elsewhere."""
 
     def open(self, path: Path, options: SessionOptions) -> Session:
         """Load a model.
 
         Raises:
-            ModelError: the library can't load it; the sentence says why.
+            ModelError: the library cannot load it; the message says why.
         """

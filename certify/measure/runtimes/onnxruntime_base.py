@@ -1,9 +1,9 @@
-"""What the adapters of ONNX Runtime share (https://onnxruntime.ai/docs/execution-providers/).
+"""Common base of the ONNX Runtime adapters (https://onnxruntime.ai/docs/execution-providers/).
 
-A session that may use a GPU may still put nodes on the processor, and its list of providers does not tell which: the
-profile of a run does (https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html). Nodes that
-compute sizes and indices only are kept on the processor by the library on purpose; they take and give integers that
-are known before the picture is.
+A session with a GPU provider may still place nodes on the processor, and its list of providers does not show which; the
+profile of a run does (https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html). The library
+deliberately keeps nodes on the processor that compute only sizes and indices; their inputs and outputs are integers
+that do not depend on the values of a sample.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEVELS = {
 }
 ERRORS_ONLY = 3
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
-"""Names under which the library is installed."""
+"""Distribution names of the library."""
 SHAPE_OPERATORS = frozenset({"Shape", "Size"})
 INDEX_TYPES = frozenset({"int64", "int32", "bool"})
 US = 1e-6
@@ -47,13 +47,13 @@ _LOAD_ERRORS: tuple[type[Exception], ...] = (
     state.NotImplemented,
     state.RuntimeException,
 )
-"""What the library raises for a model that it can't load; its own exceptions have no base class in common."""
+"""Errors that the library raises for a model that it cannot load; its own exceptions have no common base class."""
 
 Provider = str | tuple[str, dict[str, str]]
 
 
 class OnnxRuntime:
-    """An execution provider of ONNX Runtime. Subclasses say which, and with which options."""
+    """Base class of adapters for execution providers of ONNX Runtime."""
 
     device = "cpu"
     provider = "CPUExecutionProvider"
@@ -66,27 +66,27 @@ class OnnxRuntime:
     remedy = "Install it: pip install onnxruntime."
 
     def unavailable(self) -> str | None:
-        """Why the provider can't be used here; see :meth:`certify.measure.runtimes.base.Runtime.unavailable`."""
+        """Return why the provider cannot be used here; see :meth:`.Runtime.unavailable`."""
         has = ort.get_available_providers()
         if self.provider in has:
             return None
-        lacks = f"which the installed onnxruntime {ort.__version__} lacks (it has {', '.join(has)})"
+        lacks = f"but the installed onnxruntime {ort.__version__} only has {', '.join(has)}"
         return f"The runtime needs {self.provider}, {lacks}. {self.remedy}"
 
     def version(self) -> str:
-        """Version of the installed onnxruntime."""
+        """Return the version of the installed onnxruntime."""
         return str(ort.__version__)
 
     def libraries(self) -> dict[str, str]:
-        """Versions of the distributions that bring the library."""
+        """Return the versions of the installed distributions of the library."""
         return {name: version for name in DISTRIBUTIONS if (version := _installed(name)) is not None}
 
     def accelerator(self) -> Mapping[str, Any]:
-        """Nothing beyond the processor."""
+        """Return nothing: there is only the processor."""
         return {}
 
     def providers(self, path: Path) -> Sequence[Provider]:
-        """Execution providers for a model, the preferred first."""
+        """Return execution providers for a model, in order of preference."""
         return [self.provider]
 
     def open(self, path: Path, options: SessionOptions) -> OnnxRuntimeSession:
@@ -99,20 +99,20 @@ class OnnxRuntime:
         try:
             session = ort.InferenceSession(str(path), settings, providers=list(self.providers(path)))
         except _LOAD_ERRORS as error:
-            raise ModelError(f"{path}: ONNX Runtime can't load it: {' '.join(str(error).split())}") from error
+            raise ModelError(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())}") from error
         if self.provider not in session.get_providers():
             raise ModelError(
-                f"{path}: {self.provider} was asked for, and ONNX Runtime could start only "
-                f"{', '.join(session.get_providers())}; install the driver and the libraries of the GPU."
+                f"{path}: {self.provider} was requested, but ONNX Runtime could only start "
+                f"{', '.join(session.get_providers())}; install the GPU's driver and libraries."
             )
-        # The pool's threads are pinned by the library; this one is the first worker of every inference.
+        # The library pins the threads of its pool; this thread also works in every inference.
         machine.pin(options.cores[:1])
         return self.session(session, options, folder)
 
     def session(
         self, session: ort.InferenceSession, options: SessionOptions, folder: tempfile.TemporaryDirectory[str] | None
     ) -> OnnxRuntimeSession:
-        """Wrap what the library opened."""
+        """Wrap the library's session."""
         return OnnxRuntimeSession(session, options, self.precision, folder)
 
 
@@ -125,24 +125,24 @@ def _settings(options: SessionOptions) -> ort.SessionOptions:
     settings.log_severity_level = ERRORS_ONLY
     settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
     if options.threads > 1:
-        # Processors count from 1 here, and the calling thread, which works too, is not in the list.
+        # Processors count from 1 here; the calling thread also works, but is not in the list.
         others = ";".join(str(core + 1) for core in options.cores[1:])
         settings.add_session_config_entry("session.intra_op_thread_affinities", others)
     if options.optimised is not None:
         settings.optimized_model_filepath = str(options.optimised)
-        weights = f"{options.optimised.name}.data"  # one message can't hold over 2 GB
+        weights = f"{options.optimised.name}.data"  # a protobuf message holds at most 2 GB
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)
     return settings
 
 
 class OnnxRuntimeSession:
-    """One loaded model on the processor.
+    """A model loaded on the processor.
 
     Args:
-        session: the library's.
-        options: that it was opened with.
-        precision: that it is held to.
-        folder: where the library writes its profile, None where it does not.
+        session: session of the library.
+        options: options that it was opened with.
+        precision: enforced numeric precision.
+        folder: folder for the library's profile, or None.
     """
 
     def __init__(
@@ -159,19 +159,19 @@ class OnnxRuntimeSession:
         self._outputs = [options.output_name]
 
     def prepare(self, batch: Array) -> Any:
-        """The feed of one batch."""
+        """Return the feed of one batch."""
         return by_input(self._options.input_names, batch)
 
     def run(self, feed: Any) -> Array:
-        """One inference; the scored output."""
+        """Run one inference, and return the scored output."""
         output: Array = self._session.run(self._outputs, feed)[0]
         return output
 
     def synchronize(self) -> None:
-        """Nothing: the library returns when the processor is done."""
+        """Do nothing: the library returns when the processor is done."""
 
     def facts(self) -> dict[str, Any]:
-        """Settings read back from the session."""
+        """Return settings read back from the session."""
         settings = self._session.get_session_options()
         level = next(name for name, value in LEVELS.items() if value == settings.graph_optimization_level)
         return {
@@ -183,19 +183,19 @@ class OnnxRuntimeSession:
         }
 
     def nodes(self) -> list[NodeRun]:
-        """What every node took, by the library's profile."""
+        """Return the time of every node, from the library's profile."""
         if self._folder is None:
-            raise ModelError("The nodes of a session were asked for that was opened without a profile.")
+            raise ModelError("The session was opened without a profile; open it with profile=True to time its nodes.")
         events = json.loads(Path(self._session.end_profiling()).read_text())
         self._folder.cleanup()
         return node_runs(events)
 
 
 def node_runs(events: Sequence[Mapping[str, Any]]) -> list[NodeRun]:
-    """Sum the kernel times of a profile by node, in the order in which the nodes first ran.
+    """Sum the kernel times of a profile by node, in order of first execution.
 
     Args:
-        events: of the library's profile, in the format of Chrome's tracing.
+        events: events of the library's profile, in Chrome's tracing format.
     """
     found: dict[str, NodeRun] = {}
     for event in events:

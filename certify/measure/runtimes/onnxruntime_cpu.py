@@ -1,8 +1,8 @@
 """ONNX Runtime on the CPU (https://onnxruntime.ai/docs/performance/tune-performance/threading.html).
 
-Pool threads spin while an inference runs and for some milliseconds after it, as the library has it by default. Stopping
-them after each inference would make the next one wait until they are awake again, a tenth of the time of a small model;
-between two windows they come to rest by themselves, and the guard ``sessions_isolated`` reads that they did.
+Pool threads spin during an inference and for some milliseconds after it, which is the library's default. Stopping them
+after each inference would make the next one wait until they wake up, a tenth of the time of a small model. Between
+windows they stop by themselves, and the guard ``sessions_isolated`` checks that they did.
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ from certify.measure.runtimes.onnxruntime_base import OnnxRuntime
 
 
 class OnnxRuntimeCpu(OnnxRuntime):
-    """Adapter of ONNX Runtime's CPUExecutionProvider."""
+    """Adapter for ONNX Runtime's CPUExecutionProvider."""

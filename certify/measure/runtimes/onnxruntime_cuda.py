@@ -1,9 +1,9 @@
 """ONNX Runtime on an NVIDIA GPU (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html).
 
-Inputs lie on the GPU before a window begins and the scored output is brought back in every inference, by IO binding
-(https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html), so that an inference ends when its result can
-be read. TF32, which ONNX Runtime turns on by itself and which keeps 10 of float32's 23 bits of the mantissa, is off:
-float32 means float32, in both models. Convolution algorithms are searched exhaustively, as is the library's default.
+Inputs are on the GPU before a window begins, and each inference copies the scored output back, through IO binding
+(https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html), so an inference ends when its result can be
+read. TF32, which ONNX Runtime enables by default and which keeps 10 of float32's 23 mantissa bits, is off: float32
+means float32, in both models. Convolution algorithms are searched exhaustively, which is the library's default.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 CUDA_OPTIONS = {"device_id": "0", "use_tf32": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 NO_TF32 = "as in the model, without TF32"
 TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
-"""Read by cuBLAS, cuDNN and TensorRT when they are loaded; 0 keeps TF32 off whatever a program asks for."""
+"""Variable read by cuBLAS, cuDNN and TensorRT on loading; 0 disables TF32 whatever a program requests."""
 
 
 class OnnxRuntimeCuda(OnnxRuntime):
-    """Adapter of ONNX Runtime's CUDAExecutionProvider."""
+    """Adapter for ONNX Runtime's CUDAExecutionProvider."""
 
     device = "cuda"
     provider = CUDA_PROVIDER
@@ -38,30 +38,30 @@ class OnnxRuntimeCuda(OnnxRuntime):
     remedy = "Install the build for NVIDIA GPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu."
 
     def accelerator(self) -> Mapping[str, Any]:
-        """The GPU, its memory and its driver."""
+        """Return the GPU, its memory and its driver."""
         return nvidia()
 
     def providers(self, path: Path) -> Sequence[Provider]:
-        """CUDA; the library itself adds the processor for what CUDA has no kernel for."""
+        """Return CUDA; the library itself adds the processor for operators without a CUDA kernel."""
         return [(CUDA_PROVIDER, dict(CUDA_OPTIONS))]
 
     def open(self, path: Path, options: SessionOptions) -> OnnxRuntimeSession:
         """Load a model; see :meth:`certify.measure.runtimes.base.Runtime.open`."""
-        os.environ[TF32_OVERRIDE] = "0"  # this process is a worker's own, and has not loaded those libraries yet
+        os.environ[TF32_OVERRIDE] = "0"  # this process is a worker and has not loaded those libraries yet
         return super().open(path, options)
 
     def session(
         self, session: ort.InferenceSession, options: SessionOptions, folder: tempfile.TemporaryDirectory[str] | None
     ) -> OnnxRuntimeSession:
-        """Wrap what the library opened."""
+        """Wrap the library's session."""
         return BoundSession(session, options, self.precision, folder)
 
 
 class BoundSession(OnnxRuntimeSession):
-    """One loaded model on the GPU, fed from the GPU's memory."""
+    """A model loaded on the GPU and fed from the GPU's memory."""
 
     def prepare(self, batch: Array) -> Any:
-        """The feed of one batch: a binding whose inputs lie on the GPU, and whose output comes back."""
+        """Return the feed of one batch: a binding with inputs on the GPU and the output in main memory."""
         binding = self._session.io_binding()
         for name, values in by_input(self._options.input_names, batch).items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(values, "cuda", 0))
@@ -69,7 +69,7 @@ class BoundSession(OnnxRuntimeSession):
         return binding
 
     def run(self, feed: Any) -> Array:
-        """One inference; the scored output, once it is in the machine's memory."""
+        """Run one inference, and return the scored output once it is in main memory."""
         self._session.run_with_iobinding(feed)
         feed.synchronize_outputs()
         output: Array = feed.copy_outputs_to_cpu()[0]

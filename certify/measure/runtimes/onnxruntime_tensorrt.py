@@ -1,10 +1,10 @@
 """TensorRT through ONNX Runtime (https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html).
 
-TensorRT builds its engine at the first inference, for the shape that it is fed, which may take minutes; windows begin
-after it. Parts of a graph that it has no layers for run on the CUDA provider, on the same GPU, and their number is
-recorded. It is held to the model's own precision: 16-bit floats and TF32 are off, and integers are allowed only where
-the file holds Q/DQ operators, which then say where. A graph that it has compiled can't be written back, so that nobody
-can read what it fused: for quantized models the guard ``quantization_fused`` is unknown here.
+TensorRT builds its engine at the first inference, for the given input shape, which may take minutes; windows begin
+after it. Operators that it does not support run on the CUDA provider, on the same GPU, and their number is recorded. It
+must keep the model's own precision: 16-bit floats and TF32 are off, and integers are allowed only if the file has Q/DQ
+operators, which state where. A compiled engine cannot be written back as a graph, so its fusions are not visible: for
+quantized models the guard ``quantization_fused`` is unknown here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 
 
 class OnnxRuntimeTensorrt(OnnxRuntimeCuda):
-    """Adapter of ONNX Runtime's TensorrtExecutionProvider."""
+    """Adapter for ONNX Runtime's TensorrtExecutionProvider."""
 
     provider = TENSORRT_PROVIDER
     writes_graph = False
@@ -31,7 +31,7 @@ class OnnxRuntimeTensorrt(OnnxRuntimeCuda):
     )
 
     def providers(self, path: Path) -> Sequence[Provider]:
-        """TensorRT, and CUDA for what it leaves."""
+        """Return TensorRT, and CUDA for operators that TensorRT does not support."""
         options = {
             "device_id": "0",
             "trt_fp16_enable": "False",
@@ -42,6 +42,6 @@ class OnnxRuntimeTensorrt(OnnxRuntimeCuda):
 
 
 def _has_quantization(path: Path) -> bool:
-    """Whether the file names the operator; protobuf writes names as they are."""
+    """Return whether the file names the operator; protobuf stores names as plain bytes."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b"QuantizeLinear") >= 0

@@ -1,12 +1,11 @@
 """OpenVINO on the CPU (https://docs.openvino.ai/2025/openvino-workflow/running-inference.html).
 
-It reads the same ONNX file as ONNX Runtime does. Its precision is pinned (``INFERENCE_PRECISION_HINT``), since
-on processors with bfloat16 units it would otherwise compute in 16 bits and say nothing: ``openvino`` computes in
-float32, ``openvino-bf16`` in bfloat16, which is a choice of its own for ``--runtime auto``. Operators that the file
-holds quantized run on integers all the same, and which of them do is read from the graph that it executes
-(``runtimePrecision`` of get_runtime_model). One stream, so that one inference has all threads; the threads stay on the
-processors that the workload names. The model is compiled for the very batch that it is fed. There is no level of graph
-optimisation to turn off.
+It reads the same ONNX file as ONNX Runtime. Its precision is fixed (``INFERENCE_PRECISION_HINT``), since on processors
+with bfloat16 units it would otherwise silently compute in 16 bits: ``openvino`` computes in float32, ``openvino-bf16``
+in bfloat16, which is a separate choice for ``--runtime auto``. Quantized operators run on integers in either case;
+which ones do is read from the executed graph (``runtimePrecision`` of get_runtime_model). There is one stream, so an
+inference uses all threads; the threads are pinned to the workload's processors. The model is compiled for a fixed
+batch. Graph optimisation cannot be turned off.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
 EXTRA = "openvino"
 DEVICE = "CPU"
 MULTIPLYING = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
-"""Layer types of the executed graph that hold the multiply-adds."""
+"""Layer types of the executed graph that perform multiply-adds."""
 INTEGERS = frozenset({"i8", "u8"})
 BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
-"""Flags of processors that multiply in bfloat16; without one the library would only imitate it, and be slower."""
+"""Flags of processors with bfloat16 multiplication; without one the library would emulate it and be slower."""
 
 
 class OpenVino:
-    """Adapter of OpenVINO's CPU plugin."""
+    """Adapter for OpenVINO's CPU plugin."""
 
     device = "cpu"
     provider = DEVICE
@@ -45,7 +44,7 @@ class OpenVino:
     times_nodes = True
 
     def unavailable(self) -> str | None:
-        """Whether the package is installed; see :meth:`certify.measure.runtimes.base.Runtime.unavailable`."""
+        """Return why the package cannot be used here; see :meth:`.Runtime.unavailable`."""
         try:
             metadata.version("openvino")
         except metadata.PackageNotFoundError:
@@ -53,20 +52,20 @@ class OpenVino:
         return None
 
     def version(self) -> str:
-        """Version of the installed openvino."""
+        """Return the version of the installed openvino."""
         return metadata.version("openvino")
 
     def libraries(self) -> dict[str, str]:
-        """Version of the only library."""
+        """Return the version of the only library."""
         return {"openvino": self.version()}
 
     def accelerator(self) -> Mapping[str, Any]:
-        """Nothing beyond the processor."""
+        """Return nothing: there is only the processor."""
         return {}
 
     def open(self, path: Path, options: SessionOptions) -> OpenVinoSession:
         """Load a model; see :meth:`certify.measure.runtimes.base.Runtime.open`."""
-        machine.pin(options.cores)  # threads that the library starts inherit it
+        machine.pin(options.cores)  # inherited by threads that the library starts
         import openvino as ov
 
         settings = {
@@ -74,7 +73,7 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": True,
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # nothing runs on integers that the file does not say so of
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # only operators that the file quantizes run on integers
             "PERF_COUNT": options.profile,
         }
         core = ov.Core()
@@ -87,33 +86,34 @@ class OpenVino:
             for name in options.input_names:
                 compiled.input(name)
         except RuntimeError as error:
-            raise ModelError(f"{path}: OpenVINO can't load it: {' '.join(str(error).split())}") from error
+            raise ModelError(f"{path}: OpenVINO cannot load it: {' '.join(str(error).split())}") from error
         return OpenVinoSession(ov, compiled, output, options)
 
 
 class OpenVinoBf16(OpenVino):
-    """The same in bfloat16, for processors that have units for it."""
+    """Adapter for OpenVINO in bfloat16, for processors with bfloat16 units."""
 
     precision = "bfloat16 where the model is not quantized"
     hint = "bf16"
 
     def unavailable(self) -> str | None:
-        """Whether the package is installed and the processor has bfloat16 units."""
+        """Return the reason if the package is not installed or the processor has no bfloat16 units."""
         if (reason := super().unavailable()) is not None or processor_flags() & BFLOAT16_FLAGS:
             return reason
         return (
-            "The runtime openvino-bf16 needs a processor with bfloat16 units; use openvino, which computes in float32."
+            "The runtime openvino-bf16 requires a processor with bfloat16 units; use openvino, which computes in "
+            "float32."
         )
 
 
 class OpenVinoSession:
-    """One compiled model.
+    """A compiled model.
 
     Args:
         library: the module openvino.
-        compiled: the library's model.
+        compiled: compiled model of the library.
         output: its scored output.
-        options: that it was opened with.
+        options: options that it was opened with.
     """
 
     def __init__(self, library: Any, compiled: Any, output: Any, options: SessionOptions) -> None:
@@ -124,21 +124,21 @@ class OpenVinoSession:
         self._request = compiled.create_infer_request()
 
     def prepare(self, batch: Array) -> Any:
-        """The feed of one batch, which is not copied."""
+        """Return the feed of one batch, without copying it."""
         fed = by_input(self._options.input_names, batch.copy())
         return {name: self._library.Tensor(values) for name, values in fed.items()}
 
     def run(self, feed: Any) -> Array:
-        """One inference; a copy of the scored output, since the next one writes over it."""
+        """Run one inference, and return a copy of the scored output, which the next inference overwrites."""
         self._request.infer(feed, share_inputs=True)
         output: Array = self._request.get_tensor(self._output).data.copy()
         return output
 
     def synchronize(self) -> None:
-        """Nothing: the library returns when the processor is done."""
+        """Do nothing: the library returns when the processor is done."""
 
     def facts(self) -> dict[str, Any]:
-        """Settings read back from the compiled model, and its integer operators."""
+        """Return settings read back from the compiled model, and its integer operators."""
         read = self._compiled.get_property
         return {
             "providers": [str(device) for device in read("EXECUTION_DEVICES")],
@@ -150,7 +150,7 @@ class OpenVinoSession:
         }
 
     def nodes(self) -> list[NodeRun]:
-        """What every layer took in the last inference, by the library's own counters."""
+        """Return the time of every layer in the last inference, from the library's counters."""
         return [
             NodeRun(info.node_name, info.node_type, DEVICE, info.real_time.total_seconds(), 1)
             for info in self._request.profiling_info
@@ -167,13 +167,13 @@ def _is_integer(node: Any) -> bool:
 
 
 def _names(node: Any) -> list[str]:
-    """Names of the operators that were fused into a layer, as the file has them."""
+    """Return the names, as in the file, of the operators fused into a layer."""
     names = _text(node.get_rt_info(), "originalLayersNames").split(",")
     return [node.get_friendly_name(), *filter(None, names)]
 
 
 def _text(told: Any, key: str) -> str:
-    """A value of a node's runtime information, empty where it is absent."""
+    """Return a value of a node's runtime information; empty if absent."""
     if key not in told:
         return ""
     value = told[key]

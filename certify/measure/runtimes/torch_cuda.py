@@ -1,12 +1,12 @@
-"""Programs exported by torch, on an NVIDIA GPU (https://docs.pytorch.org/docs/stable/export.html).
+"""Exported torch programs on an NVIDIA GPU (https://docs.pytorch.org/docs/stable/export.html).
 
-For GPUs without ONNX Runtime or TensorRT. It runs a ``.pt2`` file as ``torch.export.save`` wrote it; the file is
-checked first and loaded from its checked parts alone (see certify.model_file.pt2.archive), since torch itself would
-unpickle what a file says is pickled. The program's operators run one by one, as exported: there is no graph optimiser
-that could be off, and no Q/DQ pair is ever fused. TF32 is off; cuDNN tries its algorithms and takes the fastest.
+For GPUs without ONNX Runtime or TensorRT. It runs ``.pt2`` files written by ``torch.export.save``; a file is checked
+first and loaded only from its checked parts (see certify.model_file.pt2.archive), since torch itself would unpickle
+whatever a file declares as pickled. The program's operators run one by one, as exported: there is no graph optimiser,
+and Q/DQ pairs are never fused. TF32 is off; cuDNN tries its algorithms and uses the fastest.
 
-CUDA returns before a GPU is done: every inference here ends with its output in the machine's memory, and both ends of
-a window wait for the device (https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution).
+CUDA calls return before the GPU is done: every inference here ends with its output in main memory, and both ends of a
+window synchronise with the device (https://docs.pytorch.org/docs/stable/notes/cuda.html#asynchronous-execution).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ INSTALL = "Install a build of torch for CUDA (https://pytorch.org/get-started/lo
 DAMAGED = (
     RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, SyntaxError,
 )  # fmt: skip
-"""What torch raises over a program that was damaged, besides errors of its own."""
+"""Errors that torch raises for a damaged program, besides its own error classes."""
 
 
 class TorchCuda:
-    """Adapter of torch on a GPU.
+    """Adapter for torch on a GPU.
 
     Args:
-        kind: torch's name of the device; another than ``cuda`` is for trying the plumbing out.
+        kind: torch's name of the device; other values than ``cuda`` are for tests.
     """
 
     device = "cuda"
@@ -53,23 +53,23 @@ class TorchCuda:
         self.own_providers = frozenset({kind})
 
     def unavailable(self) -> str | None:
-        """Whether torch is installed and sees a GPU; see :meth:`certify.measure.runtimes.base.Runtime.unavailable`."""
+        """Return why torch cannot be used here; see :meth:`.Runtime.unavailable`."""
         try:
             version = self.version()
         except metadata.PackageNotFoundError:
-            return f"The runtime torch-cuda needs torch, which is not installed. {INSTALL}"
+            return f"The runtime torch-cuda requires torch, which is not installed. {INSTALL}"
         import torch
 
         if self.provider == "cuda" and not torch.cuda.is_available():
-            return f"The runtime torch-cuda needs an NVIDIA GPU, and torch {version} sees none. {INSTALL}"
+            return f"The runtime torch-cuda requires an NVIDIA GPU, but torch {version} finds none. {INSTALL}"
         return None
 
     def version(self) -> str:
-        """Version of the installed torch."""
+        """Return the version of the installed torch."""
         return metadata.version("torch")
 
     def libraries(self) -> dict[str, str]:
-        """Versions of torch and of the CUDA and cuDNN that it was built with."""
+        """Return the versions of torch, and of the CUDA and cuDNN that it was built with."""
         import torch
 
         cudnn: Any = torch.backends.cudnn
@@ -77,7 +77,7 @@ class TorchCuda:
         return {name: str(version) for name, version in versions.items() if version is not None}
 
     def accelerator(self) -> Mapping[str, Any]:
-        """The GPU, its memory and its driver."""
+        """Return the GPU, its memory and its driver."""
         return nvidia() if self.provider == "cuda" else {}
 
     def open(self, path: Path, options: SessionOptions) -> TorchSession:
@@ -100,37 +100,37 @@ def load_program(exported: Exported, device: str) -> Any:
         A ``torch.export.ExportedProgram``.
 
     Raises:
-        ModelError: torch can't load it.
+        ModelError: torch cannot load it.
     """
     import torch
     from torch._export.verifier import SpecViolationError
     from torch.export.passes import move_to_device_pass
 
     if any(node["target"].startswith(QUANTIZERS) for node in exported.graph["nodes"]):
-        importlib.import_module("torch.ao.quantization.fx._decomposed")  # where torch registers them
-    logging.getLogger("torch.export").setLevel(logging.ERROR)  # it tells of a failure twice: here, and by raising
+        importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers the quantized operators
+    logging.getLogger("torch.export").setLevel(logging.ERROR)  # it would report a failure twice: here, and by raising
     try:
         program = torch.export.load(loadable(exported))
         return move_to_device_pass(program, device)
     except (*DAMAGED, SpecViolationError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"{exported.path}: torch {torch.__version__} can't load it: {reason}") from error
+        raise ModelError(f"{exported.path}: torch {torch.__version__} cannot load it: {reason}") from error
 
 
 class TorchSession:
-    """One loaded program.
+    """A loaded program.
 
     Args:
-        program: on its device.
-        device: torch's name of it.
-        options: that it was opened with.
-        path: of the file, for error messages.
+        program: the program on its device.
+        device: torch's name of the device.
+        options: options that it was opened with.
+        path: path of the file, for error messages.
     """
 
     def __init__(self, program: Any, device: str, options: SessionOptions, path: Path) -> None:
         outputs = [spec.arg.name for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
         if options.output_name not in outputs:
-            raise ModelError(f"{path}: has no output '{options.output_name}', only {', '.join(outputs)}.")
+            raise ModelError(f"{path}: has no output '{options.output_name}'; its outputs are {', '.join(outputs)}.")
         self._position = outputs.index(options.output_name)
         self._program = program
         self._device = device
@@ -138,19 +138,19 @@ class TorchSession:
         self._call = program.module(check_guards=False)
 
     def prepare(self, batch: Array) -> Any:
-        """The feed of one batch, in the device's memory."""
+        """Return the feed of one batch, in the device's memory."""
         import torch
 
         return torch.from_numpy(batch.copy()).to(self._device)
 
     def run(self, feed: Any) -> Array:
-        """One inference; the scored output, once it is in the machine's memory."""
+        """Run one inference, and return the scored output once it is in main memory."""
         import torch
         from torch.utils._pytree import tree_leaves
 
         with torch.inference_mode():
             output = tree_leaves(self._call(feed))[self._position]
-            if output.dtype == torch.bfloat16:  # numpy has none
+            if output.dtype == torch.bfloat16:  # NumPy has no bfloat16
                 output = output.float()
             values: Array = output.cpu().numpy().copy()
         return values
@@ -163,7 +163,7 @@ class TorchSession:
             torch.cuda.synchronize()
 
     def facts(self) -> dict[str, Any]:
-        """What was set up, and the devices on which the program's values lie."""
+        """Return the actual settings, and the devices of the program's values."""
         import torch
 
         return {
@@ -176,11 +176,11 @@ class TorchSession:
         }
 
     def nodes(self) -> list[NodeRun]:
-        """None: torch times kernels of the GPU, not nodes of the program."""
+        """Return nothing: torch times GPU kernels, not nodes of the program."""
         return []
 
     def _places(self) -> list[tuple[str, str]]:
-        """Name and kind of device of every tensor of the graph."""
+        """Return the name and kind of device of every tensor of the graph."""
         import torch
 
         values = ((node.name, node.meta.get("val")) for node in self._program.graph.nodes)

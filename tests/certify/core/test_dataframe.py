@@ -23,7 +23,7 @@ def test_dataframe_has_a_row_for_each_figure_when_pandas_is_installed() -> None:
 
 def test_dataframe_says_what_to_install_when_pandas_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(UsageError, match=r"needs pandas, which is not installed: pip install pandas\.$"):
+    with pytest.raises(UsageError, match=r"requires pandas, which is not installed. Run: pip install pandas\.$"):
         PROFILE.to_dataframe()
 
 

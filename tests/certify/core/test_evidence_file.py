@@ -57,7 +57,7 @@ def _altered(evidence: Evidence, kind: str, **change: object) -> bytes:
         ("observation", {"values": [1]}, "values"),
         ("header", {"version": 99}, "version 99"),
         ("header", {"seed": None}, "seed"),
-        ("header", {"models": {}}, "two arms"),
+        ("header", {"models": {}}, "the arms baseline and candidate"),
     ],
 )
 def test_evidence_is_refused_with_the_field_when_a_record_is_malformed(
@@ -92,13 +92,13 @@ def test_evidence_is_refused_when_any_field_is_left_out(evidence: Evidence) -> N
 
 def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) -> None:
     content = evidence_bytes(evidence).replace(b'":', b'": ', 1)
-    with pytest.raises(CertificateError, match="line 1, is not a record of evidence: not canonical"):
+    with pytest.raises(CertificateError, match="line 1: not a valid evidence record: not canonical"):
         parse_evidence(content)
 
 
 def test_evidence_is_refused_when_it_is_cut_short_or_headless(evidence: Evidence) -> None:
     content = evidence_bytes(evidence)
-    with pytest.raises(CertificateError, match="cut short"):
+    with pytest.raises(CertificateError, match="truncated"):
         parse_evidence(content[:-1])
     with pytest.raises(CertificateError):
         parse_evidence(content.split(b"\n", 1)[1])

@@ -60,7 +60,7 @@ def test_part_is_found_when_two_copies_of_one_distribution_are_installed(decoder
         ("absent_module:Quick", r"ModuleNotFoundError: No module named 'absent_module'\)"),
         ("fast_parts:Slow", r"AttributeError: .* has no attribute 'Slow'\)"),
         ("broken_parts:Quick", r"SyntaxError: .*"),
-        ("fast_parts:number", r"TypeError: it can't be called\)"),
+        ("fast_parts:number", r"TypeError: it is not callable\)"),
         ("fast_parts:Failing", r"RuntimeError: no licence\)"),
         ("fast_parts:Mute", r"TypeError: it lacks decode\)"),
     ],
@@ -71,7 +71,7 @@ def test_broken_part_is_refused_in_one_sentence_and_harms_no_other(
     points = {"quick": place, "sound": "fast_parts:Quick"}
     install("fast", {GROUP: points}, fast_parts=MODULE, broken_parts="class Quick(:")
     with pytest.raises(
-        UsageError, match=rf"^The decoder 'quick' of fast 1\.0 can't be used \({words}; mend or uninstall it\.$"
+        UsageError, match=rf"^The decoder 'quick' of fast 1\.0 cannot be used \({words}; fix or uninstall it\.$"
     ):
         decoders.make("quick")
     given, unusable = decoders.survey(lambda name: decoders.make(name).name if name == "sound" else decoders.load(name))
@@ -81,7 +81,9 @@ def test_broken_part_is_refused_in_one_sentence_and_harms_no_other(
 
 def test_broken_part_is_refused_likewise_when_it_is_named_by_its_place(decoders: Registry, install: Install) -> None:
     install("fast", {}, fast_parts=MODULE)
-    with pytest.raises(UsageError, match=r"^The decoder 'fast_parts:Failing' can't be used \(RuntimeError: no licence"):
+    with pytest.raises(
+        UsageError, match=r"^The decoder 'fast_parts:Failing' cannot be used \(RuntimeError: no licence"
+    ):
         decoders.make("fast_parts:Failing")
     with pytest.raises(UsageError, match="did you mean 'Quick'"):
         decoders.make("fast_parts:Quik")
@@ -97,7 +99,7 @@ def test_own_part_stays_when_a_distribution_registers_its_name(decoders: Registr
     given, unusable = decoders.survey(decoders.load)
     assert given["json"] is json.JSONDecoder and decoders.names() == ("json", "csv")
     assert unusable == {
-        "fast_parts:Quick": "The decoder 'json' is leanmark's own, and fast_parts:Quick of fast 1.0 can't replace it; "
+        "fast_parts:Quick": "The decoder 'json' is built in, and fast_parts:Quick of fast 1.0 cannot replace it; "
         "rename that one."
     }
 
@@ -117,8 +119,8 @@ def test_both_places_are_named_when_two_distributions_register_one_name(decoders
 @pytest.mark.parametrize(
     ("name", "place", "words"),
     [
-        ("Quick+json", "fast_parts:Quick", "a name is small letters"),
-        ("quick", "fast_parts", "should read package.module:Name"),
+        ("Quick+json", "fast_parts:Quick", "a name may only have lower-case letters"),
+        ("quick", "fast_parts", "must have the form package.module:Name"),
     ],
 )
 def test_entry_point_is_refused_when_name_or_place_is_malformed(
@@ -133,11 +135,11 @@ def test_entry_point_is_refused_when_name_or_place_is_malformed(
 @pytest.mark.parametrize(
     ("asked", "own_name", "words"),
     [
-        ("quick", "json", "is registered as the decoder 'quick' and calls itself 'json'"),
-        ("fast_parts:Quick", "json", "bears the name 'json' of json:JSONDecoder"),
-        ("fast_parts:Mute", "quick", "bears the name 'quick' of fast_parts:Quick"),
-        ("fast_parts:Quick", "json+quick", "calls itself 'json[+]quick'; a name is small letters"),
-        ("fast_parts:Quick", "replay:x", "a name is small letters"),
+        ("quick", "json", "is registered as the decoder 'quick', but calls itself 'json'"),
+        ("fast_parts:Quick", "json", "has the name 'json' of json:JSONDecoder"),
+        ("fast_parts:Mute", "quick", "has the name 'quick' of fast_parts:Quick"),
+        ("fast_parts:Quick", "json+quick", "calls itself 'json[+]quick'; a name may only have lower-case letters"),
+        ("fast_parts:Quick", "replay:x", "a name may only have lower-case letters"),
     ],
 )
 def test_part_is_refused_when_it_bears_a_name_that_is_not_its_own(

@@ -189,7 +189,7 @@ def test_same_task_fails_alone_when_the_output_is_shorter(court: Any) -> None:
 
 
 def test_same_task_fails_alone_when_pictures_are_made_smaller(court: Any) -> None:
-    """The contract, which the candidate brings itself, halves the picture before anything is measured."""
+    """The contract, which the candidate brings itself, halves the image before anything is measured."""
 
     def shrink(model: onnx.ModelProto) -> None:
         for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
@@ -222,7 +222,7 @@ def test_every_guard_against_fake_savings_has_a_real_cheat() -> None:
 
 
 def test_subject_reads_the_same_facts_when_channels_are_only_masked(court: Any) -> None:
-    """What a mask can't change: multiply-adds, parameters and bytes moved stay those of the whole net."""
+    """What a mask cannot change: multiply-adds, parameters and bytes moved stay those of the whole net."""
     found: list[Subject] = [
         subject("candidate", path, court.pair.contract, 1, court.folder)
         for path in (court.pair.baseline, court.edited(zeroed))

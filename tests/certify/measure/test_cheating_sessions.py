@@ -115,7 +115,7 @@ PICTURES = np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None] // 2 + 
         (RANDOM, {"inputs_real": "fail"}),
         (np.repeat(PICTURES[:1], 64, axis=0), {"inputs_real": "fail"}),
     ],
-    ids=["pictures", "zeros", "random numbers", "one picture again and again"],
+    ids=["images", "zeros", "random numbers", "one image again and again"],
 )
 def test_inputs_real_fails_alone_when_inputs_are(pixels: np.ndarray, tripped: dict[str, str], court: Any) -> None:
     assert court.outcomes(inputs(court, pixels)) == tripped

@@ -88,7 +88,7 @@ def test_idle_worker_takes_no_processor_time(small_pair, samples: Path) -> None:
 
 def test_error_names_model_and_signal_when_the_worker_is_killed(worker: Worker, small_pair) -> None:
     os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(MeasureError, match=r"candidate \(.*float\.onnx\) was killed by SIGKILL .*at 'window'"):
+    with pytest.raises(MeasureError, match=r"candidate \(.*float\.onnx\) was killed by SIGKILL .*during 'window'"):
         worker.window(10, 1.0)
 
 
@@ -98,20 +98,20 @@ def test_error_says_hanging_and_ends_the_worker_when_it_does_not_answer(small_pa
         worker.inputs(samples, 1)
         worker._slack_s = 0.3
         os.kill(worker.pid, signal.SIGSTOP)
-        with pytest.raises(MeasureError, match="did not answer 'window' within 0 s and was ended"):
+        with pytest.raises(MeasureError, match="did not answer 'window' within 0 s and was terminated"):
             worker.window(10, 0.0)
         assert not Path(f"/proc/{worker.pid}").exists()
 
 
 def test_error_quotes_the_last_words_when_the_worker_fails(worker: Worker, tmp_path: Path) -> None:
     np.save(tmp_path / "wrong.npy", np.zeros((2, 3, 5, 5), dtype=np.float32))
-    with pytest.raises(MeasureError, match=r"exit status 1 at 'predict'.*It last wrote: .*Got: 5 Expected: 32"):
+    with pytest.raises(MeasureError, match=r"status 1 during 'predict'.*Its last output: .*Got: 5 Expected: 32"):
         worker.predict(tmp_path / "wrong.npy", tmp_path / "out.npy", 1, 1.0)
 
 
 def test_model_error_gives_the_runtimes_reason_when_it_can_not_load(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match=r"bad\.onnx: ONNX Runtime can't load it"):
+    with pytest.raises(ModelError, match=r"bad\.onnx: ONNX Runtime cannot load it"):
         Worker("baseline", tmp_path / "bad.onnx", _settings())
 
 

@@ -245,7 +245,7 @@ def test_measure_refuses_a_model_that_gives_nan(small_pair, edition: Edition, tm
 
 @pytest.fixture(scope="module")
 def strained(small_pair, edition: Edition, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    """Batches that do not divide the test set, a null run that can't hold, and no meter at all."""
+    """Batches that do not divide the test set, a null run that cannot hold, and no meter at all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         never = replace(edition, plan=replace(edition.plan, null_tolerance=1e-9))

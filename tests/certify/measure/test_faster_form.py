@@ -20,7 +20,7 @@ from certify.measure.plan import Plan
 
 
 class _Worker:
-    """Says that an inference takes so many seconds of CPU."""
+    """Says that an inference takes this many seconds of CPU."""
 
     arm, model = "baseline", Path("net.onnx")
 

@@ -49,7 +49,9 @@ def test_counters_are_unknown_when_the_system_has_no_proc(tmp_path: Path, monkey
 
 def test_measuring_is_refused_in_one_sentence_when_the_system_is_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.os, "name", "nt")
-    with pytest.raises(UsageError, match=r"^Measuring needs Linux, or macOS .* on Windows leanmark verifies.*WSL 2"):
+    with pytest.raises(
+        UsageError, match=r"^Measuring requires Linux or macOS .* on Windows leanmark can verify.*WSL 2"
+    ):
         runtimes.check("auto")
 
 

@@ -38,5 +38,5 @@ def test_every_test_sample_has_a_score_when_a_metric_is_declared(small_pair, tmp
 
 
 def test_a_metric_that_fits_no_model_is_refused_with_its_file(small_pair, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"float\.onnx \(baseline\): Metric 'top5' says nothing about 4 classes"):
+    with pytest.raises(ModelError, match=r"float\.onnx \(baseline\): Metric 'top5' needs more than 5 classes, got 4"):
         _predict(small_pair, tmp_path, get_metric("top5"))

@@ -101,7 +101,7 @@ def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair,
         "unit": "s", "costs": {"baseline": costs, "candidate": costs}, "left_out": {"baseline": {}, "candidate": {}},
     }  # fmt: skip
     assert said.sentences == [
-        f"Runtime of the {arm}: fast (an inference takes fast 1 s, slow 2 s)." for arm in ("baseline", "candidate")
+        f"Runtime of the {arm}: fast (fast 1 s, slow 2 s per inference)." for arm in ("baseline", "candidate")
     ]
 
 
@@ -189,10 +189,10 @@ def test_runtime_is_left_out_with_the_reason_when_it_can_not_run_them(
 
 
 def test_reason_names_no_folder_when_a_runtime_is_left_out(bench, small_pair, edition: Edition) -> None:
-    bench["broken"] = FakeRuntime(), ModelError(f"{small_pair.candidate.resolve()}: can't be loaded.")
+    bench["broken"] = FakeRuntime(), ModelError(f"{small_pair.candidate.resolve()}: cannot be loaded.")
     bench["works"] = FakeRuntime(), 2.0
     values = _settle(small_pair, edition, available_meters=[]).observations[0].values
-    assert values["left_out"]["candidate"] == {"broken": "the candidate: can't be loaded."}
+    assert values["left_out"]["candidate"] == {"broken": "the candidate: cannot be loaded."}
 
 
 def test_runtime_is_left_out_when_the_meter_read_nothing(bench, small_pair, edition: Edition) -> None:

@@ -54,7 +54,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
 def test_require_names_the_package_to_install_when_the_provider_is_absent(name: str) -> None:
-    with pytest.raises(UsageError, match="needs .*ExecutionProvider, which .* lacks .*pip install onnxruntime-gpu"):
+    with pytest.raises(UsageError, match="needs .*ExecutionProvider, but .* only has .*pip install onnxruntime-gpu"):
         runtimes.require(name)
 
 
@@ -67,7 +67,7 @@ def test_open_refuses_when_the_gpu_can_not_be_started(small_pair, monkeypatch: p
         return REAL(path, settings, providers=[CPU])
 
     monkeypatch.setattr(onnxruntime_base.ort, "InferenceSession", fallen_back)
-    with pytest.raises(ModelError, match="CUDAExecutionProvider was asked for, and .* only CPUExecutionProvider"):
+    with pytest.raises(ModelError, match="CUDAExecutionProvider was requested, but .* only start CPUExecutionProvider"):
         OnnxRuntimeCuda().open(small_pair.baseline, OPTIONS)
 
 

@@ -104,7 +104,7 @@ def test_layers_are_timed_when_a_session_profiles(small_pair) -> None:
 
 def test_model_error_gives_the_reason_when_openvino_can_not_load(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match=r"bad\.onnx: OpenVINO can't load it"):
+    with pytest.raises(ModelError, match=r"bad\.onnx: OpenVINO cannot load it"):
         _open(tmp_path / "bad.onnx")
 
 

@@ -71,7 +71,7 @@ def test_program_gives_the_named_output_as_torch_does(program: Path) -> None:
 
 
 def test_error_lists_the_outputs_when_there_is_none_of_that_name(program: Path) -> None:
-    with pytest.raises(ModelError, match="no output 'classes', only mean, linear"):
+    with pytest.raises(ModelError, match="no output 'classes'; its outputs are mean, linear"):
         TorchCuda("cpu").open(program, replace(OPTIONS, output_name="classes"))
 
 
@@ -124,8 +124,8 @@ def test_facts_of_a_program_are_those_of_its_file(program: Path, torch_contract:
 def test_input_is_checked_before_a_program_is_run(program: Path, torch_contract: Preprocess, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="correct height, width"):
         subject("candidate", program, replace(torch_contract, height=64), 1, tmp_path)
-    with pytest.raises(ModelError, match="names the input 'picture', the model has image"):
-        subject("candidate", program, replace(torch_contract, input_name="picture"), 1, tmp_path)
+    with pytest.raises(ModelError, match="names the input 'photo', the model has image"):
+        subject("candidate", program, replace(torch_contract, input_name="photo"), 1, tmp_path)
 
 
 def test_normal_form_carries_the_contract_and_runs_as_before(
@@ -149,11 +149,11 @@ def test_program_is_refused_when_the_runtime_runs_onnx_files(
     program: Path, torch_contract, small_pair, edition
 ) -> None:
     models = {"baseline": (program, torch_contract)}
-    with pytest.raises(UsageError, match=r"net\.pt2: the runtime onnxruntime-cpu runs \.onnx files only"):
+    with pytest.raises(UsageError, match=r"net\.pt2: runtime onnxruntime-cpu runs \.onnx files only"):
         settle(Plan(), edition.plan, models, small_pair.dataset)
 
 
 def test_require_says_what_to_install_when_torch_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="torch-cuda needs an NVIDIA GPU, and torch .* sees none. Install a build"):
+    with pytest.raises(UsageError, match="torch-cuda requires an NVIDIA GPU, but torch .* finds none. Install a build"):
         runtimes.require("torch-cuda")

@@ -152,7 +152,7 @@ def test_errors_name_the_model_when_the_worker_was_given_another_name(small_pair
     (tmp_path / "mine.onnx").write_bytes(b"no model")
     file = surroundings.neutral(tmp_path / "mine.onnx", (), ".onnx", tmp_path)
     settings = {"runtime": RUNTIME, "threads": 1, "cores": [0], "input_names": ["image"], "output_name": "classes"}
-    with pytest.raises(certify.ModelError, match=r"mine\.onnx: ONNX Runtime can't load it") as raised:
+    with pytest.raises(certify.ModelError, match=r"mine\.onnx: ONNX Runtime cannot load it") as raised:
         Worker("baseline", tmp_path / "mine.onnx", settings, file=file)
     assert str(file) not in str(raised.value)
 
@@ -209,7 +209,7 @@ def test_digest_follows_the_file_when_a_library_is_exchanged(tmp_path: Path) -> 
     assert before.keys() == libraries.digests([str(library)]).keys() == {"other/libx.so"}
     assert before != libraries.digests([str(library)])
     library.unlink()
-    with pytest.raises(MeasureError, match=r"libx\.so was replaced while a worker ran"):
+    with pytest.raises(MeasureError, match=r"libx\.so was replaced while a worker was using it"):
         libraries.digests([f"{library}{libraries.DELETED}"])
 
 
@@ -219,7 +219,7 @@ def test_workers_of_one_arm_must_have_the_same_libraries(models: dict[str, Subje
     assert libraries.joined(found, more, "baseline").libraries == more.libraries
     other = replace(found, libraries={**found.libraries, next(iter(found.libraries)): "aa" * 32})
     for changed in (other, replace(found, variables=["LD_PRELOAD"])):
-        with pytest.raises(MeasureError, match="Two workers of the baseline ran with other libraries"):
+        with pytest.raises(MeasureError, match="Two workers of the baseline ran with different libraries"):
             libraries.joined(found, changed, "baseline")
 
 

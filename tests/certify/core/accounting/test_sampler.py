@@ -44,7 +44,7 @@ def test_whole_set_is_possible_when_everything_is_taken() -> None:
 
 @pytest.mark.parametrize("sizes", [[], [-1], [N + 1]])
 def test_sizes_are_refused_when_they_cannot_be_sizes(sizes: list[int]) -> None:
-    with pytest.raises(UsageError, match="lie between 0 and the 3000 records"):
+    with pytest.raises(UsageError, match=r"must be in \[0, 3000\]"):
         poisson_sizes(sizes, N, RATE)
     with pytest.raises(UsageError, match="sampling rate"):
         poisson_sizes([1], N, 1.5)

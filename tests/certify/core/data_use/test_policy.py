@@ -171,7 +171,7 @@ def test_absence_is_proved_when_and_only_when_the_identifier_is_missing(ids, ask
         ({"legal_basis": "dpv:Consent"}, "must be 'required'"),
         ({"consent": "maybe"}, "consent"),
         ({"permissions": [{"actions": ["eat"], "purposes": ["dpv:Marketing"]}]}, "actions"),
-        ({"permissions": [{"actions": ["train"], "purposes": ["fun"]}]}, "neither a known term"),
+        ({"permissions": [{"actions": ["train"], "purposes": ["fun"]}]}, "must be a known DPV term"),
         ({"issued": "yesterday"}, "issued"),
         ({"colour": "red"}, "colour"),
     ],
@@ -186,7 +186,7 @@ def test_bind_writes_nothing_when_the_terms_do_not_fit(tmp_path: Path, terms, se
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"pii_records": ["abc"]}, "not a keyed identifier"),
+        ({"pii_records": ["abc"]}, "by keyed identifiers"),
         ({"pii_records": ["ff" * 32]}, "none of those"),
         ({"event_time": "soon"}, "times such as"),
         ({"purposes": []}, "explicit consent"),
@@ -214,7 +214,7 @@ def test_consent_of_every_person_is_needed_when_a_record_is_about_two() -> None:
 
 def test_guard_refuses_another_data_key_when_it_is_made(tmp_path: Path) -> None:
     _, use, _ = governed(tmp_path)
-    with pytest.raises(UsageError, match="another data key"):
+    with pytest.raises(UsageError, match="a different data key"):
         Guard(use, Use(RESEARCH, "", DataKey(bytes(32))))
 
 

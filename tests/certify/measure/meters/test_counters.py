@@ -53,7 +53,7 @@ def test_step_is_a_reset_when_no_device_draws_so_much() -> None:
     assert counters.stop().energy_j == MOST_W * 2
     counters.start()
     source.value, source.now_s = source.value + round(MOST_W * 2) + 1, 4.0
-    with pytest.raises(MeasureError, match="neither use nor a wrap"):
+    with pytest.raises(MeasureError, match="neither consumption nor a wrap"):
         counters.stop()
 
 
@@ -65,7 +65,7 @@ def test_stop_fails_when_the_counter_stood_still_too_long() -> None:
     assert counters.stop().energy_j == 0.0
     counters.start()
     source.now_s = 1.0
-    with pytest.raises(MeasureError, match="zone stood still at 0"):
+    with pytest.raises(MeasureError, match="zone did not move from 0"):
         counters.stop()
 
 
@@ -92,7 +92,7 @@ def test_failure_of_the_thread_is_told_when_the_window_ends() -> None:
     counters = Counters("fake", (Counter("zone", "mj", 1e-3, read, 30_000),), still_s=0.05)
     counters.start()
     time.sleep(0.05)
-    with pytest.raises(MeasureError, match="fake failed midway: gone"):
+    with pytest.raises(MeasureError, match="fake failed during a window: gone"):
         counters.stop()
 
 

@@ -159,10 +159,10 @@ def test_stop_fails_when_the_driver_was_loaded_anew() -> None:
         ({"mig": 1}, None, "MIG slices"),
         ({}, "MIG-1234", "MIG slice"),
         ({"virtualization": 2}, None, "vGPU"),
-        ({"virtualization": 3}, None, "lends parts"),
+        ({"virtualization": 3}, None, "shares the board"),
         ({"counter": False, "power_mw": None}, "0", "neither energy nor power"),
         ({"count": 2, "names": ["Big", "Small"]}, "1", "CUDA_DEVICE_ORDER=PCI_BUS_ID"),
-        ({}, "none", "names no GPU"),
+        ({}, "none", "is not a GPU"),
         ({}, "", "hides every GPU"),
         ({}, "-1", "hides every GPU"),
     ],
@@ -201,5 +201,5 @@ def test_stop_fails_when_the_board_is_lost_midway() -> None:
     assert meter.unavailable() is None
     meter.start()
     board.state.fails = True
-    with pytest.raises(MeasureError, match="nvml failed midway: GPU is lost"):
+    with pytest.raises(MeasureError, match="nvml failed during a window: GPU is lost"):
         meter.stop(USED)

@@ -117,7 +117,7 @@ def test_refused_when_there_is_no_energy_event(tmp_path: Path) -> None:
 def test_refused_when_the_unit_is_not_joules(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "0", {0: (0, 0)})
     (machine.source / "events/energy-pkg.unit").write_text("Wh\n")
-    assert "counted in Wh, not in Joules" in (machine.meter().unavailable() or "")
+    assert "counted in Wh instead of Joules" in (machine.meter().unavailable() or "")
 
 
 def test_refused_when_the_package_stands_still(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_stop_fails_when_the_event_can_not_be_read_any_more(tmp_path: Path) -> N
     assert meter.unavailable() is None
     meter.start()
     machine.opened[2, 0] = -1.0
-    with pytest.raises(MeasureError, match="rapl-perf failed midway.*reset"):
+    with pytest.raises(MeasureError, match="rapl-perf failed during a window.*reset"):
         meter.stop(USED)
 
 

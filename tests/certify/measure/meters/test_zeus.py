@@ -104,7 +104,7 @@ def test_power_is_sampled_when_the_counter_is_not_plausible(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("gpus", "moved", "words"),
     [
-        (AMDGPUs(), 0, "stands still, which zeus itself would give as 0.0 J"),
+        (AMDGPUs(), 0, "does not move; zeus itself would report 0.0 J"),
         (AMDGPUs(counter=False, power_mw=0), 0, "neither energy nor power"),
         (NVIDIAGPUs(), 0, "Use --meter nvml"),
     ],
@@ -120,7 +120,7 @@ def test_refused_when_zeus_finds_no_gpu(tmp_path: Path) -> None:
         raise ZeusBaseError("NVML and AMDSMI unavailable.")
 
     meter = Zeus(_load(SimpleNamespace(get_gpus=none)), "linux", tmp_path)
-    assert "no AMD GPU can be read (NVML and AMDSMI unavailable)." in (meter.unavailable() or "")
+    assert "no AMD GPU is readable (NVML and AMDSMI unavailable)." in (meter.unavailable() or "")
 
 
 def test_refused_with_the_extra_when_zeus_is_not_installed(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_energy_is_sampled_by_zeus_when_the_machine_is_a_jetson(tmp_path: Path) 
 
 def test_refused_when_a_chip_lacks_its_main_figure(tmp_path: Path) -> None:
     parts = {"cpu_total_mj": None, "dram_mj": 20, "gpu_mj": 30, "gpu_sram_mj": None, "ane_mj": 0}
-    assert "no figure cpu_total_mj" in (_chip(tmp_path, "darwin", parts, 1)[0].unavailable() or "")
+    assert "does not report cpu_total_mj" in (_chip(tmp_path, "darwin", parts, 1)[0].unavailable() or "")
 
 
 def test_stop_fails_when_the_gpu_is_lost_midway(tmp_path: Path) -> None:
@@ -163,5 +163,5 @@ def test_stop_fails_when_the_gpu_is_lost_midway(tmp_path: Path) -> None:
     meter = _amd(tmp_path, gpus)
     meter.start()
     gpus.energy_mj = None
-    with pytest.raises(MeasureError, match="zeus failed midway: the GPU is lost"):
+    with pytest.raises(MeasureError, match="zeus failed during a window: the GPU is lost"):
         meter.stop(USED)
