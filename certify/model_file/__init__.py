@@ -1,1 +1,1 @@
-"""A model's file: digests, graph facts, external data, preprocessing contract, seal, normal form."""
+"""Model files: digests, graph facts, external data, preprocessing contract, seal, normal form."""

@@ -1,4 +1,4 @@
-"""Is a file the one that was certified: by its bytes, by what it says, or but for its metadata."""
+"""Identity of a file and the certified one: by bytes, by content, or except for metadata."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Certified:
-    """What a certificate states about its file.
+    """Digests of the file in a certificate.
 
     Attributes:
-        sha256: of its bytes without a seal.
-        content: digest over what it says.
-        metadata: digest of its metadata; None for a kind that has none.
+        sha256: SHA-256 of its bytes without a seal.
+        content: content digest.
+        metadata: digest of its metadata; None for a kind of file without metadata.
         contract: its preprocessing contract, canonical JSON.
     """
 
@@ -25,21 +25,21 @@ class Certified:
 
     @classmethod
     def of(cls, digests: Mapping[str, str], metadata: Any, contract: bytes) -> Certified:
-        """From the digests of a statement's subject."""
+        """Make it from the digests of a statement's subject."""
         return cls(digests["sha256"], digests["leanmarkContent"], metadata, contract)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """How a file compares with what was certified.
+    """Comparison of a file with the certified one.
 
     Attributes:
-        same_file: its bytes are those that were measured.
-        same_content: it says the same.
-        same_metadata: its metadata is what the certificate states.
-        stripped: it says the same but for metadata that was taken away.
-        clean: no byte was changed that does not change what the model says.
-        beside: names of the files of weights beside it.
+        same_file: whether its bytes are the measured ones.
+        same_content: whether its content is the same.
+        same_metadata: whether its metadata is the certified one.
+        stripped: whether its content is the same except for removed metadata.
+        clean: whether no byte differs that does not affect the content.
+        beside: names of its sidecar files with weights.
     """
 
     same_file: bool

@@ -1,7 +1,7 @@
-"""A model's file as one object, opened once: who needs digests, facts, contract or seal asks it, and never the suffix.
+"""A model file as one object, opened once, for digests, facts, contract and seal; only this module looks at suffixes.
 
-ONNX is built in. Other kinds of file are adapters, found by their suffix through the entry points
-``leanmark.model_files``; this distribution brings one, for programs that ``torch.export`` wrote (``.pt2``).
+ONNX is built in. Other kinds of file have adapters, found by suffix through the entry points ``leanmark.model_files``;
+this distribution includes one, for programs written by ``torch.export`` (``.pt2``).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ GROUP = "leanmark.model_files"
 
 
 class ModelFile(Protocol):
-    """What every kind of model file can tell and do; methods raise LeanmarkError where the file is damaged.
+    """Interface of every kind of model file; methods raise LeanmarkError if the file is damaged.
 
     Attributes:
-        path: where it lies.
-        suffix: of files of this kind, such as ``.onnx``.
-        carries_seal: whether a certificate can be sealed into it; beside others it lies in a file of its own.
-        runs_as_stored: whether runtimes run its operators as they stand, so that the file tells which run on integers.
+        path: path of the file.
+        suffix: suffix of files of this kind, such as ``.onnx``.
+        carries_seal: whether a certificate can be sealed into it; otherwise it is a sidecar file.
+        runs_as_stored: whether runtimes run its operators as stored, so that the file shows which run on integers.
     """
 
     path: Path
@@ -47,76 +47,76 @@ class ModelFile(Protocol):
     ) -> None: ...
 
     def seal(self) -> bytes | None:
-        """The envelope that is sealed into it, None where there is none."""
+        """Return the envelope sealed into it, or None."""
 
     def file_digest(self) -> str:
-        """Hex SHA-256 of its bytes, a seal left out."""
+        """Return the hex SHA-256 of its bytes without a seal."""
 
     def content_digest(self) -> str:
-        """Hex SHA-256 over what the model says, however it is written down."""
+        """Return the hex SHA-256 over the model's content, however it is serialised."""
 
     def identities(self) -> tuple[str, str]:
-        """Digests that stay when names, documentation and metadata change: of what it computes, and of its weights."""
+        """Return digests of computation and weights, which do not depend on names, documentation and metadata."""
 
     def metadata_digest(self) -> str | None:
-        """Hex SHA-256 over its metadata without the seal; None for a kind that has no metadata."""
+        """Return the hex SHA-256 over its metadata without the seal; None for a kind of file without metadata."""
 
     def identify(self, certified: Certified) -> Identity:
-        """How the file compares with what a certificate states."""
+        """Compare the file with the one in a certificate."""
 
     def contracts(self) -> list[bytes]:
-        """The preprocessing contracts that it carries, canonical JSON; more than one is a fault."""
+        """Return the preprocessing contracts in it, as canonical JSON; more than one is an error."""
 
     def size_bytes(self) -> int:
-        """Size without a seal, with the weights beside it."""
+        """Return its size without a seal, including sidecar files with weights."""
 
     def weights_files(self) -> tuple[Path, ...]:
-        """Files beside it that hold its weights."""
+        """Return its sidecar files with weights."""
 
     def counts(self, contract: InputContract) -> Counts:
-        """Multiply-adds, parameters and traffic of one sample that the contract makes."""
+        """Return multiply-adds, parameters and traffic for one sample of the contract."""
 
     def zero_channels(self) -> ZeroChannels:
-        """Channels that compute nothing."""
+        """Count channels that compute nothing."""
 
     def published(self) -> str | None:
-        """Which published network its weights are; None where none, or where files of its kind are not looked at."""
+        """Return the published network whose weights it has; None if unknown or not supported."""
 
     def ports(self) -> tuple[Sequence[Port], Sequence[Port]] | None:
-        """Inputs and outputs as a runtime addresses them; None where the file does not name them."""
+        """Return inputs and outputs as named by runtimes; None if the file does not name them."""
 
     def graph_outputs(self) -> int:
-        """Number of all outputs; a runtime computes those too that nobody reads."""
+        """Return the number of all outputs; runtimes also compute unused ones."""
 
     def quantization(self, optimised: Path | None, integer: Sequence[Collection[str]] = ()) -> Quantization:
-        """Operators that are meant to run on integers, and those that do.
+        """Return the operators that should run on integers, and those that do.
 
         Args:
-            optimised: the graph that a runtime made of the file, where it wrote one.
-            integer: otherwise the names of each operator that the runtime says it runs on integers.
+            optimised: optimised graph written by a runtime, if available.
+            integer: otherwise, possible names of each operator that the runtime reports to run on integers.
         """
 
     def check_feedable(self, contract: InputContract, batch: int) -> None:
-        """Raise ModelError where the model takes something else than the contract makes."""
+        """Raise ModelError if the model's inputs do not match the contract."""
 
     def write_normal_form(self, target: Path, contract: bytes) -> None:
-        """Write the form that is measured, digested and sealed, with the contract (canonical JSON) in it."""
+        """Write the form that is measured, digested and sealed, including the contract (canonical JSON)."""
 
     def write_sealed(self, target: Path, envelope: bytes) -> None:
-        """Write a copy with the certificate sealed in where it can be, and the weights beside it."""
+        """Write a copy with the certificate sealed in if possible, and its sidecar files with weights."""
 
     def write_unsealed(self, target: Path) -> None:
-        """Write a copy as it was before sealing, and the weights beside it."""
+        """Write a copy as before sealing, and its sidecar files with weights."""
 
 
 @functools.cache
 def kinds() -> dict[str, type[ModelFile]]:
-    """Adapters by suffix; ONNX, which is taken for everything else, is not among them."""
+    """Return adapters by suffix, without ONNX, which is the default for all other files."""
     return {kind.suffix: kind for kind in (point.load() for point in entry_points(group=GROUP))}
 
 
 def kind_of(path: Path) -> type[ModelFile]:
-    """The kind of a file, by its suffix: ONNX, under whatever name, unless an adapter claims it.
+    """Return the kind of a file, by its suffix: ONNX unless an adapter claims the suffix.
 
     Example:
         >>> kind_of(Path("model.onnx")).carries_seal
@@ -126,9 +126,9 @@ def kind_of(path: Path) -> type[ModelFile]:
 
 
 def open_model(path: Path) -> ModelFile:
-    """Open a model's file; use it as a context manager.
+    """Open a model file; use it as a context manager.
 
     Raises:
-        ModelError: it can't be read.
+        ModelError: the file cannot be read.
     """
     return kind_of(path)(path)

@@ -1,4 +1,4 @@
-"""The file that a certificate is about: its name and its digests."""
+"""The subject of a certificate: the file's name and digests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from certify.model_file.model_file import ModelFile, kind_of, open_model
 
 
 def subject_name(path: Path) -> str:
-    """Name of the certified file in the folder of its certificate."""
+    """Return the name of the certified file in the folder of its certificate."""
     return f"model{kind_of(path).suffix}"
 
 
 def subject_digests(path: Path) -> dict[str, str]:
-    """Digests that identify a certified file: of its bytes without a seal, and of what it says.
+    """Return digests that identify a certified file: of its bytes without a seal, and of its content.
 
     Raises:
         LeanmarkError: the file is damaged.
@@ -23,5 +23,5 @@ def subject_digests(path: Path) -> dict[str, str]:
 
 
 def digests_of(model: ModelFile) -> dict[str, str]:
-    """The same, of a file that is open."""
+    """Return the digests of an open file; see :func:`subject_digests`."""
     return {"sha256": model.file_digest(), "leanmarkContent": model.content_digest()}

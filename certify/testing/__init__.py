@@ -1,4 +1,4 @@
-"""Checks for parts of your own: run :func:`check_meter` or :func:`check_assessment` in a test of your package."""
+"""Checks for your own parts: run :func:`check_meter` or :func:`check_assessment` in a test of your package."""
 
 from certify.testing.assessment import CHECKS_OF_ASSESSMENTS, check_assessment
 from certify.testing.checks import CheckFailed

@@ -1,4 +1,4 @@
-"""The checks that every assessment has to pass, whoever wrote it."""
+"""Checks that every assessment must pass, built-in or third-party."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from certify.testing.checks import CheckFailed, require
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 ALTERATIONS: tuple[Any, ...] = (None, True, -1, 0, 1e300, "", "\x00", [], {})
-"""What a field of a record is replaced with."""
+"""Replacement values for a field of a record."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An assessment and what it is tried on.
+    """An assessment and the data of its trial.
 
     Attributes:
         assessment: the assessment.
@@ -47,14 +47,14 @@ class Trial:
     stated: Mapping[str, Any]
 
     def judged(self, content: bytes | None = None) -> tuple[Profile, Any]:
-        """Profile and outcome, from the bytes of a record file."""
+        """Return profile and outcome, from the bytes of a record file."""
         assessment, edition = self.assessment, self.assessment.load_edition(self.edition)
         records = assessment.parse(self.content if content is None else content, "records.jsonl")
         profile = profile_of(assessment, records, edition)
         return profile, assessment.outcome(profile, edition)
 
     def certificate(self) -> Certificate:
-        """A statement, signed with a new key."""
+        """Return a statement signed with a new key."""
         assessment, edition = self.assessment, self.assessment.load_edition(self.edition)
         records, key = assessment.parse(self.content, "records.jsonl"), new_key()
         profile, outcome = self.judged()
@@ -69,11 +69,11 @@ class Trial:
 def check_assessment(
     assessment: Assessment, content: bytes, edition: str, stated: Mapping[str, Any] | None = None
 ) -> None:
-    """Try an assessment on a record file and check what every assessment promises.
+    """Try an assessment on a record file and check the contract of assessments.
 
-    Its names and schemas are sound; its records are read, written and judged the same each time; figures, findings and
-    outcome can be signed, read back and printed; and records that are cut short or altered are judged or refused with a
-    sentence, never with a traceback.
+    Its names and schemas are valid; its records are read, written and judged reproducibly; figures, findings and
+    outcome can be signed, read back and printed; and truncated or altered records are judged or refused with a message,
+    never with a traceback.
 
     Args:
         assessment: the assessment; its statements are read back by their type, so it must be registered.
@@ -82,7 +82,7 @@ def check_assessment(
         stated: further fields of its predicate, which do not follow from the records.
 
     Raises:
-        CheckFailed: a promise is not kept; the sentence names the assessment and the check.
+        CheckFailed: the contract is violated; the message names the assessment and the check.
     """
     trial = Trial(assessment, content, edition, stated or {})
     for name, check in CHECKS_OF_ASSESSMENTS.items():
@@ -94,11 +94,11 @@ def check_assessment(
 
 def _check_names(trial: Trial) -> None:
     assessment = trial.assessment
-    require(bool(NAME.fullmatch(assessment.name)), "is not named in small letters, digits, '-' and '_'")
+    require(bool(NAME.fullmatch(assessment.name)), "must have a name of lower-case letters, digits, '-' and '_'")
     require(assessment.name in ASSESSMENTS.names(), "is not registered (entry point leanmark.assessments)")
     require(bool(assessment.title.strip()), "has no title for people")
     newest = [kind for kind, version in assessment.versions.items() if version.upgrade is None]
-    require(newest == [assessment.predicate_type], "has not its predicate type as its one newest version")
+    require(newest == [assessment.predicate_type], "must have its predicate type as its only newest version")
 
 
 def _check_schemas(trial: Trial) -> None:
@@ -110,7 +110,7 @@ def _check_schemas(trial: Trial) -> None:
 
 def _check_editions(trial: Trial) -> None:
     edition = trial.assessment.load_edition(trial.edition)
-    require(edition.name == trial.edition, "gives an edition of another name than was asked for")
+    require(edition.name == trial.edition, "returns an edition with a different name than requested")
     require(bool(DIGEST.fullmatch(edition.digest)), "has an edition without a hex SHA-256")
     try:
         trial.assessment.load_edition("no such edition")
@@ -123,7 +123,10 @@ def _check_records(trial: Trial) -> None:
     assessment = trial.assessment
     records = assessment.parse(trial.content, "records.jsonl")
     require(assessment.dump(records) == trial.content, "does not write the records as they were read")
-    require(assessment.is_repeat(records, assessment.parse(trial.content, "again")), "does not know its records again")
+    require(
+        assessment.is_repeat(records, assessment.parse(trial.content, "again")),
+        "does not recognise its own records as a repeat",
+    )
     subject = assessment.subject(records)
     require(set(subject) == {"sha256", "leanmarkContent"}, "does not name both digests of its model")
     require(all(DIGEST.fullmatch(one) for one in subject.values()), "names a digest that is not a hex SHA-256")
@@ -134,12 +137,18 @@ def _check_judging(trial: Trial) -> None:
     (profile, outcome), (again, second) = trial.judged(), trial.judged()
     rows = [*compare_figures(profile, again), *compare_guards(profile, again)]
     rows += compare_outcomes(outcome.to_json(), second.to_json())
-    require(all(row.match == "same" for row in rows), "judges the same records in two ways")
+    require(all(row.match == "same" for row in rows), "judges the same records differently the second time")
     require(not outcome.refused, "refuses the records that it is tried on; give check_assessment better ones")
     require({"text", "reasons", "notes"} <= set(outcome.to_json()), "has an outcome without text, reasons or notes")
     for finding in profile.guards:
-        require(finding.outcome in SIGNED, f"has the finding {finding.name} that is neither pass, fail nor unknown")
-        require(finding.sentence.endswith("."), f"has the finding {finding.name} that does not end as a sentence")
+        require(
+            finding.outcome in SIGNED,
+            f"has the finding {finding.name} with an outcome other than pass, fail and unknown",
+        )
+        require(
+            finding.sentence.endswith("."),
+            f"has the finding {finding.name} whose sentence does not end with a full stop",
+        )
     for name, one in profile.estimates.items():
         require(one.low <= one.value <= one.high, f"has the figure {name} outside of its own interval")
 
@@ -152,11 +161,11 @@ def _check_statement(trial: Trial) -> None:
         raise CheckFailed(f"has a statement that cannot be read back ({error})") from error
     profile, outcome = trial.judged()
     require(certificate.assessment.name == trial.assessment.name, "shares its predicate type with another assessment")
-    require(isinstance(claims, Claims), "gives claims that are not Claims")
+    require(isinstance(claims, Claims), "returns claims that are not of type Claims")
     require(dict(claims.figures) == dict(profile.estimates), "claims other figures than were signed")
     require(claims.text == outcome.text and not claims.refused, "claims another outcome than was signed")
     require(set(claims.headlines) <= {*claims.figures}, "has a headline without a figure")
-    require(bool(claims.headlines), "has no figure that stands for the whole")
+    require(bool(claims.headlines), "has no headline figure")
 
 
 def _check_altered(trial: Trial) -> None:
@@ -167,12 +176,12 @@ def _check_altered(trial: Trial) -> None:
             continue
         except (ValueError, TypeError, ArithmeticError, LookupError):
             continue  # attest turns these into a failed finding
-        except Exception as error:  # of whatever kind: this is what the check is about
-            raise CheckFailed(f"ends in a {type(error).__name__} on altered records") from error
+        except Exception as error:  # any error, since this is what the check is about
+            raise CheckFailed(f"raises {type(error).__name__} on altered records") from error
 
 
 def _altered(content: bytes) -> Iterator[bytes]:
-    """Record files that are cut short, or in which one field of one of the first lines is replaced."""
+    """Yield truncated record files, and files with one field of one of the first lines replaced."""
     yield from (b"", b"\n", b"{}\n", content[:-1], content[: len(content) // 2], content + b"\x00\n")
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines[:3]):
@@ -193,4 +202,4 @@ CHECKS_OF_ASSESSMENTS: dict[str, Callable[[Trial], None]] = {
     "statement": _check_statement,
     "altered": _check_altered,
 }
-"""Checks by name, in their order."""
+"""Checks by name, in order of execution."""

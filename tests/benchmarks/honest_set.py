@@ -84,7 +84,7 @@ Make = Callable[[Path, Plan], object]
 
 @dataclass(frozen=True)
 class Pair:
-    """How a pair is made and certified, and why it can't be here; None where it can."""
+    """How a pair is made and certified, and why it cannot be here; None if it can."""
 
     make: Make
     missing: Callable[[], str | None] = lambda: None

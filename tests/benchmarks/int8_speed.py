@@ -26,7 +26,7 @@ TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
 class Pictures(CalibrationDataReader):
-    """The yardstick's own pictures, one at a time."""
+    """The yardstick's own images, one at a time."""
 
     def __init__(self) -> None:
         self._left = [{INPUT_NAME: picture[None]} for picture in pictures()]

@@ -40,7 +40,7 @@ def main() -> None:
                 inside_s += bench.recorder.record(running, (), "main", 0, number, 0).cpu_s
             own_s, after_s = time.process_time() - own_s, process_cpu_s(running.worker.pid)
         if worker_s is None or after_s is None:
-            print("The CPU time of the worker can't be read here.")
+            print("The CPU time of the worker cannot be read here.")
             return
         beside_s = after_s - worker_s - inside_s
         print(

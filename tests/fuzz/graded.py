@@ -99,7 +99,7 @@ def make(folder: Path, seed: int = 0, ratio: float = 0.3) -> Graded:
 
 
 def make_program(folder: Path) -> Graded:
-    """The same of a program as torch exports it, which can't carry a seal."""
+    """The same of a program as torch exports it, which cannot carry a seal."""
     papers = fixtures("certify/attest/conftest")
     folder.mkdir(parents=True)
     fixtures("certify/attest/test_subject").write_program(folder / "exported.pt2")

@@ -1,1 +1,1 @@
-"""The bytes of an ONNX file: messages, content digest, external data, seal."""
+"""Bytes of an ONNX file: messages, content digest, external data, seal."""

@@ -1,9 +1,9 @@
-"""Which model an ONNX file holds, whatever things in it are called: digests by which measurements are counted.
+"""Name-independent digests of an ONNX model, by which measurements are counted.
 
-The digest of what a model computes says of each result which operator gives it, with which attributes, of which other
-results and weights. Names, the order of the nodes, documentation, metadata, versions, unused parts and Identity nodes
-do not enter; it makes no difference whether a weight is an initializer or a Constant. The digest of the weights is over
-the values alone. A file that is altered in what it computes *and* in its weights has two other digests.
+The digest of the computation covers, for each result, the operator that produces it, its attributes, and the results
+and weights that it uses. Names, node order, documentation, metadata, versions, unused parts and Identity nodes do not
+matter, nor whether a weight is an initializer or a Constant. The digest of the weights covers only their values. A file
+with changed computation *and* changed weights differs in both digests.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from certify.model_file.onnx_graph.external_bytes import external_bytes, is_exte
 from certify.model_file.onnx_graph.functions import inlined
 
 MAX_DEPTH = 100
-"""Of graphs inside graphs, as deep as protobuf itself lets messages be."""
+"""Maximum nesting of graphs, equal to protobuf's own limit for messages."""
 CONSTANT, IDENTITY = "Constant", "Identity"
 
 Known = Mapping[str, bytes]
-"""Digests of results and weights by their name in the graph."""
+"""Digests of results and weights, by their name in the graph."""
 
 
 @dataclass(frozen=True)
 class _Tensors:
-    """Where the tensors of a model lie, and the digests of those that were read."""
+    """Location of a model's tensors, and digests of those already read."""
 
     folder: Path | None
     read: list[bytes] = field(default_factory=list)
 
 
 def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str, str]:
-    """Hex SHA-256 over what a model computes, and over the values of all its weights, in no order.
+    """Return the hex SHA-256 over a model's computation, and over the values of its weights in any order.
 
     Args:
-        model: the parsed model; it is not changed.
-        folder: where its external data lies.
+        model: the parsed model; not modified.
+        folder: folder of its external data.
 
     Raises:
-        ModelError: a function or a tensor can't be read.
+        ModelError: a function or a tensor cannot be read.
     """
     tensors = _Tensors(folder)
     computation = _graph(inlined(model).graph, {}, tensors, 0)
@@ -54,7 +54,7 @@ def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str,
 
 def _graph(graph: onnx.GraphProto, outer: Known, tensors: _Tensors, depth: int) -> bytes:
     if depth > MAX_DEPTH:
-        raise ModelError(f"Graphs are nested over {MAX_DEPTH} deep in the model.")
+        raise ModelError(f"The model's graphs are nested deeper than {MAX_DEPTH} levels; flatten them.")
     known = dict(outer)
     weights = {weight.name: _tensor(weight, tensors) for weight in graph.initializer}
     ports = [port for port in graph.input if port.name not in weights]
@@ -68,7 +68,7 @@ def _graph(graph: onnx.GraphProto, outer: Known, tensors: _Tensors, depth: int) 
 
 
 def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) -> list[tuple[str, bytes]]:
-    """Name and digest of each result of a node."""
+    """Return the name and digest of each result of a node."""
     constant = _constant(node)
     if constant is not None:
         return [(node.output[0], _tensor(constant, tensors))]
@@ -96,14 +96,14 @@ def _one_graph(attribute: onnx.AttributeProto) -> Sequence[onnx.GraphProto]:
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """The tensor that a Constant node holds; None of any other node, and of constants that are not a tensor."""
+    """Return the tensor of a Constant node; None for any other node and for constants that are not tensors."""
     if node.op_type != CONSTANT or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
         return None
     return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
 
 
 def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
-    """Digest of type, shape and values, wherever they lie."""
+    """Return the digest of type, shape and values, internal or external."""
     digest = hashlib.sha256(struct.pack(f">II{len(tensor.dims)}q", tensor.data_type, len(tensor.dims), *tensor.dims))
     if is_external(tensor):
         for chunk in external_bytes(tensor, tensors.folder).chunks():
@@ -116,7 +116,7 @@ def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
         try:
             digest.update(numpy_helper.to_array(tensor).tobytes())
         except (ValueError, TypeError) as error:
-            raise ModelError(f"The values of the tensor '{tensor.name}' can't be read ({error}).") from error
+            raise ModelError(f"The values of the tensor '{tensor.name}' cannot be read ({error}).") from error
     tensors.read.append(digest.digest())
     return digest.digest()
 
@@ -126,7 +126,7 @@ def _type(port: onnx.ValueInfoProto) -> bytes:
 
 
 def _joined(kind: bytes, parts: Sequence[bytes]) -> bytes:
-    """SHA-256 of parts, each with its length."""
+    """Return the SHA-256 of parts, each with its length."""
     digest = hashlib.sha256(kind + struct.pack(">Q", len(parts)))
     for part in parts:
         digest.update(struct.pack(">Q", len(part)))

@@ -1,10 +1,9 @@
-"""The content digest of an ONNX model: what it says, however its bytes are laid out.
+"""Content digest of an ONNX model, independent of its serialisation.
 
-Every known field of every message enters, by reflection, in the order of the field numbers, each with its number, its
-kind and its length, so that no two different models give the same input to the hash. Bytes that lie in other files
-enter by value: a model gives the same digest with its weights inside and beside it. The model's metadata enters by a
-digest of its own, so that whoever knows that digest recognises a model whose metadata was stripped. Left out is the one
-metadata entry that the seal adds.
+It covers every known field of every message, by reflection, in the order of field numbers, each with its number, kind
+and length, so that different models never give the same input to the hash. Bytes in other files enter by value: a model
+has the same digest with internal and external weights. Metadata enters through its own digest, so that a model with
+stripped metadata can be recognised by anybody who knows that digest. The metadata entry of the seal is excluded.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ Update = Callable[[Any], None]
 
 
 def content_digest(model: onnx.ModelProto, folder: Path | None = None, metadata: str | None = None) -> str:
-    """Hex SHA-256 over everything that a model says.
+    """Return the hex SHA-256 over a model's content.
 
     Args:
-        model: the parsed model; it is not changed.
-        folder: where its external data lies.
-        metadata: digest of the metadata that it had, to be taken instead of its own; see :func:`metadata_digest`.
+        model: the parsed model; not modified.
+        folder: folder of its external data.
+        metadata: digest of its original metadata, to use instead of its own; see :func:`metadata_digest`.
 
     Raises:
         ModelError: an unknown field, more than one seal, or external data that is missing or unreadable.
     """
     refuse_unknown_fields(model)
     if sum(entry.key == SEAL_KEY for entry in model.metadata_props) > 1:
-        raise ModelError(f"The model holds more than one {SEAL_KEY} entry.")
+        raise ModelError(f"The model has more than one {SEAL_KEY} entry; use a file that was sealed once.")
     digest = hashlib.sha256(_PREFIX)
     digest.update(bytes.fromhex(metadata or metadata_digest(model)))
     _hash_message(digest.update, model, folder)
@@ -53,7 +52,7 @@ def content_digest(model: onnx.ModelProto, folder: Path | None = None, metadata:
 
 
 def metadata_digest(model: onnx.ModelProto) -> str:
-    """Hex SHA-256 over the metadata entries of a model, without the seal.
+    """Return the hex SHA-256 over the metadata entries of a model, without the seal.
 
     Raises:
         ModelError: an entry is not text.
@@ -66,7 +65,7 @@ def metadata_digest(model: onnx.ModelProto) -> str:
 
 
 def unsealed_metadata(model: onnx.ModelProto) -> list[onnx.StringStringEntryProto]:
-    """The metadata entries of a model without the one that the seal adds."""
+    """Return the metadata entries of a model without the seal."""
     return [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
 
 
@@ -76,7 +75,7 @@ def _fields(message: Message, folder: Path | None) -> Sequence[tuple[int, Any]]:
         if is_external(message):
             inside = [pair for pair in listed if pair[0] not in _PLACE_FIELDS]
             listed = sorted([*inside, (_RAW_DATA, external_bytes(message, folder))], key=lambda pair: pair[0])
-        else:  # a tensor that was brought inside says "default" aloud, one that always was says nothing
+        else:  # an internalised tensor states "default" explicitly, an internal one omits it
             listed = [pair for pair in listed if pair[0] != onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER]
     elif isinstance(message, onnx.ModelProto):
         listed = [pair for pair in listed if pair[0] != _METADATA]
@@ -117,7 +116,7 @@ def _hash_value(update: Update, owner: Message, number: int, value: Any, folder:
 
 
 def _packed(owner: Message, number: int, values: Any) -> bytes:
-    """Repeated numbers in their protobuf encoding: millions of them in one call, and NaN payloads kept."""
+    """Return repeated numbers in protobuf encoding: millions in one call, with NaN payloads preserved."""
     alone = type(owner)()
     getattr(alone, owner.DESCRIPTOR.fields_by_number[number].name).MergeFrom(values)
     encoded: bytes = alone.SerializeToString(deterministic=True)

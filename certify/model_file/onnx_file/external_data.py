@@ -1,4 +1,4 @@
-"""Tensors that lie outside of a model's file: where they all are, and bringing them inside."""
+"""External tensors of a model: locating and internalising them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from certify.model_file.onnx_file.messages import messages
 from certify.model_file.onnx_graph.external_bytes import ExternalBytes, external_bytes, is_external
 
 MAX_MODEL_BYTES = (1 << 31) - 1
-"""Protobuf's own limit."""
+"""Protobuf's limit."""
 
 ROOM_BYTES = 4 << 20
-"""Kept free for what is added to a model: its preprocessing contract and its certificate."""
+"""Space reserved for additions to a model: its preprocessing contract and its certificate."""
 
 SMALL_BYTES = 64 << 10
-"""Weights up to this size always lie inside: shapes are computed from their values."""
+"""Weights up to this size are always internal, since shapes are computed from their values."""
 
 
 def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
-    """The files beside a model that hold bytes of it, by name.
+    """Return the sidecar files of a model, sorted by name.
 
     Raises:
         ModelError: bytes are missing or unreadable.
@@ -31,27 +31,30 @@ def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
 
 
 def external_places(model: onnx.ModelProto, folder: Path) -> Iterator[ExternalBytes]:
-    """Where the bytes of all tensors are that do not lie inside; raises as :func:`external_files` does."""
+    """Yield the locations of the bytes of all external tensors; raises like :func:`external_files`."""
     return (external_bytes(tensor, folder) for tensor in _outside(model))
 
 
 def fits_inside(model: onnx.ModelProto, folder: Path) -> bool:
-    """Whether a model with all its tensors inside fits into one file; raises as :func:`external_files` does."""
+    """Return whether a model with all tensors internal fits into one file; raises like :func:`external_files`."""
     return _whole(model, external_places(model, folder)) <= MAX_MODEL_BYTES - ROOM_BYTES
 
 
 def inline_external(model: onnx.ModelProto, folder: Path, largest_weight: int | None = None) -> None:
-    """Bring external tensors inside, in place.
+    """Internalise external tensors, in place.
 
     Args:
-        model: whose tensors they are.
-        folder: where its external data lies.
-        largest_weight: size in bytes above which a weight (initializer of the graph) stays outside; None brings all.
+        model: the model.
+        folder: folder of its external data.
+        largest_weight: size in bytes above which a weight (initializer of the graph) stays external; None internalises
+            all.
 
     Raises:
         ModelError: bytes are missing or unreadable, or the model would exceed protobuf's limit of 2 GB.
     """
-    weights = list(model.graph.initializer)  # kept, so that no other message gets the identity of one of them
+    weights = list(
+        model.graph.initializer
+    )  # keeps the objects alive, so that no other message gets the identity of one of them
     can_stay = {id(tensor) for tensor in weights}
     outside = []
     for tensor in _outside(model):
@@ -63,8 +66,8 @@ def inline_external(model: onnx.ModelProto, folder: Path, largest_weight: int | 
     total = _whole(model, (place for _, place in outside))
     if total > MAX_MODEL_BYTES - ROOM_BYTES:
         raise ModelError(
-            f"The model holds {total / 2**30:.1f} GiB that must lie inside its ONNX file, which can't exceed 2 GiB; "
-            "only initializers of its main graph may lie beside it, so make its large constants such."
+            f"The model has {total / 2**30:.1f} GiB that must be inside its ONNX file, which cannot exceed 2 GiB; only "
+            "initializers of the main graph may be external, so convert large constants to initializers."
         )
     for tensor, place in outside:
         tensor.raw_data = b"".join(place.chunks())

@@ -1,4 +1,4 @@
-"""Walking the protobuf messages of an ONNX model."""
+"""Traversal of the protobuf messages of an ONNX model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certify.core.errors import ModelError
 
 
 def parse_model(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file; bytes in other files stay there.
+    """Read an ONNX file; external data are not read.
 
     Raises:
         ModelError: the file cannot be read or is not an ONNX model.
@@ -22,7 +22,7 @@ def parse_model(path: Path) -> onnx.ModelProto:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     return parse_bytes(content, path)
 
 
@@ -38,12 +38,12 @@ def parse_bytes(content: bytes, path: Path) -> onnx.ModelProto:
     except (DecodeError, ValueError) as error:
         raise ModelError(f"{path} is damaged or not an ONNX model: {error}.") from error
     if not model.HasField("graph"):
-        raise ModelError(f"{path} is damaged or not an ONNX model: it holds no graph.")
+        raise ModelError(f"{path} is damaged or not an ONNX model: it has no graph.")
     return model
 
 
 def messages(message: Message) -> Iterator[Message]:
-    """The message and all messages inside it, outermost first; raises as :func:`listed_fields` does."""
+    """Yield a message and all messages inside it, outermost first; raises like :func:`listed_fields`."""
     yield message
     for _, value in listed_fields(message):
         if isinstance(value, Message):
@@ -54,29 +54,29 @@ def messages(message: Message) -> Iterator[Message]:
 
 
 def refuse_unknown_fields(model: Message) -> None:
-    """Raise where any message holds a field that this version of ONNX does not know, or text that is none.
+    """Raise if any message has a field unknown to this version of ONNX, or invalid text.
 
-    What can't be read can't be digested, counted or judged, so it must not travel under a seal.
+    Unreadable content cannot be digested, counted or judged, so it must not be sealed.
 
     Raises:
-        ModelError: names the kind of message that holds it.
+        ModelError: there is such a field; the message names the kind of protobuf message.
     """
     for message in messages(model):
         if len(UnknownFieldSet(message)):
             kind = message.DESCRIPTOR.name
             raise ModelError(
-                f"The model holds a field in a {kind} that ONNX {onnx.__version__} does not know. "
-                "Save it with this version of onnx, or update leanmark's onnx."
+                f"The model has a field in a {kind} that ONNX {onnx.__version__} does not know. Save it with this "
+                "version of onnx, or update the installed onnx."
             )
 
 
 def listed_fields(message: Message) -> Sequence[tuple[int, Any]]:
-    """Fields that are set, as (number, value), in the order of their numbers.
+    """Return the set fields as (number, value), in the order of their numbers.
 
     Raises:
-        ModelError: a text is not UTF-8 (protobuf then gives bytes, or raises, as its implementation likes).
+        ModelError: a text is not UTF-8 (protobuf then returns bytes or raises, depending on its implementation).
     """
-    refusal = ModelError(f"The model holds text in a {message.DESCRIPTOR.name} that is not UTF-8. Export it again.")
+    refusal = ModelError(f"The model has text in a {message.DESCRIPTOR.name} that is not UTF-8. Export it again.")
     try:
         listed = [(field.number, value, field.type == field.TYPE_STRING) for field, value in message.ListFields()]
         for _, value, is_text in listed:

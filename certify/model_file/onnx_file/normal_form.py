@@ -1,10 +1,9 @@
-"""Bringing an ONNX file into the form that is measured, digested and sealed.
+"""Normal form of an ONNX file, which is measured, digested and sealed.
 
-Weights are brought inside, or into one file beside where they are too many. What tells about the machine that exported
-the file (documentation strings with stack traces, source paths) is dropped: the certificate would otherwise bind, and
-publish, somebody's folder names. Weights are not listed as inputs (as files before IR version 4 had to), and shapes
-that an editor left stale inside the graph are dropped: both mislead whoever works on the file. What is computed
-stays as it was.
+Weights are internalised, or moved to one sidecar file if they are too large. Information about the exporting machine
+(documentation strings with stack traces, source paths) is dropped: the certificate would otherwise bind, and publish,
+somebody's folder names. Weights are not listed as inputs (which IR versions before 4 required), and stale shapes inside
+the graph are dropped: both would mislead tools and readers. The computation is unchanged.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from certify.model_file.onnx_graph.shapes import output_shapes
 PREPROCESS_KEY = "leanmark.preprocess"
 OWN_PREFIX = "leanmark."
 WEIGHTS_NEED_NO_INPUT = 4
-"""IR version from which on a weight need not be listed as an input: https://onnx.ai/onnx/repo-docs/IR.html."""
+"""First IR version in which weights need not be listed as inputs: https://onnx.ai/onnx/repo-docs/IR.html."""
 
 _EXPORTER_KEYS = ("pkg.torch", "pkg.onnxscript", "namespace")
 _SOURCE_PATH = re.compile(r"(^|[\s\"'(=])(/|~/|[A-Za-z]:[\\/])[^\s\"']*[\\/]|\.py\b")
 
 
 def write_normal_form(model: onnx.ModelProto, folder: Path, target: Path, contract: bytes) -> None:
-    """Write the normal form of a model; doing so twice under one name gives the same bytes.
+    """Write the normal form of a model; normalising twice under the same name gives the same bytes.
 
     Args:
-        model: the parsed model, which is changed.
-        folder: where its external data lies.
-        target: where the normal form goes; may be the model's own file. A model of more than 2 GB keeps its weights in
-            a file beside, as :mod:`certify.model_file.onnx_file.weights_file` says.
-        contract: how samples become the model's input, canonical JSON; stored as ``leanmark.preprocess``.
+        model: the parsed model; modified in place.
+        folder: folder of its external data.
+        target: path of the normal form; may be the model's own file. A model of more than 2 GB has its weights in a
+            sidecar file, see :mod:`certify.model_file.onnx_file.weights_file`.
+        contract: preprocessing contract, canonical JSON; stored as ``leanmark.preprocess``.
 
     Raises:
-        ModelError: the file holds fields that this version of ONNX does not know, has external data that leaves its
-            folder, or more than 2 GB beside its weights.
+        ModelError: the file has fields unknown to this version of ONNX, external data outside its folder, or more than
+            2 GB besides its weights.
     """
     refuse_unknown_fields(model)
     inside = fits_inside(model, folder)
@@ -58,10 +57,10 @@ def write_normal_form(model: onnx.ModelProto, folder: Path, target: Path, contra
 
 
 def _strip(message: Message) -> None:
-    """Drop documentation strings, stated shapes of inner values, and what an exporter noted about its source code."""
+    """Drop documentation strings, stated shapes of inner values, and an exporter's notes about source code."""
     fields = message.DESCRIPTOR.fields_by_name
     if isinstance(message, onnx.TensorProto) and not is_external(message):
-        message.ClearField("data_location")  # "default" said aloud
+        message.ClearField("data_location")  # explicit "default"
     if "doc_string" in fields:
         message.ClearField("doc_string")
     if "value_info" in fields:
@@ -75,7 +74,7 @@ def _strip(message: Message) -> None:
 
 
 def _restate_ports(model: onnx.ModelProto) -> None:
-    """Leave weights out of the inputs, and state the outputs' shapes where the file states none or stale ones."""
+    """Remove weights from the inputs, and state the outputs' shapes if they are missing or stale."""
     graph = model.graph
     weights = {tensor.name for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))}
     for index in reversed(range(len(graph.input))):
@@ -90,7 +89,7 @@ def _restate_ports(model: onnx.ModelProto) -> None:
 
 
 def _agree(one: onnx.TensorShapeProto, other: onnx.TensorShapeProto) -> bool:
-    """Whether two shapes can be those of one value: a dimension without a number fits any."""
+    """Return whether two shapes are compatible: a dimension without a number matches any."""
     pairs = zip(one.dim, other.dim, strict=False)
     return len(one.dim) == len(other.dim) and all(
         a.dim_value == b.dim_value for a, b in pairs if a.HasField("dim_value") and b.HasField("dim_value")

@@ -1,4 +1,4 @@
-"""An ONNX file, with its weights inside or beside it."""
+"""ONNX files with internal or external weights."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from certify.model_file.onnx_graph.zero_channels import ZeroChannels, zero_chann
 
 
 class OnnxFile:
-    """See :class:`certify.model_file.model_file.ModelFile`.
+    """An ONNX file; see :class:`certify.model_file.model_file.ModelFile`.
 
     Args:
-        path: of the file, under whatever name.
+        path: path of the file, with any suffix.
 
     Raises:
-        ModelError: it can't be read.
+        ModelError: the file cannot be read.
     """
 
     suffix: ClassVar[str] = ".onnx"
@@ -52,7 +52,7 @@ class OnnxFile:
         try:
             self._stream = path.open("rb")
         except OSError as error:
-            raise ModelError(f"{path} can't be read: {error.strerror or error}.") from error
+            raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
 
     def __enter__(self) -> OnnxFile:
         return self
@@ -64,12 +64,12 @@ class OnnxFile:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The parsed file; large weights beside it stay there. Not to be changed."""
+        """The parsed file, which must not be modified; large external weights are not read."""
         return parse_bytes(self._bytes(), self.path)
 
     @cached_property
     def _light(self) -> onnx.ModelProto:
-        """The model with its small tensors inside, from whose values shapes are computed."""
+        """The model with small tensors internalised, since shapes are computed from their values."""
         if not external_files(self.model, self.path.parent):
             return self.model
         light = onnx.ModelProto()
@@ -86,42 +86,42 @@ class OnnxFile:
         return self._stream.read()
 
     def seal(self) -> bytes | None:
-        """The envelope that is sealed into it."""
+        """Return the envelope sealed into it, or None."""
         return None if self._entry is None else self._entry.envelope
 
     def file_digest(self) -> str:
-        """Hex SHA-256 of its bytes as they were before sealing."""
+        """Return the hex SHA-256 of its bytes before sealing."""
         return seal.digest(self._stream, seal.unsealed_length(self._stream, self._entry))
 
     def content_digest(self, metadata: str | None = None) -> str:
-        """Hex SHA-256 over every field of the model; ``metadata`` is a digest to take instead of its own."""
+        """Return the hex SHA-256 over every field of the model; ``metadata`` replaces the digest of its metadata."""
         return content_digest(self.model, self.path.parent, metadata=metadata)
 
     def identities(self) -> tuple[str, str]:
-        """Digests of what it computes and of its weights; see :mod:`certify.model_file.onnx_file.computation`."""
+        """Return digests of its computation and weights; see :mod:`certify.model_file.onnx_file.computation`."""
         return identities(self.model, self.path.parent)
 
     def metadata_digest(self) -> str | None:
-        """Hex SHA-256 over the metadata entries without the seal."""
+        """Return the hex SHA-256 over the metadata entries without the seal."""
         return metadata_digest(self.model)
 
     def contracts(self) -> list[bytes]:
-        """The values of ``leanmark.preprocess`` entries."""
+        """Return the values of the ``leanmark.preprocess`` entries."""
         for entry in self.model.metadata_props:
-            listed_fields(entry)  # refuses what is not text
+            listed_fields(entry)  # refuses invalid text
         return [entry.value.encode() for entry in self.model.metadata_props if entry.key == PREPROCESS_KEY]
 
     def size_bytes(self) -> int:
-        """Size without a seal, with the weights beside it."""
+        """Return its size without a seal, including sidecar files with weights."""
         inside = seal.unsealed_length(self._stream, self._entry)
         return inside + sum(file.stat().st_size for file in self.weights_files())
 
     def weights_files(self) -> tuple[Path, ...]:
-        """Files beside it that hold its weights."""
+        """Return its sidecar files with weights."""
         return tuple(external_files(self.model, self.path.parent))
 
     def identify(self, certified: Certified) -> Identity:
-        """How the file compares with what a certificate states."""
+        """Compare the file with the one in a certificate."""
         same_file = self.file_digest() == certified.sha256
         same_content = self.content_digest() == certified.content
         return Identity(
@@ -134,16 +134,16 @@ class OnnxFile:
         )
 
     def _is_clean(self) -> bool:
-        """Whether the file is exactly what a protobuf library writes for the model in it.
+        """Return whether the file is exactly what a protobuf library writes for its model.
 
-        Protobuf lets one message be written in many ways (padded varints, fields in any order). Tools that save a model
-        write the plain one; a file that says the same in another way was tampered with.
+        Protobuf allows many encodings of a message (padded varints, fields in any order). Tools write the plain
+        encoding; a file with another encoding was tampered with.
         """
         encoded: bytes = self.model.SerializeToString(deterministic=True)
         return encoded == self._bytes()
 
     def _is_stripped(self, certified: Certified) -> bool:
-        """Whether it is the certified model but for its metadata, of which leanmark's entry or all was taken away."""
+        """Return whether it is the certified model without leanmark's metadata entry or without any metadata."""
         if certified.metadata is None:
             return False
         if unsealed_metadata(self.model):
@@ -154,34 +154,34 @@ class OnnxFile:
         return self.content_digest(metadata=certified.metadata) == certified.content
 
     def counts(self, contract: InputContract) -> Counts:
-        """Multiply-adds, parameters and traffic of one sample."""
+        """Return multiply-adds, parameters and traffic for one sample."""
         return count(self._light, sample_shape(contract))
 
     def zero_channels(self) -> ZeroChannels:
-        """Channels that compute nothing."""
+        """Count channels that compute nothing."""
         return zero_channels(self._light, self.path.parent)
 
     def published(self) -> str | None:
-        """Which published network its weights are."""
+        """Return the published network whose weights it has, or None."""
         return published_name(self.model, self.path.parent)
 
     def ports(self) -> tuple[Sequence[Port], Sequence[Port]] | None:
-        """Inputs and outputs of the graph."""
+        """Return the inputs and outputs of the graph."""
         check_model(self.model, self.path)
         return inputs(self.model), outputs(self.model)
 
     def graph_outputs(self) -> int:
-        """Number of all outputs of the graph."""
+        """Return the number of outputs of the graph."""
         return len(self.model.graph.output)
 
     def quantization(self, optimised: Path | None, integer: Sequence[Collection[str]] = ()) -> Quantization:
-        """Operators that are meant to run on integers, and those that do."""
+        """Return the operators that should run on integers, and those that do."""
         if optimised is None:
             return fused_quantization(self.model, integer)
         return quantization(self.model, onnx.load_model(str(optimised), load_external_data=False))
 
     def check_feedable(self, contract: InputContract, batch: int) -> None:
-        """Raise ModelError where the file is not a valid model, or takes something else than the contract makes."""
+        """Raise ModelError if the file is not a valid model, or its inputs do not match the contract."""
         check_model(self.model, self.path)
         check_feedable(self.model, contract, batch)
 
@@ -192,11 +192,11 @@ class OnnxFile:
         write_normal_form(model, self.path.parent, target, contract)
 
     def write_sealed(self, target: Path, envelope: bytes) -> None:
-        """Write a copy with the certificate at its end, and the weights beside it."""
+        """Write a copy with the certificate at its end, and its sidecar files with weights."""
         weights_file.copy_weights(self.model, self.path.parent, target.parent)
         seal.seal(self.path, target, envelope)
 
     def write_unsealed(self, target: Path) -> None:
-        """Write a copy as it was before sealing, and the weights beside it."""
+        """Write a copy as before sealing, and its sidecar files with weights."""
         weights_file.copy_weights(self.model, self.path.parent, target.parent)
         seal.unseal(self.path, target)

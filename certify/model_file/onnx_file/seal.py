@@ -1,9 +1,9 @@
-"""The seal: one metadata entry that carries the certificate inside the ONNX file.
+"""The seal: a metadata entry with the certificate inside the ONNX file.
 
-A sealed file is the exact bytes of the normalised file and, appended to them, one more ``metadata_props`` entry
-(field 14 of ONNX's ModelProto) with the key ``leanmark.seal``. Protobuf readers merge fields wherever they stand
-(https://protobuf.dev/programming-guides/encoding/), so every ONNX tool still opens the file, and taking the entry off
-again gives back the bytes that were measured. Files are walked in a stream; no more than one entry is in memory.
+A sealed file consists of the exact bytes of the normalised file, followed by one more ``metadata_props`` entry (field
+14 of ONNX's ModelProto) with the key ``leanmark.seal``. Protobuf readers merge fields at any position
+(https://protobuf.dev/programming-guides/encoding/), so every ONNX tool can still open the file, and removing the entry
+restores the measured bytes. Files are streamed, with at most one entry in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FIXED_BYTES = {1: 8, 5: 4}
 
 @dataclass(frozen=True)
 class Entry:
-    """A seal as it stands in a file: the bytes from ``start`` to ``end`` hold it, tag included."""
+    """A seal in a file: the bytes from ``start`` to ``end``, including the tag."""
 
     start: int
     end: int
@@ -40,19 +40,21 @@ def seal(path: Path, target: Path, envelope: bytes) -> None:
 
     Args:
         path: the normalised file.
-        target: where the sealed one goes; replaced as a whole or not at all.
+        target: path of the sealed file; replaced atomically.
         envelope: canonical JSON of the signed envelope.
 
     Raises:
-        CertificateError: the file holds a seal already, or would grow over protobuf's 2 GB.
+        CertificateError: the file already has a seal, or would exceed protobuf's limit of 2 GB.
         ModelError: the file is not a protobuf message.
     """
     with path.open("rb") as stream:
         if find(stream, path) is not None:
-            raise CertificateError(f"{path} is sealed already. Normalise it first, which takes the seal off.")
+            raise CertificateError(f"{path} is already sealed. Normalise it first, which removes the seal.")
     entry = _encode(envelope)
     if path.stat().st_size + len(entry) > MAX_MODEL_BYTES:
-        raise CertificateError(f"{path} would grow over 2 GB with its certificate; keep the certificate beside it.")
+        raise CertificateError(
+            f"{path} would exceed 2 GB with its certificate; keep the certificate as a sidecar file."
+        )
     with replacing(target) as beside, path.open("rb") as source, beside.open("wb") as sealed:
         while chunk := source.read(CHUNK_BYTES):
             sealed.write(chunk)
@@ -60,10 +62,10 @@ def seal(path: Path, target: Path, envelope: bytes) -> None:
 
 
 def read_seal(path: Path) -> bytes | None:
-    """The envelope that is sealed into a file, or None where there is none.
+    """Return the envelope sealed into a file, or None.
 
     Raises:
-        CertificateError: more than one seal, or one that is not in its canonical encoding.
+        CertificateError: there is more than one seal, or one is not canonically encoded.
         ModelError: the file is not a protobuf message.
     """
     with path.open("rb") as stream:
@@ -72,13 +74,13 @@ def read_seal(path: Path) -> bytes | None:
 
 
 def file_digest(path: Path) -> str:
-    """Hex SHA-256 of the bytes as they were before sealing.
+    """Return the hex SHA-256 of the bytes before sealing.
 
-    Only a seal at the very end is left out, since sealing puts it nowhere else; after another tool has moved it, the
-    digest is that of the whole file and matches no certificate.
+    Only a seal at the very end is excluded, since sealing always appends; if another tool has moved it, the digest is
+    that of the whole file and matches no certificate.
 
     Raises:
-        CertificateError: more than one seal, or one that is not in its canonical encoding.
+        CertificateError: there is more than one seal, or one is not canonically encoded.
         ModelError: the file is not a protobuf message.
     """
     with path.open("rb") as stream:
@@ -86,19 +88,19 @@ def file_digest(path: Path) -> str:
 
 
 def unsealed_bytes(path: Path) -> int:
-    """Size in bytes of the file as it was before sealing; see :func:`file_digest`."""
+    """Return the size in bytes of the file before sealing; see :func:`file_digest`."""
     with path.open("rb") as stream:
         return unsealed_length(stream, find(stream, path))
 
 
 def unsealed_length(stream: BinaryIO, entry: Entry | None) -> int:
-    """The same of an open file, whose seal was found."""
+    """Return the size of an open file before sealing, given its seal."""
     size = os.fstat(stream.fileno()).st_size
     return entry.start if entry is not None and entry.end == size else size
 
 
 def unseal(path: Path, target: Path) -> None:
-    """Write a copy of the file as it was before sealing; see :func:`file_digest`."""
+    """Write a copy of the file as before sealing; see :func:`file_digest`."""
     left = unsealed_bytes(path)
     with replacing(target) as beside, path.open("rb") as source, beside.open("wb") as bare:
         while left > 0 and (chunk := source.read(min(left, CHUNK_BYTES))):
@@ -107,7 +109,7 @@ def unseal(path: Path, target: Path) -> None:
 
 
 def digest(stream: BinaryIO, length: int) -> str:
-    """Hex SHA-256 of the first bytes of an open file."""
+    """Return the hex SHA-256 of the first ``length`` bytes of an open file."""
     stream.seek(0)
     found = hashlib.sha256()
     while length > 0 and (chunk := stream.read(min(length, CHUNK_BYTES))):
@@ -117,7 +119,7 @@ def digest(stream: BinaryIO, length: int) -> str:
 
 
 def find(stream: BinaryIO, path: Path) -> Entry | None:
-    """The seal of an open file; raises as :func:`read_seal` does."""
+    """Find the seal of an open file; raises like :func:`read_seal`."""
     stream.seek(0)
     found: list[Entry] = []
     for start, end, entry in _metadata_entries(stream, path):
@@ -127,18 +129,18 @@ def find(stream: BinaryIO, path: Path) -> Entry | None:
         envelope = next((value for number, value in fields if number == 2), b"")
         stream.seek(start)
         if stream.read(end - start) != _encode(envelope):
-            raise CertificateError(f"{path}: the {SEAL_KEY} entry is not in its canonical encoding.")
+            raise CertificateError(f"{path}: the {SEAL_KEY} entry is not canonically encoded.")
         found.append(Entry(start, end, envelope))
         stream.seek(end)
     if len(found) > 1:
-        raise CertificateError(f"{path} holds {len(found)} {SEAL_KEY} entries; a sealed file has one.")
+        raise CertificateError(f"{path} has {len(found)} {SEAL_KEY} entries, but a sealed file has exactly one.")
     return found[0] if found else None
 
 
 def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Walk the top-level fields; give (start, end, content) of each metadata entry."""
+    """Iterate over top-level fields; yield (start, end, content) of each metadata entry."""
     size = os.fstat(stream.fileno()).st_size
-    damaged = ModelError(f"{path} is damaged or not an ONNX model: its protobuf fields do not add up.")
+    damaged = ModelError(f"{path} is damaged or not an ONNX model: its protobuf fields are inconsistent.")
     while (start := stream.tell()) < size:
         tag = _varint(stream)
         if tag is None or tag >> 3 == 0:
@@ -153,7 +155,9 @@ def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, 
             raise damaged
         if tag == _METADATA_TAG:
             if length > MAX_ENTRY_BYTES:
-                raise ModelError(f"{path} holds a metadata entry of {length} bytes, over {MAX_ENTRY_BYTES}.")
+                raise ModelError(
+                    f"{path} has a metadata entry of {length} bytes; at most {MAX_ENTRY_BYTES} are allowed."
+                )
             end = stream.tell() + length
             yield start, end, stream.read(length)
         else:
@@ -161,9 +165,9 @@ def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, 
 
 
 def _inner_fields(entry: bytes, path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number, value) of the length-delimited fields of one metadata entry."""
+    """Yield (number, value) of the length-delimited fields of one metadata entry."""
     position = 0
-    damaged = ModelError(f"{path} is damaged: a metadata entry does not add up.")
+    damaged = ModelError(f"{path} is damaged: a metadata entry is inconsistent.")
     while position < len(entry):
         tag, position = _varint_at(entry, position)
         length, position = _varint_at(entry, position)
@@ -174,7 +178,7 @@ def _inner_fields(entry: bytes, path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(stream: BinaryIO) -> int | None:
-    """Read one base-128 varint of at most ten bytes; None where there is none."""
+    """Read one base-128 varint of at most ten bytes; None if there is none."""
     value = 0
     for shift in range(0, 70, 7):
         byte = stream.read(1)

@@ -1,10 +1,9 @@
-"""Weights that lie in a file beside their model, since one file can't hold more than 2 GB.
+"""Weights in a sidecar file, since an ONNX file cannot exceed 2 GB.
 
-In the normal form that is one file, ``model.onnx.data`` beside ``model.onnx``, with the weights in the order of the
-model's initializers, each at a multiple of a page, so that runtimes map them into memory. The model names that file
-with its checksum (SHA-1, as https://onnx.ai/onnx/repo-docs/ExternalData.html has it), so that models of other weights
-never have the same bytes. What a certificate binds is their values, through the content digest. Files are walked in
-pieces.
+The normal form has one such file, ``model.onnx.data`` next to ``model.onnx``, with the weights in the order of the
+model's initializers, each aligned to a page, so that runtimes can memory-map them. The model names that file with its
+checksum (SHA-1, see https://onnx.ai/onnx/repo-docs/ExternalData.html), so models with different weights never have the
+same bytes. The certificate binds the values through the content digest. Files are processed in chunks.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ ALIGNMENT = 4096
 
 
 def write_weights(model: onnx.ModelProto, folder: Path, path: Path) -> None:
-    """Write the large weights of a model into a file beside ``path``, and name it in the model, in place.
+    """Write the large weights of a model to a sidecar file of ``path``, and refer to it in the model, in place.
 
     Args:
-        model: its weights may lie inside or outside.
-        folder: where those outside lie.
-        path: where the model itself will be written.
+        model: model with internal or external weights.
+        folder: folder of its external data.
+        path: path to which the model itself will be written.
 
     Raises:
-        ModelError: bytes are missing or unreadable, or weights overlap in the files that hold them.
+        ModelError: bytes are missing or unreadable, or weights overlap in their files.
     """
     _refuse_overlap(model, folder)
     target = path.with_name(path.name + SUFFIX)
@@ -46,7 +45,7 @@ def write_weights(model: onnx.ModelProto, folder: Path, path: Path) -> None:
             length = len(weight.raw_data) if outside is None else outside.length
             if length <= SMALL_BYTES:
                 continue
-            key = index if outside is None else outside  # weights that share their bytes go on doing so
+            key = index if outside is None else outside  # weights that share bytes keep sharing them
             if key not in placed:
                 gap = b"\0" * (-stream.tell() % ALIGNMENT)
                 placed[key] = stream.tell() + len(gap)
@@ -64,7 +63,7 @@ def write_weights(model: onnx.ModelProto, folder: Path, path: Path) -> None:
 
 
 def copy_weights(model: onnx.ModelProto, home: Path, folder: Path) -> None:
-    """Copy the files of weights that a model names into another folder, where a copy of the model will find them.
+    """Copy a model's sidecar files with weights to another folder, for a copy of the model.
 
     Raises:
         ModelError: a file of weights is missing.
@@ -74,9 +73,9 @@ def copy_weights(model: onnx.ModelProto, home: Path, folder: Path) -> None:
 
 
 def holds_only_weights(model: onnx.ModelProto, folder: Path) -> bool:
-    """Whether the files of weights beside a model hold nothing else: zeros in short gaps, and nothing at the end.
+    """Return whether a model's sidecar files contain only weights: zeros in short gaps, and nothing at the end.
 
-    The normal form does. Other tools may leave what is no longer used; onnx appends to a file that is there already.
+    This holds for the normal form. Other tools may leave unused bytes; onnx appends to an existing file.
 
     Raises:
         ModelError: bytes are missing or unreadable.
@@ -101,8 +100,8 @@ def _only_zeros_between(path: Path, stretches: list[tuple[int, int]]) -> bool:
 
 
 def _refuse_overlap(model: onnx.ModelProto, folder: Path) -> None:
-    """A few lines of a hostile file could name the same bytes as any number of weights."""
+    """Refuse overlapping weights: a small hostile file could use the same bytes for any number of weights."""
     places = set(external_places(model, folder))
     held = sum(path.stat().st_size for path in {place.path for place in places})
     if sum(place.length for place in places) > held:
-        raise ModelError("Weights of the model overlap in the files beside it. Save the model again.")
+        raise ModelError("Weights of the model overlap in its sidecar files. Save the model again.")

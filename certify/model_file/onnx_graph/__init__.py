@@ -1,1 +1,1 @@
-"""What an ONNX graph says without being run: counts, traffic, zero channels, fused quantization."""
+"""Static analysis of ONNX graphs: counts, traffic, zero channels, fused quantization."""

@@ -1,4 +1,4 @@
-"""Branches that are set beside others by a Concat: what leads to one alone, and a graph without it."""
+"""Parallel branches joined by a Concat: the nodes of one branch, and a graph without it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from certify.model_file.onnx_graph.operators import compute_of
 
 @dataclass(frozen=True)
 class Branch:
-    """An input of a Concat: the first output of that node, and the input's place."""
+    """An input of a Concat: the first output of that node, and the index of the input."""
 
     joined: str
     place: int
 
 
 def branches(graph: onnx.GraphProto) -> list[Branch]:
-    """Inputs of Concats to which multiplying operators lead that lead nowhere else, those with most of them first."""
+    """Return inputs of Concats with multiplying operators of their own, those with the most first."""
     whole = _products(_needed(graph))
     found = {
         branch: whole - _products(_needed(graph, branch))
@@ -33,13 +33,13 @@ def branches(graph: onnx.GraphProto) -> list[Branch]:
 
 
 def without(model: onnx.ModelProto, branch: Branch, shape: Sequence[int], kind: int) -> onnx.ModelProto:
-    """A copy with zeros in the place of a branch, and without what leads to it alone.
+    """Return a copy with zeros in place of a branch, and without the nodes that only it needs.
 
     Args:
-        model: which is left as it is.
-        branch: one of its graph's.
-        shape: of the branch's values.
-        kind: their type.
+        model: model, not modified.
+        branch: branch of its graph.
+        shape: shape of the branch's values.
+        kind: type of the branch's values.
     """
     lean = onnx.ModelProto()
     lean.CopyFrom(model)
@@ -64,7 +64,7 @@ def drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _needed(graph: onnx.GraphProto, besides: Branch | None = None) -> list[onnx.NodeProto]:
-    """The operators that lead to an output, a branch left aside."""
+    """Return the operators that lead to an output, ignoring a branch."""
     needed = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):

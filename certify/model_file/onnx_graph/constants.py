@@ -1,4 +1,4 @@
-"""Values that shapes are computed from: small constants, and what cheap operators make of them."""
+"""Folding of small constants, from which shapes are computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ELEMENTWISE = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Sub",
      "Where", "Xor"}
 )  # fmt: skip
-"""Operators whose outcome has the sizes that their inputs are broadcast to."""
+"""Operators whose output has the broadcast shape of their inputs."""
 FOLDED = ELEMENTWISE | frozenset(
     {
         "Cast",
@@ -41,17 +41,17 @@ FOLDED = ELEMENTWISE | frozenset(
         "Unsqueeze",
     }
 )
-"""Operators with which exporters compute pads, axes, sizes and positions; onnx's own shape inference follows only some
-of them."""
+"""Operators with which exporters compute pads, axes, sizes and positions; onnx's shape inference supports only some of
+them."""
 MAX_ELEMENTS = 4096
 
 
 def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> npt.NDArray[Any]:
-    """The values of a tensor.
+    """Return the values of a tensor.
 
     Args:
-        tensor: which is left as it is.
-        folder: of its model, where it lies outside.
+        tensor: tensor, not modified.
+        folder: folder of its model, if it is external.
 
     Raises:
         ModelError: its data do not match its type and shape, its type or shape is invalid, or its bytes cannot be read.
@@ -59,7 +59,7 @@ def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> npt.NDArra
     try:
         stored: Any = _read_external(tensor, folder) if is_external(tensor) else onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
-        raise ModelError(f"Tensor '{tensor.name}' does not hold what its type and shape say: {error}.") from error
+        raise ModelError(f"Tensor '{tensor.name}' does not match its type and shape: {error}.") from error
     return np.asarray(stored)
 
 
@@ -69,7 +69,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> npt.NDArray
     if place.length == math.prod(tensor.dims) * kind.itemsize:
         read = np.fromfile(place.path, kind, math.prod(tensor.dims), offset=place.offset)
         return np.asarray(read.reshape(tensor.dims))
-    packed = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims)  # several numbers in a byte
+    packed = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims)  # several numbers per byte
     packed.raw_data = b"".join(place.chunks())
     return np.asarray(onnx.numpy_helper.to_array(packed))
 
@@ -77,21 +77,21 @@ def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> npt.NDArray
 def fold_small_constants(
     graph: onnx.GraphProto, sized: Mapping[str, list[int]] | None = None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Replace, in place, operators whose inputs are all small constants by the constants that they give.
+    """Replace, in place, operators with only small constant inputs by their results.
 
-    Of the graph's inputs whose sizes are all stated the shape is one of these constants.
+    The shapes of graph inputs with fully stated sizes also count as constants.
 
-    What onnx's reference can't evaluate, or what would grow large, stays as it is.
+    Operators that onnx's reference cannot evaluate, or with large results, are kept.
 
     Args:
-        graph: in topological order, as ONNX demands.
+        graph: graph in topological order, as ONNX requires.
         sized: shapes of further values, by name.
 
     Returns:
-        Every constant, by name.
+        All constants, by name.
 
     Raises:
-        ModelError: a constant does not hold what its type and shape say.
+        ModelError: a constant does not match its type and shape.
     """
     known: dict[str, npt.NDArray[Any]] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
     sized = {**_stated_shapes(graph), **(sized or {})}
@@ -127,7 +127,7 @@ def _make_constant(node: onnx.NodeProto, value: npt.NDArray[Any], known: dict[st
 
 
 def _stated_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """Shapes of the inputs that state every size."""
+    """Return the shapes of inputs with fully stated sizes."""
     stated = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
     return {
         name: [int(dim.dim_value) for dim in dims]
@@ -137,13 +137,13 @@ def _stated_shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
 
 
 def _part_of_shape(node: onnx.NodeProto, shape: list[int]) -> npt.NDArray[Any]:
-    """What the operator Shape gives; its attributes count as the bounds of Python's slices do."""
+    """Return the result of the operator Shape; its attributes work like the bounds of Python slices."""
     bounds = {attribute.name: int(attribute.i) for attribute in node.attribute}
     return np.array(shape[bounds.get("start", 0) : bounds.get("end")], dtype=np.int64)
 
 
 def _grows(operator: str, values: Sequence[npt.NDArray[Any]]) -> bool:
-    """Whether the outcome may be large: sizes and bounds are what a file says, and any memory is too small for some."""
+    """Return whether the result may be large: sizes and bounds come from an untrusted file."""
     if any(value.size > MAX_ELEMENTS for value in values):
         return True
     if operator in ("ConstantOfShape", "Expand"):
@@ -157,5 +157,5 @@ def _grows(operator: str, values: Sequence[npt.NDArray[Any]]) -> bool:
 
 
 def _sizes_by_axis(values: Sequence[npt.NDArray[Any]]) -> list[tuple[int, ...]]:
-    """Sizes of several arrays along each axis that they are broadcast to."""
+    """Return the sizes of several arrays along each broadcast axis."""
     return list(itertools.zip_longest(*(reversed(value.shape) for value in values), fillvalue=1))

@@ -1,8 +1,8 @@
-"""The work of a graph with what stands inside If, Loop and Scan.
+"""Work of a graph including the subgraphs of If, Loop and Scan.
 
-A condition or a number of trips that follows from constants and shapes is the same for every sample: the branch that
-runs is counted, and a body as many times as it runs. Of an If that the data decide the most expensive branch is
-counted, and how far the branches differ is told. A Loop that the data end has no bound.
+A condition or trip count that follows from constants and shapes is the same for every sample: the executed branch is
+counted, and a body as often as it runs. For a data-dependent If the most expensive branch is counted, and the
+difference between the branches is reported. A Loop with a data-dependent end has no bound.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from certify.model_file.onnx_graph.traffic import bytes_moved
 from certify.model_file.onnx_graph.work import Work, own_work
 
 MAX_NODES = 100_000
-"""Whose shapes are inferred, all bodies and repetitions together; control flow beyond it is not counted."""
+"""Maximum number of nodes for shape inference, over all bodies and repetitions; further control flow is not counted."""
 GRAPH_NODES = 100
-"""Nodes that one more graph is taken for: inference costs about a millisecond however small the graph is."""
+"""Number of nodes that each further graph counts for: inference takes about a millisecond for any graph."""
 
 Held = Mapping[str, onnx.TensorProto]
 
 
 class Ran(NamedTuple):
-    """A graph or operator that was gone through: its work, and what is known of its outputs."""
+    """Result for a graph or operator: its work, and what is known of its outputs."""
 
     work: Work
     outputs: Sequence[Known]
 
 
 class Counting:
-    """Counts a model and the graphs inside it.
+    """Counter of a model and its subgraphs.
 
     Args:
-        model: without functions, with or without the values of its large weights.
-        batch: samples that its shapes hold.
+        model: model without functions, with or without the values of its large weights.
+        batch: batch size of its shapes.
     """
 
     def __init__(self, model: onnx.ModelProto, batch: int) -> None:
@@ -71,7 +71,7 @@ class Counting:
         return self._graph(self._model, sample).work
 
     def _graph(self, model: onnx.ModelProto, sample: tuple[int, ...] | None = None, steady: Sequence[str] = ()) -> Ran:
-        """Count a graph; ``steady`` names inputs that do not depend on the data, though they are not constants."""
+        """Count a graph; ``steady`` names inputs that are not constants but do not depend on the data."""
         inside = Work()
         inferred = infer(model, sample)
         if any(subgraphs(node) for node in model.graph.node):
@@ -86,7 +86,7 @@ class Counting:
         return Ran(work, [known.get(value.name) for value in graph.output])
 
     def _take_out(self, model: onnx.ModelProto, sample: tuple[int, ...] | None, inside: Work) -> Inferred:
-        """Take the operators with subgraphs out of a graph, in its order; what they give becomes its input."""
+        """Remove the operators with subgraphs from a graph, in order; their outputs become inputs."""
         while True:
             inferred = fold_sized(model, infer(model, sample))
             ready, waiting = next_operators(model.graph)
@@ -172,7 +172,7 @@ class Counting:
         work = Work()
         work.add(ran.work, trips)
         if any(known is None for known in after) and (work.products or work.missed):
-            work.missed.append("Loop")  # what it carries may grow
+            work.missed.append("Loop")  # its carried values may grow
         collected = [stacked(known, trips, 0) for known in outputs[len(carried) :]]
         return Ran(work, [*after, *collected])
 
@@ -201,7 +201,7 @@ class Counting:
 
 
 def _uncounted(node: onnx.NodeProto, once: Work | None = None) -> Ran:
-    """An operator of which it is not known how often its graphs run."""
+    """Return the result for an operator whose subgraphs run an unknown number of times."""
     work = Work()
     if once is not None:
         work.add(once)

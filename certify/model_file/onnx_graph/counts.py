@@ -1,9 +1,9 @@
-"""Multiply-adds, parameters and bytes moved, counted from the graph for one sample.
+"""Multiply-adds, parameters and bytes moved for one sample, counted from the graph.
 
-One MAC is one multiply-add; FLOPs are twice that. Convolution: every output element costs (input channels per group)
-x (kernel size) MACs; matrix product: every output element costs the length of the contracted dimension (as in
-Sze, Chen, Yang, Emer 2017, "Efficient Processing of Deep Neural Networks", section III). Biases, normalisation and
-activations are not counted. An operator between DequantizeLinear and QuantizeLinear is counted once, where it stands.
+One MAC is one multiply-add; FLOPs are twice that. Convolution: every output element costs (input channels per group) x
+(kernel size) MACs; matrix product: every output element costs the length of the contracted dimension (as in Sze, Chen,
+Yang, Emer 2017, "Efficient Processing of Deep Neural Networks", section III). Biases, normalisation and activations are
+not counted. An operator between DequantizeLinear and QuantizeLinear is counted once.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from certify.model_file.onnx_graph.shapes import PACKED, constants, tensor_type,
 
 @dataclass(frozen=True)
 class Counts:
-    """What one inference of one sample takes.
+    """Counts for one inference of one sample.
 
     Attributes:
         macs: multiply-adds.
-        parameters: elements of all weights.
-        counted_share: share (0 to 1) of multiplying operators that could be counted.
-        not_counted: types of those that could not.
-        bytes_moved: bytes that multiplying operators read and write (see traffic.py); None where not known.
-        varying_share: share (0 to 1) of the work that depends on what the model is fed; 1 where nothing bounds it.
-        varying: types of the operators that make it so.
+        parameters: number of elements of all weights.
+        counted_share: fraction (0 to 1) of multiplying operators that could be counted.
+        not_counted: types of multiplying operators that could not be counted.
+        bytes_moved: bytes that multiplying operators read and write (see traffic.py); None if unknown.
+        varying_share: fraction (0 to 1) of the work that depends on the input; 1 if it is unbounded.
+        varying: types of the operators with input-dependent work.
     """
 
     macs: int
@@ -45,14 +45,14 @@ class Counts:
 
 
 def count(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Counts:
-    """Count what one sample takes; a file that is fixed to a larger batch is counted at it and divided.
+    """Count the work for one sample; for a file with a larger fixed batch, the count is divided by the batch.
 
     Args:
-        model: with or without the values of its large weights.
-        sample: shape of one sample without the batch, for inputs whose rows and columns are dynamic.
+        model: model with or without the values of its large weights.
+        sample: shape of one sample without the batch, for inputs with dynamic dimensions.
 
     Raises:
-        ModelError: the graph contradicts itself, so that no shapes can be inferred.
+        ModelError: the graph is inconsistent, so shapes cannot be inferred.
     """
     flat = inlined(model)
     batch = _fixed_batch(flat)
@@ -76,10 +76,10 @@ def _fixed_batch(model: onnx.ModelProto) -> int:
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
-    """Elements of all weights: tensors that feed operators as numbers, each once.
+    """Count the elements of all weights: tensors used as numbers by operators, each once.
 
-    Scales and zero points of quantization are left out, and so are int64 and boolean tensors, which hold shapes,
-    indices and conditions.
+    Scales and zero points of quantization are excluded, as are int64 and boolean tensors, which hold shapes, indices
+    and conditions.
     """
     return _parameters(model.graph)
 
@@ -95,7 +95,7 @@ def _parameters(graph: onnx.GraphProto) -> int:
         for body in subgraphs(node):
             inside += _parameters(body)
             used |= captured(body)
-        if (whole := unpacked_shape(node, types)) is not None:  # several weights in a byte
+        if (whole := unpacked_shape(node, types)) is not None:  # several weights per byte
             sizes[node.input[PACKED[node.op_type]]] = math.prod(whole)
     return inside + sum(size for name, size in sizes.items() if name in used)
 

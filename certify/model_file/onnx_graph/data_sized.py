@@ -1,8 +1,8 @@
-"""Operators whose output has a size that depends on what the model is fed.
+"""Operators whose output size depends on the input data.
 
-Without any control flow they make work depend on the data: what NonZero or Compress picks out may be one row for one
-sample and none for another, and all that follows multiplies as many. Sizes that are computed from sizes alone (by
-Shape) are the same for every sample.
+They make work depend on the data even without control flow: NonZero or Compress may select one row for one sample and
+none for another, and all further work scales with it. Sizes computed only from other sizes (by Shape) are the same for
+every sample.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import onnx
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
 
 PICKING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "RemovePadding", "StringSplit", "Unique"})
-"""Operators that give as many elements as they find."""
+"""Operators with a data-dependent number of output elements."""
 SIZES: dict[str, tuple[int, ...]] = {
     "CenterCropPad": (1,),
     "Col2Im": (1, 2),
@@ -37,7 +37,7 @@ SIZES: dict[str, tuple[int, ...]] = {
     "Unsqueeze": (1,),
     "Upsample": (1,),
 }
-"""Inputs that say how large the output is."""
+"""Inputs that determine the size of the output."""
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -45,17 +45,17 @@ SHAPES = frozenset({"Shape", "Size"})
 
 
 def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
-    """Types of the operators of a graph, without its subgraphs, whose output's size depends on the data.
+    """Return the types of operators of a graph, without subgraphs, whose output size depends on the data.
 
     Args:
-        graph: in topological order; inputs that an initializer stands for are constants.
+        graph: graph in topological order; inputs with an initializer are constants.
         fixed: names of values that do not depend on the data.
     """
     held = {tensor.name for tensor in graph.initializer} | set(fixed)
     varying = {value.name for value in graph.input} - held
     """Values that depend on the data."""
     sized: set[str] = set()
-    """Values whose size does."""
+    """Values whose size depends on the data."""
     found = []
     for node in graph.node:
         taken = set(used(node))
@@ -80,14 +80,14 @@ def _sizes(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def used(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of the values that a node reads, those that its subgraphs capture included."""
+    """Yield the names of the values that a node reads, including those captured by its subgraphs."""
     yield from (name for name in node.input if name)
     for graph in subgraphs(node):
         yield from captured(graph)
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The graphs in a node's attributes."""
+    """Return the graphs in a node's attributes."""
     return [graph for attribute in node.attribute for graph in _graphs(attribute)]
 
 
@@ -98,7 +98,7 @@ def _graphs(attribute: onnx.AttributeProto) -> Iterable[onnx.GraphProto]:
 
 
 def captured(graph: onnx.GraphProto) -> set[str]:
-    """Names of outer values that a subgraph reads."""
+    """Return the names of outer values that a subgraph reads."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own |= {name for node in graph.node for name in node.output}
     read = {name for node in graph.node for name in used(node)} | {value.name for value in graph.output}

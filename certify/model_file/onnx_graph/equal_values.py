@@ -1,9 +1,8 @@
-"""Values of a graph that are the same, up to a factor, as values that were computed before them.
+"""Values of a graph that equal earlier values, up to a factor.
 
-A copy of a network, a branch that adds next to nothing, an Add that a Sub takes back, a Cast there and back: each ends
-in a value that was there before. Some elements of every value are read while the graph runs on real samples. Those of a
-later value that follow an earlier one of the same shape are then read off the earlier one, and what only led to them is
-gone.
+A copy of a network, a branch that adds next to nothing, an Add reversed by a Sub, a pair of Casts: each results in a
+value that existed before. Some elements of every value are read while the graph runs on real samples. A later value
+that matches an earlier one of the same shape is replaced by it, and nodes that only led to the later one are removed.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from certify.model_file.onnx_graph.data_sized import used
 from certify.model_file.onnx_graph.shapes import infer, shape_of
 
 POINTS = 512
-"""Elements of each value that are read of one sample, some of them more than once."""
+"""Number of elements of each value that are read per sample, possibly with repetition."""
 LOOKED_AT = "leanmark.looked_at"
-"""Output of the graph that is looked at."""
+"""Output of the graph with the elements read."""
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 NO_FACTOR = 1e-3
-"""A factor that is nearer to 1 is left out."""
+"""Largest distance from 1 of a factor that is omitted."""
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier value, and what it is multiplied by."""
+    """An earlier value and its factor."""
 
     name: str
     factor: float
 
 
 def comparable_values(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Shape and type of each floating-point value that depends on the input, in the order of the graph.
+    """Return shape and type of each floating-point value that depends on the input, in graph order.
 
     Args:
-        model: without functions.
+        model: model without functions.
         sample: shape of one sample without the batch.
     """
     types = infer(model, sample).types
@@ -58,9 +57,9 @@ def comparable_values(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[s
 
 
 def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.ModelProto:
-    """A graph whose one output holds some elements of each of these values, (1, values x POINTS).
+    """Return a graph with a single output of some elements of each of these values, (1, values x POINTS).
 
-    Which elements follows from a seed, as parts of the value's size, so that no size need be known.
+    A seed determines the elements as fractions of the value's size, so sizes need not be known.
     """
     looking = onnx.ModelProto()
     looking.CopyFrom(model)
@@ -95,12 +94,12 @@ def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.Mode
 
 
 def equal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array, tolerance: float) -> dict[str, Earlier]:
-    """The values that follow an earlier one.
+    """Return the values that match an earlier one.
 
     Args:
-        kinds: what is compared with what, by value; values in the order of the graph.
-        looked_at: their elements, (samples, values x POINTS).
-        tolerance: root mean square of what the earlier value leaves unexplained, of that of the value about its mean.
+        kinds: kind of each value, in graph order; only values of the same kind are compared.
+        looked_at: elements of the values, (samples, values x POINTS).
+        tolerance: root mean square of the unexplained part, relative to that of the value about its mean.
     """
     values = looked_at.reshape(len(looked_at), len(kinds), -1).transpose(1, 0, 2).reshape(len(kinds), -1)
     found: dict[str, Earlier] = {}
@@ -125,7 +124,7 @@ def _followed(row: Array, others: list[tuple[str, Array]], most: float) -> Itera
 
 
 def replaced(model: onnx.ModelProto, found: Mapping[str, Earlier]) -> onnx.ModelProto:
-    """A copy of a model that takes values from earlier ones, without what nothing needs any more."""
+    """Return a copy of a model that uses earlier values, without unused nodes."""
     lean = onnx.ModelProto()
     lean.CopyFrom(model)
     del lean.graph.value_info[:]

@@ -1,8 +1,8 @@
-"""Tensor bytes that an ONNX model keeps in files beside it.
+"""Tensor bytes in an ONNX model's sidecar files.
 
-ONNX stores the place of such bytes as text in the model (``location``, ``offset``, ``length``; see
-https://onnx.ai/onnx/repo-docs/ExternalData.html). That text comes from whoever made the file, so nothing outside of the
-model's own folder is ever opened for it.
+ONNX stores the location of such bytes as text in the model (``location``, ``offset``, ``length``; see
+https://onnx.ai/onnx/repo-docs/ExternalData.html). That text is untrusted, so no file outside the model's own folder is
+ever opened.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from certify.core.files import CHUNK_BYTES
 
 @dataclass(frozen=True)
 class ExternalBytes:
-    """A stretch of a file that holds one tensor's bytes.
+    """Range of a file with one tensor's bytes.
 
     Attributes:
         path: the file, inside the model's folder.
-        offset: first byte.
+        offset: offset of the first byte.
         length: number of bytes.
     """
 
@@ -32,7 +32,7 @@ class ExternalBytes:
     length: int
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes, a piece at a time.
+        """Yield the bytes in chunks.
 
         Raises:
             ModelError: the file ends early.
@@ -43,13 +43,15 @@ class ExternalBytes:
             while left > 0:
                 chunk = stream.read(min(left, CHUNK_BYTES))
                 if not chunk:
-                    raise ModelError(f"External data {self.path.name} ends before the model's last byte of it.")
+                    raise ModelError(
+                        f"External data {self.path.name} is shorter than the model requires; restore the complete file."
+                    )
                 left -= len(chunk)
                 yield chunk
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:
-    """Whether the tensor's bytes lie in another file."""
+    """Return whether the tensor's bytes are in another file."""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
@@ -57,35 +59,41 @@ def external_bytes(tensor: onnx.TensorProto, folder: Path | None) -> ExternalByt
     """Find the bytes of an external tensor.
 
     Args:
-        tensor: one for which :func:`is_external` holds.
-        folder: the model's folder; null where the model came from nowhere on disk.
+        tensor: tensor for which :func:`is_external` holds.
+        folder: folder of the model; None for a model that is not on disk.
 
     Raises:
-        ModelError: the place is missing or malformed, leaves the folder, or is not a regular file.
+        ModelError: the location is missing or malformed, is outside the folder, or is not a regular file.
     """
     if folder is None:
-        raise ModelError(f"Tensor '{tensor.name}' lies in another file, but the model's folder is not known.")
+        raise ModelError(
+            f"Tensor '{tensor.name}' is in another file, but the model's folder is unknown; load the model from its "
+            "file."
+        )
     if tensor.HasField("raw_data"):
-        raise ModelError(f"Tensor '{tensor.name}' holds bytes and names a file with others. Save the model again.")
+        raise ModelError(f"Tensor '{tensor.name}' has both internal and external bytes. Save the model again.")
     place = {entry.key: entry.value for entry in tensor.external_data}
-    if not all(isinstance(text, str) for pair in place.items() for text in pair):  # protobuf gives bytes for no UTF-8
-        raise ModelError("A tensor has a place in its external data that is not UTF-8 text. Save the model again.")
+    if not all(
+        isinstance(text, str) for pair in place.items() for text in pair
+    ):  # protobuf returns bytes for text that is not UTF-8
+        raise ModelError("A tensor has a location of external data that is not UTF-8 text. Save the model again.")
     path = _confined(place.get("location", ""), folder)
     size = path.stat().st_size
     offset = _position(place.get("offset", "0"), tensor.name)
     length = _position(place["length"], tensor.name) if "length" in place else max(0, size - offset)
     if offset + length > size:
         raise ModelError(
-            f"Tensor '{tensor.name}' wants bytes {offset} to {offset + length} of {path.name}, which has {size}."
+            f"Tensor '{tensor.name}' needs bytes {offset} to {offset + length} of {path.name}, which has only {size} "
+            "bytes; restore the complete file."
         )
     return ExternalBytes(path, offset, length)
 
 
 def _confined(location: str, folder: Path) -> Path:
-    """Resolve a location below ``folder``; links that lead out of it are refused like paths that do."""
+    """Resolve a location below ``folder``; links and paths that lead out of it are refused."""
     refusal = ModelError(
-        f"External data '{location[:200]}' is not a plain file inside the model's folder {folder}; save the model with "
-        "its weights inside or beside it."
+        f"External data '{location[:200]}' is not a regular file inside the model's folder {folder}; save the model "
+        "with internal weights, or with the weights in its own folder."
     )
     parts = PurePosixPath(location.replace("\\", "/"))
     leaves = parts.is_absolute() or ".." in parts.parts or PureWindowsPath(location).drive
@@ -96,11 +104,11 @@ def _confined(location: str, folder: Path) -> Path:
         path = (home / parts).resolve(strict=True)
     except FileNotFoundError as error:
         raise ModelError(
-            f"External data '{location[:200]}' is missing in {folder}; put the file of weights that came with the "
-            "model there, under that name."
+            f"External data '{location[:200]}' is missing in {folder}; put the weights file of the model there, under "
+            "that name."
         ) from error
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"External data '{location[:200]}' can't be read in {folder}: {error}.") from error
+        raise ModelError(f"External data '{location[:200]}' cannot be read in {folder}: {error}.") from error
     if home not in path.parents or not path.is_file():
         raise refusal
     return path
@@ -108,5 +116,5 @@ def _confined(location: str, folder: Path) -> Path:
 
 def _position(text: str, tensor: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise ModelError(f"Tensor '{tensor}' has a malformed place in its external data: '{text[:40]}'.")
+        raise ModelError(f"Tensor '{tensor}' has a malformed location of external data: '{text[:40]}'.")
     return int(text)

@@ -1,7 +1,7 @@
-"""Model-local functions, each put in the place of its calls.
+"""Inlining of model-local functions.
 
-Functions may call functions, so a few lines of a hostile file can stand for more nodes than any memory holds. What
-would come out is counted before it is made.
+Functions may call functions, so a small hostile file can expand to more nodes than fit into memory. The result is
+counted before it is built.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from certify.core.errors import ModelError
 
 MAX_NODES = 1_000_000
 MAX_DEPTH = 100
-"""Of calls inside calls; as deep as protobuf itself lets messages be."""
+"""Maximum nesting of calls, equal to protobuf's own limit for messages."""
 
 _Name = tuple[str, str, str]
 
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without functions; the very same one where it has none.
+    """Return the model without functions; the same object if it has none.
 
     Raises:
-        ModelError: a function calls itself, calls are nested too deeply, too many nodes would come out, or a call does
-            not fit its function.
+        ModelError: a function calls itself, calls are nested too deeply, the result has too many nodes, or a call does
+            not match its function.
     """
     if not model.functions:
         return model
     bodies = {(function.domain, function.name, function.overload): function.node for function in model.functions}
     if _size(model.graph.node, bodies, {}, ()) > MAX_NODES:
-        raise ModelError(f"The model's functions stand for more than the {MAX_NODES:,} nodes that are looked at.")
+        raise ModelError(
+            f"The model's functions expand to more than {MAX_NODES:,} nodes, the limit; simplify the model."
+        )
     try:
         return onnx.inliner.inline_local_functions(model)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"The model's functions can't be put in the place of their calls: {reason}") from error
+        raise ModelError(f"The model's functions cannot be inlined: {reason}") from error
 
 
 def _size(
@@ -45,7 +47,7 @@ def _size(
     known: dict[_Name, int],
     inside: tuple[_Name, ...],
 ) -> int:
-    """How many nodes there are once every call is replaced, subgraphs included."""
+    """Count the nodes after inlining, including subgraphs."""
     total = 0
     for node in nodes:
         total += 1
@@ -55,7 +57,9 @@ def _size(
         name = (node.domain, node.op_type, node.overload)
         if name in bodies:
             if name in inside or len(inside) >= MAX_DEPTH:
-                raise ModelError(f"Function '{node.op_type}' calls itself, or calls are nested over {MAX_DEPTH} deep.")
+                raise ModelError(
+                    f"Function '{node.op_type}' calls itself, or calls are nested deeper than {MAX_DEPTH} levels."
+                )
             if name not in known:
                 known[name] = _size(bodies[name], bodies, known, (*inside, name))
             total += known[name]

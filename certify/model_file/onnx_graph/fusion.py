@@ -1,4 +1,4 @@
-"""Which operators of a quantized graph a runtime really runs on integers: what the guard against fake savings asks."""
+"""Operators of a quantized graph that a runtime really runs on integers, for the guard against fake savings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from certify.model_file.onnx_graph.operators import compute_of
 
 @dataclass(frozen=True)
 class Quantization:
-    """Which multiplying operators are meant to run on integers, and which of them do.
+    """Multiplying operators that should run on integers, and those that do.
 
     Attributes:
-        intended: number of those whose weights are integers in the file.
-        fused: number of integer ones in the graph that the runtime made of it, at most ``intended``.
-        unfused: names of those that were not found among the latter.
+        intended: number of operators with integer weights in the file.
+        fused: number of integer operators in the runtime's graph, at most ``intended``.
+        unfused: names of intended operators that are not among the fused ones.
     """
 
     intended: int
@@ -28,19 +28,19 @@ class Quantization:
 def quantization(model: onnx.ModelProto, optimised: onnx.ModelProto) -> Quantization:
     """Compare a file's quantized operators with the runtime's optimised graph.
 
-    Q/DQ pairs only save anything where the runtime replaces DequantizeLinear, operator, QuantizeLinear by one integer
-    operator; what it leaves apart runs in float, after an extra dequantization.
+    Q/DQ pairs save something only if the runtime fuses DequantizeLinear, operator and QuantizeLinear into one integer
+    operator; otherwise the operator runs in float, after an extra dequantization.
     """
     integer = [node for node in optimised.graph.node if (found := compute_of(node)) is not None and found.quantized]
     return fused_quantization(model, [{n.name, n.name.split("_token_")[0], *n.output} for n in integer])
 
 
 def fused_quantization(model: onnx.ModelProto, integer: Sequence[Collection[str]]) -> Quantization:
-    """Compare a file's quantized operators with those that a runtime says it runs on integers.
+    """Compare a file's quantized operators with those that a runtime reports to run on integers.
 
     Args:
         model: the file.
-        integer: for each of the runtime's integer operators the names by which it may be known in the file.
+        integer: for each of the runtime's integer operators, its possible names in the file.
     """
     wanted = _quantized_nodes(model)
     names = {name for aliases in integer for name in aliases}
@@ -51,7 +51,7 @@ def fused_quantization(model: onnx.ModelProto, integer: Sequence[Collection[str]
         if names.isdisjoint({node.name, *node.output, *quantized_by.get(node.output[0], ())})
     ]
     fused = min(len(wanted), len(integer))
-    # The count decides; names only tell which, since an optimiser may rename what it fuses.
+    # The count decides; names only identify them, since optimisers may rename fused operators.
     return Quantization(len(wanted), fused, tuple(missing[: len(wanted) - fused]))
 
 

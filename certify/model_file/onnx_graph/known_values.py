@@ -1,4 +1,4 @@
-"""What is known of values that go into the graphs of If, Loop and Scan and come out of them."""
+"""Static knowledge of the values that enter and leave the subgraphs of If, Loop and Scan."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from certify.model_file.onnx_graph.shapes import Inferred, constants, shape_of, 
 Type = onnx.TypeProto.Tensor
 Array = npt.NDArray[Any]
 Known = Type | Array | None
-"""What is known of a value: its constant, its type and shape, or nothing."""
+"""Knowledge of a value: its constant, its type and shape, or nothing."""
 
 
 class Slices(NamedTuple):
-    """What a Scan takes from one of its inputs: how many parts, and of what type."""
+    """Slices that a Scan takes from an input: their number and type."""
 
     length: int
     kind: Type
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model to take operators out of."""
+    """Return a copy of a model from which operators can be removed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
 
 
 def tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Initializers and constants by name; of constants without their values."""
+    """Return initializers and constants by name; constants without their values."""
     return {tensor.name: tensor for tensor in constants(model.graph)}
 
 
 def next_operators(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], bool]:
-    """The operators with subgraphs that wait for no other one, and whether some do."""
+    """Return the operators with subgraphs that do not depend on others, and whether there are dependent ones."""
     blocked: set[str] = set()
     ready, waiting = [], False
     for node in graph.node:
@@ -60,7 +60,7 @@ def take_out(graph: onnx.GraphProto, operators: list[onnx.NodeProto]) -> None:
 
 
 def give(graph: onnx.GraphProto, name: str, known: Known) -> None:
-    """Let a graph take a value from outside: a constant, or an input."""
+    """Give a graph a value from outside, as a constant or an input."""
     if not name:
         return
     if isinstance(known, np.ndarray):
@@ -72,24 +72,24 @@ def give(graph: onnx.GraphProto, name: str, known: Known) -> None:
 
 
 def sized(outer: Inferred, name: str) -> Type | None:
-    """Type and shape of a value, its constant left aside."""
+    """Return the type and shape of a value, without its constant."""
     return outer.types.get(name)
 
 
 def scalar(outer: Inferred, name: str) -> int | None:
-    """A constant number; None where it is not known."""
+    """Return a constant number; None if unknown."""
     found = outer.constants.get(name)
     return int(found.flat[0]) if found is not None and found.size == 1 and found.dtype.kind in "biu" else None
 
 
 def integers(node: onnx.NodeProto, name: str, count: int) -> list[int]:
-    """An attribute that holds a number for each of some values, 0 where it is not given."""
+    """Return an attribute with one integer per value; zeros if absent."""
     found = next((list(a.ints) for a in node.attribute if a.name == name), [])
     return [int(number) for number in found] or [0] * count
 
 
 def common(one: Known, other: Known) -> Known:
-    """What is known of a value that is one or the other."""
+    """Return what is known of a value that is one or the other."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other):
         return one
     first, second = _type_of(one), _type_of(other)
@@ -105,7 +105,7 @@ def _type_of(known: Known) -> Type | None:
 
 
 def sliced(kind: Type | None, axis: int) -> Slices | None:
-    """What a Scan takes along an axis of an input."""
+    """Return the slices that a Scan takes along an axis of an input."""
     shape = () if kind is None else shape_of(kind)
     if kind is None or not -len(shape) <= axis < len(shape):
         return None
@@ -115,7 +115,7 @@ def sliced(kind: Type | None, axis: int) -> Slices | None:
 
 
 def stacked(known: Known, times: int, axis: int) -> Known:
-    """What a loop collects of a value over all its trips."""
+    """Return what a loop collects of a value over all its trips."""
     kind = _type_of(known)
     if kind is None:
         return None

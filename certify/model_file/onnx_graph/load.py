@@ -1,7 +1,7 @@
-"""Opening an ONNX file, and whether its input can be fed.
+"""Loading of ONNX files, and checks of their inputs against a preprocessing contract.
 
-External tensors are read only from the folder of the model or below it; a location that leaves the folder is refused
-(the ONNX specification forbids it: https://onnx.ai/onnx/repo-docs/ExternalData.html).
+External tensors are read only from the model's folder or below; a location outside the folder is refused (the ONNX
+specification forbids it: https://onnx.ai/onnx/repo-docs/ExternalData.html).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Port:
     """An input or output of a graph.
 
     Attributes:
-        name: as a runtime addresses it.
-        shape: one entry a dimension: a number, the name of a dynamic one, or None where nothing is said. An unknown
+        name: name used by runtimes.
+        shape: one entry per dimension: a number, the name of a dynamic dimension, or None if not stated. An unknown
             rank is an empty tuple with ``known`` false.
-        dtype: numpy name of the element type, such as ``float32``.
-        known: whether the file states a shape at all.
+        dtype: NumPy name of the element type, such as ``float32``.
+        known: whether the file states a shape.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Port:
 
 
 class InputContract(Protocol):
-    """The part of a preprocessing contract that says what is fed; certify.data's Preprocess has it."""
+    """The part of a preprocessing contract that describes the input; implemented by certify.data's Preprocess."""
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -49,13 +49,13 @@ class InputContract(Protocol):
 
     @property
     def output_name(self) -> str:
-        """Name of the output that is scored."""
+        """Name of the scored output."""
 
     def port_shape(self, batch: int) -> tuple[int, ...]:
-        """Shape of every input, or of the first one."""
+        """Return the shape of every input, or of the first one."""
 
     def port(self, name: str) -> tuple[tuple[int, ...], str]:
-        """Shape of one sample and numpy name of the type of an input."""
+        """Return the shape of one sample and the NumPy type name of an input."""
 
 
 def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
@@ -63,20 +63,20 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
 
     Args:
         path: the file.
-        weights: whether its external tensors are brought inside; they are checked either way.
+        weights: whether to read external tensors; they are checked in either case.
 
     Raises:
-        ModelError: the file is missing, damaged, not an ONNX model, or its external data can't be read or lies outside
+        ModelError: the file is missing, damaged, not an ONNX model, or its external data cannot be read or is outside
             the model's folder.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such ONNX file.")
+        raise ModelError(f"{path}: ONNX file not found.")
     try:
         model = onnx.load_model(str(path), load_external_data=False)
     except DecodeError as error:
-        raise ModelError(f"{path} is damaged or no ONNX file ({error}); export it again.") from error
+        raise ModelError(f"{path} is damaged or not an ONNX file ({error}); export it again.") from error
     except OSError as error:
-        raise ModelError(f"{path} can't be read: {error.strerror}.") from error
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
     check_model(model, path)
     if weights:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
@@ -84,16 +84,16 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
 
 
 def check_model(model: onnx.ModelProto, path: Path) -> None:
-    """Raise ModelError where a parsed file is not a valid ONNX model, or its external data can't be read."""
+    """Raise ModelError if a parsed file is not a valid ONNX model, or its external data cannot be read."""
     if not model.graph.node or not model.opset_import:
-        raise ModelError(f"{path} is damaged or no ONNX file: it holds no graph; export it again.")
+        raise ModelError(f"{path} is damaged or not an ONNX file: it has no graph; export it again.")
     _check_texts(model, path)
     _check_external(model, path)
     ends = [value for value in (*model.graph.input, *model.graph.output) if value.type.HasField("tensor_type")]
     if unknown := [value.name for value in ends if not value.type.tensor_type.HasField("shape")]:
         raise ModelError(
-            f"{path} states no shape for {', '.join(unknown)}, and none follows from its graph; export it with the "
-            "shapes of its inputs and outputs."
+            f"{path} states no shape for {', '.join(unknown)}, and none can be inferred from its graph; export it with "
+            "the shapes of its inputs and outputs."
         )
     try:
         onnx.checker.check_model(str(path))
@@ -103,7 +103,7 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All tensors of a graph and its subgraphs: initializers and tensor attributes."""
+    """Yield all tensors of a graph and its subgraphs: initializers and tensor attributes."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield sparse.values
@@ -120,17 +120,17 @@ def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _check_texts(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse names that are not UTF-8: protobuf gives bytes for them, or raises, as its implementation likes."""
+    """Refuse names that are not UTF-8: protobuf returns bytes or raises, depending on its implementation."""
     try:
         texts = [text for body in (model.graph, *model.functions) for node in _nodes(body) for text in _named(node)]
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path} names operators or values in text that is not UTF-8; export it again.") from error
+        raise ModelError(f"{path} has names of operators or values that are not UTF-8; export it again.") from error
     if not all(isinstance(text, str) for text in texts):
-        raise ModelError(f"{path} names operators or values in text that is not UTF-8; export it again.")
+        raise ModelError(f"{path} has names of operators or values that are not UTF-8; export it again.")
 
 
 def _nodes(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
-    """All nodes of a graph or function, and of its subgraphs."""
+    """Yield all nodes of a graph or function, and of its subgraphs."""
     for node in body.node:
         yield node
         for attribute in node.attribute:
@@ -152,13 +152,13 @@ def _check_external(model: onnx.ModelProto, path: Path) -> None:
 
 
 def inputs(model: onnx.ModelProto) -> tuple[Port, ...]:
-    """Inputs that have to be fed (initializers that are listed as inputs left out)."""
+    """Return the inputs to feed, without initializers that are listed as inputs."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return tuple(_port(value) for value in model.graph.input if value.name not in weights)
 
 
 def outputs(model: onnx.ModelProto) -> tuple[Port, ...]:
-    """Outputs in the graph's order."""
+    """Return the outputs in graph order."""
     return tuple(_port(value) for value in model.graph.output)
 
 
@@ -178,25 +178,25 @@ def _dimension(dim: Any) -> int | str | None:
 
 
 def sample_shape(contract: InputContract) -> tuple[int, ...]:
-    """Shape of what one input takes of one sample, without the batch."""
+    """Return the shape of one sample of one input, without the batch."""
     return contract.port_shape(1)[1:]
 
 
 def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) -> None:
-    """Check that what the preprocessing contract makes can be fed to the model.
+    """Check that the model's inputs match the preprocessing contract.
 
-    A dynamic batch is fine, and so are dynamic rows, columns and lengths, since the contract states them.
+    A dynamic batch is allowed, as are dynamic rows, columns and lengths, since the contract states them.
 
     Raises:
-        ModelError: a name does not exist, there are inputs that the contract does not name, a shape or type differs, or
-            a dimension is dynamic and nothing says how large it is.
+        ModelError: a name does not exist, the contract does not name all inputs, a shape or type differs, or the size
+            of a dynamic dimension is unknown.
     """
     ports = inputs(model)
     fed = [named_port(ports, name, "input") for name in contract.input_names]
     if others := [port.name for port in ports if port.name not in contract.input_names]:
         raise ModelError(
-            f"The model has further inputs ({', '.join(others)}) beside {', '.join(contract.input_names)}, which are "
-            "all that the preprocessing contract names; name them there, or fix them to constants."
+            f"The preprocessing contract names the inputs {', '.join(contract.input_names)}, but the model also has "
+            f"{', '.join(others)}; add them to the contract, or make them constants."
         )
     named_port(outputs(model), contract.output_name, "output")
     for port in fed:
@@ -204,16 +204,16 @@ def check_feedable(model: onnx.ModelProto, contract: InputContract, batch: int) 
 
 
 def check_port(port: Port, contract: InputContract, batch: int) -> None:
-    """Check that an input takes the type and the shape that the preprocessing contract makes.
+    """Check that the type and shape of an input match the preprocessing contract.
 
     Raises:
-        ModelError: it does not.
+        ModelError: they do not.
     """
     sample, dtype = contract.port(port.name)
     if port.dtype != dtype:
         raise ModelError(
-            f"Input '{port.name}' takes {port.dtype}, the preprocessing contract makes {dtype}; "
-            "set its dtype to the model's."
+            f"Input '{port.name}' takes {port.dtype}, but the preprocessing contract gives {dtype}; set its dtype to "
+            "the model's."
         )
     if not port.known:
         return
@@ -223,23 +223,23 @@ def check_port(port: Port, contract: InputContract, batch: int) -> None:
         fits = all(not isinstance(have, int) or have == want for have, want in zip(port.shape, wanted, strict=True))
     if not fits:
         raise ModelError(
-            f"Input '{port.name}' has the shape {_shown(port.shape)}, the preprocessing contract and batch {batch} "
-            f"make {_shown(wanted)}; {_advice(port.shape, wanted)}"
+            f"Input '{port.name}' has the shape {_shown(port.shape)}, but the preprocessing contract and batch {batch} "
+            f"give {_shown(wanted)}; {_advice(port.shape, wanted)}"
         )
 
 
 def named_port(ports: tuple[Port, ...], name: str, kind: str) -> Port:
-    """The ``input`` or ``output`` of a name.
+    """Return the ``input`` or ``output`` of a name.
 
     Raises:
-        ModelError: there is none; the sentence lists those that are there.
+        ModelError: the name does not exist; the message lists those that do.
     """
     for port in ports:
         if port.name == name:
             return port
     raise ModelError(
-        f"The preprocessing contract names the {kind} '{name}', the model has {', '.join(p.name for p in ports)}; "
-        "name one of them."
+        f"The preprocessing contract names the {kind} '{name}', but the model has {', '.join(p.name for p in ports)}; "
+        "name one of these."
     )
 
 

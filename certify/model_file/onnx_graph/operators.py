@@ -1,4 +1,4 @@
-"""Where the weights stand in the operators that multiply, float and quantized, standard and ONNX Runtime's own."""
+"""Positions of weights in multiplying operators: float and quantized, standard and ONNX Runtime's own."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ CONTRIB_DOMAIN = "com.microsoft"
 
 @dataclass(frozen=True)
 class Compute:
-    """How to read a multiplying operator.
+    """Description of a multiplying operator.
 
     Attributes:
         kind: ``conv``, ``conv_transpose``, ``gemm``, ``matmul``, or ``blocks`` (weights packed into bytes).
-        data: index of the input that carries activations.
-        weight: index of the input that carries weights (or a second activation).
+        data: index of the input with activations.
+        weight: index of the input with weights (or a second activation).
         quantized: whether it multiplies integers.
-        like: standard operator of the same shapes, for shape inference.
+        like: standard operator with the same shapes, for shape inference.
         parameters: indices of scales and zero points.
-        weight_scale: index of the weight's scale, None where it is not an input of this operator.
-        weight_zero: index of the weight's zero point, likewise.
+        weight_scale: index of the weight's scale; None if it is not an input of this operator.
+        weight_zero: index of the weight's zero point; None if it is not an input of this operator.
     """
 
     kind: str
@@ -60,7 +60,7 @@ UNCOUNTED = frozenset(
         "LSTM", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN",
     }
 )  # fmt: skip
-"""Operators that multiply too, and that are listed as not counted."""
+"""Other multiplying operators, which are listed as not counted."""
 
 SHAPE_TWINS: dict[str, tuple[str, tuple[int, ...]]] = {
     "QLinearAdd": ("Add", (0, 3)),
@@ -98,7 +98,7 @@ QUANTIZATION_PARAMETERS: dict[str, tuple[int, ...]] = {
 
 
 def compute_of(node: onnx.NodeProto) -> Compute | None:
-    """How a node multiplies, or None where it does not or can't be counted."""
+    """Return the description of a multiplying node; None if it does not multiply or cannot be counted."""
     known = COMPUTE.get(node.op_type)
     if known is None or node.domain not in STANDARD_DOMAINS | {CONTRIB_DOMAIN}:
         return None
@@ -106,5 +106,5 @@ def compute_of(node: onnx.NodeProto) -> Compute | None:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    """An integer attribute."""
+    """Return an integer attribute."""
     return next((int(a.i) for a in node.attribute if a.name == name), default)

@@ -1,8 +1,8 @@
-"""Networks whose weights everybody can get, by digests of their weights.
+"""Published networks, recognised by digests of their weights.
 
-Exporters fold the normalisation behind a layer into its weights, which multiplies each output channel by a number of
-its own. So each channel is divided by its largest element before it is rounded and digested. What folding rounds moves
-a few numbers over the edge of a step, so that the digests are of short pieces, of which most must be the same.
+Exporters fold the normalisation after a layer into its weights, which scales each output channel. So each channel is
+divided by its largest element before it is rounded and digested. Rounding errors of folding move a few numbers across
+rounding boundaries, so digests are of short pieces, most of which must match.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from certify.model_file.onnx_graph.operators import attribute, compute_of
 TABLE = Path(__file__).with_name("published_weights.yaml")
 GIVEN = "as given by the maker"
 STEP = 0.01
-"""To which elements are rounded, the largest of their channel being 1."""
+"""Rounding step of elements, relative to the largest element of their channel."""
 PIECE = 1024
-"""Elements that are digested together; folding moves one in 250,000 over the edge of a step."""
+"""Number of elements digested together; folding moves one in 250,000 across a rounding boundary."""
 DIGEST_BYTES = 2
 SAME_PIECES = 0.8
-"""Share of the pieces of a tensor that must be the same."""
+"""Fraction of a tensor's pieces that must match."""
 SAME_WEIGHTS = 0.95
-"""Share of the published weights that a file must hold, and of its own weights that these must be."""
+"""Fraction of the published weights that a file must contain, and of its own weights that must be published ones."""
 
 Matrix = npt.NDArray[Any]
 
 
 class Print(NamedTuple):
-    """The digests of the pieces of a weight, and its shape as a matrix, the output channels first."""
+    """Fingerprint of a weight: digests of its pieces, and its shape as a matrix with output channels first."""
 
     shape: tuple[int, int]
     pieces: bytes
 
     def same(self, other: Print) -> bool:
-        """Whether they are of one weight, whatever its channels were multiplied by."""
+        """Return whether both are of the same weight, up to scales of its channels."""
         if self.shape != other.shape or len(self.pieces) != len(other.pieces):
             return False
         pairs = [np.frombuffer(one.pieces, np.uint16) for one in (self, other)]
@@ -53,7 +53,7 @@ class Print(NamedTuple):
 
 
 def print_of(matrix: Matrix) -> Print:
-    """Digest a weight, (output channels, all else)."""
+    """Return the fingerprint of a weight, (output channels, all other dimensions)."""
     real = matrix.astype(np.float64)
     largest = np.take_along_axis(real, np.abs(real).argmax(axis=1)[:, None], axis=1)
     scaled = np.divide(real, largest, out=np.zeros_like(real), where=largest != 0)
@@ -65,7 +65,7 @@ def print_of(matrix: Matrix) -> Print:
 
 @functools.cache
 def published() -> Mapping[str, tuple[Print, ...]]:
-    """What is known, by name."""
+    """Return the known networks, by name."""
     rows = parse_document(TABLE.read_bytes(), TABLE.name).values
     return {str(name): tuple(_read(one) for one in prints) for name, prints in rows.items()}
 
@@ -75,11 +75,11 @@ def _read(row: Any) -> Print:
 
 
 def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | None:
-    """Which published network the weights of a model are, other names and folded scales aside; None where none.
+    """Return the published network whose weights a model has, up to names and folded scales; None if unknown.
 
     Args:
-        model: with its weights, or with some in files.
-        folder: where those files lie.
+        model: model with internal or external weights.
+        folder: folder of its external data.
     """
     known = {one.shape for prints in published().values() for one in prints}
     own = [(matrix.size, matrix.shape, matrix) for matrix in _weights(model, folder)]
@@ -93,7 +93,7 @@ def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | 
 
 
 def _weights(model: onnx.ModelProto, folder: Path | None) -> Iterator[Matrix]:
-    """The weights of all multiplying operators as matrices, each once."""
+    """Yield the weights of all multiplying operators as matrices, each once."""
     flat = inlined(model).graph
     tensors = {tensor.name: tensor for tensor in flat.initializer}
     constants = [node for node in flat.node if node.op_type == "Constant" and node.attribute]

@@ -17,14 +17,14 @@ from certify.model_file.onnx_graph.operators import COMPUTE, CONTRIB_DOMAIN, SHA
 from certify.model_file.onnx_graph.traffic import Value, element_bits
 
 PACKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
-"""Operators whose weight may hold several elements in a byte, with the index of that input."""
+"""Operators whose weight may have several elements per byte, with the index of that input."""
 SMALL_ELEMENTS = 4096
-"""Initializers up to this size keep their values during shape inference; shapes are computed from them."""
+"""Initializers up to this size keep their values during shape inference, since shapes are computed from them."""
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What is known of a graph's values before it runs.
+    """Static knowledge of a graph's values.
 
     Attributes:
         types: type and complete shape by name; values of unknown shape are absent.
@@ -36,42 +36,42 @@ class Inferred:
 
     @property
     def values(self) -> dict[str, Value]:
-        """Shape and bits of an element, by name."""
+        """Return shape and bits per element, by name."""
         return {name: Value(shape_of(kind), element_bits(kind.elem_type)) for name, kind in self.types.items()}
 
 
 def shape_of(kind: onnx.TypeProto.Tensor) -> tuple[int, ...]:
-    """The sizes of a complete shape."""
+    """Return the sizes of a complete shape."""
     return tuple(int(dim.dim_value) for dim in kind.shape.dim)
 
 
 def infer_values(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> dict[str, Value]:
-    """Static shapes and types by value name, a dynamic batch being 1; values of unknown shape are absent.
+    """Return static shapes and types by value name, with a dynamic batch of 1; values of unknown shape are absent.
 
     Raises:
-        ModelError: the graph contradicts itself.
+        ModelError: the graph is inconsistent.
     """
     return infer(model, sample).values
 
 
 def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Inferred:
-    """Infer shapes and types, a dynamic batch being 1, and fold small constants.
+    """Infer shapes and types, with a dynamic batch of 1, and fold small constants.
 
     Raises:
-        ModelError: the graph contradicts itself.
+        ModelError: the graph is inconsistent.
     """
     light = _without_weights(model)
     found = {tensor.name: tensor_type(tensor.data_type, tensor.dims) for tensor in constants(model.graph)}
     for value in light.graph.input:
         if value.name not in found:
             _fix_dynamic(value, sample)
-    # Stored shapes name dynamic dimensions that have a number here.
+    # Stored shapes may name dynamic dimensions that are fixed here.
     del light.graph.value_info[:]
     for value in light.graph.output:
         value.type.tensor_type.ClearField("shape")
     for position, node in enumerate(light.graph.node):
         whole = unpacked_shape(node, found)
-        if whole is not None:  # its twin reads the weight as it was before it was packed
+        if whole is not None:  # its twin takes the unpacked weight
             light.graph.input.append(onnx.helper.make_tensor_value_info(_unpacked(node), onnx.TensorProto.FLOAT, whole))
         twin = _shape_twin(node)
         if twin is not None:
@@ -80,7 +80,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"The graph's shapes contradict each other: {' '.join(str(error).split())}") from error
+        raise ModelError(f"The graph's shapes are inconsistent: {' '.join(str(error).split())}") from error
     graph = inferred.graph
     for value in [*graph.input, *graph.value_info, *graph.output]:
         kind = value.type.tensor_type
@@ -91,18 +91,18 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
 
 
 def fold_sized(model: onnx.ModelProto, inferred: Inferred) -> Inferred:
-    """Fold further constants, with the inferred shapes of all values among them."""
+    """Fold further constants, using the inferred shapes of all values."""
     sized = {name: list(shape_of(kind)) for name, kind in inferred.types.items()}
     return Inferred(inferred.types, fold_small_constants(_without_weights(model).graph, sized))
 
 
 def tensor_type(kind: int, dims: Iterable[int]) -> onnx.TypeProto.Tensor:
-    """A type with a complete shape."""
+    """Return a tensor type with a complete shape."""
     return onnx.helper.make_tensor_type_proto(kind, list(dims)).tensor_type
 
 
 def constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Initializers, and the tensors of Constant operators under the names of their outputs, without their values."""
+    """Yield initializers, and the tensors of Constant operators by output name, without their values."""
     yield from graph.initializer
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
@@ -111,7 +111,7 @@ def constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def output_shapes(model: onnx.ModelProto) -> dict[str, onnx.TensorShapeProto]:
-    """What the graph says of its outputs' shapes, whatever the file states; dynamic dimensions stay so."""
+    """Return the output shapes that follow from the graph, ignoring stated ones; dynamic dimensions stay dynamic."""
     light = _without_weights(model)
     del light.graph.value_info[:]
     for value in light.graph.output:
@@ -119,13 +119,13 @@ def output_shapes(model: onnx.ModelProto) -> dict[str, onnx.TensorShapeProto]:
     try:
         outputs = onnx.shape_inference.infer_shapes(light, data_prop=True).graph.output
     except onnx.shape_inference.InferenceError:
-        return {}  # whoever needs the shapes says so
+        return {}  # callers that need the shapes report it
     kinds = {value.name: value.type.tensor_type for value in outputs}
     return {name: kind.shape for name, kind in kinds.items() if kind.HasField("shape")}
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which large weights are inputs of known type and shape, so that nothing large is copied."""
+    """Return a copy with large weights as inputs of known type and shape, so that nothing large is copied."""
     graph = onnx.GraphProto(name=model.graph.name)
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
@@ -150,7 +150,7 @@ def _fix_dynamic(value: onnx.ValueInfoProto, sample: tuple[int, ...] | None) -> 
 
 
 def _shape_twin(node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """A standard node with the same output shape in place of one that onnx has no shape inference for."""
+    """Return a standard node with the same output shape for a node without shape inference in onnx."""
     compute = COMPUTE.get(node.op_type)
     if compute is not None and (compute.quantized or node.domain == CONTRIB_DOMAIN):
         like: str = compute.like
@@ -169,11 +169,11 @@ def _shape_twin(node: onnx.NodeProto) -> onnx.NodeProto | None:
 
 
 def unpacked_shape(node: onnx.NodeProto, types: Mapping[str, onnx.TypeProto.Tensor]) -> tuple[int, ...] | None:
-    """Shape of a weight before several of its elements were packed into a byte; None for other operators.
+    """Return the unpacked shape of a weight with several elements per byte; None for other operators.
 
     Args:
-        node: of any type.
-        types: of the graph's constants, by name.
+        node: node of any type.
+        types: types of the graph's constants, by name.
     """
     if node.op_type == "MatMulNBits":
         return attribute(node, "K", 0), attribute(node, "N", 0)

@@ -1,18 +1,18 @@
-"""Operators written another way, so that ONNX Runtime's CPU provider keeps off a slow kernel.
+"""Equivalent rewrites of operators that avoid slow kernels of ONNX Runtime's CPU provider.
 
-The rewritten model computes the same sums. That costs no accuracy and is no compression: makers write it into what they
-ship (the pass ``fast_kernels``), and the referee into the baseline (:mod:`certify.measure.simplify`), so that it counts
-for neither.
+The rewritten model computes the same sums. This does not cost accuracy and does not count as compression: makers apply
+it to what they ship (the pass ``fast_kernels``), and the referee to the baseline (:mod:`certify.measure.simplify`), so
+that it favours neither.
 
-**Additions before layer normalisations.** ONNX Runtime fuses an Add and the LayerNormalization that reads it into
-SkipLayerNormalization, whose kernel for 32-bit floats adds one number after the other and holds the sums of a whole row
-in one variable (``onnxruntime/contrib_ops/cpu/skip_layer_norm.cc``). LayerNormalization alone works on vectors. The
-fusion looks for Add, and a Sum of two values is the same.
+**Additions before layer normalisations.** ONNX Runtime fuses an Add and a following LayerNormalization into
+SkipLayerNormalization, whose kernel for 32-bit floats adds numbers one by one and accumulates the sums of a whole row
+in one variable (``onnxruntime/contrib_ops/cpu/skip_layer_norm.cc``). LayerNormalization alone is vectorised. The fusion
+matches Add, and a Sum of two values is equivalent but not matched.
 
-**Masks of attention.** A mask adds a very low number to the scores of what is not to be seen, and Softmax makes nearly
-nothing of them. In ONNX Runtime that is exp(-88.4) or less, since its kernel bounds the argument there: a denormal
-number, with which processors compute some ten times slower. A mask of -50 leaves exp(-50), 2e-22, which is lost beside
-a sum of at least 1 as well, and is a normal number.
+**Masks of attention.** A mask adds a large negative number to the scores of hidden positions, which Softmax turns into
+nearly zero. In ONNX Runtime the result is at most exp(-88.4), since its kernel clips the argument there: a denormal
+number, with which processors compute about ten times slower. A mask of -50 gives exp(-50), 2e-22, which is also
+negligible relative to a sum of at least 1, but is a normal number.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from certify.model_file.onnx_graph.shapes import constants
 
 NORMALISING = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
 PARTS_OF_NORMALISING = frozenset({"ReduceMean", "Sub"})
-"""What reads the sum where a file spells LayerNormalization out, as files older than operator set 17 do."""
+"""Operators that read the sum if LayerNormalization is decomposed, as before operator set 17."""
 OTHER_FLOATS = frozenset({onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE})
-"""Types for which the runtime may have no kernel for Sum; the processor's kernel for 16 bits is another one, too."""
+"""Types for which the runtime may have no kernel for Sum; the processor's 16-bit kernel also differs."""
 MASKED = -50.0
-"""What a mask adds to a score: exp of it is below half a step of a sum of 1 by 15 orders of magnitude, and above the
-smallest normal number by 16, which is room for scores that lie 28 above or 37 below the largest one that is seen."""
+"""Value of a mask: its exp is 15 orders of magnitude below the rounding error of a sum of 1, and 16 above the smallest
+normal number, which leaves room for scores from 37 below to 28 above the largest visible score."""
 TOO_LOW = -80.0
-"""Constants below this are of a mask."""
+"""Constants below this value are masks."""
 MOVING = frozenset({"Cast", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
-"""Operators that a mask goes through unchanged."""
+"""Operators that pass a mask on unchanged."""
 MASKING = frozenset({"Mul", "Where"})
-"""Operators that make a mask of a low constant."""
+"""Operators that make a mask from a low constant."""
 SUM_BROADCASTS = 8
-"""Operator set from which Sum broadcasts like Add."""
+"""First operator set in which Sum broadcasts like Add."""
 
 Array = npt.NDArray[np.float32]
 
 
 def sums_before_norms(model: onnx.ModelProto) -> int:
-    """Write each Add that a layer normalisation reads as a Sum, in place, where all floats have 32 bits.
+    """Replace each Add before a layer normalisation by a Sum, in place, if all floats have 32 bits.
 
     Args:
-        model: without functions; its branches and loops are left as they are.
+        model: model without functions; subgraphs of branches and loops are not changed.
 
     Returns:
-        How many were written so.
+        Number of replaced operators.
 
     Example:
         >>> node = onnx.helper.make_node("Relu", ["x"], ["y"])
@@ -76,13 +76,13 @@ def sums_before_norms(model: onnx.ModelProto) -> int:
 
 
 def shallow_masks(model: onnx.ModelProto) -> int:
-    """Let the masks of attention lower scores by 50 and no more, in place.
+    """Limit attention masks to -50, in place.
 
     Args:
-        model: without functions; its branches and loops are left as they are.
+        model: model without functions; subgraphs of branches and loops are not changed.
 
     Returns:
-        How many constants were raised.
+        Number of changed constants.
 
     Example:
         >>> node = onnx.helper.make_node("Softmax", ["x"], ["y"])
@@ -110,14 +110,14 @@ def shallow_masks(model: onnx.ModelProto) -> int:
 
 
 def _drop_unread(graph: onnx.GraphProto, names: Collection[str]) -> None:
-    """Take out those of some constants that nothing reads, of which runtimes would warn."""
+    """Remove unused constants among some names, since runtimes would warn about them."""
     read = {name for node in graph.node for name in used(node)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in names and tensor.name not in read]:
         graph.initializer.remove(tensor)
 
 
 def _floats(graph: onnx.GraphProto) -> Iterator[tuple[str, Array]]:
-    """Constants of 32-bit floats, by name."""
+    """Yield 32-bit float constants, by name."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
@@ -130,7 +130,7 @@ def _floats(graph: onnx.GraphProto) -> Iterator[tuple[str, Array]]:
 def _masking(
     node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto], values: Mapping[str, Array]
 ) -> Iterator[tuple[onnx.NodeProto, int]]:
-    """Where the constants stand by which an operator lowers scores: nodes and the indices of their inputs."""
+    """Find the constants by which operators lower scores: nodes and the indices of their inputs."""
     for index, name in enumerate(node.input):
         source = producers.get(name)
         if _is_low(values.get(name)):
@@ -156,4 +156,4 @@ FORMS: Mapping[str, Callable[[onnx.ModelProto], int]] = {
     "Add before a layer normalisation as Sum": sums_before_norms,
     "mask of attention that lowers scores by no more than 50": shallow_masks,
 }
-"""What is written another way, in a few words, and the function that does it in place and returns how often."""
+"""Rewrites: a description, and the function that applies it in place and returns the number of changes."""

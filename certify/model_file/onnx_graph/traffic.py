@@ -1,10 +1,10 @@
-"""Bytes that the multiplying operators read and write, counted from the graph for one sample.
+"""Bytes read and written by multiplying operators for one sample, counted from the graph.
 
-Each reads its activations, its weights and its bias once and writes its output once, in the type in which they stand
-in the file: the least that can be moved without keeping anything between two operators. What stands between
-DequantizeLinear and QuantizeLinear is counted at the size of the integers, since a runtime that fuses the pair never
-writes the floats (whether it does, the guard ``quantization_fused`` reads). Operators in between that only scale, add
-or clip are left out, since runtimes fuse most of them into their neighbours.
+Each operator reads its activations, weights and bias once and writes its output once, in the types of the file: the
+minimum traffic without caching between operators. Values between DequantizeLinear and QuantizeLinear count with the
+size of the integers, since a runtime that fuses the pair never writes the floats (which the guard
+``quantization_fused`` checks). Operators in between that only scale, add or clip are excluded, since runtimes fuse most
+of them into their neighbours.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ FOUR_BITS = frozenset({onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.Tenso
 FOUR_BYTES_OUT = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"})
 """Operators that read small integers and write int32 or float32."""
 IN_PLACE = frozenset({"Relu", "Clip"})
-"""Operators that runtimes fuse with the one before, so that its output is what they give."""
+"""Operators that runtimes fuse with the previous one, whose output is then theirs."""
 
 
 class Value(NamedTuple):
-    """Static shape of a value, and bits of one element; None where its type is not known."""
+    """Static shape of a value, and bits per element; None if its type is unknown."""
 
     shape: tuple[int, ...]
     bits: int | None
 
 
 def element_bits(kind: int) -> int | None:
-    """Bits of one element of a tensor type; None for text and for unknown types."""
+    """Return the bits per element of a tensor type; None for text and unknown types."""
     if kind in FOUR_BITS:
         return 4
     if kind in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING) or kind not in onnx.TensorProto.DataType.values():
@@ -42,15 +42,15 @@ def element_bits(kind: int) -> int | None:
 
 
 def bytes_moved(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int) -> int | None:
-    """Bytes read and written by all multiplying operators for one sample.
+    """Count the bytes read and written by all multiplying operators for one sample.
 
     Args:
-        graph: flat, without functions.
+        graph: flat graph without functions.
         values: shapes and types by name.
-        batch: samples that the shapes hold; the bytes of activations are divided by it, those of weights are not.
+        batch: batch size of the shapes; bytes of activations are divided by it, bytes of weights are not.
 
     Returns:
-        None where the shape or type of an operand is not known: a part would pass for the whole.
+        The bytes, or None if any shape or type is unknown, since a partial count would be misleading.
     """
     links = _Links(graph)
     weights = activations = 0
@@ -84,7 +84,7 @@ def _bytes(value: Value | None) -> int | None:
 
 
 class _Links:
-    """Which values stand for which others once the pairs of QuantizeLinear and DequantizeLinear are fused."""
+    """Correspondence of values after fusing pairs of QuantizeLinear and DequantizeLinear."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.constants = {tensor.name for tensor in graph.initializer}
@@ -98,11 +98,11 @@ class _Links:
                 self._readers.setdefault(name, []).append(node)
 
     def stored(self, name: str) -> str:
-        """The integers that an operand was dequantized from, or the operand itself."""
+        """Return the integers from which an operand is dequantized, or the operand itself."""
         return self._integers.get(name, name)
 
     def written_as(self, name: str) -> str:
-        """The integers that an output is quantized to by all who read it, or the output itself."""
+        """Return the integers to which all readers quantize an output, or the output itself."""
         readers = self._readers.get(name, [])
         while len(readers) == 1 and readers[0].op_type in IN_PLACE:
             name = readers[0].output[0]

@@ -1,4 +1,4 @@
-"""Convolution kernels that were padded: rows and columns of taps that multiply by next to nothing are cut off."""
+"""Trimming of padded convolution kernels: outer rows and columns of negligible taps are removed."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import onnx
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
 
 NEGLIGIBLE = 1e-3
-"""Taps are as good as zero where they are below this share of the largest of their output channel, in all channels."""
+"""Taps are negligible if, in all channels, they are below this fraction of their output channel's largest tap."""
 SLICE = 10
-"""Version of the standard operators from which on Slice takes its bounds as inputs."""
+"""First operator set in which Slice takes its bounds as inputs."""
 END = 2**31 - 1
-"""Where a Slice ends that leaves nothing out."""
+"""End of a Slice that includes everything."""
 
 
 def trim_kernels(model: onnx.ModelProto) -> list[str]:
-    """Cut the borders of padded kernels, in place.
+    """Trim the borders of padded kernels, in place.
 
     Args:
-        model: whose weights are initializers.
+        model: model whose weights are initializers.
 
     Returns:
-        The convolutions that were cut, by their output, with both sizes.
+        The trimmed convolutions, by output name, with both sizes.
     """
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -44,7 +44,7 @@ def trim_kernels(model: onnx.ModelProto) -> list[str]:
 
 
 def _span(weight: npt.NDArray[np.generic], axis: int) -> tuple[int, int]:
-    """First tap along an axis that matters, and the first behind the last one; a kernel of zeros keeps its first."""
+    """Return the range of relevant taps along an axis, with an exclusive end; a kernel of zeros keeps its first tap."""
     size = np.abs(weight.astype(np.float64))
     largest = size.max(axis=tuple(range(1, weight.ndim)), keepdims=True)
     matters = np.any(size > NEGLIGIBLE * largest, axis=tuple(a for a in range(weight.ndim) if a != axis))
@@ -67,7 +67,7 @@ def _cut(
     before: tuple[int, ...],
     spans: list[tuple[int, int]],
 ) -> list[onnx.NodeProto]:
-    """Give a convolution its smaller kernel and pads that fit; returns what has to come before it."""
+    """Give a convolution its smaller kernel and matching pads; return nodes to insert before it."""
     axes = len(spans)
     attributes = {a.name: list(a.ints) for a in node.attribute if a.ints}
     dilations = attributes.get("dilations", [1] * axes)

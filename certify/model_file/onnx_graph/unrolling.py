@@ -1,4 +1,4 @@
-"""Loops with a fixed number of trips, each put in the place of its trips."""
+"""Unrolling of Loops with a fixed trip count."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from certify.model_file.onnx_graph.data_sized import subgraphs
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
 
 MAX_NODES = 20_000
-"""Nodes that all trips of a Loop may hold together."""
+"""Maximum number of nodes of all trips of a Loop."""
 
 
 def unroll(graph: onnx.GraphProto) -> list[str]:
-    """Replace Loops by their trips, in place; what the data end, or what collects its results, stays.
+    """Unroll Loops, in place; Loops with a data-dependent end, or that collect results, are kept.
 
     Returns:
-        The first output of each Loop that is gone.
+        The first output of each unrolled Loop.
     """
     known = graph_constants(graph)
     made: list[onnx.NodeProto] = []
@@ -37,14 +37,14 @@ def unroll(graph: onnx.GraphProto) -> list[str]:
 
 
 def graph_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Small constants of a graph, and what cheap operators make of them; the graph stays as it is."""
+    """Return small constants of a graph, including results of cheap operators on them; the graph is not changed."""
     copy = onnx.GraphProto()
     copy.CopyFrom(graph)
     return fold_small_constants(copy)
 
 
 def _trips(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> int | None:
-    """How often a Loop runs whatever the data are; None where that is not known, or for any other node."""
+    """Return the data-independent trip count of a Loop; None if unknown, or for any other node."""
     if node.op_type != "Loop" or node.domain not in STANDARD_DOMAINS or len(node.input) < 3:
         return None
     body, trips = subgraphs(node)[0], known.get(node.input[0])
@@ -61,7 +61,7 @@ def _trips(node: onnx.NodeProto, known: dict[str, np.ndarray]) -> int | None:
 
 
 def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes of all trips; the body's weights go to the graph, once."""
+    """Return the nodes of all trips; the body's weights are added to the graph once."""
     prefix = f"{node.output[0]}.trip"
     weights = {tensor.name: f"{prefix}.{tensor.name}" for tensor in body.initializer}
     for tensor in body.initializer:
@@ -69,7 +69,7 @@ def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: on
         graph.initializer[-1].name = weights[tensor.name]
     carried, made = list(node.input[2:]), []
     for trip in range(trips):
-        number, going = f"{prefix}{trip}.number", f"{prefix}{trip}.going"  # no name of the body has this form
+        number, going = f"{prefix}{trip}.number", f"{prefix}{trip}.going"  # unused as a name in the body
         for name, value in ((number, np.int64(trip)), (going, np.bool_(True))):
             graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
         taken = (number, going, *carried)
@@ -80,7 +80,7 @@ def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: on
             names |= {name: f"{prefix}.{trip}.{name}" for name in inner.output if name}
             copy.input[:] = [names.get(name, name) for name in inner.input]
             copy.output[:] = [names.get(name, name) for name in inner.output]
-            copy.ClearField("name")  # as often as there are trips
+            copy.ClearField("name")  # it would occur once per trip
             made.append(copy)
         carried = [names.get(port.name, port.name) for port in body.output[1:]]
     pairs = zip(carried, node.output, strict=True)

@@ -1,4 +1,4 @@
-"""The work of a graph without control flow: multiply-adds and written elements."""
+"""Work of a graph without control flow: multiply-adds and written elements."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from certify.model_file.onnx_graph.operators import (
 from certify.model_file.onnx_graph.traffic import Value
 
 ELEMENT_MACS = 10
-"""Multiply-adds that one written element is taken for where branches are compared: it is read and written in memory,
-while the operands of multiply-adds are used many times over. A convention, not a measurement."""
+"""Multiply-adds that one written element counts for in comparisons of branches: it is read from and written to memory,
+while the operands of multiply-adds are reused many times. A convention, not a measurement."""
 
 
 @dataclass
 class Work:
-    """What a graph does in one run.
+    """Work of a graph in one run.
 
     Attributes:
-        products: multiplying operators by type and multiply-adds of one, with how often each runs.
-        operators: number of multiplying operators that were counted.
-        elements: that all operators write, as far as their shapes are known.
+        products: number of runs of multiplying operators, by type and multiply-adds of one run.
+        operators: number of counted multiplying operators.
+        elements: number of elements written by all operators with known shapes.
         missed: types of multiplying operators that could not be counted.
-        unbounded: types of operators with which the data decide how much is done, without a bound that is known.
-        differing: work by which the branches of each If that the data decide differ, in multiply-adds.
-        moved: bytes that multiplying operators read and write; None where they are not known.
+        unbounded: types of operators with data-dependent work and no known bound.
+        differing: differences in work between the branches of each data-dependent If, in multiply-adds.
+        moved: bytes that multiplying operators read and write; None if unknown.
     """
 
     products: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -49,23 +49,23 @@ class Work:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of all operators that could be counted."""
+        """Multiply-adds of all counted operators."""
         return sum(macs * times for (_, macs), times in self.products.items())
 
     @property
     def total(self) -> int:
-        """Everything in multiply-adds."""
+        """Total work in multiply-adds."""
         return self.macs + ELEMENT_MACS * self.elements
 
     @property
     def varying_share(self) -> float:
-        """Share (0 to 1) of the work that depends on the data; 1 where nothing bounds it."""
+        """Fraction (0 to 1) of the work that depends on the data; 1 if it is unbounded."""
         if self.unbounded:
             return 1.0
         return min(1.0, self.differing / self.total) if self.differing else 0.0
 
     def add(self, other: Work, times: int = 1) -> None:
-        """Add a graph that runs some times in each run of this one."""
+        """Add the work of a graph that runs ``times`` times in each run of this one."""
         for key, count in other.products.items():
             self.products[key] += count * times
         self.operators += other.operators
@@ -76,16 +76,16 @@ class Work:
         self.moved = None if self.moved is None or other.moved is None else self.moved + other.moved * times
 
     def distance(self, other: Work) -> int:
-        """Work of operators that one of two graphs runs and the other does not."""
+        """Return the work of operators that only one of two graphs runs."""
         apart = (self.products - other.products) + (other.products - self.products)
         return Work(apart).macs + ELEMENT_MACS * abs(self.elements - other.elements)
 
 
 def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
-    """The work of the operators of a graph, those with subgraphs left out.
+    """Return the work of the operators of a graph, except those with subgraphs.
 
     Args:
-        graph: without functions.
+        graph: graph without functions.
         values: shapes and types by name.
     """
     work = Work()

@@ -1,4 +1,4 @@
-"""Channels that compute nothing: masked, but not removed, which saves nothing on any hardware."""
+"""Channels that compute nothing: masked but not removed, which saves nothing on any hardware."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ FOLDABLE = frozenset(
      "Not", "Or", "Relu", "Reshape", "Round", "ScatterND", "Shape", "Sign", "Slice", "Sqrt", "Squeeze", "Sub",
      "Transpose", "Unsqueeze", "Where"}
 )  # fmt: skip
-"""Operators through which a weight or a mask is followed back to constants, so that it is seen however it is made."""
+"""Operators through which weights and masks are traced back to constants."""
 PASSED_ON = frozenset(
     {"AveragePool", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Dropout", "Elu", "Gelu",
      "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "MaxPool", "PRelu", "QuantizeLinear",
      "Relu", "Selu", "Sigmoid", "Tanh"}
 )  # fmt: skip
-"""Operators that keep channels apart, so that a mask behind them still silences what is before them."""
+"""Operators that keep channels separate, so that a mask after them also silences channels before them."""
 BROADCASTING = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Sub",
      "Where"}
 )  # fmt: skip
 LARGEST_CONSTANT = 1 << 28
-"""Elements of a constant that is still computed."""
+"""Maximum number of elements of a computed constant."""
 NEGLIGIBLE = 1e-6
-"""Weights below this share of the largest of their tensor, and factors below it, are as good as zero."""
+"""Weights below this fraction of their tensor's largest weight, and factors below it, count as zero."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class ZeroChannels:
     """Output channels whose weights are all zero.
 
     Attributes:
-        channels: output channels of all multiplying operators with constant weights.
-        zero: how many of them are zero.
+        channels: number of output channels of all multiplying operators with constant weights.
+        zero: number of them that are zero.
     """
 
     channels: int
@@ -57,23 +57,23 @@ class ZeroChannels:
 
     @property
     def share(self) -> float:
-        """Zero ones per channel, 0 where there are none at all."""
+        """Fraction of zero channels; 0 if there are no channels."""
         return self.zero / self.channels if self.channels else 0.0
 
 
 def zero_channels(model: onnx.ModelProto, folder: Path | None = None) -> ZeroChannels:
-    """Count channels that compute nothing: masked, but not removed.
+    """Count channels that compute nothing: masked but not removed.
 
-    A mask is found in the weight itself (zeros, numbers too small to matter, integers at their zero point, a scale of
-    zero), multiplied or selected onto it in the graph, or onto the operator's output, there or behind activations (a
-    constant factor, a constant condition, or the scale of a BatchNormalization).
+    Masks are detected in the weight itself (zeros, negligible numbers, integers at their zero point, a scale of zero),
+    multiplied with or selected into it in the graph, or applied to the operator's output, directly or after activations
+    (a constant factor, a constant condition, or the scale of a BatchNormalization).
 
     Args:
-        model: with its weights, or with some in files.
-        folder: where those files lie.
+        model: model with internal or external weights.
+        folder: folder of its external data.
 
     Raises:
-        ModelError: the model's functions call themselves, or stand for too many nodes.
+        ModelError: the model's functions are recursive, or expand to too many nodes.
     """
     flat = inlined(model)
     constants = _Constants(flat, folder)
@@ -103,7 +103,7 @@ class _Constants:
         self._made_by = {name: node for node in model.graph.node for name in node.output}
 
     def value(self, name: str) -> npt.NDArray[Any] | None:
-        """The constant, or None where the value depends on the input (or on an operator that is not folded)."""
+        """Return the constant, or None if the value depends on the input (or on an operator that is not folded)."""
         if name in self._tensors:
             return array_of(self._tensors[name], self._folder)
         node = self._made_by.get(name)
@@ -122,14 +122,14 @@ class _Constants:
         try:
             return self._evaluate(node, feeds) if _size(node, list(feeds.values())) <= LARGEST_CONSTANT else None
         except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError):
-            return None  # nothing that a runtime would run either
+            return None  # a runtime could not run it either
 
     def dequantized(
         self, node: onnx.NodeProto, data: int, scale: int | None, zero: int | None, axis: int
     ) -> _Array | None:
-        """Integers less their zero point, times their scale, from the inputs of a node at these indices.
+        """Return dequantized integers (minus zero point, times scale) from the inputs of a node at these indices.
 
-        None where one of them is not a constant, or the scales are of blocks.
+        None if any of them is not a constant, or the scales are per block.
         """
         stored = self.value(node.input[data])
         if stored is None:
@@ -158,10 +158,10 @@ class _Constants:
 
 
 def _size(node: onnx.NodeProto, arrays: list[_Array]) -> int:
-    """Elements that an operator on constants gives, where they may be many more than it takes; else 0.
+    """Return the number of output elements of an operator on constants if it may exceed its inputs'; otherwise 0.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes are incompatible.
     """
     shapes = [array.shape for array in arrays] if node.op_type in BROADCASTING else []
     if node.op_type in ("ConstantOfShape", "Expand"):
@@ -177,7 +177,7 @@ def _along(values: _Array, rank: int, axis: int) -> _Array:
 
 def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants) -> _Array | None:
     weight = constants.value(node.input[compute.weight])
-    if weight is None or weight.ndim < 2 or compute.kind == "blocks":  # packed weights are not unpacked here
+    if weight is None or weight.ndim < 2 or compute.kind == "blocks":  # packed weights are not supported here
         return None
     axis = {"conv": 0, "conv_transpose": 1, "matmul": weight.ndim - 1}.get(compute.kind)
     if axis is None:
@@ -188,14 +188,14 @@ def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants
             return None
     others = tuple(a for a in range(weight.ndim) if a != axis)
     ends = np.max(weight, axis=others).astype(np.float64), np.min(weight, axis=others).astype(np.float64)
-    largest = np.maximum(ends[0], -ends[1])  # the largest size, without a copy of the weight
+    largest = np.maximum(ends[0], -ends[1])  # the largest absolute value, without a copy of the weight
     return np.asarray(largest <= NEGLIGIBLE * np.max(largest, initial=0.0))
 
 
 def _masked_after(
     output: str, consumers: Mapping[str, list[onnx.NodeProto]], constants: _Constants, channels: int, axis: int
 ) -> _Array:
-    """Channels that are silenced by a constant on the only way that an output goes."""
+    """Return the channels silenced by a constant on the only path of an output."""
     dead = np.zeros(channels, dtype=bool)
     while len(readers := consumers.get(output, [])) == 1:
         factor = _factor(readers[0], output, constants)
@@ -208,7 +208,7 @@ def _masked_after(
 
 
 def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array | None:
-    """What a node multiplies a value by, or whether it lets it through; None for any other node."""
+    """Return the factor or the condition that a node applies to a value; None for any other node."""
     if node.op_type == "BatchNormalization":
         return constants.value(node.input[1])
     if node.op_type == "Mul":
@@ -223,7 +223,7 @@ def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array 
 
 
 def _silent(factor: _Array, channels: int, axis: int) -> _Array:
-    """Channels at which a factor is zero throughout."""
+    """Return the channels in which a factor is zero throughout."""
     size = np.abs(factor.astype(np.float64))
     if size.size == 1:
         size = np.full(channels, size.reshape(-1)[0])

@@ -1,1 +1,1 @@
-"""Programs that torch.export wrote, read without torch."""
+"""Exported torch programs, read without torch."""

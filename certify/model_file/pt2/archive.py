@@ -1,11 +1,11 @@
-"""Reading programs that torch exported (``.pt2``), without torch and without running anything that they hold.
+"""Reading of exported torch programs (``.pt2``), without torch and without executing any of their content.
 
-A ``.pt2`` file is a ZIP archive: the graph as JSON, the weights as raw bytes beside a JSON table of their shapes
+A ``.pt2`` file is a ZIP archive: the graph as JSON, and the weights as raw bytes with a JSON table of their shapes
 (https://docs.pytorch.org/docs/stable/export/pt2_archive.html). ``torch.export.load`` trusts it: it unpickles sample
-inputs and whatever weight or constant says that it is pickled, loads shared libraries from it, evaluates the text of
-symbolic sizes and of guards as Python, and looks operators up by any attribute of ``torch``. So a file is read here
-first and refused where it holds any of that; what is then handed to torch (:func:`loadable`) is a new archive made
-from the parts that were checked, so that two readers of one ZIP file can't see two different things.
+inputs and every weight or constant declared as pickled, loads shared libraries from it, evaluates the text of symbolic
+sizes and guards as Python, and resolves operators as arbitrary attributes of ``torch``. So a file is first read here,
+and refused if it contains any of these; torch then gets a new archive (:func:`loadable`) made from the checked parts,
+so that two readers of one ZIP file cannot see different content.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ JSON_PARTS = (PROGRAM, WEIGHTS_TABLE, CONSTANTS_TABLE)
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 CONTRACT = "extra/leanmark.preprocess"
 SERIALIZATION_ID = ".data/serialization_id"
-"""A random number of the writer: nothing that the program says."""
+"""A random number of the writer, which is not part of the program."""
 LITTLE = b"little"
 MAX_JSON_BYTES = 64 << 20
 MAX_CONTAINERS, MAX_VALUES = 300_000, 3_000_000
-"""Of one JSON part, so that a small file can't become a large tree; a swin_v2_t has 28,000 containers."""
+"""Limits for one JSON part, so that a small file cannot become a large tree; a swin_v2_t has 28,000 containers."""
 
 _KNOWN = re.compile(
     r"models/model\.json|archive_format|archive_version|byteorder|version|\.data/[a-z_]+|\.format_version"
@@ -65,11 +65,11 @@ class Exported:
     """A checked program.
 
     Attributes:
-        path: its file, for error messages.
-        members: bytes by name, without the archive's own first folder.
-        program: the graph and its signature, parsed.
-        weights: table of the weights by name, parsed.
-        constants: likewise of constant tensors.
+        path: path of its file, for error messages.
+        members: bytes by name, without the archive's top folder.
+        program: parsed graph and signature.
+        weights: parsed table of the weights, by name.
+        constants: parsed table of constant tensors, by name.
     """
 
     path: Path
@@ -86,7 +86,7 @@ class Exported:
 
     @property
     def signature(self) -> Mapping[str, Any]:
-        """What each input and output of the graph stands for."""
+        """Meaning of each input and output of the graph."""
         signature: Mapping[str, Any] = self.program["graph_module"]["signature"]
         return signature
 
@@ -95,30 +95,32 @@ def read_exported(path: Path) -> Exported:
     """Read and check a program.
 
     Raises:
-        ModelError: the file is missing or damaged, or holds something that would be run, unpickled or evaluated.
+        ModelError: the file is missing or damaged, or has content that would be executed, unpickled or evaluated.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such exported program.")
+        raise ModelError(f"{path}: exported program not found.")
     try:
         members = _members(path)
         program, weights, constants = (_parsed(members[name]) for name in JSON_PARTS)
         if members.get("byteorder", LITTLE) != LITTLE:
-            raise ModelError(f"{path} holds weights of a big-endian machine; export it on a little-endian one.")
+            raise ModelError(f"{path} has weights from a big-endian machine; export it on a little-endian one.")
         exported = Exported(path, members, program, weights["config"], constants["config"])
         _check_nodes(exported)
         _check_payloads(exported)
         _check_program(exported)
     except KeyError as error:
-        raise ModelError(f"{path} is damaged or no exported program: it lacks {error}; export it again.") from error
+        raise ModelError(
+            f"{path} is damaged or not an exported program: it has no {error}; export it again."
+        ) from error
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is damaged or no exported program ({error}); export it again.") from error
+        raise ModelError(f"{path} is damaged or not an exported program ({error}); export it again.") from error
     return exported
 
 
 def content_digest(exported: Exported) -> str:
-    """Hex SHA-256 over the members by value, in the order of their names, however the archive lays them out.
+    """Return the hex SHA-256 over the members by value, sorted by name, independent of the archive's layout.
 
-    The graph and the tables enter as canonical JSON, with their keys sorted. The writer's random number is left out.
+    The graph and the tables enter as canonical JSON with sorted keys. The writer's random number is excluded.
     """
     digest = hashlib.sha256(b"leanmark pt2 content digest 1\n")
     for name in sorted(set(exported.members) - {SERIALIZATION_ID}):
@@ -132,18 +134,18 @@ def content_digest(exported: Exported) -> str:
 
 
 def loadable(exported: Exported) -> io.BytesIO:
-    """An archive for ``torch.export.load``: the checked parts alone.
+    """Return an archive for ``torch.export.load`` with only the checked parts.
 
-    Sample inputs are left empty (torch would unpickle them); guards, and what was noted about source code, are dropped.
+    Sample inputs are emptied (torch would unpickle them); guards and notes about source code are dropped.
     """
     return io.BytesIO(_archive(_plain(exported)))
 
 
 def normal_form(exported: Exported, contract: bytes) -> bytes:
-    """The bytes of a program as it is measured and certified; the normal form of a normal form is itself.
+    """Return the normal form of a program, which is measured and certified; normalising is idempotent.
 
-    Beside what :func:`loadable` drops, which would publish somebody's folder names and pictures, files of the user's
-    own that lie in the archive are left out; the preprocessing contract is added.
+    Like :func:`loadable`, it drops content that could publish somebody's folder names and images, and also the user's
+    own files in the archive; the preprocessing contract is added.
 
     Args:
         exported: the program.
@@ -153,7 +155,7 @@ def normal_form(exported: Exported, contract: bytes) -> bytes:
 
 
 def stored_contract(exported: Exported) -> bytes | None:
-    """Canonical JSON of the preprocessing contract that a program carries, or None where it carries none."""
+    """Return the preprocessing contract of a program as canonical JSON, or None."""
     return exported.members.get(CONTRACT)
 
 
@@ -176,23 +178,25 @@ def _archive(members: Mapping[str, bytes]) -> bytes:
 
 
 def _members(path: Path) -> dict[str, bytes]:
-    """All members by name without the first folder, which torch names after the file."""
+    """Return all members by name, without the top folder, which torch names after the file."""
     members: dict[str, bytes] = {}
     with zipfile.ZipFile(path) as archive:
         listed = archive.infolist()
         entries = {entry.filename.partition("/")[2]: entry for entry in listed}
         if len(entries) < len(listed) or any(entry.compress_type != zipfile.ZIP_STORED for entry in listed):
-            raise ModelError(f"{path}: one of its parts is compressed or stands twice; torch writes neither.")
+            raise ModelError(f"{path}: one of its parts is compressed or duplicated, which torch never writes.")
         if sum(entry.file_size for entry in listed) > path.stat().st_size:
-            raise ModelError(f"{path}: its parts overlap or are cut short, so it was damaged or tampered with.")
+            raise ModelError(f"{path}: its parts overlap or are truncated; the file was damaged or tampered with.")
         for name, entry in entries.items():
             if not _KNOWN.fullmatch(name):
                 raise ModelError(
-                    f"{path} holds '{name[:200]}', which is not a graph, weight or tensor (pickled objects and "
-                    "compiled libraries would be run on loading); save the plain program with torch.export.save."
+                    f"{path} contains '{name[:200]}', which is not a graph, weight or tensor (pickled objects and "
+                    "compiled libraries would be executed on loading); save the plain program with torch.export.save."
                 )
             if name in JSON_PARTS and entry.file_size > MAX_JSON_BYTES:
-                raise ModelError(f"{path}: its part '{name}' has {entry.file_size} bytes, over {MAX_JSON_BYTES}.")
+                raise ModelError(
+                    f"{path}: its part '{name}' has {entry.file_size} bytes; at most {MAX_JSON_BYTES} are allowed."
+                )
             members[name] = archive.read(entry)
     return members
 
@@ -201,7 +205,7 @@ def _parsed(content: bytes) -> Any:
     """A JSON part.
 
     Raises:
-        ValueError: it is none, or has too many values.
+        ValueError: it is not valid JSON, or has too many values.
     """
     containers = content.count(b"[") + content.count(b"{")
     if containers > MAX_CONTAINERS or containers + content.count(b",") > MAX_VALUES:
@@ -210,15 +214,15 @@ def _parsed(content: bytes) -> Any:
 
 
 def _check_nodes(exported: Exported) -> None:
-    """Refuse a graph in which whoever walks over it would not find nodes.
+    """Refuse a graph whose structure is not that of nodes.
 
     Raises:
-        TypeError: something is of another type than torch writes.
+        TypeError: something has another type than torch writes.
     """
     if not isinstance(exported.signature, dict) or not isinstance(exported.graph["nodes"], list):
-        raise TypeError("it holds no list of nodes, or no signature")
+        raise TypeError("it has no list of nodes, or no signature")
     if not all(isinstance(node, dict) and isinstance(node["target"], str) for node in exported.graph["nodes"]):
-        raise TypeError("a node names no operator")
+        raise TypeError("a node does not name an operator")
 
 
 def _check_payloads(exported: Exported) -> None:
@@ -234,19 +238,19 @@ def _check_payloads(exported: Exported) -> None:
 
 
 def _check_program(exported: Exported) -> None:
-    """Refuse operators, expressions and containers that are more than what they are meant to be."""
+    """Refuse operators, expressions and containers that a plain program does not need."""
     refused = [text for kind, text in _evaluated(exported.program) if not _harmless(kind, text)]
     ranges = exported.program.get("range_constraints", {})
     refused += [name for name in ranges if not _EXPRESSION.fullmatch(name)]
     if refused:
         raise ModelError(
-            f"{exported.path} names '{str(refused[0])[:200]}', which is not an operator, size or container that a "
-            "plain program needs and could run code on loading; it is refused."
+            f"{exported.path} refers to '{str(refused[0])[:200]}', which is not an operator, size or container of a "
+            "plain program and could run code on loading, so it is refused."
         )
 
 
 def _evaluated(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every text of a program that torch looks up or evaluates, with the key that it stands under."""
+    """Yield every text of a program that torch resolves or evaluates, with its key."""
     if isinstance(value, dict):
         for key, item in value.items():
             if key in ("target", "as_operator", "expr_str", "in_spec", "out_spec"):

@@ -1,4 +1,4 @@
-"""Which program an exported file holds, whatever its values are called: digests by which measurements are counted."""
+"""Name-independent digests of an exported program, by which measurements are counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from certify.model_file.pt2.facts import reading, sources
 
 
 def identities(exported: Exported) -> tuple[str, str]:
-    """Hex SHA-256 over the operators with what they take, and over the values of all stored tensors, in no order.
+    """Return the hex SHA-256 over the operators with their inputs, and over the values of all tensors in any order.
 
     Raises:
         ModelError: the program is damaged.
@@ -39,7 +39,7 @@ def _stored(exported: Exported, member: str, entry: Mapping[str, Any]) -> str:
 
 
 def _renamed(value: Any, known: dict[str, str], key: str = "") -> Any:
-    """A part of the graph with the digest of its values in place of a stored tensor's name, and numbers for others."""
+    """Return a part of the graph with digests in place of stored tensors' names, and numbers for other names."""
     if isinstance(value, Mapping):
         return {name: _renamed(item, known, name) for name, item in value.items()}
     if isinstance(value, list):

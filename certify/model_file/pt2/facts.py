@@ -1,6 +1,6 @@
-"""What the graph of an exported program says: ports, multiply-adds, parameters, quantized operators.
+"""Facts of an exported program's graph: ports, multiply-adds, parameters, quantized operators.
 
-Counted as an ONNX graph is (certify.model_file.onnx_graph), from the shapes that the exporter stored with every value.
+They are counted as for ONNX graphs (certify.model_file.onnx_graph), from the shapes stored by the exporter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64", 12: "bool",
     13: "bfloat16", 28: "uint16", 34: "uint32", 35: "uint64",
 }  # fmt: skip
-"""Numpy names of torch's ScalarType (torch/_export/serde/schema.py)."""
+"""NumPy names of torch's ScalarType (torch/_export/serde/schema.py)."""
 NO_WEIGHTS = frozenset({"int64", "bool"})
 """Types of shapes, indices, counters and conditions."""
 
@@ -34,7 +34,7 @@ PRODUCTS = {"linear": (0, 1), "mm": (0, 1), "bmm": (0, 1), "matmul": (0, 1), "ad
 UNCOUNTED = frozenset(
     {"scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu", "einsum", "bilinear", "dot", "mv", "addmv"}
 )
-"""Operators that multiply and whose multiply-adds are not counted."""
+"""Multiplying operators whose multiply-adds are not counted."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Operator:
     """A node of the graph.
 
     Attributes:
-        name: of its first output.
+        name: name of its first output.
         kind: name of the operator without namespace and overload.
-        inputs: names of the tensors that it takes, by position; None for what is not a tensor.
-        outputs: names of the tensors that it gives.
+        inputs: names of its input tensors, by position; None for other inputs.
+        outputs: names of its output tensors.
         transposed: whether it is a transposed convolution.
     """
 
@@ -57,21 +57,24 @@ class Operator:
 
 
 def input_port(exported: Exported, name: str) -> Port:
-    """The program's only input, which must have that name.
+    """Return the program's only input, which must have that name.
 
     Raises:
-        ModelError: it has another name, or there are several.
+        ModelError: the input has another name, or there are several.
     """
     with reading(exported):
         ports = _inputs(exported)
     port = named_port(ports, name, "input")
     if len(ports) > 1:
-        raise ModelError(f"{exported.path} takes {len(ports)} inputs; only programs of one can be fed from a data set.")
+        raise ModelError(
+            f"An exported program must have exactly one input, but {exported.path} has {len(ports)}; give the model as "
+            "ONNX."
+        )
     return port
 
 
 def output_names(exported: Exported) -> tuple[str, ...]:
-    """Names of the tensors that the program gives to its caller, in its order."""
+    """Return the names of the program's output tensors, in order."""
     with reading(exported):
         return tuple(
             spec["user_output"]["arg"]["as_tensor"]["name"]
@@ -81,14 +84,14 @@ def output_names(exported: Exported) -> tuple[str, ...]:
 
 
 def check_exported_feedable(exported: Exported, contract: InputContract, batch: int) -> None:
-    """Check that what the preprocessing contract makes can be fed; see ``certify.model_file.onnx_graph.load``."""
+    """Check that the input matches the preprocessing contract; see ``certify.model_file.onnx_graph.load``."""
     with reading(exported):
         outputs = tuple(_port(exported, name) for name in output_names(exported))
     named_port(outputs, contract.output_name, "output")
     if len(contract.input_names) > 1:
         raise ModelError(
-            f"The preprocessing contract names {len(contract.input_names)} inputs, and exported programs are run with "
-            "one; give the model as ONNX."
+            f"The preprocessing contract names {len(contract.input_names)} inputs, but exported programs must have "
+            "exactly one; give the model as ONNX."
         )
     check_port(input_port(exported, contract.input_names[0]), contract, batch)
 
@@ -111,7 +114,7 @@ def count_exported(exported: Exported) -> Counts:
 
 
 def exported_quantization(exported: Exported) -> Quantization:
-    """Operators whose weights are dequantized before them: torch runs a program's operators one by one, in float."""
+    """Return operators with dequantized weights, none fused: torch runs operators one by one, in float."""
     unfused = []
     with reading(exported):
         made_by = {name: node for node in operators(exported) for name in node.outputs}
@@ -125,20 +128,22 @@ def exported_quantization(exported: Exported) -> Quantization:
 
 @contextlib.contextmanager
 def reading(exported: Exported) -> Iterator[None]:
-    """Say which file is damaged where a part of it is not what torch writes there.
+    """Convert errors about unexpected content into a ModelError with the file's path.
 
     Raises:
-        ModelError: in place of what a missing or odd part raises inside the ``with`` block.
+        ModelError: instead of any error caused by a missing or invalid part inside the ``with`` block.
     """
     try:
         yield
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"[:200]
-        raise ModelError(f"{exported.path} is damaged or no exported program ({reason}); export it again.") from error
+        raise ModelError(
+            f"{exported.path} is damaged or not an exported program ({reason}); export it again."
+        ) from error
 
 
 def operators(exported: Exported) -> Iterator[Operator]:
-    """All nodes that call an operator of torch, in order."""
+    """Yield all nodes that call a torch operator, in order."""
     for node in exported.graph["nodes"]:
         parts = node["target"].split(".")
         kind = parts[3] if parts[:2] == ["torch", "ops"] else parts[-1]
@@ -170,7 +175,7 @@ def _sizes(meta: Mapping[str, Any]) -> Shape:
 
 
 def shape_of(exported: Exported, name: str | None) -> tuple[int, ...] | None:
-    """Shape of a value, a dynamic batch being 1; None where it is not a tensor or another size is dynamic."""
+    """Return the shape of a value, with a dynamic batch of 1; None if it is not a tensor or another size is dynamic."""
     meta = exported.graph["tensor_values"].get(name)
     sizes = None if meta is None else _sizes(meta)
     if not sizes:
@@ -192,7 +197,7 @@ def _multiplies(node: Operator) -> bool:
 
 
 def positions_of(node: Operator) -> tuple[int, int] | None:
-    """Where data and weight stand among the inputs of a multiplying operator."""
+    """Return the positions of data and weight among the inputs of a multiplying operator."""
     if node.kind in CONVOLUTIONS or node.kind in TRANSPOSED:
         return 0, 1
     return PRODUCTS.get(node.kind)
@@ -212,7 +217,7 @@ def _macs(exported: Exported, node: Operator) -> int | None:
 
 
 def sources(exported: Exported) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(name in the graph, member that holds its bytes, its entry) of every stored tensor that the graph takes."""
+    """Yield (name in the graph, archive member, table entry) of every stored tensor used by the graph."""
     for spec in exported.signature["input_specs"]:
         for kind, key in (("parameter", "parameter_name"), ("buffer", "buffer_name")):
             if kind in spec:
@@ -228,7 +233,7 @@ def sources(exported: Exported) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 
 def _parameters(exported: Exported) -> int:
-    """Elements of all stored tensors that feed an operator as numbers, each once."""
+    """Count the elements of all stored tensors used as numbers by operators, each once."""
     used = {name for node in operators(exported) for name in node.inputs}
     quantizers = {
         name

@@ -1,4 +1,4 @@
-"""What the weights of an exported program say: output channels that were masked and not removed."""
+"""Masked but not removed output channels of an exported program."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NORMALISATIONS = frozenset({"batch_norm", "_native_batch_norm_legit_no_training"
 
 
 def exported_zero_channels(exported: Exported) -> ZeroChannels:
-    """Count output channels that compute nothing: zero weights, a mask on them, or a mask on what they give.
+    """Count output channels that compute nothing: zero weights, masked weights, or a masked output.
 
-    A mask on the output is a factor that is stored, or the scale of a normalisation.
+    A mask on the output is a stored factor, or the scale of a normalisation.
     """
     channels = zero = 0
     with reading(exported):
@@ -44,7 +44,7 @@ def exported_zero_channels(exported: Exported) -> ZeroChannels:
 
 
 def _folded(exported: Exported, nodes: list[Operator]) -> dict[str, npt.NDArray[Any]]:
-    """The stored tensors, and their products with stored masks, whatever their shape was changed to before."""
+    """Return the stored tensors and their products with stored masks, through reshapes."""
     found = _stored(exported)
     for node in nodes:
         known = [found[name] for name in node.inputs if name in found]
@@ -52,13 +52,13 @@ def _folded(exported: Exported, nodes: list[Operator]) -> dict[str, npt.NDArray[
             found[node.outputs[0]] = known[0].reshape(shape_of(exported, node.outputs[0]) or ())
         elif node.kind == "mul" and len(known) == 2:
             shapes = {factor.shape for factor in known}
-            if np.broadcast_shapes(*shapes) in shapes:  # a product of two vectors might be of any size
+            if np.broadcast_shapes(*shapes) in shapes:  # an outer product could have any size
                 found[node.outputs[0]] = known[0] * known[1]
     return found
 
 
 def _masked(after: Operator, stored: Mapping[str, npt.NDArray[Any]], channels: int) -> npt.NDArray[Any]:
-    """Channels that an operator multiplies by a stored zero."""
+    """Return the channels that an operator multiplies by a stored zero."""
     names = after.inputs[1:2] if after.kind in NORMALISATIONS else after.inputs if after.kind == "mul" else ()
     factor = next((stored[name] for name in names if name is not None and name in stored), None)
     if factor is None or factor.size != channels:
@@ -67,7 +67,7 @@ def _masked(after: Operator, stored: Mapping[str, npt.NDArray[Any]], channels: i
 
 
 def _stored(exported: Exported) -> dict[str, npt.NDArray[Any]]:
-    """Values of the stored tensors by their name in the graph, where numpy knows their type."""
+    """Return the values of stored tensors of NumPy types, by name in the graph."""
     found = {}
     for name, member, entry in sources(exported):
         meta = entry["tensor_meta"]
@@ -82,7 +82,7 @@ def _stored(exported: Exported) -> dict[str, npt.NDArray[Any]]:
         fits = 0 <= offset <= last < flat.size and min(strides, default=0) >= 0 and math.prod(shape) <= flat.size
         if math.prod(shape) and not fits:
             raise ModelError(
-                f"{exported.path}: the weight '{name}' reaches beyond its bytes; export the program again."
+                f"{exported.path}: the weight '{name}' extends beyond its stored bytes; export the program again."
             )
         found[name] = np.lib.stride_tricks.as_strided(flat[offset:], shape, strides)
     return found

@@ -123,7 +123,7 @@ def test_compare_measurements_refuses_when_other_things_were_measured(make_evide
     with pytest.raises(CertificateError, match="candidate file"):
         compare_measurements(first, replace(first, header=replace(first.header, models=models)), edition)
     forged = replace(first.windows[-7], duration_s=0.0)
-    with pytest.raises(CertificateError, match="duration above 0"):
+    with pytest.raises(CertificateError, match="duration greater than 0"):
         compare_measurements(first, replace(first, windows=(*first.windows[:-7], forged)), edition)
     with pytest.raises(CertificateError, match="no energy_ratio"):
         compare_measurements(first, make_evidence(level=None), edition)

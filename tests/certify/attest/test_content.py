@@ -134,7 +134,7 @@ def test_content_digest_refuses_when_the_place_of_external_data_is_malformed(
     tmp_path: Path, place: dict[str, str]
 ) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(64))
-    with pytest.raises(ModelError, match="external data|wants bytes"):
+    with pytest.raises(ModelError, match="external data|needs bytes"):
         content_digest(_external_model({"location": "w.bin", **place}), tmp_path)
 
 

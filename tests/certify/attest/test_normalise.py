@@ -106,7 +106,7 @@ def test_normalise_refuses_when_more_than_two_gib_are_not_weights(
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with (tmp_path / "table.bin").open("wb") as stream:
         stream.truncate(3 << 30)  # sparse
-    with pytest.raises(ModelError, match=r"3\.0 GiB that must lie inside"):
+    with pytest.raises(ModelError, match=r"3\.0 GiB that must be inside"):
         normalise(tmp_path / "m.onnx", tmp_path / "out.onnx", make_contract())
     assert not (tmp_path / "out.onnx").exists()
 

@@ -200,7 +200,7 @@ def test_worker_is_refused_when_the_weights_were_changed_since_they_were_read(
     path = normal("one", dense())
     found = subject("candidate", path, make_contract(), 1, path.parent)
     flip(path.with_name("model.onnx.data"), 5)
-    with pytest.raises(MeasureError, match="was changed while it was being measured"):
+    with pytest.raises(MeasureError, match="was changed during the measurement"):
         open_worker(found, "onnxruntime-cpu", 1, 1)
 
 

@@ -170,8 +170,8 @@ def test_sum_states_the_code_of_the_plug_in_among_its_parts(bench: Path) -> None
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("bench_parts:Impostor", "bears the name 'nvml' of certify.measure.meters.nvml:Nvml"),
-        ("bench_parts:faked", "bears the name 'rapl-powercap' of"),
+        ("bench_parts:Impostor", "has the name 'nvml' of certify.measure.meters.nvml:Nvml"),
+        ("bench_parts:faked", "has the name 'rapl-powercap' of"),
         ("bench_parts:margin", "can't be used .TypeError"),
         ("bench_parts:Patient", "it lacks name, devices, scope, .*start, stop"),
         ("sockt", "did you mean 'socket'"),

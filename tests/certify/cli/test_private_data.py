@@ -33,5 +33,5 @@ def test_key_is_refused_when_data_are_not_private_or_it_is_none(tmp_path: Path) 
     path.write_text("text")
     with pytest.raises(click.UsageError, match="--private-data"):
         take_data_key({"private_data": False, "data_key": path})
-    with pytest.raises(UsageError, match="does not hold a data key"):
+    with pytest.raises(UsageError, match="is not a data key file"):
         take_data_key({"private_data": True, "data_key": path})

@@ -72,13 +72,13 @@ def test_yaml_gives_a_contract_of_tokens_when_it_says_so(tmp_path: Path) -> None
         ("kind: tokens", "kind: token", "line 1: Unknown kind of contract 'token'; did you mean 'tokens'"),
         ("vocabulary:", "vocabular:", "line 6: Unknown key of the contract 'vocabular'; did you mean 'vocabulary'"),
         ("length: 8\n", "", "the contract lacks the key 'length'"),
-        ("length: 8", "length: 0", "line 5: length of the contract should be greater than or equal to 1, found 0"),
+        ("length: 8", "length: 0", "line 5: length of the contract must be greater than or equal to 1, got 0"),
         ("pad_id: 3", "pad_id: 100", r"line 7: pad_id must be in \[0, 99\] for a vocabulary of 100"),
         ("attention_mask: mask", "attention_mask: ids", "two inputs have the same name"),
         (
             "reading: logits",
             "reading: logits\ndtype: float32",
-            "dtype of the contract should be 'int64' or 'int32', found 'float32'",
+            "dtype of the contract must be 'int64' or 'int32', got 'float32'",
         ),
         ("reading: logits", "reading: logits\ntokenizer: abc", "tokenizer must be null or 64 hexadecimal digits"),
         ("reading: logits", "reading: logits\nheight: 3", "unknown key"),
@@ -170,7 +170,7 @@ def test_contract_is_refused_when_the_data_are_of_the_other_kind() -> None:
         CONTRACT.batch(images.test, [0])
     with pytest.raises(DataError, match="model takes images, but data .* are of kind 'tokens'"):
         default_preprocess(dataset())
-    with pytest.raises(DataError, match="kind tokens and the contract makes images"):
+    with pytest.raises(DataError, match="contract takes images, but the data are of kind 'tokens'"):
         default_preprocess(images).batch(dataset().test, [0])
     with pytest.raises(DataError, match="tokenise the text with --length 5"):
         takes.contract(dataset())

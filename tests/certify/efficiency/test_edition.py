@@ -70,9 +70,9 @@ def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"confidence": None}, "line .*: plan.confidence of the edition should be a valid number, found None"),
+        ({"confidence": None}, "line .*: plan.confidence of the edition must be a valid number, got None"),
         ({"confidence": "high"}, "confidence"),
-        ({"confidence": 1.5}, "plan.confidence of the edition should be less than 1, found 1.5"),
+        ({"confidence": 1.5}, "plan.confidence of the edition must be less than 1, got 1.5"),
         ({"minimum_blocks": 10.5}, "minimum_blocks"),
         ({"minimum_blocks": True}, "minimum_blocks"),
         ({"minimum_blocks": -1}, "minimum_blocks"),
@@ -81,7 +81,7 @@ def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
         ({"best_modelled_letter": "Z"}, "best_modelled_letter"),
         ({"may_be_unknown": "all"}, "may_be_unknown"),
         ({"window_s": {"nvml": 5.0}}, "default"),
-        ({"assumed_autocorrelation": 1.0}, "should be less than 1"),
+        ({"assumed_autocorrelation": 1.0}, "must be less than 1"),
         ({"name": "2027"}, "its name is '2027'"),
         ({"surprise": 1}, "surprise"),
         ({"plan": {"surprise": 1}}, "Unknown key of plan of the edition 'surprise'"),
@@ -89,8 +89,8 @@ def test_unknown_edition_names_the_nearest_when_asked_for() -> None:
             {"plan": {**yaml.safe_load(CONTENT)["plan"], "edition": "2026"}},
             "Unknown key of plan of the edition 'edition'",
         ),
-        ({"null_time_s": float("inf")}, "null_time_s should be a finite number"),
-        ({"plan": [1]}, "should be a mapping"),
+        ({"null_time_s": float("inf")}, "null_time_s must be a finite number"),
+        ({"plan": [1]}, "must be a mapping"),
     ],
 )
 def test_edition_is_refused_when_a_constant_is_wrong(change: dict[str, object], words: str) -> None:

@@ -109,5 +109,5 @@ def test_array_is_read_from_its_file_when_the_tensor_lies_outside(tmp_path: Path
 def test_array_is_refused_when_its_file_does_not_hold_what_its_shape_says(tmp_path: Path) -> None:
     tensor = external(np.ones((2, 3), np.float32), tmp_path)
     tensor.dims[0] = 3
-    with pytest.raises(ModelError, match="'w' does not hold what its type and shape say"):
+    with pytest.raises(ModelError, match="'w' does not match its type and shape"):
         array_of(tensor, tmp_path)

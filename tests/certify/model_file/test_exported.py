@@ -191,7 +191,7 @@ def test_container_is_refused_when_it_is_a_type_of_somebodys_own(program: Path, 
 
 def test_archive_is_refused_when_it_is_compressed(program: Path, tmp_path: Path) -> None:
     packed = _rewrite(program, tmp_path / "packed.pt2", lambda members: None, zipfile.ZIP_DEFLATED)
-    with pytest.raises(ModelError, match="compressed or stands twice"):
+    with pytest.raises(ModelError, match="compressed or duplicated"):
         exported.read_exported(packed)
 
 
@@ -202,7 +202,7 @@ def test_weight_is_refused_when_it_reaches_beyond_its_bytes(program: Path, tmp_p
         members[exported.WEIGHTS_TABLE] = json.dumps(table).encode()
 
     read = exported.read_exported(_rewrite(program, tmp_path / "hostile.pt2", beyond))
-    with pytest.raises(ModelError, match="beyond its bytes"):
+    with pytest.raises(ModelError, match="beyond its stored bytes"):
         exported_weights.exported_zero_channels(read)
 
 
@@ -236,7 +236,7 @@ def test_content_digest_takes_a_part_of_somebodys_own_as_it_is(program: Path, tm
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"not a zip at all"])
 def test_damaged_file_is_refused_when_it_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.pt2").write_bytes(content)
-    with pytest.raises(ModelError, match=r"bad\.pt2 is damaged or no exported program"):
+    with pytest.raises(ModelError, match=r"bad\.pt2 is damaged or not an exported program"):
         exported.read_exported(tmp_path / "bad.pt2")
 
 

@@ -161,5 +161,5 @@ def test_error_is_typed_when_any_part_of_the_graph_is_something_else(program: Pa
 
 def test_feedable_is_refused_when_the_contract_has_several_inputs(program: Path) -> None:
     text = TokenPreprocess("image", "linear", 8, 9, 0, "logits", attention_mask="mask")
-    with pytest.raises(ModelError, match="names 2 inputs, and exported programs are run with one"):
+    with pytest.raises(ModelError, match="names 2 inputs, but exported programs must have exactly one"):
         exported_facts.check_exported_feedable(exported.read_exported(program), text, 1)

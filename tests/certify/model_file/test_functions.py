@@ -1,4 +1,4 @@
-"""Functions are put in the place of their calls, unless they stand for more than can be looked at."""
+"""Functions are put in place of their calls, unless they stand for more than can be looked at."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_calls_are_replaced_when_functions_call_functions() -> None:
 
 @pytest.mark.parametrize("look", [inlined, count, zero_channels])
 def test_model_is_refused_when_functions_stand_for_too_many_nodes(look: object) -> None:
-    with pytest.raises(ModelError, match="nodes that are looked at"):
+    with pytest.raises(ModelError, match="nodes, the limit"):
         look(model(doubling(40)))  # type: ignore[operator]
 
 

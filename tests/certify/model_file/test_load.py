@@ -54,7 +54,7 @@ def test_load_reads_weights_when_they_lie_beside_the_file(conv, conv_weight, tmp
 
 
 def test_load_says_missing_when_there_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such ONNX file"):
+    with pytest.raises(ModelError, match="ONNX file not found"):
         load_model(tmp_path / "none.onnx")
 
 
@@ -89,7 +89,7 @@ def test_load_refuses_when_external_data_lie_outside_the_folder(conv, tmp_path: 
     model = onnx.load_model(str(path), load_external_data=False)
     model.graph.initializer[0].external_data[0].value = location
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="not a plain file inside the model's folder"):
+    with pytest.raises(ModelError, match="not a regular file inside the model's folder"):
         load_model(path)
 
 
@@ -99,7 +99,7 @@ def test_load_refuses_when_external_data_are_a_link_out_of_the_folder(conv, tmp_
     path = _external(conv, inner)
     (inner / "weights.bin").rename(tmp_path / "weights.bin")
     (inner / "weights.bin").symlink_to(tmp_path / "weights.bin")
-    with pytest.raises(ModelError, match="not a plain file inside the model's folder"):
+    with pytest.raises(ModelError, match="not a regular file inside the model's folder"):
         load_model(path)
 
 
@@ -166,12 +166,12 @@ def test_feedable_passes_when_the_contract_names_both_inputs(build) -> None:
     check_feedable(model, both, batch=2)
     with pytest.raises(ModelError, match=r"\(N, 8\).*\(2, 7\); correct length"):
         check_feedable(model, replace(both, length=7), batch=2)
-    with pytest.raises(ModelError, match=r"further inputs \(mask\) beside x"):
+    with pytest.raises(ModelError, match=r"names the inputs x, but the model also has mask"):
         check_feedable(model, replace(both, attention_mask=None), batch=2)
 
 
 def test_feedable_names_the_others_when_a_model_has_two_inputs(build, conv_weight) -> None:
     model = build([make_node("Add", ["x", "mask"], ["y"])], {})
     model.graph.input.append(onnx.helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
-    with pytest.raises(ModelError, match=r"further inputs \(mask\)"):
+    with pytest.raises(ModelError, match=r"the model also has mask"):
         check_feedable(model, Contract(), batch=1)

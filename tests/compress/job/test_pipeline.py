@@ -262,7 +262,7 @@ def test_checkpoint_of_an_earlier_job_is_removed_when_the_model_is_a_file(onnx_f
 
 def test_data_are_refused_when_parts_overlap(model, dataset, tmp_path):
     mixed = replace(dataset, train=dataset.test)
-    with pytest.raises(DataError, match="also stand in"):
+    with pytest.raises(DataError, match="also occur in"):
         pipeline.run(model, "int8", mixed, out=tmp_path / "out", plan=QUICK)
     assert not (tmp_path / "out").exists()
 

@@ -71,8 +71,8 @@ def test_number_is_read_when_written_with_an_exponent():
         ("passes:\n  - structured_prune:\n      macs: 1.5\n", 3, "less than 1"),
         ("passes:\n  - structured_prune:\n      macs: high\n", 3, "number"),
         ("passes:\n  - distill: {epochs: true}\n", 2, "integer"),
-        ("passes:\n  - distill: {epochs: 2, epochs: 3}\n", 2, "twice"),
-        ("passes:\n  - distill: {lr: {a: 1}}\n", 2, "lr of distill should be a valid number, found {'a': 1}"),
+        ("passes:\n  - distill: {epochs: 2, epochs: 3}\n", 2, "duplicate key"),
+        ("passes:\n  - distill: {lr: {a: 1}}\n", 2, "lr of distill must be a valid number, got {'a': 1}"),
         ("passes:\n  - [distill]\n", 2, "each pass must be a name"),
         ("passes:\n  - distill\n    prune\n", 2, "Unknown pass"),
         ("passes: []\n", 1, "at least 1 item"),
@@ -107,7 +107,7 @@ def test_unknown_recipe_names_the_nearest():
 
 
 def test_recipe_file_is_refused_when_missing_or_large(tmp_path):
-    with pytest.raises(UsageError, match="can't be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         recipe.load(tmp_path / "absent.yaml")
     large = tmp_path / "large.yaml"
     large.write_text("#" * (recipe.MAX_BYTES + 1))
@@ -138,11 +138,11 @@ def test_setting_tells_passes_of_one_name_apart_when_they_are_numbered():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("structured_prune.macs=1.5", "macs of structured_prune should be less than 1, found 1.5."),
+        ("structured_prune.macs=1.5", "macs of structured_prune must be less than 1, got 1.5."),
         ("structured_prune.mac=0.4", "Unknown key of structured_prune 'mac'; did you mean 'macs'?"),
         ("structured_prune.ratio=0.4", "did you mean 'macs'?"),
         ("structured_prun.macs=0.4", "Unknown pass of this recipe 'structured_prun'; did you mean 'structured_prune'?"),
-        ("distill.epochs=two", "epochs of distill should be a valid integer, found 'two'."),
+        ("distill.epochs=two", "epochs of distill must be a valid integer, got 'two'."),
         ("distill.epochs=[", "not valid YAML"),
         ("distill[2].epochs=1", "the recipe has distill 1 times; write distill[1]."),
         ("macs=0.4", "write PASS.PARAMETER=VALUE"),
@@ -186,7 +186,7 @@ def test_recipe_takes_what_it_does_not_say_when_it_extends_another(tmp_path):
         ("extends: mine.yaml\n", "extends itself"),
         ("extends: [int8]\n", "line 1: extends must be the name of one recipe"),
         ("extends: int8\nset: 3\n", "line 2: set must be a mapping"),
-        ("extends: int8\nset:\n  quantize_static.samples: 0\n", "line 3: samples of quantize_static should be greater"),
+        ("extends: int8\nset:\n  quantize_static.samples: 0\n", "line 3: samples of quantize_static must be greater"),
         ("extend: int8\npasses: [half]\n", "did you mean 'extends'"),
     ],
 )
@@ -209,11 +209,11 @@ def test_dict_and_list_are_recipes_when_given_in_python():
     ("given", "words"),
     [
         ({"pases": ["half"]}, "did you mean 'passes'"),
-        ({"passes": [{"distill": {"epochs": "2"}}]}, "epochs of distill should be a valid integer"),
+        ({"passes": [{"distill": {"epochs": "2"}}]}, "epochs of distill must be a valid integer"),
         ([], "at least 1 item"),
         ([3], "each pass must be a name"),
-        ([object()], "holds what JSON can't hold"),
-        ({"passes": "half"}, "should be a list"),
+        ([object()], "contains a value that JSON cannot represent"),
+        ({"passes": "half"}, "must be a list"),
         (3, "A recipe must be a name, the path of a YAML file, a dict, a list of passes or a Recipe, got int."),
     ],
 )

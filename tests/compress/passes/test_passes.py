@@ -123,7 +123,7 @@ def test_pass_is_refused_when_it_is_registered_as_something_else(installed, plac
 @pytest.mark.parametrize("place", ["compress.passes.lost:Lost", "compress.passes.distill:Absent"])
 def test_registered_pass_is_refused_when_it_can_not_be_imported(installed, place):
     installed(lost=place)
-    with pytest.raises(UsageError, match="pass 'lost' of an installed package can't be used .*mend or uninstall"):
+    with pytest.raises(UsageError, match="pass 'lost' of an installed package cannot be used .*fix or uninstall"):
         passes.find("lost")
 
 
