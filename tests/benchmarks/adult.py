@@ -1,11 +1,11 @@
-"""What int8 does to groups in the Adult data, and how long stating it takes the referee.
+"""Effect of int8 on groups in the Adult data, and time of the social assessment.
 
     LEANMARK_ADULT=FOLDER python tests/benchmarks/adult.py [--out build/adult] [--certify] [--seeds 1] [--first-seed 0]
 
 FOLDER holds ``adult.data`` and ``adult.test`` of the UCI repository. An MLP of 128 and 64 hidden units is trained in
-torch, exported, and brought to 8 bits by ONNX Runtime's ``quantize_static`` (unsigned activations, signed weights by
-channel, 512 calibration rows). Prints accuracy, the cells that are shown worse, disparate-impact ratios and exchanged
-answers; with ``--certify``, the CPU seconds of ``certify`` with groups and without, taken in turn.
+torch, exported, and quantized to 8 bits by ONNX Runtime's ``quantize_static`` (unsigned activations, signed weights by
+channel, 512 calibration rows). It prints accuracy, cells that are shown to be worse, disparate-impact ratios and
+exchanged answers; with ``--certify``, the CPU seconds of ``certify`` with and without groups, in turn.
 """
 
 from __future__ import annotations

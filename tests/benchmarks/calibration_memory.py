@@ -1,7 +1,7 @@
 """Peak memory of calibration at 32 and at 2,048 samples: it must not grow with their number.
 
-Run ``python tests/benchmarks/calibration_memory.py``; it prints MiB and is no test. ResNet-18 at 64 x 64 pixels with
-random weights, images made of noise when they are asked for, each run in a process of its own (Linux).
+Run ``python tests/benchmarks/calibration_memory.py``; it prints MiB and is not a test. It uses ResNet-18 at 64 x 64
+pixels with random weights and noise images generated on demand; each run is a separate process (Linux).
 """
 
 from __future__ import annotations

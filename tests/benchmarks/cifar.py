@@ -3,14 +3,13 @@
     leanmark compress tests.benchmarks.cifar:resnet56 --weights ../shared/data/cifar10/resnet56.safetensors \\
         --data tests.benchmarks.cifar:data --recipe tests/benchmarks/cifar-resnet56.yaml
 
-takes an hour or two on two cores, and goes on where it was when it is started again after a stop. Run by itself, this
-file prints what the trained networks reach, and what was made of them in the folder ``build``, or another that it is
-given.
+takes an hour or two on two cores, and resumes when it is started again after a stop. Run as a script, this file prints
+the accuracy of the trained networks, and of the results in the folder ``build`` or another given one.
 
-The networks are those of He et al., "Deep Residual Learning for Image Recognition", 2015 (arXiv 1512.03385), section
-4.2, with the shortcuts without parameters that they call option A. Weights and data lie in the folder ``cifar10`` of
-``../shared/data``, or of the folder that LEANMARK_BENCH_DATA names. Of the training images 4,000 are there as they were
-published, all others as small JPEG files, on which such networks lose ten points; see :func:`data`.
+The networks are those of "Deep Residual Learning for Image Recognition", 2015 (arXiv 1512.03385), section 4.2, with the
+parameter-free shortcuts called option A. Weights and data are in the folder ``cifar10`` of ``../shared/data``, or of
+the folder that LEANMARK_BENCH_DATA names. Of the training images 4,000 are lossless, as published; all others are small
+JPEG files, on which such networks lose ten points; see :func:`data`.
 """
 
 from __future__ import annotations

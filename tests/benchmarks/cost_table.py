@@ -2,9 +2,9 @@
 
     python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8] [--fresh]
 
-For each network and precision a table is made, some networks of random widths are predicted from it, and each is
-exported whole, as it ships, and measured against the unpruned one. Costs are those of one thread in ONNX Runtime. They
-stay in the user's cache; ``--fresh`` measures them again.
+For each network and precision a cost table is built; the costs of some networks of random widths are predicted from it,
+and each is exported as shipped and measured against the unpruned one. Costs are for one thread in ONNX Runtime. They
+are cached in the user's cache; ``--fresh`` measures them again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How often the interval of the energy ratio holds the truth, by kind of noise, and how wide it is.
+"""Coverage and width of the interval of the energy ratio, by kind of noise.
 
-Run ``python tests/benchmarks/coverage.py``; it prints a table and is no test (tests/certify/efficiency holds
-the bounds). Half-widths are multiples of the ideal one: that of somebody who knows the true spread of the mean.
+Run ``python tests/benchmarks/coverage.py``; it prints a table and is not a test (the bounds are in
+tests/certify/efficiency). Half-widths are multiples of the ideal one, which is based on the true spread of the mean.
 """
 
 from __future__ import annotations

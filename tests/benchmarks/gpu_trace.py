@@ -1,9 +1,9 @@
-"""Joules of ResNet-50 in FP32, in FP16 and pruned on an NVIDIA GPU, and what its energy counter is worth.
+"""Joules of ResNet-50 in FP32, in FP16 and pruned on an NVIDIA GPU, and quality of its energy counter.
 
-Run ``python tests/benchmarks/gpu_trace.py [--blocks 10] [--batch 1] [--out build/gpu_trace]``. It prints how often the
-energy counter moves, how it agrees with integrated power, and a table in Markdown; it writes the table and a trace that
-``--meter replay:PATH`` plays. Without a GPU it says so in one sentence. The models' weights are random, so this tells
-energy and time alone. ``--runtime onnxruntime-cpu --meter vcpu-watts --quick`` tries the plumbing out without a GPU.
+Run ``python tests/benchmarks/gpu_trace.py [--blocks 10] [--batch 1] [--out build/gpu_trace]``. It prints the update
+interval of the energy counter, its agreement with integrated power, and a Markdown table; it writes the table and a
+trace for ``--meter replay:PATH``. Without a GPU it prints a message. The models' weights are random, so only energy and
+time are meaningful. ``--runtime onnxruntime-cpu --meter vcpu-watts --quick`` is a trial run without a GPU.
 """
 
 from __future__ import annotations

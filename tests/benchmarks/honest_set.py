@@ -1,13 +1,12 @@
-"""Honest pairs through the referee: none may be refused, and how far each stays from every limit of a finding.
+"""Honest pairs before the referee: none may be refused, and each one's distance from the limits of all findings.
 
 Run ``python tests/benchmarks/honest_set.py FOLDER [--only WORD ...] [--again] [--nncf PYTHON] [--quick]``; it prints
-two tables in Markdown and is no test. A pair whose certificate lies in the folder is not made again, so that a run that
-was stopped goes on where it was; ``--again`` measures it again, with the models that were made. The whole set takes an
-hour or two on two cores.
+two Markdown tables and is not a test. Pairs whose certificate is in the folder are skipped, so that a stopped run
+resumes; ``--again`` measures them again, with the existing models. The whole set takes an hour or two on two cores.
 
-The pairs, in the order of their names, belong in turn to the half by which constants were chosen and to the half that
-checks them. NNCF quantizes in an environment of its own, whose interpreter ``--nncf`` names. What is not installed or
-not there (see the benchmarks that this one imports from) is left out with a sentence.
+The pairs, in the order of their names, alternate between the half by which constants were chosen and the half that
+checks them. NNCF quantizes in a separate environment, whose interpreter is given by ``--nncf``. Pairs with missing
+packages or data (see the imported benchmarks) are skipped with a message.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How much faster int8 is than FP32 in ONNX Runtime on this machine: the yardstick ResNet-50 at 224 x 224, in turn.
+"""Speed of int8 relative to FP32 in ONNX Runtime on this machine: the yardstick ResNet-50 at 224 x 224, in turn.
 
-Run ``python tests/benchmarks/int8_speed.py [THREADS]``; it prints milliseconds and is no test. The yardstick's weights
-are random, so this tells speed alone; agreement is what ``leanmark compress resnet50 --recipe int8`` reports.
+Run ``python tests/benchmarks/int8_speed.py [THREADS]``; it prints milliseconds and is not a test. The yardstick's
+weights are random, so only speed is meaningful; agreement is what ``leanmark compress resnet50 --recipe int8`` reports.
 """
 
 from __future__ import annotations

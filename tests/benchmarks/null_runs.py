@@ -1,7 +1,7 @@
-"""Null runs: the yardstick ResNet-50 against itself, again and again, and how often the interval includes 1.
+"""Repeated null runs of the yardstick ResNet-50 against itself, and how often the interval includes 1.
 
-Run ``python tests/benchmarks/null_runs.py [--runs 20] [--load 0.25] [--quick]``; it prints a table in Markdown and is
-no test. ``--load`` keeps a neighbour busy beside the windows, in bursts, for that share of one processor. A run takes
+Run ``python tests/benchmarks/null_runs.py [--runs 20] [--load 0.25] [--quick]``; it prints a Markdown table and is not
+a test. ``--load`` runs another process during the windows, in bursts, for that share of one processor. A run takes
 about a minute and a half.
 """
 

@@ -1,8 +1,8 @@
-"""How much CPU time measuring adds to a window of the yardstick ResNet-50, and what starting a worker takes.
+"""CPU overhead of measuring a window of the yardstick ResNet-50, and cost of starting a worker.
 
-Run ``python tests/benchmarks/overhead.py [--windows 20] [--quick]``; it prints shares and seconds and is no test.
-Added is what the measuring process used around a window (reading counters and meter, keeping the record), and what the
-worker used beyond the inferences themselves.
+Run ``python tests/benchmarks/overhead.py [--windows 20] [--quick]``; it prints shares and seconds and is not a test.
+Overhead is the CPU time of the measuring process around a window (reading counters and meter, recording), and of the
+worker beyond the inferences themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What simplifying leaves of padded baselines: ``python tests/benchmarks/padded_baselines.py`` prints a row each."""
+"""Padded baselines after simplification: ``python tests/benchmarks/padded_baselines.py`` prints one row per
+baseline."""
 
 from __future__ import annotations
 

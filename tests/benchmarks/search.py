@@ -1,12 +1,12 @@
-"""What a search finds beside the shipped recipes, without training: ResNet-20 on CIFAR-10 and MiniLM on sentences.
+"""Results of a search relative to the shipped recipes, without training: ResNet-20 on CIFAR-10 and MiniLM on sentences.
 
     python tests/benchmarks/search.py resnet20 --trials 30
     python tests/benchmarks/search.py minilm --trials 30 --samplers tpe random
 
-It needs the extra ``search``, and prints figures: of each sampler the cheapest recipe within the bound on validation
-data, its advantage over the best shipped recipe that was measured in the same way (the first trials of every search
-are the shipped recipes), and after how many trials it came. Networks and data are those of ``cifar.py`` and
-``minilm.py``; what is absent is said. Nothing here looks at test samples.
+It requires the extra ``search``, and prints for each sampler the cheapest recipe within the bound on validation data,
+its advantage over the best shipped recipe measured in the same way (the first trials of every search are the shipped
+recipes), and the number of trials until it was found. Networks and data are those of ``cifar.py`` and ``minilm.py``;
+missing ones are reported. Test samples are not used.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--max-loss", type=float, default=1.0)
     parser.add_argument("--samplers", nargs="+", default=["tpe", "random"], choices=["tpe", "random"])
     parser.add_argument("--objective", default="energy", choices=["energy", "latency", "bytes"])
-    parser.add_argument("--out", type=Path, help="Folder in which the search goes on where it was.")
+    parser.add_argument("--out", type=Path, help="Folder in which the search resumes  where it was.")
     parser.add_argument("--starts", type=int, default=2, help="How many first trials are shipped recipes.")
     arguments = parser.parse_args()
     if (sentence := missing(arguments.network)) is not None:

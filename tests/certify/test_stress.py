@@ -264,7 +264,7 @@ def test_commands_go_the_whole_way(bench: Bench) -> None:
     done = run("robustness", bench.model, *shared, "--severity", 3)
     assert done.exit_code == 2 and "--conditions corruptions" in done.output
     done = run("robustness", bench.model, *shared, "--witnesses", bench.model)
-    assert done.exit_code == 2 and "not a file of witnesses" in done.output and "Traceback" not in done.output
+    assert done.exit_code == 2 and "not a valid witness file" in done.output and "Traceback" not in done.output
 
 
 def test_function_stays_what_the_package_gives_when_its_module_was_imported() -> None:

@@ -1,4 +1,4 @@
-"""Attacks on a graded model and its papers, each with the check that should find it."""
+"""Attacks on a graded model and its sidecar files, each with the check that should detect it."""
 
 from __future__ import annotations
 

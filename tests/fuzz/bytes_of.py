@@ -1,4 +1,4 @@
-"""Ways to write the same thing in other bytes: protobuf, base64 and JSON leave more room than they should."""
+"""Alternative encodings of the same content, which protobuf, base64 and JSON allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets the slices of the fuzz import its scripts, which are not a package."""
+"""Import path for the fuzzing scripts, which are not a package."""
 
 from __future__ import annotations
 

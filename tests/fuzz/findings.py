@@ -2,9 +2,10 @@
 
     python tests/fuzz/findings.py
 
-Each forgery is made by somebody with a key and a changed leanmark, in which the finding is disabled: evidence, figures
-and letter fit together and are signed. The reader's leanmark then verifies it as it stands, and once more with the same
-finding disabled. Exits with 1 if a forgery is accepted as it stands, or refused although its finding is disabled.
+Each forgery is made with a key and a modified leanmark in which the finding is disabled: evidence, figures and letter
+are consistent and signed. The reader's leanmark then verifies it unmodified, and once more with the same finding
+disabled. The exit status is 1 if the unmodified leanmark accepts a forgery, or if one is refused although its finding
+is disabled.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Forgeries over answers, metrics and readings, for the findings that tests/certify/efficiency/forgeries.py leaves out.
+"""Forgeries of answers, metrics and readings, for the findings not covered by tests/certify/efficiency/forgeries.py.
 
-What the tests of the guards turn by a knob of the evidence's builder (``CHEATS``) is forged by the same knobs.
+They use the same options of the evidence builder (``CHEATS``) as the tests of the guards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small graded folder to attack, made as the tests make theirs, and the answer of verify about it."""
+"""A small graded folder to attack, made as in the tests, and verify's answer about it."""
 
 from __future__ import annotations
 

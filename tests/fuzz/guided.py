@@ -1,7 +1,7 @@
 """One target under atheris (https://github.com/google/atheris), which keeps the inputs that reach new code.
 
-Run by hostile.py as ``python guided.py TARGET FOLDER -runs=N``. Every second input is changed by the target's own
-mutation, which knows its format, every other by libFuzzer's, which does not.
+Run by hostile.py as ``python guided.py TARGET FOLDER -runs=N``. Every second input is mutated by the target's own
+mutation, which knows its format, and the others by libFuzzer's, which does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must raise no alarm, and what must be called changed: graded models treated as honest owners treat them."""
+"""Actions of honest owners on graded models: those that must not raise an alarm, and those reported as changes."""
 
 from __future__ import annotations
 

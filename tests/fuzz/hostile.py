@@ -1,11 +1,11 @@
-"""Hostile input: what was tried, and whether anything but a typed error, an answer in time, or little memory came out.
+"""Fuzzing with hostile input, which must result in a typed error or an answer, within limits of time and memory.
 
-Run ``python tests/fuzz/hostile.py --count 100000 --seed 0``; it leaves with 1 where an input led to another error than
-a LeanmarkError, took more than 2 s of processor time or 500 MB, crashed the process, opened a file outside of its
-folder, ran a command, unpickled something, or put a script into a drawing. Half of the inputs come from mutations of
-good ones, half from atheris, which follows the coverage of the code (``--guided 0`` leaves it out). One input is run
-again with ``--only TARGET:NUMBER``. With ``--resume FILE`` a stopped run goes on where it was, and ``--report`` prints
-what is in the file. A run that is stopped prints what it has tried.
+Run ``python tests/fuzz/hostile.py --count 100000 --seed 0``; the exit status is 1 if an input raised an error other
+than LeanmarkError, took more than 2 s of CPU time or 500 MB, crashed the process, opened a file outside its folder, ran
+a command, unpickled something, or put a script into a drawing. Half of the inputs are mutations of valid ones, half
+come from atheris, which is guided by code coverage (``--guided 0`` disables it). ``--only TARGET:NUMBER`` runs one
+input again. ``--resume FILE`` resumes a stopped run, and ``--report`` prints the content of the file. A stopped run
+prints what it has tried.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def worker(name: str, seed: int, numbers: range, result: Path) -> None:
 
 
 def in_processes(name: str, seed: int, numbers: range, folder: Path) -> Outcome:
-    """Run a target in processes of its own; one that crashes is noted, and the next goes on behind its input."""
+    """Run a target in separate processes; a crash is recorded, and the next process continues after its input."""
     total, first, end = Outcome(), numbers.start, numbers.stop
     while first < end:
         result = folder / f"{name.replace(' ', '-')}-{first}.json"
@@ -228,7 +228,7 @@ def main() -> int:
     parser.add_argument("--guided", type=float, default=0.5, help="share of the inputs that atheris makes")
     parser.add_argument("--target", help="only this one")
     parser.add_argument("--only", metavar="TARGET:NUMBER", help="run one input here, with its traceback")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on where the run that wrote it was stopped")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="resume the stopped run that wrote FILE")
     parser.add_argument("--report", action="store_true", help="only print what the file of --resume holds")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--range", help=argparse.SUPPRESS)

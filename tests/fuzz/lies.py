@@ -1,4 +1,4 @@
-"""Fields of a signed statement, and another value for each: what a maker could try to sign."""
+"""Fields of a signed statement with false values that a maker could try to sign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FREE = {
     "predicate.model.name": "a name for people; the digests identify the model",
     "predicate.label.renderer": "what drew label.png, which is then not compared",
 }
-"""What a maker may sign as he likes; everything else is derived from the evidence or compared with a file."""
+"""Fields that a maker may choose freely; everything else is derived from the evidence or compared with a file."""
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

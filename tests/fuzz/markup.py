@@ -1,4 +1,4 @@
-"""Whether a drawing or a page holds anything that a browser would run or fetch."""
+"""Search of drawings and pages for anything that a browser would run or fetch."""
 
 from __future__ import annotations
 

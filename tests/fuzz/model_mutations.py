@@ -1,4 +1,4 @@
-"""Making hostile ONNX models out of good ones, message by message."""
+"""Mutation of valid ONNX models into hostile ones, message by message."""
 
 from __future__ import annotations
 
@@ -159,4 +159,4 @@ def _call(model: onnx.ModelProto, rng: random.Random) -> None:
         following = f"f{(step + 1) % steps if rng.random() < 0.3 else step + 1}"
         function.node.add(op_type=following, domain="own", input=["a"], output=["m"])
         function.node.add(op_type=following, domain="own", input=["m"], output=["b"])
-    model.graph.node.add(op_type="f0", domain="own", input=["picture"], output=["called"])
+    model.graph.node.add(op_type="f0", domain="own", input=[model.graph.input[0].name], output=["called"])

@@ -1,7 +1,7 @@
-"""Making hostile input out of good input: of bytes, of JSON, and of lines of text.
+"""Mutation of valid input into hostile input: bytes, JSON, and lines of text.
 
-Every function takes its randomness from the generator that it is given, so that an input can be made again from the
-numbers that a failure prints.
+Every function takes its randomness from the given generator, so that an input can be reproduced from the numbers
+printed with a failure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A program as torch exports it, hostile ones made of it, and what reads them."""
+"""A program exported by torch, hostile ones derived from it, and their readers."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def exported_program() -> bytes:
             self.norm = torch.nn.BatchNorm2d(4)
             self.head = torch.nn.Linear(4, 10)
 
-        def forward(self, picture: Any) -> Any:
-            return self.head(torch.relu(self.norm(self.first(picture))).mean((2, 3)))
+        def forward(self, image: Any) -> Any:
+            return self.head(torch.relu(self.norm(self.first(image))).mean((2, 3)))
 
     torch.manual_seed(0)
-    sizes = {"picture": {0: torch.export.Dim("batch", min=1, max=64)}}
+    sizes = {"image": {0: torch.export.Dim("batch", min=1, max=64)}}
     program = torch.export.export(Net().eval(), (torch.zeros(4, 3, 8, 8),), dynamic_shapes=sizes)
     made = io.BytesIO()
     torch.export.save(program, made)
@@ -150,7 +150,7 @@ class ProgramReaders:
     def __init__(self, folder: Path) -> None:
         self.home: Graded = make_program(folder)
         papers = fixtures("certify/attest/conftest")
-        self.contract: Preprocess = papers.contract(input_name="picture", output_name="linear")
+        self.contract: Preprocess = papers.contract(input_name="image", output_name="linear")
 
     def facts(self, content: bytes) -> None:
         """Verified, digested, brought into the normal form, counted and looked at."""

@@ -1,4 +1,4 @@
-"""What hostile input is given to: the readers of certificates, their sidecar files, models and keys."""
+"""Readers of certificates, sidecar files, models and keys, which get hostile input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long run has found so far, written down part by part, so that a stopped one goes on where it was."""
+"""Results of a long run, recorded part by part, so that a stopped run can resume."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Results:
             path.write_text(json.dumps({"settings": settings}) + "\n")
         first, *rest = path.read_text().splitlines()
         if json.loads(first) != {"settings": settings}:
-            raise SystemExit(f"{path} is of a run with other settings ({first}); name another file.")
+            raise SystemExit(f"{path} belongs to a run with other settings ({first}); give another file.")
         for line in rest:
             self.parts.update(json.loads(line))
 
     def add(self, part: str, found: Any) -> None:
-        """Note a finished part."""
+        """Record a finished part."""
         self.parts[part] = found
         if self._path is not None:
             with self._path.open("a") as stream:

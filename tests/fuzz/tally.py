@@ -1,4 +1,4 @@
-"""How many changes were tried, by which check each was found, and which were missed."""
+"""Counts of changes that were tried, of the checks that found them, and of those missed."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Tampering with a graded model and its papers: what was tried, what was found, by which check, and what was missed.
+"""Tampering with a graded model and its sidecar files: attacks tried, found (by which check), and missed.
 
-Run ``python tests/fuzz/tampering.py --count 10000 --seed 0``; it leaves with 1 where anything was missed, found by
-another check than the one that should find it, or where an untouched file raised an alarm. ``count`` is the number of
-random single-byte changes in each file; of every other attack a hundredth of it is tried, at least one. With
-``--resume FILE`` a stopped run goes on where it was, and ``--report`` prints what is in the file. A run that is stopped
-prints what it has tried.
+Run ``python tests/fuzz/tampering.py --count 10000 --seed 0``; the exit status is 1 if anything was missed, was found by
+a different check than expected, or if an untouched file raised an alarm. ``count`` is the number of random single-byte
+changes in each file; every other attack is tried a hundredth as often, at least once. ``--resume FILE`` resumes a
+stopped run, and ``--report`` prints the content of the file. A stopped run prints what it has tried.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000, help="single-byte changes in each file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on where the run that wrote it was stopped")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="resume the stopped run that wrote FILE")
     parser.add_argument("--report", action="store_true", help="only print what the file of --resume holds")
     arguments = parser.parse_args()
     results = Results(arguments.resume, {"count": arguments.count, "seed": arguments.seed})

@@ -1,4 +1,4 @@
-"""The targets of the fuzz: good input of every kind, how a hostile one is made of it, and what reads it."""
+"""Fuzzing targets: valid input of every kind, its mutation into hostile input, and its reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script that disables findings: that it tries every one, and a slice of it, with the checks that look at files."""
+"""The script that disables findings: it must try every one; and a slice of it, with the checks of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that the fuzz found, each with what it did before it was mended."""
+"""Regression tests for inputs found by fuzzing, each with its former effect."""
 
 from __future__ import annotations
 

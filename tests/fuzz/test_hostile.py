@@ -1,4 +1,4 @@
-"""A small, seeded slice of hostile.py, which says how the whole is run; and that it sees what it should."""
+"""A small, seeded slice of hostile.py (see there for the full run), and tests that it detects violations."""
 
 from __future__ import annotations
 

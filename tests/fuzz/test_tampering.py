@@ -1,4 +1,4 @@
-"""A small, seeded slice of tampering.py, which says how the whole is run."""
+"""A small, seeded slice of tampering.py (see there for the full run)."""
 
 from __future__ import annotations
 

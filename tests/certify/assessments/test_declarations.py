@@ -277,9 +277,9 @@ def test_booleans_and_numbers_are_text_when_yaml_reads_them_as_such() -> None:
     [
         (b"people: none\n", "d.yaml, line 1: begins with 'declaration: leanmark/declarations/1'"),
         (yaml_of(peple="none"), "did you mean 'people'"),
-        (yaml_of(people="some"), "people of the declarations should be 'none', 'depicted', 'judged' or 'unknown'"),
+        (yaml_of(people="some"), "people of the declarations must be 'none', 'depicted', 'judged' or 'unknown'"),
         (yaml_of(context={"intended": "x"}), "did you mean 'intended_use'"),
-        (yaml_of(context={"not_for": "credit"}), "should be a list"),
+        (yaml_of(context={"not_for": "credit"}), "must be a list"),
         (yaml_of(safe_face={"5.1": {"answer": "yes"}}), "'1.1'"),
         (yaml_of(safe_face={"1.1": {"answer": "signed"}}), "'yes', 'no' or 'not applicable'"),
         (yaml_of(signed_by=[{"role": "x"}]), "lacks the key 'name'"),

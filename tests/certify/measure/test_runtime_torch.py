@@ -124,7 +124,7 @@ def test_facts_of_a_program_are_those_of_its_file(program: Path, torch_contract:
 def test_input_is_checked_before_a_program_is_run(program: Path, torch_contract: Preprocess, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="correct height, width"):
         subject("candidate", program, replace(torch_contract, height=64), 1, tmp_path)
-    with pytest.raises(ModelError, match="names the input 'photo', the model has image"):
+    with pytest.raises(ModelError, match="names the input 'photo', but the model has image"):
         subject("candidate", program, replace(torch_contract, input_name="photo"), 1, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What stands inside If, Loop and Scan is counted; work that the data decide is told."""
+"""Subgraphs of If, Loop and Scan are counted; data-dependent work is reported."""
 
 from __future__ import annotations
 

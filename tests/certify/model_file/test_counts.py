@@ -13,7 +13,7 @@ from certify.model_file.onnx_graph.shapes import infer_values
 
 def test_count_matches_the_published_figure_when_resnet50() -> None:
     counts = count(onnx.load_from_string(build_yardstick()))
-    assert counts.macs == 4_089_184_256  # 4.09 G, He et al. with the stride in the 3 x 3 convolution
+    assert counts.macs == 4_089_184_256  # 4.09 G, arXiv 1512.03385 with the stride in the 3 x 3 convolution
     assert counts.parameters == 25_530_472  # 25.557 M less the 53,120 of BatchNorm, plus 26,560 folded biases
     assert counts.counted_share == 1.0
 

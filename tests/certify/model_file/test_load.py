@@ -103,7 +103,7 @@ def test_load_refuses_when_external_data_are_a_link_out_of_the_folder(conv, tmp_
         load_model(path)
 
 
-@pytest.mark.parametrize(("size", "word"), [(None, "is missing"), (10, "which has 10")])
+@pytest.mark.parametrize(("size", "word"), [(None, "is missing"), (10, "which has only 10")])
 def test_load_names_the_file_when_external_data_are_not_whole(conv, tmp_path: Path, size, word: str) -> None:
     path = _external(conv, tmp_path)
     data = tmp_path / "weights.bin"
@@ -129,9 +129,9 @@ def test_feedable_passes_when_batch_rows_and_columns_are_dynamic(build, conv_wei
 @pytest.mark.parametrize(
     ("changed", "batch", "words"),
     [
-        ({"input_name": "image"}, 1, "input 'image', the model has x"),
-        ({"output_name": "logits"}, 1, "output 'logits', the model has y"),
-        ({"dtype": "uint8"}, 1, "takes float32, the preprocessing contract makes uint8"),
+        ({"input_name": "image"}, 1, "input 'image', but the model has x"),
+        ({"output_name": "logits"}, 1, "output 'logits', but the model has y"),
+        ({"dtype": "uint8"}, 1, "takes float32, but the preprocessing contract gives uint8"),
         ({"height": 9}, 1, r"\(N, 3, 8, 8\).*\(1, 3, 9, 8\)"),
         ({"layout": "NHWC"}, 1, r"\(1, 8, 8, 3\)"),
         ({"colour": "L"}, 1, r"\(1, 1, 8, 8\)"),
@@ -159,7 +159,7 @@ def test_feedable_passes_when_the_contract_names_both_inputs(build) -> None:
     model = build([make_node("Add", ["x", "mask"], ["y"])], {}, shape=("N", 8))
     model.graph.input.append(onnx.helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", 8]))
     both = TokenPreprocess("x", "y", length=8, vocabulary=9, pad_id=0, reading="logits", attention_mask="mask")
-    with pytest.raises(ModelError, match="takes float32, the preprocessing contract makes int64"):
+    with pytest.raises(ModelError, match="takes float32, but the preprocessing contract gives int64"):
         check_feedable(model, both, batch=2)
     for port in model.graph.input:
         port.type.tensor_type.elem_type = TensorProto.INT64

@@ -90,7 +90,7 @@ def test_bytes_are_unknown_when_a_shape_is(build, conv_weight) -> None:
 
 
 def test_bytes_are_in_proportion_when_resnet50() -> None:
-    """Weights once, and about eleven million activations read and written (He et al. 2015, table 1)."""
+    """Weights once, and about eleven million activations read and written (arXiv 1512.03385, table 1)."""
     counts = count(onnx.load_from_string(build_yardstick()))
     assert counts.bytes_moved is not None
     activations = counts.bytes_moved / 4 - counts.parameters

@@ -68,11 +68,11 @@ WRONG = {
     "the layout is another": (lambda: foreign.model(inputs=("n", 32, 32, 3)), "correct height, width, layout"),
     "the output is a map": (
         lambda: foreign.model(head=(foreign.node("Conv", "m w2 b2", "output"),), outputs=("n", 24, 14, 14)),
-        "a classifier gives",
+        "output of a classifier must have shape",
     ),
     "there are too few outputs": (
         lambda: foreign.model(head=(foreign.node("ReduceMax", "f", "output", axes=[1]),), outputs=("n", 1)),
-        "1 outputs and the data 4 classes",
+        "1 outputs, but the data have 4 classes",
     ),
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""Writes the published examples anew, from made-up evidence: ``python tests/certify/core/schema/make_examples.py``.
+"""Regenerate the published examples from synthetic evidence: ``python tests/certify/core/schema/make_examples.py``.
 
-To be run after a schema that is not released yet, or the guards, have changed; the tests say when.
+Run it after a change of an unreleased schema or of the guards; the tests say when.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The published examples fit the published schemas, and say nothing that the rules would not.
+"""The published examples fit the published schemas, and follow from the rules.
 
-Where a schema that is not released has changed, make_examples.py beside this file writes them anew.
+After a change of an unreleased schema, make_examples.py in this folder regenerates them.
 """
 
 from __future__ import annotations

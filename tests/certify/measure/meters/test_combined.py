@@ -18,7 +18,7 @@ USED = Usage(duration_s=1.0, cpu_s=1.0)
 
 
 class Fake:
-    """A meter that reads what it is told."""
+    """A meter with given readings."""
 
     resolution = "1 J"
     privilege = "none"
