@@ -148,7 +148,7 @@ def test_no_letter_is_the_worst_when_machines_are_alike_or_all_refused(frugal: A
 
 def test_one_model_is_refused_when_the_jobs_differ(certify_small: Make, elsewhere: Any) -> None:
     other = certify_small(header={"workload": replace(WORKLOAD, batch=8)})
-    assert why_not_one_job(claims_of(elsewhere.path), claims_of(other.path)) == ["another batch"]
+    assert why_not_one_job(claims_of(elsewhere.path), claims_of(other.path)) == ["different batch"]
     with pytest.raises(UsageError, match="batch 1; 8"):
         compare(elsewhere.path, other.path)
 
