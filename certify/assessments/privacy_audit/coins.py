@@ -21,7 +21,7 @@ def coins_of(seed: str, count: int) -> Bits:
 
     Example:
         >>> coins_of("00" * 32, 8).astype(int).tolist()
-        [0, 1, 1, 1, 1, 0, 0, 1]
+        [0, 1, 0, 0, 0, 1, 0, 1]
     """
     blocks = -(-count // 256)
     stream = b"".join(hashlib.sha256(f"{seed} coins {number}".encode()).digest() for number in range(blocks))
