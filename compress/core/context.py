@@ -93,6 +93,7 @@ class PassContext:
         test_digests: digests of the test samples, which a pass with data of its own must refuse.
         training_follows: whether a later pass of the recipe trains the model.
         place: position of the pass in its recipe, from 0, which distinguishes mechanisms.
+        source: how to build a fresh model of the original's architecture; None if only its module is known.
     """
 
     data: PassData
@@ -110,6 +111,7 @@ class PassContext:
     test_digests: frozenset[str] = frozenset()
     training_follows: bool = False
     place: int = 0
+    source: Any = None
 
     def deadline(self) -> float | None:
         """Return the monotonic time at which a training that starts now must stop, or None."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from compress.federated.aggregation import ServerStep as ServerStep
     from compress.federated.client_privacy import NoisySum as NoisySum
     from compress.federated.distilling import Teaching as Teaching
+    from compress.federated.fleet import connected as connected
+    from compress.federated.fleet import run_on_fleet as run_on_fleet
     from compress.federated.learner import LocalTraining as LocalTraining
     from compress.federated.memory import Faults as Faults
     from compress.federated.partition import by_column as by_column
@@ -38,6 +40,7 @@ __getattr__, __dir__ = door(
         "aggregation": ("Rule", "ServerStep"),
         "client_privacy": ("NoisySum",),
         "distilling": ("Teaching",),
+        "fleet": ("connected", "run_on_fleet"),
         "learner": ("LocalTraining",),
         "memory": ("Faults",),
         "partition": ("by_column", "dirichlet", "iid", "names_of", "sizes"),

@@ -87,7 +87,7 @@ class Simulation:
         Args:
             opening: what is fixed (:mod:`.opening`); name, server and time are filled in here.
         """
-        server = Keys.of(self.folder).key("server")
+        server = self.server_key()
         fixed = replace(opening, server=server.public.hex)
         if self.log.is_file():
             with contextlib.suppress(CertificateError):
@@ -97,9 +97,13 @@ class Simulation:
                     return found
                 found.stop()
             self._start_over()
-            fixed = replace(opening, server=Keys.of(self.folder).key("server").public.hex)
+            fixed = replace(opening, server=self.server_key().public.hex)
         run = replace(fixed, run=os.urandom(32).hex(), started=now())
-        return RoundLog.create(self.log, run, Keys.of(self.folder).key("server"))
+        return RoundLog.create(self.log, run, self.server_key())
+
+    def server_key(self) -> SigningKey:
+        """The key that signs the log."""
+        return Keys.of(self.folder).key("server")
 
     @property
     def ended(self) -> bool:

@@ -199,7 +199,7 @@ class Job:
         place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
         following = tuple(self._recipe.passes[place + 1 :])
         trains = any(isinstance(later, TorchPass) and later.trains for later in following)
-        return replace(self._context, following=following, training_follows=trains, place=place)
+        return replace(self._context, following=following, training_follows=trains, place=place, source=self._source)
 
     def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
         """Return the architecture after a pass that an earlier run finished: the given one, or another new one."""

@@ -15,6 +15,7 @@ from compress.passes.federated_options import FederatedTraining
 if TYPE_CHECKING:
     from torch import nn
 
+    from compress.federated.fleet import Fleet
     from compress.federated.plan import Plan
 
 
@@ -110,9 +111,22 @@ class FederatedFinetune(FederatedTraining):
             UsageError: there are no train samples, too few of them or of clients, or settings that do not fit.
             ModelError: the loss or the weights are not finite.
         """
+        fleet = federated.connected()
+        if fleet is not None:
+            return self._on_fleet(model, context, fleet)
         clients = self.simulated(context, "finetune", self.stragglers)
         plan = self.plan(context, len(clients.names))
         made = copy.deepcopy(model).eval()
         with self.simulation(context) as place:
             done = federated.run_in_memory(made, clients, plan, place)
         return made, PassRecord({**done, **self.told(clients)})
+
+    def _on_fleet(self, model: nn.Module, context: PassContext, fleet: Fleet) -> tuple[nn.Module, PassRecord]:
+        """The same rounds on real clients, each with samples of its own."""
+        plan = self.plan(context, fleet.clients)
+        if plan.noise is not None:
+            federated.require_separate_samples(model)
+        made = copy.deepcopy(model).eval()
+        with self.simulation(context) as place:
+            done = federated.run_on_fleet(made, fleet, plan, place, context)
+        return made, PassRecord({**done, "clients": fleet.clients})

@@ -26,7 +26,7 @@ ARROWS = {
     "pruning": {"core", "exchange", "models", "onnx_graph", "quantization", "training"},
     "costs": {"core", "exchange", "onnx_graph", "pruning", "quantization"},
     "private": {"core", "models", "training"},
-    "federated": {"core", "private", "training"},
+    "federated": {"core", "exchange", "private", "training"},
     "passes": {
         "core",
         "exchange",
@@ -43,7 +43,7 @@ ARROWS = {
     "testing": {"core", "exchange", "passes"},
     "search": {"core", "exchange", "job", "passes", "training"},
     "attacks": {"core", "exchange", "models"},
-    "cli": {"attacks", "core", "costs", "job", "models", "passes", "search", "training"},
+    "cli": {"attacks", "core", "costs", "federated", "job", "models", "passes", "search", "training"},
 }
 """What each package may import of the others, in functions and for types too."""
 

@@ -1,0 +1,229 @@
+"""``leanmark federate``: federated training on real clients, over Flower."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command, read_data_key
+from certify.core.errors import UsageError
+from compress.cli import compress
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+THERE = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+LINK_FILE = "link.json"
+TLS = "tls"
+SERVER_LOG = "superlink.log"
+NOT_HERE = {"recipe", "model", "dry_run", "max_loss"}
+"""Arguments of ``leanmark compress`` that a run on a fleet has in another form, or not at all."""
+
+
+@click.group()
+def command() -> None:
+    """Train on the data of many clients, who keep them: a link, a server, and clients that join.
+
+    On the server: leanmark federate link, then admit for each client, then run. On each client: leanmark federate join.
+    Flower carries the messages (extra 'flower', in an environment of its own); recipes/federated.md has every step.
+    """
+
+
+@command.command(cls=Command, example="leanmark federate link fleet --host 0.0.0.0 --name fleet.example.org")
+@click.argument("folder", type=FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1024, 65535), default=8443, show_default=True)
+@click.option("--name", "names", multiple=True, help="Name or address by which clients know this machine; several.")
+def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
+    """Start Flower's SuperLink in FOLDER, over TLS, for clients that were admitted; it runs until it is stopped.
+
+    Certificates lie in FOLDER/tls and are made on first use; clients need FOLDER/tls/ca.pem. Runs can be started from
+    this machine alone.
+
+    Exit code 0: stopped. 2: wrong usage, or Flower is not installed.
+    """
+    from certify.core.files import write_text
+    from compress.federated.flower.credentials import Certificates, write_authority
+    from compress.federated.flower.joining import stop
+    from compress.federated.flower.processes import Link, program
+
+    program("flower-superlink")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    certificates = Certificates(folder / TLS)
+    if not certificates.key.is_file():
+        write_authority(folder / TLS, [*names, *([host] if host != "0.0.0.0" else [])])
+        click.echo(f"Made certificates for a year; clients need {certificates.authority}.")
+    write_text(folder / LINK_FILE, json.dumps({"host": host, "port": port}) + "\n")
+    made = Link(folder, host, port, certificates)
+    process = made.start(folder / SERVER_LOG)
+    click.echo(f"The SuperLink listens on {host}:{port}; its words are in {folder / SERVER_LOG}. Ctrl-C stops it.")
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        stop(process)
+        return
+    raise UsageError(f"The SuperLink ended with {code}; {folder / SERVER_LOG} says why.")
+
+
+@command.command(cls=Command, example="leanmark federate admit fleet client-7.pub")
+@click.argument("folder", type=THERE)
+@click.argument("public_key", type=FILE)
+def admit(folder: Path, public_key: Path) -> None:
+    """Let a client's machine into the link of FOLDER, by the PUBLIC_KEY that 'leanmark federate join' names.
+
+    Exit code 0: admitted. 2: wrong usage, or the link does not run.
+    """
+    node = opened(folder).register(public_key)
+    click.echo(f"Admitted {public_key} as node {node}.")
+
+
+def _run(
+    recipe: str, link_folder: Path, clients: int, wait: float, deadline: float, client_purpose: str,
+    client_recipient: str, **arguments: Any,
+) -> None:  # fmt: skip
+    from certify.attest.keys import signing_key
+    from certify.core.data_use.vocabulary import purpose
+    from certify.core.federation import Use
+    from compress.federated import fleet
+    from compress.federated.flower.processes import program
+    from compress.federated.flower.transport import FlowerTransport
+    from compress.job.output import folder_of
+
+    program("flwr")
+    reached, socket = opened(link_folder), (link_folder / "sock" / "s").resolve()
+    use = Use("finetune", purpose(client_purpose), client_recipient)
+    out = folder_of(arguments["out"], arguments["model"])
+    transport = FlowerTransport(socket, lambda: reached.run_app(socket))
+    signer = signing_key(arguments["key"])  # of the log, whether or not anything is measured
+    if not arguments["measure"]:
+        compress.refuse_measuring({**arguments, "key": None})
+        for name in compress.ABOUT_MEASURING:
+            del arguments[name]
+    with fleet.connect(fleet.Fleet(transport, signer, clients, use, out, wait_s=wait, deadline_s=deadline)):
+        try:
+            compress.carry_out(recipe=recipe, dry_run=False, **arguments)
+        finally:
+            transport.close()
+
+
+command.add_command(
+    Command(
+        "run",
+        params=[
+            click.Argument(["recipe"]),
+            click.Option(["--model"], required=True, help="As leanmark compress takes it."),
+            click.Option(["--link", "link_folder"], type=THERE, required=True, help="Folder of the link."),
+            click.Option(["--clients"], type=click.IntRange(2), required=True, help="How many must be online."),
+            click.Option(["--wait"], type=click.FloatRange(1), default=600, show_default=True,
+                         help="Seconds to wait for them."),
+            click.Option(["--deadline"], type=click.FloatRange(1), default=600, show_default=True,
+                         help="Seconds after which a round goes on without those that have not answered."),
+            click.Option(["--client-purpose"], default="research", show_default=True,
+                         help="What clients' data are used for, as their use policies are asked."),
+            click.Option(["--client-recipient"], default="", help="Who uses them, as the policies name you."),
+            *(each for each in compress.command.params if each.name not in NOT_HERE),
+        ],
+        callback=_run,
+        help="""Carry out RECIPE; its federated pass runs on the clients of a link.
+
+        The options are those of leanmark compress and of the fleet. Clients join with the folder OUT/start, which is
+        written before the first round. Started again after a kill, the job goes on behind the last round that its log
+        closed. The signed log comes to lie beside the model as federation.jsonl; leanmark state --assessment federation
+        makes a statement of it.
+
+        Exit codes are those of leanmark compress.
+        """,
+        example="leanmark federate run federated --model resnet18 --data mnist5k --link fleet --clients 3\n",
+    )
+)  # fmt: skip
+
+
+@command.command(
+    cls=Command,
+    example="""\
+leanmark federate join fleet.example.org:8443 --ca ca.pem --start start --data imagefolder:photos --folder me
+""",
+)
+@click.argument("superlink")
+@click.option("--ca", type=FILE, required=True, help="Certificate that vouches for the link.")
+@click.option("--start", type=THERE, required=True, help="Folder 'start' that the server's operator gave you.")
+@click.option("--data", required=True, help="Your data; their train part is learnt from and stays here.")
+@click.option("--folder", type=FOLDER, default=Path("federation"), show_default=True, help="For keys and receipts.")
+@click.option("--model", help="The original model, where 'start' does not name one of torchvision's.")
+@click.option("--idle", type=FILE, help="YAML file that says when to compute: mains_only, most_load, hours, ...")
+@click.option("--purpose", help="What your data may be used for, where a use policy governs them.")
+@click.option("--recipient", default="", help="Who uses them.")
+@click.option("--data-key", type=FILE, help="Data key of the data's use policy [your own].")
+@click.option("--port", type=click.IntRange(1024, 65535), default=9094, show_default=True,
+              help="Port of Flower's own programs on this machine, which no other machine reaches.")  # fmt: skip
+def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given: Any) -> None:
+    """Take part in a federation through the link at SUPERLINK, host:port, until it is stopped.
+
+    Your key signs what you do in each round, and FOLDER/receipts.jsonl keeps the server's receipts: leanmark verify
+    MODEL --receipts tells you later whether you were left out. The server's operator has to admit FOLDER/node.key.pub
+    first.
+
+    Exit code 0: stopped. 2: wrong usage, Flower is not installed, or the link does not let you in. 6: the use policy of
+    the data does not permit it.
+    """
+    from compress.federated.flower.joining import Joining, prepare
+    from compress.federated.flower.processes import program
+
+    program("flower-supernode")
+    public = prepare(folder)
+    click.echo(f"The server's operator admits you with: leanmark federate admit LINK {public}")
+    made = Joining(
+        folder, superlink, ca, start, data, use=_use(**given), idle=_idle(given["idle"]), port=given["port"],
+        build=_build(given["model"]),
+    )  # fmt: skip
+    try:
+        made.run(click.echo)
+    except KeyboardInterrupt:
+        click.echo("Stopped.")
+
+
+def opened(folder: Path) -> Any:
+    """The link of a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from compress.federated.flower.credentials import Certificates
+    from compress.federated.flower.processes import Link
+
+    path = folder / LINK_FILE
+    try:
+        stated = json.loads(path.read_bytes())
+        return Link(folder, str(stated["host"]), int(stated["port"]), Certificates(folder / TLS))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder} is not the folder of a link; start one with leanmark federate link.") from error
+
+
+def _use(purpose: str | None, recipient: str, data_key: Path | None, **_: Any) -> Any:
+    from certify.core.data_use import vocabulary
+    from certify.core.data_use.guard import Use
+
+    return None if purpose is None else Use(vocabulary.purpose(purpose), recipient, read_data_key(data_key))
+
+
+def _idle(path: Path | None) -> Any:
+    from certify.core.validation import validated
+    from certify.core.yaml_document import parse_document
+    from compress.federated.idle import IdlePolicy
+
+    if path is None:
+        return None
+    document = parse_document(path.read_text(), str(path))
+    return validated(IdlePolicy, document.values, "the idle policy", document.place)
+
+
+def _build(model: str | None) -> Any:
+    """What makes a fresh model of a factory that the client named itself; None where it named none."""
+    from certify.core.progress import Silent
+    from compress.job.original import Request, find_original
+
+    if model is None:
+        return None
+    return lambda dataset, contract: find_original(Request(model, preprocess=contract), dataset, Silent()).module

@@ -1,0 +1,1 @@
+"""Hands messages from leanmark's coordinator to leanmark's clients, and answers back."""

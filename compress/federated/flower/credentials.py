@@ -1,0 +1,140 @@
+"""Certificates and node keys for a SuperLink and its clients, as files.
+
+A fleet with a certificate authority of its own takes that one's certificates; :func:`write_authority` is for one that
+has none. Node keys are elliptic curve keys over P-384 in OpenSSH form, which is what Flower takes; they tell the
+SuperLink which machine calls, and have nothing to do with the keys that sign entries.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certify.core.errors import UsageError
+from certify.core.files import write_bytes, write_secret
+
+DAYS = 365
+NODE_KEY = "node.key"
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Where a SuperLink's certificates lie.
+
+    Attributes:
+        folder: of all three.
+    """
+
+    folder: Path
+
+    @property
+    def authority(self) -> Path:
+        """Certificate of the authority, which clients need."""
+        return self.folder / "ca.pem"
+
+    @property
+    def server(self) -> Path:
+        """Certificate of the SuperLink."""
+        return self.folder / "server.pem"
+
+    @property
+    def key(self) -> Path:
+        """Private key of the SuperLink."""
+        return self.folder / "server.key"
+
+    def require(self) -> Certificates:
+        """These, which must be there.
+
+        Raises:
+            UsageError: one is missing.
+        """
+        for path in (self.authority, self.server, self.key):
+            if not path.is_file():
+                raise UsageError(f"{path} is missing; make certificates with leanmark federate keys {self.folder}.")
+        return self
+
+
+def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
+    """Make a certificate authority and a server certificate; the authority's private key is not kept.
+
+    Args:
+        folder: for ``ca.pem``, ``server.pem`` and ``server.key``.
+        hosts: names and addresses of the SuperLink; those of its own machine are added.
+
+    Raises:
+        UsageError: there are certificates already.
+    """
+    made = Certificates(folder)
+    if made.key.exists():
+        raise UsageError(f"{made.key} exists; clients trust the certificate that belongs to it. Name another folder.")
+    signing, own = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leanmark federation")])
+    names = list(dict.fromkeys(["localhost", "127.0.0.1", *hosts]))
+    root = (
+        _builder(issuer, issuer, signing.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(ca=True), critical=True)
+        .sign(signing, SHA256())
+    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[-1])])
+    server = (
+        _builder(subject, issuer, own.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_named(one) for one in names]), critical=False)
+        .sign(signing, SHA256())
+    )
+    write_secret(made.key, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_bytes(made.server, server.public_bytes(Encoding.PEM))
+    write_bytes(made.authority, root.public_bytes(Encoding.PEM))
+    return made
+
+
+def node_key(folder: Path) -> tuple[Path, Path]:
+    """The node key of a client's folder, private and public, made on first use."""
+    private, public = folder / NODE_KEY, folder / f"{NODE_KEY}.pub"
+    if not private.is_file():
+        made = ec.generate_private_key(ec.SECP384R1())
+        write_secret(private, made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        write_bytes(public, made.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
+    if os.name == "posix" and private.stat().st_mode & 0o077:
+        raise UsageError(f"{private} can be read by others; run chmod 600 {private}, or make a new key.")
+    return private, public
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=DAYS))
+    )
+
+
+def _usage(ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=not ca, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _named(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -1,0 +1,105 @@
+"""The server's way to its clients over Flower: requests to the ServerApp, through a Unix socket in a private folder."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from certify.core.errors import DataError, UsageError
+from compress.federated.flower.app.leanmark_bridge import channel
+
+PATH_BYTES = 100
+"""Longest path of a Unix socket on all systems."""
+
+
+def listening(path: Path) -> socket.socket:
+    """Listen on a Unix socket in a folder that its owner alone can enter; nothing listens on a port.
+
+    Raises:
+        UsageError: the path is too long for a socket.
+    """
+    if len(bytes(path)) > PATH_BYTES:
+        raise UsageError(f"The path of the socket {path} is too long for the system; name a shorter folder.")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.chmod(0o700)
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(path))
+    made.listen(8)
+    return made
+
+
+class FlowerTransport:
+    """A :class:`compress.federated.transport.Transport` over the ServerApp that connects to a socket.
+
+    Args:
+        path: of the socket.
+        start: starts the ServerApp, which connects; called again where it went away.
+        wait_s: how long to wait for it.
+    """
+
+    name = "flower"
+
+    def __init__(self, path: Path, start: Callable[[], None], wait_s: float = 120.0) -> None:
+        self._start, self._listener = start, listening(path)
+        self._listener.settimeout(wait_s)
+        self._stream: socket.socket | None = None
+
+    def clients(self) -> Sequence[str]:
+        """Ids of the nodes that are online, in a fixed order."""
+        stream = self._connected()
+        channel.send_json(stream, {"do": "clients"})
+        return tuple(map(str, channel.receive_json(stream)["clients"]))
+
+    def wait_for(self, count: int, wait_s: float, told: Callable[[str], None]) -> Sequence[str]:
+        """Wait until so many clients are online.
+
+        Raises:
+            DataError: they have not come in that time.
+        """
+        ends, before = time.monotonic() + wait_s, -1
+        while True:
+            found = self.clients()
+            if len(found) != before:
+                told(f"{len(found)} of {count} clients are online")
+                before = len(found)
+            if len(found) >= count:
+                return found
+            if time.monotonic() > ends:
+                raise DataError(f"{len(found)} of {count} clients came online in {wait_s:.0f} s; start the others.")
+            time.sleep(1)
+
+    def ask(self, messages: Mapping[str, bytes], deadline_s: float | None = None) -> Iterator[tuple[str, bytes]]:
+        """See :meth:`compress.federated.transport.Transport.ask`; a node that goes offline is not waited for."""
+        if not messages:
+            return
+        stream = self._connected()
+        channel.send_json(stream, {"do": "ask", "names": list(messages), "deadline_s": deadline_s})
+        for content in messages.values():
+            channel.send(stream, content)
+        while (name := channel.receive_json(stream)["from"]) is not None:
+            yield str(name), channel.receive(stream)
+
+    def close(self) -> None:
+        """End the ServerApp."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                channel.send_json(self._stream, {"do": "end"})
+            self._stream.close()
+        self._listener.close()
+
+    def _connected(self) -> socket.socket:
+        if self._stream is None:
+            self._start()
+            try:
+                self._stream, _ = self._listener.accept()
+            except TimeoutError:
+                raise DataError(
+                    f"Flower's ServerApp did not start within {self._listener.gettimeout():.0f} s; see the SuperLink's "
+                    "log, and 'flwr log'."
+                ) from None
+            self._stream.settimeout(None)
+        return self._stream

@@ -1,0 +1,55 @@
+"""A client on its machine: answers what its ClientApp hands on, through a Unix socket in a private folder."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from certify.core.errors import LeanmarkError
+from compress.federated.flower.app.leanmark_bridge import channel
+from compress.federated.flower.transport import listening
+from compress.federated.transport import Participant
+
+
+class Worker:
+    """Gives a client its messages, one after the other.
+
+    Args:
+        client: answers.
+        path: of the socket.
+        told: where to say what happens.
+    """
+
+    def __init__(self, client: Participant, path: Path, told: Callable[[str], None]) -> None:
+        self._client, self._told = client, told
+        self._listener = listening(path)
+        self._listener.settimeout(1.0)
+
+    def run(self, going: Callable[[], bool]) -> None:
+        """Answer until there is nothing to wait for.
+
+        Args:
+            going: whether to go on; asked about once a second.
+        """
+        while going():
+            try:
+                stream, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            stream.settimeout(None)
+            with stream:
+                self._one(stream)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()
+
+    def _one(self, stream: socket.socket) -> None:
+        try:
+            answer = self._client.answer(channel.receive(stream))
+            channel.send(stream, answer)
+        except LeanmarkError as error:
+            self._told(f"Refused a message: {error}")  # the ClientApp sees a closed connection, the server no answer
+        except OSError as error:
+            self._told(f"The connection to Flower broke: {error}")
