@@ -13,7 +13,7 @@ MAX_TRAIN_TIME ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint docs notebook bench coverage fuzz mutants rings dist clean
+.PHONY: help setup compress certify verify test lint docs notebook bench coverage fleet fuzz mutants rings dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,14 @@ fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT
 	@$(BIN)/python tests/fuzz/findings.py
 	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0) \
 	  $(if $(RESUME),--resume '$(RESUME)/hostile.jsonl')
+
+.venv/flower.stamp: .venv/dev.stamp
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' && $(PYTHON) -m venv .venv/flower \
+	  && .venv/flower/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[flower]' \
+	  && touch $@ || echo 'SKIPPED: the extra flower cannot be installed here (it needs Python >= 3.11 and a package index).'
+
+fleet: .venv/flower.stamp ## a federation of Flower processes on this machine, server and client killed midway; minutes
+	@test ! -e .venv/flower.stamp || .venv/flower/bin/python tests/fleet/fleet.py
 
 .venv/mutants.stamp: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,mutants]'

@@ -14,6 +14,7 @@ import model_mutations
 import mutations
 import programs
 import rfc8785
+from federated import FederatedReaders
 from google.protobuf.message import DecodeError
 from graded import make
 from readers import Readers
@@ -54,6 +55,7 @@ def targets(folder: Path) -> dict[str, Target]:
     (folder / "home" / mutations.SECRET).write_bytes(b"secret" * 1000)
     readers = Readers(home)
     program = programs.ProgramReaders(folder / "program")
+    federated = FederatedReaders()
     files = {path.name: path.read_bytes() for path in home.folder.iterdir() if path.is_file()}
     payload = parse_envelope(files["certificate.json"]).payload
     contract = _yaml(json.loads(payload)["predicate"]["preprocess"])
@@ -82,6 +84,9 @@ def targets(folder: Path) -> dict[str, Target]:
         "model card": target(readers.card, _text, readers.model_card),
         "recipe": target((recipe.recipe_folder() / "balanced.yaml").read_bytes(), _text, readers.recipe, 2),
         "preprocessing contract": target(contract.encode(), _text, readers.contract),
+        "federated log": target(federated.log, _statements, federated.read_log),
+        "federated records": target(federated.records, _records, federated.read_records),
+        "federated receipts": target(federated.receipts, _statements, federated.read_receipts),
         "ONNX bytes": target(files["model.onnx"], mutations.of_bytes, readers.model, 2),
         "ONNX model": target(bare, _model, readers.model, 3),
         "exported program": Target(programs.exported_program, programs.of_program, program.facts, 2),

@@ -40,8 +40,8 @@ def watch(folder: Path) -> Iterator[hostile.Watch]:
 NAMES = ("envelope", "envelope as JSON", "signed statement", "countersignature", "signed countersignature",
          "key statements", "trust store", "evidence", "signed evidence", "texts of a measurement", "lineage",
          "declarations", "declarations, signed", "records of declarations", "model card", "recipe",
-         "preprocessing contract", "ONNX bytes", "ONNX model",
-         "exported program", "exported program, loaded")  # fmt: skip
+         "preprocessing contract", "federated log", "federated records", "federated receipts", "ONNX bytes",
+         "ONNX model", "exported program", "exported program, loaded")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -101,6 +101,8 @@ BREAKS: list[tuple[str, str, Callable[[], FederatedRun]]] = [
     ("masks_complete", "no masks", edited(changing(Begin, 2, groups=()), run=masked())),
     ("masks_complete", "masks without a form", edited(changing(Begin, 2, groups=(tuple(IDS),)))),
     ("masks_complete", "group lacks one", edited(changing(Begin, 2, groups=(tuple(IDS[1:]),)), run=masked())),
+    ("masks_complete", "lost client in no group", edited(
+        changing(Begin, 2, groups=(tuple(IDS[1:]),)), changing(Round, 2, recovered=()), run=masked(), away={(2, 0)})),
     ("masks_complete", "entry without", edited(changing(Entry, 2, mask=None), run=masked())),
     ("masks_complete", "other peers", edited(changing(Entry, 2, mask=Mask("00" * 32, 400, 800)), run=masked())),
     ("masks_complete", "not recovered", edited(changing(Round, 2, recovered=()), run=masked(), away={(2, 0)})),
@@ -121,6 +123,35 @@ def test_one_check_alone_fails_when_one_thing_is_changed(
     check: str, what: str, make: Callable[[], FederatedRun]
 ) -> None:
     assert failing(make()) - MAY_ALSO_FAIL.get(what, set()) == {check}
+
+
+def altered(run: FederatedRun, number: int, **changes: Any) -> FederatedRun:
+    """A run one of whose rounds holds other lines, as only a reader without checks would take it."""
+    rounds = [replace(each, **changes) if each.begin.number == number else each for each in run.rounds]
+    return replace(run, rounds=tuple(rounds))
+
+
+def test_entry_fails_when_its_client_never_enrolled() -> None:
+    run = build()
+    found = altered(run, 1, joined=run.rounds[0].joined[1:])
+    assert "which never enrolled" in problems(found, "signatures")[0]
+
+
+def test_enrolment_fails_when_it_comes_twice_or_after_the_client_was_selected() -> None:
+    run = build()
+    joined = run.rounds[0].joined
+    assert "A client enrolled twice" in problems(altered(run, 2, joined=joined[:1]), "chain_unbroken")
+    late = altered(altered(run, 1, joined=joined[1:]), 2, joined=joined[:1])
+    assert problems(late, "entries_once") == ["A client was selected for round 1 before it enrolled"]
+
+
+def test_entries_fail_when_they_stand_out_of_the_order_of_their_clients() -> None:
+    run = build()
+    second = run.rounds[1]
+    entries = (second.entries[1], second.entries[0], *second.entries[2:])
+    close = replace(second.close, message=replace(second.close.message, entries=tuple(one.digest for one in entries)))
+    found = problems(altered(run, 2, entries=entries, close=close), "entries_once")
+    assert found == ["A client has two entries in round 2, or they stand out of order"]
 
 
 def test_every_check_is_broken_by_a_test() -> None:
