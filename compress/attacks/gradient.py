@@ -134,7 +134,12 @@ class _Search:
 
 
 def margin(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the output of the true class less the largest other one, (n,)."""
+    """Return the output of the true class less the largest other one, (n,).
+
+    Example:
+        >>> margin(torch.tensor([[3.0, 1.0]]), torch.tensor([0])).tolist()
+        [2.0]
+    """
     true = outputs.gather(1, labels[:, None])[:, 0]
     others = outputs.scatter(1, labels[:, None], float("-inf")).amax(1)
     return true - others

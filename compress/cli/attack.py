@@ -24,7 +24,12 @@ RANGES = 64
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """Parse grey levels separated by commas, such as ``1,2,4,8``."""
+    """Parse grey levels separated by commas, such as ``1,2,4,8``.
+
+    Example:
+        >>> sizes("4,1,2")
+        (1, 2, 4)
+    """
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:

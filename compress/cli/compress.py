@@ -24,7 +24,12 @@ ARGUMENT = re.compile(r"(^|,)\s*([A-Za-z_]\w*)\s*=")
 
 
 def model_arguments(text: str) -> dict[str, Any]:
-    """Parse arguments of a factory from ``width=2,depth=[3, 4]``, or a mapping in YAML or JSON."""
+    """Parse arguments of a factory from ``width=2,depth=[3, 4]``, or a mapping in YAML or JSON.
+
+    Example:
+        >>> model_arguments("width=2,depth=[3, 4]")
+        {'width': 2, 'depth': [3, 4]}
+    """
     pairs = text if text.lstrip().startswith("{") else "{" + ARGUMENT.sub(r"\1\2: ", text) + "}"
     return parse_document(pairs, "--model-args").values
 

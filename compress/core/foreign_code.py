@@ -23,7 +23,12 @@ MODEL_FAILURES = (
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and message of an error in one line."""
+    """Return type and message of an error in one line.
+
+    Example:
+        >>> describe_error(ValueError("no  such   layer"))
+        'ValueError: no such layer'
+    """
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 

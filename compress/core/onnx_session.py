@@ -40,7 +40,12 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """Return the message of an ONNX Runtime error on one line, without the parts that only its authors understand."""
+    """Return the message of an ONNX Runtime error on one line, without the parts that only its authors understand.
+
+    Example:
+        >>> reason(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : no such kernel."))
+        'no such kernel'
+    """
     return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 

@@ -143,6 +143,10 @@ def choose(name: str | None = None) -> Target:
 
     Raises:
         UsageError: there is no target of that name.
+
+    Example:
+        >>> choose("cpu-arm").activation_type
+        'int8'
     """
     if name is None:
         return detect()

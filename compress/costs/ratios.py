@@ -9,13 +9,23 @@ from certify.core.estimate import Estimate
 
 
 def ratio(one: Estimate, other: Estimate) -> Estimate:
-    """Return the ratio of two positive estimates, with relative errors added in quadrature."""
+    """Return the ratio of two positive estimates, with relative errors added in quadrature.
+
+    Example:
+        >>> ratio(Estimate.exact(2.0, "s", "count"), Estimate.exact(4.0, "s", "count")).value
+        0.5
+    """
     value = one.value / other.value
     return _with_error(value, one, other)
 
 
 def product(one: Estimate, other: Estimate) -> Estimate:
-    """Return the product of two positive estimates, with relative errors added in quadrature; unit of the first."""
+    """Return the product of two positive estimates, with relative errors added in quadrature; unit of the first.
+
+    Example:
+        >>> product(Estimate.exact(2.0, "s", "count"), Estimate.exact(0.5, "1", "count")).value
+        1.0
+    """
     return replace(_with_error(one.value * other.value, one, other), unit=one.unit)
 
 

@@ -29,7 +29,12 @@ Sizes = dict[str, dict[str, Any]]
 
 
 def structure_path(path: Path) -> Path:
-    """Return the path of the record for ``model.safetensors``: ``model.structure.json``."""
+    """Return the path of the record for ``model.safetensors``: ``model.structure.json``.
+
+    Example:
+        >>> structure_path(Path("build/model.safetensors")).name
+        'model.structure.json'
+    """
     return path.with_name(f"{path.stem}.structure.json")
 
 

@@ -109,7 +109,13 @@ def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
 
 
 def agreement(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> Parity:
-    """Compare two tables of outputs (n, classes); outputs that are not finite count as infinitely different."""
+    """Compare two tables of outputs (n, classes); outputs that are not finite count as infinitely different.
+
+    Example:
+        >>> outputs = np.array([[2.0, 1.0]])
+        >>> agreement(outputs, outputs + 1e-6).holds
+        True
+    """
     if wanted.shape != found.shape:
         raise ModelError(f"The exported file returns outputs {found.shape}, but the model returns {wanted.shape}.")
     if not np.isfinite(found).all():

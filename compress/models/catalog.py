@@ -93,6 +93,10 @@ def is_architecture(spec: str) -> bool:
 
     Raises:
         UsageError: it is not a model; the error gives the right spelling or the nearest name.
+
+    Example:
+        >>> is_architecture("resnet18"), is_architecture("nets:make")
+        (True, False)
     """
     return not huggingface.takes(spec) and source_of(spec, 0).factory.startswith((torchvision.FACTORY, timm.FACTORY))
 

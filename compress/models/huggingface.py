@@ -90,7 +90,12 @@ def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None 
 
 
 def takes(spec: str) -> bool:
-    """Whether the name of a model denotes a folder or a model on the Hub."""
+    """Whether the name of a model denotes a folder or a model on the Hub.
+
+    Example:
+        >>> takes("hf:folder"), takes("org/name"), takes("resnet18")
+        (True, True, False)
+    """
     return spec.startswith(PREFIX) or (hub.ID.fullmatch(spec) is not None and Path(spec).suffix not in FILE_SUFFIXES)
 
 

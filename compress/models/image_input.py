@@ -29,7 +29,13 @@ def of_torchvision(transforms: Any) -> Stated:
 
 
 def of_timm(config: Mapping[str, Any]) -> Stated:
-    """Convert timm's ``pretrained_cfg``, or the result of its ``resolve_model_data_config``."""
+    """Convert timm's ``pretrained_cfg``, or the result of its ``resolve_model_data_config``.
+
+    Example:
+        >>> config = {"input_size": (3, 224, 224), "crop_pct": 0.875, "mean": (0.5,), "std": (0.5,)}
+        >>> of_timm(config)["resize"]
+        256
+    """
     _, height, width = config["input_size"]
     known = config.get("interpolation") in RESAMPLING.values()
     return {

@@ -71,7 +71,12 @@ def _choose(below: Mapping[str, State], name: str) -> str:
 
 
 def current_key(key: str) -> str:
-    """Return the current form of a key; torchvision's DenseNet files have dots from before torch 0.4 (``norm.1``)."""
+    """Return the current form of a key; torchvision's DenseNet files have dots from before torch 0.4 (``norm.1``).
+
+    Example:
+        >>> current_key("layer.norm.1.weight")
+        'layer.norm1.weight'
+    """
     return re.sub(r"\.(norm|relu|conv)\.(\d)\.", r".\1\2.", key)
 
 

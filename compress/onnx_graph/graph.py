@@ -246,7 +246,12 @@ def _replace(values: Any, wanted: Sequence[onnx.ValueInfoProto]) -> None:
 
 
 def signal_to_noise_db(wanted: Array, found: Array) -> float:
-    """Return the power of a signal over the power of its error, in decibels, limited to +-1,000."""
+    """Return the power of a signal over the power of its error, in decibels, limited to +-1,000.
+
+    Example:
+        >>> signal_to_noise_db(np.array([10.0]), np.array([9.0]))
+        20.0
+    """
     error = float(np.square(wanted - found, dtype=np.float64).sum())
     power = float(np.square(wanted, dtype=np.float64).sum())
     if error == 0 or power == 0:

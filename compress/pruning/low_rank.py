@@ -81,7 +81,12 @@ def _cost(layers: list[Layer]) -> int:
 
 
 def least_rank(values: torch.Tensor, energy: float) -> int:
-    """Return the smallest number of singular values whose squares reach the requested share."""
+    """Return the smallest number of singular values whose squares reach the requested share.
+
+    Example:
+        >>> least_rank(torch.tensor([3.0, 1.0]), energy=0.8)
+        1
+    """
     shares = values.square().cumsum(0) / values.square().sum()
     return min(len(values), int((shares < energy).sum()) + 1)
 

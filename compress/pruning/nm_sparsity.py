@@ -40,7 +40,12 @@ def pattern_masks(
 
 
 def largest_of_four(weight: torch.Tensor) -> torch.Tensor:
-    """Return 1 at the two largest of every four weights along the inputs (dimension 1), 0 elsewhere."""
+    """Return 1 at the two largest of every four weights along the inputs (dimension 1), 0 elsewhere.
+
+    Example:
+        >>> largest_of_four(torch.tensor([[0.1, -3.0, 2.0, 0.5]])).tolist()
+        [[0.0, 1.0, 1.0, 0.0]]
+    """
     fours = weight.movedim(1, -1).reshape(-1, OF)
     mask = torch.zeros_like(fours).scatter_(1, fours.abs().topk(KEPT, dim=1).indices, 1.0)
     moved = mask.reshape(weight.movedim(1, -1).shape)

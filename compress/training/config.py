@@ -46,6 +46,10 @@ class TrainingConfig:
 
     Raises:
         UsageError: a value is out of range.
+
+    Example:
+        >>> TrainingConfig(epochs=3).optimizer
+        'adamw'
     """
 
     epochs: int = 16

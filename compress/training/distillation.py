@@ -22,7 +22,13 @@ TINY = 1e-7
 
 
 def kd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Compute the KL divergence of the softened outputs, times T^2 (Hinton et al. 2015, arXiv 1503.02531)."""
+    """Compute the KL divergence of the softened outputs, times T^2 (Hinton et al. 2015, arXiv 1503.02531).
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0]])
+        >>> float(kd_loss(logits, logits, torch.tensor([0]), temperature=4.0))
+        0.0
+    """
     soft_student, soft_teacher = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return temperature**2 * F.kl_div(soft_student, soft_teacher, reduction="batchmean", log_target=True)
 

@@ -24,6 +24,10 @@ class Task:
         reading: kind of outputs, ``logits`` or ``probabilities``.
         numbers: numbers to predict, by label; None if labels are classes.
         scale: unit of errors of numbers.
+
+    Example:
+        >>> Task(columns=None).logits(torch.tensor([[2.0]])).tolist()
+        [[0.0, 2.0]]
     """
 
     columns: tuple[int, ...] | None

@@ -212,7 +212,12 @@ class FakeQuantModel(nn.Module):
 
 
 def key(place: str) -> str:
-    """Return a place as the name of a submodule, which must not contain dots."""
+    """Return a place as the name of a submodule, which must not contain dots.
+
+    Example:
+        >>> key("blocks.0:conv2d:0")
+        'blocks/0:conv2d:0'
+    """
     return place.replace(".", "/")
 
 

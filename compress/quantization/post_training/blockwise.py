@@ -54,6 +54,11 @@ def round_nearest(weight: Floats, bits: int, size: int, *, symmetric: bool) -> B
         bits: 4 or 8.
         size: inputs per block.
         symmetric: whether the zero point is the middle of the code range.
+
+    Example:
+        >>> weight = np.array([[-7.0, 0.0, 7.0, 1.2]], dtype=np.float32)
+        >>> round_nearest(weight, bits=4, size=4, symmetric=True).values.tolist()
+        [[-7.0, 0.0, 7.0, 1.0]]
     """
     blocks = _blocked(weight, size)
     scales, zeros = _steps(blocks, bits, symmetric=symmetric)

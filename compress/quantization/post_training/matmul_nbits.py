@@ -64,7 +64,12 @@ def declare_domain(model: onnx.ModelProto) -> None:
 
 
 def nibbles(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Pack pairs of neighbours on the last axis into bytes, low half first; an odd length is padded with 0."""
+    """Pack pairs of neighbours on the last axis into bytes, low half first; an odd length is padded with 0.
+
+    Example:
+        >>> nibbles(np.array([1, 2, 3], dtype=np.uint8)).tolist()
+        [33, 3]
+    """
     paired = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, values.shape[-1] % 2)])
     return np.asarray(paired[..., 0::2] | (paired[..., 1::2] << 4), dtype=np.uint8)
 

@@ -46,6 +46,10 @@ def value_range(seen: ValueStatistics, calibration: Calibration, percentile: flo
         seen: the ends and, for everything except minmax, the histogram.
         calibration: method.
         percentile: share of the values inside, in %; the rest is divided between both tails.
+
+    Example:
+        >>> value_range(ValueStatistics(0.5, 2.0), "minmax")
+        (0.0, 2.0)
     """
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     histogram = seen.histogram

@@ -51,6 +51,10 @@ def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
 
     Returns:
         The number; if none fits, the one with the least loss among those tried.
+
+    Example:
+        >>> fewest_kept(lambda count: 5.0 - count, budget=2.0, most=8)
+        3
     """
     tried: dict[int, float] = {}
 
