@@ -68,7 +68,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     "--max-loss",
     type=click.FloatRange(0, 100, min_open=True),
     metavar="PERCENT",
-    help="Maximum accuracy loss. Without --recipe, search for a recipe that keeps it.",
+    help="Maximum accuracy loss. compress without --recipe searches for a recipe that keeps it.",
 )
 @click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training (10m).")
 @preprocess_options
