@@ -7,17 +7,22 @@ the log ends with, its file is there.
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import rfc8785
 
 from certify.core.errors import DataError
 from certify.core.files import write_bytes
 from compress.federated.weights import digest
+
+RECEIPTS = "receipts.json"
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,29 @@ class ServerState:
         if digest(content) != model:
             raise DataError(f"{path} does not hold the model that the log names; begin the run again.")
         return found
+
+
+def keep_receipts(folder: Path, number: int, receipts: Mapping[str, bytes]) -> None:
+    """Keep the receipts of a round that is about to be closed, until clients have them.
+
+    A client whose receipt was lost would go on as if its answer had been, and the next rounds would not be the same.
+    """
+    lines = {name: line.decode() for name, line in receipts.items()}
+    write_bytes(folder / RECEIPTS, rfc8785.dumps({"number": number, "receipts": lines}))
+
+
+def kept_receipts(folder: Path, number: int) -> dict[str, bytes]:
+    """Receipts of the last closed round that clients may not have; none where a kill came before its close."""
+    path = folder / RECEIPTS
+    if not path.is_file():
+        return {}
+    held = json.loads(path.read_bytes())
+    return {name: line.encode() for name, line in held["receipts"].items()} if held["number"] == number else {}
+
+
+def forget_receipts(folder: Path) -> None:
+    """Note that clients have their receipts."""
+    (folder / RECEIPTS).unlink(missing_ok=True)
 
 
 def has_state(folder: Path, number: int) -> bool:

@@ -21,7 +21,7 @@ from certify.core.errors import DataError, ModelError
 from certify.core.federation import Begin, Entry, MessageRefused, Payload, RoundLog, Signed, Spent
 from certify.core.progress import Progress, Silent
 from compress.federated.aggregation import Aggregate, aggregate, of_integers
-from compress.federated.checkpoints import ServerState, remove_before
+from compress.federated.checkpoints import ServerState, forget_receipts, keep_receipts, kept_receipts, remove_before
 from compress.federated.collecting import Clients, opening_line
 from compress.federated.forms import Form, Int8, NormExceeded, described
 from compress.federated.masked_server import MaskedServer
@@ -77,6 +77,7 @@ class Coordinator:
         self._clients = Clients(self.transport, self.log, opening)
         if self.log.closed:
             self._state = ServerState.read(self.folder, self.log.closed, self.log.model)
+            self._deliver(kept_receipts(self.folder, self.log.closed))
             return
         vector = self.layout.vector(model)
         optimizer = self.plan.server.empty(self.layout.count)
@@ -128,14 +129,20 @@ class Coordinator:
         receipts = {name: self.log.accept(entries[name]).line for name in taken}
         state = self._next(made, taken, form)
         state.write(self.folder)
+        keep_receipts(self.folder, number, receipts)
         content = b"" if made is None else made.content()
         recovered = self._recovered(begun.message, {self._clients.ids[name] for name in taken})
         self.log.close(hashlib.sha256(content).hexdigest(), digest(state.model), self._spent, recovered)
         self._state = state
         remove_before(self.folder, number)
         shutil.rmtree(self.folder / ANSWERS, ignore_errors=True)
-        self._clients.receipts(receipts, plan.deadline_s)
+        self._deliver(receipts)
         return len(taken)
+
+    def _deliver(self, receipts: Mapping[str, bytes]) -> None:
+        """Give clients the receipts of a closed round, once more where a kill came before all had them."""
+        self._clients.receipts(receipts, self.plan.deadline_s)
+        forget_receipts(self.folder)
 
     def _groups(self, ids: Sequence[str]) -> list[list[str]]:
         return self.plan.groups(ids) if self.plan.masked else []

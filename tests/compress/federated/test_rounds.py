@@ -12,7 +12,7 @@ import rfc8785
 
 from certify.core.errors import DataError, ModelError
 from certify.data import default_preprocess
-from compress.federated import checkpoints, client
+from compress.federated import checkpoints, client, coordinator
 from compress.federated.aggregation import ServerStep
 from compress.federated.memory import Faults, Memory
 from compress.federated.messages import Message
@@ -149,19 +149,27 @@ def test_run_goes_on_behind_the_last_closed_round_when_the_server_is_killed(
     assert len(run.rounds) == 4 and len(run.rounds[2].attempts) == (1 if place == "begin" else 2)
 
 
-def test_run_goes_on_when_it_is_killed_between_close_and_receipts(fleet: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = fleet(rounds=3)
+@pytest.mark.parametrize("place", ["receipts", "forget"])
+def test_clients_get_their_receipts_when_the_server_is_killed_between_close_and_receipts(
+    fleet: Make, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Without its receipt a client would drop what its update left over, and the next rounds would differ."""
+    whole = fleet(rounds=3, update="top-k").run()
+    made = fleet(rounds=3, update="top-k")
     server = made.server()
 
     def die(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(server._clients), "receipts", die)
+        if place == "receipts":
+            patch.setattr(type(server._clients), "receipts", die)
+        else:
+            patch.setattr(coordinator, "forget_receipts", die)
         with pytest.raises(Killed):
             server.round()
     made.log.stop()
-    made.run()
+    assert made.run() == whole
     assert [len(each.attempts) for each in made.sound().rounds] == [1, 1, 1]
 
 
