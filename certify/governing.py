@@ -14,6 +14,7 @@ from certify.core.data_use.times import now
 from certify.core.errors import CertificateError, UsageError
 from certify.core.private_data import DataKey
 from certify.data.governed import paths_of, use_folder
+from certify.data.placed import Placed
 from certify.data.specs import load_ungoverned
 
 OPTIONAL: Mapping[str, Any] = {"suppliers": [], "prohibitions": [], "retention": None, "no_sale": True}
@@ -25,13 +26,13 @@ OPTIONAL_OF_RECEIPTS: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def bind_policy(data: str, terms: Mapping[str, Any], key: DataKey) -> tuple[UseFolder, UsePolicy]:
+def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> tuple[UseFolder, UsePolicy]:
     """Write a use policy next to data and bind it to all their records.
 
     Records are only digested, which needs no purpose.
 
     Args:
-        data: data specification of files.
+        data: data specification of files, or data in memory with a place.
         terms: the policy as read from YAML, without ``version`` and ``data``; ``issued`` defaults to now.
         key: data key of the holder.
 
@@ -39,9 +40,10 @@ def bind_policy(data: str, terms: Mapping[str, Any], key: DataKey) -> tuple[UseF
         UsageError: the data are not in files, the terms are invalid, or the policy has expired; nothing is written.
     """
     paths = [path.parent.resolve() / path.name for path in paths_of(data) if path.name]
-    if not paths or not all(path.exists() for path in paths):
+    if not paths or not (isinstance(data, Placed) or all(path.exists() for path in paths)):
         raise UsageError(
-            f"The data {data} are not stored in files, so no policy can be written next to them; save them to files."
+            f"The data {data} are not stored in files, so no policy can be written next to them; save them to files, "
+            "or give them a place with certify.data.Placed."
         )
     folder = use_folder(data) or UseFolder.beside(paths[0])
     loaded = load_ungoverned(data)
@@ -78,7 +80,7 @@ def _policy(values: dict[str, Any]) -> UsePolicy:
         raise UsageError(str(error)) from error
 
 
-def add_receipts(data: str, values: Any, name: str, key: DataKey) -> Register:
+def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Register:
     """Record consent receipts, which may name persons as the holder knows them.
 
     Raises:

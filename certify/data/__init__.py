@@ -6,6 +6,7 @@ from certify.data.given_arrays import ArrayPreprocess, as_given
 from certify.data.images import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess, default_preprocess
 from certify.data.metrics import METRICS, Metric, get_metric
 from certify.data.partition import carve
+from certify.data.placed import Placed
 from certify.data.preprocess import Preprocess
 from certify.data.scoring import Scores, score
 from certify.data.sources import Source
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "ImagePreprocess",
     "Metric",
+    "Placed",
     "Preprocess",
     "Scores",
     "Source",

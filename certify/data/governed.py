@@ -1,7 +1,7 @@
 """Data under a use policy: finding the policy, and the records that it permits.
 
-The policy is in the folder ``PATH.use`` next to the data at ``PATH``. Data given in Python, or returned by a user's
-function, have no path, so no policy is found for them.
+The policy is in the folder ``PATH.use`` next to the data at ``PATH``. Data given in Python get a path by
+:class:`certify.data.Placed`, which a user's function may return too; without one no policy is found for them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from certify.core.data_use.folder import SUFFIX, UseFolder
 from certify.core.data_use.guard import Guard, action_of, open_use
 from certify.core.errors import DataError, NotPermittedError, UsageError
 from certify.data.dataset import Dataset
+from certify.data.placed import Placed
 
 SCHEMES = ("imagefolder", "npz", "arrays")
 
@@ -26,6 +27,8 @@ def paths_of(spec: Any) -> list[Path]:
         >>> [path.name for path in paths_of("npz:train=a.npz,test=b.npz")]
         ['a.npz', 'b.npz']
     """
+    if isinstance(spec, Placed):
+        return [spec.place]
     if isinstance(spec, Path):
         return [spec]
     if not isinstance(spec, str) or not spec:

@@ -17,6 +17,7 @@ from certify.data.folders import load_folder
 from certify.data.governed import admitted, guard_of, require_any
 from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.people import PEOPLE
+from certify.data.placed import Placed
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 from certify.data.touches import open_ledger
 
@@ -50,8 +51,9 @@ def load(
             ``cifar10``, ``fashion-mnist``, ``mnist5k`` or ``package.module:function``; such a function itself; or what
             it may return: a Dataset, which is returned unchanged, or anything that
             :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test), arrays, or a
-            dict of parts. An npz file holds images, values, or text tokenised by ``leanmark tokenize``; under
-            ``arrays:`` every array except ``y`` and ``classes`` is the model input of that name.
+            dict of parts; or any of these with a path for a use policy (:class:`certify.data.Placed`). An npz file
+            holds images, values, or text tokenised by ``leanmark tokenize``; under ``arrays:`` every array except ``y``
+            and ``classes`` is the model input of that name.
         seed: seed of the splits between train, calibration and validation; the test part never depends on it.
         cache: folder for downloads; the user's cache folder if None.
         progress: display of the progress.
@@ -73,6 +75,16 @@ def _permitted(spec: Any, seed: int, cache: Path | None, shown: Progress, timeou
     if (guard := guard_of(spec)) is not None:
         require_any(guard)
     loaded = _load(spec, seed, cache, shown, timeout_s)
+    return loaded if guard is None else admitted(loaded, guard)
+
+
+def _of_function(made: Any, where: str, seed: int) -> Dataset:
+    """Return the data that a function returned, which may have a path with a policy."""
+    if not isinstance(made, Placed):
+        return from_object(made, where, seed)
+    if (guard := guard_of(made)) is not None:
+        require_any(guard)
+    loaded = from_object(made.given, where, seed)
     return loaded if guard is None else admitted(loaded, guard)
 
 
@@ -101,7 +113,7 @@ def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> t
     return _noted(loaded), digest
 
 
-def load_ungoverned(spec: str) -> Dataset:
+def load_ungoverned(spec: str | Placed) -> Dataset:
     """Load data without their use policy, only to compute the digests that bind a policy to them."""
     return _load(spec, 0, None, Silent(), TIMEOUT_S)
 
@@ -109,9 +121,11 @@ def load_ungoverned(spec: str) -> Dataset:
 def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
     if isinstance(spec, Path):
         spec = str(spec)
+    if isinstance(spec, Placed):
+        return from_object(spec.given, f"{IN_PYTHON}{type(spec.given).__name__}", seed)
     if not isinstance(spec, str):
         if callable(spec) and not is_samples(spec):
-            return from_object(_made(spec), _place(spec), seed)
+            return _of_function(_made(spec), _place(spec), seed)
         return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
     if scheme in ("imagefolder", *NPZ, *PEOPLE) and not rest:
@@ -129,7 +143,7 @@ def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: 
     if spec and (folder := Path(spec).expanduser()).is_dir():
         return load_folder(folder, f"imagefolder:{spec}", seed, shown)
     with importing_from_here():  # the function's own imports are resolved from there, too
-        return from_object(_made(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
+        return _of_function(_made(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
 
 
 def _place(function: Maker) -> str:

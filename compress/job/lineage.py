@@ -20,6 +20,7 @@ from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
 from compress.exchange.onnx_export import ExportRecord
+from compress.job.public_form import is_hidden, public_config
 from compress.job.recipe import Recipe
 from compress.private.account import PRIVATE
 
@@ -105,7 +106,7 @@ class Row:
     def withheld(self) -> Row:
         """Return the public form of the row."""
         done = {name: value for name, value in self.record["done"].items() if name != PRIVATE}
-        return replace(self, record={**self.record, "done": done})
+        return replace(self, config=public_config(self.config), record={**self.record, "done": done})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
@@ -202,8 +203,8 @@ class Lineage:
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
         """Return the public lineage of private data, and the bytes of the full one, to which it is bound.
 
-        The public one contains no seed, no digest of a part, no number of samples, and no pass record that is meant for
-        an auditor alone.
+        The public one contains no seed, no digest of a part, no number of samples, no sampling rate if that number is
+        protected, and no pass record that is meant for an auditor alone.
         """
         content = self.content()
         binding = AuditorBinding.of(content, key).to_json()
@@ -221,10 +222,10 @@ class Lineage:
             "data": dict(self.data),
             "recipe": {
                 "name": self.recipe.name,
-                "digest": self.recipe.digest(),
+                "digest": self.recipe.digest(None if self.auditor is None else public_config),
                 "passes": [p.name for p in self.recipe.passes],
                 "extends": list(self.recipe.extends),
-                "settings": list(self.recipe.settings),
+                "settings": [one for one in self.recipe.settings if self.auditor is None or not is_hidden(one)],
             },
             **({} if self.search is None else {"search": dict(self.search)}),
             "seed": self.seed,

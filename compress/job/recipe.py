@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,15 @@ class Recipe:
         """Whether a pass protects private data by noise."""
         return any(each.tags.noisy for each in self.passes)
 
-    def digest(self) -> str:
-        """Return the hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes."""
+    def digest(self, shown: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> str:
+        """Return the hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes.
+
+        Args:
+            shown: removes parameters that could be guessed from the digest.
+        """
         values = {**self.to_json(), "versions": [each.version for each in self.passes]}
+        if shown is not None:
+            values["passes"] = [{name: dict(shown(config)) for name, config in one.items()} for one in values["passes"]]
         return hashlib.sha256(rfc8785.dumps(values)).hexdigest()
 
 

@@ -12,6 +12,7 @@ from certify.data import Split
 from compress.core.context import PassContext
 from compress.core.samples import as_tensor
 from compress.private import features, teachers
+from compress.private.noise_check import require_noise
 from compress.private.teachers import Vote
 
 DECAY, LR = 1e-2, 0.02
@@ -53,10 +54,13 @@ def elect(
 
     Raises:
         UsageError: the parts are too small.
+        ModelError: the votes do not hold the noise that is accounted for.
     """
+    classes, vote = len(context.data.classes), election.vote
+    none = np.zeros(classes, dtype=np.int64)
+    require_noise(lambda: teachers.noisy_votes(none, vote), vote.noise, f"gnmax#{context.place}")
     parts = teachers.parts_of(private, election.teachers)
     teachers.require_disjoint(parts)
-    classes = len(context.data.classes)
     queries = _inputs(model, public, election, context)
     scale, shift = _scale(queries)
     queries = (queries - shift) / scale
@@ -68,7 +72,7 @@ def elect(
             weights = teachers.train_teacher(inputs, own.labels, classes, election.steps, DECAY, LR)
             teachers.add_votes(counts, weights, queries)
             bar.advance()
-    return (parts, *teachers.answer(counts, election.vote))
+    return (parts, *teachers.answer(counts, vote))
 
 
 def _scale(queries: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:

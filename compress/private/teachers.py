@@ -91,6 +91,11 @@ class Vote:
     queries: int
 
 
+def noisy_votes(counts: Labels, vote: Vote) -> Floats:
+    """Votes for each class with the noise that is accounted for, (classes,)."""
+    return counts + vote.noise * gaussian(len(counts))
+
+
 def answer(counts: Labels, vote: Vote) -> tuple[Labels, Labels]:
     """Confident-GNMax: ask in order, answer where enough teachers agree, and stop at the cap.
 
@@ -109,5 +114,5 @@ def answer(counts: Labels, vote: Vote) -> tuple[Labels, Labels]:
             if highest < vote.threshold:
                 continue
         asked.append(query)
-        answers.append(int((counts[query] + vote.noise * gaussian(counts.shape[1])).argmax()))
+        answers.append(int(noisy_votes(counts[query], vote).argmax()))
     return np.array(asked, dtype=np.int64), np.array(answers, dtype=np.int64)

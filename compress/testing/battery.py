@@ -31,6 +31,7 @@ from compress.exchange.onnx_export import EXPORT_FAILURES, export
 from compress.exchange.parity import run_onnx
 from compress.testing.counted_source import CountedSource
 from compress.testing.networks import CLASSES, blobs, network
+from compress.testing.silence import require_refusal_without_noise
 
 BATCH = 5
 PARTS = ("train", "calibration", "validation")
@@ -68,8 +69,8 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
 
     A pass describes what it does and when not to use it; rejects unknown parameters and is immutable; does not modify
     its input, its teacher, the global generators or the folder; gives the same model under one seed, or never the same
-    if it adds noise for privacy; records in plain JSON what it did; reads samples only through the loaders, which note
-    it; and its result can be exported and run.
+    if it adds noise for privacy, and then refuses to train without noise; records in plain JSON what it did; reads
+    samples only through the loaders, which note it; and its result can be exported and run.
 
     Args:
         pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.
@@ -199,6 +200,11 @@ def _check_seed(trial: Trial) -> None:
     require(digests[0] == digests[1], "returned two models under one seed; use context.seed for all randomness")
 
 
+def _check_noise(trial: Trial) -> None:
+    if trial.tried.tags.noisy:
+        require_refusal_without_noise(trial.apply)
+
+
 def _check_generators(trial: Trial) -> None:
     with _global_seed(UNLIKELY_SEED):
         before = torch.get_rng_state(), _numpy_state()
@@ -266,6 +272,7 @@ CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(
         "input": _check_input,
         "record": _check_record,
         "seed": _check_seed,
+        "noise": _check_noise,
         "generators": _check_generators,
         "touches": _check_touches,
         "export": _check_export,

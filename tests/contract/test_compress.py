@@ -43,7 +43,19 @@ ARROWS = {
     "testing": {"core", "exchange", "passes"},
     "search": {"core", "exchange", "job", "passes", "training"},
     "attacks": {"core", "exchange", "models"},
-    "cli": {"attacks", "core", "costs", "federated", "job", "models", "passes", "search", "training"},
+    "auditing": {"core", "job", "models"},
+    "cli": {
+        "attacks",
+        "auditing",
+        "core",
+        "costs",
+        "federated",
+        "job",
+        "models",
+        "passes",
+        "search",
+        "training",
+    },  # fmt: skip
 }
 """What each package may import of the others, in functions and for types too."""
 

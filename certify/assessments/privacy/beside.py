@@ -57,6 +57,8 @@ def _told_by_lineage(records: Records, path: Path | None) -> Iterator[str]:
     if lineage["seed"] is not None:
         yield f"{LINEAGE} states the seed"
     header = records.header
+    if header.adjacency == "add-remove" and any("sampling_rate" in row["config"] for row in lineage["rows"]):
+        yield f"{LINEAGE} states a sampling rate"
     for part in header.private_parts:
         if lineage["data"]["digests"].get(part) is not None:
             yield f"{LINEAGE} states a digest of {part}"

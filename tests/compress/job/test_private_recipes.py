@@ -29,6 +29,7 @@ from compress.job import pipeline, recipe
 from compress.job.context import make_context
 from compress.job.original import Request, find_original
 from compress.job.privacy import source_of
+from compress.job.public_form import public_config
 from compress.job.workspace import Workspace
 from compress.models.built import BuiltModel
 from compress.private.account import PRIVATE
@@ -106,6 +107,28 @@ def test_public_files_keep_the_number_of_records_when_one_may_be_added(made: Pat
     assert public.header.units is None and not public.batches and not public.members
     kept = json.loads((made / "auditor" / "lineage.json").read_text())
     assert len(kept["rows"][0]["done"][PRIVATE]["sizes"]) == 30
+
+
+def test_public_lineage_keeps_the_sampling_rate_when_one_may_be_added(made: Path) -> None:
+    public, kept = (json.loads((made / name).read_text()) for name in ("lineage.json", "auditor/lineage.json"))
+    assert "sampling_rate" not in public["rows"][0]["config"] and kept["rows"][0]["config"]["sampling_rate"] == 0.2
+
+
+def test_digest_of_a_recipe_tells_no_sampling_rate_when_one_may_be_added() -> None:
+    rates = [recipe.load("private-head", (*QUICK, f"dp_head.sampling_rate={rate}")) for rate in (0.1, 0.2)]
+    assert rates[0].digest() != rates[1].digest()
+    assert rates[0].digest(public_config) == rates[1].digest(public_config)
+    replaced = [recipe.load(each, ["dp_head.adjacency=replace-one"]) for each in rates]
+    assert replaced[0].digest(public_config) != replaced[1].digest(public_config)
+
+
+def test_settings_in_the_public_lineage_tell_no_sampling_rate(tmp_path: Path) -> None:
+    out = job(tmp_path / "out", recipe.load("private-head", (*QUICK, "dp_head.sampling_rate=0.3")))
+    public, kept = (json.loads((out / name).read_text()) for name in ("lineage.json", "auditor/lineage.json"))
+    assert list(QUICK) == public["recipe"]["settings"] and kept["recipe"]["settings"] == [
+        *QUICK,
+        "dp_head.sampling_rate=0.3",
+    ]
 
 
 def test_claim_is_refused_when_a_later_pass_reads_the_private_part(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import secrets
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +14,8 @@ from pydantic import ConfigDict, Field
 from torch import nn
 
 from compress.core.pass_protocol import Declined, OnnxPass, PassRecord, PassTags, TorchPass
+from compress.private.entropy import gaussian
+from compress.private.noise_check import require_noise
 from compress.testing import CHECKS, CheckFailed, check_pass
 from compress.testing.networks import network
 
@@ -146,8 +147,19 @@ class Noisy(Shrink):
     tags: ClassVar[PassTags] = PassTags(noisy=True)
 
     def apply(self, model, context):
+        require_noise(lambda: gaussian(4), 1.0, "noisy")
         changed, record = super().apply(model, context)
-        changed.head.bias.data += float.fromhex(f"0x0.{secrets.token_hex(4)}p0")
+        changed.head.bias.data += torch.from_numpy(gaussian(len(changed.head.bias))).float()
+        return changed, record
+
+
+class Trusting(Shrink):
+    __doc__ = Shrink.__doc__
+    tags: ClassVar[PassTags] = PassTags(noisy=True)
+
+    def apply(self, model, context):
+        changed, record = super().apply(model, context)
+        changed.head.bias.data += torch.from_numpy(gaussian(len(changed.head.bias))).float()
         return changed, record
 
 
@@ -215,6 +227,7 @@ BROKEN = {
     NoRecord: "input",
     Random: "seed",
     Subtractable: "seed",
+    Trusting: "noise",
     Seeding: "generators",
     NumpySeeding: "generators",
     Bypassing: "touches",

@@ -213,6 +213,7 @@ def records_of(model: Path) -> Records:
 TOLD: dict[str, tuple[str, Callable[[Any], object]]] = {
     "the seed": ("states the seed", lambda v: v.update(seed=0)),
     "a digest of the private part": ("digest of train", lambda v: v["data"]["digests"].update(train="00" * 32)),
+    "a sampling rate": ("states a sampling rate", lambda v: v["rows"][0]["config"].update(sampling_rate=0.2)),
     "its number of samples": ("number of samples in train", lambda v: v["data"]["counts"].update(train=3000)),
 }
 

@@ -94,26 +94,51 @@ def test_honest_audit_is_described_when_every_check_holds() -> None:
     assert any("Inversion is not assessed" in note for note in outcome.notes)
 
 
-def test_ratios_are_those_of_normal_laws_written_out() -> None:
-    random = np.random.default_rng(0)
-    shadows, target = random.normal(0, 1, (6, 5, 2)), random.normal(0, 1, (5, 2))
-    inside = np.stack([random.permutation([True] * 3 + [False] * 3) for _ in range(5)], axis=1)
-    expected = []
+def normal_ratios(target: np.ndarray, shadows: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Log-likelihood ratios of one score, by SciPy's normal law, sample by sample."""
+    logs = []
     for taken in (inside, ~inside):
-        means = [shadows[taken[:, i], i].mean(0) for i in range(5)]
-        rest = np.concatenate([shadows[taken[:, i], i] - means[i] for i in range(5)])
-        covariance = rest.T @ rest / (15 - 5)
-        covariance = covariance + (1e-6 * np.trace(covariance) / 2 + 1e-12) * np.eye(2)
-        expected.append([stats.multivariate_normal(means[i], covariance).logpdf(target[i]) for i in range(5)])
-    found = likelihood_ratios(target, shadows, inside)
-    assert found == pytest.approx(np.array(expected[0]) - np.array(expected[1]))
+        rows = [shadows[taken[:, i], i] for i in range(len(target))]
+        rest = np.concatenate([row - row.mean() for row in rows])
+        deviation = np.sqrt((rest**2).sum() / (len(rest) - len(rows)) + 1e-12)
+        logs.append([stats.norm(row.mean(), deviation).logpdf(t) for row, t in zip(rows, target, strict=True)])
+    return np.array(logs[0]) - np.array(logs[1])
+
+
+def drawn_scores(files: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    inside = np.stack([random.permutation([True] * 3 + [False] * 3) for _ in range(50)], axis=1)
+    shadows = random.normal(0, 1, (6, 50, files)) + inside[:, :, None] * np.arange(1, files + 1)
+    return random.normal(0, 1, (50, files)), shadows, inside
+
+
+def test_ratios_are_those_of_normal_laws_written_out() -> None:
+    target, shadows, inside = drawn_scores(1)
+    expected = normal_ratios(target[:, 0], shadows[:, :, 0], inside)
+    assert likelihood_ratios(target, shadows, inside) == pytest.approx(expected)
+
+
+def test_two_files_are_added_up_by_the_weights_of_fisher() -> None:
+    target, shadows, inside = drawn_scores(2)
+    means, spreads = [], []
+    for taken in (inside, ~inside):
+        rows = [shadows[taken[:, i], i] for i in range(50)]
+        rest = np.concatenate([row - row.mean(0) for row in rows])
+        means.append(np.mean([row.mean(0) for row in rows], axis=0))
+        spreads.append(rest.T @ rest / (len(rest) - 50))
+    pooled = (spreads[0] + spreads[1]) / 2
+    pooled += (1e-6 * np.trace(pooled) / 2 + 1e-12) * np.eye(2)
+    weights = np.linalg.inv(pooled) @ (means[0] - means[1])
+    weights /= np.linalg.norm(weights)
+    expected = normal_ratios(target @ weights, shadows @ weights, inside)
+    assert likelihood_ratios(target, shadows, inside) == pytest.approx(expected)
 
 
 def test_shadows_tell_more_than_the_loss_alone_when_samples_differ_in_hardness() -> None:
     found = figures(honest())
     assert found["membership_auc_baseline"].low > found["membership_auc_loss_baseline"].value
     assert found["membership_auc_change"].high < 0
-    assert found["membership_auc_pair"].value >= found["membership_auc_candidate"].value
+    assert found["membership_auc_pair"].value >= found["membership_auc_baseline"].value
     assert (found["members"].value, found["non_members"].value, found["shadows"].value) == (200, 200, 8)
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from governed_data import (
     END,
@@ -13,6 +14,7 @@ from governed_data import (
     LATER,
     MARKETING,
     RESEARCH,
+    SAMPLES,
     START,
     Clock,
     governed,
@@ -35,7 +37,7 @@ from certify.core.data_use.policy import Rule, UsePolicy
 from certify.core.data_use.vocabulary import purpose
 from certify.core.errors import CertificateError, NotPermittedError, UsageError
 from certify.core.private_data import DataKey
-from certify.data import load
+from certify.data import Placed, load
 from certify.governing import add_receipts, bind_policy
 
 IDS = [f"{n:02x}" * 32 for n in range(9)]
@@ -100,6 +102,40 @@ def test_load_finds_the_policy_when_the_parts_lie_in_other_files(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["policy.json", "records.txt", "journal.jsonl", "consent.jsonl"])
 @pytest.mark.parametrize("how", ["altered", "cut"])
+def in_memory() -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(0).integers(0, 255, (SAMPLES, 8, 8), dtype=np.uint8), np.arange(SAMPLES) % 2
+
+
+def test_data_of_a_program_are_governed_when_they_have_a_place(tmp_path: Path) -> None:
+    data = Placed(in_memory(), tmp_path / "digits")
+    assert len(load(data).test) > 0  # no policy yet
+    folder, _ = bind_policy(data, TERMS, KEY)
+    assert folder.path == tmp_path / "digits.use" and not (tmp_path / "digits").exists()
+    for each in (data, lambda: data):
+        with pytest.raises(NotPermittedError, match="--purpose"):
+            load(each)
+        with using(Use(MARKETING, "", KEY)), pytest.raises(NotPermittedError):
+            load(each)
+        with using(Use(RESEARCH, "", KEY)):
+            loaded = load(each)
+            assert loaded.test.guard is not None and len(loaded.test.labels) > 0
+    assert load(in_memory()).test.guard is None
+
+
+def test_record_of_a_program_is_left_out_when_it_was_withdrawn(tmp_path: Path) -> None:
+    data = Placed(in_memory(), tmp_path / "digits")
+    withdrawn = load(data).test.keyed(KEY).digests()[0]
+    folder, _ = bind_policy(data, TERMS, KEY)
+    folder.add([receipt([withdrawn], "withdrawn")])
+    with using(Use(RESEARCH, "", KEY)):
+        assert withdrawn not in load(data).test.identifiers
+
+
+def test_bind_says_how_data_of_a_program_get_a_place() -> None:
+    with pytest.raises(UsageError, match="certify.data.Placed"):
+        bind_policy("digits.module:function", TERMS, KEY)
+
+
 def test_load_stops_when_a_file_beside_the_data_was_altered_or_cut(tmp_path: Path, name: str, how: str) -> None:
     spec, use, parts = governed(tmp_path)
     use.add([receipt(parts["train"][:1]), receipt(parts["train"][1:2])])

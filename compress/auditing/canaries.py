@@ -1,0 +1,165 @@
+"""The audit by one training: canaries with wrong labels, in or out by coins that were committed to before.
+
+Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846). The canaries are samples that the model never saw, with labels that
+nothing but memory can give, so that the twin's accuracy suffers and the model's does not: a twin never ships.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certify.assessments.privacy_audit.coins import coins_of, commitment_of
+from certify.assessments.privacy_audit.findings import terms_of
+from certify.assessments.privacy_audit.records import Canaries, Opened, Record
+from certify.core.accounting import Adjacency
+from certify.core.errors import UsageError
+from certify.core.progress import Progress
+from certify.data import Preprocess, Split
+from compress.auditing.joined import join
+from compress.auditing.repeating import Repeater, costed
+from compress.auditing.scores import DECIMALS, sample_odds
+from compress.auditing.shadows import step_of
+from compress.auditing.shelf import Shelf
+
+USUAL = 1000
+SHARE_GUESSED = 5
+"""One canary in five is guessed by default: the surest tenth on either side."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the canaries are held against.
+
+    Attributes:
+        epsilon: that the model claims; None where it claims none.
+        delta: for which it holds.
+        adjacency: of the claim. A canary is there or not; of the mechanisms that leanmark knows, whoever cannot be
+            replaced cannot be left out either at the same epsilon.
+    """
+
+    epsilon: float | None
+    delta: float = 1e-5
+    adjacency: Adjacency = "add-remove"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many canaries, and how many guesses about them.
+
+    Attributes:
+        canaries: None for a thousand, or as many as the test part has.
+        guesses: None for a fifth of them.
+    """
+
+    canaries: int | None = None
+    guesses: int | None = None
+
+    def numbers(self, available: int) -> tuple[int, int]:
+        """Canaries and guesses.
+
+        Args:
+            available: samples of the test part.
+
+        Raises:
+            UsageError: there are fewer than two canaries, more than samples, or more guesses than canaries.
+
+        Example:
+            >>> Plan().numbers(1500), Plan(guesses=50).numbers(400)
+            ((1000, 200), (400, 50))
+        """
+        canaries = min(USUAL, available) if self.canaries is None else self.canaries
+        guesses = max(1, canaries // SHARE_GUESSED) if self.guesses is None else self.guesses
+        if canaries > available:
+            raise UsageError(f"{canaries} canaries are more than the {available} samples of the test part; take fewer.")
+        if canaries < 2 or guesses > canaries:
+            raise UsageError(
+                f"{guesses} guesses about {canaries} canaries are not an audit; take at least two canaries and at most "
+                "as many guesses."
+            )
+        return canaries, guesses
+
+
+def audit_one_run(
+    repeater: Repeater,
+    model: Path,
+    contract: Preprocess,
+    plan: Plan,
+    claim: Claim,
+    shelf: Shelf,
+    progress: Progress,
+) -> list[Record]:
+    """Train one twin with canaries and record what it says of them.
+
+    Args:
+        repeater: makes the twin.
+        model: the audited file, which saw no canary: what it says of one is subtracted.
+        contract: of the files.
+        plan: numbers of canaries and guesses.
+        claim: what they are held against.
+        shelf: where finished parts lie.
+        progress: where to say how far it is.
+    """
+    dataset = repeater.dataset
+    kept = shelf.finished("coins") or shelf.finish("coins", _commit(plan, claim, dataset.test, len(dataset.classes)))
+    fixed = Canaries(**kept["fixed"])
+    progress.say(f"Committed to {fixed.canaries} coins and {fixed.guesses} guesses: {fixed.commitment}.")
+    canaries = dataset.test.subset(kept["rows"]).relabelled(kept["labels"])
+    values = shelf.finished("twin")
+    if values is None:
+        with progress.task("Training the twin with canaries"):
+            values = shelf.finish("twin", _twin(repeater, model, contract, canaries, kept["seed"], shelf))
+        shutil.rmtree(shelf.folder / "twin")
+    opened = Opened(kept["seed"], values["trained"], values["recipe"], tuple(values["scores"]))
+    return [fixed, step_of(values["step"]), opened]
+
+
+def _commit(plan: Plan, claim: Claim, pool: Split, classes: int) -> dict[str, Any]:
+    """Choose canaries and coins by the system's entropy, and fix all that they will be judged by."""
+    count, guesses = plan.numbers(len(pool))
+    seed, random = secrets.token_hex(32), np.random.default_rng()
+    places = np.sort(random.permutation(len(pool))[:count])
+    labels = (pool.labels[places] + random.integers(1, classes, count)) % classes
+    lines = "".join(f"{pool.digest(int(i))} {label}\n" for i, label in zip(places, labels, strict=True))
+    fixed = Canaries(
+        canaries=count,
+        guesses=guesses,
+        commitment="0" * 64,
+        committed=now(),
+        samples=hashlib.sha256(lines.encode()).hexdigest(),
+        claimed_epsilon=claim.epsilon,
+        delta=claim.delta,
+        adjacency=claim.adjacency,
+    )
+    fixed = replace(fixed, commitment=commitment_of(seed, terms_of(fixed)))
+    return {"seed": seed, "rows": places.tolist(), "labels": labels.tolist(), "fixed": asdict(fixed)}
+
+
+def _twin(
+    repeater: Repeater, model: Path, contract: Preprocess, canaries: Split, seed: str, shelf: Shelf
+) -> Mapping[str, Any]:
+    dataset = repeater.dataset
+    if dataset.train is None:
+        raise UsageError(f"{dataset.spec} has no train part, so there is no training to repeat.")
+    included = canaries.subset(np.flatnonzero(coins_of(seed, len(canaries))))
+    with costed() as cost:
+        twin = repeater.make(join(dataset.train, included), 0, shelf.folder / "twin")
+        classes = len(dataset.classes)
+        found, before = (sample_odds(path, contract, classes, canaries) for path in (twin.model, model))
+    scores = np.round(found - before, DECIMALS)
+    touched = {**twin.touched, "test": ["raw"]}
+    step = {"name": "twin with canaries", **cost.to_json(), "touched": touched}
+    return {"trained": now(), "recipe": twin.recipe, "scores": scores.tolist(), "step": step}
+
+
+def now() -> str:
+    """UTC time as records state it."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

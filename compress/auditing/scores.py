@@ -1,0 +1,62 @@
+"""What a file says of samples, as attacks on membership take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from certify.data import Metric, Preprocess, Split, score
+from certify.measure.answers import Answers
+
+Floats = npt.NDArray[np.float64]
+LARGEST = 60.0
+"""Beyond it log-odds differ by the rounding of single precision alone."""
+DECIMALS = 4
+KEPT = Metric("columns", lambda outputs, labels: np.zeros(len(labels)))
+"""Beside it the scores keep the columns that stand for classes."""
+
+
+def class_logits(path: Path, contract: Preprocess, classes: int, split: Split) -> Floats:
+    """Logits of the data's classes for each sample, by the file itself, (n, classes).
+
+    Raises:
+        ModelError: the file cannot be run, or its outputs do not fit the classes.
+    """
+    with Answers(path, contract, classes) as asked:
+        outputs = asked.outputs(split)
+    scored = score(outputs, split.labels, contract.class_map, classes, KEPT, contract.reading)
+    if scored.outputs is None:
+        raise ValueError("a declared metric keeps the outputs")
+    if contract.reading == "probabilities":
+        return np.log(np.clip(scored.outputs, 1e-30, None))
+    return scored.outputs
+
+
+def log_odds(logits: Floats, labels: npt.NDArray[np.int64]) -> Floats:
+    """log(p / (1 - p)) of each sample's class, whose distribution over trainings is close to normal (Carlini 2022).
+
+    Args:
+        logits: (n, classes).
+        labels: (n,).
+
+    Returns:
+        Rounded to four decimals, (n,).
+
+    Example:
+        >>> log_odds(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1])).tolist()
+        [2.0, 0.0]
+    """
+    rows = np.arange(len(labels))
+    own = logits[rows, labels]
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    odds: Floats = np.clip(own - logsumexp(others, axis=1), -LARGEST, LARGEST)
+    return np.round(odds, DECIMALS)
+
+
+def sample_odds(path: Path, contract: Preprocess, classes: int, split: Split) -> Floats:
+    """The log-odds of each sample's class by a file, (n,)."""
+    return log_odds(class_logits(path, contract, classes, split), split.labels)

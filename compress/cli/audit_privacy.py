@@ -1,0 +1,127 @@
+"""``leanmark audit-privacy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from certify.cli.command import Command, ModelPath, key_option, private_options, take_data_key, take_use, use_options
+from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
+from certify.core import exit_codes
+from compress.cli.compress import model_arguments
+
+USUAL_DELTA = 1e-5
+
+
+@click.command(
+    cls=Command,
+    example="""\
+leanmark audit-privacy build/small --data npz:digits.npz
+leanmark audit-privacy build/private --data npz:digits.npz --private-data --shadows 0 --canaries 1000
+leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries 0 --served --queries 100,500
+""",
+)
+@click.argument("file", type=ModelPath(packs=False))
+@click.option("--data", required=True, help="What FILE was made from.")
+@click.option("--model", "spec", help="FILE's original by name, where the lineage does not say how it is built.")
+@click.option("--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What its factory took.")
+@click.option("--weights", help="Weights that the job began with [those that the lineage names].")
+@click.option(
+    "--shadows",
+    type=click.IntRange(0, 256),
+    default=8,
+    show_default=True,
+    help="Trainings for the attack on membership; 0 for none.",
+)
+@click.option(
+    "--canaries",
+    type=click.IntRange(0, 100_000),
+    help="Canaries of the twin; 0 for none.  [1000, or as many as the test part has]",
+)
+@click.option("--guesses", type=click.IntRange(1), help="Coins that are guessed, fixed before the training.  [a fifth]")
+@click.option(
+    "--epsilon",
+    type=click.FloatRange(0, min_open=True),
+    help="Claim that canaries are held against.  [that of privacy.jsonl]",
+)
+@click.option("--delta", type=click.FloatRange(0, 1, max_open=True), help="Of --epsilon.  [1e-5]")
+@click.option("--served", is_flag=True, help="FILE is served and not published: see what a thief copies by asking.")
+@click.option("--queries", default="100,500", show_default=True, help="Answers that a thief gets, with --served.")
+@private_options
+@use_options
+@key_option
+@quiet_option
+@json_option
+def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
+    """Attack FILE, a model that leanmark compress made, and state what was found about its training data.
+
+    Shadows and a twin are made by FILE's own recipe and never ship. Shadows tell members of the training data from
+    other samples by FILE, by its original, and by both; the twin is trained with canaries in or out by coins that are
+    committed to before, and what it says of them bounds epsilon from below. Such a bound can contradict a claim, and
+    never shows one. With --private-data what is found goes to auditor/ alone, as epsilon does not cover it. An audit
+    that was stopped goes on after its last finished training.
+
+    Exit code 0: nothing contradicts FILE's claim. 2: wrong usage, or FILE cannot be made again. 3: a refusal, such as
+    a claim that the canaries contradict. 6: the use policy beside the data does not permit it.
+    """
+    from certify.attest.keys import signing_key
+
+    use, key = take_use(arguments), arguments.pop("key")
+    data_key, asked = take_data_key(arguments), arguments
+    with bars().task("Loading PyTorch"):
+        from compress.auditing.audit import audit
+    signer = signing_key(key) if key else None
+    given = {name: arguments[name] for name in ("spec", "model_args", "weights")}
+    with use:
+        found = audit(file, data, _asked(asked), data_key=data_key, signer=signer, progress=bars(), **given)
+    claims = found.statement.claims
+    path = file.parent / "statements" / "privacy_audit.json"
+    if as_json:
+        figures = {name: one.to_json() for name, one in claims.figures.items()}
+        files = {name: str(one) for name, one in found.files.items()}
+        print_json(
+            {"path": str(path), "outcome": claims.text, "reasons": list(claims.reasons), "figures": figures, **files}
+        )
+    else:
+        print_rich(*_tables(found.statement, path))
+    click.get_current_context().exit(exit_codes.NO if claims.refused else exit_codes.DONE)
+
+
+def _asked(options: dict[str, Any]) -> Any:
+    """What to do, from the options.
+
+    Raises:
+        UsageError: options that do not fit together.
+    """
+    from certify.core.errors import UsageError
+    from compress.auditing.audit import Asked
+    from compress.auditing.canaries import Claim, Plan
+    from compress.auditing.extraction import parse_queries
+
+    epsilon, delta, canaries = (options[name] for name in ("epsilon", "delta", "canaries"))
+    if delta is not None and epsilon is None:
+        raise UsageError("--delta is that of --epsilon; add it.")
+    if canaries == 0 and (epsilon is not None or options["guesses"] is not None):
+        raise UsageError("--epsilon and --guesses are about canaries; leave them out, or --canaries 0.")
+    claim = None if epsilon is None else Claim(epsilon, USUAL_DELTA if delta is None else delta)
+    plan = None if canaries == 0 else Plan(canaries, options["guesses"])
+    return Asked(options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ())
+
+
+def _tables(statement: Any, path: Path) -> list[object]:
+    """What was found, for people."""
+    from rich.table import Table
+
+    from certify.core.text import clean
+
+    claims = statement.claims
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("Attacks on the training data")
+    table.add_column("", justify="right")
+    for name, one in claims.figures.items():
+        table.add_row(name.replace("_", " "), str(one))
+    checks = "\n".join(str(one) for one in claims.findings)
+    told = [f"{claims.title}: {claims.text}", *claims.reasons, *claims.notes]
+    return [table, clean(checks) if "\n" not in checks else checks, *map(clean, told), str(path)]
