@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -86,7 +86,7 @@ def _ask(declared: Declaration | None) -> Declaration:
     from certify.assessments.declarations.declaration import FORMAT, Declaration
     from certify.assessments.declarations.questions import QUESTIONS, SECTIONS
 
-    values = {"declaration": FORMAT} if declared is None else declared.to_json()
+    values: dict[str, Any] = {"declaration": FORMAT} if declared is None else declared.to_json()
     shown = ""
     click.echo("Empty answers are shown as not stated.", err=True)
     for one in QUESTIONS:
@@ -96,11 +96,15 @@ def _ask(declared: Declaration | None) -> Declaration:
         if one.section != shown and len(one.path) > 1:
             shown = one.section
             click.echo(f"\n{SECTIONS[shown]}", err=True)
-        one.put(values, _answers(one.asks, one.choices, one.many))
+        answer = _answers(one.asks, one.choices, one.many)
+        one.put(values, answer)
+        if answer is not None and one.section == "safe_face":
+            more = {"text": _answers("  Why, or how?"), "evidence": _answers("  Where is the evidence?")}
+            values[one.section][one.path[-1]] |= {name: said for name, said in more.items() if said is not None}
     return Declaration.from_json(values)
 
 
-def _answers(asks: str, choices: tuple[str, ...], many: bool) -> str | list[str] | None:
+def _answers(asks: str, choices: tuple[str, ...] = (), many: bool = False) -> str | list[str] | None:
     allowed = f" ({', '.join(choices)})" if choices else " (separate several with ;)" if many else ""
     while True:
         said = click.prompt(f"{asks}{allowed}", default="", show_default=False, err=True).strip()

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
-from certify.assessments.declarations.declaration import CLAUSES, parse_declaration
+from certify.assessments.declarations.declaration import CLAUSES, Clause, parse_declaration
+from certify.assessments.declarations.questions import QUESTIONS
 from certify.attest.certificate import Certificate
 from certify.attest.pack import pack
 from certify.attest.verify import verify
@@ -171,9 +172,14 @@ def test_answers_are_asked_until_they_are_allowed_and_only_where_they_apply(tmp_
 
 
 def test_clauses_are_asked_when_faces_are_analysed(tmp_path: Path) -> None:
-    result = run("--ask", "--out", tmp_path / "d.yaml", typed="judged\nanalysed\n" + "\n" * 70)
+    before = len([one for one in QUESTIONS if one.section not in ("people", "faces", "safe_face")])
+    typed = "judged\nanalysed\n" + "\n" * before + "no\nwe sell to anybody\n\nnot applicable\n" + "\n" * 40
+    result = run("--ask", "--out", tmp_path / "d.yaml", typed=typed)
     assert result.exit_code == 0 and "contribute to applications" in result.stderr
     assert "told that it is used on them" in result.stderr
+    declared = parse_declaration((tmp_path / "d.yaml").read_bytes(), "d")
+    assert declared.safe_face["1.1"] == Clause("no", "we sell to anybody")
+    assert declared.safe_face["1.2"] == Clause("not applicable") and set(declared.safe_face) == {"1.1", "1.2"}
 
 
 def test_card_is_where_answers_begin_when_it_is_named(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from certify.attest.verification import Signature
 from certify.core.finding import Finding
 from certify.export import Export
+from certify.export.source import Signer
 
 Run = Callable[..., Result]
 Make = Callable[..., Path]
@@ -31,12 +33,12 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             derived=True,
             trusted=found["trusted"],
             certificates=(None,),
-            signatures=(),
+            signatures=found.get("signatures", ()),
             check=lambda name: SimpleNamespace(outcome=found["lineage"]),
         )
 
     def export(certificate: object, name: str, lineage: Any = None, others: Any = (), signers: Any = ()) -> Export:
-        found["given"] = lineage
+        found["given"], found["signers"] = lineage, signers
         return Export(name, '{"a": 1}\n', ("predicate.x\x1b[31m", "predicate.y.0", "predicate.y.1"))
 
     monkeypatch.setattr("certify.attest.verify.verify", verify)
@@ -95,3 +97,12 @@ def test_export_names_the_nearest_when_format_is_unknown(leanmark: Run, onnx_fil
     result = leanmark("export", onnx_file(), "--format", "cyclone")
     assert result.exit_code == 2
     assert "did you mean 'cyclonedx'" in result.stderr
+
+
+def test_export_names_who_signed_besides_the_maker(leanmark: Run, onnx_file: Make, verified: dict[str, Any]) -> None:
+    verified["signatures"] = (
+        Signature("maker", "11" * 8, None, True, "self-attested", True),
+        Signature("verifier", "22" * 8, "lab", True, "reproduced", False),
+    )
+    assert leanmark("export", onnx_file(), "--format", "cyclonedx").exit_code == 0
+    assert verified["signers"] == [Signer("22" * 8, "lab", "reproduced", False)]
