@@ -1,4 +1,4 @@
-"""Whether a reader believes a mark beside a model, and why not."""
+"""Whether a reader can believe a mark next to a model, and why not."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
     from certify.attest.verification import Verification
 
 RULES: Mapping[str, str] = {
-    "awarded_by_a_scheme": "a level is drawn from a mark file alone, which a certification scheme signs",
-    "scheme_known": "a scheme counts where the reader has named its key (leanmark trust scheme)",
-    "roles_apart": "the scheme's key is none of the maker's and none of a verifier's",
+    "awarded_by_a_scheme": "a level is only drawn from a mark file signed by a certification scheme",
+    "scheme_known": "a scheme counts if the reader trusts its key (leanmark trust scheme)",
+    "roles_apart": "the scheme's key belongs to neither the maker nor a verifier",
     "score_follows": "the score is valid and follows from statements that are derived again",
-    "level_reached": "the score is enough for the level, by the edition that the mark names",
-    "in_force": "neither mark nor score has ended, was withdrawn or is contradicted",
+    "level_reached": "the score reaches the level, by the edition that the mark names",
+    "in_force": "neither mark nor score has ended, been withdrawn or been contradicted",
 }
-"""What must hold for a level to be drawn, by the name that a refusal gives."""
+"""Conditions for drawing a level, by the name that a refusal states."""
 
 
 @dataclass(frozen=True)
 class Believed:
-    """A mark, and what its reader thinks of it.
+    """Mark as judged by its reader.
 
     Attributes:
-        mark: the file; None where it cannot be read.
-        rule: the first that does not hold; None where the reader believes the mark.
-        sentence: why.
-        scheme: name under which the reader knows the scheme; None for a stranger.
-        validity: of the score; None where it did not come to that.
+        mark: the mark; None if it cannot be read.
+        rule: first violated rule; None if the reader believes the mark.
+        sentence: reason.
+        scheme: the reader's name for the scheme; None for an unknown scheme.
+        validity: validity of the score; None if it was not reached.
     """
 
     mark: Mark | None
@@ -69,11 +69,11 @@ class Believed:
 
     @property
     def level(self) -> str | None:
-        """The level that may be drawn; None where none may."""
+        """Level that may be drawn; None if none may."""
         return self.mark.level if self.rule is None and self.mark is not None else None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; a level stands in it only where the reader believes the mark."""
+        """Return a JSON object; it only has a level if the reader believes the mark."""
         named = None if self.mark is None else self.mark.scheme.to_json()
         return {
             "level": self.level,
@@ -87,7 +87,7 @@ class Believed:
 
 
 def signed_score(path: Path, verification: Verification) -> tuple[Certificate, Score] | None:
-    """The scorecard beside a model, counted again from its records; None where there is none that holds."""
+    """Return the scorecard next to a model, counted again from its records; None if there is no valid one."""
     found = next((one for one in verification.certificates if isinstance(one.assessment, Scorecard)), None)
     if found is None:
         return None
@@ -111,18 +111,18 @@ def marks_of(
     runtime: str = "",
     now: datetime.datetime | None = None,
 ) -> tuple[Believed, ...]:
-    """What a reader thinks of each mark beside a model, those that they believe first.
+    """Judge each mark next to a model; believed ones come first.
 
     Args:
-        path: the model's file.
-        trust: keys whose word counts, besides those of the trust store. None of them is a scheme's by that.
-        withdrawals: lists of marks that schemes took back, besides ``marks/withdrawn.json`` beside the model.
-        runtime: what would run the model today; empty where that is not asked.
-        now: the reader's time; that of this machine's clock by default.
+        path: path of the model file.
+        trust: keys to trust, in addition to the trust store; this makes none of them a scheme's key.
+        withdrawals: lists of withdrawn marks, in addition to ``marks/withdrawn.json`` next to the model.
+        runtime: runtime of the model today; empty to skip the check.
+        now: the reader's time. Default: by this machine's clock.
 
     Raises:
-        UsageError: a file that was named does not exist.
-        CertificateError: there is no certificate, or a list that was named is malformed.
+        UsageError: a named file does not exist.
+        CertificateError: there is no certificate, or a named list is malformed.
 
     Example:
         >>> list(RULES)[:2]
@@ -142,7 +142,7 @@ def believed_marks(
     runtime: str,
     now: datetime.datetime,
 ) -> tuple[Believed, ...]:
-    """The same, of a model that is verified already."""
+    """Judge the marks of a model that is already verified."""
     folders = [path.parent]
     files = mark_files(folders)
     if not files:
@@ -155,7 +155,7 @@ def believed_marks(
     for file in files:
         if counted is None:
             found.append(
-                Believed(None, "score_follows", f"{clean(file.name)}: no signed score that holds lies beside it.")
+                Believed(None, "score_follows", f"{clean(file.name)}: there is no valid signed score next to it.")
             )
             continue
         certificate, points = counted
@@ -197,7 +197,7 @@ def _believe(
     if name is None:
         short = mark.key.key_id[:16]
         sentence = (
-            f"The scheme '{told}' is named by the maker's files; you have not named its key {short} as a scheme's."
+            f"The scheme '{told}' is named by the maker's files, but you do not trust its key {short} as a scheme's."
         )
         return Believed(mark, "scheme_known", sentence)
 
@@ -209,15 +209,15 @@ def _believe(
     failed = [one.name for one in verification.failed if one.name not in ("label", "label_picture", "mark")]
     if failed or not verification.derived:
         why = f"the checks {', '.join(failed)} failed" if failed else verification.not_derived
-        return no("score_follows", f"The score does not hold: {why}.".replace("..", "."))
+        return no("score_follows", f"The score is not valid: {why}.".replace("..", "."))
     lacks = [one.sentence for one in lacking(points, mark.level)]
     needed = points.edition.levels[mark.level].signer
     if SIGNERS.index(mark.checked) < SIGNERS.index(needed) or (
         mark.verifier is not None and mark.verifier not in {one.key for one in agreeing(points.records, mark.checked)}
     ):
-        lacks.append(f"The mark says that it was {mark.checked}; {needed} by a verifier of the count is needed.")
+        lacks.append(f"The mark says that it was {mark.checked}; {needed} by a verifier of the count is required.")
     if lacks:
-        return no("level_reached", f"The score is not enough: {' '.join(lacks)}")
+        return no("level_reached", f"The score is too low: {' '.join(lacks)}")
     holds = validity(points, now, runtime, lists)
     if ends(mark.until, now):
         return no("in_force", f"The award ended at {mark.until}.", holds)
@@ -229,16 +229,16 @@ def _believe(
 
 
 def _not_apart(mark: Mark, points: Score, verification: Verification, store: TrustStore) -> str | None:
-    """Why the scheme's key is not a third party's; None where it is."""
+    """Return why the scheme's key is not a third party's; None if it is."""
     signers = [one.signer for one in verification.certificates]
     if mark.key in store.of_one_holder(signers):
         return "The mark is signed by the maker's own key, or by one that it handed over to."
     keys = {one.key for one in points.records.words}
     keys |= {signature.key_id for signature in verification.signatures if signature.key_id is not None}
     if mark.key.key_id in keys:
-        return "The mark is signed by the key of a verifier: who assesses does not certify."
+        return "The mark is signed by the key of a verifier: an assessor must not certify."
     related = {key.key_id for key in store.of_one_holder([mark.key])} & keys
-    return "The mark's key and that of a verifier have one holder." if related else None
+    return "The mark's key and that of a verifier have the same holder." if related else None
 
 
 def level_to_draw(
@@ -249,29 +249,29 @@ def level_to_draw(
     runtime: str = "",
     now: datetime.datetime | None = None,
 ) -> tuple[Believed, Certificate]:
-    """The mark that may be drawn, with the scorecard that it is about.
+    """Return the mark that may be drawn, with its scorecard.
 
     Args:
-        path: as :func:`marks_of` takes it, and all others.
+        path: as in :func:`marks_of`, like all other arguments.
         trust: likewise.
         withdrawals: likewise.
         runtime: likewise.
         now: likewise.
 
     Raises:
-        NotAwardedError: no level may be drawn; the rule that does not hold is named.
+        NotAwardedError: no level may be drawn; the violated rule is named.
     """
     path = Path(path)
     verification = verify(path, trust=trust)
     lists = tuple(read_withdrawals(one) for one in withdrawals)
     found = believed_marks(path, verification, trusted(trust), lists, runtime, now or clock())
     if not found:
-        raise NotAwardedError(_refusal("awarded_by_a_scheme", "No mark lies beside the model."))
+        raise NotAwardedError(_refusal("awarded_by_a_scheme", "The model has no mark."))
     first = found[0]
     if first.rule is not None:
         raise NotAwardedError(_refusal(first.rule, first.sentence))
     counted = signed_score(path, verification)
-    if counted is None:  # for the type checker: a mark that is believed has one
+    if counted is None:  # for the type checker: a believed mark has one
         raise NotAwardedError(_refusal("score_follows", "There is no signed score."))
     return first, counted[0]
 
@@ -281,7 +281,7 @@ def _refusal(rule: str, sentence: str) -> str:
 
 
 def check_marks(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterable[Finding]:
-    """Say, in a verification, that marks lie beside the model; whether one is believed, ``leanmark mark show`` says."""
+    """Report the marks next to a model in its verification; ``leanmark mark show`` judges them."""
     scorecard = next((one for one in others if isinstance(one.assessment, Scorecard)), None)
     try:
         files = mark_files(folders[:1])
@@ -291,7 +291,9 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
         return
     for file in files:
         if scorecard is None:
-            yield Finding("mark", "note", f"{clean(file.name)} is a mark, and no signed score lies beside the model.")
+            yield Finding(
+                "mark", "note", f"{clean(file.name)} is a mark, but there is no signed score next to the model."
+            )
             continue
         try:
             mark = read_mark(file, scorecard)
@@ -303,4 +305,4 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
             continue
         name = store.scheme_of(mark.key)
         told = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
-        yield Finding("mark", "note", f"A mark by {told}, lies here; leanmark mark show says what it is worth.")
+        yield Finding("mark", "note", f"There is a mark by {told}; run leanmark mark show to check it.")

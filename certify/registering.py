@@ -1,4 +1,4 @@
-"""Build a registry: a static page of all certified models in a folder, each checked when the page is made."""
+"""Build a registry: a static page of all certified models in a folder, each checked when the page is built."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ from certify.scorecard.edition import load_edition
 PAGE = "index.html"
 MODELS = "models"
 WITHDRAWALS = ("not_revoked", "key_trusted")
-"""Checks that fail where the model was taken back, or the key that signed was revoked."""
+"""Checks that fail if the model or the signing key was revoked."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 MOST_REASONS = 5
 
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that was built.
+    """Finished registry.
 
     Attributes:
         page: its first page.
-        entries: what was found, in the order of the page.
+        entries: entries in the order of the page.
     """
 
     page: Path
     entries: tuple[Entry, ...]
 
     def count(self, state: str) -> int:
-        """How many models are in a state."""
+        """Return the number of models in a state."""
         return sum(entry.state == state for entry in self.entries)
 
 
 def build(
     folder: str | Path, out: str | Path, *, trust: Iterable[str | Path | PublicKey] = (), made: str | None = None
 ) -> Registry:
-    """Check every certified model below a folder, and write the page with a report for each that holds.
+    """Check every certified model below a folder, and write the page with a report for each valid one.
 
     Args:
-        folder: with certified models in folders or packs, at any depth.
-        out: folder for the page; its ``models/`` is replaced.
-        trust: public keys whose signature counts, besides the user's own.
-        made: UTC time of the check; now by default.
+        folder: folder with certified models in folders or packs, at any depth.
+        out: output folder for the page; its ``models/`` is replaced.
+        trust: public keys to trust, in addition to the user's own.
+        made: UTC time of the check. Default: now.
 
     Raises:
-        UsageError: there is no such folder, no certified model in it, or the time is not one.
+        UsageError: the folder does not exist or has no certified model, or the time is malformed.
 
     Example:
         >>> build("build", "site").count("valid")  # doctest: +SKIP
@@ -74,12 +74,12 @@ def build(
     """
     folder, out, keys, made = Path(folder), Path(out), tuple(trust), made or now()
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder} with certified models.")
+        raise UsageError(f"The folder {folder} does not exist; pass a folder with certified models.")
     if not is_time(made):
-        raise UsageError(f"{made[:40]!r} is not a time such as 2026-11-26T09:00:00Z.")
+        raise UsageError(f"The time of the check must be UTC such as 2026-11-26T09:00:00Z, got {made[:40]!r}.")
     places = list(_places(folder, out))
     if not places:
-        raise UsageError(f"No certified model lies below {folder}; name the folder that holds what leanmark wrote.")
+        raise UsageError(f"No certified model was found below {folder}; pass a folder written by leanmark.")
     shutil.rmtree(out / MODELS, ignore_errors=True)
     entries = [
         _entry(
@@ -92,7 +92,7 @@ def build(
 
 
 def _places(folder: Path, out: Path) -> Iterator[Path]:
-    """Folders that hold a certificate or statements, and packs, in the order of their names."""
+    """Yield folders with a certificate or statements, and packs, sorted by name."""
     found = {path.parent for path in folder.rglob(CERTIFICATE_NAME)}
     found |= {path.parent for path in folder.rglob(FOLDER) if path.is_dir() and any(path.glob("*.json"))}
     found |= set(folder.rglob(f"*{PACK_SUFFIX}"))
@@ -108,7 +108,7 @@ def _slug(place: Path, folder: Path) -> str:
 def _entry(
     place: Path, name: str, out: Path, address: str, keys: tuple[str | Path | PublicKey, ...], made: str
 ) -> Entry:
-    """Check one model; whatever is wrong with it is said on the page, and none of its figures is shown."""
+    """Check one model; the page states what is wrong with an invalid one and shows none of its figures."""
     with ExitStack() as stack:
         model = place
         try:
@@ -131,7 +131,7 @@ def _entry(
 def _scored(
     model: Path, claims: Iterable[Claims], keys: tuple[str | Path | PublicKey, ...], made: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Why a signed score has ended, and what is thought of each mark; nothing where there is no scorecard."""
+    """Return why a signed score has ended, and an assessment of each mark; nothing without a scorecard."""
     if not any(one.assessment == Scorecard.name for one in claims):
         return (), ()
     when = datetime.datetime.strptime(made, TIME).replace(tzinfo=datetime.timezone.utc)
@@ -145,7 +145,7 @@ def _scored(
 
 
 def _without(reasons: Iterable[str], model: Path, place: Path) -> tuple[str, ...]:
-    """Sentences without the folders of the machine that made the page, which are nobody's business and change."""
+    """Remove the folders of this machine from sentences: they are private and vary."""
     found = []
     for sentence in reasons:
         for folder in (model.parent, place, place.parent):
@@ -159,7 +159,7 @@ def _digest(verification: Verification) -> str:
 
 
 def _copy(certificates: Iterable[Certificate], out: Path) -> None:
-    """Lay the signed statements beside the report, so that a reader has what it repeats."""
+    """Copy the signed statements next to the report, so that readers have what it repeats."""
     for certificate in certificates:
         name = CERTIFICATE_NAME if certificate.assessment.sealed else f"{FOLDER}/{certificate.assessment.name}.json"
         write_bytes(out / name, certificate.content)
@@ -179,9 +179,9 @@ def _state(verification: Verification, made: str) -> tuple[str, tuple[str, ...]]
 
 
 def _too_old(claims: Claims, made: str) -> str | None:
-    """Whether records are older than the scorecard's edition lets them count."""
+    """Return why records are older than the scorecard's edition allows; None if they are not."""
     age = datetime.datetime.strptime(made, TIME) - datetime.datetime.strptime(claims.created, TIME)
     most = load_edition().valid_days
     if age.days <= most:
         return None
-    return f"{claims.title}: recorded {age.days} days before this page was made; {most} are the most."
+    return f"{claims.title}: recorded {age.days} days before this page was built; the maximum is {most}."

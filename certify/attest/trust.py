@@ -165,7 +165,7 @@ class TrustStore:
             UsageError: the name is that of another scheme, or the key is revoked.
         """
         if key in self.revoked:
-            raise UsageError(f"Key {key.key_id[:16]} is revoked ({self.revoked[key]}); its marks can't be believed.")
+            raise UsageError(f"Key {key.key_id[:16]} is revoked ({self.revoked[key]}); its marks cannot be trusted.")
         if self.schemes.get(name, key) != key:
             raise UsageError(f"'{name}' is the name of another scheme; remove that one first, or choose another name.")
         return replace(self, schemes={**self.schemes, name: key})

@@ -1,6 +1,6 @@
-"""A scorecard as CycloneDX has it: credits as requirements with their points, levels, and the share that was earned.
+"""A scorecard in CycloneDX: credits as requirements with their points, levels, and the earned share.
 
-A level is described, never awarded: who may award one, a scheme's mark says, which no export holds.
+Levels are described, never awarded: only a scheme's mark awards one, and exports do not contain marks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from certify.scorecard.edition import Credit, Level, ScorecardEdition, load_edit
 
 SCORECARD = "scorecard"
 CONFIDENCE = 0.95
-"""Of the intervals by whose pessimistic end points are earned."""
+"""Confidence of the intervals whose pessimistic end earns points."""
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def edition_of(claims: Claims) -> ScorecardEdition | None:
-    """The edition of a scorecard; None of another statement, or where this leanmark does not know the edition."""
+    """Return the edition of a scorecard; None for another statement or an unknown edition."""
     if claims.assessment != SCORECARD:
         return None
     try:
@@ -31,7 +31,7 @@ def edition_of(claims: Claims) -> ScorecardEdition | None:
 
 
 def pillars(edition: ScorecardEdition) -> Iterator[dict[str, Any]]:
-    """A requirement for every pillar, of which its credits are the parts."""
+    """Yield a requirement for every pillar, with its credits as parts."""
     for name, pillar in edition.pillars.items():
         yield {
             "bom-ref": f"requirement:{SCORECARD}:pillar:{name}",
@@ -42,7 +42,7 @@ def pillars(edition: ScorecardEdition) -> Iterator[dict[str, Any]]:
 
 
 def described(edition: ScorecardEdition, finding: Finding) -> dict[str, Any]:
-    """What a requirement says besides its name: of a credit its rule and points, of a prerequisite its rule."""
+    """Return the rule and points of a credit, or the rule of a prerequisite."""
     one = edition.credits.get(finding.name) or edition.prerequisites.get(finding.name)
     if one is None:
         return {}
@@ -56,7 +56,7 @@ def described(edition: ScorecardEdition, finding: Finding) -> dict[str, Any]:
 
 
 def levels(edition: ScorecardEdition) -> list[dict[str, Any]]:
-    """What each level asks; which of them a model has is not said here."""
+    """Return the requirements of each level, without saying which level a model has."""
     asked = [f"requirement:{SCORECARD}:{name}" for name in (*edition.prerequisites, *edition.credits)]
     return [
         {
@@ -73,13 +73,13 @@ def levels(edition: ScorecardEdition) -> list[dict[str, Any]]:
 def _asks(level: Level) -> str:
     floors = ", ".join(f"{points:g} of {pillar}" for pillar, points in level.floors.items())
     parts = [f"All prerequisites; {level.total:g} points, at least {floors}"]
-    parts += [f"{level.signer} by somebody else"] if level.signer != "self-attested" else []
+    parts += [f"{level.signer} by a third party"] if level.signer != "self-attested" else []
     parts += ["metered energy"] if level.metered else []
-    return f"{'; '.join(parts)}. Awarded by a scheme's mark alone."
+    return f"{'; '.join(parts)}. Awarded only by a scheme's mark."
 
 
 def earned(edition: ScorecardEdition, claims: Claims, finding: Finding) -> dict[str, Any] | None:
-    """Conformance and confidence of a credit: the share of its points; None of anything else."""
+    """Return conformance and confidence of a credit, the share of its points; None for anything else."""
     credit, points = edition.credits.get(finding.name), claims.figures.get(f"line_{finding.name.lower()}")
     if credit is None or points is None:
         return None
@@ -92,6 +92,6 @@ def earned(edition: ScorecardEdition, claims: Claims, finding: Finding) -> dict[
 
 
 def expires(edition: ScorecardEdition, created: str) -> str:
-    """When evidence has to be measured again."""
+    """Return when evidence must be measured again."""
     began = datetime.datetime.strptime(created, TIME)
     return (began + datetime.timedelta(days=edition.valid_days)).strftime(TIME)

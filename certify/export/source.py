@@ -57,7 +57,7 @@ class Further:
 
     @property
     def files(self) -> dict[str, str]:
-        """Digests of the statement and of its records, by their names beside the model."""
+        """Digests of the statement and of its records, by their file names."""
         names = (self.name, self.name.replace(".json", ".evidence.jsonl"))
         return dict(zip(names, (self.claims.digest, self.claims.evidence_digest), strict=True))
 

@@ -101,12 +101,14 @@ class Robustness(Assessment):
         return {**super().texts(predicate), "data's name": predicate["data"]["name"]}
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Those of the profile, and the largest loss of samples that stand over all sizes of change."""
+        """Return the figures of the profile, and the largest loss of robust accuracy over all sizes of change."""
         found = Profile.from_json(predicate["profile"]).estimates
         changes = [found[f"standing_{eps}_change_points"] for eps in _sizes(found)]
         if not changes:
             return found
-        method = f"largest loss of what stands over {len(changes)} sizes of change; upper end over all of them at once"
+        method = (
+            f"largest loss of robust accuracy over {len(changes)} sizes of change; upper end over all of them at once"
+        )
         value, low, high = (max(-getattr(one, end) for one in changes) for end in ("value", "high", "low"))
         return {**found, "witnessed_loss_points": Estimate(value, low, high, "points", changes[0].n, method)}
 

@@ -1,4 +1,4 @@
-"""The page of a registry, from what was found about each model when the page was made."""
+"""The page of a registry, from the check of each model when the page was built."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from certify.present.statements import line
 
 VALID, EXPIRED, WITHDRAWN, BROKEN = STATES = ("valid", "expired", "withdrawn", "not valid")
 TASKS = {None: "images", "image": "images", "tokens": "texts", "arrays": "arrays"}
-"""What a model reads, by the kind of its preprocessing contract."""
+"""Input of a model, by the kind of its preprocessing contract."""
 UNKNOWN = "not stated"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of the registry.
+    """Model of the registry.
 
     Attributes:
-        place: folder or pack that it lies in, below the registry's folder.
+        place: its folder or pack, relative to the registry's folder.
         state: one of :data:`STATES`.
-        reasons: why it is not valid any more, one sentence each.
-        claims: of all statements, the main one first; empty where nothing is shown of it.
-        report: address of its report, relative to the page; None where there is none.
-        trusted: whether it is signed by a key that whoever made the page trusts.
-        certificate: hex SHA-256 of the certificate; empty where it could not be read.
-        marks: what is thought of each mark of a scheme, one sentence each.
+        reasons: why it is no longer valid, one sentence each.
+        claims: claims of all statements, the main one first; empty if nothing is shown.
+        report: URL of its report, relative to the page; None if there is none.
+        trusted: whether the builder of the page trusts its signing key.
+        certificate: hex SHA-256 of the certificate; empty if it could not be read.
+        marks: assessment of each mark of a scheme, one sentence each.
     """
 
     place: str
@@ -53,13 +53,13 @@ class Entry:
 
     @property
     def measured(self) -> EfficiencyClaims | None:
-        """The efficiency certificate, where it is there and shown."""
+        """The efficiency certificate, if it exists and is shown."""
         first = self.claims[0] if self.claims else None
         return first if isinstance(first, EfficiencyClaims) else None
 
     @property
     def task(self) -> str:
-        """What the model reads, and whether it tells classes or numbers."""
+        """Input of the model, and whether it does classification or regression."""
         claims = self.measured
         if claims is None:
             return UNKNOWN
@@ -74,7 +74,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """What the template draws of an entry."""
+    """Template data of an entry."""
 
     entry: Entry
     name: str
@@ -89,12 +89,12 @@ class Row:
 
 
 def registry_page(entries: Sequence[Entry], made: str, leanmark: str) -> str:
-    """The page; equal entries give equal text.
+    """Return the page; equal entries give equal text.
 
     Args:
-        entries: in the order in which they are listed.
+        entries: entries in display order.
         made: UTC time at which every certificate was checked.
-        leanmark: version that checked them.
+        leanmark: version that made the checks.
 
     Raises:
         CertificateError: a claim is malformed.
@@ -143,7 +143,7 @@ def _row(entry: Entry) -> Row:
 
 @dataclass(frozen=True)
 class Plot:
-    """Models that can be compared: of one task, one class of devices and one test set."""
+    """Comparable models: of one task, one class of devices and one test set."""
 
     title: str
     task: str
@@ -152,7 +152,7 @@ class Plot:
 
 
 def _plots(rows: Sequence[Row]) -> Iterator[Plot]:
-    """A plot for all that were measured alike; of what is valid only, each model against its own original."""
+    """Yield a plot per group of comparable valid models, each relative to its own original."""
     alike: dict[tuple[str, str, str, str], list[Row]] = {}
     for row in rows:
         claims = row.entry.measured

@@ -126,7 +126,7 @@ def test_page_is_the_same_when_made_again_from_the_same_folder(folder: Path, sit
 def test_models_are_shown_as_expired_when_their_records_are_too_old(folder: Path, tmp_path: Path) -> None:
     later = build(folder, tmp_path, made=LATER)
     good = next(one for one in later.entries if one.place == "good")
-    assert good.state == "expired" and "730 are the most" in good.reasons[0]
+    assert good.state == "expired" and "the maximum is 730" in good.reasons[0]
     page = later.page.read_text()
     assert 'id="pareto-0' not in page and "less energy" in page
 
@@ -158,9 +158,9 @@ def test_signer_is_said_to_be_trusted_only_when_named(certify_small: Callable[..
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"folder": "nowhere"}, "There is no folder"),
-        ({"folder": "empty"}, "No certified model lies below"),
-        ({"folder": "empty", "made": "yesterday"}, "is not a time such as"),
+        ({"folder": "nowhere"}, "does not exist"),
+        ({"folder": "empty"}, "No certified model was found below"),
+        ({"folder": "empty", "made": "yesterday"}, "must be UTC such as"),
     ],
 )
 def test_build_is_refused_with_a_sentence_when_input_is_bad(
