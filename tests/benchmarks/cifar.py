@@ -44,20 +44,20 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 WIDTHS = (16, 32, 64)
 CALIBRATION, VALIDATION = 256, 400
 REPEATS = 5
-"""Times that a lossless image stands in the train part, each time to be moved and mirrored in another way."""
+"""Repetitions of each lossless image in the train part, each shifted and mirrored differently."""
 
 QUALITY = 75
-"""Of the JPEG files: their quantization tables are libjpeg's of this quality, their colours have half the sides."""
+"""Quality of the JPEG files: libjpeg's quantization tables of this quality, with chroma subsampling by 2."""
 KEY_DIGITS = 16
 RESTORER_EPOCHS, RESTORER_BATCH, RESTORER_LR, RESTORER_WIDTH, RESTORER_SEED = 30, 64, 2e-3, 64, 0
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut without parameters.
+    """Two convolutions and a parameter-free shortcut.
 
     Args:
-        narrow: channels that come in.
-        wide: channels that go out; twice as many halve the image's sides.
+        narrow: number of input channels.
+        wide: number of output channels; doubling them halves the image's sides.
     """
 
     def __init__(self, narrow: int, wide: int) -> None:
@@ -69,9 +69,9 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(wide)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps (n, C, H, W) to maps of half the sides and twice the channels, or of the same shape."""
+        """Map (n, C, H, W) to half the sides and twice the channels, or to the same shape."""
         out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.more:  # every second pixel, and as many channels of zeros before as behind
+        if self.more:  # every second pixel, with equal numbers of zero channels before and after
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
         return F.relu(out + x)
 
@@ -80,8 +80,8 @@ class ResNet(nn.Module):
     """ResNet for images of 32 x 32.
 
     Args:
-        blocks: in each of the three stages.
-        num_classes: outputs.
+        blocks: number of blocks in each of the three stages.
+        num_classes: number of outputs.
     """
 
     def __init__(self, blocks: int, num_classes: int) -> None:
@@ -95,7 +95,7 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(WIDTHS[-1], num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes) of images (n, 3, 32, 32)."""
+        """Return logits (n, classes) for images (n, 3, 32, 32)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: torch.Tensor = self.linear(x.mean((2, 3)))
@@ -113,21 +113,21 @@ def resnet56(num_classes: int = 10) -> nn.Module:
 
 
 def data() -> dict[str, Any]:
-    """CIFAR-10 for ``--data``: the parts with images (n, 32, 32, 3) uint8 and labels, and the classes' names.
+    """Load CIFAR-10 for ``--data``: parts with images (n, 32, 32, 3) uint8 and labels, and class names.
 
-    Test are the 1,000 lossless test images. The 4,000 lossless training images are cut, in their order, into train,
-    calibration and validation; to train come, beside them, the 46,000 others from JPEG, restored (see
-    :func:`restored`). What another part has as it was published is nowhere in train, not as JPEG either.
+    The test part has the 1,000 lossless test images. The 4,000 lossless training images are split, in order, into
+    train, calibration and validation; train also gets the 46,000 others, restored from JPEG (see :func:`restored`). No
+    image of another part is in train, not even as JPEG.
 
     Raises:
-        DataError: the files are not there.
+        DataError: the files do not exist.
     """
     lossless, labels = _lossless("train_4000.npz")
-    pictures, jpeg_labels = _jpeg("train_50000_jpeg.npz")
-    others = np.setdiff1d(np.arange(len(pictures)), twins(lossless, labels, pictures, jpeg_labels))
+    images, jpeg_labels = _jpeg("train_50000_jpeg.npz")
+    others = np.setdiff1d(np.arange(len(images)), twins(lossless, labels, images, jpeg_labels))
     end = len(lossless) - CALIBRATION - VALIDATION
     mine, calibration, validation = slice(end), slice(end, end + CALIBRATION), slice(end + CALIBRATION, None)
-    better = restored(pictures[others], lossless[mine])
+    better = restored(images[others], lossless[mine])
     return {
         "train": (
             np.concatenate([better, *[lossless[mine]] * REPEATS]),
@@ -141,7 +141,7 @@ def data() -> dict[str, Any]:
 
 
 def lossless_data() -> dict[str, Any]:
-    """The lossless images alone, cut as :func:`data` cuts them: made in a second, enough to recover from small cuts."""
+    """Load only the lossless images, split as in :func:`data`: fast, and enough to recover from light pruning."""
     images, labels = _lossless("train_4000.npz")
     end = len(images) - CALIBRATION - VALIDATION
     cuts = {"train": (0, end), "calibration": (end, end + CALIBRATION), "validation": (end + CALIBRATION, len(images))}
@@ -150,37 +150,37 @@ def lossless_data() -> dict[str, Any]:
 
 
 def published(factory: Callable[[], nn.Module]) -> nn.Module:
-    """A network with its trained weights."""
+    """Return a network with its trained weights."""
     model = factory()
     weights.fit(model, weights.read(DATA / f"{factory.__name__}.safetensors"), factory.__name__)
     return model
 
 
-def twins(lossless: np.ndarray, labels: np.ndarray, pictures: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """For each lossless image the row of the nearest among ``images`` of its class, by squared distance: (n,)."""
+def twins(lossless: np.ndarray, labels: np.ndarray, images: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Return for each lossless image the row of the nearest of ``images`` in its class, by squared distance, (n,)."""
     found = np.empty(len(lossless), dtype=np.int64)
     for label in np.unique(labels):
         mine, theirs = np.flatnonzero(labels == label), np.flatnonzero(of == label)
         ours, others = (
-            torch.from_numpy(pixels.reshape(len(pixels), -1)).float() for pixels in (lossless[mine], pictures[theirs])
+            torch.from_numpy(pixels.reshape(len(pixels), -1)).float() for pixels in (lossless[mine], images[theirs])
         )
         distances = others.square().sum(1) - 2 * ours @ others.T
         found[mine] = theirs[distances.argmin(1).numpy()]
     return found
 
 
-def restored(pictures: np.ndarray, lossless: np.ndarray) -> np.ndarray:
-    """Images from JPEG brought nearer to what they were before it, (n, 32, 32, 3) uint8; kept in the cache.
+def restored(images: np.ndarray, lossless: np.ndarray) -> np.ndarray:
+    """Restore images from JPEG artefacts, (n, 32, 32, 3) uint8; the result is cached.
 
-    A small network learns from lossless images and their JPEG form what the form took away (as ARCNN: Dong et al.,
+    A small network learns the artefacts from lossless images and their JPEG versions (as ARCNN: Dong et al.,
     "Compression Artifacts Reduction by a Deep Convolutional Network", ICCV 2015, arXiv 1504.06993).
     """
-    key = hashlib.sha256(lossless.tobytes() + pictures.tobytes()).hexdigest()[:KEY_DIGITS]
+    key = hashlib.sha256(lossless.tobytes() + images.tobytes()).hexdigest()[:KEY_DIGITS]
     path = cache_folder() / "benchmarks" / f"cifar10_restored_{key}.npz"
     if not path.is_file():
         network = _restorer(lossless)
         with torch.inference_mode():
-            parts = [network(_scaled(pictures[i : i + 256])) for i in range(0, len(pictures), 256)]
+            parts = [network(_scaled(images[i : i + 256])) for i in range(0, len(images), 256)]
         pixels = torch.cat(parts).clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         with files.replacing(path) as beside, beside.open("wb") as stream:
             np.savez(stream, x=pixels)
@@ -190,7 +190,7 @@ def restored(pictures: np.ndarray, lossless: np.ndarray) -> np.ndarray:
 
 
 class Restorer(nn.Module):
-    """Adds to images (n, 3, H, W) of 0 to 1 what five convolutions at half their sides find missing."""
+    """Network that adds a correction by five convolutions at half resolution to images (n, 3, H, W) in 0 to 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,15 +199,15 @@ class Restorer(nn.Module):
         self.layers = nn.Sequential(first, nn.ReLU(), *inner, last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The images restored, in the same shape."""
+        """Return the restored images, in the same shape."""
         return x + F.pixel_shuffle(self.layers(F.pixel_unshuffle(x, 2)), 2)
 
 
 def _restorer(lossless: np.ndarray) -> nn.Module:
-    """Trained on lossless images, as they are and mirrored, and their JPEG form."""
+    """Train on lossless images, unchanged and mirrored, and their JPEG versions."""
     both = np.concatenate([lossless, lossless[:, :, ::-1]])
     fast = has_fast_bfloat16(torch.device("cpu"))
-    wanted, given = _scaled(both), _scaled(np.stack([_through_jpeg(picture) for picture in both]))
+    wanted, given = _scaled(both), _scaled(np.stack([_through_jpeg(image) for image in both]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RESTORER_SEED)
         network = Restorer()
@@ -227,13 +227,13 @@ def _restorer(lossless: np.ndarray) -> nn.Module:
 
 
 def main() -> None:
-    """Print what the trained networks reach on the test images, and what was made of them as far as it is there."""
+    """Print the accuracy of the trained networks on the test images, and of existing compressed ones."""
     if not DATA.is_dir():
         print(f"Left out: {DATA} is absent (see LEANMARK_BENCH_DATA).")
         return
-    pictures, labels = _lossless("test_1000.npz")
-    test = array_split(pictures, labels, "test_1000.npz")
-    dataset = Dataset("cifar10", "bench", CLASSES, None, None, None, test, input_size=pictures.shape[1:3])
+    images, labels = _lossless("test_1000.npz")
+    test = array_split(images, labels, "test_1000.npz")
+    dataset = Dataset("cifar10", "bench", CLASSES, None, None, None, test, input_size=images.shape[1:3])
     contract = default_preprocess(dataset)
     for factory in (resnet20, resnet56):
         name, made = factory.__name__, Path(sys.argv[1] if len(sys.argv) > 1 else "build") / factory.__name__
@@ -256,9 +256,9 @@ def _scaled(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def _through_jpeg(picture: np.ndarray) -> np.ndarray:
+def _through_jpeg(image: np.ndarray) -> np.ndarray:
     stream = io.BytesIO()
-    PIL.Image.fromarray(picture).save(stream, "JPEG", quality=QUALITY)
+    PIL.Image.fromarray(image).save(stream, "JPEG", quality=QUALITY)
     return _decoded(stream.getvalue())
 
 
@@ -274,13 +274,13 @@ def _lossless(name: str) -> tuple[np.ndarray, np.ndarray]:
 def _jpeg(name: str) -> tuple[np.ndarray, np.ndarray]:
     with np.load(_found(name)) as archive:
         blob, offsets, labels = archive["blob"].tobytes(), archive["offsets"].tolist(), archive["y"].astype(np.int64)
-    pictures = np.stack([_decoded(blob[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)])
-    return pictures, labels
+    images = np.stack([_decoded(blob[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)])
+    return images, labels
 
 
 def _found(name: str) -> Path:
     if not (DATA / name).is_file():
-        raise DataError(f"{DATA / name} is absent; say in LEANMARK_BENCH_DATA where the folder cifar10 lies.")
+        raise DataError(f"{DATA / name} is missing; set LEANMARK_BENCH_DATA to the folder that contains cifar10.")
     return DATA / name
 
 

@@ -49,7 +49,7 @@ def large_model() -> onnx.ModelProto:
     """About 100 MB of convolutions, as many as ResNet-50 has."""
     rng = np.random.default_rng(0)
     side = int((WEIGHTS / LAYERS / 9) ** 0.5)
-    weights, nodes, flow = [], [], "picture"
+    weights, nodes, flow = [], [], "image"
     for layer in range(LAYERS):
         inputs = 3 if layer == 0 else side
         kernel = rng.standard_normal((side, inputs, 3, 3), dtype=np.float32)
@@ -64,7 +64,7 @@ def large_model() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "large",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", side])],
         weights,
     )
@@ -91,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         onnx.save(large_model(), folder / "foreign.onnx")
-        normalise(folder / "foreign.onnx", folder / "candidate.onnx", contract())
+        normalise(folder / "foreign.onnx", folder / "candidate.onnx", contract(input_name="image"))
         facts, predictions = facts_of(folder / "candidate.onnx"), make_evidence().predictions
         digest = samples_digest((p.digest for p in predictions), (p.label for p in predictions))
         data = {"name": "made up", "spec": "made up", "test_samples": 1500, "test_digest": digest, "classes": 10}
@@ -99,7 +99,7 @@ def main() -> None:
         header = {"models": {"baseline": facts, "candidate": facts}, "data": data}
         evidence = make_evidence(header=header, observations=observed)
         key = generate(folder / "k.key")
-        model = write_papers(folder / "out", folder / "candidate.onnx", evidence, key, contract())
+        model = write_papers(folder / "out", folder / "candidate.onnx", evidence, key, contract(input_name="image"))
         (folder / "out" / "baseline.onnx").unlink()
         print(f"{model.stat().st_size / 1e6:.0f} MB")
         subprocess.run([sys.executable, "-c", DIGESTS, model], check=True, cwd=here.parent)

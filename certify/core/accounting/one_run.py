@@ -1,4 +1,4 @@
-"""What one training with canaries shows about its epsilon (Steinke, Nasr and Jagielski 2023, arXiv 2305.08846)."""
+"""Lower bounds on epsilon from one training with canaries (Steinke, Nasr and Jagielski 2023, arXiv 2305.08846)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PRECISION = 1e-9
 
 
 def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
-    """Bound how likely so many right guesses are under a claim (theorem 5.2).
+    """Bound the probability of at least this many right guesses under a claim (theorem 5.2).
 
-    Each of m canaries is in the training set by a fair coin of its own; afterwards r of the coins are guessed. Under
-    (epsilon, delta)-differential privacy the number of right guesses W satisfies
+    A fair coin per canary decides which of m canaries are in the training set; afterwards r of the coins are guessed.
+    Under (epsilon, delta)-differential privacy the number of right guesses W satisfies
 
         P[W >= v] <= P[B >= v] + 2 m delta * max over i = 1..m of P[v > B >= v - i] / i
 
@@ -31,10 +31,10 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
         delta: of the claim, 0 to 1.
 
     Returns:
-        A bound of the p-value of the claim, at most 1.
+        A bound on the p-value of the claim, at most 1.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of range.
 
     Example:
         >>> round(guesses_p(10, 10, 10, 0.0, 0.0), 6)
@@ -49,23 +49,23 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
     if delta == 0 or right == 0:
         return min(1.0, tail)
     below = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, chance))
-    # Beyond i = v the probability grows no further and i does, so the largest quotient stands before.
+    # Beyond i = v the probability stops growing while i increases, so the largest quotient is before that.
     steepest = float(np.max(below / np.arange(1, right + 1)))
     return min(1.0, tail + 2 * canaries * delta * steepest)
 
 
 def epsilon_shown(canaries: int, guesses: int, right: int, delta: float, confidence: float) -> float:
-    """The largest epsilon that the guesses contradict, by bisection; 0 where they contradict none.
+    """Return the largest epsilon that the guesses refute, by bisection; 0 if they refute none.
 
     Args:
-        canaries: in or out by a coin each.
-        guesses: that were made, a number fixed before the training.
-        right: guesses that were right.
+        canaries: number of canaries, each in or out by a coin.
+        guesses: number of guesses, fixed before the training.
+        right: number of right guesses.
         delta: of the claim.
         confidence: one-sided, such as 0.95.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of range.
 
     Example:
         >>> round(epsilon_shown(1000, 1000, 1000, 1e-5, 0.95), 2), epsilon_shown(1000, 200, 100, 1e-5, 0.95)
@@ -84,7 +84,7 @@ def epsilon_shown(canaries: int, guesses: int, right: int, delta: float, confide
 
 
 def epsilon_showable(canaries: int, guesses: int, delta: float, confidence: float) -> float:
-    """What the same audit shows where every guess is right: no training can be shown to cost more by it.
+    """Return the epsilon that the same audit shows if every guess is right, which is the most that it can show.
 
     Example:
         >>> round(epsilon_showable(1000, 100, 1e-5, 0.95), 2)

@@ -1,13 +1,14 @@
-"""The log of federated training: messages that clients and the server sign, and what follows from them.
+"""Log of federated training: messages signed by clients and the server, and checks of them.
 
 A run is a file of canonical JSON lines. The server signs the opening, the start of each attempt at a round, its close
-and the end, each with the digest of its line before; clients sign their enrolment and one entry a round, which the
-close of the round names by digest. So nobody who lacks the keys can alter, add, move or remove a line unnoticed, and a
-client that kept the server's receipts can show that it was left out.
+and the end, each with the digest of its previous line; clients sign their enrolment and one entry per round, which the
+close of the round names by digest. So nobody without the keys can alter, add, move or remove a line unnoticed, and a
+client that kept the server's receipts can prove that it was omitted.
 
-The maker writes a run with :class:`RoundLog` and judges nothing; :func:`parse_run` and :mod:`.checking` need no keys.
+The maker writes a run with :class:`RoundLog` and does not judge it; :func:`parse_run` and :mod:`.checking` need no
+keys.
 
-What signatures do not show: who is behind a key, whether parties collude, and whether an entry's figures are true.
+Signatures do not show who holds a key, whether parties collude, or whether an entry's figures are true.
 """
 
 from certify.core.federation.messages import (

@@ -1,6 +1,6 @@
-"""Whether the lines of a run fit together: named checks over what was read, without keys, clocks or files.
+"""Consistency checks of the lines of a run, without private keys, clocks or files.
 
-Each check yields one sentence for each problem, without its full stop, and nothing where it holds.
+Each check yields one sentence without its full stop per problem, and nothing if it passes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Check = Callable[[FederatedRun], Iterator[str]]
 
 
 def signatures(run: FederatedRun) -> Iterator[str]:
-    """Every line is signed by the key whose it has to be."""
+    """Check that every line is signed by the right key."""
     server = PublicKey(bytes.fromhex(run.opening.message.server))
     if not run.opening.signed_by(server):
         yield "The opening is not signed by the server that it names"
@@ -43,7 +43,7 @@ def signatures(run: FederatedRun) -> Iterator[str]:
 
 
 def chain_unbroken(run: FederatedRun) -> Iterator[str]:
-    """Each line of the server follows the one before, and each model the one of the round before."""
+    """Check that each line of the server follows its previous line, and each model that of the previous round."""
     head, model, time = run.opening.digest, run.opening.message.model, run.opening.message.started
     nonces = set()
     for number, (attempts, each) in enumerate([*((one.attempts, one) for one in run.rounds), (run.open, None)], 1):
@@ -83,7 +83,7 @@ def _one_run(run: FederatedRun) -> Iterator[str]:
 
 
 def entries_once(run: FederatedRun) -> Iterator[str]:
-    """Each selected client has one entry in a round, or was dropped with a reason, and nobody else has."""
+    """Check that each selected client has one entry in a round or was dropped with a reason, and no others have."""
     known: set[str] = set()
     for each in run.rounds:
         known |= {client_id(one.message.key) for one in each.joined}
@@ -104,7 +104,7 @@ def entries_once(run: FederatedRun) -> Iterator[str]:
 
 
 def sizes_add_up(run: FederatedRun) -> Iterator[str]:
-    """All selected clients received the same, answers have the size of their form, and the sums are right."""
+    """Check that all selected clients received the same, that answers have the right size, and the sums of bytes."""
     update = run.opening.message.update
     for each in run.rounds:
         begin, close = each.begin, each.close.message
@@ -127,7 +127,7 @@ def sizes_add_up(run: FederatedRun) -> Iterator[str]:
 
 
 def as_announced(run: FederatedRun) -> Iterator[str]:
-    """There are no more clients and rounds than the opening says."""
+    """Check that there are no more clients and rounds than announced."""
     opening = run.opening.message
     if len(run.clients) > opening.population:
         yield f"{len(run.clients)} clients enrolled, and the opening announces {opening.population}"
@@ -140,7 +140,7 @@ def as_announced(run: FederatedRun) -> Iterator[str]:
 
 
 def masks_complete(run: FederatedRun) -> Iterator[str]:
-    """Masks of every group cancel: all its clients answered, or were recovered by enough of the others."""
+    """Check that the masks of every group cancel: all its clients answered, or enough others recovered them."""
     masked = run.opening.message.update.form == "int8-masked"
     for each in run.rounds:
         begin, close = each.begin, each.close.message
@@ -173,7 +173,7 @@ def _recovered(each: ClosedRound, begin: Begin, close: Round, threshold: int) ->
 
 
 def final_model(run: FederatedRun) -> Iterator[str]:
-    """The run has ended with the model of its last round."""
+    """Check that the run ended with the model of its last round."""
     if run.end is None:
         yield "The run has not ended"
     elif run.end.message.rounds != len(run.rounds) or not run.rounds:
@@ -191,19 +191,19 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "masks_complete": (masks_complete, "Where updates are masked, the masks of every group cancel."),
     "final_model": (final_model, "The run ended with the model of its last round."),
 }
-"""Every check, with what is said where it holds."""
+"""All checks, with the sentence for a pass."""
 
 
 def problems(run: FederatedRun, name: str) -> list[str]:
-    """What a check finds wrong, one sentence each without its full stop."""
+    """Return the problems found by a check, one sentence each without its full stop."""
     return list(CHECKS[name][0](run))
 
 
 def require_unaltered(run: FederatedRun, name: str) -> None:
-    """Refuse a log that somebody altered, before anything is appended to it.
+    """Refuse an altered log before anything is appended to it.
 
     Raises:
-        CertificateError: a check fails that every unfinished run passes.
+        CertificateError: a check fails that also applies to unfinished runs.
     """
     for check in CHECKS:
         if check != "final_model" and (found := problems(run, check)):

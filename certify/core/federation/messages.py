@@ -1,7 +1,7 @@
-"""The messages of a federated run, as fields; :mod:`certify.core.federation.signing` makes signed lines of them.
+"""Messages of a federated run, as fields; :mod:`certify.core.federation.signing` turns them into signed lines.
 
-Digests are hex SHA-256. A client's id is the digest of its public key. Energy is missing where no meter read it, never
-0. Sizes of clients' data are given as a band: ``band`` 7 stands for 128 to 255 samples.
+Digests are hex SHA-256. A client's id is the digest of its public key. Unmetered energy is missing, never 0. Sizes of
+clients' data are given as a band: ``band`` 7 means 128 to 255 samples.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certify.core.data_use.vocabulary import Action
 VERSION = 1
 MAX_CLIENTS = 100_000
 MAX_GROUP = 100
-"""Most clients whose masks cancel one another."""
+"""Maximum number of clients whose masks cancel."""
 MAX_BAND = 40
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -27,12 +27,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is 32 bytes in lower-case hexadecimal, as digests, keys and nonces are written."""
+    """Return whether a text is 32 bytes in lower-case hexadecimal, the format of digests, keys and nonces."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is a name of a rule or parameter, such as ``trimmed-mean``."""
+    """Return whether a text is a valid name of a rule or parameter, such as ``trimmed-mean``."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -46,7 +46,7 @@ Amount = Annotated[float, Ge(0), Le(1e15)]
 Form = Literal["float32", "int8", "int8-masked", "top-k", "logits"]
 Level = Literal["wall", "counter", "sampled", "modelled", "proxy"]
 WHOLE: tuple[Form, ...] = ("float32", "int8", "int8-masked")
-"""Forms in which an answer has one value for each of the model's."""
+"""Forms of answers with one value per model parameter."""
 DropReason = Literal["straggler", "lost", "busy", "budget", "policy", "failed"]
 RefusalReason = Literal[
     "malformed", "oversized", "foreign", "signature", "duplicate", "late", "not-selected", "wrong-round", "norm"
@@ -55,7 +55,7 @@ RefusalReason = Literal[
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule by its name and parameters, such as FedProx's ``mu``."""
+    """A rule with its name and parameters, such as FedProx's ``mu``."""
 
     name: Name
     parameters: Mapping[Name, float] = field(default_factory=dict)
@@ -63,13 +63,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Update:
-    """The form in which clients answer, and how large an answer may be.
+    """Form and size of clients' answers.
 
     Attributes:
         form: ``float32``, ``int8`` (with error feedback), ``int8-masked``, ``top-k`` or ``logits``.
-        values: in one answer.
-        bits: of each value as it travels (64 for ``top-k``, which sends positions too).
-        overhead_bytes: most bytes of an answer beside its values: scales, shapes, framing.
+        values: number of values in an answer.
+        bits: bits per transmitted value (64 for ``top-k``, which includes positions).
+        overhead_bytes: maximum number of bytes besides the values: scales, shapes, framing.
         parameters: such as ``clip``, the largest norm of an update.
     """
 
@@ -81,23 +81,23 @@ class Update:
 
     @property
     def least_bytes(self) -> int:
-        """Of an answer: its values alone."""
+        """Minimum size of an answer: its values alone."""
         return -(-self.values * self.bits // 8)
 
     @property
     def most_bytes(self) -> int:
-        """Of an answer: its values and everything beside them."""
+        """Maximum size of an answer: its values and the overhead."""
         return self.least_bytes + self.overhead_bytes
 
 
 @dataclass(frozen=True)
 class ClientPrivacy:
-    """Differential privacy of whole clients: noise on the sum of clipped updates.
+    """Client-level differential privacy: noise on the sum of clipped updates.
 
     Attributes:
-        noise_multiplier: standard deviation of the noise over ``clip``.
+        noise_multiplier: standard deviation of the noise divided by ``clip``.
         clip: largest norm of one client's update.
-        delta: for which epsilon is stated.
+        delta: delta for which epsilon is stated.
     """
 
     noise_multiplier: Annotated[float, Gt(0), Le(1e6)]
@@ -107,7 +107,7 @@ class ClientPrivacy:
 
 @dataclass(frozen=True)
 class Use:
-    """What clients' data are used for, as their use policies are asked."""
+    """Use of clients' data, which their use policies must permit."""
 
     action: Action
     purpose: Annotated[str, Len(1, 200)]
@@ -116,7 +116,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Payload:
-    """Something that travelled: the digest of its bytes and their number."""
+    """A transmitted payload: the digest and number of its bytes."""
 
     sha256: Digest
     bytes: Count
@@ -124,12 +124,12 @@ class Payload:
 
 @dataclass(frozen=True)
 class Spent:
-    """What computing cost.
+    """Costs of computing.
 
     Attributes:
         cpu_s: CPU-seconds.
-        energy_j: joules; None where nothing measured them.
-        level: how directly the joules were observed; None with ``energy_j``.
+        energy_j: joules; None if not measured.
+        level: evidence level of the joules; None if ``energy_j`` is None.
     """
 
     cpu_s: Amount
@@ -143,25 +143,26 @@ class Spent:
 
 @dataclass(frozen=True)
 class Run:
-    """The opening, signed by the server: everything that is fixed before the first round.
+    """The opening, signed by the server: all settings fixed before the first round.
 
     Attributes:
-        run: nonce that names the run.
+        run: nonce that identifies the run.
         server: public key of the server.
         leanmark: version of the maker.
         started: UTC time.
-        model: digest of the model that goes in, as the lineage states it.
-        parameters: values of the global model, against whose float32 form bytes are compared.
-        transport: ``memory`` where all clients are simulated in one process, or the name of what carries messages.
+        model: digest of the initial model, as in the lineage.
+        parameters: number of parameters of the global model; bytes are compared with its float32 size.
+        transport: ``memory`` if all clients are simulated in one process, otherwise the name of the transport.
         method: ``fedavg`` or ``feddf``.
-        population: clients that might be asked.
-        rounds: that are planned.
-        selection: how the clients of a round are chosen.
-        aggregation: how answers become one.
-        update: form of an answer.
-        use: what clients' data are used for.
-        mask_threshold: least clients of a group that must answer for its masks to be recovered; 0 without masks.
-        privacy: of whole clients; None where no noise is added.
+        population: number of clients that may take part.
+        rounds: number of planned rounds.
+        selection: rule that selects the clients of a round.
+        aggregation: rule that aggregates answers.
+        update: form of answers.
+        use: use of clients' data.
+        mask_threshold: least number of clients of a group that must answer so that its masks can be recovered; 0
+            without masks.
+        privacy: client-level privacy; None without noise.
     """
 
     run: Digest
@@ -191,12 +192,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Enrolment:
-    """A client joins a run, signed by the client.
+    """A client's enrolment, signed by the client.
 
     Attributes:
-        run: that it joins.
-        key: its public key.
-        policy: digest of the use policy of its data; None where they have none.
+        run: run that it joins.
+        key: public key of the client.
+        policy: digest of the use policy of its data, or None.
     """
 
     run: Digest
@@ -206,19 +207,19 @@ class Enrolment:
 
 @dataclass(frozen=True)
 class Begin:
-    """An attempt at a round, signed by the server before it hears from anybody.
+    """Start of an attempt at a round, signed by the server before any answers.
 
     Attributes:
-        run: of which it is a round.
-        number: of the round, from 1.
-        attempt: from 1; more where the server stopped before it closed the round.
-        nonce: that entries repeat, so that none serves twice.
-        previous: digest of the server's line before.
+        run: run of the round.
+        number: number of the round, from 1.
+        attempt: number of the attempt, from 1; higher if the server stopped before closing the round.
+        nonce: nonce that entries repeat, so that none can be reused.
+        previous: digest of the server's previous line.
         started: UTC time.
-        model: digest of the global model that goes in.
-        payload: what every selected client receives.
-        selected: ids of clients, sorted.
-        groups: of clients whose masks cancel one another, each sorted; empty without masks.
+        model: digest of the global model before the round.
+        payload: payload that every selected client receives.
+        selected: ids of the selected clients, sorted.
+        groups: groups of clients whose masks cancel, each sorted; empty without masks.
     """
 
     run: Digest
@@ -235,12 +236,12 @@ class Begin:
 
 @dataclass(frozen=True)
 class Mask:
-    """How an entry's update was masked.
+    """Masking of an entry's update.
 
     Attributes:
-        peers: digest over the sorted ids of its group, itself among them (:func:`peers_digest`).
-        bytes_up: of keys and shares that the client sent for it.
-        bytes_down: likewise that it received.
+        peers: digest over the sorted ids of its group, including itself (:func:`peers_digest`).
+        bytes_up: bytes of keys and shares that the client sent for it.
+        bytes_down: bytes of keys and shares that the client received for it.
     """
 
     peers: Digest
@@ -250,19 +251,19 @@ class Mask:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a client did in a round, signed by the client.
+    """A client's entry of a round, signed by the client.
 
     Attributes:
-        run: of which it is a round.
-        number: of the round.
-        nonce: of the attempt.
-        client: its id.
-        received: the global model as it came.
-        sent: its answer.
-        band: of the number of its samples: 2**band to 2**(band + 1) - 1.
-        spent: what its share of the round cost.
-        policy: digest of the use policy that permitted it; None where its data have none.
-        mask: of a masked update; None otherwise.
+        run: run of the round.
+        number: number of the round.
+        nonce: nonce of the attempt.
+        client: id of the client.
+        received: the received global model.
+        sent: the answer.
+        band: band of its number of samples: 2**band to 2**(band + 1) - 1.
+        spent: costs of its part of the round.
+        policy: digest of the use policy that permitted it, or None.
+        mask: masking of the update, or None.
     """
 
     run: Digest
@@ -279,13 +280,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The server has an entry, signed by the server and kept by the client.
+    """Receipt for an entry, signed by the server and kept by the client.
 
     Attributes:
-        run: of the entry.
-        number: of the round.
-        nonce: of the attempt.
-        client: its id.
+        run: run of the entry.
+        number: number of the round.
+        nonce: nonce of the attempt.
+        client: id of the client.
         entry: digest of the entry's line.
     """
 
@@ -306,12 +307,12 @@ class Drop:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A message that the server did not take.
+    """A message that the server rejected.
 
     Attributes:
-        reason: why.
-        sha256: digest of the bytes that came; None where they were not read.
-        client: that it names; None where it names none.
+        reason: reason of the rejection.
+        sha256: digest of the received bytes; None if they were not read.
+        client: client named in the message, or None.
     """
 
     reason: RefusalReason
@@ -324,21 +325,21 @@ class Round:
     """The close of a round, signed by the server.
 
     Attributes:
-        run: of which it is a round.
-        number: of the round.
-        nonce: of the attempt.
-        previous: digest of the line that began the attempt.
+        run: run of the round.
+        number: number of the round.
+        nonce: nonce of the attempt.
+        previous: digest of the line that started the attempt.
         closed: UTC time.
-        joined: digests of the enrolments since the round before.
-        entries: digests of the entries whose answers are in the sum, in the order of their clients' ids.
-        dropped: selected clients whose answers are not.
-        refused: messages that were not taken.
-        recovered: dropped clients whose masks were taken out of the sum by the shares of others.
-        aggregate: digest of what the answers became.
-        model: digest of the global model that comes out.
-        bytes_up: that clients sent, as the server counted; answers, keys and shares.
-        bytes_down: that clients received.
-        spent: what the server's share of the round cost.
+        joined: digests of the enrolments since the previous round.
+        entries: digests of the entries whose answers are in the sum, in the order of client ids.
+        dropped: selected clients whose answers are not in the sum.
+        refused: rejected messages.
+        recovered: dropped clients whose masks were removed from the sum with the shares of others.
+        aggregate: digest of the aggregated answers.
+        model: digest of the global model after the round.
+        bytes_up: bytes sent by clients, as counted by the server: answers, keys and shares.
+        bytes_down: bytes received by clients.
+        spent: costs of the server's part of the round.
     """
 
     run: Digest
@@ -363,12 +364,12 @@ class End:
     """The end of a run, signed by the server.
 
     Attributes:
-        run: that ends.
-        previous: digest of the server's line before.
+        run: run that ends.
+        previous: digest of the server's previous line.
         ended: UTC time.
-        rounds: that were closed.
-        model: digest of the model that comes out, as the lineage states it.
-        spent: by the server outside of rounds, such as distilling from clients' logits.
+        rounds: number of closed rounds.
+        model: digest of the resulting model, as in the lineage.
+        spent: costs of the server outside rounds, such as distillation from clients' logits.
     """
 
     run: Digest

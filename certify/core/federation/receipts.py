@@ -1,4 +1,4 @@
-"""Receipts: what a client keeps, and how it shows that the server left it out without saying so."""
+"""Receipts of clients, by which they can prove that the server silently omitted them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ MAX_RECEIPTS_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Kept:
-    """An entry with the server's receipt for it."""
+    """An entry and the server's receipt for it."""
 
     entry: Signed[Entry]
     receipt: Signed[Receipt]
 
 
 class ReceiptFile:
-    """A client's own file: each entry that it sent, followed by the receipt.
+    """A client's own file with each entry that it sent, followed by the receipt.
 
     Args:
-        path: of the file; made on first use.
-        server: the run's server.
+        path: path of the file, which is created on first use.
+        server: public key of the run's server.
     """
 
     def __init__(self, path: Path, server: PublicKey) -> None:
         self._path, self._server = path, server
 
     def keep(self, entry: Signed[Entry], receipt: bytes) -> None:
-        """Keep a receipt.
+        """Store a receipt.
 
         Raises:
-            CertificateError: it is not the server's, or is for another entry.
+            CertificateError: it is not from the server, or is for another entry.
         """
         found = verified(receipt, "The receipt", self._server, "receipt")
         _require_pair(entry, found, "The receipt")
@@ -55,7 +55,7 @@ def read_receipts(path: Path) -> list[Kept]:
     """Read a client's file.
 
     Raises:
-        CertificateError: it cannot be read, a line is malformed, or a receipt is not for the entry in front of it.
+        CertificateError: it cannot be read, a line is malformed, or a receipt is not for the preceding entry.
     """
     try:
         if path.stat().st_size > MAX_RECEIPTS_BYTES:
@@ -67,7 +67,7 @@ def read_receipts(path: Path) -> list[Kept]:
 
 
 def parse_receipts(content: bytes, name: str) -> list[Kept]:
-    """Read the bytes of a client's file; see :func:`read_receipts`."""
+    """Parse the bytes of a client's file; see :func:`read_receipts`."""
     lines = content.split(b"\n")
     if lines.pop() or not lines or len(lines) % 2:
         raise CertificateError(f"{name}: does not hold pairs of an entry and its receipt, each a line.")
@@ -93,11 +93,11 @@ def unanswered(runs: Sequence[FederatedRun], receipts: Sequence[Kept]) -> Iterat
     """Compare a client's receipts with the log.
 
     Args:
-        runs: of the log.
-        receipts: that a client kept.
+        runs: runs of the log.
+        receipts: receipts kept by a client.
 
     Returns:
-        One finding for each run of which there are receipts, and one for receipts of other runs.
+        One finding per run with receipts, and one for receipts of other runs.
     """
     known = {run.opening.message.run: run for run in runs}
     for name, run in known.items():

@@ -1,4 +1,4 @@
-"""Writing a run: what the server signs and appends, so that a kill at any moment leaves whole closed rounds.
+"""Writing of a run: the server signs and appends lines so that a kill at any time leaves complete rounds.
 
 Example, a round of one client:
 
@@ -47,10 +47,10 @@ from certify.core.signing_keys import PublicKey, SigningKey
 
 
 class MessageRefused(LeanmarkError):
-    """A message that the server does not take; the log keeps the reason.
+    """A message that the server rejects; the reason is logged.
 
     Attributes:
-        reason: as it is logged.
+        reason: reason in the log.
     """
 
     def __init__(self, reason: RefusalReason, sentence: str) -> None:
@@ -59,12 +59,12 @@ class MessageRefused(LeanmarkError):
 
 
 class RoundLog:
-    """The log of a run that goes on; one process at a time writes it.
+    """The log of an active run, which only one process may write at a time.
 
     Attributes:
-        run: what was fixed before the first round.
+        run: settings fixed before the first round.
         closed: number of the last closed round; 0 before the first.
-        model: digest of the global model after it.
+        model: digest of the global model after that round.
         clients: enrolments by the client's id.
     """
 
@@ -89,16 +89,16 @@ class RoundLog:
 
     @classmethod
     def create(cls, path: Path, run: Run, server: SigningKey, clock: Callable[[], str] = now) -> RoundLog:
-        """Begin a run in a new file.
+        """Start a run in a new file.
 
         Args:
-            path: of the file.
-            run: what is fixed; ``server`` is the key's public half.
-            server: signs.
-            clock: gives UTC times; another one in tests.
+            path: path of the new file.
+            run: settings of the run; its ``server`` is the public key.
+            server: signing key of the server.
+            clock: function that returns UTC times, replaceable in tests.
 
         Raises:
-            UsageError: there is a file already, or the opening names another server.
+            UsageError: the file already exists, or the opening names another server.
         """
         if run.server != server.public.hex:
             raise UsageError(f"The run names the server {run.server[:16]}, and the key is {server.public.hex[:16]}.")
@@ -113,7 +113,7 @@ class RoundLog:
 
     @classmethod
     def resume(cls, path: Path, server: SigningKey, clock: Callable[[], str] = now) -> RoundLog:
-        """Go on behind the last closed round; lines behind it that were not closed are cut off.
+        """Resume after the last closed round; lines after it are removed.
 
         Raises:
             CertificateError: the file cannot be read, was altered, or is of another server.
@@ -133,7 +133,7 @@ class RoundLog:
         return cls(path, server, found, clock)
 
     def enrol(self, line: bytes) -> str:
-        """Take a client into the run, and give its id; one that is in it already stays as it is.
+        """Enrol a client and return its id; an enrolled client is unchanged.
 
         Raises:
             MessageRefused: the enrolment is malformed, of another run, not signed by the key that it names, states
@@ -164,13 +164,13 @@ class RoundLog:
         groups: Sequence[Sequence[str]] = (),
         nonce: str | None = None,
     ) -> Signed[Begin]:
-        """Begin the next round, or another attempt at it where the last one was not closed.
+        """Start the next round, or another attempt at it if the last one was not closed.
 
         Args:
             selected: ids of enrolled clients.
-            payload: what each of them receives.
-            groups: of clients whose masks cancel one another.
-            nonce: 64 hexadecimal digits that were never used; from the system's entropy by default.
+            payload: payload sent to each of them.
+            groups: groups of clients whose masks cancel.
+            nonce: 64 hexadecimal digits that were never used before; from the system's entropy by default.
 
         Raises:
             UsageError: the run has ended, or a selected client has not enrolled.
@@ -197,14 +197,14 @@ class RoundLog:
         return begun
 
     def examine(self, line: bytes, answer: bytes) -> Signed[Entry]:
-        """Check an entry and the answer that came with it, before anybody adds the answer to anything.
+        """Check an entry and its answer before the answer is used.
 
         Args:
-            line: as it came.
-            answer: the bytes of the update or of the logits.
+            line: line as received.
+            answer: bytes of the update or of the logits.
 
         Raises:
-            MessageRefused: for a reason that the log keeps.
+            MessageRefused: the message is invalid; the reason is logged.
         """
         signed: Signed[Entry] = self._parsed(line, "entry")
         entry = signed.message
@@ -224,21 +224,21 @@ class RoundLog:
         return signed
 
     def accept(self, entry: Signed[Entry]) -> Signed[Receipt]:
-        """Put an examined entry into the round, and give the receipt that the client keeps."""
+        """Add a checked entry to the round, and return the receipt for the client."""
         one = entry.message
         self._entries[one.client] = entry
         return sign(Receipt(one.run, one.number, one.nonce, one.client, entry.digest), self._server)
 
     def refuse(self, reason: RefusalReason, content: bytes | None = None, client: str | None = None) -> None:
-        """Log a message that was not taken, such as one that was too long to be read."""
+        """Log a rejected message, such as one that was too long to read."""
         digest = None if content is None else hashlib.sha256(content).hexdigest()
         self._refused.append(Refusal(reason, digest, client if client in self.clients else None))
 
     def drop(self, client: str, reason: DropReason) -> None:
-        """Log that a selected client's answer will not be in the sum.
+        """Log that the answer of a selected client will not be in the sum.
 
         Raises:
-            UsageError: no round is open, or the client has a receipt, with which it could show another thing.
+            UsageError: no round is open, or the client has a receipt, which would contradict the drop.
         """
         self._open()
         if client in self._entries:
@@ -249,10 +249,10 @@ class RoundLog:
         """Close the round; selected clients that neither answered nor were dropped are stragglers.
 
         Args:
-            aggregate: digest of what the answers became.
-            model: digest of the global model that comes out.
-            spent: by the server.
-            recovered: dropped clients whose masks were taken out of the sum.
+            aggregate: digest of the aggregated answers.
+            model: digest of the resulting global model.
+            spent: costs of the server.
+            recovered: dropped clients whose masks were removed from the sum.
         """
         begun = self._open()
         for client in begun.message.selected:
@@ -280,8 +280,8 @@ class RoundLog:
         """End the run.
 
         Args:
-            model: digest of the model that comes out, as the lineage states it.
-            spent: by the server outside of rounds.
+            model: digest of the resulting model, as in the lineage.
+            spent: costs of the server outside rounds.
         """
         self.abandon()
         ended = sign(End(self.run.run, self._head, self._clock(), self.closed, model, spent), self._server)
@@ -291,11 +291,11 @@ class RoundLog:
         return ended
 
     def abandon(self) -> None:
-        """Give up the attempt that is open; the log keeps that it was begun."""
+        """Abandon the open attempt; its start stays in the log."""
         self._begun = None
 
     def stop(self) -> None:
-        """Let go of the file, so that another process can resume."""
+        """Release the file, so that another process can resume the run."""
         self._stream.close()
 
     def _check_answer(self, signed: Signed[Entry], answer: bytes) -> None:
@@ -340,7 +340,7 @@ class RoundLog:
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
-    """Lines up to the last one that the server signed for a whole step; what follows it was cut short."""
+    """Return the lines up to the last complete step of the server; anything after it is incomplete."""
     lines = content.split(b"\n")[:-1]
     while lines and b'"kind":"client"' in lines[-1] or lines and b'"kind":"entry"' in lines[-1]:
         lines.pop()
@@ -354,13 +354,13 @@ def _write(stream: BinaryIO, lines: Sequence[bytes]) -> None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open the log to append, and keep other processes from it."""
+    """Open the log for appending, and lock it."""
     try:
         stream = path.open("r+b")
     except OSError as error:
         raise CertificateError(f"The log {path} cannot be read: {error.strerror}.") from error
     stream.seek(0, os.SEEK_END)
-    with contextlib.suppress(ImportError):  # where the system has no such lock, two at once break the chain visibly
+    with contextlib.suppress(ImportError):  # without file locks, concurrent writers visibly break the chain
         import fcntl
 
         try:

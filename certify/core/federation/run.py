@@ -1,4 +1,4 @@
-"""A federated run as it was read: its lines in their order, before anybody asks whether they fit together."""
+"""A parsed federated run: its lines in order, before their consistency is checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AFTER: dict[str, tuple[str, ...]] = {
     "round": ("begin", "end"),
     "end": (),
 }
-"""What may stand behind each kind of line."""
+"""Kinds of lines that may follow each kind."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class ClosedRound:
     """A round from its first attempt to its close.
 
     Attributes:
-        attempts: what began it; the last one is the attempt that was closed, those before were abandoned.
-        joined: enrolments since the round before.
-        entries: of clients whose answers are in the sum.
-        close: by which the server closed it.
+        attempts: starts of its attempts; the last one was closed, earlier ones were abandoned.
+        joined: enrolments since the previous round.
+        entries: entries of clients whose answers are in the sum.
+        close: the server's close of the round.
     """
 
     attempts: tuple[Signed[Begin], ...]
@@ -56,10 +56,10 @@ class FederatedRun:
     """All lines of a run.
 
     Attributes:
-        opening: what was fixed before the first round.
-        rounds: that were closed.
-        open: attempts behind the last closed round.
-        end: None where the run has not ended.
+        opening: settings fixed before the first round.
+        rounds: closed rounds.
+        open: attempts after the last closed round.
+        end: end of the run; None if it has not ended.
     """
 
     opening: Signed[Run]
@@ -69,7 +69,7 @@ class FederatedRun:
 
     @cached_property
     def clients(self) -> dict[str, Enrolment]:
-        """Enrolments by the client's id."""
+        """Enrolments by client id."""
         return {client_id(one.message.key): one.message for each in self.rounds for one in each.joined}
 
     @property
@@ -79,7 +79,7 @@ class FederatedRun:
 
     @property
     def attempts(self) -> Iterator[Signed[Begin]]:
-        """All attempts at rounds, abandoned ones among them."""
+        """All attempts at rounds, including abandoned ones."""
         yield from (one for each in self.rounds for one in each.attempts)
         yield from self.open
 
@@ -93,19 +93,19 @@ class FederatedRun:
             yield self.end.line
 
     def content(self) -> bytes:
-        """The whole file, the inverse of :func:`parse_run`."""
+        """Return the bytes of the whole file, the inverse of :func:`parse_run`."""
         return b"".join(line + b"\n" for line in self.lines())
 
 
 def parse_run(content: bytes, name: str) -> FederatedRun:
-    """Read the file of a run; whether its lines fit together is the question of :mod:`.checking`.
+    """Parse the file of a run; :mod:`.checking` checks the consistency of its lines.
 
     Args:
         content: the whole file.
-        name: of the file, for errors.
+        name: name of the file, for errors.
 
     Raises:
-        CertificateError: the file is cut short or too long, a line is malformed, or stands where it cannot.
+        CertificateError: the file is truncated or too long, or a line is malformed or misplaced.
     """
     lines = content.split(b"\n")
     if lines.pop() or not lines:
@@ -114,7 +114,7 @@ def parse_run(content: bytes, name: str) -> FederatedRun:
 
 
 def run_of(lines: Sequence[bytes], name: str) -> FederatedRun:
-    """A run from its lines, without line ends; see :func:`parse_run`."""
+    """Make a run from its lines, without line ends; see :func:`parse_run`."""
     if len(lines) > MAX_LINES:
         raise CertificateError(f"{name}: has more than {MAX_LINES} lines.")
     opening: Signed[Run] | None = None

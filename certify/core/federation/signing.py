@@ -1,8 +1,7 @@
-"""Signed lines: one canonical JSON object for each message, from parties whom nobody need believe.
+"""Signed lines: one canonical JSON object per message, from untrusted parties.
 
 A line holds the fields of its message, its ``kind`` and the ``signature`` over the domain, the kind and all other
-fields. The domain keeps a signature from meaning anything outside of a federated run, and the kind from meaning another
-message.
+fields. The domain prevents the use of a signature outside a federated run, and the kind its use for another message.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ KINDS: dict[str, type[Any]] = {
 _NAMES = {kind: name for name, kind in KINDS.items()}
 SMALL_BYTES = 8 << 10
 LARGE_BYTES = 64 << 20
-"""Most bytes of a line: those of one client are small, those that list clients grow with their number."""
+"""Maximum size of a line: lines of one client are small, lines that list clients grow with their number."""
 LARGE = ("begin", "round")
 
 _SIGNATURE = re.compile(r"[0-9a-f]{128}", re.ASCII)
@@ -48,7 +47,7 @@ class Signed(Generic[T]):
     """A message with its signature.
 
     Attributes:
-        message: what was signed.
+        message: signed message.
         signature: 64 bytes.
         line: canonical JSON, without a line end.
     """
@@ -59,26 +58,26 @@ class Signed(Generic[T]):
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the line, by which other messages name this one."""
+        """Hex SHA-256 of the line, by which other messages refer to it."""
         return hashlib.sha256(self.line).hexdigest()
 
     @property
     def kind(self) -> str:
-        """Of the message, as the line names it."""
+        """Kind of the message, as in the line."""
         return _NAMES[type(self.message)]
 
     def signed_by(self, key: PublicKey) -> bool:
-        """Whether the signature is this key's."""
+        """Return whether the signature was made by this key."""
         return key.signed(signing_bytes(self.message), self.signature)
 
 
 def client_id(key: str) -> str:
-    """Id of the client with a public key in hexadecimal."""
+    """Return the id of the client with a public key in hexadecimal."""
     return PublicKey(bytes.fromhex(key)).key_id
 
 
 def peers_digest(group: Sequence[str]) -> str:
-    """Digest over the sorted ids of the clients whose masks cancel one another.
+    """Return the digest over the sorted ids of clients whose masks cancel.
 
     Example:
         >>> peers_digest(["b" * 64, "a" * 64]) == peers_digest(["a" * 64, "b" * 64])
@@ -88,7 +87,7 @@ def peers_digest(group: Sequence[str]) -> str:
 
 
 def signing_bytes(message: Message) -> bytes:
-    """What is signed: domain, kind and canonical JSON of the fields."""
+    """Return the signed bytes: domain, kind and canonical JSON of the fields."""
     return DOMAIN + _NAMES[type(message)].encode() + b"\x00" + rfc8785.dumps(asdict(message))
 
 
@@ -96,11 +95,11 @@ def sign(message: M, key: SigningKey) -> Signed[M]:
     """Sign a message.
 
     Args:
-        message: its fields are checked.
-        key: of the server, or of the client whom the message names.
+        message: message, whose fields are checked.
+        key: signing key of the server, or of the client named in the message.
 
     Raises:
-        CertificateError: a field is not allowed, or the line is longer than it may be.
+        CertificateError: a field is invalid, or the line is too long.
 
     Example:
         >>> from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -119,12 +118,12 @@ def sign(message: M, key: SigningKey) -> Signed[M]:
 
 
 def parse(line: bytes, what: str, *kinds: str) -> Signed[Any]:
-    """Read a signed line; whose signature it is, is not checked.
+    """Parse a signed line; the signature itself is not checked.
 
     Args:
         line: canonical JSON, without a line end.
-        what: named in errors.
-        kinds: that may stand here; all by default.
+        what: name used in errors.
+        kinds: allowed kinds; all by default.
 
     Raises:
         CertificateError: the line is too long, not canonical, of another kind, or a field is missing, unknown or not
@@ -144,10 +143,10 @@ def parse(line: bytes, what: str, *kinds: str) -> Signed[Any]:
 
 
 def verified(line: bytes, what: str, key: PublicKey, *kinds: str) -> Signed[Any]:
-    """Read a line that a key must have signed.
+    """Parse a line that must be signed by a key.
 
     Raises:
-        CertificateError: as :func:`parse`, or the signature is not the key's.
+        CertificateError: as for :func:`parse`, or the signature is not from the key.
     """
     found = parse(line, what, *kinds)
     if not found.signed_by(key):
@@ -162,12 +161,12 @@ def _require_size(kind: str, line: bytes, what: str) -> None:
 
 
 def _read(kind: str, values: dict[str, Any], what: str) -> Message:
-    """Make a message of its fields, of which a line states every one."""
+    """Make a message from its fields, all of which must be stated."""
     try:
         message: Message = validated(KINDS[kind], values, kind, lambda *_: what)
     except UsageError as error:
         raise CertificateError(str(error)) from error
-    # What fills in a default would have another canonical form than what was signed.
+    # A line with omitted defaults would have a different canonical form from the signed one.
     if json.loads(rfc8785.dumps(asdict(message))) != values:
         raise CertificateError(f"{what}: the {kind} does not state every field as it is written.")
     return message

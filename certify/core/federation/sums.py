@@ -1,4 +1,4 @@
-"""What a round cost in bytes: one rule for the server, which states the sums, and for whoever checks them."""
+"""Bytes of a round, computed the same way by the server and by verifiers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from certify.core.federation.messages import Begin, Drop, DropReason, Entry
 
 DECLINED: tuple[DropReason, ...] = ("busy", "budget", "policy")
-"""Why a client does not take part in the first place, so that it receives no model."""
+"""Reasons for which a client does not take part at all and receives no model."""
 
 
 def bytes_up(entries: Iterable[Entry]) -> int:
-    """What clients sent: answers, and keys and shares of masks."""
+    """Return the bytes sent by clients: answers, and keys and shares of masks."""
     return sum(one.sent.bytes + (0 if one.mask is None else one.mask.bytes_up) for one in entries)
 
 
 def bytes_down(begin: Begin, entries: Iterable[Entry], dropped: Iterable[Drop]) -> int:
-    """What clients received, with the model for those that went away on the way, since it was sent to them."""
+    """Return the bytes received by clients, including the model sent to clients that dropped out later."""
     receivers = len(begin.selected) - sum(one.reason in DECLINED for one in dropped)
     return receivers * begin.payload.bytes + sum(0 if one.mask is None else one.mask.bytes_down for one in entries)

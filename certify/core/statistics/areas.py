@@ -1,4 +1,4 @@
-"""Areas under ROC curves with intervals, and shares found at a bounded share of false alarms."""
+"""Areas under ROC curves with intervals, and detection rates at a bounded false-alarm rate."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Placements:
-    """Where the scores of each kind stand among those of the other.
+    """Placements of the scores of each kind among those of the other.
 
     Attributes:
-        positives: for each positive, the share of negatives below it; ties count half, (m,).
-        negatives: for each negative, the share of positives above it, (n,).
+        positives: for each positive, the fraction of negatives below it; ties count half, (m,).
+        negatives: for each negative, the fraction of positives above it, (n,).
     """
 
     positives: Floats
@@ -28,7 +28,7 @@ class Placements:
 
     @property
     def area(self) -> float:
-        """The chance that a positive scores above a negative."""
+        """Probability that a positive scores above a negative."""
         return float(self.positives.mean())
 
 
@@ -51,9 +51,9 @@ def placements(positives: Floats, negatives: Floats) -> Placements:
 
 
 def area_interval(found: Placements, confidence: float) -> Interval:
-    """Interval of an area, within 0 to 1 (DeLong, DeLong and Clarke-Pearson 1988).
+    """Return the interval of an area, within 0 to 1 (DeLong, DeLong and Clarke-Pearson 1988).
 
-    Where every pair is in order DeLong's variance is 0; the end is then that of the rule of three for the smaller kind,
+    If every pair is in order, DeLong's variance is 0; the end is then given by the rule of three for the smaller kind,
     so that a few perfect pairs do not show a perfect area.
     """
     half = z_quantile(confidence) * math.sqrt(_variance(found.positives, found.negatives))
@@ -63,12 +63,12 @@ def area_interval(found: Placements, confidence: float) -> Interval:
 
 
 def area_difference_interval(first: Placements, second: Placements, confidence: float) -> Interval:
-    """Interval of second minus first, of two scores of the same samples (DeLong's paired form), within -1 to 1.
+    """Return the interval of second minus first, for two scores of the same samples (DeLong's paired form).
 
     Args:
-        first: of one score.
-        second: of the other; its samples stand in the same order.
-        confidence: two-sided.
+        first: placements of one score.
+        second: placements of the other score, with the samples in the same order.
+        confidence: confidence of the two-sided interval.
     """
     change = second.area - first.area
     variance = _variance(second.positives - first.positives, second.negatives - first.negatives)
@@ -83,13 +83,13 @@ def _variance(positives: Floats, negatives: Floats) -> float:
 
 @dataclass(frozen=True)
 class Operating:
-    """What a threshold finds.
+    """Counts above a threshold.
 
     Attributes:
-        found: positives above it.
-        positives: all of them.
-        alarms: negatives above it.
-        negatives: all of them.
+        found: number of positives above the threshold.
+        positives: number of positives.
+        alarms: number of negatives above the threshold.
+        negatives: number of negatives.
     """
 
     found: int
@@ -99,25 +99,25 @@ class Operating:
 
     @property
     def share(self) -> float:
-        """Share of positives that is found."""
+        """Fraction of positives above the threshold."""
         return self.found / self.positives
 
     def share_interval(self, confidence: float) -> Interval:
-        """Clopper-Pearson interval of the share that is found, at this threshold."""
+        """Return the Clopper-Pearson interval of the detection rate at this threshold."""
         return clopper_pearson(self.found, self.positives, confidence)
 
     def alarm_interval(self, confidence: float) -> Interval:
-        """Clopper-Pearson interval of the share of false alarms, which the negatives show no more exactly."""
+        """Return the Clopper-Pearson interval of the false-alarm rate, which is as precise as the negatives allow."""
         return clopper_pearson(self.alarms, self.negatives, confidence)
 
 
 def at_false_alarms(positives: Floats, negatives: Floats, rate: float) -> Operating:
-    """Find what the lowest threshold finds whose false alarms are at most a share of the negatives.
+    """Return the counts at the lowest threshold with at most a given false-alarm rate.
 
     Args:
         positives: scores, (m,).
         negatives: scores, (n,).
-        rate: largest share of false alarms, 0 to 1.
+        rate: largest false-alarm rate, 0 to 1.
 
     Example:
         >>> at_false_alarms(np.array([3.0, 2.0, 0.5]), np.array([1.0, 0.0]), 0.0)
@@ -130,8 +130,8 @@ def at_false_alarms(positives: Floats, negatives: Floats, rate: float) -> Operat
 
 
 def threshold_for(negatives: Floats, rate: float) -> float:
-    """The lowest threshold above which at most a share of the negatives lies, (n,)."""
+    """Return the lowest threshold with at most a fraction ``rate`` of the negatives, (n,), above it."""
     allowed = int(math.floor(rate * len(negatives) + 1e-9))
     falling = np.sort(negatives)[::-1]
-    # Only scores above the first negative that is one too many count, so that ties are never cut in two.
+    # Only scores above the first excess negative count, so ties are never split.
     return float(falling[allowed]) if allowed < len(falling) else -math.inf
