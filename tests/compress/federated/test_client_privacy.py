@@ -31,7 +31,7 @@ Make = Callable[..., Fleet]
         ((8.0, 1e-5, 1.0, 10, 99), "too few clients for a meaningful client-level epsilon: 99, and 100"),
         ((8.0, 1e-5, None, 10, 100), "set clip"),
         ((8.0, 0.01, 1.0, 10, 100), "delta 0.01 is not below 1/100"),
-        ((0.0, 1e-5, 1.0, 10, 100), "epsilon must be above 0"),
+        ((0.0, 1e-5, 1.0, 10, 100), "must be greater than 0"),
     ],
 )
 def test_claims_that_would_mean_nothing_are_refused(given: tuple[float, ...], sentence: str) -> None:

@@ -117,7 +117,7 @@ def test_client_that_may_not_fine_tune_cannot_load_its_data(tmp_path: Path) -> N
 def test_data_under_a_policy_are_not_read_when_nobody_says_what_for(tmp_path: Path) -> None:
     spec = write(tmp_path, 0)
     bind_policy(spec, TERMS, KEY)
-    with pytest.raises(NotPermittedError, match="say what they are for"):
+    with pytest.raises(NotPermittedError, match="state what they are used for"):
         own_data(spec, None)
 
 
