@@ -134,7 +134,7 @@ def parse(line: bytes, what: str, *kinds: str) -> Signed[Any]:
     values = parse_canonical(line, what)
     kind = values.pop("kind", None) if isinstance(values, dict) else None
     if not isinstance(kind, str) or kind not in (kinds or KINDS):
-        raise CertificateError(f"{what}: a message of kind {json.dumps(kind)[:60]} cannot stand here.")
+        raise CertificateError(f"{what}: a message of kind {json.dumps(kind)[:60]} is not allowed here.")
     _require_size(kind, line, what)
     signature = values.pop("signature", None)
     if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):

@@ -172,7 +172,7 @@ def test_sum_states_the_code_of_the_plug_in_among_its_parts(bench: Path) -> None
     [
         ("bench_parts:Impostor", "has the name 'nvml' of certify.measure.meters.nvml:Nvml"),
         ("bench_parts:faked", "has the name 'rapl-powercap' of"),
-        ("bench_parts:margin", "can't be used .TypeError"),
+        ("bench_parts:margin", "cannot be used .TypeError"),
         ("bench_parts:Patient", "it lacks name, devices, scope, .*start, stop"),
         ("sockt", "did you mean 'socket'"),
     ],
@@ -185,7 +185,7 @@ def test_plug_in_is_refused_when_it_pretends_or_is_not_a_meter(bench: Path, name
 def test_plug_in_is_refused_when_its_source_can_not_be_read(bench: Path) -> None:
     meters.get("socket")
     (bench / "bench_parts.py").unlink()
-    with pytest.raises(MeasureError, match="The source of the meter socket can't be read"):
+    with pytest.raises(MeasureError, match="The source of the meter socket cannot be read"):
         meters.get("socket")
 
 
@@ -198,7 +198,7 @@ def test_meters_lists_plug_ins_and_why_the_broken_ones_can_not_be_used(leanmark:
     assert (socket["available"], socket["code"], socket["used_for"]) == (True, CODE, [])
     assert [row["name"] for row in listed["meters"]] == [*meters.METERS.own, "socket"]
     assert set(listed["unusable"]) == {"failing", "gone", "bench_parts:Socket"}
-    assert "of bench 1.0 can't be used (RuntimeError: cable is loose)" in listed["unusable"]["failing"]
+    assert "of bench 1.0 cannot be used (RuntimeError: cable is loose)" in listed["unusable"]["failing"]
     shown = " ".join(leanmark("meters").stdout.split())
     assert (
         "socket is a plug-in: it is used only if you name it, and its joules count as sampled at best. "
@@ -219,4 +219,4 @@ def test_broken_plug_in_is_refused_in_one_sentence_when_it_is_named(
         "certify", onnx_file("a.onnx"), "--baseline", onnx_file("b.onnx"), *arguments, "--out", tmp_path / "o"
     )
     assert done.exit_code == 2 and done.stderr.count("Error") == 2 and "Traceback" not in done.stderr
-    assert f"The {option.removeprefix('--')} 'gone' of bench 1.0 can't be used (AttributeError" in done.stderr
+    assert f"The {option.removeprefix('--')} 'gone' of bench 1.0 cannot be used (AttributeError" in done.stderr

@@ -205,5 +205,5 @@ def test_load_keeps_no_weights_when_the_download_is_not_the_published_file(publi
 def test_load_says_what_to_do_instead_when_there_is_no_network(published, monkeypatch):
     published("toy-DIGEST.pth")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(socket.gaierror("no network")))
-    with pytest.raises(DataError, match="can't be downloaded.*or give WEIGHTS as a file"):
+    with pytest.raises(DataError, match="download failed.*or give WEIGHTS as a file"):
         weights.load("DEFAULT", "toy", Silent())

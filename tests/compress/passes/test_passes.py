@@ -131,7 +131,7 @@ def test_passes_lists_the_others_and_the_reason_when_one_is_broken(installed):
     installed(lost="compress.passes.lost:Lost", louder=f"{__name__}:Louder")
     shown = CliRunner().invoke(command, [])
     assert shown.exit_code == 0 and "louder" in shown.output and "structured_prune" in shown.output
-    assert "pass 'lost' of an installed package can't be used" in shown.output
+    assert "pass 'lost' of an installed package cannot be used" in shown.output
 
 
 def test_third_party_importance_is_used_when_a_recipe_names_it(model, context):

@@ -202,7 +202,7 @@ def test_absence_is_proved_when_and_only_when_the_identifier_is_missing(ids, ask
 @pytest.mark.parametrize(
     ("terms", "sentence"),
     [
-        ({"retention": "2026-01-02T00:00:00Z"}, "ended at"),
+        ({"retention": "2026-01-02T00:00:00Z"}, "expired at"),
         ({"legal_basis": "dpv:Whim"}, "legal_basis"),
         ({"legal_basis": "dpv:Consent"}, "must be 'required'"),
         ({"consent": "maybe"}, "consent"),
@@ -223,7 +223,7 @@ def test_bind_writes_nothing_when_the_terms_do_not_fit(tmp_path: Path, terms, se
     ("changed", "sentence"),
     [
         ({"pii_records": ["abc"]}, "by keyed identifiers"),
-        ({"pii_records": ["ff" * 32]}, "none of those"),
+        ({"pii_records": ["ff" * 32]}, "not bound to the record"),
         ({"event_time": "soon"}, "times such as"),
         ({"purposes": []}, "explicit consent"),
         ({"lawful_basis": "dpv:Contract"}, "lawful_basis"),
