@@ -140,7 +140,7 @@ def test_content_digest_refuses_when_the_place_of_external_data_is_malformed(
 
 def test_content_digest_refuses_when_external_data_is_not_a_plain_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ModelError, match="plain file"):
+    with pytest.raises(ModelError, match="regular file"):
         content_digest(_external_model({"location": "pipe"}), tmp_path)
 
 

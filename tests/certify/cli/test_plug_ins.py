@@ -204,7 +204,7 @@ def test_meters_lists_plug_ins_and_why_the_broken_ones_can_not_be_used(leanmark:
         "socket is a plug-in: it is used only if you name it, and its joules count as sampled at best. "
         f"Its code digest is {CODE}" in shown
     )
-    for words in ("cable is loose", "has no attribute 'Gone'", "'hwmon' is leanmark's own"):
+    for words in ("cable is loose", "has no attribute 'Gone'", "'hwmon' is built in"):
         assert words in shown, words
 
 

@@ -91,7 +91,7 @@ def test_file_is_refused_in_the_users_terms_when_no_shape_follows(dataset, contr
     head = (foreign.node("Gemm", "f w3 b3", "r", transB=1), foreign.loop(foreign.node("Relu", "before", "after"))[0])
     head[1].input[2], head[1].output[0] = "r", "output"
     given = foreign.write(foreign.model(head=head, outputs=()), tmp_path)
-    with pytest.raises(ModelError, match="states no shape for output, and none follows from its graph"):
+    with pytest.raises(ModelError, match="states no shape for output, and none can be inferred from its graph"):
         compress.apply(TrimKernels(), given, dataset, preprocess=contract)
 
 

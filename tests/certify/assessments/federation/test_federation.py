@@ -231,7 +231,7 @@ def test_lineage_is_followed_over_two_runs_and_a_run_counts_once() -> None:
 def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:
     content = ROOM.dump(records(central=CENTRAL))
     lines = content.splitlines(keepends=True)
-    with pytest.raises(CertificateError, match='of kind "begin" cannot stand here'):
+    with pytest.raises(CertificateError, match='of kind "begin" is not allowed here'):
         ROOM.parse(b"".join([lines[0], *lines[2:]]), "records")
     with pytest.raises(CertificateError, match="more than one central run"):
         ROOM.parse(content + lines[-1], "records")
