@@ -97,7 +97,7 @@ def test_own_pass_stays_when_a_package_registers_another_by_its_name(installed):
     installed(finetune=f"{__name__}:Louder")
     assert passes.find("finetune") is Finetune
     _, unusable = passes.PASSES.survey(passes.find)
-    assert "'finetune' is leanmark's own" in unusable[f"{__name__}:Louder"]
+    assert "'finetune' is built in" in unusable[f"{__name__}:Louder"]
 
 
 def test_place_is_named_when_an_unregistered_pass_has_the_name_of_another():
