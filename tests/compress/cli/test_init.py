@@ -103,6 +103,6 @@ def test_nothing_is_written_when_something_is_wrong(tmp_path, monkeypatch, model
 def test_files_stay_when_they_exist(tmp_path):
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "preprocess.yaml").write_text("mine")
-    with pytest.raises(UsageError, match=r"preprocess\.yaml exists already; choose another folder"):
+    with pytest.raises(UsageError, match=r"preprocess\.yaml already exists; choose another folder"):
         _init(tmp_path, "own.nets:make")
     assert [path.read_text() for path in (tmp_path / "job").iterdir()] == ["mine"]

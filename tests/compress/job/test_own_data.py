@@ -160,7 +160,7 @@ def test_one_output_for_two_classes_is_a_logit_unless_it_could_be_a_probability(
     made = job(table_net(1), tensors(), tmp_path / "logit", recipe=recipe)
     assert made.baseline_row.validation_accuracy == 1.0 and made.rows[0].validation_accuracy > 0.9
     sigmoid = nn.Sequential(table_net(1), nn.Sigmoid())
-    with pytest.raises(UsageError, match="logits or probabilities"):
+    with pytest.raises(UsageError, match="one output for two classes"):
         job(sigmoid, tensors(), tmp_path / "unsaid")
     contract = ArrayPreprocess(("x",), ((6,),), ("float32",), "output", "probabilities")
     assert job(sigmoid, tensors(), tmp_path / "said", preprocess=contract).baseline_row.validation_accuracy == 1.0
@@ -172,7 +172,7 @@ def test_a_file_takes_arrays_without_a_contract_when_it_leaves_no_question(tmp_p
                           dynamic_axes={"features": {0: "n"}})  # fmt: skip
     made = job(tmp_path / "two.onnx", (X.astype(np.float64), Y), tmp_path / "out")
     assert made.baseline_row.validation_accuracy == 1.0
-    with pytest.raises(UsageError, match="logits or probabilities"):
+    with pytest.raises(UsageError, match="one output for two classes"):
         job(tmp_path / "one.onnx", (X, Y), tmp_path / "one")
 
 
