@@ -122,7 +122,7 @@ def test_test_digest_is_keyed(made: Path, dataset) -> None:
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"keep_data": True}, "exclude each other"), ({"metric": "top5"}, "the score of each sample")],
+    [({"keep_data": True}, "exclude each other"), ({"metric": "top5"}, "each sample.s score")],
 )
 def test_private_data_are_refused_before_the_work(
     model: nn.Module, dataset, tmp_path: Path, options, sentence: str

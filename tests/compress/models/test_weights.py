@@ -193,7 +193,7 @@ def test_load_downloads_torchvisions_weights_once_when_their_digest_is_the_state
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("toy-00000000.pth", "the download has sha256"), ("short-DIGEST.pth", "interrupted.*try again")]
+    ("name", "sentence"), [("toy-00000000.pth", "the download has sha256"), ("short-DIGEST.pth", "interrupted.*again")]
 )
 def test_load_keeps_no_weights_when_the_download_is_not_the_published_file(published, tmp_path, name, sentence):
     published(name)
