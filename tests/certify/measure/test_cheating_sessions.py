@@ -49,7 +49,7 @@ def sessions(pair: Any, threads: tuple[int, int], graph_optimization: tuple[str,
         ((2, 2), ("none", "all"), {"baseline_at_best_settings": "fail"}),
         ((1, 2), ("all", "all"), {"baseline_at_best_settings": "fail"}),
     ],
-    ids=["honest", "graph optimisation off", "did not run with the workload's"],
+    ids=["honest", "graph optimisation off", "another number of threads"],
 )
 def test_baseline_at_best_settings_fails_alone_when_its_session_is_slowed(
     threads: tuple[int, int], levels: tuple[str, str], tripped: dict[str, str], court: Any

@@ -185,7 +185,7 @@ def test_top1_kept_fails_alone_when_another_metric_keeps_what_top1_lost(
     ("function", "code", "words"),
     [
         (lambda outputs, labels: 100 + right(outputs, labels), CODE, "from 100 to 101"),
-        (right, None, "no digest of its source"),
+        (right, None, "stated digest of its source"),
     ],
     ids=["scores out of range", "no source"],
 )
