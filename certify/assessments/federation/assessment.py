@@ -29,16 +29,18 @@ LIMITS = (
     "Updates tell of the data they were made from, unless masks or noise are stated.",
 )
 HEADLINES = {
-    SHARE: "compute done on clients",
-    f"simulated_{SHARE}": "compute done by simulated clients",
-    BYTES: "bytes of a round",
-    ENERGY: "energy of a round",
+    SHARE: "client compute",
+    f"simulated_{SHARE}": "simulated share",
+    BYTES: "bytes a round",
+    ENERGY: "energy a round",
 }
 WORDS = {
     "clients": "clients that took part",
     RATIO: "bytes against float32 both ways",
     "client_cpu_s": "CPU time of clients",
     "server_cpu_s": "CPU time of the server",
+    "client_energy_j": "energy of clients",
+    "server_energy_j": "energy of the server",
     "participation_gini": "inequality of participation (Gini)",
     "bytes_up": "bytes sent by clients",
     "bytes_down": "bytes sent to clients",
@@ -136,10 +138,8 @@ def _stated(run: Run) -> dict[str, Any]:
 def _text(profile: Profile) -> str:
     found = profile.estimates
     clients, rounds = (round(float(found[name])) for name in ("clients", "rounds"))
-    if float(found["clients_simulated"]):
-        return f"simulated: {clients} clients, {rounds} rounds"
-    share = f", {100 * float(found[SHARE]):.0f} % of the compute on clients" if SHARE in found else ""
-    return f"{clients} clients, {rounds} rounds{share}"
+    simulated = "simulated: " if float(found["clients_simulated"]) else ""
+    return f"{simulated}{clients} clients, {rounds} rounds"
 
 
 def _notes(profile: Profile) -> Iterator[str]:
@@ -158,4 +158,4 @@ def _transports(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     if SIMULATED in named:
         yield "Simulated: one process played all clients and held all their keys."
     if others := sorted(named - {SIMULATED}):
-        yield f"Clients answered over {', '.join(others)}."
+        yield f"Clients answered over {', '.join(one.capitalize() for one in others)}."
