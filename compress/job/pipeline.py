@@ -169,7 +169,9 @@ def run(
     else:
         result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
     guard = dataset.test.guard
-    write_federation(folder, made.logs, () if guard is None else (guard.policy,))
+    federated = write_federation(folder, made.logs, () if guard is None else (guard.policy,))
+    if federated is not None:
+        result = replace(result, files={**result.files, federated.name: federated})
     if whole is not None and data_key is not None:
         write_bytes(folder / FOLDER / LINEAGE, whole)
         if chosen.is_private:

@@ -162,7 +162,7 @@ def size(model: nn.Module) -> int:
 
 def cifar(given: argparse.Namespace) -> None:
     """ResNet-20 pruned to half, recovered over 20 clients and in one place, on the same 4,000 lossless images."""
-    from tests.benchmarks import cifar as bench
+    import cifar as bench  # beside this file
 
     with np.load(bench.DATA / "train_4000.npz") as held:
         images, labels = held["x"], held["y"]

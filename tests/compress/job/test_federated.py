@@ -51,7 +51,7 @@ def test_statement_follows_from_the_log_when_a_job_has_a_federated_pass(job: Pat
         "compress", "tests.compress.job.test_federated:network", "--recipe", job / "fleet.yaml", "--data", DATA,
         "--out", out, "--no-measure", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5",
     )  # fmt: skip
-    assert made.exit_code == 0, made.output
+    assert made.exit_code == 0 and "federation.jsonl" in made.output, made.output
     records = parse((out / "federation.jsonl").read_bytes(), "the records")
     lineage = json.loads((out / "lineage.json").read_text())
     (row,) = lineage["rows"]
