@@ -108,7 +108,7 @@ def test_function_is_refused_with_the_nearest_when_the_module_lacks_it(here: Pat
 def test_function_is_refused_when_its_module_can_not_be_imported(here: Path) -> None:
     with pytest.raises(UsageError, match="module 'a_package_that_is_not_there' is neither installed"):
         load("leanmark_toy_broken:function")
-    with pytest.raises(UsageError, match="module 'leanmark_toy_data.deeper' is not installed"):
+    with pytest.raises(UsageError, match="module 'leanmark_toy_data.deeper' is neither installed"):
         load("leanmark_toy_data.deeper:function")
 
 

@@ -101,7 +101,7 @@ def test_own_pass_stays_when_a_package_registers_another_by_its_name(installed):
 
 
 def test_place_is_named_when_an_unregistered_pass_has_the_name_of_another():
-    with pytest.raises(UsageError, match=r":Impostor bears the name 'finetune' of compress\.passes\.finetune:Finetune"):
+    with pytest.raises(UsageError, match=r":Impostor has the name 'finetune' of compress\.passes\.finetune:Finetune"):
         passes.find(f"{__name__}:Impostor")
 
 
@@ -110,7 +110,7 @@ def test_place_is_named_when_an_unregistered_pass_has_the_name_of_another():
     [
         ("json:JSONDecoder", "is not a pass"),
         (f"{__name__}:Louder", "calls itself 'louder'"),
-        (f"{__name__}:Climber", "small letters"),
+        (f"{__name__}:Climber", "lower-case letters"),
     ],
 )
 def test_pass_is_refused_when_it_is_registered_as_something_else(installed, place, words):
