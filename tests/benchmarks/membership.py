@@ -1,9 +1,9 @@
-"""How far members of a training set can be told apart, before and after compression, by leanmark audit-privacy.
+"""Membership inference before and after compression, by leanmark audit-privacy.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/membership.py [int8 pruned] [--shadows N]
 
-CIFAR-10, 5,000 images of which half are members by a coin each, a network of 33,834 parameters, 12 epochs without
-augmentation, so that it overfits. The data lie in ../shared/data or where LEANMARK_BENCH_DATA says. Of the baseline an
+CIFAR-10, 5,000 images of which about half are members (a coin each), a network of 33,834 parameters, 12 epochs without
+augmentation, so that it overfits. The data are in ../shared/data or the folder LEANMARK_BENCH_DATA. For the baseline an
 area of 0.804 +- 0.012 was found in an earlier study with the same network and eight shadows.
 """
 
