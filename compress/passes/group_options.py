@@ -27,6 +27,10 @@ class GroupOptions(AdversarialOptions):
         default=None, description="Column of groups that the model should not be able to tell any more."
     )
     forget_strength: float = Field(default=1.0, gt=0, le=1000, description="Factor of the reversed gradient.")
+    probe: str | None = Field(
+        default=None,
+        description="Column of groups; the record says how well a linear probe tells it after training. Default: forget.",
+    )
 
     @model_validator(mode="after")
     def _of_one_column(self) -> GroupOptions:
@@ -37,15 +41,15 @@ class GroupOptions(AdversarialOptions):
 
     def _remedies(self) -> dict[str, Any]:
         """Return the fields of the training's config."""
-        return {name: getattr(self, name) for name in GroupOptions.__annotations__}
+        return {name: getattr(self, name) for name in ("balance", "worst_group", "forget", "forget_strength")}
 
     def _groups_after(self, model: nn.Module, context: PassContext) -> dict[str, Any]:
-        """Return the remedies in use; with ``forget``, also what a probe still tells."""
-        used = {name: value for name, value in self._remedies().items() if value is not None}
-        if self.balance is None and self.worst_group is None and self.forget is None:
-            return {}
-        if self.forget is None:
-            return {name: value for name, value in used.items() if name != "forget_strength"}
-        parts = [context.data.part(name, self.name) for name in ("train", "validation")]
-        found = probe(model.eval(), parts[0], parts[1], context.preprocess, self.forget)
-        return {**used, "probe": found}
+        """Return the remedies in use, and what a probe tells where one is asked for."""
+        done = {name: getattr(self, name) for name in ("balance", "worst_group", "forget") if getattr(self, name)}
+        if self.forget is not None:
+            done["forget_strength"] = self.forget_strength
+        column = self.probe or self.forget
+        if column is not None:
+            train, held = (context.data.part(name, self.name) for name in ("train", "validation"))
+            done["probe"] = {"column": column, **probe(model.eval(), train, held, context.preprocess, column)}
+        return done
