@@ -29,7 +29,7 @@ class GroupOptions(AdversarialOptions):
     forget_strength: float = Field(default=1.0, gt=0, le=1000, description="Factor of the reversed gradient.")
     probe: str | None = Field(
         default=None,
-        description="Column of groups; the record says how well a linear probe tells it after training. Default: forget.",
+        description="Column of groups; the record says how well a linear probe tells it [default: forget].",
     )
 
     @model_validator(mode="after")
