@@ -15,9 +15,10 @@ from certify.core.data_use.folder import SUFFIX, UseFolder
 from certify.core.data_use.guard import Guard, action_of, open_use
 from certify.core.errors import DataError, NotPermittedError, UsageError
 from certify.data.dataset import Dataset
+from certify.data.people import PEOPLE, drops
 from certify.data.placed import Placed
 
-SCHEMES = ("imagefolder", "npz", "arrays")
+SCHEMES = ("imagefolder", "npz", "arrays", *PEOPLE)
 
 
 def paths_of(spec: Any) -> list[Path]:
@@ -36,6 +37,8 @@ def paths_of(spec: Any) -> list[Path]:
     scheme, _, rest = spec.partition(":")
     if scheme not in SCHEMES or not rest:
         return [Path(spec).expanduser()] if ":" not in spec else []
+    if scheme in PEOPLE:
+        return [drops(Path(rest))[0].expanduser()]
     if scheme == "imagefolder" or "=" not in rest:
         return [Path(rest).expanduser()]
     return [Path(one.partition("=")[2]).expanduser() for one in rest.split(",")]

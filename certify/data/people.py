@@ -6,18 +6,22 @@ ProPublica's ``compas-scores-two-years.csv`` with their filter (Larson et al. 20
 deviation 1 on train, categories are one-hot encoded, and names, birth dates and case numbers are not read. These tables
 are old, cover one country each and have known errors: they show how groups are compared, not how people should be
 judged.
+
+``adult:FOLDER,drop=sex`` leaves a column out of the inputs, so that no model can read it. Its groups can still be
+compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
+from certify.core.suggest import unknown_name
 from certify.data.arrays import from_parts
 from certify.data.dataset import Dataset, Split
 from certify.data.groups import read_groups, read_table
@@ -27,6 +31,7 @@ from certify.data.partition import complete, cut
 Row = Mapping[str, str]
 AGES = ((25, "under 25"), (40, "25 to 39"), (60, "40 to 59"))
 OLDEST = "60 and over"
+DROP = ",drop="
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,19 @@ class Form:
     positive: str
     classes: tuple[str, str]
     keeps: Callable[[Row], bool] = lambda _: True
+
+    def without(self, dropped: Sequence[str]) -> Form:
+        """Return the form with some columns left out of the inputs.
+
+        Raises:
+            UsageError: a column is not among the inputs.
+        """
+        inputs = (*self.numbers, *self.texts)
+        for name in dropped:
+            if name not in inputs:
+                raise unknown_name("input column", name, inputs, "Only inputs can be dropped.")
+        numbers, texts = (tuple(one for one in all_ if one not in dropped) for all_ in (self.numbers, self.texts))
+        return replace(self, numbers=numbers, texts=texts)
 
     @property
     def columns(self) -> set[str]:
@@ -103,9 +121,10 @@ def load_adult(path: Path, spec: str, seed: int) -> Dataset:
     Raises:
         DataError: a file is missing or malformed.
     """
-    rows = {part: _adult_rows(path / f"adult.{name}") for part, name in {"train": "data", "test": "test"}.items()}
-    splits = _splits(rows, ADULT, str(path))
-    return from_parts("adult", spec, complete(splits, seed, published=True), ADULT.classes, seed)
+    folder, dropped = drops(path)
+    rows = {part: _adult_rows(folder / f"adult.{name}") for part, name in {"train": "data", "test": "test"}.items()}
+    splits = _splits(rows, ADULT.without(dropped), str(folder))
+    return from_parts(_named("adult", dropped), spec, complete(splits, seed, published=True), ADULT.classes, seed)
 
 
 def load_compas(path: Path, spec: str, seed: int) -> Dataset:
@@ -125,7 +144,24 @@ PEOPLE: dict[str, Callable[[Path, str, int], Dataset]] = {
 }
 
 
+def drops(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the path of a table, and the columns that its specification leaves out of the inputs.
+
+    Example:
+        >>> drops(Path("uci,drop=sex,drop=race"))
+        (PosixPath('uci'), ('sex', 'race'))
+    """
+    place, *dropped = str(path).split(DROP)
+    return Path(place), tuple(dropped)
+
+
+def _named(name: str, dropped: Sequence[str]) -> str:
+    """Return the name of a data set, which says what was left out."""
+    return f"{name} without {', '.join(dropped)}" if dropped else name
+
+
 def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
+    path, dropped = drops(path)
     columns, lines = read_table(path)
     needed = form.columns | ({"days_b_screening_arrest", "is_recid", "score_text"} if form is COMPAS else set())
     if missing := sorted(needed - set(columns)):
@@ -133,6 +169,7 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     rows = [row for line in lines if form.keeps(row := dict(zip(columns, line, strict=True)))]
     if not rows:
         raise DataError(f"{path}: no rows are left after the filter of {name}; give the original file.")
+    form = form.without(dropped)
     # Numbers are scaled by the training rows, so the split comes first.
     first = _splits({"train": rows}, form, str(path))["train"]
     parts = cut(first, seed)
@@ -144,7 +181,7 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
         part: encoded.subset([i for i, digest in enumerate(first.digests()) if digest in digests])
         for part, digests in members.items()
     }
-    return from_parts(name, spec, chosen, form.classes, seed)
+    return from_parts(_named(name, dropped), spec, chosen, form.classes, seed)
 
 
 def _adult_rows(path: Path) -> list[Row]:

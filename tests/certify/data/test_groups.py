@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from certify.core.errors import DataError
+from certify.core.errors import DataError, UsageError
 from certify.core.group_columns import columns_digest
 from certify.data import load
 from certify.data.exchanged import exchanged_splits
+from certify.data.governed import paths_of
 from certify.data.groups import read_groups
 from certify.data.kept import keep_test_part
 from certify.data.people import ADULT_COLUMNS, OLDEST
@@ -201,3 +202,18 @@ def test_compas_and_german_credit_are_read_without_names(tmp_path: Path) -> None
     path.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="is not the table german-credit"):
         load(f"german-credit:{path}")
+
+
+def test_dropped_column_is_not_an_input_and_its_groups_can_still_be_compared(tmp_path: Path) -> None:
+    dataset = load(f"adult:{adult(tmp_path)},drop=sex,drop=race")
+    assert not [name for name in dataset.test.features if name.startswith(("sex", "race"))]
+    assert dataset.name == "adult without sex, race" and set(dataset.test.groups) == {"sex", "race", "age"}
+    with pytest.raises(UsageError, match="'sexx'"):
+        load(f"adult:{tmp_path},drop=sexx")
+    with pytest.raises(UsageError, match="'income'"):
+        load(f"adult:{tmp_path},drop=income")
+
+
+@pytest.mark.parametrize("spec", ["adult:uci", "adult:uci,drop=sex", "compas:uci", "german-credit:uci"])
+def test_use_policy_beside_a_table_is_found(spec: str) -> None:
+    assert paths_of(spec) == [Path("uci")]
