@@ -154,7 +154,10 @@ def read_data_key(path: Path | None) -> Any:
 
     place = path or config_folder() / "data.key"
     if not place.exists():
-        raise UsageError(f"No data key found at {place}; pass the one of the data's use policy with --data-key.")
+        raise UsageError(
+            f"No data key found at {place}; pass the one of the data's use policy with --data-key, or create one with "
+            "leanmark keygen --data-key FILE."
+        )
     return DataKey.read(place)
 
 

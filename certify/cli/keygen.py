@@ -16,6 +16,7 @@ from certify.cli.output import json_option, print_json
 leanmark keygen --out keys/release.key
 leanmark keygen --rotate
 leanmark keygen --revoke revocation.json --reason "the laptop was stolen"
+leanmark keygen --data-key data.key
 """,
 )
 @click.option(
@@ -29,18 +30,32 @@ leanmark keygen --revoke revocation.json --reason "the laptop was stolen"
 )
 @click.option("--revoke", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the key's own statement that all its signatures are void; make no key.")  # fmt: skip
+@click.option("--data-key", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Create instead a data key, which keys the identifiers of private samples.")  # fmt: skip
 @click.option("--reason", default="withdrawn by its owner", show_default=True, help="Reason, for --revoke.")
 @json_option
-def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, reason: str, as_json: bool) -> None:
+def command(
+    out: Path | None,
+    force: bool,
+    rotate: bool,
+    revoke: Path | None,
+    data_key: Path | None,
+    reason: str,
+    as_json: bool,
+) -> None:
     """Create the Ed25519 key pair that signs your certificates.
 
-    The first certificate creates one automatically; this command creates one elsewhere, replaces it, or revokes it.
+    The first certificate creates one automatically; this command creates one elsewhere, replaces it, or revokes it. It
+    also creates data keys (--data-key), for private data and use policies.
     """
     from certify.attest.keys import PRIVATE_NAME, generate
     from certify.core.folders import config_folder
 
-    if force + rotate + (revoke is not None) > 1:
-        raise click.UsageError("--force, --rotate and --revoke exclude each other.")
+    if force + rotate + (revoke is not None) + (data_key is not None) > 1:
+        raise click.UsageError("--force, --rotate, --revoke and --data-key exclude each other.")
+    if data_key is not None:
+        _create_data_key(data_key, as_json)
+        return
     path = out or config_folder() / PRIVATE_NAME
     if revoke is not None:
         _revoke(path, revoke, reason, as_json)
@@ -54,6 +69,17 @@ def command(out: Path | None, force: bool, rotate: bool, revoke: Path | None, re
         print_json({"private_key": str(path), "public_key": str(public), "key_id": key.key_id})
         return
     click.echo(f"Private key: {path} (keep it secret)\nPublic key:  {public}\nKey id:      {key.key_id}")
+
+
+def _create_data_key(path: Path, as_json: bool) -> None:
+    from certify.core.private_data import DataKey
+
+    key = DataKey.new()
+    key.write(path)
+    if as_json:
+        print_json({"data_key": str(path), "key_id": key.id})
+        return
+    click.echo(f"Data key: {path} (keep it secret; give it to auditors alone)\nKey id:   {key.id}")
 
 
 def _rotate(path: Path, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from certify.assessments.efficiency.grade import Grade
 from certify.attest.keys import generate
 from certify.attest.verification import Verification
 from certify.core.estimate import Estimate
+from certify.core.private_data import DataKey
 from certify.data.images import ImagePreprocess
 from certify.measure.plan import Plan
 
@@ -170,6 +171,15 @@ def test_keygen_makes_private_file_when_none_exists(leanmark: Run, tmp_path: Pat
     secret = "".join(path.read_text().splitlines()[1:-1])
     assert secret not in result.output
     assert len(shown["key_id"]) == 64
+
+
+def test_keygen_creates_a_data_key_and_never_replaces_one(leanmark: Run, tmp_path: Path) -> None:
+    path = tmp_path / "data.key"
+    made = leanmark("keygen", "--data-key", str(path))
+    assert made.exit_code == 0 and DataKey.read(path).id in made.output and path.stat().st_mode & 0o077 == 0
+    again = leanmark("keygen", "--data-key", str(path))
+    assert again.exit_code == 2 and "already exists" in again.output
+    assert leanmark("keygen", "--data-key", str(path), "--rotate").exit_code == 2
 
 
 def test_keygen_keeps_key_when_one_exists(leanmark: Run, tmp_path: Path) -> None:
