@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.attest.checks_sidecars import now as clock
-from certify.attest.statements import records_path, statement_path
+from certify.attest.statements import MARKS_FOLDER, records_path, statement_path
 from certify.attest.trust import TrustStore, load_store, trusted
 from certify.attest.verify import verify
 from certify.core.errors import LeanmarkError, NotAwardedError
@@ -21,7 +21,6 @@ from certify.scorecard.edition import SIGNERS, edition_names
 from certify.scorecard.levels import Score, lacking, score
 from certify.scorecard.lines import agreeing
 from certify.scorecard.mark import (
-    FOLDER,
     WITHDRAWN,
     LapsedError,
     Mark,
@@ -147,7 +146,7 @@ def believed_marks(
     files = mark_files(folders)
     if not files:
         return ()
-    beside = path.parent / FOLDER / f"{WITHDRAWN}.json"
+    beside = path.parent / MARKS_FOLDER / f"{WITHDRAWN}.json"
     if beside.is_file():
         withdrawals = (*withdrawals, read_withdrawals(beside))
     counted = signed_score(path, verification)

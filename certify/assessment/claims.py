@@ -104,6 +104,11 @@ class Claims:
         """What its maker says in words of their own, which nothing was derived from; shown apart from figures."""
         return ()
 
+    @property
+    def notice(self) -> Mapping[str, str]:
+        """The maker's own words on what the public asks, by question; empty where nothing is said."""
+        return {}
+
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """What other statements about the same model add: ``fail`` where one contradicts this one."""
         return ()

@@ -37,7 +37,9 @@ _SIDECARS = (
     CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, KEY_STATEMENTS_NAME,
     BUNDLE_NAME,
 )  # fmt: skip
-_FOLDERS = (statements.FOLDER, countersignature.FOLDER)
+_FOLDERS = (
+    statements.FOLDER, countersignature.FOLDER, statements.ATTESTATIONS_FOLDER, statements.MARKS_FOLDER,
+)  # fmt: skip
 _NAME = re.compile(rf"((?:{'|'.join(_FOLDERS)})/)?[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = (stat.S_IFREG | 0o644) << 16

@@ -11,6 +11,10 @@ from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, LeanmarkError
 
 FOLDER = "statements"
+ATTESTATIONS_FOLDER = "attestations"
+"""What third parties say of a model that nobody can measure; the scorecard reads them."""
+MARKS_FOLDER = "marks"
+"""Levels that schemes award to a model."""
 RECORDS_SUFFIX = ".evidence.jsonl"
 MAX_STATEMENTS = 64
 

@@ -10,7 +10,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.output import json_option, print_json
-from certify.core.errors import NotAwardedError, UsageError
+from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -72,32 +72,12 @@ def command(
 
 
 def _mark(file: Path, withdrawals: Sequence[Path]) -> str:
-    """The level that may be drawn, drawn.
+    """The level that may be drawn, drawn."""
+    from certify.cli.level import awarded_level
+    from certify.present.mark import draw_mark
 
-    Raises:
-        NotAwardedError: none may.
-    """
-    from certify.marking import level_to_draw
-    from certify.present.mark import Awarded, draw_mark
-
-    believed, scorecard = level_to_draw(file, withdrawals=withdrawals)
-    mark, holds = believed.mark, believed.validity
-    if mark is None or believed.level is None or holds is None:
-        raise NotAwardedError("No level is drawn.")  # for the type checker
-    named = {"terms_url": "terms", "body": "deciding body"}
-    scheme = mark.scheme.to_json()
-    awarded = Awarded(
-        level=believed.level,
-        points=scorecard.claims.text,
-        known_as=believed.scheme or "",
-        scheme=tuple((named.get(name, name), scheme[name]) for name in ("owner", *named, "accreditation", "contact")),
-        key=mark.key.key_id,
-        done=mark.done,
-        until=mark.until,
-        lists=", ".join(map(str, holds.lists)),
-        digest=mark.digest,
-    )
-    return draw_mark(scorecard.claims, awarded)
+    awarded, claims = awarded_level(file, withdrawals)
+    return draw_mark(claims, awarded)
 
 
 def shown_certificates(

@@ -61,6 +61,7 @@ REFEREE = {
     "mark": Place("certify.cli.mark:command", "Award or withdraw a level as a scheme, or check one."),
     "meters": Place("certify.cli.meters:command", "List the energy meters and show which one is used here."),
     "pack": Place("certify.cli.pack:command", "Bundle a certified model with its sidecar files."),
+    "page": Place("certify.cli.page:command", "Write a certificate as a page for the public."),
     "profile": Place("certify.cli.profile:command", "Measure a model without grading it."),
     "release": Place("certify.cli.release:command", "Sign the files of a release, or check them."),
     "registry": Place("certify.cli.registry:command", "Publish certified models as a static, searchable page."),

@@ -13,11 +13,10 @@ from certify.assessment.record_file import ModelDigests
 from certify.attest.certificate import read_certificate
 from certify.attest.keys import SigningKey
 from certify.attest.signed import Signed, read_statement, sign_statement
-from certify.attest.statements import files_beside
+from certify.attest.statements import ATTESTATIONS_FOLDER, files_beside
 from certify.core.errors import CertificateError
 from certify.core.files import write_bytes
 
-FOLDER = "attestations"
 SCHEMA = "attestation-1"
 
 
@@ -70,7 +69,7 @@ def attest(
     """
     about = [{"name": subject, "digest": dict(digests)}]
     signed = sign_statement(SCHEMA, about, {"name": name, "credits": sorted(set(credits)), "text": text}, signer)
-    path = model.parent / FOLDER / f"{signer.public.key_id}.json"
+    path = model.parent / ATTESTATIONS_FOLDER / f"{signer.public.key_id}.json"
     write_bytes(path, signed.content)
     return path
 
@@ -81,7 +80,7 @@ def attestation_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than anybody would look through.
     """
-    return files_beside(FOLDER, folders)
+    return files_beside(ATTESTATIONS_FOLDER, folders)
 
 
 def read_attestation(path: Path, model: ModelDigests) -> Attestation:

@@ -21,7 +21,7 @@ from typing import Any
 from certify.attest.certificate import Certificate, read_certificate
 from certify.attest.keys import PublicKey, SigningKey
 from certify.attest.signed import Signed, read_statement, sign_statement
-from certify.attest.statements import files_beside
+from certify.attest.statements import MARKS_FOLDER, files_beside
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import write_bytes
 from certify.core.validation import validated
@@ -31,7 +31,6 @@ from certify.scorecard.levels import Score, lacking
 from certify.scorecard.lines import agreeing
 from certify.scorecard.validity import NamedList
 
-FOLDER = "marks"
 WITHDRAWN = "withdrawn"
 """Stem of the scheme's list of marks that it took back, where it lies beside a model."""
 SCHEMA, LIST_SCHEMA = "mark-1", "withdrawn-marks-1"
@@ -188,7 +187,7 @@ def award(
     }
     about = [scorecard.statement["subject"][0], {"name": SCORECARD_FILE, "digest": {"sha256": scorecard.digest}}]
     signed = sign_statement(SCHEMA, about, predicate, signer)
-    path = out / FOLDER / f"{signer.public.key_id}.json"
+    path = out / MARKS_FOLDER / f"{signer.public.key_id}.json"
     write_bytes(path, signed.content)
     return path
 
@@ -208,7 +207,7 @@ def mark_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than anybody would look through.
     """
-    return [path for path in files_beside(FOLDER, folders) if path.stem != WITHDRAWN]
+    return [path for path in files_beside(MARKS_FOLDER, folders) if path.stem != WITHDRAWN]
 
 
 def read_mark(path: Path, scorecard: Certificate) -> Mark:

@@ -42,10 +42,39 @@ class DeclarationClaims(Claims):
         found["Who answers for it"] = [(one.name, one.role or "") for one in self.declared.signed_by]
         return tuple((title, tuple(rows)) for title, rows in found.items() if rows)
 
+    @property
+    def notice(self) -> Mapping[str, str]:
+        """What the public asks of a model, in the maker's words; what is not stated says so."""
+        declared, context, recourse = self.declared, self.declared.context, self.declared.recourse
+        answers = {
+            "What is it for?": context.intended_use,
+            "What is it not for?": "; ".join(context.not_for or ()) or None,
+            "On whom is it used?": PUBLIC.get(declared.people or "unknown"),
+            "Who could be harmed, and how?": _both(context.who_is_harmed, context.what_could_go_wrong),
+            "Who decides?": context.who_decides,
+            "Are people told?": recourse.told,
+            "How can I object?": recourse.contest,
+            "Does a human look at it?": recourse.human,
+            "Who answers for this?": "; ".join(one.name for one in declared.signed_by) or None,
+        }
+        return {question: answer or NOT_STATED for question, answer in answers.items()}
+
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Where statements about the same model contradict what is declared, or leave it unchecked."""
         measured = [one for one in others if one.assessment == SOCIAL and not one.refused]
         return (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
+
+
+PUBLIC = {
+    "none": "On nobody: people are neither shown nor judged.",
+    "depicted": "People are shown in what it sees, and are not judged by its answers.",
+    "judged": "People are judged by its answers.",
+}
+NOT_STATED = "Not stated."
+
+
+def _both(first: str | None, second: str | None) -> str | None:
+    return " ".join(f"{one.rstrip('.')}." for one in (first, second) if one) or None
 
 
 def _bias(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,14 @@ import rfc8785
 from click.testing import CliRunner, Result
 
 import certify
-from certify.attest.audit import audit
-from certify.attest.countersignature import countersign
 from certify.attest.envelope import parse_envelope, sign
-from certify.attest.keys import SigningKey, generate
-from certify.attest.signed import sign_statement
+from certify.attest.keys import generate
 from certify.attest.trust import TrustStore, hand_over
 from certify.awarding import award_level, withdraw_mark
 from certify.cli.main import main
 from certify.core.errors import CertificateError, NotAwardedError, UsageError
 from certify.marking import RULES, level_to_draw, marks_of
 from certify.renewing import installed, renewal
-from certify.scorecard import edition as editions
 from certify.scorecard.edition import load_edition
 from certify.scorecard.levels import enough_for, lacking, score
 from certify.scorecard.mark import Scheme, read_scheme
@@ -36,89 +32,12 @@ from certify.scoring import score_model, sign_score
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc)
 SCHEME = Scheme("Example scheme", "Example Foundation", "https://example.org/terms", "Example Ltd", "ISO/IEC 17065",
                 "complaints@example.org")  # fmt: skip
-LEVELS = ("certified", "silver", "gold", "platinum")
-
-
-@pytest.fixture(autouse=True)
-def easy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An edition whose levels the small model of the tests reaches: silver asks for somebody else's word."""
-    real = editions.read_edition
-
-    def read(package: str, name: str, constants: Any) -> Any:
-        found, digest = real(package, name, constants)
-        if package == editions.PACKAGE:
-            levels = {
-                level: replace(one, total=5.0 + number, floors={}, metered="", all_pillars=False,
-                               signer=("self-attested", "cross-checked", "reproduced", "reproduced")[number])
-                for number, (level, one) in enumerate(found.levels.items())
-            }  # fmt: skip
-            found = replace(found, levels=levels, prerequisites={})
-        return found, digest
-
-    monkeypatch.setattr(editions, "read_edition", read)
-    load_edition.cache_clear()
-    yield
-    load_edition.cache_clear()
+World = Any
 
 
 @pytest.fixture(scope="module")
 def graded(certify_small: Callable[..., Any]) -> Any:
     return certify_small(header={"created": "2026-01-01T00:00:00Z"})
-
-
-class World:
-    """A model with a signed count, and the keys of everybody."""
-
-    def __init__(self, graded: Any, folder: Path) -> None:
-        shutil.copytree(graded.path.parent, folder / "graded")
-        self.model = folder / "graded" / "model.onnx"
-        for label in self.model.parent.glob("label.*"):
-            label.unlink()  # nothing here is about labels, and drawing takes a second
-        self.maker: SigningKey = graded.key
-        self.keys = folder / "keys"
-        self.lab, self.scheme = (generate(self.keys / f"{name}.key") for name in ("lab", "scheme"))
-
-    def count(self, *, countersigned: bool = True) -> None:
-        if countersigned:
-            countersign(audit(self.model, trust=[self.maker.public]), self.lab)
-        sign_score(score_model(self.model, trust=[self.lab.public], now=NOW), self.maker)
-
-    def award(self, level: str = "silver", key: SigningKey | None = None, **options: Any) -> Path:
-        trust = [self.maker.public, self.lab.public]
-        return award_level(self.model, level, SCHEME, key or self.scheme, trust=trust, now=NOW, **options)
-
-    def believes(self, key: SigningKey | None = None) -> None:
-        """The reader names a scheme's key."""
-        TrustStore().with_scheme("known", (key or self.scheme).public).save()
-
-    def rule(self, **options: Any) -> str | None:
-        (found,) = marks_of(self.model, now=options.pop("now", NOW), **options)
-        assert (found.level is None) == (found.rule is not None)
-        return found.rule
-
-    def forged(self, key: SigningKey, level: str = "platinum", **other: Any) -> Path:
-        """A mark file that anybody writes with a key of their own."""
-        statement = json.loads(parse_envelope(self.scorecard.read_bytes()).payload)
-        digest = __import__("hashlib").sha256(self.scorecard.read_bytes()).hexdigest()
-        about = [statement["subject"][0], {"name": "scorecard.json", "digest": {"sha256": digest}}]
-        predicate = {
-            "scheme": SCHEME.to_json(), "level": level, "edition": statement["predicate"]["edition"],
-            "until": "2028-01-01T00:00:00Z", "checked": "cross-checked", "verifier": self.lab.public.key_id,
-            "fresh_data": None, **other,
-        }  # fmt: skip
-        path = self.model.parent / "marks" / f"{key.public.key_id}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(sign_statement("mark-1", about, predicate, key).content)
-        return path
-
-    @property
-    def scorecard(self) -> Path:
-        return self.model.parent / "statements" / "scorecard.json"
-
-
-@pytest.fixture
-def world(graded: Any, tmp_path: Path) -> World:
-    return World(graded, tmp_path)
 
 
 def run(*arguments: object) -> Result:
@@ -279,7 +198,7 @@ def test_list_of_another_scheme_withdraws_nothing(world: World, tmp_path: Path) 
     theirs.unlink()
     text = json.loads(listed.read_bytes())
     statement = json.loads(parse_envelope(listed.read_bytes()).payload)
-    statement["predicate"]["marks"][0]["sha256"] = __import__("hashlib").sha256(mark.read_bytes()).hexdigest()
+    statement["predicate"]["marks"][0]["sha256"] = hashlib.sha256(mark.read_bytes()).hexdigest()
     listed.write_bytes(sign(rfc8785.dumps(statement), other).to_bytes())
     assert text and world.rule(withdrawals=[listed]) is None
 

@@ -1,0 +1,42 @@
+"""The level that commands may draw: of a mark that the reader's trust store believes, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from certify.assessment.claims import Claims
+from certify.core.errors import NotAwardedError
+from certify.marking import level_to_draw
+from certify.present.mark import Awarded
+
+NAMES = {"terms_url": "terms", "body": "deciding body"}
+
+
+def awarded_level(file: Path, withdrawals: Sequence[Path]) -> tuple[Awarded, Claims]:
+    """What a scheme awarded, in words, and the claims of the scorecard.
+
+    Args:
+        file: the model.
+        withdrawals: lists of marks that schemes took back.
+
+    Raises:
+        NotAwardedError: no level may be drawn; the rule that does not hold is named.
+    """
+    believed, scorecard = level_to_draw(file, withdrawals=withdrawals)
+    mark, holds = believed.mark, believed.validity
+    if mark is None or believed.level is None or holds is None:
+        raise NotAwardedError(f"No level is drawn. {believed.sentence}")
+    scheme = mark.scheme.to_json()
+    awarded = Awarded(
+        level=believed.level,
+        points=scorecard.claims.text,
+        known_as=believed.scheme or "",
+        scheme=tuple((NAMES.get(name, name), scheme[name]) for name in ("owner", *NAMES, "accreditation", "contact")),
+        key=mark.key.key_id,
+        done=mark.done,
+        until=mark.until,
+        lists=", ".join(map(str, holds.lists)),
+        digest=mark.digest,
+    )
+    return awarded, scorecard.claims

@@ -1,0 +1,155 @@
+"""What stands on the page of a certificate: a row for each statement, and a notice in plain words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from certify.assessment.claims import Claims, contradictions
+from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.attest.verification import Signature
+from certify.core.text import clean
+from certify.present.headline import accuracy_of, energy_of
+from certify.present.mark import Awarded
+from certify.present.statements import figure, headline_figures
+from certify.present.wording import SELF_DECLARED, date, energy_source, holds_on
+
+NOT_STATED = "Its maker does not say."
+CHECKED = {
+    "self-attested": "its maker", "cross-checked": "derived again by somebody else",
+    "reproduced": "measured again by somebody else",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A statement.
+
+    Attributes:
+        title: of its assessment.
+        outcome: as it is printed.
+        figures: name, value and interval of those that stand for the whole.
+        says: who says so.
+        digest: hex SHA-256 of the signed statement.
+        refused: whether it is a refusal.
+    """
+
+    title: str
+    outcome: str
+    figures: tuple[tuple[str, str], ...]
+    says: str
+    digest: str
+    refused: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page.
+
+    Attributes:
+        model: name of the model.
+        date: when the records of its first statement began.
+        who: who measured, in one sentence.
+        rows: a statement each, in order.
+        notice: questions of the public, with answers.
+        maker: heads and words that are the maker's own and were not checked.
+        contradicted: where statements contradict each other, one sentence each.
+        limits: what nobody can prove, one sentence each.
+        digest: hex SHA-256 of the first statement.
+        awarded: a level that may be drawn; None where none may.
+    """
+
+    model: str
+    date: str
+    who: str
+    rows: tuple[Row, ...]
+    notice: tuple[tuple[str, str], ...]
+    maker: tuple[tuple[str, str], ...]
+    contradicted: tuple[str, ...]
+    limits: tuple[str, ...]
+    digest: str
+    awarded: Awarded | None = None
+
+
+def content_of(claims: Sequence[Claims], signatures: Sequence[Signature] = (), awarded: Awarded | None = None) -> Page:
+    """Say what stands on the page.
+
+    Args:
+        claims: of every statement about the model, the main one first.
+        signatures: under the main one; only others than the maker's change what is said.
+        awarded: a mark that its reader believes.
+    """
+    first = claims[0]
+    others = [one for one in signatures if one.role == "verifier" and one.agrees]
+    return Page(
+        model=clean(first.model),
+        date=date(first),
+        who=_who(others),
+        rows=tuple(_row(one, first, others if one is first else ()) for one in claims),
+        notice=tuple(_notice(claims)),
+        maker=tuple((clean(head), clean(words)) for one in claims for head, words in one.notice.items()),
+        contradicted=tuple(clean(one.sentence) for one in contradictions(tuple(claims))),
+        limits=tuple(dict.fromkeys(clean(limit) for one in claims for limit in one.limits)),
+        digest=first.digest,
+        awarded=awarded,
+    )
+
+
+def _who(others: Sequence[Signature]) -> str:
+    if not others:
+        return f"{SELF_DECLARED}. Nobody else has checked it here."
+    strongest = max((one.vouches_for for one in others), key=list(CHECKED).index)
+    return f"Measured by its maker, and {CHECKED[strongest]}. This is not a certification."
+
+
+def _row(claims: Claims, first: Claims, others: Sequence[Signature]) -> Row:
+    who = CHECKED["self-attested"] if claims.signer == first.signer else "another key than the maker's"
+    says = [f"{who}, key {_short(claims.signer.public_key)}"]
+    says += [f"{CHECKED[one.vouches_for]}, key {(one.key_id or one.name or '')[:16]}" for one in others]
+    return Row(
+        clean(claims.title), _outcome(claims), tuple(_figures(claims)), "; ".join(says), claims.digest, claims.refused
+    )
+
+
+def _outcome(claims: Claims) -> str:
+    graded = isinstance(claims, EfficiencyClaims) and not claims.refused
+    return f"grade {clean(claims.text)}, of A to G" if graded else clean(claims.text)
+
+
+def _short(public_key: str) -> str:
+    return hashlib.sha256(bytes.fromhex(public_key)).hexdigest()[:16]
+
+
+def _figures(claims: Claims) -> Iterator[tuple[str, str]]:
+    if isinstance(claims, EfficiencyClaims):
+        for headline in (energy_of(claims), accuracy_of(claims)):
+            if headline is not None:
+                yield clean(f"{headline.figure} {headline.meaning}"), clean(headline.bound)
+        yield "how", clean(f"{energy_source(claims)}, {holds_on(claims)}")
+        return
+    for words, estimate in headline_figures(claims):
+        yield clean(words), figure(estimate)
+
+
+def _notice(claims: Sequence[Claims]) -> Iterator[tuple[str, str]]:
+    """What anybody may want to know, in plain words."""
+    yield "What was measured?", " ".join(_measured(one) for one in claims if not one.said) or "Nothing."
+    yield (
+        "What does that not tell?",
+        ("Whether the model is fair, safe or right for anybody; what was not measured is not known."),
+    )
+    told = any(one.notice for one in claims)
+    if not told:
+        yield "What is the model for, and on whom is it used?", NOT_STATED
+        yield "Whom can I ask?", NOT_STATED
+    yield "How can I check it?", "Ask for the files beside the model and run: leanmark verify FILE."
+
+
+def _measured(claims: Claims) -> str:
+    if claims.refused:
+        return clean(f"{claims.title}: its figures do not count ({' '.join(claims.reasons)})")
+    if isinstance(claims, EfficiencyClaims):
+        parts = [f"{one.figure} {one.meaning}, {one.bound}" for one in (energy_of(claims), accuracy_of(claims)) if one]
+        return clean(f"Energy and accuracy against the model that it was made from: {'; '.join(parts)}.")
+    return clean(f"{claims.title}: {claims.text}.")
