@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, TypeVar
 
+import rfc8785
 from annotated_types import Len, MaxLen
 
 from certify.assessment.record_file import (
@@ -180,12 +181,19 @@ def parse(content: bytes, name: str) -> Records:
             continue
         row: Record = read_record(KINDS[kind], values, place)
         if isinstance(row, Counted):
-            row.estimates()
+            _require_written_as_read(row, place)
         rows.append(row)
     if header is None:
         raise CertificateError(f"{name}: holds no header.")
     _require_once(rows, name)
     return Records(header, tuple(rows))
+
+
+def _require_written_as_read(row: Counted, place: str) -> None:
+    """A number that stands as text, or as true, would be read as the number that it looks like."""
+    for name, estimate in row.estimates().items():
+        if rfc8785.dumps(estimate.to_json()) != rfc8785.dumps(row.figures[name]):
+            raise CertificateError(f"{place}: the figure {name} is not written as figures are.")
 
 
 def _require_once(rows: list[Record], name: str) -> None:

@@ -135,6 +135,16 @@ def test_key_of_a_maker_is_found_when_it_counts_as_anothers(build: Any, words: A
     assert found_of(build({"social": {"cells": 1}}, words["again"]()))["others_are_others"] == "pass"
 
 
+@pytest.mark.parametrize("value", ["1", True, "1.0"])
+def test_records_are_refused_when_a_number_stands_as_something_else(build: Any, value: Any) -> None:
+    from certify.core.errors import CertificateError
+
+    records = build({"social": {"cells": 1}})
+    records.rows[0].figures["cells"]["value"] = value
+    with pytest.raises(CertificateError, match="not written as figures are"):
+        parse(dump(records), "r")
+
+
 def test_records_are_counted_for_one_edition(build: Any, words: Any) -> None:
     other = words["header"](edition_digest="0" * 64)
     assert found_of(build({"social": {"cells": 1}}, header=other))["edition_counted"] == "fail"
