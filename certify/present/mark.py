@@ -71,7 +71,7 @@ def draw_mark(claims: Claims, awarded: Awarded) -> str:
         *rows,
         qr.code(f"sha256:{awarded.digest}", RIGHT - QR_SIZE, top + 12, QR_SIZE),
         text("mark", RIGHT - QR_SIZE / 2, top + QR_SIZE + 30, 15, REGULAR, QUIET, anchor="middle"),
-        text(awarded.digest[:16], RIGHT - QR_SIZE / 2, top + QR_SIZE + 50, 15, BOLD, anchor="middle"),
+        text(awarded.digest[:16], RIGHT - QR_SIZE / 2, top + QR_SIZE + 50, 13, BOLD, anchor="middle"),
     ]
     return document(WIDTH, height, clean(title), clean(told), body)
 

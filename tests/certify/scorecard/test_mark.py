@@ -302,7 +302,7 @@ def test_renewal_says_what_must_be_measured_again(world: World) -> None:
 
 def test_commands_award_show_draw_withdraw_and_renew(world: World, tmp_path: Path) -> None:
     world.count()
-    assert "no mark" in run("mark", "show", world.model).output
+    assert "no level" in run("mark", "show", world.model).output
     described = tmp_path / "scheme.yaml"
     described.write_text(run("mark", "scheme").output)
     assert read_scheme(described).name == "Example scheme"

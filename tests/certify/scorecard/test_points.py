@@ -170,6 +170,59 @@ def test_steps_name_the_pillar_under_its_floor_first(build: Build) -> None:
     assert str(first).startswith("+6.0 points: S1 test on more people")
 
 
+# Levels
+
+
+def level_lacks(found: Any, level: str) -> list[str]:
+    return [one.kind for one in lacking(found, level)]
+
+
+def test_level_is_lacking_when_a_point_less_than_its_total_was_counted(build: Build, best: Any, words: Any) -> None:
+    found = score(build(best(), words["again"](), words["attested"]("S7")), EDITION)
+    exact = replace(EDITION, levels={**EDITION.levels, "gold": replace(EDITION.levels["gold"], total=found.points)})
+    more = replace(
+        EDITION, levels={**EDITION.levels, "gold": replace(EDITION.levels["gold"], total=found.points + 0.1)}
+    )
+    assert level_lacks(score(found.records, exact), "gold") == []
+    assert level_lacks(score(found.records, more), "gold") == ["points"]
+
+
+def test_highest_level_is_lacking_when_energy_is_modelled(build: Build, best: Any, words: Any) -> None:
+    figures = best()
+    figures["efficiency"]["energy_ratio"] = MODELLED
+    found = score(build(figures, words["again"](), words["attested"]("S7")), EDITION)
+    assert found.points > 79 and "energy" in level_lacks(found, "platinum")
+    assert "energy" not in level_lacks(found, "gold")
+
+
+def test_floor_falls_away_and_the_highest_level_too_when_a_pillar_is_scoped_out(
+    build: Build, best: Any, words: Any
+) -> None:
+    figures = {name: one for name, one in best().items() if name != "federation"}
+    header = words["header"](scoped_out={"federated": "trained on one machine"})
+    found = score(build(figures, words["again"](), header=header), EDITION)
+    assert "floor" not in level_lacks(found, "platinum") and "scope" in level_lacks(found, "platinum")
+    assert "floor" in level_lacks(score(build(figures, words["again"]()), EDITION), "platinum")
+
+
+@pytest.mark.parametrize(("people_none", "out"), [(1, True), (0, False), (None, False)])
+def test_social_pillar_is_scoped_out_when_nobody_is_concerned(
+    build: Build, words: Any, people_none: int | None, out: bool
+) -> None:
+    figures = {} if people_none is None else {"declarations": {"people_none": people_none}}
+    found = score(build(figures, header=words["header"](scoped_out={"social": "screws"})), EDITION)
+    assert bool(found.scoped_out) == out
+    assert not score(build(figures, header=words["header"](scoped_out={"compute": "no"})), EDITION).scoped_out
+
+
+def test_refusal_meets_no_prerequisite_and_no_rule_of_a_level(words: Any) -> None:
+    counter = Estimate(0.1, 0.1, 0.1, "1", 9, "test", EvidenceLevel.COUNTER)
+    rows = (words["statement"]("efficiency", {"graded": 1, "energy_ratio": counter}, refused=True),)
+    found = score(Records(words["header"](), rows), EDITION)
+    assert next(one.state for one in found.asked if one.name == "P1") == "missing"
+    assert "energy" in level_lacks(found, "platinum")
+
+
 # Editions
 
 
