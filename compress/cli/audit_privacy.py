@@ -61,7 +61,7 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     other samples by FILE, by its original, and by both; the twin is trained with canaries in or out by coins that are
     committed to before, and what it says of them bounds epsilon from below. Such a bound can contradict a claim, and
     never shows one. With --private-data what is found goes to auditor/ alone, as epsilon does not cover it. An audit
-    that was stopped goes on after its last finished training.
+    that was interrupted resumes after its last finished training.
 
     Exit code 0: nothing contradicts FILE's claim. 2: wrong usage, or FILE cannot be made again. 3: a refusal, such as
     a claim that the canaries contradict. 6: the use policy beside the data does not permit it.

@@ -119,7 +119,7 @@ command.add_command(
             click.Option(["--wait"], type=click.FloatRange(1), default=600, show_default=True,
                          help="Seconds to wait for them."),
             click.Option(["--deadline"], type=click.FloatRange(1), default=600, show_default=True,
-                         help="Seconds after which a round goes on without those that have not answered."),
+                         help="Seconds after which a round continues without clients that have not answered."),
             click.Option(["--client-purpose"], default="research", show_default=True,
                          help="What clients' data are used for, as their use policies are asked."),
             click.Option(["--client-recipient"], default="", help="Who uses them, as the policies name you."),
@@ -129,7 +129,7 @@ command.add_command(
         help="""Carry out RECIPE; its federated pass runs on the clients of a link.
 
         The options are those of leanmark compress and of the fleet. Clients join with the folder OUT/start, which is
-        written before the first round. Started again after a kill, the job goes on behind the last round that its log
+        written before the first round. Started again after a kill, the job resumes after the last round that its log
         closed. The signed log comes to lie beside the model as federation.jsonl; leanmark state --assessment federation
         makes a statement of it.
 

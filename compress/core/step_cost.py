@@ -14,7 +14,7 @@ from certify.measure.meters import choose
 from certify.measure.meters.base import Meter, Usage
 
 
-@dataclass(eq=False)  # blocks within blocks are told apart, though both began with nothing
+@dataclass(eq=False)  # by identity, since nested blocks start with equal values
 class StepCost:
     """Time and energy of a ``with metered()`` block; filled when it ends.
 

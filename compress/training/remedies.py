@@ -209,7 +209,7 @@ def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, c
         column: the attribute.
 
     Returns:
-        ``balanced_accuracy``, the mean over groups of the share that is told right, and ``chance``, 1 / groups.
+        ``balanced_accuracy``, the mean over groups of the share recognised correctly, and ``chance``, 1 / groups.
 
     Raises:
         UsageError: the data have no such column.

@@ -1,4 +1,4 @@
-"""A real SIGKILL at moments nobody chose: the run goes on behind the last closed round, to the same bits."""
+"""A real SIGKILL at moments nobody chose: the run resumes after the last closed round, to the same bits."""
 
 from __future__ import annotations
 
