@@ -319,7 +319,7 @@ def test_start_folder_is_refused_when_it_does_not_say_how_samples_become_inputs(
     checkpoint.save(tmp_path / checkpoint.CHECKPOINT, small_model(), None, original=small_model())
     with pytest.raises(ModelError, match="take the folder 'start'"):
         contract_of(tmp_path)
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match="a checkpoint consists of"):
         contract_of(tmp_path / "none")
 
 
