@@ -230,7 +230,7 @@ def _reader_trusts(records: Records, around: Surroundings) -> Finding:
     if strange:
         told = f"Points rest on the word of {', '.join(strange)}, whom you have not said you trust"
         return Finding(name, "note", f"{told}; run leanmark score to count without them.")
-    return Finding(name, "pass", f"Points rest on the word of {len(keys)} others, whom you trust.")
+    return Finding(name, "pass", f"Points rest on the word of {len(keys)} others whose keys you trust.")
 
 
 def _sha256(content: bytes) -> str:

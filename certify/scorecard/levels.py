@@ -119,7 +119,7 @@ def _lacks(found: Score, level: str) -> Iterator[Lack]:
             title = edition.pillars[pillar].title
             yield Lack("floor", f"{title}: {shown(found.of(pillar))} of {floor:g} points.", floor - found.of(pillar))
     if asked.signer != "self-attested" and not agreeing(found.records, asked.signer):
-        yield Lack("signer", f"Nobody else whom you trust has {asked.signer} the certificate and agrees.")
+        yield Lack("signer", f"Nobody else that you trust has {asked.signer} the certificate and agrees.")
     if asked.metered and not Figures(found.records).holds(asked.metered):
         yield Lack("energy", "The energy was not read from a meter or a counter.")
     if asked.all_pillars and found.scoped_out:

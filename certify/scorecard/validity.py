@@ -164,7 +164,7 @@ def _superseded(found: Score, lists: Lists) -> Iterator[Expired]:
 def _disagreed(found: Score, lists: Lists) -> Iterator[Expired]:
     recorded = [one.key for one in found.records.of(Countersigned) if not one.agrees]
     for key in dict.fromkeys([*recorded, *lists.disagreeing]):
-        told = f"The verifier with key {key[:16]}, whom you trust, disagrees with the certificate."
+        told = f"The verifier with key {key[:16]}, which you trust, disagrees with the certificate."
         yield Expired("disagrees", told, "Measure again, and ask the verifier what they found.")
 
 

@@ -33,7 +33,7 @@ from compress.models.built import ModelSource
 
 EPOCHS, BATCH, LR = 30, 32, 2e-3
 SEED = 7
-"""Of the halves, the copies and their order: all copies begin alike and differ by what they were told."""
+"""Of the halves, the copies and their order: all copies begin alike and differ by the answers they learn from."""
 ACCESS = ("labels", "probabilities")
 Floats = npt.NDArray[np.float64]
 

@@ -162,7 +162,7 @@ class Repeater:
     key: DataKey | None = None
 
     def make(self, train: Split, seed: int, folder: Path) -> Twin:
-        """Make a twin; one that was stopped goes on after its last finished pass.
+        """Make a twin; one that was stopped resumes after its last finished pass.
 
         Args:
             train: what it learns from in the place of the train part.

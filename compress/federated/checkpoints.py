@@ -1,4 +1,4 @@
-"""What the server keeps of each closed round, so that a kill at any moment goes on behind the last one.
+"""What the server keeps of each closed round, so that a run killed at any moment resumes after the last one.
 
 A round's file is written before the log closes the round, and the file before it is removed after that: whichever round
 the log ends with, its file is there.

@@ -1,7 +1,7 @@
 """Differential privacy of whole clients: noise on the sum of clipped updates, and what it costs.
 
 McMahan et al. 2018 (arXiv 1710.06963), without their amplification by sampling: the log of rounds names who took part,
-so that an adversary knows it, and whoever is idle is no random sample. Each client therefore counts as taking part in
+so that an adversary knows it, and idle clients are not a random sample. Each client therefore counts as taking part in
 every round (q = 1). The noise comes from the system's entropy (:mod:`compress.private.entropy`).
 """
 
@@ -69,7 +69,7 @@ class NoisySum:
 
         Args:
             mean: of the answers.
-            clients: how many they were; the log names them, so that their number is no secret.
+            clients: number of clients; the log names them, so their number is public.
         """
         noisy: Vector = (mean + gaussian(len(mean)) * (self.noise * self.clip / clients)).astype(np.float32)
         return noisy

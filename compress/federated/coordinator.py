@@ -1,7 +1,7 @@
 """The server's half of the round code: select, send, take in, combine, log, and begin the next round.
 
 It moves bytes through a :class:`compress.federated.transport.Transport` and does not know which. After each round it
-leaves a checkpoint, then the log's line that closes the round: a kill at any moment goes on behind the last closed
+leaves a checkpoint, then the log's line that closes the round: a run killed at any moment resumes after the last closed
 round, with the same choices and, from the same answers, the same bits.
 """
 

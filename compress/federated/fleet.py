@@ -48,7 +48,7 @@ class Fleet:
         use: what their data are used for.
         folder: where the folder for clients is written.
         wait_s: how long to wait for them.
-        deadline_s: seconds after which a round goes on without those that have not answered.
+        deadline_s: seconds after which a round closes without the clients that have not answered.
     """
 
     transport: Reached
@@ -94,7 +94,7 @@ def connected() -> Fleet | None:
 
 
 def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, context: PassContext) -> dict[str, Any]:
-    """Train a model by the clients of a fleet, in place; a run that was killed goes on behind its last closed round.
+    """Train a model by the clients of a fleet, in place; a run that was killed resumes after its last closed round.
 
     Args:
         model: in evaluation mode.
@@ -117,7 +117,7 @@ def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, 
     context.progress.say(f"Clients join with the folder {fleet.folder / START}: leanmark federate join")
     log = own.opened(opening_of_rounds(plan, layout, digest(content), fleet.clients, fleet.use, fleet.transport.name))
     if log.closed:
-        context.progress.say(f"Goes on behind round {log.closed} of {plan.rounds}")
+        context.progress.say(f"Resuming after round {log.closed} of {plan.rounds}")
     if log.closed < plan.rounds:
         fleet.transport.wait_for(fleet.clients, fleet.wait_s, context.progress.say)
     server = Coordinator(

@@ -2,7 +2,7 @@
 
 A client that is asked while it may not declines. One that has begun looks after every step and sleeps as long as
 somebody else needs the processor, so that it yields within a step and a quarter of a second; it gives up after a while
-and the server goes on without it. What it used stands in a file in its folder, so that a restart does not renew the
+and the server continues without it. What it used stands in a file in its folder, so that a restart does not renew the
 day's budget.
 """
 

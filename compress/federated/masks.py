@@ -59,7 +59,7 @@ def groups_of(names: Sequence[str], most: int = MOST_IN_GROUP) -> list[list[str]
 
 
 def threshold_of(size: int) -> int:
-    """How many of a group must stay: more than two thirds, so that no two sets of them can be told different things.
+    """Return how many of a group must stay: over two thirds, so that no two sets of them can hear different things.
 
     Example:
         >>> threshold_of(10)

@@ -57,7 +57,7 @@ class Simulated:
 
 
 def run_in_memory(model: nn.Module, clients: Simulated, plan: Plan, place: Simulation) -> dict[str, Any]:
-    """Train a model by simulated clients, in place; a run that was killed goes on behind its last closed round.
+    """Train a model by simulated clients, in place; a run that was killed resumes after its last closed round.
 
     Args:
         model: in evaluation mode.

@@ -1,4 +1,4 @@
-"""A whole run in memory: keys of all parties, the log, checkpoints, and going on after a kill.
+"""A whole run in memory: keys of all parties, the log, checkpoints, and resuming after a kill.
 
 One machine plays the server and all clients, so that the signatures of such a run show that its log was not altered
 afterwards and nothing about who computed; the log says so by its transport, ``memory``.
@@ -47,7 +47,7 @@ class Keys:
     """Signing keys of all parties of a simulation, from one secret that is drawn from the system's entropy.
 
     Attributes:
-        secret: 32 bytes, kept in the run's folder until it ends, so that a killed run goes on.
+        secret: 32 bytes, kept in the run's folder until it ends, so that a killed run can resume.
     """
 
     secret: bytes

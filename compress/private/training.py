@@ -82,7 +82,7 @@ def train(
 
     Raises:
         MissingExtra: Opacus is not installed.
-        UsageError: a layer mixes samples, or its samples cannot be told apart.
+        UsageError: a layer mixes samples, or its samples cannot be separated.
         ModelError: gradients differ from those of a loop, or the sums do not hold the noise.
     """
     model.train()

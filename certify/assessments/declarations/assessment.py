@@ -105,7 +105,7 @@ class Declarations(Assessment):
     def outcome(self, profile: Profile, edition: DeclarationsEdition) -> ClaimOutcome:
         """What is declared of people and faces; a refusal where clauses are required and not answered.
 
-        A contradiction is no refusal: the maker said it, and it is shown first.
+        A contradiction is not a refusal: the maker said it, and it is shown first.
         """
         refused = tuple(
             f"{one.name}: {one.sentence}" for one in profile.guards if one.name == REQUIRED and one.outcome == "fail"

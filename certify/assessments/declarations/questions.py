@@ -171,5 +171,5 @@ def asked(declared: Declaration, *sections: str) -> tuple[Question, ...]:
 
 
 def silent(declared: Declaration, *sections: str) -> tuple[Question, ...]:
-    """Those of them that are not answered; ``unknown`` is no answer to whether people or faces are there."""
+    """Return the questions without an answer; ``unknown`` does not answer whether people or faces are involved."""
     return tuple(one for one in asked(declared, *sections) if one.answer(declared) in (None, "unknown"))

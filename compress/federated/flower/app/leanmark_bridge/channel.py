@@ -34,7 +34,7 @@ def receive(stream: socket.socket) -> bytes:
     """Receive one frame.
 
     Raises:
-        ConnectionError: the other side has gone, or what it sends is no frame.
+        ConnectionError: the other side has gone, or what it sends is not a frame.
     """
     (length,) = struct.unpack(">Q", _exactly(stream, 8))
     if length > MOST_BYTES:
