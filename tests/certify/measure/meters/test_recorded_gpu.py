@@ -19,7 +19,7 @@ from certify.measure.meters.trace import Trace, read_trace
 
 PATH = Path(__file__).parent / "traces" / "h100_resnet50.jsonl"
 ROOT = Path(__file__).parents[4]
-README = ROOT / "README.md"
+FIGURES = ROOT / "recipes" / "guides" / "figures.md"
 ARMS = {"ResNet-50 FP32": "baseline", "ResNet-50 FP16": "candidate"}
 METER_GUARDS = (
     "counter_moved", "counter_monotonic", "counter_agrees_with_power", "meter_known", "joules_follow",
@@ -82,13 +82,13 @@ def test_readings_of_a_real_board_pass_the_guards_of_meters(trace: Trace, eviden
     assert {name: outcomes[name] for name in METER_GUARDS} == dict.fromkeys(METER_GUARDS, "pass")
 
 
-@pytest.mark.skipif(not README.is_file(), reason="the tests were copied without the README")
-def test_readme_shows_the_figures_of_the_trace(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not FIGURES.is_file(), reason="the tests were copied without the guides")
+def test_guide_shows_the_figures_of_the_trace(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
     benchmark = importlib.import_module("gpu_trace")
-    readme = README.read_text()
+    guide = FIGURES.read_text()
     windows = list(trace.windows)
     for line in benchmark.table(windows, 32, EvidenceLevel.COUNTER).splitlines():
-        assert line in readme.splitlines()
+        assert line in guide.splitlines()
     assert "0.9973 on average, from 0.9819 to 1.0075" in benchmark.agreement(windows)
-    assert "0.9973 on average, from 0.9819 to 1.0075" in " ".join(readme.split())
+    assert "0.9973 on average, from 0.9819 to 1.0075" in " ".join(guide.split())
