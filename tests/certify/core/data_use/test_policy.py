@@ -100,8 +100,6 @@ def test_load_finds_the_policy_when_the_parts_lie_in_other_files(tmp_path: Path)
             load(spec)
 
 
-@pytest.mark.parametrize("name", ["policy.json", "records.txt", "journal.jsonl", "consent.jsonl"])
-@pytest.mark.parametrize("how", ["altered", "cut"])
 def in_memory() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(0).integers(0, 255, (SAMPLES, 8, 8), dtype=np.uint8), np.arange(SAMPLES) % 2
 
@@ -136,6 +134,8 @@ def test_bind_says_how_data_of_a_program_get_a_place() -> None:
         bind_policy("digits.module:function", TERMS, KEY)
 
 
+@pytest.mark.parametrize("name", ["policy.json", "records.txt", "journal.jsonl", "consent.jsonl"])
+@pytest.mark.parametrize("how", ["altered", "cut"])
 def test_load_stops_when_a_file_beside_the_data_was_altered_or_cut(tmp_path: Path, name: str, how: str) -> None:
     spec, use, parts = governed(tmp_path)
     use.add([receipt(parts["train"][:1]), receipt(parts["train"][1:2])])
