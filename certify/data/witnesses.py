@@ -230,10 +230,10 @@ def unpack_signs(packed: bytes, shape: Sequence[int]) -> Signs:
     except zlib.error as error:
         raise ValueError("its signs are damaged") from error
     if len(plain) != size or not reader.eof or reader.unused_data:
-        raise ValueError("its signs are not of the sample's size")
+        raise ValueError("the number of its signs is not the size of the sample")
     bits = np.unpackbits(np.frombuffer(plain, dtype=np.uint8))
     if bits[count:].any():
-        raise ValueError("its signs are not of the sample's size")
+        raise ValueError("the number of its signs is not the size of the sample")
     planes = _unfiltered(bits[:count].reshape(channels, height, width).astype(np.bool_), packed[0])
     signs: Signs = np.where(np.moveaxis(planes, 0, -1), 1, -1).astype(np.int8)
     return signs

@@ -24,44 +24,49 @@ leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries
 """,
 )
 @click.argument("file", type=ModelPath(packs=False))
-@click.option("--data", required=True, help="What FILE was made from.")
-@click.option("--model", "spec", help="FILE's original by name, where the lineage does not say how it is built.")
-@click.option("--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="What its factory took.")
-@click.option("--weights", help="Weights that the job began with [those that the lineage names].")
+@click.option("--data", required=True, help="Data that FILE was made from.")
+@click.option("--model", "spec", help="Name of FILE's original, if the lineage does not say how it is built.")
+@click.option(
+    "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Arguments of the factory of --model."
+)
+@click.option("--weights", help="Weights that the job began with [default: those that the lineage names].")
 @click.option(
     "--shadows",
     type=click.IntRange(0, 256),
     default=8,
     show_default=True,
-    help="Trainings for the attack on membership; 0 for none.",
+    help="Shadow models for the membership attack; 0 for none.",
 )
 @click.option(
     "--canaries",
     type=click.IntRange(0, 100_000),
     help="Canaries of the twin; 0 for none.  [1000, or as many as the test part has]",
 )
-@click.option("--guesses", type=click.IntRange(1), help="Coins that are guessed, fixed before the training.  [a fifth]")
+@click.option("--guesses", type=click.IntRange(1), help="Number of coins to guess, fixed before training.  [a fifth]")
 @click.option(
     "--epsilon",
     type=click.FloatRange(0, min_open=True),
-    help="Claim that canaries are held against.  [that of privacy.jsonl]",
+    help="Claimed epsilon to test with the canaries.  [that of privacy.jsonl]",
 )
-@click.option("--delta", type=click.FloatRange(0, 1, max_open=True), help="Of --epsilon.  [1e-5]")
-@click.option("--served", is_flag=True, help="FILE is served and not published: see what a thief copies by asking.")
-@click.option("--queries", default="100,500", show_default=True, help="Answers that a thief gets, with --served.")
+@click.option("--delta", type=click.FloatRange(0, 1, max_open=True), help="Delta of --epsilon.  [1e-5]")
+@click.option(
+    "--served", is_flag=True, help="FILE is served, not published: test how well it can be copied by queries."
+)
+@click.option("--queries", default="100,500", show_default=True, help="Numbers of queries, with --served.")
 @private_options
 @use_options
 @key_option
 @quiet_option
 @json_option
 def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
-    """Attack FILE, a model that leanmark compress made, and state what was found about its training data.
+    """Attack FILE, a model made by leanmark compress, and state what the attacks reveal about its training data.
 
-    Shadows and a twin are made by FILE's own recipe and never ship. Shadows tell members of the training data from
-    other samples by FILE, by its original, and by both; the twin is trained with canaries in or out by coins that are
-    committed to before, and what it says of them bounds epsilon from below. Such a bound can contradict a claim, and
-    never shows one. With --private-data what is found goes to auditor/ alone, as epsilon does not cover it. An audit
-    that was interrupted resumes after its last finished training.
+    The attacks train further models by FILE's own recipe, which never ship. Shadow models test membership: how well
+    samples of the training data can be told from others with FILE, with its original, and with both. A twin is trained
+    with canaries, each included or not by a coin that is committed beforehand; what the twin reveals about the coins is
+    a lower bound of epsilon. Such a bound can contradict a claim but never prove one. With --private-data, the findings
+    go to auditor/ alone, because epsilon does not cover them. An interrupted audit resumes after its last finished
+    training.
 
     Exit code 0: nothing contradicts FILE's claim. 2: wrong usage, or FILE cannot be made again. 3: a refusal, such as
     a claim that the canaries contradict. 6: the use policy beside the data does not permit it.

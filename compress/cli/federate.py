@@ -147,19 +147,21 @@ leanmark federate join fleet.example.org:8443 --ca ca.pem --start start --data i
 """,
 )
 @click.argument("superlink")
-@click.option("--ca", type=FILE, required=True, help="Certificate that vouches for the link.")
+@click.option("--ca", type=FILE, required=True, help="Certificate that authenticates the SuperLink.")
 @click.option("--start", type=THERE, required=True, help="Folder 'start' that the server's operator gave you.")
-@click.option("--data", required=True, help="Your data; their train part is learnt from and stays here.")
-@click.option("--folder", type=FOLDER, default=Path("federation"), show_default=True, help="For keys and receipts.")
-@click.option("--model", help="The original model, where 'start' does not name one of torchvision's.")
+@click.option("--data", required=True, help="Your data; training uses its train part, which stays here.")
+@click.option(
+    "--folder", type=FOLDER, default=Path("federation"), show_default=True, help="Folder for keys and receipts."
+)
+@click.option("--model", help="Original model, if 'start' names none of torchvision's.")
 @click.option("--idle", type=FILE, help="YAML file that says when to compute: mains_only, most_load, hours, ...")
-@click.option("--purpose", help="What your data may be used for, where a use policy governs them.")
+@click.option("--purpose", help="Purpose of use, if a use policy governs the data.")
 @click.option("--recipient", default="", help="Who uses them.")
 @click.option("--data-key", type=FILE, help="Data key of the data's use policy [your own].")
 @click.option("--port", type=click.IntRange(1024, 65535), default=9094, show_default=True,
               help="Port of Flower's own programs on this machine, which no other machine reaches.")  # fmt: skip
 def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given: Any) -> None:
-    """Take part in a federation through the link at SUPERLINK, host:port, until it is stopped.
+    """Join the federation at SUPERLINK (host:port) as a client, until stopped.
 
     Your key signs what you do in each round, and FOLDER/receipts.jsonl keeps the server's receipts: leanmark verify
     MODEL --receipts tells you later whether you were left out. The server's operator has to admit FOLDER/node.key.pub

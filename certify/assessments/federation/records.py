@@ -90,7 +90,7 @@ class Central(Counts):
 
     def __post_init__(self) -> None:
         if (self.energy_j is None) != (self.level is None) or self.table.n == 0:
-            raise ValueError("energy_j and level are stated together or not at all, of at least one sample")
+            raise ValueError("energy_j and level must be given together, for at least one sample")
 
 
 @dataclass(frozen=True)

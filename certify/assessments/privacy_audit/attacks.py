@@ -43,7 +43,7 @@ def attacks_of(records: Records) -> Mapping[str, Attack]:
         return {}
     targets = {row.arm: row for row in records.of(ScoresOf) if row.of == TARGET}
     if not targets:
-        raise CertificateError("The attack on members holds no scores of the model.")
+        raise CertificateError("The membership attack has no scores of the audited model; run the audit again.")
     members = [_inside(row, samples.samples) for row in targets.values()]
     if any((other != members[0]).any() for other in members[1:]):
         raise CertificateError("The two files of the model are said to have been trained on other samples.")

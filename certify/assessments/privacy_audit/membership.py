@@ -41,7 +41,7 @@ def likelihood_ratios(target: Floats, shadows: Floats, inside: Bits) -> Floats:
         array([ True, False])
     """
     if not (np.isfinite(target).all() and np.isfinite(shadows).all()):
-        raise CertificateError("A score is not finite.")
+        raise CertificateError("Membership scores must be finite, got NaN or infinity.")
     if target.shape[1] > 1:
         weights = _direction(shadows, inside)
         target, shadows = (target @ weights)[:, None], (shadows @ weights)[:, :, None]
