@@ -18,7 +18,7 @@ import onnx
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Array, Graph, attributes
+from compress.onnx_graph.graph import Array, Graph, attributes, node_label
 from compress.onnx_graph.spatial_means import is_spatial_mean
 
 MOST = 1.25
@@ -58,7 +58,7 @@ def pad_depthwise(path: Path, folder: Path | None, multiple: int) -> tuple[Path,
             _together(graph, node, channels) if wanted <= MOST * channels else "it would grow by more than a quarter"
         )
         if isinstance(found, str):
-            declined.append(Declined(node.name, found))
+            declined.append(Declined(node_label(node), found))
             continue
         done |= found
         for name in _pad(graph, found, wanted - channels):

@@ -107,6 +107,16 @@ def names_read(graph: onnx.GraphProto) -> set[str]:
     return names.union(*map(reads, graph.node))
 
 
+def node_label(node: onnx.NodeProto) -> str:
+    """Return the name of a node for people; exporters may leave it empty, so the first output stands in for it.
+
+    Example:
+        >>> node_label(onnx.helper.make_node("Relu", ["x"], ["y"]))
+        'y'
+    """
+    return str(node.name or node.output[0])
+
+
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """Return the branches or the body of a control flow node."""
     return [graph for a in node.attribute for graph in (*((a.g,) if a.HasField("g") else ()), *a.graphs)]

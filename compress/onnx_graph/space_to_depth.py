@@ -13,7 +13,7 @@ import onnx
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Graph, attributes
+from compress.onnx_graph.graph import Graph, attributes, node_label
 
 FEW = 4
 """Largest number of input channels for which a kernel's gathering costs more than its multiplying."""
@@ -39,10 +39,11 @@ def first_layers_by_blocks(path: Path, folder: Path | None) -> tuple[Path, PassR
         if node.op_type != "Conv" or node.input[0] not in inputs:
             continue
         layout = _layout(node, graph)
+        name = node_label(node)
         if isinstance(layout, str):
-            declined.append(Declined(node.name, layout))
+            declined.append(Declined(name, layout))
         else:
-            kernels[node.name] = _rewrite(node, graph, layout)
+            kernels[name] = _rewrite(node, graph, layout)
     if not kernels:
         reasons = "; ".join(f"{each.what}: {each.why}" for each in declined)
         return path, PassRecord.refused(reasons or "no convolution reads the input")

@@ -17,7 +17,7 @@ from compress.core import onnx_file
 from compress.core.context import PassContext
 from compress.core.onnx_session import failures, reason, session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Graph, count_types, require_nodes
+from compress.onnx_graph.graph import Graph, count_types, node_label, require_nodes
 from compress.quantization.post_training.prepare import prepared
 
 PRODUCTS = ("Gemm", "MatMul")
@@ -88,7 +88,7 @@ def quantize_dynamic(
         "weight_bits": 7 if reduce_range else 8,
         "operators": count_types(after.model.graph),
     }
-    return written, PassRecord(done, tuple(Declined(node.name, _reason(node, keep_nodes)) for node in remaining))
+    return written, PassRecord(done, tuple(Declined(node_label(node), _reason(node, keep_nodes)) for node in remaining))
 
 
 def _reason(node: onnx.NodeProto, keep_nodes: tuple[str, ...]) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 
 from compress.core.pass_protocol import Declined
-from compress.onnx_graph.graph import Array, Graph, attributes
+from compress.onnx_graph.graph import Array, Graph, attributes, node_label
 
 HOMOGENEOUS = frozenset(
     {"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Flatten", "Squeeze"}
@@ -66,7 +66,7 @@ def find_pairs(graph: Graph) -> tuple[list[Pair], tuple[Declined, ...]]:
             continue
         found = _next_layer(graph, node)
         if isinstance(found, str):
-            declined.append(Declined(node.name, f"not equalised: {found}"))
+            declined.append(Declined(node_label(node), f"not equalised: {found}"))
         else:
             pairs.append(Pair(node, found))
     return pairs, tuple(declined)

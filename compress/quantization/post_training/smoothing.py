@@ -22,7 +22,16 @@ import numpy as np
 import onnx
 
 from compress.core.pass_protocol import Declined
-from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_tensors, over_first_axis, probe
+from compress.onnx_graph.graph import (
+    Array,
+    Feed,
+    Graph,
+    attributes,
+    integer_tensors,
+    node_label,
+    over_first_axis,
+    probe,
+)
 
 NORMALISING = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
 PASSED = frozenset({"Identity", "Transpose", "Reshape"})
@@ -88,7 +97,7 @@ def find_sites(graph: Graph) -> tuple[list[SmoothingSite], tuple[Declined, ...]]
             continue
         site = _site(graph, node)
         if isinstance(site, str):
-            declined.append(Declined(node.name, f"not smoothed: {site}"))
+            declined.append(Declined(node_label(node), f"not smoothed: {site}"))
         else:
             sites.append(site)
     return sites, tuple(declined)

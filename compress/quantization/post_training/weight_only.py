@@ -14,7 +14,7 @@ from compress.core.context import PassContext
 from compress.core.free_memory import free_bytes
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Array, Graph, attributes, require_nodes, signal_to_noise_db
+from compress.onnx_graph.graph import Array, Graph, attributes, node_label, require_nodes, signal_to_noise_db
 from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.blockwise import (
     Blocks,
@@ -116,7 +116,7 @@ def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodePro
         elif node.name in settings.keep_nodes:
             continue
         elif len(graph.tensors[node.input[1]].dims) != 2 or attributes(node).get("transA", 0):
-            declined.append(Declined(node.name, "its operands are not plain matrices"))
+            declined.append(Declined(node_label(node), "its operands are not plain matrices"))
         else:
             found.append(node)
     declined += [Declined(f"{count} {kind}", ONLY_PRODUCTS) for kind, count in others.items()]

@@ -77,6 +77,17 @@ def test_others_are_declined_with_the_reason(tmp_path, context, changes, why):
     assert why in record.declined[0].why
 
 
+def test_declined_convolution_is_named_by_its_output_when_it_has_no_name(tmp_path, context):
+    path = _file(tmp_path / "in.onnx", stride=1)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, path)
+    _, record = SpaceToDepth().apply(path, context)
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    assert record.declined[0].why.startswith(f"{conv.output[0]}: ")
+
+
 def test_quantized_outputs_stay_and_bytes_are_moved(onnx_file, context):
     blocks, _ = SpaceToDepth().apply(onnx_file, context)
     plain, _ = QuantizeStatic(samples=16, correct_bias=False).apply(onnx_file, context)
