@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from compress.core.context import PassContext
 from compress.passes.adversarial_options import AdversarialOptions
-from compress.training.remedies import probe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +49,8 @@ class GroupOptions(AdversarialOptions):
             done["forget_strength"] = self.forget_strength
         column = self.probe or self.forget
         if column is not None:
+            from compress.training.remedies import probe  # recipes are read without torch
+
             train, held = (context.data.part(name, self.name) for name in ("train", "validation"))
             done["probe"] = {"column": column, **probe(model.eval(), train, held, context.preprocess, column)}
         return done

@@ -80,7 +80,7 @@ def test_restored_images_are_nearer_and_kept_when_a_network_has_learnt_what_jpeg
 
 def test_data_says_what_is_missing_when_the_folder_is_absent(cifar, monkeypatch, tmp_path):
     monkeypatch.setitem(cifar, "DATA", tmp_path)
-    with pytest.raises(DataError, match=r"train_4000\.npz is absent.*LEANMARK_BENCH_DATA"):
+    with pytest.raises(DataError, match=r"train_4000\.npz is missing.*LEANMARK_BENCH_DATA"):
         cifar["data"]()
 
 

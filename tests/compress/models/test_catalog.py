@@ -83,7 +83,7 @@ def test_build_calls_a_factory_of_the_working_folder_with_the_classes(factory):
         ("own_models:mkae", UsageError, "did you mean 'make'"),
         ("own_models:wrong", ModelError, "returned a int"),
         ("no_such_module_at_all:make", UsageError, "Unknown model"),
-        ("own_models.inner:make", UsageError, "not installed"),
+        ("own_models.inner:make", UsageError, "neither installed"),
     ],
 )
 def test_build_says_what_is_wrong_with_a_factory(factory, spec, error, sentence):

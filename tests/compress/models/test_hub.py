@@ -120,5 +120,5 @@ def test_hub_is_refused_in_one_sentence_when_it_can_not_serve(cache, monkeypatch
     with pytest.raises(UsageError, match="leave out the model arguments"):
         catalog.build("org/vit", 3, arguments={"width": 2})
     monkeypatch.setattr(hub.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtra, match="needs the extra .transformers."):
+    with pytest.raises(MissingExtra, match="requires the extra .transformers."):
         catalog.build("org/vit", 3)

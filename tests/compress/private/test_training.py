@@ -95,7 +95,7 @@ SENTENCES: dict[str, tuple[object, nn.Module, type[LeanmarkError], str]] = {
     "norms": (DpFinetune(delta=1e-3), network("residual"), UsageError, "put fold_norms before"),
     "layers": (DpFinetune(delta=1e-3, layers="tail"), network("depthwise"), UsageError, "begins with 'tail'"),
     "no linear head": (DpHead(delta=1e-3), Convolved().eval(), ModelError, "use dp_finetune"),
-    "caps": (PateDistill(delta=1e-3, epsilon=0.5), network("residual"), UsageError, "and 0.5 is allowed"),
+    "caps": (PateDistill(delta=1e-3, epsilon=0.5), network("residual"), UsageError, "more than the allowed 0.5"),
     "teachers": (PateDistill(delta=1e-3, teachers=100), network("residual"), UsageError, "too many for 128 samples"),
 }
 

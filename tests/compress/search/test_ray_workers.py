@@ -47,7 +47,7 @@ def test_address_is_told_from_a_number():
 
 def test_extra_is_named_when_ray_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtra, match="needs the extra 'ray'"):
+    with pytest.raises(MissingExtra, match="requires the extra 'ray'"):
         ray()
 
 

@@ -158,7 +158,7 @@ def test_password_is_not_told_when_a_database_cannot_be_opened():
 
 def test_extra_is_named_when_optuna_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtra, match=r"needs the extra 'search'"):
+    with pytest.raises(MissingExtra, match=r"requires the extra 'search'"):
         optuna()
 
 
