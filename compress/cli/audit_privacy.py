@@ -62,7 +62,7 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     """Attack FILE, a model made by leanmark compress, and state what the attacks reveal about its training data.
 
     The attacks train further models by FILE's own recipe, which never ship. Shadow models test membership: how well
-    samples of the training data can be told from others with FILE, with its original, and with both. A twin is trained
+    samples of the training data are recognised with FILE, with its original, and with both. A twin is trained
     with canaries, each included or not by a coin that is committed beforehand; what the twin reveals about the coins is
     a lower bound of epsilon. Such a bound can contradict a claim but never prove one. With --private-data, the findings
     go to auditor/ alone, because epsilon does not cover them. An interrupted audit resumes after its last finished
