@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from compress import training
 from compress.core.context import PassContext
 from compress.passes.adversarial_options import AdversarialOptions
 
@@ -49,8 +50,6 @@ class GroupOptions(AdversarialOptions):
             done["forget_strength"] = self.forget_strength
         column = self.probe or self.forget
         if column is not None:
-            from compress.training.remedies import probe  # recipes are read without torch
-
             train, held = (context.data.part(name, self.name) for name in ("train", "validation"))
-            done["probe"] = {"column": column, **probe(model.eval(), train, held, context.preprocess, column)}
+            done["probe"] = {"column": column, **training.probe(model.eval(), train, held, context.preprocess, column)}
         return done

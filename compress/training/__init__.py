@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from compress.training.config import TrainingConfig as TrainingConfig
     from compress.training.optimization import NO_HOOKS as NO_HOOKS
     from compress.training.optimization import Hooks as Hooks
+    from compress.training.remedies import probe as probe
     from compress.training.training import train as train
 
 
@@ -20,6 +21,7 @@ __getattr__, __dir__ = door(
         "adversary": ("robust_accuracy",),
         "config": ("TrainingConfig",),
         "optimization": ("Hooks", "NO_HOOKS"),
+        "remedies": ("probe",),
         "training": ("train",),
     },
 )
