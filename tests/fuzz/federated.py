@@ -28,7 +28,7 @@ class FederatedReaders:
         self.run = build(opening(mask_threshold=4), {(2, 0)})
         end = self.run.end
         assert end is not None
-        step = Step("federated_finetune", self.run.opening.message.model, end.message.model)
+        step = Step("federated_finetune", "torch", self.run.opening.message.model, end.message.model)
         digests = ModelDigests("ab" * 32, "cd" * 32)
         header = Header("2026-11-26T09:00:00Z", "0.1.0", digests, "ef" * 32)
         self.log = self.run.content()

@@ -21,7 +21,9 @@ NAME = "runs_match_lineage"
 
 def steps_of(lineage: Mapping[str, Any]) -> tuple[Step, ...]:
     """The passes of a lineage of the schema ``lineage-1``."""
-    return tuple(Step(row["pass"], row["model_digest_in"], row["model_digest_out"]) for row in lineage["rows"])
+    return tuple(
+        Step(row["pass"], row["stage"], row["model_digest_in"], row["model_digest_out"]) for row in lineage["rows"]
+    )
 
 
 def beside(around: Surroundings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import rfc8785
 from annotated_types import Ge, Gt
@@ -58,12 +58,14 @@ class Step:
     """A pass of the lineage.
 
     Attributes:
-        name: of the pass.
-        model_in: digest of the model that went in.
-        model_out: digest of the one that came out.
+        name: name of the pass.
+        stage: kind of model the pass works on; the export between the stages gives the model another digest.
+        model_in: digest of its input.
+        model_out: digest of its output.
     """
 
     name: Text
+    stage: Literal["torch", "onnx"]
     model_in: Digest
     model_out: Digest
 

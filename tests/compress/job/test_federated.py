@@ -15,6 +15,7 @@ RECIPE = """\
 name: fleet
 passes:
   - federated_finetune: {clients: 4, rounds: 2, update: int8-masked, batch: 16}
+  - quantize_static: {samples: 32}
 """
 DATA = "tests.compress.job.test_federated:data"
 
@@ -54,7 +55,7 @@ def test_statement_follows_from_the_log_when_a_job_has_a_federated_pass(job: Pat
     assert made.exit_code == 0 and "federation.jsonl" in made.output, made.output
     records = parse((out / "federation.jsonl").read_bytes(), "the records")
     lineage = json.loads((out / "lineage.json").read_text())
-    (row,) = lineage["rows"]
+    row, _ = lineage["rows"]
     assert records.runs[0].end is not None and records.runs[0].end.message.model == row["model_digest_out"]
     assert records.runs[0].opening.message.model == row["model_digest_in"] == lineage["baseline"]["model_digest"]
     assert row["touched"]["train"] == ["raw"] and not (out / ".work").exists()

@@ -219,13 +219,25 @@ def test_lineage_is_followed_over_two_runs_and_a_run_counts_once() -> None:
     assert first.end is not None
     second = build(opening(run="cd" * 32, model=first.end.message.model, started="2026-11-26T09:00:00Z"),
                    edit=lambda m: governed(policy())(m))  # fmt: skip
-    rows = [Step("federated_finetune", one.opening.message.model, one.end.message.model)
+    rows = [Step("federated_finetune", "torch", one.opening.message.model, one.end.message.model)
             for one in (first, second) if one.end is not None]  # fmt: skip
     both = replace(records(first), runs=(first, second), steps=tuple(rows))
     assert outcomes(both)["model_in_lineage"] == "pass" and float(judged(both)[0].estimates["rounds"]) == 6
     assert outcomes(replace(both, steps=tuple(rows[::-1])))["model_in_lineage"] == "fail"
     assert outcomes(replace(both, runs=(first, first)))["model_in_lineage"] == "fail"
     assert ROOM.parse(ROOM.dump(both), "records") == both
+
+
+def test_lineage_may_change_its_digest_only_where_torch_passes_end_and_file_passes_begin() -> None:
+    made = records()
+    pruned = Step("structured_prune", "torch", "ab" * 32, made.steps[0].model_in)
+    exported = Step("quantize_static", "onnx", "cd" * 32, "ef" * 32)
+    assert outcomes(replace(made, steps=(pruned, *made.steps, exported)))["model_in_lineage"] == "pass"
+    unrelated = replace(exported, stage="torch")
+    assert outcomes(replace(made, steps=(pruned, *made.steps, unrelated)))["model_in_lineage"] == "fail"
+    twice = (exported, replace(exported, model_in="12" * 32))
+    assert outcomes(replace(made, steps=(pruned, *made.steps, *twice)))["model_in_lineage"] == "fail"
+    assert outcomes(replace(made, steps=(exported, *made.steps)))["model_in_lineage"] == "fail"
 
 
 def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:
@@ -241,7 +253,7 @@ def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:
     with pytest.raises(CertificateError, match="was repeated or moved"):
         ROOM.parse(content.replace(policies[0], policies[0] * 2), "records")
     wrong = {**asdict(CENTRAL), "kind": "central", "level": None}
-    with pytest.raises(CertificateError, match="stated together"):
+    with pytest.raises(CertificateError, match="given together"):
         ROOM.parse(b"".join(lines[:-1]) + rfc8785.dumps(wrong) + b"\n", "records")
 
 
