@@ -56,8 +56,10 @@ def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str,
 def certify_command(folder: Path, lineage: Lineage) -> str:
     """Return the command that measures, grades and seals what :func:`bring_unmeasured` wrote.
 
-    Data given in Python has no name on the command line, so the same call in Python is returned instead.
+    Data given in Python has no name on the command line, so the same call in Python is returned instead. Where the data
+    are private, so is the measurement.
     """
+    private = lineage.auditor is not None
     workload, usual = lineage.recipe.workload, Workload()
     named = {"baseline": folder / BASELINE, "lineage": folder / LINEAGE, "data": lineage.data["spec"], "out": folder}
     plan = {name: getattr(workload, name) for name in ("batch", "runtime")}
@@ -65,7 +67,9 @@ def certify_command(folder: Path, lineage: Lineage) -> str:
     if named["data"].startswith(IN_PYTHON):
         given = {name: repr(str(value)) for name, value in named.items()} | {"data": "data"}
         given |= {"plan": f"certify.Plan(**{plan})"} if plan else {}
+        given |= {"data_key": "data_key"} if private else {}
         arguments = [repr(str(folder / MODEL)), *(f"{name}={value}" for name, value in given.items())]
         return f"certify.certify({', '.join(arguments)})"
     options = [part for name, value in {**named, **plan}.items() for part in (f"--{name}", value)]
+    options += ["--private-data"] if private else []
     return shlex.join(["leanmark", "certify", *map(str, [folder / MODEL, *options])])

@@ -169,14 +169,14 @@ def run(
     else:
         result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
     guard = dataset.test.guard
-    federated = write_federation(folder, made.logs, () if guard is None else (guard.policy,))
-    if federated is not None:
-        result = replace(result, files={**result.files, federated.name: federated})
+    records = [write_federation(folder, made.logs, () if guard is None else (guard.policy,))]
     if whole is not None and data_key is not None:
         write_bytes(folder / FOLDER / LINEAGE, whole)
         if chosen.is_private:
             stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
-            write_records(folder, whole_lineage, dataset, stated, private_parts, data_key)
+            records.append(write_records(folder, whole_lineage, dataset, stated, private_parts, data_key))
+    stated_later = {path.name: path for path in records if path is not None}
+    result = replace(result, files={**result.files, **stated_later})
     if guard is not None:
         job = {
             "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,

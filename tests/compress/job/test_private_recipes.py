@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,16 @@ def test_original_is_trained_when_the_recipe_hides_nothing(
     row = job_module.Job(original, chosen, dataset, context, Workspace(tmp_path, {}, progress), None).baseline().row
     assert bool(asked) is row.trained_here is trains and ("train" in (row.touched or {})) is trains
     assert source_of(original, "ab" * 32, public=False).status == "public"  # its weights are random
+
+
+def test_result_names_the_records_and_a_private_measurement_when_the_data_are_private(tmp_path: Path) -> None:
+    result = pipeline.run(
+        network("residual"), recipe.load("private-head", QUICK), blobs(), out=tmp_path, preprocess=PIXELS,
+        measure=False, progress=False, data_key=KEY, public_original=True,
+    )  # fmt: skip
+    assert result.files["privacy.jsonl"] == tmp_path / "privacy.jsonl"
+    assert result.certify_command.endswith(" --private-data")
+    public = replace(result.lineage, auditor=None)
+    assert "--private-data" not in replace(result, lineage=public).certify_command
+    in_python = replace(result.lineage, data={**result.lineage.data, "spec": "given in Python:dict"})
+    assert "data_key=data_key" in replace(result, lineage=in_python).certify_command
