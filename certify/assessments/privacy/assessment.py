@@ -99,7 +99,7 @@ class Privacy(Assessment):
         """Return what may be printed: never a bare epsilon."""
         figures = predicate["profile"]["estimates"]
         shown = EPSILON if EPSILON in figures else STATED
-        headlines = {shown: "epsilon" if shown == EPSILON else "epsilon, as stated", "delta": "delta"}
+        headlines = {shown: "epsilon" if shown == EPSILON else "stated epsilon", "delta": "delta"}
         common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
         return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
 

@@ -101,7 +101,7 @@ def test_statement_holds_in_public_and_waits_for_an_auditor(model: Path, state: 
     assert check is not None and check.outcome == "pass"
     assert found.certificate is not None and "as stated" in found.verdict
     shown = found.certificate.claims
-    assert shown.headlines["epsilon_stated"] == "epsilon, as stated" and any("coin" in note for note in shown.notes)
+    assert shown.headlines["epsilon_stated"] == "stated epsilon" and any("coin" in note for note in shown.notes)
 
 
 def test_gate_takes_the_auditor_file_in_place_of_what_is_unknown(model: Path, state: State, tmp_path: Path) -> None:
