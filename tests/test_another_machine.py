@@ -50,7 +50,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("leanmark ")]
 
 
-def test_guide_measures_elsewhere_what_was_made_here_when_its_commands_are_run(home: Path) -> None:
+def test_commands_of_the_guide_measure_on_another_machine_what_was_made_here(home: Path) -> None:
     found = {}
     for arguments in commands():
         result = CliRunner().invoke(main, arguments)

@@ -44,7 +44,7 @@ def out(home: Path) -> Path:
     return home / "out"
 
 
-def test_out_holds_the_graded_file_and_all_its_papers(out: Path) -> None:
+def test_out_contains_the_graded_file_and_all_its_sidecar_files(out: Path) -> None:
     assert {path.name for path in out.iterdir()} == {
         "model.onnx", "baseline.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "label.png",
         "signer.pub", "model.safetensors", "model.structure.json",
@@ -93,7 +93,7 @@ def test_verify_says_valid_to_its_maker_and_untrusted_to_others(home: Path, out:
         "signer.pub", "model.safetensors", "model.structure.json",
     ],
 )  # fmt: skip
-def test_verify_says_no_when_one_byte_is_changed(home: Path, out: Path, tmp_path: Path, name: str) -> None:
+def test_verify_fails_when_one_byte_is_changed(home: Path, out: Path, tmp_path: Path, name: str) -> None:
     copied = shutil.copytree(out, tmp_path / "out")
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -102,7 +102,7 @@ def test_verify_says_no_when_one_byte_is_changed(home: Path, out: Path, tmp_path
     assert done.returncode == 1, done.stdout
 
 
-def test_second_run_takes_the_kept_baseline_and_makes_the_same_model(home: Path, out: Path) -> None:
+def test_second_run_reuses_the_kept_baseline_and_makes_the_same_model(home: Path, out: Path) -> None:
     from certify.attest.certificate import Certificate
 
     quick = ("--time-limit", "1", "--out", "again")
@@ -116,7 +116,7 @@ def test_second_run_takes_the_kept_baseline_and_makes_the_same_model(home: Path,
     assert "accuracy" in done.stdout
 
 
-def test_checkpoint_goes_on_training_as_a_module(home: Path, out: Path) -> None:
+def test_checkpoint_continues_training_as_a_module(home: Path, out: Path) -> None:
     import importlib.util
 
     import torch

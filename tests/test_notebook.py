@@ -81,7 +81,7 @@ def _invented_people(folder: Path, rows: int = 900) -> None:
 
 
 @pytest.mark.parametrize("path", SHORT, ids=lambda path: path.stem)
-def test_short_notebook_runs_and_shows_what_it_promises(
+def test_short_notebook_runs_and_shows_its_documented_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     for kind in ("CACHE", "STATE", "CONFIG"):

@@ -100,14 +100,14 @@ def is_quantized(path: Path) -> bool:
     return any("QuantizeLinear" in node.op_type for node in onnx.load(path).graph.node)
 
 
-def test_int8_file_of_an_own_network_takes_at_most_four_commands_when_one_begins_with_a_clone() -> None:
+def test_int8_file_of_an_own_network_takes_at_most_four_commands_after_a_clone() -> None:
     first = next(number for number, command in enumerate(commands()) if command[0] == "leanmark")
     assert first < 4
     assert commands()[:2] == [["make", "setup"], [".", ".venv/bin/activate"]]
 
 
 @pytest.mark.parametrize("command", [each[1:] for each in commands() if each[0] == "leanmark"], ids=" ".join)
-def test_command_of_the_guide_makes_its_file_when_it_is_run(command: list[str], project: Path) -> None:
+def test_command_of_the_guide_makes_its_file(command: list[str], project: Path) -> None:
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     if command[0] == "quantize" and "--dry-run" not in command:
@@ -116,7 +116,7 @@ def test_command_of_the_guide_makes_its_file_when_it_is_run(command: list[str], 
         assert is_quantized(out / "model.onnx") and not is_quantized(out / "baseline.onnx")
 
 
-def test_cells_of_the_guide_make_and_certify_a_file_when_they_are_run_in_a_notebook(project: Path) -> None:
+def test_cells_of_the_guide_make_and_certify_a_file_in_a_notebook(project: Path) -> None:
     cells = [v4.new_code_cell(source) for source in blocks("python")]
     cells[-1].source = cells[-1].source.replace("data=data,", f"data=data, {QUICK},")
     assert QUICK in cells[-1].source

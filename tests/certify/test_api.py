@@ -100,7 +100,7 @@ def result(theirs: Path, tmp_path_factory: pytest.TempPathFactory):
         yield result
 
 
-def test_foreign_pair_gets_all_its_sidecars(result) -> None:
+def test_foreign_pair_gets_all_its_sidecar_files(result) -> None:
     out = result.files["model.onnx"].parent
     names = {
         "model.onnx",
@@ -120,7 +120,7 @@ def test_foreign_pair_gets_all_its_sidecars(result) -> None:
     assert len(result.to_dataframe()) == len(result.profile.estimates)
 
 
-def test_foreign_pair_is_refused_when_windows_and_samples_are_too_few(result) -> None:
+def test_foreign_pair_is_refused_when_there_are_too_few_windows_and_samples(result) -> None:
     assert result.grade.letter is None
     outcomes = {guard.name: guard.outcome for guard in result.profile.guards}
     assert outcomes["enough_windows"] == "fail"
@@ -128,18 +128,18 @@ def test_foreign_pair_is_refused_when_windows_and_samples_are_too_few(result) ->
     assert "not graded" in repr(result)
 
 
-def test_what_a_foreign_model_has_seen_is_unknown(result) -> None:
+def test_data_seen_by_a_foreign_model_are_unknown(result) -> None:
     assert result.profile.guard("test_unseen").outcome == "unknown"
 
 
-def test_refusal_verifies_as_what_it_is(result) -> None:
+def test_refusal_verifies_as_a_refusal(result) -> None:
     verification = certify.verify(result.files["model.onnx"])
     assert verification.valid and verification.refused
     assert verification.exit_code == 0
     assert verification.derived
 
 
-def test_graded_file_runs_and_says_the_same_as_before(result, theirs: Path) -> None:
+def test_graded_file_runs_and_gives_the_same_outputs(result, theirs: Path) -> None:
     import onnxruntime
 
     pixels = np.random.default_rng(3).standard_normal((2, 3, SIDE, SIDE), dtype=np.float32)
@@ -195,7 +195,7 @@ def test_finished_windows_are_kept_when_a_measurement_stops(
         assert [json.loads(line)["kind"] for line in kept[0].read_text().splitlines()] == ["window", "window"]
 
 
-def test_nothing_is_guessed_when_no_contract_is_there(theirs: Path, tmp_path: Path) -> None:
+def test_nothing_is_guessed_when_there_is_no_contract(theirs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no preprocessing contract"):
         certify.certify(
             theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}", out=tmp_path

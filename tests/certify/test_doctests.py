@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_examples_in_docstrings_give_what_they_say() -> None:
+def test_examples_in_docstrings_give_the_documented_output() -> None:
     written = [path for path in sorted((ROOT / "certify").rglob("*.py")) if ">>> " in path.read_text()]
     assert written
     failed = {}

@@ -52,7 +52,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     return *paths, f"npz:test={folder / 'test.npz'}"
 
 
-def test_fairness_finds_the_group_that_lost_when_a_file_looks_at_it(files: tuple[Path, Path, str]) -> None:
+def test_fairness_finds_the_group_that_lost_accuracy(files: tuple[Path, Path, str]) -> None:
     fair, unfair, data = files
     found = certify.fairness(unfair, against=fair, data=data, groups="sex", batch=16, progress=False)
     shown = {one.name: one.verdict for one in found.cells}
@@ -80,7 +80,7 @@ def test_command_writes_page_plot_and_records_when_a_file_is_audited_alone(
 
 
 @pytest.mark.parametrize(("groups", "words"), [("sec", "sex"), ("sex:sex", "two different ones")])
-def test_command_exits_with_2_and_a_sentence_when_groups_are_unknown(
+def test_command_exits_with_2_and_one_sentence_when_groups_are_unknown(
     files: tuple[Path, Path, str], groups: str, words: str
 ) -> None:
     _, unfair, data = files

@@ -34,7 +34,7 @@ def in_the_source_of(assessment: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_place_exists(place: str) -> None:
+def test_location_exists(place: str) -> None:
     kind, _, rest = place.partition(".")
     if kind == "declared":
         assert rest in PATHS
@@ -49,11 +49,11 @@ def test_place_exists(place: str) -> None:
         assert place in FIXED
 
 
-def test_guide_holds_the_tables_of_the_data() -> None:
+def test_guide_contains_the_tables_of_the_data() -> None:
     assert TEXT.endswith(f"\n{tables().rstrip()}\n"), "write it again: python -m certify.export.mappings"
 
 
-def test_every_row_names_a_place_or_says_that_it_is_not_covered_and_why() -> None:
+def test_every_row_names_a_location_or_says_why_it_is_not_covered() -> None:
     for scheme in schemes().values():
         for row in scheme.rows:
             assert row.places if row.answered != "no" else row.why
@@ -69,7 +69,7 @@ def test_mappings_name_options_that_commands_have(option: str) -> None:
         assert option in CliRunner().invoke(main, [command, "--help"]).stdout
 
 
-def test_mappings_say_what_they_rest_on() -> None:
+def test_mappings_cite_their_sources() -> None:
     assert "secondary sources\nonly" in TEXT and "not legal advice" in TEXT
 
 

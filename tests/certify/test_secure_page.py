@@ -24,7 +24,7 @@ def rows() -> list[list[str]]:
     return [one for one in cells if one[1] != "here"]
 
 
-def test_every_line_has_an_answer_and_a_place_or_reason() -> None:
+def test_every_line_has_an_answer_and_a_location_or_reason() -> None:
     assert len(rows()) > 45
     for one in rows():
         assert len(one) == 3 and one[1] in ANSWERS and one[2], one
@@ -35,7 +35,7 @@ def test_every_phrase_of_the_abstract_has_a_line() -> None:
     assert [phrase for phrase in ABSTRACT if not any(phrase in line for line in lines)] == []
 
 
-def test_what_the_page_names_exists() -> None:
+def test_everything_named_on_the_page_exists() -> None:
     paths = {".".join(one.path[:depth]) for one in QUESTIONS for depth in (1, 2)} | {one.path[-1] for one in QUESTIONS}
     for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)`", TEXT):
         assert name in paths | {"distill", "free"}, name

@@ -102,7 +102,7 @@ def test_statement_holds_when_both_models_fall_to_their_own_witnesses(bench: Ben
     assert outcomes["profile_follows"] == outcomes["outcome_follows"] == outcomes["witness_files"] == "pass"
 
 
-def test_verification_fails_when_a_file_of_witnesses_was_exchanged(bench: Bench, stated: Assessed) -> None:
+def test_verification_fails_when_a_file_of_witnesses_was_replaced(bench: Bench, stated: Assessed) -> None:
     (bench.model.parent / "witnesses" / "weak.npz").write_bytes(bench.theirs.read_bytes())
     found = certify.verify(bench.model)
     assert {one.name: one.outcome for one in found.checks}["witness_files"] == "fail"
@@ -121,7 +121,7 @@ def test_corruptions_are_counted_over_the_same_samples_when_asked_for(bench: Ben
     assert figures["corruptions"].value == 14 and figures["noise_5_change_points"].n == 20
 
 
-def test_trigger_is_counted_where_it_was_laid(bench: Bench) -> None:
+def test_trigger_is_counted_where_it_was_placed(bench: Bench) -> None:
     path = bench.folder / "trigger.png"
     target = 1
     towards = helpers.pair()[0].weights[:, target] - helpers.pair()[0].weights.mean(1)
@@ -160,7 +160,7 @@ def test_forged_witnesses_are_all_refused(bench: Bench) -> None:
     assert len(found.refused) == 1000 and not found.sound
 
 
-def test_witness_counts_for_nothing_when_the_model_is_right(bench: Bench) -> None:
+def test_witness_does_not_count_when_the_model_is_right(bench: Bench) -> None:
     honest = WitnessFile.read(bench.mine)
     backwards = tuple(replace(one, packed=pack_signs(-helpers_signs(bench, one))) for one in honest.witnesses)
     path = bench.folder / "backwards.npz"
@@ -216,7 +216,7 @@ def test_addition_is_refused_when_its_file_or_signature_was_changed(bench: Bench
         check_witnesses(bench.model, data=bench.dataset)
 
 
-def test_witnesses_are_refused_when_of_another_model_or_other_data(bench: Bench) -> None:
+def test_witnesses_are_refused_when_they_belong_to_another_model_or_other_data(bench: Bench) -> None:
     other = helpers.pair(seed=1)
     file = other[0].write(bench.folder / "other" / "model.onnx")
     path = bench.folder / "other.npz"
@@ -228,7 +228,7 @@ def test_witnesses_are_refused_when_of_another_model_or_other_data(bench: Bench)
         stress(bench, witnesses=[path])
 
 
-def test_asking_is_refused_when_nothing_or_nonsense_is_asked(tmp_path: Path, bench: Bench) -> None:
+def test_request_is_refused_when_it_is_empty_or_invalid(tmp_path: Path, bench: Bench) -> None:
     with pytest.raises(UsageError, match="No stress was chosen"):
         Asked()
     with pytest.raises(UsageError, match=r"in \[1, 5\]"):
@@ -245,7 +245,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(one) for one in arguments])
 
 
-def test_commands_go_the_whole_way(bench: Bench) -> None:
+def test_commands_run_end_to_end(bench: Bench) -> None:
     test = bench.dataset.test
     images = np.stack([test.image(i) for i in range(len(test))])
     np.savez(bench.folder / "test.npz", x=images, y=test.labels, classes=np.array(bench.dataset.classes))
@@ -267,6 +267,6 @@ def test_commands_go_the_whole_way(bench: Bench) -> None:
     assert done.exit_code == 2 and "not a valid witness file" in done.output and "Traceback" not in done.output
 
 
-def test_function_stays_what_the_package_gives_when_its_module_was_imported() -> None:
+def test_function_is_still_exported_when_its_module_was_imported() -> None:
     first = certify.robustness
     assert first is assess and certify.robustness is first

@@ -17,7 +17,7 @@ GUIDE = (Path(__file__).resolve().parents[2] / "recipes" / "guides" / "use-polic
 COMMANDS = re.findall(r"^    leanmark (.+)$", GUIDE, re.MULTILINE)
 
 
-def test_terms_of_the_guide_bind_when_written_as_they_stand(tmp_path: Path) -> None:
+def test_terms_of_the_guide_bind_when_written_verbatim(tmp_path: Path) -> None:
     import numpy as np
 
     from certify.core.private_data import DataKey
@@ -32,7 +32,7 @@ def test_terms_of_the_guide_bind_when_written_as_they_stand(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_command_of_the_guide_parses_when_typed(line: str) -> None:
+def test_command_of_the_guide_parses(line: str) -> None:
     words = shlex.split(line)
     context = click.Context(main)
     command = main.get_command(context, words.pop(0))

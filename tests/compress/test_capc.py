@@ -32,7 +32,7 @@ def test_benchmark_names_its_extra_when_it_is_missing() -> None:
 
 
 @pytest.mark.skipif(not INSTALLED, reason="tenseal and mpyc, of the extra 'encrypted', are not installed")
-def test_three_parties_answer_as_a_plain_vote_and_keep_two_lines_apart() -> None:
+def test_three_parties_answer_like_a_plain_vote_and_keep_two_channels_apart() -> None:
     told = asked("--queries", "2")
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()

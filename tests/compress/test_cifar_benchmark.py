@@ -63,7 +63,7 @@ def test_twins_are_found_when_the_others_went_through_jpeg(cifar):
     assert order[found].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_restored_images_are_nearer_and_kept_when_a_network_has_learnt_what_jpeg_removed(cifar, monkeypatch, tmp_path):
+def test_restored_images_are_closer_and_kept_when_a_network_learnt_what_jpeg_removed(cifar, monkeypatch, tmp_path):
     monkeypatch.setenv("LEANMARK_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(cifar, "RESTORER_EPOCHS", 12)
     random = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_data_says_what_is_missing_when_the_folder_is_absent(cifar, monkeypatch,
         cifar["data"]()
 
 
-def test_channels_between_the_blocks_stay_when_they_are_to_be_kept(cifar, context):
+def test_channels_between_blocks_are_unchanged_when_they_are_to_be_kept(cifar, context):
     """Padding hides from a trace which channels of two stages belong together, so only those inside of blocks go."""
     torch.manual_seed(0)
     net = cifar["ResNet"](1, 3).eval()

@@ -16,7 +16,7 @@ EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if re.search(r"^\s+>>> 
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_examples_give_what_they_show(path: Path) -> None:
+def test_examples_give_the_documented_output(path: Path) -> None:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
     result = doctest.testmod(module)

@@ -130,7 +130,7 @@ def test_nothing_heavy_is_loaded_when_compress_is_imported() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
 
 
-def test_public_names_are_listed_and_lead_to_what_they_name() -> None:
+def test_public_names_are_listed_and_resolve() -> None:
     assert dir(compress) == sorted(compress.__all__)
     assert {compress.run.__name__, compress.load.__name__, compress.apply.__name__} <= set(compress.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

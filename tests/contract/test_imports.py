@@ -215,7 +215,7 @@ def offending(package: str, wrong: set[str], whens: tuple[str, ...] = ("module",
     ]
 
 
-def test_imports_are_told_apart_when_a_source_has_all_kinds() -> None:
+def test_imports_are_classified_when_a_source_has_all_kinds() -> None:
     source = """
 import a.b
 from typing import TYPE_CHECKING
@@ -283,7 +283,7 @@ def test_imports_follow_the_arrows_of_the_table(package: str) -> None:
     assert not wrong, f"neither in ARROWS nor, for types, in TYPE_ONLY:{listed(wrong)}"
 
 
-def test_table_has_no_cycle_and_no_arrow_that_nothing_takes() -> None:
+def test_table_has_no_cycle_and_no_unused_arrow() -> None:
     taken: dict[str, set[str]] = {part: set() for part in (*ARROWS, *GROUND)}
     for module, imports in {**tree("certify"), **tree("compress")}.items():
         here = part_of(module) or ""
@@ -308,7 +308,7 @@ def test_every_part_of_certify_has_a_line_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("package", FUNCTION_LEVEL)
-def test_function_level_imports_of_own_modules_do_not_become_more(package: str) -> None:
+def test_function_level_imports_of_own_modules_do_not_increase(package: str) -> None:
     lines = Counter(
         module
         for module, imports in tree(package).items()

@@ -41,7 +41,7 @@ def script(path: Path, text: str) -> None:
     ("gpu", "reachable", "index", "size"),
     [(True, True, False, "7 GB, with CUDA"), (False, True, True, "about 2 GB"), (False, False, False, "2 to 7 GB")],
 )
-def test_setup_takes_torch_without_cuda_when_there_is_no_gpu_and_the_index_is_reached(
+def test_setup_installs_torch_without_cuda_when_there_is_no_gpu_and_the_index_is_reachable(
     clone: Path, tmp_path: Path, gpu: bool, reachable: bool, index: bool, size: str
 ) -> None:
     log, tools = tmp_path / "log", tmp_path / "tools"

@@ -46,7 +46,7 @@ def test_every_data_file_is_shipped(setup: configparser.ConfigParser) -> None:
             pytest.fail(f"{own} is in no package_data")
 
 
-def test_base_install_is_the_referee_alone(setup: configparser.ConfigParser) -> None:
+def test_base_install_contains_only_the_referee(setup: configparser.ConfigParser) -> None:
     base = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options"]["install_requires"])}
     maker = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options.extras_require"]["compress"])}
     measure = {re.split(r"[\[<>=!~ ]", line)[0].lower() for line in lines(setup["options.extras_require"]["measure"])}

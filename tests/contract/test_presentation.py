@@ -36,9 +36,9 @@ def test_renderers_read_no_predicate_by_key(folder: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["predicate['grade']", "certificate.predicate['grade']", "c.predicate.get('a')"])
-def test_read_is_found_when_it_is_by_key(source: str) -> None:
+def test_read_is_found_when_by_key(source: str) -> None:
     assert list(keyed_reads(ast.parse(source))) == [1]
 
 
-def test_claims_are_what_reads_the_predicate() -> None:
+def test_predicate_is_read_only_by_claims() -> None:
     assert list(keyed_reads(ast.parse(BUILDER.read_text())))

@@ -21,7 +21,7 @@ def test_file_is_a_mapping_of_yaml(name: str) -> None:
     assert isinstance(yaml.safe_load((ROOT / name).read_text()), dict)
 
 
-def test_workflows_call_targets_of_the_makefile_and_files_that_exist() -> None:
+def test_workflows_call_existing_makefile_targets_and_files() -> None:
     targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
     assert len(WORKFLOWS) >= 2
     for path in WORKFLOWS:
@@ -33,7 +33,7 @@ def test_workflows_call_targets_of_the_makefile_and_files_that_exist() -> None:
         assert all((ROOT / run.split()[1]).is_file() for run in runs if run.startswith("bash "))
 
 
-def test_citation_names_the_version_that_is_built() -> None:
+def test_citation_names_the_built_version() -> None:
     version = re.search(r"(?m)^version = (.+)$", (ROOT / "setup.cfg").read_text())
     assert version and yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version[1]
 

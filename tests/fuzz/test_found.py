@@ -32,7 +32,7 @@ def signed_again(home: Graded, evidence: bytes) -> None:
     home.reseal(sign(rfc8785.dumps(statement), home.key).to_bytes())
 
 
-def test_verify_names_a_failed_check_when_signed_evidence_does_not_say_what_its_test_set_is(tmp_path: Path) -> None:
+def test_verify_names_a_failed_check_when_signed_evidence_does_not_name_its_test_set(tmp_path: Path) -> None:
     with own_folders(tmp_path):  # a KeyError left verify
         home = make(tmp_path / "home")
         header, *rest = (home.folder / "evidence.jsonl").read_bytes().splitlines()
@@ -42,7 +42,7 @@ def test_verify_names_a_failed_check_when_signed_evidence_does_not_say_what_its_
         assert "test_set_matches" in {check.name for check in home.verify().failed}
 
 
-def test_model_is_refused_when_the_place_of_its_external_data_is_no_text(tmp_path: Path) -> None:
+def test_model_is_refused_when_the_location_of_its_external_data_is_not_text(tmp_path: Path) -> None:
     with own_folders(tmp_path):  # a TypeError left load_model
         model = onnx.load(make(tmp_path / "home").model)
     tensor = model.graph.initializer[0]
@@ -86,7 +86,7 @@ def test_model_is_refused_when_a_function_is_called_with_too_many_inputs(tmp_pat
         count(onnx.load(path), (3, 8, 8))
 
 
-def test_model_is_refused_when_the_name_of_an_operator_is_no_text(tmp_path: Path) -> None:
+def test_model_is_refused_when_the_name_of_an_operator_is_not_text(tmp_path: Path) -> None:
     def spoil(model: onnx.ModelProto) -> None:
         model.graph.node.append(onnx.helper.make_node("Relu123", ["input"], ["odd"], domain="own"))
 
@@ -96,7 +96,7 @@ def test_model_is_refused_when_the_name_of_an_operator_is_no_text(tmp_path: Path
         load_model(path)
 
 
-def test_contract_is_refused_when_it_is_no_text(tmp_path: Path) -> None:
+def test_contract_is_refused_when_it_is_not_text(tmp_path: Path) -> None:
     path = spoiled(tmp_path, lambda model: model.metadata_props.add(key="leanmark.preprocess", value="weights"))
     path.write_bytes(path.read_bytes().replace(b"weights", b"weight\xff"))
     with pytest.raises(ModelError, match="UTF-8"):  # an AttributeError left stored_contract
@@ -131,7 +131,7 @@ def program(folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
 
 
 @pytest.mark.parametrize("nodes", [None, True, [[]], [{}], [{"target": 1}], {}])
-def test_program_is_refused_when_its_graph_is_no_list_of_nodes(tmp_path: Path, nodes: object) -> None:
+def test_program_is_refused_when_its_graph_is_not_a_list_of_nodes(tmp_path: Path, nodes: object) -> None:
     def spoil(content: bytes) -> bytes:  # a TypeError left normal_form and load_program
         values = json.loads(content)
         values["graph_module"]["graph"]["nodes"] = nodes
@@ -141,7 +141,7 @@ def test_program_is_refused_when_its_graph_is_no_list_of_nodes(tmp_path: Path, n
         read_exported(program(tmp_path, "model.json", spoil))
 
 
-def test_program_is_refused_when_the_places_of_its_members_are_not_in_the_file(tmp_path: Path) -> None:
+def test_program_is_refused_when_the_offsets_of_its_members_are_outside_the_file(tmp_path: Path) -> None:
     path = program(tmp_path, "", bytes)
     content = path.read_bytes()
     entry = content.index(b"PK\x01\x02")  # the first of the list of members at the end

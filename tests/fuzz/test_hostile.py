@@ -45,7 +45,7 @@ NAMES = ("envelope", "envelope as JSON", "signed statement", "countersignature",
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reader_answers_with_a_typed_error_when_input_is_hostile(
+def test_reader_raises_a_typed_error_when_input_is_hostile(
     readers: dict[str, Target], watch: hostile.Watch, name: str
 ) -> None:
     outcome = hostile.Outcome()
@@ -60,7 +60,7 @@ def test_every_reader_is_in_the_slice(readers: dict[str, Target]) -> None:
     assert tuple(readers) == NAMES
 
 
-def test_input_is_the_same_when_made_again(readers: dict[str, Target]) -> None:
+def test_input_is_the_same_when_generated_again(readers: dict[str, Target]) -> None:
     for name, target in readers.items():
         assert hostile.input_of(target, name, 3, 4) == hostile.input_of(target, name, 3, 4)
 
@@ -87,7 +87,7 @@ def _unpickle(content: bytes) -> None:
     ("run", "what"),
     [(_refuse, ""), (_break, "KeyError"), (_open_outside, "/etc/passwd"), (_unpickle, "pickle.find_class")],
 )
-def test_watch_sees_what_must_not_happen_when_it_does(watch: hostile.Watch, run: Run, what: str) -> None:
+def test_watch_reports_forbidden_actions(watch: hostile.Watch, run: Run, what: str) -> None:
     outcome = hostile.Outcome()
     hostile.run_one(Target(lambda: b"", lambda content, rng: content, run), b"", watch, outcome, 0)
     assert bool(outcome.wrong) == bool(what)

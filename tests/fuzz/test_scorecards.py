@@ -7,7 +7,7 @@ from pathlib import Path
 from scorecards import fuzz
 
 
-def test_nothing_is_missed_and_nothing_crashes_when_few_are_tried(tmp_path: Path) -> None:
+def test_scorecard_fuzzing_finds_no_miss_and_no_crash_in_a_short_run(tmp_path: Path) -> None:
     tally = fuzz(tmp_path, 160, seed=3)
     assert not {key: count for key, count in tally.items() if key[1] in ("missed", "crashed")}
     assert sum(count for (_, outcome), count in tally.items() if outcome == "found") > 100

@@ -16,7 +16,7 @@ from results import Results
 from tally import Tally, report, totals
 
 
-def test_every_change_is_found_by_the_check_that_should_when_few_are_tried(tmp_path: Path) -> None:
+def test_every_change_is_found_by_the_expected_check_in_a_short_run(tmp_path: Path) -> None:
     with own_folders(tmp_path):
         results = Results(None, {})
         Attacks(tmp_path / "attacks", count=20, seed=1).run(results)
@@ -25,7 +25,7 @@ def test_every_change_is_found_by_the_check_that_should_when_few_are_tried(tmp_p
     assert not {name: tally.missed + tally.elsewhere for name, tally in tallies.items() if tally.wrong}
 
 
-def test_untouched_files_raise_no_alarm_when_saved_stripped_or_moved(tmp_path: Path) -> None:
+def test_unaltered_files_raise_no_alarm_when_saved_stripped_or_moved(tmp_path: Path) -> None:
     with own_folders(tmp_path):
         tally = honest.false_alarms(tmp_path, 1)
     assert tally.tried == len(honest.TREATMENTS)
@@ -42,7 +42,7 @@ def test_miss_is_counted_when_no_check_or_another_finds_a_change() -> None:
 
 
 @pytest.mark.parametrize("change", [bytes_of.padded, bytes_of.reordered, bytes_of.with_unknown_field])
-def test_other_bytes_say_the_same_model_when_protobuf_lets_them(tmp_path: Path, change: Change) -> None:
+def test_different_bytes_encode_the_same_model_when_protobuf_allows_it(tmp_path: Path, change: Change) -> None:
     with own_folders(tmp_path):
         content = make(tmp_path).model.read_bytes()
     for seed in range(20):
@@ -51,13 +51,13 @@ def test_other_bytes_say_the_same_model_when_protobuf_lets_them(tmp_path: Path, 
         assert onnx.load_from_string(other).graph.node[0].name == "conv"
 
 
-def test_wire_format_is_written_as_it_was_read_when_nothing_changes(tmp_path: Path) -> None:
+def test_wire_format_is_written_as_read_when_nothing_changes(tmp_path: Path) -> None:
     with own_folders(tmp_path):
         content = make(tmp_path).model.read_bytes()
     assert bytes_of.encoded(bytes_of.parsed(content)) == content
 
 
-def test_run_goes_on_where_it_was_when_it_was_stopped(tmp_path: Path) -> None:
+def test_run_resumes_when_it_was_stopped(tmp_path: Path) -> None:
     path, settings = tmp_path / "results.jsonl", {"count": 2, "seed": 1}
     with own_folders(tmp_path):
         Attacks(tmp_path / "first", **settings).run(Results(path, settings))

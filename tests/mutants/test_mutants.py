@@ -39,7 +39,7 @@ def toy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_survivors_are_those_of_the_bad_test_alone(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_survivors_come_only_from_the_bad_test(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("mutmut", reason="the extra mutants is not installed")
     part = mutants.Part(("toy/sums.py",), ("tests/test_sums.py",))
     counts, unnoticed = mutants.try_part(toy, part, count=20, seed=0, limit_s=60)
@@ -58,14 +58,14 @@ def test_nothing_is_tried_when_a_file_has_no_function(toy: Path) -> None:
     assert mutants.try_part(toy, part, count=20, seed=0, limit_s=60) == ({}, [])
 
 
-def test_run_stops_with_the_reason_when_the_tests_fail_already(toy: Path) -> None:
+def test_run_stops_with_the_reason_when_the_tests_already_fail(toy: Path) -> None:
     pytest.importorskip("mutmut", reason="the extra mutants is not installed")
     (toy / "tests/test_sums.py").write_text(TOY_TESTS.replace("== 15", "== 16"))
     with pytest.raises(RuntimeError, match="test_area"):
         mutants.try_part(toy, mutants.Part(("toy/sums.py",), ("tests/test_sums.py",)), 20, 0, 60)
 
 
-def test_sample_of_a_module_stays_when_others_come_and_changes_with_the_seed() -> None:
+def test_sample_of_a_module_depends_on_the_seed_and_not_on_other_modules() -> None:
     one, other = ([f"{module}.x_f__mutmut_{i}" for i in range(100)] for module in ("a.b", "a.c"))
     few = mutants.sample(one, 5, seed=0)
     assert len(set(few)) == 5

@@ -31,7 +31,7 @@ ROW = {
 }
 
 
-def test_architecture_has_a_row_and_is_not_done_again_when_it_has_one(tmp_path, monkeypatch):
+def test_architecture_has_a_row_and_is_skipped_when_it_has_one(tmp_path, monkeypatch):
     (tmp_path / "own_nets.py").write_text(NET)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "out" / "zoo.jsonl"
@@ -59,14 +59,14 @@ def test_architecture_has_a_row_and_is_not_done_again_when_it_has_one(tmp_path, 
         (zoo.Limits(600, 0.03), "took more than 0.03 GiB of memory"),
     ],
 )
-def test_process_is_ended_and_the_row_says_so_when_it_takes_too_much(limits, why):
+def test_process_is_killed_and_the_row_says_so_when_it_exceeds_its_limits(limits, why):
     row = zoo.run("resnet18", limits)
     assert row["failed"] == why
     assert row["cpu_seconds"] < 30
     assert not complete(row)
 
 
-def test_process_is_ended_when_it_waits_for_nothing(tmp_path, monkeypatch):
+def test_process_is_killed_when_it_hangs(tmp_path, monkeypatch):
     script = tmp_path / "waits.py"
     script.write_text("import time\ntime.sleep(60)")
     monkeypatch.setattr(zoo, "__file__", str(script))
@@ -81,7 +81,7 @@ def test_row_holds_the_last_line_when_the_process_dies(tmp_path, monkeypatch):
     assert zoo.run("m", PLENTY)["failed"] == "ended with 1: something odd"
 
 
-def test_state_takes_the_last_row_and_leaves_out_a_line_that_was_cut_off(tmp_path):
+def test_state_uses_the_last_row_and_skips_a_truncated_line(tmp_path):
     path = tmp_path / "zoo.jsonl"
     lines = [json.dumps({"model": "m", "failed": "once"}), json.dumps(ROW), '{"model": "n", "bui']
     path.write_text("\n".join(lines))
@@ -100,7 +100,7 @@ def test_state_takes_the_last_row_and_leaves_out_a_line_that_was_cut_off(tmp_pat
         ("quantize", {"declined": "no weights"}, True, False, "not quantized: no weights"),
     ],
 )
-def test_table_admits_it_when_a_stage_is_not_in_full(stage, change, is_pruned, has_run, remark):
+def test_table_notes_when_a_stage_is_incomplete(stage, change, is_pruned, has_run, remark):
     assert complete(ROW)
     row = {**ROW, stage: {**ROW[stage], **change}}
     if stage == "prune":
@@ -123,5 +123,5 @@ def test_table_names_the_stage_and_the_reason_when_one_failed():
     assert not ran(row)
 
 
-def test_script_stands_where_its_process_is_started():
+def test_script_is_where_its_process_is_started():
     assert Path(zoo.__file__).is_file()

@@ -65,7 +65,7 @@ def test_label_is_drawn_and_checked_when_there_is_only_a_statement(lone: Lone, g
     assert label_outcome(model, graded.key) == "fail"
 
 
-def test_picture_of_another_label_fails_when_there_is_only_a_statement(lone: Lone, graded: Any) -> None:
+def test_image_of_another_label_fails_when_there_is_only_a_statement(lone: Lone, graded: Any) -> None:
     model = lone()
     (model.parent / "label.png").write_bytes(b"a letter")
     assert {check.name for check in certify.verify(model, trust=[graded.key.public]).failed} == {"label_picture"}
@@ -123,7 +123,7 @@ def test_one_assessment_alone_is_sealed() -> None:
     assert registry.sealed_assessment().name == "efficiency"
 
 
-def test_assessment_is_left_out_when_it_would_seal_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assessment_is_left_out_when_it_would_seal_next_to_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     from steadiness import TYPE, Steadiness
 
     registry._surveyed.cache_clear()

@@ -99,12 +99,12 @@ def everything() -> Records:
     return records([*corruptions(), *attacked(), found, trigger])
 
 
-def test_assessment_keeps_every_promise_of_an_assessment() -> None:
+def test_assessment_passes_the_battery() -> None:
     content = Robustness().dump(everything())
     check_assessment(Robustness(), content, "2026")
 
 
-def test_figures_are_those_of_the_tables() -> None:
+def test_figures_match_the_tables() -> None:
     figures = profile_of(Robustness(), everything(), EDITION).estimates
     change, ends = figures["jpeg_3_change_points"], difference_interval(PairedTable(120, 2, 10, 68), 1 - 0.05 / 7)
     assert change.value == pytest.approx(100 * (2 - 10) / N)
@@ -119,7 +119,7 @@ def test_figures_are_those_of_the_tables() -> None:
     assert figures["trigger_1_change_points"].value == pytest.approx(100 * (110 - 150) / 180)
 
 
-def test_own_gradients_tells_a_false_gain_when_witnesses_were_carried_over() -> None:
+def test_own_gradients_exposes_a_false_gain_when_witnesses_were_carried_over() -> None:
     rows = [row for row in attacked() if getattr(row, "source", "") != "candidate"]
     rows = [row for row in rows if not (isinstance(row, WitnessSet) and row.arm == "candidate")]
     rows = [row for row in rows if not (isinstance(row, Standing) and row.source == "union")]
@@ -130,7 +130,7 @@ def test_own_gradients_tells_a_false_gain_when_witnesses_were_carried_over() -> 
     assert Robustness().outcome(profile, EDITION).refused
 
 
-def test_own_gradients_says_what_transfer_would_have_shown_when_both_are_there() -> None:
+def test_own_gradients_reports_what_transfer_would_have_shown_when_both_are_there() -> None:
     outcome, sentence = judged(records(attacked()))["own_gradients"]
     assert outcome == "pass"
     assert sentence.endswith("At 2/255 the baseline's witnesses alone show +40.0 points and all of them -1.5.")
@@ -179,7 +179,7 @@ def test_weak_attack_passes_when_the_baseline_is_declared_hardened() -> None:
         [Clean(1800, 2, 4, 14, of="corruptions"), *corruptions()[1:]],
     ],
 )
-def test_tables_fail_when_something_is_missing_double_or_too_much(rows: list[Record]) -> None:
+def test_tables_fail_when_something_is_missing_duplicated_or_extra(rows: list[Record]) -> None:
     assert judged(records(rows))["tables_complete"][0] == "fail"
 
 
@@ -189,7 +189,7 @@ def test_validity_fails_when_a_setting_was_left_out(missing: tuple[str, int]) ->
     assert judged(records(rows))["witnesses_valid"][0] == "fail"
 
 
-def test_own_gradients_fails_when_they_turn_fewer_than_those_carried_over() -> None:
+def test_own_gradients_fails_when_they_flip_fewer_than_those_carried_over() -> None:
     rows = [
         *without(attacked(), Standing), stands(5, 5, 3, 2), stands(0, 0, 0, 8),
         stands(5, 5, 3, 2, "baseline"), stands(0, 0, 0, 8, "baseline"),
@@ -208,7 +208,7 @@ def test_detection_counts_every_pair_when_margins_are_compared() -> None:
     assert area.value == pytest.approx(0.75) and 0 <= area.low < area.value < area.high <= 1
 
 
-def test_records_are_refused_when_they_stand_in_another_order() -> None:
+def test_records_are_refused_when_reordered() -> None:
     lines = Robustness().dump(everything()).splitlines(keepends=True)
     with pytest.raises(CertificateError, match="must not follow a .* the order is header"):
         Robustness().parse(b"".join([lines[0], *lines[:0:-1]]), "r")

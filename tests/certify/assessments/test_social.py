@@ -85,21 +85,21 @@ def failed(records: Records) -> set[str]:
     return {one.name for one in Social().findings(records, load_edition()) if one.outcome != "pass"}
 
 
-def test_social_passes_the_battery_of_assessments() -> None:
+def test_social_passes_the_battery() -> None:
     check_assessment(Social(), Social().dump(made("sex")), "2026")
 
 
-def test_records_are_read_as_they_were_written(records: Records) -> None:
+def test_records_read_back_the_same_when_written(records: Records) -> None:
     content = Social().dump(records)
     assert Social().parse(content, "r") == records and Social().dump(Social().parse(content, "r")) == content
     assert not failed(records)
 
 
-def test_no_line_of_the_records_is_about_one_sample(records: Records) -> None:
+def test_no_record_describes_a_single_sample(records: Records) -> None:
     assert len(records.rows) < 60 and all(cell.table.n >= 5 for cell in records.cells if cell.table.n)
 
 
-def test_cell_is_shown_worse_when_its_group_lost(records: Records, rules: SocialEdition) -> None:
+def test_cell_is_worse_when_its_group_lost_accuracy(records: Records, rules: SocialEdition) -> None:
     cells = {one.name: one for one in judged_cells(records, rules)}
     worse = {name for name, one in cells.items() if one.verdict == "worse"}
     assert "sex=f, false negatives" in worse and not any("sex=m" in name for name in worse)
@@ -120,7 +120,7 @@ def test_outcome_counts_cells_and_says_which_are_worse(records: Records, rules: 
     assert len(told) == counts["worse"] and any("sex=f, false negatives" in one for one in told)
 
 
-def test_model_alone_has_shares_and_no_changes(rules: SocialEdition) -> None:
+def test_model_has_shares_but_no_changes_when_measured_alone(rules: SocialEdition) -> None:
     answers, columns = people()
     alone = replace(answers, baseline=answers.candidate)
     attributes, rows = tabulate(alone, columns, parse_groups("sex", list(columns)), rules)
@@ -238,7 +238,7 @@ def test_parse_refuses_when_a_line_is_not_a_record(records: Records, alter: Call
 
 @settings(max_examples=60)
 @given(arrays.arrays(np.int64, st.tuples(st.integers(2, 5), st.integers(2, 5)), elements=st.integers(0, 30)))
-def test_held_back_cells_do_not_follow_from_totals(sizes: np.ndarray) -> None:
+def test_withheld_cells_cannot_be_derived_from_totals(sizes: np.ndarray) -> None:
     sizes = sizes + np.diag([9] * max(sizes.shape))[: sizes.shape[0], : sizes.shape[1]]
     sizes[0] += 5
     sizes[:, 0] += 5
@@ -256,7 +256,7 @@ def test_small_groups_are_merged_when_a_label_has_too_few_people() -> None:
     assert merge_small({"a": [4, 4], "b": [400, 4]}, 9) == {"b or a": ("b", "a")}
 
 
-def test_totals_stay_when_groups_are_merged(rules: SocialEdition) -> None:
+def test_totals_are_unchanged_when_groups_are_merged(rules: SocialEdition) -> None:
     answers, columns = people(3)
     columns["race"] = np.where(np.arange(N) < 3, "rare", columns["race"])
     attributes, rows = tabulate(answers, columns, parse_groups("race", ["race"]), rules)
@@ -266,7 +266,7 @@ def test_totals_stay_when_groups_are_merged(rules: SocialEdition) -> None:
         assert cells == next(row.table.n for row in rows if isinstance(row, Total) and row.label == label)
 
 
-def test_missing_values_are_a_group_of_their_own_and_counted(rules: SocialEdition) -> None:
+def test_missing_values_are_counted_as_their_own_group(rules: SocialEdition) -> None:
     answers, columns = people()
     columns["sex"] = np.where(np.arange(N) % 50 == 0, "", columns["sex"])
     attributes, _ = tabulate(answers, columns, parse_groups("sex", ["sex"]), rules)
@@ -308,7 +308,7 @@ def test_groups_of_several_classes_are_compared_by_errors(rules: SocialEdition) 
     assert "sex_error_gap_change_points" in Social().derive(records, rules)
 
 
-def test_column_that_follows_from_the_label_is_published(rules: SocialEdition) -> None:
+def test_column_derived_from_the_label_is_published(rules: SocialEdition) -> None:
     answers, _ = people()
     several = replace(answers, labels=np.arange(N) % 10, kind="classes")
     animal = np.where(np.isin(several.labels, [2, 3, 4, 5, 6, 7]), "animal", "vehicle")
@@ -326,7 +326,7 @@ def test_positive_answers_follow_from_the_tables_of_both_labels(records: Records
             assert getattr(selected(tables), arm) == positive[members].sum()
 
 
-def test_stems_differ_when_columns_are_called_alike() -> None:
+def test_stems_differ_when_columns_have_similar_names() -> None:
     found = stems(["cell", "Cell", "1", "ж", "a:b"])
     assert len(set(found.values())) == 5 and all(name[0].isalpha() and name.isascii() for name in found.values())
 

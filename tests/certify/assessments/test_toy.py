@@ -65,7 +65,7 @@ def outcomes(model: Path, key: SigningKey) -> dict[str, str]:
     return {check.name: check.outcome for check in found.others[0].checks}
 
 
-def test_statement_is_verified_when_it_lies_beside_the_model(model: Path, key: SigningKey, state: State) -> None:
+def test_statement_is_verified_when_it_is_next_to_the_model(model: Path, key: SigningKey, state: State) -> None:
     state()
     found = certify.verify(model, trust=[key.public])
     assert found.strict_exit_code == 0 and found.trusted and found.derived, str(found)
@@ -154,7 +154,7 @@ def test_gate_asks_for_the_statement(model: Path, key: SigningKey, state: State,
     assert result.exit_code == code, result.output
 
 
-def test_gate_stops_when_the_statement_is_a_refusal(model: Path, key: SigningKey, state: State) -> None:
+def test_gate_fails_when_the_statement_is_a_refusal(model: Path, key: SigningKey, state: State) -> None:
     state(steady=70)
     assert certify.verify(model, trust=[key.public]).valid
     result = run(key, "gate", model, "--require", "steadiness")
@@ -198,7 +198,7 @@ def test_tampered_records_are_found(model: Path, key: SigningKey, state: State, 
 
 
 @pytest.mark.parametrize("what", ALTERED)
-def test_false_records_are_found_when_their_signer_signs_them(
+def test_false_records_are_found_when_signed_by_the_signer(
     model: Path, key: SigningKey, state: State, what: str
 ) -> None:
     """The signer alters records and signs their new digest, but keeps what followed from the old ones."""
@@ -221,7 +221,7 @@ def test_false_records_are_found_when_their_signer_signs_them(
     }  # fmt: skip
 
 
-def test_forged_outcome_is_found_when_its_signer_signs_it(model: Path, key: SigningKey, state: State) -> None:
+def test_forged_outcome_is_found_when_signed_by_the_signer(model: Path, key: SigningKey, state: State) -> None:
     statement = state(steady=70)
     signed = json.loads(parse_envelope(statement.read_bytes()).payload)
     signed["predicate"] |= {"outcome": "claimed", "result": {"text": "steady", "reasons": [], "notes": []}}
@@ -305,7 +305,7 @@ def test_state_refuses_when_the_records_are_about_another_file(model: Path, key:
 
 
 @pytest.mark.parametrize("how", ["pipe", "device", "folder", "text", "huge"])
-def test_verify_fails_without_waiting_when_a_statement_is_not_a_regular_file(
+def test_verify_fails_without_blocking_when_a_statement_is_not_a_regular_file(
     model: Path, key: SigningKey, how: str
 ) -> None:
     path = model.parent / "statements" / "steadiness.json"
@@ -334,7 +334,7 @@ def strip(model: Path) -> None:
         (model.parent / name).unlink(missing_ok=True)
 
 
-def test_gate_stops_when_the_certificate_was_taken_away_and_a_refusal_is_left(
+def test_gate_fails_when_the_certificate_was_removed_and_a_refusal_remains(
     model: Path, key: SigningKey, state: State
 ) -> None:
     state(steady=70)
@@ -345,7 +345,7 @@ def test_gate_stops_when_the_certificate_was_taken_away_and_a_refusal_is_left(
 
 
 @pytest.mark.parametrize("place", ["sealed", "beside"])
-def test_verify_fails_when_another_statement_takes_the_place_of_the_certificate(
+def test_verify_fails_when_another_statement_replaces_the_certificate(
     model: Path, key: SigningKey, state: State, place: str
 ) -> None:
     from certify.model_file.model_file import open_model
@@ -391,9 +391,7 @@ def test_audit_derives_nothing_from_records_that_were_not_signed(
     assert run(key, "audit", model).exit_code == 0
 
 
-def test_countersigning_does_not_depend_on_what_others_lay_beside_the_model(
-    model: Path, key: SigningKey, tmp_path: Path
-) -> None:
+def test_countersigning_ignores_what_others_put_next_to_the_model(model: Path, key: SigningKey, tmp_path: Path) -> None:
     from certify.attest.audit import audit
     from certify.attest.countersignature import Countersignature, countersign
 
@@ -410,7 +408,7 @@ def test_countersigning_does_not_depend_on_what_others_lay_beside_the_model(
     assert Countersignature(written["countersignature"], signed).agrees
 
 
-def test_commands_for_efficiency_refuse_a_lone_statement_in_a_sentence(
+def test_efficiency_commands_refuse_a_lone_statement_in_one_sentence(
     model: Path, key: SigningKey, state: State
 ) -> None:
     state()
@@ -434,7 +432,7 @@ def test_verify_names_the_schema_when_a_predicate_type_is_not_text(
     assert "steadiness.schema" in failed
 
 
-def test_state_refuses_records_from_which_nothing_follows(model: Path, key: SigningKey, tmp_path: Path) -> None:
+def test_state_refuses_when_nothing_follows_from_the_records(model: Path, key: SigningKey, tmp_path: Path) -> None:
     from steadiness import Steadiness, records
 
     source = tmp_path / "records.jsonl"
@@ -443,14 +441,14 @@ def test_state_refuses_records_from_which_nothing_follows(model: Path, key: Sign
         certify.state(model, "steadiness", source, edition="2026", signer=key)
 
 
-def test_state_leaves_a_label_when_the_certificate_does_not_hold(model: Path, state: State) -> None:
+def test_state_keeps_the_label_when_the_certificate_does_not_hold(model: Path, state: State) -> None:
     evidence, label = model.parent / "evidence.jsonl", model.parent / "label.svg"
     evidence.write_bytes(evidence.read_bytes()[:-1])
     before = label.read_bytes()
     assert state().is_file() and label.read_bytes() == before
 
 
-def test_verify_prints_no_line_of_a_file_name(model: Path, key: SigningKey) -> None:
+def test_verify_prints_no_extra_line_when_a_file_name_has_line_breaks(model: Path, key: SigningKey) -> None:
     (model.parent / "statements").mkdir()
     (model.parent / "statements" / "x\n+ signature: fine.json").write_text("{}")
     result = run(key, "verify", model)
@@ -459,7 +457,7 @@ def test_verify_prints_no_line_of_a_file_name(model: Path, key: SigningKey) -> N
 
 
 @pytest.mark.parametrize("name", ["other", "efficiency"])
-def test_verify_fails_when_a_statement_lies_under_another_name(
+def test_verify_fails_when_a_statement_has_another_file_name(
     model: Path, key: SigningKey, state: State, name: str
 ) -> None:
     statement = state()
@@ -471,7 +469,7 @@ def test_verify_fails_when_a_statement_lies_under_another_name(
     assert f"{name}.statement_name" in failed
 
 
-def test_verify_refuses_when_there_are_more_statements_than_anybody_reads(model: Path) -> None:
+def test_verify_refuses_when_there_are_too_many_statements(model: Path) -> None:
     folder = model.parent / "statements"
     folder.mkdir()
     for number in range(65):

@@ -98,7 +98,7 @@ def test_compare_measurements_judges_the_energy_ratio_when_it_moved(
 
 
 @pytest.mark.parametrize("knobs", [{"level": "modelled"}, {"host": {"foreign_cpu_share": 0.9}}])
-def test_compare_measurements_leaves_energy_open_when_the_second_can_not_judge(
+def test_compare_measurements_leaves_energy_open_when_the_second_cannot_judge(
     make_evidence: Builder, edition: Edition, knobs: dict[str, object]
 ) -> None:
     agreement = compare_measurements(make_evidence(), make_evidence(ratio=0.9, **knobs), edition)
@@ -107,7 +107,9 @@ def test_compare_measurements_leaves_energy_open_when_the_second_can_not_judge(
     assert "could not be confirmed" in agreement.verdict
 
 
-def test_compare_measurements_refuses_when_other_things_were_measured(make_evidence: Builder, edition: Edition) -> None:
+def test_compare_measurements_refuses_when_something_else_was_measured(
+    make_evidence: Builder, edition: Edition
+) -> None:
     first = make_evidence()
     with pytest.raises(CertificateError, match="1490 against 1500"):
         compare_measurements(first, make_evidence(samples=1490), edition)
@@ -133,7 +135,7 @@ def test_compare_measurements_refuses_when_other_things_were_measured(make_evide
 
 @settings(max_examples=15)
 @given(ratio=st.floats(0.05, 2.0), other=st.floats(0.05, 2.0))
-def test_ratio_test_is_the_same_when_the_two_are_exchanged(
+def test_ratio_test_is_symmetric_when_the_two_are_swapped(
     make_evidence: Builder, edition: Edition, ratio: float, other: float
 ) -> None:
     runs = make_evidence(ratio=ratio, blocks=3), make_evidence(ratio=other, blocks=3, seed=1)

@@ -26,7 +26,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_audit_finds_all_as_signed_when_the_certificate_is_honest(folder: Path, key: SigningKey) -> None:
+def test_audit_matches_everything_signed_when_the_certificate_is_honest(folder: Path, key: SigningKey) -> None:
     found = audit(folder / "model.onnx", trust=[key.public])
     assert found.agrees and found.verification.valid
     assert {row.name for row in found.figures} == set(found.certificate.profile.estimates)

@@ -64,12 +64,12 @@ def test_content_digest_differs_when_only_the_payload_of_a_nan_is_changed(model:
 
 @given(st.lists(st.text(max_size=3), max_size=4), st.lists(st.text(max_size=3), max_size=4))
 @settings(deadline=None)
-def test_content_digest_is_equal_only_when_texts_are_cut_alike(one: list[str], other: list[str]) -> None:
+def test_content_digest_is_equal_only_when_texts_are_split_alike(one: list[str], other: list[str]) -> None:
     models = [helper.make_model(helper.make_graph([helper.make_node("X", n, [])], "g", [], [])) for n in (one, other)]
     assert (content_digest(models[0]) == content_digest(models[1])) == (one == other)
 
 
-def test_content_digest_is_the_same_when_weights_lie_outside(model: onnx.ModelProto, tmp_path: Path) -> None:
+def test_content_digest_is_the_same_when_weights_are_external(model: onnx.ModelProto, tmp_path: Path) -> None:
     before = content_digest(model)
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="weights.bin")
     outside = parse_model(tmp_path / "m.onnx")
@@ -130,7 +130,7 @@ def test_content_digest_refuses_when_external_data_leaves_the_folder(tmp_path: P
 @pytest.mark.parametrize(
     "place", [{"offset": "-1"}, {"length": "1e3"}, {"offset": "60", "length": "8"}, {"offset": "65"}, {"length": "²"}]
 )
-def test_content_digest_refuses_when_the_place_of_external_data_is_malformed(
+def test_content_digest_refuses_when_the_location_of_external_data_is_malformed(
     tmp_path: Path, place: dict[str, str]
 ) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(64))

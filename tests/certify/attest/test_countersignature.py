@@ -109,9 +109,7 @@ def test_verify_fails_when_a_trusted_verifier_disagrees(
     assert verify(folder / "model.onnx", trust=[key.public, verifier.public]).exit_code == 0
 
 
-def test_audit_finds_a_verifier_who_contradicts_his_own_evidence_when_it_lies_beside(
-    folder: Path, certified_evidence: Builder
-) -> None:
+def test_audit_finds_a_verifier_who_contradicts_their_own_evidence(folder: Path, certified_evidence: Builder) -> None:
     verifier = new_key()
     honest, dishonest = again(folder, builder=certified_evidence), again(folder, changed=87, builder=certified_evidence)
     countersign(audit(folder / "model.onnx"), verifier, Remeasured(dishonest.evidence, honest.agreement))
@@ -121,7 +119,7 @@ def test_audit_finds_a_verifier_who_contradicts_his_own_evidence_when_it_lies_be
     assert "DISAGREE on accuracy_candidate" in found.countersignatures[0].sentence
 
 
-def test_countersign_speaks_of_the_certificate_alone_when_the_label_beside_it_is_another(folder: Path) -> None:
+def test_countersign_covers_the_certificate_alone_when_the_label_next_to_it_differs(folder: Path) -> None:
     (folder / "label.svg").write_text("<svg/>")
     statement, _ = countersign(audit(folder / "model.onnx"), new_key())
     assert statement.predicate["agrees"]
@@ -154,7 +152,7 @@ def test_countersign_refuses_when_there_is_nothing_to_vouch_for(
     assert not (folder / FOLDER).exists()
 
 
-def test_countersign_refuses_when_the_first_measurement_is_given_as_the_new_one(folder: Path) -> None:
+def test_countersign_refuses_when_the_first_measurement_is_passed_as_the_new_one(folder: Path) -> None:
     found = audit(folder / "model.onnx")
     later = replace(found.evidence, header=replace(found.evidence.header, created="2026-12-24T00:00:00Z"))
     copied = Remeasured(later, compare_measurements(found.evidence, later, found.edition))
@@ -162,7 +160,7 @@ def test_countersign_refuses_when_the_first_measurement_is_given_as_the_new_one(
         countersign(found, new_key(), copied)
 
 
-def test_audit_finds_a_verifier_who_measured_nothing_when_he_signs_the_first_measurement(
+def test_audit_finds_a_verifier_who_measured_nothing_when_they_sign_the_first_measurement(
     folder: Path, certified_evidence: Builder
 ) -> None:
     verifier = new_key()

@@ -25,14 +25,14 @@ def content(key: SigningKey) -> bytes:
     return sign(PAYLOAD, key).to_bytes()
 
 
-def test_envelope_is_the_same_when_written_and_read(key: SigningKey, content: bytes) -> None:
+def test_envelope_reads_back_the_same_when_written(key: SigningKey, content: bytes) -> None:
     envelope = parse_envelope(content)
     assert envelope.payload == PAYLOAD
     assert envelope.signed_by(key.public)
     assert envelope.to_bytes() == content == sign(PAYLOAD, key).to_bytes()
 
 
-def test_signature_does_not_hold_when_payload_key_or_key_id_is_another(key: SigningKey, tmp_path: Any) -> None:
+def test_signature_does_not_hold_when_payload_key_or_key_id_differs(key: SigningKey, tmp_path: Any) -> None:
     envelope = sign(PAYLOAD, key)
     other = generate(tmp_path / "k.key").public
     assert not envelope.signed_by(other)

@@ -26,7 +26,7 @@ Builder = Callable[..., Evidence]
 Contract = Callable[..., Preprocess]
 
 
-def test_issue_writes_what_follows_from_the_evidence_when_all_is_well(
+def test_issue_writes_what_follows_from_the_evidence_when_everything_is_in_order(
     folder: Path, certified_evidence: Builder, key: SigningKey
 ) -> None:
     certificate = Certificate.read(folder / "certificate.json")

@@ -84,7 +84,7 @@ def sigstore(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 @pytest.mark.usefixtures("sigstore")
-def test_verify_trusts_an_identity_when_its_bundle_lies_beside(folder: Path, key: SigningKey) -> None:
+def test_verify_trusts_an_identity_when_its_bundle_is_next_to_the_model(folder: Path, key: SigningKey) -> None:
     result = CliRunner().invoke(main, ["countersign", str(folder / "model.onnx"), "--sigstore"])
     assert result.exit_code == 0, result.output
     payload = Certificate.read(folder / "certificate.json").envelope.payload
@@ -103,7 +103,7 @@ def test_verify_trusts_an_identity_when_its_bundle_lies_beside(folder: Path, key
         verify(model, identity=ME)
 
 
-def test_sign_keyless_says_what_it_needs_when_the_network_is_away(sigstore: SimpleNamespace) -> None:
+def test_sign_keyless_says_what_it_needs_when_the_network_is_unreachable(sigstore: SimpleNamespace) -> None:
     bundle = sign_keyless(b"words")
     sigstore.away = True
     with pytest.raises(CertificateError, match=r"no route to host.*leanmark keygen"):
@@ -124,7 +124,7 @@ def test_keyless_names_the_extra_when_the_package_is_absent(monkeypatch: pytest.
         verify_keyless(b"{}", b"words", ME, PROVIDER)
 
 
-def test_keyless_knows_the_package_when_it_is_installed() -> None:
+def test_keyless_finds_the_package_when_it_is_installed() -> None:
     pytest.importorskip("sigstore", reason="the extra sigstore is not installed")
     with pytest.raises(CertificateError, match=ME):
         verify_keyless(b"{}", b"words", ME, PROVIDER)

@@ -25,7 +25,7 @@ from certify.attest.trust import OWN, trusted
 from certify.core.errors import CertificateError, UsageError
 
 
-def test_signing_key_makes_a_private_file_when_used_first(own_config: Path) -> None:
+def test_signing_key_creates_a_private_file_when_first_used(own_config: Path) -> None:
     previous = os.umask(0)
     try:
         key = signing_key()
@@ -61,7 +61,7 @@ def test_generate_refuses_when_there_is_a_key_unless_forced(tmp_path: Path) -> N
     assert stat.S_IMODE((tmp_path / "k.key").stat().st_mode) == 0o600
 
 
-def test_load_private_refuses_without_telling_the_content_when_the_file_is_malformed(tmp_path: Path) -> None:
+def test_load_private_refuses_without_showing_the_content_when_the_file_is_malformed(tmp_path: Path) -> None:
     path = tmp_path / "k.key"
     path.touch(mode=0o600)
     path.write_bytes(b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
@@ -110,7 +110,7 @@ def test_signing_key_is_refused_when_ci_is_set_and_there_is_none(
     assert signing_key().public == made.public
 
 
-def test_signing_key_is_that_of_the_environment_when_it_holds_pem_or_a_path(
+def test_signing_key_is_read_from_the_environment_when_it_holds_pem_or_a_path(
     own_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "release.key"
@@ -137,7 +137,7 @@ def test_signing_key_is_not_printed_when_the_environment_holds_a_damaged_one(
     assert "c2VjcmV0" not in str(caught.value)
 
 
-def test_public_key_says_where_the_digits_stand_when_a_short_id_is_given(key: SigningKey) -> None:
+def test_public_key_says_where_to_find_the_digits_when_a_short_id_is_given(key: SigningKey) -> None:
     with pytest.raises(UsageError, match=r"64 hexadecimal digits.*verify FILE --json.*signer\.pub"):
         load_public(key.public.key_id[:16])
     assert "--trust needs" in trusted([key.public.key_id]).standing(key.public).sentence

@@ -70,7 +70,7 @@ def large_model(folder: Path) -> Path:
     return path
 
 
-def test_check_model_stays_small_when_the_weights_lie_outside(
+def test_check_model_stays_small_when_the_weights_are_external(
     tmp_path: Path, folder: Path, key: SigningKey, make_contract: Callable[..., Preprocess]
 ) -> None:
     path = large_model(tmp_path)

@@ -119,7 +119,7 @@ def sign_evidence(folder: Path, key: SigningKey, sign_again: Resign) -> Callable
     return resign
 
 
-def test_verify_derives_another_profile_when_one_window_is_altered_and_all_signed_again(
+def test_verify_derives_another_profile_when_one_window_is_altered_and_all_is_signed_again(
     folder: Path, sign_evidence: Callable[[Evidence], Verification]
 ) -> None:
     evidence = read_evidence(folder / "evidence.jsonl")
@@ -131,7 +131,7 @@ def test_verify_derives_another_profile_when_one_window_is_altered_and_all_signe
     assert not names & {"signature", "evidence_digest", "evidence_header_matches"}
 
 
-def test_verify_derives_another_profile_when_one_prediction_is_altered_and_all_signed_again(
+def test_verify_derives_another_profile_when_one_prediction_is_altered_and_all_is_signed_again(
     folder: Path, sign_evidence: Callable[[Evidence], Verification]
 ) -> None:
     evidence = read_evidence(folder / "evidence.jsonl")
@@ -141,7 +141,7 @@ def test_verify_derives_another_profile_when_one_prediction_is_altered_and_all_s
     assert "profile_follows" in {check.name for check in sign_evidence(replace(evidence, predictions=altered)).failed}
 
 
-def test_verify_finds_an_exchanged_sample_when_all_was_signed_again(
+def test_verify_finds_a_replaced_sample_when_everything_was_signed_again(
     folder: Path, sign_evidence: Callable[[Evidence], Verification]
 ) -> None:
     evidence = read_evidence(folder / "evidence.jsonl")
@@ -151,7 +151,7 @@ def test_verify_finds_an_exchanged_sample_when_all_was_signed_again(
 
 
 @pytest.mark.parametrize("duration", [0.0, -1.0, 1e308, 1e-308])
-def test_verify_ends_in_a_failed_check_when_signed_evidence_can_not_have_been_measured(
+def test_verify_ends_in_a_failed_check_when_signed_evidence_cannot_have_been_measured(
     folder: Path, sign_evidence: Callable[[Evidence], Verification], duration: float
 ) -> None:
     evidence = read_evidence(folder / "evidence.jsonl")
@@ -166,7 +166,7 @@ def test_verify_ends_in_a_failed_check_when_signed_evidence_is_empty(
     assert "profile_follows" in {check.name for check in sign_evidence(evidence).failed}
 
 
-def test_verify_notes_other_words_when_only_a_sentence_differs(
+def test_verify_notes_other_wording_when_only_a_sentence_differs(
     folder: Path, key: SigningKey, sign_again: Resign
 ) -> None:
     change = _predicate(lambda p: p["profile"]["guards"][0].update(sentence="As an older version put it."))
@@ -176,7 +176,7 @@ def test_verify_notes_other_words_when_only_a_sentence_differs(
     assert check is not None and check.outcome == "note" and "counter_moved" in check.sentence
 
 
-def test_certificate_can_not_be_read_when_changed_after_signing(folder: Path) -> None:
+def test_certificate_cannot_be_read_when_changed_after_signing(folder: Path) -> None:
     content = (folder / "certificate.json").read_bytes()
     with pytest.raises(CertificateError):
         Certificate(content.replace(b'"payload":"', b'"payload":"A', 1))

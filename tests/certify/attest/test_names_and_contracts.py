@@ -43,7 +43,7 @@ def renamed(evidence: Evidence, what: str, text: str) -> Evidence:
 
 
 @pytest.mark.parametrize("what", ["origin", "data", "device"])
-def test_a_text_that_mixes_scripts_is_neither_signed_nor_believed(
+def test_text_is_neither_signed_nor_trusted_when_it_mixes_scripts(
     what: str, tmp_path: Path, normalised: Path, certified_evidence: Builder, key: SigningKey
 ) -> None:
     evidence = renamed(certified_evidence(), what, CYRILLIC)
@@ -57,7 +57,7 @@ def test_a_text_that_mixes_scripts_is_neither_signed_nor_believed(
         assert failed(model, key) == []
 
 
-def test_a_japanese_text_with_latin_is_signed(
+def test_japanese_text_with_latin_is_signed(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, key: SigningKey
 ) -> None:
     evidence = renamed(certified_evidence(), "origin", "ResNet-50、ここで学習したモデル")
@@ -71,7 +71,7 @@ def fed(evidence: Evidence, declared: str | None = None, **changes: Any) -> Evid
     return replace(evidence, observations=(*others, Observation("contracts", told)))
 
 
-def test_another_contract_than_the_baselines_file_holds_is_found(
+def test_contract_is_found_when_it_differs_from_that_in_the_baseline_file(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, key: SigningKey
 ) -> None:
     """The size may differ, so only the file tells that the stated contract is another."""
@@ -83,7 +83,7 @@ def test_another_contract_than_the_baselines_file_holds_is_found(
         assert failed(model, key) == []
 
 
-def test_declared_difference_stands_on_the_label(
+def test_declared_difference_is_shown_on_the_label(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, key: SigningKey
 ) -> None:
     evidence = fed(certified_evidence(), "the new camera needs it", mean=(0.4, 0.4, 0.4))
@@ -95,7 +95,7 @@ def test_declared_difference_stands_on_the_label(
     assert found.predicate["baseline"]["preprocess"]["mean"] == [0.4] * 3
 
 
-def test_contracts_that_differ_are_refused_when_nothing_was_declared(
+def test_differing_contracts_are_refused_when_nothing_was_declared(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, key: SigningKey
 ) -> None:
     model = write_papers(tmp_path / "out", normalised, fed(certified_evidence(), mean=(0.4, 0.4, 0.4)), key)

@@ -28,7 +28,7 @@ def foreign(tmp_path: Path, make_model: Model) -> Path:
     return tmp_path / "foreign.onnx"
 
 
-def test_normalise_gives_the_same_bytes_when_done_twice(foreign: Path, tmp_path: Path, make_contract: Contract) -> None:
+def test_normalise_gives_the_same_bytes_when_repeated(foreign: Path, tmp_path: Path, make_contract: Contract) -> None:
     normalise(foreign, tmp_path / "one.onnx", make_contract())
     normalise(tmp_path / "one.onnx", tmp_path / "two.onnx", make_contract())
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()

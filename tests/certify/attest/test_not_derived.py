@@ -94,14 +94,14 @@ def test_command_exits_with_1_when_the_model_was_altered(folder: Path, command: 
     assert result.exit_code == 1, result.output
 
 
-def test_label_is_drawn_again_when_the_one_beside_the_model_is_another(folder: Path) -> None:
+def test_label_is_redrawn_when_the_one_next_to_the_model_differs(folder: Path) -> None:
     drawn = (folder / "label.svg").read_text()
     (folder / "label.svg").write_text("<svg/>")
     assert run("label", folder / "model.onnx").exit_code == 0
     assert (folder / "label.svg").read_text() == drawn
 
 
-def test_require_derived_tells_invalid_from_not_derived(folder: Path) -> None:
+def test_require_derived_distinguishes_invalid_from_not_derived(folder: Path) -> None:
     (folder / "evidence.jsonl").unlink()
     with pytest.raises(NotDerivedError, match=r"evidence.jsonl is missing"):
         require_derived(folder / "model.onnx")
@@ -114,7 +114,7 @@ def test_require_derived_tells_invalid_from_not_derived(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "code"), [("gate", 4), ("audit", 4), ("verify", 4), ("label", 0), ("badge", 0), ("report", 0)]
 )
-def test_command_exits_with_4_when_it_asks_who_signed(folder: Path, command: str, code: int) -> None:
+def test_command_exits_with_4_when_asked_who_signed(folder: Path, command: str, code: int) -> None:
     assert run(command, folder / "model.onnx").exit_code == code
 
 
@@ -141,7 +141,7 @@ def _estimate(name: str, factor: float) -> Callable[[dict[str, Any]], object]:
 
 
 @pytest.mark.parametrize("name", ["macs_baseline", "bytes_baseline", "parameters_baseline"])
-def test_baseline_facts_fail_when_the_baseline_is_smaller_than_was_signed(
+def test_baseline_facts_fail_when_the_baseline_is_smaller_than_signed(
     folder: Path, key: SigningKey, sign_again: Resign, name: str
 ) -> None:
     (folder / "evidence.jsonl").unlink()  # with it, the profile would not follow either
@@ -161,7 +161,7 @@ OBSERVED: dict[str, Any] = {
 
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
 @pytest.mark.parametrize("what", OBSERVED)
-def test_observed_facts_fail_alone_when_the_file_shows_others(
+def test_observed_facts_fail_alone_when_the_file_shows_other_facts(
     tmp_path: Path, normalised: Path, certified_evidence: Callable[..., Any], observed_in: Callable[..., Any],
     make_papers: Callable[..., Path], key: SigningKey, what: str, arm: str,
 ) -> None:  # fmt: skip

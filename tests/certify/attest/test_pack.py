@@ -36,7 +36,7 @@ def written(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes], kind: int
     return path
 
 
-def test_pack_is_judged_like_its_folder_when_it_is_opened(folder: Path, key: SigningKey, tmp_path: Path) -> None:
+def test_pack_is_judged_like_its_folder_when_opened(folder: Path, key: SigningKey, tmp_path: Path) -> None:
     made = run("pack", folder)
     assert made.exit_code == 0, made.output
     path = tmp_path / "graded.v1.zip"
@@ -53,7 +53,7 @@ def test_pack_is_judged_like_its_folder_when_it_is_opened(folder: Path, key: Sig
     assert sorted(p.name for p in tmp_path.iterdir()) == ["graded.v1.zip", "report.html"]
 
 
-def test_pack_is_refused_when_the_command_writes_beside_the_model(folder: Path, tmp_path: Path) -> None:
+def test_pack_is_refused_when_the_command_writes_next_to_the_model(folder: Path, tmp_path: Path) -> None:
     path, _ = pack(folder)
     done = run("countersign", path)
     assert done.exit_code == 2 and "unpack it and pass the folder" in done.stderr
@@ -97,7 +97,7 @@ def link(name: str) -> zipfile.ZipInfo:
         ([(f"f{number}", b"") for number in range(MAX_FILES + 1)], 0, "more than"),
     ],
 )  # fmt: skip
-def test_pack_is_refused_when_it_holds_what_is_never_packed(
+def test_pack_is_refused_when_it_holds_files_that_are_never_packed(
     tmp_path: Path, members: list[Any], kind: int, told: str
 ) -> None:
     path = written(tmp_path / "hostile.zip", *members, kind=kind)
@@ -120,7 +120,7 @@ def test_pack_is_refused_when_its_files_overlap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 not a pack", b"PK\5\6" + b"\0" * 18])
-def test_pack_is_named_when_it_cannot_be_read(tmp_path: Path, content: bytes) -> None:
+def test_error_names_the_pack_when_it_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.zip"
     path.write_bytes(content)
     done = run("verify", path)
@@ -135,7 +135,7 @@ def test_pack_is_damaged_when_a_byte_was_changed(folder: Path, tmp_path: Path) -
     assert run("verify", path).exit_code in (1, 2)
 
 
-def test_folder_stands_for_its_model_when_it_is_named(folder: Path, key: SigningKey) -> None:
+def test_folder_means_its_model_when_given(folder: Path, key: SigningKey) -> None:
     for command in ("verify", "audit"):
         assert run(command, folder, "--trust", folder / "signer.pub").exit_code == 0
     assert run("report", folder).stdout == f"{folder / 'report.html'}\n"
@@ -147,7 +147,7 @@ def test_folder_stands_for_its_model_when_it_is_named(folder: Path, key: Signing
         model_in(folder)
 
 
-def test_folder_is_named_when_it_holds_no_model(tmp_path: Path) -> None:
+def test_error_names_the_folder_when_it_holds_no_model(tmp_path: Path) -> None:
     done = run("verify", tmp_path, "--json")
     assert done.exit_code == 2 and "no model" in done.stdout
 

@@ -87,7 +87,7 @@ def test_regrade_refuses_when_it_would_hide_or_break_the_first(folder: Path, key
         regrade(folder / "model.onnx", "2031")
 
 
-def test_regrade_turns_a_refusal_into_no_letter_when_the_edition_is_the_same(
+def test_regrade_gives_no_letter_to_a_refusal_when_the_edition_is_the_same(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, make_papers: Callable[..., Path], key: SigningKey
 ) -> None:
     model = make_papers(tmp_path / "out", normalised, certified_evidence(null_bias=0.2), key)

@@ -33,7 +33,7 @@ def test_release_holds_when_the_files_are_as_signed(statement: Path, key: Signin
     assert (checked.release, len(checked.files), checked.faults, checked.exit_code) == ("tool 1.0", 2, (), 0)
 
 
-def test_release_is_not_trusted_when_the_key_is_a_strangers(statement: Path) -> None:
+def test_release_is_not_trusted_when_a_stranger_signed_it(statement: Path) -> None:
     assert check_release(statement, trust=[new_key().public]).exit_code == 4
 
 
@@ -55,7 +55,7 @@ def test_release_is_refused_when_one_byte_of_the_statement_differs(statement: Pa
             check_release(statement, trust=[key.public])
 
 
-def test_signing_is_refused_when_two_files_have_one_name(tmp_path: Path, key: SigningKey) -> None:
+def test_signing_is_refused_when_two_files_have_the_same_name(tmp_path: Path, key: SigningKey) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.whl").write_text(folder)
@@ -64,7 +64,7 @@ def test_signing_is_refused_when_two_files_have_one_name(tmp_path: Path, key: Si
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257])
-def test_signing_is_refused_when_the_name_does_not_fit(tmp_path: Path, key: SigningKey, name: str) -> None:
+def test_signing_is_refused_when_the_name_is_not_valid(tmp_path: Path, key: SigningKey, name: str) -> None:
     (tmp_path / "tool.whl").write_text("")
     with pytest.raises(CertificateError, match="release"):
         sign_release([tmp_path / "tool.whl"], name, key)

@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
     return calls
 
 
-def test_remeasure_follows_the_certificate_when_all_lies_there(
+def test_remeasure_follows_the_certificate_when_all_files_are_there(
     folder: Path, asked: dict[str, Any], make_contract: Callable[..., Preprocess]
 ) -> None:
     found = audit(folder / "model.onnx")
@@ -71,7 +71,7 @@ def test_remeasure_tries_both_runtimes_again_when_each_model_had_chosen_its_own(
     assert asked["plan"].among == ("onnxruntime-cpu", "openvino-bf16", "openvino")
 
 
-def test_remeasure_runs_no_code_that_a_certificate_names_unless_the_user_does(
+def test_remeasure_runs_no_code_named_by_a_certificate_unless_the_user_names_it(
     folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = Certificate.read(folder / "certificate.json")
@@ -81,7 +81,7 @@ def test_remeasure_runs_no_code_that_a_certificate_names_unless_the_user_does(
     assert "plan" not in asked
 
 
-def test_remeasure_refuses_a_metric_when_its_source_is_another(
+def test_remeasure_refuses_a_metric_when_its_source_differs(
     folder: Path, asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "certified_metric.py"
@@ -103,9 +103,7 @@ def test_remeasure_refuses_a_metric_when_its_source_is_another(
     assert "plan" not in asked
 
 
-def test_remeasure_refuses_before_the_work_when_files_or_samples_are_others(
-    folder: Path, asked: dict[str, Any]
-) -> None:
+def test_remeasure_refuses_before_the_work_when_files_or_samples_differ(folder: Path, asked: dict[str, Any]) -> None:
     model, certificate = folder / "model.onnx", Certificate.read(folder / "certificate.json")
     asked["dataset"].test_digest = lambda: "00" * 32
     with pytest.raises(CertificateError, match="not the certified one"):
@@ -122,7 +120,7 @@ def test_remeasure_refuses_before_the_work_when_files_or_samples_are_others(
     assert "plan" not in asked
 
 
-def test_remeasure_refuses_the_same_samples_when_their_numbers_are_others(
+def test_remeasure_refuses_the_same_samples_when_their_numbers_differ(
     folder: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = Certificate.read(folder / "certificate.json")

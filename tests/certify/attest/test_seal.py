@@ -22,7 +22,7 @@ KEY_FIELD = b"\x0a\x0d" + SEAL_KEY.encode()
 
 @given(st.text(max_size=400))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
-def test_seal_gives_back_envelope_and_bytes_when_taken_off(normalised: Path, tmp_path: Path, text: str) -> None:
+def test_seal_returns_envelope_and_bytes_when_removed(normalised: Path, tmp_path: Path, text: str) -> None:
     target = tmp_path / "sealed.onnx"
     seal(normalised, target, text.encode())
     assert read_seal(target) == text.encode()
@@ -54,7 +54,7 @@ def test_seal_is_still_found_when_another_tool_moved_it(normalised: Path, tmp_pa
     assert file_digest(tmp_path / "moved.onnx") == sha256_file(tmp_path / "moved.onnx")
 
 
-def test_seal_refuses_when_the_file_is_sealed_already(normalised: Path, tmp_path: Path) -> None:
+def test_seal_refuses_when_the_file_is_already_sealed(normalised: Path, tmp_path: Path) -> None:
     seal(normalised, tmp_path / "sealed.onnx", ENVELOPE)
     with pytest.raises(CertificateError, match="already sealed"):
         seal(tmp_path / "sealed.onnx", tmp_path / "twice.onnx", ENVELOPE)

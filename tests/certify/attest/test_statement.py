@@ -88,7 +88,7 @@ def test_verify_names_the_type_when_the_version_is_not_known(folder: Path, key: 
 
 
 @pytest.mark.usefixtures("older_version")
-def test_parse_statement_refuses_when_an_upgrade_gives_what_the_newest_schema_does_not_know(
+def test_parse_statement_refuses_when_an_upgrade_does_not_fit_the_newest_schema(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newest = json.loads(parse_envelope((folder / "certificate.json").read_bytes()).payload)
@@ -100,7 +100,7 @@ def test_parse_statement_refuses_when_an_upgrade_gives_what_the_newest_schema_do
         parse_statement(payload)
 
 
-def test_versions_hold_one_newest_when_listed() -> None:
+def test_versions_have_exactly_one_newest() -> None:
     assert [kind for kind, version in Efficiency.versions.items() if version.upgrade is None] == [PREDICATE_TYPE]
     for kind, version in Efficiency.versions.items():
         assert load_schema(version.schema, version.package)["properties"]["predicateType"]["const"] == kind

@@ -86,7 +86,7 @@ def program(
     return tmp_path / "program" / "model.pt2"
 
 
-def test_verify_is_valid_when_the_certificate_lies_beside_an_unsealed_file(program: Path, key: SigningKey) -> None:
+def test_verify_is_valid_when_the_certificate_is_next_to_an_unsealed_file(program: Path, key: SigningKey) -> None:
     certificate = Certificate.read(program.parent / "certificate.json")
     assert certificate.subject_digest["sha256"] == sha256_file(program)
     assert Certificate.read(program) == certificate
@@ -97,7 +97,7 @@ def test_verify_is_valid_when_the_certificate_lies_beside_an_unsealed_file(progr
     assert audit(program).agrees
 
 
-def test_certify_leaves_a_program_and_its_baseline_beside_the_certificate(
+def test_certify_puts_a_program_and_its_baseline_next_to_the_certificate(
     tmp_path: Path,
     certified_evidence: Callable[..., Evidence],
     observed_in: Callable[[Path, Path], dict[str, Any]],
@@ -149,13 +149,13 @@ def test_verify_fails_when_an_unsealed_file_is_changed(program: Path, key: Signi
         verify(program)
 
 
-def test_verify_fails_when_certificates_of_both_kinds_are_exchanged(program: Path, folder: Path) -> None:
+def test_verify_fails_when_certificates_of_both_kinds_are_swapped(program: Path, folder: Path) -> None:
     sealed, unsealed = folder / "certificate.json", program.parent / "certificate.json"
     assert "content_digest" in {check.name for check in verify(program, certificate=sealed).failed}
     assert {"sidecar_identical"} <= {check.name for check in verify(folder / "model.onnx", unsealed).failed}
 
 
-def test_regrade_copies_the_file_when_it_can_not_be_sealed(program: Path, key: SigningKey, tmp_path: Path) -> None:
+def test_regrade_copies_the_file_when_it_cannot_be_sealed(program: Path, key: SigningKey, tmp_path: Path) -> None:
     issue_regrade(regrade(program, "2026"), tmp_path / "later", key)
     assert (tmp_path / "later" / "model.pt2").read_bytes() == program.read_bytes()
     assert verify(tmp_path / "later" / "model.pt2", trust=[key.public]).exit_code == 0

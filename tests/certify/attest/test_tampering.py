@@ -27,7 +27,7 @@ def failed(path: Path, key: SigningKey) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg"])
-def test_verify_finds_the_change_when_one_byte_is_another(folder: Path, key: SigningKey, name: str) -> None:
+def test_verify_finds_the_change_when_one_byte_differs(folder: Path, key: SigningKey, name: str) -> None:
     path = folder / name
     good = path.read_bytes()
     if name != "evidence.jsonl":  # deriving again takes most of the time, and has no part in these checks
@@ -41,7 +41,7 @@ def test_verify_finds_the_change_when_one_byte_is_another(folder: Path, key: Sig
         assert not verify(folder / "model.onnx", trust=[key.public]).valid, (place, good[place], changed[place])
 
 
-def test_verify_finds_the_change_when_the_seal_alone_is_there(folder: Path, key: SigningKey) -> None:
+def test_verify_finds_the_change_when_only_the_seal_is_there(folder: Path, key: SigningKey) -> None:
     for name in ("evidence.jsonl", "certificate.json", "label.svg", "baseline.onnx"):
         (folder / name).unlink()
     path = folder / "model.onnx"
@@ -119,7 +119,7 @@ def test_verify_fails_the_seal_when_there_are_two(folder: Path, key: SigningKey)
     assert "seal" in failed(path, key)
 
 
-def test_verify_fails_the_sidecar_when_it_is_of_another_model(
+def test_verify_fails_the_sidecar_when_it_belongs_to_another_model(
     folder: Path, certified_evidence: Callable[..., Evidence], normalised: Path, make_papers: Any, key: SigningKey
 ) -> None:
     make_papers(folder.parent / "other", normalised, certified_evidence(ratio=0.2), key)

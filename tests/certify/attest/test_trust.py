@@ -32,7 +32,7 @@ def store_of(*statements: Signed, **keys: SigningKey) -> TrustStore:
     return store
 
 
-def test_standing_is_trusted_when_the_key_or_one_before_it_is() -> None:
+def test_standing_is_trusted_when_the_key_or_its_predecessor_is() -> None:
     first, second, third, stranger = (new_key() for _ in range(4))
     chain = (hand_over(first, second.public), hand_over(second, third.public))
     store = store_of(*chain, acme=first)
@@ -45,7 +45,7 @@ def test_standing_is_trusted_when_the_key_or_one_before_it_is() -> None:
     assert not store_of(*chain, acme=second).standing(first.public).trusted  # trust goes forward only
 
 
-def test_standing_is_revoked_when_a_key_or_you_took_it_back() -> None:
+def test_standing_is_revoked_when_the_key_or_the_user_revoked_it() -> None:
     first, second, third = (new_key() for _ in range(3))
     chain = (hand_over(first, second.public), hand_over(second, third.public))
     store = store_of(*chain, revoke(second, "stolen"), acme=first)
@@ -58,14 +58,14 @@ def test_standing_is_revoked_when_a_key_or_you_took_it_back() -> None:
         mine.with_key("again", first.public)
 
 
-def test_standing_ends_when_keys_hand_over_in_a_circle() -> None:
+def test_standing_terminates_when_keys_hand_over_in_a_circle() -> None:
     one, other, stranger = (new_key() for _ in range(3))
     store = store_of(hand_over(one, other.public), hand_over(other, one.public), acme=one)
     assert store.standing(other.public).trusted
     assert not store.standing(stranger.public).trusted
 
 
-def test_store_is_the_same_when_saved_and_loaded(own_config: Path) -> None:
+def test_store_reads_back_the_same_when_saved(own_config: Path) -> None:
     first, second, third = (new_key() for _ in range(3))
     store = store_of(hand_over(first, second.public), revoke(third, "lost"), acme=first)
     assert load_store() == TrustStore()
@@ -97,7 +97,7 @@ def test_load_store_refuses_when_others_may_write_to_it(own_config: Path) -> Non
         load_store()
 
 
-def test_trusted_holds_the_own_key_when_there_is_one(key: SigningKey) -> None:
+def test_trusted_includes_the_users_own_key_when_there_is_one(key: SigningKey) -> None:
     assert trusted() == TrustStore()
     own = signing_key()
     assert set(trusted([key.public.hex, own.public]).keys.values()) == {own.public, key.public}

@@ -29,7 +29,7 @@ def pem(key: SigningKey, tmp_path: Path) -> Path:
     return path
 
 
-def test_trust_add_makes_the_key_known_when_removed_it_is_a_stranger(folder: Path, pem: Path) -> None:
+def test_trust_add_makes_the_key_known_until_it_is_removed(folder: Path, pem: Path) -> None:
     model = folder / "model.onnx"
     assert run("verify", model).exit_code == 4
     assert run("trust", "add", pem).exit_code == 0
@@ -44,7 +44,7 @@ def test_trust_add_makes_the_key_known_when_removed_it_is_a_stranger(folder: Pat
     assert run("trust", "remove", "acme").exit_code == 2
 
 
-def test_trust_revoke_fails_the_verification_when_you_or_the_key_say_so(
+def test_trust_revoke_fails_the_verification_when_the_user_or_the_key_revokes(
     folder: Path, pem: Path, key: SigningKey, tmp_path: Path
 ) -> None:
     run("trust", "add", pem, "--name", "acme")
@@ -63,7 +63,7 @@ def test_trust_revoke_fails_the_verification_when_you_or_the_key_say_so(
     assert load_private(own).private.private_bytes_raw().hex() not in (tmp_path / "revocation.json").read_text()
 
 
-def test_keygen_rotate_hands_the_trust_over_when_the_statement_is_taken_in(
+def test_keygen_rotate_hands_trust_over_when_the_statement_is_imported(
     folder: Path, own_config: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "keys" / "release.key"
@@ -96,7 +96,7 @@ def test_keygen_rotate_hands_the_trust_over_when_the_statement_is_taken_in(
         ("trust", "no-such-thing"),
     ],
 )
-def test_commands_end_with_two_when_used_wrongly(
+def test_commands_exit_with_2_when_misused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -105,7 +105,7 @@ def test_commands_end_with_two_when_used_wrongly(
     assert not list(tmp_path.iterdir())
 
 
-def test_trust_add_warns_when_the_key_comes_from_what_it_vouches_for(
+def test_trust_add_warns_when_the_key_comes_with_what_it_vouches_for(
     folder: Path, key: SigningKey, pem: Path, tmp_path: Path
 ) -> None:
     (folder / "signer.pub").rename(tmp_path / "signer.pub")

@@ -75,14 +75,14 @@ def test_verify_is_valid_but_not_trusted_when_the_key_is_not_known(folder: Path)
     assert "signed by a key you do not trust" in verification.verdict
 
 
-def test_verify_trusts_the_own_key_when_none_is_given(
+def test_verify_trusts_the_users_own_key_when_none_is_given(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, make_papers: Callable[..., Path]
 ) -> None:
     model = make_papers(tmp_path / "out", normalised, certified_evidence(), signing_key())
     assert verify(model).exit_code == 0
 
 
-def test_verify_says_that_nothing_was_derived_again_when_the_evidence_is_missing(folder: Path, key: SigningKey) -> None:
+def test_verify_says_that_nothing_was_derived_when_the_evidence_is_missing(folder: Path, key: SigningKey) -> None:
     for name in ("evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx", "certificate.json"):
         (folder / name).unlink()
     verification = verify(folder / "model.onnx", trust=[key.public])
@@ -102,7 +102,7 @@ def test_verify_finds_evidence_and_certificate_when_they_are_named(
 
 
 @pytest.mark.parametrize("level, text", [("modelled", "~"), ("counter", "")])
-def test_verify_tells_the_letter_when_energy_is_modelled_or_metered(
+def test_verify_states_the_letter_when_energy_is_modelled_or_metered(
     tmp_path: Path,
     normalised: Path,
     certified_evidence: Builder,
@@ -118,7 +118,7 @@ def test_verify_tells_the_letter_when_energy_is_modelled_or_metered(
     assert verification.certificate.outcome_text[1:] == text
 
 
-def test_verify_tells_a_refusal_when_there_is_no_letter(
+def test_verify_states_a_refusal_when_there_is_no_letter(
     tmp_path: Path, normalised: Path, certified_evidence: Builder, make_papers: Callable[..., Path], key: SigningKey
 ) -> None:
     model = make_papers(tmp_path / "out", normalised, certified_evidence(null_bias=0.2), key)
@@ -168,7 +168,7 @@ def test_verify_uses_the_sidecar_when_metadata_was_stripped(folder: Path, key: S
 
 
 @pytest.mark.parametrize("keys", [["author"], [SEAL_KEY, "author"]])
-def test_verify_calls_the_model_altered_when_its_makers_metadata_alone_is_gone(
+def test_verify_calls_the_model_altered_when_only_the_makers_metadata_is_gone(
     folder: Path, key: SigningKey, keys: list[str]
 ) -> None:
     without_metadata(folder / "model.onnx", keys)
@@ -231,7 +231,7 @@ def test_verify_opens_the_model_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PUBLIC KEY-----"])
-def test_verify_fails_when_the_key_beside_the_certificate_did_not_sign_it(folder: Path, content: bytes | None) -> None:
+def test_verify_fails_when_the_key_next_to_the_certificate_did_not_sign_it(folder: Path, content: bytes | None) -> None:
     (folder / "signer.pub").write_bytes(new_key().public.to_pem() if content is None else content)
     assert [check.name for check in verify(folder / "model.onnx").failed] == ["signer_key"]
     (folder / "signer.pub").unlink()

@@ -129,7 +129,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-def test_normal_form_keeps_large_weights_beside_and_small_ones_inside(normal: Callable[..., Path]) -> None:
+def test_normal_form_keeps_large_weights_external_and_small_ones_inside(normal: Callable[..., Path]) -> None:
     path = normal("one", dense())
     model = parse_model(path)
     beside = [weight.name for weight in model.graph.initializer if weight.data_location == TensorProto.EXTERNAL]
@@ -140,7 +140,7 @@ def test_normal_form_keeps_large_weights_beside_and_small_ones_inside(normal: Ca
         np.testing.assert_array_equal(numpy_helper.to_array(stored), numpy_helper.to_array(given))
 
 
-def test_normal_form_is_the_same_however_the_weights_lay_before(
+def test_normal_form_is_the_same_however_the_weights_were_stored(
     normal: Callable[..., Path], make_contract: Contract
 ) -> None:
     one = normal("one", dense())
@@ -156,11 +156,11 @@ def test_normal_form_is_the_same_however_the_weights_lay_before(
     assert content_digest(inside) == content_digest(parse_model(one), one.parent)
 
 
-def test_file_differs_when_only_the_weights_beside_it_do(normal: Callable[..., Path]) -> None:
+def test_file_differs_when_only_its_external_weights_do(normal: Callable[..., Path]) -> None:
     assert normal("one", dense(1)).read_bytes() != normal("two", dense(2)).read_bytes()
 
 
-def test_weights_that_share_their_bytes_are_written_once(normal: Callable[..., Path], make_contract: Contract) -> None:
+def test_weights_are_written_once_when_they_share_bytes(normal: Callable[..., Path], make_contract: Contract) -> None:
     path = normal("one", dense())
     place(path, "second", 0, BYTES)
     normalise(path, path.with_name("tied.onnx"), make_contract())
@@ -180,7 +180,7 @@ def test_normal_form_is_refused_when_weights_overlap(normal: Callable[..., Path]
     assert not list(path.parent.glob("out*"))
 
 
-def test_zero_channels_are_read_from_the_file_beside(normal: Callable[..., Path], make_contract: Contract) -> None:
+def test_zero_channels_are_read_from_external_weights(normal: Callable[..., Path], make_contract: Contract) -> None:
     model = dense()
     weight = numpy_helper.to_array(model.graph.initializer[2]).copy()
     weight[:, :5] = 0
@@ -194,7 +194,7 @@ def test_zero_channels_are_read_from_the_file_beside(normal: Callable[..., Path]
     assert found.facts.parameters == 2 * 192 * HIDDEN + HIDDEN
 
 
-def test_worker_is_refused_when_the_weights_were_changed_since_they_were_read(
+def test_worker_is_refused_when_the_weights_changed_after_being_read(
     normal: Callable[..., Path], make_contract: Contract
 ) -> None:
     path = normal("one", dense())
@@ -204,7 +204,7 @@ def test_worker_is_refused_when_the_weights_were_changed_since_they_were_read(
         open_worker(found, "onnxruntime-cpu", 1, 1)
 
 
-def test_certified_folder_is_valid_when_it_is_moved(graded: Path, tmp_path: Path, key: SigningKey) -> None:
+def test_certified_folder_is_valid_when_moved(graded: Path, tmp_path: Path, key: SigningKey) -> None:
     graded.rename(tmp_path / "elsewhere")
     verification = verify(tmp_path / "elsewhere" / "model.onnx", trust=[key.public])
     assert verification.valid and not verification.failed
@@ -219,7 +219,7 @@ def test_content_digest_fails_when_the_weights_were_changed(graded: Path, key: S
     assert "(model.onnx.data) are not the certified ones" in failed(graded, key)["content_digest"]
 
 
-def test_content_digest_fails_when_the_weights_are_those_of_another_model(graded: Path, key: SigningKey) -> None:
+def test_content_digest_fails_when_the_weights_belong_to_another_model(graded: Path, key: SigningKey) -> None:
     shutil.copyfile(graded / "baseline.onnx.data", graded / "model.onnx.data")
     assert set(failed(graded, key)) == {"content_digest"}
 
@@ -231,7 +231,7 @@ def test_content_digest_fails_with_the_name_when_the_file_of_weights_was_renamed
 
 
 @pytest.mark.parametrize("added", [b"\0", b"more"])
-def test_file_digest_fails_when_bytes_beside_the_weights_were_changed(
+def test_file_digest_fails_when_bytes_around_the_weights_were_changed(
     graded: Path, key: SigningKey, added: bytes
 ) -> None:
     with (graded / "model.onnx.data").open("ab") as stream:
@@ -239,7 +239,7 @@ def test_file_digest_fails_when_bytes_beside_the_weights_were_changed(
     assert "file_digest" in failed(graded, key)
 
 
-def test_file_digest_fails_when_the_gap_between_weights_holds_something(graded: Path, key: SigningKey) -> None:
+def test_file_digest_fails_when_the_gap_between_weights_is_not_empty(graded: Path, key: SigningKey) -> None:
     flip(graded / "model.onnx.data", BYTES + 7)
     assert set(failed(graded, key)) == {"file_digest"}
 
@@ -250,7 +250,7 @@ def test_companions_fail_when_the_weights_of_the_baseline_were_changed(graded: P
 
 
 @pytest.mark.parametrize("outside", [True, False])
-def test_file_is_reserialised_when_another_tool_laid_the_weights_out(
+def test_file_is_reserialised_when_another_tool_laid_out_the_weights(
     graded: Path, key: SigningKey, outside: bool
 ) -> None:
     model = onnx.load(graded / "model.onnx")
@@ -259,7 +259,7 @@ def test_file_is_reserialised_when_another_tool_laid_the_weights_out(
     assert outcomes(graded)["file_digest"] == "note"
 
 
-def test_regrade_takes_the_weights_along(graded: Path, tmp_path: Path, key: SigningKey) -> None:
+def test_regrade_copies_the_weights(graded: Path, tmp_path: Path, key: SigningKey) -> None:
     found = regrade(graded / "model.onnx", "2026", trust=[key.public])
     issue_regrade(found, tmp_path / "again", key)
     assert not failed(tmp_path / "again", key)
@@ -267,7 +267,7 @@ def test_regrade_takes_the_weights_along(graded: Path, tmp_path: Path, key: Sign
         assert (tmp_path / "again" / name).read_bytes() == (graded / name).read_bytes()
 
 
-def test_remeasure_refuses_when_weights_were_exchanged(graded: Path, key: SigningKey) -> None:
+def test_remeasure_refuses_when_weights_were_replaced(graded: Path, key: SigningKey) -> None:
     certificate = verify(graded / "model.onnx", trust=[key.public]).certificate
     assert certificate is not None
     flip(graded / "baseline.onnx.data", 5)

@@ -52,7 +52,7 @@ def reworded(
     return model
 
 
-def test_sentences_that_follow_are_shown_in_place_of_those_that_were_signed(reworded: Path, key: SigningKey) -> None:
+def test_derived_sentences_are_shown_instead_of_the_signed_ones(reworded: Path, key: SigningKey) -> None:
     found = verify(reworded, trust=[key.public])
     assert found.strict_exit_code == 0, str(found)
     checks = [found.check(name) for name in ("profile_follows", "outcome_follows")]
@@ -66,7 +66,7 @@ def test_sentences_that_follow_are_shown_in_place_of_those_that_were_signed(rewo
     assert BOAST not in (reworded.parent / "label.svg").read_text()
 
 
-def test_label_in_the_signers_words_is_noted_and_any_other_fails(reworded: Path) -> None:
+def test_label_is_noted_when_it_has_the_signers_wording_and_fails_otherwise(reworded: Path) -> None:
     drawn, label = Certificate.read(reworded), reworded.parent / "label.svg"
     label.write_text(label_of(drawn))
     check = verify(reworded).check("label")
@@ -97,7 +97,7 @@ def unknown(folder: Path, key: SigningKey) -> Callable[..., Path]:
     return lay
 
 
-def test_statement_of_an_assessment_that_is_not_installed_is_not_derived(
+def test_statement_is_not_derived_when_its_assessment_is_not_installed(
     folder: Path, key: SigningKey, unknown: Callable[..., Path]
 ) -> None:
     unknown()
@@ -130,7 +130,7 @@ def test_label_is_not_compared_when_it_may_show_an_assessment_that_is_not_instal
     assert getattr(verify(folder / "model.onnx").check("label"), "outcome", None) == "skipped"
 
 
-def test_statement_that_is_not_installed_is_refused_when_it_was_altered_or_is_a_strangers(
+def test_statement_of_an_uninstalled_assessment_is_refused_when_altered_or_signed_by_a_stranger(
     folder: Path, key: SigningKey, unknown: Callable[..., Path]
 ) -> None:
     records, model = unknown(), folder / "model.onnx"
@@ -146,13 +146,13 @@ def test_statement_that_is_not_installed_is_refused_when_it_was_altered_or_is_a_
     assert verify(model, trust=[key.public]).exit_code == 1
 
 
-def test_certificate_itself_of_an_unknown_type_is_not_valid(folder: Path, key: SigningKey, sign_again: Any) -> None:
+def test_certificate_is_not_valid_when_its_type_is_unknown(folder: Path, key: SigningKey, sign_again: Any) -> None:
     model = sign_again(folder, lambda statement: statement.update(predicateType=TYPE), key)
     found = verify(model, trust=[key.public])
     assert found.exit_code == 1 and [check.name for check in found.failed] == ["schema"]
 
 
-def test_certificate_is_shown_as_signed_until_it_was_derived(folder: Path) -> None:
+def test_certificate_is_shown_as_signed_until_derived(folder: Path) -> None:
     certificate = Certificate.read(folder / "certificate.json")
     assert certificate.shown == certificate.predicate
     changed = replace(certificate, derived={"outcome": "refused"})

@@ -54,9 +54,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return calls
 
 
-def test_certify_passes_on_everything_when_flags_are_given(
-    leanmark: Run, onnx_file: Make, asked: dict[str, Any]
-) -> None:
+def test_certify_passes_every_flag_on(leanmark: Run, onnx_file: Make, asked: dict[str, Any]) -> None:
     candidate, baseline = onnx_file("small.onnx"), onnx_file("original.onnx")
     key = generate(candidate.with_name("release.key"))
     result = leanmark(
@@ -86,7 +84,7 @@ def test_certify_passes_on_everything_when_flags_are_given(
     }  # fmt: skip
 
 
-def test_certify_leaves_contract_to_the_file_when_none_is_given(
+def test_certify_takes_the_contract_from_the_file_when_none_is_given(
     leanmark: Run, onnx_file: Make, asked: dict[str, Any]
 ) -> None:
     model = onnx_file()
@@ -147,7 +145,7 @@ def test_certify_explains_when_a_flag_is_malformed(leanmark: Run, onnx_file: Mak
     assert value in result.stderr
 
 
-def test_certify_says_so_when_a_file_is_missing(leanmark: Run, onnx_file: Make) -> None:
+def test_certify_names_the_file_when_it_is_missing(leanmark: Run, onnx_file: Make) -> None:
     result = leanmark("certify", "nothing.onnx", "--baseline", onnx_file(), "--data", "x", "--out", "o")
     assert result.exit_code == 2
     assert "'nothing.onnx' does not exist" in result.stderr
@@ -161,7 +159,7 @@ def test_certify_refuses_when_plan_is_out_of_range(leanmark: Run, onnx_file: Mak
     assert not asked
 
 
-def test_keygen_makes_private_file_when_none_exists(leanmark: Run, tmp_path: Path) -> None:
+def test_keygen_creates_a_private_file_when_none_exists(leanmark: Run, tmp_path: Path) -> None:
     path = tmp_path / "keys" / "release.key"
     result = leanmark("keygen", "--out", path, "--json")
     assert result.exit_code == 0, result.output
@@ -202,7 +200,7 @@ def test_verify_fails_with_one_sentence_when_file_has_no_certificate(leanmark: R
 
 
 @pytest.mark.parametrize("code", [0, 1, 4])
-def test_verify_exits_with_what_was_found_when_done(
+def test_verify_exits_with_the_code_of_its_finding(
     leanmark: Run, onnx_file: Make, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     class Found:

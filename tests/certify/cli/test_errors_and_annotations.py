@@ -27,7 +27,7 @@ Make = Callable[..., Path]
         (("gate", "MODEL", "--at-least", "Z", "--json"), 2),
     ],
 )
-def test_error_is_one_json_object_when_json_was_asked(
+def test_error_is_one_json_object_when_json_was_requested(
     leanmark: Run, onnx_file: Make, arguments: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip

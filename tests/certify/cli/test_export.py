@@ -46,7 +46,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
-def test_export_prints_document_alone_and_what_was_left_out_when_no_file_is_named(
+def test_export_prints_the_document_alone_and_lists_omissions_when_no_file_is_named(
     leanmark: Run, onnx_file: Make, verified: dict[str, Any]
 ) -> None:
     result = leanmark("export", onnx_file(), "--format", "spdx3")
@@ -72,7 +72,7 @@ def test_export_writes_file_when_it_is_named(
                                                                            "predicate.y.1"]}  # fmt: skip
 
 
-def test_export_gives_lineage_when_it_is_the_signed_one(
+def test_export_includes_the_lineage_when_it_is_the_signed_one(
     leanmark: Run, onnx_file: Make, verified: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("certify.attest.certificate.read_lineage", lambda path: {"name": path.name})
@@ -99,7 +99,7 @@ def test_export_names_the_nearest_when_format_is_unknown(leanmark: Run, onnx_fil
     assert "did you mean 'cyclonedx'" in result.stderr
 
 
-def test_export_names_who_signed_besides_the_maker(leanmark: Run, onnx_file: Make, verified: dict[str, Any]) -> None:
+def test_export_names_countersigners(leanmark: Run, onnx_file: Make, verified: dict[str, Any]) -> None:
     verified["signatures"] = (
         Signature("maker", "11" * 8, None, True, "self-attested", True),
         Signature("verifier", "22" * 8, "lab", True, "reproduced", False),

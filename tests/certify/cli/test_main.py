@@ -49,7 +49,7 @@ def test_help_shows_an_example_when_asked(arguments: list[str]) -> None:
     assert "Example:\n  leanmark " in result.output
 
 
-def test_help_lists_commands_of_both_houses_when_maker_is_installed(run) -> None:  # type: ignore[no-untyped-def]
+def test_help_lists_commands_of_both_packages_when_the_maker_is_installed(run) -> None:  # type: ignore[no-untyped-def]
     output = run(lambda: None, "--help").output
     for name in (*REFEREE, "shrink"):
         assert f"\n  {name} " in output
@@ -86,7 +86,7 @@ def test_error_is_one_sentence_without_traceback_when_raised(run, error, code) -
     assert result.stdout == ""
 
 
-def test_error_is_kept_on_one_line_when_a_hostile_file_speaks(run) -> None:  # type: ignore[no-untyped-def]
+def test_error_stays_on_one_line_when_a_file_is_hostile(run) -> None:  # type: ignore[no-untyped-def]
     assert run(raising(LeanmarkError("a\x1b[2Jb\nc"))).stderr == "Error: a [2Jb c\n"
 
 
@@ -120,7 +120,7 @@ def test_system_error_is_one_sentence_when_raised(run, number, code, words) -> N
         (MemoryError(), "Not enough memory"),
     ],
 )
-def test_memory_is_named_when_a_library_or_an_array_finds_none(run, error, words) -> None:  # type: ignore[no-untyped-def]
+def test_error_names_memory_when_an_allocation_fails(run, error, words) -> None:  # type: ignore[no-untyped-def]
     result = run(raising(error))
     assert result.exit_code == 2
     assert words in result.stderr and "memory limit" in result.stderr
@@ -131,7 +131,7 @@ def test_import_error_of_our_own_is_not_hidden(run) -> None:  # type: ignore[no-
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that somebody works in")
-def test_makers_command_is_refused_when_the_working_folder_is_gone(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_maker_command_is_refused_when_the_working_folder_is_gone(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -144,7 +144,7 @@ def test_makers_command_is_refused_when_the_working_folder_is_gone(tmp_path, mon
 
 
 @pytest.mark.parametrize("arguments", [["passes", "structured_prune"], ["passes", "distill"], ["--help"]])
-def test_output_is_readable_when_the_terminal_knows_ascii_alone(arguments) -> None:  # type: ignore[no-untyped-def]
+def test_output_is_readable_when_the_terminal_is_ascii_only(arguments) -> None:  # type: ignore[no-untyped-def]
     code = f"from certify.cli.main import main; main({arguments})"
     surroundings = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings)
@@ -163,12 +163,12 @@ def test_text_is_escaped_when_the_terminal_cannot_show_it(monkeypatch) -> None: 
     assert written.buffer.getvalue() == b"Bild \\xe4\n"
 
 
-def test_stop_says_so_when_user_presses_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]
+def test_interruption_is_reported_when_the_user_presses_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]
     result = run(raising(KeyboardInterrupt()))
     assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
 
 
-def test_sigterm_stops_as_ctrl_c_does(run) -> None:  # type: ignore[no-untyped-def]
+def test_sigterm_stops_like_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]
     before = signal.getsignal(signal.SIGTERM)
     try:
         result = run(lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -181,7 +181,7 @@ def test_bug_is_not_hidden_when_the_error_is_not_ours(run) -> None:  # type: ign
     assert isinstance(run(raising(ZeroDivisionError())).exception, ZeroDivisionError)
 
 
-def test_closed_pipe_ends_quietly_when_reader_goes_away() -> None:
+def test_program_ends_quietly_when_the_reader_closes_the_pipe() -> None:
     code = "from certify.cli.main import main; main(['--help'])"
     reader, writer = os.pipe()
     os.close(reader)
@@ -197,7 +197,7 @@ def test_extra_is_named_when_maker_lacks_a_library(run) -> None:  # type: ignore
     assert "torch" in result.stderr
 
 
-def test_extra_is_named_when_maker_does_not_even_import(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extra_is_named_when_the_maker_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("shrink", "no_such_library_xyz:command", program.MAKER_GROUP)
     monkeypatch.setattr(program, "makers", lambda: {"shrink": point})
     result = CliRunner().invoke(main, ["shrink", "x"])
@@ -206,7 +206,7 @@ def test_extra_is_named_when_maker_does_not_even_import(monkeypatch: pytest.Monk
     assert "(needs the extra 'compress')" in CliRunner().invoke(main, ["--help"]).output
 
 
-def test_missing_module_of_our_own_is_a_bug_when_not_found(run) -> None:  # type: ignore[no-untyped-def]
+def test_missing_module_of_our_own_is_reported_as_a_bug(run) -> None:  # type: ignore[no-untyped-def]
     for name in ("certify.nothing", "a_maker.nothing"):
         result = run(raising(ModuleNotFoundError(f"No module named '{name}'", name=name)))
         assert isinstance(result.exception, ModuleNotFoundError)
@@ -218,7 +218,7 @@ def test_unknown_command_names_nearest_when_misspelt() -> None:
     assert "did you mean 'verify'?" in result.stderr
 
 
-def test_unknown_option_is_a_usage_error_when_given() -> None:
+def test_unknown_option_is_a_usage_error() -> None:
     result = CliRunner().invoke(main, ["verify", "--trsut", "x"])
     assert result.exit_code == 2
     assert "--trust" in result.stderr

@@ -30,7 +30,7 @@ def test_meters_lists_all_with_reasons_when_asked_for_json(leanmark: Run) -> Non
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_meters_breaks_no_word_when_the_terminal_is_narrow(
+def test_meters_splits_no_word_when_the_terminal_is_narrow(
     leanmark: Run, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -46,7 +46,7 @@ def test_meters_breaks_no_word_when_the_terminal_is_narrow(
         assert f"For a model on the {device}: " in text
 
 
-def test_table_gives_the_room_that_is_left_to_columns_that_wrap() -> None:
+def test_table_gives_the_remaining_width_to_wrapping_columns() -> None:
     row = {"name": "m", "available": True, "level": "counter", "scope": "board", "resolution": "a b c d e f g h",
            "privilege": "right on a file"}  # fmt: skip
     assert len(program.table([row], 120).splitlines()) == 2

@@ -127,7 +127,7 @@ def _short(real: Any) -> Any:
     return profile
 
 
-def test_profile_measures_with_parts_of_somebody_else_when_they_are_named(
+def test_profile_measures_with_third_party_plug_ins_when_named(
     parts: list[str], leanmark: Run, onnx_file: Make, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path / "state"))
@@ -154,7 +154,7 @@ def test_plug_in_counts_as_sampled_and_states_its_code_however_it_is_named(bench
     assert (facts.level, counted_level(facts).value) == ("wall", "sampled")
 
 
-def test_plug_in_is_never_chosen_when_it_is_not_named(bench: Path) -> None:
+def test_plug_in_is_never_chosen_unless_named(bench: Path) -> None:
     choice = meters.choose("cpu")
     assert choice.meter is not None and choice.meter.name != "socket" and "socket" not in choice.refused
     assert "patient" in runtimes.RUNTIMES.names() and "patient" not in runtimes.RUNTIMES.own
@@ -182,14 +182,14 @@ def test_plug_in_is_refused_when_it_pretends_or_is_not_a_meter(bench: Path, name
         meters.get(name)
 
 
-def test_plug_in_is_refused_when_its_source_can_not_be_read(bench: Path) -> None:
+def test_plug_in_is_refused_when_its_source_cannot_be_read(bench: Path) -> None:
     meters.get("socket")
     (bench / "bench_parts.py").unlink()
     with pytest.raises(MeasureError, match="The source of the meter socket cannot be read"):
         meters.get("socket")
 
 
-def test_meters_lists_plug_ins_and_why_the_broken_ones_can_not_be_used(leanmark: Run, install: Make) -> None:
+def test_meters_lists_plug_ins_and_why_broken_ones_cannot_be_used(leanmark: Run, install: Make) -> None:
     points = {"socket": "bench_parts:Socket", "failing": "bench_parts:Failing", "gone": "bench_parts:Gone",
               "hwmon": "bench_parts:Socket"}  # fmt: skip
     install("bench", {"leanmark.meters": points}, bench_parts=PARTS)

@@ -12,13 +12,13 @@ from certify.core.errors import UsageError
 from certify.core.private_data import DataKey
 
 
-def test_no_key_is_taken_when_data_are_not_private() -> None:
+def test_no_key_is_used_when_data_are_not_private() -> None:
     arguments = {"private_data": False, "data_key": None, "seed": 3}
     assert take_data_key(arguments) is None and arguments == {"seed": 3}
     assert take_data_key({}) is None  # of a command without the options
 
 
-def test_own_key_is_made_once(
+def test_own_key_is_created_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
@@ -28,7 +28,7 @@ def test_own_key_is_made_once(
     assert capsys.readouterr().err.count("Created the data key") == 1
 
 
-def test_key_is_refused_when_data_are_not_private_or_it_is_none(tmp_path: Path) -> None:
+def test_key_is_refused_when_data_are_not_private_or_it_is_invalid(tmp_path: Path) -> None:
     path = tmp_path / "some.key"
     path.write_text("text")
     with pytest.raises(click.UsageError, match="--private-data"):

@@ -56,7 +56,7 @@ def test_comparison_rounds_interval_outward_when_it_is_cut() -> None:
     assert "−0.9 to 0.4" in text
 
 
-def test_comparison_leaves_row_out_when_nothing_was_measured() -> None:
+def test_comparison_omits_the_row_when_nothing_was_measured() -> None:
     text = drawn(comparison({name: e for name, e in ESTIMATES.items() if not name.startswith("energy")}))
     assert "energy" not in text
 
@@ -94,7 +94,7 @@ def test_verdict_shows_reasons_when_refused() -> None:
     assert "- The null run [0.9, 1.2] is off." in text
 
 
-def test_payback_says_what_was_spent_and_when_it_is_saved_again() -> None:
+def test_payback_states_what_was_spent_and_when_it_pays_off() -> None:
     lineage = {"rows": [{"energy_j": modelled(3000.0, 2700.0, 3300.0, "J").to_json()}]}
     lines = payback_lines(payback(ESTIMATES, lineage, 400.0))
     text = drawn(lines, width=200)
@@ -105,19 +105,19 @@ def test_payback_says_what_was_spent_and_when_it_is_saved_again() -> None:
     assert payback_lines(payback({}, None)) is None
 
 
-def test_comparison_keeps_a_declared_loss_off_the_accuracy_when_there_is_one() -> None:
+def test_comparison_keeps_a_declared_loss_apart_from_the_accuracy() -> None:
     scores = {f"score_{arm}": Estimate(0.9, 0.89, 0.91, "1", 1500, "test") for arm in ("baseline", "candidate")}
     rows = {line.split("  ")[0].strip(): line for line in drawn(comparison({**ESTIMATES, **scores})).splitlines()}
     assert "−0.3 % relative" in rows["declared score"]
     assert "−0.3" not in rows["accuracy (top-1)"]
 
 
-def test_verdict_shows_no_escape_sequences_when_a_class_is_named_with_them() -> None:
+def test_verdict_shows_no_escape_sequences_when_a_class_name_has_them() -> None:
     named = Grade("C", False, 6.13, 0.243, 0.88, (), ("Most clearly in class \x1b[31mcat.",))
     assert "\x1b" not in drawn(verdict(named))
 
 
-def test_files_lists_whole_paths_when_they_are_long() -> None:
+def test_files_lists_full_paths_when_they_are_long() -> None:
     path = Path("/a" * 60 + "/model.onnx")
     text = drawn(files({"model.onnx": path}), width=60)
     assert str(path) in "".join(line.removeprefix("model.onnx").strip() for line in text.splitlines())

@@ -63,14 +63,16 @@ def certify_facts(make: Make) -> ModelFacts:
     return read_evidence(make().path.parent / "evidence.jsonl").header.models["candidate"]
 
 
-def test_compare_puts_on_front_what_none_beats_when_baseline_is_common(frugal: Any, exact: Any, poor: Any) -> None:
+def test_compare_puts_undominated_models_on_the_front_when_they_share_a_baseline(
+    frugal: Any, exact: Any, poor: Any
+) -> None:
     comparison = compare(frugal.path, poor.path, exact.path)
     assert comparison.axes.is_ratio
     assert [entry.name for entry in comparison.best()] == [str(frugal.path), str(exact.path)]
     assert "D" in repr(comparison) or "C" in repr(comparison)
 
 
-def test_compare_is_reached_from_package_when_asked(frugal: Any, exact: Any) -> None:
+def test_compare_is_available_from_the_package(frugal: Any, exact: Any) -> None:
     assert len(certify.compare(frugal.path, exact.path).entries) == 2
 
 
@@ -99,7 +101,7 @@ def test_compare_refuses_when_a_file_is_not_valid(frugal: Any, exact: Any, tmp_p
 
 
 @pytest.mark.parametrize("paths", [(), ("a.onnx",), ("a.onnx", "a.onnx")])
-def test_compare_asks_for_two_files_when_there_are_not(paths: tuple[str, ...]) -> None:
+def test_compare_asks_for_two_files_when_given_fewer(paths: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="at least two different files"):
         compare(*paths)
 
@@ -114,7 +116,7 @@ def test_compare_asks_for_two_files_when_there_are_not(paths: tuple[str, ...]) -
         ({"device": {"processor": "other", "processors_allowed": 2}}, {}, "different device (processor made up"),
     ],
 )  # fmt: skip
-def test_compare_refuses_with_reason_when_models_are_unlike(
+def test_compare_refuses_with_the_reason_when_models_are_not_comparable(
     certify_small: Make, frugal: Any, header: dict[str, Any], knobs: dict[str, Any], reason: str
 ) -> None:
     other = certify_small(header=header, **knobs).path
@@ -131,7 +133,7 @@ def elsewhere(certify_small: Make) -> Any:
     return certify_small(header={"device": device}, ratio=0.6, seed=6)
 
 
-def test_one_model_stands_side_by_side_when_machines_differ(frugal: Any, elsewhere: Any, refused: Any) -> None:
+def test_compare_shows_one_model_side_by_side_when_machines_differ(frugal: Any, elsewhere: Any, refused: Any) -> None:
     comparison = compare(frugal.path, elsewhere.path, refused.path)
     worst = comparison.worst()
     assert comparison.one_model and comparison.best() == ()
@@ -141,7 +143,7 @@ def test_one_model_stands_side_by_side_when_machines_differ(frugal: Any, elsewhe
     assert "worst" in done.stdout and "AMD EPYC 9R14 (AVX512-VNNI), 2 threads" in done.stdout
 
 
-def test_no_letter_is_the_worst_when_machines_are_alike_or_all_refused(frugal: Any, exact: Any, refused: Any) -> None:
+def test_no_letter_is_marked_worst_when_machines_agree_or_all_refused(frugal: Any, exact: Any, refused: Any) -> None:
     assert compare(frugal.path, exact.path).worst() is None
     assert worst([claims_of(refused.path)]) is None
 
@@ -158,13 +160,13 @@ def claims_of(path: Path) -> EfficiencyClaims:
     return of_efficiency(certificate)
 
 
-def test_compare_allows_other_thread_numbers_when_each_is_the_cheapest(frugal: Any) -> None:
+def test_compare_allows_different_thread_numbers_when_each_is_the_cheapest(frugal: Any) -> None:
     one = claims_of(frugal.path)
     other = replace(one, workload=replace(one.workload, threads=1, candidate_threads=4))
     assert why_not_comparable(one, other) == []
 
 
-def test_compare_refuses_other_constants_when_energy_is_modelled(frugal: Any) -> None:
+def test_compare_refuses_different_constants_when_energy_is_modelled(frugal: Any) -> None:
     one = claims_of(frugal.path)
     assert one.meter is not None
     meter = replace(one.meter, level="modelled", parameters={"watts": 3.8})
@@ -195,7 +197,7 @@ def test_compare_prints_json_alone_when_asked(frugal: Any, exact: Any) -> None:
     assert models[0]["energy_ratio"]["value"] == pytest.approx(0.2, rel=0.05)
 
 
-def test_compare_ends_with_two_and_reason_when_models_are_unlike(frugal: Any, certify_small: Make) -> None:
+def test_compare_exits_with_2_and_the_reason_when_models_are_not_comparable(frugal: Any, certify_small: Make) -> None:
     other = certify_small(header={"workload": replace(WORKLOAD, batch=8)})
     done = CliRunner().invoke(main, ["compare", str(frugal.path), str(other.path)])
     assert done.exit_code == 2
@@ -218,5 +220,5 @@ def test_plot_refuses_when_no_model_has_a_letter(refused: Any, certify_small: Ma
         (["/w/model.onnx"], ["model.onnx"]),
     ],
 )
-def test_plotted_names_leave_out_what_all_paths_share(paths: list[str], names: list[str]) -> None:
+def test_plotted_names_omit_what_all_paths_share(paths: list[str], names: list[str]) -> None:
     assert _distinct(paths) == names

@@ -52,7 +52,7 @@ def test_gate_passes_model_when_it_meets_the_requirements(good: Any, arguments: 
         (("--max-loss", 0.1), "cannot be ruled out; it must be at most 0.1 %."),
     ],
 )
-def test_gate_stops_model_with_reason_when_it_falls_short(
+def test_gate_stops_model_with_the_reason_when_it_falls_short(
     good: Any, arguments: tuple[object, ...], reason: str
 ) -> None:
     done = gate(good, *arguments)
@@ -65,7 +65,7 @@ def test_gate_names_every_reason_when_there_are_several(good: Any) -> None:
     assert len(reasons) == 2
 
 
-def test_gate_stops_stranger_and_lets_him_pass_when_any_key_will_do(good: Any, tmp_path: Path) -> None:
+def test_gate_stops_a_strangers_model_unless_any_key_will_do(good: Any, tmp_path: Path) -> None:
     stranger = generate(tmp_path / "other.key").public.hex
     arguments = ["gate", str(good.path), "--trust", stranger]
     stopped = CliRunner().invoke(main, arguments)
@@ -122,12 +122,12 @@ def test_gate_rejects_modelled_energy_when_metered_is_required(certify_small: Ma
     assert "The energy must be metered, but it is modelled" in done.stdout
 
 
-def test_gate_lets_model_pass_when_it_is_as_good_as_the_earlier(good: Any, worse: Any) -> None:
+def test_gate_passes_model_when_it_is_as_good_as_the_earlier_one(good: Any, worse: Any) -> None:
     for earlier in (good.path.parent / "certificate.json", worse.path.parent / "certificate.json", worse.path):
         assert gate(good, "--not-worse-than", earlier).exit_code == 0
 
 
-def test_gate_stops_model_with_both_figures_when_it_is_worse_than_the_earlier(good: Any, worse: Any) -> None:
+def test_gate_stops_model_with_both_figures_when_it_is_worse_than_the_earlier_one(good: Any, worse: Any) -> None:
     done = gate(worse, "--not-worse-than", good.path.parent / "certificate.json")
     assert done.exit_code == 3
     assert "The grade is F; the earlier one was D." in done.stdout
@@ -141,7 +141,7 @@ def test_gate_stops_model_when_accuracy_is_shown_to_be_worse(good: Any, certify_
     assert "relative loss percent" in done.stdout
 
 
-def test_gate_stops_model_when_the_earlier_one_can_not_be_compared(good: Any, certify_small: Make) -> None:
+def test_gate_stops_model_when_the_earlier_one_cannot_be_compared(good: Any, certify_small: Make) -> None:
     other = certify_small(header={"device": {"processor": "another", "processors_allowed": 2}})
     done = gate(good, "--not-worse-than", other.path.parent / "certificate.json")
     assert done.exit_code == 3
@@ -169,7 +169,7 @@ def test_gate_stops_model_when_the_earlier_certificate_was_forged(good: Any, wor
     assert "not signed by the key that it names" in done.stdout
 
 
-def test_gate_refuses_question_when_letter_or_loss_is_none() -> None:
+def test_gate_refuses_the_request_when_letter_or_loss_is_not_valid() -> None:
     with pytest.raises(UsageError, match="Unknown letter 'H'"):
         Gate(at_least="H")
     with pytest.raises(UsageError, match="at least 0"):
@@ -178,7 +178,7 @@ def test_gate_refuses_question_when_letter_or_loss_is_none() -> None:
         Gate(max_loss_percent=float("nan"))
 
 
-def test_gate_says_what_it_found_when_asked_from_python(good: Any) -> None:
+def test_gate_returns_its_findings_when_called_from_python(good: Any) -> None:
     passage = evaluate_policy(good.path, Gate("C"), trust=[good.key.public])
     assert not passage.passed
     assert passage.exit_code == 3

@@ -31,7 +31,7 @@ def test_area_is_the_share_of_pairs_in_order_for_any_scores(positives: np.ndarra
     assert found.negatives.mean() == pytest.approx(found.area)
 
 
-def test_interval_of_an_area_covers_the_true_one_about_as_often_as_it_says() -> None:
+def test_interval_of_an_area_has_nominal_coverage() -> None:
     random, true, covered = np.random.default_rng(1), stats.norm.cdf(1 / np.sqrt(2)), 0
     for _ in range(300):
         ends = area_interval(placements(random.normal(1, 1, 80), random.normal(0, 1, 60)), 0.95)
@@ -44,7 +44,7 @@ def test_interval_is_not_a_point_when_every_pair_is_in_order() -> None:
     assert ends.low < 0.5 and ends.high == 1.0
 
 
-def test_paired_difference_is_narrower_when_scores_go_together() -> None:
+def test_paired_difference_is_narrower_when_scores_are_correlated() -> None:
     random = np.random.default_rng(2)
     members, others = random.normal(1, 1, 200), random.normal(0, 1, 200)
     first = placements(members, others)
@@ -71,13 +71,13 @@ def test_share_at_false_alarms_is_the_best_of_all_thresholds(
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (0, 50), (1, 50), (25, 50), (49, 50), (50, 50), (3, 10_000)])
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_clopper_pearson_is_scipys_exact_interval(successes: int, n: int, confidence: float) -> None:
+def test_clopper_pearson_matches_the_exact_interval_of_scipy(successes: int, n: int, confidence: float) -> None:
     expected = stats.binomtest(successes, n).proportion_ci(confidence, "exact")
     found = clopper_pearson(successes, n, confidence)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
-def test_intervals_of_a_threshold_are_exact_ones() -> None:
+def test_intervals_of_a_threshold_are_exact() -> None:
     found = at_false_alarms(np.arange(100.0), np.arange(-900.0, 100.0), 0.01)
     assert found.alarms == 10 and found.alarm_interval(0.95) == clopper_pearson(10, 1000, 0.95)
     assert found.share_interval(0.95) == clopper_pearson(found.found, 100, 0.95)

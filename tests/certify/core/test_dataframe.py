@@ -27,7 +27,7 @@ def test_dataframe_says_what_to_install_when_pandas_is_missing(monkeypatch: pyte
         PROFILE.to_dataframe()
 
 
-def test_figure_is_a_number_when_one_is_asked_for() -> None:
+def test_figure_is_a_number_when_requested() -> None:
     assert float(PROFILE["energy_ratio"]) == 0.25
 
 

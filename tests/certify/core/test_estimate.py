@@ -14,7 +14,7 @@ ENDS = st.tuples(*[st.floats(allow_nan=False)] * 3).map(sorted).filter(lambda en
 
 
 @given(ENDS, st.sampled_from(EvidenceLevel))
-def test_estimate_survives_json_when_ends_are_unbounded_or_not(ends: list[float], level: EvidenceLevel) -> None:
+def test_estimate_survives_json_when_ends_are_bounded_or_not(ends: list[float], level: EvidenceLevel) -> None:
     estimate = Estimate(ends[1], ends[0], ends[2], "J", 10, "t interval", level)
     assert Estimate.from_json(json.loads(json.dumps(estimate.to_json(), allow_nan=False))) == estimate
 
@@ -45,6 +45,6 @@ def test_estimate_reads_well_when_printed() -> None:
     assert str(Estimate.exact(25557032, "B", "counted")) == "2.5557e+07 B"
 
 
-def test_ends_move_with_the_value_when_scaled() -> None:
+def test_ends_scale_with_the_value() -> None:
     scaled = Estimate(2.0, 1.0, math.inf, "J", 10, "test").scaled(0.5)
     assert (scaled.value, scaled.low, scaled.high, scaled.unit) == (1.0, 0.5, math.inf, "J")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from certify.core.evidence import Evidence, Workload
 
 
-def test_workload_digest_changes_when_anything_in_it_does() -> None:
+def test_workload_digest_changes_when_any_field_does() -> None:
     workload = Workload("onnxruntime-cpu", "1.31.1", "CPUExecutionProvider", 1, 2, 2)
     changed = {
         "batch": 8,
@@ -20,7 +20,7 @@ def test_workload_digest_changes_when_anything_in_it_does() -> None:
     assert len(digests | {workload.digest()}) == len(changed) + 1
 
 
-def test_run_holds_its_own_windows_and_its_last_attempt_apart(make_evidence: Callable[..., Evidence]) -> None:
+def test_run_keeps_its_windows_and_its_last_attempt_apart(make_evidence: Callable[..., Evidence]) -> None:
     evidence = make_evidence(null_attempts=2, blocks=3)
     null, main = evidence.run("null"), evidence.run("main")
     assert (null.attempts, main.attempts, evidence.run("nothing").attempts) == (2, 1, 0)

@@ -74,7 +74,7 @@ def _fields(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             yield from ((name, *inner) for inner in _fields(value))
 
 
-def test_evidence_is_refused_when_any_field_is_left_out(evidence: Evidence) -> None:
+def test_evidence_is_refused_when_any_field_is_missing(evidence: Evidence) -> None:
     lines = evidence_bytes(evidence).splitlines()
     first = {json.loads(line)["kind"]: line for line in reversed(lines)}
     assert len(first) == 5
@@ -96,7 +96,7 @@ def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) ->
         parse_evidence(content)
 
 
-def test_evidence_is_refused_when_it_is_cut_short_or_headless(evidence: Evidence) -> None:
+def test_evidence_is_refused_when_truncated_or_without_a_header(evidence: Evidence) -> None:
     content = evidence_bytes(evidence)
     with pytest.raises(CertificateError, match="truncated"):
         parse_evidence(content[:-1])
@@ -108,7 +108,7 @@ def test_evidence_is_refused_when_it_is_cut_short_or_headless(evidence: Evidence
 
 @settings(max_examples=200)
 @given(draw=st.data())
-def test_evidence_gives_typed_errors_only_when_a_byte_changes(evidence: Evidence, draw: st.DataObject) -> None:
+def test_evidence_raises_only_typed_errors_when_a_byte_changes(evidence: Evidence, draw: st.DataObject) -> None:
     content = bytearray(evidence_bytes(evidence)[:20000].rsplit(b"\n", 1)[0] + b"\n")
     place = draw.draw(st.integers(0, len(content) - 1))
     content[place] ^= draw.draw(st.integers(1, 255))

@@ -9,7 +9,7 @@ import pytest
 from certify.core.files import copy, replacing, sha256_file, write_bytes, write_text
 
 
-def test_file_is_as_it_was_when_writing_fails(tmp_path: Path) -> None:
+def test_file_is_unchanged_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_bytes(path, b"old")
     with pytest.raises(OSError, match="No space") as error, replacing(path) as beside:

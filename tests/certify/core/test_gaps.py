@@ -33,14 +33,14 @@ counts = st.integers(0, 200)
 tables = st.builds(PairedTable, counts, counts, counts, st.integers(1, 200))
 
 
-def test_mover_difference_matches_newcombe_when_rates_are_his() -> None:
+def test_mover_difference_matches_the_examples_of_newcombe() -> None:
     # Newcombe (1998), "Interval estimation for the difference between independent proportions", table II, column (a),
     # method 10: 56/70 - 48/80 gives 0.0524 to 0.3339.
     found = mover_difference(rate(56, 70, 0.95), rate(48, 80, 0.95))
     assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
-def test_mover_ratio_holds_the_root_of_its_equation() -> None:
+def test_mover_ratio_contains_the_root_of_its_equation() -> None:
     one, other = rate(30, 100, 0.95), rate(60, 100, 0.95)
     found = mover_ratio(one, other)
     # Both ends r solve (one - r other)^2 = (distance of one's end)^2 + r^2 (distance of the other's end)^2.
@@ -51,19 +51,19 @@ def test_mover_ratio_holds_the_root_of_its_equation() -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 0), (3, 0), (0, 5)])
-def test_mover_ratio_is_bounded_or_says_that_it_is_not_when_a_rate_is_zero(one: int, other: int) -> None:
+def test_mover_ratio_is_bounded_or_marked_unbounded_when_a_rate_is_zero(one: int, other: int) -> None:
     found = mover_ratio(rate(one, 10, 0.95), rate(other, 10, 0.95))
     assert found.low == 0 and (math.isinf(found.high) or found.high > 0)
     assert not math.isnan(found.value)
 
 
 @given(tables, tables)
-def test_gap_change_turns_its_sign_when_groups_change_places(one: PairedTable, other: PairedTable) -> None:
+def test_gap_change_flips_its_sign_when_groups_are_swapped(one: PairedTable, other: PairedTable) -> None:
     there, back = gap_change(one, other, 0.95), gap_change(other, one, 0.95).negative()
     assert (there.value, there.low, there.high) == pytest.approx((back.value, back.low, back.high), abs=1e-12)
 
 
-def test_absolute_gap_change_is_the_signed_one_when_the_gap_is_clearly_of_one_sign() -> None:
+def test_absolute_gap_change_equals_the_signed_one_when_the_sign_is_clear() -> None:
     wide, narrow = PairedTable(800, 10, 20, 170), PairedTable(300, 8, 30, 662)
     signed, found = gap_change(wide, narrow, 0.95), absolute_gap_change(wide, narrow, 0.95)
     assert (found.value, found.low, found.high) == pytest.approx((signed.value, signed.low, signed.high), abs=1e-12)
@@ -71,7 +71,7 @@ def test_absolute_gap_change_is_the_signed_one_when_the_gap_is_clearly_of_one_si
     assert (turned.low, turned.high) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
-def test_absolute_gap_change_is_small_when_the_gap_changes_sides() -> None:
+def test_absolute_gap_change_is_small_when_the_gap_changes_sign() -> None:
     # Ahead by 7.5 points before and behind by 7.5 after: the signed gap fell by 15 points, its size did not change.
     one, other = PairedTable(500, 25, 175, 300), PairedTable(500, 100, 100, 300)
     assert gap_change(one, other, 0.95).high < -0.1
@@ -81,7 +81,7 @@ def test_absolute_gap_change_is_small_when_the_gap_changes_sides() -> None:
 
 @settings(max_examples=30)
 @given(tables, tables)
-def test_absolute_gap_change_holds_its_value(one: PairedTable, other: PairedTable) -> None:
+def test_absolute_gap_change_contains_its_value(one: PairedTable, other: PairedTable) -> None:
     found = absolute_gap_change(one, other, 0.95)
     before, after = (gap(one, other, arm, 0.95).value for arm in ("baseline", "candidate"))
     assert found.value == pytest.approx(abs(after) - abs(before))
@@ -119,7 +119,7 @@ def test_absolute_gap_change_covers_a_gap_that_opens_when_there_was_none_before(
     assert 0.93 <= held / 400 <= 0.99
 
 
-def test_cells_hold_all_at_once_when_their_intervals_are_bonferroni() -> None:
+def test_cells_hold_simultaneously_when_their_intervals_are_bonferroni() -> None:
     rng, confidence, held = np.random.default_rng(3), simultaneous(0.95, 6), 0
     shares, truth = [0.78, 0.03, 0.05, 0.14], -0.02
     for _ in range(150):
@@ -152,7 +152,7 @@ def test_samples_needed_show_the_margin_when_all_counts_grow(scale: int, won: in
 
 
 @given(st.lists(tables, min_size=1, max_size=12))
-def test_mcnemar_of_many_is_that_of_each(many: list[PairedTable]) -> None:
+def test_mcnemar_of_many_equals_that_of_each(many: list[PairedTable]) -> None:
     assert mcnemar_p_values(many).tolist() == pytest.approx([mcnemar_p(one) for one in many])
 
 

@@ -48,7 +48,7 @@ def test_counts_read_back_the_same_when_written(counts: Counts) -> None:
     assert type(counts).read(counts.values()) == counts
 
 
-def test_every_kind_has_a_name_of_its_own() -> None:
+def test_every_kind_has_a_unique_name() -> None:
     found = [*vars(observations).values(), *vars(run_observations).values()]
     kinds = {kind for kind in found if isinstance(kind, type) and issubclass(kind, Observed) and hasattr(kind, "NAME")}
     names = [kind.NAME for kind in kinds]
@@ -56,7 +56,7 @@ def test_every_kind_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"counter_j": 1.0}, {"counter_j": 1.0, "integrated_j": None}])
-def test_observation_is_none_when_it_tells_too_little(values: dict[str, Any]) -> None:
+def test_observation_is_none_when_it_has_too_few_fields(values: dict[str, Any]) -> None:
     assert PowerCheck.read(values) is None
     assert Overlap.read({}) is None
 

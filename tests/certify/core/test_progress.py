@@ -51,19 +51,19 @@ def test_silent_progress_writes_nothing(capsys: pytest.CaptureFixture[str]) -> N
     assert captured.out == captured.err == ""
 
 
-def test_interrupted_task_is_not_told_as_done_when_the_user_stops_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_task_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), Bars().task("Calibrating"):
         raise KeyboardInterrupt
     assert capsys.readouterr().err.splitlines()[-1].startswith("Calibrating: stopped after ")
 
 
-def test_library_calls_draw_nothing_when_progress_is_false_or_there_is_no_screen() -> None:
+def test_library_calls_draw_nothing_when_progress_is_false_or_there_is_no_terminal() -> None:
     assert isinstance(shown(False), Silent)
     assert isinstance(shown(None), Silent)
     assert isinstance(shown(True), Bars)
 
 
-def test_job_says_what_the_next_start_does_when_the_user_stops_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_job_says_what_the_next_start_does_when_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
     @job("Compressing", when_stopped="The same command resumes.")
     def run(progress: Progress | bool | None = None) -> None:
         assert isinstance(progress, Bars)
@@ -74,7 +74,7 @@ def test_job_says_what_the_next_start_does_when_the_user_stops_it(capsys: pytest
     assert capsys.readouterr().err.splitlines()[0] == "Compressing ..."
 
 
-def test_job_gives_silence_when_progress_is_false() -> None:
+def test_job_is_silent_when_progress_is_false() -> None:
     @job("Compressing")
     def run(progress: Progress | bool | None = None) -> object:
         return progress
@@ -100,7 +100,7 @@ def on_terminal(script: str, columns: int = 72) -> str:
     return written.decode()
 
 
-def test_bar_moves_when_the_step_works_and_standard_error_leads_nowhere() -> None:
+def test_bar_moves_when_the_step_runs_and_standard_error_is_discarded() -> None:
     written = on_terminal(
         "import os, time\n"
         "from certify.core.progress import Bars\n"
@@ -126,7 +126,7 @@ def test_bar_is_readable_when_the_terminal_has_72_columns() -> None:
     assert "epoch 12, loss 0.123, validation 97.0%" in written
 
 
-def test_redraw_thread_lives_when_bars_are_open_and_nothing_is_measured() -> None:
+def test_redraw_thread_runs_only_when_bars_are_open_and_nothing_is_measured() -> None:
     def alive() -> bool:
         return any(thread.name == THREAD for thread in threading.enumerate())
 
@@ -158,7 +158,7 @@ def test_notebook_draws_moving_bars_when_there_are_no_widgets() -> None:
     assert "<td>1 s</td>" in drawn
 
 
-def test_step_says_nothing_of_its_time_when_it_ends_in_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_omits_its_time_when_it_fails(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError), Bars().task("Calibrating"):
         raise UsageError("No such layer.")
     assert "Calibrating: " not in capsys.readouterr().err

@@ -37,7 +37,7 @@ def decoders() -> Registry:
     return Registry("decoder", GROUP, {"json": "json:JSONDecoder", "csv": "csv:reader"}, "See the list.", Decoder)
 
 
-def test_part_is_the_same_when_it_is_named_by_entry_point_or_place(decoders: Registry, install: Install) -> None:
+def test_part_is_the_same_when_named_by_entry_point_or_module(decoders: Registry, install: Install) -> None:
     install("fast", {GROUP: {"quick": "fast_parts:Quick"}}, fast_parts=MODULE)
     assert decoders.names() == ("json", "csv", "quick")
     assert decoders.load("quick") is decoders.load("fast_parts:Quick")
@@ -65,7 +65,7 @@ def test_part_is_found_when_two_copies_of_one_distribution_are_installed(decoder
         ("fast_parts:Mute", r"TypeError: it lacks decode\)"),
     ],
 )
-def test_broken_part_is_refused_in_one_sentence_and_harms_no_other(
+def test_broken_part_is_refused_in_one_sentence_without_affecting_others(
     decoders: Registry, install: Install, place: str, words: str
 ) -> None:
     points = {"quick": place, "sound": "fast_parts:Quick"}
@@ -79,7 +79,7 @@ def test_broken_part_is_refused_in_one_sentence_and_harms_no_other(
     assert ("quick" in given) != ("quick" in unusable)
 
 
-def test_broken_part_is_refused_likewise_when_it_is_named_by_its_place(decoders: Registry, install: Install) -> None:
+def test_broken_part_is_refused_when_named_by_its_module(decoders: Registry, install: Install) -> None:
     install("fast", {}, fast_parts=MODULE)
     with pytest.raises(
         UsageError, match=r"^The decoder 'fast_parts:Failing' cannot be used \(RuntimeError: no licence"
@@ -91,7 +91,7 @@ def test_broken_part_is_refused_likewise_when_it_is_named_by_its_place(decoders:
         decoders.make("jsn")
 
 
-def test_own_part_stays_when_a_distribution_registers_its_name(decoders: Registry, install: Install) -> None:
+def test_own_part_is_kept_when_a_distribution_registers_its_name(decoders: Registry, install: Install) -> None:
     import json
 
     install("fast", {GROUP: {"json": "fast_parts:Quick"}}, fast_parts=MODULE)
@@ -104,7 +104,7 @@ def test_own_part_stays_when_a_distribution_registers_its_name(decoders: Registr
     }
 
 
-def test_both_places_are_named_when_two_distributions_register_one_name(decoders: Registry, install: Install) -> None:
+def test_both_modules_are_named_when_two_distributions_register_one_name(decoders: Registry, install: Install) -> None:
     install("fast", {GROUP: {"quick": "fast_parts:Quick"}}, fast_parts=MODULE)
     install("rapid", {GROUP: {"quick": "rapid_parts:Quick"}}, rapid_parts=MODULE)
     both = "'quick' is registered twice, as rapid_parts:Quick of rapid 1.0 and fast_parts:Quick of fast 1.0; uninstall"
@@ -123,7 +123,7 @@ def test_both_places_are_named_when_two_distributions_register_one_name(decoders
         ("quick", "fast_parts", "must have the form package.module:Name"),
     ],
 )
-def test_entry_point_is_refused_when_name_or_place_is_malformed(
+def test_entry_point_is_refused_when_name_or_module_is_malformed(
     decoders: Registry, install: Install, name: str, place: str, words: str
 ) -> None:
     install("fast", {GROUP: {name: place}}, fast_parts=MODULE)
@@ -142,7 +142,7 @@ def test_entry_point_is_refused_when_name_or_place_is_malformed(
         ("fast_parts:Quick", "replay:x", "a name may only have lower-case letters"),
     ],
 )
-def test_part_is_refused_when_it_bears_a_name_that_is_not_its_own(
+def test_part_is_refused_when_its_name_is_not_its_own(
     decoders: Registry, install: Install, asked: str, own_name: str, words: str
 ) -> None:
     install("fast", {GROUP: {"quick": "fast_parts:Quick"}}, fast_parts=MODULE)

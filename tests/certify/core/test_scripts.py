@@ -40,7 +40,7 @@ def test_nothing_is_found_when_a_text_is_honest(text: str) -> None:
         ("\u13aa\u13aa", "CHEROKEE LETTER GO"),
     ],
 )
-def test_the_character_is_named_when_a_text_could_pass_for_another(text: str, words: str) -> None:
+def test_character_is_named_when_a_text_could_pass_for_another(text: str, words: str) -> None:
     found = look_alikes(text)
     assert found is not None and words in found
     assert first_look_alike({"name": "plain", "origin": text}) == f"The origin contains {found}."

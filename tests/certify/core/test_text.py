@@ -6,10 +6,10 @@ from certify.core.text import clean, printable
 
 
 @pytest.mark.parametrize("hostile", ["a\x00b", "a\x1bb", "a\u202eb", "a\ud800b", "a\nb", "a\u2028b", "a\ufffeb"])
-def test_clean_gives_one_harmless_line_when_characters_are_forbidden(hostile: str) -> None:
+def test_clean_returns_one_harmless_line_when_characters_are_forbidden(hostile: str) -> None:
     assert clean(hostile) == "a b"
 
 
-def test_printable_keeps_white_space_when_clean_does_not() -> None:
+def test_printable_keeps_white_space_that_clean_removes() -> None:
     assert printable("a\x1b  b\u202ec") == "a   b c"
     assert clean("a\x1b  b\u202ec") == "a b c"

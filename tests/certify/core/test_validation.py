@@ -47,7 +47,7 @@ def place(*keys: object) -> str:
     return "/".join(map(str, ("file", *keys)))
 
 
-def test_values_become_the_fields_of_dataclasses_when_they_fit() -> None:
+def test_values_become_dataclass_fields_when_they_fit() -> None:
     found = validated(Whole, {**GOOD, "values": [1, 2.5], "side": "exact"}, "the whole", place)
     assert found == Whole("a", 1.0, Part(2), {"x": Part(3)}, "exact", (1.0, 2.5))
     assert isinstance(found.scale, float)
@@ -82,7 +82,7 @@ def test_values_become_the_fields_of_dataclasses_when_they_fit() -> None:
          "file: the whole contains a value that JSON cannot represent: found a value of type object."),
     ],
 )  # fmt: skip
-def test_first_wrong_value_is_named_with_place_and_nearest_key(change: dict[str, Any], sentence: str | None) -> None:
+def test_first_wrong_value_is_named_with_location_and_nearest_key(change: dict[str, Any], sentence: str | None) -> None:
     if sentence is None:
         assert validated(Whole, {**GOOD, **change}, "the whole", place).name == change["name"]
         return
@@ -92,12 +92,12 @@ def test_first_wrong_value_is_named_with_place_and_nearest_key(change: dict[str,
 
 
 @pytest.mark.parametrize("values", [None, 3, [], {"name": "a"}])
-def test_values_are_refused_when_they_are_not_all_fields(values: object) -> None:
+def test_values_are_refused_when_fields_are_missing(values: object) -> None:
     with pytest.raises(UsageError, match="file: the whole"):
         validated(Whole, values, "the whole", place)
 
 
-def test_sentence_of_a_validator_is_kept_when_a_model_refuses() -> None:
+def test_message_of_a_validator_is_kept_when_a_model_refuses() -> None:
     with pytest.raises(UsageError, match=r"^file: the model: low means low\.$"):
         validated(Model, {"low": 6}, "the model", place)
     with pytest.raises(UsageError, match="Unknown key of the model 'lo'; did you mean 'low'"):
@@ -105,5 +105,5 @@ def test_sentence_of_a_validator_is_kept_when_a_model_refuses() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_float_is_the_same_to_the_last_bit(value: float) -> None:
+def test_float_reads_back_to_the_last_bit(value: float) -> None:
     assert validated(Whole, {**GOOD, "scale": value}, "the whole", place).scale.hex() == value.hex()

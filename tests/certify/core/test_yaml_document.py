@@ -22,7 +22,7 @@ section:
 """
 
 
-def test_plain_values_are_read_with_their_lines() -> None:
+def test_plain_values_are_read_with_their_line_numbers() -> None:
     document = parse_document(GOOD, "f.yaml")
     assert document.values == {
         "name": "2026",
@@ -59,7 +59,7 @@ def test_plain_values_are_read_with_their_lines() -> None:
         ('"a\\nb": 1\n"a\\nb": 2\n', "line 2: duplicate key 'a b'"),
     ],
 )
-def test_file_is_refused_with_its_line_when_it_is_not_plain(text: str, words: str) -> None:
+def test_file_is_refused_with_its_line_when_it_is_not_plain_yaml(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         parse_document(text, "f.yaml")
     assert str(caught.value).startswith("f.yaml") and "\n" not in str(caught.value)
@@ -77,7 +77,7 @@ def test_file_is_refused_when_it_is_absent_or_large(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60))
-def test_noise_is_refused_with_one_sentence_or_read(noise: str | bytes) -> None:
+def test_noise_is_read_or_refused_in_one_sentence(noise: str | bytes) -> None:
     try:
         parse_document(noise, "f.yaml")
     except UsageError as error:

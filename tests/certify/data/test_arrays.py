@@ -27,7 +27,7 @@ def saved(path: Path, **values: Any) -> Path:
     return path
 
 
-def test_npz_is_cut_60_10_30_when_it_is_one_file(tmp_path: Path) -> None:
+def test_npz_is_split_60_10_30_when_it_is_one_file(tmp_path: Path) -> None:
     data = load(f"npz:{saved(tmp_path / 'toy.npz', **toy(200))}")
     assert {name: len(split) for name, split in data.parts.items()} == {
         "train": 108,
@@ -109,7 +109,7 @@ def test_npz_shared_by_train_and_test_is_found_when_separation_is_required(tmp_p
         ({**toy(), "x": np.array([None] * 100, dtype=object)}, "without pickled objects"),
     ],
 )
-def test_npz_is_refused_with_the_file_when_its_arrays_do_not_serve(
+def test_npz_is_refused_by_name_when_its_arrays_are_not_usable(
     tmp_path: Path, values: dict[str, Any], words: str
 ) -> None:
     path = saved(tmp_path / "bad.npz", **values)
@@ -199,7 +199,7 @@ def test_mapping_takes_pairs_dicts_and_splits_when_parts_are_given() -> None:
         ({"test": {**toy(), "y": "no"}}, "test: y must hold"),
     ],
 )
-def test_mapping_is_refused_when_it_does_not_serve(values: dict[str, Any], words: str) -> None:
+def test_mapping_is_refused_when_it_is_not_usable(values: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
         from_mapping(values, "mine", "pkg:mine", seed=0)
 
@@ -283,7 +283,7 @@ def test_labels_are_refused_when_a_class_below_the_largest_has_no_sample(tmp_pat
     assert named.classes == tuple("abcde")
 
 
-def test_classes_may_lack_samples_when_a_test_part_stands_alone(tmp_path: Path) -> None:
+def test_classes_may_lack_samples_when_there_is_only_a_test_part(tmp_path: Path) -> None:
     values = {**toy(60), "y": np.resize([0, 3, 5], 60)}
     assert len(load(f"npz:test={saved(tmp_path / 'test.npz', **values)}").classes) == 6
     values["y"] = np.resize([1, 3, 5], 60)

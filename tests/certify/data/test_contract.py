@@ -36,7 +36,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_yaml_gives_every_field_when_it_is_good(tmp_path: Path) -> None:
+def test_yaml_sets_every_field_when_valid(tmp_path: Path) -> None:
     contract = Preprocess.from_yaml(written(tmp_path, GOOD))
     assert contract.input_name == "images"
     assert (contract.height, contract.width, contract.layout) == (224, 224, "NHWC")
@@ -133,7 +133,7 @@ def test_yaml_is_refused_when_it_is_not_a_mapping(tmp_path: Path, text: str) -> 
         Preprocess.from_yaml(written(tmp_path, text))
 
 
-def test_yaml_is_refused_when_the_file_can_not_be_read(tmp_path: Path) -> None:
+def test_yaml_is_refused_when_the_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none.yaml: cannot be read"):
         Preprocess.from_yaml(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -155,7 +155,7 @@ def test_fields_say_what_was_found_when_built_in_python(tmp_path: Path) -> None:
         Preprocess.from_json({**contract.to_json(), "colur": "RGB"})
 
 
-def test_fields_are_plain_numbers_when_built_from_those_of_numpy(tmp_path: Path) -> None:
+def test_fields_are_plain_numbers_when_built_from_numpy_scalars(tmp_path: Path) -> None:
     contract = Preprocess.from_yaml(written(tmp_path, GOOD))
     numbers = {"height": np.int64(8), "scale": np.float32(2), "class_map": tuple(np.arange(2))}
     assert type(dataclasses.replace(contract, **numbers).height) is int
@@ -165,7 +165,7 @@ def test_fields_are_plain_numbers_when_built_from_those_of_numpy(tmp_path: Path)
 
 
 @given(st.binary(max_size=200))
-def test_yaml_is_refused_with_one_sentence_when_it_is_noise(noise: bytes) -> None:
+def test_yaml_is_refused_in_one_sentence_when_it_is_noise(noise: bytes) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -24,22 +24,22 @@ def distance(image: np.ndarray, name: str, severity: int, key: str = "k") -> flo
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_corruption_takes_more_when_the_severity_rises(name: str, image: np.ndarray) -> None:
+def test_corruption_grows_when_the_severity_rises(name: str, image: np.ndarray) -> None:
     found = [distance(image, name, severity) for severity in SEVERITIES]
     assert found[0] > 0 and found == sorted(found) and found[-1] > 1.5 * found[0], found
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_corruption_is_the_same_when_made_again(name: str, image: np.ndarray) -> None:
+def test_corruption_is_the_same_when_repeated(name: str, image: np.ndarray) -> None:
     assert (corrupted(image, name, 3, "a") == corrupted(image, name, 3, "a")).all()
 
 
 @pytest.mark.parametrize("name", ["noise", "shot"])
-def test_noise_differs_when_the_sample_does(name: str, image: np.ndarray) -> None:
+def test_noise_differs_between_samples(name: str, image: np.ndarray) -> None:
     assert (corrupted(image, name, 3, "a") != corrupted(image, name, 3, "b")).any()
 
 
-def test_blur_loses_the_same_detail_when_the_image_is_larger(image: np.ndarray) -> None:
+def test_blur_removes_the_same_detail_when_the_image_is_larger(image: np.ndarray) -> None:
     large = image.repeat(4, axis=0).repeat(4, axis=1)
     small, big = (corrupted(one, "blur", 5, "").astype(float) for one in (image, large))
     middle = big.reshape(32, 4, 32, 4, 3).mean((1, 3))
@@ -68,7 +68,7 @@ def test_split_refuses_when_its_samples_are_not_images() -> None:
         corrupted_split(split, [0], "noise", 1)
 
 
-def test_order_names_each_sample_once_and_ignores_how_they_are_listed() -> None:
+def test_order_has_each_sample_once_and_ignores_their_listing() -> None:
     digests = [f"{i:064x}" for i in range(50)]
     order = [digests[i] for i in stress_order(digests, "t")]
     assert sorted(order) == digests and order != digests

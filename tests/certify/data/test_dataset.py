@@ -45,7 +45,7 @@ def test_digest_differs_when_only_the_shape_does() -> None:
     assert flat.digest(0) == array_split(x.reshape(1, 2, 8, 1), [0], "c").digest(0)
 
 
-def test_subset_keeps_images_labels_and_digests_when_taken_twice() -> None:
+def test_subset_keeps_images_labels_and_digests_when_nested() -> None:
     whole = split(6)
     part = whole.subset([5, 2, 1]).subset([2, 0])
     assert part.labels.tolist() == [whole.labels[1], whole.labels[5]]
@@ -115,7 +115,7 @@ def test_require_separate_passes_when_nothing_is_shared() -> None:
         ({"class_map": (1, 2, 3)}, "class map has 3 entries"),
     ],
 )
-def test_dataset_is_refused_when_it_can_not_serve(changes: dict[str, object], words: str) -> None:
+def test_dataset_is_refused_when_it_is_not_usable(changes: dict[str, object], words: str) -> None:
     with pytest.raises(DataError, match=words):
         dataset(**changes)
 

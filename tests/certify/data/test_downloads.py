@@ -115,7 +115,7 @@ def test_fetch_accepts_md5_when_that_is_what_is_published(server: Server, tmp_pa
     assert (tmp_path / "toy.bin").read_bytes() == CONTENT
 
 
-def test_fetch_takes_what_comes_when_neither_size_nor_digest_is_published(server: Server, tmp_path: Path) -> None:
+def test_fetch_accepts_any_file_when_neither_size_nor_digest_is_published(server: Server, tmp_path: Path) -> None:
     (tmp_path / "toy.bin.part").write_bytes(b"of an earlier try")
     progress = Recorder()
     fetch(Remote(server.url, None, None), tmp_path / "toy.bin", progress)
@@ -123,7 +123,7 @@ def test_fetch_takes_what_comes_when_neither_size_nor_digest_is_published(server
     assert progress.done == progress.total == len(CONTENT) and server.asked == [None]
 
 
-def test_fetch_compares_the_beginning_when_no_more_of_the_digest_is_published(server: Server, tmp_path: Path) -> None:
+def test_fetch_compares_the_prefix_when_only_part_of_the_digest_is_published(server: Server, tmp_path: Path) -> None:
     begins = hashlib.sha256(CONTENT).hexdigest()[:8]
     fetch(Remote(server.url, f"sha256:{begins}", None), tmp_path / "toy.bin", Silent())
     with pytest.raises(DataError, match="deleted"):
@@ -151,7 +151,7 @@ def test_fetch_only_checks_when_the_part_is_complete(server: Server, tmp_path: P
     assert server.asked == []
 
 
-def test_fetch_starts_again_when_the_part_is_too_long(server: Server, tmp_path: Path) -> None:
+def test_fetch_starts_over_when_the_part_is_too_long(server: Server, tmp_path: Path) -> None:
     (tmp_path / "toy.bin.part").write_bytes(CONTENT + b"x")
     fetch(remote(server), tmp_path / "toy.bin", Silent())
     assert server.asked == [None]
@@ -170,7 +170,7 @@ def test_fetch_names_the_reason_when_the_server_refuses(server: Server, tmp_path
         fetch(remote(server), tmp_path / "toy.bin", Silent())
 
 
-def test_fetch_names_the_reason_when_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_names_the_reason_when_the_connection_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -178,7 +178,7 @@ def test_fetch_names_the_reason_when_nobody_listens(tmp_path: Path, monkeypatch:
         fetch(Remote(f"http://127.0.0.1:{port}/toy.bin", "md5:0", 1), tmp_path / "toy.bin", Silent())
 
 
-def test_fetch_is_given_up_in_time_when_the_server_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_times_out_when_the_server_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts the connection, never answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/toy.bin"
@@ -188,9 +188,7 @@ def test_fetch_is_given_up_in_time_when_the_server_is_silent(tmp_path: Path, mon
         assert time.monotonic() - began < QUIET_S + 2
 
 
-def test_fetch_is_given_up_in_time_when_the_name_is_never_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_times_out_when_the_name_is_never_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: never.wait(5) and [])
     monkeypatch.setenv("no_proxy", "*")
@@ -201,7 +199,7 @@ def test_fetch_is_given_up_in_time_when_the_name_is_never_found(
     never.set()
 
 
-def test_fetch_is_given_up_and_resumes_later_when_the_server_falls_silent(server: Server, tmp_path: Path) -> None:
+def test_fetch_times_out_and_resumes_later_when_the_server_falls_silent(server: Server, tmp_path: Path) -> None:
     server.limit, server.stall = 5000, True
     began = time.monotonic()
     with pytest.raises(DataError, match="no answer within 0.4 s"):
@@ -224,7 +222,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return info
 
 
-def test_unpack_gives_the_files_when_the_archive_is_good(tmp_path: Path) -> None:
+def test_unpack_extracts_the_files_when_the_archive_is_valid(tmp_path: Path) -> None:
     path = archive(
         tmp_path / "a.tgz",
         [(member("./top", tarfile.DIRTYPE), b""), (member("top/in/x.txt"), b"x"), (member("y"), b"")],
@@ -257,7 +255,7 @@ def test_unpack_is_refused_and_leaves_nothing_when_a_path_leaves_the_folder(
 
 
 @pytest.mark.parametrize("cut", [0, 10, 300])
-def test_unpack_is_refused_and_leaves_nothing_when_the_archive_is_cut_short(tmp_path: Path, cut: int) -> None:
+def test_unpack_is_refused_and_leaves_nothing_when_the_archive_is_truncated(tmp_path: Path, cut: int) -> None:
     import random
 
     noise = random.Random(0).randbytes(4000)
@@ -277,7 +275,7 @@ def test_unpack_is_refused_when_a_byte_is_damaged(tmp_path: Path) -> None:
         unpack(path, tmp_path / "out", Silent())
 
 
-def test_fetch_archive_downloads_once_and_drops_the_archive_when_unpacked(server: Server, tmp_path: Path) -> None:
+def test_fetch_archive_downloads_once_and_deletes_the_archive_when_unpacked(server: Server, tmp_path: Path) -> None:
     server.content = archive(tmp_path / "a.tgz", [(member("top/x"), b"x")]).read_bytes()
     published = remote(server, server.content)
     for _ in range(2):

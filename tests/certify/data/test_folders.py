@@ -124,7 +124,7 @@ def test_identical_files_stay_on_one_side_when_train_repeats_them(tmp_path: Path
     require_separate(load(f"imagefolder:{root}"))
 
 
-def test_shared_files_are_found_when_train_and_test_hold_them(tmp_path: Path) -> None:
+def test_shared_files_are_found_when_train_and_test_have_them(tmp_path: Path) -> None:
     root = tree(tmp_path, {"train": 20, "val": 2})
     for path in sorted((root / "val/cat").iterdir()):
         (root / "train/cat" / f"leaked_{path.name}").write_bytes(path.read_bytes())
@@ -175,7 +175,7 @@ def test_imagefolder_names_the_file_when_it_is_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("kept", [0.5, 0.9, 0.0])
-def test_data_is_refused_while_it_is_read_when_a_file_does_not_decode(tmp_path: Path, part: str, kept: float) -> None:
+def test_data_are_refused_while_reading_when_a_file_cannot_be_decoded(tmp_path: Path, part: str, kept: float) -> None:
     root = tree(tmp_path, {"train": 100, "val": 3, "test": 3}, side=64)
     damaged = root / part / "dog/001.png"
     whole = damaged.read_bytes()
@@ -189,7 +189,7 @@ def test_data_is_refused_while_it_is_read_when_a_file_does_not_decode(tmp_path: 
         [split.image(i) for split in data.parts.values() for i in range(len(split))]
 
 
-def test_image_is_refused_when_it_has_16_bits_a_channel(tmp_path: Path) -> None:
+def test_image_is_refused_when_it_has_16_bits_per_channel(tmp_path: Path) -> None:
     root = tree(tmp_path, {"val": 2})
     PIL.Image.fromarray(np.full((12, 12), 4000, dtype=np.uint16)).save(root / "val/cat/000.png")
     with pytest.raises(DataError, match="000.png: has more than 8 bits"):

@@ -34,7 +34,7 @@ def table(folder: Path, **more: Any) -> str:
     return f"npz:{folder / 't.npz'}"
 
 
-def test_columns_go_with_their_samples_when_data_are_cut(tmp_path: Path) -> None:
+def test_columns_stay_with_their_samples_when_data_are_split(tmp_path: Path) -> None:
     table(tmp_path)
     for scheme in ("npz", "arrays"):
         dataset = load(f"{scheme}:{tmp_path / 't.npz'}")
@@ -45,7 +45,7 @@ def test_columns_go_with_their_samples_when_data_are_cut(tmp_path: Path) -> None
             assert split.groups["sex"].tolist() == [of[split.arrays(i)["x"].tobytes()] for i in range(len(split))]
 
 
-def test_python_data_carry_groups_like_files(tmp_path: Path) -> None:
+def test_data_from_python_have_groups_like_files(tmp_path: Path) -> None:
     table(tmp_path)
     raw = np.load(tmp_path / "t.npz")
     groups = {"sex": raw["group_sex"], "minor": raw["group_minor"]}
@@ -83,13 +83,13 @@ def test_kept_test_part_holds_groups_and_features(tmp_path: Path) -> None:
         (np.linspace(0, 1, N), "got float64"),
     ],
 )
-def test_read_groups_refuses_in_one_sentence_when_a_column_cannot_serve(column: Any, words: str) -> None:
+def test_read_groups_refuses_in_one_sentence_when_a_column_is_not_usable(column: Any, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
         read_groups({"g": column}, N, "here")
     assert str(caught.value).count(". ") == 0
 
 
-def test_read_groups_refuses_when_values_are_too_many_or_names_unfit() -> None:
+def test_read_groups_refuses_when_there_are_too_many_values_or_names_are_not_valid() -> None:
     with pytest.raises(DataError, match="got 100"):
         read_groups({"g": np.arange(100)}, 100, "here")
     with pytest.raises(DataError, match="plain name"):
@@ -109,7 +109,7 @@ def images(folder: Path, metadata: str | None) -> None:
         (folder / "test" / "metadata.csv").write_text(metadata)
 
 
-def test_images_have_groups_when_metadata_lies_beside_them(tmp_path: Path) -> None:
+def test_images_have_groups_when_metadata_is_next_to_them(tmp_path: Path) -> None:
     lines = [f"{label}/{i}.png,{'in' if i else 'out'}" for label in ("cat", "dog") for i in range(3)]
     images(tmp_path, "file_name,place\n" + "\n".join(lines[:-1]) + "\n")
     assert load(f"imagefolder:{tmp_path}").test.groups["place"].tolist() == ["out", "in", "in", "out", "in", ""]
@@ -130,7 +130,7 @@ def test_folder_is_refused_when_metadata_does_not_fit(tmp_path: Path, metadata: 
         load(f"imagefolder:{tmp_path}")
 
 
-def test_exchange_moves_only_the_attribute(tmp_path: Path) -> None:
+def test_exchange_changes_only_the_attribute(tmp_path: Path) -> None:
     x = np.zeros((N, 4), dtype=np.float32)
     x[:, 0], x[:, 1] = np.arange(N), np.arange(N) % 7
     x[np.arange(N), 2 + np.arange(N) % 2] = 1
@@ -142,7 +142,7 @@ def test_exchange_moves_only_the_attribute(tmp_path: Path) -> None:
     assert not list(exchanged_splits(test, "minor"))
 
 
-def test_exchange_moves_an_input_of_its_own(tmp_path: Path) -> None:
+def test_exchange_changes_a_separate_input(tmp_path: Path) -> None:
     x = np.arange(N * 2, dtype=np.float32).reshape(N, 2)
     path = tmp_path / "own.npz"
     np.savez(path, x=x, sex=np.arange(N) % 3, y=np.arange(N) % 2, group_sex=np.arange(N) % 3)
@@ -215,5 +215,5 @@ def test_dropped_column_is_not_an_input_and_its_groups_can_still_be_compared(tmp
 
 
 @pytest.mark.parametrize("spec", ["adult:uci", "adult:uci,drop=sex", "compas:uci", "german-credit:uci"])
-def test_use_policy_beside_a_table_is_found(spec: str) -> None:
+def test_use_policy_next_to_a_table_is_found(spec: str) -> None:
     assert paths_of(spec) == [Path("uci")]

@@ -32,7 +32,7 @@ def test_top5_refuses_when_there_are_no_more_classes() -> None:
         get_metric("top5").scores(np.ones((2, 5)), np.array([0, 1]))
 
 
-def test_score_carries_a_declared_metric_over_the_class_columns() -> None:
+def test_score_applies_a_declared_metric_to_the_class_columns() -> None:
     outputs = np.zeros((2, 20))
     outputs[0, 19] = 5.0
     mapped = tuple(range(10, 20))
@@ -42,7 +42,7 @@ def test_score_carries_a_declared_metric_over_the_class_columns() -> None:
     assert score(outputs, [9, 8], mapped, 10, get_metric("top1")).declared is None
 
 
-def test_metric_of_ones_own_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_metric_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = "def margin(outputs, labels):\n    return outputs[range(len(labels)), labels] > outputs.mean(axis=1)\n"
     (tmp_path / "own_metric_module.py").write_text(source + "\ndef broken(outputs, labels):\n    return outputs\n")
     monkeypatch.chdir(tmp_path)
@@ -72,7 +72,7 @@ def test_unknown_metric_is_refused_with_the_nearest_name() -> None:
     ],
     ids=["an offset", "below 0", "no number", "a share of the batch", "by place"],
 )
-def test_scores_of_a_foreign_metric_are_refused_when_they_are_not_of_one_sample_from_0_to_1(
+def test_scores_of_an_own_metric_are_refused_when_they_are_not_one_per_sample_from_0_to_1(
     function: PerSample, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):

@@ -66,7 +66,7 @@ def rows(i: int) -> tuple[npt.NDArray[Any], int]:
     return TABLE[i], int(Y[i])
 
 
-def test_a_table_is_the_same_data_however_it_is_given(tmp_path: Path) -> None:
+def test_table_is_the_same_data_in_every_form(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=TABLE, y=Y)
     samples = Samples(rows)
     given = [
@@ -98,7 +98,7 @@ def test_parts_are_kept_when_they_are_given() -> None:
     assert only.train is None and len(only.test) == N
 
 
-def test_images_stay_images_when_a_dataset_gives_pil_or_bytes_in_either_layout() -> None:
+def test_images_stay_images_when_a_dataset_yields_pil_or_bytes_in_either_layout() -> None:
     as_pil = load(Samples(lambda i: (Image.fromarray(PIXELS[i]), int(Y[i]))))
     first, last = load((PIXELS.transpose(0, 3, 1, 2), Y)), load((PIXELS, Y))
     assert as_pil.test_digest() == first.test_digest() == last.test_digest()
@@ -128,7 +128,7 @@ def test_several_inputs_keep_their_names_shapes_and_types(tmp_path: Path) -> Non
     assert Preprocess.from_json(contract.to_json()) == contract
 
 
-def test_digest_tells_names_types_and_values_apart() -> None:
+def test_digest_distinguishes_names_types_and_values() -> None:
     base = named_split({"a": TABLE}, Y, "t").digest(0)
     others = [{"b": TABLE}, {"a": TABLE.astype(np.float32)}, {"a": TABLE + 1e-9}, {"a": TABLE, "c": CODE}]
     assert len({base, *(named_split(other, Y, "t").digest(0) for other in others)}) == 5
@@ -167,13 +167,13 @@ def test_contract_states_its_types_and_refuses_other_arrays() -> None:
         (Samples(rows), lambda sample: sample[0]), {"test": Samples(lambda i: {})}, (Samples(rows), 3), Silent(),
     ],
 )  # fmt: skip
-def test_any_other_object_is_refused_in_a_sentence(given: Any) -> None:
+def test_any_other_object_is_refused_in_one_sentence(given: Any) -> None:
     with pytest.raises(LeanmarkError) as caught:
         load(given)
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 
-def test_data_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_larger_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("certify.data.own_data.KEPT_BYTES", 100)
     with pytest.raises(DataError, match="kept in memory; give the files"):
         load(Samples(rows))
@@ -213,7 +213,7 @@ def test_labels_of_one_column_are_numbers_or_classes_by_their_type() -> None:
     assert numbers is not None and len(numbers.values) == N
 
 
-def test_one_output_for_two_classes_is_read_as_the_contract_says() -> None:
+def test_single_output_for_two_classes_is_read_as_the_contract_says() -> None:
     outputs = np.array([[0.3], [0.7], [-2.0]])
     assert score(outputs, [1, 1, 0], None, 2).correct.tolist() == [True, True, True]
     shares = score(outputs[:2], [0, 1], None, 2, reading="probabilities")

@@ -19,7 +19,7 @@ def numbered(values: list[int], labels: list[int]) -> Split:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 25), st.integers(0, 3)), min_size=4, max_size=80), st.data())
-def test_carve_gives_two_parts_without_overlap_when_samples_repeat(
+def test_carve_returns_two_disjoint_parts_when_samples_repeat(
     pairs: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     split = numbered([v for v, _ in pairs], [k for _, k in pairs])
@@ -44,7 +44,7 @@ def test_apportion_adds_up_and_stays_within_each_class_when_shared(sizes: list[i
         assert abs(place - size * count / sum(sizes)) < 1
 
 
-def test_carve_takes_every_class_alike_when_classes_are_equal() -> None:
+def test_carve_takes_equally_from_every_class_when_classes_are_equal() -> None:
     split = numbered(list(range(200)), [i % 4 for i in range(200)])
     rest, taken = carve(split, 40, "validation", 0)
     assert np.bincount(taken.labels).tolist() == [10] * 4
@@ -71,7 +71,7 @@ def test_carve_is_refused_when_one_side_would_be_empty() -> None:
         carve(numbered([1, 2], [0, 1]), 2, "test", 0)
 
 
-def test_complete_carves_validation_and_calibration_when_there_is_train() -> None:
+def test_complete_carves_validation_and_calibration_when_there_is_a_train_part() -> None:
     train = numbered(list(range(1000)), [i % 2 for i in range(1000)])
     parts = complete({"train": train, "test": numbered([2000, 2001], [0, 1])}, seed=0)
     assert {name: len(split) for name, split in parts.items()} == {
@@ -96,7 +96,7 @@ def test_complete_keeps_the_published_test_whole_when_train_repeats_it() -> None
     assert not set(parts["train"].digests()) & set(parts["test"].digests())
 
 
-def test_complete_changes_nothing_when_there_is_no_train() -> None:
+def test_complete_changes_nothing_when_there_is_no_train_part() -> None:
     test = numbered([1, 2], [0, 1])
     assert complete({"test": test}, seed=0) == {"test": test}
 

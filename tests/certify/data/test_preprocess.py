@@ -62,13 +62,13 @@ def test_apply_only_moves_axes_when_the_layout_is_nhwc() -> None:
     assert np.array_equal(contract(layout="NHWC").apply(image), contract().apply(image).transpose(1, 2, 0))
 
 
-def test_apply_turns_the_channels_when_the_colour_is_bgr() -> None:
+def test_apply_reverses_the_channels_when_the_colour_is_bgr() -> None:
     image = make_image()
     turned = contract(colour="BGR", mean=MEAN[::-1], std=STD[::-1]).apply(image)
     assert np.array_equal(turned, contract().apply(image)[::-1])
 
 
-def test_apply_gives_luma_when_the_colour_is_grey() -> None:
+def test_apply_returns_luma_when_the_colour_is_grey() -> None:
     image = make_image()
     ready = contract(colour="L", scale=1, mean=(0,), std=(1,)).apply(image)
     assert ready.shape == (1, 6, 8)
@@ -78,7 +78,7 @@ def test_apply_gives_luma_when_the_colour_is_grey() -> None:
     assert np.array_equal(contract(colour="L", scale=1, mean=(0,), std=(1,)).apply(grey)[0], grey[..., 0])
 
 
-def test_apply_gives_raw_pixels_when_the_model_takes_bytes() -> None:
+def test_apply_returns_raw_pixels_when_the_model_takes_bytes() -> None:
     image = make_image()
     raw = contract(dtype="uint8", scale=1, mean=(0, 0, 0), std=(1, 1, 1), layout="NHWC").apply(image)
     assert raw.dtype == np.uint8
@@ -135,7 +135,7 @@ def test_apply_equals_torchvisions_evaluation_transforms_when_images_are_large(
     assert np.abs(ours - theirs.numpy()).max() < 1e-6  # the last bit of a float32: 1/255 is multiplied there
 
 
-def test_batch_equals_apply_when_done_one_by_one() -> None:
+def test_batch_equals_apply_one_by_one() -> None:
     data = dataset(40, 48)
     ready = default_preprocess(data).batch(data.test, [3, 0, 3])
     assert ready.shape == (3, 3, 40, 48)
@@ -143,7 +143,7 @@ def test_batch_equals_apply_when_done_one_by_one() -> None:
         assert np.array_equal(row, default_preprocess(data).apply(data.test.image(i)))
 
 
-def test_batch_of_small_images_is_quick_when_large() -> None:
+def test_large_batch_of_small_images_is_fast() -> None:
     x = np.random.default_rng(0).integers(0, 256, (3000, 28, 28), dtype=np.uint8)
     split = array_split(x, np.arange(3000) % 10, "here")
     ready = contract(height=32, width=32, resize="exact")
@@ -191,12 +191,12 @@ def test_apply_is_refused_when_a_strip_would_grow_without_bound() -> None:
         {"std": (1e-44,) * 3},
     ],
 )
-def test_contract_is_refused_when_its_type_can_not_hold_the_values(changes: dict[str, Any]) -> None:
+def test_contract_is_refused_when_its_type_cannot_hold_the_values(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="cannot hold"):
         contract(**changes)
 
 
-def test_json_gives_the_same_contract_when_read_back() -> None:
+def test_contract_reads_back_the_same_from_json() -> None:
     one = contract(resize=256, crop="center", class_map=(0, 217), dtype="float16")
     back = Preprocess.from_json(json.loads(json.dumps(one.to_json())))
     assert back == one
@@ -218,6 +218,6 @@ def test_digest_differs_when_any_field_does() -> None:
     assert len({contract(**change).digest() for change in changes}) == len(changes)
 
 
-def test_input_shape_follows_layout_and_colour_when_asked() -> None:
+def test_input_shape_follows_layout_and_colour() -> None:
     assert contract().input_shape(2) == (2, 3, 6, 8)
     assert contract(layout="NHWC", colour="L", mean=(0,), std=(1,)).input_shape(1) == (1, 6, 8, 1)

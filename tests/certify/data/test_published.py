@@ -58,7 +58,7 @@ def test_cifar10_reads_planes_and_labels_when_it_is_in_the_cache(tmp_path: Path)
     require_separate(data)
 
 
-def test_cifar10_leaves_out_training_images_when_the_test_part_repeats_them(tmp_path: Path) -> None:
+def test_cifar10_drops_training_images_that_the_test_part_repeats(tmp_path: Path) -> None:
     cifar10_tree(tmp_path)
     folder = tmp_path / "cifar-10-batches-bin/cifar-10-batches-bin"
     (folder / "data_batch_1.bin").write_bytes((folder / "test_batch.bin").read_bytes())
@@ -132,7 +132,7 @@ def test_imagenette_is_mapped_to_imagenet_when_it_is_in_the_cache(tmp_path: Path
 
 
 @pytest.mark.parametrize("spec", ["imagenette", "cifar10", "fashion-mnist"])
-def test_published_data_is_given_up_in_time_when_the_network_is_silent(
+def test_published_data_times_out_when_the_network_is_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -33,7 +33,7 @@ def read(folder: Path, numbers: Any = NUMBERS) -> Dataset:
     return load(f"npz:{folder / 'numbers.npz'}")
 
 
-def test_floats_are_read_as_numbers_and_cut_without_regard_to_their_size(tmp_path: Path) -> None:
+def test_floats_are_read_as_numbers_and_split_regardless_of_their_size(tmp_path: Path) -> None:
     data = read(tmp_path, NUMBERS[::-1])
     found = []
     for split in data.parts.values():
@@ -43,7 +43,7 @@ def test_floats_are_read_as_numbers_and_cut_without_regard_to_their_size(tmp_pat
     assert data.test.labels.max() > 30 > 10 > data.test.labels.min()  # not the smallest numbers alone
 
 
-def test_data_and_metric_must_both_be_of_numbers(tmp_path: Path) -> None:
+def test_data_and_metric_must_both_be_numeric(tmp_path: Path) -> None:
     numbers, classes = read(tmp_path).test, load("mnist5k").test
     assert numbers.scaled(0.5).subset([0]).targets == replace(numbers.scaled(0.5).targets, scale=0.5)  # type: ignore[type-var]
     assert classes.scaled(None).targets is None
@@ -55,14 +55,14 @@ def test_data_and_metric_must_both_be_of_numbers(tmp_path: Path) -> None:
         read(tmp_path, np.array([1.0, np.nan, 2.0]))
 
 
-def test_metric_of_numbers_is_leanmarks_own_and_needs_a_scale() -> None:
+def test_numeric_metric_is_leanmarks_own_and_needs_a_scale() -> None:
     assert is_own("regression:2") and get_metric("regression:2").code is None and not is_own("mine:regression")
     for name in ("regression:", "regression:0", "regression:-1", "regression:nan", "regression:inf", "regression:x"):
         with pytest.raises(UsageError, match="no valid scale"):
             get_metric(name)
 
 
-def test_numbers_are_scored_by_the_error_cut_off_at_the_scale() -> None:
+def test_numbers_are_scored_by_the_error_clipped_at_the_scale() -> None:
     targets = Targets(np.array([0.0, 1.0, 5.0]), 2.0)
     found = score_numbers(np.array([[0.5], [-1.0], [9.0]]), np.array([0, 1, 2]), targets)
     assert found.declared is not None and found.declared.tolist() == [0.75, 0.0, 0.0]
@@ -74,7 +74,7 @@ def test_numbers_are_scored_by_the_error_cut_off_at_the_scale() -> None:
 
 
 @given(st.lists(st.integers(-20, 20), min_size=1, max_size=30), st.integers(1, 15))
-def test_no_answer_is_better_than_the_best_constant_one(numbers: list[int], scale: int) -> None:
+def test_no_constant_answer_beats_the_best_constant_one(numbers: list[int], scale: int) -> None:
     truth = np.array(numbers, dtype=np.float64)
     best = closeness(best_constant(truth, scale), truth, scale).mean()
     others = [closeness(answer, truth, scale).mean() for answer in np.arange(-25, 25, 0.25)]
@@ -131,7 +131,7 @@ def test_no_letter_is_given_when_errors_grow_or_the_answer_is_constant(scored: J
     assert list(failed(scored((0.1, 0.1), shrunk=0.0), edition)) == ["candidate_beats_majority"]
 
 
-def test_metric_bound_fails_when_scores_or_numbers_are_others(scored: Judge, edition: Edition) -> None:
+def test_metric_bound_fails_when_scores_or_numbers_differ(scored: Judge, edition: Edition) -> None:
     honest = scored((0.1, 0.11))
     better = [replace(p, candidate_score=0.0) if i < 5 else p for i, p in enumerate(honest.predictions)]
     assert list(failed(replace(honest, predictions=tuple(better)), edition)) == ["metric_bound"]

@@ -48,13 +48,13 @@ def toy() -> dict[str, Any]:
     return {"x": x, "y": np.arange(60) % 3}
 
 
-def test_function_is_called_when_it_stands_in_the_working_folder(here: Path) -> None:
+def test_function_is_called_when_it_is_in_the_working_folder(here: Path) -> None:
     data = load("leanmark_toy_data:arrays")
     assert (data.name, data.spec, data.classes) == ("arrays", "leanmark_toy_data:arrays", ("a", "b", "c"))
     assert len(data.test) == 18
 
 
-def test_function_keeps_the_dataset_but_for_its_spec_when_it_returns_one(here: Path) -> None:
+def test_dataset_returned_by_a_function_is_kept_except_for_its_spec(here: Path) -> None:
     data = load("leanmark_toy_data:whole")
     assert (data.name, data.spec, len(data.test)) == ("mine", "leanmark_toy_data:whole", 60)
 
@@ -105,7 +105,7 @@ def test_function_is_refused_with_the_nearest_when_the_module_lacks_it(here: Pat
         load("leanmark_toy_data:number")
 
 
-def test_function_is_refused_when_its_module_can_not_be_imported(here: Path) -> None:
+def test_function_is_refused_when_its_module_cannot_be_imported(here: Path) -> None:
     with pytest.raises(UsageError, match="module 'a_package_that_is_not_there' is neither installed"):
         load("leanmark_toy_broken:function")
     with pytest.raises(UsageError, match="module 'leanmark_toy_data.deeper' is neither installed"):

@@ -54,7 +54,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_yaml_gives_a_contract_of_tokens_when_it_says_so(tmp_path: Path) -> None:
+def test_yaml_gives_a_token_contract_when_it_says_so(tmp_path: Path) -> None:
     contract = Preprocess.from_yaml(written(tmp_path, GOOD))
     assert contract == CONTRACT
     assert contract.to_json()["kind"] == "tokens"
@@ -117,7 +117,7 @@ def test_arrays_are_refused_when_they_are_not_samples(changed: dict[str, Any], w
 
 
 @given(st.lists(st.integers(4, 99), min_size=1, max_size=6), st.integers(0, 4), st.integers(0, 50))
-def test_digest_is_that_of_the_tokens_whatever_fills_them_up(tokens: list[int], filling: int, pad: int) -> None:
+def test_digest_depends_on_the_tokens_and_not_on_their_padding(tokens: list[int], filling: int, pad: int) -> None:
     """So that a text is found in two parts though they were filled up to two lengths, with or without segments."""
     ids = np.array([[*tokens, *[pad] * filling]])
     mask = np.array([[1] * len(tokens) + [0] * filling])
@@ -128,7 +128,7 @@ def test_digest_is_that_of_the_tokens_whatever_fills_them_up(tokens: list[int], 
     assert CONTRACT.batch(plain, [0]).tolist() == CONTRACT.batch(filled, [0]).tolist()
 
 
-def test_batch_fills_up_with_the_models_own_token() -> None:
+def test_batch_is_padded_with_the_models_own_token() -> None:
     split = token_split(
         {"input_ids": [[7, 8, 0], [9, 0, 0]], "attention_mask": [[1, 1, 0], [1, 0, 0]], "y": [0, 1]}, ""
     )
@@ -144,7 +144,7 @@ def test_batch_fills_up_with_the_models_own_token() -> None:
     assert alone.batch(split, [0, 1]).shape == alone.input_shape(2) == (2, 8)
 
 
-def test_batch_is_refused_when_the_text_is_another_models() -> None:
+def test_batch_is_refused_when_the_text_is_for_another_model() -> None:
     split = token_split({**toy(), "tokenizer": TOKENIZER}, "here")
     assert replace(CONTRACT, tokenizer=TOKENIZER).batch(split, [0]).shape == (1, 2, 8)
     for changed, words in (
@@ -176,7 +176,7 @@ def test_contract_is_refused_when_the_data_are_of_the_other_kind() -> None:
         takes.contract(dataset())
 
 
-def test_contract_names_what_the_model_takes() -> None:
+def test_contract_names_the_inputs_of_the_model() -> None:
     made = TokenInput(("input_ids", "token_type_ids"), 100, 1, longest=6).contract(dataset())
     assert (made.input_names, made.length, made.pad_id) == (("input_ids", "token_type_ids"), 6, 1)
     assert made.noise(4).shape == made.input_shape(4) == (4, 2, 6)
@@ -184,7 +184,7 @@ def test_contract_names_what_the_model_takes() -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 7))
-def test_inputs_are_fed_in_their_order(inputs: int, n: int, length: int) -> None:
+def test_inputs_are_fed_in_order(inputs: int, n: int, length: int) -> None:
     names = [f"input {k}" for k in range(inputs)]
     samples = np.arange(n * inputs * length).reshape((n, inputs, length) if inputs > 1 else (n, length))
     fed = by_input(names, samples)
@@ -193,6 +193,6 @@ def test_inputs_are_fed_in_their_order(inputs: int, n: int, length: int) -> None
     assert all(values.flags.c_contiguous for values in fed.values())
 
 
-def test_split_of_images_says_what_it_holds() -> None:
+def test_split_of_images_describes_its_content() -> None:
     split = array_split(np.zeros((2, 8, 8), np.uint8), [0, 1], "here")
     assert (split.kind, split.tokenizer) == ("image", None)

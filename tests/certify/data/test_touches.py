@@ -47,7 +47,7 @@ def test_ledger_notes_the_mechanism_when_its_loader_reads() -> None:
         split.under(RAW)
 
 
-def test_ledger_keeps_every_reading_when_threads_read_at_once() -> None:
+def test_ledger_keeps_every_read_when_threads_read_concurrently() -> None:
     ledger = Ledger()
     split = made().watched(ledger).test
     with ThreadPoolExecutor(8) as pool:
@@ -55,7 +55,7 @@ def test_ledger_keeps_every_reading_when_threads_read_at_once() -> None:
     assert ledger.samples("test") == 400
 
 
-def test_data_are_watched_when_they_are_loaded_while_a_ledger_is_open(tmp_path: Path) -> None:
+def test_data_are_watched_when_loaded_while_a_ledger_is_open(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x=pixels, y=np.arange(30) % 2)
     spec, ledger = f"npz:{tmp_path / 'a.npz'}", Ledger()
@@ -75,6 +75,6 @@ def test_ledger_keeps_recording_when_it_is_pickled() -> None:
     assert ledger.since({}) == {}  # another process notes on its own copy
 
 
-def test_touches_are_unknown_together_when_one_is_unknown() -> None:
+def test_touches_are_all_unknown_when_one_is_unknown() -> None:
     assert joined({"train": (RAW,)}, None) is None
     assert joined({"train": (RAW,)}, {}) == {"train": [RAW]}

@@ -41,7 +41,7 @@ def signs(seed: int, shape: tuple[int, ...] = (8, 6, 3)) -> np.ndarray:
     kind=st.sampled_from(["free", "shared", "columns", "rows"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_signs_come_back_when_packed(height: int, width: int, seed: int, kind: str) -> None:
+def test_signs_survive_packing(height: int, width: int, seed: int, kind: str) -> None:
     made = signs(seed, (height, width, 3))
     if kind == "shared":
         made = made[..., :1].repeat(3, axis=-1)
@@ -52,14 +52,14 @@ def test_signs_come_back_when_packed(height: int, width: int, seed: int, kind: s
     assert (unpack_signs(pack_signs(made), made.shape) == made).all()
 
 
-def test_signs_take_about_140_bytes_when_channels_move_alike() -> None:
+def test_signs_take_about_140_bytes_when_channels_change_alike() -> None:
     alike = signs(0, (32, 32, 1)).repeat(3, axis=-1)
     assert len(pack_signs(alike)) <= 150
     assert len(pack_signs(signs(0, (32, 32, 3)))) <= 400
 
 
 @pytest.mark.parametrize("shape", [(8, 6, 3), (32, 32, 3)])
-def test_signs_are_refused_when_of_another_size(shape: tuple[int, ...]) -> None:
+def test_signs_are_refused_when_their_size_differs(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="size"):
         unpack_signs(pack_signs(signs(1, (9, 6, 3))), shape)
 
@@ -80,13 +80,13 @@ def test_signs_are_refused_when_they_would_unpack_without_bound() -> None:
         unpack_signs(bomb.getvalue(), (8, 6, 3))
 
 
-def test_image_never_leaves_the_change_or_the_grey_levels() -> None:
+def test_image_stays_within_the_change_and_the_grey_levels() -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
     made = moved(image, signs(2), 8).astype(int)
     assert np.abs(made - image).max() == 8 and made.min() >= 0 and made.max() <= 255
 
 
-def test_file_comes_back_when_written() -> None:
+def test_file_reads_back_the_same_when_written() -> None:
     ones = tuple(Witness(bytes([i]) * 16, i, 1, pack_signs(signs(i))) for i in range(3))
     made = WitnessFile(header(), ones)
     assert WitnessFile.from_bytes(made.to_bytes(), "f") == made
@@ -127,7 +127,7 @@ def columns() -> dict[str, np.ndarray]:
         ({"header": np.frombuffer(b"[1", dtype=np.uint8)}, "."),
     ],
 )
-def test_file_is_refused_when_an_array_is_not_what_it_should_be(change: dict[str, np.ndarray], told: str) -> None:
+def test_file_is_refused_when_an_array_is_not_valid(change: dict[str, np.ndarray], told: str) -> None:
     with pytest.raises((DataError, Exception), match=told) as caught:
         WitnessFile.from_bytes(archive(**{**columns(), **change}), "f")
     assert "Traceback" not in str(caught.value)

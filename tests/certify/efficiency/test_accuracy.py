@@ -85,7 +85,7 @@ def test_repeated_samples_count_once_when_there_are_forty_of_each(evidence: Evid
     assert class_losses(again, edition) == class_losses(evidence, edition)
 
 
-def test_grade_says_that_another_metric_was_declared(evidence: Evidence, edition: Edition) -> None:
+def test_grade_notes_that_another_metric_was_declared(evidence: Evidence, edition: Edition) -> None:
     n = len(evidence.predictions)
     scores = np.random.default_rng(0).uniform(0.5, 1.0, n)
     result = grade(derive(declared(evidence, "own:f", scores, scores - 0.001), edition), edition)
@@ -94,7 +94,7 @@ def test_grade_says_that_another_metric_was_declared(evidence: Evidence, edition
     assert not any("accuracy was lost" in note for note in result.notes)
 
 
-def test_no_letter_is_given_when_the_baselines_score_may_be_nothing(evidence: Evidence, edition: Edition) -> None:
+def test_no_letter_is_given_when_the_baseline_score_may_be_zero(evidence: Evidence, edition: Edition) -> None:
     scores = 0.1 + np.random.default_rng(0).normal(0.0, 1.0, len(evidence.predictions))
     result = grade(derive(declared(evidence, "own:f", scores, scores), edition), edition)
     assert result.letter is None

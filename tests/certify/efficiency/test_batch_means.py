@@ -47,7 +47,7 @@ def test_interval_covers_truth_when_blocks_were_fixed_from_the_pilot(
     assert found.width < 2.2
 
 
-def test_noise_kinds_are_those_that_are_promised(noise: ModuleType) -> None:
+def test_noise_kinds_match_the_documented_ones(noise: ModuleType) -> None:
     assert tuple(noise.KINDS) == KINDS
     assert noise.EXPERIMENTS >= 2000
 
@@ -64,7 +64,7 @@ def test_interval_includes_the_pilots_spread_when_it_was_wider(edition: Edition)
     assert mean_interval(values[:10], edition.plan, pilot=10) == mean_interval(values[:10], edition.plan)
 
 
-def test_half_widths_are_those_of_each_series_when_many_are_given(edition: Edition) -> None:
+def test_half_widths_match_each_series_when_many_are_given(edition: Edition) -> None:
     many = np.random.default_rng(0).standard_normal((3, 2, 17))
     found = half_widths(many, edition.plan, pilot=10)
     assert found.shape == (3, 2)
@@ -132,7 +132,7 @@ def test_blocks_needed_stays_within_bounds_when_noise_is_extreme(edition: Editio
 
 
 @pytest.mark.parametrize("half_width", [0.05, 0.2, 0.5])
-def test_blocks_needed_is_the_least_number_that_brings_the_ratio_to_the_wanted_width(
+def test_blocks_needed_is_the_least_number_that_reaches_the_requested_width(
     half_width: float, edition: Edition
 ) -> None:
     """Stein 1945 on logarithms: the ratio's upper end, exp(t s / sqrt(n)), is at most 1 + half_width above it."""
@@ -144,7 +144,7 @@ def test_blocks_needed_is_the_least_number_that_brings_the_ratio_to_the_wanted_w
 
 
 @given(st.floats(0.001, 0.5), st.floats(1.01, 3.0))
-def test_blocks_needed_falls_when_the_wanted_width_grows(half_width: float, factor: float) -> None:
+def test_blocks_needed_falls_when_the_requested_width_grows(half_width: float, factor: float) -> None:
     edition = load_edition("2026")
     pilot = 0.05 * np.random.default_rng(5).standard_normal(10)
     narrow = blocks_needed(pilot, half_width, 10, 10**9, edition.plan)

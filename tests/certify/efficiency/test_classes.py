@@ -41,7 +41,7 @@ def hurt(evidence: Evidence) -> Evidence:
     return dataclasses.replace(made, observations=(*made.observations, names))
 
 
-def test_classes_are_all_listed_clearest_loss_first_when_one_is_hurt(hurt: Evidence, edition: Edition) -> None:
+def test_classes_are_listed_by_clearest_loss_when_one_is_worse(hurt: Evidence, edition: Edition) -> None:
     losses = class_losses(hurt, edition)
     assert len(losses) == 20
     first = losses[0]
@@ -64,18 +64,18 @@ def test_profile_signs_few_classes_when_there_are_a_thousand(evidence: Evidence,
     assert len(class_losses(many, edition)) == 1000
 
 
-def test_grade_names_the_class_that_is_hurt(hurt: Evidence, edition: Edition) -> None:
+def test_grade_names_the_class_that_is_worse(hurt: Evidence, edition: Edition) -> None:
     profile = derive(hurt, edition)
     assert profile.estimates["classes_worse"].value == 1
     note = next(note for note in grade(profile, edition).notes if "is significant" in note)
     assert note == "In 1 of the classes the loss is significant, most clearly in class animal 7: 15 of 95 points."
 
 
-def test_grade_names_no_class_when_none_is_hurt(evidence: Evidence, edition: Edition) -> None:
+def test_grade_names_no_class_when_none_is_worse(evidence: Evidence, edition: Edition) -> None:
     assert not any("of the classes" in note for note in grade(derive(evidence, edition), edition).notes)
 
 
-def test_few_runs_call_a_class_worse_when_none_is(evidence: Evidence, edition: Edition) -> None:
+def test_false_alarms_are_rare_when_no_class_is_worse(evidence: Evidence, edition: Edition) -> None:
     """The chance to call any of ten classes worse that is not stays below 5 % (here one-sided: 2.5 %)."""
     rng = np.random.default_rng(1)
     called = 0

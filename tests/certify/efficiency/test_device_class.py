@@ -24,7 +24,7 @@ CPU = {"runtime": "onnxruntime-cpu", "threads": 2, "candidate_threads": 2}
         (None, [["avx2"]], "an unnamed processor"),
     ],
 )  # fmt: skip
-def test_class_holds_what_was_recorded_and_no_more(processor: Any, instructions: Any, told: str) -> None:
+def test_class_holds_only_what_was_recorded(processor: Any, instructions: Any, told: str) -> None:
     assert device_class({"processor": processor, "instructions": instructions}, CPU) == f"{told}, 2 threads"
 
 
@@ -32,7 +32,7 @@ def test_class_names_both_thread_numbers_when_they_differ() -> None:
     assert device_class({}, {**CPU, "candidate_threads": 1}) == "an unnamed processor, 1 thread (baseline 2)"
 
 
-def test_accelerator_is_the_class_only_when_it_computed() -> None:
+def test_accelerator_is_the_class_only_when_it_was_used() -> None:
     device = {"processor": "Some", "accelerator": "NVIDIA H100"}
     assert device_class(device, {**CPU, "runtime": "torch-cuda"}) == "NVIDIA H100"
     assert device_class(device, CPU) == "Some, 2 threads"

@@ -20,14 +20,14 @@ def test_every_figure_of_a_profile_is_named_when_evidence_is_complete(evidence: 
     assert {name for name in derive(evidence, edition).estimates if not name.startswith("class_")} <= named
 
 
-def test_figure_is_its_name_on_the_class_and_its_estimate_on_figures() -> None:
+def test_figure_is_a_name_on_the_class_and_an_estimate_on_an_instance() -> None:
     figures = Figures({Figures.energy_ratio: ONE, Figures.bytes("baseline"): ONE})
     assert list(figures) == ["energy_ratio", "bytes_baseline"]
     assert figures.energy_ratio is figures.bytes("baseline") is ONE
     assert figures.null_ratio is figures.bytes("candidate") is None
 
 
-def test_figures_know_the_classes_until_they_are_written(evidence: Evidence, edition: Edition) -> None:
+def test_figures_include_the_classes_until_written(evidence: Evidence, edition: Edition) -> None:
     profile = derive(evidence, edition)
     figures = Figures.of(profile.estimates)
     assert figures is profile.estimates and len(figures.classes) == 10

@@ -38,7 +38,7 @@ def test_finding_fails_alone_when_evidence_is_forged(
 
 
 @each_forgery
-def test_forged_evidence_earns_a_letter_when_its_finding_alone_is_disabled(
+def test_forged_evidence_earns_a_letter_when_only_its_finding_is_disabled(
     forgery: Forgery, make_evidence: Callable[..., Evidence], edition: Edition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forged = forgery.forge(make_evidence(level=forgery.level))

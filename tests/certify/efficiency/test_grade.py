@@ -68,7 +68,7 @@ def test_score_follows_the_formula_when_both_ends_are_known(edition: Edition) ->
     assert (result.letter, result.text, result.modelled) == ("D", "D", False)
 
 
-def test_loss_counts_as_zero_when_candidate_is_surely_better(edition: Edition) -> None:
+def test_loss_counts_as_zero_when_the_candidate_is_certainly_better(edition: Edition) -> None:
     result = grade(profile(0.1, loss=-1.0, loss_width=0.2), edition)
     assert (result.loss_percent, result.letter) == (0.0, "A")
 
@@ -77,7 +77,7 @@ def test_score_is_not_negative_zero_when_nothing_changed(edition: Edition) -> No
     assert math.copysign(1, score_db(1.0, 0.0, edition)) == 1.0
 
 
-def test_g_is_a_result_when_candidate_is_dearer(edition: Edition) -> None:
+def test_letter_is_g_when_the_candidate_is_more_expensive(edition: Edition) -> None:
     result = grade(profile(3.0), edition)
     assert (result.letter, result.reasons) == ("G", ())
 
@@ -127,7 +127,7 @@ def test_no_letter_is_given_when_a_condition_fails(refused: Profile, words: str,
     assert result.reasons[0].endswith(".")
 
 
-def test_five_percent_still_has_a_letter_when_it_is_met_exactly(edition: Edition) -> None:
+def test_letter_is_given_when_the_loss_is_exactly_five_percent(edition: Edition) -> None:
     assert grade(profile(0.1, loss=5.0), edition).letter == "F"
 
 
@@ -236,7 +236,7 @@ def test_grade_refuses_when_json_is_malformed(change: dict[str, Any], edition: E
         Grade.from_json({**grade(profile(), edition).to_json(), **change})
 
 
-def test_outcome_follows_the_edition_when_its_constants_differ(edition: Edition) -> None:
+def test_outcome_follows_the_constants_of_the_edition(edition: Edition) -> None:
     strict = dataclasses.replace(edition, grading=dataclasses.replace(edition.grading, largest_loss_percent=1.0))
     assert grade(profile(loss=2.0), edition).letter is not None
     assert grade(profile(loss=2.0), strict).letter is None
@@ -246,7 +246,7 @@ def test_outcome_follows_the_edition_when_its_constants_differ(edition: Edition)
     ("ratio", "width", "loss", "loss_width", "letters"),
     [(0.1, 0.5, 0.0, 0.0, "BA"), (0.1, 0.0, 0.0, 0.9, "BA"), (0.1, 0.0, -1.0, 0.5, "AA"), (0.1, 0.0, 1.0, 0.0, "BB")],
 )
-def test_point_letter_is_without_the_pessimism_of_either_interval(
+def test_point_letter_ignores_the_pessimism_of_both_intervals(
     ratio: float, width: float, loss: float, loss_width: float, letters: str, edition: Edition
 ) -> None:
     given = grade(profile(ratio, width, loss, loss_width), edition)

@@ -202,7 +202,7 @@ def test_inputs_are_real_when_tokens_repeat_as_words_do(make_evidence: Maker, ed
 
 
 @pytest.mark.parametrize(("name", "knobs", "words"), CHEATS, ids=[f"{c[0]}-{i}" for i, c in enumerate(CHEATS)])
-def test_guard_fails_alone_when_its_knob_is_turned(
+def test_guard_fails_alone_when_its_setting_is_changed(
     name: str, knobs: dict[str, Any], words: str, make_evidence: Maker, edition: Edition
 ) -> None:
     evidence = make_evidence(**knobs)
@@ -279,7 +279,7 @@ def test_same_runtime_passes_when_a_package_loads_more_for_one_model(make_eviden
     assert outcomes(evidence, edition)["same_runtime"] == "pass"
 
 
-def test_steal_low_judges_what_is_known_when_one_part_is_not(make_evidence: Maker, edition: Edition) -> None:
+def test_steal_low_judges_the_known_part_when_the_other_is_unknown(make_evidence: Maker, edition: Edition) -> None:
     assert outcomes(make_evidence(host={"throttled_s": None}), edition)["steal_low"] == "pass"
     assert outcomes(make_evidence(host={"steal_share": None, "throttled_s": 0.3}), edition)["steal_low"] == "fail"
 
@@ -289,7 +289,7 @@ def test_same_task_passes_when_only_the_layout_differs(make_evidence: Maker, edi
     assert outcomes(make_evidence(observations={"interfaces": two_arms(FACE, other)}), edition)["same_task"] == "pass"
 
 
-def test_baseline_may_have_one_thread_when_the_machine_has_no_more(make_evidence: Maker, edition: Edition) -> None:
+def test_baseline_may_have_one_thread_when_the_machine_has_only_one(make_evidence: Maker, edition: Edition) -> None:
     evidence = make_evidence(threads_cost={2: 1.0}, header={"device": {"processors_allowed": 1}})
     assert outcomes(evidence, edition)["baseline_at_best_settings"] == "pass"
 
@@ -309,7 +309,7 @@ def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, e
     assert outcomes(with_predictions(evidence, copied), edition) == only("enough_test_samples", "fail")
 
 
-def test_guards_that_need_predictions_are_not_passed_when_there_are_none(evidence: Evidence, edition: Edition) -> None:
+def test_guards_that_need_predictions_do_not_pass_when_there_are_none(evidence: Evidence, edition: Edition) -> None:
     bare = outcomes(dataclasses.replace(evidence, predictions=()), edition)
     assert (bare["baseline_beats_majority"], bare["enough_test_samples"]) == ("unknown", "fail")
 
@@ -353,7 +353,9 @@ def test_guard_result_refuses_when_json_is_malformed(fields: dict[str, Any]) -> 
         Finding.from_json(fields)
 
 
-def test_what_makes_no_sense_for_arrays_is_unknown_and_keeps_the_letter(make_evidence: Maker, edition: Edition) -> None:
+def test_guards_that_do_not_apply_to_arrays_are_unknown_and_keep_the_letter(
+    make_evidence: Maker, edition: Edition
+) -> None:
     """By the contract alone; what can be checked for arrays still fails."""
     contract = {"kind": "arrays", "inputs": ["x"], "shapes": [[9]], "dtypes": ["float32"], "output_name": "y",
                 "reading": "logits", "class_map": None}  # fmt: skip

@@ -68,7 +68,7 @@ def test_answers_stable_fails_alone_when_repeated_answers_are(
     assert failed("repeated_answers", change) == ({"answers_stable": "fail"} if trips else {})
 
 
-def test_answers_stable_passes_when_only_near_ties_turn_over(
+def test_answers_stable_passes_when_only_near_ties_flip(
     make_evidence: Callable[..., Evidence], edition: Edition
 ) -> None:
     from dataclasses import replace
@@ -121,7 +121,7 @@ def test_same_cost_on_changed_fails_alone_when_times_are(
 @pytest.mark.parametrize(
     ("name", "finding"), [("changed_answers", "same_on_changed"), ("changed_cost", "same_cost_on_changed")]
 )
-def test_changed_samples_may_be_missing_of_text_only(
+def test_changed_samples_may_be_missing_for_text_only(
     name: str, finding: str, make_evidence: Callable[..., Evidence], edition: Edition
 ) -> None:
     for inputs, outcome in (({}, "fail"), (TEXT, "unknown")):
@@ -131,7 +131,7 @@ def test_changed_samples_may_be_missing_of_text_only(
         assert (grade(derive(evidence, edition), edition).letter is None) == (outcome == "fail")
 
 
-def test_answers_of_another_order_are_refused_when_the_salt_is_changed(
+def test_answers_in_another_order_are_refused_when_the_salt_changes(
     make_evidence: Callable[..., Evidence], edition: Edition
 ) -> None:
     evidence = make_evidence(observations={"sample_order": {"salt": "mine"}})
@@ -157,7 +157,7 @@ def test_guards_refuse_answers_that_are_not_numbers(
     ],
     ids=["none", "3 % lost", "most lost", "test samples among them", "too few"],
 )
-def test_holds_on_fresh_alone_judges_what_the_maker_has_not_seen(
+def test_holds_on_fresh_alone_judges_data_that_the_maker_has_not_seen(
     values: Values | None, outcome: str, evidence: Evidence, make_evidence: Callable[..., Evidence], edition: Edition
 ) -> None:
     honest = evidence.observation("fresh_data") or {}
@@ -170,7 +170,7 @@ def test_holds_on_fresh_alone_judges_what_the_maker_has_not_seen(
 
 
 @pytest.mark.parametrize(("stated", "scored"), [("no", True), ("imagefolder:new", False)])
-def test_holds_on_fresh_fails_when_the_certificate_states_other_data_than_were_scored(
+def test_holds_on_fresh_fails_when_the_certificate_states_data_that_were_not_scored(
     stated: str, scored: bool, evidence: Evidence, make_evidence: Callable[..., Evidence], edition: Edition
 ) -> None:
     observed = {} if scored else {"fresh_data": None}

@@ -50,7 +50,7 @@ def test_counter_moved_fails_alone_when_a_window_reads_nothing(evidence: Evidenc
     assert "energy_ratio" not in derive(still, edition).estimates
 
 
-def test_counter_moved_fails_alone_when_the_joules_are_played_back(evidence: Evidence, edition: Edition) -> None:
+def test_counter_moved_fails_alone_when_the_joules_are_replayed(evidence: Evidence, edition: Edition) -> None:
     meter = evidence.header.meter
     assert meter is not None
     method = f"replay of a recorded trace: {meter.method}"
@@ -128,7 +128,7 @@ def test_enough_windows_fails_alone_when_windows_are_left_out(
     assert tripped(without(evidence, drop), edition) == {"enough_windows": "fail"}
 
 
-def test_enough_windows_fails_when_run_stops_before_its_number_and_its_time(
+def test_enough_windows_fails_when_a_run_stops_before_its_count_and_its_time(
     make_evidence: Maker, edition: Edition
 ) -> None:
     knobs: dict[str, Any] = {"blocks": 14, "noise": 0.1, "null_noise": 0.01}

@@ -17,7 +17,7 @@ from certify.core.statistics.proportions import PairedTable, samples_needed
 Maker = Callable[..., Evidence]
 
 
-def test_table_comes_back_from_the_profile_when_samples_are_right_or_wrong(
+def test_table_is_recovered_from_the_profile_when_samples_are_right_or_wrong(
     make_evidence: Maker, edition: Edition
 ) -> None:
     estimates = derive(make_evidence(samples=900, both=800, only_baseline=17, only_candidate=6), edition).estimates
@@ -36,13 +36,13 @@ def test_needed_samples_grow_with_the_square_when_scores_are_any_numbers(edition
 
 
 @pytest.mark.parametrize("margin", [0.5, 0.2])
-def test_no_number_is_needed_when_the_loss_seen_reaches_the_margin(margin: float, edition: Edition) -> None:
+def test_no_number_is_needed_when_the_observed_loss_reaches_the_margin(margin: float, edition: Edition) -> None:
     estimates = {"relative_loss_percent": Estimate(0.5, -0.5, 1.5, "%", 1000, "test")}
     assert needed_samples(estimates, margin, edition) is None
     assert needed_samples({}, margin, edition) is None
 
 
-def test_next_letter_tells_the_loss_that_its_score_leaves(edition: Edition) -> None:
+def test_next_letter_states_the_loss_that_its_score_allows(edition: Edition) -> None:
     # U = 0.2 is 6.99 dB: with no loss a C; a B needs 8 dB, which no accuracy can buy.
     assert next_letter("D", 0.2, False, edition) == ("C", pytest.approx((-10 * math.log10(0.2) - 6) / 2))
     assert next_letter("C", 0.2, False, edition) is None
@@ -50,7 +50,9 @@ def test_next_letter_tells_the_loss_that_its_score_leaves(edition: Edition) -> N
     assert next_letter("B", 0.05, True, edition) is None
 
 
-def test_note_says_what_a_better_letter_needs_when_images_are_too_few(make_evidence: Maker, edition: Edition) -> None:
+def test_note_says_what_a_better_letter_needs_when_there_are_too_few_images(
+    make_evidence: Maker, edition: Edition
+) -> None:
     evidence = make_evidence(ratio=0.2, samples=600, both=570, only_baseline=3, only_candidate=3, noise=0.001)
     result = grade(derive(evidence, edition), edition)
     assert result.letter == "D"

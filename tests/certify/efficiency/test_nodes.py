@@ -38,6 +38,6 @@ def test_no_nodes_are_returned_when_the_runtime_reported_none(make_evidence: Mak
 
 
 @pytest.mark.parametrize("node", [{**NODE, "share": 1.5}, {**NODE, "share": None}, {**NODE, "share": "much"}, "conv1"])
-def test_a_malformed_node_is_refused(make_evidence: Maker, node: object) -> None:
+def test_malformed_node_is_refused(make_evidence: Maker, node: object) -> None:
     with pytest.raises(CertificateError, match="share"):
         node_costs(_evidence(make_evidence, node), "candidate", ENERGY)

@@ -73,7 +73,7 @@ def test_smallest_difference_grows_with_the_noise_and_not_with_drift(make_eviden
     assert drifting == pytest.approx(quiet, rel=0.2)
 
 
-def test_time_stands_alone_when_there_is_no_meter(make_evidence: Maker, edition: Edition) -> None:
+def test_only_time_is_given_when_there_is_no_meter(make_evidence: Maker, edition: Edition) -> None:
     estimates = derive(_alone(make_evidence, level=None), edition).estimates
     assert f"duration_s_{ALONE}" in estimates and "smallest_detectable_saving" in estimates
     assert not any(name.startswith("energy") for name in estimates)

@@ -50,7 +50,7 @@ def test_payback_is_joules_spent_over_joules_saved() -> None:
     assert (paid.unit, paid.evidence) == ("1", COUNTER)
 
 
-def test_payback_has_no_end_when_the_saving_may_be_nothing() -> None:
+def test_payback_is_unbounded_when_the_saving_may_be_zero() -> None:
     paid = payback_inferences(joules(3000.0), {**PROFILE, "energy_ratio": ratio(0.95, 0.9, 1.02)})
     assert paid is not None
     assert math.isinf(paid.high)
@@ -72,7 +72,7 @@ def test_payback_is_absent_when_nothing_is_saved_or_known(estimates: dict[str, E
     assert payback_inferences(None, PROFILE) is None
 
 
-def test_payback_tells_grams_only_when_an_intensity_is_given() -> None:
+def test_payback_states_grams_only_when_an_intensity_is_given() -> None:
     lineage = {"rows": [{"energy_j": joules(3000.0).to_json()}]}
     assert payback(PROFILE, lineage).carbon == {}
     paid = payback(PROFILE, lineage, 360.0)
@@ -122,7 +122,7 @@ def test_sci_adds_embodied_grams_to_those_of_the_energy() -> None:
 
 
 @pytest.mark.parametrize(("intensity", "embodied"), [(None, 1.0), (400.0, -1.0), (400.0, float("inf"))])
-def test_sci_refuses_embodied_grams_without_sense(intensity: float | None, embodied: float) -> None:
+def test_sci_refuses_embodied_grams_when_not_valid(intensity: float | None, embodied: float) -> None:
     with pytest.raises(UsageError, match="carbon-intensity"):
         payback(PROFILE, None, intensity, embodied)
 
@@ -133,6 +133,6 @@ def test_carbon_refuses_when_the_intensity_is_not_a_number_of_grams(intensity: f
         carbon(joules(1.0), intensity)
 
 
-def test_carbon_refuses_when_it_is_not_given_joules() -> None:
+def test_carbon_refuses_when_the_unit_is_not_joules() -> None:
     with pytest.raises(ValueError, match="in J"):
         carbon(ratio(1.0, 1.0, 1.0), 100.0)

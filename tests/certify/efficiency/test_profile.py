@@ -50,7 +50,7 @@ def test_profile_is_the_same_when_derived_from_the_written_file(evidence: Eviden
     assert grade(first, edition) == grade(again, edition)
 
 
-def test_profile_does_not_depend_on_order_when_windows_are_shuffled(evidence: Evidence, edition: Edition) -> None:
+def test_profile_is_the_same_when_windows_are_shuffled(evidence: Evidence, edition: Edition) -> None:
     order = np.random.default_rng(0).permutation(len(evidence.windows))
     shuffled = dataclasses.replace(evidence, windows=tuple(evidence.windows[i] for i in order))
     mine, theirs = derive(evidence, edition), derive(shuffled, edition)
@@ -70,7 +70,7 @@ def test_profile_changes_when_one_window_is_altered(run: str, evidence: Evidence
     assert any(not math.isclose(after, before, rel_tol=1e-9) for after, before in changes)
 
 
-def test_estimates_enclose_the_truth_when_noise_is_known(make_evidence: Maker, edition: Edition) -> None:
+def test_estimates_contain_the_truth_when_noise_is_known(make_evidence: Maker, edition: Edition) -> None:
     estimates = derive(make_evidence(ratio=0.4, seed=3), edition).estimates
     truths = {
         "energy_ratio": 0.4,
@@ -95,14 +95,14 @@ def test_estimates_enclose_the_truth_when_noise_is_known(make_evidence: Maker, e
     assert estimates["majority_share"].value == pytest.approx(0.1)
 
 
-def test_smallest_saving_is_half_the_null_width_when_null_was_run(evidence: Evidence, edition: Edition) -> None:
+def test_smallest_saving_is_half_the_null_width_when_the_null_run_exists(evidence: Evidence, edition: Edition) -> None:
     estimates = derive(evidence, edition).estimates
     null = estimates["null_ratio"]
     assert estimates["smallest_detectable_saving"].value == pytest.approx((null.high - null.low) / 2)
 
 
 @pytest.mark.parametrize("level", ["wall", "counter", "sampled", "modelled", "proxy"])
-def test_energy_bears_the_meters_level_when_it_is_known(level: str, make_evidence: Maker, edition: Edition) -> None:
+def test_energy_has_the_level_of_its_meter(level: str, make_evidence: Maker, edition: Edition) -> None:
     estimates = derive(make_evidence(level=level), edition).estimates
     energy = {name for name in NAMES if "energy" in name} | {"null_ratio", "smallest_detectable_saving"}
     counted = "sampled" if level == "wall" else level  # no meter of this package reads at the wall: it is a plug-in
@@ -111,7 +111,9 @@ def test_energy_bears_the_meters_level_when_it_is_known(level: str, make_evidenc
 
 
 @pytest.mark.parametrize("level", ["direct", "guessed"])
-def test_profile_is_refused_when_the_meters_level_is_none(level: str, make_evidence: Maker, edition: Edition) -> None:
+def test_profile_is_refused_when_the_level_of_the_meter_is_none(
+    level: str, make_evidence: Maker, edition: Edition
+) -> None:
     with pytest.raises(CertificateError, match=level):
         derive(make_evidence(level=level), edition)
 
@@ -125,7 +127,7 @@ def test_energy_is_absent_when_there_was_no_meter(make_evidence: Maker, edition:
     assert any("No energy figure" in reason for reason in result.reasons)
 
 
-def test_what_was_not_recorded_is_absent_when_parts_are_missing(make_evidence: Maker, edition: Edition) -> None:
+def test_unrecorded_figures_are_absent_when_parts_are_missing(make_evidence: Maker, edition: Edition) -> None:
     evidence = make_evidence(observations={"peak_memory": {"baseline": 4e8}}, latencies=0)
     bare = dataclasses.replace(evidence, predictions=())
     names = set(derive(bare, edition).estimates)
@@ -146,7 +148,7 @@ def test_yardstick_multiples_are_absent_when_it_was_not_run(evidence: Evidence, 
     assert not {name for name in names if "yardstick" in name}
 
 
-def test_net_energy_is_less_idle_when_idle_power_is_known(evidence: Evidence, edition: Edition) -> None:
+def test_net_energy_subtracts_idle_energy_when_idle_power_is_known(evidence: Evidence, edition: Edition) -> None:
     assert not {name for name in derive(evidence, edition).estimates if "net" in name}
     meter = MeterFacts("rapl-powercap", "counter", "package", "energy counter", 2.0, {}, {"idle_w": 2.5})
     metered = dataclasses.replace(evidence, header=dataclasses.replace(evidence.header, meter=meter))

@@ -68,7 +68,7 @@ def test_difference_score_matches_brute_force_when_tables_are_ordinary(
     assert difference_score(table, difference) == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
-def test_score_at_one_is_mcnemars_when_samples_are_discordant() -> None:
+def test_score_at_one_is_that_of_mcnemar_when_samples_are_discordant() -> None:
     table = PairedTable(80, 4, 12, 4)
     assert ratio_score(table, 1.0) == pytest.approx((4 - 12) / math.sqrt(16))
     assert difference_score(table, 0.0) == pytest.approx((4 - 12) / math.sqrt(16))
@@ -91,7 +91,7 @@ def test_intervals_have_closed_form_when_no_sample_is_discordant() -> None:
         ((9, 0, 0, 0), False, False),
     ],
 )
-def test_ratio_interval_is_open_when_a_model_got_nothing_right(
+def test_ratio_interval_is_unbounded_when_a_model_got_nothing_right(
     counts: tuple[int, ...], low_is_zero: bool, high_is_unbounded: bool
 ) -> None:
     interval = ratio_interval(PairedTable(*counts), 0.95)
@@ -100,7 +100,7 @@ def test_ratio_interval_is_open_when_a_model_got_nothing_right(
 
 
 @given(TABLES)
-def test_ratio_interval_encloses_estimate_and_mirrors_when_models_are_exchanged(table: PairedTable) -> None:
+def test_ratio_interval_contains_the_estimate_and_mirrors_when_models_are_swapped(table: PairedTable) -> None:
     assume(table.candidate > 0 and table.baseline > 0)
     interval = ratio_interval(table, 0.95)
     mirrored = ratio_interval(table.exchanged(), 0.95)
@@ -111,7 +111,7 @@ def test_ratio_interval_encloses_estimate_and_mirrors_when_models_are_exchanged(
 
 
 @given(TABLES)
-def test_difference_interval_encloses_estimate_when_table_is_any(table: PairedTable) -> None:
+def test_difference_interval_contains_the_estimate_for_any_table(table: PairedTable) -> None:
     assume(table.n > 0)
     interval = difference_interval(table, 0.95)
     observed = (table.only_candidate - table.only_baseline) / table.n
@@ -127,7 +127,7 @@ def test_ratio_interval_falls_when_the_candidate_gets_fewer_right(table: PairedT
 
 
 @given(st.integers(1, 400), st.data())
-def test_wilson_interval_encloses_share_when_counts_are_any(n: int, data: st.DataObject) -> None:
+def test_wilson_interval_contains_the_share_for_any_counts(n: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, n))
     interval = wilson_interval(k, n, 0.95)
     assert 0 <= interval.low <= k / n + 1e-12
@@ -145,7 +145,9 @@ def test_mcnemar_is_binomial_when_counts_are_small(oc: int, ob: int, expected: f
 
 
 @pytest.mark.parametrize(("oc", "ob", "expected"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 1 / 64), (1, 7, 10 / 256)])
-def test_mcnemar_mid_p_takes_half_of_what_was_seen_when_counts_are_small(oc: int, ob: int, expected: float) -> None:
+def test_mcnemar_mid_p_takes_half_of_the_observed_probability_when_counts_are_small(
+    oc: int, ob: int, expected: float
+) -> None:
     assert mcnemar_mid_p(PairedTable(100, oc, ob, 10)) == pytest.approx(expected)
     assert mcnemar_mid_p(PairedTable(7, ob, oc, 10)) == pytest.approx(expected)
 

@@ -17,7 +17,7 @@ def test_median_matches_tables_when_there_are_twenty_values() -> None:
     assert (estimate.n, estimate.unit) == (20, "s")
 
 
-def test_ends_are_open_when_values_are_too_few() -> None:
+def test_ends_are_unbounded_when_there_are_too_few_values() -> None:
     estimate = quantile_estimate([0.1, 0.2, 0.3], 0.99, 0.95)
     assert estimate.value == 0.3
     assert math.isinf(estimate.high)
@@ -38,7 +38,7 @@ def test_interval_covers_quantile_when_latency_is_skewed(probability: float) -> 
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.99]))
-def test_interval_encloses_value_when_values_are_any(seconds: list[float], probability: float) -> None:
+def test_interval_contains_the_value_for_any_values(seconds: list[float], probability: float) -> None:
     estimate = quantile_estimate(seconds, probability, 0.95)
     assert estimate.low <= estimate.value <= estimate.high
     assert estimate.value in seconds

@@ -39,7 +39,7 @@ def test_log_ratio_is_difference_of_mean_logs_when_block_is_abba() -> None:
     assert ratios == pytest.approx([math.log(2.0 / 4.0)])
 
 
-def test_log_ratio_is_per_inference_when_arms_run_different_numbers() -> None:
+def test_log_ratio_is_per_inference_when_arms_run_different_counts() -> None:
     windows = (dataclasses.replace(w, inferences=40 if w.arm == "candidate" else 10) for w in block("BAAB", [4.0] * 4))
     ratios = block_log_ratios(Run(tuple(windows)))
     assert ratios is not None
@@ -55,7 +55,7 @@ def test_log_ratio_is_exact_when_cost_drifts_linearly(arms: str) -> None:
 
 
 @pytest.mark.parametrize("energy", [None, 0.0, -1.0])
-def test_no_log_ratio_is_given_when_one_window_has_no_energy(energy: float | None) -> None:
+def test_log_ratio_is_none_when_one_window_has_no_energy(energy: float | None) -> None:
     run = Run(block("ABBA", [1.0, 1.0, 1.0, 1.0]) + block("ABBA", [1.0, energy, 1.0, 1.0], 1))
     assert block_log_ratios(run) is None
     durations = block_log_ratios(run, duration_per_inference)
@@ -64,7 +64,7 @@ def test_no_log_ratio_is_given_when_one_window_has_no_energy(energy: float | Non
 
 
 @pytest.mark.parametrize("arms", ["AABB", "ABAB", "AAAA", "ABB"])
-def test_block_is_left_out_when_it_is_not_abba(arms: str) -> None:
+def test_block_is_skipped_when_it_is_not_abba(arms: str) -> None:
     run = Run(block(arms, [1.0] * len(arms)))
     assert len(run.blocks) == 1 and not run.complete
     ratios = block_log_ratios(run)
@@ -82,7 +82,7 @@ def test_null_ratio_reads_last_attempt_when_there_were_two(make_evidence: Callab
     assert ratios == pytest.approx(block_log_ratios(null.last, candidate="baseline_again"))
 
 
-def test_ratio_encloses_truth_when_noise_is_small(evidence: Evidence, edition: Edition) -> None:
+def test_ratio_contains_the_truth_when_noise_is_small(evidence: Evidence, edition: Edition) -> None:
     estimate = ratio_estimate(energy_log_ratios(evidence, "main"), edition.plan, EvidenceLevel.COUNTER)
     assert estimate is not None
     assert estimate.low < 0.3 < estimate.high
@@ -91,7 +91,7 @@ def test_ratio_encloses_truth_when_noise_is_small(evidence: Evidence, edition: E
 
 
 @pytest.mark.parametrize("ratios", [None, np.array([]), np.array([0.1])])
-def test_no_ratio_is_given_when_blocks_are_too_few(ratios: np.ndarray | None, edition: Edition) -> None:
+def test_ratio_is_none_when_there_are_too_few_blocks(ratios: np.ndarray | None, edition: Edition) -> None:
     assert ratio_estimate(ratios, edition.plan, EvidenceLevel.COUNTER) is None
 
 
@@ -110,7 +110,7 @@ def test_quotient_widens_with_either_side_when_means_are_uncertain() -> None:
     assert quotient_estimate(sure, dataclasses.replace(sure, mean=0.0), 0.95, EvidenceLevel.COUNTER) is None
 
 
-def test_quotient_takes_the_degrees_of_welch_and_satterthwaite_when_sides_differ() -> None:
+def test_quotient_uses_welch_satterthwaite_degrees_of_freedom_when_sides_differ() -> None:
     """Welch 1947: df = (a + b)^2 / (a^2 / df_a + b^2 / df_b) for two squared standard errors, here relative ones."""
     few = MeanInterval(4.0, 0.9, 0.2, 3.0, 8, 4)  # relative standard error 0.05
     many = MeanInterval(2.0, 0.1, 0.06, 20.0, 30, 21)  # relative standard error 0.03
@@ -126,6 +126,6 @@ def test_quotient_takes_the_degrees_of_welch_and_satterthwaite_when_sides_differ
 
 
 @pytest.mark.parametrize("change", [{"inferences": 0}, {"duration_s": 0.0}, {"energy_j": math.inf}, {"cpu_s": 1e40}])
-def test_windows_are_refused_when_they_cannot_have_been(change: dict[str, float]) -> None:
+def test_windows_are_refused_when_they_are_impossible(change: dict[str, float]) -> None:
     with pytest.raises(CertificateError, match="main/0/0/1"):
         check_windows([dataclasses.replace(window(1, "baseline", 1.0), **change)])

@@ -30,7 +30,7 @@ def _with_choice(
     )
 
 
-def test_guard_passes_when_the_cheapest_runtime_was_taken(evidence: Evidence, edition: Edition) -> None:
+def test_guard_passes_when_the_cheapest_runtime_was_chosen(evidence: Evidence, edition: Edition) -> None:
     costs = {"onnxruntime-cpu": {"1": [9.0, 9.0], "2": [1.0, 2.0]}, "openvino": {"1": [1.6, 1.5]}}
     assert baseline_at_best_settings(_with_choice(evidence, costs), edition).outcome == "pass"
 
@@ -51,7 +51,7 @@ def test_guard_refuses_costs_that_are_not_numbers(evidence: Evidence, edition: E
         baseline_at_best_settings(_with_choice(evidence, {"onnxruntime-cpu": {"1": values}}), edition)
 
 
-def test_choices_pass_when_both_had_one_list_or_none_was_made(evidence: Evidence, edition: Edition) -> None:
+def test_choices_pass_when_both_had_the_same_list_or_no_choice_was_made(evidence: Evidence, edition: Edition) -> None:
     assert same_choices(evidence, edition).outcome == "pass"
     chosen = _with_choice(evidence, {**ORT, **OPENVINO}, candidate_runtime=OWN)
     assert same_choices(chosen, edition).outcome == "pass"
@@ -98,7 +98,7 @@ def test_savings_are_derived_when_a_better_runtime_was_chosen(evidence: Evidence
     assert (own.value, own.low, own.high) == (1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
 
 
-def test_no_runtime_saves_more_than_the_default_when_that_was_chosen(evidence: Evidence, edition: Edition) -> None:
+def test_runtime_saving_is_zero_when_the_default_was_chosen(evidence: Evidence, edition: Edition) -> None:
     found = cost_estimates(_with_choice(evidence, ORT), edition)
     assert (found["runtime_saving"].low, found["runtime_saving"].high) == (0, 0)
 

@@ -49,7 +49,7 @@ def whole(make_evidence: Builder) -> Evidence:
     return private(make_evidence(header={"data": facts}))
 
 
-def test_counts_give_the_figures_that_rows_give(whole: Evidence, edition: Edition) -> None:
+def test_counts_give_the_same_figures_as_rows(whole: Evidence, edition: Edition) -> None:
     public, content = withhold(whole, KEY)
     joined = join(parse_evidence(evidence_bytes(public)), content, KEY)
     counted, rows = derive(public, edition), derive(joined, edition)
@@ -64,20 +64,20 @@ def test_counts_give_the_figures_that_rows_give(whole: Evidence, edition: Editio
     assert all(one.outcome == "unknown" for one in counted.guards if one.name in NEED_ROWS)
 
 
-def test_letter_is_that_of_the_rows_and_says_what_waits(whole: Evidence, edition: Edition) -> None:
+def test_letter_is_that_of_the_rows_and_names_what_is_pending(whole: Evidence, edition: Edition) -> None:
     public, _ = withhold(whole, KEY)
     with_rows, without = grade(derive(whole, edition), edition), grade(derive(public, edition), edition)
     assert (without.letter, without.score_db) == (with_rows.letter, with_rows.score_db) and without.letter is not None
     assert any("are in the auditor file" in note and "answers_stable" in note for note in without.notes)
 
 
-def test_unknown_rows_are_a_refusal_where_no_auditor_file_is_bound(whole: Evidence, edition: Edition) -> None:
+def test_unknown_rows_lead_to_a_refusal_when_no_auditor_file_is_bound(whole: Evidence, edition: Edition) -> None:
     public, _ = withhold(whole, KEY)
     unbound = replace(public, header=replace(public.header, auditor=None))
     assert grade(derive(unbound, edition), edition).refused
 
 
-def test_no_byte_of_the_public_evidence_names_a_sample(whole: Evidence) -> None:
+def test_public_evidence_never_names_a_sample(whole: Evidence) -> None:
     public, content = withhold(whole, KEY)
     written = evidence_bytes(public)
     assert all(p.digest.encode() not in written and p.digest.encode() in content for p in whole.predictions)
@@ -99,13 +99,13 @@ def counts(evidence: Evidence, **changed: float) -> Evidence:
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_public_evidence_does_not_follow_when_it_was_forged(whole: Evidence, what: str) -> None:
+def test_public_evidence_fails_derivation_when_forged(whole: Evidence, what: str) -> None:
     public, content = withhold(whole, KEY)
     with pytest.raises(CertificateError, match="does not follow from the auditor file"):
         join(FORGED[what](public), content, KEY)
 
 
-def test_auditor_file_is_refused_when_its_samples_are_others(whole: Evidence) -> None:
+def test_auditor_file_is_refused_when_its_samples_differ(whole: Evidence) -> None:
     fewer = replace(whole, predictions=whole.predictions[:-1])
     public, content = withhold(fewer, KEY)
     with pytest.raises(CertificateError, match="not the test set"):
@@ -128,7 +128,7 @@ IMPOSSIBLE: dict[str, dict[str, float]] = {
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_counts_are_refused_when_no_predictions_have_them(whole: Evidence, edition: Edition, what: str) -> None:
+def test_counts_are_refused_when_no_predictions_could_have_them(whole: Evidence, edition: Edition, what: str) -> None:
     public, _ = withhold(whole, KEY)
     with pytest.raises(CertificateError, match="are not possible"):
         derive(counts(public, **IMPOSSIBLE[what]), edition)
@@ -155,7 +155,7 @@ def run(key: SigningKey, command: str, *arguments: object) -> Result:
     return CliRunner().invoke(main, [command, *map(str, arguments), "--trust", key.public.hex])
 
 
-def test_gate_passes_with_the_auditor_file_or_the_word_of_an_auditor(certified: Any, tmp_path: Path) -> None:
+def test_gate_passes_when_given_the_auditor_file_or_an_attestation(certified: Any, tmp_path: Path) -> None:
     model, maker, auditor = certified.path, certified.key, new_key()
     public = run(maker, "gate", model)
     assert public.exit_code == 5 and "answers_stable" in public.output, public.output

@@ -67,7 +67,7 @@ def test_card_says_not_stated_and_holds_no_placeholder_when_nothing_is_declared(
     assert "More Information" not in text and "What the maker says" not in text
 
 
-def test_card_holds_the_makers_words_apart_from_figures_when_there_are_declarations(
+def test_card_keeps_the_makers_words_apart_from_figures_when_there_are_declarations(
     certificates: dict[str, Certificate],
 ) -> None:
     said = declared(
@@ -102,14 +102,14 @@ def test_card_has_results_by_group_in_its_index_when_they_were_measured(
     assert "men, false negatives, change | 2.06" in section(text, "Groups of people")
 
 
-def test_card_shows_contradictions_where_risks_stand(certificates: dict[str, Certificate], groups: Any) -> None:
+def test_card_shows_contradictions_among_the_risks(certificates: dict[str, Certificate], groups: Any) -> None:
     said = declared(people="none")
     found = section(card(certificates, said, groups), "Bias, Risks, and Limitations")
     assert "### Contradicted" in found and "groups of people were measured" in found
     assert "### Contradicted" not in card(certificates, said)
 
 
-def test_card_says_how_the_model_was_made_when_the_lineage_is_at_hand(
+def test_card_describes_how_the_model_was_made_when_the_lineage_is_available(
     certificates: dict[str, Certificate], lineage: Any
 ) -> None:
     made = section(card(certificates, lineage=lineage), "How it was made")
@@ -117,7 +117,7 @@ def test_card_says_how_the_model_was_made_when_the_lineage_is_at_hand(
     assert "Not stated: there is no signed lineage" in section(card(certificates), "How it was made")
 
 
-def test_declarations_are_read_back_from_the_card_when_it_was_written_from_them(
+def test_declarations_read_back_from_the_card_written_from_them(
     certificates: dict[str, Certificate],
 ) -> None:
     context = {"intended_use": "Sorting [letters] <b> & 1_2", "not_for": ["credit", "policing"],

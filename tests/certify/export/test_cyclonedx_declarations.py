@@ -60,7 +60,7 @@ def scored() -> Certificate:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_scorecard_gives_requirements_with_points_and_levels_that_nobody_is_awarded(
+def test_scorecard_lists_requirements_with_points_and_levels_but_awards_none(
     certificates: dict[str, Certificate], scored: Certificate, version: str
 ) -> None:
     document = made(certificates, scored, version=version)
@@ -118,7 +118,7 @@ def named(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_references_lead_somewhere_and_names_are_unique(
+def test_references_resolve_and_names_are_unique(
     certificates: dict[str, Certificate], declared: Certificate, version: str
 ) -> None:
     signers = [Signer("11" * 8, "lab", "reproduced", True), Signer("22" * 8, None, "cross-checked", False)]
@@ -148,7 +148,7 @@ def test_maker_words_are_claims_without_measurement_and_contradictions_are_count
     )
 
 
-def test_conformance_is_that_of_the_check_and_absent_when_it_is_unknown(certificates: dict[str, Certificate]) -> None:
+def test_conformance_is_that_of_the_check_and_absent_when_unknown(certificates: dict[str, Certificate]) -> None:
     document = json.loads(export(certificates["no meter"], "cyclonedx").content)
     found = {one.name: one.outcome for one in certificates["no meter"].claims.findings}
     scores = {row["requirement"].rpartition(":")[2]: row.get("conformance", {}).get("score")
@@ -157,7 +157,7 @@ def test_conformance_is_that_of_the_check_and_absent_when_it_is_unknown(certific
     assert "unknown" in found.values()
 
 
-def test_confidence_says_who_stands_for_it(certificates: dict[str, Certificate]) -> None:
+def test_confidence_says_who_vouches_for_it(certificates: dict[str, Certificate]) -> None:
     alone = made(certificates)["declarations"]
     assert alone["attestations"][0]["map"][0]["confidence"]["rationale"].startswith("Self-declared")
     assert [one["thirdParty"] for one in alone["assessors"]] == [False]

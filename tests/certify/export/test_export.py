@@ -91,7 +91,7 @@ def one_of_each(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("kind", ["graded", "modelled", "refused", "no meter"])
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_export_is_the_same_twice_when_input_is(
+def test_export_is_the_same_when_repeated(
     certificates: dict[str, Certificate], lineage: Statement, name: str, kind: str
 ) -> None:
     first, second = (export(certificates[kind], name, lineage) for _ in range(2))
@@ -103,7 +103,7 @@ def test_export_is_the_same_twice_when_input_is(
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("kind", ["modelled", "refused"])
-def test_document_changes_when_a_field_that_it_holds_does(
+def test_document_changes_when_a_field_it_includes_does(
     make_statement: Callable[[str], Statement], name: str, kind: str
 ) -> None:
     statement = make_statement(kind)
@@ -116,7 +116,7 @@ def test_document_changes_when_a_field_that_it_holds_does(
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @pytest.mark.parametrize("kind", ["graded", "modelled", "refused", "no meter"])
-def test_document_stays_when_all_fields_that_it_left_out_change(
+def test_document_is_unchanged_when_only_omitted_fields_change(
     make_statement: Callable[[str], Statement], name: str, kind: str
 ) -> None:
     statement = make_statement(kind)
@@ -129,9 +129,7 @@ def test_document_stays_when_all_fields_that_it_left_out_change(
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_list_names_each_field_once_when_something_was_left_out(
-    certificates: dict[str, Certificate], name: str
-) -> None:
+def test_list_names_each_omitted_field_once(certificates: dict[str, Certificate], name: str) -> None:
     made = export(certificates["graded"], name)
     assert len(set(made.left_out)) == len(made.left_out)
     assert len(made.summary()) <= len(made.left_out)
@@ -157,7 +155,7 @@ def test_refusal_says_why_when_there_is_no_letter(certificates: dict[str, Certif
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_text_of_the_certificate_is_nothing_but_text_when_it_is_hostile(
+def test_text_of_the_certificate_stays_text_when_it_is_hostile(
     make_statement: Callable[[str], Statement], name: str
 ) -> None:
     statement = make_statement("graded")
@@ -207,7 +205,7 @@ def test_export_names_the_extra_when_the_library_is_missing(
         export(certificates["graded"], name)
 
 
-def test_export_is_refused_when_a_format_can_not_take_a_value(
+def test_export_is_refused_when_a_format_cannot_hold_a_value(
     make_statement: Callable[[str], Statement],
 ) -> None:
     statement = make_statement("graded")
@@ -224,7 +222,7 @@ def test_export_is_refused_when_a_format_can_not_take_a_value(
         ("spdx3", "text classification"),
     ],
 )
-def test_task_is_of_texts_when_the_model_takes_tokens(
+def test_task_is_about_text_when_the_model_takes_tokens(
     make_statement: Callable[[str], Statement], name: str, words: str
 ) -> None:
     statement = make_statement("graded")
@@ -246,7 +244,7 @@ def test_field_is_held_when_a_pattern_covers_it(path: str, held: bool) -> None:
     assert is_held(tuple(path.split(".")), patterns) == held
 
 
-def test_in_toto_gives_equal_text_in_every_process(certificates: dict[str, Certificate], folder: Path) -> None:
+def test_in_toto_gives_the_same_text_in_every_process(certificates: dict[str, Certificate], folder: Path) -> None:
     (folder / "certificate.json").write_bytes(next(iter(certificates.values())).content)
     code = (
         "import sys; from pathlib import Path; from certify.attest.certificate import Certificate; "

@@ -39,7 +39,7 @@ def read(content: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_document_says_the_same_when_the_bindings_read_and_write_it(
+def test_document_is_the_same_when_the_bindings_read_and_write_it(
     make_document: Callable[[str], str], kind: str
 ) -> None:
     content = make_document(kind)
@@ -74,7 +74,7 @@ def test_quantities_are_decimals_when_they_are_small(make_document: Callable[[st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_document_fits_the_official_json_schema_when_a_copy_is_at_hand(
+def test_document_fits_the_official_json_schema_when_a_copy_is_available(
     make_document: Callable[[str], str], kind: str
 ) -> None:
     path = os.environ.get("LEANMARK_SPDX_SCHEMA")

@@ -59,7 +59,7 @@ def test_workers_live_longer_when_starting_them_takes_longer(
 
 
 @pytest.mark.parametrize("start_s", [0.9, 5.0, 11.0, 25.0, 55.0])
-def test_workers_live_as_long_as_gives_the_narrowest_interval_for_the_time(start_s: float) -> None:
+def test_lifetime_of_workers_minimises_the_interval_for_the_time(start_s: float) -> None:
     """Cochran 1977, chapter 10: variance (1 + 1 / r) / processes, with as many processes as the time has room for."""
     block_s = 1.0
 
@@ -104,14 +104,14 @@ def _coverage(blocks: int, alive: int, spread: float) -> float:
 @pytest.mark.parametrize(
     "blocks", [EDITION.plan.minimum_blocks, EDITION.plan.null_blocks, EDITION.plan.largest_null_blocks]
 )
-def test_interval_holds_what_differs_from_process_to_process(blocks: int, spread: float) -> None:
+def test_interval_includes_variation_between_processes(blocks: int, spread: float) -> None:
     longest = blocks_a_start(1e6, 1.0, EDITION.plan.minimum_blocks, 1e12, EDITION.plan)
     assert longest == 2
     assert _coverage(blocks, 1, spread) >= 0.93
     assert _coverage(blocks, longest, spread) >= 0.93
 
 
-def test_interval_misses_the_luck_of_processes_that_live_for_the_whole_run() -> None:
+def test_interval_misses_variation_when_processes_live_for_the_whole_run() -> None:
     most = EDITION.plan.largest_null_blocks
     assert _coverage(most, most, 1.0) < 0.7
 
@@ -139,7 +139,7 @@ class _Arm:
         return Running(worker, 1, 0.1, 10)  # type: ignore[arg-type]
 
 
-def test_workers_are_new_when_their_blocks_are_over() -> None:
+def test_workers_are_restarted_when_their_blocks_are_done() -> None:
     started: list[str] = []
     ended: list[int] = []
     with Workers([_Arm("a", started, ended), _Arm("b", started, ended)], 2) as workers:  # type: ignore[list-item]
@@ -178,7 +178,7 @@ def test_no_worker_is_left_when_one_of_them_does_not_start() -> None:
     assert len(ended) == 1
 
 
-def test_run_stops_when_a_later_session_is_set_up_otherwise() -> None:
+def test_run_stops_when_a_later_session_is_set_up_differently() -> None:
     arm = _Arm("a", [], [], threads=2)
     with Workers([arm], 1) as workers:  # type: ignore[list-item]
         workers.for_block(0)

@@ -25,7 +25,7 @@ def count(baseline: Any = A, candidate: Any = B, workload: Workload = WORKLOAD, 
     return count_attempt(baseline, candidate, workload, data, "now")
 
 
-def test_attempts_count_up_for_the_same_models_workload_and_data_only() -> None:
+def test_attempts_are_counted_for_the_same_models_workload_and_data_only() -> None:
     assert [count() for _ in range(3)] == [1, 2, 3]
     assert count(candidate=("graph c", "weights c")) == 1
     assert count(workload=replace(WORKLOAD, batch=2)) == 1
@@ -33,7 +33,7 @@ def test_attempts_count_up_for_the_same_models_workload_and_data_only() -> None:
     assert count() == 4
 
 
-def test_attempts_go_on_when_one_of_a_models_digests_or_the_thread_numbers_change() -> None:
+def test_attempts_continue_when_one_digest_of_a_model_or_the_thread_numbers_change() -> None:
     assert count() == 1
     assert count(candidate=("another graph", "weights b")) == 2
     assert count(baseline=("graph a", "other weights")) == 3
@@ -46,7 +46,7 @@ def test_log_holds_one_line_for_each_measurement() -> None:
     assert (line["baseline"], line["candidate"], line["created"]) == (list(A), list(B), "now")
 
 
-def test_error_names_the_log_when_it_can_not_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_error_names_the_log_when_it_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path / "file"))
     with pytest.raises(MeasureError, match="LEANMARK_STATE_HOME"):
@@ -136,7 +136,7 @@ def _both(model: onnx.ModelProto) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
-def test_measurement_counts_as_another_when_the_file_says_the_same(
+def test_measurement_counts_as_another_attempt_when_the_file_is_equivalent(
     change: Callable[[onnx.ModelProto], None], stays: tuple[bool, bool], arm: str, small_pair: Any, tmp_path: Path
 ) -> None:
     """The real files of a pair, one of them changed and in another folder: what was measured stays what it was."""
@@ -155,13 +155,13 @@ def test_measurement_counts_as_another_when_the_file_says_the_same(
     assert count(**{**known, arm: found}) == (2 if any(stays) else 1)
 
 
-def test_weights_count_wherever_they_lie(small_pair: Any, tmp_path: Path) -> None:
+def test_weights_count_wherever_they_are_stored(small_pair: Any, tmp_path: Path) -> None:
     model = onnx.load(str(small_pair.baseline))
     onnx.save(model, str(tmp_path / "outside.onnx"), save_as_external_data=True, size_threshold=0)
     with open_model(tmp_path / "outside.onnx") as outside, open_model(small_pair.baseline) as inside:
         assert outside.weights_files() and outside.identities() == inside.identities()
 
 
-def test_two_models_of_one_pair_are_not_the_same(small_pair: Any) -> None:
+def test_models_of_one_pair_are_distinct(small_pair: Any) -> None:
     with open_model(small_pair.baseline) as baseline, open_model(small_pair.candidate) as candidate:
         assert not set(baseline.identities()) & set(candidate.identities())

@@ -126,7 +126,7 @@ def test_channels_removed_fails_alone_when_the_baseline_is_padded(padding: Edit,
     assert court.outcomes(told) == {"channels_removed": "fail"}
 
 
-def test_same_task_fails_alone_when_the_baseline_computes_what_nobody_reads(court: Any) -> None:
+def test_same_task_fails_alone_when_the_baseline_computes_unused_values(court: Any) -> None:
     def more(model: onnx.ModelProto) -> None:
         put(model, w4=weights(model)["w2"])
         insert(model, "relu1", helper.make_node("Conv", ["r1", "w4"], ["unread"], name="conv4", pads=[1] * 4))
@@ -188,7 +188,7 @@ def test_same_task_fails_alone_when_the_output_is_shorter(court: Any) -> None:
     assert court.judge(found) == {"same_task": "fail"}
 
 
-def test_same_task_fails_alone_when_pictures_are_made_smaller(court: Any) -> None:
+def test_same_task_fails_alone_when_images_are_made_smaller(court: Any) -> None:
     """The contract, which the candidate brings itself, halves the image before anything is measured."""
 
     def shrink(model: onnx.ModelProto) -> None:

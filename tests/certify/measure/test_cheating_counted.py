@@ -164,7 +164,7 @@ def test_cost_counted_fails_alone_when_test_samples_are_recognised(
 
 
 @pytest.mark.parametrize(("until", "outcome"), [("data", ["cost_counted"]), ("times", [])])
-def test_cost_counted_fails_alone_when_the_baseline_loops_as_the_data_say(
+def test_cost_counted_fails_alone_when_the_baseline_loops_depending_on_the_data(
     until: str, outcome: list[str], small_pair: Any, edition: Edition, edited: Callable[..., Path],
     make_evidence: Callable[..., Evidence],
 ) -> None:  # fmt: skip
@@ -203,7 +203,7 @@ def test_findings_pass_when_the_pair_is_honest(small_pair: Any, edition: Edition
         {"height": 16, "width": 16},
     ],
 )
-def test_same_contract_passes_when_only_the_writing_or_the_size_differs(
+def test_same_contract_passes_when_only_the_notation_or_the_size_differs(
     change: dict[str, Any], small_pair: Any, edition: Edition, make_evidence: Callable[..., Evidence]
 ) -> None:
     other = replace(small_pair.contract, **change).to_json()

@@ -210,7 +210,7 @@ def test_test_unseen_fails_alone_when_training_holds_changed_test_samples(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_test_distinct_fails_alone_when_samples_come_again_with_a_change(
+def test_test_distinct_fails_alone_when_samples_are_repeated_with_a_change(
     change: str, digits: Dataset, court: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty samples that the candidate gets right, once more each: nothing has a digest of its own any more."""

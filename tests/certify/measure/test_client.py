@@ -51,7 +51,7 @@ def test_threads_are_pinned_when_there_are_several(small_pair) -> None:
         assert worker.facts["pinned"]
 
 
-def test_window_takes_time_in_proportion_to_its_inferences(worker: Worker) -> None:
+def test_duration_of_a_window_is_proportional_to_its_inferences(worker: Worker) -> None:
     worker.window(200, 1.0)
     few, many = worker.window(100, 1.0), worker.window(1000, 1.0)
     assert 3 < many.cpu_s / few.cpu_s < 30
@@ -92,7 +92,7 @@ def test_error_names_model_and_signal_when_the_worker_is_killed(worker: Worker, 
         worker.window(10, 1.0)
 
 
-def test_error_says_hanging_and_ends_the_worker_when_it_does_not_answer(small_pair, samples: Path) -> None:
+def test_error_says_hanging_and_ends_the_worker_when_it_does_not_respond(small_pair, samples: Path) -> None:
     with Worker("candidate", small_pair.baseline, _settings(), call_timeout_s=0.3) as worker:
         worker._slack_s = 30
         worker.inputs(samples, 1)
@@ -109,7 +109,7 @@ def test_error_quotes_the_last_words_when_the_worker_fails(worker: Worker, tmp_p
         worker.predict(tmp_path / "wrong.npy", tmp_path / "out.npy", 1, 1.0)
 
 
-def test_model_error_gives_the_runtimes_reason_when_it_can_not_load(tmp_path: Path) -> None:
+def test_model_error_gives_the_reason_of_the_runtime_when_it_cannot_load(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match=r"bad\.onnx: ONNX Runtime cannot load it"):
         Worker("baseline", tmp_path / "bad.onnx", _settings())

@@ -123,7 +123,7 @@ def test_profile_derives_from_the_evidence_when_measured(measured: Evidence, edi
         assert held[name] == "pass", name
 
 
-def test_header_tells_meter_and_workload_when_measured(measured: Evidence) -> None:
+def test_header_states_meter_and_workload(measured: Evidence) -> None:
     header = measured.header
     assert header.meter is not None and header.meter.name not in header.meter.refused
     assert header.workload.runtime == "onnxruntime-cpu" and header.workload.graph_optimization == "all"
@@ -133,7 +133,7 @@ def test_header_tells_meter_and_workload_when_measured(measured: Evidence) -> No
     assert header.data["test_samples"] == 80
 
 
-def test_thread_number_is_the_cheapest_of_the_tried_when_none_is_forced(measured: Evidence) -> None:
+def test_thread_number_is_the_cheapest_tried_when_none_is_forced(measured: Evidence) -> None:
     by_threads: dict[int, list[float]] = {}
     for window in measured.windows:
         if window.run == "settings" and window.arm == "baseline":
@@ -268,7 +268,7 @@ def test_energy_is_missing_when_there_is_no_meter(strained: Evidence) -> None:
     assert strained.observation("power_check") is None
 
 
-def test_a_model_alone_is_measured_without_a_null_run(small_pair, edition: Edition) -> None:
+def test_single_model_is_measured_without_a_null_run(small_pair, edition: Edition) -> None:
     plan = replace(SHORT, min_blocks=4)
     alone = measure([(small_pair.candidate, small_pair.contract)], small_pair.dataset, plan, edition.plan)
     assert set(alone.header.models) == {"candidate"} and not alone.predictions
@@ -282,7 +282,7 @@ def test_a_model_alone_is_measured_without_a_null_run(small_pair, edition: Editi
     assert not {"null_holds", "same_task"} & {guard.name for guard in profile.guards}
 
 
-def test_a_model_alone_has_no_accuracy_when_it_was_not_scored(small_pair, edition: Edition) -> None:
+def test_single_model_has_no_accuracy_when_it_was_not_scored(small_pair, edition: Edition) -> None:
     models = [(small_pair.candidate, small_pair.contract)]
     alone = measure(models, small_pair.dataset, SHORT, edition.plan, score=False)
     assert alone.observation("scored") is None and "accuracy_candidate" not in derive(alone, edition).estimates

@@ -42,7 +42,7 @@ def opened(sum_s: float, add_s: float) -> forms.Opened:
     return lambda model: _Worker(sum_s if "Sum" in {node.op_type for node in model.graph.node} else add_s)  # type: ignore[return-value]
 
 
-def test_sums_are_kept_when_they_take_less_time() -> None:
+def test_sums_are_kept_when_they_are_faster() -> None:
     found = faster_form([made.normalised()], opened(0.1, 0.2), lambda model: True)
     assert found is not None
     assert found[1] == ["1 Add before a layer normalisation as Sum (100 of 200 ms of one thread)"]
@@ -50,12 +50,12 @@ def test_sums_are_kept_when_they_take_less_time() -> None:
 
 
 @pytest.mark.parametrize(("sum_s", "same"), [(0.21, True), (0.2, True), (0.1, False)])
-def test_model_stays_when_sums_take_no_less_time_or_answer_otherwise(sum_s: float, same: bool) -> None:
+def test_model_is_unchanged_when_sums_are_not_faster_or_give_other_answers(sum_s: float, same: bool) -> None:
     assert faster_form([made.normalised()], opened(sum_s, 0.2), lambda model: same) is None
 
 
 @pytest.mark.parametrize(("slower", "kept"), [(1, True), (2, False)])
-def test_sums_are_kept_when_they_take_less_time_in_all_rounds_but_one(
+def test_sums_are_kept_when_they_are_faster_in_all_rounds_but_one(
     slower: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after = [0.3] * slower + [0.1] * (forms.ROUNDS - slower)

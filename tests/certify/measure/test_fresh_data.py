@@ -52,7 +52,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, tuple[
     return result.model, ("--data", seen, "--fresh-data", fresh)
 
 
-def test_only_fresh_data_find_the_table_at_an_audit_and_a_countersignature(
+def test_lookup_table_is_found_by_fresh_data_alone_at_an_audit_and_a_countersignature(
     table: tuple[Path, tuple[object, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, options = table

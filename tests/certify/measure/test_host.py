@@ -88,7 +88,7 @@ def test_temperature_is_the_hottest_core_when_hwmon_has_one(tmp_path: Path) -> N
     assert Host(tmp_path).snapshot().temperature_c == 57.5
 
 
-def test_temperature_is_a_thermal_zones_when_there_is_no_sensor_chip(tmp_path: Path) -> None:
+def test_temperature_is_that_of_a_thermal_zone_when_there_is_no_sensor_chip(tmp_path: Path) -> None:
     _write(tmp_path, "sys/class/thermal/thermal_zone0/type", "acpitz\n")
     _write(tmp_path, "sys/class/thermal/thermal_zone0/temp", "99000\n")
     _write(tmp_path, "sys/class/thermal/thermal_zone1/type", "x86_pkg_temp\n")
@@ -104,7 +104,7 @@ def test_throttle_events_are_summed_over_cores_and_packages(tmp_path: Path) -> N
     assert Host(tmp_path).snapshot().throttles == 9
 
 
-def test_process_time_is_another_processes_when_it_works() -> None:
+def test_process_time_is_that_of_the_other_process_when_it_works() -> None:
     code = "import time\nwhile time.process_time() < 0.05: pass\nprint(flush=True)\ninput()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         earlier = {other.pid: 0.0}

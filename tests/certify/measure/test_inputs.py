@@ -40,20 +40,20 @@ def text(vocabulary: int, mask: bool = True) -> TokenPreprocess:
     )  # fmt: skip
 
 
-def test_statistics_tell_constant_and_repeated_samples() -> None:
+def test_statistics_detect_constant_and_repeated_samples() -> None:
     array = np.stack([np.zeros((3, 4)), np.zeros((3, 4)), np.arange(12).reshape(3, 4), np.full((3, 4), 2)])
     found = InputStatistics.of(array, pictures())
     assert (found.samples, found.distinct, found.constant_share) == (4, 3, 0.75)
     assert found.std == pytest.approx(np.std(array))
 
 
-def test_worse_takes_the_less_real_of_each() -> None:
+def test_worse_takes_the_less_realistic_value_of_each() -> None:
     first, second = InputStatistics(8, 0.5, 8, 0.1, 0.2), InputStatistics(8, 0.7, 2, 0.0, 0.9)
     assert first.worse(second) == second.worse(first) == InputStatistics(8, 0.5, 2, 0.1, 0.2)
 
 
 @pytest.mark.parametrize(("layout", "width_axis"), [("NCHW", -1), ("NHWC", -2)])
-def test_statistics_tell_pictures_from_random_numbers(layout: str, width_axis: int) -> None:
+def test_statistics_distinguish_images_from_random_numbers(layout: str, width_axis: int) -> None:
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((8, 3, 16, 16))
     smooth = np.cumsum(noise, axis=-1)
@@ -65,7 +65,7 @@ def test_statistics_tell_pictures_from_random_numbers(layout: str, width_axis: i
 
 
 @pytest.mark.parametrize("mask", [True, False])
-def test_statistics_tell_text_from_random_tokens(mask: bool) -> None:
+def test_statistics_distinguish_text_from_random_tokens(mask: bool) -> None:
     """Words come as often as Zipf's law says; both have a first token that never changes, and filling at the end."""
     rng = np.random.default_rng(0)
     drawn = {
@@ -83,6 +83,6 @@ def test_statistics_tell_text_from_random_tokens(mask: bool) -> None:
     assert found["text"] is not None and found["text"] > 20
 
 
-def test_repetition_is_none_where_one_text_comes_again_and_again() -> None:
+def test_repetition_is_none_when_one_text_is_repeated() -> None:
     tokens = np.tile(np.arange(1, 17), (8, 1))
     assert InputStatistics.of(tokens, text(100, mask=False)).repetition == 0.0

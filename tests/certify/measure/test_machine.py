@@ -8,7 +8,7 @@ import pytest
 from certify.measure import machine
 
 
-def test_describe_gives_plain_values_of_this_machine() -> None:
+def test_describe_returns_plain_values_of_this_machine() -> None:
     facts = machine.describe()
     assert facts["processors_allowed"] == len(os.sched_getaffinity(0))
     assert facts["processor"] and facts["kernel"] and facts["memory_bytes"] > 1e8
@@ -16,7 +16,7 @@ def test_describe_gives_plain_values_of_this_machine() -> None:
 
 
 @pytest.mark.parametrize(("flags", "has"), [("fpu avx2", False), ("fpu avx2 avx512_vnni hypervisor", True)])
-def test_describe_tells_integer_dot_products_from_the_flags(tmp_path: Path, flags: str, has: bool) -> None:
+def test_describe_reads_integer_dot_products_from_the_flags(tmp_path: Path, flags: str, has: bool) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text(
         f"processor : 0\nmodel name\t: Some CPU\nflags\t: {flags}\n\nprocessor : 1\n"
@@ -27,7 +27,7 @@ def test_describe_tells_integer_dot_products_from_the_flags(tmp_path: Path, flag
     assert facts["virtualisation"] == ("yes" if has else "none seen")
 
 
-def test_cores_take_second_threads_of_a_core_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_threads_of_a_core_are_used_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     for cpu, siblings in enumerate(("0-1", "0-1", "2,3", "2,3")):
         folder = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology"

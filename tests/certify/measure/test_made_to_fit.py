@@ -157,7 +157,7 @@ def test_honest_candidate_passes_every_guard_when_a_metric_is_declared(
     assert grade(derive(evidence, edition), edition).letter is not None
 
 
-def test_a_metric_with_an_offset_hides_no_loss(digits: Digits, scored: Judge, edition: Edition) -> None:
+def test_metric_with_an_offset_hides_no_loss(digits: Digits, scored: Judge, edition: Edition) -> None:
     """The relative loss of almost_all itself is a hundredth of the true one."""
     models = digits.model("base", digits.weights), digits.noisy(2.0)
     plain = scored(*models)
@@ -168,7 +168,7 @@ def test_a_metric_with_an_offset_hides_no_loss(digits: Digits, scored: Judge, ed
     assert grade(derive(hiding, edition), edition).letter is None
 
 
-def test_top1_kept_fails_alone_when_another_metric_keeps_what_top1_lost(
+def test_top1_kept_fails_alone_when_another_metric_hides_the_loss(
     digits: Digits, scored: Judge, edition: Edition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first five classes are nearly as good as before, the first is not."""
@@ -216,7 +216,7 @@ def test_no_letter_is_given_when_constant_answers_were_left_out(
     assert "relative_loss_percent" not in derive(evidence, edition).estimates
 
 
-def test_a_metric_that_is_always_1_earns_nothing(digits: Digits, scored: Judge, edition: Edition) -> None:
+def test_metric_that_is_always_1_earns_nothing(digits: Digits, scored: Judge, edition: Edition) -> None:
     constant = own(lambda outputs, labels: np.ones(len(labels)))
     evidence = scored(digits.model("base", digits.weights), digits.noisy(0.02), constant)
     assert set(failed(evidence, edition)) == {"baseline_beats_majority", "candidate_beats_majority"}
@@ -233,7 +233,7 @@ def mostly_ones(data: Dataset) -> Dataset:
     return replace(data, test=array_split(np.stack(chosen), labels, "mostly ones"))
 
 
-def test_candidate_beats_majority_fails_alone_when_it_always_answers_one_class(
+def test_candidate_beats_majority_fails_alone_when_it_always_predicts_one_class(
     digits: Digits, scored: Judge, edition: Edition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where one class makes up nearly all of a test set, a constant answer loses hardly anything."""
@@ -251,7 +251,7 @@ def test_candidate_beats_majority_fails_alone_when_it_always_answers_one_class(
     assert grade(derive(evidence, edition), edition).letter is not None
 
 
-def test_samples_repeated_40_times_gain_nothing(digits: Digits, scored: Judge, edition: Edition) -> None:
+def test_repeated_samples_gain_nothing_when_repeated_40_times(digits: Digits, scored: Judge, edition: Edition) -> None:
     models = digits.model("base", digits.weights), digits.noisy(2.0)
     once = scored(*models)
     gained = [i for i, p in enumerate(once.predictions) if p.candidate_top1 == p.label != p.baseline_top1]

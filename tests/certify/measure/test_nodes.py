@@ -19,14 +19,14 @@ def _nodes(seconds: list[float]) -> list[NodeRun]:
 
 
 @given(SECONDS.filter(lambda seconds: sum(seconds) > 1e-9))
-def test_shares_make_up_the_whole(seconds: list[float]) -> None:
+def test_shares_sum_to_one(seconds: list[float]) -> None:
     found = shares(_nodes(seconds))
     assert found.rest is not None
     assert sum(node["share"] for node in found.nodes) + found.rest == pytest.approx(1)
     assert found.count == len(seconds)
 
 
-def test_the_dearest_stand_first_and_the_others_are_summed() -> None:
+def test_most_expensive_nodes_come_first_and_the_others_are_summed() -> None:
     found = shares(_nodes([float(value) for value in range(1, 13)]))
     assert [node["name"] for node in found.nodes] == [f"n{number}" for number in range(11, 1, -1)]
     assert len(found.nodes) == SHOWN

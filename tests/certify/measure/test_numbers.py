@@ -32,7 +32,7 @@ def brightness(factor: float, path: Path) -> Path:
     return path
 
 
-def test_a_model_of_numbers_is_certified_by_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regression_model_is_certified_by_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path / "state"))
     rng = np.random.default_rng(0)

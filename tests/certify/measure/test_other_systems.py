@@ -29,7 +29,7 @@ def macos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("macos")
-def test_measuring_goes_on_when_linux_calls_are_missing() -> None:
+def test_measuring_continues_when_linux_calls_are_missing() -> None:
     assert machine.cores_for(2) == (0, 1)
     assert machine.describe()["processors_allowed"] == 3 and machine.thread_numbers() == (1, 3)
     machine.pin([0])
@@ -64,7 +64,7 @@ def test_log_of_attempts_counts_when_files_cannot_be_locked(monkeypatch: pytest.
     assert [attempts.count_attempt(("a",), ("b",), workload, "d", "now") for _ in range(2)] == [1, 2]
 
 
-def test_file_is_flushed_through_a_descriptor_that_may_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_file_is_flushed_through_a_writable_descriptor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     flushed = []
 
     def fsync(descriptor: int) -> None:

@@ -63,7 +63,7 @@ def test_guard_passes_when_tensorrt_leaves_nodes_to_cuda_on_the_same_gpu(make_ev
     assert _judged(make_evidence, edition, "onnxruntime-tensorrt", TENSORRT, *nodes)[0] == "pass"
 
 
-def test_guard_does_not_know_when_no_profile_was_had(make_evidence, edition: Edition) -> None:
+def test_guard_is_unknown_when_there_is_no_profile(make_evidence, edition: Edition) -> None:
     assert _judged(make_evidence, edition, "onnxruntime-cuda", CUDA)[0] == "unknown"
 
 
@@ -121,7 +121,7 @@ class FakeNvml:
     ("visible", "call"),
     [("2,0", ("nvmlDeviceGetHandleByIndex", 2)), ("GPU-abc", ("nvmlDeviceGetHandleByUUID", "GPU-abc"))],
 )
-def test_accelerator_is_the_first_visible_gpu_and_what_it_does_not_tell_is_left_out(
+def test_accelerator_is_the_first_visible_gpu_without_fields_it_does_not_report(
     monkeypatch: pytest.MonkeyPatch, visible: str, call: tuple[Any, ...]
 ) -> None:
     fake = FakeNvml()

@@ -37,6 +37,6 @@ def test_every_test_sample_has_a_score_when_a_metric_is_declared(small_pair, tmp
     assert pair(small_pair.dataset, plain, plain)[3].baseline_score is None
 
 
-def test_a_metric_that_fits_no_model_is_refused_with_its_file(small_pair, tmp_path: Path) -> None:
+def test_metric_is_refused_with_its_file_when_it_does_not_fit_the_model(small_pair, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"float\.onnx \(baseline\): Metric 'top5' needs more than 5 classes, got 4"):
         _predict(small_pair, tmp_path, get_metric("top5"))

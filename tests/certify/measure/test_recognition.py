@@ -94,7 +94,7 @@ def disabled(name: str, patch: pytest.MonkeyPatch) -> None:
     patch.setitem(GUARDS, name, lambda evidence, edition: Answer("pass", "It is disabled."))
 
 
-def test_score_shuffled_keeps_the_outputs_that_stand_for_constant_answers(dataset: Dataset) -> None:
+def test_score_shuffled_keeps_the_outputs_of_constant_answers(dataset: Dataset) -> None:
     answers = Answers(1.0, 1)
 
     class Knowing:
@@ -108,7 +108,7 @@ def test_score_shuffled_keeps_the_outputs_that_stand_for_constant_answers(datase
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_an_honest_pruned_net_keeps_half_of_every_limit(batch: int, observe: Observe, edition: Edition) -> None:
+def test_honest_pruned_network_stays_within_half_of_every_limit(batch: int, observe: Observe, edition: Edition) -> None:
     evidence, limits = observe(made.net(1), batch), edition.thresholds
     halved = replace(
         limits,
@@ -121,7 +121,7 @@ def test_an_honest_pruned_net_keeps_half_of_every_limit(batch: int, observe: Obs
     assert letter(evidence, edition) is not None
 
 
-def test_answers_of_a_dynamically_quantized_net_are_stable_in_batches(
+def test_answers_of_a_dynamically_quantized_network_are_stable_in_batches(
     observe: Observe, edition: Edition, tmp_path: Path
 ) -> None:
     """Its scales are those of the whole batch, so that neighbours do move the outputs, by rounding."""
@@ -141,7 +141,7 @@ def test_answers_of_a_dynamically_quantized_net_are_stable_in_batches(
     ],
     ids=["neighbours in the batch", "memoriser", "defeat device"],
 )
-def test_finding_alone_refuses_a_candidate_that_knows_the_test_by(
+def test_candidate_is_refused_by_one_finding_alone_when_it_recognises_the_test_by(
     cheat: Callable[[Dataset], onnx.ModelProto], batch: int, finding: str, also: str | None, dataset: Dataset,
     observe: Observe, edition: Edition, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -155,7 +155,7 @@ def test_finding_alone_refuses_a_candidate_that_knows_the_test_by(
     assert letter(evidence, edition) is not None
 
 
-def test_answers_by_position_are_worth_nothing_in_an_order_that_follows_from_the_file(
+def test_answers_by_position_earn_nothing_when_the_order_follows_from_the_file(
     dataset: Dataset, observe: Observe, edition: Edition
 ) -> None:
     evidence = observe(made.by_position(dataset), len(dataset.test))
@@ -164,12 +164,12 @@ def test_answers_by_position_are_worth_nothing_in_an_order_that_follows_from_the
     assert right < 2 / made.CLASSES  # 1 in the data's own order
 
 
-def test_a_constant_answer_loses_too_much_to_be_graded(observe: Observe, edition: Edition) -> None:
+def test_constant_answer_loses_too_much_to_be_graded(observe: Observe, edition: Edition) -> None:
     reasons = grade(derive(observe(made.constant()), edition), edition).reasons
     assert any("relative loss" in reason for reason in reasons)
 
 
-def test_a_nearest_neighbour_table_is_graded_which_is_a_known_limit(
+def test_nearest_neighbour_table_is_graded_as_a_known_limit(
     dataset: Dataset, observe: Observe, edition: Edition
 ) -> None:
     """It keeps its answers on every small change; only data that its maker has not seen find it (SECURITY.md)."""
@@ -179,7 +179,7 @@ def test_a_nearest_neighbour_table_is_graded_which_is_a_known_limit(
     assert all(p.candidate_top1 == p.label for p in evidence.predictions)
 
 
-def test_fresh_data_alone_refuse_a_nearest_neighbour_table(
+def test_nearest_neighbour_table_is_refused_by_fresh_data_alone(
     dataset: Dataset, observe: Observe, edition: Edition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert failed(observe(made.net(1), fresh=True), edition) == {}

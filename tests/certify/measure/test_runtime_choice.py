@@ -86,7 +86,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return known
 
 
-def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair, edition: Edition) -> None:
+def test_cheapest_is_chosen_and_reported_when_several_can_run_both(bench, small_pair, edition: Edition) -> None:
     bench["slow"] = FakeRuntime(), 2.0
     bench["fast"] = FakeRuntime(), 1.0
     said = Said()
@@ -105,7 +105,7 @@ def test_cheapest_is_taken_and_told_when_several_can_run_both(bench, small_pair,
     ]
 
 
-def test_each_model_takes_its_own_cheapest_and_the_default_is_kept_to_compare(bench, small_pair, edition) -> None:
+def test_each_model_uses_its_own_cheapest_and_the_default_is_kept_for_comparison(bench, small_pair, edition) -> None:
     bench["onnxruntime-cpu"] = FakeRuntime(), {"baseline": 3.0, "candidate": 1.0}
     bench["half"] = FakeRuntime(), {"baseline": 2.0, "candidate": 2.0}
     settled = _settle(small_pair, edition, available_meters=[])
@@ -113,7 +113,7 @@ def test_each_model_takes_its_own_cheapest_and_the_default_is_kept_to_compare(be
     assert settled.default == "onnxruntime-cpu" and settled.plan.runtime == "half"
 
 
-def test_candidate_may_not_take_a_runtime_that_the_baseline_can_not(bench, small_pair, edition) -> None:
+def test_candidate_may_not_use_a_runtime_that_the_baseline_cannot(bench, small_pair, edition) -> None:
     bench["both"] = FakeRuntime(), 2.0
     bench["one"] = FakeRuntime(), {"baseline": ModelError("no kernel."), "candidate": 1.0}
     settled = _settle(small_pair, edition, available_meters=[])
@@ -121,14 +121,14 @@ def test_candidate_may_not_take_a_runtime_that_the_baseline_can_not(bench, small
     assert settled.observations[0].values["left_out"] == {"baseline": {"one": "no kernel."}, "candidate": {}}
 
 
-def test_baseline_takes_a_runtime_that_the_candidate_can_not(bench, small_pair, edition) -> None:
+def test_baseline_may_use_a_runtime_that_the_candidate_cannot(bench, small_pair, edition) -> None:
     bench["both"] = FakeRuntime(), 2.0
     bench["one"] = FakeRuntime(), {"baseline": 1.0, "candidate": ModelError("no kernel.")}
     settled = _settle(small_pair, edition, available_meters=[])
     assert settled.names == {"baseline": "one", "candidate": "both"}
 
 
-def test_auto_tries_only_those_that_the_plan_names(bench, small_pair, edition) -> None:
+def test_auto_tries_only_runtimes_named_in_the_plan(bench, small_pair, edition) -> None:
     bench["fast"] = FakeRuntime(), 1.0
     bench["slow"] = FakeRuntime(), 2.0
     settled = _settle(small_pair, edition, replace(AUTO, among=("slow",)), available_meters=[])
@@ -176,7 +176,7 @@ def test_thread_numbers_of_a_model_are_tried_on_the_processor_alone(
 
 
 @pytest.mark.parametrize("error", [ModelError("no kernel for Odd."), MeasureError("killed by SIGSEGV.")])
-def test_runtime_is_left_out_with_the_reason_when_it_can_not_run_them(
+def test_runtime_is_skipped_with_the_reason_when_it_cannot_run_the_models(
     bench, small_pair, edition: Edition, error: Exception
 ) -> None:
     bench["broken"] = FakeRuntime(), error
@@ -188,14 +188,14 @@ def test_runtime_is_left_out_with_the_reason_when_it_can_not_run_them(
     assert settled.observations[0].values["left_out"] == {"baseline": left_out, "candidate": left_out}
 
 
-def test_reason_names_no_folder_when_a_runtime_is_left_out(bench, small_pair, edition: Edition) -> None:
+def test_reason_names_no_folder_when_a_runtime_is_skipped(bench, small_pair, edition: Edition) -> None:
     bench["broken"] = FakeRuntime(), ModelError(f"{small_pair.candidate.resolve()}: cannot be loaded.")
     bench["works"] = FakeRuntime(), 2.0
     values = _settle(small_pair, edition, available_meters=[]).observations[0].values
     assert values["left_out"]["candidate"] == {"broken": "the candidate: cannot be loaded."}
 
 
-def test_runtime_is_left_out_when_the_meter_read_nothing(bench, small_pair, edition: Edition) -> None:
+def test_runtime_is_skipped_when_the_meter_read_nothing(bench, small_pair, edition: Edition) -> None:
     bench["still"] = FakeRuntime(), 0.0
     bench["works"] = FakeRuntime(), 2.0
     values = _settle(small_pair, edition, available_meters=[]).observations[0].values
@@ -212,7 +212,7 @@ def test_joules_of_two_devices_are_never_compared(bench, small_pair, edition: Ed
     assert "another device" in values["left_out"]["baseline"]["processor"]
 
 
-def test_processor_is_taken_when_no_runtime_of_the_gpu_works(bench, small_pair, edition: Edition) -> None:
+def test_processor_is_used_when_no_gpu_runtime_works(bench, small_pair, edition: Edition) -> None:
     bench["gpu"] = FakeRuntime("cuda"), ModelError("no driver.")
     bench["processor"] = FakeRuntime(), 1.0
     settled = _settle(small_pair, edition, available_meters=[])
@@ -227,7 +227,7 @@ def test_error_gives_every_reason_when_no_runtime_works(bench, small_pair, editi
         _settle(small_pair, edition, available_meters=[])
 
 
-def test_named_runtime_is_taken_without_trying_when_it_is_installed(small_pair, edition: Edition) -> None:
+def test_named_runtime_is_used_without_a_trial_when_installed(small_pair, edition: Edition) -> None:
     settled = _settle(small_pair, edition, Plan())
     assert settled.plan == Plan() and settled.observations == ()
     assert settled.names == {"baseline": "onnxruntime-cpu", "candidate": "onnxruntime-cpu"}
@@ -235,7 +235,7 @@ def test_named_runtime_is_taken_without_trying_when_it_is_installed(small_pair, 
         _settle(small_pair, edition, Plan(runtime="openvno"))
 
 
-def test_workload_says_versions_and_precision_and_its_digest_holds_them() -> None:
+def test_workload_states_versions_and_precision_and_its_digest_covers_them() -> None:
     made = make_workload(Settled(Plan(batch=4), {"candidate": "onnxruntime-cpu"}), 1, 2)
     assert (made.batch, made.threads, made.candidate_threads, made.spinning) == (4, 1, 2, True)
     assert made.library_versions["onnxruntime"] == made.runtime_version
@@ -244,7 +244,7 @@ def test_workload_says_versions_and_precision_and_its_digest_holds_them() -> Non
     assert isinstance(made, Workload) and made.candidate_runtime == {} and made.of("candidate") == made
 
 
-def test_workload_says_what_differs_for_the_candidate_when_each_took_its_own(bench) -> None:
+def test_workload_states_what_differs_for_the_candidate_when_each_chose_its_own(bench) -> None:
     for name, version, precision in (("mine", "1", "as in the model"), ("other", "9", "bfloat16")):
         runtime = SimpleNamespace(provider=f"part of {name}", precision=precision, spinning=False)
         runtime.version, runtime.libraries = (lambda told=version: told), (lambda told={name: version}: told)

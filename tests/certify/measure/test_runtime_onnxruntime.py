@@ -62,7 +62,7 @@ def test_cuda_is_available_when_the_library_has_its_provider(gpu: None) -> None:
     assert OnnxRuntimeCuda().unavailable() is None
 
 
-def test_open_refuses_when_the_gpu_can_not_be_started(small_pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_refuses_when_the_gpu_cannot_be_started(small_pair, monkeypatch: pytest.MonkeyPatch) -> None:
     def fallen_back(path: str, settings: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
         return REAL(path, settings, providers=[CPU])
 
@@ -71,7 +71,7 @@ def test_open_refuses_when_the_gpu_can_not_be_started(small_pair, monkeypatch: p
         OnnxRuntimeCuda().open(small_pair.baseline, OPTIONS)
 
 
-def test_cuda_session_feeds_from_the_gpu_and_gives_the_same_output(
+def test_cuda_session_reads_from_the_gpu_and_returns_the_same_output(
     gpu: None, small_pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = OnnxRuntimeCuda().open(small_pair.baseline, OPTIONS)
@@ -136,7 +136,7 @@ def _event(name: str, operator: str, into: str, out: str, provider: str = CPU) -
     return {"cat": "Node", "name": f"{name}_kernel_time", "dur": 2, "args": details}
 
 
-def test_shape_arithmetic_is_told_from_work_when_a_profile_is_read() -> None:
+def test_shape_arithmetic_is_separated_from_work_when_a_profile_is_read() -> None:
     events = [
         {"cat": "Session", "name": "model_run", "dur": 100},
         _event("shape", "Shape", "float", "int64"),
@@ -151,7 +151,7 @@ def test_shape_arithmetic_is_told_from_work_when_a_profile_is_read() -> None:
     assert nodes["conv"].provider == CUDA
 
 
-def test_unknown_runtime_is_answered_with_the_nearest_name() -> None:
+def test_error_names_the_nearest_runtime_when_it_is_unknown() -> None:
     with pytest.raises(UsageError, match="did you mean 'onnxruntime-cpu'"):
         runtimes.check("onnxruntime_cpu")
     runtimes.check("auto")
@@ -167,7 +167,7 @@ def test_help_names_every_runtime() -> None:
 
 
 @pytest.mark.parametrize("name", runtimes.RUNTIMES.own)
-def test_every_runtime_says_what_the_evidence_needs(name: str) -> None:
+def test_every_runtime_describes_what_the_evidence_needs(name: str) -> None:
     runtime = runtimes.get(name)
     assert runtime.device in ("cpu", "cuda") and runtime.suffix in (".onnx", ".pt2")
     assert runtime.provider in runtime.own_providers and runtime.precision

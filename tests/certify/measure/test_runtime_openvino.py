@@ -38,14 +38,16 @@ def test_require_names_the_extra_when_openvino_is_not_installed(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("flags", "usable"), [({"amx_bf16"}, True), ({"avx512f", "avx512_vnni"}, False)])
-def test_bfloat16_needs_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch, flags: set[str], usable: bool) -> None:
+def test_bfloat16_needs_a_processor_with_support(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], usable: bool
+) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(openvino_cpu, "processor_flags", lambda: flags)
     reason = runtimes.get("openvino-bf16").unavailable()
     assert reason is None if usable else "bfloat16 units" in (reason or "")
 
 
-def test_bfloat16_is_what_the_session_says_it_computes_in(small_pair) -> None:
+def test_bfloat16_is_the_precision_reported_by_the_session(small_pair) -> None:
     session = _open(small_pair.baseline, runtime="openvino-bf16")
     assert session.facts()["precision"] == "bf16"
 
@@ -58,7 +60,7 @@ def _open(path: Path, batch: int = 1, profile: bool = False, runtime: str = "ope
 
 
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
-def test_openvino_scores_as_onnxruntime_does(small_pair, arm: str) -> None:
+def test_openvino_scores_like_onnxruntime(small_pair, arm: str) -> None:
     path = getattr(small_pair, arm)
     batch = small_pair.contract.batch(small_pair.dataset.test, range(8))
     other = runtimes.get("onnxruntime-cpu").open(path, SessionOptions(("image",), "classes", 1, (0,)))
@@ -67,7 +69,7 @@ def test_openvino_scores_as_onnxruntime_does(small_pair, arm: str) -> None:
     assert np.abs(mine - theirs).max() < 0.02 * np.abs(theirs).max()
 
 
-def test_output_is_the_callers_own_when_the_next_inference_runs(small_pair) -> None:
+def test_output_is_not_overwritten_when_the_next_inference_runs(small_pair) -> None:
     session = _open(small_pair.baseline)
     samples = small_pair.contract.batch(small_pair.dataset.test, [0, 1])
     first = session.run(session.prepare(samples[:1]))
@@ -76,7 +78,7 @@ def test_output_is_the_callers_own_when_the_next_inference_runs(small_pair) -> N
     assert np.array_equal(first, kept) and not np.array_equal(first, second)
 
 
-def test_precision_is_pinned_and_threads_are_those_asked_for(small_pair) -> None:
+def test_precision_is_pinned_and_threads_are_those_requested(small_pair) -> None:
     facts = _open(small_pair.baseline).facts()
     assert (facts["precision"], facts["threads"], facts["providers"]) == ("f32", 1, ["CPU"])
     assert facts["graph_optimization"] == "all" and facts["integer_nodes"] == []
@@ -88,7 +90,7 @@ def test_integer_operators_are_read_from_the_executed_graph(small_pair) -> None:
     assert (found.intended, found.fused, found.unfused) == (3, 3, ())
 
 
-def test_operators_that_run_in_float_are_named_when_they_were_meant_for_integers(small_pair) -> None:
+def test_operators_are_named_when_they_run_in_float_but_were_meant_for_integers(small_pair) -> None:
     integer = _open(small_pair.candidate).facts()["integer_nodes"]
     found = fused_quantization(load_model(small_pair.candidate), [names for names in integer if "conv2" not in names])
     assert (found.fused, found.unfused) == (2, ("conv2",))
@@ -102,13 +104,13 @@ def test_layers_are_timed_when_a_session_profiles(small_pair) -> None:
     assert sum(node.duration_s for node in nodes) > 0
 
 
-def test_model_error_gives_the_reason_when_openvino_can_not_load(tmp_path: Path) -> None:
+def test_model_error_gives_the_reason_when_openvino_cannot_load(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(ModelError, match=r"bad\.onnx: OpenVINO cannot load it"):
         _open(tmp_path / "bad.onnx")
 
 
-def test_worker_runs_openvino_when_it_is_asked_for(small_pair, tmp_path: Path) -> None:
+def test_worker_runs_openvino_when_requested(small_pair, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     settings = session_settings("openvino", 1, ("image",), "classes", input_shape=(2, 3, 32, 32))
     np.save(tmp_path / "in.npy", small_pair.contract.batch(small_pair.dataset.test, range(5)))
@@ -119,7 +121,7 @@ def test_worker_runs_openvino_when_it_is_asked_for(small_pair, tmp_path: Path) -
     assert outputs.shape == (5, 4) and len({row.tobytes() for row in outputs}) == 5
 
 
-def test_guards_read_what_openvino_tells(small_pair, tmp_path: Path, make_evidence, edition) -> None:
+def test_guards_read_what_openvino_reports(small_pair, tmp_path: Path, make_evidence, edition) -> None:
     from dataclasses import replace
 
     pytest.importorskip("openvino")

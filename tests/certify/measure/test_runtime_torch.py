@@ -59,7 +59,7 @@ def torch_contract(contract: Preprocess) -> Preprocess:
     return replace(contract, output_name="linear")
 
 
-def test_program_gives_the_named_output_as_torch_does(program: Path) -> None:
+def test_program_returns_the_named_output_like_torch(program: Path) -> None:
     session = TorchCuda("cpu").open(program, OPTIONS)
     batch = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
     expected = torch.export.load(program).module()(torch.from_numpy(batch))[1].detach().numpy()
@@ -70,19 +70,19 @@ def test_program_gives_the_named_output_as_torch_does(program: Path) -> None:
     assert session.nodes() == []
 
 
-def test_error_lists_the_outputs_when_there_is_none_of_that_name(program: Path) -> None:
+def test_error_lists_the_outputs_when_none_has_that_name(program: Path) -> None:
     with pytest.raises(ModelError, match="no output 'classes'; its outputs are mean, linear"):
         TorchCuda("cpu").open(program, replace(OPTIONS, output_name="classes"))
 
 
-def test_values_on_another_device_are_named_when_a_program_is_placed_wrong(program: Path) -> None:
+def test_values_on_another_device_are_named_when_a_program_is_misplaced(program: Path) -> None:
     session = TorchCuda("cpu").open(program, OPTIONS)
     session._device = "cuda"  # as if the GPU had been asked for
     assert session.facts()["providers"] == ["cpu"]
     assert "conv2d" in session.facts()["elsewhere"]
 
 
-def test_gpu_is_waited_for_at_both_ends_of_a_window(program: Path, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_gpu_is_synchronised_at_both_ends_of_a_window(program: Path, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     session = TorchCuda("cpu").open(program, OPTIONS)
     seen = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: seen.append("wait"))
@@ -128,7 +128,7 @@ def test_input_is_checked_before_a_program_is_run(program: Path, torch_contract:
         subject("candidate", program, replace(torch_contract, input_name="photo"), 1, tmp_path)
 
 
-def test_normal_form_carries_the_contract_and_runs_as_before(
+def test_normal_form_includes_the_contract_and_runs_as_before(
     program: Path, torch_contract: Preprocess, tmp_path: Path
 ) -> None:
     normal = tmp_path / "model.pt2"

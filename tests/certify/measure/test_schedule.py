@@ -21,13 +21,13 @@ def test_order_is_the_same_when_the_seed_is(seed: int) -> None:
     assert list(islice(blocks("ab", seed), 30)) == list(islice(blocks("ab", seed), 30))
 
 
-def test_both_orders_come_and_differ_between_seeds() -> None:
+def test_both_orders_occur_and_differ_between_seeds() -> None:
     first, second = (list(islice(blocks("ab", seed), 40)) for seed in (0, 1))
     assert len(set(first)) == 2
     assert first != second
 
 
 @given(SEEDS)
-def test_a_model_alone_runs_twice_in_each_block_and_more_arms_mirror_their_order(seed: int) -> None:
+def test_single_model_runs_twice_in_each_block_and_more_arms_mirror_their_order(seed: int) -> None:
     assert set(islice(blocks(["a"], seed), 5)) == {("a", "a")}
     assert set(islice(blocks("abc", seed), 20)) <= {tuple("abccba"), tuple("cbaabc")}

@@ -98,7 +98,7 @@ def test_baseline_not_padded_fails_alone_when_the_baseline_has(
     assert answers[0] == answers[1]
 
 
-def test_file_stays_as_it_is_when_nothing_can_be_removed(
+def test_file_is_unchanged_when_nothing_can_be_removed(
     simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
     observed, path = simplified(made.net())
@@ -108,13 +108,13 @@ def test_file_stays_as_it_is_when_nothing_can_be_removed(
     assert outcomes(observed, make_evidence, edition) == {}
 
 
-def test_simplified_file_stays_as_it_is_when_it_is_simplified_again(simplified: Simplify) -> None:
+def test_simplified_file_is_unchanged_when_simplified_again(simplified: Simplify) -> None:
     _, path = simplified(padded.branch())
     observed, again = simplified(onnx.load(str(path)))
     assert observed.values["removed"] is None and observed.values["given_digest"] == sha256_file(again)
 
 
-def test_branch_stays_when_the_answers_need_it(simplified: Simplify) -> None:
+def test_branch_is_kept_when_the_answers_need_it(simplified: Simplify) -> None:
     """Half of the filters in each of two branches, one Concat behind them."""
     graph = made.Graph()
     kernels = made.filters(4)
@@ -130,7 +130,7 @@ def test_branch_stays_when_the_answers_need_it(simplified: Simplify) -> None:
     assert observed.values["removed"] is None
 
 
-def test_copies_stay_when_they_answer_otherwise(simplified: Simplify) -> None:
+def test_copies_are_kept_when_their_answers_differ(simplified: Simplify) -> None:
     """What differs by more than the edition calls equal is an ensemble, and no finding's business."""
     observed, _ = simplified(padded.copies(3, noise=0.2))
     assert observed.values["removed"] is None and observed.values["cost"] == 3 * 4_523_560 + 40
@@ -171,7 +171,7 @@ def test_baseline_not_padded_allows_a_fifth(
     assert outcomes(told, make_evidence, edition) == outcome
 
 
-def test_baseline_not_padded_is_unknown_when_files_are_not_looked_at(
+def test_baseline_not_padded_is_unknown_when_files_are_not_inspected(
     tmp_path: Path, edition: Edition, make_evidence: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simplifying, "LARGEST_BYTES", 1000)
@@ -180,7 +180,7 @@ def test_baseline_not_padded_is_unknown_when_files_are_not_looked_at(
     assert observed.values["given_digest"] == sha256_file(path)
 
 
-def test_plan_chooses_the_samples_when_an_audit_salts_them(simplified: Simplify, edition: Edition) -> None:
+def test_samples_are_chosen_by_the_plan_when_an_audit_salts_them(simplified: Simplify, edition: Edition) -> None:
     seen = []
     real = simplifying.ranked
     with mock.patch.object(simplifying, "ranked", side_effect=lambda *a: seen.append(real(*a)) or seen[-1]):
@@ -190,7 +190,7 @@ def test_plan_chooses_the_samples_when_an_audit_salts_them(simplified: Simplify,
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_baseline_is_measured_with_sums_when_they_take_less_time(
+def test_baseline_is_measured_with_sums_when_they_are_faster(
     hidden: bool, simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
     with (

@@ -92,7 +92,7 @@ def _stated(told: dict[str, Any]) -> dict[str, str]:
     return stated_libraries({**told["baseline"]["libraries"], **told["candidate"]["libraries"]})
 
 
-def test_trojan_is_not_loaded_and_has_no_effect_when_it_lies_on_the_python_path(
+def test_trojan_is_not_loaded_and_has_no_effect_when_it_is_on_the_python_path(
     models: dict[str, Subject], marker: Path, court: Any
 ) -> None:
     ratio, told = _observe(models)
@@ -123,7 +123,7 @@ _AS_A_USER = "import site; site.execusercustomize()\nfrom certify.measure.worker
 """Interpreters of virtual environments leave a user's module out; others import it as this does."""
 
 
-def test_neither_path_nor_inputs_tell_the_arm(models: dict[str, Subject]) -> None:
+def test_arm_cannot_be_inferred_from_path_or_inputs(models: dict[str, Subject]) -> None:
     for model in models.values():
         with open_worker(model, RUNTIME, 1, 1) as worker:
             known = "".join(str(file.readlink()) for file in Path(f"/proc/{worker.pid}/fd").iterdir())
@@ -135,7 +135,7 @@ def test_neither_path_nor_inputs_tell_the_arm(models: dict[str, Subject]) -> Non
     assert Path(before).name == Path(after).name and len(before) == len(after)
 
 
-def test_model_is_copied_once_when_it_can_not_be_linked(
+def test_model_is_copied_once_when_it_cannot_be_linked(
     models: dict[str, Subject], small_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: Any) -> None:
@@ -157,7 +157,7 @@ def test_errors_name_the_model_when_the_worker_was_given_another_name(small_pair
     assert str(file) not in str(raised.value)
 
 
-def test_configuration_in_a_model_is_not_read_when_the_maker_sets_the_variable_for_it(
+def test_configuration_in_a_model_is_not_read_when_the_maker_sets_its_variable(
     models: dict[str, Subject], small_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = onnx.load(str(small_pair.baseline))
@@ -170,7 +170,7 @@ def test_configuration_in_a_model_is_not_read_when_the_maker_sets_the_variable_f
         assert worker.facts["graph_optimization"] == "all"
 
 
-def test_library_path_keeps_the_folders_of_the_system_alone() -> None:
+def test_library_path_keeps_only_system_folders() -> None:
     given = {
         "LD_LIBRARY_PATH": "/usr/local/cuda/lib64:/home/me/lib::/usr/../home/me",
         "LD_PRELOAD": "x.so",
@@ -180,7 +180,7 @@ def test_library_path_keeps_the_folders_of_the_system_alone() -> None:
     assert surroundings.environment({"LD_LIBRARY_PATH": "/home/me/lib"}) == SET
 
 
-def test_packages_are_found_where_pth_files_say_and_their_code_is_not_run(
+def test_packages_are_found_through_pth_files_whose_code_is_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "edited").mkdir()
@@ -192,7 +192,7 @@ def test_packages_are_found_where_pth_files_say_and_their_code_is_not_run(
     assert not (tmp_path / "ran").exists()
 
 
-def test_libraries_bear_names_without_folders_of_the_user(models: dict[str, Subject]) -> None:
+def test_names_of_libraries_contain_no_folder_of_the_user(models: dict[str, Subject]) -> None:
     _, found = _cost(models["baseline"])
     assert any(name.startswith("onnxruntime/capi/onnxruntime_pybind11_state") for name in found.libraries)
     assert {name.partition("/")[0] for name in found.libraries} >= {"numpy", "onnxruntime", "system"}
@@ -200,7 +200,7 @@ def test_libraries_bear_names_without_folders_of_the_user(models: dict[str, Subj
     assert all(len(digest) == 64 for digest in found.libraries.values())
 
 
-def test_digest_follows_the_file_when_a_library_is_exchanged(tmp_path: Path) -> None:
+def test_digest_changes_when_a_library_is_replaced(tmp_path: Path) -> None:
     library = tmp_path / "libx.so"
     library.write_bytes(b"one")
     before = libraries.digests([str(library)])
@@ -223,7 +223,7 @@ def test_workers_of_one_arm_must_have_the_same_libraries(models: dict[str, Subje
             libraries.joined(found, changed, "baseline")
 
 
-def test_plug_in_is_looked_for_in_its_own_folder_and_the_working_folder(
+def test_plug_in_is_found_in_its_own_folder_and_the_working_folder(
     install: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -55,7 +55,7 @@ def _record(recorder: Recorder, count: int, run: str = "main") -> list[Window]:
     return [recorder.record(running, (), run, 0, number, 0) for number in range(count)]
 
 
-def test_windows_read_back_as_they_were_recorded(recorder: Recorder) -> None:
+def test_windows_read_back_as_recorded(recorder: Recorder) -> None:
     recorded = [*_record(recorder, 3, "null"), *_record(recorder, 2)]
     assert list(recorder.windows()) == recorded
     assert list(recorder.run("main").windows) == recorded[3:]
@@ -86,7 +86,7 @@ def test_no_thread_redraws_when_a_window_is_measured(tmp_path: Path, monkeypatch
     assert alive == [("before", True), *measured, ("after", True)]
 
 
-def test_a_kept_window_is_a_line_of_evidence(recorder: Recorder, evidence: Evidence) -> None:
+def test_kept_window_is_a_line_of_evidence(recorder: Recorder, evidence: Evidence) -> None:
     window = _record(recorder, 1)[0]
     content = evidence_bytes(evidence) + window_line(window)
     assert parse_evidence(content).windows[-1] == window

@@ -9,7 +9,7 @@ from certify.core.errors import MeasureError
 from certify.measure import yardstick
 
 
-def test_yardstick_is_the_same_bytes_everywhere_and_kept() -> None:
+def test_yardstick_has_the_same_bytes_everywhere_and_is_kept() -> None:
     path = yardstick.yardstick_file()
     assert hashlib.sha256(path.read_bytes()).hexdigest() == yardstick.SHA256
     made = path.stat().st_mtime_ns
@@ -22,13 +22,13 @@ def test_yardstick_is_built_again_when_the_kept_file_is_damaged() -> None:
     assert hashlib.sha256(yardstick.yardstick_file().read_bytes()).hexdigest() == yardstick.SHA256
 
 
-def test_yardstick_is_refused_when_libraries_build_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yardstick_is_refused_when_libraries_build_different_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yardstick, "build", lambda: b"another")
     with pytest.raises(MeasureError, match="writes it differently"):
         yardstick.yardstick_file()
 
 
-def test_yardstick_answers_with_ordinary_numbers() -> None:
+def test_yardstick_outputs_ordinary_numbers() -> None:
     import onnxruntime as ort
 
     session = ort.InferenceSession(str(yardstick.yardstick_file()), providers=["CPUExecutionProvider"])
@@ -38,7 +38,7 @@ def test_yardstick_answers_with_ordinary_numbers() -> None:
     assert 0.1 < np.abs(output).mean() < 100  # neither faded out nor blown up through 50 layers
 
 
-def test_pictures_are_standardised_and_smooth_like_natural_ones() -> None:
+def test_images_are_standardised_and_smooth_like_natural_ones() -> None:
     pictures = yardstick.pictures()
     assert np.allclose(pictures.std(axis=(-2, -1)), 1, atol=1e-3)
     assert np.allclose(pictures.mean(axis=(-2, -1)), 0, atol=1e-3)

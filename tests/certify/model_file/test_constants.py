@@ -35,7 +35,7 @@ def test_shape_is_folded_when_the_input_states_it(bounds: dict[str, int], expect
     assert folded([helper.make_node("Shape", ["x"], ["y"], **bounds)], [2, 3, 5])["y"].tolist() == expected
 
 
-def test_nothing_large_is_made_when_sizes_are_hostile() -> None:
+def test_nothing_large_is_allocated_when_sizes_are_hostile() -> None:
     huge = 2**62
     found = folded(
         [
@@ -97,7 +97,7 @@ def external(values: np.ndarray, folder: Path, before: int = 6) -> onnx.TensorPr
 @pytest.mark.parametrize(
     "kind", [np.float32, np.int8, np.bool_, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.int4]
 )
-def test_array_is_read_from_its_file_when_the_tensor_lies_outside(tmp_path: Path, kind: type) -> None:
+def test_array_is_read_from_its_file_when_the_tensor_is_external(tmp_path: Path, kind: type) -> None:
     values = np.array([[1, 2, 3], [-4, 0, 5]]).astype(kind)
     tensor = external(values, tmp_path)
     found = array_of(tensor, tmp_path)

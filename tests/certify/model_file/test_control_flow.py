@@ -109,7 +109,7 @@ def loop(trips: str, condition: str, last: onnx.NodeProto, *more: onnx.NodeProto
     return helper.make_node("Loop", [trips, condition, "x"], ["y"], body=inside)
 
 
-def test_body_counts_every_time_when_the_trips_are_constant() -> None:
+def test_body_counts_once_per_trip_when_the_trip_count_is_constant() -> None:
     weights = [tensor("eight", np.array(8, np.int64)), tensor("go0", np.array(True))]
     found = counted([loop("eight", "go0", helper.make_node("Identity", ["go"], ["last"]))], weights)
     assert (found.macs, found.counted_share, found.varying) == (8 * 3 * 8 * 8 * 27, 1.0, ())
@@ -124,7 +124,7 @@ def test_loop_has_no_bound_when_the_data_end_it() -> None:
     assert found.counted_share < 1 and "Loop" in found.not_counted
 
 
-def test_loop_has_no_bound_when_its_trips_come_from_the_data() -> None:
+def test_loop_has_no_bound_when_its_trip_count_comes_from_the_data() -> None:
     trips = [
         helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
         helper.make_node("Cast", ["top"], ["trips"], to=TensorProto.INT64),
@@ -145,7 +145,7 @@ def test_scan_counts_every_step_when_its_length_is_static() -> None:
     assert (found.macs, found.counted_share, found.varying) == (8 * 3 * 8 * 8, 1.0, ())
 
 
-def test_functions_with_branches_are_put_in_the_place_of_their_calls() -> None:
+def test_functions_with_branches_replace_their_calls() -> None:
     nodes = [*decide(), choose("condition", CHEAP, body("whole", [conv("c0", "k")], ["c0"]))]
     opset = [helper.make_opsetid("", 17)]
     whole = helper.make_function("own", "Net", ["x", "k"], ["y"], nodes, opset)
@@ -166,7 +166,7 @@ def picked() -> list[onnx.NodeProto]:
     ]
 
 
-def test_size_that_the_data_decide_is_told_when_nothing_branches() -> None:
+def test_data_dependent_size_is_reported_when_nothing_branches() -> None:
     found = counted(picked(), [tensor("limit", np.array(0.5, np.float32))])
     assert (found.varying, found.varying_share) == (("Compress",), 1.0)
     assert (found.macs, found.not_counted) == (0, ("Conv",))
@@ -186,7 +186,7 @@ def test_sizes_from_shapes_do_not_vary() -> None:
     assert (found.macs, found.varying) == (CONV, ())
 
 
-def test_counting_ends_when_branches_are_nested_without_end() -> None:
+def test_counting_terminates_when_branches_are_nested_endlessly() -> None:
     """Each level holds the one below twice, so that a few lines stand for a million graphs."""
     inner = CHEAP
     for depth in range(12):

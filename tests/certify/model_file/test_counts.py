@@ -57,7 +57,7 @@ def test_count_contracts_the_rows_when_the_data_are_transposed(build) -> None:
     assert count(build(nodes, weights)).macs == 32 * 6 * 7  # (6, 32)^T times (6, 7)
 
 
-def test_count_multiplies_heads_when_activations_meet(build) -> None:
+def test_count_multiplies_heads_when_activations_are_multiplied(build) -> None:
     nodes = [make_node("Transpose", ["x"], ["t"], perm=[0, 1, 3, 2]), make_node("MatMul", ["x", "t"], ["y"])]
     assert count(build(nodes, {})).macs == 3 * 8 * 8 * 8
 
@@ -83,7 +83,7 @@ def _quantized(weight: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def test_count_is_the_floats_when_the_convolution_stands_between_q_and_dq(build, conv_weight) -> None:
+def test_count_is_that_of_the_float_model_when_the_convolution_is_between_q_and_dq(build, conv_weight) -> None:
     nodes = [
         make_node("QuantizeLinear", ["x", "scale", "zero"], ["x_q"]),
         make_node("DequantizeLinear", ["x_q", "scale", "zero"], ["x_d"]),
@@ -113,7 +113,7 @@ def test_count_sees_through_runtime_operators_when_quantized_ones_follow_each_ot
     assert counts.counted_share == 1.0
 
 
-def test_count_lists_what_it_can_not_count_when_operators_are_foreign(build, conv_weight) -> None:
+def test_count_lists_operators_that_it_cannot_count(build, conv_weight) -> None:
     nodes = [
         make_node("Conv", ["x", "w"], ["c"]),
         make_node("Einsum", ["c"], ["e"], equation="bchw->bc"),
@@ -124,14 +124,14 @@ def test_count_lists_what_it_can_not_count_when_operators_are_foreign(build, con
     assert counts.counted_share == pytest.approx(1 / 3)
 
 
-def test_count_goes_into_functions_when_a_model_has_its_own(build, conv_weight) -> None:
+def test_count_includes_functions_when_a_model_defines_its_own(build, conv_weight) -> None:
     body = [make_node("Conv", ["a", "b"], ["c"])]
     function = helper.make_function("own", "Wrapped", ["a", "b"], ["c"], body, [helper.make_opsetid("", 17)])
     model = build([make_node("Wrapped", ["x", "w"], ["y"], domain="own")], {"w": conv_weight}, functions=[function])
     assert count(model).macs == 6 * 6 * 6 * 27
 
 
-def test_parameters_leave_out_shapes_and_what_nothing_uses(build, conv_weight) -> None:
+def test_parameters_exclude_shapes_and_unused_weights(build, conv_weight) -> None:
     weights = {"w": conv_weight, "shape": np.array([-1, 6 * 36]), "unused": np.ones(1000, dtype=np.float32)}
     nodes = [make_node("Conv", ["x", "w"], ["c"]), make_node("Reshape", ["c", "shape"], ["y"])]
     assert count(build(nodes, weights)).parameters == conv_weight.size
@@ -150,7 +150,7 @@ def test_shapes_do_not_need_the_values_of_large_weights(build) -> None:
     assert model.graph.initializer[0].raw_data  # the model itself is left as it was
 
 
-def test_macs_are_counted_behind_pads_that_the_graph_computes() -> None:
+def test_macs_are_counted_after_pads_computed_in_the_graph() -> None:
     weight = numpy_helper.from_array(np.ones((4, 8, 3, 3), dtype=np.float32), "w")
     half = numpy_helper.from_array(np.array([0, 0, 0, 0], dtype=np.int64), "half")
     more = numpy_helper.from_array(np.array([0, 5, 0, 0], dtype=np.int64), "more")

@@ -62,7 +62,7 @@ def _in_program(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str,
     return rewrite
 
 
-def test_content_digest_stays_when_the_archive_is_laid_out_anew(program: Path, tmp_path: Path) -> None:
+def test_content_digest_is_the_same_when_the_archive_is_rewritten(program: Path, tmp_path: Path) -> None:
     def shuffle(members: dict[str, bytes]) -> None:
         items = sorted(members.items(), reverse=True)
         members.clear()
@@ -75,7 +75,7 @@ def test_content_digest_stays_when_the_archive_is_laid_out_anew(program: Path, t
     assert len(digests) == 1 and other.read_bytes() != program.read_bytes()
 
 
-def test_identities_stay_when_values_are_renamed_and_nodes_documented(program: Path, tmp_path: Path) -> None:
+def test_identities_are_the_same_when_values_are_renamed_and_nodes_documented(program: Path, tmp_path: Path) -> None:
     def document(values: dict[str, Any]) -> None:
         for node in values["graph_module"]["graph"]["nodes"]:
             node["metadata"]["stack_trace"] = "elsewhere"
@@ -159,7 +159,7 @@ def test_weight_is_refused_when_it_is_pickled(program: Path, tmp_path: Path) -> 
         "torch.ops.aten.__class__", "torch.ops.aten.relu.__init__",
     ],
 )  # fmt: skip
-def test_operator_is_refused_when_it_is_none_of_arithmetic(program: Path, tmp_path: Path, target: str) -> None:
+def test_operator_is_refused_when_it_is_not_arithmetic(program: Path, tmp_path: Path, target: str) -> None:
     def swap(values: dict[str, Any]) -> None:
         values["graph_module"]["graph"]["nodes"][0]["target"] = target
 
@@ -180,7 +180,7 @@ def test_size_is_refused_when_evaluating_it_could_run_code(program: Path, tmp_pa
         exported.read_exported(_rewrite(program, tmp_path / "hostile.pt2", _in_program(swap)))
 
 
-def test_container_is_refused_when_it_is_a_type_of_somebodys_own(program: Path, tmp_path: Path) -> None:
+def test_container_is_refused_when_its_type_is_custom(program: Path, tmp_path: Path) -> None:
     def swap(values: dict[str, Any]) -> None:
         signature = values["graph_module"]["module_call_graph"][0]["signature"]
         signature["out_spec"] = '[1, {"type": "evil.Type", "context": "null", "children_spec": []}]'
@@ -207,7 +207,7 @@ def test_weight_is_refused_when_it_reaches_beyond_its_bytes(program: Path, tmp_p
 
 
 @pytest.mark.parametrize("values", [b"[],", b"0,"])
-def test_graph_is_refused_when_a_small_file_becomes_a_large_tree(
+def test_graph_is_refused_when_a_small_file_expands_into_a_large_tree(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: bytes
 ) -> None:
     monkeypatch.setattr(exported, "MAX_CONTAINERS", 2000)
@@ -221,7 +221,7 @@ def test_graph_is_refused_when_a_small_file_becomes_a_large_tree(
         exported.read_exported(_rewrite(program, tmp_path / "large.pt2", grow))
 
 
-def test_content_digest_takes_a_part_of_somebodys_own_as_it_is(program: Path, tmp_path: Path) -> None:
+def test_content_digest_covers_custom_parts_unchanged(program: Path, tmp_path: Path) -> None:
     digests = {
         exported.content_digest(exported.read_exported(_rewrite(program, tmp_path / f"{name}.pt2", add)))
         for name, add in (
@@ -234,7 +234,7 @@ def test_content_digest_takes_a_part_of_somebodys_own_as_it_is(program: Path, tm
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"not a zip at all"])
-def test_damaged_file_is_refused_when_it_is_no_archive(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_refused_when_it_is_not_an_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.pt2").write_bytes(content)
     with pytest.raises(ModelError, match=r"bad\.pt2 is damaged or not an exported program"):
         exported.read_exported(tmp_path / "bad.pt2")
@@ -267,12 +267,12 @@ def test_nothing_is_unpickled_when_sample_inputs_are_a_trap(program: Path, tmp_p
     assert loaded.module(check_guards=False)(torch.zeros(2, 3, 16, 16)).shape == (2, 5)
 
 
-def test_loadable_holds_no_place_of_the_source_code(program: Path) -> None:
+def test_loadable_contains_no_location_of_the_source_code(program: Path) -> None:
     content = exported.loadable(exported.read_exported(program)).getvalue()
     assert b"test_exported.py" in program.read_bytes() and b"test_exported.py" not in content
 
 
-def test_normal_form_is_its_own_and_carries_the_contract(program: Path, tmp_path: Path) -> None:
+def test_normal_form_is_idempotent_and_includes_the_contract(program: Path, tmp_path: Path) -> None:
     def noisy(members: dict[str, bytes]) -> None:
         members["extra/notes.txt"] = b"somebody's own"
         members[exported.SERIALIZATION_ID] = b"7" * 40

@@ -74,7 +74,7 @@ def test_multiply_adds_are_of_one_sample_when_the_batch_is_fixed(program: Path, 
         exported_facts.check_exported_feedable(fixed, CONTRACT, 1)
 
 
-def test_what_is_not_counted_is_named_when_attention_is_used(tmp_path: Path) -> None:
+def test_uncounted_operators_are_named_when_attention_is_used(tmp_path: Path) -> None:
     class Attention(torch.nn.Module):
         def forward(self, image: Any) -> Any:
             x = image.flatten(2)

@@ -35,7 +35,7 @@ def doubling(steps: int) -> dict[str, list[str]]:
     return {f"f{step}": [f"f{step + 1}"] * 2 for step in range(steps)} | {f"f{steps}": ["Relu"]}
 
 
-def test_model_is_the_very_same_when_it_has_no_functions() -> None:
+def test_model_is_returned_unchanged_when_it_has_no_functions() -> None:
     plain = model({})
     assert inlined(plain) is plain
 
@@ -47,7 +47,7 @@ def test_calls_are_replaced_when_functions_call_functions() -> None:
 
 
 @pytest.mark.parametrize("look", [inlined, count, zero_channels])
-def test_model_is_refused_when_functions_stand_for_too_many_nodes(look: object) -> None:
+def test_model_is_refused_when_functions_expand_to_too_many_nodes(look: object) -> None:
     with pytest.raises(ModelError, match="nodes, the limit"):
         look(model(doubling(40)))  # type: ignore[operator]
 

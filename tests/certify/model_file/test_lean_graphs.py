@@ -46,7 +46,7 @@ def looping(last: onnx.NodeProto, collects: bool = False) -> onnx.ModelProto:
     return model([loop], trips=np.int64(3), start=np.bool_(True), limit=np.float32(1e9))
 
 
-def test_unroll_puts_trips_in_the_place_of_a_loop() -> None:
+def test_unroll_replaces_a_loop_by_its_trips() -> None:
     made = looping(helper.make_node("Identity", ["go"], ["on"]))
     before = run(made)
     assert unroll(made.graph) == ["y"]
@@ -62,14 +62,14 @@ def test_unroll_puts_trips_in_the_place_of_a_loop() -> None:
         (helper.make_node("Identity", ["go"], ["on"]), True),
     ],
 )
-def test_loop_stays_when_data_may_end_it_or_it_collects(last: onnx.NodeProto, collects: bool) -> None:
+def test_loop_is_kept_when_data_may_end_it_or_it_collects_outputs(last: onnx.NodeProto, collects: bool) -> None:
     made = looping(last, collects)
     assert unroll(made.graph) == [] and made.graph.node[0].op_type == "Loop"
 
 
 @pytest.mark.parametrize("pads", [[3, 3, 3, 3], [0, 1, 4, 5], [0, 0, 0, 0]])
 @pytest.mark.parametrize("attributes", [{}, {"strides": [2, 1]}, {"dilations": [1, 2]}])
-def test_trim_kernels_keeps_what_a_convolution_gives(pads: list[int], attributes: dict[str, list[int]]) -> None:
+def test_trim_kernels_preserves_the_output_of_a_convolution(pads: list[int], attributes: dict[str, list[int]]) -> None:
     weight = np.zeros((4, 2, 5, 3), dtype=np.float32)
     weight[:, :, 1:3, 1:] = np.random.default_rng(1).standard_normal((4, 2, 2, 2))
     made = model([helper.make_node("Conv", ["x", "w"], ["y"], pads=pads, **attributes)], w=weight)
@@ -87,7 +87,7 @@ def test_trim_kernels_keeps_what_a_convolution_gives(pads: list[int], attributes
         (np.pad(np.ones((1, 2, 1, 1)), [(0, 0)] * 2 + [(1, 1)] * 2), {"auto_pad": "SAME_UPPER"}),
     ],
 )
-def test_kernel_stays_when_its_borders_matter(weight: np.ndarray, settings: dict[str, str]) -> None:
+def test_kernel_is_kept_when_its_borders_matter(weight: np.ndarray, settings: dict[str, str]) -> None:
     made = model([helper.make_node("Conv", ["x", "w"], ["y"], **settings)], w=weight.astype(np.float32))
     assert trim_kernels(made) == []
 
@@ -98,7 +98,7 @@ def test_small_channel_keeps_its_taps_when_another_is_large() -> None:
     assert trim_kernels(model([helper.make_node("Conv", ["x", "w"], ["y"])], w=weight)) == []
 
 
-def test_equal_values_finds_multiples_and_leaves_constants_and_others_alone() -> None:
+def test_equal_values_finds_multiples_and_ignores_constants_and_others() -> None:
     rng = np.random.default_rng(2)
     first, other = rng.standard_normal((2, 8, 16))
     looked_at = np.concatenate([first, -2 * first, other, np.zeros_like(first), first + 0.2 * other, first], axis=1)
@@ -109,7 +109,7 @@ def test_equal_values_finds_multiples_and_leaves_constants_and_others_alone() ->
     assert equal_values(dict.fromkeys(kinds, (1, 4)), looked_at, 0.05)["e"].factor == 1.0
 
 
-def test_replaced_keeps_the_output_and_drops_what_led_to_it() -> None:
+def test_replaced_keeps_the_output_and_drops_its_inputs() -> None:
     made = model(
         [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Conv", ["x", "w2"], ["b"]),
          helper.make_node("Add", ["a", "b"], ["y"])],
@@ -133,7 +133,7 @@ def _with_output(made: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return more
 
 
-def test_branches_are_those_that_a_concat_alone_reads() -> None:
+def test_branches_are_values_read_by_a_concat_alone() -> None:
     made = model(
         [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Conv", ["a", "v"], ["b"]),
          helper.make_node("Conv", ["b", "v"], ["c"]), helper.make_node("Concat", ["a", "c"], ["d"], axis=1),

@@ -48,7 +48,7 @@ def _external(model: onnx.ModelProto, folder: Path) -> Path:
     return path
 
 
-def test_load_reads_weights_when_they_lie_beside_the_file(conv, conv_weight, tmp_path: Path) -> None:
+def test_load_reads_weights_when_they_are_next_to_the_file(conv, conv_weight, tmp_path: Path) -> None:
     loaded = load_model(_external(conv, tmp_path))
     assert np.array_equal(onnx.numpy_helper.to_array(loaded.graph.initializer[0]), conv_weight)
 
@@ -59,14 +59,14 @@ def test_load_says_missing_when_there_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not an onnx file at all", b"\x08\x08"])
-def test_load_says_damaged_when_bytes_are_no_model(content: bytes, tmp_path: Path) -> None:
+def test_load_says_damaged_when_bytes_are_not_a_model(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="damaged"):
         load_model(path)
 
 
-def test_load_says_damaged_or_invalid_when_a_file_is_cut_short(conv, tmp_path: Path) -> None:
+def test_load_says_damaged_or_invalid_when_a_file_is_truncated(conv, tmp_path: Path) -> None:
     path = tmp_path / "cut.onnx"
     path.write_bytes(conv.SerializeToString()[:-200])
     with pytest.raises(ModelError, match="cut.onnx"):
@@ -81,7 +81,7 @@ def test_load_gives_the_reason_when_a_graph_is_not_valid(build, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("location", ["../weights.bin", "/etc/hostname", "a/../../weights.bin", ""])
-def test_load_refuses_when_external_data_lie_outside_the_folder(conv, tmp_path: Path, location: str) -> None:
+def test_load_refuses_when_external_data_are_outside_the_folder(conv, tmp_path: Path, location: str) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     path = _external(conv, inner)
@@ -104,7 +104,7 @@ def test_load_refuses_when_external_data_are_a_link_out_of_the_folder(conv, tmp_
 
 
 @pytest.mark.parametrize(("size", "word"), [(None, "is missing"), (10, "which has only 10")])
-def test_load_names_the_file_when_external_data_are_not_whole(conv, tmp_path: Path, size, word: str) -> None:
+def test_load_names_the_file_when_external_data_are_incomplete(conv, tmp_path: Path, size, word: str) -> None:
     path = _external(conv, tmp_path)
     data = tmp_path / "weights.bin"
     if size is None:
@@ -115,7 +115,7 @@ def test_load_names_the_file_when_external_data_are_not_whole(conv, tmp_path: Pa
         load_model(path)
 
 
-def test_ports_tell_names_and_dynamic_dimensions(conv) -> None:
+def test_ports_give_names_and_dynamic_dimensions(conv) -> None:
     (port,) = inputs(conv)
     assert (port.name, port.shape, port.dtype) == ("x", ("N", 3, 8, 8), "float32")
     assert [p.name for p in outputs(conv)] == ["y"]
@@ -149,7 +149,7 @@ def test_feedable_names_the_batch_when_it_is_fixed(build, conv_weight) -> None:
         check_feedable(model, Contract(), batch=1)
 
 
-def test_feedable_names_dynamic_dimensions_when_they_can_not_be_fed(build) -> None:
+def test_feedable_names_dynamic_dimensions_when_they_cannot_be_fed(build) -> None:
     model = build([make_node("Identity", ["x"], ["y"])], {}, shape=("N", "tokens", "width"))
     with pytest.raises(ModelError, match=r"\(dynamic: N, tokens, width\)"):
         check_feedable(model, Contract(), batch=1)

@@ -68,18 +68,18 @@ def shuffled(weights: Arrays) -> Arrays:
 
 @pytest.mark.parametrize("written", [{}, {"matmul": True}, {"constants": True}])
 @pytest.mark.parametrize("change", [dict, folded])
-def test_published_name_is_found_when_weights_are_written_otherwise(
+def test_published_name_is_found_when_weights_are_stored_differently(
     change: Callable[[Arrays], Arrays], written: dict[str, bool]
 ) -> None:
     assert published_name(net(change(arrays()), **written)) == "net"
 
 
 @pytest.mark.parametrize("change", [noisy, one_replaced, shuffled])
-def test_published_name_is_none_when_weights_are_others(change: Callable[[Arrays], Arrays]) -> None:
+def test_published_name_is_none_when_weights_differ(change: Callable[[Arrays], Arrays]) -> None:
     assert published_name(net(change(arrays()))) is None
 
 
-def test_published_name_is_none_when_there_is_more_in_the_file() -> None:
+def test_published_name_is_none_when_the_file_contains_more() -> None:
     model = net(arrays())
     more = np.random.default_rng(5).standard_normal((64, 64)).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array(more, "w4"))
@@ -88,7 +88,7 @@ def test_published_name_is_none_when_there_is_more_in_the_file() -> None:
     assert published_name(model) is None
 
 
-def test_table_holds_networks_whose_prints_are_whole() -> None:
+def test_table_lists_networks_with_complete_fingerprints() -> None:
     names = published()
     assert {name.partition(" (")[0] for name in names} == {"EfficientNet-Lite0", "all-MiniLM-L6-v2"}
     for prints in names.values():

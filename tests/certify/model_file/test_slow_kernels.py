@@ -55,7 +55,7 @@ def _run(model: onnx.ModelProto, folder: Path) -> tuple[np.ndarray, set[str]]:
     return session.run(None, {"x": noise})[0], {node.op_type for node in onnx.load(folder / "fused.onnx").graph.node}
 
 
-def test_runtime_keeps_off_its_fused_kernel_when_additions_are_sums(tmp_path: Path) -> None:
+def test_runtime_avoids_its_fused_kernel_when_additions_are_sums(tmp_path: Path) -> None:
     model = _model(_residual() + _norm())
     wanted, before = _run(model, tmp_path)
     assert sums_before_norms(model) == 1
@@ -64,7 +64,7 @@ def test_runtime_keeps_off_its_fused_kernel_when_additions_are_sums(tmp_path: Pa
     assert np.allclose(found, wanted, atol=1e-5)
 
 
-def test_only_the_addition_that_is_normalised_is_rewritten_when_others_stand_before_it() -> None:
+def test_only_the_normalised_addition_is_rewritten_when_others_precede_it() -> None:
     model = _model(_residual() + _norm())
     sums_before_norms(model)
     assert [node.op_type for node in model.graph.node] == ["MatMul", "Add", "Sum", "LayerNormalization"]
@@ -85,7 +85,7 @@ def test_addition_is_rewritten_when_the_norm_is_spelled_out() -> None:
     ],
     ids=["no norm", "a mean alone", "16 bits", "Sum without broadcasting"],
 )
-def test_addition_stays_when(model: onnx.ModelProto) -> None:
+def test_addition_is_kept_when(model: onnx.ModelProto) -> None:
     before = model.SerializeToString()
     assert sums_before_norms(model) == 0
     assert model.SerializeToString() == before
@@ -136,13 +136,13 @@ def test_softmax_gives_no_denormals_when_its_mask_is_shallow(kind: str, tmp_path
     assert shallow_masks(model) == 0
 
 
-def test_low_constant_stays_when_no_softmax_reads_it() -> None:
+def test_low_constant_is_kept_when_no_softmax_reads_it() -> None:
     model = _attention("where")
     model.graph.node[-1].op_type = "LogSoftmax"
     assert shallow_masks(model) == 0
 
 
-def test_low_constant_stays_for_others_when_they_read_it_too() -> None:
+def test_low_constant_is_kept_for_other_readers() -> None:
     model = _attention("product")
     model.graph.node.append(helper.make_node("Add", ["low", "low"], ["lower"]))
     assert shallow_masks(model) == 1

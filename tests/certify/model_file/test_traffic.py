@@ -55,7 +55,7 @@ def test_bytes_are_halved_when_a_convolution_is_float16(build, conv_weight) -> N
 
 
 @pytest.mark.parametrize("relu", [False, True])
-def test_bytes_are_those_of_the_integers_when_pairs_stand_around(build, conv_weight, relu: bool) -> None:
+def test_bytes_are_those_of_the_integers_when_surrounded_by_pairs(build, conv_weight, relu: bool) -> None:
     model = build(pairs(relu), quantized(conv_weight))
     assert count(model).bytes_moved == INPUT + WEIGHT + 4 * 6 + OUTPUT
 
@@ -83,13 +83,13 @@ def test_weights_are_counted_once_when_the_batch_is_fixed_to_four(build, conv_we
     assert count(model).bytes_moved == 4 * (INPUT + WEIGHT + OUTPUT)
 
 
-def test_bytes_are_unknown_when_a_shape_is(build, conv_weight) -> None:
+def test_bytes_are_unknown_when_a_shape_is_unknown(build, conv_weight) -> None:
     model = build([make_node("Conv", ["x", "w"], ["y"])], {"w": conv_weight}, shape=("N", 3, "H", "W"))
     assert count(model).bytes_moved is None
     assert count(model, sample=(3, 8, 8)).bytes_moved == 4 * (INPUT + WEIGHT + OUTPUT)
 
 
-def test_bytes_are_in_proportion_when_resnet50() -> None:
+def test_bytes_match_weights_and_activations_when_resnet50() -> None:
     """Weights once, and about eleven million activations read and written (arXiv 1512.03385, table 1)."""
     counts = count(onnx.load_from_string(build_yardstick()))
     assert counts.bytes_moved is not None

@@ -68,7 +68,7 @@ def test_zero_channels_are_found_when_weights_are_too_small_to_matter(build, con
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_zero_channels_are_found_when_a_condition_selects_them_away(build, conv_weight, swapped: bool) -> None:
+def test_zero_channels_are_found_when_a_condition_deselects_them(build, conv_weight, swapped: bool) -> None:
     keep = np.array([1, 0, 1, 1, 0, 1], dtype=bool).reshape(1, 6, 1, 1)
     branches = ["nothing", "r"] if swapped else ["r", "nothing"]
     nodes = [
@@ -81,7 +81,7 @@ def test_zero_channels_are_found_when_a_condition_selects_them_away(build, conv_
 
 
 @pytest.mark.parametrize(("factor", "zero"), [(0.0, 6), (1e-12, 6), (0.5, 0)])
-def test_zero_channels_are_all_when_an_output_is_multiplied_by_nothing(build, conv_weight, factor, zero) -> None:
+def test_zero_channels_are_all_when_an_output_is_multiplied_by_zero(build, conv_weight, factor, zero) -> None:
     nodes = [make_node("Conv", ["x", "w"], ["c"]), make_node("Mul", ["f", "c"], ["y"])]
     assert zero_channels(build(nodes, {"w": conv_weight, "f": np.float32(factor)})).zero == zero
 
@@ -116,14 +116,14 @@ def test_zero_channels_are_none_when_another_reader_takes_the_output_unmasked(bu
     ],
     ids=["a huge constant", "a huge expansion", "a huge product", "shapes that do not fit"],
 )
-def test_zero_channels_leave_out_constants_that_can_not_be_computed(build, conv_weight, nodes, constants) -> None:
+def test_zero_channels_ignore_constants_that_cannot_be_computed(build, conv_weight, nodes, constants) -> None:
     """A small file asks for terabytes, or for nothing that runs."""
     mul = [make_node("Conv", ["x", "w"], ["c"]), make_node("Mul", ["c", "m"], ["y"])]
     found = zero_channels(build([*nodes, *mul], {"w": conv_weight, **constants}))
     assert (found.channels, found.zero) == (6, 0)
 
 
-def test_zero_channels_are_found_when_scales_are_nothing(build) -> None:
+def test_zero_channels_are_found_when_scales_are_zero(build) -> None:
     scale = np.array([0.1, 0, 0.1, 1e-30, 0.1, 0.1], dtype=np.float32)
     weights = {"w": np.full((6, 3, 3, 3), 7, dtype=np.int8), "scale": scale, "zero": np.zeros(6, dtype=np.int8)}
     nodes = [make_node("DequantizeLinear", ["w", "scale", "zero"], ["d"], axis=0), make_node("Conv", ["x", "d"], ["y"])]
@@ -152,6 +152,6 @@ def test_zero_channels_follow_the_layout_when_a_layer_is_dense(build, transposed
     assert (found.channels, found.zero) == (5, 1)
 
 
-def test_zero_channels_leave_out_products_of_activations(build) -> None:
+def test_zero_channels_ignore_products_of_activations(build) -> None:
     nodes = [make_node("Transpose", ["x"], ["t"], perm=[0, 1, 3, 2]), make_node("MatMul", ["x", "t"], ["y"])]
     assert zero_channels(build(nodes, {})).channels == 0

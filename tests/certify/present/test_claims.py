@@ -38,7 +38,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("kind", ["graded", "refused"])
-def test_claims_hold_every_signed_value_when_predicate_is_of_a_published_example(kind: str) -> None:
+def test_claims_contain_every_signed_value_of_a_published_example(kind: str) -> None:
     predicate = example(kind)
     printed = {name: value for name, value in predicate.items() if name not in NOT_PRINTED}
     claims = asdict(Efficiency().claims(predicate, DIGEST))
@@ -60,7 +60,7 @@ def test_claims_have_headlines_when_graded_and_none_when_refused() -> None:
 
 
 @pytest.mark.parametrize("level", ["wall", "counter", "sampled", "modelled", "proxy"])
-def test_claims_are_unmetered_when_level_is_a_model_or_a_stand_in(level: str) -> None:
+def test_claims_are_unmetered_when_level_is_a_model_or_a_proxy(level: str) -> None:
     predicate = example("graded")
     predicate["meter"]["level"] = level
     assert Efficiency().claims(predicate, DIGEST).unmetered == (level in ("modelled", "proxy"))
@@ -74,7 +74,7 @@ def test_claims_are_refused_when_a_part_of_the_predicate_is_missing(name: str) -
         Efficiency().claims(predicate, DIGEST)
 
 
-def test_claims_are_refused_when_letter_is_not_of_the_scale() -> None:
+def test_claims_are_refused_when_the_letter_is_not_on_the_scale() -> None:
     predicate = example("graded")
     predicate["grade"]["letter"] = "H"
     with pytest.raises(CertificateError, match="'H' is not a letter"):
@@ -87,7 +87,7 @@ def test_claims_name_the_first_certificate_when_graded_again() -> None:
     assert regrade is not None and regrade.certificate == DIGEST
 
 
-def test_claims_keep_what_else_was_signed_about_the_data_when_metric_is_declared() -> None:
+def test_claims_keep_other_signed_facts_about_the_data_when_a_metric_is_declared() -> None:
     predicate = example("graded")
     predicate["data"] |= {"metric": "f1", "threshold": 0.5}
     data = Efficiency().claims(predicate, DIGEST).data

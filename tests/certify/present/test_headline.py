@@ -19,7 +19,7 @@ def test_energy_headline_says_less_with_bound_when_ratio_is_below_one() -> None:
     assert (claim.figure, claim.meaning, claim.bound) == ("4.2×", "less energy", "at least 4.1× less (95 % interval)")
 
 
-def test_energy_headline_takes_bias_of_null_run_when_upper_ratio_holds_it() -> None:
+def test_energy_headline_includes_the_bias_of_the_null_run_when_the_upper_ratio_does() -> None:
     assert energy_headline(ratio(0.25, 0.24, 0.26), 0.30).bound.startswith("at least 3.3× less")
 
 
@@ -28,7 +28,7 @@ def test_energy_headline_says_more_when_ratio_is_above_one() -> None:
     assert (claim.figure, claim.meaning, claim.bound) == ("1.31×", "more energy", "at worst 1.37× more (95 % interval)")
 
 
-def test_energy_headline_admits_worst_case_when_interval_holds_one() -> None:
+def test_energy_headline_states_the_worst_case_when_the_interval_contains_one() -> None:
     claim = energy_headline(ratio(0.91, 0.86, 1.02), 1.02)
     assert claim.meaning == "less energy"
     assert claim.bound == "at worst 1.02× more (95 % interval)"

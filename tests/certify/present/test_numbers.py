@@ -30,26 +30,26 @@ def test_quantity_has_prefix_and_three_digits_when_value_is(value: float, unit: 
 
 
 @given(st.floats(1e-8, 1e13))
-def test_quantity_never_has_an_exponent_when_value_is_any(value: float) -> None:
+def test_quantity_never_has_an_exponent(value: float) -> None:
     number = quantity(value, "J").split()[0]
     assert "e" not in number
     assert len(number.replace(".", "")) <= 5
 
 
 @given(st.floats(-1e6, 1e6), st.integers(0, 4))
-def test_rounded_goes_outward_when_told_to(value: float, decimals: int) -> None:
+def test_rounded_goes_outward_when_requested(value: float, decimals: int) -> None:
     slack = 1e-8 * max(1.0, abs(value))
     assert float(rounded(value, decimals, "up").replace("−", "-")) >= value - slack
     assert float(rounded(value, decimals, "down").replace("−", "-")) <= value + slack
 
 
 @pytest.mark.parametrize("direction", ["nearest", "up", "down"])
-def test_rounded_keeps_value_when_it_is_exact_already(direction: str) -> None:
+def test_rounded_keeps_the_value_when_it_is_already_exact(direction: str) -> None:
     assert rounded(0.3, 1, direction) == "0.3"
     assert rounded(0.29, 2, direction) == "0.29"
 
 
-def test_rounded_has_no_minus_when_it_comes_to_zero() -> None:
+def test_rounded_has_no_minus_when_it_rounds_to_zero() -> None:
     assert rounded(-0.01, 1) == "0.0"
     assert rounded(-0.01, 1, "up") == "0.0"
 
@@ -68,7 +68,7 @@ def test_interval_is_empty_when_count_is_exact() -> None:
     assert interval(Estimate.exact(5, "B", "count"), "B") == ""
 
 
-def test_interval_says_so_when_an_end_is_unbounded() -> None:
+def test_interval_says_unbounded_when_an_end_is() -> None:
     assert interval(Estimate(2.0, 1.0, math.inf, "J", 2, "test"), "J") == "1.00 to unbounded"
 
 

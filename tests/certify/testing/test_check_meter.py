@@ -234,13 +234,13 @@ def test_sound_meter_passes() -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_broken_meter_fails_at_the_check_that_it_breaks(broken: type[Sound], check: str, words: str) -> None:
+def test_broken_meter_fails_the_check_that_it_breaks(broken: type[Sound], check: str, words: str) -> None:
     assert check in CHECKS
     with pytest.raises(CheckFailed, match=rf"^{broken.__name__} .*{words}.*\(check: {check}\)$"):
         check_meter(broken, work=work)
 
 
 @pytest.mark.parametrize(("broken", "words"), [(Sound, "nothing to read"), (Eager, "starts a window")])
-def test_unreadable_meter_fails_when_it_measures_all_the_same(broken: type[Sound], words: str) -> None:
+def test_unreadable_meter_fails_when_it_still_measures(broken: type[Sound], words: str) -> None:
     with pytest.raises(CheckFailed, match=rf"{words}.*\(check: refusal\)$"):
         check_meter(broken, readable=False)

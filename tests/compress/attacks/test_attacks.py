@@ -65,7 +65,7 @@ def images(dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([test.image(i) for i in range(count)]), test.labels[:count]
 
 
-def test_pixels_are_fed_as_the_contract_feeds_them(trained, dataset, contract, images) -> None:
+def test_pixels_are_fed_as_in_the_contract(trained, dataset, contract, images) -> None:
     grey = torch.from_numpy(images[0]).permute(0, 3, 1, 2).float()
     found, wanted = Pixels(trained, contract)(grey), trained(as_tensor(contract.batch(dataset.test, range(len(grey)))))
     assert torch.allclose(found, wanted, atol=1e-4)
@@ -90,7 +90,7 @@ def test_gradients_lower_the_margin_more_than_chance_when_followed(method, share
     assert not shared or (signs[..., :1] == signs).all()
 
 
-def test_rounded_copy_has_gradients_and_leaves_the_model_alone(trained, dataset, contract) -> None:
+def test_rounded_copy_has_gradients_and_does_not_change_the_model(trained, dataset, contract) -> None:
     samples = as_tensor(contract.batch(dataset.test, range(8)))
     before = trained(samples)
     rounded = straight_through(trained, samples)
@@ -117,7 +117,7 @@ def test_hunt_writes_only_witnesses_that_hold(trained, dataset, contract, file, 
     assert len({one.sample for one in found.witnesses}) == len(found.witnesses)
 
 
-def test_square_never_makes_a_margin_larger_and_stops_where_it_is_done(dataset, contract, file, images) -> None:
+def test_square_never_increases_a_margin_and_stops_when_done(dataset, contract, file, images) -> None:
     questions = []
     with Answers(file, contract, CLASSES) as asked:
         ask = asking(asked, images[1])
@@ -142,7 +142,7 @@ def test_margins_are_those_of_the_true_class(dataset, contract, file) -> None:
     assert np.allclose(np.abs(left[scores.correct]), scores.margin[scores.correct], atol=1e-4)
 
 
-def test_parent_is_refused_when_it_answers_otherwise(trained, dataset, contract, file) -> None:
+def test_parent_is_refused_when_its_answers_differ(trained, dataset, contract, file) -> None:
     stranger = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(contract.port_shape(1)[1:])), CLASSES)).eval()
     with Answers(file, contract, CLASSES) as asked:
         assert require_parent(trained, asked, dataset.test) == 1.0
@@ -150,7 +150,7 @@ def test_parent_is_refused_when_it_answers_otherwise(trained, dataset, contract,
             require_parent(stranger, asked, dataset.test)
 
 
-def test_command_writes_witnesses_and_says_what_is_missing(dataset, file, tmp_path) -> None:
+def test_command_writes_witnesses_and_reports_what_is_missing(dataset, file, tmp_path) -> None:
     test = dataset.test
     np.savez(tmp_path / "t.npz", x=np.stack([test.image(i) for i in range(len(test))]), y=test.labels)
     shared = ["attack", str(file), "--data", f"npz:test={tmp_path / 't.npz'}", "--out", str(tmp_path / "w.npz")]

@@ -64,12 +64,12 @@ def test_passes_are_listed_and_shown():
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("600", 600), ("90s", 90), ("10m", 600), ("1.5h", 5400)])
-def test_length_of_time_is_read(text, seconds):
+def test_duration_is_parsed(text, seconds):
     assert compress.duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "10 minutes", "m", "1e3"])
-def test_length_of_time_is_refused_when_malformed(text):
+def test_duration_is_refused_when_malformed(text):
     with pytest.raises(click.BadParameter, match="positive duration"):
         compress.duration(text)
 
@@ -84,7 +84,7 @@ def test_length_of_time_is_refused_when_malformed(text):
         (("resnet18", "--data", "mnist5k", "--weights", "absent.safetensors"), "absent.safetensors"),
     ],
 )
-def test_unknown_names_are_refused_with_the_nearest(arguments, words, tmp_path, monkeypatch):
+def test_unknown_names_are_refused_with_the_nearest_one(arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match=words) as error:
         _invoke("compress", *arguments)

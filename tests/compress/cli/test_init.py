@@ -32,7 +32,7 @@ def photos(tmp_path):
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_written_recipe_is_the_shipped_one_when_it_is_read_again(tmp_path, name):
+def test_written_recipe_equals_the_shipped_one_when_read_back(tmp_path, name):
     _init(tmp_path, "own.nets:make", "npz:absent.npz", "--recipe", name)
     text = (tmp_path / "job" / "recipe.yaml").read_text()
     assert recipe.load(tmp_path / "job" / "recipe.yaml").passes == recipe.load(name).passes
@@ -41,7 +41,7 @@ def test_written_recipe_is_the_shipped_one_when_it_is_read_again(tmp_path, name)
         assert f"- {each.name}" in text
 
 
-def test_contract_leaves_open_what_the_network_was_trained_with_when_it_is_the_users(tmp_path, photos):
+def test_contract_leaves_training_preprocessing_open_when_the_network_is_the_users(tmp_path, photos):
     said = _init(tmp_path, "absent_package.nets:make", photos)
     path = tmp_path / "job" / "preprocess.yaml"
     assert "fill in mean, std." in said
@@ -57,7 +57,7 @@ def test_contract_leaves_open_what_the_network_was_trained_with_when_it_is_the_u
     assert (contract.height, contract.resize, contract.mean) == (224, 256, (0.5, 0.5, 0.5))
 
 
-def test_contract_is_what_compress_takes_by_itself_when_the_model_is_torchvisions(tmp_path, photos, dataset):
+def test_contract_is_the_default_of_compress_when_the_model_is_from_torchvision(tmp_path, photos, dataset):
     assert "fill in" not in _init(tmp_path, "resnet18", photos)
     contract = Preprocess.from_yaml(tmp_path / "job" / "preprocess.yaml")
     usual = default_preprocess(dataset)
@@ -71,7 +71,7 @@ def test_one_image_is_opened_when_the_data_are_a_folder(tmp_path, photos, monkey
     assert len(opened) == 1
 
 
-def test_ports_of_an_onnx_file_stand_in_its_contract(tmp_path, onnx_file, dataset):
+def test_ports_of_an_onnx_file_are_in_its_contract(tmp_path, onnx_file, dataset):
     said = _init(tmp_path, onnx_file)
     text = (tmp_path / "job" / "preprocess.yaml").read_text()
     assert "input_name: input " in text
@@ -80,7 +80,7 @@ def test_ports_of_an_onnx_file_stand_in_its_contract(tmp_path, onnx_file, datase
     assert "quantize_static" in (tmp_path / "job" / "recipe.yaml").read_text()
 
 
-def test_no_contract_is_written_when_the_file_carries_one(tmp_path, onnx_file, dataset):
+def test_no_contract_is_written_when_the_file_has_one(tmp_path, onnx_file, dataset):
     normalise(onnx_file, tmp_path / "net.onnx", default_preprocess(dataset))
     assert "no contract is needed" in _init(tmp_path, tmp_path / "net.onnx")
     assert {path.name for path in (tmp_path / "job").iterdir()} == {"recipe.yaml"}
@@ -93,14 +93,14 @@ def test_no_contract_is_written_when_the_file_carries_one(tmp_path, onnx_file, d
         ("own.nets:make", "imagefolder:absent", "no images found in this folder"),
     ],
 )
-def test_nothing_is_written_when_something_is_wrong(tmp_path, monkeypatch, model, data, words):
+def test_nothing_is_written_when_input_is_invalid(tmp_path, monkeypatch, model, data, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((UsageError, DataError), match=words):
         _init(tmp_path, model, data)
     assert not (tmp_path / "job").exists()
 
 
-def test_files_stay_when_they_exist(tmp_path):
+def test_files_are_kept_when_they_exist(tmp_path):
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "preprocess.yaml").write_text("mine")
     with pytest.raises(UsageError, match=r"preprocess\.yaml already exists; choose another folder"):

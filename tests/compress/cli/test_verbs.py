@@ -56,7 +56,7 @@ def made(normal, dataset, tmp_path):
     return pipeline.run(normal, INT8, dataset, out=tmp_path / "out", measure=False)
 
 
-def test_model_and_lineage_lie_in_out_when_nothing_is_measured(made, tmp_path):
+def test_model_and_lineage_are_in_out_when_nothing_is_measured(made, tmp_path):
     assert {path.name for path in made.out.iterdir()} == MADE == set(made.files)
     lineage = json.loads((made.out / "lineage.json").read_text())
     assert lineage["artifacts"]["model.onnx"] == sha256_file(made.out / "model.onnx")
@@ -67,7 +67,7 @@ def test_model_and_lineage_lie_in_out_when_nothing_is_measured(made, tmp_path):
         made.grade  # noqa: B018
 
 
-def test_certificate_of_an_earlier_job_goes_when_another_model_takes_its_place(normal, dataset, tmp_path):
+def test_certificate_of_an_earlier_job_is_removed_when_its_model_is_replaced(normal, dataset, tmp_path):
     (tmp_path / "out").mkdir()
     for name in ("certificate.json", "evidence.jsonl", "label.svg", "label.png", "signer.pub", "model.safetensors"):
         (tmp_path / "out" / name).touch()
@@ -106,7 +106,7 @@ def test_lineage_of_another_file_is_refused_before_anything_is_measured(made, da
 
 
 @pytest.mark.parametrize(("verb", "name"), [("quantize", "quantize_static"), ("prune", "structured_prune")])
-def test_verb_is_compress_without_measuring_by_one_pass_when_it_is_called(asked, verb, name):
+def test_verb_runs_compress_with_one_pass_and_no_measurement(asked, verb, name):
     _ask(getattr(quick, verb), "resnet18", "--seed", "3")
     (call,) = asked
     assert (call["model"], call["measure"], call["plan"], call["seed"]) == ("resnet18", False, None, 3)
@@ -157,7 +157,7 @@ def test_verb_takes_a_parameter_of_its_pass_when_it_is_set(asked):
     assert asked[0]["out"] == Path("here")
 
 
-def test_plan_is_the_recipes_where_the_options_say_nothing(asked):
+def test_plan_comes_from_the_recipe_when_options_are_not_given(asked):
     _ask(compress.command, "net", "--recipe", "int8", "--set", "workload.batch=4", "--time-limit", "2m")
     _ask(compress.command, "net", "--batch", "8", "--precision", "2.5", "--metric", "top5", "--meter", "vcpu-watts")
     first, second = (call["plan"] for call in asked)
@@ -187,7 +187,7 @@ def test_measuring_commands_take_the_same_options():
     assert {each.name for each in plan_module.plan_options(lambda: None).__click_params__} <= own
 
 
-def test_dry_run_says_what_each_pass_is_asked_for_and_writes_nothing(model, normal, dataset, tmp_path, monkeypatch):
+def test_dry_run_shows_the_settings_of_each_pass_and_writes_nothing(model, normal, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     passes = [{"structured_prune": {"parameters": 0.5}}, {"distill": {"epochs": 2}}, "quantize_static"]

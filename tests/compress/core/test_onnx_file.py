@@ -77,7 +77,7 @@ def _places(path):
     return {entry.value for t in model.graph.initializer for entry in t.external_data if entry.key == "location"}
 
 
-def test_weights_lie_in_one_file_beside_when_they_are_too_many(inside, beside):
+def test_weights_are_in_one_external_file_when_too_large(inside, beside):
     assert sorted(p.name for p in beside.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
     assert _places(beside) == {"model.onnx.data"}
     assert _places(inside) == set()
@@ -89,7 +89,7 @@ def test_weights_lie_in_one_file_beside_when_they_are_too_many(inside, beside):
     assert np.array_equal(run_onnx(inside, samples), run_onnx(beside, samples))
 
 
-def test_saving_leaves_the_model_as_it_is(inside, tmp_path, monkeypatch):
+def test_saving_does_not_change_the_model(inside, tmp_path, monkeypatch):
     model = onnx.load(inside)
     before = model.SerializeToString(deterministic=True)
     monkeypatch.setattr(onnx_file, "INLINE_BYTES", LITTLE)
@@ -97,7 +97,7 @@ def test_saving_leaves_the_model_as_it_is(inside, tmp_path, monkeypatch):
     assert model.SerializeToString(deterministic=True) == before
 
 
-def test_older_file_stays_when_writing_fails(inside):
+def test_older_file_is_kept_when_writing_fails(inside):
     before = inside.read_bytes()
     with pytest.raises(RuntimeError), onnx_file.replacing(inside) as written:
         written.write_bytes(b"half")
@@ -111,7 +111,7 @@ def _numbers(done):
 
 
 @pytest.mark.parametrize("config", PASSES, ids=lambda config: f"{config.name}-{getattr(config, 'calibration', '')}")
-def test_pass_does_the_same_when_weights_lie_beside(config, inside, context, tmp_path, request):
+def test_pass_gives_the_same_result_when_weights_are_external(config, inside, context, tmp_path, request):
     samples = context.sample(4).numpy()
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -127,7 +127,7 @@ def test_pass_does_the_same_when_weights_lie_beside(config, inside, context, tmp
         assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [made.name, f"{made.name}.data"]
 
 
-def test_older_exporter_writes_one_file_beside_when_weights_are_too_many(model, context, tmp_path, monkeypatch):
+def test_older_exporter_writes_one_external_file_when_weights_are_too_large(model, context, tmp_path, monkeypatch):
     from compress.exchange import onnx_export as exporting
 
     monkeypatch.setattr(onnx_file, "INLINE_BYTES", LITTLE)
@@ -137,7 +137,7 @@ def test_older_exporter_writes_one_file_beside_when_weights_are_too_many(model, 
     assert _places(tmp_path / "m.onnx") == {"m.onnx.data"}
 
 
-def test_facts_hold_for_all_files_when_weights_lie_beside(inside, beside):
+def test_facts_cover_all_files_when_weights_are_external(inside, beside):
     whole, parted = of_file(inside), of_file(beside)
     data = beside.with_name("model.onnx.data")
     assert parted.bytes == beside.stat().st_size + data.stat().st_size
@@ -149,7 +149,7 @@ def test_facts_hold_for_all_files_when_weights_lie_beside(inside, beside):
 
 
 @pytest.mark.parametrize("location", ["../model.onnx.data", "/etc/hostname", "elsewhere/../../model.onnx.data"])
-def test_file_is_refused_when_its_weights_lie_outside_of_its_folder(beside, context, tmp_path, location):
+def test_file_is_refused_when_its_weights_are_outside_its_folder(beside, context, tmp_path, location):
     model = onnx.load(beside, load_external_data=False)
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
@@ -172,7 +172,7 @@ def test_session_runs_a_model_in_memory_when_it_is_too_large(inside, beside):
     assert np.array_equal(running.run(None, {name: samples})[0], run_onnx(inside, samples))
 
 
-def test_old_operators_are_refused_when_there_are_too_many_weights(monkeypatch, tmp_path):
+def test_old_operators_are_refused_when_weights_are_too_large(monkeypatch, tmp_path):
     weight = onnx.numpy_helper.from_array(np.ones((4, 3), dtype=np.float32), "w")
     product = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
     ends = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, s]) for n, s in (("x", 4), ("y", 3)))

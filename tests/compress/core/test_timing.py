@@ -26,7 +26,7 @@ def test_share_is_within_the_pairs_when_the_machine_drifts():
     assert share(timer(2.0), timer(1.0)).value == pytest.approx(0.5, rel=0.02)
 
 
-def test_file_takes_its_own_time_when_it_is_timed_against_itself(onnx_file, context):
+def test_share_is_one_when_a_file_is_timed_against_itself(onnx_file, context):
     found = time_share(onnx_file, onnx_file, "onnxruntime-cpu", Feeding.of(context.preprocess, context.samples(4)))
     assert 0.3 < found.value < 3
     assert found.low <= found.value <= found.high

@@ -30,7 +30,7 @@ def best_of_all(items, budget):
 
 @given(problems, budgets)
 @settings(max_examples=150, deadline=None)
-def test_choice_is_that_of_trying_everything_when_the_problem_is_small(items, budget):
+def test_choice_matches_exhaustive_search_when_the_problem_is_small(items, budget):
     best = best_of_all(items, budget)
     if best is None:
         with pytest.raises(OverBudget) as raised:
@@ -43,7 +43,7 @@ def test_choice_is_that_of_trying_everything_when_the_problem_is_small(items, bu
 
 @given(problems, budgets, st.integers(0, 80))
 @settings(max_examples=80, deadline=None)
-def test_loss_does_not_rise_when_the_budget_does(items, budget, more):
+def test_loss_does_not_rise_when_the_budget_rises(items, budget, more):
     try:
         tight = total(items, choose(items, budget))[1]
     except OverBudget:
@@ -51,7 +51,7 @@ def test_loss_does_not_rise_when_the_budget_does(items, budget, more):
     assert total(items, choose(items, budget + more))[1] <= tight
 
 
-def test_choice_fits_and_is_near_the_best_when_the_front_is_thinned(monkeypatch):
+def test_choice_fits_and_is_close_to_the_best_when_the_front_is_thinned(monkeypatch):
     items = [[Option(float(c), float((17 - c) ** 2 * (n + 3))) for c in range(1, 18)] for n in range(20)]
     exact = total(items, choose(items, 200.5))
     monkeypatch.setattr(knapsack, "MOST_STATES", 40)
@@ -72,5 +72,5 @@ def test_problem_is_refused_when_an_item_has_no_finite_option(items):
         choose(items, 10)
 
 
-def test_nothing_is_chosen_when_there_is_no_item():
+def test_nothing_is_chosen_when_there_are_no_items():
     assert choose([], 0) == ()

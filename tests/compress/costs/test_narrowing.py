@@ -25,7 +25,7 @@ def deep_context(context, deep):
 
 
 @pytest.mark.parametrize("quantity", ["energy", "latency"])
-def test_model_costs_what_was_asked_when_the_table_is_right(timer, deep, deep_context, quantity):
+def test_model_meets_the_requested_cost_when_the_table_is_right(timer, deep, deep_context, quantity):
     before = state_digest(deep)
     pruned, record = narrow_by(**{quantity: 0.8}).apply(deep, deep_context)
     assert state_digest(deep) == before
@@ -39,7 +39,7 @@ def test_model_costs_what_was_asked_when_the_table_is_right(timer, deep, deep_co
     assert Estimate.from_json(done["predicted"][f"{quantity}_ratio"]).value == pytest.approx(measured.value, abs=1e-3)
 
 
-def test_blocks_that_hardly_do_anything_go_first_when_all_cost_the_same(timer, deep, deep_context):
+def test_least_important_blocks_are_removed_first_when_all_cost_the_same(timer, deep, deep_context):
     _, record = narrow_by(energy=0.85).apply(deep, deep_context)
     assert set(record.done["dropped"]) <= {"blocks.1", "blocks.2", "blocks.3"}
 
@@ -53,7 +53,7 @@ def test_second_table_is_read_from_the_cache_when_nothing_changed(timer, deep, d
     assert second.done["dropped"] == first.done["dropped"]
 
 
-def test_whole_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_context):
+def test_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_context):
     pruned, record = narrow_by(energy=0.05).apply(deep, deep_context)
     assert not record.changed
     assert state_digest(pruned) == state_digest(deep)
@@ -62,15 +62,13 @@ def test_whole_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, de
     assert "is the least that narrower blocks leave" in why
 
 
-def test_whole_model_is_declined_when_no_narrower_block_is_cheaper(timer, monkeypatch, context, model):
+def test_model_is_declined_when_no_narrower_block_is_cheaper(timer, monkeypatch, context, model):
     monkeypatch.setattr(type(timer), "weights", lambda self, file: 1000)
     _, record = narrow_by(latency=0.9).apply(model, context)
     assert record.declined[0].why == "no narrower block takes less time in float on this machine"
 
 
-def test_pruned_model_is_declined_when_it_is_measured_to_cost_more_than_the_whole(
-    timer, monkeypatch, deep, deep_context
-):
+def test_pruned_model_is_declined_when_it_costs_more_than_the_original(timer, monkeypatch, deep, deep_context):
     honest = type(timer).weights
 
     def weights(self, file):
@@ -83,7 +81,7 @@ def test_pruned_model_is_declined_when_it_is_measured_to_cost_more_than_the_whol
     assert state_digest(same) == state_digest(deep)
 
 
-def test_energy_is_declined_when_no_meter_tells_joules(timer, monkeypatch, deep, deep_context):
+def test_energy_is_declined_when_no_meter_measures_joules(timer, monkeypatch, deep, deep_context):
     plain = type(timer).__call__
 
     def without(self, files):
@@ -95,7 +93,7 @@ def test_energy_is_declined_when_no_meter_tells_joules(timer, monkeypatch, deep,
     assert narrow_by(latency=0.9).apply(deep, deep_context)[1].changed
 
 
-def test_layer_stays_whole_when_it_is_kept(timer, deep, deep_context):
+def test_layer_is_not_pruned_when_it_is_to_be_kept(timer, deep, deep_context):
     _, record = narrow_by(energy=0.85, keep_layers=("blocks.1.conv", "blocks.2.conv")).apply(deep, deep_context)
     assert "blocks.3" in record.done["dropped"]
     assert not {"blocks.1", "blocks.2"} & set(record.done["dropped"])

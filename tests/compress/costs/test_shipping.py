@@ -28,11 +28,11 @@ VNNI = TARGETS["cpu-vnni"]
         ((), "int8", "int8"),
     ],
 )
-def test_precision_is_that_of_the_following_passes_when_none_is_asked_for(following, asked, found):
+def test_precision_is_that_of_the_following_passes_when_none_is_requested(following, asked, found):
     assert Shipping.after(following, VNNI, asked).precision == found
 
 
-def test_key_tells_the_types_of_integers_when_the_pass_names_a_target():
+def test_key_includes_the_integer_types_when_the_pass_names_a_target():
     arm = Shipping.after((QuantizeStatic(target="cpu-arm", per_channel=False),), VNNI).to_json()
     assert (arm["activation_type"], arm["per_channel"]) == ("int8", False)
     assert arm != Shipping.after((QuantizeStatic(),), VNNI).to_json()
@@ -55,14 +55,14 @@ def test_stack_runs_in_integers_when_a_block_is_exported(deep, context, tmp_path
     assert given.shape == item.taken.shape
 
 
-def test_model_that_is_left_is_the_same_when_a_block_is_dropped(deep, context):
+def test_remaining_model_is_the_same_when_a_block_is_dropped(deep, context):
     item = find_items(deep, context.sample(1), (), most=0.9)[1]
     item.change(deep, Variant(dropped=True))
     assert deep.get_submodule(item.path)(3) == 3
     assert deep(context.sample(1)).shape == (1, 4)
 
 
-def test_file_is_quantized_as_transformers_are_when_the_whole_one_is_one(tmp_path):
+def test_file_is_quantized_as_a_transformer_when_the_original_is_one(tmp_path):
     node = onnx.helper.make_node("LayerNormalization", ["x", "s"], ["y"])
     graph = onnx.helper.make_graph([node], "norm", [], [])
     assert shipping.operators_of(onnx.helper.make_model(graph), "auto") == "weights"

@@ -48,7 +48,7 @@ def _same_outputs(first: nn.Module, second: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "regnet_y_400mf"])
-def test_load_gives_back_a_pruned_model(name, tmp_path):
+def test_load_returns_a_pruned_model(name, tmp_path):
     built = _pruned(name)
     fresh = catalog.build(name, 5).model
     assert sum(p.numel() for p in built.model.parameters()) < 0.6 * sum(p.numel() for p in fresh.parameters())
@@ -57,7 +57,7 @@ def test_load_gives_back_a_pruned_model(name, tmp_path):
     assert _same_outputs(loaded, built.model) and not loaded.training
 
 
-def test_load_gives_a_model_that_trains(saved):
+def test_load_returns_a_trainable_model(saved):
     loaded = load(saved).train()
     loaded(torch.randn(2, 3, 64, 64)).sum().backward()
     assert all(p.grad is not None for p in loaded.parameters())
@@ -73,7 +73,7 @@ def test_save_writes_two_files_without_pickle(saved):
     assert load_file(saved)["conv1.weight"].shape == (32, 3, 7, 7)
 
 
-def test_save_leaves_the_model_alone_and_is_repeatable(pruned, saved, tmp_path):
+def test_save_does_not_change_the_model_and_is_repeatable(pruned, saved, tmp_path):
     before = saved.read_bytes()
     save(saved, pruned.model, pruned.source, {"note": [1, 2]})
     assert saved.read_bytes() == before
@@ -91,7 +91,7 @@ def test_load_needs_a_model_when_there_is_no_factory(model, tmp_path):
     assert torch.equal(loaded.head.weight, model.head.weight) and torch.equal(other.head.weight, before)
 
 
-def test_load_restores_a_pruned_module_of_the_user_s_into_the_original(model, tmp_path):
+def test_load_restores_a_pruned_user_module_into_the_original(model, tmp_path):
     original = copy.deepcopy(model)
     graph = torch_pruning.DependencyGraph().build_dependency(model, torch.zeros(1, 3, 32, 32))
     graph.get_pruning_group(model.stem[0], torch_pruning.prune_conv_out_channels, idxs=[1, 5, 6]).prune()
@@ -139,13 +139,13 @@ def test_load_keeps_shared_tensors_shared(tmp_path):
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "model.structure.json"])
-def test_load_names_the_file_that_is_missing(saved, gone):
+def test_load_names_the_missing_file(saved, gone):
     (saved.parent / gone).unlink()
     with pytest.raises(ModelError, match=gone):
         load(saved)
 
 
-def test_load_refuses_files_of_two_saves(saved):
+def test_load_refuses_files_from_two_saves(saved):
     state = load_file(saved)
     state["fc.bias"] += 1
     save_file(state, saved)
@@ -166,7 +166,7 @@ def test_load_refuses_files_of_two_saves(saved):
         lambda record: json.dumps({**record, "source": 5}),
     ],
 )
-def test_load_says_so_when_the_record_is_malformed(saved, damage):
+def test_load_names_the_record_when_it_is_malformed(saved, damage):
     beside = structure_path(saved)
     beside.write_text(damage(json.loads(beside.read_text())))
     with pytest.raises(ModelError, match="model.structure.json"):

@@ -41,7 +41,7 @@ def test_export_folds_batch_normalisation_and_states_the_opset(model, preprocess
     assert [(o.domain, o.version) for o in written.opset_import] == [("", exporting.OPSET)]
 
 
-def test_export_leaves_the_model_alone(model, preprocess, tmp_path):
+def test_export_does_not_change_the_model(model, preprocess, tmp_path):
     model.train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     export(model, preprocess, tmp_path / "model.onnx", classes=4)
@@ -49,7 +49,7 @@ def test_export_leaves_the_model_alone(model, preprocess, tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_export_compares_on_the_samples_that_it_is_given_beside_noise(model, preprocess, tmp_path):
+def test_export_compares_on_given_samples_as_well_as_noise(model, preprocess, tmp_path):
     samples = np.ones((3, 3, 32, 32), dtype=np.float32)
     record = export(model, preprocess, tmp_path / "m.onnx", classes=4, samples=samples)
     assert record.parity.samples == exporting.CHECKED_SAMPLES + 3
@@ -96,7 +96,7 @@ def to_list(net, x, means):
 
 
 @pytest.mark.parametrize("steps", [branch, early_exit, through_numpy, to_list])
-def test_export_refuses_a_choice_by_values_though_noise_never_takes_the_other_side(steps, preprocess, tmp_path, capfd):
+def test_export_refuses_a_branch_on_values_that_noise_never_takes(steps, preprocess, tmp_path, capfd):
     words = r"dynamo exporter failed: .*torchscript exporter's file freezes a choice.*test_onnx_export.py:\d+"
     with pytest.raises(ModelError, match=words) as raised:
         export(Forward(steps), preprocess, tmp_path / "m.onnx", classes=4)
@@ -127,7 +127,7 @@ def test_export_refuses_a_file_that_agrees_on_noise_and_not_on_real_samples(prep
         export(model, preprocess, tmp_path / "other.onnx", classes=4, samples=bright)
 
 
-def test_export_says_what_each_exporter_ran_into_and_prints_nothing(preprocess, tmp_path, capfd):
+def test_export_reports_the_error_of_each_exporter_and_prints_nothing(preprocess, tmp_path, capfd):
     norm = nn.BatchNorm2d(3, track_running_stats=False)
     model = nn.Sequential(nn.Conv2d(3, 3, 1), norm, nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
     with pytest.raises(ModelError, match="dynamo exporter.*torchscript exporter failed: AssertionError"):
@@ -154,7 +154,7 @@ def test_export_refuses_outputs_that_are_not_finite(model, preprocess, tmp_path)
         export(model, preprocess, tmp_path / "m.onnx", classes=4)
 
 
-def test_export_writes_weights_beside_when_they_exceed_a_protobuf_message(model, preprocess, tmp_path, monkeypatch):
+def test_export_writes_external_weights_when_they_exceed_a_protobuf_message(model, preprocess, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "INLINE_BYTES", 100)
     assert export(model, preprocess, tmp_path / "m.onnx", classes=4).parity.holds
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]

@@ -14,7 +14,7 @@ OUTPUTS = np.array([[1.0, 0.0, -2.0], [0.0, 3.0, 1.0]], dtype=np.float32)
 SAMPLES = np.random.default_rng(0).standard_normal((4, 3, 32, 32), dtype=np.float32)
 
 
-def test_agreement_is_whole_when_outputs_are_equal():
+def test_agreement_is_complete_when_outputs_are_equal():
     found = parity.agreement(OUTPUTS, OUTPUTS.copy())
     assert found == parity.Parity(2, 0.0, 1.0) and found.holds
 
@@ -38,7 +38,7 @@ def test_agreement_does_not_count_a_tie_against_the_file():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_agreement_fails_when_the_file_gives_no_numbers(bad):
+def test_agreement_fails_when_the_file_returns_no_numbers(bad):
     other = OUTPUTS.copy()
     other[1, 1] = bad
     assert not parity.agreement(OUTPUTS, other).holds
@@ -70,12 +70,12 @@ def test_compare_refuses_a_model_that_gives_nan(model, onnx_file):
         parity.compare(model, onnx_file, SAMPLES)
 
 
-def test_run_onnx_says_so_when_the_file_is_damaged(onnx_file):
+def test_run_onnx_reports_a_damaged_file(onnx_file):
     onnx_file.write_bytes(onnx_file.read_bytes()[:300])
     with pytest.raises(ModelError, match=onnx_file.name):
         parity.run_onnx(onnx_file, SAMPLES)
 
 
-def test_compare_says_so_when_the_file_takes_another_shape(onnx_file):
+def test_compare_reports_when_the_file_takes_another_shape(onnx_file):
     with pytest.raises(ModelError, match="cannot run the model"):
         parity.compare(nn.Flatten(), onnx_file, SAMPLES[:, :1])

@@ -14,7 +14,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
 
 
-def test_replaced_parts_are_built_again():
+def test_replaced_parts_are_rebuilt():
     changed = net()
     changed[0] = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.Conv2d(2, 4, 3, (2, 1), padding=1))
     changed[2][0] = nn.Identity()
@@ -48,7 +48,7 @@ def test_other_parts_are_refused():
         {"a.b": {"layer": "Identity"}},
     ],
 )
-def test_record_is_refused_when_it_describes_no_plain_layer(record):
+def test_record_is_refused_when_it_does_not_describe_a_plain_layer(record):
     before = net()
     with pytest.raises(ModelError, match="record"):
         put(before, record)

@@ -86,12 +86,12 @@ def test_file_is_refused_in_one_sentence_when_it_cannot_be_used(case, admitted):
 
 
 @pytest.mark.parametrize("batch", [None, 4])
-def test_file_of_a_fixed_batch_is_taken_when_it_is_measured_with_that(batch, admitted):
+def test_file_of_a_fixed_batch_is_accepted_when_measured_with_that_batch(batch, admitted):
     admitted(foreign.model(inputs=(4, 3, 32, 32), outputs=(4, 4)), batch)
 
 
 @pytest.mark.parametrize(("fixed", "batch"), [(4, 1), (2, 1), (1, 8)])
-def test_file_of_a_fixed_batch_is_refused_when_it_is_measured_with_another(fixed, batch, admitted):
+def test_file_of_a_fixed_batch_is_refused_when_measured_with_another_batch(fixed, batch, admitted):
     with pytest.raises(ModelError, match=f"measure with batch {fixed}"):
         admitted(foreign.model(inputs=(fixed, 3, 32, 32), outputs=(fixed, 4)), batch)
 
@@ -104,7 +104,7 @@ def test_outputs_with_further_axes_of_one_are_read_as_classes(admitted):
     admitted(model)
 
 
-def test_file_is_tried_on_made_up_samples_when_the_data_has_a_test_part_alone(dataset, admitted):
+def test_file_is_tried_on_synthetic_samples_when_the_data_have_only_a_test_part(dataset, admitted):
     alone = replace(dataset, train=None, calibration=None, validation=None)
     admitted(foreign.model(), data=alone)
     with pytest.raises(ModelError, match="cannot run the model"):
@@ -120,7 +120,7 @@ def test_job_refuses_a_file_before_any_pass_when_the_workload_has_another_batch(
 
 
 @pytest.mark.parametrize("name", ["M.ONNX", "m.Onnx"])
-def test_model_is_a_file_whatever_the_case_of_its_suffix(name, dataset, tmp_path, monkeypatch):
+def test_model_is_a_file_regardless_of_the_case_of_its_suffix(name, dataset, tmp_path, monkeypatch):
     def stop(*_, **__):
         raise MeasureError("stopped")
 

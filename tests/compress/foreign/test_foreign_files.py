@@ -59,7 +59,7 @@ def contract(dataset):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_foreign_file_computes_the_same_when_a_pass_has_changed_it(file, dataset, contract, tmp_path):
+def test_foreign_file_computes_the_same_after_a_pass(file, dataset, contract, tmp_path):
     given = foreign.write(FILES[file](), tmp_path)
     feed = contract.feed(dataset.validation, range(16))
     (wanted,) = onnx_session.run(onnx_session.session(given), ["output"], feed)
@@ -76,7 +76,7 @@ def test_foreign_file_computes_the_same_when_a_pass_has_changed_it(file, dataset
     assert "quantize_static" in changed
 
 
-def test_means_are_pools_and_weights_stay_when_branches_read_them(dataset, contract, tmp_path):
+def test_means_become_pools_and_weights_stay_when_branches_read_them(dataset, contract, tmp_path):
     mean = (foreign.node("ReduceMean", "r2", "p", axes=[2, 3]),)
     made = foreign.model(head=foreign.chosen_head("w3", "other"))
     index = next(i for i, each in enumerate(made.graph.node) if each.op_type == "GlobalAveragePool")
@@ -105,7 +105,7 @@ def test_operator_set_is_named_when_it_cannot_be_converted(dataset, contract, tm
         compress.apply(QuantizeStatic(samples=8), given, dataset, preprocess=contract)
 
 
-def test_outer_values_are_renamed_in_branches_when_a_mean_is_taken_out():
+def test_outer_values_are_renamed_in_branches_when_a_mean_is_removed():
     from compress.onnx_graph.spatial_means import drop_idle_means
 
     nodes = [foreign.node("GlobalAveragePool", "x", "p"), foreign.choice(

@@ -71,7 +71,7 @@ def list_of(records: Path) -> set[str]:
     return set(found["records"]["ids"])
 
 
-def test_models_are_made_again_without_the_record_unless_their_weights_saw_it(governed: Path) -> None:
+def test_models_are_remade_without_the_record_unless_their_weights_saw_it(governed: Path) -> None:
     asked = ("--purpose", "research", "--data-key", "data.key")
     assert compress().exit_code == 6 and compress("--purpose", "marketing", *asked[2:]).exit_code == 6
     assert not Path("out").exists()

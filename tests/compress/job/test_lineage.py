@@ -47,7 +47,7 @@ def _lineage(dataset, **changed):
     return Lineage(**{**values, **changed})
 
 
-def test_lineage_fits_the_schema_and_is_written_whole(dataset, tmp_path):
+def test_lineage_fits_the_schema_and_is_written_completely(dataset, tmp_path):
     path = tmp_path / "lineage.json"
     _lineage(dataset).write(path)
     values = json.loads(path.read_text())
@@ -65,12 +65,12 @@ def test_lineage_is_refused_and_not_written_when_it_does_not_fit(dataset, tmp_pa
     assert not path.exists()
 
 
-def test_row_goes_through_json_and_back():
+def test_row_survives_json():
     row = _row((Declined("a", "b"),))
     assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
 
 
-def test_digest_of_the_test_part_is_the_data_sets_own(dataset):
+def test_digest_of_the_test_part_is_that_of_the_data_set(dataset):
     assert part_digest(dataset.test) == dataset.test_digest()
 
 
@@ -94,7 +94,7 @@ def test_spending_is_filled_when_the_block_fails():
     assert cost.energy is not None
 
 
-def test_no_joules_are_stated_and_the_seconds_count_when_another_process_did_a_part():
+def test_joules_are_absent_and_seconds_are_counted_when_another_process_took_part():
     with metered() as cost:
         mark_unmetered(100.0)
     assert cost.energy is None and 100 <= cost.seconds < 160
@@ -108,7 +108,7 @@ def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):
     assert not model.training
 
 
-def test_the_work_is_kept_and_no_joules_are_stated_when_the_meter_fails_at_the_end(monkeypatch):
+def test_work_is_kept_without_joules_when_the_meter_fails_at_the_end(monkeypatch):
     class Failing:
         def start(self):
             pass
@@ -134,7 +134,7 @@ class Token(nn.Module):
         return self.part(self.token) + self.part(x)
 
 
-def test_multiply_adds_are_counted_when_a_parameter_is_handed_to_a_module():
+def test_multiply_adds_are_counted_when_a_parameter_is_passed_to_a_module():
     model = Token()
     assert count_macs(model, torch.randn(1, 8)) == 2 * 8 * 4  # an AssertionError of torch's counter left it
     assert [p.requires_grad for p in model.parameters()] == [True, True, False]
@@ -157,13 +157,13 @@ class Attention(nn.Module):
 
 
 @pytest.mark.parametrize(("kind", "projections"), [("function", 0), ("module", 4 * 8 * 8), ("layer", 4 * 8 * 8 + 256)])
-def test_attention_counts_both_its_products_whatever_kernel_runs_it(kind, projections):
+def test_both_products_of_attention_are_counted_for_every_kernel(kind, projections):
     tokens, width = 5, 8
     macs = count_macs(Attention(kind), torch.randn(1, tokens, width))
     assert macs == tokens * projections + 2 * tokens * tokens * width
 
 
-def test_state_digest_changes_with_one_weight(model):
+def test_state_digest_changes_when_one_weight_does(model):
     before = state_digest(model)
     model.head.bias.data[0] += 1e-3
     assert state_digest(model) != before

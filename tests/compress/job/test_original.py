@@ -114,7 +114,7 @@ def door(request, dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_torch_model_is_refused_in_one_sentence_when_it_can_not_serve(kind, door):
+def test_torch_model_is_refused_in_one_sentence_when_it_is_not_usable(kind, door):
     make, sentence = REFUSED[kind]
     with pytest.raises(ModelError, match=sentence) as raised:
         door(make)
@@ -122,7 +122,7 @@ def test_torch_model_is_refused_in_one_sentence_when_it_can_not_serve(kind, door
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_torch_model_is_taken_plain_when_it_is_wrapped_or_of_another_type(kind, door):
+def test_torch_model_is_unwrapped_and_cast_when_it_is_wrapped_or_of_another_type(kind, door):
     taken = door(TAKEN[kind])
     assert not taken.training and taken(torch.zeros(2, 3, 32, 32)).dtype == torch.float32
     assert count_macs(taken, torch.zeros(1, 3, 32, 32)) > 0
@@ -135,7 +135,7 @@ def masked(layer):
 
 
 @pytest.mark.parametrize("change", [weight_norm, spectral_norm, masked, nn.utils.spectral_norm])
-def test_computed_weights_are_folded_without_a_change_of_outputs(change, dataset, tmp_path):
+def test_computed_weights_are_folded_without_changing_outputs(change, dataset, tmp_path):
     given = nn.Sequential(change(nn.Conv2d(3, 8, 3)), nn.ReLU(), *pooled(8))
     given(torch.ones(1, 3, 32, 32))
     given.eval()
@@ -157,7 +157,7 @@ def test_computed_weights_are_folded_without_a_change_of_outputs(change, dataset
         (lambda: (Net(), None), "returned a tuple"),
     ],
 )
-def test_factory_is_refused_in_one_sentence_when_it_gives_no_model(make, sentence, dataset, monkeypatch):
+def test_factory_is_refused_in_one_sentence_when_it_returns_no_model(make, sentence, dataset, monkeypatch):
     with pytest.raises(ModelError, match=sentence):
         find_original(Request(named(make, monkeypatch), preprocess=PIXELS), dataset, Silent())
 

@@ -83,7 +83,7 @@ def tensors(x=X, y=Y):
 
 
 @pytest.mark.parametrize("kind", ["dataset", "loader", "transformed", "pair", "subset", "dict", "arrays", "npz"])
-def test_a_table_reaches_a_scored_baseline_when_it_comes_as(kind, tmp_path):
+def test_table_reaches_a_scored_baseline_when_given_as(kind, tmp_path):
     np.savez(tmp_path / "t.npz", features=X, y=Y)
     whole = tensors()
     subsets = random_split(whole, [150, 50], torch.Generator().manual_seed(0))
@@ -102,7 +102,7 @@ def test_a_table_reaches_a_scored_baseline_when_it_comes_as(kind, tmp_path):
     assert made.baseline.is_file()
 
 
-def test_images_of_a_dataset_reach_a_scored_baseline_as_they_are_given(tmp_path):
+def test_images_of_a_dataset_reach_a_scored_baseline_unchanged(tmp_path):
     def as_floats(image):
         return torch.from_numpy(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255 - 0.5)
 
@@ -124,7 +124,7 @@ def three_inputs(folder):
     return arrays, f"arrays:{folder / 'three.npz'}"
 
 
-def test_a_model_of_several_inputs_is_pruned_trained_and_exported_and_its_checkpoint_loads(tmp_path):
+def test_model_with_several_inputs_is_pruned_trained_and_exported_and_its_checkpoint_loads(tmp_path):
     arrays, spec = three_inputs(tmp_path)
     net = Separate()
     recipe = "name: r\npasses:\n  - finetune: {epochs: 6, lr: 0.05, batch: 16}\n  - quantize_static: {samples: 32}\n"
@@ -140,7 +140,7 @@ def test_a_model_of_several_inputs_is_pruned_trained_and_exported_and_its_checkp
     assert job(net, tuples, tmp_path / "tuples").baseline_row.validation_accuracy is not None
 
 
-def test_numbers_are_trained_and_scored_by_their_scale(tmp_path):
+def test_regression_is_trained_and_scored_by_its_scale(tmp_path):
     y = (3 * X[:, 0]).astype(np.float32)
     prune = "structured_prune: {macs: 0.8, round_to: 1, importance: taylor}"
     recipe = f"name: r\npasses:\n  - {prune}\n  - distill: {{epochs: 2}}\n"
@@ -155,7 +155,7 @@ def test_numbers_are_trained_and_scored_by_their_scale(tmp_path):
         job(table_net(2), tensors(y=y), tmp_path / "two", scale=6.0)
 
 
-def test_one_output_for_two_classes_is_a_logit_unless_it_could_be_a_probability(tmp_path):
+def test_single_output_for_two_classes_is_a_logit_unless_it_could_be_a_probability(tmp_path):
     recipe = "name: r\npasses:\n  - distill: {epochs: 1}\n"
     made = job(table_net(1), tensors(), tmp_path / "logit", recipe=recipe)
     assert made.baseline_row.validation_accuracy == 1.0 and made.rows[0].validation_accuracy > 0.9
@@ -166,7 +166,7 @@ def test_one_output_for_two_classes_is_a_logit_unless_it_could_be_a_probability(
     assert job(sigmoid, tensors(), tmp_path / "said", preprocess=contract).baseline_row.validation_accuracy == 1.0
 
 
-def test_a_file_takes_arrays_without_a_contract_when_it_leaves_no_question(tmp_path):
+def test_file_accepts_arrays_without_a_contract_when_unambiguous(tmp_path):
     for name, net in (("two", table_net(2)), ("one", table_net(1))):
         torch.onnx.export(net, (torch.zeros(2, 6),), tmp_path / f"{name}.onnx", dynamo=False, input_names=["features"],
                           dynamic_axes={"features": {0: "n"}})  # fmt: skip
@@ -176,7 +176,7 @@ def test_a_file_takes_arrays_without_a_contract_when_it_leaves_no_question(tmp_p
         job(tmp_path / "one.onnx", (X, Y), tmp_path / "one")
 
 
-def test_a_model_and_arrays_that_do_not_fit_are_refused_before_the_work(tmp_path):
+def test_model_and_arrays_are_refused_before_the_work_when_they_do_not_fit(tmp_path):
     _, spec = three_inputs(tmp_path)
     with pytest.raises(ModelError, match="input"):
         job(table_net(), spec, tmp_path / "three")
@@ -186,6 +186,6 @@ def test_a_model_and_arrays_that_do_not_fit_are_refused_before_the_work(tmp_path
         job("resnet18", (X, Y), tmp_path / "images")
 
 
-def test_a_single_pass_takes_own_data():
+def test_single_pass_accepts_own_data():
     pruned, record = apply(StructuredPrune(macs=0.6, round_to=1), table_net(), tensors())
     assert record.done["macs_share"] <= 0.6 and pruned(torch.zeros(1, 6)).shape == (1, 2)

@@ -163,7 +163,7 @@ def _interrupt(self, model, context):
     raise KeyboardInterrupt
 
 
-def test_stopped_and_uninterrupted_jobs_make_the_same_file(model, dataset, tmp_path, stopped, monkeypatch):
+def test_interrupted_and_uninterrupted_jobs_make_the_same_file(model, dataset, tmp_path, stopped, monkeypatch):
     arguments = {"recipe": SMALL, "data": dataset, "plan": QUICK, "preprocess": PIXELS}
     with monkeypatch.context() as patch:
         patch.setattr(QuantizeStatic, "apply", _interrupt)
@@ -190,7 +190,7 @@ def _parts(data, **changed):
         ({"calibration": range(40)}, False, False),
     ],
 )
-def test_finished_passes_are_kept_when_only_data_that_they_never_saw_differ(
+def test_finished_passes_are_kept_when_only_data_they_never_saw_differ(
     onnx_file, dataset, tmp_path, stopped, monkeypatch, changed, unlabelled, resumes
 ):
     monkeypatch.setattr(SpaceToDepth, "brings_data", unlabelled)
@@ -205,7 +205,7 @@ def test_finished_passes_are_kept_when_only_data_that_they_never_saw_differ(
     assert all(counted[part] == len(rows) for part, rows in changed.items())
 
 
-def test_distill_says_that_it_brings_data_when_it_learns_from_unlabelled_samples():
+def test_distill_reports_extra_data_when_it_learns_from_unlabelled_samples():
     assert Distill(unlabelled="mnist5k").brings_data and not Distill().brings_data
 
 
@@ -218,7 +218,7 @@ def test_job_starts_over_when_the_seed_differs(model, dataset, tmp_path, stopped
     assert not any("done in an earlier run" in sentence for sentence in heard.said)
 
 
-def test_onnx_file_gets_the_onnx_passes_alone(onnx_file, dataset, tmp_path, stopped):
+def test_onnx_file_gets_only_onnx_passes(onnx_file, dataset, tmp_path, stopped):
     given = tmp_path / "given.onnx"
     contract = default_preprocess(dataset)
     normalise(onnx_file, given, contract)
@@ -242,7 +242,7 @@ def test_onnx_file_without_a_contract_is_refused(onnx_file, dataset, tmp_path):
         pipeline.run(onnx_file, "int8", dataset, out=tmp_path / "out", plan=QUICK)
 
 
-def test_earlier_result_stays_until_the_new_one_is_measured(onnx_file, dataset, tmp_path, stopped):
+def test_earlier_result_is_kept_until_the_new_one_is_measured(onnx_file, dataset, tmp_path, stopped):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
     contract = default_preprocess(dataset)
@@ -267,12 +267,12 @@ def test_data_are_refused_when_parts_overlap(model, dataset, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_model_is_refused_when_it_is_none(dataset, tmp_path):
+def test_model_is_refused_when_it_is_not_a_model(dataset, tmp_path):
     with pytest.raises(UsageError, match=r"an nn\.Module; got int"):
         pipeline.run(3, "int8", dataset, out=tmp_path, plan=QUICK)
 
 
-def test_declined_prune_still_leaves_a_model(dataset, tmp_path, stopped, model):
+def test_declined_prune_still_gives_a_model(dataset, tmp_path, stopped, model):
     text = "passes:\n  - structured_prune: {macs: 0.01, round_to: 16}\n  - quantize_static: {samples: 16}\n"
     heard = Heard()
     with pytest.raises(MeasureError):

@@ -79,7 +79,7 @@ def test_mean_and_std_are_never_guessed_when_weights_are_the_users(own, model, d
         ((1, 1, 28, 28), {"layout": "NCHW", "height": 28, "width": 28, "colour": "L"}),
     ],
 )
-def test_ports_fill_the_contract_when_an_onnx_file_carries_none(tmp_path, dataset, shape, told):
+def test_ports_fill_the_contract_when_an_onnx_file_has_none(tmp_path, dataset, shape, told):
     path, pixels = image_file(tmp_path, shape), {name: [0.5] * (3 if told["colour"] == "RGB" else 1) for name in HALF}
     with pytest.raises(UsageError, match=r"does not state the std .*--preprocess"):
         found(dataset, path, preprocess={"mean": pixels["mean"]})
@@ -90,19 +90,19 @@ def test_ports_fill_the_contract_when_an_onnx_file_carries_none(tmp_path, datase
     assert found(dataset, path, preprocess={**pixels, "height": 20}).preprocess.height == 20
 
 
-def test_output_is_asked_for_when_an_onnx_file_has_two(tmp_path, dataset):
+def test_output_must_be_named_when_an_onnx_file_has_two(tmp_path, dataset):
     path = image_file(tmp_path, ("n", 3, 24, 24), outputs=2)
     with pytest.raises(UsageError, match="does not have exactly one output; choose one with --output-name"):
         found(dataset, path, preprocess=HALF)
     assert found(dataset, path, preprocess={**HALF, "output_name": "out1"}).preprocess.output_name == "out1"
 
 
-def test_architecture_that_is_trained_here_has_defaults(dataset):
+def test_architecture_trained_here_has_defaults(dataset):
     original = found(dataset, "squeezenet1_1")
     assert original.preprocess == default_preprocess(dataset) and original.stated == "the rest by default"
 
 
-def test_fields_lie_over_the_defaults_when_a_yaml_file_states_some(own, dataset, tmp_path):
+def test_fields_override_the_defaults_when_a_yaml_file_states_some(own, dataset, tmp_path):
     (tmp_path / "c.yaml").write_text("mean: [0.5, 0.5, 0.5]\nstd: [0.5, 0.5, 0.5]\nheight: 48\n")
     original = found(dataset, own, "own.pth", tmp_path / "c.yaml")
     assert original.stated == "mean, std, height from c.yaml; the rest by default"
@@ -122,7 +122,7 @@ def test_fields_lie_over_the_defaults_when_a_yaml_file_states_some(own, dataset,
         (torchvision.models.ResNet18_Weights.DEFAULT.transforms(crop_size=40, resize_size=50, mean=(0.5,) * 3), 50),
     ],
 )
-def test_description_of_another_library_states_the_contract_when_it_is_given(given, resize, model, dataset):
+def test_description_from_another_library_sets_the_contract_when_given(given, resize, model, dataset):
     contract = found(dataset, model, preprocess=given).preprocess
     assert (contract.height, contract.width, contract.resize) == (40, 40, resize)
     if "rescale_factor" in str(given):
@@ -132,7 +132,7 @@ def test_description_of_another_library_states_the_contract_when_it_is_given(giv
     assert contract.crop == ("none" if resize == "exact" else "center")
 
 
-def test_module_states_its_contract_when_it_carries_a_description(model, dataset):
+def test_module_states_its_contract_when_it_has_a_description(model, dataset):
     model.pretrained_cfg = TIMM
     original = found(dataset, model)
     assert original.preprocess.std == (0.25,) * 3 and "the model's pretrained_cfg" in original.stated
@@ -162,7 +162,7 @@ class Stop(Exception):
     pass
 
 
-def test_first_line_names_all_that_a_job_begins_with(own, dataset, monkeypatch):
+def test_first_line_names_everything_that_a_job_starts_from(own, dataset, monkeypatch):
     said = []
 
     class Heard(Silent):
@@ -182,7 +182,7 @@ def test_first_line_names_all_that_a_job_begins_with(own, dataset, monkeypatch):
         assert part in said[0], said[0]
 
 
-def test_model_arguments_are_refused_where_no_factory_takes_them(own, model, dataset):
+def test_model_arguments_are_refused_when_no_factory_takes_them(own, model, dataset):
     with pytest.raises(UsageError, match="Model arguments need a factory by name"):
         found(dataset, model, preprocess=HALF, arguments={"width": 2})
     with pytest.raises(UsageError, match="must be JSON values"):

@@ -69,7 +69,7 @@ def made(dataset, tmp_path_factory) -> Path:
     return out
 
 
-def test_no_public_byte_names_a_sample_or_the_seed(made: Path, dataset) -> None:
+def test_public_files_name_neither_a_sample_nor_the_seed(made: Path, dataset) -> None:
     files = public_files(made)
     assert {"evidence.jsonl", "certificate.json", "lineage.json", "model.onnx", "label.svg"} <= set(files)
     samples = names_of(dataset, keyed=True) - {dataset.keyed(KEY).test_digest()}  # one keyed digest of the whole test
@@ -80,7 +80,7 @@ def test_no_public_byte_names_a_sample_or_the_seed(made: Path, dataset) -> None:
     assert _leaks(packed, samples | {str(SEED)}) == [] and b"auditor/" not in packed["pack"]
 
 
-def test_search_finds_what_it_looks_for(made: Path, dataset) -> None:
+def test_leak_search_finds_planted_values(made: Path, dataset) -> None:
     private = {path.name: path.read_bytes() for path in (made / "auditor").iterdir()}
     assert set(private) == {"efficiency.jsonl", "lineage.json"}
     assert _leaks(private, set(dataset.keyed(KEY).test.digests())) and _leaks(private, {str(SEED)})

@@ -82,7 +82,7 @@ def failing(out: Path) -> dict[str, str]:
     return {one.name: one.outcome for one in judge(records, load_edition("2026")) if one.outcome == "fail"}
 
 
-def test_statement_follows_when_a_head_was_trained_privately(made: Path) -> None:
+def test_statement_is_derived_when_a_head_was_trained_privately(made: Path) -> None:
     issued = state(made)
     assert not issued.claims.refused, issued.claims.reasons
     found = verify(made / "model.onnx", trust=[SIGNER.public], access=access(made))
@@ -101,7 +101,7 @@ def test_epsilon_is_derived_again_to_1e9_by_the_auditor(made: Path) -> None:
     )
 
 
-def test_public_files_keep_the_number_of_records_when_one_may_be_added(made: Path) -> None:
+def test_public_files_withhold_the_number_of_records_when_one_may_be_added(made: Path) -> None:
     lineage = json.loads((made / "lineage.json").read_text())
     assert PRIVATE not in lineage["rows"][0]["done"] and lineage["rows"][0]["touched"]["train"] == ["dp-sgd#0"]
     public = parse_records((made / "privacy.jsonl").read_bytes(), "public")
@@ -110,12 +110,12 @@ def test_public_files_keep_the_number_of_records_when_one_may_be_added(made: Pat
     assert len(kept["rows"][0]["done"][PRIVATE]["sizes"]) == 30
 
 
-def test_public_lineage_keeps_the_sampling_rate_when_one_may_be_added(made: Path) -> None:
+def test_public_lineage_withholds_the_sampling_rate_when_one_record_may_be_added(made: Path) -> None:
     public, kept = (json.loads((made / name).read_text()) for name in ("lineage.json", "auditor/lineage.json"))
     assert "sampling_rate" not in public["rows"][0]["config"] and kept["rows"][0]["config"]["sampling_rate"] == 0.2
 
 
-def test_digest_of_a_recipe_tells_no_sampling_rate_when_one_may_be_added() -> None:
+def test_digest_of_a_recipe_hides_the_sampling_rate_when_one_record_may_be_added() -> None:
     rates = [recipe.load("private-head", (*QUICK, f"dp_head.sampling_rate={rate}")) for rate in (0.1, 0.2)]
     assert rates[0].digest() != rates[1].digest()
     assert rates[0].digest(public_config) == rates[1].digest(public_config)
@@ -123,7 +123,7 @@ def test_digest_of_a_recipe_tells_no_sampling_rate_when_one_may_be_added() -> No
     assert replaced[0].digest(public_config) != replaced[1].digest(public_config)
 
 
-def test_settings_in_the_public_lineage_tell_no_sampling_rate(tmp_path: Path) -> None:
+def test_settings_in_the_public_lineage_hide_the_sampling_rate(tmp_path: Path) -> None:
     out = job(tmp_path / "out", recipe.load("private-head", (*QUICK, "dp_head.sampling_rate=0.3")))
     public, kept = (json.loads((out / name).read_text()) for name in ("lineage.json", "auditor/lineage.json"))
     assert list(QUICK) == public["recipe"]["settings"] and kept["recipe"]["settings"] == [
@@ -146,12 +146,12 @@ def test_claim_is_refused_when_calibration_is_private_too(tmp_path: Path) -> Non
     assert issued.claims.refused and any("read calibration (raw)" in reason for reason in issued.claims.reasons)
 
 
-def test_claim_waits_when_the_original_is_not_stated_public(tmp_path: Path) -> None:
+def test_claim_is_unknown_when_the_original_is_not_declared_public(tmp_path: Path) -> None:
     chosen = {"name": "head", "passes": [{"dp_head": {"steps": 5, "delta": 1e-3}}]}
     assert state(job(tmp_path / "out", chosen, public_original=False)).claims.refused
 
 
-def test_head_private_and_pruned_model_compose(tmp_path: Path) -> None:
+def test_private_head_and_pruned_model_compose(tmp_path: Path) -> None:
     passes = [
         {"structured_prune": {"macs": 0.6, "round_to": 1, "reconstruct": False}},
         {"fold_norms": {}},
@@ -165,7 +165,7 @@ def test_head_private_and_pruned_model_compose(tmp_path: Path) -> None:
     )
 
 
-def test_pate_follows_when_the_public_part_is_another(tmp_path: Path) -> None:
+def test_pate_is_derived_when_the_public_part_is_separate(tmp_path: Path) -> None:
     chosen = recipe.load(
         "pate",
         ("pate_distill.teachers=3", "pate_distill.noise=1", "pate_distill.queries=40", "pate_distill.answers=30",
@@ -187,7 +187,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_private_recipe_is_refused_before_the_work_when_no_claim_can_follow(what: str, tmp_path: Path) -> None:
+def test_private_recipe_is_refused_before_the_work_when_no_claim_is_possible(what: str, tmp_path: Path) -> None:
     options, sentence = BAD[what]
     with pytest.raises(UsageError, match=sentence):
         job(tmp_path / "out", recipe.load("private-head", QUICK), **options)
@@ -200,7 +200,7 @@ def test_passes_with_other_neighbours_are_refused(tmp_path: Path) -> None:
         job(tmp_path / "out", {"name": "mixed", "passes": passes})
 
 
-def test_command_ends_with_2_when_private_data_is_not_said(tmp_path: Path) -> None:
+def test_command_exits_with_2_when_private_data_is_not_declared(tmp_path: Path) -> None:
     asked = ["compress", "resnet18", "--recipe", "private-head", "--data", "mnist5k", "--out", str(tmp_path / "o")]
     result = CliRunner().invoke(main, [*asked, "--no-measure"])
     assert result.exit_code == 2 and "--private-data" in result.output and "Traceback" not in result.output

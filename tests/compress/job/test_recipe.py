@@ -115,7 +115,7 @@ def test_recipe_file_is_refused_when_missing_or_large(tmp_path):
         recipe.load(large)
 
 
-def test_no_torch_pass_can_follow_training_with_rounding():
+def test_torch_pass_is_refused_after_training_with_rounding():
     with pytest.raises(UsageError, match="line 3: structured_prune cannot work on the result of qat; move it before"):
         recipe.parse("passes:\n  - qat\n  - structured_prune\n", "r.yaml")
 
@@ -150,19 +150,19 @@ def test_setting_tells_passes_of_one_name_apart_when_they_are_numbered():
         ("budget.max_los=1", "did you mean 'max_loss_percent'?"),
     ],
 )
-def test_setting_is_refused_with_its_own_text_when_it_is_wrong(setting, words):
+def test_setting_is_refused_with_its_text_when_invalid(setting, words):
     with pytest.raises(UsageError) as error:
         recipe.load("balanced", [setting])
     assert str(error.value).startswith(f"--set {setting}")
     assert words in str(error.value)
 
 
-def test_setting_is_refused_when_two_passes_have_the_name():
+def test_setting_is_refused_when_two_passes_share_the_name():
     with pytest.raises(UsageError, match=r"write structured_prune\[1\] or structured_prune\[2\]"):
         recipe.load("aggressive", ["structured_prune.macs=0.2"])
 
 
-def test_recipe_takes_what_it_does_not_say_when_it_extends_another(tmp_path):
+def test_recipe_inherits_unset_values_when_it_extends_another(tmp_path):
     (tmp_path / "lean.yaml").write_text(
         "extends: balanced\nbudget: {max_loss_percent: 1}\nset:\n  structured_prune.macs: 0.3\n"
     )
@@ -225,14 +225,14 @@ def test_recipe_is_refused_with_one_sentence_when_python_values_are_wrong(given,
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_printed_recipe_is_the_same_recipe_when_it_is_fed_back(name, tmp_path):
+def test_printed_recipe_reads_back_the_same(name, tmp_path):
     printed = CliRunner().invoke(command.command, [name, "--json"], catch_exceptions=False).output
     (tmp_path / "again.json").write_text(printed)
     assert recipe.load(tmp_path / "again.json") == recipe.load(name)
     assert recipe.load(json.loads(printed)).digest() == recipe.load(name).digest()
 
 
-def test_every_pass_is_printed_when_it_has_no_parameters():
+def test_passes_are_printed_when_they_have_no_parameters():
     shown = CliRunner().invoke(command.command, ["balanced"], catch_exceptions=False).output
     assert [line.rstrip() for line in shown.splitlines() if line[1:3] == ". "] == [
         "1. structured_prune", "2. distill", "3. trim_kernels: no parameters", "4. space_to_depth: no parameters",
@@ -240,6 +240,6 @@ def test_every_pass_is_printed_when_it_has_no_parameters():
     ]  # fmt: skip
 
 
-def test_shipped_recipes_name_no_code_that_a_wheel_lacks():
+def test_shipped_recipes_name_no_code_missing_from_the_wheel():
     for name in recipe.names():
         assert "tests." not in json.dumps(recipe.load(name).to_json())

@@ -9,7 +9,7 @@ from certify.data import default_preprocess
 from compress.core.model_stats import state_digest
 
 
-def test_module_is_left_as_it_is_when_a_pass_is_applied(model, dataset):
+def test_module_is_unchanged_when_a_pass_is_applied(model, dataset):
     before = state_digest(model)
     contract = default_preprocess(dataset)
     factored, record = compress.apply(compress.LowRank(energy=0.5), model, dataset, preprocess=contract)
@@ -17,7 +17,7 @@ def test_module_is_left_as_it_is_when_a_pass_is_applied(model, dataset):
     assert state_digest(model) == before != state_digest(factored)
 
 
-def test_new_file_lies_beside_the_given_one_when_a_pass_on_files_is_applied(onnx_file, dataset):
+def test_new_file_is_next_to_the_given_one_when_a_pass_on_files_is_applied(onnx_file, dataset):
     contract = default_preprocess(dataset)
     made, record = compress.apply(compress.QuantizeStatic(samples=16), onnx_file, dataset, preprocess=contract)
     assert record.changed

@@ -23,7 +23,7 @@ def _finished(workspace, name):
     workspace.finish(name, file, notes={"a": 1})
 
 
-def test_finished_step_is_found_again_and_said(tmp_path):
+def test_finished_step_is_reused_and_reported(tmp_path):
     _finished(Workspace(tmp_path, {"seed": 0}, Silent()), "first")
     heard = Heard()
     again = Workspace(tmp_path, {"seed": 0}, heard)
@@ -33,7 +33,7 @@ def test_finished_step_is_found_again_and_said(tmp_path):
     assert again.finished("second") is None
 
 
-def test_job_starts_over_and_says_so_when_anything_differs(tmp_path):
+def test_job_starts_over_with_a_message_when_anything_differs(tmp_path):
     _finished(Workspace(tmp_path, {"seed": 0}, Silent()), "first")
     heard = Heard()
     other = Workspace(tmp_path, {"seed": 1}, heard)
@@ -42,7 +42,7 @@ def test_job_starts_over_and_says_so_when_anything_differs(tmp_path):
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == [STATE]
 
 
-def test_steps_after_a_lost_file_are_done_again(tmp_path):
+def test_steps_after_a_lost_file_are_repeated(tmp_path):
     workspace = Workspace(tmp_path, {}, Silent())
     for name in ("first", "second", "third"):
         _finished(workspace, name)
@@ -70,7 +70,7 @@ def test_foreign_folder_is_refused_and_kept(tmp_path):
     assert theirs.read_text() == "years of work"
 
 
-def test_nothing_is_left_after_removal(tmp_path):
+def test_nothing_remains_after_removal(tmp_path):
     workspace = Workspace(tmp_path, {}, Silent())
     _finished(workspace, "first")
     workspace.remove()

@@ -33,7 +33,7 @@ def test_names_holds_every_classifier_of_torchvision_and_no_other():
 @pytest.mark.parametrize(
     ("pattern", "found"), [("resnet18", ["resnet18"]), ("vit_?_32", ["vit_b_32", "vit_l_32"]), ("nothing", [])]
 )
-def test_names_takes_parts_and_shell_patterns(pattern, found):
+def test_names_accepts_substrings_and_shell_patterns(pattern, found):
     assert factories.names(pattern) == found
 
 
@@ -50,7 +50,7 @@ def test_build_follows_the_classes_and_the_seed():
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
-def test_build_leaves_the_global_generator_alone():
+def test_build_does_not_touch_the_global_generator():
     torch.manual_seed(5)
     wanted = torch.rand(1)
     torch.manual_seed(5)
@@ -59,7 +59,7 @@ def test_build_leaves_the_global_generator_alone():
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_build_leaves_auxiliary_heads_out(name):
+def test_build_omits_auxiliary_heads(name):
     built = catalog.build(name, 5)
     built.model.train()
     assert isinstance(built.model(torch.zeros(2, 3, 96, 96)), torch.Tensor)
@@ -86,7 +86,7 @@ def test_build_calls_a_factory_of_the_working_folder_with_the_classes(factory):
         ("own_models.inner:make", UsageError, "neither installed"),
     ],
 )
-def test_build_says_what_is_wrong_with_a_factory(factory, spec, error, sentence):
+def test_build_explains_errors_of_a_factory(factory, spec, error, sentence):
     with pytest.raises(error, match=sentence):
         catalog.build(spec, 4)
 
@@ -98,7 +98,7 @@ def _saved(tmp_path, outputs: int):
     return net, path
 
 
-def test_build_keeps_the_head_when_weights_have_the_data_s_classes(tmp_path):
+def test_build_keeps_the_head_when_weights_have_the_classes_of_the_data(tmp_path):
     net, path = _saved(tmp_path, 6)
     built = catalog.build("squeezenet1_1", 6, path)
     assert built.pretrained and not built.new_head and not built.uses_class_map and not built.needs_training
@@ -122,7 +122,7 @@ def test_build_makes_a_new_head_when_no_class_map_fits(tmp_path, class_map):
     assert torch.equal(built.model.features[0].weight, net.features[0].weight)
 
 
-def test_build_takes_weights_with_auxiliary_heads_for_a_net_without(tmp_path):
+def test_build_accepts_weights_with_auxiliary_heads_for_a_network_without(tmp_path):
     whole = torchvision.models.googlenet(num_classes=5, aux_logits=True, init_weights=False)
     path = tmp_path / "google.safetensors"
     save_file(whole.state_dict(), path)
@@ -130,7 +130,7 @@ def test_build_takes_weights_with_auxiliary_heads_for_a_net_without(tmp_path):
     assert torch.equal(built.model.fc.weight, whole.fc.weight)
 
 
-def test_build_takes_what_torchvision_states_when_weights_are_named(tmp_path, monkeypatch):
+def test_build_uses_the_preprocessing_of_torchvision_when_weights_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     url = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.url
     (tmp_path / "checkpoints").mkdir()
@@ -161,14 +161,14 @@ def test_head_of_refuses_a_model_that_does_not_end_in_the_classes():
         ("resnet5O", r"did you mean 'resnet50'\? A model is a name listed by leanmark models, package.module:factory"),
     ],
 )
-def test_build_says_the_right_spelling_when_a_model_is_misspelt(factory, tmp_path, spec, right):
+def test_build_suggests_the_spelling_when_a_model_is_misspelt(factory, tmp_path, spec, right):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "nets.py").write_text("def _hidden(): ...\nclass Only: ...\n")
     with pytest.raises(UsageError, match=right):
         catalog.build(spec, 4)
 
 
-def test_build_calls_a_factory_with_the_arguments_that_were_given(tmp_path, monkeypatch):
+def test_build_passes_the_given_arguments_to_a_factory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "leaf_net.py").write_text(
         "from torch import nn\n"

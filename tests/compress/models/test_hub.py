@@ -66,7 +66,7 @@ def test_model_is_read_from_the_cache_when_it_is_there(spec, cache, vit):
     assert asked == [("org/vit", True)]
 
 
-def test_folder_goes_before_the_hub_when_both_could_be_meant(cache, vit, tmp_path):
+def test_folder_takes_precedence_over_the_hub_when_ambiguous(cache, vit, tmp_path):
     vit.save_pretrained(tmp_path / "org" / "vit")
     assert catalog.build("org/vit", 3).origin.startswith("weights from the folder vit (")
     assert not cache[1]
@@ -83,7 +83,7 @@ def test_weights_are_never_random_when_the_cache_lacks_them(weights, cache, vit)
     assert cache[1] == [("org/vit", True), ("org/vit", False)]
 
 
-def test_files_are_downloaded_when_only_the_network_has_them(cache, vit, monkeypatch):
+def test_files_are_downloaded_when_not_in_the_cache(cache, vit, monkeypatch):
     import huggingface_hub
 
     offline = huggingface_hub.snapshot_download
@@ -116,7 +116,7 @@ def test_model_of_timm_is_built_as_its_config_says(cache):
     assert built.stated_by == "the folder's config.json" and built.digest and not built.new_head
 
 
-def test_hub_is_refused_in_one_sentence_when_it_can_not_serve(cache, monkeypatch):
+def test_hub_model_is_refused_in_one_sentence_when_it_is_not_usable(cache, monkeypatch):
     with pytest.raises(UsageError, match="leave out the model arguments"):
         catalog.build("org/vit", 3, arguments={"width": 2})
     monkeypatch.setattr(hub.importlib.util, "find_spec", lambda _: None)

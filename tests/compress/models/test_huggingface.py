@@ -138,7 +138,7 @@ def test_file_agrees_with_the_library_when_exported_from_a_folder(
 
 
 @pytest.mark.parametrize("name", ["bert", "distilbert"])
-def test_file_leaves_filling_out_when_the_mask_says_so(
+def test_file_ignores_padding_when_the_mask_says_so(
     name: str, exported: Callable[[str], Exported], texts: Dataset
 ) -> None:
     _, contract, path, _ = exported(name)
@@ -273,7 +273,7 @@ def test_checkpoint_builds_the_model_again_when_it_came_from_a_folder(folders: P
         assert all(torch.equal(value, state[key]) for key, value in built.model.state_dict().items())
 
 
-def test_module_of_the_library_is_wrapped_when_it_is_given_itself() -> None:
+def test_module_of_the_library_is_wrapped_when_given_directly() -> None:
     config = CONFIGS["distilbert"]()
     wrapped = as_classifier(transformers.AutoModelForSequenceClassification.from_config(config))
     assert isinstance(wrapped, TokenClassifier)
@@ -281,7 +281,7 @@ def test_module_of_the_library_is_wrapped_when_it_is_given_itself() -> None:
     assert as_classifier(wrapped) is wrapped
 
 
-def test_text_goes_the_whole_way_when_a_bert_is_compressed(
+def test_text_works_end_to_end_when_a_bert_is_compressed(
     folders: Path, texts: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import certify

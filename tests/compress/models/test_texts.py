@@ -72,7 +72,7 @@ def test_lines_of_json_are_read_like_lines_of_text(folder: Path, tmp_path: Path)
         (("b", "a"), ("b", "a", "c"), ("b", "a", "c")),
     ],
 )
-def test_classes_stand_in_the_order_of_the_models_outputs(
+def test_classes_are_in_the_order_of_the_models_outputs(
     labels: tuple[str, str], classes: tuple[str, ...] | None, expected: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
     texts = written(tmp_path / "toy.tsv", "".join(f"{label}\tgood\n" for label in labels))
@@ -98,7 +98,7 @@ def test_texts_are_refused_with_their_line_when_they_are_malformed(
         tokenize([written(tmp_path / name, content)], folder, tmp_path, 8)
 
 
-def test_tokenize_says_what_is_wrong_in_one_sentence(folder: Path, tmp_path: Path) -> None:
+def test_tokenize_explains_errors_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     texts = written(tmp_path / "toy.tsv", GOOD)
     with pytest.raises(UsageError, match="the label 'neg', but the classes are pos"):
         tokenize([texts], folder, tmp_path, 8, ("pos",))
@@ -111,7 +111,7 @@ def test_tokenize_says_what_is_wrong_in_one_sentence(folder: Path, tmp_path: Pat
         tokenize([texts], tmp_path, tmp_path, 8)
 
 
-def test_command_says_how_the_data_are_used(folder: Path, tmp_path: Path) -> None:
+def test_command_says_how_to_use_the_data(folder: Path, tmp_path: Path) -> None:
     train = written(
         tmp_path / "train.tsv", "".join(f"{label}\tfilm{' a' * k}\n" for k in range(40) for label in ("pos", "neg"))
     )

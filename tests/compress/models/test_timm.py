@@ -29,12 +29,12 @@ def test_build_follows_the_classes_and_the_seed(timm):
     assert torch.equal(first.source.instantiate(seed=1).state_dict()["conv1.0.weight"], weights[0])
 
 
-def test_build_states_the_input_when_the_architecture_takes_no_other(timm):
+def test_build_states_the_input_when_the_architecture_accepts_no_other(timm):
     assert timm_models.least_size("vit_tiny_patch16_224") == (224, 224)
     assert timm_models.least_size("resnet18") is None
 
 
-def test_own_weights_bring_timms_statements_about_their_images(timm, tmp_path):
+def test_weights_of_timm_come_with_their_preprocessing(timm, tmp_path):
     built = catalog.build("timm:test_vit", 10)
     torch.save(built.model.state_dict(), tmp_path / "weights.pth")
     loaded = catalog.build("timm:test_vit", 10, weights=tmp_path / "weights.pth")

@@ -36,7 +36,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("kind", SAVED)
-def test_weights_are_found_and_what_is_left_out_is_said_when_they_are_saved_within_more(kind, tmp_path):
+def test_weights_are_found_and_omissions_reported_when_saved_inside_a_larger_object(kind, tmp_path):
     saved, said = SAVED[kind]
     torch.save(saved, tmp_path / "last.ckpt")
     found, taken = matched(weights.read(tmp_path / "last.ckpt"), STATE.keys(), "last.ckpt")
@@ -51,7 +51,7 @@ def test_weights_are_refused_when_two_sets_of_them_fit_and_differ():
     assert same.keys() == STATE.keys()
 
 
-def test_weights_of_another_architecture_are_named_when_a_prefix_is_taken_off(tmp_path, monkeypatch):
+def test_weights_of_another_architecture_are_named_when_a_prefix_is_stripped(tmp_path, monkeypatch):
     (tmp_path / "deeper_net.py").write_text(
         "from torch import nn\ndef make(depth=1):\n"
         "    return nn.Sequential(nn.Flatten(), *(nn.Linear(12, 12) for _ in range(depth)))\n"

@@ -25,7 +25,7 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
 
 
-def test_read_gives_the_same_from_safetensors_and_torch(tmp_path):
+def test_read_returns_the_same_from_safetensors_and_torch(tmp_path):
     state = net().state_dict()
     save_file(state, tmp_path / "a.safetensors")
     save_file(state, tmp_path / "a.bin")
@@ -61,7 +61,7 @@ def test_read_refuses_a_pickle_and_does_not_run_it(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["broken.safetensors", "broken.pth"])
-def test_read_says_so_when_the_file_is_damaged(tmp_path, name):
+def test_read_reports_a_damaged_file(tmp_path, name):
     path = tmp_path / name
     if name.endswith("pth"):
         torch.save(net().state_dict(), path)
@@ -72,13 +72,13 @@ def test_read_says_so_when_the_file_is_damaged(tmp_path, name):
         weights.read(path)
 
 
-def test_read_refuses_what_is_no_state_dict(tmp_path):
+def test_read_refuses_what_is_not_a_state_dict(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ModelError, match="no state dict"):
         weights.read(tmp_path / "list.pth")
 
 
-def test_read_says_the_way_out_when_the_file_is_torchscript(tmp_path):
+def test_read_says_what_to_do_when_the_file_is_torchscript(tmp_path):
     torch.jit.trace(net().eval(), torch.zeros(1, 2)).save(tmp_path / "traced.pt")
     with pytest.raises(ModelError, match=r"is TorchScript.*torch.jit.load\('traced.pt'\).state_dict\(\)"):
         weights.read(tmp_path / "traced.pt")
@@ -109,7 +109,7 @@ def test_fit_loads_everything_and_does_without_batch_counters():
     assert torch.equal(model[0].weight, state["0.weight"])
 
 
-def test_fit_takes_the_old_keys_of_densenet():
+def test_fit_accepts_the_old_keys_of_densenet():
     block = nn.ModuleDict({"norm1": nn.BatchNorm2d(2)})
     model = nn.ModuleDict({"denselayer1": block})
     state = {k.replace("norm1", "norm.1"): v + 1 for k, v in model.state_dict().items()}
@@ -132,12 +132,12 @@ def test_load_names_the_nearest_when_torchvision_has_no_such_weights():
 
 
 @pytest.mark.parametrize("given", ["missing.safetensors", "folder/weights", "DEFAULT"])
-def test_load_says_so_when_the_file_is_missing(given):
+def test_load_reports_a_missing_file(given):
     with pytest.raises(ModelError, match="weight file not found"):
         weights.load(given, None if given == "DEFAULT" else "resnet50", Silent())
 
 
-def test_write_raises_what_other_writers_raise_when_the_system_takes_no_more(tmp_path):
+def test_write_raises_the_same_error_as_other_writers_when_the_file_size_limit_is_reached(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:

@@ -31,7 +31,7 @@ def groups(path) -> list[int]:
     return [each for each in found if each > 1]
 
 
-def test_channels_are_padded_and_outputs_stay_when_they_are_no_multiple(depthwise_file, context):
+def test_channels_are_padded_and_outputs_stay_when_they_are_not_a_multiple(depthwise_file, context):
     made, record = PadChannels().apply(depthwise_file, context)
     assert groups(made) == [64, 64]
     assert set(map(tuple, record.done["channels"].values())) == {(60, 64)}
@@ -40,19 +40,19 @@ def test_channels_are_padded_and_outputs_stay_when_they_are_no_multiple(depthwis
 
 
 @pytest.mark.parametrize("target", ["cpu-arm", "openvino"])
-def test_file_stays_when_the_target_has_no_step(depthwise_file, context, target):
+def test_file_is_unchanged_when_the_target_has_no_step(depthwise_file, context, target):
     made, record = PadChannels().apply(depthwise_file, replace(context, target=TARGETS[target]))
     assert made == depthwise_file
     assert "any number" in record.declined[0].why
 
 
-def test_file_stays_when_all_channels_are_multiples(depthwise_file, tmp_path):
+def test_file_is_unchanged_when_all_channels_are_multiples(depthwise_file, tmp_path):
     made, record = pad_depthwise(depthwise_file, tmp_path, 12)
     assert made == depthwise_file
     assert not record.changed
 
 
-def test_channels_stay_when_they_would_grow_by_more_than_a_quarter(depthwise_file, tmp_path):
+def test_channels_are_unchanged_when_they_would_grow_by_more_than_a_quarter(depthwise_file, tmp_path):
     made, record = pad_depthwise(depthwise_file, tmp_path, 100)
     assert made == depthwise_file
     assert "quarter" in record.declined[0].why
@@ -73,7 +73,7 @@ class Shuffled(nn.Module):
         return self.head(made.reshape(n, 4, c // 4, h, w).transpose(1, 2).reshape(n, c, h, w).mean((2, 3)))
 
 
-def test_channels_stay_when_an_operator_mixes_them(context, tmp_path):
+def test_channels_are_unchanged_when_an_operator_mixes_them(context, tmp_path):
     path = tmp_path / "shuffled.onnx"
     export(Shuffled().eval(), context.preprocess, path, classes=CLASSES)
     made, record = pad_depthwise(path, tmp_path, 16)

@@ -29,7 +29,7 @@ def run(model):
 
 @pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [3, 2]])
 @pytest.mark.parametrize("keepdims", [0, 1])
-def test_mean_becomes_a_pool_of_the_same_outputs_when_it_is_spatial(axes, keepdims):
+def test_mean_becomes_a_pool_with_the_same_outputs_when_it_is_spatial(axes, keepdims):
     model = mean_over(axes, keepdims)
     before = run(model)
     assert means_as_pools(model) == 1
@@ -40,7 +40,7 @@ def test_mean_becomes_a_pool_of_the_same_outputs_when_it_is_spatial(axes, keepdi
 
 
 @pytest.mark.parametrize(("axes", "shape"), [([1, 2], ("n", 3, 5, 7)), ([3], ("n", 3, 5, 7)), ([2, 3], None)])
-def test_mean_stays_when_it_is_not_spatial_or_its_rank_is_unknown(axes, shape):
+def test_mean_is_unchanged_when_it_is_not_spatial_or_its_rank_is_unknown(axes, shape):
     model = mean_over(axes, 1)
     if shape is None:
         model.graph.input[0].type.tensor_type.ClearField("shape")

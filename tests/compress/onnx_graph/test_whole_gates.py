@@ -29,7 +29,7 @@ def run(model: onnx.ModelProto) -> np.ndarray:
     return session.run(None, {"x": x})[0]
 
 
-def test_swish_becomes_whole_when_it_was_split():
+def test_swish_is_fused_when_it_was_split():
     model = split_swish()
     before = run(model)
     assert join_hard_swishes(model) == 1
@@ -38,7 +38,7 @@ def test_swish_becomes_whole_when_it_was_split():
 
 
 @pytest.mark.parametrize(("alpha", "opset"), [(0.2, 17), (1 / 6, 13)])
-def test_swish_stays_split_when_it_is_another_function_or_the_operator_set_has_none(alpha, opset):
+def test_swish_stays_split_when_the_function_differs_or_the_operator_set_has_none(alpha, opset):
     model = split_swish(alpha, opset)
     assert join_hard_swishes(model) == 0
     assert len(model.graph.node) == 2
@@ -53,7 +53,7 @@ def test_gate_becomes_a_clip_of_the_same_values_when_its_slope_is_a_sixth():
 
 
 @pytest.mark.parametrize(("kind", "freed"), [("Conv", 1), ("Relu", 0)])
-def test_rounding_goes_when_it_stands_between_a_convolution_and_its_gate(kind, freed):
+def test_rounding_is_removed_when_it_is_between_a_convolution_and_its_gate(kind, freed):
     inputs = ["x", "w"] if kind == "Conv" else ["x"]
     nodes = [
         helper.make_node(kind, inputs, ["a"], "before"),

@@ -16,7 +16,7 @@ from compress.passes.depth_prune import DepthPrune
 from compress.pruning.depth import find_blocks
 
 
-def test_blocks_that_do_least_are_dropped_in_order(deep, context):
+def test_least_important_blocks_are_dropped_in_order(deep, context):
     context = replace(context, teacher=deep)
     shallow, record = DepthPrune(macs=0.5).apply(deep, context)
     sample = context.sample(1)
@@ -28,7 +28,7 @@ def test_blocks_that_do_least_are_dropped_in_order(deep, context):
         assert torch.allclose(shallow(sample), deep(sample), atol=0.05)
 
 
-def test_dropping_is_what_the_record_says_of_it(deep, context):
+def test_dropping_matches_the_record(deep, context):
     """The divergence in the record is that of the shallow model from the whole one."""
     context = replace(context, teacher=deep)
     shallow, record = DepthPrune(macs=0.85, samples=32).apply(deep, context)
@@ -40,7 +40,7 @@ def test_dropping_is_what_the_record_says_of_it(deep, context):
     assert list(record.done["dropped"].values())[0] == pytest.approx(float(wanted), rel=1e-3, abs=1e-8)
 
 
-def test_model_comes_back_unchanged_when_its_blocks_are_too_few(deep, context):
+def test_model_is_unchanged_when_it_has_too_few_blocks(deep, context):
     same, record = DepthPrune(macs=0.05).apply(deep, replace(context, teacher=deep))
     assert not record.changed
     assert "by dropping all of its 5 blocks" in record.declined[0].why
@@ -56,7 +56,7 @@ def test_model_is_declined_when_it_is_small_enough(deep, context):
 @pytest.mark.parametrize(
     ("name", "kind", "least"), [("resnet18", "BasicBlock", 5), ("vit_b_32", "EncoderBlock", 12), ("vgg11", "", 0)]
 )
-def test_blocks_are_the_parts_that_keep_the_shape(name, kind, least):
+def test_blocks_are_the_parts_that_preserve_the_shape(name, kind, least):
     with torch.device("meta"):
         model = getattr(torchvision.models, name)(num_classes=4).eval()
         blocks = find_blocks(model, torch.zeros(1, 3, 224, 224))
@@ -64,7 +64,7 @@ def test_blocks_are_the_parts_that_keep_the_shape(name, kind, least):
     assert {type(model.get_submodule(path)).__name__ for path in blocks} == ({kind} if kind else set())
 
 
-def test_checkpoint_gives_back_a_shallow_model(context, tmp_path):
+def test_checkpoint_restores_a_shallow_model(context, tmp_path):
     source = ModelSource("torchvision.models:resnet18", {}, 4)
     model = source.instantiate().eval()
     shallow, _ = DepthPrune(macs=0.9, samples=8).apply(model, replace(context, teacher=model))

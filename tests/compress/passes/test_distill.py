@@ -33,7 +33,7 @@ def test_student_becomes_better_on_validation_data(model, context):
     assert not recovered.training
 
 
-def test_epochs_that_did_not_fit_are_declined_when_time_is_short(model, context):
+def test_epochs_are_declined_when_they_do_not_fit_the_time(model, context):
     _, record = Distill(epochs=5000, batch=64).apply(model, replace(context, max_train_time=0.5))
     assert record.done["epochs_done"] < 5000
     assert "time was up" in record.declined[0].why
@@ -50,7 +50,7 @@ def test_distill_is_refused_without_samples(model, context, part):
         Distill(epochs=1).apply(model, replace(context, data=replace(context.data, **{part: None})))
 
 
-def test_teacher_is_what_the_student_follows_when_labels_say_otherwise(model, context):
+def test_student_follows_the_teacher_when_labels_differ(model, context):
     taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
     heavy = Distill(epochs=4, lr=5e-3, batch=16, alpha=100)
     torch.manual_seed(5)
@@ -79,7 +79,7 @@ def test_features_are_refused_when_a_network_has_none(context):
         Distill(epochs=1, features="hint").apply(flat, replace(context, teacher=flat))
 
 
-def test_another_model_teaches_when_it_has_weights(model, context, tmp_path, monkeypatch):
+def test_another_model_is_the_teacher_when_it_has_weights(model, context, tmp_path, monkeypatch):
     taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
     save_file(taught.state_dict(), tmp_path / "teacher.safetensors")
     monkeypatch.setitem(
@@ -98,7 +98,7 @@ def test_another_model_teaches_when_it_has_weights(model, context, tmp_path, mon
         Distill(teacher="resnet18").apply(model, context)
 
 
-def test_teacher_sees_what_it_was_trained_on_when_its_normalisation_differs(model, context):
+def test_teacher_gets_its_own_normalisation_when_it_differs(model, context):
     built = BuiltModel(model, "m", None, True, "", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), input_size=(16, 16))
     pictures = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (context.preprocess.mean, context.preprocess.std))

@@ -36,20 +36,20 @@ def test_outputs_stay_the_same_when_additions_become_sums(exported, context, qua
 
 
 @pytest.mark.parametrize("target", ["openvino", "cuda-tensorrt"])
-def test_file_stays_when_another_runtime_runs_it(exported, context, target):
+def test_file_is_unchanged_when_another_runtime_runs_it(exported, context, target):
     made, record = FastKernels(target=target).apply(exported, context)
     assert made == exported
     assert target in record.declined[0].why
 
 
-def test_second_pass_declines_when_the_file_is_rewritten_already(exported, context):
+def test_second_pass_declines_when_the_file_is_already_rewritten(exported, context):
     made, _ = FastKernels().apply(exported, context)
     again, record = FastKernels().apply(made, context)
     assert again == made
     assert not record.changed
 
 
-def test_form_is_declined_when_it_moves_the_outputs(exported, context, monkeypatch):
+def test_form_is_declined_when_it_changes_the_outputs(exported, context, monkeypatch):
     def halve(model):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
         last = model.graph.node[-1]

@@ -45,7 +45,7 @@ def low():
     return Low().eval()
 
 
-def test_factors_give_the_same_outputs_when_the_weights_have_thatleast_rank(low, context):
+def test_factors_give_the_same_outputs_when_the_weights_have_that_rank(low, context):
     context = replace(context, teacher=low)
     factored, record = LowRank(energy=0.999999).apply(low, context)
     assert record.done["ranks"] == {"wide": [3, 3], "point": [4], "hidden": [5]}
@@ -57,7 +57,7 @@ def test_factors_give_the_same_outputs_when_the_weights_have_thatleast_rank(low,
     assert "grouped" in reasons["depth"] and reasons["head"] == "it is the head" and "would take" in reasons["stem"]
 
 
-def test_model_comes_back_unchanged_when_no_layer_becomes_cheaper(model, context):
+def test_model_is_unchanged_when_no_layer_becomes_cheaper(model, context):
     same, record = LowRank(energy=0.999).apply(model, context)
     assert not record.changed and "no layer becomes cheaper" in record.declined[0].why
     assert state_digest(same) == state_digest(model)
@@ -68,7 +68,7 @@ def test_rank_is_the_least_that_keeps_the_energy(energy, rank):
     assert least_rank(torch.tensor([4.0, 1.5, 1.3, 0.0]), energy) == rank  # squares 16, 2.25, 1.69
 
 
-def test_attention_is_left_alone(context):
+def test_attention_is_not_factored(context):
     attention = nn.MultiheadAttention(16, 2, batch_first=True)
 
     class Net(nn.Module):
@@ -85,7 +85,7 @@ def test_attention_is_left_alone(context):
     assert not any(path.startswith("attention") for path in record.done["ranks"])
 
 
-def test_checkpoint_gives_back_a_factored_model(context, tmp_path):
+def test_checkpoint_restores_a_factored_model(context, tmp_path):
     source = ModelSource("torchvision.models:squeezenet1_1", {}, 4)
     model = source.instantiate().eval()
     factored, _ = LowRank(energy=0.4).apply(model, replace(context, teacher=model))

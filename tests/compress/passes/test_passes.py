@@ -51,7 +51,7 @@ def installed(monkeypatch):
 
 
 @EVERY
-def test_pass_keeps_every_promise_when_it_is_checked(name):
+def test_pass_passes_the_battery(name):
     check_pass(passes.find(name))
 
 
@@ -93,14 +93,14 @@ def test_pass_is_found_when_a_recipe_names_its_module():
     assert next(iter(chosen.to_json()["passes"][0])) == f"{__name__}:Louder"  # so that it can be fed back
 
 
-def test_own_pass_stays_when_a_package_registers_another_by_its_name(installed):
+def test_own_pass_is_kept_when_a_package_registers_its_name(installed):
     installed(finetune=f"{__name__}:Louder")
     assert passes.find("finetune") is Finetune
     _, unusable = passes.PASSES.survey(passes.find)
     assert "'finetune' is built in" in unusable[f"{__name__}:Louder"]
 
 
-def test_place_is_named_when_an_unregistered_pass_has_the_name_of_another():
+def test_module_is_named_when_an_unregistered_pass_has_the_name_of_another():
     with pytest.raises(UsageError, match=r":Impostor has the name 'finetune' of compress\.passes\.finetune:Finetune"):
         passes.find(f"{__name__}:Impostor")
 
@@ -121,7 +121,7 @@ def test_pass_is_refused_when_it_is_registered_as_something_else(installed, plac
 
 
 @pytest.mark.parametrize("place", ["compress.passes.lost:Lost", "compress.passes.distill:Absent"])
-def test_registered_pass_is_refused_when_it_can_not_be_imported(installed, place):
+def test_registered_pass_is_refused_when_it_cannot_be_imported(installed, place):
     installed(lost=place)
     with pytest.raises(UsageError, match="pass 'lost' of an installed package cannot be used .*fix or uninstall"):
         passes.find("lost")

@@ -29,7 +29,7 @@ def pruned_by(context, net, **settings):
 
 
 @pytest.mark.parametrize("importance", ["magnitude_l2", "taylor"])
-def test_frozen_network_is_pruned_as_the_other_and_stays_frozen(importance, context):
+def test_frozen_network_is_pruned_like_an_unfrozen_one_and_stays_frozen(importance, context):
     net = stacked(nn.BatchNorm2d(16), nn.BatchNorm2d(32))
     wanted, _ = pruned_by(context, net, importance=importance)
     net.requires_grad_(False)
@@ -47,7 +47,7 @@ class SilentTrain(nn.Sequential):
         super().train(mode)
 
 
-def test_network_is_pruned_though_its_train_gives_nothing_back(context):
+def test_network_is_pruned_when_its_train_method_returns_nothing(context):
     net = SilentTrain(*stacked(nn.BatchNorm2d(16), nn.BatchNorm2d(32)))
     net.eval()
     found, record = pruned_by(context, net)
@@ -67,7 +67,7 @@ class Unwatched(nn.Module):
         return self.head(features)
 
 
-def test_network_without_gradients_inside_is_pruned_in_its_blocks(context):
+def test_network_without_inner_gradients_is_pruned_by_blocks(context):
     _, record = pruned_by(context, Unwatched().eval())
     assert record.done["way"] == "blocks" and record.done["macs_share"] <= 0.5
 
@@ -85,7 +85,7 @@ class Scaled(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [FrozenBatchNorm2d, Scaled])
-def test_constants_of_channels_go_with_them_and_stay_constants(kind, context):
+def test_constants_of_channels_are_pruned_with_them_and_stay_constants(kind, context):
     net = stacked(kind(16), kind(32))
     found, record = pruned_by(context, net)
     assert record.done["way"] == "channels" and record.done["layers"].keys() == {"0", "3"}
@@ -95,7 +95,7 @@ def test_constants_of_channels_go_with_them_and_stay_constants(kind, context):
     assert found.state_dict().keys() == net.state_dict().keys() and not list(found[1].parameters())
 
 
-def test_statistics_of_instance_norms_go_with_their_channels(context):
+def test_statistics_of_instance_norms_are_pruned_with_their_channels(context):
     net = stacked(nn.InstanceNorm2d(16, affine=True, track_running_stats=True), nn.InstanceNorm2d(32, affine=True))
     found, record = pruned_by(context, net)
     assert record.done["way"] == "channels"
@@ -113,7 +113,7 @@ class Gated(nn.Module):
         return self.head(F.glu(self.two(F.glu(self.one(x), 1)), 1).mean((2, 3)))
 
 
-def test_reason_of_the_layers_is_given_when_no_channel_can_be_removed(context):
+def test_reasons_of_the_layers_are_given_when_no_channel_can_be_removed(context):
     net = Gated().eval()
     same, record = pruned_by(context, net)
     why = "no channel can be removed: its outputs are read outside of its block (2 of 2 layers, such as 'one')"

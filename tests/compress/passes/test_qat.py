@@ -104,7 +104,7 @@ def _optimised(path, folder):
     return count_types(onnx.load(folder / "optimised.onnx").graph)
 
 
-def test_file_gives_what_the_trained_model_gives(trained, around):
+def test_file_outputs_match_the_trained_model(trained, around):
     made, _, path, exported = trained
     samples = around.sample(16).numpy()
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_file_holds_the_learnt_steps_and_integers(trained):
     assert np.array_equal(weights[codes.shape], codes)
 
 
-def test_steps_move_in_training(trained):
+def test_steps_are_learnt_in_training(trained):
     record = trained[1]
     assert record.done["largest_change_of_a_step"] > 1e-3
     assert record.done["folded_batch_norms"] == 3
@@ -145,7 +145,7 @@ def test_steps_move_in_training(trained):
     assert record.declined == ()
 
 
-def test_checkpoint_comes_back_when_loaded_into_a_fresh_model(trained, around, tmp_path):
+def test_checkpoint_is_restored_when_loaded_into_a_fresh_model(trained, around, tmp_path):
     made, path = trained[0], tmp_path / "model.safetensors"
     checkpoint.save(path, made, None, original=Small())
     loaded = checkpoint.load(path, into=Small())
@@ -166,7 +166,7 @@ def test_checkpoint_is_refused_when_its_rounding_is_malformed(trained, tmp_path)
         checkpoint.load(path, into=Small())
 
 
-def test_gate_fails_when_weights_of_the_file_are_others(trained, around, tmp_path):
+def test_gate_fails_when_the_weights_of_the_file_differ(trained, around, tmp_path):
     made, folder = trained[0], tmp_path / "own"
     folder.mkdir()
     path = folder / "m.onnx"
@@ -183,7 +183,7 @@ def test_gate_fails_when_weights_of_the_file_are_others(trained, around, tmp_pat
         compare_fake_quant(made, path, places, samples)
 
 
-def test_a_second_rounding_is_refused(trained, around):
+def test_second_rounding_is_refused(trained, around):
     made, _, path, _ = trained
     again, record = Qat(**QUICK).apply(made, around)
     assert again is not made
@@ -226,7 +226,7 @@ def mixed(around):
     return made, record, path, export(made, around.preprocess, path, classes=CLASSES)
 
 
-def test_what_stays_float_is_declined_by_name(mixed):
+def test_layers_that_stay_float_are_declined_by_name(mixed):
     _, record, _, exported = mixed
     why = {declined.what: declined.why for declined in record.declined}
     assert exported.parity.max_relative_difference < 1e-5
@@ -243,7 +243,7 @@ def test_weights_have_seven_bits_when_the_processor_saturates(mixed):
     assert max(int(np.abs(each).max()) for each in codes) == 64
 
 
-def test_batch_norm_that_is_left_keeps_its_statistics_when_trained(mixed):
+def test_remaining_batch_norm_keeps_its_statistics_when_trained(mixed):
     made = mixed[0].train()
     before = made.model.norm.running_mean.clone()
     made(torch.randn(4, 3, SIZE, SIZE))
@@ -272,7 +272,7 @@ class Attending(nn.Module):
         return self.head(self.layer(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
 
 
-def test_transformer_is_rounded_around_its_layers_alone(around, tmp_path):
+def test_transformer_is_rounded_only_around_its_layers(around, tmp_path):
     torch.manual_seed(0)
     net = Attending().eval()
     made, record = Qat(**QUICK).apply(net, replace(around, teacher=net))
@@ -287,6 +287,6 @@ def test_transformer_is_rounded_around_its_layers_alone(around, tmp_path):
     assert _optimised(path, tmp_path).keys() & {"LayerNormalization", "SkipLayerNormalization"}
 
 
-def test_rounding_goes_through_json_and_back(trained):
+def test_rounding_survives_json(trained):
     rounding = trained[0].rounding
     assert Rounding.from_json(json.loads(json.dumps(rounding.to_json()))) == rounding

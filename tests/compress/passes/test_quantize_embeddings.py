@@ -32,7 +32,7 @@ def _file(path, *nodes, table=TABLE, **tables):
 
 
 @pytest.mark.parametrize(("bits", "least_db", "share"), [(8, 40, 0.29), (4, 18, 0.22)])
-def test_rows_stay_close_in_few_bytes_when_tables_are_integers(tmp_path, context, bits, least_db, share):
+def test_rows_stay_close_in_fewer_bytes_when_tables_are_integers(tmp_path, context, bits, least_db, share):
     given = _file(tmp_path / "in.onnx")
     made, record = QuantizeEmbeddings(bits=bits, smallest=1).apply(given, context)
     wanted, found = run_onnx(given, PLACES), run_onnx(made, PLACES)
@@ -71,20 +71,20 @@ def test_table_is_stored_once_when_it_is_looked_up_twice(tmp_path, context):
         ([helper.make_node("Gather", ["table", "x"], ["z"], "columns", axis=1)], "it is looked up by columns"),
     ],
 )
-def test_table_stays_when_it_is_read_otherwise_too(tmp_path, context, nodes, why):
+def test_table_is_unchanged_when_another_operator_reads_it(tmp_path, context, nodes, why):
     given = _file(tmp_path / "in.onnx", *nodes)
     made, record = QuantizeEmbeddings(smallest=1).apply(given, context)
     assert made == given
     assert {each.why for each in record.declined} >= {why}
 
 
-def test_small_tables_stay_by_default(tmp_path, context):
+def test_small_tables_are_unchanged_by_default(tmp_path, context):
     made, record = QuantizeEmbeddings().apply(given := _file(tmp_path / "in.onnx"), context)
     assert made == given
     assert "no embedding table of 65536 floats or more" in record.declined[0].why
 
 
-def test_four_bits_are_declined_when_the_target_has_no_lookup_in_blocks(tmp_path, context):
+def test_four_bits_are_declined_when_the_target_has_no_blockwise_lookup(tmp_path, context):
     given = _file(tmp_path / "in.onnx")
     made, record = QuantizeEmbeddings(bits=4, smallest=1, target="cuda-tensorrt").apply(given, context)
     assert made == given

@@ -33,7 +33,7 @@ def test_quantized_file_agrees_with_the_float_file(onnx_file, context):
     assert record.done["kept_float"] == 0
 
 
-def test_batch_stays_free(onnx_file, context):
+def test_batch_stays_dynamic(onnx_file, context):
     made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
     first = onnx.load(made).graph.input[0].type.tensor_type.shape.dim[0]
     assert first.dim_param
@@ -92,7 +92,7 @@ def test_weights_have_a_scale_for_each_channel(onnx_file, context):
 
 @pytest.mark.parametrize(("options", "kept"), [({"keep_first": True}, 1), ({"keep_last": True}, 1),
                                                ({"keep_first": True, "keep_last": True}, 2)])  # fmt: skip
-def test_ends_stay_float_when_asked_for(onnx_file, context, options, kept):
+def test_first_and_last_layers_stay_float_when_requested(onnx_file, context, options, kept):
     made, record = QuantizeStatic(samples=16, **options).apply(onnx_file, context)
     assert record.done["kept_float"] == kept
     assert all("keeps it float" in declined.why for declined in record.declined)
@@ -113,7 +113,7 @@ def test_unknown_node_is_refused(onnx_file, context):
 
 
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy"])
-def test_calibration_methods_give_a_model_that_runs(onnx_file, context, calibration):
+def test_calibration_methods_give_a_runnable_model(onnx_file, context, calibration):
     made, record = QuantizeStatic(samples=24, batch=8, calibration=calibration).apply(onnx_file, context)
     assert record.done["calibration_samples"] == 24
     assert np.isfinite(run_onnx(made, context.sample(3).numpy())).all()
@@ -130,7 +130,7 @@ def test_percentile_narrows_the_range(onnx_file, context):
     assert scales[1] < scales[0]
 
 
-def test_model_is_declined_when_it_is_quantized_already(onnx_file, context):
+def test_model_is_declined_when_it_is_already_quantized(onnx_file, context):
     once, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
     again, record = QuantizeStatic(samples=16).apply(once, context)
     assert again == once

@@ -126,7 +126,7 @@ def test_only_weights_are_quantized_and_all_are_fused(encoder, context, tmp_path
     assert fused.intended == record.done["quantized"] == 10
 
 
-def test_outliers_are_smoothed_by_a_multiplication_only_when_a_residual_reads_them_too(encoder, context):
+def test_outliers_are_smoothed_by_a_multiplication_only_when_a_residual_also_reads_them(encoder, context):
     made, record = QuantizeStatic(samples=48).apply(encoder, context)
     multiplications = [n for n in onnx.load(made).graph.node if n.name.endswith(".smoothed")]
     assert record.done["smoothing_multiplications"] == len(multiplications)

@@ -80,7 +80,7 @@ def test_bfloat16_file_is_valid_and_its_weights_are_the_rounded_ones(onnx_file):
         np.testing.assert_allclose(values, before[tensor.name], rtol=2**-8)
 
 
-def test_layers_go_back_to_float_until_the_loss_fits(onnx_file, context, monkeypatch):
+def test_layers_return_to_float_until_the_loss_fits(onnx_file, context, monkeypatch):
     from compress.quantization.post_training import quantizer
 
     def loss(self, made):
@@ -123,7 +123,7 @@ def test_saturation_is_recorded_for_the_target_that_saturates(onnx_file, context
     assert "saturation" not in other.done
 
 
-def test_fixed_batch_is_filled_up_and_unnamed_nodes_are_told_apart(onnx_file, context):
+def test_fixed_batch_is_padded_and_unnamed_nodes_are_distinguished(onnx_file, context):
     model = onnx.load(onnx_file)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
     for node in model.graph.node:

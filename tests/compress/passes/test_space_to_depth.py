@@ -88,7 +88,7 @@ def test_declined_convolution_is_named_by_its_output_when_it_has_no_name(tmp_pat
     assert record.declined[0].why.startswith(f"{conv.output[0]}: ")
 
 
-def test_quantized_outputs_stay_and_bytes_are_moved(onnx_file, context):
+def test_quantized_outputs_are_the_same_and_bytes_are_moved(onnx_file, context):
     blocks, _ = SpaceToDepth().apply(onnx_file, context)
     plain, _ = QuantizeStatic(samples=16, correct_bias=False).apply(onnx_file, context)
     samples = context.preprocess.batch(context.data.validation, range(32))

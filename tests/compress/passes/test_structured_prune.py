@@ -40,7 +40,7 @@ def test_macs_are_at_most_the_target(model, context, importance, scope):
     assert not any(p.grad is not None for p in pruned.parameters())
 
 
-def test_parameters_are_at_most_the_target_when_they_are_what_is_to_fall(model, context):
+def test_parameters_are_at_most_the_target_when_they_are_the_measure(model, context):
     pruned, record = StructuredPrune(parameters=0.4, round_to=2).apply(model, context)
     share = count_parameters(pruned) / count_parameters(model)
     assert 0.25 < share <= 0.4
@@ -49,7 +49,7 @@ def test_parameters_are_at_most_the_target_when_they_are_what_is_to_fall(model, 
         StructuredPrune(parameters=0.4, macs=0.5)
 
 
-def test_model_recovers_between_the_rounds_when_that_is_asked_for(model, context):
+def test_model_recovers_between_the_rounds_when_requested(model, context):
     taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
     teacher = replace(context, teacher=taught)
     settings = {"macs": 0.4, "round_to": 2, "steps": 4}
@@ -62,7 +62,7 @@ def test_model_recovers_between_the_rounds_when_that_is_asked_for(model, context
     assert count_macs(recovering, sample) <= 0.4 * count_macs(taught, sample)
 
 
-def test_pull_is_strongest_on_the_weakest_group_when_sparse_learning_is_asked_for(context):
+def test_penalty_is_strongest_on_the_weakest_group_when_sparse_learning_is_requested(context):
     """Fang et al. 2023, equation 5: from 1 for the strongest group of channels to 16 for the weakest."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     pull = group_penalty(net, context.sample(1), net[2], 0.01)
@@ -79,7 +79,7 @@ def test_pull_is_strongest_on_the_weakest_group_when_sparse_learning_is_asked_fo
     assert torch.equal(strength.argsort(), norms.argsort(descending=True))
 
 
-def test_sparse_learning_comes_before_pruning_when_it_is_asked_for(model, context):
+def test_sparse_learning_precedes_pruning_when_requested(model, context):
     taught, _ = Distill(epochs=4, lr=5e-3, batch=16).apply(model, context)
     teacher = replace(context, teacher=taught)
     learnt = copy.deepcopy(taught)
@@ -121,7 +121,7 @@ def test_hessian_is_weight_squared_times_curvature(model, context):
     assert torch.allclose(found / found.mean(), wanted / wanted.mean(), rtol=1e-3)
 
 
-def test_channels_that_never_light_up_go_first_when_activation_is_the_measure(model, context):
+def test_inactive_channels_are_removed_first_when_activation_is_the_measure(model, context):
     with torch.no_grad():
         for dark in (3, 8, 20, 30):
             for norm in (model.down[1], model.second[1]):
@@ -130,26 +130,26 @@ def test_channels_that_never_light_up_go_first_when_activation_is_the_measure(mo
     assert set(scores.argsort()[:4].tolist()) == {3, 8, 20, 30}
 
 
-def test_nothing_is_left_on_the_model_when_importance_came_from_data(model, context):
+def test_no_hooks_remain_on_the_model_when_importance_came_from_data(model, context):
     for name in ("taylor", "hessian", "activation"):
         pruned, _ = StructuredPrune(importance=name, round_to=2).apply(model, context)
         assert not any(hasattr(m, "_importance") for m in pruned.modules())
         assert not any(p.grad is not None for p in pruned.parameters())
 
 
-def test_channels_are_multiples_when_rounding_is_asked_for(model, context):
+def test_channels_are_multiples_when_rounding_is_requested(model, context):
     pruned, record = StructuredPrune(macs=0.6, round_to=4).apply(model, context)
     assert record.done["round_to"] == 4
     assert all(m.out_channels % 4 == 0 for m in pruned.modules() if isinstance(m, nn.Conv2d))
 
 
-def test_head_is_left_out_and_named(model, context):
+def test_head_is_not_pruned_and_is_named(model, context):
     pruned, record = StructuredPrune(round_to=2).apply(model, context)
     assert pruned.head.out_features == 4
     assert [d.what for d in record.declined if d.what != "the target"] == ["head"]
 
 
-def test_target_refers_to_the_original_when_the_model_is_pruned_already(model, context):
+def test_target_refers_to_the_original_when_the_model_is_already_pruned(model, context):
     once, _ = StructuredPrune(macs=0.6, round_to=2).apply(model, context)
     twice, record = StructuredPrune(macs=0.3, round_to=2).apply(once, context)
     sample = context.sample(1)
@@ -159,14 +159,14 @@ def test_target_refers_to_the_original_when_the_model_is_pruned_already(model, c
     assert state_digest(again) == state_digest(twice)
 
 
-def test_model_comes_back_unchanged_when_the_target_cannot_be_reached(model, context):
+def test_model_is_unchanged_when_the_target_cannot_be_reached(model, context):
     same, record = StructuredPrune(macs=0.1, round_to=16).apply(model, context)
     assert not record.changed
     assert "cannot be reached" in record.declined[0].why
     assert state_digest(same) == state_digest(model)
 
 
-def test_least_important_channels_go(context, model):
+def test_least_important_channels_are_removed(context, model):
     weak = [1, 5, 6, 12]
     with torch.no_grad():
         model.first[0].weight[weak] *= 1e-6
@@ -191,7 +191,7 @@ class Asserting(nn.Module):
         return self.head(x.reshape(x.shape[0], 32, -1).mean(2))
 
 
-def test_model_comes_back_unchanged_when_its_forward_pass_fails_once_pruned(context):
+def test_model_is_unchanged_when_its_forward_pass_fails_once_pruned(context):
     net = Asserting().eval()
     same, record = StructuredPrune(round_to=2).apply(net, replace(context, teacher=net))
     assert not record.changed
@@ -220,7 +220,7 @@ def test_model_is_declined_when_tracing_takes_too_long(context):
     assert "took longer than 0.5 s" in record.declined[0].why
 
 
-def test_time_limit_is_named_as_declined_in_another_thread(model, context):
+def test_time_limit_is_declined_by_name_in_another_thread(model, context):
     found = []
     thread = threading.Thread(target=lambda: found.append(StructuredPrune(round_to=2).apply(model, context)))
     thread.start()
@@ -230,7 +230,7 @@ def test_time_limit_is_named_as_declined_in_another_thread(model, context):
     assert "time limit" in [d.what for d in record.declined]
 
 
-def test_time_limit_raises_when_it_is_over_and_leaves_no_alarm_behind():
+def test_time_limit_raises_when_exceeded_and_leaves_no_alarm():
     before, (left, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     with pytest.raises(LimitExceeded, match="longer than 0.05 s"), limits(0.05):
         time.sleep(2)
@@ -265,7 +265,7 @@ class Padded(nn.Module):
         return self.head(torch.relu(x).mean((2, 3)))
 
 
-def test_channels_inside_of_blocks_go_when_removing_others_would_not_be_masking_them(context):
+def test_channels_inside_blocks_are_removed_when_removing_others_is_not_equivalent_to_masking(context):
     torch.manual_seed(0)
     model = Padded().eval()
     pruned, record = StructuredPrune(macs=0.6, round_to=2).apply(model, replace(context, teacher=model))
@@ -279,7 +279,7 @@ def test_channels_inside_of_blocks_go_when_removing_others_would_not_be_masking_
     assert torch.allclose(pruned(context.sample(2)), model(context.sample(2)), atol=1e-5)
 
 
-def test_training_comes_between_the_rounds_and_not_after_the_last_when_it_is_asked_for(model, context):
+def test_training_runs_between_the_rounds_and_not_after_the_last_when_requested(model, context):
     taught = []
     settings = StructuredPrune(steps=3, recover_epochs=2, round_to=4).settings()
     prune(settings, model, context, lambda pruned, context, hooks, **schedule: taught.append((hooks, schedule)))

@@ -58,7 +58,7 @@ def _file(path, size, kernel, stride=1, pad=0):
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "pad", "left"), [(1, 3, 1, 1, 1), (2, 3, 2, 1, 2), (2, 5, 1, 2, 3), (1, 7, 2, 3, 1)]
 )
-def test_kernel_shrinks_to_what_meets_values(tmp_path, context, size, kernel, stride, pad, left):
+def test_kernel_shrinks_to_the_taps_that_meet_values(tmp_path, context, size, kernel, stride, pad, left):
     path = _file(tmp_path / "in.onnx", size, kernel, stride, pad)
     made, record = TrimKernels().apply(path, context)
     samples = np.random.default_rng(1).normal(size=(3, 4, size, size)).astype(np.float32)
@@ -79,7 +79,7 @@ def test_file_is_declined_when_every_tap_meets_values(tmp_path, context):
 
 @pytest.mark.parametrize(("size", "kinds"), [(8, ["Conv", "Flatten", "Gemm"]), (16, ["Conv", "ReduceMean", "Gemm"])])
 @pytest.mark.parametrize("keepdims", [False, True])
-def test_mean_is_taken_out_when_it_has_one_value(tmp_path, context, size, kinds, keepdims):
+def test_mean_is_removed_when_it_has_one_value(tmp_path, context, size, kinds, keepdims):
     class Pooled(torch.nn.Module):
         def __init__(self):
             super().__init__()

@@ -41,13 +41,13 @@ def test_coins_give_poisson_batches() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
-def test_wrong_noise_is_caught_when_sums_are_compared(factor: float) -> None:
+def test_wrong_noise_is_detected_when_sums_are_compared(factor: float) -> None:
     assert noise_p(lambda: 3.0 + factor * gaussian(400), 1.0) < 1e-9
     with pytest.raises(ModelError, match="do not hold it"):
         require_noise(lambda: factor * gaussian(400), 1.0, "dp-sgd#0")
 
 
-def test_right_noise_is_not_suspected() -> None:
+def test_correct_noise_is_accepted() -> None:
     assert noise_p(lambda: 3.0 + gaussian(400), 1.0) > 1e-9
 
 
@@ -62,7 +62,7 @@ def test_trainer_that_adds_no_noise_is_refused_before_training(module, monkeypat
             require_noise(lambda: training.noisy(np.zeros(100), SCHEDULE), SCHEDULE.noise, "dp-sgd#0")
 
 
-def test_clipped_sum_is_that_of_a_loop_and_bounded_by_the_norm() -> None:
+def test_clipped_sum_matches_a_loop_and_is_bounded_by_the_norm() -> None:
     assert heads.gradient_error(30, 5, 0.3) < 1e-9
     generator = np.random.default_rng(3)
     for _ in range(5):

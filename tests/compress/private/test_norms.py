@@ -35,7 +35,7 @@ def used(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("model", "where"), [(network("residual"), "into"), (used(Before()), "to a scale")])
-def test_outputs_stay_when_norms_are_folded(model: nn.Module, where: str) -> None:
+def test_outputs_are_the_same_when_norms_are_folded(model: nn.Module, where: str) -> None:
     samples = torch.randn(8, 3, 32, 32)
     made, folded, left = fold(model)
     assert folded and not left and all(how.startswith(where) for how in folded.values())

@@ -36,14 +36,14 @@ def context(tmp_path: Path) -> PassContext:
 
 @needs_opacus
 @pytest.mark.parametrize("name", ["depthwise", "attention"])
-def test_gradients_by_sample_are_those_of_a_loop(name: str) -> None:
+def test_gradients_per_sample_match_a_loop(name: str) -> None:
     model = network(name).train()
     assert per_sample.gradient_error(model, SAMPLES, LABELS) < 1e-5
     assert not any(hasattr(parameter, "grad_sample") for parameter in model.parameters())
 
 
 @needs_opacus
-def test_training_is_refused_when_gradients_are_not_those_of_a_loop(
+def test_training_is_refused_when_gradients_do_not_match_a_loop(
     context: PassContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = per_sample.gradients
@@ -53,14 +53,14 @@ def test_training_is_refused_when_gradients_are_not_those_of_a_loop(
 
 
 @needs_opacus
-def test_no_noise_is_caught_through_the_whole_pass(context: PassContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_noise_is_detected_by_the_whole_pass(context: PassContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "gaussian", lambda *shape: np.zeros(shape))
     with pytest.raises(ModelError, match="do not hold it"):
         DpFinetune(steps=2, delta=1e-3).apply(network("depthwise"), context)
 
 
 @needs_opacus
-def test_record_holds_a_size_a_step_and_only_asked_layers_move(context: PassContext) -> None:
+def test_record_has_a_size_for_each_step_and_only_requested_layers_change(context: PassContext) -> None:
     model = network("depthwise")
     made, record = DpFinetune(steps=4, delta=1e-3, layers="head").apply(model, context)
     account = Account.from_json(record.done[PRIVATE])
@@ -101,7 +101,7 @@ SENTENCES: dict[str, tuple[object, nn.Module, type[LeanmarkError], str]] = {
 
 
 @pytest.mark.parametrize("what", SENTENCES)
-def test_bad_input_is_refused_with_one_sentence(what: str, context: PassContext) -> None:
+def test_bad_input_is_refused_in_one_sentence(what: str, context: PassContext) -> None:
     applied, model, kind, sentence = SENTENCES[what]
     with pytest.raises(kind, match=sentence) as error:
         applied.apply(model, context)  # type: ignore[attr-defined]
@@ -114,7 +114,7 @@ def test_public_samples_that_are_private_are_refused(context: PassContext) -> No
         PateDistill(delta=1e-3, teachers=3).apply(network("residual"), shared)
 
 
-def test_parts_are_disjoint_and_a_record_moves_one_when_another_leaves() -> None:
+def test_parts_are_disjoint_and_removing_a_record_changes_only_one() -> None:
     split = DATA.train
     assert split is not None
     parts = parts_of(split, 4)

@@ -46,14 +46,14 @@ def test_refit_gives_brute_force_weights_when_samples_come_in_batches(ridge: flo
     assert np.allclose(made.bias, bias, atol=1e-8)
 
 
-def test_refit_gives_brute_force_weights_when_some_inputs_stay() -> None:
+def test_refit_gives_brute_force_weights_when_some_inputs_are_kept() -> None:
     x, y, held = _data()
     kept = np.array([0, 3, 4, 9])
     weights, _ = _brute_force(x[:, kept], y, 1e-2, held[:, kept])
     assert np.allclose(refit(_gram(x, y), held[:, kept], columns=kept, ridge=1e-2).weights, weights, atol=1e-8)
 
 
-def test_refit_goes_through_zero_when_there_is_no_bias() -> None:
+def test_refit_passes_through_zero_when_there_is_no_bias() -> None:
     x, y, held = _data()
     made = refit(_gram(x, y), held, ridge=0.0, with_bias=False)
     assert made.bias is None
@@ -76,7 +76,7 @@ def test_float32_batches_give_float64_weights_when_the_means_are_large() -> None
     assert np.abs(rough - exact).max() < 1e-3 * np.abs(exact).max()
 
 
-def test_blocks_are_refitted_each_for_itself_when_there_are_leading_dimensions() -> None:
+def test_blocks_are_refitted_separately_when_there_are_leading_dimensions() -> None:
     apart = [_data(seed) for seed in range(3)]
     x, y, held = (np.stack(parts) for parts in zip(*apart, strict=True))
     made = refit(_gram(x, y), held)
@@ -87,7 +87,7 @@ def test_blocks_are_refitted_each_for_itself_when_there_are_leading_dimensions()
         assert np.allclose(made.bias[block], alone.bias)
 
 
-def test_weights_stay_what_they_were_when_inputs_are_all_zero() -> None:
+def test_weights_are_unchanged_when_inputs_are_all_zero() -> None:
     held = np.ones((2, 3))
     assert np.array_equal(refit(_gram(np.zeros((9, 3)), np.ones((9, 2))), held).weights, held)
 
@@ -98,7 +98,7 @@ def test_moments_are_refused_when_nothing_was_added() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_elimination_takes_the_weakest_unit_when_each_is_tried_by_brute_force(size: int) -> None:
+def test_elimination_removes_the_weakest_unit_by_brute_force(size: int) -> None:
     x, y, _ = _data()
     units = np.random.default_rng(1).permutation(INPUTS).reshape(-1, size)  # their columns need not be neighbours
     found = eliminate(_gram(x, y).moments(), units, ridge=0.0)
@@ -123,7 +123,9 @@ def test_chosen_units_are_the_best_subset_when_the_others_are_copies() -> None:
     assert sorted({0: 0, 1: 0, 2: 1, 3: 2, 4: 1, 5: 2}[int(unit)] for unit in kept) == [0, 1, 2]
 
 
-def test_rounds_lose_little_beside_one_at_a_time_when_there_are_many_units(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_lose_little_compared_with_one_at_a_time_when_there_are_many_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(1000, 40)) @ random.normal(size=(40, 160)) + 0.3 * random.normal(size=(1000, 160))
     moments = _gram(x, x @ random.normal(size=(160, 20))).moments()
@@ -136,7 +138,7 @@ def test_rounds_lose_little_beside_one_at_a_time_when_there_are_many_units(monke
     assert in_rounds.errors[80] < 1.1 * one_by_one.errors[80]
 
 
-def test_scores_rank_units_as_they_go_when_errors_are_level() -> None:
+def test_scores_rank_units_in_order_of_removal_when_errors_are_equal() -> None:
     x, y, _ = _data()
     found = eliminate(_gram(x, y).moments(), np.arange(INPUTS)[:, None])
     scores = found.scores()

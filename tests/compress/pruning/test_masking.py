@@ -55,7 +55,7 @@ def pruned(original) -> Mixed:
     return net
 
 
-def test_masked_original_gives_what_the_pruned_network_gives(original, pruned, samples):
+def test_masked_original_matches_the_pruned_network(original, pruned, samples):
     before = copy.deepcopy(original.state_dict())
     found = masked(original, pruned)(samples)
     assert torch.allclose(found, pruned(samples), atol=1e-6)
@@ -69,14 +69,14 @@ def test_masked_original_differs_when_the_pruned_network_computes_something_else
 
 
 @pytest.mark.parametrize("name", ["conv.weight", "head.weight", "head.bias"])
-def test_network_is_not_comparable_when_its_numbers_are_not_the_original_s(original, pruned, name):
+def test_network_is_not_comparable_when_its_weights_are_not_those_of_the_original(original, pruned, name):
     with torch.no_grad():
         pruned.get_parameter(name).mul_(1.01)
     with pytest.raises(NotComparable, match=name):
         masked(original, pruned)
 
 
-def test_network_is_not_comparable_when_channels_were_put_in_another_order(original, pruned):
+def test_network_is_not_comparable_when_channels_were_reordered(original, pruned):
     with torch.no_grad():
         pruned.conv.weight.copy_(pruned.conv.weight.flip(0))
     with pytest.raises(NotComparable, match=r"conv.weight"):
@@ -89,7 +89,7 @@ def test_network_is_not_comparable_when_it_has_other_tensors(original, pruned):
         masked(original, pruned)
 
 
-def test_places_are_found_when_numbers_are_alike_on_a_line(original, pruned, samples):
+def test_positions_are_found_when_rows_begin_with_the_same_number(original, pruned, samples):
     """Rows 1 and 2 of the original begin with the same number; only 2 is left."""
     with torch.no_grad():
         original.conv.weight[:3, 0, 0, 0] = 0.125
@@ -129,7 +129,7 @@ def test_cut_is_inexact_when_one_layer_loses_others(samples):
     assert "not equivalent to masking" in why
 
 
-def test_cut_is_inexact_when_it_changes_what_is_left(samples):
+def test_cut_is_inexact_when_it_changes_the_rest(samples):
     def cut(net: Mixed) -> None:
         _cut(net, CUT)
         net.conv.weight.data *= 1.5

@@ -94,19 +94,19 @@ def test_outputs_are_recovered_when_half_of_the_units_are_copies(copies, context
     np.testing.assert_allclose(run_onnx(made, samples), wanted, atol=0.02 * np.abs(wanted - wanted.mean(0)).max())
 
 
-def test_share_in_the_record_is_that_of_the_file_when_units_went(copies, context):
+def test_share_in_the_record_matches_the_file_when_units_are_removed(copies, context):
     made, record = _apply(copies, context, macs=0.8)
     share = count(onnx.load(made)).macs / count(onnx.load(copies)).macs
     assert record.done["macs_share"] == pytest.approx(share) and share <= 0.8
 
 
-def test_targets_stand_at_the_sum_when_a_shortcut_is_added(copies, context):
+def test_targets_are_taken_at_the_sum_when_a_shortcut_is_added(copies, context):
     _, record = _apply(copies, context, macs=0.72, max_ratio=0.5)
     assert sum(each["at_sum"] for each in record.done["reconstruction"]["layers"].values()) == 2
 
 
 @pytest.mark.parametrize("name", ["depthwise", "attention"])
-def test_removing_is_masking_when_every_other_unit_goes(written, context, name):
+def test_removing_equals_masking_when_every_other_unit_is_removed(written, context, name):
     graph, groups, _ = _groups(written(network(name)))
     feeds = [{context.preprocess.input_names[0]: context.samples(4)}]
     answers = []
@@ -120,7 +120,7 @@ def test_removing_is_masking_when_every_other_unit_goes(written, context, name):
     assert np.abs(answers[0] - answers[2]).max() > 1e-4
 
 
-def test_units_of_inverted_bottlenecks_go_with_their_gates(written):
+def test_units_of_inverted_bottlenecks_are_removed_with_their_gates(written):
     _, groups, declined = _groups(written(network("depthwise")))
     wide = [group for group in groups if group.units == 60]
     assert [(len(g.makers), len(g.depthwise), len(g.readers)) for g in wide] == [(2, 1, 2), (2, 1, 2)]
@@ -128,14 +128,14 @@ def test_units_of_inverted_bottlenecks_go_with_their_gates(written):
     assert any("residual streams" in why for why in declined.values())
 
 
-def test_units_of_the_mlp_go_and_others_stay_when_it_is_a_transformer(written):
+def test_only_units_of_the_mlp_are_removed_when_it_is_a_transformer(written):
     _, groups, declined = _groups(written(network("attention")))
     assert [(len(group.makers), len(group.readers)) for group in groups] == [(1, 1)]
     reasons = " ".join(declined.values())
     assert "Reshape" in reasons and "output of the graph" in reasons
 
 
-def test_units_stay_when_their_removal_is_not_masking(copies, context, monkeypatch):
+def test_units_are_kept_when_removal_is_not_masking(copies, context, monkeypatch):
     def wrong(graph, group, kept):
         take(graph, group, (kept + 1) % group.units)
 
@@ -145,7 +145,7 @@ def test_units_stay_when_their_removal_is_not_masking(copies, context, monkeypat
     assert sum("not equivalent to masking" in each.why for each in record.declined) == 2
 
 
-def test_cut_weights_stay_when_the_refit_does_not_help(copies, context, monkeypatch):
+def test_cut_weights_are_kept_when_the_refit_does_not_help(copies, context, monkeypatch):
     errors = iter((0.1, 0.2))
     monkeypatch.setattr(engine, "output_error", lambda *_: next(errors))
     made, record = _apply(copies, context, macs=0.8)
@@ -153,13 +153,13 @@ def test_cut_weights_stay_when_the_refit_does_not_help(copies, context, monkeypa
     assert "further from the original's" in record.declined[-1].why
 
 
-def test_file_stays_when_the_target_is_out_of_reach(copies, context):
+def test_file_is_unchanged_when_the_target_is_out_of_reach(copies, context):
     made, record = _apply(copies, context, macs=0.1)
     assert made == copies
     assert "of its multiply-adds remain" in record.declined[0].why
 
 
-def test_units_stay_when_their_node_is_to_be_kept(copies, context):
+def test_units_are_kept_when_their_node_is_to_be_kept(copies, context):
     _, groups, _ = _groups(copies)
     _, record = _apply(copies, context, macs=0.9, keep_nodes=(groups[0].name,))
     assert list(record.done["units"]) == [groups[1].name]
@@ -212,7 +212,7 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).resolve().parents[3])
 
 
-def test_lane_gives_what_the_whole_graph_gives_when_it_is_run_in_stretches(written, context):
+def test_lane_matches_the_whole_graph_when_run_in_segments(written, context):
     graph = Graph(prepared(path := written(network("depthwise")), path.parent))
     feeds = [{context.preprocess.input_names[0]: each} for each in np.split(context.samples(8), 2)]
     names = [layer.product for layer in find_layers(graph)]
@@ -234,7 +234,7 @@ def test_lane_gives_what_the_whole_graph_gives_when_it_is_run_in_stretches(writt
         {"auto_pad": "VALID"},
     ],
 )
-def test_windows_give_the_convolution_when_it_has_strides_pads_and_dilations(told):
+def test_windows_reproduce_the_convolution_when_it_has_strides_pads_and_dilations(told):
     random = np.random.default_rng(0)
     x, weight = (random.normal(size=size).astype(np.float32) for size in ((2, 3, 8, 7), (4, 3, 3, 2)))
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], **told)
@@ -248,7 +248,7 @@ def test_windows_give_the_convolution_when_it_has_strides_pads_and_dilations(tol
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_units_go_where_they_cost_least_when_the_scope_is_global(copies):
+def test_units_are_removed_where_they_matter_least_when_the_scope_is_global(copies):
     graph, groups, _ = _groups(copies)
     layers = find_layers(graph)
     costs = GroupCosts(10_000, layers, {layer.product: 1.0 for layer in layers}, groups)
@@ -260,7 +260,7 @@ def test_units_go_where_they_cost_least_when_the_scope_is_global(copies):
     assert abs(local.kept[first] - local.kept[second]) <= 1
 
 
-def test_file_stays_when_it_can_not_be_run_layer_by_layer(copies, context, monkeypatch):
+def test_file_is_unchanged_when_it_cannot_be_run_layer_by_layer(copies, context, monkeypatch):
     def broken(*_, **__):
         raise ModelError("enough")
 

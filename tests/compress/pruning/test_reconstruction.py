@@ -63,7 +63,7 @@ def _cut(model: nn.Module) -> nn.Module:
 CHANGES = Changes({"widen": KEPT, "depth": KEPT}, frozenset({"narrow"}))
 
 
-def test_network_is_what_it_was_when_removed_channels_are_multiples_of_others(context):
+def test_network_outputs_are_restored_when_removed_channels_are_multiples_of_others(context):
     original = _original()
     pruned, sample = _cut(original), context.sample(8)
     assert output_error(original, pruned, sample) > 1e-2
@@ -74,7 +74,7 @@ def test_network_is_what_it_was_when_removed_channels_are_multiples_of_others(co
     assert output_error(original, pruned, sample) < 1e-6
 
 
-def test_original_is_left_alone_and_layers_before_the_first_change_too(context):
+def test_original_and_layers_before_the_first_change_are_unchanged(context):
     original = _original()
     pruned, digest = _cut(original), state_digest(original)
     stem = pruned.stem.weight.clone()
@@ -83,13 +83,13 @@ def test_original_is_left_alone_and_layers_before_the_first_change_too(context):
     assert torch.equal(pruned.stem.weight, stem)
 
 
-def test_only_changed_layers_are_refitted_when_not_every_is_asked_for(context):
+def test_only_changed_layers_are_refitted_unless_all_are_requested(context):
     original = _original()
     made = reconstruct(original, _cut(original), CHANGES, Samples(context, 32), every=False)
     assert list(made.layers) == ["widen", "depth", "narrow"]
 
 
-def test_result_is_the_same_when_the_seed_is_and_another_when_it_is_not(context):
+def test_result_depends_only_on_the_seed(context):
     digests = []
     for seed in (0, 0, 1):
         original = _original()
@@ -115,7 +115,7 @@ def test_memory_is_bounded_when_values_of_many_batches_wait(tmp_path: Path):
 
 
 @pytest.mark.parametrize("importance", ["magnitude_l2", "obs"])
-def test_outputs_come_nearer_to_the_original_when_nothing_is_trained_afterwards(model, context, importance):
+def test_outputs_are_closer_to_the_original_when_nothing_is_trained_afterwards(model, context, importance):
     alone = replace(context, training_follows=False)
     asked = StructuredPrune(macs=0.6, round_to=2, importance=importance, refit_samples=64)
     (plain, without), (refitted, record) = (asked.apply(model, each) for each in (context, alone))
@@ -126,7 +126,7 @@ def test_outputs_come_nearer_to_the_original_when_nothing_is_trained_afterwards(
     assert output_error(model, refitted, sample) < 0.5 * output_error(model, plain, sample)
 
 
-def test_attention_and_mlp_are_refitted_when_heads_are_gone(context):
+def test_attention_and_mlp_are_refitted_when_heads_are_removed(context):
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True)
     net = nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.Flatten(2), _Turn(), layer, _Mean(), nn.Linear(16, 4)).eval()

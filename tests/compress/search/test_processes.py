@@ -67,7 +67,7 @@ def test_one_trial_is_lost_and_tried_again_when_a_process_is_killed(question, be
     assert again[0].params == lost.params
 
 
-def test_measuring_is_alone_when_others_work(turns):
+def test_measuring_is_exclusive_when_others_work(turns):
     working, log = threading.Event(), []
 
     def work() -> None:
@@ -85,7 +85,7 @@ def test_measuring_is_alone_when_others_work(turns):
     assert log == ["worked", "measured"]
 
 
-def test_many_work_side_by_side_when_nobody_measures(tmp_path):
+def test_workers_run_in_parallel_when_none_measures(tmp_path):
     turns = Turns(tmp_path)
     with turns.working(), turns.working():
         pass
@@ -125,7 +125,7 @@ def test_search_ends_with_an_error_when_a_worker_is_killed_again_and_again(quest
         busy_until_end(worker)
 
 
-def test_error_of_a_worker_reaches_the_user_in_its_sentence(question):
+def test_error_of_a_worker_reaches_the_user_unchanged(question):
     worker = crew.Worker(refuses, question, 0.0)
     with pytest.raises(UsageError, match="no validation part"):
         busy_until_end(worker)

@@ -20,13 +20,13 @@ def node(name: str, **resources: float) -> dict:
 POSTGRES = "postgresql://host/name"
 
 
-def test_workers_go_to_the_nodes_that_do_not_measure(question):
+def test_workers_run_on_the_nodes_that_do_not_measure(question):
     shared = dataclasses.replace(question, storage=POSTGRES)
     nodes = [node("a"), node("b", **{METER: 1.0}), node("c")]
     assert placed(nodes, shared) == ["a", "c"]
 
 
-def test_workers_go_to_the_measuring_node_when_there_is_no_other(question):
+def test_workers_run_on_the_measuring_node_when_there_is_no_other(question):
     assert placed([node("a", **{METER: 1.0})], question) == ["a"]
 
 
@@ -41,7 +41,7 @@ def test_cluster_is_refused_when_its_nodes_would_share_a_file(question):
         placed([node("a", **{METER: 1.0}), node("b")], question)
 
 
-def test_address_is_told_from_a_number():
+def test_address_is_distinguished_from_a_number():
     assert [is_address(each) for each in ("ray://h:1", "auto", "local", "4", "http://h")] == [True] * 3 + [False] * 2
 
 
@@ -52,7 +52,7 @@ def test_extra_is_named_when_ray_is_not_installed(monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_trials_are_carried_out_on_a_cluster_of_one_machine(tmp_path):
+def test_trials_run_on_a_cluster_of_one_machine(tmp_path):
     import compress
 
     pixels = {"mean": [0.5] * 3, "std": [0.5] * 3}

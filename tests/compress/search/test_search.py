@@ -79,7 +79,7 @@ def asked(model, dataset, out, **changed) -> Question:
     return Question(model, dataset, out=out, plan=QUICK, **{**given, **changed})
 
 
-def test_recipe_is_found_and_written_without_a_look_at_the_test(model, unread, tmp_path, monkeypatch):
+def test_recipe_is_found_and_written_without_reading_the_test_part(model, unread, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "load", None)  # the job that certifies is another test's
     found = searching._search(asked(model, unread, tmp_path), 1, Silent())
     assert len(found.trials) == 3
@@ -92,7 +92,7 @@ def test_recipe_is_found_and_written_without_a_look_at_the_test(model, unread, t
     assert kept["best"] == found.best.number and len(kept["trials"]) == 3
 
 
-def test_common_beginning_is_carried_out_once_when_recipes_share_it(model, dataset, tmp_path, monkeypatch):
+def test_common_prefix_is_run_once_when_recipes_share_it(model, dataset, tmp_path, monkeypatch):
     applied = []
     finish = RecipeSteps.finish
 
@@ -111,7 +111,7 @@ def test_common_beginning_is_carried_out_once_when_recipes_share_it(model, datas
     assert made[1] == made[2]
 
 
-def test_steps_are_kept_apart_when_training_follows(model, dataset, tmp_path):
+def test_steps_are_kept_separate_when_training_follows(model, dataset, tmp_path):
     cache = Workshop(asked(model, dataset, tmp_path))._cache
     alone = recipe.load({"passes": ["structured_prune"]})
     trained = recipe.load({"passes": ["structured_prune", "distill"]})
@@ -120,7 +120,7 @@ def test_steps_are_kept_apart_when_training_follows(model, dataset, tmp_path):
     assert cache.digest(alone, first) == cache.digest(rounded, first) != cache.digest(trained, first)
 
 
-def test_certificate_says_among_how_many_the_model_was_chosen(model, dataset, tmp_path):
+def test_certificate_states_the_number_of_trials(model, dataset, tmp_path):
     found = compress.search_recipe(
         model, dataset, max_loss=WIDE, objective="energy", trials=2, max_epochs=0, out=tmp_path, preprocess=PIXELS,
         plan=QUICK, progress=False,
@@ -146,7 +146,7 @@ def test_data_are_refused_when_they_have_no_validation_part(model, dataset, tmp_
         Workshop(asked(model, bare, tmp_path))
 
 
-def test_search_says_that_it_found_none_when_no_trial_could_be_made(model, dataset, tmp_path, monkeypatch):
+def test_search_reports_that_it_found_none_when_no_trial_succeeded(model, dataset, tmp_path, monkeypatch):
     made = Workshop.made
 
     def broken(self, chosen, callbacks=()):
@@ -161,7 +161,7 @@ def test_search_says_that_it_found_none_when_no_trial_could_be_made(model, datas
     assert {each.why for each in found.trials} == {"The model can't be exported."}
 
 
-def test_number_of_workers_is_refused_when_it_is_none():
+def test_number_of_workers_is_refused_when_not_positive():
     for workers in ("0", "many", "-2", "http://host"):
         with pytest.raises(UsageError, match="--workers must be a number"):
             searching._count(workers)
@@ -177,7 +177,7 @@ def test_number_of_workers_is_refused_when_it_is_none():
         (["nothere.onnx", "--max-loss", "1", "--data", "mnist5k"], "ONNX file not found"),
     ],
 )
-def test_command_ends_with_one_sentence_and_exit_code_2_when_input_is_bad(arguments, told, tmp_path):
+def test_command_exits_with_2_and_one_sentence_when_input_is_bad(arguments, told, tmp_path):
     result = CliRunner().invoke(main, ["search", *arguments, "--out", str(tmp_path), "--quiet"])
     assert result.exit_code == 2
     assert told in result.output
@@ -185,7 +185,7 @@ def test_command_ends_with_one_sentence_and_exit_code_2_when_input_is_bad(argume
 
 
 @pytest.mark.parametrize(("found", "code"), [(True, 0), (False, 3)])
-def test_command_ends_with_3_when_no_recipe_keeps_the_bound(bench, searched, monkeypatch, tmp_path, found, code):
+def test_command_exits_with_3_when_no_recipe_meets_the_bound(bench, searched, monkeypatch, tmp_path, found, code):
     study = searched(trials=4)
     trials = tuple(each if found else dataclasses.replace(each, feasible=False) for each in study.trials())
     best = study.best() if found else None
@@ -235,7 +235,7 @@ def test_compress_keeps_to_a_named_recipe_when_a_bound_is_given(short, monkeypat
 
 
 @pytest.mark.parametrize("option", [["--dry-run"], ["--set", "structured_prune.macs=0.4"]])
-def test_compress_refuses_what_is_about_a_recipe_when_one_is_searched(short, option):
+def test_compress_refuses_recipe_options_when_searching(short, option):
     ended = CliRunner().invoke(main, ["compress", "resnet18", "--max-loss", "1", *option])
     assert ended.exit_code == 2
     assert "name one with --recipe" in ended.output

@@ -49,7 +49,7 @@ def test_nothing_trains_when_no_epochs_are_allowed():
     assert "qat" not in next(choice.values for choice in space.choices if choice.name == FORMAT)
 
 
-def test_widths_are_not_chosen_when_a_student_takes_the_place_of_the_model():
+def test_widths_are_not_chosen_when_a_student_replaces_the_model():
     space = space_of(max_epochs=2, students=("resnet18",))
     recipe = space.recipe({"distill.epochs": 2, "distill.student": "resnet18", FORMAT: "float"})
     assert [each.name for each in recipe.passes] == ["distill", "trim_kernels", "space_to_depth"]
@@ -68,14 +68,14 @@ def test_choice_is_left_out_when_no_installed_pass_has_it():
     assert _available(Choice("structured_prune.scope", ("local", "sideways")), everything) is None
 
 
-def test_shipped_recipes_lie_in_the_space_as_they_are_when_it_has_their_values():
+def test_shipped_recipes_are_in_the_space_when_it_has_their_values():
     space = space_of()
     made = [space.recipe(point) for point in starting_points(space)]
     int8 = recipes.load("int8")
     assert [each.config() for each in int8.passes] in [[each.config() for each in one.passes] for one in made]
 
 
-def test_shipped_recipes_that_train_come_first_too_when_training_is_allowed():
+def test_shipped_recipes_that_train_also_come_first_when_training_is_allowed():
     space = space_of(max_epochs=8)
     names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
     assert ["structured_prune", "distill", "trim_kernels", "space_to_depth", "pad_channels", "quantize_static"] in names
@@ -87,7 +87,7 @@ def test_digest_differs_when_a_choice_differs():
     assert space_of().digest() != make_space("convolutional", budget=Budget(max_loss_percent=2.0)).digest()
 
 
-def test_nearest_value_is_taken_when_the_wanted_one_is_not_there():
+def test_nearest_value_is_used_when_the_wanted_one_is_missing():
     steps = Choice("structured_prune.macs", (0.3, 1.0), 0.05, off=1.0)
     assert steps.nearest(0.42) == 0.4
     assert steps.nearest(0.1) == 0.3

@@ -61,7 +61,7 @@ def test_study_resumes_with_its_trials_when_it_is_opened_again(searched, bench):
     assert [each.number for each in again.trials()] == list(range(9))
 
 
-def test_study_is_another_one_when_the_question_differs(question, bench):
+def test_study_is_new_when_the_question_differs(question, bench):
     own = identity(question, bench.space, JOB)
     for change in ({"objective": "bytes"}, {"max_loss_percent": 2.0}, {"sampler": "random"}):
         assert identity(dataclasses.replace(question, **change), bench.space, JOB) != own
@@ -69,7 +69,7 @@ def test_study_is_another_one_when_the_question_differs(question, bench):
     assert identity(dataclasses.replace(question, trials=99, hours=1.0), bench.space, JOB) == own
 
 
-def test_trial_is_put_aside_when_its_recipe_cannot_be_carried_out(searched, bench):
+def test_trial_is_infeasible_when_its_recipe_cannot_run(searched, bench):
     bench.fail_at[2] = ModelError("The model can't be exported.")
     trials = searched(trials=6).trials()
     assert len(trials) == 6
@@ -100,13 +100,13 @@ def test_one_trial_is_lost_when_the_user_or_the_disk_stops_it(searched, bench, e
     assert len(bench.made_recipes) == 7
 
 
-def test_no_trial_begins_when_the_time_is_up(searched, bench):
+def test_no_trial_starts_when_the_time_is_up(searched, bench):
     assert searched(until_s=0.0).count() == 0
     assert bench.made_recipes == []
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
-def test_training_is_stopped_when_others_had_come_further(question, bench):
+def test_training_is_stopped_when_other_trials_were_better_at_that_point(question, bench):
     study = Study(question, bench.space, JOB)._study
     for shortfall in (0.0, 0.02, 0.04):
         trial = study.ask()
@@ -151,7 +151,7 @@ def test_database_is_refused_in_one_sentence_when_it_cannot_be_opened(question, 
         Study(away, bench.space, JOB)
 
 
-def test_password_is_not_told_when_a_database_cannot_be_opened():
+def test_password_is_not_shown_when_a_database_cannot_be_opened():
     told = str(studies._no_database("postgresql://me:secret@host/db", ValueError("no route")))
     assert "secret" not in told and "host/db" in told
 

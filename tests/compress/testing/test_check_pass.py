@@ -237,7 +237,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", [Shrink, Rename, Noisy])
-def test_third_party_pass_passes_when_it_keeps_every_promise(kind):
+def test_third_party_pass_passes_when_it_meets_every_requirement(kind):
     check_pass(kind)
     check_pass(kind())
 
@@ -248,7 +248,7 @@ def test_pass_fails_the_check_that_it_breaks(kind):
         check_pass(kind)
 
 
-def test_pass_fails_when_it_can_be_changed():
+def test_pass_fails_when_it_is_mutable():
     with pytest.raises(CheckFailed, match="check: (unknown_parameter|frozen)"):
         check_pass(Soft)
 
@@ -257,7 +257,7 @@ def test_every_check_is_broken_by_some_pass():
     assert {*BROKEN.values(), "frozen"} == set(CHECKS)
 
 
-def test_two_models_are_no_failure_when_the_tags_say_that_the_pass_is_not_deterministic():
+def test_differing_models_are_allowed_when_the_tags_say_that_the_pass_is_not_deterministic():
     class Admitted(Random):
         __doc__ = Random.__doc__
         tags: ClassVar[PassTags] = PassTags(deterministic=False)
@@ -265,7 +265,7 @@ def test_two_models_are_no_failure_when_the_tags_say_that_the_pass_is_not_determ
     check_pass(Admitted)
 
 
-def test_given_model_is_what_the_pass_is_tried_on():
+def test_pass_is_tried_on_the_given_model():
     class Counting(Shrink):
         __doc__ = Shrink.__doc__
         seen: ClassVar[set[str]] = set()
@@ -278,5 +278,5 @@ def test_given_model_is_what_the_pass_is_tried_on():
     assert Counting.seen == {"Deep"}
 
 
-def test_given_file_is_what_the_pass_is_tried_on(exported: Path):
+def test_pass_is_tried_on_the_given_file(exported: Path):
     check_pass(Rename, model=exported)

@@ -17,7 +17,7 @@ def contract(dataset):
     return default_preprocess(dataset)
 
 
-def test_attack_stays_inside_of_the_change_and_of_pixel_values(dataset, contract, model) -> None:
+def test_attack_stays_within_the_change_and_the_pixel_range(dataset, contract, model) -> None:
     adversary = Adversary.of("pgd", 3, 4.0, contract)
     images = as_tensor(contract.batch(dataset.validation, range(8)))
     model.eval()
@@ -42,7 +42,7 @@ def test_attack_raises_the_loss_when_it_has_gradients(dataset, contract, model) 
 
 
 @pytest.mark.parametrize("kind", ["pgd", "free"])
-def test_distill_tells_clean_and_robust_accuracy_when_it_trains_on_attacks(kind: str, context, model) -> None:
+def test_distill_reports_clean_and_robust_accuracy_when_it_trains_on_attacks(kind: str, context, model) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trained, record = Distill(epochs=1, adversarial=kind, adversarial_steps=2).apply(model, context)
     assert record.done["adversarial"] == kind
@@ -52,7 +52,7 @@ def test_distill_tells_clean_and_robust_accuracy_when_it_trains_on_attacks(kind:
     assert any(not torch.equal(value, before[name]) for name, value in trained.state_dict().items())
 
 
-def test_distill_records_no_attack_when_none_is_asked_for(context, model) -> None:
+def test_distill_records_no_attack_when_none_is_requested(context, model) -> None:
     _, record = Distill(epochs=1).apply(model, context)
     assert "robust_accuracy_at_most" not in record.done
 

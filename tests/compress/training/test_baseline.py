@@ -47,7 +47,7 @@ def test_baseline_is_trained_named_and_kept_for_the_next_run(built, dataset, tmp
     assert evaluate(again, dataset.test, default_preprocess(dataset)).accuracy > 0.9 and not again.training
 
 
-def test_baseline_is_taken_from_an_earlier_run_when_the_test_part_alone_differs(built, dataset, tmp_path):
+def test_baseline_is_reused_from_an_earlier_run_when_only_the_test_part_differs(built, dataset, tmp_path):
     _make(built, dataset, tmp_path)
     mended = replace(dataset, test=dataset.test.subset(range(40)))
     assert _make(built, mended, tmp_path)[2]
@@ -81,7 +81,7 @@ def test_baseline_is_trained_again_when_the_kept_file_is_damaged(built, dataset,
     assert _make(built, dataset, tmp_path)[2]
 
 
-def test_baseline_says_that_it_was_stopped_when_the_time_was_up(built, dataset, tmp_path):
+def test_baseline_reports_that_it_was_stopped_when_the_time_was_up(built, dataset, tmp_path):
     _, origin, _, result = _make(built, dataset, tmp_path, max_train_time=0.0)
     assert result.stopped_early and origin.endswith("0 epochs (stopped early: the time was up)")
 
@@ -105,7 +105,7 @@ def test_baseline_says_what_is_missing_when_there_is_nothing_to_train_on(built, 
         _make(built, replace(dataset, train=None), tmp_path)
 
 
-def test_baseline_keeps_a_net_of_shared_weights(built, dataset, tmp_path):
+def test_baseline_keeps_a_network_with_shared_weights(built, dataset, tmp_path):
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()

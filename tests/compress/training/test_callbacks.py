@@ -27,7 +27,7 @@ class Noted(compress.TrainingCallback):
         self.calls.append(("end", training, sorted(figures)))
 
 
-def test_callback_is_told_of_each_epoch_when_a_pass_trains() -> None:
+def test_callback_is_called_after_each_epoch_when_a_pass_trains() -> None:
     noted = Noted()
     compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), preprocess=PIXELS, callbacks=[noted])
     figures = ["loss", "seconds", "validation_accuracy"]
@@ -39,7 +39,7 @@ def test_callback_is_told_of_each_epoch_when_a_pass_trains() -> None:
     ]
 
 
-def test_callback_is_refused_before_the_work_when_it_is_none() -> None:
+def test_callback_is_refused_before_the_work_when_invalid() -> None:
     with pytest.raises(compress.UsageError, match="must be instances of compress.TrainingCallback, got <class"):
         compress.apply(compress.Finetune(epochs=2), network("residual"), blobs(), preprocess=PIXELS, callbacks=[Noted])
 

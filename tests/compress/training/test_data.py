@@ -22,7 +22,7 @@ def _all(batches):
     return torch.cat(pictures), torch.cat(labels)
 
 
-def test_torch_split_gives_what_the_contract_gives(dataset, preprocess):
+def test_torch_split_matches_the_contract(dataset, preprocess):
     split = data.TorchSplit(dataset.train, preprocess)
     pictures, labels = next(iter(DataLoader(split, batch_size=3)))
     assert np.array_equal(pictures.numpy(), preprocess.batch(dataset.train, [0, 1, 2]))
@@ -51,7 +51,7 @@ def test_loader_has_no_tiny_batch_when_the_sizes_do_not_divide(dataset, preproce
 
 
 @pytest.mark.parametrize("limit", [data.IN_MEMORY_BYTES, 0])
-def test_loader_repeats_itself_under_a_seed_and_not_from_pass_to_pass(dataset, preprocess, monkeypatch, limit):
+def test_loader_repeats_under_a_seed_but_differs_between_epochs(dataset, preprocess, monkeypatch, limit):
     monkeypatch.setattr(data, "IN_MEMORY_BYTES", limit)
 
     def two_passes(seed):

@@ -41,14 +41,14 @@ def test_loss_falls_when_the_student_follows_its_gradient(method):
     assert after < before.detach()
 
 
-def test_soften_is_the_divergence_written_out():
+def test_soften_is_the_explicit_divergence():
     student, teacher = logits(1), logits(0)
     p, q = torch.softmax(teacher / 2, 1), torch.softmax(student / 2, 1)
     wanted = 4 * (p * (p / q).log()).sum(1).mean()
     assert float(kd_loss(student, teacher, LABELS, 2.0)) == pytest.approx(float(wanted), rel=1e-5)
 
 
-def test_decouple_adds_up_to_soften_when_the_others_weigh_what_the_teacher_leaves_them():
+def test_decouple_sums_to_soften_when_the_other_classes_have_the_teachers_weight():
     """Equation 5 of the paper: KD = TCKD + (1 - p_true) NCKD, here for one sample."""
     student, teacher, label = logits(1)[:1], logits(0)[:1], LABELS[:1]
     left = 1 - torch.softmax(teacher, 1)[0, label[0]]
@@ -60,7 +60,7 @@ def test_decouple_adds_up_to_soften_when_the_others_weigh_what_the_teacher_leave
     assert float(kd) == pytest.approx(float(target + left * others), rel=1e-4)
 
 
-def test_relate_is_blind_to_the_size_of_probabilities_when_their_order_agrees():
+def test_relate_ignores_the_scale_of_probabilities_when_their_order_agrees():
     """A student with the same proportions around the mean is perfect for DIST within a sample, not for KD."""
     teacher = torch.tensor([[2.0, 1.0, 0.0, 0.0]])
     shares = torch.softmax(teacher, 1)
@@ -114,7 +114,7 @@ def test_feature_loss_reaches_every_compared_layer_when_widths_differ(kind):
     assert all(p.grad is None for p in teacher.parameters())
 
 
-def test_attention_is_zero_when_the_maps_look_at_the_same_places():
+def test_attention_is_zero_when_the_maps_focus_on_the_same_places():
     net = Net(4)
     double = Net(4)
     double.load_state_dict({key: 2 * value for key, value in net.state_dict().items()})

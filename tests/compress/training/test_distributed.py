@@ -39,7 +39,7 @@ def both(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_several_processes_learn_what_one_learns(alone, both, case):
+def test_several_processes_learn_the_same_as_one(alone, both, case):
     assert (alone["processes"], both["processes"]) == (1, 2)
     for name, weights in alone[case]["weights"].items():
         np.testing.assert_allclose(both[case]["weights"][name], weights, rtol=1e-4, atol=CASES[case], err_msg=name)
@@ -53,11 +53,11 @@ def test_all_processes_stop_when_the_time_of_the_lead_is_up(both):
     assert both["late"]["early"]
 
 
-def test_the_error_names_what_cannot_be_sent(both):
+def test_error_names_what_cannot_be_sent(both):
     assert "define their classes and functions in a module" in both["unsendable"]["error"]
 
 
-def test_a_process_alone_leads(monkeypatch):
+def test_single_process_is_the_lead(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with distributed.process_group() as leads:
         assert leads and (distributed.rank(), distributed.world_size()) == (0, 1)

@@ -36,7 +36,7 @@ def test_loss_is_cross_entropy_plus_the_softened_divergence():
         ({"batch": 1}, "batch"),
     ],
 )
-def test_config_refuses_what_makes_no_sense(setting, sentence):
+def test_config_refuses_invalid_values(setting, sentence):
     with pytest.raises(UsageError, match=sentence):
         TrainingConfig(**setting)
 
@@ -51,7 +51,7 @@ def test_schedule_rises_to_one_and_falls_to_zero(warmup, steps):
 
 
 @given(st.floats(0, 0.9), st.floats(1e-4, 0.1))
-def test_learning_rate_rises_to_its_top_and_falls_along_a_cosine_when_training_goes_on(warmup, step):
+def test_learning_rate_rises_to_its_peak_and_falls_along_a_cosine_during_training(warmup, step):
     rate = optimization._cosine
     assert rate(warmup, warmup, step) == pytest.approx(1)
     assert rate((1 + warmup) / 2, warmup, step) == pytest.approx(0.5)

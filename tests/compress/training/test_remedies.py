@@ -57,7 +57,7 @@ def worst_accuracy(model, dataset, contract):
     return min(right[cells == cell].mean() for cell in range(4))
 
 
-def test_labels_and_groups_come_apart_when_they_were_joined(dataset):
+def test_labels_and_groups_are_separated_when_joined(dataset):
     attribute = Attribute.of(dataset.train, "sex")
     rows = np.arange(50)
     labels = torch.from_numpy(dataset.train.labels[:50])
@@ -100,7 +100,7 @@ def test_gradient_is_reversed_and_scaled():
     assert values.grad.tolist() == [-2.0, -2.0, -2.0]
 
 
-def test_attribute_is_told_less_well_when_it_was_to_be_forgotten(dataset, contract):
+def test_attribute_is_predicted_less_accurately_when_it_was_to_be_forgotten(dataset, contract):
     told = [
         probe(trained(dataset, contract, **settings), dataset.train, dataset.validation, contract, "sex")
         for settings in ({}, {"forget": "sex", "forget_strength": 3.0})

@@ -33,7 +33,7 @@ def _same(first, second):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_train_learns_what_can_be_learned(dataset, preprocess, model, optimizer):
+def test_train_learns_what_can_be_learnt(dataset, preprocess, model, optimizer):
     config = replace(QUICK, optimizer=optimizer, lr=1e-2 if optimizer == "adamw" else 0.05)
     before = evaluate(model, dataset.test, preprocess).accuracy
     result = train(model, dataset, preprocess, config)
@@ -68,14 +68,14 @@ def test_train_keeps_the_best_epoch_by_validation_and_ties_by_loss(dataset, prep
     assert _same(_state(model), seen[2]) and not _same(_state(model), seen[3])
 
 
-def test_train_keeps_to_the_device_that_it_is_given(dataset, preprocess, model, monkeypatch):
+def test_train_stays_on_the_given_device(dataset, preprocess, model, monkeypatch):
     seen = []
     monkeypatch.setattr(training, "_learn", lambda job, *_: seen.append(job.device))
     train(model, dataset, preprocess, QUICK, device="cuda:1")
     assert seen == ["cuda:1"]
 
 
-def test_train_never_looks_at_the_test_part(dataset, preprocess, model):
+def test_train_never_reads_the_test_part(dataset, preprocess, model):
     class NoTest:
         name, train, validation = dataset.name, dataset.train, dataset.validation
 
@@ -116,7 +116,7 @@ def test_train_is_the_same_when_the_deadline_is_far_away(dataset, preprocess, mo
     assert _same(_state(model), _state(other))
 
 
-def test_train_follows_the_teacher_and_leaves_it_alone(dataset, preprocess, model):
+def test_train_follows_the_teacher_without_changing_it(dataset, preprocess, model):
     teacher = copy.deepcopy(model)
     with torch.no_grad():
         teacher.head.bias.copy_(torch.tensor([0.0, 3.0, 0.0, 0.0]))  # it holds nearly everything for the second class
@@ -146,7 +146,7 @@ class StoppedAfter(Silent):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_train_resumes_with_equal_results_when_it_was_interrupted(
+def test_train_resumes_with_equal_results_when_interrupted(
     dataset, preprocess, model, tmp_path, monkeypatch, optimizer
 ):
     monkeypatch.setattr(epochs, "KEPT_AFTER_S", 0.0)
@@ -165,7 +165,7 @@ def test_train_resumes_with_equal_results_when_it_was_interrupted(
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", None])
-def test_train_starts_over_when_the_saved_epoch_is_of_another_training(
+def test_train_starts_over_when_the_saved_epoch_is_from_another_training(
     dataset, preprocess, model, tmp_path, monkeypatch, content
 ):
     monkeypatch.setattr(epochs, "KEPT_AFTER_S", 0.0)
@@ -216,7 +216,7 @@ def test_train_picks_the_columns_of_the_class_map(dataset, preprocess, model):
     assert evaluate(wide, dataset.test, preprocess, class_map=(8, 1, 6, 3)).accuracy > 0.9
 
 
-def test_train_says_so_when_the_loss_is_not_finite(dataset, preprocess, model):
+def test_train_reports_when_the_loss_is_not_finite(dataset, preprocess, model):
     with torch.no_grad():
         model.head.bias[0] = float("nan")
     with pytest.raises(ModelError, match="loss became nan at step 1"):
@@ -224,12 +224,12 @@ def test_train_says_so_when_the_loss_is_not_finite(dataset, preprocess, model):
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
-def test_train_says_so_when_a_part_is_missing(dataset, preprocess, model, part):
+def test_train_reports_when_a_part_is_missing(dataset, preprocess, model, part):
     with pytest.raises(DataError, match=f"no {part} part"):
         train(model, replace(dataset, **{part: None}), preprocess, QUICK)
 
 
-def test_evaluate_leaves_mode_and_weights_alone(dataset, preprocess, model):
+def test_evaluate_does_not_change_mode_and_weights(dataset, preprocess, model):
     model.train()
     before = _state(model)
     scores = evaluate(model, dataset.test, preprocess, batch=7)
@@ -237,7 +237,7 @@ def test_evaluate_leaves_mode_and_weights_alone(dataset, preprocess, model):
     assert np.array_equal(scores.correct, scores.top1 == dataset.test.labels)
 
 
-def test_evaluate_refuses_outputs_that_are_no_table(dataset, preprocess):
+def test_evaluate_refuses_outputs_that_are_not_two_dimensional(dataset, preprocess):
     with pytest.raises(ModelError, match="one tensor"):
         evaluate(nn.Identity(), dataset.test, preprocess)
 

@@ -88,12 +88,12 @@ def judged(records: Records) -> tuple[str, set[str]]:
     return DataUse().outcome(profile, edition).text, {one.name for one in profile.guards if one.outcome == "fail"}
 
 
-def test_assessment_keeps_every_promise_when_checked(honest: Records) -> None:
+def test_assessment_passes_the_battery(honest: Records) -> None:
     check_assessment(DataUse(), dump_records(withhold(honest, KEY)[0]), "2026")
     check_assessment(DataUse(), dump_records(honest), "2026")
 
 
-def test_claim_holds_with_the_rows_and_waits_for_them_in_public(honest: Records) -> None:
+def test_claim_holds_with_the_rows_and_is_unknown_without_them(honest: Records) -> None:
     assert judged(honest) == ("used as the stated policy permits", set())
     public, content = withhold(honest, KEY)
     assert judged(public)[0] == "used as the stated policy permits" and join(public, content, KEY).records is not None
@@ -277,7 +277,7 @@ def test_retrained_list_excludes_the_identifier_when_checked_with_the_key(
     assert held.withdrawn == (seen[0],) and claims["not_revoked"] == "pass"
 
 
-def test_revocation_by_a_stranger_is_only_noted_when_it_lies_beside_the_model(place, honest, tmp_path: Path) -> None:
+def test_revocation_by_a_stranger_is_only_noted_when_it_is_next_to_the_model(place, honest, tmp_path: Path) -> None:
     folder, model, seen = place
     access = stated(honest, model, tmp_path)
     forget(folder, seen[:1], KEY, new_key())
@@ -294,7 +294,7 @@ def test_forgetting_writes_nothing_when_nothing_is_held(place, ids: list[str]) -
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
-def test_subject_tells_a_person_what_is_held_when_they_are_known_by_name(place, honest, tmp_path: Path) -> None:
+def test_subject_lists_what_is_held_when_a_person_is_known_by_name(place, honest, tmp_path: Path) -> None:
     folder, _, seen = place
     KEY.write(tmp_path / "data.key")
     receipts = tmp_path / "receipts.json"

@@ -59,14 +59,14 @@ def test_every_check_passes_when_an_auditor_sees_honest_records(make: Callable[.
     assert not outcome.refused and outcome.text == "weak, epsilon at most 40 at delta 1e-05"
 
 
-def test_epsilon_is_the_accountants_when_it_is_derived() -> None:
+def test_epsilon_equals_that_of_the_accountant_when_derived() -> None:
     profile, outcome = judged(seen_by_an_auditor(honest()))
     alone = spent([(SubsampledGaussian(NOISE, 0.2, STEPS), 1)], 1e-5, "add-remove").epsilon
     assert profile["epsilon"].value == pytest.approx(alone, rel=1e-12) and alone < 8
     assert outcome.text == "epsilon at most 8 at delta 1e-05" and outcome.notes == ()
 
 
-def test_public_records_leave_to_the_auditor_what_they_withhold() -> None:
+def test_public_records_leave_withheld_values_to_the_auditor() -> None:
     public, _ = withhold(honest(), KEY)
     profile, outcome = judged(public)
     assert "epsilon" not in profile.estimates and profile["epsilon_stated"].value == 8.0
@@ -78,7 +78,7 @@ def test_public_records_leave_to_the_auditor_what_they_withhold() -> None:
     assert not outcome.refused and outcome.text == "epsilon at most 8 at delta 1e-05, as stated"
 
 
-def test_epsilon_is_derived_in_public_when_one_is_replaced() -> None:
+def test_epsilon_is_derived_in_public_when_one_record_is_replaced() -> None:
     public, _ = withhold(honest(adjacency="replace-one", claimed_epsilon=30.0), KEY)
     profile, outcome = judged(public)
     assert 8 < profile["epsilon"].value < 30 and not outcome.refused
@@ -200,13 +200,13 @@ def test_records_are_refused_when_n_is_public_and_units_are_added_or_removed() -
     assert outcomes(honest(adjacency="replace-one"))["adjacency_kept"] == "pass"
 
 
-def test_sampling_counts_for_nothing_when_batch_sizes_are_public() -> None:
+def test_sampling_does_not_amplify_when_batch_sizes_are_public() -> None:
     published = honest(adjacency="replace-one", claimed_epsilon=1000.0)
     assert judged(published)[0]["epsilon"].value > 40
     assert judged(replace(published, batches=()))[0]["epsilon"].value < 30
 
 
-def test_votes_are_refused_when_caps_were_found_on_the_way_or_teachers_share_samples() -> None:
+def test_votes_are_refused_when_caps_were_chosen_along_the_way_or_teachers_share_samples() -> None:
     late = replace(pate(), votes=(replace(pate().votes[0], caps_fixed_before=False),))
     assert outcomes(seen_by_an_auditor(late))["caps_fixed"] == "fail"
     shared = _shared(pate(), "teacher:0")
@@ -216,7 +216,7 @@ def test_votes_are_refused_when_caps_were_found_on_the_way_or_teachers_share_sam
     assert outcomes(seen_by_an_auditor(head(pate(), contribution_bound=None)))["unit_bounded"] == "fail"
 
 
-def test_text_says_what_the_claim_means() -> None:
+def test_text_explains_the_claim() -> None:
     text = " ".join(PRIVACY.repeated(withhold(honest(), KEY)[0])["statement"])
     for words in ("any one record in train", "epsilon 8 at delta 1e-05", "secret coin", "low bits",
                   "hidden; they are in the auditor file", "saw the raw private data"):  # fmt: skip

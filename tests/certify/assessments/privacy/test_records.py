@@ -32,12 +32,12 @@ def test_privacy_passes_the_battery(make: Callable[..., Records]) -> None:
 
 
 @pytest.mark.parametrize("make", [honest, pate])
-def test_records_are_read_as_they_were_written(make: Callable[..., Records]) -> None:
+def test_records_read_back_the_same_when_written(make: Callable[..., Records]) -> None:
     for records in (make(), withhold(make(), KEY)[0]):
         assert parse_records(dump_records(records), "records") == records
 
 
-def test_nothing_that_is_withheld_stands_in_public() -> None:
+def test_nothing_withheld_appears_in_public() -> None:
     whole = honest()
     public = dump_records(withhold(whole, KEY)[0])
     values = [json.loads(line) for line in public.splitlines()]
@@ -46,7 +46,7 @@ def test_nothing_that_is_withheld_stands_in_public() -> None:
     assert not any(one.encode() in public for part in whole.members for one in part.ids)
 
 
-def test_both_files_are_written_and_joined_again(tmp_path: Path) -> None:
+def test_both_files_are_written_and_joined(tmp_path: Path) -> None:
     whole = honest()
     write(whole, tmp_path / "privacy.jsonl", tmp_path / "auditor" / "privacy.jsonl", KEY)
     public = parse_records((tmp_path / "privacy.jsonl").read_bytes(), "public")
@@ -64,7 +64,7 @@ FORGED: dict[str, Callable[[Records], Records]] = {
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_public_records_do_not_follow_when_they_were_forged(what: str) -> None:
+def test_public_records_fail_derivation_when_they_were_forged(what: str) -> None:
     public, content = withhold(honest(), KEY)
     with pytest.raises(CertificateError, match="do not follow from the auditor file"):
         join(FORGED[what](public), content, KEY)
@@ -134,7 +134,7 @@ def test_touches_of_a_search_are_unknown() -> None:
     assert [(one.step, one.part, one.how) for one in found] == [("search", "*", ("unknown",))]
 
 
-def test_data_key_is_written_for_its_owner_alone_and_read_again(tmp_path: Path) -> None:
+def test_data_key_is_readable_by_its_owner_alone_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "data.key"
     key = DataKey.new()
     key.write(path)

@@ -92,7 +92,7 @@ def run(command: str, *arguments: object) -> Result:
     return CliRunner().invoke(main, [command, *map(str, arguments), "--trust", SIGNER.public.hex])
 
 
-def test_statement_holds_in_public_and_waits_for_an_auditor(model: Path, state: State) -> None:
+def test_statement_holds_in_public_and_leaves_the_rest_to_an_auditor(model: Path, state: State) -> None:
     state()
     found = verify(model, trust=[SIGNER.public])
     assert (found.exit_code, found.strict_exit_code) == (0, 5), str(found)
@@ -104,7 +104,7 @@ def test_statement_holds_in_public_and_waits_for_an_auditor(model: Path, state: 
     assert shown.headlines["epsilon_stated"] == "stated epsilon" and any("coin" in note for note in shown.notes)
 
 
-def test_gate_takes_the_auditor_file_in_place_of_what_is_unknown(model: Path, state: State, tmp_path: Path) -> None:
+def test_gate_resolves_unknowns_when_given_the_auditor_file(model: Path, state: State, tmp_path: Path) -> None:
     state()
     asked = ("gate", model, "--require", "privacy.epsilon<=8")
     assert run(*asked).exit_code == 5
@@ -117,7 +117,7 @@ def test_gate_takes_the_auditor_file_in_place_of_what_is_unknown(model: Path, st
     assert audited.exit_code == 0 and "checked with them" in " ".join(audited.output.split()), audited.output
 
 
-def test_auditor_sees_failure_when_file_or_key_differs(model: Path, state: State, tmp_path: Path) -> None:
+def test_auditor_sees_a_failure_when_file_or_key_differs(model: Path, state: State, tmp_path: Path) -> None:
     state()
     private, other = tmp_path / "private.jsonl", tmp_path / "other.jsonl"
     other.write_bytes(private.read_bytes().replace(b'"run":0', b'"run":1'))
@@ -129,7 +129,7 @@ def test_auditor_sees_failure_when_file_or_key_differs(model: Path, state: State
     assert run("gate", model, "--auditor-file", private, "--auditor-key", private).exit_code == 2
 
 
-def test_epsilon_is_derived_in_public_when_one_is_replaced(model: Path, state: State) -> None:
+def test_epsilon_is_derived_in_public_when_one_record_is_replaced(model: Path, state: State) -> None:
     state(adjacency="replace-one", claimed_epsilon=30.0)
     result = run("gate", model, "--require", "privacy.epsilon<=30")
     assert result.exit_code == 5 and "sampler_is_poisson" in result.output  # for the batch sizes alone
@@ -172,7 +172,7 @@ SIGNED: dict[str, tuple[str, Callable[[Any], object]]] = {
 
 
 @pytest.mark.parametrize("what", SIGNED)
-def test_forged_statement_is_found_when_its_signer_signs_it(model: Path, state: State, what: str) -> None:
+def test_forged_statement_is_found_when_signed_by_the_signer(model: Path, state: State, what: str) -> None:
     name, change = SIGNED[what]
     resign(state(adjacency="replace-one", claimed_epsilon=30.0), change)
     assert name in {check.name for check in verify(model, trust=[SIGNER.public]).failed}
@@ -193,7 +193,7 @@ LEDGERS: dict[str, Callable[[Records], Records]] = {
 
 
 @pytest.mark.parametrize("what", LEDGERS)
-def test_forged_ledger_is_found_when_the_lineage_lies_beside_the_model(
+def test_forged_ledger_is_found_when_the_lineage_is_next_to_the_model(
     model: Path, state: State, access: Access, what: str
 ) -> None:
     statement = state()
@@ -219,7 +219,7 @@ TOLD: dict[str, tuple[str, Callable[[Any], object]]] = {
 
 
 @pytest.mark.parametrize("what", TOLD)
-def test_claim_does_not_hold_when_the_lineage_beside_it_tells(
+def test_claim_does_not_hold_when_the_lineage_next_to_it_contradicts_it(
     model: Path, state: State, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     sentence, change = TOLD[what]
@@ -231,7 +231,7 @@ def test_claim_does_not_hold_when_the_lineage_beside_it_tells(
     assert failed.name == "beside_private" and sentence in failed.sentence
 
 
-def test_number_of_samples_may_be_public_when_one_is_replaced(
+def test_number_of_samples_may_be_public_when_one_record_is_replaced(
     model: Path, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {**LINEAGE, "data": {**LINEAGE["data"], "counts": {"train": 3000}}}  # type: ignore[dict-item]
@@ -252,7 +252,7 @@ def test_claim_about_test_data_does_not_hold_when_evidence_names_them(
     assert ("beside_private" in failed) != holds
 
 
-def test_another_lineage_is_found(model: Path, state: State) -> None:
+def test_lineage_of_another_model_is_found(model: Path, state: State) -> None:
     state()
     path = model.parent / "lineage.json"
     path.write_text(path.read_text().replace('"made here"', '"found"'))  # its ledger is the same
@@ -269,7 +269,7 @@ LIES: dict[str, tuple[str, Callable[[Records], Records]]] = {
 
 
 @pytest.mark.parametrize("what", LIES)
-def test_lie_that_public_records_hide_is_found_by_the_auditor(
+def test_lie_hidden_by_public_records_is_found_by_the_auditor(
     model: Path, state: State, tmp_path: Path, access: Access, what: str
 ) -> None:
     name, change = LIES[what]
@@ -292,7 +292,7 @@ def test_state_refuses_a_raw_touch_and_signs_the_refusal(model: Path, state: Sta
     assert issued.claims.refused and any("0 dp_head read train (raw)" in reason for reason in issued.claims.reasons)
 
 
-def test_refusal_that_only_rows_give_is_found(
+def test_refusal_that_only_rows_show_is_found(
     model: Path, state: State, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state()

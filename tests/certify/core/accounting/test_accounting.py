@@ -42,7 +42,7 @@ def sgd(rate: float, noise: float, steps: int, delta: float = DELTA, adjacency: 
 
 
 @pytest.mark.parametrize(("rate", "noise", "steps", "delta", "epsilon"), TABLE)
-def test_epsilon_is_the_known_one_when_adding_or_removing(
+def test_epsilon_matches_published_values_when_adding_or_removing_a_record(
     rate: float, noise: float, steps: int, delta: float, epsilon: float
 ) -> None:
     assert sgd(rate, noise, steps, delta) == pytest.approx(epsilon, abs=0.004)
@@ -52,7 +52,9 @@ EXACT = [(1 / 12, 1.5, 4), (0.01, 1.0, 64), (0.004, 0.7, 512), (0.9, 3, 7)]
 
 
 @pytest.mark.parametrize(("rate", "noise", "order"), EXACT)
-def test_divergence_is_the_exact_sum_when_recomputed_with_fifty_digits(rate: float, noise: float, order: int) -> None:
+def test_divergence_matches_the_exact_sum_when_computed_with_fifty_digits(
+    rate: float, noise: float, order: int
+) -> None:
     mpmath = pytest.importorskip("mpmath")
     with mpmath.workdps(50):
         q, s = mpmath.mpf(rate), mpmath.mpf(noise)
@@ -66,7 +68,7 @@ def test_divergence_is_the_exact_sum_when_recomputed_with_fifty_digits(rate: flo
 
 
 @pytest.mark.parametrize(("rate", "noise", "steps", "delta", "epsilon"), TABLE)
-def test_epsilon_is_no_smaller_than_that_of_opacus(
+def test_epsilon_is_at_least_that_of_opacus(
     rate: float, noise: float, steps: int, delta: float, epsilon: float
 ) -> None:
     """Ours is 0 to 1.5 % above: Opacus adds fractional orders, which can only lower the least."""
@@ -81,12 +83,14 @@ def test_epsilon_is_no_smaller_than_that_of_opacus(
 
 @pytest.mark.parametrize(("rate", "noise"), [(1 / 12, 1.5), (0.01, 1.0), (0.5, 2.0), (1.0, 4.0)])
 @pytest.mark.parametrize("order", [2, 3, 8])
-def test_replacing_one_is_bounded_when_the_divergence_is_integrated(rate: float, noise: float, order: int) -> None:
+def test_replacing_one_record_is_bounded_when_the_divergence_is_integrated(
+    rate: float, noise: float, order: int
+) -> None:
     true, bound = replaced(rate, noise, order), SubsampledGaussian(noise, rate, 1).rdp([order], "replace-one")[0]
     assert true * (1 - 1e-6) <= bound <= (true * 4 if order < 4 else np.inf)  # loose at high orders, never too small
 
 
-def test_replacing_one_costs_more_than_it_must_when_it_is_sampled() -> None:
+def test_replacing_one_record_costs_more_than_necessary_when_sampled() -> None:
     orders = list(range(2, 7))
     true = epsilon_from_rdp(orders, np.array([480 * replaced(1 / 12, 1.5, order) for order in orders]), DELTA)
     assert true.epsilon == pytest.approx(13.67, abs=0.01)
@@ -108,7 +112,7 @@ def replaced(rate: float, noise: float, order: int) -> float:
     return math.log(total / (noise * math.sqrt(2 * math.pi))) / (order - 1)
 
 
-def test_replacing_one_doubles_the_sensitivity_when_nothing_is_sampled() -> None:
+def test_replacing_one_record_doubles_the_sensitivity_when_nothing_is_sampled() -> None:
     assert sgd(1.0, 20.0, 100, adjacency="replace-one") == pytest.approx(sgd(1.0, 10.0, 100), rel=1e-12)
 
 
@@ -123,7 +127,7 @@ def test_amplification_is_lost_when_the_sampling_is_public() -> None:
     steps=st.integers(1, 2000),
     adjacency=st.sampled_from(["add-remove", "replace-one"]),
 )
-def test_epsilon_grows_when_less_is_hidden(rate: float, noise: float, steps: int, adjacency: Adjacency) -> None:
+def test_epsilon_grows_when_noise_shrinks(rate: float, noise: float, steps: int, adjacency: Adjacency) -> None:
     here = sgd(rate, noise, steps, adjacency=adjacency)
     assert here <= sgd(rate, noise, steps + 1, adjacency=adjacency) * (1 + 1e-12)
     assert here <= sgd(min(1.0, rate * 1.1), noise, steps, adjacency=adjacency) * (1 + 1e-9)
@@ -140,7 +144,7 @@ def test_runs_and_mechanisms_add_up_when_composed() -> None:
     assert max(alone) < both < sum(alone)
 
 
-def test_votes_cost_what_their_counts_say() -> None:
+def test_votes_cost_what_their_counts_imply() -> None:
     """250 teachers on Fashion-MNIST: 2,000 answers at 40 votes, and 1,264 answers after 2,000 checks at 150."""
     assert spent([(GnMax(40.0, 2000), 1)], DELTA, "add-remove").epsilon == pytest.approx(8.08, abs=0.01)
     confident = GnMax(40.0, 1264, 150.0, 2000)
@@ -149,13 +153,13 @@ def test_votes_cost_what_their_counts_say() -> None:
 
 
 @pytest.mark.parametrize(("epsilon", "noise"), [(8.0, 2.384), (3.0, 5.312), (1.0, 14.122), (0.5, 26.66)])
-def test_noise_keeps_the_budget_on_the_safe_side(epsilon: float, noise: float) -> None:
+def test_noise_never_exceeds_the_budget(epsilon: float, noise: float) -> None:
     found = noise_for(epsilon, DELTA, sampling_rate=0.2, steps=300, adjacency="add-remove")
     assert found == pytest.approx(noise, rel=2e-4)
     assert sgd(0.2, found, 300) <= epsilon < sgd(0.2, found * (1 - 3e-4), 300)
 
 
-def test_noise_is_refused_when_training_does_not_survive_it() -> None:
+def test_noise_is_refused_when_it_prevents_training() -> None:
     noise = noise_for(0.5, DELTA, sampling_rate=0.2, steps=300, adjacency="add-remove")
     with pytest.raises(UsageError, match=r"epsilon 0.5 needs noise 26.7 at 300 steps.*fewer steps, a larger batch"):
         require_reachable(noise, 20.0, epsilon=0.5, steps=300)
@@ -185,12 +189,12 @@ def budget(epsilon: float, steps: int) -> float:
         (lambda: budget(1e-9, 10**9), "No noise keeps"),
     ],
 )  # fmt: skip
-def test_accountant_says_what_is_wrong_when_a_number_is(make: object, sentence: str) -> None:
+def test_accountant_explains_when_a_number_is_wrong(make: object, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         make()  # type: ignore[operator]
 
 
-def test_conversion_is_that_of_the_paper_when_one_order_is_given() -> None:
+def test_conversion_matches_the_paper_when_one_order_is_given() -> None:
     found = epsilon_from_rdp([10], np.array([0.5]), 1e-6)
     assert found.epsilon == pytest.approx(0.5 + math.log(0.9) - (math.log(1e-6) + math.log(10)) / 9, rel=1e-15)
     assert found.order == 10 and epsilon_from_rdp([2], np.array([0.0]), 0.9).epsilon == 0.0

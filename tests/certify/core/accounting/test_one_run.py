@@ -23,7 +23,7 @@ def formula(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
 
 @settings(deadline=None, max_examples=60)
 @given(some.data())
-def test_p_is_that_of_the_formula_for_any_counts(data: some.DataObject) -> None:
+def test_p_matches_the_formula_for_any_counts(data: some.DataObject) -> None:
     m = data.draw(some.integers(1, 24))
     r = data.draw(some.integers(1, m))
     v = data.draw(some.integers(0, r))
@@ -35,16 +35,16 @@ def test_p_is_that_of_the_formula_for_any_counts(data: some.DataObject) -> None:
     ("guesses", "right", "shown"),
     [(1000, 1000, 5.78), (100, 100, 3.47), (100, 60, 0.05), (200, 199, 3.71), (400, 387, 2.92), (200, 121, 0.18)],
 )
-def test_bound_is_the_known_one_for_a_thousand_canaries(guesses: int, right: int, shown: float) -> None:
+def test_bound_matches_the_published_value_for_a_thousand_canaries(guesses: int, right: int, shown: float) -> None:
     assert round(epsilon_shown(1000, guesses, right, 1e-5, 0.95), 2) == shown
 
 
-def test_bound_is_where_p_meets_the_level() -> None:
+def test_bound_is_where_p_equals_the_level() -> None:
     epsilon = epsilon_shown(1000, 200, 180, 1e-5, 0.95)
     assert guesses_p(1000, 200, 180, epsilon, 1e-5) == pytest.approx(0.05, rel=1e-6)
 
 
-def test_delta_makes_the_bound_smaller_and_more_right_guesses_make_it_larger() -> None:
+def test_bound_falls_with_delta_and_rises_with_right_guesses() -> None:
     assert epsilon_shown(1000, 200, 190, 1e-3, 0.95) < epsilon_shown(1000, 200, 190, 1e-5, 0.95)
     rising = [epsilon_shown(1000, 200, right, 1e-5, 0.95) for right in range(100, 201, 10)]
     assert rising == sorted(rising) and rising[0] == 0.0 and rising[-1] == epsilon_showable(1000, 200, 1e-5, 0.95)

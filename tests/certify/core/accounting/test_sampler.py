@@ -32,18 +32,18 @@ FAKES = {
 
 
 @pytest.mark.parametrize("what", FAKES)
-def test_sizes_are_impossible_when_the_sampler_is_another(what: str) -> None:
+def test_sizes_are_impossible_when_the_sampler_differs(what: str) -> None:
     sizes, records, rate = FAKES[what]
     found = poisson_sizes(sizes, records, rate)
     assert not found.possible and found.p < 1e-6
 
 
-def test_whole_set_is_possible_when_everything_is_taken() -> None:
+def test_whole_set_is_possible_when_the_rate_is_one() -> None:
     assert poisson_sizes([N] * 5, N, 1.0).possible
 
 
 @pytest.mark.parametrize("sizes", [[], [-1], [N + 1]])
-def test_sizes_are_refused_when_they_cannot_be_sizes(sizes: list[int]) -> None:
+def test_sizes_are_refused_when_they_are_not_valid(sizes: list[int]) -> None:
     with pytest.raises(UsageError, match=r"must be in \[0, 3000\]"):
         poisson_sizes(sizes, N, RATE)
     with pytest.raises(UsageError, match="sampling rate"):

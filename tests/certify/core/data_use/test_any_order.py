@@ -135,7 +135,7 @@ AnyOrder.TestCase.settings = settings(
 TestAnyOrder = AnyOrder.TestCase
 
 
-def test_decision_is_journaled_before_the_record_is_yielded_when_read(tmp_path: Path) -> None:
+def test_decision_is_journaled_before_a_read_record_is_yielded(tmp_path: Path) -> None:
     spec, use, _ = governed(tmp_path)
     guard = Guard(use, Use(RESEARCH, "", KEY), Clock())
     admitted(_load(spec, 0, None, Silent(), 1.0), guard).test.image(0)

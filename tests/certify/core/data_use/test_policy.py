@@ -68,11 +68,11 @@ TERMS = {
          Request("sell", RESEARCH, "", LATER), True),
     ],
 )  # fmt: skip
-def test_policy_answers_as_its_rules_say_when_asked(changed, request_: Request, permitted: bool) -> None:
+def test_policy_decides_by_its_rules(changed, request_: Request, permitted: bool) -> None:
     assert decide(policy(IDS, **changed), request_).permitted is permitted
 
 
-def test_guard_refuses_what_it_permitted_before_when_the_policy_ends(tmp_path: Path) -> None:
+def test_guard_refuses_what_it_permitted_when_the_policy_expires(tmp_path: Path) -> None:
     spec, use, _ = governed(tmp_path)
     clock = Clock()
     guard = Guard(use, Use(RESEARCH, "", KEY), clock)
@@ -82,7 +82,7 @@ def test_guard_refuses_what_it_permitted_before_when_the_policy_ends(tmp_path: P
         guard.require("train")
 
 
-def test_load_refuses_governed_data_when_nobody_says_what_for(tmp_path: Path) -> None:
+def test_load_refuses_governed_data_when_no_purpose_is_given(tmp_path: Path) -> None:
     spec, _, _ = governed(tmp_path)
     with pytest.raises(NotPermittedError, match="--purpose"):
         load(spec)
@@ -92,7 +92,7 @@ def test_load_refuses_governed_data_when_nobody_says_what_for(tmp_path: Path) ->
         assert len(load(spec).test) > 0
 
 
-def test_load_finds_the_policy_when_the_parts_lie_in_other_files(tmp_path: Path) -> None:
+def test_load_finds_the_policy_when_the_parts_are_in_other_files(tmp_path: Path) -> None:
     first, second = (write_data(tmp_path / name).partition(":")[2] for name in ("a.npz", "b.npz"))
     bind_policy(f"npz:train={first},test={second}", TERMS, KEY)
     for spec in (f"npz:test={second}", f"npz:{second}", f"npz:train={second},test={first}"):
@@ -104,7 +104,7 @@ def in_memory() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(0).integers(0, 255, (SAMPLES, 8, 8), dtype=np.uint8), np.arange(SAMPLES) % 2
 
 
-def test_data_of_a_program_are_governed_when_they_have_a_place(tmp_path: Path) -> None:
+def test_data_of_a_program_are_governed_when_they_have_a_location(tmp_path: Path) -> None:
     data = Placed(in_memory(), tmp_path / "digits")
     assert len(load(data).test) > 0  # no policy yet
     folder, _ = bind_policy(data, TERMS, KEY)
@@ -129,14 +129,14 @@ def test_record_of_a_program_is_left_out_when_it_was_withdrawn(tmp_path: Path) -
         assert withdrawn not in load(data).test.identifiers
 
 
-def test_bind_says_how_data_of_a_program_get_a_place() -> None:
+def test_bind_says_how_to_give_data_of_a_program_a_location() -> None:
     with pytest.raises(UsageError, match="certify.data.Placed"):
         bind_policy("digits.module:function", TERMS, KEY)
 
 
 @pytest.mark.parametrize("name", ["policy.json", "records.txt", "journal.jsonl", "consent.jsonl"])
 @pytest.mark.parametrize("how", ["altered", "cut"])
-def test_load_stops_when_a_file_beside_the_data_was_altered_or_cut(tmp_path: Path, name: str, how: str) -> None:
+def test_load_stops_when_a_file_next_to_the_data_was_altered_or_truncated(tmp_path: Path, name: str, how: str) -> None:
     spec, use, parts = governed(tmp_path)
     use.add([receipt(parts["train"][:1]), receipt(parts["train"][1:2])])
     with using(Use(RESEARCH, "", KEY)):
@@ -155,7 +155,7 @@ def test_load_stops_when_a_file_beside_the_data_was_altered_or_cut(tmp_path: Pat
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(entries=st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)), min_size=2, max_size=6),
        data=st.data())  # fmt: skip
-def test_chain_breaks_when_any_line_is_altered_moved_or_taken_out(entries, data) -> None:
+def test_chain_breaks_when_any_line_is_altered_moved_or_removed(entries, data) -> None:
     log = chained([{"kind": "x", **one} for one in entries])
     lines = log.content().splitlines(keepends=True)
     assert parse_chain(log.content(), "log").heads == log.heads
@@ -212,7 +212,7 @@ def test_absence_is_proved_when_and_only_when_the_identifier_is_missing(ids, ask
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_bind_writes_nothing_when_the_terms_do_not_fit(tmp_path: Path, terms, sentence: str) -> None:
+def test_bind_writes_nothing_when_the_terms_are_not_valid(tmp_path: Path, terms, sentence: str) -> None:
     spec = write_data(tmp_path / "digits.npz")
     with pytest.raises(UsageError, match=sentence):
         bind_policy(spec, {**TERMS, **terms}, KEY)
@@ -230,7 +230,7 @@ def test_bind_writes_nothing_when_the_terms_do_not_fit(tmp_path: Path, terms, se
         ({"name": "Ada"}, "name"),
     ],
 )
-def test_receipts_are_refused_whole_when_one_is_malformed(tmp_path: Path, changed, sentence: str) -> None:
+def test_receipts_are_all_refused_when_one_is_malformed(tmp_path: Path, changed, sentence: str) -> None:
     spec, use, parts = governed(tmp_path)
     good = {**receipt(parts["train"][:1]).to_json(), "pii_principal_id": "ada@example.org"}
     with pytest.raises(UsageError, match=sentence):
@@ -240,7 +240,7 @@ def test_receipts_are_refused_whole_when_one_is_malformed(tmp_path: Path, change
     assert b"ada" not in use.consent_path.read_bytes() and len(register.receipts) == 1
 
 
-def test_consent_of_every_person_is_needed_when_a_record_is_about_two() -> None:
+def test_consent_of_both_people_is_needed_when_a_record_is_about_two() -> None:
     grace = {"pii_principal_id": KEY.keyed("grace")}
     first, second = receipt(IDS[:1]), receipt(IDS[:1], "withdrawn", LATER, **grace)
     register = Register.of(chained([first.to_json(), second.to_json()]), "consent")
@@ -248,25 +248,25 @@ def test_consent_of_every_person_is_needed_when_a_record_is_about_two() -> None:
     assert register.withdrawn() == {IDS[0]}
 
 
-def test_guard_refuses_another_data_key_when_it_is_made(tmp_path: Path) -> None:
+def test_guard_refuses_another_data_key_when_created(tmp_path: Path) -> None:
     _, use, _ = governed(tmp_path)
     with pytest.raises(UsageError, match="a different data key"):
         Guard(use, Use(RESEARCH, "", DataKey(bytes(32))))
 
 
-def test_purpose_names_the_nearest_when_it_is_unknown() -> None:
+def test_error_names_the_nearest_purpose_when_it_is_unknown() -> None:
     with pytest.raises(UsageError, match="research"):
         purpose("reserch")
 
 
-def test_policy_keeps_its_digest_when_it_is_written_and_read() -> None:
+def test_policy_keeps_its_digest_when_written_and_read() -> None:
     made = policy(IDS)
     assert UsePolicy.parse(made.content(), "p").digest == made.digest
     with pytest.raises(CertificateError, match="canonical"):
         UsePolicy.parse(b" " + made.content(), "p")
 
 
-def test_records_are_found_by_their_bytes_alone_when_they_are_bound(tmp_path: Path) -> None:
+def test_bound_records_are_found_by_their_bytes_alone(tmp_path: Path) -> None:
     spec = write_data(tmp_path / "digits.npz")
     folder, made = bind_policy(spec, TERMS, KEY)
     every = [one for ones in identifiers_of_bound(spec).values() for one in ones]

@@ -27,12 +27,12 @@ PACKAGES = {"certificate-1": "certify.assessments.efficiency"}
 """Schemas that an assessment keeps, with the package of each; they fit ``statement-1`` too."""
 
 
-def test_examples_show_every_schema_when_listed() -> None:
+def test_examples_cover_every_schema() -> None:
     assert {name.split(".")[0] for name in EXAMPLES} == {*SCHEMAS, *PACKAGES} - {"statement-1"}
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_example_fits_its_schema_when_checked(name: str) -> None:
+def test_example_fits_its_schema(name: str) -> None:
     schema = name.split(".")[0]
     if schema in PACKAGES:
         validate(EXAMPLES[name], schema, PACKAGES[schema])
@@ -42,7 +42,7 @@ def test_example_fits_its_schema_when_checked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["certificate-1.graded.json", "certificate-1.refused.json"])
-def test_example_holds_the_grade_that_follows_when_derived_again(name: str) -> None:
+def test_example_holds_the_derived_grade(name: str) -> None:
     predicate: dict[str, Any] = EXAMPLES[name]["predicate"]
     assert predicate["outcome"] == name.split(".")[1]
     edition = load_edition(predicate["edition"]["name"])

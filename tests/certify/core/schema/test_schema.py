@@ -60,7 +60,7 @@ LINEAGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", [*SCHEMAS, "common-1"])
-def test_schema_is_itself_valid_when_checked_against_the_draft(name: str) -> None:
+def test_schema_is_valid_against_the_draft(name: str) -> None:
     schema = load_schema(name)
     Draft202012Validator.check_schema(schema)
     assert schema["$id"].endswith(f"/{name}.json")
@@ -101,6 +101,6 @@ def test_validate_names_the_field_when_the_lineage_does_not_fit(what: str) -> No
 
 @pytest.mark.parametrize("value", [None, [], 3, "text", json.loads("1e308")])
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_validate_refuses_when_the_value_is_no_object(name: str, value: Any) -> None:
+def test_validate_refuses_when_the_value_is_not_an_object(name: str, value: Any) -> None:
     with pytest.raises(CertificateError, match="does not fit"):
         validate(value, name)

@@ -38,7 +38,7 @@ def test_choice_is_none_when_no_meter_covers_the_device(tmp_path: Path) -> None:
     assert choice.refused["vcpu-watts"] == "vcpu-watts covers the processor; the runtime computes on the GPU."
 
 
-def test_require_says_why_when_the_meter_asked_for_can_not_be_used() -> None:
+def test_require_says_why_when_the_requested_meter_cannot_be_used() -> None:
     with pytest.raises(MeasureError, match="nvml covers the GPU"):
         require("nvml", "cpu")
 
@@ -48,10 +48,10 @@ def test_get_suggests_the_nearest_when_the_name_is_unknown() -> None:
         get("vcpu-wats")
 
 
-def test_own_meters_bear_the_names_of_the_table() -> None:
+def test_built_in_meters_have_the_names_of_the_table() -> None:
     assert [get(name).name for name in METERS.own] == list(METERS.own)
 
 
-def test_choosing_for_the_processor_does_not_load_pynvml() -> None:
+def test_pynvml_is_not_loaded_when_choosing_for_the_processor() -> None:
     code = "import sys; from certify.measure.meters import choose; choose('cpu'); sys.exit('pynvml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -47,7 +47,7 @@ class Fake:
         return self.reading
 
 
-def test_sum_adds_joules_and_says_its_scopes_and_its_weakest_level() -> None:
+def test_sum_adds_joules_and_states_its_scopes_and_its_weakest_level() -> None:
     gpu = Fake("gpu", "cuda", "sampled", reading=Reading(30.0, {"power_samples": 3.0, "integrated_j": 30.0}))
     host = Fake("host", "cpu", reading=Reading(12.0, {"package_before_uj": 1.0}))
     both = Sum([gpu, host])
@@ -92,7 +92,7 @@ def test_sum_is_refused_when_two_parts_cover_the_same_device() -> None:
         get("rapl-powercap+rapl-perf")
 
 
-def test_sum_says_why_when_one_part_can_not_be_used() -> None:
+def test_sum_says_why_when_one_part_cannot_be_used() -> None:
     assert Sum([Fake("gpu", "cuda"), Fake("host", "cpu", reason="no zone")]).unavailable() == "no zone"
 
 
@@ -105,7 +105,7 @@ def test_choice_for_the_gpu_adds_the_processor_when_both_can_be_read() -> None:
     assert choice.refused == {"v": "v covers the processor; the runtime computes on the GPU."}
 
 
-def test_choice_for_the_gpu_is_its_board_alone_when_the_processor_can_not_be_read() -> None:
+def test_choice_for_the_gpu_is_its_board_alone_when_the_processor_cannot_be_read() -> None:
     choice = choose("cuda", [Fake("gpu", "cuda"), Fake("cap", "cpu", reason="no zone"), Fake("v", "cpu", "modelled")])
     assert choice.meter is not None and choice.meter.name == "gpu"
     assert choice.refused["cap"] == "no zone"
@@ -123,7 +123,7 @@ def test_choice_is_none_when_only_the_processor_can_be_read() -> None:
     assert choice.refused == {"gpu": "no GPU", "cap": "cap covers the processor; the runtime computes on the GPU."}
 
 
-def test_failure_of_a_part_ends_the_window_of_the_sum() -> None:
+def test_window_of_the_sum_ends_when_a_part_fails() -> None:
     class Failing(Fake):
         def stop(self, usage: Usage) -> Reading:
             raise MeasureError("gone")

@@ -25,7 +25,7 @@ class Source:
 
 
 @given(before=st.integers(0, TURN - 1), used=st.integers(1, TURN // 2))
-def test_step_is_modular_when_the_counter_has_a_turn(before: int, used: int) -> None:
+def test_step_is_modular_when_the_counter_wraps(before: int, used: int) -> None:
     source = Source()
     source.value = before
     counters = source.counters(TURN, joules=1e-3)
@@ -35,7 +35,7 @@ def test_step_is_modular_when_the_counter_has_a_turn(before: int, used: int) -> 
 
 
 @given(before=st.integers(1, 10**12), back=st.integers(1, 10**12))
-def test_step_back_is_a_reset_when_the_counter_has_no_turn(before: int, back: int) -> None:
+def test_step_back_is_a_reset_when_the_counter_does_not_wrap(before: int, back: int) -> None:
     source = Source()
     source.value = before
     counters = source.counters()
@@ -45,7 +45,7 @@ def test_step_back_is_a_reset_when_the_counter_has_no_turn(before: int, back: in
         counters.stop()
 
 
-def test_step_is_a_reset_when_no_device_draws_so_much() -> None:
+def test_step_is_a_reset_when_it_exceeds_any_plausible_power() -> None:
     source = Source()
     counters = source.counters(still_s=0.0)
     counters.start()
@@ -57,7 +57,7 @@ def test_step_is_a_reset_when_no_device_draws_so_much() -> None:
         counters.stop()
 
 
-def test_stop_fails_when_the_counter_stood_still_too_long() -> None:
+def test_stop_fails_when_the_counter_did_not_move_for_too_long() -> None:
     source = Source()
     counters = source.counters()
     counters.start()
@@ -69,7 +69,7 @@ def test_stop_fails_when_the_counter_stood_still_too_long() -> None:
         counters.stop()
 
 
-def test_no_turn_is_missed_when_a_window_lasts_many_of_them() -> None:
+def test_no_wrap_is_missed_when_a_window_lasts_many_wraps() -> None:
     """At 3,000 W a turn of 300 J would take 0.1 s, so the thread looks every 0.05 s; here it takes 0.5 s."""
     began_s = time.monotonic()
     turn_mj, power_mw = 300_000, 600_000
@@ -80,7 +80,7 @@ def test_no_turn_is_missed_when_a_window_lasts_many_of_them() -> None:
     assert 700 < counters.stop().energy_j <= 600 * (time.monotonic() - began_s)
 
 
-def test_failure_of_the_thread_is_told_when_the_window_ends() -> None:
+def test_failure_of_the_thread_is_raised_when_the_window_ends() -> None:
     values = iter([0, 1])
 
     def read() -> int:
@@ -96,7 +96,7 @@ def test_failure_of_the_thread_is_told_when_the_window_ends() -> None:
         counters.stop()
 
 
-def test_moving_tells_the_live_counters_from_the_dead() -> None:
+def test_moving_distinguishes_live_counters_from_dead_ones() -> None:
     values = {"live": 1, "dead": 1}
 
     def reader(name: str) -> Callable[[], int]:

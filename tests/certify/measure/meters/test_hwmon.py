@@ -46,7 +46,7 @@ def _reads(meter: Hwmon, power_w: float) -> bool:
     return low <= power_w <= high
 
 
-def test_meter_keeps_every_promise(tmp_path: Path) -> None:
+def test_meter_passes_the_battery(tmp_path: Path) -> None:
     _rails(tmp_path / "power", 1, "VDD_IN")
     check_meter(lambda: Hwmon(root=tmp_path / "power"), work=lambda: time.sleep(0.02))
     energy = _chip(tmp_path / "energy", 1, "ina228", power1_input=5_000_000, energy1_input=1_000) / "energy1_input"
@@ -58,7 +58,7 @@ def test_meter_keeps_every_promise(tmp_path: Path) -> None:
     check_meter(lambda: Hwmon(root=tmp_path / "none"), readable=False)
 
 
-def test_energy_is_the_whole_modules_when_a_jetson_has_the_input_rail(tmp_path: Path) -> None:
+def test_energy_is_that_of_the_whole_module_when_a_jetson_has_the_input_rail(tmp_path: Path) -> None:
     _rails(tmp_path, 1, "VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC")
     meter = Hwmon(root=tmp_path)
     assert meter.unavailable() is None
@@ -67,7 +67,7 @@ def test_energy_is_the_whole_modules_when_a_jetson_has_the_input_rail(tmp_path: 
     assert "of VDD_IN" in meter.facts({}).method
 
 
-def test_refused_with_the_names_when_the_whole_can_not_be_told_from_its_parts(tmp_path: Path) -> None:
+def test_meter_is_refused_with_the_names_when_the_total_cannot_be_identified(tmp_path: Path) -> None:
     _rails(tmp_path, 1, "VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
     reason = Hwmon(root=tmp_path).unavailable() or ""
     assert "VDD_GPU_SOC, VDD_CPU_CV, VIN_SYS_5V0" in reason and "--meter hwmon:NAME,NAME" in reason
@@ -81,7 +81,7 @@ def test_energy_is_the_sum_of_the_rails_that_the_user_names(tmp_path: Path) -> N
     assert meter.facts({}).parameters["sensors_named_by_the_user"]
 
 
-def test_refused_when_a_named_sensor_is_not_there(tmp_path: Path) -> None:
+def test_meter_is_refused_when_a_named_sensor_is_missing(tmp_path: Path) -> None:
     _rails(tmp_path, 1, "VDD_GPU_SOC")
     assert "unknown sensor VDD_X. The sensors here are VDD_GPU_SOC" in (Hwmon(("VDD_X",), tmp_path).unavailable() or "")
 
@@ -97,7 +97,7 @@ def test_refused_when_a_named_sensor_is_not_there(tmp_path: Path) -> None:
     ],
     ids=["INA226", "INA260 renamed by the board", "ACPI power meter", "INA3221 with channels off"],
 )  # fmt: skip
-def test_energy_is_the_one_sensors_when_there_is_one(
+def test_energy_is_that_of_the_only_sensor_when_there_is_one(
     tmp_path: Path, driver: str, files: dict[str, object], scope: str, power_w: float
 ) -> None:
     _chip(tmp_path, 0, "coretemp", temp1_input=40_000)
@@ -109,7 +109,7 @@ def test_energy_is_the_one_sensors_when_there_is_one(
     assert _reads(meter, power_w)
 
 
-def test_the_machines_power_meter_is_taken_when_rails_are_there_too(tmp_path: Path) -> None:
+def test_machine_power_meter_is_chosen_when_there_are_rails_too(tmp_path: Path) -> None:
     _chip(tmp_path, 1, "ina226", power1_input=1_000_000)
     _chip(tmp_path, 2, "power_meter", power1_average=100_000_000)
     meter = Hwmon(root=tmp_path)
@@ -125,22 +125,22 @@ def test_energy_is_the_counters_step_when_the_driver_has_one(tmp_path: Path) -> 
     assert meter.stop(USED).energy_j == pytest.approx(5.0)
 
 
-def test_power_is_sampled_when_the_energy_counter_stands_still(tmp_path: Path) -> None:
+def test_power_is_sampled_when_the_energy_counter_does_not_move(tmp_path: Path) -> None:
     _chip(tmp_path, 1, "ina228", power1_input=5_000_000, energy1_input=1_000)
     meter = Hwmon(root=tmp_path, pause=lambda _: None)
     assert meter.unavailable() is None and meter.level is EvidenceLevel.SAMPLED
 
 
-def test_refused_when_there_is_no_sensor(tmp_path: Path) -> None:
+def test_meter_is_refused_when_there_is_no_sensor(tmp_path: Path) -> None:
     assert "no INA or power_meter sensor" in (Hwmon(root=tmp_path).unavailable() or "")
 
 
-def test_refused_when_the_sensor_reads_no_power(tmp_path: Path) -> None:
+def test_meter_is_refused_when_the_sensor_reads_no_power(tmp_path: Path) -> None:
     _chip(tmp_path, 1, "ina226", power1_input=0)
     assert "reads 0 W" in (Hwmon(root=tmp_path).unavailable() or "")
 
 
-def test_refused_with_the_right_to_give_when_the_sensor_may_not_be_read(
+def test_meter_is_refused_with_the_permission_needed_when_the_sensor_may_not_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sensor = _chip(tmp_path, 1, "power_meter", power1_average=1) / "power1_average"

@@ -104,12 +104,12 @@ def _window(meter: Nvml, seconds: float = 0.12) -> Reading:
 
 
 @pytest.mark.parametrize("counter", [True, False])
-def test_meter_keeps_every_promise(counter: bool) -> None:
+def test_meter_passes_the_battery(counter: bool) -> None:
     check_meter(lambda: _meter(Board(counter=counter)), work=lambda: time.sleep(0.02))
     check_meter(lambda: _meter(Board(fails=True)), readable=False)
 
 
-def test_energy_is_the_counters_step_beside_integrated_power() -> None:
+def test_energy_is_the_step_of_the_counter_with_power_integrated_as_a_check() -> None:
     meter = _meter(Board())
     assert meter.unavailable() is None and meter.level is EvidenceLevel.COUNTER
     reading = _window(meter)
@@ -128,12 +128,12 @@ def test_energy_is_integrated_and_sampled_when_the_board_has_no_counter() -> Non
     assert "average power" in meter.facts({}).method and "trapezoid" in meter.facts({}).method
 
 
-def test_energy_is_sampled_when_the_counter_stands_still() -> None:
+def test_energy_is_sampled_when_the_counter_does_not_move() -> None:
     meter = _meter(Board(still=True))
     assert meter.unavailable() is None and meter.level is EvidenceLevel.SAMPLED
 
 
-def test_power_is_the_instant_one_when_the_driver_tells_it() -> None:
+def test_power_is_instantaneous_when_the_driver_reports_it() -> None:
     meter = _meter(Board(instant_mw=200_000))
     assert meter.unavailable() is None
     assert meter.facts({}).parameters["power"] == "instant"
@@ -141,7 +141,7 @@ def test_power_is_the_instant_one_when_the_driver_tells_it() -> None:
     assert raw["integrated_j"] == pytest.approx(2 * raw["counter_j"], rel=0.2)
 
 
-def test_stop_fails_when_the_driver_was_loaded_anew() -> None:
+def test_stop_fails_when_the_driver_was_reloaded() -> None:
     board = Board()
     meter = _meter(board)
     assert meter.unavailable() is None
@@ -167,13 +167,13 @@ def test_stop_fails_when_the_driver_was_loaded_anew() -> None:
         ({}, "-1", "hides every GPU"),
     ],
 )
-def test_refused_with_the_reason_when_the_board_can_not_be_metered(
+def test_meter_is_refused_with_the_reason_when_the_board_cannot_be_metered(
     changed: dict[str, Any], visible: str | None, words: str
 ) -> None:
     assert words in (_meter(Board(**changed), visible).unavailable() or "")
 
 
-def test_board_is_followed_by_bus_order_when_the_boards_differ() -> None:
+def test_board_is_matched_by_bus_order_when_the_boards_differ() -> None:
     meter = _meter(Board(count=2, names=["Big", "Small"]), "1", CUDA_DEVICE_ORDER="PCI_BUS_ID")
     assert meter.unavailable() is None
     assert meter.facts({}).parameters["board"] == "Small"
@@ -186,7 +186,7 @@ def test_board_is_the_first_visible_one_when_the_environment_says_so(visible: st
     assert board.opened[-1] == opened
 
 
-def test_reading_has_no_integral_when_power_can_not_be_read() -> None:
+def test_reading_has_no_integral_when_power_cannot_be_read() -> None:
     board = Board()
     meter = _meter(board)
     assert meter.unavailable() is None

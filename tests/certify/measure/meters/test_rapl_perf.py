@@ -66,13 +66,13 @@ class Machine:
         return RaplPerf(self.root, self.open_event, lambda _: self.run(moved), lambda: self.now_s)
 
 
-def test_meter_keeps_every_promise(tmp_path: Path) -> None:
+def test_meter_passes_the_battery(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "0", {0: (0, 0)})
     check_meter(machine.meter, work=lambda: machine.run({2: 5.0, 3: 1.0}))
     check_meter(lambda: RaplPerf(tmp_path / "none"), readable=False)
 
 
-def test_energy_sums_packages_and_memory_and_leaves_parts_and_platform_out(tmp_path: Path) -> None:
+def test_energy_sums_packages_and_memory_without_parts_and_platform(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "0,18", {0: (0, 0), 18: (1, 0)})
     meter = machine.meter()
     assert meter.unavailable() is None
@@ -103,35 +103,35 @@ def test_each_set_of_counters_is_read_once(
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
-def test_refused_with_the_paranoid_level_when_the_right_is_missing(tmp_path: Path, number: int) -> None:
+def test_meter_is_refused_with_the_paranoid_level_when_permission_is_missing(tmp_path: Path, number: int) -> None:
     machine = Machine(tmp_path, "0", {0: (0, 0)})
     machine.refusal = OSError(number, os.strerror(number))
     reason = machine.meter().unavailable() or ""
     assert os.strerror(number) in reason and "perf_event_paranoid is 2" in reason and "sudo sysctl" in reason
 
 
-def test_refused_when_there_is_no_energy_event(tmp_path: Path) -> None:
+def test_meter_is_refused_when_there_is_no_energy_event(tmp_path: Path) -> None:
     assert "no event energy-pkg" in (RaplPerf(tmp_path).unavailable() or "")
 
 
-def test_refused_when_the_unit_is_not_joules(tmp_path: Path) -> None:
+def test_meter_is_refused_when_the_unit_is_not_joules(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "0", {0: (0, 0)})
     (machine.source / "events/energy-pkg.unit").write_text("Wh\n")
     assert "counted in Wh instead of Joules" in (machine.meter().unavailable() or "")
 
 
-def test_refused_when_the_package_stands_still(tmp_path: Path) -> None:
+def test_meter_is_refused_when_the_package_counter_does_not_move(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "0", {0: (0, 0)})
     assert "did not move" in (machine.meter(alive=(3,)).unavailable() or "")
 
 
-def test_memory_is_left_out_when_its_event_stands_still(tmp_path: Path) -> None:
+def test_memory_is_left_out_when_its_event_does_not_move(tmp_path: Path) -> None:
     meter = Machine(tmp_path, "0", {0: (0, 0)}).meter(alive=(2,))
     assert meter.unavailable() is None
     assert meter.facts({}).parameters == {"left_out_for_standing_still": ["package-cpu0_dram"]}
 
 
-def test_stop_fails_when_the_event_can_not_be_read_any_more(tmp_path: Path) -> None:
+def test_stop_fails_when_the_event_can_no_longer_be_read(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "0", {0: (0, 0)})
     meter = machine.meter()
     assert meter.unavailable() is None

@@ -60,7 +60,7 @@ def _window(meter: RaplPowercap, run: Callable[[], None]) -> float:
     return meter.stop(USED).energy_j
 
 
-def test_meter_keeps_every_promise_when_its_counter_wraps_now_and_then(tmp_path: Path) -> None:
+def test_meter_passes_the_battery_when_its_counter_wraps(tmp_path: Path) -> None:
     turn = 12_000_000
     package = _zone(tmp_path, "intel-rapl:0", "package-0", 0, turn)
     meter = partial(RaplPowercap, tmp_path, lambda _: _add(package, 1000, turn))
@@ -117,7 +117,7 @@ def test_energy_is_what_was_used_when_the_counter_wraps(
     assert _window(meter, lambda: _add(package, used)) == pytest.approx(used * 1e-6)
 
 
-def test_absent_is_said_with_what_to_do_when_there_is_no_powercap(tmp_path: Path) -> None:
+def test_error_says_what_to_do_when_there_is_no_powercap(tmp_path: Path) -> None:
     reason = RaplPowercap(tmp_path).unavailable()
     assert reason == (
         f"RAPL: {tmp_path}/sys/class/powercap is absent (virtual machine or container). "
@@ -125,12 +125,12 @@ def test_absent_is_said_with_what_to_do_when_there_is_no_powercap(tmp_path: Path
     )
 
 
-def test_refused_when_no_zone_is_a_package(tmp_path: Path) -> None:
+def test_meter_is_refused_when_no_zone_is_a_package(tmp_path: Path) -> None:
     _zone(tmp_path, "intel-rapl:0", "psys", 1)
     assert "no package zone" in (RaplPowercap(tmp_path).unavailable() or "")
 
 
-def test_refused_with_the_right_to_give_when_the_counter_may_not_be_read(
+def test_meter_is_refused_with_the_permission_needed_when_the_counter_may_not_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
@@ -146,19 +146,19 @@ def test_refused_with_the_right_to_give_when_the_counter_may_not_be_read(
     assert str(counter) in reason and "chmod o+r" in reason
 
 
-def test_refused_when_the_counter_stands_still(tmp_path: Path) -> None:
+def test_meter_is_refused_when_the_counter_does_not_move(tmp_path: Path) -> None:
     _zone(tmp_path, "intel-rapl:0", "package-0", 77)
     assert "package-0 did not move" in (RaplPowercap(tmp_path, lambda _: None).unavailable() or "")
 
 
-def test_refused_when_one_of_two_sockets_stands_still(tmp_path: Path) -> None:
+def test_meter_is_refused_when_one_of_two_sockets_does_not_move(tmp_path: Path) -> None:
     alive = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
     _zone(tmp_path, "intel-rapl:1", "package-1", 77)
     meter = RaplPowercap(tmp_path, lambda _: _add(alive, 1000))
     assert "package-1 did not move" in (meter.unavailable() or "")
 
 
-def test_memory_is_left_out_and_said_to_be_when_its_counter_is_dead(tmp_path: Path) -> None:
+def test_memory_is_left_out_with_a_note_when_its_counter_is_dead(tmp_path: Path) -> None:
     package = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
     _zone(tmp_path, "intel-rapl:0:0", "dram", 0)
     facts = _meter(tmp_path, [package]).facts({})
@@ -177,7 +177,7 @@ def test_stop_fails_when_the_counter_was_reset(tmp_path: Path) -> None:
         meter.stop(USED)
 
 
-def test_stop_fails_when_a_counter_stands_still_midway(tmp_path: Path) -> None:
+def test_stop_fails_when_a_counter_stops_midway(tmp_path: Path) -> None:
     clock = Clock()
     counters = [_zone(tmp_path, f"intel-rapl:{n}", f"package-{n}", 1) for n in range(2)]
     meter = _meter(tmp_path, counters, clock)
@@ -188,7 +188,7 @@ def test_stop_fails_when_a_counter_stands_still_midway(tmp_path: Path) -> None:
         meter.stop(USED)
 
 
-def test_refused_when_a_range_is_no_number(tmp_path: Path) -> None:
+def test_meter_is_refused_when_a_range_is_not_a_number(tmp_path: Path) -> None:
     package = _zone(tmp_path, "intel-rapl:0", "package-0", 1)
     package.with_name("max_energy_range_uj").write_text("unknown\n")
     assert "cannot be read" in (RaplPowercap(tmp_path).unavailable() or "")

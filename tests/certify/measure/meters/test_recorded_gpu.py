@@ -57,7 +57,7 @@ def _windows(trace: Trace) -> list[Window]:
     return found
 
 
-def test_replay_plays_what_the_board_told(trace: Trace) -> None:
+def test_replay_returns_the_recorded_readings_of_the_board(trace: Trace) -> None:
     meter = require(f"replay:{PATH}", "cuda").meter
     assert meter is not None
     assert (meter.name, meter.level, meter.scope) == ("replay:nvml", EvidenceLevel.COUNTER, "board")

@@ -31,12 +31,12 @@ def trace(tmp_path: Path) -> Path:
     return path
 
 
-def test_trace_is_read_as_it_was_written(trace: Path) -> None:
+def test_trace_reads_back_the_same_when_written(trace: Path) -> None:
     read = read_trace(trace)
     assert (read.meter, read.devices, read.windows) == (FACTS, {"cuda"}, WINDOWS)
 
 
-def test_replay_gives_the_recorded_readings_window_by_window(trace: Path) -> None:
+def test_replay_returns_the_recorded_readings_window_by_window(trace: Path) -> None:
     meter = get(f"replay:{trace}")
     with pytest.raises(MeasureError, match="before it was started"):
         meter.stop(Usage(1.0, 1.0))
@@ -52,13 +52,13 @@ def test_replay_gives_the_recorded_readings_window_by_window(trace: Path) -> Non
         meter.stop(Usage(1.0, 1.0))
 
 
-def test_replay_says_in_the_evidence_that_it_is_one(trace: Path) -> None:
+def test_evidence_says_that_a_meter_is_a_replay(trace: Path) -> None:
     facts = require(f"replay:{trace}", "cuda").meter.facts({})
     assert facts.name == "replay:nvml" and facts.method.startswith("replay of a recorded trace")
     assert (facts.level, facts.refused, facts.parameters) == ("counter", {}, {"board": "H"})
 
 
-def test_replay_is_never_chosen_when_it_is_not_named() -> None:
+def test_replay_is_never_chosen_unless_named() -> None:
     choice = choose("cpu")
     assert choice.meter is not None and not choice.meter.name.startswith("replay")
     assert "replay" not in choice.refused
@@ -92,7 +92,7 @@ def test_trace_is_refused_with_its_line_when_it_is_malformed(
     assert words in (Replay(trace).unavailable() or "")
 
 
-def test_trace_is_refused_when_it_is_cut_short_or_empty_or_missing(trace: Path, tmp_path: Path) -> None:
+def test_trace_is_refused_when_truncated_empty_or_missing(trace: Path, tmp_path: Path) -> None:
     trace.write_text(trace.read_text()[:-20])
     assert "line 3" in (Replay(trace).unavailable() or "")
     trace.write_text("")
@@ -117,7 +117,7 @@ def test_recording_can_be_replayed(tmp_path: Path) -> None:
     assert [(window.duration_s, window.cpu_s) for window in read_trace(path).windows] == [(1.0, 1.5), (2.0, 0.5)]
 
 
-def test_record_takes_the_best_meter_and_keeps_its_name(tmp_path: Path) -> None:
+def test_record_uses_the_best_meter_and_keeps_its_name(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     choice = require(f"record:{path}", "cpu")
     best = choose("cpu")

@@ -48,7 +48,7 @@ def test_finish_fails_with_the_reason_when_a_sample_could_not_be_read() -> None:
         power.stop()
 
 
-def test_window_begins_anew_when_the_one_before_was_given_up() -> None:
+def test_window_starts_clean_when_the_previous_one_was_abandoned() -> None:
     power = SampledPower("fake", lambda: 100.0, 0.001)
     power.start()
     time.sleep(0.05)

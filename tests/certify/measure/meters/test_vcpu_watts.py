@@ -14,7 +14,7 @@ from certify.testing import check_meter
 SECONDS = st.floats(0, 1e4)
 
 
-def test_meter_keeps_every_promise(tmp_path: Path) -> None:
+def test_meter_passes_the_battery(tmp_path: Path) -> None:
     check_meter(lambda: VcpuWatts(tmp_path), work=lambda: time.sleep(0.02))
 
 
@@ -50,7 +50,7 @@ def test_energy_grows_with_cpu_time_and_lies_between_idle_and_full(duration: flo
         ("QEMU", "", "unknown"),
     ],
 )
-def test_provider_is_told_from_the_dmi_strings(tmp_path: Path, vendor: str, tag: str, provider: str) -> None:
+def test_provider_is_identified_by_the_dmi_strings(tmp_path: Path, vendor: str, tag: str, provider: str) -> None:
     dmi = tmp_path / "sys/class/dmi/id"
     dmi.mkdir(parents=True)
     (dmi / "sys_vendor").write_text(vendor + "\n")

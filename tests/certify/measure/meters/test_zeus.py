@@ -70,7 +70,7 @@ def _chip(root: Path, system: str, start_mj: dict[str, int | None], moved_mj: in
 
 
 @pytest.mark.parametrize("counter", [True, False])
-def test_meter_keeps_every_promise(tmp_path: Path, counter: bool) -> None:
+def test_meter_passes_the_battery(tmp_path: Path, counter: bool) -> None:
     gpus = AMDGPUs(counter)
 
     def work() -> None:
@@ -81,7 +81,7 @@ def test_meter_keeps_every_promise(tmp_path: Path, counter: bool) -> None:
     check_meter(lambda: _amd(tmp_path, NVIDIAGPUs()), readable=False)
 
 
-def test_energy_is_the_counters_step_when_the_gpu_is_amds(tmp_path: Path) -> None:
+def test_energy_is_the_step_of_the_counter_when_the_gpu_is_from_amd(tmp_path: Path) -> None:
     gpus = AMDGPUs()
     meter = _amd(tmp_path, gpus)
     assert meter.unavailable() is None
@@ -109,13 +109,13 @@ def test_power_is_sampled_when_the_counter_is_not_plausible(tmp_path: Path) -> N
         (NVIDIAGPUs(), 0, "Use --meter nvml"),
     ],
 )
-def test_refused_when_zeus_would_give_nothing_or_what_another_meter_reads(
+def test_meter_is_refused_when_zeus_reads_nothing_or_what_another_meter_reads(
     tmp_path: Path, gpus: Any, moved: int, words: str
 ) -> None:
     assert words in (_amd(tmp_path, gpus, moved).unavailable() or "")
 
 
-def test_refused_when_zeus_finds_no_gpu(tmp_path: Path) -> None:
+def test_meter_is_refused_when_zeus_finds_no_gpu(tmp_path: Path) -> None:
     def none() -> None:
         raise ZeusBaseError("NVML and AMDSMI unavailable.")
 
@@ -123,14 +123,14 @@ def test_refused_when_zeus_finds_no_gpu(tmp_path: Path) -> None:
     assert "no AMD GPU is readable (NVML and AMDSMI unavailable)." in (meter.unavailable() or "")
 
 
-def test_refused_with_the_extra_when_zeus_is_not_installed(tmp_path: Path) -> None:
+def test_meter_is_refused_with_the_extra_when_zeus_is_not_installed(tmp_path: Path) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name)
 
     assert "pip install '.[zeus]'" in (Zeus(missing, "linux", tmp_path).unavailable() or "")
 
 
-def test_energy_is_the_packages_when_the_machine_is_apples(tmp_path: Path) -> None:
+def test_energy_is_that_of_the_package_when_the_machine_is_from_apple(tmp_path: Path) -> None:
     parts = {"cpu_total_mj": 10, "dram_mj": 20, "gpu_mj": 30, "gpu_sram_mj": None, "ane_mj": 0}
     meter, energy = _chip(tmp_path, "darwin", parts, 1)
     assert meter.unavailable() is None
@@ -153,7 +153,7 @@ def test_energy_is_sampled_by_zeus_when_the_machine_is_a_jetson(tmp_path: Path) 
     assert meter.stop(USED).energy_j == pytest.approx(0.7)
 
 
-def test_refused_when_a_chip_lacks_its_main_figure(tmp_path: Path) -> None:
+def test_meter_is_refused_when_a_chip_lacks_its_main_figure(tmp_path: Path) -> None:
     parts = {"cpu_total_mj": None, "dram_mj": 20, "gpu_mj": 30, "gpu_sram_mj": None, "ane_mj": 0}
     assert "does not report cpu_total_mj" in (_chip(tmp_path, "darwin", parts, 1)[0].unavailable() or "")
 

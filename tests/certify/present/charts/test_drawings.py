@@ -48,12 +48,12 @@ def test_waterfall_names_each_step_and_its_sign_when_values_fall_and_rise() -> N
 
 
 @pytest.mark.parametrize(("more_is_better", "good"), [(False, "f-after"), (True, "f-worse")])
-def test_waterfall_paints_fall_as_good_or_bad_when_told_which(more_is_better: bool, good: str) -> None:
+def test_waterfall_colours_a_fall_as_good_or_bad_as_requested(more_is_better: bool, good: str) -> None:
     bars = list(parsed(waterfall(10, 4, more_is_better=more_is_better)).iter(f"{SVG}rect"))
     assert bars[1].attrib["class"] == good
 
 
-def test_waterfall_steps_hang_together_when_drawn() -> None:
+def test_waterfall_steps_are_connected() -> None:
     bars = [
         (float(bar.attrib["x"]), float(bar.attrib["width"])) for bar in parsed(waterfall(10, 4, 2)).iter(f"{SVG}rect")
     ]
@@ -88,7 +88,7 @@ def test_blocks_chart_shows_both_runs_when_they_have_a_ratio(evidence: Evidence,
     assert blocks_chart(evidence, None, None) is None
 
 
-def test_drawing_speaks_its_figures_when_read_aloud() -> None:
+def test_drawing_gives_its_figures_to_screen_readers() -> None:
     row = IntervalRow("energy", Estimate(0.3, 0.2, 0.4, "1", 10, "test"), "0.2 – 0.4")
     root = parsed(intervals_chart("ratios", "Ratios", [row], reference=1.0, logarithmic=True))
     assert root.get("role") == "img"
@@ -96,7 +96,7 @@ def test_drawing_speaks_its_figures_when_read_aloud() -> None:
     assert root.findtext(f"{SVG}desc") == "energy: 0.3 [0.2, 0.4]."
 
 
-def test_standalone_has_ground_and_colours_of_its_own_when_it_is_a_file() -> None:
+def test_standalone_file_has_its_own_background_and_colours() -> None:
     root = ElementTree.fromstring(standalone(bars_chart("b", "Title", [Bar("a", 1.0, "1 J")]) or Markup()))
     assert LIGHT["after"] in (root.findtext(f"{SVG}style") or "")
     assert root.find(f"{SVG}rect") is not None
@@ -110,7 +110,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 @pytest.mark.parametrize("name", ["ink", "quiet", "before", "after", "worse"])
-def test_palette_can_be_read_on_its_paper_when_contrast_is_computed(palette: dict[str, str], name: str) -> None:
+def test_palette_has_enough_contrast_on_its_background(palette: dict[str, str], name: str) -> None:
     one, other = sorted((luminance(palette[name]), luminance(palette["paper"])))
     assert (other + 0.05) / (one + 0.05) >= 4.5
 
@@ -122,7 +122,7 @@ def test_bars_keep_the_ends_of_their_names_when_these_are_long() -> None:
     assert all(name.startswith("QLinear") and width(name, SIZE) <= LEFT - 10 for name in names)
 
 
-def test_pareto_plot_writes_no_name_over_another_when_models_are_near() -> None:
+def test_pareto_plot_labels_do_not_overlap_when_models_are_close() -> None:
     near = [
         Point(f"model-{number}", "B", *(Estimate.exact(value + number / 1000, "1", "") for value in (0.5, 1.0)), True)
         for number in range(4)

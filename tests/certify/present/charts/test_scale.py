@@ -13,7 +13,7 @@ VALUES = st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=8)
 
 
 @given(values=VALUES, logarithmic=st.booleans())
-def test_scale_keeps_order_and_room_when_values_are_any(values: list[float], logarithmic: bool) -> None:
+def test_scale_keeps_order_and_margins_for_any_values(values: list[float], logarithmic: bool) -> None:
     axis = scale(values, 10, 110, logarithmic=logarithmic)
     places = [axis.place(value) for value in sorted(values)]
     assert places == sorted(places)
@@ -21,7 +21,7 @@ def test_scale_keeps_order_and_room_when_values_are_any(values: list[float], log
 
 
 @given(values=VALUES, logarithmic=st.booleans(), most=st.integers(3, 7))
-def test_ticks_are_few_and_inside_when_values_are_any(values: list[float], logarithmic: bool, most: int) -> None:
+def test_ticks_are_few_and_inside_for_any_values(values: list[float], logarithmic: bool, most: int) -> None:
     axis = scale(values, 0, 100, logarithmic=logarithmic)
     ticks = axis.ticks(most)
     assert len(ticks) <= most + 1
@@ -37,7 +37,7 @@ def test_scale_places_values_when_they_are_extreme(logarithmic: bool) -> None:
     assert scale([1e308], 0, 100, logarithmic=logarithmic).ticks(5)
 
 
-def test_place_stays_on_axis_when_value_has_no_end() -> None:
+def test_place_stays_on_axis_when_value_is_unbounded() -> None:
     axis = scale([1.0, 2.0, math.inf], 0, 100)
     assert axis.place(math.inf) == 100
     assert axis.place(-math.inf) == 0
@@ -57,7 +57,7 @@ def test_ticks_are_round_when_axis_is(axis: Scale, ticks: list[float]) -> None:
 
 
 @pytest.mark.parametrize("values", [(2.65e-3, 0.2), (0.4, 31.0), (3e-6, 4e-4), (9.0, 110.0)])
-def test_log_ticks_stand_all_along_the_data_when_it_spans_a_decade_or_two(values: tuple[float, float]) -> None:
+def test_log_ticks_cover_the_data_when_they_span_a_decade_or_two(values: tuple[float, float]) -> None:
     axis = scale(values, 0, 100, logarithmic=True)
     places = [0, *(axis.place(tick) for tick in axis.ticks(5)), 100]
     assert len(places) >= 4

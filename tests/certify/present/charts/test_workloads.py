@@ -19,7 +19,7 @@ SMALL = Series("small.onnx", ((1, _joules(0.8)), (8, _joules(0.5)), (32, _joules
 LARGE = Series("a < b & c", ((1, _joules(2.0, 3.0)), (8, _joules(1.5))), ((2.1, 101.0),))
 
 
-def test_chart_is_whole_and_draws_when_names_hold_markup() -> None:
+def test_chart_is_complete_when_names_contain_markup() -> None:
     drawing = standalone(workloads("profile", "net <1>", [SMALL, LARGE]))
     root = ElementTree.fromstring(drawing)
     words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -27,13 +27,13 @@ def test_chart_is_whole_and_draws_when_names_hold_markup() -> None:
     assert render(drawing).startswith(b"\x89PNG")
 
 
-def test_screen_reader_hears_the_figures() -> None:
+def test_figures_are_given_to_screen_readers() -> None:
     drawing = workloads("profile", "net", [SMALL])
     assert "0.8 [0.72, 0.88] J at batch 1" in drawing
 
 
 @pytest.mark.parametrize("series", [[SMALL], [LARGE], [SMALL, LARGE], [Series("t", ((4, _joules(1e-9)),), ())]])
-def test_all_marks_lie_inside_the_chart(series: list[Series]) -> None:
+def test_all_marks_are_inside_the_chart(series: list[Series]) -> None:
     drawing = workloads("profile", "net", series)
     height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawing)[1])  # type: ignore[index]
     points = re.findall(r"M([\d.-]+) ([\d.-]+)h", drawing)

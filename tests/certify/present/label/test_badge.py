@@ -43,7 +43,7 @@ def test_badge_has_no_mark_when_energy_is_metered(predicate: Make) -> None:
     ]
 
 
-def test_badge_says_more_energy_when_model_became_dearer(predicate: Make) -> None:
+def test_badge_says_more_energy_when_model_became_more_expensive(predicate: Make) -> None:
     made = badge(predicate(letter="G", level="counter", ratio=(1.31, 1.25, 1.365)), DIGEST)
     assert texts(made) == ["leanmark", "1.31× more energy", "on Xeon 8581C, 2 threads", "self-declared"]
 
@@ -52,7 +52,7 @@ def test_badge_claims_nothing_when_refused(predicate: Make) -> None:
     assert texts(badge(predicate(letter=None, reasons=("Why.",)), DIGEST)) == ["leanmark", "not graded"]
 
 
-def test_badge_speaks_and_keeps_its_words_inside_when_read(predicate: Make) -> None:
+def test_badge_has_a_title_and_keeps_its_text_inside(predicate: Make) -> None:
     root = ElementTree.fromstring(badge(predicate(), DIGEST))
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == "Modelled saving of resnet50: 4.2× less energy"
@@ -70,7 +70,7 @@ def test_badge_raises_certificate_error_when_predicate_lacks_grade(predicate: Ma
         badge(values, DIGEST)
 
 
-def test_badge_is_written_beside_model_when_no_place_is_given(
+def test_badge_is_written_next_to_the_model_when_no_path_is_given(
     certify_small: Callable[..., Any], tmp_path: Path
 ) -> None:
     certified = certify_small()

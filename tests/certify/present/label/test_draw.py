@@ -70,7 +70,7 @@ def test_draw_prints_what_could_be_gamed_when_graded(predicate: Make, fact: str)
     assert fact in texts(draw(predicate(), DIGEST))
 
 
-def test_draw_says_what_each_model_ran_on_and_what_a_better_runtime_saves(predicate: Make) -> None:
+def test_draw_states_what_each_model_ran_on_and_what_a_better_runtime_saves(predicate: Make) -> None:
     values = predicate()
     own = {"runtime": "openvino-bf16", "runtime_version": "2026.4.1", "provider": "CPU", "precision": "bfloat16"}
     values["workload"]["candidate_runtime"] = own
@@ -99,7 +99,7 @@ def test_draw_shows_no_letter_and_no_saving_when_refused(predicate: Make) -> Non
     assert not set(shown) & {*"ABCDEFG", "4.2×", "less energy", "0.3 %"}
 
 
-def test_draw_counts_reasons_left_out_when_there_are_many(predicate: Make) -> None:
+def test_draw_counts_omitted_reasons_when_there_are_many(predicate: Make) -> None:
     reasons = tuple(f"Reason {number} is rather long, so that it takes more than one line here." for number in range(9))
     shown = texts(draw(predicate(letter=None, reasons=reasons), DIGEST))
     started = sum(line.startswith("Reason") for line in shown)
@@ -107,7 +107,7 @@ def test_draw_counts_reasons_left_out_when_there_are_many(predicate: Make) -> No
     assert f"and {9 - started} more reasons in the certificate" in shown
 
 
-def test_draw_shortens_reason_when_it_is_endless(predicate: Make) -> None:
+def test_draw_shortens_the_reason_when_it_is_very_long(predicate: Make) -> None:
     shown = texts(draw(predicate(letter=None, reasons=("word " * 500,)), DIGEST))
     assert any(line.endswith("…") for line in shown)
 
@@ -118,7 +118,7 @@ def test_draw_says_no_energy_figure_when_there_is_no_meter(predicate: Make) -> N
     assert "No energy figure" in texts(draw(values, DIGEST))
 
 
-def test_draw_speaks_title_and_description_when_read_aloud(predicate: Make) -> None:
+def test_draw_gives_title_and_description_to_screen_readers(predicate: Make) -> None:
     root = ElementTree.fromstring(draw(predicate(), DIGEST))
     title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
     assert root.get("role") == "img"
@@ -144,7 +144,7 @@ def test_draw_escapes_text_when_certificate_is_hostile(predicate: Make) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(name=st.text(max_size=80), reason=st.text(max_size=400))
-def test_draw_keeps_text_inside_card_when_names_are_any(predicate: Make, name: str, reason: str) -> None:
+def test_draw_keeps_text_inside_the_card_for_any_names(predicate: Make, name: str, reason: str) -> None:
     values = predicate(letter=None, reasons=(reason,))
     values["model"]["name"] = name
     values["device"] = {"processor": reason}
@@ -158,7 +158,7 @@ def test_draw_keeps_text_inside_card_when_names_are_any(predicate: Make, name: s
         assert float(node.attrib["y"]) < bottom - 20
 
 
-def test_predicate_of_these_tests_fits_schema_when_checked(predicate: Make) -> None:
+def test_predicate_of_these_tests_fits_the_schema(predicate: Make) -> None:
     subject = {"name": "model.onnx", "digest": {"sha256": DIGEST, "leanmarkContent": DIGEST}}
     statement = {"_type": STATEMENT_TYPE, "predicateType": PREDICATE_TYPE, "subject": [subject]}
     for values in (predicate(), predicate(letter="A", level="counter"), predicate(letter=None, reasons=("Why.",))):
@@ -178,9 +178,7 @@ JSON = (
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_draw_raises_nothing_but_certificate_error_when_a_value_is_replaced(
-    predicate: Make, data: st.DataObject
-) -> None:
+def test_draw_raises_only_certificate_error_when_a_value_is_replaced(predicate: Make, data: st.DataObject) -> None:
     values = predicate()
     place: Any = values
     key = data.draw(st.sampled_from(sorted(place)))
@@ -235,7 +233,7 @@ def test_draw_raises_certificate_error_when_graded_without_energy(predicate: Mak
         draw(values, DIGEST)
 
 
-def test_qr_code_holds_digest_when_its_modules_are_read(predicate: Make) -> None:
+def test_qr_code_contains_the_digest(predicate: Make) -> None:
     import segno
 
     from certify.present.label.qr import QUIET_ZONE
@@ -250,7 +248,7 @@ def test_qr_code_holds_digest_when_its_modules_are_read(predicate: Make) -> None
     assert np.array_equal(drawn, np.array([list(line) for line in wanted]))
 
 
-def test_render_gives_equal_bytes_when_drawn_in_another_process(predicate: Make) -> None:
+def test_render_gives_equal_bytes_in_another_process(predicate: Make) -> None:
     svg = draw(predicate(), DIGEST)
     code = "import sys, certify.present.label as l; sys.stdout.buffer.write(l.render(sys.stdin.buffer.read().decode()))"
     there = subprocess.run([sys.executable, "-c", code], input=svg.encode(), capture_output=True, check=True)
@@ -270,20 +268,20 @@ def test_render_draws_letters_in_lato_when_no_system_font_is_used(predicate: Mak
 
 
 @pytest.mark.parametrize("letter", ["A", "G", None])
-def test_render_needs_no_colour_when_printed_in_grey(predicate: Make, letter: str | None) -> None:
+def test_render_is_readable_when_printed_in_grey(predicate: Make, letter: str | None) -> None:
     values = predicate(letter=letter, reasons=() if letter else ("Why.",))
     pixels = np.asarray(Image.open(io.BytesIO(render(draw(values, DIGEST)))).convert("RGB")).astype(int)
     assert np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max() < 2
 
 
-def test_renderer_names_program_and_version_when_asked() -> None:
+def test_renderer_states_program_and_version() -> None:
     drawn, _, painted = renderer().partition(", ")
     assert drawn == drawing() == f"label {DRAWING}"
     assert painted.startswith("resvg_py ")
     assert any(character.isdigit() for character in painted)
 
 
-def test_draw_gives_equal_text_when_predicate_passed_through_json(predicate: Make) -> None:
+def test_draw_gives_equal_text_when_the_predicate_went_through_json(predicate: Make) -> None:
     values = predicate()
     assert draw(values, DIGEST) == draw(json.loads(json.dumps(values, sort_keys=True)), DIGEST)
 
@@ -301,12 +299,12 @@ def test_draw_explains_what_joules_cover_when_scope_is_a_term(predicate: Make, s
     assert ".." not in description
 
 
-def test_drawing_has_a_new_version_when_an_equal_certificate_gives_another_label(predicate: Make) -> None:
+def test_drawing_version_changes_when_the_label_of_an_equal_certificate_does(predicate: Make) -> None:
     digest = hashlib.sha256(draw(predicate(), DIGEST).encode()).hexdigest()
     assert (DRAWING, digest[:16]) == (6, "d6d9d5f3284b054d"), "raise DRAWING: earlier labels look otherwise"
 
 
-def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
+def test_verify_notes_a_label_of_another_drawing_version_without_failing(
     certify_small: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
@@ -321,7 +319,7 @@ def test_verify_notes_and_does_not_accuse_when_label_is_of_another_drawing(
     assert "Redraw it" in checked.sentence
 
 
-def test_draw_names_the_test_set_by_its_digest_and_not_by_what_its_maker_calls_it(predicate: Make) -> None:
+def test_draw_names_the_test_set_by_its_digest_and_not_by_the_makers_name(predicate: Make) -> None:
     values = predicate()
     digest, name = next(iter(public_sets().items()))
     values["data"] |= {"name": "holdout", "test_digest": digest}

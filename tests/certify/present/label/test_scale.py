@@ -27,7 +27,7 @@ def ratio(value: float, low: float, high: float) -> Estimate:
         ((0.5, 0.1, math.inf), (-20, 12)),
     ],
 )
-def test_scale_reaches_as_far_as_the_interval(given: tuple[float, float, float], ends: tuple[int, int]) -> None:
+def test_scale_extends_to_the_interval(given: tuple[float, float, float], ends: tuple[int, int]) -> None:
     scale = Scale.around(ratio(*given), 0.0, 100.0)
     assert (scale.lowest, scale.highest) == ends
 
@@ -38,7 +38,7 @@ def test_place_is_linear_in_decibels_and_stays_on_the_axis() -> None:
 
 
 @given(st.floats(1e-12, 1e12), st.floats(0, 1), st.floats(1, 1e3))
-def test_drawing_stays_between_its_ends(value: float, below: float, above: float) -> None:
+def test_drawing_stays_within_its_bounds(value: float, below: float, above: float) -> None:
     svg = "".join(draw_scale(ratio(value, value * below, value * above), 50.0, 100.0, 700.0, modelled=False))
     places = [float(number) for number in re.findall(r'(?:x1|x2|cx)="([-0-9.e]+)"', svg)]
     assert places and all(100.0 <= place <= 700.0 for place in places)

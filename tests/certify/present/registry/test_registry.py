@@ -91,7 +91,7 @@ def test_every_model_of_the_folder_is_listed_with_its_state(site: Registry) -> N
     assert "evidence_digest" in reasons["altered"] and "a record was withdrawn" in reasons["taken"]
 
 
-def test_nothing_is_shown_of_a_model_that_does_not_hold(site: Registry) -> None:
+def test_nothing_is_shown_about_a_model_that_is_not_valid(site: Registry) -> None:
     page = site.page.read_text()
     rows = {row.split('data-state="')[1].split('"')[0]: row for row in page.split("<tr ")[1:] if "data-state" in row}
     assert {"valid", "withdrawn", "not valid"} == set(rows)
@@ -100,7 +100,7 @@ def test_nothing_is_shown_of_a_model_that_does_not_hold(site: Registry) -> None:
     assert "less energy" in rows["valid"]
 
 
-def test_page_names_no_folder_of_the_machine_that_made_it(folder: Path, site: Registry, tmp_path: Path) -> None:
+def test_page_names_no_folder_of_the_machine_it_was_built_on(folder: Path, site: Registry, tmp_path: Path) -> None:
     (tmp_path / "in" / "broken").mkdir(parents=True)
     (tmp_path / "in" / "broken" / "certificate.json").write_text("{}")
     (tmp_path / "in" / "bad.zip").write_bytes(b"no pack")
@@ -109,7 +109,7 @@ def test_page_names_no_folder_of_the_machine_that_made_it(folder: Path, site: Re
     assert str(tmp_path) not in other.page.read_text() and str(folder) not in site.page.read_text()
 
 
-def test_reports_and_statements_lie_beside_the_page(site: Registry) -> None:
+def test_reports_and_statements_are_next_to_the_page(site: Registry) -> None:
     for one in site.entries:
         if one.report is None:
             continue
@@ -119,7 +119,7 @@ def test_reports_and_statements_lie_beside_the_page(site: Registry) -> None:
     assert (site.page.parent / str(told.report)).with_name("statements").joinpath("declarations.json").is_file()
 
 
-def test_page_is_the_same_when_made_again_from_the_same_folder(folder: Path, site: Registry, tmp_path: Path) -> None:
+def test_page_is_the_same_when_rebuilt_from_the_same_folder(folder: Path, site: Registry, tmp_path: Path) -> None:
     assert build(folder, tmp_path, made=MADE).page.read_bytes() == site.page.read_bytes()
 
 
@@ -131,7 +131,7 @@ def test_models_are_shown_as_expired_when_their_records_are_too_old(folder: Path
     assert 'id="pareto-0' not in page and "less energy" in page
 
 
-def test_score_ends_and_its_points_are_shown_when_a_scorecard_lies_beside_the_model(
+def test_score_expiry_and_points_are_shown_when_a_scorecard_is_next_to_the_model(
     certify_small: Callable[..., Any], tmp_path: Path
 ) -> None:
     made = certify_small()
@@ -147,7 +147,7 @@ def test_no_level_is_awarded_on_the_page(site: Registry) -> None:
     assert not any(level in text for level in ("silver", "gold", "platinum"))
 
 
-def test_signer_is_said_to_be_trusted_only_when_named(certify_small: Callable[..., Any], tmp_path: Path) -> None:
+def test_signer_is_shown_as_trusted_only_when_named(certify_small: Callable[..., Any], tmp_path: Path) -> None:
     made = certify_small()
     page = build(made.path.parent, tmp_path / "a", made=MADE).page.read_text()
     assert "nobody here vouches for" in page
@@ -163,7 +163,7 @@ def test_signer_is_said_to_be_trusted_only_when_named(certify_small: Callable[..
         ({"folder": "empty", "made": "yesterday"}, "must be UTC such as"),
     ],
 )
-def test_build_is_refused_with_a_sentence_when_input_is_bad(
+def test_build_is_refused_in_one_sentence_when_input_is_invalid(
     tmp_path: Path, arguments: dict[str, str], sentence: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -182,7 +182,7 @@ def test_command_lists_states_and_counts(folder: Path, tmp_path: Path) -> None:
 
 
 @in_a_browser
-def test_page_opens_without_console_line_or_request_when_a_name_is_hostile(site: Registry, tmp_path: Path) -> None:
+def test_page_opens_without_console_messages_or_requests_when_a_name_is_hostile(site: Registry, tmp_path: Path) -> None:
     opened = browsing.open_page(site.page, tmp_path)
     assert (opened.console, opened.requests) == ([], [])
     assert "<title>Certified models" in opened.document and "5 shown" in opened.document
@@ -195,7 +195,7 @@ def test_page_opens_without_console_line_or_request_when_a_name_is_hostile(site:
     [("q", "packed", 1), ("q", "PACKED valid", 1), ("q", "nothing", 0), ("state", "withdrawn", 1), ("state", "", 5),
      ("task", "classification of images", 3), ("device", "not stated", 2)],
 )  # fmt: skip
-def test_models_are_filtered_when_a_reader_types_or_chooses(
+def test_models_are_filtered_when_a_reader_types_or_selects(
     site: Registry, tmp_path: Path, name: str, value: str, shown: int
 ) -> None:
     frame = tmp_path / "frame.html"
@@ -211,7 +211,7 @@ def test_models_are_filtered_when_a_reader_types_or_chooses(
 
 
 @in_a_browser
-def test_page_is_whole_when_a_browser_runs_no_script(site: Registry, tmp_path: Path) -> None:
+def test_page_is_complete_when_scripts_are_disabled(site: Registry, tmp_path: Path) -> None:
     page = tmp_path / "still.html"
     page.write_text(site.page.read_text().split("<script>")[0])
     opened = browsing.open_page(page, tmp_path)

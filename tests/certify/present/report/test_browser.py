@@ -74,7 +74,7 @@ def rgb(colour: str) -> list[int]:
     return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
 
 
-def test_report_opens_without_console_line_or_request_when_read_in_a_browser(graded: Path, tmp_path: Path) -> None:
+def test_report_opens_without_console_messages_or_requests_in_a_browser(graded: Path, tmp_path: Path) -> None:
     report(graded, out=tmp_path / "report.html")
     opened = open_page(tmp_path / "report.html", tmp_path)
     assert opened.console == []
@@ -83,7 +83,7 @@ def test_report_opens_without_console_line_or_request_when_read_in_a_browser(gra
     assert "<script" not in opened.document
 
 
-def test_browser_sees_console_and_request_when_a_page_has_them(tmp_path: Path) -> None:
+def test_browser_reports_console_messages_and_requests(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text('<script>console.error("seen")</script><img src="http://example.org/x.png">')
     opened = open_page(page, tmp_path)
@@ -100,7 +100,7 @@ def test_report_runs_nothing_when_certificate_is_hostile(certify_small: Callable
 
 
 @pytest.mark.parametrize(("flags", "colours"), [((), LIGHT), (("--blink-settings=preferredColorScheme=0",), DARK)])
-def test_report_is_painted_in_its_colours_when_screen_is_light_or_dark(
+def test_report_has_its_colours_in_light_and_dark_mode(
     graded: Path, tmp_path: Path, flags: tuple[str, ...], colours: dict[str, str]
 ) -> None:
     report(graded, out=tmp_path / "report.html")
@@ -110,7 +110,7 @@ def test_report_is_painted_in_its_colours_when_screen_is_light_or_dark(
     assert ink.sum() > 500
 
 
-def test_no_table_runs_over_when_the_screen_is_a_phones(graded: Path, tmp_path: Path) -> None:
+def test_no_table_overflows_on_a_phone_screen(graded: Path, tmp_path: Path) -> None:
     report(graded, out=tmp_path / "report.html")
     phone = tmp_path / "phone.html"
     phone.write_text(

@@ -64,7 +64,7 @@ def text(graded: Path) -> str:
 
 @pytest.mark.parametrize("name", ["figures", "intervals", "windows", "classes", "passes", "nodes", "guards", "settings",
                                   "verify"])  # fmt: skip
-def test_page_holds_section_and_link_to_it_when_sidecar_files_are_whole(text: str, name: str) -> None:
+def test_page_has_a_section_and_a_link_to_it_when_sidecar_files_are_complete(text: str, name: str) -> None:
     attributes = Read(text).attributes
     assert attributes.count(("id", name)) == 1
     assert ("href", f"#{name}") in attributes
@@ -84,24 +84,24 @@ def test_page_shows_fact_when_model_is_graded(text: str, shown: str) -> None:
     assert shown in Read(text).text
 
 
-def test_page_shows_digests_and_key_when_it_tells_how_to_verify(text: str, graded: Path) -> None:
+def test_page_shows_digests_and_key_where_it_explains_verification(text: str, graded: Path) -> None:
     certificate = Certificate.read(graded)
     for digest in (certificate.digest, certificate.subject_digest["sha256"], certificate.signer.key_id,
                    certificate.signer.hex, certificate.predicate["evidence"]["sha256"]):  # fmt: skip
         assert digest in text
 
 
-def test_page_is_equal_when_drawn_again(text: str, graded: Path) -> None:
+def test_page_is_equal_when_rendered_again(text: str, graded: Path) -> None:
     assert certify.report(graded) == text
 
 
-def test_result_gives_its_report_when_asked(text: str, graded: Path) -> None:
+def test_result_returns_its_report(text: str, graded: Path) -> None:
     certificate = Certificate.read(graded)
     grade = Grade("D", False, 5.0, 0.3, 0.6, (), ())
     assert Result(certificate, certificate.profile, grade, {"model.onnx": graded}).report() == text
 
 
-def test_report_writes_page_beside_model_when_command_is_given_no_place(text: str, graded: Path) -> None:
+def test_report_writes_the_page_next_to_the_model_when_no_path_is_given(text: str, graded: Path) -> None:
     done = CliRunner().invoke(main, ["report", str(graded), "--json"])
     assert done.exit_code == 0, done.output
     written = Path(json.loads(done.stdout)["report"])
@@ -109,27 +109,27 @@ def test_report_writes_page_beside_model_when_command_is_given_no_place(text: st
     assert written.read_text() == text
 
 
-def test_page_sets_machines_side_by_side_and_marks_the_worst(graded: Path, certify_small: Callable[..., Any]) -> None:
+def test_page_shows_machines_side_by_side_and_marks_the_worst(graded: Path, certify_small: Callable[..., Any]) -> None:
     other = certify_small(header={"device": {"processor": "AMD EPYC 9R14 96-Core Processor"}}, ratio=0.6, seed=6)
     shown = Read(report(graded, beside=[other.path])).text
     assert "The worst letter is F on AMD EPYC 9R14, 2 threads." in shown and "F worst" in shown
     assert "On several machines" not in Read(report(graded)).text
 
 
-def test_report_refuses_another_job_beside_it(graded: Path, certify_small: Callable[..., Any]) -> None:
+def test_report_refuses_another_job_next_to_it(graded: Path, certify_small: Callable[..., Any]) -> None:
     other = certify_small(samples=1400, both=1380)
     with pytest.raises(UsageError, match="different test data"):
         report(graded, beside=[other.path])
 
 
-def test_page_tells_carbon_when_an_intensity_is_given_alone(text: str, graded: Path) -> None:
+def test_page_states_carbon_without_embodied_emissions_when_only_an_intensity_is_given(text: str, graded: Path) -> None:
     assert "ISO/IEC 21031" not in text
     assert "excluding embodied emissions M" in Read(report(graded, carbon_intensity=400.0)).text
     full = Read(report(graded, carbon_intensity=400.0, embodied=0.25)).text
     assert "M = 250 mg as given" in full and "250 mg" in full and "not signed" in full
 
 
-def test_page_refers_to_nothing_outside_when_read(text: str) -> None:
+def test_page_refers_to_nothing_external(text: str) -> None:
     read = Read(text)
     links = {value for name, value in read.attributes if name in ("href", "src", "srcset", "action", "data")}
     assert {link for link in links if not link.startswith("#")} == {"data:,"}
@@ -168,7 +168,7 @@ def test_page_marks_energy_plainly_when_it_is_modelled(certify_small: Callable[.
     assert 'class="warning"' in text
 
 
-def test_page_leaves_passes_out_when_the_lineage_is_missing(graded: Path, tmp_path: Path) -> None:
+def test_page_omits_passes_when_the_lineage_is_missing(graded: Path, tmp_path: Path) -> None:
     for name in ("model.onnx", "evidence.jsonl"):
         shutil.copyfile(graded.parent / name, tmp_path / name)
     read = Read(report(tmp_path / "model.onnx"))
@@ -185,7 +185,7 @@ def test_report_names_the_check_when_a_sidecar_file_was_changed(graded: Path, tm
         report(folder / "model.onnx")
 
 
-def test_page_holds_hostile_text_as_text_when_every_free_field_is_hostile(
+def test_page_escapes_text_when_every_free_field_is_hostile(
     certify_small: Callable[..., Any], make_row: Callable[..., dict[str, Any]]
 ) -> None:
     hostile = make_row(HOSTILE, 5, 5, 0.5, 1.0)
@@ -204,7 +204,7 @@ def test_page_holds_hostile_text_as_text_when_every_free_field_is_hostile(
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(max_size=60))
-def test_page_keeps_its_elements_when_a_name_is_any_text(sidecars: Sidecars, name: str) -> None:
+def test_page_keeps_its_elements_for_any_name(sidecars: Sidecars, name: str) -> None:
     class Renamed(Certificate):
         @property
         def predicate(self) -> dict[str, Any]:
@@ -219,9 +219,7 @@ JSON = st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_page_raises_nothing_but_certificate_error_when_a_value_is_replaced(
-    sidecars: Sidecars, data: st.DataObject
-) -> None:
+def test_page_raises_only_certificate_error_when_a_value_is_replaced(sidecars: Sidecars, data: st.DataObject) -> None:
     values = json.loads(json.dumps(sidecars.certificate.predicate))
     place: Any = values
     key = data.draw(st.sampled_from(sorted(place)))
@@ -242,7 +240,7 @@ def test_page_raises_nothing_but_certificate_error_when_a_value_is_replaced(
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
-def test_page_says_unbounded_when_an_interval_has_no_end(sidecars: Sidecars, end: str) -> None:
+def test_page_says_unbounded_when_an_interval_is(sidecars: Sidecars, end: str) -> None:
     values = json.loads(json.dumps(sidecars.certificate.predicate))
     values["profile"]["estimates"]["relative_loss_percent"][end] = None
 
@@ -267,7 +265,7 @@ def test_tag_escapes_text_and_keeps_markup_when_both_are_given() -> None:
 
 
 @given(text=st.text(), attribute=st.text())
-def test_tag_yields_one_element_with_that_text_when_content_is_any(text: str, attribute: str) -> None:
+def test_tag_yields_one_element_with_its_text_for_any_content(text: str, attribute: str) -> None:
     read = Read(tag("p", text, title=attribute))
     assert read.tags == {"p"}
     assert [name for name, _ in read.attributes] == ["title"]

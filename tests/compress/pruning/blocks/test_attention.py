@@ -35,7 +35,7 @@ class EveryAttention(nn.Module):
         return self.head((x + self.tokens(x, x, x)[0]).mean(1))
 
 
-def test_file_agrees_when_heads_are_gone(context, tmp_path):
+def test_file_agrees_when_heads_are_removed(context, tmp_path):
     torch.manual_seed(0)
     model = EveryAttention().eval()
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_file_agrees_when_heads_are_gone(context, tmp_path):
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_loosened_attention_gives_what_the_original_gives(name, context):
+def test_unfused_attention_matches_the_original(name, context):
     original = made(name)
     loosened = copy.deepcopy(original)
     paths = loosen(loosened, context.sample(1))
@@ -72,14 +72,14 @@ class Crossing(nn.Module):
         return self.attention(x, other, other, need_weights=False)[0]
 
 
-def test_attention_stays_as_it_is_when_it_is_no_self_attention(context):
+def test_attention_is_unchanged_when_it_is_not_self_attention(context):
     model = Tokens(Crossing()).eval()
     assert loosen(model, context.sample(1)) == []
     assert isinstance(model.layers[0].attention, nn.MultiheadAttention)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_masks_mean_what_they_mean_to_the_common_attention(batch_first):
+def test_masks_mean_the_same_as_in_the_standard_attention(batch_first):
     torch.manual_seed(0)
     common = nn.MultiheadAttention(16, 2, batch_first=batch_first).eval()
     ours = loose(common)
@@ -102,7 +102,7 @@ def test_window_attention_is_rebuilt_with_its_windows(context):
     assert (2, 2) in shifts
 
 
-def test_least_important_head_goes_first(context):
+def test_least_important_head_is_removed_first(context):
     model = made("vit")
     loosen(model, context.sample(1))
     attention = next(iter(attentions(model)))
@@ -115,7 +115,7 @@ def test_least_important_head_goes_first(context):
     assert scores[0].argmin() == 2
 
 
-def test_each_head_gives_up_its_own_numbers(context):
+def test_each_head_loses_its_own_dimensions(context):
     model = made("vit")
     loosen(model, context.sample(1))
     attention = next(iter(attentions(model)))
@@ -129,7 +129,7 @@ def test_each_head_gives_up_its_own_numbers(context):
     assert scores[1].argmin() == 5
 
 
-def test_heads_stay_when_attention_is_to_lose_none(context):
+def test_heads_are_kept_when_attention_is_to_lose_none(context):
     original = made("vit")
     pruned, record = StructuredPrune(macs=0.75, round_to=2, attention="none").apply(
         original, replace(context, teacher=original)

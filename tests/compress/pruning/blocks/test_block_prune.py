@@ -69,7 +69,7 @@ def test_macs_fall_to_the_target_and_the_model_loads_again_when_pruned(name, con
     assert {one.path: (one.heads, one.head_dim) for one in attentions(loaded)} == heads
 
 
-def test_checkpoint_loads_again_when_layers_inside_of_attention_are_factored(context, tmp_path):
+def test_checkpoint_loads_again_when_layers_inside_attention_are_factored(context, tmp_path):
     original = made("vit")
     pruned, _ = StructuredPrune(macs=0.6, round_to=2).apply(original, replace(context, teacher=original))
     factored, record = LowRank(energy=0.5).apply(pruned, context)
@@ -79,7 +79,7 @@ def test_checkpoint_loads_again_when_layers_inside_of_attention_are_factored(con
     assert torch.equal(loaded(context.sample(2)), factored(context.sample(2)))
 
 
-def test_more_can_go_when_heads_and_widths_are_gone(context):
+def test_more_can_be_removed_when_heads_and_widths_are_pruned(context):
     original = made("vit")
     context = replace(context, teacher=original)
     once, _ = StructuredPrune(macs=0.6, round_to=2).apply(original, context)
@@ -88,7 +88,7 @@ def test_more_can_go_when_heads_and_widths_are_gone(context):
 
 
 @pytest.mark.parametrize("name", ["vit", "bert"])
-def test_embedding_width_is_pruned_exactly_when_it_is_asked_for(name, context):
+def test_embedding_width_is_pruned_exactly_when_requested(name, context):
     original = made(name)
     context = replace(context, teacher=original)
     pruned, record = StructuredPrune(macs=0.5, round_to=2, embedding=True).apply(original, context)
@@ -173,7 +173,7 @@ class NormWithActivation(nn.BatchNorm2d):
         return self.act(super().forward(x))
 
 
-def test_channels_are_followed_when_the_norm_holds_its_activation(context):
+def test_channels_are_traced_when_the_norm_contains_its_activation(context):
     net = nn.Sequential(
         nn.Conv2d(3, 8, 1),
         NormWithActivation(8),
@@ -185,14 +185,14 @@ def test_channels_are_followed_when_the_norm_holds_its_activation(context):
     assert (group.name, group.units) == ("0", 8)
 
 
-def test_blocks_are_pruned_when_the_trace_of_the_whole_fails(context):
+def test_blocks_are_pruned_when_tracing_the_whole_model_fails(context):
     original = made("shufflenet")
     _, record = StructuredPrune(macs=0.6, round_to=2).apply(original, replace(context, teacher=original))
     across = next(declined for declined in record.declined if declined.what == "channels across blocks")
     assert "torch-pruning cannot handle this architecture" in across.why
 
 
-def test_pull_is_strongest_on_the_weakest_unit_of_a_block(context):
+def test_penalty_is_strongest_on_the_weakest_unit_of_a_block(context):
     """Fang et al. 2023, equation 5, as for the groups of a trace."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     penalty = block_penalty(model, context.sample(1), 0.01)

@@ -42,7 +42,7 @@ def _onnx_round(values: np.ndarray, step: float, zero: int, kind: type) -> np.nd
     step=st.floats(2**-10, 2.0, width=32),
     share=st.floats(0, 1),
 )
-def test_rounding_equals_onnx_when_values_are_any(kind, low, high, values, step, share):
+def test_rounding_equals_onnx_for_any_values(kind, low, high, values, step, share):
     zero = low + round(share * (high - low))
     quantizer = FakeQuantize(low, high, torch.tensor(step), zero)
     x = np.array(values, np.float32)
@@ -78,7 +78,7 @@ def test_gradient_of_each_channel_is_its_own():
         assert float(together.log_step.grad[channel]) == pytest.approx(float(alone.log_step.grad[0]), rel=1e-5)
 
 
-def test_step_moves_under_gradient_descent_as_lsq_moves_it():
+def test_step_changes_under_gradient_descent_as_in_lsq():
     x, step, rate = torch.tensor([[0.1, 0.26, 5.0]]), 0.1, 0.05
     quantizer = FakeQuantize(0, 15, torch.tensor(step))
     quantizer(x).sum().backward()
@@ -88,7 +88,7 @@ def test_step_moves_under_gradient_descent_as_lsq_moves_it():
     assert moved * step == pytest.approx(lsq, rel=1e-4)
 
 
-def test_zero_point_stays_a_code_when_it_is_learnt():
+def test_zero_point_stays_an_integer_code_when_learnt():
     quantizer = FakeQuantize(0, 255, torch.tensor(0.1), 100, learn_zero=True)
     optimizer = torch.optim.SGD(quantizer.parameters(), lr=1e-3)
     quantizer(torch.tensor([[-50.0, 1.0]])).sum().backward()
@@ -99,7 +99,7 @@ def test_zero_point_stays_a_code_when_it_is_learnt():
 
 
 @pytest.mark.parametrize("zero", [0, 255])
-def test_zero_point_is_not_learnt_when_it_is_an_end(zero):
+def test_zero_point_is_not_learnt_when_it_is_an_end_of_the_range(zero):
     assert not FakeQuantize(0, 255, torch.tensor(0.1), zero, learn_zero=True).offset.requires_grad
 
 

@@ -29,7 +29,7 @@ def _with_statistics(net: nn.Module) -> nn.Module:
     return net.eval()
 
 
-def test_outputs_stay_when_batch_norms_are_folded(model):
+def test_outputs_are_the_same_when_batch_norms_are_folded(model):
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted = model(x)
@@ -40,7 +40,7 @@ def test_outputs_stay_when_batch_norms_are_folded(model):
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_only_lone_readers_are_folded():
+def test_only_sole_readers_are_folded():
     torch.manual_seed(0)
     net = _with_statistics(Looked())
     x = torch.randn(2, 3, 16, 16)
@@ -52,7 +52,7 @@ def test_only_lone_readers_are_folded():
     assert type(net.before) is nn.BatchNorm2d
 
 
-def test_convolution_that_runs_twice_is_left_alone():
+def test_convolution_is_not_folded_when_it_runs_twice():
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -28,11 +28,11 @@ def chain(channels: int, side: object = 32, *, residual: bool = False) -> Graph:
     return Graph(onnx.shape_inference.infer_shapes(made))
 
 
-def test_two_values_live_at_a_time_when_operators_stand_in_a_row():
+def test_two_values_are_alive_at_a_time_when_operators_form_a_chain():
     assert live_bytes(chain(4)) == 2 * 4 * 32 * 32 * 4
 
 
-def test_value_lives_on_when_it_is_read_later():
+def test_value_stays_alive_when_it_is_read_later():
     assert live_bytes(chain(4, residual=True)) == 3 * 4 * 32 * 32 * 4
 
 
@@ -45,7 +45,7 @@ def test_samples_are_a_power_of_two_when_activations_are_known(channels, free, s
     assert chosen == BatchSize(samples, 2 * channels * 32 * 32 * 4)
 
 
-def test_few_samples_run_when_a_size_is_not_known():
+def test_few_samples_run_when_a_size_is_unknown():
     assert choose_batch(chain(4, "side"), math.inf) == BatchSize(batch_size.UNKNOWN, None)
 
 
@@ -57,5 +57,5 @@ def test_free_memory_is_that_of_the_control_group_when_it_has_less(tmp_path, lim
     assert free_bytes(tmp_path / "meminfo", tmp_path) == free
 
 
-def test_free_memory_has_no_bound_when_nothing_tells_it(tmp_path):
+def test_free_memory_is_unbounded_when_nothing_reports_it(tmp_path):
     assert free_bytes(tmp_path / "meminfo", tmp_path) == math.inf

@@ -25,7 +25,7 @@ def weight(outputs, inputs, seed=0):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 70), st.sampled_from([4, 8]), st.sampled_from([16, 32]), st.booleans())
-def test_no_value_is_further_than_a_step_when_rounded_to_nearest(outputs, inputs, bits, size, symmetric):
+def test_error_is_at_most_a_step_when_rounded_to_nearest(outputs, inputs, bits, size, symmetric):
     given_weight = weight(outputs, inputs, inputs)
     found = round_nearest(given_weight, bits, size, symmetric=symmetric)
     steps = np.repeat(found.scales, size, axis=1)[:, :inputs]
@@ -87,7 +87,7 @@ def test_runtime_multiplies_by_the_rounded_weight(bits, inputs, size):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_codes_are_exact_when_a_symmetric_block_holds_every_step(bits):
+def test_codes_are_exact_when_a_symmetric_block_has_every_step(bits):
     """The scale reaches the largest value with 2^(bits - 1) - 1 steps, as many below 0 as above."""
     most = 2 ** (bits - 1) - 1
     steps = np.linspace(-most, most, 2 * most + 1, dtype=np.float32)[None]

@@ -74,7 +74,7 @@ def kinds_run(model: onnx.ModelProto, folder) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["cpu-vnni", "cpu-avx2", "cpu-arm"])
-def test_gates_are_read_from_the_codes_when_they_stand_between_integers(name, tmp_path):
+def test_gates_are_read_from_the_codes_when_they_are_between_integers(name, tmp_path):
     floats = gated(scale=3)
     integers = rounded(floats, name)
     assert "HardSigmoid" not in {node.op_type for node in integers.graph.node}
@@ -87,7 +87,7 @@ def test_gates_are_read_from_the_codes_when_they_stand_between_integers(name, tm
 
 @pytest.mark.parametrize("high", [0.0, 0.4, 2.9, 3.1, 8.0, 40.0])
 @pytest.mark.parametrize(("slope", "height"), [(1 / 6, 0.5), (0.2, 0.5), (0.2, 0.3)])
-def test_codes_stand_for_the_gate_when_they_are_read_with_its_scale(high, slope, height):
+def test_codes_represent_the_gate_when_read_with_its_scale(high, slope, height):
     model = gated(slope, height)
     low, fitted = fit_ranges(Graph(model), {"a": (-9.0, high)}, TARGETS["cpu-vnni"])["a"]
     assert low == pytest.approx(-height / slope)
@@ -107,7 +107,7 @@ def test_gate_is_as_wide_as_its_line_when_nothing_else_reads_its_input():
     assert found == pytest.approx((-3, 3), rel=0.02)
 
 
-def test_range_stays_when_something_else_reads_what_a_gate_reads():
+def test_range_is_unchanged_when_something_else_reads_the_input_of_a_gate():
     model = gated(shared=True)
     assert fit_ranges(Graph(model), {"a": (-9.0, 9.0)}, TARGETS["cpu-vnni"]) == {"a": (-9.0, 9.0)}
     integers = rounded(model)
@@ -115,11 +115,11 @@ def test_range_stays_when_something_else_reads_what_a_gate_reads():
 
 
 @pytest.mark.parametrize("name", ["cuda-tensorrt", "openvino"])
-def test_range_stays_when_the_target_has_no_use_for_it(name):
+def test_range_is_unchanged_when_the_target_does_not_need_it(name):
     assert fit_ranges(Graph(gated()), {"a": (-9.0, 9.0)}, TARGETS[name]) == {"a": (-9.0, 9.0)}
 
 
-def test_error_is_no_larger_when_gates_are_read_from_codes():
+def test_error_does_not_grow_when_gates_are_read_from_codes():
     floats = gated(scale=3)
     wanted = run(floats)
     target, graph = TARGETS["cpu-vnni"], Graph(floats)

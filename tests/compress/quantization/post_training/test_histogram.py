@@ -22,7 +22,7 @@ def filled(*portions):
 
 
 @given(VALUES, st.integers(0, 40), st.randoms(use_true_random=False))
-def test_counts_are_the_same_in_any_order_and_portions(values, cut, random):
+def test_counts_are_the_same_in_any_order_and_chunks(values, cut, random):
     whole, shuffled = filled(values), np.array(random.sample(list(values), len(values)), dtype=np.float32)
     parts = filled(shuffled[:cut], shuffled[cut:])
     assert parts.width == whole.width
@@ -32,7 +32,7 @@ def test_counts_are_the_same_in_any_order_and_portions(values, cut, random):
 
 
 @given(VALUES)
-def test_every_value_lies_in_its_bin_and_most_bins_are_used(values):
+def test_every_value_is_in_its_bin_and_most_bins_are_used(values):
     histogram = filled(values)
     largest = float(np.abs(values).max())
     if largest:
@@ -40,7 +40,7 @@ def test_every_value_lies_in_its_bin_and_most_bins_are_used(values):
         assert histogram.counts[np.floor(values.astype(float) / histogram.width).astype(int) + SIDE].all()
 
 
-def test_size_stays_when_values_grow_without_end():
+def test_size_is_constant_when_values_grow_without_bound():
     histogram = Histogram()
     for power in range(-30, 30):
         histogram.add(np.array([2.0**power, -(2.0**power)]))
@@ -58,7 +58,7 @@ def tailed():
     return np.concatenate([values, np.array([60.0, -50.0], dtype=np.float32)])
 
 
-def test_minmax_is_what_was_seen(tailed):
+def test_minmax_is_the_observed_range(tailed):
     assert value_range(seen(tailed), "minmax") == (-50.0, 60.0)
 
 
@@ -71,7 +71,7 @@ def test_tails_are_cut_when_the_method_cuts_them(tailed, calibration, largest):
 
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy", "mse"])
 @pytest.mark.parametrize("values", [np.zeros(5), np.full(5, 3.0), -np.arange(1.0, 400.0), np.arange(400.0)])
-def test_range_holds_zero_and_nothing_that_was_not_seen(calibration, values):
+def test_range_contains_zero_and_stays_within_the_observed_one(calibration, values):
     low, high = value_range(seen(values), calibration)
     assert min(0, values.min()) <= low <= 0 <= high <= max(0, values.max())
 
@@ -93,7 +93,7 @@ def test_percentile_keeps_at_least_its_share(values, percentile):
 
 
 @pytest.mark.parametrize("seed", [0, 3, 7])
-def test_mse_moves_the_high_end_by_itself_when_the_low_one_lies_far_out(seed):
+def test_mse_moves_the_high_end_alone_when_the_low_one_is_far_out(seed):
     random = np.random.default_rng(seed)
     outliers = -3 * np.abs(random.standard_normal(300))
     values = np.concatenate([random.uniform(0, 1, 5000), outliers, [-15.0]]).astype(np.float32)

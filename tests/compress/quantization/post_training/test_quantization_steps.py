@@ -122,7 +122,7 @@ def test_equalised_model_computes_the_same_and_has_even_ranges():
     np.testing.assert_allclose(first, second, rtol=0.02)
 
 
-def test_equalisation_helps_when_scales_are_one_a_tensor():
+def test_equalisation_helps_when_there_is_one_scale_per_tensor():
     graph, feeds = convolutions(), images()
     wanted = outputs(graph, feeds)
     before = signal_to_noise_db(wanted, outputs(integers_of(graph, feeds, per_channel=False), feeds))
@@ -131,7 +131,7 @@ def test_equalisation_helps_when_scales_are_one_a_tensor():
     assert after > before + 3
 
 
-def test_pairs_are_left_and_named_when_a_bounded_activation_is_between():
+def test_pairs_are_skipped_and_named_when_a_bounded_activation_is_between():
     graph, feeds = convolutions("Clip", limits=("zero", "six")), images()
     before = {name: graph.constant(name) for name in ("w1", "w2")}
     wanted = outputs(graph, feeds)
@@ -145,14 +145,14 @@ def test_pairs_are_left_and_named_when_a_bounded_activation_is_between():
 
 
 @pytest.mark.parametrize("limits", [("zero",), ("zero", "most"), ("", "zero"), ()])
-def test_clip_is_equalised_over_when_it_has_no_bound_but_zero(limits):
+def test_equalisation_crosses_a_clip_when_its_only_bound_is_zero(limits):
     graph, feeds = convolutions("Clip", limits=limits), images()
     before = outputs(graph, feeds)
     assert equalize(graph)[0] == 3
     np.testing.assert_allclose(outputs(graph, feeds), before, rtol=1e-3, atol=1e-3)
 
 
-def test_shared_constant_is_changed_for_one_node_alone():
+def test_shared_constant_is_changed_for_one_node_only():
     graph = convolutions()
     node = next(n for n in graph.nodes if n.name == "depthwise")
     node.input[1] = "w1"
@@ -175,7 +175,7 @@ def test_mean_input_is_the_mean_when_batches_differ_in_size(opset):
 
 
 @pytest.mark.parametrize("target", ["cpu-vnni", "cuda-tensorrt"])
-def test_corrected_biases_take_the_mean_error_of_the_weights_back(target):
+def test_corrected_biases_cancel_the_mean_error_of_the_weights(target):
     graph, feeds = convolutions(), images()
     own_biases(graph)
     graph = Graph(graph.model)
@@ -240,7 +240,7 @@ def test_norm_is_not_smoothed_when_no_product_reads_it():
     assert "no matrix product with constant weights reads it" in declined[0].why
 
 
-def test_noise_is_most_where_the_layer_was_spoilt():
+def test_noise_is_largest_at_the_perturbed_layer():
     graph, feeds = convolutions(), images()
     made = integers_of(graph, feeds)
     source = next(n for n in made.nodes if n.op_type == "DequantizeLinear" and n.output[0].startswith("w3"))
@@ -252,7 +252,7 @@ def test_noise_is_most_where_the_layer_was_spoilt():
 
 
 @pytest.mark.parametrize("needed", range(1, 9))
-def test_fewest_layers_are_kept_that_fit(needed):
+def test_fewest_layers_that_fit_are_kept(needed):
     tried = []
 
     def loss(count):
@@ -263,7 +263,7 @@ def test_fewest_layers_are_kept_that_fit(needed):
     assert len(tried) == len(set(tried)) <= 7
 
 
-def test_least_loss_is_taken_when_nothing_fits():
+def test_least_loss_is_chosen_when_nothing_fits():
     assert fewest_kept(lambda count: 10.0 - count, 1.0, 5) == 5
 
 
@@ -278,7 +278,7 @@ def test_saturation_is_none_with_seven_bits_and_some_with_eight():
     assert found.worst == "first"
 
 
-def test_tensorrt_rounds_what_layers_take_and_not_what_they_give():
+def test_tensorrt_rounds_the_inputs_of_layers_and_not_their_outputs():
     graph, feeds = convolutions(), images()
     made = integers_of(graph, feeds, "cuda-tensorrt")
     zeros = [made.constant(n.input[2]) for n in made.nodes if n.op_type == "QuantizeLinear"]

@@ -33,7 +33,7 @@ def zero_points(model: onnx.ModelProto) -> dict[str, set[int]]:
     return {node.name: set(tensors[restored[node.input[1]].input[2]].ravel().tolist()) for node in convolutions}
 
 
-def test_zero_point_is_1_where_a_layer_was_measured_faster(integers, context):
+def test_zero_point_is_1_when_a_layer_was_measured_to_be_faster(integers, context):
     timed: list[Layer] = []
 
     def timer(layer: Layer) -> Estimate:
@@ -53,7 +53,7 @@ def test_zero_point_is_1_where_a_layer_was_measured_faster(integers, context):
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.999
 
 
-def test_zero_point_stays_0_when_the_gain_lies_within_the_noise(integers):
+def test_zero_point_stays_0_when_the_gain_is_within_the_noise(integers):
     before = integers.SerializeToString()
     assert move_zero_points(integers, lambda layer: estimate(0.99, 0.02), check_layer) == ({}, {})
     assert integers.SerializeToString() == before
@@ -93,7 +93,7 @@ def test_layer_is_not_trusted_when_its_integers_differ_from_its_floats(integers,
     assert "codes with a weight zero point of 1" in (check_layer(layers[0]) or "")
 
 
-def test_layer_is_timed_in_processes_of_its_own(integers):
+def test_layer_is_timed_in_separate_processes(integers):
     layers: list[Layer] = []
     move_zero_points(integers, lambda layer: layers.append(layer) or estimate(2.0), check_layer)
     found = time_layer(layers[0])
