@@ -21,8 +21,8 @@ from certify.measure.plan import Plan
 from certify.present.label import render
 from certify.profiled import Profiled, WorkloadProfile
 
-FILES = TABLE, DRAWING, PICTURE = "profile.json", "profile.svg", "profile.png"
-PICTURE_WIDTH_PX = 1000
+FILES = TABLE, DRAWING, IMAGE = "profile.json", "profile.svg", "profile.png"
+IMAGE_WIDTH_PX = 1000
 
 
 def profile_workloads(
@@ -68,15 +68,15 @@ def profile_workloads(
     profiled = Profiled(names[-1], names[0] if len(names) > 1 else None, tuple(found))
     if out is not None:
         write_text(out / TABLE, json.dumps(profiled.to_json(), indent=2, allow_nan=False) + "\n")
-        write_picture(profiled, out / DRAWING)
-        write_picture(profiled, out / PICTURE)
+        write_image(profiled, out / DRAWING)
+        write_image(profiled, out / IMAGE)
     return profiled
 
 
-def write_picture(profiled: Profiled, path: Path) -> None:
+def write_image(profiled: Profiled, path: Path) -> None:
     """Write the plot as SVG, or as PNG if the path ends in ``.png``."""
     drawing = profiled.plot()
     if path.suffix.lower() == ".png":
-        write_bytes(path, render(drawing, PICTURE_WIDTH_PX))
+        write_bytes(path, render(drawing, IMAGE_WIDTH_PX))
     else:
         write_text(path, drawing)

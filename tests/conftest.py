@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LEANMARK_SIGNING_KEY"):
-    os.environ.pop(name, None)  # where these tests run is no matter of theirs
+    os.environ.pop(name, None)  # tests must not depend on where they run
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other in loops that take the CPU
 

@@ -15,7 +15,7 @@ from certify.cli.preprocess import contract, preprocess_options, take_flags
 from certify.core.errors import UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-PICTURES = (".svg", ".png")
+IMAGE_SUFFIXES = (".svg", ".png")
 
 
 @click.command(
@@ -49,9 +49,9 @@ def command(
     batch sizes or runtimes give one row each.
     """
     from certify.api import profile
-    from certify.profiling import FILES, write_picture
+    from certify.profiling import FILES, write_image
 
-    if plot is not None and plot.suffix.lower() not in PICTURES:
+    if plot is not None and plot.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"--plot must end in .svg or .png, got {plot}.")
     batches = _list("batch", batch, int)
     runtimes = _list("runtime", runtime, str) if runtime else [None]
@@ -67,7 +67,7 @@ def command(
         progress=bars(),
     )
     if plot is not None:
-        write_picture(result, plot)
+        write_image(result, plot)
     if as_json:
         print_json(result.to_json())
         return

@@ -225,7 +225,7 @@ def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
     """Measure the yardstick file, with a new worker every other window."""
     settings = session_settings(bench.plan.runtime, threads, (yardstick.INPUT_NAME,), yardstick.OUTPUT_NAME)
     samples = bench.folder / "yardstick-inputs.npy"
-    np.save(samples, yardstick.pictures())
+    np.save(samples, yardstick.images())
     count = bench.rules.yardstick_windows
     with bench.progress.task("Measuring the yardstick", count) as task:
         for first in range(0, count, 2):

@@ -34,7 +34,7 @@ EXPANSION = 4
 SEED = 20260101
 BRANCH_GAIN = 0.5
 """Scale of a block's last convolution, which keeps the activations' magnitude constant through 16 additions."""
-PICTURES = 4
+IMAGES = 4
 
 
 def yardstick_file() -> Path:
@@ -133,7 +133,7 @@ class _Net:
         return self.node("Relu", [self.node("Add", [inner, value])])
 
 
-def pictures() -> npt.NDArray[np.float32]:
+def images() -> npt.NDArray[np.float32]:
     """Return the yardstick's inputs, float32 (4, 3, 224, 224).
 
     They are 1/f noise, as in natural images (Field 1987), with mean 0 and standard deviation 1 per channel, whatever
@@ -142,7 +142,7 @@ def pictures() -> npt.NDArray[np.float32]:
     random = np.random.RandomState(SEED)
     frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None, :])
     frequency[0, 0] = 1.0
-    spectrum = np.fft.rfft2(random.random_sample((PICTURES, 3, SIDE, SIDE)) - 0.5) / frequency
+    spectrum = np.fft.rfft2(random.random_sample((IMAGES, 3, SIDE, SIDE)) - 0.5) / frequency
     spectrum[..., 0, 0] = 0.0
     values = np.fft.irfft2(spectrum, s=(SIDE, SIDE))
     values /= values.std(axis=(-2, -1), keepdims=True)

@@ -46,7 +46,7 @@ def missing() -> str | None:
     return None
 
 
-def pictures(calibration: int = CALIBRATION, validation: int = VALIDATION) -> tuple[Split, Split, Split]:
+def images(calibration: int = CALIBRATION, validation: int = VALIDATION) -> tuple[Split, Split, Split]:
     """Calibration, validation and test images."""
     folder = DATA / "imagenet_val"
     with (folder / "labels.csv").open() as stream:
@@ -88,7 +88,7 @@ def main() -> None:
         print(sentence)
         return
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
-    calibration, validation, test = pictures()
+    calibration, validation, test = images()
     names = tuple(map(str, range(CLASSES)))
     dataset = Dataset("imagenet_val", "bench", names, None, calibration, validation, test, input_size=(224, 224))
     samples = CONTRACT.batch(test, range(len(test)))

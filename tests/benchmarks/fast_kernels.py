@@ -42,7 +42,7 @@ IMAGENET = ImagePreprocess(
 
 def imagenet() -> Dataset:
     """150 images to calibrate, 100 to validate, the rest to compare."""
-    calibration, validation, test = efficientnet_lite.pictures()
+    calibration, validation, test = efficientnet_lite.images()
     names = tuple(map(str, range(efficientnet_lite.CLASSES)))
     return Dataset("imagenet_val", "bench", names, None, calibration, validation, test, input_size=(224, 224))
 

@@ -57,8 +57,8 @@ def networks() -> dict[str, Any]:
             super().__init__()
             self.net = copy.deepcopy(net).half()
 
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return self.net(pictures.half()).float()
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.net(images.half()).float()
 
     torch.manual_seed(0)
     net = torchvision.models.resnet50(weights=None, num_classes=CLASSES).eval()
@@ -115,7 +115,7 @@ def workers(
 ) -> Iterator[dict[str, Running]]:
     """A warm worker for each model."""
     inputs = folder / "inputs.npy"
-    np.save(inputs, np.concatenate([yardstick.pictures()] * batch))
+    np.save(inputs, np.concatenate([yardstick.images()] * batch))
     shape = (batch, 3, yardstick.SIDE, yardstick.SIDE)
     with contextlib.ExitStack() as live:
         running = {}

@@ -155,7 +155,7 @@ def nncf(python: str | None) -> Pair:
 def lite(*passes: str) -> Pair:
     def make(folder: Path, plan: Plan) -> object:
         file, names = folder / "lite0.onnx", tuple(map(str, range(efficientnet_lite.CLASSES)))
-        parts = efficientnet_lite.pictures(100, 50)  # leaves the 500 test images that a letter needs
+        parts = efficientnet_lite.images(100, 50)  # leaves the 500 test images that a letter needs
         efficientnet_lite.export_float(file)
         dataset = Dataset("imagenet_val", "bench", names, None, *parts, input_size=(224, 224))
         return job(file, dataset, folder, plan, passes, preprocess=efficientnet_lite.CONTRACT)

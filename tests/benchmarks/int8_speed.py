@@ -18,18 +18,18 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from certify.measure.yardstick import INPUT_NAME, pictures, yardstick_file
+from certify.measure.yardstick import INPUT_NAME, images, yardstick_file
 from compress.core.targets import choose
 
 ROUNDS, CALLS = 9, 20
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
-class Pictures(CalibrationDataReader):
+class Images(CalibrationDataReader):
     """The yardstick's own images, one at a time."""
 
     def __init__(self) -> None:
-        self._left = [{INPUT_NAME: picture[None]} for picture in pictures()]
+        self._left = [{INPUT_NAME: image[None]} for image in images()]
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next feed."""
@@ -38,7 +38,7 @@ class Pictures(CalibrationDataReader):
 
 def milliseconds(session: onnxruntime.InferenceSession) -> float:
     """Mean of some calls."""
-    feed = {INPUT_NAME: pictures()[:1]}
+    feed = {INPUT_NAME: images()[:1]}
     session.run(None, feed)
     began = time.perf_counter()
     for _ in range(CALLS):
@@ -54,7 +54,7 @@ def main() -> None:
         prepared, quantized = Path(name, "prepared.onnx"), Path(name, "int8.onnx")
         quant_pre_process(str(yardstick_file()), str(prepared), skip_symbolic_shape=True)
         quantize_static(
-            prepared, quantized, Pictures(), quant_format=QuantFormat.QDQ, per_channel=True,
+            prepared, quantized, Images(), quant_format=QuantFormat.QDQ, per_channel=True,
             reduce_range=target.reduce_range, activation_type=TYPES[target.activation_type],
             weight_type=TYPES[target.weight_type],
         )  # fmt: skip

@@ -47,7 +47,7 @@ QUICK = {"window_s": 0.1, "min_blocks": 3, "time_limit_s": 6.0}
 def yardstick_subject(bench: runs.Bench, arm: str = "baseline") -> Subject:
     """The yardstick with its own images, as one side of a run."""
     one = subject(arm, yardstick.yardstick_file(), CONTRACT, 1, bench.folder)
-    np.save(one.inputs, yardstick.pictures())
+    np.save(one.inputs, yardstick.images())
     return one
 
 

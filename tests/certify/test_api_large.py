@@ -25,7 +25,7 @@ CONTRACT: Preprocess = ImagePreprocess(
 )  # fmt: skip
 
 
-class _Pictures(CalibrationDataReader):
+class _Images(CalibrationDataReader):
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
         self._left = [{"pixels": rng.random((1, 3, SIDE, SIDE), dtype=np.float32)} for _ in range(8)]
@@ -72,7 +72,7 @@ def result(noise: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             patch.setenv(f"LEANMARK_{kind}_HOME", str(tmp_path_factory.mktemp(kind)))
         onnx.save(_dense(), folder / "float.onnx")
         quantize_static(
-            str(folder / "float.onnx"), str(folder / "int8.onnx"), _Pictures(), quant_format=QuantFormat.QDQ,
+            str(folder / "float.onnx"), str(folder / "int8.onnx"), _Images(), quant_format=QuantFormat.QDQ,
             use_external_data_format=True,
         )  # fmt: skip
         patch.setattr("certify.model_file.onnx_file.normal_form.fits_inside", lambda model, folder: False)

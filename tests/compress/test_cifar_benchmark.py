@@ -57,7 +57,7 @@ def test_twins_are_found_when_the_others_went_through_jpeg(cifar):
     smooth = random.integers(0, 256, (12, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
     labels = np.arange(12) % 3
     order = random.permutation(12)
-    jpeg = np.stack([cifar["_through_jpeg"](picture) for picture in smooth[order]])
+    jpeg = np.stack([cifar["_through_jpeg"](image) for image in smooth[order]])
     assert not np.array_equal(jpeg, smooth[order])
     found = cifar["twins"](smooth[:5], labels[:5], jpeg, labels[order])
     assert order[found].tolist() == [0, 1, 2, 3, 4]
@@ -69,10 +69,10 @@ def test_restored_images_are_closer_and_kept_when_a_network_learnt_what_jpeg_rem
     random = np.random.default_rng(0)
     colours = random.integers(0, 256, (256, 8, 8, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     learnt, others = colours[:192], colours[192:]
-    jpeg = np.stack([cifar["_through_jpeg"](picture) for picture in others])
+    jpeg = np.stack([cifar["_through_jpeg"](image) for image in others])
     restored = cifar["restored"](jpeg, learnt)
     assert restored.dtype == np.uint8
-    errors = [np.abs(pictures.astype(float) - others).mean() for pictures in (jpeg, restored)]
+    errors = [np.abs(images.astype(float) - others).mean() for images in (jpeg, restored)]
     assert errors[1] < 0.9 * errors[0]
     monkeypatch.setitem(cifar, "_restorer", None)  # is not trained again
     assert np.array_equal(cifar["restored"](jpeg, learnt), restored)

@@ -51,7 +51,7 @@ MACS_APART = 0.02
 
 @dataclass
 class Journey:
-    """What has been found about an architecture, told anew whenever there is more.
+    """What has been found about an architecture, reported whenever there is more.
 
     Attributes:
         row: plain JSON values.
@@ -148,7 +148,7 @@ def _build(name: str, folder: Path) -> BuiltModel:
 
 def _context(built: BuiltModel, size: tuple[int, ...], folder: Path) -> tuple[PassContext, Samples]:
     """Samples to calibrate with, and others to compare on."""
-    make = _texts if built.tokens else _pictures
+    make = _texts if built.tokens else _images
     labels = np.arange(SAMPLES) % CLASSES
     parts = {part: {**make(SAMPLES, size, seed), "y": labels} for seed, part in ((1, "calibration"), (2, "test"))}
     dataset = replace(from_mapping({**parts, "classes": map(str, range(CLASSES))}, "zoo", "zoo", 0), input_size=size)
@@ -164,7 +164,7 @@ def _texts(number: int, size: tuple[int, ...], seed: int) -> dict[str, np.ndarra
     return {"input_ids": random.integers(0, VOCABULARY, (number, *size)), "attention_mask": mask.astype(np.int64)}
 
 
-def _pictures(number: int, size: tuple[int, ...], seed: int) -> dict[str, np.ndarray]:
+def _images(number: int, size: tuple[int, ...], seed: int) -> dict[str, np.ndarray]:
     """Coarse patches under fine noise, uint8 (n, h, w, 3): noise alone looks the same everywhere."""
     random = np.random.default_rng(seed)
     rows, columns = (np.arange(length) * 8 // length for length in size)
@@ -201,7 +201,7 @@ def _masked(original: nn.Module, pruned: nn.Module, path: Path, samples: Samples
 
 
 def _spread(outputs: np.ndarray) -> float:
-    """Largest range of an output over all pictures, as a share of the largest output."""
+    """Largest range of an output over all images, as a share of the largest output."""
     return float(np.ptp(outputs, axis=0).max() / np.abs(outputs).max())
 
 
@@ -237,7 +237,7 @@ def _compared(path: Path, made: Path, samples: Samples) -> Row:
 
 
 def _cosine(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Of outputs less their means over all pictures, which are nothing but biases in a network of random weights."""
+    """Of outputs less their means over all images, which are nothing but biases in a network of random weights."""
     first, second = (outputs - outputs.mean(0) for outputs in (wanted, found))
     size = np.linalg.norm(first) * np.linalg.norm(second)
     return float((first * second).sum() / size) if size > 0 else 0.0

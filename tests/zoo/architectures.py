@@ -1,5 +1,5 @@
 """Which architectures the table has: every classifier of torchvision, one of each family of timm's, and Hugging Face's
-encoders of text and pictures."""
+encoders of text and images."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Row = Mapping[str, Any]
 MACS = 0.6
 """Share of the multiply-adds that may be left."""
 MOST_DIFFERENCE = 1e-3
-"""From the masked original, as a share of how far outputs differ between pictures: where they hardly do, as in deep
+"""From the masked original, as a share of how far outputs differ between images: where they hardly do, as in deep
 networks of random weights, a small share of the largest output would prove nothing."""
 
 HEAD = (
@@ -97,7 +97,7 @@ def _remarks(row: Row) -> list[str]:
     if "why" in mask:
         found.append(f"not compared with the masked original: {mask['why']}")
     elif mask and not equal(mask):
-        found.append(f"differs from the masked original, while outputs differ by {mask['spread']:.1e} between pictures")
+        found.append(f"differs from the masked original, while outputs differ by {mask['spread']:.1e} between images")
     if "declined" in row.get("quantize", {}):
         found.append(f"not quantized: {row['quantize']['declined']}")
     if "whole" in row:

@@ -96,7 +96,7 @@ def test_state_uses_the_last_row_and_skips_a_truncated_line(tmp_path):
         ("count", {"macs_share": 0.7}, False, True, ""),
         ("count", {"agree": False}, False, True, "the file's MACs can't be compared with torch's"),
         ("mask", {"difference": 0.01}, False, True, "differs from the masked original"),
-        ("mask", {"spread": 1e-4}, False, True, "while outputs differ by 1.0e-04 between pictures"),
+        ("mask", {"spread": 1e-4}, False, True, "while outputs differ by 1.0e-04 between images"),
         ("quantize", {"declined": "no weights"}, True, False, "not quantized: no weights"),
     ],
 )

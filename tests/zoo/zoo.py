@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", choices=ZOOS, action="append")
     parser.add_argument("--models", default="*", help="shell pattern of names, without timm: and the like")
-    parser.add_argument("--again", action="store_true", help="do those anew that were not done in full")
+    parser.add_argument("--again", action="store_true", help="repeat those that were not completed")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--time-limit", type=float, default=TIME_LIMIT_S, help="processor seconds an architecture")

@@ -37,7 +37,7 @@ def build_model() -> onnx.ModelProto:
     kernel = numpy_helper.from_array(rng.standard_normal((8, 3, 3, 3)).astype(np.float32), "kernel")
     head = helper.make_tensor("head", TensorProto.FLOAT, (8, 10), rng.standard_normal(80).astype(np.float32))
     nodes = [
-        helper.make_node("Conv", ["picture", "kernel"], ["features"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["image", "kernel"], ["features"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("act", ["features"], ["active"], domain="own"),
         helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
@@ -49,7 +49,7 @@ def build_model() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 10])],
         [kernel, head],
         doc_string="made in /home/somebody",
@@ -65,7 +65,7 @@ def build_model() -> onnx.ModelProto:
 
 def contract(**changes: object) -> Preprocess:
     fields: dict[str, object] = {
-        "input_name": "picture",
+        "input_name": "image",
         "output_name": "scores",
         "height": 8,
         "width": 8,

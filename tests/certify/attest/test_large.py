@@ -57,9 +57,9 @@ def large_model(folder: Path) -> Path:
     with (folder / "weights.bin").open("wb") as hole:
         hole.truncate(WEIGHT_BYTES)
     graph = helper.make_graph(
-        [helper.make_node("Flatten", ["picture"], ["flat"]), helper.make_node("MatMul", ["flat", "head"], ["scores"])],
+        [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("MatMul", ["flat", "head"], ["scores"])],
         "net",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", columns])],
         [weight],
     )

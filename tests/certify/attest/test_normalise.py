@@ -71,9 +71,9 @@ def test_normalise_changes_no_output_when_the_model_runs(
     foreign: Path, tmp_path: Path, make_contract: Contract
 ) -> None:
     normalise(foreign, tmp_path / "out.onnx", make_contract())
-    picture = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    image = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
     outputs = [
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"picture": picture})[0]
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": image})[0]
         for path in (foreign, tmp_path / "out.onnx")
     ]
     np.testing.assert_array_equal(*outputs)

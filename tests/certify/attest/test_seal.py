@@ -33,9 +33,9 @@ def test_seal_returns_envelope_and_bytes_when_removed(normalised: Path, tmp_path
 
 def test_sealed_file_runs_the_same_when_a_runtime_opens_it(normalised: Path, tmp_path: Path) -> None:
     seal(normalised, tmp_path / "sealed.onnx", ENVELOPE)
-    picture = np.ones((1, 3, 8, 8), np.float32)
+    image = np.ones((1, 3, 8, 8), np.float32)
     outputs = [
-        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"picture": picture})[0]
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": image})[0]
         for path in (normalised, tmp_path / "sealed.onnx")
     ]
     np.testing.assert_array_equal(*outputs)

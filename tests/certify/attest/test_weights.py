@@ -43,7 +43,7 @@ def dense(seed: int = 0) -> onnx.ModelProto:
     shapes = {"first": (192, HIDDEN), "bias": (HIDDEN,), "second": (HIDDEN, 192)}
     weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     nodes = [
-        helper.make_node("Flatten", ["picture"], ["flat"]),
+        helper.make_node("Flatten", ["image"], ["flat"]),
         helper.make_node("MatMul", ["flat", "first"], ["hidden"]),
         helper.make_node("Add", ["hidden", "bias"], ["moved"]),
         helper.make_node("MatMul", ["moved", "second"], ["scores"]),
@@ -51,7 +51,7 @@ def dense(seed: int = 0) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 192])],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )

@@ -44,7 +44,7 @@ SURROUNDINGS = {
     "libraries": {**LIBRARIES, "system/libc.so.6": "0c" * 32},
 }  # fmt: skip
 CONTRACT = {
-    "input_name": "picture", "output_name": "scores", "height": 8, "width": 8, "layout": "NCHW", "colour": "RGB",
+    "input_name": "image", "output_name": "scores", "height": 8, "width": 8, "layout": "NCHW", "colour": "RGB",
     "scale": 255.0, "mean": [0.5] * 3, "std": [0.25] * 3, "resize": "exact", "crop": "none",
     "interpolation": "bilinear", "reading": "logits", "dtype": "float32", "class_map": None,
 }  # fmt: skip

@@ -25,7 +25,7 @@ HEX = "ab" * 32
 ENERGY = {"value": 7.5, "low": 3.75, "high": 15.0, "unit": "J", "n": 1, "method": "m", "evidence": "modelled"}
 
 CONTRACT = ImagePreprocess(
-    "picture", "scores", 8, 8, "NCHW", "RGB", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "exact", "none", "bilinear",
+    "image", "scores", 8, 8, "NCHW", "RGB", 255.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "exact", "none", "bilinear",
     "logits",
 )  # fmt: skip
 

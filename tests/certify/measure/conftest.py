@@ -62,10 +62,10 @@ def small_dataset() -> Dataset:
     rng = np.random.default_rng(0)
     labels = np.arange(80, dtype=np.int64) % CLASSES
     pixels = rng.integers(0, 100, (len(labels), SIDE, SIDE, 3), dtype=np.uint8)
-    for picture, label in zip(pixels, labels, strict=True):
+    for image, label in zip(pixels, labels, strict=True):
         top, left = divmod(int(label), 2)
         half = SIDE // 2
-        picture[top * half : (top + 1) * half, left * half : (left + 1) * half] += 120
+        image[top * half : (top + 1) * half, left * half : (left + 1) * half] += 120
     split = Split(ArraySource(pixels), labels)
     return Dataset(
         name="quarters", spec="tests:quarters", classes=("a", "b", "c", "d"), train=None, calibration=None,

@@ -104,16 +104,16 @@ def inputs(court: Any, pixels: np.ndarray) -> dict[str, Any]:
 
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
-PICTURES = np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None] // 2 + RANDOM // 4
+IMAGES = np.linspace(0, 255, 32).astype(np.uint8)[None, None, :, None] // 2 + RANDOM // 4
 
 
 @pytest.mark.parametrize(
     ("pixels", "tripped"),
     [
-        (PICTURES, {}),
+        (IMAGES, {}),
         (np.zeros_like(RANDOM), {"inputs_real": "fail"}),
         (RANDOM, {"inputs_real": "fail"}),
-        (np.repeat(PICTURES[:1], 64, axis=0), {"inputs_real": "fail"}),
+        (np.repeat(IMAGES[:1], 64, axis=0), {"inputs_real": "fail"}),
     ],
     ids=["images", "zeros", "random numbers", "one image again and again"],
 )

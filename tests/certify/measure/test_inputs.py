@@ -26,7 +26,7 @@ def test_parts_hold_every_sample_once_in_whole_batches(count: int, batch: int, s
     assert all(len(part) % batch == 0 for part in cut[:-1])
 
 
-def pictures(layout: str = "NCHW") -> ImagePreprocess:
+def contract(layout: str = "NCHW") -> ImagePreprocess:
     return ImagePreprocess(
         input_name="image", output_name="classes", height=3, width=4, layout=layout, colour="RGB", scale=255.0,
         mean=(0.0,) * 3, std=(1.0,) * 3, resize=None, crop="none", interpolation="bilinear", reading="logits",
@@ -42,7 +42,7 @@ def text(vocabulary: int, mask: bool = True) -> TokenPreprocess:
 
 def test_statistics_detect_constant_and_repeated_samples() -> None:
     array = np.stack([np.zeros((3, 4)), np.zeros((3, 4)), np.arange(12).reshape(3, 4), np.full((3, 4), 2)])
-    found = InputStatistics.of(array, pictures())
+    found = InputStatistics.of(array, contract())
     assert (found.samples, found.distinct, found.constant_share) == (4, 3, 0.75)
     assert found.std == pytest.approx(np.std(array))
 
@@ -58,10 +58,10 @@ def test_statistics_distinguish_images_from_random_numbers(layout: str, width_ax
     noise = rng.standard_normal((8, 3, 16, 16))
     smooth = np.cumsum(noise, axis=-1)
     for array, low, high in ((noise, -0.1, 0.1), (smooth, 0.5, 1.0)):
-        found = InputStatistics.of(np.moveaxis(array, -1, width_axis), pictures(layout))
+        found = InputStatistics.of(np.moveaxis(array, -1, width_axis), contract(layout))
         assert found.neighbour_correlation is not None and found.repetition is None
         assert low < found.neighbour_correlation < high
-    assert InputStatistics.of(np.zeros((8, 3, 4, 4)), pictures()).neighbour_correlation == 0.0
+    assert InputStatistics.of(np.zeros((8, 3, 4, 4)), contract()).neighbour_correlation == 0.0
 
 
 @pytest.mark.parametrize("mask", [True, False])

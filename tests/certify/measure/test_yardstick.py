@@ -32,15 +32,15 @@ def test_yardstick_outputs_ordinary_numbers() -> None:
     import onnxruntime as ort
 
     session = ort.InferenceSession(str(yardstick.yardstick_file()), providers=["CPUExecutionProvider"])
-    pictures = yardstick.pictures()
-    (output,) = session.run(None, {yardstick.INPUT_NAME: pictures[:1]})
+    images = yardstick.images()
+    (output,) = session.run(None, {yardstick.INPUT_NAME: images[:1]})
     assert output.shape == (1, 1000)
     assert 0.1 < np.abs(output).mean() < 100  # neither faded out nor blown up through 50 layers
 
 
 def test_images_are_standardised_and_smooth_like_natural_ones() -> None:
-    pictures = yardstick.pictures()
-    assert np.allclose(pictures.std(axis=(-2, -1)), 1, atol=1e-3)
-    assert np.allclose(pictures.mean(axis=(-2, -1)), 0, atol=1e-3)
-    assert np.mean(pictures[..., 1:] * pictures[..., :-1]) > 0.7
-    assert len({picture.tobytes() for picture in pictures}) == yardstick.PICTURES
+    images = yardstick.images()
+    assert np.allclose(images.std(axis=(-2, -1)), 1, atol=1e-3)
+    assert np.allclose(images.mean(axis=(-2, -1)), 0, atol=1e-3)
+    assert np.mean(images[..., 1:] * images[..., :-1]) > 0.7
+    assert len({image.tobytes() for image in images}) == yardstick.IMAGES

@@ -30,8 +30,8 @@ class Contract:
 
     def port_shape(self, batch: int) -> tuple[int, ...]:
         channels = 1 if self.colour == "L" else 3
-        picture = (self.height, self.width)
-        return (batch, channels, *picture) if self.layout == "NCHW" else (batch, *picture, channels)
+        size = (self.height, self.width)
+        return (batch, channels, *size) if self.layout == "NCHW" else (batch, *size, channels)
 
     def port(self, name: str) -> tuple[tuple[int, ...], str]:
         return self.port_shape(1)[1:], self.dtype

@@ -33,9 +33,9 @@ def test_dropping_matches_the_record(deep, context):
     context = replace(context, teacher=deep)
     shallow, record = DepthPrune(macs=0.85, samples=32).apply(deep, context)
     assert len(record.done["dropped"]) == 1
-    pictures = context.sample(32)
+    images = context.sample(32)
     with torch.no_grad():
-        a, b = (m(pictures).log_softmax(1) for m in (shallow, deep))
+        a, b = (m(images).log_softmax(1) for m in (shallow, deep))
     wanted = nn.functional.kl_div(a, b, reduction="batchmean", log_target=True)
     assert list(record.done["dropped"].values())[0] == pytest.approx(float(wanted), rel=1e-3, abs=1e-8)
 

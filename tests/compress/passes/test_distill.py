@@ -100,13 +100,13 @@ def test_another_model_is_the_teacher_when_it_has_weights(model, context, tmp_pa
 
 def test_teacher_gets_its_own_normalisation_when_it_differs(model, context):
     built = BuiltModel(model, "m", None, True, "", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), input_size=(16, 16))
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (context.preprocess.mean, context.preprocess.std))
     own_mean, own_std = (torch.tensor(v).view(1, 3, 1, 1) for v in (built.mean, built.std))
-    small = torch.nn.functional.interpolate(pictures, (16, 16), mode="bilinear", antialias=True)
+    small = torch.nn.functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
     with torch.no_grad():
         wanted = model((small - own_mean) / own_std)
-        found = adapt_input(built, context.preprocess)((pictures - mean) / std)
+        found = adapt_input(built, context.preprocess)((images - mean) / std)
     assert torch.allclose(found, wanted, atol=1e-4)
 
 

@@ -18,14 +18,14 @@ def preprocess(dataset):
 
 
 def _all(batches):
-    pictures, labels = zip(*batches, strict=True)
-    return torch.cat(pictures), torch.cat(labels)
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
 
 
 def test_torch_split_matches_the_contract(dataset, preprocess):
     split = data.TorchSplit(dataset.train, preprocess)
-    pictures, labels = next(iter(DataLoader(split, batch_size=3)))
-    assert np.array_equal(pictures.numpy(), preprocess.batch(dataset.train, [0, 1, 2]))
+    images, labels = next(iter(DataLoader(split, batch_size=3)))
+    assert np.array_equal(images.numpy(), preprocess.batch(dataset.train, [0, 1, 2]))
     assert labels.tolist() == dataset.train.labels[:3].tolist()
     assert len(split) == len(dataset.train)
 
@@ -40,8 +40,8 @@ def test_loader_gives_every_sample_once_in_order_whether_kept_or_decoded(dataset
     monkeypatch.setattr(data, "IN_MEMORY_BYTES", limit)
     batches = data.loader(dataset.validation, preprocess, 20, shuffle=False, seed=0)
     assert [len(labels) for _, labels in batches] == [16, 16, 16] and len(batches) == 3
-    pictures, labels = _all(batches)
-    assert np.array_equal(pictures.numpy(), preprocess.batch(dataset.validation, range(48)))
+    images, labels = _all(batches)
+    assert np.array_equal(images.numpy(), preprocess.batch(dataset.validation, range(48)))
     assert labels.tolist() == dataset.validation.labels.tolist()
 
 
@@ -66,8 +66,8 @@ def test_loader_repeats_under_a_seed_but_differs_between_epochs(dataset, preproc
 
 
 def test_shifting_moves_by_a_sixteenth_at_most_and_repeats_the_edge():
-    pictures = torch.arange(32.0).repeat(200, 1, 32, 1)  # each pixel holds its column
-    moved = data._moved(pictures, *data._moves(len(pictures), pictures.shape, np.random.default_rng(0), flip=False))
+    images = torch.arange(32.0).repeat(200, 1, 32, 1)  # each pixel holds its column
+    moved = data._moved(images, *data._moves(len(images), images.shape, np.random.default_rng(0), flip=False))
     shifts = moved[:, 0, 16, 16] - 16
     assert set(shifts.tolist()) == {-2, -1, 0, 1, 2}
     left = moved[shifts == -2][0, 0, 5]
@@ -75,7 +75,7 @@ def test_shifting_moves_by_a_sixteenth_at_most_and_repeats_the_edge():
 
 
 def test_flipping_mirrors_about_half():
-    pictures = torch.arange(32.0).repeat(400, 1, 32, 1)
-    moved = data._moved(pictures, *data._moves(len(pictures), pictures.shape, np.random.default_rng(0), flip=True))
+    images = torch.arange(32.0).repeat(400, 1, 32, 1)
+    moved = data._moved(images, *data._moves(len(images), images.shape, np.random.default_rng(0), flip=True))
     mirrored = (moved[:, 0, 0, 31] < moved[:, 0, 0, 0]).float().mean()
     assert 0.4 < mirrored < 0.6

@@ -86,27 +86,27 @@ class Net(nn.Module):
         return self.head(torch.relu(self.down(torch.relu(self.stem(x)))).mean((2, 3)))
 
 
-PICTURES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 
 
 def test_stages_are_the_last_maps_of_each_resolution():
-    assert stages(Net(4).eval(), PICTURES) == {(8, 8): "stem", (4, 4): "down"}
-    assert stages(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), PICTURES) == {}
+    assert stages(Net(4).eval(), IMAGES) == {(8, 8): "stem", (4, 4): "down"}
+    assert stages(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), IMAGES) == {}
 
 
 @pytest.mark.parametrize("kind", ["hint", "attention"])
 def test_feature_loss_reaches_every_compared_layer_when_widths_differ(kind):
     torch.manual_seed(0)
     student, teacher = Net(2), Net(4)
-    loss = FeatureLoss(kind, student.eval(), teacher.eval(), PICTURES)
+    loss = FeatureLoss(kind, student.eval(), teacher.eval(), IMAGES)
     assert [(conv.in_channels, conv.out_channels) for conv in loss.adapters] == (
         [(2, 4), (4, 8)] if kind == "hint" else []
     )
     mine, its = loss.taps(student, teacher)
     with mine, its:
-        student(PICTURES)
+        student(IMAGES)
         with torch.no_grad():
-            teacher(PICTURES)
+            teacher(IMAGES)
     value = loss(mine, its)
     value.backward()
     assert value.detach() > 0
@@ -119,13 +119,13 @@ def test_attention_is_zero_when_the_maps_focus_on_the_same_places():
     double = Net(4)
     double.load_state_dict({key: 2 * value for key, value in net.state_dict().items()})
     with Taps(net, ["stem"]) as a, Taps(double, ["stem"]) as b:
-        net(PICTURES)
-        double(PICTURES)
-    loss = FeatureLoss("attention", net.eval(), double.eval(), PICTURES)
+        net(IMAGES)
+        double(IMAGES)
+    loss = FeatureLoss("attention", net.eval(), double.eval(), IMAGES)
     loss.pairs = [("stem", "stem")]
     assert loss(a, b).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_feature_loss_is_refused_when_no_maps_can_be_compared():
     with pytest.raises(ModelError, match="no feature maps of equal size"):
-        FeatureLoss("hint", nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Net(4), PICTURES)
+        FeatureLoss("hint", nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Net(4), IMAGES)
