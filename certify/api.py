@@ -250,8 +250,8 @@ def _measure(
 ) -> Evidence:
     """Convert both models to normal form, simplify the baseline, and measure both.
 
-    A model without a lineage may have been trained on the test samples, whatever these data's other splits contain. So
-    those splits are left out of the observation.
+    A model without a lineage may have been trained on the test samples, regardless of the other splits of these data.
+    So those splits are left out of the observation.
     """
     _require_plain({"data's name": dataset.name})
     if lineage is None:
@@ -283,7 +283,7 @@ def _origin(baseline: Path) -> str:
 
 
 def _require_plain(texts: Mapping[str, str]) -> None:
-    """Refuse before measuring what could not be signed afterwards."""
+    """Reject texts before measuring that could not be signed afterwards."""
     if (found := first_look_alike(texts)) is not None:
         raise UsageError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
 

@@ -143,7 +143,7 @@ def fairness(
         preprocess: preprocessing contract, or a YAML file with one; None uses the one in the model file.
         runtime: runtime of the models.
         batch: samples per inference.
-        edition: sets how many people a published cell needs, and the margin.
+        edition: edition with the minimum number of people per published cell, and the margin.
         out: folder for records, figures, page and plot; None writes nothing.
         progress: progress display. Default: bars in a notebook or terminal; False shows none.
 

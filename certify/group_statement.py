@@ -1,4 +1,4 @@
-"""Statement next to the certified model about what compression did to groups of people."""
+"""Statement next to the certified model about the effect of compression on groups of people."""
 
 from __future__ import annotations
 

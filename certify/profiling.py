@@ -36,7 +36,7 @@ def profile_workloads(
     """Measure the last of the files in each workload, alone or against the other.
 
     Args:
-        sources: the model alone, or the model compared with and the model.
+        sources: the model alone, or the model to compare with followed by the model.
         contracts: preprocessing contract of each.
         data: data specification, or a data set.
         plans: one per workload.
@@ -46,7 +46,7 @@ def profile_workloads(
     found: list[WorkloadProfile] = []
     edition = load_edition()
     dataset = load(data, seed=plans[0].seed, progress=progress)
-    # How these data are split does not tell what a model made by others was trained on.
+    # The splits of these data do not show what a third party's model was trained on.
     dataset = replace(dataset, train=None, calibration=None, validation=None)
     names = [source.name for source in sources]
     origin = ALONE if len(names) == 1 else f"{names[0]}, as given"

@@ -227,7 +227,7 @@ def _counts(key: PublicKey, own: set[PublicKey], store: TrustStore, what: str, i
 
 
 def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: str, signer: SigningKey) -> Path:
-    """Attest, as a third party, what credits require but nobody can recompute.
+    """Attest, as a third party, requirements of credits that cannot be recomputed.
 
     Args:
         path: path of the model file.

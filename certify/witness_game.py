@@ -144,8 +144,8 @@ def add_witnesses(
 ) -> tuple[Found, Path]:
     """Check witnesses, sign them, and store them next to the model.
 
-    Whoever reads the model's statement later finds them with :func:`check_witnesses`. The robust accuracy can only
-    fall, because no file is removed or replaced.
+    Later readers of the model's statement find them with :func:`check_witnesses`. The robust accuracy can only fall,
+    because no file is removed or replaced.
 
     Args:
         model: the stated file.
@@ -155,7 +155,7 @@ def add_witnesses(
         preprocess: the model's contract; None uses the one in the model file.
         runtime: runtime adapter.
         remark: sentence for human readers.
-        signer: key of whoever found them; anybody may sign.
+        signer: key of the person who found them; anyone may sign.
 
     Returns:
         The result of the check, and the path of the signed statement.

@@ -69,13 +69,13 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a statement says that those of other assessments can be held against; empty where it says nothing.
+    """Facts of a statement to compare with statements of other assessments; empty if they are not stated.
 
     Attributes:
-        runtime: what ran the model, with its version.
+        runtime: runtime of the model, with its version.
         lineage: hex SHA-256 of the lineage.
         test_data: digest of the test data.
-        baseline: digests of what the model is compared with, of whatever kind.
+        baseline: digests of the model's baseline, of any kind.
     """
 
     runtime: str = ""
@@ -194,13 +194,13 @@ class Assessment(Protocol):
         raise UsageError(f"Records of {self.name} cannot be measured again, so they cannot be compared.")
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Every figure of a statement that a scorecard may read, by name: those of its profile, and what follows.
+        """Return every figure of a statement that a scorecard may read, by name: those of its profile and derived ones.
 
-        A yes is 1 and a no is 0; what the statement does not tell is absent.
+        Yes is 1 and no is 0; a figure that the statement does not give is absent.
 
         Args:
-            predicate: of a statement that fits its schema.
-            lineage: content of the lineage that the statement names, where it is at hand.
+            predicate: predicate of a statement that conforms to its schema.
+            lineage: content of the lineage that the statement names, if available.
 
         Raises:
             CertificateError: an estimate is malformed.
@@ -208,7 +208,7 @@ class Assessment(Protocol):
         return Profile.from_json(predicate["profile"]).estimates
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """What statements of other assessments about the same model can be held against."""
+        """Return facts to compare with statements of other assessments about the same model."""
         return Facts(lineage=(predicate["lineage"] or {}).get("sha256", ""))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REFUSED = "refused"
 Said = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-"""Words by section: its title, and the head and text of each."""
+"""Text by section: the section's title, then heading and text of each entry."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +101,16 @@ class Claims:
 
     @property
     def said(self) -> Said:
-        """What its maker says in words of their own, which nothing was derived from; shown apart from figures."""
+        """The maker's own words, from which nothing was derived; shown apart from figures."""
         return ()
 
     @property
     def notice(self) -> Mapping[str, str]:
-        """The maker's own words on what the public asks, by question; empty where nothing is said."""
+        """The maker's answers to questions of the public, by question; empty if there are none."""
         return {}
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
-        """What other statements about the same model add: ``fail`` where one contradicts this one."""
+        """Return findings from other statements about the same model: ``fail`` if one contradicts this one."""
         return ()
 
 
@@ -168,7 +168,7 @@ def _test_digest(data: Any) -> str | None:
 
 
 def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
-    """Where statements about one model contradict each other; a pure function of all of them, in any order.
+    """Return contradictions between statements about one model; a pure function of all of them, in any order.
 
     Example:
         >>> contradictions(())

@@ -1,4 +1,4 @@
-"""Outcome of an assessment and the edition behind it, as far as all assessments share them."""
+"""Outcome of an assessment and its edition: the parts that all assessments share."""
 
 from __future__ import annotations
 

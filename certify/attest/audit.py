@@ -68,7 +68,7 @@ class Audit:
 
     @property
     def own_differs(self) -> tuple[str, ...]:
-        """Names of differences of this statement alone, whatever lies next to it."""
+        """Names of differences of this statement alone, without the statements next to it."""
         checks = (*self.verification.checks, *self.countersignatures)
         failed = [check.name for check in checks if check.outcome == "fail"]
         return tuple(dict.fromkeys([*self._rows_that_differ, *failed]))

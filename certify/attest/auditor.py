@@ -20,7 +20,7 @@ from certify.core.finding import Finding
 from certify.core.private_data import AuditorBinding, DataKey
 
 SHOWN = 4
-"""Number of figures that only the rows give which a sentence lists."""
+"""Maximum number of figures from the rows that a sentence lists."""
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Certificate:
 
     @property
     def audited_claims(self) -> Claims:
-        """Claims for an auditor who read the auditor file; equal to :attr:`claims` if nobody did."""
+        """Claims for an auditor who read the auditor file; equal to :attr:`claims` if it was not read."""
         return self.assessment.claims({**self.shown, **self.audited}, self.digest) if self.audited else self.claims
 
     def require(self, assessment: str) -> None:

@@ -39,7 +39,7 @@ def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
 
 
 def find_evidence(places: Sequence[Path]) -> Path | str:
-    """Return the record file in the first place that has one, or the reason why it cannot be read."""
+    """Return the record file from the first path that has one, or the reason why it cannot be read."""
     path = next((place for place in places if os.path.lexists(place)), None)
     if path is None:
         return f"{places[0].name} is missing"

@@ -17,7 +17,7 @@ CLOCKS_DIFFER = datetime.timedelta(minutes=10)
 
 
 def beside(name: str, folders: Sequence[Path]) -> Path | None:
-    """Return the first file of a name in some folders; None if there is none."""
+    """Return the first file with this name in the given folders; None if there is none."""
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 

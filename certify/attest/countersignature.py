@@ -1,11 +1,11 @@
 """A third party's signed verdict on a certificate.
 
-The envelope of a certificate has exactly one signature, its maker's, and none of its bytes are free. A second signature
+The envelope of a certificate has exactly one signature, its maker's, and no byte of it can vary. A second signature
 over the same statement could not say what its signer did. So a verifier signs a statement of their own about the model
 and the certificate, identified by digest, which says how they checked (derived again from the maker's evidence, or
 measured again) and whether they agree. It is stored in ``countersignatures/`` next to the model, named after the key
-id, with the evidence of the new measurement. Whoever can write there can also delete it: the absence of a disagreement
-proves nothing.
+id, with the evidence of the new measurement. Anyone who can write to that folder can also delete it: the absence of a
+disagreement proves nothing.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def given_lineage(path: Path) -> Mapping[str, Any]:
 
 
 def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path) -> None:
-    """Refuse a lineage about another model.
+    """Reject a lineage of a different model.
 
     Args:
         lineage: parsed lineage.
@@ -40,13 +40,13 @@ def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path)
     stated, found = lineage["artifacts"].get(normal.name), sha256_file(candidate)
     if stated is not None and stated not in (found, sha256_file(normal)):
         raise UsageError(
-            f"The lineage is about another file than {candidate} (expected digest {stated[:12]}..., got "
+            f"The lineage is not about {candidate} (expected digest {stated[:12]}..., got "
             f"{found[:12]}...); pass the lineage.json that was written with it, or omit it."
         )
 
 
 def unchanged_beside(lineage: Mapping[str, Any], path: Path, out: Path) -> dict[str, Path]:
-    """Return the unchanged files in ``out`` that a lineage lists, by name, models excepted.
+    """Return the unchanged files in ``out`` that a lineage lists, by name, except models.
 
     Args:
         lineage: parsed lineage.

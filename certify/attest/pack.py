@@ -1,7 +1,7 @@
 """A single file with a certified model and its sidecar files, to send or archive.
 
 A pack is an uncompressed zip archive, so that equal folders give equal bytes and nothing in it can be larger than the
-pack itself. Reading trusts nothing: names are few and plain, each occurs once, and there are no links.
+pack itself. The reader trusts nothing: it allows only a limited number of plain names, each once, and no links.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def model_in(folder: Path) -> Path:
     """Return a folder's certified model: ``model.onnx`` or ``model.pt2``, else the only model besides the baseline.
 
     Raises:
-        UsageError: there is no model, or there are several.
+        UsageError: the folder contains no model, or more than one.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as place:
@@ -83,8 +83,8 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
 
     Raises:
         UsageError: the folder contains no model, or ``out`` does not end in ``.zip``.
-        CertificateError: the certificate is not valid, so it should not be sent to anybody.
-        NotDerivedError: the evidence is missing, so nobody could audit the pack.
+        CertificateError: the certificate is not valid, so the pack should not be distributed.
+        NotDerivedError: the evidence is missing, so the pack could not be audited.
 
     Example:
         >>> pack("build/resnet50")  # doctest: +SKIP
@@ -152,10 +152,10 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 
 def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse everything that could write elsewhere, or more than the size of the pack itself.
+    """Reject entries that could write elsewhere, or more than the size of the pack itself.
 
     Raises:
-        CertificateError: the pack contains such an entry, which is named.
+        CertificateError: the pack contains such an entry; the message names it.
     """
     infos = archive.infolist()
     seen: set[str] = set()

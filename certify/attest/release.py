@@ -48,9 +48,9 @@ def sign_release(files: Sequence[Path], release: str, key: SigningKey) -> Signed
     """Sign the digests of a release's files.
 
     Args:
-        files: what is released; their names must differ.
+        files: files of the release; their names must differ.
         release: name and version, such as ``leanmark 0.1.0``.
-        key: the key to sign with.
+        key: signing key.
 
     Raises:
         UsageError: a file cannot be read, or two have the same name.

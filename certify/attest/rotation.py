@@ -23,7 +23,7 @@ class Rotation:
         old: the former key.
         new: the key that signs from now on.
         old_path: new path of the former private key.
-        statements: file with this handover and earlier ones, for everybody who trusts the former key.
+        statements: file with this handover and earlier ones, for readers who trust the former key.
     """
 
     old: PublicKey

@@ -12,7 +12,7 @@ from certify.core.errors import CertificateError, LeanmarkError
 
 FOLDER = "statements"
 ATTESTATIONS_FOLDER = "attestations"
-"""What third parties say of a model that nobody can measure; the scorecard reads them."""
+"""Third-party declarations about properties of a model that cannot be measured; the scorecard reads them."""
 MARKS_FOLDER = "marks"
 """Levels that schemes award to a model."""
 RECORDS_SUFFIX = ".evidence.jsonl"
@@ -66,7 +66,7 @@ def remove_outdated(folder: Path, digests: Mapping[str, str]) -> None:
 
 
 def remove_resting(folder: Path) -> None:
-    """Remove the statements of a folder that count others, since one of those was replaced."""
+    """Remove the folder's statements that are derived from other statements, because one of those was replaced."""
     for room in assessments().values():
         if room.rests_on_others:
             path = statement_path(folder, room.name)

@@ -1,6 +1,6 @@
 """Trust store: keys by name, successors named by trusted keys, and revoked keys.
 
-Revocation is total. The time in a certificate is written by its maker, and whoever has a stolen key can write any time.
+Revocation is total. The time in a certificate is written by its maker, and anyone with a stolen key can write any time.
 So without a trusted timestamp, no date separates signatures made before the theft from those made after it.
 """
 
@@ -56,7 +56,8 @@ class TrustStore:
         handovers: pairs of a key and the successor that it named.
         revoked: revoked keys, with the reason.
         meters: hex SHA-256 of the code of trusted plug-in meters, by name.
-        schemes: keys of certification schemes whose marks the user believes, by name; none of them is a trusted key.
+        schemes: keys of certification schemes whose marks the user trusts, by name; other signatures by these keys do
+        not count.
     """
 
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
@@ -86,12 +87,12 @@ class TrustStore:
         return Standing(True, False, name, f"You trust {name}, which handed over to this key: {path}.")
 
     def trusts(self, key_id: str) -> bool:
-        """Whether the signature of a key counts, by the id of the key."""
+        """Return whether the signatures of a key count, by the id of the key."""
         known = [*self.keys.values(), *(new for _, new in self.handovers)]
         return any(self.standing(key).trusted for key in known if key.key_id == key_id)
 
     def of_one_holder(self, keys: Iterable[PublicKey]) -> set[PublicKey]:
-        """Keys together with all that handed over to them or that they handed over to: they have one holder."""
+        """Return these keys and all keys linked to them by handovers, in either direction: they have one holder."""
         found, grown = set(keys), True
         while grown:
             more = {other for pair in self.handovers for other in pair if found & set(pair)} - found
@@ -159,7 +160,7 @@ class TrustStore:
         return replace(self, meters={**self.meters, name: code})
 
     def with_scheme(self, name: str, key: PublicKey) -> TrustStore:
-        """With one more scheme whose marks are believed.
+        """Return the store with one more scheme whose marks the user trusts.
 
         Raises:
             UsageError: the name is that of another scheme, or the key is revoked.
@@ -171,7 +172,7 @@ class TrustStore:
         return replace(self, schemes={**self.schemes, name: key})
 
     def scheme_of(self, key: PublicKey) -> str | None:
-        """Name of the scheme that a key belongs to; None for a key that the user does not know as a scheme's."""
+        """Return the user's name for the scheme that owns a key; None if the key is revoked or of no known scheme."""
         if key in self.revoked:
             return None
         return next((name for name, known in self.schemes.items() if known == key), None)

@@ -24,7 +24,7 @@ leanmark attest graded --credit S7 --name "Example Institute" --key institute.ke
 @key_option
 @json_option
 def command(folder: Path, credits: tuple[str, ...], name: str, text: str, key: Path | None, as_json: bool) -> None:
-    """Attest, as a third party, what a credit requires but nobody can measure.
+    """Attest, as a third party, a credit's requirement that cannot be measured.
 
     The attestation earns half of the credit's points for readers who trust your key. Exit code 1: the model in FOLDER
     or a statement about it is not valid. 2: the credit cannot be attested, or the key is the maker's.

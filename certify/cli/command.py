@@ -190,6 +190,6 @@ def take_data_key(arguments: dict[str, Any]) -> Any:
     if not place.exists():
         DataKey.new().write(place)
         click.echo(
-            f"Created the data key {place}. Whoever has it can identify your samples, so keep it secret.", err=True
+            f"Created the data key {place}. Anyone who has it can identify your samples, so keep it secret.", err=True
         )
     return DataKey.read(place)

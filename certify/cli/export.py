@@ -74,7 +74,7 @@ def _lineage(verification: Verification) -> dict[str, object] | None:
 
 
 def _signers(verification: Verification) -> list[Signer]:
-    """Who besides the maker signed what they found."""
+    """Return the third parties that signed a verdict."""
     from certify.export.source import Signer
 
     return [

@@ -31,7 +31,7 @@ leanmark keygen --data-key data.key
 @click.option("--revoke", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the key's own statement that all its signatures are void; make no key.")  # fmt: skip
 @click.option("--data-key", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Create instead a data key, which keys the identifiers of private samples.")  # fmt: skip
+              help="Create a data key instead; it keys the identifiers of private samples.")  # fmt: skip
 @click.option("--reason", default="withdrawn by its owner", show_default=True, help="Reason, for --revoke.")
 @json_option
 def command(

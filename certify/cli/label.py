@@ -30,7 +30,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
               help="Width of the PNG in pixels.")  # fmt: skip
 @click.option("--level", "wants_level", is_flag=True, help="Draw the level that a scheme awarded, as mark.svg.")
-@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of marks that schemes took back.")
+@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of withdrawn marks; repeatable.")
 @json_option
 def command(
     file: Path,
@@ -51,7 +51,7 @@ def command(
     no check contradicts it. Otherwise nothing is drawn, the rule is named, and the exit code is 3.
     """
     if withdrawals and not wants_level:
-        raise UsageError("--withdrawals are of marks; add --level.")
+        raise UsageError("--withdrawals needs --level; add --level.")
     from certify.core.files import write_bytes, write_text
     from certify.present.label import render
     from certify.present.label.sidecars import label_of
@@ -72,7 +72,7 @@ def command(
 
 
 def _mark(file: Path, withdrawals: Sequence[Path]) -> str:
-    """The level that may be drawn, drawn."""
+    """Return the drawing of the level, if one may be drawn."""
     from certify.cli.level import awarded_level
     from certify.present.mark import draw_mark
 

@@ -1,4 +1,4 @@
-"""The level that commands may draw: of a mark that the reader's trust store believes, and of nothing else."""
+"""The level that commands may draw: only that of a mark that the reader's trust store accepts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NAMES = {"terms_url": "terms", "body": "deciding body"}
 
 
 def awarded_level(file: Path, withdrawals: Sequence[Path]) -> tuple[Awarded, Claims]:
-    """What a scheme awarded, in words, and the claims of the scorecard.
+    """Return the award of a scheme, in words, and the claims of the scorecard.
 
     Args:
         file: the model.
-        withdrawals: lists of marks that schemes took back.
+        withdrawals: lists of withdrawn marks.
 
     Raises:
         NotAwardedError: no level may be drawn; the rule that does not hold is named.

@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 REFEREE = {
-    "attest": Place("certify.cli.attest:command", "Sign what a credit requires but nobody can measure."),
+    "attest": Place("certify.cli.attest:command", "Attest a credit's requirement that cannot be measured."),
     "audit": Place("certify.cli.audit:command", "Recompute a certificate from its evidence, or measure again."),
     "badge": Place("certify.cli.badge:command", "Draw a badge for a README."),
     "certify": Place("certify.cli.certify:command", "Measure two ONNX files against each other; grade, sign and seal."),

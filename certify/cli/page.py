@@ -15,17 +15,17 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(cls=Command, example="leanmark page graded --out site/resnet50")
 @click.argument("folder", type=ModelPath())
-@click.option("--out", type=click.Path(path_type=Path), help="Prefix of the two files [page, beside the model].")
+@click.option("--out", type=click.Path(path_type=Path), help="Prefix of both output files [default: page in FOLDER].")
 @click.option("--level", "wants_level", is_flag=True, help="Show the level that a scheme awarded.")
-@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of marks that schemes took back.")
+@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of withdrawn marks; repeatable.")
 @json_option
 def command(folder: Path, out: Path | None, wants_level: bool, withdrawals: tuple[Path, ...], as_json: bool) -> None:
     """Write the certificate of the model in FOLDER as a page for the public, as HTML and as SVG.
 
-    Each statement is a row with its figures, their intervals and who says so; a notice in plain language says what the
-    model does, on whom, what was measured and whom to ask, as far as its maker declared it. The model is verified
-    first: nothing is drawn from what is not valid (exit code 1) or not derived (5). A level is shown with --level
-    alone, as in leanmark label; where none may be drawn, the exit code is 3.
+    Each statement is a row with its figures, their intervals and its signer; a notice in plain language says what the
+    model does, for whom, what was measured and who to ask, as far as its maker declared it. The model is verified
+    first; nothing is drawn if it is invalid (exit code 1) or not derived (5). A level is only shown with --level, as in
+    leanmark label; if none may be drawn, the exit code is 3.
     """
     from certify.attest.verify import require_derived
     from certify.core.errors import UsageError
@@ -35,7 +35,7 @@ def command(folder: Path, out: Path | None, wants_level: bool, withdrawals: tupl
     from certify.present.page.html import html_page
 
     if withdrawals and not wants_level:
-        raise UsageError("--withdrawals are of marks; add --level.")
+        raise UsageError("--withdrawals needs --level; add --level.")
     _, verification = require_derived(folder, ignoring=("label", "label_picture"))
     awarded: Any = None
     if wants_level:

@@ -91,13 +91,13 @@ def meter(code: str, name: str | None, as_json: bool) -> None:
 
 @command.command(cls=Command, example="leanmark trust scheme scheme.pub --name example-scheme")
 @click.argument("source")
-@click.option("--name", help="What you call the scheme [the name of its file].")
+@click.option("--name", help="Your name for the scheme [default: its file name].")
 @json_option
 def scheme(source: str, name: str | None, as_json: bool) -> None:
-    """Believe the marks that the key SOURCE signs, as a certification scheme's.
+    """Trust the marks of the certification scheme that owns the key SOURCE.
 
     SOURCE is a PEM file or the key's 64 hexadecimal digits. Take it from the scheme itself, not from a model's folder.
-    A key that you trust for certificates is not a scheme's by that, nor is your own.
+    Keys that you trust for certificates, and your own key, do not count as a scheme's.
     """
     from certify.attest.keys import load_public
     from certify.attest.trust import load_store
@@ -105,7 +105,7 @@ def scheme(source: str, name: str | None, as_json: bool) -> None:
     store, key = load_store(), load_public(source)
     chosen = name or (Path(source).stem if Path(source).is_file() else key.key_id[:16])
     store.with_scheme(chosen, key).save()
-    _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now believe the marks of {chosen}, key {key.key_id}.")
+    _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust the marks of {chosen}, key {key.key_id}.")
 
 
 @command.command("list", cls=Command, example="leanmark trust list")

@@ -18,7 +18,7 @@ class AlteredSource:
     """A source that alters each sample of a split.
 
     Args:
-        split: of images.
+        split: split of images.
         alter: the alteration, called for each sample.
     """
 
@@ -85,13 +85,13 @@ def require_images(split: Split) -> None:
 
 
 def stress_order(digests: Sequence[str], test_digest: str) -> list[int]:
-    """Return the indices of the distinct samples in the order in which they are stressed, which nobody can choose.
+    """Return the indices of the distinct samples in the order of the stress tests, which nobody can choose.
 
     The order follows from the samples alone, so a maker who stresses the first ``n`` cannot pick easy ones.
 
     Args:
-        digests: of the test samples.
-        test_digest: of the test part.
+        digests: digests of the test samples.
+        test_digest: digest of the test part.
     """
     first: dict[str, int] = {}
     for place, digest in enumerate(digests):

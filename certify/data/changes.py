@@ -26,7 +26,7 @@ class ChangedSource:
     """A source that changes each sample of a split by its own random draw.
 
     Args:
-        split: of images.
+        split: split of images.
         seed: seed of the changes.
     """
 

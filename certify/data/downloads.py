@@ -33,8 +33,8 @@ class Remote:
     Attributes:
         url: its address.
         digest: ``sha256:HEX`` or ``md5:HEX``, as stated by its publisher or by common libraries; HEX may be a prefix.
-            None if nobody states one.
-        bytes: its size; None if nobody states it, in which case an interrupted download starts over.
+            None if none is stated.
+        bytes: its size; None if it is not stated, in which case an interrupted download starts over.
         instead: alternative to suggest in the error message.
     """
 

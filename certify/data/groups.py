@@ -1,7 +1,7 @@
 """Group columns: the people or things that each sample belongs to; models are not fed with them.
 
-In npz files a column is an array named ``group_NAME``; beside images, a column of ``metadata.csv``; in Python, an entry
-of ``groups``. A column holds strings, integers or booleans, one per sample; an empty string means "not stated".
+In npz files a column is an array named ``group_NAME``; next to images, a column of ``metadata.csv``; in Python, an
+entry of ``groups``. A column holds strings, integers or booleans, one per sample; an empty string means "not stated".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A place in the file system for data that a program holds, so that a use policy can lie beside them."""
+"""A path for in-memory data, so that a use policy can be stored next to it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class Placed:
-    """Data in memory with the place that their use policy lies beside; nothing else need lie there.
+    """In-memory data with the path next to which their use policy is stored; no data need exist there.
 
-    Without a place no policy can be found for such data, so that none governs them.
+    Without a path no policy can be found for such data, so none applies.
 
     Args:
         given: arrays, a dataset or the like; see :func:`certify.data.own_data.from_object`.
-        place: a path; the policy lies in the folder ``PLACE.use``.
+        place: path; the policy is in the folder ``PLACE.use``.
 
     Example:
         >>> import numpy as np

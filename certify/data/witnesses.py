@@ -1,9 +1,9 @@
 """Adversarial witnesses: images that a model misclassifies after a change of a few grey levels per value.
 
-A witness is a proof that anybody can check with one forward pass, without trusting whoever found it. It holds the id of
-a test sample, the change ``eps`` in whole grey levels, and the sign of the change of every value; the image is
-``clip(sample + eps * sign, 0, 255)``, so no change beyond ``eps`` can be expressed. Signs are packed into bits,
-filtered like the rows of a PNG, and deflated.
+A witness is a proof that anyone can check with one forward pass, without trusting its finder. It holds the id of a test
+sample, the change ``eps`` in whole grey levels, and the sign of the change of every value; the image is ``clip(sample +
+eps * sign, 0, 255)``, so no change beyond ``eps`` can be expressed. Signs are packed into bits, filtered like the rows
+of a PNG, and deflated.
 
 A file is an npz archive of stored arrays (never compressed, never pickled); the size of every field is checked on
 reading.

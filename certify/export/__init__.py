@@ -79,7 +79,7 @@ def export(
         name: name of the format, one of ``FORMATS``.
         lineage: content of the lineage that the certificate binds, if available.
         others: further statements about the same model.
-        signers: who besides the maker signed what they found about the certificate.
+        signers: third parties that signed a verdict on the certificate.
 
     Raises:
         UsageError: the format is unknown.

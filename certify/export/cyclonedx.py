@@ -57,7 +57,7 @@ def document(source: ExportSource, version: Version) -> str:
 
     Args:
         source: the certificate.
-        version: of CycloneDX.
+        version: version of CycloneDX.
 
     Raises:
         CertificateError: the result does not conform to the official schema of that version.

@@ -1,8 +1,8 @@
 """The parts ``definitions`` and ``declarations`` of CycloneDX 1.6 and 1.7, which are written alike in both.
 
-Standards are what the statements are judged by, a requirement for each named check. Claims are what statements say,
-each with the record file that it follows from; what a maker declares is a claim whose evidence is their own word. A
-contradiction is a counterclaim. The library has no classes for declarations, so both parts are plain values
+Each edition is a standard, with a requirement for each named check. Statements are claims, with the record file from
+which they follow as evidence; a maker's declaration is a claim whose evidence is the maker's own word. A contradiction
+is a counterclaim. The library has no classes for declarations, so both parts are plain values
 (https://cyclonedx.org/docs/1.6/json/#declarations).
 """
 
@@ -31,10 +31,10 @@ WORD = "declarations.yaml"
 
 @dataclass(frozen=True)
 class Told:
-    """A statement as its parts are named in the document.
+    """A statement, with the names of its parts in the document.
 
     Attributes:
-        claims: what it says.
+        claims: claims of the statement.
         files: name and SHA-256 of the statement and of its records.
     """
 
@@ -43,17 +43,17 @@ class Told:
 
     @property
     def name(self) -> str:
-        """Of its assessment."""
+        """Name of its assessment."""
         return self.claims.assessment
 
 
 def definitions(source: ExportSource) -> dict[str, Any]:
-    """A standard for every edition that a statement was judged by."""
+    """Return a standard for every edition by which a statement was judged."""
     return {"standards": [_standard(one.claims) for one in _statements(source)]}
 
 
 def declarations(source: ExportSource) -> dict[str, Any]:
-    """Assessors, claims with evidence, counterclaims, what they mean for the requirements, and who affirms it."""
+    """Return assessors, claims with evidence, counterclaims, conformance to the requirements, and the affirmation."""
     told = _statements(source)
     counter = {one.name: _contradictions(one.claims, source) for one in told}
     rules = next((found for one in told if (found := edition_of(one.claims)) is not None), None)
@@ -115,9 +115,9 @@ def _assessor(signer: Signer) -> str:
 
 
 def _claims(one: Told) -> Iterator[dict[str, Any]]:
-    """The outcome and what every check found; of a further statement, with the figures that stand for it.
+    """Yield the outcome and the result of every check; for a further statement, also its summary figures.
 
-    Those of the efficiency certificate are the model card's.
+    Those of the efficiency certificate are in the model card.
     """
     claims, evidence = one.claims, [f"evidence:{one.name}"]
     headlines = () if isinstance(claims, EfficiencyClaims) else headline_figures(claims)
@@ -140,7 +140,7 @@ def _claims(one: Told) -> Iterator[dict[str, Any]]:
 
 
 def _said(one: Told) -> Iterator[dict[str, Any]]:
-    """What the maker declares, a claim for every answer."""
+    """Yield the maker's declarations, one claim per answer."""
     rows = [(title, head, words) for title, said in one.claims.said for head, words in said]
     for number, (title, head, words) in enumerate(rows, start=1):
         yield {
@@ -172,9 +172,9 @@ def _against(one: Told, found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
 def _attestation(
     told: Sequence[Told], counter: Mapping[str, Sequence[Finding]], source: ExportSource
 ) -> dict[str, Any]:
-    """The maker's: what each check found, and what is said against it."""
+    """Return the maker's attestation: the result of each check, with counterclaims."""
     rows = [row for one in told for row in _map(one, counter[one.name], _confidence(source))]
-    return {"summary": "What the maker signed, requirement by requirement.", "assessor": MAKER, "map": rows}
+    return {"summary": "The results that the maker signed, by requirement.", "assessor": MAKER, "map": rows}
 
 
 def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dict[str, Any]]:
@@ -194,7 +194,7 @@ def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dic
 
 
 def _confidence(source: ExportSource) -> str:
-    """Who stands for it; a number would say more than is known."""
+    """Return in words who vouches for the statements; a number would claim more than is known."""
     agreeing = [one for one in source.signers if one.agrees]
     if not agreeing:
         return "Self-declared: signed by the maker alone; anybody can derive it again from the record file."
@@ -203,7 +203,7 @@ def _confidence(source: ExportSource) -> str:
 
 
 def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, Any]]:
-    """What others signed about the certificate: that they found the same, or did not."""
+    """Yield the verdicts that third parties signed about the certificate."""
     main = told[0].claims
     for one in source.signers:
         words = "agrees with" if one.agrees else "disagrees with"
@@ -223,7 +223,7 @@ def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, A
 
 
 def _evidence(one: Told, rules: ScorecardEdition | None) -> dict[str, Any]:
-    """The record file of a statement; where a scorecard is there, its edition says until when evidence counts."""
+    """Return the record file of a statement; a scorecard's edition, if there is one, states when evidence expires."""
     claims = one.claims
     names = [*one.files, *(name for name in claims.companions if name == WORD)]
     return {

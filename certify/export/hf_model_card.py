@@ -95,7 +95,7 @@ def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
 
 
 def _by_group(claims: EfficiencyClaims, groups: Claims | None) -> Iterator[EvalResult]:
-    """Errors of every published cell of people, and what compression changed in it."""
+    """Yield errors of every published cell of people, and their change by compression."""
     from huggingface_hub import EvalResult
 
     for name, estimate in {} if groups is None else groups.figures.items():

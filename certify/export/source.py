@@ -23,13 +23,13 @@ _ESTIMATE = re.compile(r"(?<=^predicate\.profile\.estimates\.)[^.]+")
 
 @dataclass(frozen=True)
 class Signer:
-    """Somebody besides the maker who signed what they found about the certificate.
+    """Third party that signed a verdict on the certificate.
 
     Attributes:
-        key_id: of their key, or sigstore's identity.
-        name: under which the reader knows them; None for a stranger.
+        key_id: id of its key, or sigstore's identity.
+        name: the reader's name for it; None for an unknown signer.
         vouches_for: ``cross-checked`` or ``reproduced``.
-        agrees: whether they found what the certificate says.
+        agrees: whether it agrees with the certificate.
     """
 
     key_id: str
@@ -89,7 +89,7 @@ class ExportSource:
         envelope: bytes of the certificate.
         lineage: content of the lineage that it binds; None if not available.
         others: further statements about the model.
-        signers: who besides the maker signed what they found.
+        signers: third parties that signed a verdict on the certificate.
     """
 
     claims: Claims
@@ -132,7 +132,7 @@ class ExportSource:
             certificate: efficiency certificate, or the statement shown instead.
             lineage: content of the lineage that the statement binds.
             others: further statements about the same model.
-            signers: who besides the maker signed what they found.
+            signers: third parties that signed a verdict on the certificate.
 
         Raises:
             CertificateError: a claim is missing or malformed.

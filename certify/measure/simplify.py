@@ -1,8 +1,8 @@
 """Simplification of the baseline: the simplified file is measured, so that padding does not pay.
 
-Whoever chooses the baseline can pad it: with averaged copies of itself, branches that add next to nothing, kernels with
-zero borders, pairs of Casts, or Loops. All simplifications keep the outputs for real samples. What a runtime removes
-itself on loading is not padding; a file from which nothing else can be removed stays unchanged.
+The person who chooses the baseline can pad it: with averaged copies of itself, branches that add next to nothing,
+kernels with zero borders, pairs of Casts, or Loops. All simplifications keep the outputs for real samples. What a
+runtime removes itself on loading is not padding; a file from which nothing else can be removed stays unchanged.
 """
 
 from __future__ import annotations

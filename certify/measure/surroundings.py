@@ -1,9 +1,9 @@
 """Surroundings of a worker: interpreter options, environment variables and module search path.
 
-A worker must run the same whoever starts it. Its interpreter is isolated (``-I``: no ``PYTHON*`` variables, no user
-site, no current folder; ``-S``: no ``sitecustomize``, no code in ``.pth`` files). Its environment holds only the
-variables named in :mod:`certify.core.surroundings`, so that ``ORT_*``, ``OMP_*``, ``KMP_*`` and ``LD_PRELOAD`` do not
-reach it. Packages come from the interpreter's site folders and from folders that ``.pth`` files there name, as for
+A worker must run the same regardless of who starts it. Its interpreter is isolated (``-I``: no ``PYTHON*`` variables,
+no user site, no current folder; ``-S``: no ``sitecustomize``, no code in ``.pth`` files). Its environment holds only
+the variables named in :mod:`certify.core.surroundings`, so that ``ORT_*``, ``OMP_*``, ``KMP_*`` and ``LD_PRELOAD`` do
+not reach it. Packages come from the interpreter's site folders and from folders that ``.pth`` files there name, as for
 editable installs. Packages that are only on ``PYTHONPATH``, or provided by an import hook, are not found.
 
 Both models' files have the same name, in folders with random names.

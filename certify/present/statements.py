@@ -80,11 +80,11 @@ def line(claims: Claims) -> str:
 
 
 def front(claims: Claims, statements: Sequence[Claims] = ()) -> str:
-    """The same line, and what the other statements about the model make of it: what they contradict comes first.
+    """Return the line with what other statements about the model add; contradictions come first.
 
     Args:
-        claims: of the statement.
-        statements: all about the model, this one among them or not.
+        claims: claims of the statement.
+        statements: claims of all statements about the model; they may include this one.
     """
     others = [one for one in statements if one is not claims]
     found = claims.beside(others)

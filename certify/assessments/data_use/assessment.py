@@ -90,7 +90,7 @@ class DataUse(Assessment):
         return judge_claim(profile, edition)
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Those of the profile, whether the policy was kept, and whether withdrawals were, where rows tell."""
+        """Return the profile's figures, whether the policy was kept and, if rows show it, whether withdrawals were."""
         profile = Profile.from_json(predicate["profile"])
         method = "1 for yes, by the findings of the statement"
         found = {**profile.estimates, "policy_bound": Estimate.exact(float(_kept(profile)), "1", method)}

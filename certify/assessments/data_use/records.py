@@ -36,7 +36,7 @@ class Header:
         leanmark: version that wrote the records.
         model: digests of the model, ``sha256`` and ``leanmarkContent``.
         purpose: purpose of the use.
-        recipient: user of the data; empty if nobody was named.
+        recipient: user of the data; empty if none was named.
         actions: actions by which the model saw records.
         policy: digest of the policy.
         root: root of the Merkle tree over the records that the model saw.
@@ -168,5 +168,5 @@ def write(whole: Records, public: Path, auditor: Path, key: DataKey) -> None:
 
 
 def entries_of(records: Records, kind: str) -> tuple[Mapping[str, Any], ...]:
-    """Lines of the journal of a kind."""
+    """Return the journal entries of a kind."""
     return tuple(one for one in records.journal.entries if one["kind"] == kind)

@@ -54,7 +54,7 @@ class Efficiency(Assessment):
         return load_edition(name)
 
     def subject(self, records: Evidence) -> Mapping[str, str]:
-        """Digests of the candidate."""
+        """Return the digests of the candidate."""
         measured = records.header.models["candidate"]
         return {"sha256": measured.file_digest, "leanmarkContent": measured.content_digest}
 
@@ -137,11 +137,11 @@ class Efficiency(Assessment):
         return compare_measurements(first, second, edition)
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Those of the profile, the signed score, whether there are grade and lineage, and when it has paid back."""
+        """Return the profile's figures, the score, whether a grade and a lineage exist, and the break-even point."""
         return scored_figures(predicate, lineage)
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """Runtime, lineage, test data and baseline."""
+        """Return the runtime, lineage, test data and baseline."""
         workload, baseline = predicate["workload"], predicate["baseline"]
         digests = [baseline["file_digest"], baseline["content_digest"]]
         digests += [] if baseline["simplified"] is None else [baseline["simplified"]["given_digest"]]

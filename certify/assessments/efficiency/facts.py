@@ -1,7 +1,7 @@
 """Checks of the recorded facts against both model files, and of the scored samples against the stated test set.
 
-No runtime is needed. What only a runtime can tell (which quantized operators it really fuses) rests on the maker's
-word.
+No runtime is needed. What only a runtime can show (such as which quantized operators it really fuses) rests on the
+maker's word.
 """
 
 from __future__ import annotations

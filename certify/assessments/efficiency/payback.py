@@ -144,9 +144,8 @@ def payback_inferences(spent: Estimate | None, estimates: Mapping[str, Estimate]
         estimates: estimates of a profile.
 
     Returns:
-        Inferences of the workload's batch; without an upper bound if the interval of the saving reaches 0. None if
-            nothing
-        is saved, or either side is unknown.
+        Number of inferences at the workload's batch size; without an upper bound if the interval of the saving reaches
+        0. None if nothing is saved, or if the cost or the saving is unknown.
     """
     saved = saved_energy(estimates)
     if spent is None or saved is None or saved.value <= 0:

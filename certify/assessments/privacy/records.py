@@ -72,7 +72,7 @@ class Randomness:
 
     Attributes:
         source: ``os`` for the system's entropy, ``seeded`` for a generator with a chosen seed.
-        seed: the seed if one was used; whoever knows it can subtract the noise.
+        seed: the seed if one was used; anyone who knows it can subtract the noise.
         floating_point_safe: whether the noise hides the low bits of sums (discrete noise).
     """
 
@@ -90,7 +90,7 @@ class Sampling:
             ``shuffled`` and ``fixed-size``.
         rate: q, probability of the coin; None in public under ``add-remove``, and without coins.
         expected_batch: q * N; likewise.
-        public: whether anybody else may learn who took part, or how many in a step.
+        public: whether anyone else may learn which records took part in a step, or how many.
     """
 
     scheme: Literal["poisson", "all", "shuffled", "fixed-size"]
@@ -202,7 +202,7 @@ class Choice:
     """Choice made by looking at data: a clipping norm, a size, the epoch to keep, a threshold.
 
     Attributes:
-        what: what was chosen.
+        what: parameter that was chosen.
         on: ``none`` (fixed in advance), ``public`` data, the raw ``private`` splits, or a ``mechanism``.
         mechanism: its id, if ``on`` is ``mechanism``.
     """

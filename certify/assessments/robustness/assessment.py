@@ -113,7 +113,7 @@ class Robustness(Assessment):
         return {**found, "witnessed_loss_points": Estimate(value, low, high, "points", changes[0].n, method)}
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """Test data and baseline."""
+        """Return the test data and the baseline."""
         digests = predicate["baseline"]
         return Facts(test_data=predicate["data"]["test_digest"], baseline=tuple(digests.values()))
 

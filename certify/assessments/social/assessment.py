@@ -108,12 +108,12 @@ class Social(Assessment):
         return {**super().texts(predicate), "data's name": predicate["data"]["name"], **groups}
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Those of the profile, and over all attributes the gap that widened most and the largest rise of flips."""
+        """Return the profile's figures, and the largest change of a gap and rise of flips over all attributes."""
         found = Profile.from_json(predicate["profile"]).estimates
         return {**found, **dict(over_attributes(found))}
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """Test data and baseline."""
+        """Return the test data and the baseline."""
         return Facts(test_data=predicate["data"]["test_digest"], baseline=tuple((predicate["baseline"] or {}).values()))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:

@@ -50,7 +50,7 @@ def words(records: Records, edition: SocialEdition) -> dict[str, str]:
 
 
 ERROR_GAPS = ("_error_gap_change_points", "_false_positive_gap_change_points", "_false_negative_gap_change_points")
-"""Of errors alone: the gap in positive answers moves with the truth too, and is described."""
+"""Gaps in errors only: the gap in positive answers also depends on the true labels, so it is only described."""
 OVER_ATTRIBUTES = {
     "widest_gap_change_points": (ERROR_GAPS, "largest change of the size of a gap in errors over {} gaps"),
     "flips_rise_points": (("_flips_change_points",), "largest rise of answers that turn over {} attributes"),
@@ -58,7 +58,7 @@ OVER_ATTRIBUTES = {
 
 
 def over_attributes(estimates: Mapping[str, Estimate]) -> Iterator[tuple[str, Estimate]]:
-    """Of figures of each attribute, the worst end over all attributes; absent where no attribute has them."""
+    """Yield the maximum of each figure over all attributes; nothing for a figure that no attribute has."""
     for name, (endings, words_) in OVER_ATTRIBUTES.items():
         rows = [one for key, one in estimates.items() if key.endswith(endings)]
         if rows:

@@ -27,8 +27,8 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
         canaries: m.
         guesses: r, fixed in advance, at most m.
         right: v, at most r.
-        epsilon: of the claim, at least 0.
-        delta: of the claim, 0 to 1.
+        epsilon: epsilon of the claim, at least 0.
+        delta: delta of the claim, 0 to 1.
 
     Returns:
         A bound on the p-value of the claim, at most 1.
@@ -41,7 +41,7 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
         0.000977
     """
     if not 0 <= right <= guesses <= canaries or guesses < 1:
-        raise UsageError(f"Of {canaries} canaries {guesses} were guessed and {right} rightly; that cannot be.")
+        raise UsageError(f"Of {canaries} canaries {guesses} were guessed, {right} of them right; this is impossible.")
     if epsilon < 0 or not 0 <= delta < 1:
         raise UsageError(f"epsilon must be at least 0 and delta in [0, 1); got {epsilon:g} and {delta:g}.")
     chance = 1 / (1 + math.exp(-epsilon))
@@ -61,8 +61,8 @@ def epsilon_shown(canaries: int, guesses: int, right: int, delta: float, confide
         canaries: number of canaries, each in or out by a coin.
         guesses: number of guesses, fixed before the training.
         right: number of right guesses.
-        delta: of the claim.
-        confidence: one-sided, such as 0.95.
+        delta: delta of the claim.
+        confidence: one-sided confidence, such as 0.95.
 
     Raises:
         UsageError: a number is out of range.

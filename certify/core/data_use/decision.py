@@ -32,7 +32,7 @@ class Decision:
 
     Attributes:
         permitted: whether the use is permitted.
-        sentence: the reason, for people.
+        sentence: the reason, for human readers.
         until: time at which to ask again; None if never.
     """
 

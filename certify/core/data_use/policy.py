@@ -60,7 +60,7 @@ class BoundData:
     """The data to which a policy is bound.
 
     Attributes:
-        name: name for people.
+        name: display name.
         root: root of the tree over the keyed identifiers of all records (:mod:`certify.core.data_use.merkle`).
         key: id of the data key of the identifiers.
     """

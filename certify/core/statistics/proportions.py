@@ -161,7 +161,7 @@ def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
     Args:
         successes: 0 to n.
         n: trials, at least 1.
-        confidence: of the two-sided interval.
+        confidence: confidence of the two-sided interval.
 
     Example:
         >>> ends = clopper_pearson(0, 100, 0.95)
@@ -200,7 +200,7 @@ def samples_needed(table: PairedTable, loss_percent: float, confidence: float) -
     Args:
         table: observed counts; the baseline got something right.
         loss_percent: the margin in percent, greater than 0.
-        confidence: of the two-sided interval.
+        confidence: confidence of the two-sided interval.
 
     Returns:
         The least n whose interval ends at or below the margin; None if the observed loss reaches the margin, so that no

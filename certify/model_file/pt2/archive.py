@@ -202,7 +202,7 @@ def _members(path: Path) -> dict[str, bytes]:
 
 
 def _parsed(content: bytes) -> Any:
-    """A JSON part.
+    """Return a parsed JSON part.
 
     Raises:
         ValueError: it is not valid JSON, or has too many values.

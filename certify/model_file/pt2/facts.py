@@ -60,7 +60,7 @@ def input_port(exported: Exported, name: str) -> Port:
     """Return the program's only input, which must have that name.
 
     Raises:
-        ModelError: the input has another name, or there are several.
+        ModelError: the program has more than one input, or its input has a different name.
     """
     with reading(exported):
         ports = _inputs(exported)

@@ -1,4 +1,4 @@
-"""What stands on the page of a certificate: a row for each statement, and a notice in plain words."""
+"""Content of a certificate's page: a row for each statement, and a notice in plain language."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from certify.present.wording import SELF_DECLARED, date, energy_source, holds_on
 
 NOT_STATED = "Its maker does not say."
 CHECKED = {
-    "self-attested": "its maker", "cross-checked": "derived again by somebody else",
-    "reproduced": "measured again by somebody else",
+    "self-attested": "its maker", "cross-checked": "derived again by someone else",
+    "reproduced": "measured again by someone else",
 }  # fmt: skip
 
 
@@ -27,10 +27,10 @@ class Row:
     """A statement.
 
     Attributes:
-        title: of its assessment.
-        outcome: as it is printed.
-        figures: name, value and interval of those that stand for the whole.
-        says: who says so.
+        title: title of its assessment.
+        outcome: outcome as printed.
+        figures: name, value and interval of each summary figure.
+        says: who made the statement.
         digest: hex SHA-256 of the signed statement.
         refused: whether it is a refusal.
     """
@@ -49,15 +49,15 @@ class Page:
 
     Attributes:
         model: name of the model.
-        date: when the records of its first statement began.
+        date: day on which the records of the first statement began.
         who: who measured, in one sentence.
-        rows: a statement each, in order.
+        rows: one row per statement, in order.
         notice: questions of the public, with answers.
-        maker: heads and words that are the maker's own and were not checked.
-        contradicted: where statements contradict each other, one sentence each.
-        limits: what nobody can prove, one sentence each.
+        maker: headings and text in the maker's own words, not checked.
+        contradicted: contradictions between statements, one sentence each.
+        limits: what cannot be proved, one sentence each.
         digest: hex SHA-256 of the first statement.
-        awarded: a level that may be drawn; None where none may.
+        awarded: level that may be drawn; None if there is none.
     """
 
     model: str
@@ -73,12 +73,12 @@ class Page:
 
 
 def content_of(claims: Sequence[Claims], signatures: Sequence[Signature] = (), awarded: Awarded | None = None) -> Page:
-    """Say what stands on the page.
+    """Return the content of the page.
 
     Args:
-        claims: of every statement about the model, the main one first.
-        signatures: under the main one; only others than the maker's change what is said.
-        awarded: a mark that its reader believes.
+        claims: claims of every statement about the model, the main one first.
+        signatures: signatures of the main statement; only those of third parties change the text.
+        awarded: mark of a scheme that the reader trusts.
     """
     first = claims[0]
     others = [one for one in signatures if one.role == "verifier" and one.agrees]
@@ -104,7 +104,7 @@ def _who(others: Sequence[Signature]) -> str:
 
 
 def _row(claims: Claims, first: Claims, others: Sequence[Signature]) -> Row:
-    who = CHECKED["self-attested"] if claims.signer == first.signer else "another key than the maker's"
+    who = CHECKED["self-attested"] if claims.signer == first.signer else "a key other than the maker's"
     says = [f"{who}, key {_short(claims.signer.public_key)}"]
     says += [f"{CHECKED[one.vouches_for]}, key {(one.key_id or one.name or '')[:16]}" for one in others]
     return Row(
@@ -133,17 +133,17 @@ def _figures(claims: Claims) -> Iterator[tuple[str, str]]:
 
 
 def _notice(claims: Sequence[Claims]) -> Iterator[tuple[str, str]]:
-    """What anybody may want to know, in plain words."""
+    """Yield questions that anyone may have, with answers in plain language."""
     yield "What was measured?", " ".join(_measured(one) for one in claims if not one.said) or "Nothing."
     yield (
-        "What does that not tell?",
-        ("Whether the model is fair, safe or right for anybody; what was not measured is not known."),
+        "What does this not show?",
+        ("Whether the model is fair, safe or suitable for anyone; what was not measured is not known."),
     )
     told = any(one.notice for one in claims)
     if not told:
         yield "What is the model for, and on whom is it used?", NOT_STATED
-        yield "Whom can I ask?", NOT_STATED
-    yield "How can I check it?", "Ask for the files beside the model and run: leanmark verify FILE."
+        yield "Who can I ask?", NOT_STATED
+    yield "How can I check it?", "Ask for the files next to the model and run: leanmark verify FILE."
 
 
 def _measured(claims: Claims) -> str:

@@ -13,7 +13,7 @@ WIDTH, LEFT, RIGHT = 800, 44, 756
 ROOM = RIGHT - LEFT
 SIZE, PITCH = 17, 23
 LONGEST = 4
-"""Lines of a paragraph at most; the rest stands on the page."""
+"""Maximum number of lines of a paragraph; the HTML page shows the rest."""
 
 
 class Pen:
@@ -24,7 +24,7 @@ class Pen:
         self.drawn: list[str] = []
 
     def line(self, words: str, size: float = SIZE, weight: int = REGULAR, quiet: bool = False) -> None:
-        """A paragraph, wrapped."""
+        """Draw a wrapped paragraph."""
         pitch = size * PITCH / SIZE
         lines = wrap(clean(words), size, ROOM, bold=weight != REGULAR)
         if len(lines) > LONGEST:
@@ -35,11 +35,11 @@ class Pen:
             self.drawn.append(text(one, LEFT, self.y, size, weight, QUIET if quiet else "#111111"))
 
     def gap(self, height: float = 10) -> None:
-        """An empty stretch."""
+        """Leave vertical space."""
         self.y += height
 
     def rule(self, stroke: float = 1.5) -> None:
-        """A line across."""
+        """Draw a horizontal line across the page."""
         self.y += 14
         self.drawn.append(rule(LEFT, RIGHT, self.y, stroke))
 
@@ -94,7 +94,7 @@ def _draw(pen: Pen, row: Row) -> None:
 
 
 def _read_aloud(page: Page) -> Iterable[str]:
-    """The same for a screen reader."""
+    """Yield the content of the page for screen readers."""
     yield page.who
     yield from page.contradicted
     if page.awarded is not None:

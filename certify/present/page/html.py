@@ -1,4 +1,4 @@
-"""The page as HTML: one file, no script, nothing fetched; dark where the reader's screen is, and narrow on a phone."""
+"""The page as one HTML file without scripts or external resources; it supports dark screens and phones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ td small{color:var(--quiet)}
 
 
 def html_page(page: Page) -> str:
-    """Write the page; equal input gives equal text."""
+    """Return the page as HTML; equal input gives equal text."""
     css = style() + LAYOUT
     policy = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     secure = f"default-src 'none'; style-src 'sha256-{policy}'; base-uri 'none'; form-action 'none'"
@@ -70,7 +70,7 @@ def _level(awarded: Awarded) -> Markup:
         "div",
         tag("p", tag("b", awarded.level), f", awarded by {awarded.known_as} ({awarded.points})."),
         tag("p", f"{scheme}. What was done: {awarded.done}. In force until {awarded.until}. Lists of withdrawals: "
-                 f"{awarded.lists or 'none was looked through'}.", class_="quiet"),
+                 f"{awarded.lists or 'none was checked'}.", class_="quiet"),
         class_="level",
     )  # fmt: skip
 

@@ -119,15 +119,15 @@ def page(world: Any) -> Any:
 def test_page_has_a_row_for_each_statement_with_who_says_so(page: Any) -> None:
     titles = {row.title: row for row in page.rows}
     assert set(titles) == {"Energy against accuracy", "Scorecard after SECure"}
-    assert "derived again by somebody else" in titles["Energy against accuracy"].says
+    assert "derived again by someone else" in titles["Energy against accuracy"].says
     assert titles["Scorecard after SECure"].says.startswith("its maker, key ")
     assert titles["Energy against accuracy"].outcome.startswith("grade ")
-    assert page.who == "Measured by its maker, and derived again by somebody else. This is not a certification."
+    assert page.who == "Measured by its maker, and derived again by someone else. This is not a certification."
 
 
 def test_page_says_what_is_not_stated_when_nothing_was_declared(page: Any) -> None:
     notice = dict(page.notice)
-    assert notice["Whom can I ask?"] == "Its maker does not say."
+    assert notice["Who can I ask?"] == "Its maker does not say."
     assert "Energy and accuracy" in notice["What was measured?"]
 
 

@@ -228,7 +228,7 @@ def energy_above_idle(evidence: Evidence, edition: Edition) -> Answer:
 
 
 def _first(windows: list[Window]) -> str:
-    """Return where the first of some windows is."""
+    """Return the location of the first of these windows, in parentheses."""
     if not windows:
         return ""
     first = windows[0]

@@ -43,7 +43,7 @@ def check(holds: bool, sentence: str, meaning: str) -> Answer:
 
 
 def unknown(sentence: str) -> Answer:
-    """Return that nothing the guard could evaluate was recorded.
+    """Return an unknown: the records lack what the guard needs.
 
     Example:
         >>> unknown("No window was recorded")

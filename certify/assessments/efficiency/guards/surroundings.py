@@ -11,7 +11,7 @@ from certify.core.evidence import ARMS, Evidence
 from certify.core.surroundings import OWN_LIBRARIES, PASSED_ON, SET, WorkerSurroundings, stated_libraries
 
 NAMED = 3
-"""Number of libraries that a sentence lists."""
+"""Maximum number of libraries listed in a sentence."""
 
 
 @comparing
