@@ -1,7 +1,7 @@
-"""What a private pass leaves for the privacy statement, beside the model.
+"""Account of a private pass, for the privacy statement of the model.
 
-It goes through the pass's record, under the key ``private``: batch sizes and identifiers among it stand in the
-auditor's lineage alone. What people see of it stands beside it.
+It is stored in the pass's record, under the key ``private``, which only the auditor's lineage contains, since it holds
+batch sizes and identifiers. Public facts are stored next to it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from certify.assessments.privacy.records import (
 )
 
 PRIVATE = "private"
-"""Key in a pass's record; the public lineage leaves it out."""
+"""Key in a pass's record; the public lineage omits it."""
 FROM_SYSTEM = Randomness("os")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The mechanism of one pass with what belongs to it.
+    """Mechanism of one pass, with its sizes, sources, choices and identifiers.
 
     Attributes:
         sgd: a noisy training; None for votes.
         votes: noisy votes; None for a training.
-        sizes: realised batch sizes of a noisy training that samples, one a step.
-        sources: models and data that entered beside the private part.
+        sizes: realised batch sizes of a noisy training that samples, one per step.
+        sources: models and data used in addition to the private part.
         choices: how sizes, norms and thresholds were chosen.
-        members: identifiers of parts beside the job's own: public data, and those of teachers.
+        members: identifiers of parts other than the job's own: public data, and the teachers' parts.
     """
 
     sgd: DpSgd | None = None
@@ -51,11 +51,11 @@ class Account:
 
     @property
     def batches(self) -> tuple[Batches, ...]:
-        """The sizes as a record."""
+        """Batch sizes as a record; empty if there are none."""
         return (Batches(self.sgd.id, 0, self.sizes),) if self.sgd is not None and self.sizes else ()
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, the inverse of :meth:`from_json`."""
+        """Return JSON values; the inverse of :meth:`from_json`."""
         values = asdict(self)
         lists = {name: list(values[name]) for name in ("sizes", "sources", "choices")}
         members = [{**one, "ids": list(one["ids"])} for one in values["members"]]
@@ -66,7 +66,7 @@ class Account:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Account:
-        """Read what a pass left."""
+        """Read the account of a pass."""
         sgd, votes = values["sgd"], values["votes"]
         return cls(
             None if sgd is None else _training(sgd),
@@ -88,7 +88,7 @@ def _training(values: Mapping[str, Any]) -> DpSgd:
 
 
 def sampling(rate: float, records: int) -> Sampling:
-    """Poisson sampling at a rate, or none where every record takes part in each step.
+    """Return Poisson sampling at a rate, or no sampling if every record takes part in each step.
 
     Example:
         >>> sampling(0.25, 400).expected_batch
@@ -100,14 +100,14 @@ def sampling(rate: float, records: int) -> Sampling:
 def account_of_votes(
     votes: GnMaxVotes, public: SourceOf, members: Members, ids: Sequence[str], parts: Sequence[npt.NDArray[np.int64]]
 ) -> Account:
-    """What is left by votes of teachers.
+    """Return the account of teachers' votes.
 
     Args:
         votes: the mechanism.
         public: the record of the public samples.
-        members: their identifiers.
+        members: identifiers of the public samples.
         ids: identifiers of all private samples.
-        parts: places in `ids` of each teacher's samples.
+        parts: indices in `ids` of each teacher's samples.
     """
     fixed = tuple(Choice(what, "none") for what in ("threshold", "answers", "teachers", "last epoch kept"))
     of_teachers = (Members(f"teacher:{k}", tuple(ids[i] for i in part)) for k, part in enumerate(parts))

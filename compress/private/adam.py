@@ -1,4 +1,4 @@
-"""Adam on noisy sums: whatever is computed from them alone costs no privacy."""
+"""Adam on noisy sums: anything computed from them alone costs no privacy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Floats = npt.NDArray[np.float64]
 
 
 class Adam:
-    """Kingma and Ba 2014 (arXiv 1412.6980), whose steps do not depend on the scale of the gradients.
+    """Adam (Kingma and Ba 2014, arXiv 1412.6980); its steps do not depend on the scale of the gradients.
 
     Args:
-        size: numbers in a gradient.
-        lr: learning rate, at the first step; it falls to 0 along a cosine.
-        steps: in all.
+        size: number of values in a gradient.
+        lr: learning rate at the first step; it falls to 0 along a cosine.
+        steps: total number of steps.
 
     Example:
         >>> Adam(2, 0.1, 10).step(np.array([3.0, -500.0])).round(6).tolist()
@@ -28,7 +28,7 @@ class Adam:
         self._mean, self._square = np.zeros(size), np.zeros(size)
 
     def step(self, gradient: Floats) -> Floats:
-        """What to take off the weights, (size,)."""
+        """Return the update to subtract from the weights, (size,)."""
         lr = 0.5 * self._lr * (1 + np.cos(np.pi * self._done / self._steps))
         self._done += 1
         self._mean = self.FIRST * self._mean + (1 - self.FIRST) * gradient

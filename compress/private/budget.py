@@ -1,4 +1,4 @@
-"""What passes have in common that train under a budget of epsilon."""
+"""Parameters shared by the passes that train under a privacy budget."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from certify.core.errors import UsageError
 from compress.core.pass_protocol import TorchPass
 
 LARGEST_NOISE = 200.0
-"""Above it no training on a few thousand records learned anything here."""
+"""Largest noise multiplier; above it, training on a few thousand records learned nothing in our trials."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a noisy training goes, all of it fixed before the private part is read.
+    """Settings of a noisy training, all fixed before the private part is read.
 
     Attributes:
-        mechanism: its id, by which touches name it.
-        steps: noisy sums.
+        mechanism: id of the mechanism, as named in touches.
+        steps: number of noisy sums.
         rate: probability with which each record takes part in a step.
         clip: norm that each record's gradient is clipped to.
         noise: standard deviation of the noise over the clipping norm.
@@ -38,19 +38,19 @@ class Schedule:
 
 
 class PrivateTraining(TorchPass):
-    """A pass that trains on clipped gradients with noise; its subclasses say what.
+    """A pass that trains on clipped gradients with noise; subclasses define what is trained.
 
-    Nothing is divided by the number of records: Adam takes the noisy sums as they are, since its steps do not depend on
-    their scale. So the steps tell nothing of that number either, which is secret under ``add-remove``.
+    Nothing is divided by the number of records, which is secret under ``add-remove``: Adam's steps do not depend on the
+    scale of the noisy sums, so they reveal nothing about that number.
     """
 
-    epsilon: float = Field(default=8.0, gt=0, le=1000, description="Most that the training may cost, in nats.")
-    delta: float = Field(default=1e-5, gt=0, lt=1, description="For which epsilon holds; below one over the records.")
+    epsilon: float = Field(default=8.0, gt=0, le=1000, description="Maximum privacy cost of the training, in nats.")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="Delta for which epsilon holds; below 1 / records.")
     adjacency: Literal["add-remove", "replace-one"] = Field(
         default="add-remove",
-        description="Whether neighbouring data have a record more, or another one, which takes twice the noise.",
+        description="Whether neighbouring data differ by an added record or a replaced one (twice the noise).",
     )
-    steps: int = Field(default=300, ge=1, le=1_000_000, description="Noisy sums of gradients.")
+    steps: int = Field(default=300, ge=1, le=1_000_000, description="Number of noisy sums of gradients.")
     sampling_rate: float = Field(
         default=0.2, gt=0, le=1, description="Probability with which each record takes part in a step."
     )
@@ -62,15 +62,15 @@ class PrivateTraining(TorchPass):
         return True
 
     def schedule(self, place: int, lr: float, records: int) -> Schedule:
-        """The noise that keeps the budget, and all else.
+        """Return the settings of the training, with the noise that keeps the budget.
 
         Args:
-            place: of the pass in its recipe.
+            place: position of the pass in its recipe.
             lr: learning rate.
-            records: N, in the private part.
+            records: number of records N in the private part.
 
         Raises:
-            UsageError: delta is not below 1 / N, or no noise under which anything is learned keeps the budget.
+            UsageError: delta is not below 1 / N, or the budget needs more noise than training can use.
         """
         require_delta(self.delta, records)
         noise = noise_for(
@@ -80,21 +80,21 @@ class PrivateTraining(TorchPass):
         return Schedule(f"dp-sgd#{place}", self.steps, self.sampling_rate, self.clip, noise, lr)
 
     def spent(self, schedule: Schedule) -> float:
-        """Epsilon of the training as it was made."""
+        """Return the epsilon of the training with these settings."""
         release = SubsampledGaussian(schedule.noise, schedule.rate, schedule.steps)
         return spent([(release, 1)], self.delta, self.adjacency).epsilon
 
     def choices(self) -> tuple[Choice, ...]:
-        """What was chosen before the private part was read: everything."""
+        """Return the choices of the training, all made before the private part was read."""
         chosen = ("clipping norm", "sampling rate", "number of steps", "learning rate", "last step kept")
         return tuple(Choice(what, "none") for what in chosen)
 
 
 def require_delta(delta: float, records: int) -> None:
-    """Refuse a delta at which a mechanism that publishes a record whole would pass.
+    """Reject a delta that would admit a mechanism which publishes a whole record.
 
     Raises:
-        UsageError: it is not below one over the records.
+        UsageError: delta is not below 1 / records.
     """
     if delta >= 1 / records:
         raise UsageError(f"delta {delta:g} is not below 1/{records}: one record in the set may leak outright.")

@@ -1,4 +1,4 @@
-"""Training the teachers of PATE and holding their vote."""
+"""Training of the teachers of PATE, and their vote."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from compress.private.noise_check import require_noise
 from compress.private.teachers import Vote
 
 DECAY, LR = 1e-2, 0.02
-"""Of a teacher's training; the same for all data, so that nothing is chosen by a look at them."""
+"""Settings of a teacher's training, the same for all data, so that nothing is chosen by looking at them."""
 Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Election:
-    """Who votes, on what, and how.
+    """Settings of an election: the teachers, their inputs, and the vote.
 
     Attributes:
-        teachers: number of them.
-        steps: of each teacher's training.
-        by_features: whether they see what the model's head reads, and not the samples themselves.
-        vote: how votes are held.
+        teachers: number of teachers.
+        steps: number of steps of each teacher's training.
+        by_features: whether teachers see the inputs of the model's head instead of the samples.
+        vote: settings of the vote.
     """
 
     teachers: int
@@ -40,21 +40,22 @@ class Election:
 def elect(
     model: nn.Module, private: Split, public: Split, election: Election, context: PassContext
 ) -> tuple[list[Labels], Labels, Labels]:
-    """Train teachers on disjoint parts and have them label public samples.
+    """Train teachers on disjoint parts, and let them label public samples.
 
     Args:
-        model: whose features teachers may see; in eval mode.
-        private: the private part, read under the mechanism.
-        public: samples to ask about, in order.
-        election: who votes, and how.
-        context: of the pass.
+        model: model in eval mode; teachers may see its features.
+        private: the private part, read under the name of the mechanism.
+        public: samples to label, in order.
+        election: teachers and settings of the vote.
+        context: context of the pass.
 
     Returns:
-        Samples of each part, which public samples were answered, and the answers. The counts of votes stay here.
+        The samples of each part, the indices of the answered public samples, and the answers. Vote counts are not
+        returned.
 
     Raises:
         UsageError: the parts are too small.
-        ModelError: the votes do not hold the noise that is accounted for.
+        ModelError: the votes do not contain the noise that is accounted for.
     """
     classes, vote = len(context.data.classes), election.vote
     none = np.zeros(classes, dtype=np.int64)
@@ -76,7 +77,7 @@ def elect(
 
 
 def _scale(queries: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-    """One deviation for all inputs, and the mean of each, over public samples."""
+    """Return one deviation for all inputs, and the mean of each input, over public samples."""
     return max(float(queries.std()), 1e-12), queries.mean(0)
 
 

@@ -1,8 +1,8 @@
-"""Coins and noise from the system's entropy; nothing here takes a seed, and nothing can be drawn a second time.
+"""Coins and noise from the system's entropy; nothing here takes a seed, and no draw can be repeated.
 
-Noise from a generator with a seed can be subtracted by whoever knows the seed, and that of a generator which is not
-cryptographic can be predicted from some of its output. So every bit comes from ``os.urandom``. The Gaussians are
-floating-point numbers all the same, whose low bits tell something of the sum (Mironov 2012); the records state it.
+Seeded noise can be subtracted by anyone who knows the seed, and noise from a generator that is not cryptographic can be
+predicted from some of its output. So every bit comes from ``os.urandom``. The Gaussians are nevertheless floating-point
+numbers, whose low bits reveal something about the sum (Mironov 2012); the records state this.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MANTISSA = 53
 
 
 def uniform(count: int) -> Floats:
-    """Numbers above 0 and up to 1, evenly spread, (count,)."""
+    """Return uniform random numbers in (0, 1], (count,)."""
     words = np.frombuffer(os.urandom(8 * count), dtype="<u8") >> np.uint64(64 - MANTISSA)
     numbers: Floats = (words.astype(np.float64) + 1.0) * 2.0**-MANTISSA
     return numbers
 
 
 def coins(count: int, rate: float) -> npt.NDArray[np.int64]:
-    """Indices of the records of a Poisson sample: each is in with probability ``rate``, by a coin of its own.
+    """Return the indices of a Poisson sample: each record is in it with probability ``rate``, independently.
 
     Example:
         >>> coins(4, 1.0).tolist()
@@ -35,7 +35,7 @@ def coins(count: int, rate: float) -> npt.NDArray[np.int64]:
 
 
 def gaussian(*shape: int) -> Floats:
-    """Standard normal numbers (Box and Muller 1958).
+    """Return standard normal numbers (Box and Muller 1958).
 
     Example:
         >>> gaussian(2, 3).shape

@@ -1,4 +1,4 @@
-"""Features that a model's last layer reads, and public data that may teach them."""
+"""Features that a model's last layer reads, and public data to train them on."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from compress.training.data import TorchSplit
 
 BATCH = 128
 LEAST_SCALE = 0.5
-"""Of the mean; a feature that hardly varies would get a large weight of noise, which 8-bit integers cannot hold."""
+"""Smallest scale, as a share of the mean: nearly constant features would get weights too large for 8 bits."""
 PARTS = ("calibration", "validation")
 PLENTY = 4000
-"""Public samples by which features are scaled."""
+"""Number of public samples used to scale features."""
 
 
 @dataclass(frozen=True)
 class PublicData:
-    """Data that are stated public.
+    """Data that are declared public.
 
     Attributes:
         split: the samples.
-        source: the record of it.
+        source: record of the data.
         members: keyed identifiers of its samples.
-        dataset: the whole set where it is one of its own; None where it is a part of the job's data.
+        dataset: the whole data set; None if the samples are a part of the job's data.
     """
 
     split: Split
@@ -50,11 +50,11 @@ class PublicData:
 
 
 def public_data(spec: str, context: PassContext, private: Split, wanted_by: str) -> PublicData:
-    """Public data by specification, or a part of the job's data that is not private.
+    """Return public data by specification, or a part of the job's data that is not private.
 
     Raises:
         UsageError: there is no such part, or the data have no train part.
-        DataError: they hold private samples or test samples.
+        DataError: they contain private samples or test samples.
     """
     if spec in PARTS:
         split, dataset = context.data.part(cast(Any, spec), wanted_by), None
@@ -62,7 +62,7 @@ def public_data(spec: str, context: PassContext, private: Split, wanted_by: str)
     else:
         dataset, digest = load_public(spec, context.seed, context.progress)
         if dataset.train is None:
-            raise UsageError(f"The public data '{spec}' have no train part for {wanted_by}; name others.")
+            raise UsageError(f"The public data '{spec}' have no train part for {wanted_by}; name other data.")
         split = dataset.train
     ids = split.digests()
     for name, others in (("private", set(private.digests())), ("test", context.test_digests)):
@@ -72,10 +72,10 @@ def public_data(spec: str, context: PassContext, private: Split, wanted_by: str)
 
 
 def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:
-    """Path of the linear layer that gives the model's outputs.
+    """Return the path of the linear layer that gives the model's outputs.
 
     Raises:
-        ModelError: the model does not end in one of so many outputs.
+        ModelError: the model does not end in a linear layer with that number of outputs.
     """
     path = head_of(model, classes)
     seen: list[torch.Tensor] = []
@@ -103,10 +103,10 @@ def _captured(model: nn.Module, path: str) -> Iterator[list[torch.Tensor]]:
 
 @torch.no_grad()
 def features(model: nn.Module, path: str, split: Split, preprocess: Preprocess) -> npt.NDArray[np.float64]:
-    """What the head reads for each sample, (n, features); the model is in eval mode.
+    """Return the inputs of the head for each sample, (n, features); the model must be in eval mode.
 
     Raises:
-        UsageError: a layer mixes samples even so.
+        UsageError: a layer mixes samples even in eval mode.
     """
     require_separate_samples(model)
     data, found = TorchSplit(split, preprocess), []
@@ -120,21 +120,21 @@ def features(model: nn.Module, path: str, split: Split, preprocess: Preprocess) 
 
 
 def scale_of(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Deviation and mean of each feature over public samples; features that hardly vary are left as they are."""
+    """Return deviation and mean of each feature over public samples; nearly constant features are not scaled."""
     deviation = values.std(0)
     return np.maximum(deviation, LEAST_SCALE * max(float(deviation.mean()), 1e-12) + 1e-12), values.mean(0)
 
 
 def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int, context: PassContext) -> None:
-    """Train a model on public data under a head of their classes, in place; its own head is then put back.
+    """Train a model on public data with a head for their classes, in place; its own head is then restored.
 
     Raises:
-        UsageError: the public data are a part of the job's, whose labels are not learned from here.
+        UsageError: the public data are a part of the job's data, whose labels must not be used here.
     """
     dataset = public.dataset
     train = None if dataset is None else dataset.train
     if dataset is None or train is None:
-        raise UsageError("Features are taught by public data of their own; name a data set.")
+        raise UsageError("Features must be trained on separate public data; name a data set.")
     own = cast(nn.Linear, model.get_submodule(path))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
@@ -157,7 +157,7 @@ def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int,
 
 @dataclass(frozen=True)
 class _Parts:
-    """What training looks at of a data set."""
+    """View of a data set with everything that training reads."""
 
     name: str
     train: Split
@@ -165,7 +165,7 @@ class _Parts:
 
 
 def train_on(model: nn.Module, split: Split, name: str, config: training.TrainingConfig, context: PassContext) -> None:
-    """Train a model in place on samples that cost no privacy; they are its validation samples too."""
+    """Train a model in place on samples that cost no privacy; they also serve as validation samples."""
     training.train(
         model,
         cast(Dataset, _Parts(name, split, split)),
@@ -180,6 +180,6 @@ def train_on(model: nn.Module, split: Split, name: str, config: training.Trainin
 
 
 def put_head(model: nn.Module, path: str, layer: nn.Module) -> None:
-    """Put another layer in a layer's place."""
+    """Replace a layer by another one."""
     owner, _, last = path.rpartition(".")
     setattr(model.get_submodule(owner) if owner else model, last, layer)

@@ -1,7 +1,7 @@
-"""A linear head under differential privacy, on features that public data taught.
+"""A linear head under differential privacy, on features trained on public data.
 
-The gradient of a linear layer for one record is the outer product of its error and its features, so that its norm is
-the product of two norms and clipping is exact without a gradient for each record.
+The gradient of a linear layer for one record is the outer product of its error and its features. So its norm is the
+product of two norms, and clipping is exact without computing a gradient per record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Head:
     Attributes:
         weight: (classes, features).
         bias: (classes,).
-        sizes: realised batch sizes, one a step.
+        sizes: realised batch sizes, one per step.
         gradient_error: largest relative difference of a clipped sum from that of a loop over single records.
     """
 
@@ -40,13 +40,13 @@ class Head:
 
 
 def clipped_sum(weights: Floats, features: Floats, labels: Labels, clip: float) -> Floats:
-    """Sum of the records' gradients of cross-entropy, each clipped to a norm.
+    """Return the sum of the records' gradients of cross-entropy, each clipped to a norm.
 
     Args:
         weights: (classes, features + 1), the bias last.
         features: (n, features).
         labels: (n,).
-        clip: the norm.
+        clip: clipping norm.
 
     Returns:
         (classes, features + 1).
@@ -61,13 +61,13 @@ def clipped_sum(weights: Floats, features: Floats, labels: Labels, clip: float) 
 
 
 def noisy_sum(weights: Floats, features: Floats, labels: Labels, schedule: Schedule) -> Floats:
-    """The clipped sum with the noise that the schedule accounts for."""
+    """Return the clipped sum, with the noise that the schedule accounts for."""
     total = clipped_sum(weights, features, labels, schedule.clip)
     return total + schedule.noise * schedule.clip * gaussian(*total.shape)
 
 
 def gradient_error(width: int, classes: int, clip: float) -> float:
-    """Largest relative difference of the clipped sum from a loop over records, on made-up ones."""
+    """Return the largest relative difference of the clipped sum from a loop, on synthetic records."""
     random = np.random.default_rng(0)
     weights, features = random.normal(size=(classes, width + 1)), random.normal(size=(PROBED, width))
     labels = random.integers(0, classes, PROBED)
@@ -87,18 +87,18 @@ def train_head(
     """Train a head from zero.
 
     Args:
-        features: of the private records, (n, features).
+        features: features of the private records, (n, features).
         labels: (n,).
         classes: number of classes.
-        schedule: how.
-        scale: of each feature over public samples, (features,); features are divided by it.
-        shift: mean of each feature over public samples; it is taken off before.
+        schedule: settings of the training.
+        scale: deviation of each feature over public samples, (features,); features are divided by it.
+        shift: mean of each feature over public samples; it is subtracted first.
 
     Raises:
-        ModelError: the sums do not hold the noise that is accounted for.
+        ModelError: the sums do not contain the noise that is accounted for.
 
     Returns:
-        The head for features as they are.
+        The head for unscaled features.
     """
     width = features.shape[1]
     made_up = np.zeros((1, width)), np.zeros(1, dtype=np.int64)

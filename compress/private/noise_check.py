@@ -1,4 +1,4 @@
-"""Whether a trainer adds the noise that it accounts for, asked of its sums and not of its word."""
+"""Test of whether a trainer adds the noise that it accounts for, from its sums rather than its word."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from certify.core.errors import ModelError
 
 Sum = Callable[[], npt.NDArray[np.float64]]
 LEAST_P = 1e-9
-"""Below it the sums do not hold the noise: an honest trainer is refused once in a thousand million runs."""
+"""Smallest p-value that passes: an honest trainer is rejected once in a billion runs."""
 LEAST_NUMBERS = 64
 
 
 def noise_p(noisy_sum: Sum, deviation: float) -> float:
-    """Test the noise of a trainer's sums: two over the same records differ by the noise alone.
+    """Test the noise of a trainer's sums: two sums over the same records differ by the noise alone.
 
-    Their difference over ``sqrt(2) * deviation`` is standard normal, so that its squares add up to a chi-squared
-    number. The test is two-sided.
+    Their difference over ``sqrt(2) * deviation`` is standard normal, so the sum of its squares is chi-squared. The test
+    is two-sided.
 
     Args:
-        noisy_sum: gives a clipped and noisy sum over the same records each time, (n,).
-        deviation: of the noise in each number, as it is accounted for.
+        noisy_sum: function that returns a clipped and noisy sum over the same records each time, (n,).
+        deviation: standard deviation of the noise in each value, as accounted for.
 
     Returns:
-        p; next to 0 where there is no noise, less, or more.
+        The p-value; close to 0 if there is no noise, less, or more.
 
     Example:
         >>> noise_p(lambda: np.zeros(100), 1.0)
@@ -43,13 +43,13 @@ def noise_p(noisy_sum: Sum, deviation: float) -> float:
 
 
 def require_noise(noisy_sum: Sum, deviation: float, whose: str) -> None:
-    """Refuse a trainer whose sums do not hold the noise that is accounted for.
+    """Reject a trainer whose sums do not contain the noise that is accounted for.
 
     Raises:
-        ModelError: they do not.
+        ModelError: the test fails.
     """
     if (p := noise_p(noisy_sum, deviation)) < LEAST_P:
         raise ModelError(
-            f"{whose} accounts for noise of deviation {deviation:.3g}, and its sums do not hold it (p = {p:.1g}); "
+            f"{whose} accounts for noise of deviation {deviation:.3g}, but its sums do not contain it (p = {p:.1g}); "
             "nothing was trained."
         )

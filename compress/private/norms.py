@@ -1,8 +1,9 @@
-"""Batch norms and privacy: which layers mix samples, and how norms are folded away without changing the network.
+"""Batch norms and privacy: layers that mix samples, and folding of norms without changing the network.
 
-A batch norm in train mode mixes the samples of a batch, so that no gradient is one sample's, and writes statistics of
-them into the model without noise, even where its weights are frozen. Group norms in its place are another network.
-Folded into the layer before, or kept as a fixed scale and shift for each channel, it is the same one.
+In train mode a batch norm mixes the samples of a batch, so that no gradient belongs to a single sample, and writes
+their statistics into the model without noise, even if its weights are frozen. Group norms in its place would give a
+different network. A batch norm that is folded into the preceding layer, or kept as a fixed scale and shift per channel,
+gives the same network.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def mixing_layers(model: nn.Module) -> list[str]:
-    """Names of layers that mix samples, or keep statistics of them, as the model stands.
+    """Return the names of layers that mix samples, or keep statistics of them, in the model's current mode.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -35,30 +36,30 @@ def mixing_layers(model: nn.Module) -> list[str]:
     def mixes(layer: nn.Module) -> bool:
         if isinstance(layer, _InstanceNorm):
             return layer.training and bool(layer.track_running_stats)
-        # Without statistics of its own a batch norm uses the batch's even in eval mode.
+        # A batch norm without stored statistics uses those of the batch, even in eval mode.
         return isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
 
     return [name or "model" for name, layer in model.named_modules() if mixes(layer)]
 
 
 def require_separate_samples(model: nn.Module) -> None:
-    """Refuse a model that mixes samples as it stands.
+    """Reject a model that mixes samples in its current mode.
 
     Raises:
-        UsageError: it does; the first such layer is named.
+        UsageError: a layer mixes samples; the message names the first one.
     """
     if mixing := mixing_layers(model):
         raise UsageError(f"Layer {mixing[0]} mixes samples; put fold_norms before this pass.")
 
 
 def fold(model: nn.Module) -> tuple[nn.Module, dict[str, str], dict[str, str]]:
-    """Take the batch norms out of a copy of a model in eval mode.
+    """Remove the batch norms from a copy of a model in eval mode.
 
     Args:
-        model: left as it is.
+        model: model to copy; not modified.
 
     Returns:
-        The copy, in eval mode; how each norm was taken out, by its name; why others were left.
+        The copy, in eval mode; how each norm was removed, by its name; why others were not.
     """
     made = copy.deepcopy(model).eval()
     folded: dict[str, str] = {}
@@ -68,7 +69,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, dict[str, str], dict[str, str]]:
         if not isinstance(norm, _BatchNorm):
             continue
         if norm.running_mean is None or norm.running_var is None:
-            left[name] = "it keeps no statistics, so that it mixes the samples of every batch"
+            left[name] = "it keeps no statistics, so it mixes the samples of every batch"
             continue
         if (layer := before.get(name)) is not None:
             _put(made, layer, _fused(made.get_submodule(layer), norm))
@@ -83,7 +84,7 @@ def fold(model: nn.Module) -> tuple[nn.Module, dict[str, str], dict[str, str]]:
 
 
 def _layers_before(model: nn.Module) -> dict[str, str]:
-    """The layer that each batch norm alone reads, by the norm's name; none where the model cannot be traced."""
+    """Return the layer that only a batch norm reads, by the norm's name; empty if the model cannot be traced."""
     try:
         graph = fx.Tracer().trace(model)
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
@@ -111,7 +112,7 @@ def _pairs(model: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
 
 
 def _own_weights(model: nn.Module, layer: nn.Module) -> bool:
-    """Whether no other layer has the same weight, which folding would change too."""
+    """Return whether no other layer shares the weight, which folding would also change."""
     weight: Any = layer.weight
     holders = [module for module in model.modules() if any(own is weight for own in module.parameters(recurse=False))]
     return len(holders) == 1
@@ -127,7 +128,7 @@ def _fused(layer: nn.Module, norm: Any) -> nn.Module:
 
 @torch.no_grad()
 def _channelwise(norm: Any) -> nn.Conv2d:
-    """A convolution of one tap a channel that does what the norm does."""
+    """Return a depthwise 1 x 1 convolution that computes the same as the norm."""
     channels = norm.num_features
     layer: Any = nn.Conv2d(channels, channels, 1, groups=channels)
     scale = torch.rsqrt(norm.running_var + norm.eps) * (1.0 if norm.weight is None else norm.weight)

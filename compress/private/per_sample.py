@@ -1,4 +1,4 @@
-"""Gradients of single records by Opacus, and the proof that they are those of a loop."""
+"""Gradients of single records by Opacus, and a check against a loop over single records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROBED = 8
 
 
 def opacus() -> Any:
-    """Opacus' gradients by sample.
+    """Return Opacus' wrapper for per-sample gradients.
 
     Raises:
         MissingExtra: Opacus is not installed.
@@ -35,17 +35,17 @@ def opacus() -> Any:
 
 @contextmanager
 def watched(model: nn.Module) -> Iterator[Any]:
-    """The model with gradients by sample, which it loses again.
+    """Yield the model with per-sample gradients, which are removed afterwards.
 
     Raises:
         MissingExtra: Opacus is not installed.
-        UsageError: a layer mixes samples, or Opacus cannot tell the gradients of its samples apart.
+        UsageError: a layer mixes samples, or Opacus cannot separate the gradients of its samples.
     """
     require_separate_samples(model)
     wrapper, validator = opacus()
     if wrong := validator.validate(model, strict=False):
         told = " ".join(str(wrong[0]).split())[:200]
-        raise UsageError(f"dp_finetune cannot tell the samples of a layer apart ({told}); train a head with dp_head.")
+        raise UsageError(f"dp_finetune cannot separate the samples of a layer ({told}); train a head with dp_head.")
     logging.getLogger("opacus").setLevel(logging.ERROR)
     wrapped = wrapper(model, loss_reduction="sum")
     try:
@@ -62,12 +62,12 @@ def watched(model: nn.Module) -> Iterator[Any]:
 
 
 def trained(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters that learn, in order."""
+    """Return the trainable parameters, in order."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def gradients(wrapped: Any, samples: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Gradients of cross-entropy for each sample, (n, numbers that learn)."""
+    """Return the gradient of cross-entropy for each sample, (n, trainable values)."""
     for parameter in trained(wrapped):
         parameter.grad, parameter.grad_sample = None, None  # type: ignore[attr-defined]
     functional.cross_entropy(wrapped(samples), labels, reduction="sum").backward()
@@ -77,28 +77,28 @@ def gradients(wrapped: Any, samples: torch.Tensor, labels: torch.Tensor) -> torc
 
 def _of(parameter: Any, count: int) -> torch.Tensor:
     found = parameter.grad_sample
-    if found is None:  # no sample reaches it
+    if found is None:  # no sample uses it
         return torch.zeros(count, parameter.numel(), device=parameter.device)
     whole = torch.stack(found).sum(0) if isinstance(found, list) else found
     return whole.reshape(count, -1)  # type: ignore[no-any-return]
 
 
 def clipped(gradient: torch.Tensor, clip: float) -> torch.Tensor:
-    """Sum of gradients, (n, numbers), each clipped to a norm, (numbers,)."""
+    """Return the sum of gradients, (n, values), each clipped to a norm: (values,)."""
     scale = (clip / gradient.norm(dim=1).clamp_min(1e-12)).clamp_max(1.0)
     return scale @ gradient  # type: ignore[no-any-return]
 
 
 def gradient_error(model: nn.Module, samples: torch.Tensor, labels: torch.Tensor) -> float:
-    """Largest relative difference of gradients by sample from those of a loop over single samples.
+    """Return the largest relative difference of per-sample gradients from those of a loop over single samples.
 
     Args:
-        model: in the mode that it trains in, on the CPU.
-        samples: made-up ones, (n, ...); no private record is looked at.
-        labels: likewise, (n,).
+        model: model in its training mode, on the CPU.
+        samples: synthetic samples, (n, ...); no private record is used.
+        labels: synthetic labels, (n,).
 
     Returns:
-        Of the norms: the largest over samples of the norm of the difference over that of the loop's gradient.
+        The largest ratio over all samples of the norm of the difference to the norm of the loop's gradient.
     """
     with torch.random.fork_rng(devices=[]), _without_dropout(model):
         with watched(model) as wrapped:
@@ -116,7 +116,7 @@ def gradient_error(model: nn.Module, samples: torch.Tensor, labels: torch.Tensor
 
 @contextmanager
 def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """A loop draws other dropout than a batch, so there is none while the two are compared."""
+    """Disable dropout during the comparison, because a loop draws different masks than a batch."""
     dropped = [(m, m.p) for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     for module, _ in dropped:
         module.p = 0.0

@@ -18,13 +18,13 @@ from compress.private.entropy import gaussian
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 FEWEST = 2
-"""Records in the smallest part."""
+"""Minimum number of records in a part."""
 
 
 def parts_of(split: Split, teachers: int) -> list[Labels]:
-    """Cut a part by the identifiers of its samples: where a record goes depends on that record alone.
+    """Divide a part by the identifiers of its samples: the place of a record depends on that record alone.
 
-    A copy of a sample goes where the sample goes, so that the parts share none.
+    Copies of a sample go to the same part, so no two parts share a sample.
 
     Raises:
         UsageError: a part would have fewer than two samples.
@@ -33,16 +33,16 @@ def parts_of(split: Split, teachers: int) -> list[Labels]:
     parts = [np.flatnonzero(places == teacher).astype(np.int64) for teacher in range(teachers)]
     if min(map(len, parts)) < FEWEST:
         raise UsageError(
-            f"{teachers} teachers are too many for {len(split)} samples: a part has fewer than {FEWEST}; take fewer."
+            f"{teachers} teachers are too many for {len(split)} samples: a part has fewer than {FEWEST}; use fewer."
         )
     return parts
 
 
 def require_disjoint(parts: list[Labels]) -> None:
-    """Refuse parts that share a sample, since one record would then move several votes.
+    """Reject parts that share a sample, because one record would then affect several votes.
 
     Raises:
-        UsageError: they do.
+        UsageError: two parts share a sample.
     """
     joined = np.concatenate(parts)
     if shared := len(joined) - len(np.unique(joined)):
@@ -50,7 +50,7 @@ def require_disjoint(parts: list[Labels]) -> None:
 
 
 def train_teacher(features: Floats, labels: Labels, classes: int, steps: int, decay: float, lr: float) -> Floats:
-    """Weights of a linear classifier trained on a part, (classes, features + 1), the bias last."""
+    """Train a linear classifier on a part; return its weights, (classes, features + 1), the bias last."""
     inputs = np.hstack([features, np.ones((len(features), 1))]).astype(np.float32)
     wanted = np.eye(classes, dtype=np.float32)[labels]
     weights = np.zeros((classes, inputs.shape[1]), dtype=np.float32)
@@ -74,14 +74,14 @@ def add_votes(counts: Labels, weights: Floats, queries: Floats) -> None:
 
 @dataclass(frozen=True)
 class Vote:
-    """How votes are held; all of it is fixed before the first query.
+    """Settings of the vote, all fixed before the first query.
 
     Attributes:
         noise: standard deviation of the votes' noise.
-        answers: most queries that are answered.
-        threshold: least noisy number of votes for the first class, in votes; None answers every query.
-        threshold_noise: standard deviation of the check's noise; None likewise.
-        queries: most queries that are asked.
+        answers: maximum number of answered queries.
+        threshold: minimum noisy count of the leading class, in votes; None answers every query.
+        threshold_noise: standard deviation of the check's noise; None if there is no threshold.
+        queries: maximum number of queries.
     """
 
     noise: float
@@ -92,17 +92,17 @@ class Vote:
 
 
 def noisy_votes(counts: Labels, vote: Vote) -> Floats:
-    """Votes for each class with the noise that is accounted for, (classes,)."""
+    """Return the votes for each class, with the noise that is accounted for, (classes,)."""
     return counts + vote.noise * gaussian(len(counts))
 
 
 def answer(counts: Labels, vote: Vote) -> tuple[Labels, Labels]:
-    """Confident-GNMax: ask in order, answer where enough teachers agree, and stop at the cap.
+    """Run Confident-GNMax: query in order, answer if enough teachers agree, and stop at the cap.
 
-    The counts are not kept, and nothing but the answers leaves this function.
+    Vote counts are not kept; only the answers leave this function.
 
     Returns:
-        Which queries were answered, and the answers.
+        The indices of the answered queries, and the answers.
     """
     asked: list[int] = []
     answers: list[int] = []

@@ -1,6 +1,6 @@
-"""DP-SGD through a whole network: own coins, own count of steps, own noise; Opacus gives gradients by sample alone.
+"""DP-SGD for a whole network: sampling, step count and noise are our own; Opacus only gives per-sample gradients.
 
-Opacus takes the sampling rate from the length of a loader and its noise from torch's generator, so neither is used.
+Opacus derives the sampling rate from the length of a loader and draws noise from torch's generator; neither is used.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class PrivateRun:
-    """What a noisy training was.
+    """Result of a noisy training.
 
     Attributes:
-        sizes: realised batch sizes, one a step.
+        sizes: realised batch sizes, one per step.
         gradient_error: see :func:`compress.private.per_sample.gradient_error`.
     """
 
@@ -39,7 +39,7 @@ class PrivateRun:
 
 
 class Records:
-    """The private records, read under the name of the mechanism; small sets are preprocessed once."""
+    """Private records, read under the name of the mechanism; small data sets are preprocessed only once."""
 
     def __init__(self, split: Split, preprocess: Preprocess, mechanism: str, device: str) -> None:
         self._place = torch.device(device)
@@ -51,7 +51,7 @@ class Records:
         return len(self._data)
 
     def batch(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples (n, ...) and labels (n,)."""
+        """Return samples (n, ...) and labels (n,)."""
         if self._kept is None:
             samples, labels = self._data.batch(indices)
         else:
@@ -69,35 +69,35 @@ def train(
     progress: Progress,
     device: str = "cpu",
 ) -> PrivateRun:
-    """Train the parameters of a model that learn, in place; afterwards it is in eval mode.
+    """Train the trainable parameters of a model, in place; it ends in eval mode.
 
     Args:
-        model: gives logits (n, classes).
+        model: model that returns logits (n, classes).
         split: the private part.
         preprocess: the contract.
-        schedule: how.
+        schedule: settings of the training.
         chunk: samples whose gradients are in memory at once.
-        progress: where to say how far it is.
-        device: to train on.
+        progress: where to report progress.
+        device: device of the training.
 
     Raises:
         MissingExtra: Opacus is not installed.
         UsageError: a layer mixes samples, or its samples cannot be separated.
-        ModelError: gradients differ from those of a loop, or the sums do not hold the noise.
+        ModelError: gradients differ from those of a loop, or the sums do not contain the noise.
     """
     model.train()
     made_up = as_tensor(preprocess.noise(PROBED))
     labels = torch.arange(PROBED) % split_classes(model, made_up)
     error = gradient_error(model, made_up, labels)
     if not error <= TOLERANCE:
-        raise ModelError(f"Gradients by sample differ from those of a loop by {error:.2g}; nothing was trained.")
+        raise ModelError(f"Per-sample gradients differ from those of a loop by {error:.2g}; nothing was trained.")
     records = Records(split, preprocess, schedule.mechanism, device)
     model.to(device)
     parameters = trained(model)
     count = sum(parameter.numel() for parameter in parameters)
     adam, sizes = Adam(count, schedule.lr, schedule.steps), []
     with torch.random.fork_rng(devices=[]), watched(model) as wrapped:
-        torch.seed()  # dropout, which must not come again with the job's seed
+        torch.seed()  # dropout masks must not repeat under the job's seed
         quiet = torch.zeros(count, dtype=torch.float64).numpy()
         require_noise(lambda: noisy(quiet, schedule), schedule.noise * schedule.clip, schedule.mechanism)
         with progress.task("Training privately", total=schedule.steps) as bar:
@@ -113,12 +113,12 @@ def train(
 
 @torch.no_grad()
 def split_classes(model: nn.Module, samples: torch.Tensor) -> int:
-    """Outputs of a model."""
+    """Return the outputs of a model."""
     return int(model(samples).shape[-1])
 
 
 def noisy(total: Floats, schedule: Schedule) -> Floats:
-    """A clipped sum with the noise that the schedule accounts for."""
+    """Return a clipped sum, with the noise that the schedule accounts for."""
     return total + schedule.noise * schedule.clip * gaussian(len(total))
 
 

@@ -43,7 +43,7 @@ def test_coins_give_poisson_batches() -> None:
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
 def test_wrong_noise_is_detected_when_sums_are_compared(factor: float) -> None:
     assert noise_p(lambda: 3.0 + factor * gaussian(400), 1.0) < 1e-9
-    with pytest.raises(ModelError, match="do not hold it"):
+    with pytest.raises(ModelError, match="do not contain it"):
         require_noise(lambda: factor * gaussian(400), 1.0, "dp-sgd#0")
 
 

@@ -55,7 +55,7 @@ def test_training_is_refused_when_gradients_do_not_match_a_loop(
 @needs_opacus
 def test_missing_noise_is_detected_by_the_whole_pass(context: PassContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "gaussian", lambda *shape: np.zeros(shape))
-    with pytest.raises(ModelError, match="do not hold it"):
+    with pytest.raises(ModelError, match="do not contain it"):
         DpFinetune(steps=2, delta=1e-3).apply(network("depthwise"), context)
 
 
