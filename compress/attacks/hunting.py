@@ -84,7 +84,7 @@ def hunt(
                 fell = dict(_fallen(asked, test, standing, eps, past, attack))
                 found += fell.values()
                 standing = np.setdiff1d(standing, np.array([*fell], dtype=np.int64))
-            task.advance(note=f"{len(standing)} stand at {eps}/255")
+            task.advance(note=f"{len(standing)} without a witness at {eps}/255")
     header = WitnessHeader(
         FORMAT,
         model,

@@ -187,7 +187,7 @@ def carry_out(
 
 
 def _score(path: Path) -> tuple[Any, str]:
-    """The points of what was made, or why there are none: the grade stands without them."""
+    """Return the score of the model, or why there is none; the grade does not depend on it."""
     from certify.scoring import score_model
 
     try:

@@ -66,7 +66,7 @@ def command(**arguments: Any) -> None:
     Recipes are tried on validation data: what to remove, how to store weights, how long to train. No test sample is
     read. The best recipe is then run once more, measured and certified; the certificate states how many recipes it was
     chosen from. Started again with the same options, a search continues with its earlier trials; started several times
-    at once, all processes work on one study. OUT then holds recipe.yaml, search.json and search.svg beside the
+    at once, all processes work on one study. OUT then holds recipe.yaml, search.json and search.svg next to the
     certified model. Needs the extra 'search'; Ray needs the extra 'ray'.
 
     Exit code 0: found, and certified within the bound. 2: wrong usage, or input that cannot be read. 3: no recipe keeps

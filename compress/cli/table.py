@@ -46,7 +46,7 @@ leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --st
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
 @click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime for ONNX files.")
 @click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
-@click.option("--fresh", is_flag=True, help="Measure again even what is cached.")
+@click.option("--fresh", is_flag=True, help="Ignore the cache and measure again.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights.")
 @preprocess_options
 @quiet_option
@@ -72,7 +72,7 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
 
 
 def show(made: CostTable) -> None:
-    """Print a cost table for people."""
+    """Print a cost table for human readers."""
     from certify.cli.tables import quantity
 
     key, whole = made.key, made.whole

@@ -1,8 +1,8 @@
 """ONNX models with weights that do not fit into one message: written with a separate weight file, run and inspected.
 
 A protobuf message cannot exceed 2 GB. Larger models keep their weights as external data
-(https://onnx.ai/onnx/repo-docs/ExternalData.html), here always in one file beside the model's and named after it; files
-written here never refer to any other place.
+(https://onnx.ai/onnx/repo-docs/ExternalData.html), here always in one file next to the model's and named after it;
+files written here never refer to any other location.
 """
 
 from __future__ import annotations

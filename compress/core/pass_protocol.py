@@ -68,7 +68,7 @@ class PassTags:
         noisy: whether it protects private data by noise from the system's entropy; it must then give two different
             models under one seed, since repeated noise could be subtracted.
         leaves: names of record files that it writes to the workspace, without the prefix of its place in the recipe
-            (``0-federation.jsonl``); the job copies them beside the lineage.
+            (``0-federation.jsonl``); the job copies them next to the lineage.
     """
 
     quick: Mapping[str, Any] = field(default_factory=dict)

@@ -46,7 +46,7 @@ def save(
     *,
     original: nn.Module | None = None,
 ) -> None:
-    """Write a model's tensors to ``path`` and its structure beside it.
+    """Write a model's tensors to ``path`` and its structure next to it.
 
     The record states how to build a new model, and for each module the sizes (``in_channels``, ``num_features``,
     ``num_heads``, ...: every attribute that is a number or a tuple of numbers) that differ from the new one's, and the
@@ -88,7 +88,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     """Load a compressed torch model, to continue training it.
 
     Args:
-        path: the output folder of :func:`compress.run`, or the ``.safetensors`` file, which has its record beside it.
+        path: the output folder of :func:`compress.run`, or the ``.safetensors`` file, with its record next to it.
         into: the original module, which is not modified; needed if the record does not name a torchvision model.
             Factories of other modules are not called, because a checkpoint must not choose what code runs.
 

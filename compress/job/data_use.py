@@ -38,7 +38,7 @@ EDITION = "2026"
 def keep_use(
     dataset: Dataset, models: Mapping[str, Path], lineage: Lineage, job: Mapping[str, Any], signer: SigningKey
 ) -> Path | None:
-    """Enter a job's models in the journal of its data, and write a data-use statement beside the compressed one.
+    """Enter a job's models in the journal of its data, and write a data-use statement for the compressed model.
 
     A model's entry lists every record of the parts that were read, and the records that its original is known to have
     seen.

@@ -1,4 +1,4 @@
-"""Records of a federation statement, from the logs that federated passes left and the lineage beside the model."""
+"""Records of a federation statement, from the logs of federated passes and the lineage next to the model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def write_federation(out: Path, logs: Sequence[bytes], policies: Iterable[UsePol
 
     Args:
         out: folder of the job, which holds the finished model and its lineage.
-        logs: contents of the logs, in the order of the passes; without any, a file of an earlier job goes.
-        policies: of the clients' data, which the logs name by digest.
+        logs: contents of the logs, in the order of the passes; if there are none, an earlier job's file is removed.
+        policies: use policies of the clients' data, named in the logs by digest.
 
     Returns:
-        The file; None where no pass was federated.
+        The file; None if no pass was federated.
 
     Raises:
-        CertificateError: a log is cut short or malformed.
+        CertificateError: a log is truncated or malformed.
     """
     path = out / FEDERATION
     if not logs:

@@ -25,7 +25,7 @@ class JobOutputs:
         baseline_row: facts about the original.
         rows: one row per pass.
         export: the lineage's object ``export``, or None.
-        logs: of federated passes, in their order.
+        logs: logs of federated passes, in order.
     """
 
     model: Path
@@ -54,11 +54,11 @@ class Baseline:
 
 
 def logs_of(passes: Sequence[Pass], where: Callable[[str], Path]) -> tuple[bytes, ...]:
-    """Contents of the logs that passes left in a workspace, in the order of the passes.
+    """Return the contents of the logs that passes wrote to a workspace, in the order of the passes.
 
     Args:
-        passes: of the recipe.
-        where: a file of the workspace lies.
+        passes: passes of the recipe.
+        where: function that returns the path of a file in the workspace.
     """
     paths = [where(f"{place}-{name}") for place, applied in enumerate(passes) for name in applied.tags.leaves]
     return tuple(path.read_bytes() for path in paths if path.is_file())

@@ -184,7 +184,7 @@ class Lineage:
         baseline: the untouched original.
         rows: one row per pass, in order.
         export: exporter, opset and parity; None if the original was an ONNX file.
-        artifacts: hex SHA-256 of the files beside it, by name.
+        artifacts: hex SHA-256 of the files next to it, by name.
         auditor: binding to the full lineage, if the data is private and this is the public one.
         search: how the recipe was found: ``trials``, ``objective``, ``max_loss_percent``; None without a search.
     """

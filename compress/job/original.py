@@ -35,7 +35,7 @@ TRIED = 32
 
 @dataclass(frozen=True)
 class OriginalModel:
-    """What is known about the original before it is trained or exported.
+    """Facts about the original before it is trained or exported.
 
     Attributes:
         spec: model as the user named it.
@@ -172,7 +172,7 @@ def _told_by_ports(path: Path, given: Stated) -> Stated:
     """Return the contract fields that the ports of a file without a contract imply.
 
     Raises:
-        UsageError: there are several inputs or outputs, and none is chosen.
+        UsageError: the file has more than one input or output, and none is chosen.
     """
     known = contract_of_file(path) or {}
     for name in ("input_name", "output_name"):

@@ -1,4 +1,4 @@
-"""Files that a job writes to OUT, beside the referee's, or on their own if nothing was measured."""
+"""Files that a job writes to OUT, next to the referee's, or alone if nothing was measured."""
 
 from __future__ import annotations
 

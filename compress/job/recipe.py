@@ -111,7 +111,7 @@ class Recipe:
 
 
 def recipe_folder() -> Path:
-    """Return the folder of the shipped recipes: inside this package in a wheel, beside it in a checkout."""
+    """Return the folder of the shipped recipes: inside this package in a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"

@@ -68,7 +68,7 @@ class RecipeText:
             place: prefix of the errors about it.
 
         Raises:
-            UsageError: the recipe has no such pass, or several of that name.
+            UsageError: the recipe has no pass of that name, or more than one.
         """
         head, _, key = name.rpartition(".")
         items = self.values.get("passes")

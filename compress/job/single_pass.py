@@ -54,7 +54,7 @@ def apply(
         model_args: arguments of the factory besides the number of classes.
 
     Returns:
-        The new module, or the path of a new file beside the given one, and the record of what was done and declined.
+        The new module, or the path of a new file next to the given one, and the record of what was done and declined.
 
     Raises:
         UsageError: a name is unknown, or the pass does not work on this kind of model.
@@ -95,7 +95,7 @@ def apply(
 
 
 def _on_file(pass_: Pass, given: Path, context: PassContext) -> tuple[Path, PassRecord]:
-    """Apply a pass to a file's normal form, which passes expect; the new file is written beside the given one."""
+    """Apply a pass to a file's normal form, which passes expect; the new file is written next to the given one."""
     with tempfile.TemporaryDirectory() as scratch:
         normal = Path(scratch) / given.name
         normalise(given, normal, context.preprocess)

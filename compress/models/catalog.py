@@ -37,8 +37,8 @@ def build(
 
     Args:
         spec: a torchvision name, ``timm:NAME``, ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME`` (see
-            :mod:`compress.models.huggingface`), or ``package.module:factory`` (called with ``num_classes`` if it takes
-            called with ``num_classes`` if it has that parameter).
+            :mod:`compress.models.huggingface`), or ``package.module:factory`` (called with ``num_classes`` if it has
+            that parameter).
         classes: number of classes of the data.
         weights: a safetensors file, a torch state dict that loads with ``weights_only``, or one of torchvision's
             names for the weights of this model (``DEFAULT``, ``IMAGENET1K_V2``); None for random ones.

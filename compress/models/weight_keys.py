@@ -31,7 +31,7 @@ def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str) ->
         name: name of the file.
 
     Returns:
-        The tensors, and in words what was used and left out; empty if all keys are the model's.
+        The tensors, and a description of what was used and left out; it is empty if all keys are the model's.
 
     Raises:
         ModelError: different tensors fit equally well under several prefixes.

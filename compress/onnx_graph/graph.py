@@ -81,7 +81,7 @@ class Graph:
         node.input[index] = own
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
-        """Return the only node that reads a value, or None if there are several or it is an output of the graph."""
+        """Return the only node that reads a value, or None if several nodes read it or it is an output of the graph."""
         readers = self.consumers.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
@@ -108,7 +108,7 @@ def names_read(graph: onnx.GraphProto) -> set[str]:
 
 
 def node_label(node: onnx.NodeProto) -> str:
-    """Return the name of a node for people; exporters may leave it empty, so the first output stands in for it.
+    """Return the display name of a node; exporters may leave it empty, so the first output stands in for it.
 
     Example:
         >>> node_label(onnx.helper.make_node("Relu", ["x"], ["y"]))

@@ -110,7 +110,7 @@ def written_name(configured: Pass) -> str:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a pass, described for people.
+    """Description of one parameter of a pass.
 
     Attributes:
         name: key in the recipe.

@@ -46,8 +46,8 @@ class Distill(GroupOptions):
     2015, arXiv 1409.7495) are remedies for groups of people, and none is recommended by default. Seen on Adult income:
     more epochs of plain distillation removed every shown loss of a group; `forget: sex` narrowed the gap of false
     positives by 3.7 points, but raised men's false negatives by 7.6 points and Black people's by 7.8 [0.7, 16.5].
-    Compare all groups afterwards (`leanmark fairness`). With `forget`, the record says how well a linear probe still
-    tells the attribute.
+    Compare all groups afterwards (`leanmark fairness`). With `forget`, the record states how well a linear probe still
+    predicts the attribute.
 
     When not to use it: without train samples, or where the training data differs from what the original was trained on
     (the student forgets what the data does not show). `features` is refused for networks without feature maps, such as

@@ -1,4 +1,4 @@
-"""Distillation from clients that keep samples and weights."""
+"""Distillation from clients that share neither samples nor weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class FederatedDistill(FederatedTraining):
-    """Teach the compressed model what clients say of public samples, which each of them sends once (FedDF).
+    """Train the compressed model on clients' outputs for public samples, which each client sends once (FedDF).
 
-    Each client trains from the model on its own samples, for `epochs`, and sends its logits of the public samples in
-    half precision. The server teaches the model their mean. What travels up does not grow with the model: 2 bytes for
-    each public sample and output. Labels of the public samples are not read.
+    Each client trains a copy of the model on its own samples for `epochs`, and sends its logits for the public samples
+    in half precision. The server distils their mean into the model. The upload does not grow with the model: 2 bytes
+    per public sample and output. Labels of the public samples are not read.
 
     Papers: Lin et al. 2020 (arXiv 2006.07242).
 
-    When not to use it: without public samples like the clients'; where many rounds are cheap, which reach more
-    (`federated_finetune`).
+    When not to use it: without public samples similar to the clients'; where many rounds are cheap, which give better
+    accuracy (`federated_finetune`).
 
     Example:
         >>> FederatedDistill(clients=20).epochs
@@ -42,12 +42,12 @@ class FederatedDistill(FederatedTraining):
 
     epochs: int = Field(default=10, ge=1, le=10_000, description="Passes of a client over its samples.")
     public: str = Field(
-        default="calibration", description="Public samples: data of their own, or the part validation or calibration."
+        default="calibration", description="Public samples: a data spec, or the part validation or calibration."
     )
-    public_epochs: int = Field(default=40, ge=1, le=10_000, description="Passes of the server over them.")
+    public_epochs: int = Field(default=40, ge=1, le=10_000, description="Passes of the server over the public samples.")
     public_lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the server.")
-    public_samples: int = Field(default=2000, ge=2, le=1_000_000, description="Most of them that are used.")
-    temperature: float = Field(default=2.0, ge=1, le=100, description="How much the answers are softened.")
+    public_samples: int = Field(default=2000, ge=2, le=1_000_000, description="Maximum number of public samples used.")
+    temperature: float = Field(default=2.0, ge=1, le=100, description="Temperature that softens the outputs.")
 
     @property
     def brings_data(self) -> bool:

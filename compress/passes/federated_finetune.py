@@ -23,18 +23,18 @@ class FederatedFinetune(FederatedTraining):
     """Train the compressed model on the samples of many clients, who send updates and keep the samples.
 
     In each round some clients train from the global model and send what changed; the server combines the updates. A
-    small model makes small updates: put this pass behind one that prunes. `update` says how they travel: `int8` with
-    what the rounding left over added to the next update, `top-k`, or `int8-masked`, where the server sees sums alone.
-    The rounds are signed, chained and counted in bytes and joules in `federation.jsonl`. Here one process plays all
-    clients, one after the other; over a network `leanmark federate` runs the same rounds.
+    small model makes small updates: put this pass after one that prunes. `update` sets their encoding: `int8`, with the
+    rounding error added to the next update; `top-k`; or `int8-masked`, of which the server only sees sums. The rounds
+    are signed, chained and counted in bytes and joules in `federation.jsonl`. Here one process simulates all clients in
+    turn; `leanmark federate` runs the same rounds over a network.
 
     Papers: FedAvg, McMahan et al. 2017 (arXiv 1602.05629); FedProx, Li et al. 2020 (arXiv 1812.06127); momentum and
     Adam on the server, Hsu et al. 2019 (arXiv 1909.06335) and Reddi et al. 2021 (arXiv 2003.00295); error feedback,
     Karimireddy et al. 2019 (arXiv 1901.09847); masks, Bonawitz et al. 2017 (doi 10.1145/3133956.3133982); median and
     trimmed mean, Yin et al. 2018 (arXiv 1803.01498); noise on clients' updates, McMahan et al. 2018 (arXiv 1710.06963).
 
-    When not to use it: where the samples may lie in one place, where `finetune` and `distill` reach more with less
-    compute; with `epsilon` on fewer than some thousand clients, where the noise drowns the mean.
+    When not to use it: where the samples may be stored in one place, as `finetune` and `distill` then do better with
+    less compute; with `epsilon` on fewer than some thousand clients, where the noise drowns the mean.
 
     Example:
         >>> FederatedFinetune(clients=20, update="int8").rounds
@@ -47,42 +47,44 @@ class FederatedFinetune(FederatedTraining):
         quick={"clients": 3, "rounds": 2, "batch": 32, "update": "int8"}, leaves=("federation.jsonl",)
     )
 
-    rounds: int = Field(default=10, ge=1, le=100_000, description="How often clients train and the server combines.")
-    participation: float = Field(default=1.0, gt=0, le=1, description="Share of the clients that are asked in a round.")
+    rounds: int = Field(default=10, ge=1, le=100_000, description="Number of rounds of training and aggregation.")
+    participation: float = Field(default=1.0, gt=0, le=1, description="Share of the clients selected in each round.")
     update: Literal["float32", "int8", "int8-masked", "top-k"] = Field(
-        default="int8", description="How updates travel."
+        default="int8", description="Encoding of the updates."
     )
-    kept: float = Field(default=0.05, gt=0, le=1, description="Share of the numbers that a top-k update holds.")
-    clip: float | None = Field(default=None, gt=0, description="Largest norm of an update; any by default.")
+    kept: float = Field(default=0.05, gt=0, le=1, description="Share of the values kept in a top-k update.")
+    clip: float | None = Field(default=None, gt=0, description="Maximum norm of an update. Default: unlimited.")
     rule: Literal["mean", "median", "trimmed-mean", "norm-bound"] = Field(
-        default="mean", description="How updates are combined; all but the mean withstand some poisoned clients."
+        default="mean", description="Aggregation of updates; all rules except mean withstand some malicious clients."
     )
-    trimmed: float = Field(default=0.2, gt=0, lt=0.5, description="Share that a trimmed mean leaves out at each end.")
+    trimmed: float = Field(
+        default=0.2, gt=0, lt=0.5, description="Share of values dropped at each end by trimmed-mean."
+    )
     server: Literal["none", "momentum", "adam"] = Field(
-        default="none", description="What the server makes of the combined update."
+        default="none", description="Optimizer of the server for the combined update."
     )
-    server_lr: float = Field(default=1.0, gt=0, le=100, description="By which the server multiplies its step.")
-    server_momentum: float = Field(default=0.9, ge=0, lt=1, description="Of the server's momentum or Adam.")
+    server_lr: float = Field(default=1.0, gt=0, le=100, description="Learning rate of the server.")
+    server_momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of the server's optimizer.")
     stragglers: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the clients that answers too late in each round, simulated."
+        default=0.0, ge=0, lt=1, description="Simulated share of clients that answer too late in each round."
     )
     epsilon: float | None = Field(
-        default=None, gt=0, description="Differential privacy of whole clients for all rounds; none by default."
+        default=None, gt=0, description="Epsilon of client-level differential privacy over all rounds. Default: none."
     )
-    delta: float = Field(default=1e-5, gt=0, lt=1, description="For which epsilon holds; below one over the clients.")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="Delta for which epsilon holds; below 1 / clients.")
 
     @model_validator(mode="after")
     def _fits(self) -> FederatedFinetune:
         if self.update == "int8-masked" and self.rule != "mean":
             raise ValueError(
-                f"rule {self.rule} compares single updates, and masked ones show their sum alone; take update: int8"
+                f"rule {self.rule} compares single updates, but masked ones only show their sum; use update: int8"
             )
         if self.epsilon is not None and (self.clip is None or self.rule != "mean"):
             raise ValueError("epsilon needs clip, the largest norm of an update, and rule: mean")
         return self
 
     def plan(self, context: PassContext, clients: int) -> Plan:
-        """What is fixed before the first round.
+        """Return everything that is fixed before the first round.
 
         Raises:
             UsageError: there are too few clients for masks or for epsilon, or no noise keeps the budget.
@@ -122,7 +124,7 @@ class FederatedFinetune(FederatedTraining):
         return made, PassRecord({**done, **self.told(clients)})
 
     def _on_fleet(self, model: nn.Module, context: PassContext, fleet: Fleet) -> tuple[nn.Module, PassRecord]:
-        """The same rounds on real clients, each with samples of its own."""
+        """Run the same rounds on real clients, each with its own samples."""
         plan = self.plan(context, fleet.clients)
         if plan.noise is not None:
             federated.require_separate_samples(model)

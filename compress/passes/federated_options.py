@@ -1,4 +1,4 @@
-"""What the federated passes have in common: who the clients are, how they train, and where the log lies."""
+"""Parameters shared by the federated passes: the clients, their training, and the place of the log."""
 
 from __future__ import annotations
 
@@ -27,41 +27,42 @@ FLIPPED_FROM = 64
 
 
 class FederatedTraining(TorchPass):
-    """A pass whose clients train on parts of the train samples; its subclasses say what they send."""
+    """A pass whose clients train on parts of the train samples; subclasses define what the clients send."""
 
-    clients: int = Field(default=10, ge=2, le=100_000, description="Clients that the train samples are cut into.")
+    clients: int = Field(default=10, ge=2, le=100_000, description="Clients among which the train samples are divided.")
     partition: Literal["iid", "dirichlet", "column"] = Field(
-        default="iid", description="How: evenly, by classes in skewed shares, or one client a value of a column."
+        default="iid",
+        description="Division of the samples: even, skewed by class, or one client per value of a column.",
     )
     alpha: float = Field(
-        default=0.3, gt=0, le=1e6, description="Of the Dirichlet distribution; a small one gives few classes to each."
+        default=0.3, gt=0, le=1e6, description="Dirichlet parameter; small values give each client few classes."
     )
     column: str | None = Field(default=None, description="Column of groups that names each sample's client.")
     epochs: int = Field(default=1, ge=1, le=10_000, description="Passes of a client over its samples in a round.")
     batch: int = Field(default=64, ge=2, le=65_536, description="Samples in one step of a client.")
     lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the clients.")
-    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="What turns their gradients into steps.")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimizer of the clients.")
     weight_decay: float = Field(default=0.02, ge=0, le=1, description="Pull of the weights towards 0.")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the rounds in which the learning rate rises.")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target that goes to all classes.")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
     augment: bool = Field(default=True, description="Whether train samples are shifted by a few pixels at random.")
     flip: bool | None = Field(
-        default=None, description="Whether half of them are mirrored; by default images of more than 64 pixels are."
+        default=None, description="Whether half of them are mirrored. Default: images of more than 64 pixels."
     )
     proximal: float = Field(
         default=0.0, ge=0, le=1e6, description="Weight of FedProx's pull towards the global model; 0 is FedAvg."
     )
     weighting: Literal["size", "equal"] = Field(
-        default="size", description="Whether clients count by the band of their number of samples, or alike."
+        default="size", description="Whether clients are weighted by size class or equally."
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the clients that goes away in each round, simulated."
+        default=0.0, ge=0, lt=1, description="Simulated share of clients that drop out in each round."
     )
 
     @model_validator(mode="after")
     def _named(self) -> FederatedTraining:
         if (self.partition == "column") != (self.column is not None):
-            raise ValueError("column is given with partition: column, and not otherwise")
+            raise ValueError("column must be given with partition: column, and only then")
         return self
 
     @property
@@ -70,7 +71,7 @@ class FederatedTraining(TorchPass):
         return True
 
     def cut(self, split: Split, seed: int) -> tuple[list[str], list[Rows]]:
-        """Names of the clients, and the rows of each.
+        """Return the names of the clients, and the rows of each.
 
         Raises:
             UsageError: there are too few samples, or no such column.
@@ -84,7 +85,7 @@ class FederatedTraining(TorchPass):
         return federated.names_of(self.clients), rows
 
     def training(self, context: PassContext) -> LocalTraining:
-        """What each client does."""
+        """Return the training settings of each client."""
         shared = ("epochs", "batch", "lr", "optimizer", "weight_decay", "warmup", "label_smoothing", "augment")
         flip = self.flip if self.flip is not None else min(context.data.input_size) > FLIPPED_FROM
         settings = {name: getattr(self, name) for name in shared}
@@ -93,7 +94,7 @@ class FederatedTraining(TorchPass):
     def simulated(
         self, context: PassContext, action: Literal["finetune", "distil"], stragglers: float = 0.0
     ) -> Simulated:
-        """The clients, and what their samples are used for.
+        """Return the simulated clients, with the declared use of their samples.
 
         Raises:
             UsageError: there are no train samples, too few of them, or no such column.
@@ -109,12 +110,12 @@ class FederatedTraining(TorchPass):
 
     @staticmethod
     def told(clients: Simulated) -> dict[str, Any]:
-        """Of the clients, for the record."""
+        """Return facts about the clients for the record."""
         return {"clients": len(clients.names), "samples_of_a_client": list(federated.sizes(clients.rows))}
 
     @contextlib.contextmanager
     def simulation(self, context: PassContext) -> Iterator[Simulation]:
-        """Where the run lies: in the job's workspace, where its log stays, or in a folder that goes again."""
+        """Yield the place of the run: in the job's workspace, where its log stays, or in a temporary folder."""
         if context.workspace is not None:
             folder = context.workspace / f"{context.place}-{self.name}"
             yield federated.Simulation(folder, context.workspace / federated.log_name(context.place))

@@ -1,4 +1,4 @@
-"""What a pass that trains says about groups of people."""
+"""Parameters about groups of people, shared by the passes that train."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class GroupOptions(AdversarialOptions):
         default=None, description="Column of groups; the loss on labels is weighted towards the worst group."
     )
     forget: str | None = Field(
-        default=None, description="Column of groups that the model should not be able to tell any more."
+        default=None, description="Column of groups that should no longer be predictable from the model."
     )
     forget_strength: float = Field(default=1.0, gt=0, le=1000, description="Factor of the reversed gradient.")
     probe: str | None = Field(
         default=None,
-        description="Column of groups; the record says how well a linear probe tells it [default: forget].",
+        description="Column of groups; the record states how well a linear probe predicts it. Default: that of forget.",
     )
 
     @model_validator(mode="after")
@@ -44,7 +44,7 @@ class GroupOptions(AdversarialOptions):
         return {name: getattr(self, name) for name in ("balance", "worst_group", "forget", "forget_strength")}
 
     def _groups_after(self, model: nn.Module, context: PassContext) -> dict[str, Any]:
-        """Return the remedies in use, and what a probe tells where one is asked for."""
+        """Return the remedies in use, and the result of a probe if one is requested."""
         done = {name: getattr(self, name) for name in ("balance", "worst_group", "forget") if getattr(self, name)}
         if self.forget is not None:
             done["forget_strength"] = self.forget_strength

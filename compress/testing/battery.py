@@ -70,7 +70,7 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
     A pass describes what it does and when not to use it; rejects unknown parameters and is immutable; does not modify
     its input, its teacher, the global generators or the folder; gives the same model under one seed, or never the same
     if it adds noise for privacy, and then refuses to train without noise; records in plain JSON what it did; reads
-    samples only through the loaders, which note it; and its result can be exported and run.
+    samples only through the loaders, which record it; and its result can be exported and run.
 
     Args:
         pass_: the class, which is then configured by its ``tags.quick``, or a configured pass.
@@ -254,13 +254,13 @@ def _check_folder(trial: Trial) -> None:
 
 
 def _check_touches(trial: Trial) -> None:
-    """Check that every sample that was read was noted on the ledger by its split."""
+    """Check that the ledger has every read of a sample."""
     ledger, data = Ledger(), trial.context.data
     sources = {name: CountedSource(split) for name in PARTS if (split := getattr(data, name)) is not None}
     watched: dict[str, Any] = {name: source.split().watched(ledger, name) for name, source in sources.items()}
     replace(trial, context=replace(trial.context, data=replace(data, **watched))).apply()
     past = [name for name, source in sources.items() if source.reads != ledger.samples(name)]
-    require(not past, f"reads {' and '.join(past)} samples without the loader, so that no ledger notes it")
+    require(not past, f"reads {' and '.join(past)} samples without the loader, so no ledger records it")
 
 
 CHECKS: Mapping[str, Callable[[Trial], None]] = MappingProxyType(

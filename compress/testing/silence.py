@@ -1,4 +1,4 @@
-"""What a noisy pass does where its source of noise gives the same bytes each time."""
+"""Check of a noisy pass with a source of randomness that repeats its bytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from certify.testing.checks import CheckFailed
 
 
 def require_refusal_without_noise(apply: Callable[[], object]) -> None:
-    """Apply a pass without noise and see that a test of its own sums stops it.
+    """Apply a pass without noise, and check that its own test of the sums stops it.
 
-    Its ledger would say the same with noise and without, so that a trainer has to ask its sums.
+    Its ledger would be the same with and without noise, so a trainer must test its sums.
 
     Raises:
-        CheckFailed: it trained all the same.
+        CheckFailed: it trained anyway.
     """
     with silent_entropy():
         try:
@@ -24,14 +24,14 @@ def require_refusal_without_noise(apply: Callable[[], object]) -> None:
         except ModelError:
             return
     raise CheckFailed(
-        "trained on sums that hold no noise, and no test of them stopped it; draw noise from os.urandom and call "
+        "trained on sums without noise, and no test of them stopped it; draw noise from os.urandom and call "
         "compress.private.noise_check.require_noise before the first step"
     )
 
 
 @contextlib.contextmanager
 def silent_entropy() -> Iterator[None]:
-    """Let the system's entropy give the same bytes each time."""
+    """Make the system's entropy return the same bytes each time."""
     entropy = os.urandom
     os.urandom = lambda count: b"\x55" * count
     try:

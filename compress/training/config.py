@@ -40,8 +40,8 @@ class TrainingConfig:
         adversarial_steps: gradient steps per attack; for ``free``, training steps per batch.
         balance: column of groups; all cells of group and label are drawn equally often (see
             :mod:`compress.training.remedies`, as for the next three).
-        worst_group: column of groups; the loss on labels is weighted towards the group that does worst.
-        forget: column of groups that the last linear layer's inputs should not tell.
+        worst_group: column of groups; the loss on labels is weighted towards the worst group.
+        forget: column of groups that the last linear layer's inputs should not reveal.
         forget_strength: factor of the reversed gradient.
 
     Raises:

@@ -113,7 +113,7 @@ class Loader:
             yield images, labels
 
     def _order(self) -> np.ndarray:
-        """Rows of one pass over the data; with weights, drawn by them, so that some come twice and some not at all."""
+        """Return the rows of one pass over the data; if there are weights, rows are drawn by them, with replacement."""
         if self._weights is not None:
             return self.random.choice(len(self._data), len(self._data), p=self._weights)
         return self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))

@@ -61,7 +61,7 @@ class Run:
         sample: a few preprocessed images for matching the feature maps of teacher and student.
         hooks: callbacks inside each step.
         adversary: perturbs images before each step; None leaves them unchanged.
-        attribute: groups that are joined with the labels of every batch; None where the config has no remedy.
+        attribute: groups that are joined with the labels of every batch; None if the config has no remedy.
 
     Raises:
         ModelError: features are compared, but the models have no maps of equal size.
@@ -199,11 +199,11 @@ class Run:
         return loss
 
     def _separate(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the labels of a batch, and its groups where there is a remedy."""
+        """Return the labels of a batch, and its groups if there is a remedy."""
         return (labels, None) if self.attribute is None else self.attribute.separate(labels)
 
     def _of_labels(self, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | None) -> torch.Tensor:
-        """Return the loss of the labels; weighted by group where ``worst_group`` asks for it."""
+        """Return the loss of the labels; weighted by group if ``worst_group`` is set."""
         if "worst_group" not in self.remedies:
             return self.task.loss(logits, labels, self.config.label_smoothing)
         losses = self.task.losses(logits, labels, self.config.label_smoothing)
@@ -233,7 +233,7 @@ class Run:
 
 
 def _remedies(model: nn.Module, attribute: Attribute, config: TrainingConfig) -> nn.ModuleDict:
-    """Return what a config's remedies learn beside the model, by name."""
+    """Return the modules that a config's remedies train in addition to the model, by name."""
     groups, made = len(attribute.names), nn.ModuleDict()
     if config.worst_group is not None:
         made["worst_group"] = WorstGroup(groups)

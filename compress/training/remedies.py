@@ -1,7 +1,8 @@
 """Remedies for groups that compression harms: balanced sampling, weight on the worst group, forgetting an attribute.
 
-None is a default. On Adult income, distilling for longer removed every shown loss of a group, while forgetting sex by
-gradient reversal moved the harm from one group to another. Measure all groups again afterwards (``leanmark fairness``).
+None of them is on by default. On Adult income, distilling for longer removed every shown loss of a group, while
+forgetting sex by gradient reversal moved the harm from one group to another. Measure all groups again afterwards
+(``leanmark fairness``).
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ NO_GROUP = -1
 class Attribute:
     """A column of groups of a part of the data.
 
-    Batches carry labels alone, so a loader joins label and group into one number, and the loss separates them again.
+    Batches carry only labels, so a loader joins label and group into one number, and the loss separates them again.
 
     Attributes:
-        column: its name.
-        names: of the groups, sorted.
+        column: name of the column.
+        names: names of the groups, sorted.
         groups: index of each sample's group, (n,).
         classes: number of classes.
     """
@@ -92,7 +93,7 @@ def balancing_weights(labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int6
 
 
 class WorstGroup(nn.Module):
-    """Weighs the loss of each group by how large it has been: group DRO.
+    """Weights the loss of each group, more the larger it has been: group DRO.
 
     Source: Sagawa et al. 2020 (arXiv 1911.08731), algorithm 1: after each batch, the weight of a group is multiplied by
     exp(eta * its mean loss), and the weights are normalised to sum to 1.
@@ -138,7 +139,7 @@ class _Reverse(torch.autograd.Function):
 
 
 class Representation:
-    """Keeps what the last linear layer of a model reads; a context manager.
+    """Recorder of the inputs of a model's last linear layer; a context manager.
 
     Raises:
         ModelError: the model has no linear layer.
@@ -163,7 +164,7 @@ class Representation:
         self._hook.remove()
 
     def read(self) -> torch.Tensor:
-        """Return what the layer read last, (n, width).
+        """Return the last input of the layer, (n, width).
 
         Raises:
             ModelError: the layer was not run.
@@ -180,7 +181,7 @@ class Forgetting(nn.Module):
     al. 2018 (arXiv 1801.07593).
 
     Args:
-        width: of the representation.
+        width: width of the representation.
         groups: number of groups.
         strength: factor of the reversed gradient.
     """
@@ -197,13 +198,13 @@ class Forgetting(nn.Module):
 
 
 def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, column: str) -> dict[str, float]:
-    """Measure how well a linear probe tells an attribute from a model's representation.
+    """Measure how well a linear probe predicts an attribute from a model's representation.
 
     The probe is a logistic regression on the standardised inputs of the last linear layer, fitted on one part and
     scored on another. A probe that fails does not show that nothing is left: a stronger one may succeed.
 
     Args:
-        model: in evaluation mode; left as it is.
+        model: model in evaluation mode; not modified.
         train: samples that the probe is fitted on, at most 5,000 of them.
         held: samples that it is scored on.
         preprocess: the contract.
