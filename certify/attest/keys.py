@@ -157,7 +157,7 @@ def load_private(path: Path) -> SigningKey:
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"The signing key {path} has mode {stat.S_IMODE(mode):04o}, so others may have read it. Create a new one "
-            f"with leanmark keygen --force, or run chmod 600 {path} if you are sure that nobody has."
+            f"with leanmark keygen --force, or run chmod 600 {path} if you are sure that nobody has read it."
         )
     return _parse_private(pem, str(path))
 

@@ -79,7 +79,7 @@ def _create_data_key(path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"data_key": str(path), "key_id": key.id})
         return
-    click.echo(f"Data key: {path} (keep it secret; give it to auditors alone)\nKey id:   {key.id}")
+    click.echo(f"Data key: {path} (keep it secret; only give it to auditors)\nKey id:   {key.id}")
 
 
 def _rotate(path: Path, as_json: bool) -> None:

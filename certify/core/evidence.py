@@ -67,7 +67,7 @@ class Workload:
         return Workload(**{**vars(self), "candidate_runtime": {}, **known})
 
     def digest(self) -> str:
-        """Hex SHA-256 of the canonical JSON of all fields."""
+        """Return the hex SHA-256 of the canonical JSON of all fields."""
         return hashlib.sha256(rfc8785.dumps(asdict(self))).hexdigest()
 
 
@@ -293,5 +293,5 @@ class Evidence:
         return len(self.predictions) - len(self.samples)
 
     def labels(self) -> npt.NDArray[np.int64]:
-        """True classes of the distinct test samples, int64 (n,)."""
+        """Return the true classes of the distinct test samples, int64 (n,)."""
         return np.array([p.label for p in self.samples], dtype=np.int64)

@@ -37,7 +37,7 @@ class Finding:
     sentence: str
 
     def to_json(self) -> dict[str, str]:
-        """A JSON object."""
+        """Return a JSON object."""
         return asdict(self)
 
     @classmethod

@@ -116,7 +116,7 @@ class AuditorBinding:
         return cls(hashlib.sha256(content).hexdigest(), len(content), key.id)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {"sha256": self.sha256, "bytes": self.size, "key": self.key}
 
     @classmethod

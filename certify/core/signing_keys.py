@@ -41,7 +41,7 @@ class PublicKey:
         return hashlib.sha256(self.raw).hexdigest()
 
     def to_pem(self) -> bytes:
-        """PEM, SubjectPublicKeyInfo."""
+        """Return the key as PEM (SubjectPublicKeyInfo)."""
         key = Ed25519PublicKey.from_public_bytes(self.raw)
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 

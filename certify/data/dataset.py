@@ -119,11 +119,11 @@ class Dataset:
         return replace(self, **parts)
 
     def test_digest(self) -> str:
-        """Digest of the test part; see :meth:`Split.whole_digest`."""
+        """Return the digest of the test part; see :meth:`Split.whole_digest`."""
         return self.test.whole_digest()
 
     def column_digests(self) -> dict[str, str]:
-        """Digest of each group column of the test part, bound to :meth:`test_digest`; empty without columns."""
+        """Return the digest of each group column of the test part, bound to :meth:`test_digest`, by name."""
         if not self.test.groups:
             return {}
         whole, samples = self.test_digest(), self.test.digests()

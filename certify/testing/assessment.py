@@ -96,7 +96,7 @@ def _check_names(trial: Trial) -> None:
     assessment = trial.assessment
     require(bool(NAME.fullmatch(assessment.name)), "must have a name of lower-case letters, digits, '-' and '_'")
     require(assessment.name in ASSESSMENTS.names(), "is not registered (entry point leanmark.assessments)")
-    require(bool(assessment.title.strip()), "has no title for people")
+    require(bool(assessment.title.strip()), "has no display title")
     newest = [kind for kind, version in assessment.versions.items() if version.upgrade is None]
     require(newest == [assessment.predicate_type], "must have its predicate type as its only newest version")
 

@@ -263,7 +263,7 @@ def quantity_of(cost: Cost, quantity: Quantity) -> Estimate | None:
 
 
 def _holds(item: Item, wider: Variant, narrower: Variant) -> bool:
-    """Whether one variant has all units of another."""
+    """Return whether one variant has all units of another."""
     if narrower.dropped or wider.dropped:
         return narrower.dropped
     return all(wider.widths.get(name, full) >= narrower.widths.get(name, full) for name, full in item.units.items())

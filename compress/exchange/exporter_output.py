@@ -60,7 +60,7 @@ def reason(error: BaseException) -> str:
 
 
 def reads_values(error: BaseException) -> bool:
-    """Whether the exporter failed on Python code that reads the values of a tensor, such as a branch."""
+    """Return whether the exporter failed on Python code that reads the values of a tensor, such as a branch."""
     return any(BY_VALUES.search(f"{type(each).__name__} {each}") for each in _causes(error))
 
 

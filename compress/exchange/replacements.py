@@ -73,7 +73,7 @@ def _compare(path: str, module: nn.Module, fresh: nn.Module, found: dict[str, De
 
 
 def _biased(module: nn.Module) -> bool:
-    """Whether a plain layer has a bias, which it gets when a norm is folded into it."""
+    """Return whether a plain layer has a bias, which it gets when a norm is folded into it."""
     return isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None
 
 

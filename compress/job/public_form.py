@@ -25,7 +25,7 @@ def public_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_hidden(setting: str) -> bool:
-    """Whether a setting, ``PASS.PARAMETER=VALUE``, sets a withheld parameter.
+    """Return whether a setting, ``PASS.PARAMETER=VALUE``, sets a withheld parameter.
 
     Example:
         >>> is_hidden("dp_head.sampling_rate=0.3"), is_hidden("dp_head.steps=10")

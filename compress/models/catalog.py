@@ -89,7 +89,7 @@ def source_of(spec: str, classes: int, arguments: Mapping[str, Any] | None = Non
 
 
 def is_architecture(spec: str) -> bool:
-    """Whether a name is an architecture of torchvision or timm, without anything of the user's own.
+    """Return whether a name is an architecture of torchvision or timm, without anything of the user's own.
 
     Raises:
         UsageError: it is not a model; the error gives the right spelling or the nearest name.

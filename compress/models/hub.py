@@ -59,7 +59,7 @@ def fetched(name: str, progress: Progress) -> Path:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a folder holds safetensors, including all shards."""
+    """Return whether a folder holds safetensors, including all shards."""
     if not (folder / SHARDS).is_file():
         return (folder / WEIGHTS).is_file()
     try:

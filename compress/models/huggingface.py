@@ -90,7 +90,7 @@ def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None 
 
 
 def takes(spec: str) -> bool:
-    """Whether the name of a model denotes a folder or a model on the Hub.
+    """Return whether the name of a model denotes a folder or a model on the Hub.
 
     Example:
         >>> takes("hf:folder"), takes("org/name"), takes("resnet18")

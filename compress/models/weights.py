@@ -145,7 +145,7 @@ def _current_keys(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins like the format: the header's length, then JSON."""
+    """Return whether the file begins like the format: the header's length, then JSON."""
     with path.open("rb") as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size

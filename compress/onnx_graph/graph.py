@@ -61,7 +61,7 @@ class Graph:
         return [node for node in self.nodes if node.op_type in COMPUTE and self.has_weight(node)]
 
     def has_weight(self, node: onnx.NodeProto) -> bool:
-        """Whether the second input is a constant."""
+        """Return whether the second input is a constant."""
         return len(node.input) > 1 and node.input[1] in self.tensors
 
     def set(self, node: onnx.NodeProto, index: int, values: Array) -> None:
@@ -95,7 +95,7 @@ class Graph:
         return tuple(int(dim.dim_value) for dim in kind.shape.dim)
 
     def is_float(self, name: str) -> bool:
-        """Whether a computed value holds 32- or 16-bit floats."""
+        """Return whether a computed value holds 32- or 16-bit floats."""
         kind = self.types.get(name)
         floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
         return kind is not None and name not in self.tensors and kind.elem_type in floats

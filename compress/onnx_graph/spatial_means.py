@@ -71,7 +71,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def is_spatial_mean(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a mean is over exactly the last two of four axes."""
+    """Return whether a mean is over exactly the last two of four axes."""
     axes = attributes(node).get("axes")
     if axes is None and len(node.input) > 1:
         axes = graph.constant(node.input[1])

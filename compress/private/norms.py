@@ -77,9 +77,9 @@ def fold(model: nn.Module) -> tuple[nn.Module, dict[str, str], dict[str, str]]:
             folded[name] = f"into {layer}"
         elif type(norm) is nn.BatchNorm2d:
             _put(made, name, _channelwise(norm))
-            folded[name] = "to a scale and a shift for each channel"
+            folded[name] = "into a scale and a shift per channel"
         else:
-            left[name] = f"no convolution or linear layer stands before this {type(norm).__name__} alone"
+            left[name] = f"no convolution or linear layer is read by this {type(norm).__name__} alone"
     return made.eval(), folded, left
 
 

@@ -123,7 +123,7 @@ class BlockPruner:
         return self.left()
 
     def _left_after(self, skeleton: nn.Module, plan: Mapping[str, Kept], wanted: int) -> bool:
-        """Whether a plan brings the model to the target."""
+        """Return whether a plan brings the model to the target."""
         tried = copy.deepcopy(skeleton)
         for group in self.groups:
             if group.name in plan:
@@ -212,7 +212,7 @@ def block_penalty(model: nn.Module, sample: torch.Tensor, strength: float) -> Ca
 
 
 def _same_without_data(model: nn.Module, count: Callable[[nn.Module], int]) -> bool:
-    """Whether counting works, with the same result, on tensors that have shapes only."""
+    """Return whether counting works, with the same result, on tensors that have shapes only."""
     try:
         with torch.device("meta"):
             return count(copy.deepcopy(model).to("meta")) == count(model)

@@ -104,7 +104,7 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _joins(module: nn.Module) -> bool:
-    """Whether each output of a layer depends on all of its inputs."""
+    """Return whether each output of a layer depends on all of its inputs."""
     return isinstance(module, LAYERS) and getattr(module, "groups", 1) == 1 and not getattr(module, "transposed", False)
 
 
@@ -154,7 +154,7 @@ def _in_gate(model: nn.Module, runs: list[_Run], place: int, chain: _Chain) -> b
 
 
 def _is_gate(down: _Run, up: _Run, chain: _Chain) -> bool:
-    """Whether they map the chain's width to another one and back, on one value per channel."""
+    """Return whether they map the chain's width to another one and back, on one value per channel."""
     (middle, taken), (given, between) = _widths(down), _widths(up)
     fits = taken == given == chain.width and middle == between
     single = down.shape.numel() == middle and chain.maker.shape.numel() > chain.width

@@ -95,7 +95,7 @@ def _tried(model: nn.Module, groups: Iterable[Group], change: Callable[[Group, n
 
 
 def outputs_match(sample: torch.Tensor, wanted: nn.Module, other: nn.Module) -> bool:
-    """Whether a model runs and gives the same outputs as another."""
+    """Return whether a model runs and gives the same outputs as another."""
     with torch.no_grad():
         expected = wanted(sample)
         try:

@@ -156,7 +156,7 @@ def loosen(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
 
 def has_attention(model: nn.Module) -> bool:
-    """Whether a model contains attention, on whose reshapes traces for channel groups fail or never end."""
+    """Return whether a model contains attention, on whose reshapes traces for channel groups fail or never end."""
     return any(True for _ in attentions(model)) or any(isinstance(module, TIED) for module in model.modules())
 
 

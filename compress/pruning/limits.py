@@ -26,7 +26,7 @@ class LimitExceeded(Exception):
 
 
 def enforceable() -> bool:
-    """Whether a limit can be enforced here: SIGALRM only reaches the main thread, on a POSIX system."""
+    """Return whether a limit can be enforced here: SIGALRM only reaches the main thread, on a POSIX system."""
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 

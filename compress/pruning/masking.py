@@ -124,7 +124,7 @@ def _kept(whole: Array, part: Array, name: str) -> Kept:
 
 
 def _is_part(whole: Array, part: Array, kept: Kept) -> bool:
-    """Whether the kept indices of ``whole`` give ``part``."""
+    """Return whether the kept indices of ``whole`` give ``part``."""
     if [len(each) for each in kept] != list(part.shape) or not all((np.diff(each) > 0).all() for each in kept):
         return False
     return np.array_equal(whole[np.ix_(*kept)], part)

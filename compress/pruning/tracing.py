@@ -27,7 +27,7 @@ def with_gradients(model: nn.Module) -> Iterator[None]:
 
 
 def has_plain_buffers(model: nn.Module) -> bool:
-    """Whether the model has constants that may belong to channels, such as those of a frozen batch norm."""
+    """Return whether the model has constants that may belong to channels, such as those of a frozen batch norm."""
     return any(True for _ in _plain_buffers(model))
 
 

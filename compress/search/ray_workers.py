@@ -32,7 +32,8 @@ RESTARTS = 3
 
 
 def is_address(workers: str) -> bool:
-    """Whether ``workers`` names a cluster: ``ray://HOST:PORT``, ``auto`` for a running one, ``local`` for a new one.
+    """Return whether ``workers`` names a cluster: ``ray://HOST:PORT``, ``auto`` (a running one) or ``local`` (a new
+    one).
 
     Example:
         >>> is_address("ray://head:10001"), is_address("4")

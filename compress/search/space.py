@@ -133,7 +133,7 @@ class Space:
 
 
 def _gains(lossless: str, chosen: Value) -> bool:
-    """Whether a pass that changes no answer belongs in the recipes of a format."""
+    """Return whether a pass that changes no answer belongs in the recipes of a format."""
     if lossless == "pad_channels":
         return chosen == PADDED_FORMAT
     return chosen != TRAINED_FORMAT or lossless == "trim_kernels"

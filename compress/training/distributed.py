@@ -95,7 +95,7 @@ def rank() -> int:
 
 
 def is_lead() -> bool:
-    """Whether this process leads, as a single process always does."""
+    """Return whether this process leads, as a single process always does."""
     return rank() == 0
 
 
@@ -132,5 +132,5 @@ def parallel(module: nn.Module) -> nn.Module:
 
 
 def _several() -> bool:
-    """Whether several processes train together."""
+    """Return whether several processes train together."""
     return dist.is_available() and dist.is_initialized()

@@ -257,7 +257,7 @@ class _Objective(nn.Module):
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; otherwise autocast is slower than float32."""
+    """Return whether the device multiplies bfloat16 in hardware; otherwise autocast is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Before torch 2.10 no function reports this; float32 is then correct, only slower where bfloat16 is fast.

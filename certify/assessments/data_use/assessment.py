@@ -49,7 +49,7 @@ class DataUse(Assessment):
         return load_edition(name)
 
     def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
+        """Return the digests of the model."""
         return records.header.model
 
     def repeated(self, records: Records) -> Mapping[str, Any]:

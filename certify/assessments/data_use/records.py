@@ -151,14 +151,14 @@ def _header(values: dict[str, Any], place: str) -> Header:
 
 
 def withhold(whole: Records, key: DataKey) -> tuple[Records, bytes]:
-    """The public records, which bind the auditor file, and the bytes of that file."""
+    """Return the public records, which bind the auditor file, and the bytes of that file."""
     content = dump_records(replace(whole, header=replace(whole.header, auditor=None)))
     header = replace(whole.header, auditor=AuditorBinding.of(content, key).to_json())
     return Records(header, whole.policy, whole.journal), content
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:
-    """The records of an auditor file; see :func:`certify.assessment.auditor_file.join`."""
+    """Return the records in an auditor file; see :func:`certify.assessment.auditor_file.join`."""
     return auditor_file.join(public, content, key, parse_records, withhold)
 
 

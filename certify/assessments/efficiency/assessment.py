@@ -158,7 +158,7 @@ class Efficiency(Assessment):
 
 
 def scored_figures(predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None) -> dict[str, Estimate]:
-    """Figures of an efficiency certificate that a scorecard may read; see :meth:`Efficiency.figures`."""
+    """Return the figures of an efficiency certificate that a scorecard may read; see :meth:`Efficiency.figures`."""
     graded = Grade.from_json(predicate["grade"])
     found = dict(Profile.from_json(predicate["profile"]).estimates)
     yes = "1 for yes, as it was signed"

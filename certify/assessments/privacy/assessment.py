@@ -54,7 +54,7 @@ class Privacy(Assessment):
         return load_edition(name)
 
     def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
+        """Return the digests of the model."""
         return records.header.model
 
     def repeated(self, records: Records) -> Mapping[str, Any]:

@@ -56,7 +56,7 @@ class Social(Assessment):
         return load_edition(name)
 
     def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
+        """Return the digests of the model."""
         return asdict(records.header.model)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:

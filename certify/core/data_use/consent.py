@@ -90,7 +90,7 @@ class Receipt:
         return receipt
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(self).items()}
 
 

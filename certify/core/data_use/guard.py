@@ -112,7 +112,7 @@ class Guard:
             return [self._usable(one, action, time) for one in identifiers]
 
     def state(self) -> tuple[object, ...]:
-        """State on which answers depend: they do not change while it stays the same."""
+        """Return the state on which answers depend: they do not change while it stays the same."""
         return (*map(_stamp, (self.folder.policy_path, self.folder.consent_path)), self._clock())
 
     def seen(self) -> tuple[tuple[Action, ...], tuple[str, ...]]:

@@ -58,7 +58,7 @@ class Absence:
         return low and (self.after is None or identifier < self.after.leaf) and last == first + 1
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         places = {"before": self.before, "after": self.after}
         return {"size": self.size, **{name: _place_json(place) for name, place in places.items()}}
 

@@ -135,7 +135,7 @@ def difference_score(table: PairedTable, difference: float) -> float:
 
 
 def difference_interval(table: PairedTable, confidence: float) -> Interval:
-    """Tango's score interval for accuracy(candidate) - accuracy(baseline), within -1 to 1."""
+    """Return Tango's score interval for accuracy(candidate) - accuracy(baseline), within -1 to 1."""
     z = z_quantile(confidence)
     return Interval(-_difference_end(table.exchanged(), z), _difference_end(table, z))
 
@@ -154,7 +154,8 @@ def wilson_interval(successes: float, n: float, confidence: float) -> Interval:
 
 
 def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
-    """Clopper and Pearson's (1934) exact interval for a single proportion, from the quantiles of beta distributions.
+    """Return Clopper and Pearson's (1934) exact interval for a single proportion, from quantiles of the beta
+    distribution.
 
     Its level holds at any n and however rare the successes are, which Wilson's does not.
 

@@ -112,7 +112,7 @@ class FileLane:
                 yield self._shelf.take(batch)
 
     def _waits(self, name: str, run: set[str]) -> bool:
-        """Whether a value will be requested, or is read by a node that has not run yet."""
+        """Return whether a value will be requested, or is read by a node that has not run yet."""
         return self._later[name] > 0 or any(reader not in run for reader in self._readers.get(name, ()))
 
     def _needed(self, wanted: Iterable[str], held: Collection[str]) -> list[onnx.NodeProto]:

@@ -84,7 +84,7 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
 
 
 def _has_bias(graph: Graph, node: onnx.NodeProto, units: int) -> bool:
-    """Whether the third input holds, or could hold, a bias of that size."""
+    """Return whether the third input holds, or could hold, a bias of that size."""
     if len(node.input) < 3 or not node.input[2]:
         return True
     bias = graph.constant(node.input[2])

@@ -67,7 +67,7 @@ class Integers:
         return quantizer.input[0].removesuffix(QUANTIZED_INPUT) if rounded and quantizer is not None else None
 
     def has_integer_bias(self, node: onnx.NodeProto) -> bool:
-        """Whether the third input comes from 32-bit integers."""
+        """Return whether the third input comes from 32-bit integers."""
         source = self.graph.producers.get(node.input[2]) if len(node.input) > 2 else None
         return source is not None and source.op_type == "DequantizeLinear"
 
@@ -139,7 +139,7 @@ def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Int
 
 
 def _is_constant(integers: Integers, name: str) -> bool:
-    """Whether a value comes from stored integers."""
+    """Return whether a value comes from stored integers."""
     source = integers.graph.producers.get(name)
     return source is not None and source.op_type == "DequantizeLinear" and source.input[0] in integers.graph.tensors
 
@@ -260,7 +260,7 @@ def _fill_weights(model: FakeQuantModel, layers: Mapping[str, LayerOf], integers
 
 
 def _is_turned(node: onnx.NodeProto) -> bool:
-    """Whether the file holds a linear layer's weight as (inputs, outputs)."""
+    """Return whether the file holds a linear layer's weight as (inputs, outputs)."""
     return node.op_type == "MatMul" or (node.op_type == "Gemm" and not attributes(node).get("transB", 0))
 
 

@@ -98,7 +98,7 @@ def _next_layer(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto | str:
 
 
 def _is_homogeneous(graph: Graph, clip: onnx.NodeProto) -> bool:
-    """Whether a Clip is a ReLU or has no effect: its bounds are 0 or missing."""
+    """Return whether a Clip is a ReLU or has no effect: its bounds are 0 or missing."""
     bounds = [graph.constant(name) for name in clip.input[1:] if name]
     return all(bound is not None and (bound == 0 or abs(bound) >= UNBOUNDED) for bound in bounds)
 

@@ -162,7 +162,7 @@ def _line(node: onnx.NodeProto) -> tuple[float, float]:
 
 
 def _only_gated(graph: Graph, gate: onnx.NodeProto) -> bool:
-    """Whether the input of a gate is read only by the gate and by products with it."""
+    """Return whether the input of a gate is read only by the gate and by products with it."""
     name = gate.input[0]
     return name not in graph.outputs and all(
         reader is gate or (reader.op_type == "Mul" and sorted(reader.input) == sorted([name, gate.output[0]]))

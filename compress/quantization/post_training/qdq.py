@@ -68,7 +68,7 @@ def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[st
 
 
 def is_transformer(graph: Graph) -> bool:
-    """Whether a graph has layer norms, or multiplies activations with each other as attention does."""
+    """Return whether a graph has layer norms, or multiplies activations with each other as attention does."""
     products = [node for node in graph.nodes if node.op_type == "MatMul"]
     between = any(not any(name in graph.tensors for name in node.input) for node in products)
     return between or any(node.op_type in NORMALISED for node in graph.nodes)

@@ -165,7 +165,7 @@ def _parts(graph: Graph, node: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | N
 
 
 def _plain(graph: Graph, restored: onnx.NodeProto) -> bool:
-    """Whether a weight is signed, with zero point 0 and no other reader."""
+    """Return whether a weight is signed, with zero point 0 and no other reader."""
     zero = graph.constant(restored.input[2]) if len(restored.input) > 2 else None
     alone = graph.only_consumer(restored.input[0]) is not None
     return alone and zero is not None and zero.dtype == np.int8 and not zero.any()

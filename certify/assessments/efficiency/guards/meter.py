@@ -15,7 +15,7 @@ from certify.core.windows import Window
 
 
 def counter_moved(evidence: Evidence, edition: Edition) -> Answer:
-    """Every window read more than 0 J of its own, not from a stopped counter or a recording."""
+    """Every window read more than 0 J here, not from a stopped counter or a recording."""
     meter = evidence.header.meter
     if meter is None or not evidence.windows:
         return NOT_READ
