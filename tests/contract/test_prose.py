@@ -46,6 +46,18 @@ INSTEAD = {
     r"\bin (?:its|their) st[e]ad\b": "instead",
     r"\bhand-written numbers of hidd[e]n\b|\bhidden numb[e]rs\b": "hidden units",
     r"\bpu[t] (?:right|straight)\b": "fixed",
+    r"\bor there are severa[l]\b": "or more than one",
+    r"\brightl[y]\b": "correctly",
+    r"\b(?:goes|comes?) agai[n]\b": "is removed, repeats",
+    r"\b(?:entry|one|sizes?) a (?:round|ste[p])\b": "one per round, per step",
+    r"\bholds? the nois[e]\b": "contain the noise",
+    r"\bby a look a[t]\b": "by looking at",
+    r"\bmost of them tha[t]\b": "maximum number of",
+    r"\bso many (?:outputs|classe[s])\b": "that number of",
+    r"\blay(?:s|ing)? (?:it|them) besid[e]\b": "store next to",
+    r"\bbehind one tha[t]\b": "after one that",
+    r"\bwhose it is i[s]\b": "who owns it",
+    r"\b(?:is|are) (?:its|the|their) maker's t[o]\b": "the maker must",
 }
 """What a native engineer writes instead of each pattern. ``Known lies`` of meters is a term by decision (glossary)."""
 
