@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from certify.core.errors import CertificateError, DataError
 from certify.core.federation import MessageRefused, RoundLog
-from certify.core.federation.messages import DropReason
+from certify.core.federation.fields import DropReason
 from compress.federated.messages import Message
 from compress.federated.transport import Transport
 

@@ -10,7 +10,7 @@ from typing import cast
 
 from certify.core.errors import MeasureError
 from certify.core.federation import Spent
-from certify.core.federation.messages import Level
+from certify.core.federation.fields import Level
 from certify.measure.meters import choose
 from certify.measure.meters.base import Meter, Usage
 

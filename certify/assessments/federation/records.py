@@ -29,7 +29,7 @@ from certify.core.data_use.policy import UsePolicy
 from certify.core.data_use.times import is_time
 from certify.core.errors import CertificateError
 from certify.core.federation import FederatedRun
-from certify.core.federation.messages import Level, is_digest
+from certify.core.federation.fields import Level, is_digest
 from certify.core.federation.run import MAX_LINES, run_of
 
 VERSION = 1

@@ -11,23 +11,25 @@ keys.
 Signatures do not show who holds a key, whether parties collude, or whether an entry's figures are true.
 """
 
-from certify.core.federation.messages import (
-    Begin,
+from certify.core.federation.fields import (
     ClientPrivacy,
     Drop,
-    End,
-    Enrolment,
-    Entry,
     Mask,
     Payload,
-    Receipt,
     Refusal,
-    Round,
     Rule,
-    Run,
     Spent,
     Update,
     Use,
+)
+from certify.core.federation.messages import (
+    Begin,
+    End,
+    Enrolment,
+    Entry,
+    Receipt,
+    Round,
+    Run,
 )
 from certify.core.federation.receipts import ReceiptFile, read_receipts, unanswered
 from certify.core.federation.round_log import MessageRefused, RoundLog

@@ -24,21 +24,16 @@ from typing import Any, BinaryIO
 from certify.core.data_use.times import now
 from certify.core.errors import CertificateError, LeanmarkError, UsageError
 from certify.core.federation.checking import require_unaltered
+from certify.core.federation.fields import Drop, DropReason, Payload, Refusal, RefusalReason, Spent
 from certify.core.federation.messages import (
     Begin,
-    Drop,
-    DropReason,
     End,
     Enrolment,
     Entry,
     Message,
-    Payload,
     Receipt,
-    Refusal,
-    RefusalReason,
     Round,
     Run,
-    Spent,
 )
 from certify.core.federation.run import FederatedRun, run_of
 from certify.core.federation.signing import SMALL_BYTES, Signed, client_id, parse, peers_digest, sign

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from certify.core.federation.messages import Begin, Drop, DropReason, Entry
+from certify.core.federation.fields import Drop, DropReason
+from certify.core.federation.messages import Begin, Entry
 
 DECLINED: tuple[DropReason, ...] = ("busy", "budget", "policy")
 """Reasons for which a client does not take part at all and receives no model."""
