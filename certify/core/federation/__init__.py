@@ -11,28 +11,11 @@ keys.
 Signatures do not show who holds a key, whether parties collude, or whether an entry's figures are true.
 """
 
-from certify.core.federation.fields import (
-    ClientPrivacy,
-    Drop,
-    Mask,
-    Payload,
-    Refusal,
-    Rule,
-    Spent,
-    Update,
-    Use,
-)
-from certify.core.federation.messages import (
-    Begin,
-    End,
-    Enrolment,
-    Entry,
-    Receipt,
-    Round,
-    Run,
-)
+from certify.core.federation.attempt import MessageRefused
+from certify.core.federation.fields import ClientPrivacy, Drop, Mask, Payload, Refusal, Rule, Spent, Update, Use
+from certify.core.federation.messages import Begin, End, Enrolment, Entry, Receipt, Round, Run
 from certify.core.federation.receipts import ReceiptFile, read_receipts, unanswered
-from certify.core.federation.round_log import MessageRefused, RoundLog
+from certify.core.federation.round_log import RoundLog
 from certify.core.federation.run import FederatedRun, parse_run
 from certify.core.federation.signing import Signed, parse, sign, verified
 

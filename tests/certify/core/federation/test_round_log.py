@@ -243,7 +243,8 @@ def test_receipts_find_a_client_when_the_server_drops_it_silently(tmp_path: Path
         receipts[place] = signed, log.accept(signed)
     with pytest.raises(UsageError, match="has a receipt"):
         log.drop(IDS[0], "straggler")
-    del log._entries[IDS[0]]
+    assert log._attempt is not None
+    del log._attempt.entries[IDS[0]]
     log.close(digest_of("s"), digest_of("m"), SPENT)
     log.end(log.model, SPENT)
     for place in (0, 1):
