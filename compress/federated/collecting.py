@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from certify.core.errors import CertificateError, DataError
+from certify.core.errors import DataError
 from certify.core.federation import MessageRefused, RoundLog
-from certify.core.federation.fields import DropReason
+from certify.core.federation.fields import MAX_BAND, DropReason
 from compress.federated.messages import Message
 from compress.federated.transport import Transport
 
@@ -25,7 +25,6 @@ class Clients:
     Attributes:
         transport: to them.
         log: of the run.
-        opening: the line that opened it.
         ids: as the log names them, by the transport's name.
         bands: of the number of their samples.
         dropped: ids of those that are out of the round that is open.
@@ -33,7 +32,6 @@ class Clients:
 
     transport: Transport
     log: RoundLog
-    opening: bytes
     ids: dict[str, str] = field(default_factory=dict)
     bands: dict[str, int] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
@@ -44,7 +42,7 @@ class Clients:
         Returns:
             Those of the names that are in the run now.
         """
-        message = Message("enrol", {"opening": self.opening.decode()}).content()
+        message = Message("enrol", {"opening": self.log.opening.decode()}).content()
         missing = {name: message for name in names if name not in self.ids}
         for name, answer in self.collect("enrol", missing, 0, deadline_s) if missing else ():
             try:
@@ -55,7 +53,7 @@ class Clients:
                 continue
             except MessageRefused:
                 continue  # the log has the reason
-            if client in self.ids.values() or not 0 <= values["band"] <= 40:
+            if client in self.ids.values() or not 0 <= values["band"] <= MAX_BAND:
                 self.log.refuse("duplicate", answer.content(), client)
                 continue
             self.ids[name], self.bands[name] = client, values["band"]
@@ -88,9 +86,7 @@ class Clients:
             if answer.kind == "declined":
                 self._declined(name, answer)
             elif answer.kind != kind:
-                self.log.refuse(
-                    "late" if answer.kind in ("train", "logits") else "malformed", content, self.ids.get(name)
-                )
+                self.log.refuse("late" if answer.kind in SIGNED else "malformed", content, self.ids.get(name))
             elif name in answered and kind not in SIGNED:
                 self.log.refuse("duplicate", content, self.ids.get(name))
             else:
@@ -114,15 +110,3 @@ class Clients:
         most = self.log.run.update.most_bytes  # of answers that come now, too late, and are logged as such
         for _ in self.collect("receipt", messages, most, deadline_s):
             pass
-
-
-def opening_line(content: bytes) -> bytes:
-    """The first line of a log.
-
-    Raises:
-        CertificateError: there is none.
-    """
-    line, end, _ = content.partition(b"\n")
-    if not end:
-        raise CertificateError("The log has no opening.")
-    return line

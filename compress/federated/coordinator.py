@@ -22,7 +22,7 @@ from certify.core.federation import Begin, Entry, MessageRefused, Payload, Round
 from certify.core.progress import Progress, Silent
 from compress.federated.aggregation import Aggregate, aggregate, of_integers
 from compress.federated.checkpoints import ServerState, forget_receipts, keep_receipts, kept_receipts, remove_before
-from compress.federated.collecting import Clients, opening_line
+from compress.federated.collecting import Clients
 from compress.federated.forms import Form, Int8, NormExceeded, described
 from compress.federated.masked_server import MaskedServer
 from compress.federated.masking import masked_bytes
@@ -45,7 +45,6 @@ class Coordinator:
         layout: of the model.
         transport: to the clients.
         log: of the run, new or resumed.
-        log_path: its file.
         folder: for checkpoints and for answers until they are combined.
         progress: where to say how far it is.
         spending: measures what the server's share costs.
@@ -55,7 +54,6 @@ class Coordinator:
     layout: Layout
     transport: Transport
     log: RoundLog
-    log_path: Path
     folder: Path
     progress: Progress = field(default_factory=Silent)
     spending: Spending = field(default_factory=Spending)
@@ -72,9 +70,7 @@ class Coordinator:
         Raises:
             DataError: the state of the last closed round is missing or damaged.
         """
-        with self.log_path.open("rb") as stream:
-            opening = opening_line(stream.readline())
-        self._clients = Clients(self.transport, self.log, opening)
+        self._clients = Clients(self.transport, self.log)
         if self.log.closed:
             self._state = ServerState.read(self.folder, self.log.closed, self.log.model)
             self._deliver(kept_receipts(self.folder, self.log.closed))

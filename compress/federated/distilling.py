@@ -7,11 +7,9 @@ What is sent does not grow with the model.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +17,9 @@ import torch
 from torch import nn
 
 from certify.core.errors import DataError
-from certify.core.federation import MessageRefused, Payload, RoundLog, Spent
+from certify.core.federation import MessageRefused, Payload, RoundLog
 from certify.core.progress import Progress, Silent
-from compress.federated.collecting import Clients, opening_line
+from compress.federated.collecting import Clients
 from compress.federated.learner import LocalTraining, seeded
 from compress.federated.messages import Message
 from compress.federated.public_samples import PublicSamples, read_logits
@@ -111,12 +109,10 @@ class Distiller:
         layout: of the model.
         transport: to the clients.
         log: of the run.
-        log_path: its file.
         public: samples that all have.
         outputs: of the model.
         training: what clients do first.
         teaching: what the server does then.
-        deadline_s: how long answers are waited for; None waits for all.
         seed: of every choice.
         weighted: whether clients count by the band of their number of samples.
         progress: where to say how far it is.
@@ -128,12 +124,10 @@ class Distiller:
     layout: Layout
     transport: Transport
     log: RoundLog
-    log_path: Path
     public: PublicSamples
     outputs: int
     training: LocalTraining
     teaching: Teaching
-    deadline_s: float | None = None
     seed: int = 0
     weighted: bool = True
     progress: Progress = field(default_factory=Silent)
@@ -149,10 +143,9 @@ class Distiller:
         Raises:
             DataError: no client answered.
         """
-        with self.log_path.open("rb") as stream:
-            clients = Clients(self.transport, self.log, opening_line(stream.readline()))
+        clients = Clients(self.transport, self.log)
         content = self.layout.content(model)
-        names = clients.enrol(sorted(self.transport.clients()), self.deadline_s)
+        names = clients.enrol(sorted(self.transport.clients()), None)
         ids = sorted(clients.ids[name] for name in names)
         if not ids:
             raise DataError("No client has enrolled, so there is nobody to learn from; start clients first.")
@@ -165,10 +158,10 @@ class Distiller:
         answers, receipts = self._collected(clients, messages)
         for name in names:
             if name not in answers:
-                clients.drop(clients.ids[name], "lost" if self.deadline_s is None else "straggler")
+                clients.drop(clients.ids[name], "lost")
         if not answers:
             raise DataError("No client answered with logits, so there is nothing to learn from.")
-        with self._measured() as spent:
+        with self.spending.measured() as bill:
             mean = self._mean(answers, clients.bands)
             with self.progress.task("Distilling from the clients' logits"):
                 teach(model, self.public, mean, self.teaching, self.seed, self.device)
@@ -176,15 +169,15 @@ class Distiller:
         made = self.layout.content(model)
         if self.keep is not None:
             self.keep(made)
-        self.log.close(aggregate, digest(made), spent[0])
-        clients.receipts(receipts, self.deadline_s)
+        self.log.close(aggregate, digest(made), bill.spent)
+        clients.receipts(receipts, None)
         return len(answers)
 
     def _collected(self, clients: Clients, messages: dict[str, bytes]) -> tuple[dict[str, Logits], dict[str, bytes]]:
         answers, receipts = {}, {}
         most = self.log.run.update.most_bytes
         with self.progress.task("Training clients", total=len(messages)) as bar:
-            for name, answer in clients.collect("logits", messages, most, self.deadline_s):
+            for name, answer in clients.collect("logits", messages, most, None):
                 bar.advance()
                 line = answer.values.get("line")
                 try:
@@ -209,10 +202,3 @@ class Distiller:
             total, weight = total + own * answers[name].astype(np.float64), weight + own
         mean: Logits = (total / weight).astype(np.float32)
         return mean
-
-    @contextlib.contextmanager
-    def _measured(self) -> Iterator[list[Spent]]:
-        found = [Spent(0.0)]
-        with self.spending.measured() as bill:
-            yield found
-        found[0] = bill.spent

@@ -19,6 +19,7 @@ from certify.core.federation import Spent, Use
 from certify.core.signing_keys import SigningKey
 from compress.core.context import PassContext
 from compress.exchange import checkpoint
+from compress.federated.client_privacy import require_no_statistics
 from compress.federated.coordinator import Coordinator
 from compress.federated.opening import opening_of_rounds
 from compress.federated.plan import Plan
@@ -107,10 +108,13 @@ def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, 
         What was done, as JSON values.
 
     Raises:
+        UsageError: noise would fall on running statistics.
         DataError: too few clients came online.
         ModelError: the weights are not finite.
     """
     layout = Layout.of(model)
+    if plan.noise is not None:
+        require_no_statistics(layout)
     content = layout.content(model)
     own = Place(place.folder, place.log, fleet.server)
     write_start(fleet.folder / START, model, context)
@@ -121,7 +125,7 @@ def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, 
     if log.closed < plan.rounds:
         fleet.transport.wait_for(fleet.clients, fleet.wait_s, context.progress.say)
     server = Coordinator(
-        replace(plan, deadline_s=fleet.deadline_s), layout, fleet.transport, log, own.log, own.folder, context.progress
+        replace(plan, deadline_s=fleet.deadline_s), layout, fleet.transport, log, own.folder, context.progress
     )
     server.start(content)
     layout.load(model, server.run())

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from certify.core.errors import DataError
 from certify.core.federation import Begin, Signed
 from compress.federated.collecting import Clients
-from compress.federated.masking import BOX_BYTES, checked_keys, context_of
+from compress.federated.masking import BOX_BYTES, checked_keys, context_of, group_of
 from compress.federated.masks import PublicKeys, unmasked
 from compress.federated.messages import Message
 from compress.federated.shamir import SHARE_BYTES
@@ -103,7 +103,7 @@ class MaskedServer:
         most = SHARE_BYTES * max(map(len, self.begun.message.groups))
         for name, answer in self.clients.collect("unmask", messages, most, self.deadline_s):
             client = self.clients.ids[name]
-            members = self._members(self._group(client))
+            members = self._members(group_of(self.begun.message, client))
             if len(answer.payload) != SHARE_BYTES * len(members):
                 self.clients.log.refuse("malformed", answer.content(), client)
                 continue
@@ -135,9 +135,6 @@ class MaskedServer:
         except DataError:
             return None
 
-    def _group(self, client: str) -> tuple[str, ...]:
-        return next(group for group in self.begun.message.groups if client in group)
-
     def _keyed(self, group: Sequence[str]) -> list[str]:
         return sorted(one for one in group if one in self._stated)
 
@@ -147,9 +144,9 @@ class MaskedServer:
         return members if len(members) >= self.needed else []
 
     def _peers(self, client: str) -> list[str]:
-        return [one for one in self._members(self._group(client)) if one != client]
+        return [one for one in self._members(group_of(self.begun.message, client)) if one != client]
 
     def _addressed(self, client: str, payload: bytes) -> dict[str, str]:
-        others = [one for one in self._keyed(self._group(client)) if one != client]
+        others = [one for one in self._keyed(group_of(self.begun.message, client)) if one != client]
         cut = range(0, len(payload), BOX_BYTES)
         return {one: payload[at : at + BOX_BYTES].hex() for one, at in zip(others, cut, strict=True)}

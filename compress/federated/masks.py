@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from certify.core.errors import DataError, UsageError
+from certify.core.federation.fields import MAX_GROUP
 from compress.federated import shamir
 
-MOST_IN_GROUP = 100
 FEWEST_IN_GROUP = 3
 """With two, each knows the other's update from the sum."""
 RING_BYTES = 2
@@ -39,7 +39,7 @@ _ONCE = bytes(12)
 """The nonce of a key that encrypts one message only."""
 
 
-def groups_of(names: Sequence[str], most: int = MOST_IN_GROUP) -> list[list[str]]:
+def groups_of(names: Sequence[str]) -> list[list[str]]:
     """Cut clients into groups as even as can be.
 
     Raises:
@@ -49,7 +49,7 @@ def groups_of(names: Sequence[str], most: int = MOST_IN_GROUP) -> list[list[str]
         >>> [len(group) for group in groups_of([str(number) for number in range(250)])]
         [84, 83, 83]
     """
-    count = -(-len(names) // most)
+    count = -(-len(names) // MAX_GROUP)
     if not count or len(names) // count < FEWEST_IN_GROUP:
         raise UsageError(
             f"Masks need {FEWEST_IN_GROUP} clients in a group and {len(names)} were selected; take more clients a "

@@ -42,7 +42,6 @@ def opening_of_logits(
     model: str,
     population: int,
     use: Use,
-    transport: str = "memory",
 ) -> Run:
     """The opening of FedDF: one round, in which all clients answer.
 
@@ -54,11 +53,10 @@ def opening_of_logits(
         model: digest of the model that goes in.
         population: clients that are asked.
         use: what their data are used for.
-        transport: by its name.
     """
     return Run(
         run=UNKNOWN, server=UNKNOWN, leanmark=__version__, started=now(), model=model, parameters=layout.count,
-        transport=transport, method="feddf", population=population, rounds=1, selection=Rule("all"),
+        transport="memory", method="feddf", population=population, rounds=1, selection=Rule("all"),
         aggregation=Rule("mean", {"temperature": temperature}),
         update=Update("logits", len(public) * outputs, 16, 0), use=use,
     )  # fmt: skip

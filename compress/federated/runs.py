@@ -79,7 +79,7 @@ def run_in_memory(model: nn.Module, clients: Simulated, plan: Plan, place: Simul
     content = layout.content(model)
     log = place.opened(opening_of_rounds(plan, layout, digest(content), len(clients.names), clients.use))
     transport = clients.transport(place, learner)
-    server = Coordinator(plan, layout, transport, log, place.log, place.folder, clients.progress)
+    server = Coordinator(plan, layout, transport, log, place.folder, clients.progress)
     server.start(content)
     layout.load(model, server.run())
     if not place.ended:
@@ -135,7 +135,7 @@ def distil_in_memory(
     else:
         transport = clients.transport(place, learner, samples)
         Distiller(
-            layout, transport, log, place.log, samples, outputs, training, teaching, seed=seed, weighted=weighted,
+            layout, transport, log, samples, outputs, training, teaching, seed=seed, weighted=weighted,
             progress=clients.progress, device=clients.device, keep=place.keep,
         ).run(model)  # fmt: skip
     if not place.ended:

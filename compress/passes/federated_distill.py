@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from certify.core.errors import UsageError
 from compress import federated
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags
@@ -58,10 +59,15 @@ class FederatedDistill(FederatedTraining):
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: there are no train or public samples, or too few train samples for the clients.
+            UsageError: a fleet is connected, which this pass cannot use; there are no train or public samples, or too
+                few train samples for the clients.
             DataError: public data hold train or test samples.
             ModelError: the loss is not finite.
         """
+        if federated.connected() is not None:
+            raise UsageError(
+                "federated_distill simulates its clients and cannot run on a fleet; use federated_finetune."
+            )
         clients = self.simulated(context, "distil")
         found = features.public_data(self.public, context, clients.split, self.name).split
         public = found.subset(range(min(len(found), self.public_samples)))

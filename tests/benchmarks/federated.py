@@ -290,9 +290,9 @@ def chart(rows: list[tuple[int, float, float, float]]) -> str:
             draw.bottom_axis(across, top, bottom, draw.number, 6), draw.marks(points, ink=ink, size=8),
             *(draw.line(*one, *other, ink=ink, stroke=2) for one, other in itertools.pairwise(points)),
         ]  # fmt: skip
-    parts.append(draw.words("clients, all of whom answer in each round", right, 396, ink="quiet", anchor="end"))
+    parts.append(draw.words("clients, all of whom answer in each round", right, 408, ink="quiet", anchor="end"))
     spoken = "; ".join(f"{row[0]} clients: {row[1]:.2f} s, {row[3]:.0f} MB" for row in rows)
-    return draw.standalone(draw.chart("federated-cost", "Cost of a simulated round", spoken, 404, *parts))
+    return draw.standalone(draw.chart("federated-cost", "Cost of a simulated round", spoken, 416, *parts))
 
 
 def one(given: argparse.Namespace) -> None:

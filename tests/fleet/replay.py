@@ -72,7 +72,7 @@ def replayed(folder: Path, log: Path, nodes: dict[int, str], data: dict[int, str
 
         model = learner.layout.content(learner.model)
         transport = Memory(sorted(nodes.values()), client, lost)
-        coordinator = Coordinator(plan, learner.layout, transport, server, place.log, place.folder)
+        coordinator = Coordinator(plan, learner.layout, transport, server, place.folder)
         coordinator.start(model)
         coordinator.run()
         server.end(server.model, Spent(0.0))

@@ -22,8 +22,9 @@ from compress.federated.opening import opening_of_rounds
 from compress.federated.partition import iid, names_of
 from compress.federated.plan import Plan
 from compress.federated.simulation import Simulation
-from compress.federated.weights import digest
+from compress.federated.weights import Layout, digest
 from compress.testing.networks import blobs
+from compress.training.training import evaluate
 
 TRAINING = LocalTraining(epochs=1, batch=16, lr=0.02)
 
@@ -33,6 +34,13 @@ def small_model() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 4)).eval()
+
+
+def accuracy(content: bytes) -> float:
+    """Accuracy of the small model with the weights of a run."""
+    model, data = small_model(), blobs()
+    Layout.of(model).load(model, content)
+    return float(evaluate(model, data.test, default_preprocess(data)).accuracy)
 
 
 @dataclass
@@ -78,7 +86,7 @@ class Fleet:
 
         transport = wrap(Memory(names, make, self.lost))
         server = Coordinator(
-            self.plan, learner.layout, transport, self.log, self.place.log, self.place.folder,  # type: ignore[arg-type]
+            self.plan, learner.layout, transport, self.log, self.place.folder,  # type: ignore[arg-type]
         )  # fmt: skip
         server.start(content)
         return server

@@ -11,17 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certify.core.errors import UsageError
-from certify.data import default_preprocess
 from compress.federated import aggregation
 from compress.federated.aggregation import Rule, RuleName, ServerStep, aggregate
 from compress.federated.client import Client
 from compress.federated.forms import Float32, Int8
 from compress.federated.local_data import LocalData
 from compress.federated.plan import Plan
-from compress.federated.weights import Layout
-from compress.testing.networks import blobs
-from compress.training.training import evaluate
-from tests.compress.federated.conftest import Fleet, small_model
+from tests.compress.federated.conftest import Fleet, accuracy
 
 Make = Callable[..., Fleet]
 FORM = Float32(3)
@@ -82,12 +78,6 @@ def test_momentum_and_adam_move_parameters_and_leave_statistics_to_the_mean() ->
     adam = ServerStep("adam", lr=0.1, momentum=0.0, second=0.0)
     made, _ = adam.apply(weights, update, adam.empty(3), learned)
     assert made.tolist() == pytest.approx([0.1, 0.1, 3.0], rel=2e-3)
-
-
-def accuracy(content: bytes) -> float:
-    model, data = small_model(), blobs()
-    Layout.of(model).load(model, content)
-    return float(evaluate(model, data.test, default_preprocess(data)).accuracy)
 
 
 def flipped_signs(client: Client) -> None:

@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 from cryptography import x509
-from torch import nn
 
 from certify.attest.keys import new_key
 from certify.cli.main import main
@@ -34,6 +32,7 @@ from certify.core.progress import Silent
 from certify.data import default_preprocess
 from compress.core.context import PassContext, PassData
 from compress.core.targets import choose
+from compress.federated import client_privacy
 from compress.federated import fleet as fleets
 from compress.federated.flower import link, node
 from compress.federated.flower.app.leanmark_bridge import channel
@@ -43,15 +42,12 @@ from compress.federated.flower.joining import contract_of, key_of, prepare, star
 from compress.federated.flower.processes import Link, program, surroundings
 from compress.federated.flower.transport import FlowerTransport, listening
 from compress.federated.flower.worker import Worker
+from compress.passes.federated_distill import FederatedDistill
+from compress.passes.federated_finetune import FederatedFinetune
+from compress.testing.networks import blobs, network
+from tests.compress.federated.conftest import small_model
 
 HERE = Path(__file__).parent
-
-
-def small_model() -> nn.Module:
-    """That of the fleets in memory."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 4)).eval()
 
 
 @pytest.fixture
@@ -311,6 +307,22 @@ def test_fleet_gives_the_model_of_the_simulation_when_the_same_clients_answer(
     assert run.end is not None and run.end.message.model == fleets.digest(wanted)
     learner = start_of(tmp_path / fleets.START, small_model())
     assert learner.layout == layout and contract_of(tmp_path / fleets.START) == default_preprocess(real.data)
+
+
+def test_noise_is_refused_on_a_fleet_when_the_model_keeps_running_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_privacy, "FEWEST_CLIENTS", 5)
+    chosen = fleets.Fleet(Online(None), new_key(), 5, Use("finetune", "dpv:AcademicResearch"), tmp_path)
+    noisy = FederatedFinetune(clients=5, epsilon=8.0, clip=1.0)
+    with fleets.connect(chosen), pytest.raises(UsageError, match="running statistics"):
+        noisy.apply(network("residual"), context_of(blobs(), tmp_path))
+
+
+def test_distillation_is_refused_when_a_fleet_is_connected(tmp_path: Path) -> None:
+    chosen = fleets.Fleet(Online(None), new_key(), 5, Use("finetune", "dpv:AcademicResearch"), tmp_path)
+    with fleets.connect(chosen), pytest.raises(UsageError, match="cannot run on a fleet; use federated_finetune"):
+        FederatedDistill(clients=5).apply(small_model(), context_of(blobs(), tmp_path))
 
 
 def test_start_folder_is_refused_when_it_does_not_say_how_samples_become_inputs(tmp_path: Path) -> None:

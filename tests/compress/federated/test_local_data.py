@@ -73,7 +73,7 @@ def run(folder: Path, clients: dict[str, Client], purpose: str, rounds: int = 1)
     opening = opening_of_rounds(plan, layout, digest(content), 9, StatedUse("finetune", purpose))
     path = folder / "log.jsonl"
     log = RoundLog.create(path, replace(opening, server=key.public.hex, run="ab" * 32), key)
-    server = Coordinator(plan, layout, Memory(sorted(clients), clients.__getitem__), log, path, folder / "server")
+    server = Coordinator(plan, layout, Memory(sorted(clients), clients.__getitem__), log, folder / "server")
     server.start(content)
     server.run()
     log.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,24 +12,15 @@ import pytest
 import rfc8785
 
 from certify.core.errors import DataError, ModelError
-from certify.data import default_preprocess
 from compress.federated import checkpoints, client, coordinator
 from compress.federated.aggregation import ServerStep
 from compress.federated.memory import Faults, Memory
 from compress.federated.messages import Message
 from compress.federated.partition import names_of
 from compress.federated.weights import Layout
-from compress.testing.networks import blobs
-from compress.training.training import evaluate
-from tests.compress.federated.conftest import Fleet, small_model
+from tests.compress.federated.conftest import Fleet, accuracy, small_model
 
 Make = Callable[..., Fleet]
-
-
-def accuracy(content: bytes) -> float:
-    model, data = small_model(), blobs()
-    Layout.of(model).load(model, content)
-    return float(evaluate(model, data.test, default_preprocess(data)).accuracy)
 
 
 @pytest.mark.parametrize("update", ["float32", "int8", "int8-masked", "top-k"])
@@ -173,9 +165,15 @@ def test_clients_get_their_receipts_when_the_server_is_killed_between_close_and_
     assert [len(each.attempts) for each in made.sound().rounds] == [1, 1, 1]
 
 
-def test_client_that_died_is_made_again_and_answers_the_same(fleet: Make) -> None:
-    """Clients are made for each message here, so that every run restarts each of them several times a round."""
-    assert fleet(update="top-k", rounds=3).run() == fleet(update="top-k", rounds=3).run()
+def test_client_gives_the_same_answers_when_it_is_restarted_before_each_message(fleet: Make) -> None:
+    """Simulated clients are created for each message; here one run keeps them instead."""
+    restarted, kept = fleet(update="top-k", rounds=3), fleet(update="top-k", rounds=3)
+
+    def keep(transport: Memory) -> Memory:
+        transport._make = functools.cache(transport._make)
+        return transport
+
+    assert kept.server(keep).run() == restarted.run()
 
 
 def test_damaged_checkpoint_begins_the_run_again(fleet: Make) -> None:
