@@ -1,4 +1,4 @@
-"""Check that the log next to a model contains the entries for which a client has the server's receipts."""
+"""Check of the log next to a model against the receipts that clients got for their entries."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Federated learning as an assessment: what clients and server signed, and what follows from it."""
+"""Federated learning as an assessment: the log signed by clients and the server, and figures derived from it."""

@@ -1,4 +1,4 @@
-"""Federated learning as an assessment: where a model was recovered, from what clients and server signed."""
+"""Federated learning as an assessment: how a model was trained, according to its signed log."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from certify.core.finding import Finding
 
 PREDICATE_TYPE = "https://leanmark.org/secure/federation/v1"
 LIMITS = (
-    "Who is behind a key, and whether one party holds several, no signature shows.",
-    "Server and clients that collude can sign rounds that never took place.",
-    "CPU-seconds, joules and sizes of data are each client's word, and what a client answered need not be training.",
-    "A client that was never selected, or got no receipt, cannot show that it was left out; see verify --receipts.",
-    "Updates tell of the data they were made from, unless masks or noise are stated.",
+    "Signatures do not show who holds a key, or whether one party holds several.",
+    "A server and clients that collude can sign rounds that never took place.",
+    "CPU-seconds, joules and sizes of data rest on each client's word, and an answer need not come from training.",
+    "A client that was never selected, or got no receipt, cannot show that it was omitted; see verify --receipts.",
+    "Updates reveal something about the data they were computed from, unless masks or noise are stated.",
 )
 HEADLINES = {
     SHARE: "client compute",
     f"simulated_{SHARE}": "simulated share",
-    BYTES: "bytes a round",
-    ENERGY: "energy a round",
+    BYTES: "bytes per round",
+    ENERGY: "energy per round",
 }
 WORDS = {
     "clients": "clients that took part",
-    RATIO: "bytes against float32 both ways",
+    RATIO: "bytes relative to float32 both ways",
     "client_cpu_s": "CPU time of clients",
     "server_cpu_s": "CPU time of the server",
     "client_energy_j": "energy of clients",
@@ -44,18 +44,18 @@ WORDS = {
     "participation_gini": "inequality of participation (Gini)",
     "bytes_up": "bytes sent by clients",
     "bytes_down": "bytes sent to clients",
-    "bytes_up_per_entry": "bytes of an answer",
+    "bytes_up_per_entry": "bytes per answer",
     "energy_j": "energy of all rounds",
-    "client_epsilon": "epsilon of whole clients",
-    "client_delta": "delta of that epsilon",
-    "central_change_points": "accuracy against central training",
-    "central_cpu_ratio": "CPU time against central training",
-    "central_energy_ratio": "energy against central training",
+    "client_epsilon": "client-level epsilon",
+    "client_delta": "delta of the client-level epsilon",
+    "central_change_points": "accuracy change from central training",
+    "central_cpu_ratio": "CPU time relative to central training",
+    "central_energy_ratio": "energy relative to central training",
 }
 
 
 class Federation(Assessment):
-    """Rounds, clients, bytes and joules of federated training, derived from its signed log alone.
+    """Rounds, clients, bytes and joules of federated training, derived only from its signed log.
 
     Example:
         >>> Federation().load_edition("2026").least_clients
@@ -72,7 +72,7 @@ class Federation(Assessment):
         return record_files.parse(content, name)
 
     def dump(self, records: Records) -> bytes:
-        """Write a record file."""
+        """Serialise records."""
         return record_files.dump(records)
 
     def load_edition(self, name: str) -> FederationEdition:
@@ -80,11 +80,11 @@ class Federation(Assessment):
         return load_edition(name)
 
     def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
+        """Return the digests of the model."""
         return asdict(records.header.model)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """The openings of the runs, and the policies that clients named."""
+        """Return the openings of the runs, and the use policies named by clients."""
         header = records.header
         return {
             "leanmark": header.leanmark,
@@ -94,15 +94,15 @@ class Federation(Assessment):
         }
 
     def derive(self, records: Records, edition: FederationEdition) -> Mapping[str, Estimate]:
-        """Derive every figure."""
+        """Derive all figures."""
         return figures(records)
 
     def findings(self, records: Records, edition: FederationEdition) -> tuple[Finding, ...]:
-        """Run every check."""
+        """Run all checks."""
         return judge_findings(records, edition)
 
     def outcome(self, profile: Profile, edition: FederationEdition) -> ClaimOutcome:
-        """A claim of what was signed; a refusal where the log does not hold."""
+        """Claim the number of clients and rounds; refuse if a check of the log fails."""
         reasons, notes = [], []
         for name in NAMES:
             found = profile.guard(name)
@@ -117,11 +117,11 @@ class Federation(Assessment):
         return ClaimOutcome(_text(profile), (), (*notes, *_notes(profile)))
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Compare the passes with the lineage beside the model."""
+        """Compare the passes with the lineage next to the model."""
         yield from beside(around)
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed: a simulation is called one wherever the outcome stands."""
+        """Return what may be printed; a simulation is labelled as such wherever the outcome appears."""
         figures = predicate["profile"]["estimates"]
         headlines = {name: words for name, words in HEADLINES.items() if name in figures} or {"rounds": "rounds"}
         common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
@@ -156,6 +156,6 @@ def _notes(profile: Profile) -> Iterator[str]:
 def _transports(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     named = {str(one["transport"]) for one in runs}
     if SIMULATED in named:
-        yield "Simulated: one process played all clients and held all their keys."
+        yield "Simulated: one process ran all clients and held all their keys."
     if others := sorted(named - {SIMULATED}):
         yield f"Clients answered over {', '.join(one.capitalize() for one in others)}."

@@ -1,4 +1,4 @@
-"""The lineage beside a model with a federation statement: the passes that the records name are its passes."""
+"""Comparison of the records with the lineage next to the model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NAME = "runs_match_lineage"
 
 
 def steps_of(lineage: Mapping[str, Any]) -> tuple[Step, ...]:
-    """The passes of a lineage of the schema ``lineage-1``."""
+    """Return the passes of a lineage of schema ``lineage-1``."""
     return tuple(
         Step(row["pass"], row["stage"], row["model_digest_in"], row["model_digest_out"]) for row in lineage["rows"]
     )
 
 
 def beside(around: Surroundings) -> Iterator[Finding]:
-    """Compare the passes of the records with ``lineage.json``, and its artifact with the model."""
+    """Check that ``lineage.json`` has the passes of the records and ends in the model."""
     records: Records | None = around.records
     if records is None:
         yield Finding(NAME, "skipped", "There are no records with which the lineage could be compared.")

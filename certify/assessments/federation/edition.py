@@ -1,4 +1,4 @@
-"""Editions of the federation statement: dated constants from the package's own YAML."""
+"""Editions of the federation statement: dated constants from the package's YAML files, never edited after release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NEWEST = "2026"
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file; what each constant means stands beside it there."""
+    """Constants in the file, which explains each."""
 
     name: str
     date: str
@@ -26,10 +26,10 @@ class _Constants:
 
 @dataclass(frozen=True)
 class FederationEdition(_Constants):
-    """The constants of an edition.
+    """Constants of an edition.
 
     Attributes:
-        digest: hex SHA-256 of the bytes of the edition's file.
+        digest: hex SHA-256 of the edition's file.
 
     Example:
         >>> load_edition().least_private_clients
@@ -41,6 +41,6 @@ class FederationEdition(_Constants):
 
 @functools.cache
 def load_edition(name: str = NEWEST) -> FederationEdition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors."""
     constants, digest = read_edition("certify.assessments.federation", name, _Constants)
     return FederationEdition(**vars(constants), digest=digest)

@@ -1,7 +1,7 @@
-"""Every figure of the federation assessment, counted and added up from the log.
+"""Figures of the federation assessment: counts and sums over the log.
 
-Figures of the log carry no interval: they are sums of what was signed. The level of an energy is that of its weakest
-part, and an energy that some part lacks is absent.
+Figures of the log have no interval, since they are sums of signed values. The evidence level of an energy is that of
+its weakest part; an energy is missing if any part of it is.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from certify.core.federation import FederatedRun, Spent
 from certify.core.statistics.proportions import difference_interval
 
 SHARE, RATIO, ENERGY = "client_compute_share", "round_bytes_ratio", "round_energy_j"
-"""The figures that the scorecard reads."""
+"""Figures read by the scorecard."""
 BYTES = "round_bytes"
 SIMULATED = "memory"
-"""The transport of a simulation: no client computed anything, so that there is no share of theirs."""
+"""Transport of a simulation: no client computed anything, so the share of clients' computing is missing."""
 FLOAT32_BYTES = 4
 SIGNED = "sum of signed entries"
 
 
 def figures(records: Records) -> Mapping[str, Estimate]:
-    """All figures by name."""
+    """Return all figures by name."""
     return dict([*_counts(records), *_bytes(records), *_compute(records), *_privacy(records), *_central(records)])
 
 
 def gini(counts: Sequence[int]) -> float:
-    """Gini coefficient of how often each client took part: 0 where all did equally often.
+    """Return the Gini coefficient of how often each client took part: 0 if all did equally often.
 
-    sum over i of (2 i - n - 1) x_i / (n sum x), x ascending, i from 1 (Dixon et al. 1987, without the correction for
-    small samples).
+    It is the sum over i of (2 i - n - 1) x_i / (n sum x), with x ascending and i from 1 (Dixon et al. 1987, without the
+    correction for small samples).
 
     Example:
         >>> gini([2, 2, 2]), gini([0, 0, 0, 4])
@@ -48,7 +48,7 @@ def gini(counts: Sequence[int]) -> float:
 
 
 def simulated(records: Records) -> bool:
-    """Whether one process played the clients of a run."""
+    """Return whether one process ran the clients of a run."""
     return any(run.opening.message.transport == SIMULATED for run in records.runs)
 
 
@@ -96,7 +96,7 @@ def _bytes(records: Records) -> Iterator[tuple[str, Estimate]]:
 
 
 def _float32_bytes(records: Records) -> int:
-    """What the same entries would have cost with the whole model as float32, to each selected client and back."""
+    """Return the bytes of the same entries with the whole model as float32, to each selected client and back."""
     return sum(
         FLOAT32_BYTES * run.opening.message.parameters * (len(each.begin.selected) + len(each.entries))
         for run in records.runs
@@ -130,7 +130,7 @@ def _compute(records: Records) -> Iterator[tuple[str, Estimate]]:
 
 
 def _energy(parts: Sequence[Spent], method: str) -> Estimate | None:
-    """A sum, where every part that computed states its joules."""
+    """Return the sum of joules; None unless every part that used CPU time states them."""
     stated = [(one.energy_j, EvidenceLevel(one.level)) for one in parts if one.energy_j is not None]
     if not stated or any(one.energy_j is None and one.cpu_s > 0 for one in parts):
         return None
@@ -139,9 +139,9 @@ def _energy(parts: Sequence[Spent], method: str) -> Estimate | None:
 
 
 def _privacy(records: Records) -> Iterator[tuple[str, Estimate]]:
-    """Epsilon of whole clients, composed over all runs that add noise.
+    """Yield the client-level epsilon, composed over all runs; none if a run adds no noise.
 
-    The log names who took part, so nothing is gained by sampling: the rate is 1.
+    The log names the clients that took part, so there is no amplification by sampling: the rate is 1.
     """
     noisy = [(run.opening.message.privacy, len(run.rounds)) for run in records.runs]
     stated = [(one, rounds) for one, rounds in noisy if one is not None and rounds]
@@ -156,7 +156,7 @@ def _privacy(records: Records) -> Iterator[tuple[str, Estimate]]:
 
 
 def _central(records: Records) -> Iterator[tuple[str, Estimate]]:
-    """Beside a central run, where one was measured."""
+    """Yield the comparison with a central run, if one was measured."""
     central = records.central
     if central is None:
         return

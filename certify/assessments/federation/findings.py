@@ -1,4 +1,4 @@
-"""The named checks of a federation statement, over every run of the log."""
+"""Named checks of a federation statement, over all runs of the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = (*CHECKS, "model_in_lineage", "policy_permits", "enough_clients")
 
 
 def judge_findings(records: Records, edition: FederationEdition) -> tuple[Finding, ...]:
-    """Run every check; a failed one refuses the statement."""
+    """Run all checks; a failed one refuses the statement."""
     found = [
         _finding(name, [one for run in records.runs for one in problems(run, name)], CHECKS[name][1])
         for name in CHECKS
@@ -36,7 +36,7 @@ def _finding(name: str, wrong: list[str], holds: str) -> Finding:
 
 
 def _lineage(records: Records) -> Iterator[str]:
-    """Each run is one pass of the lineage, in order, whose passes follow one another."""
+    """Check that the passes of the lineage are consecutive, and that each run is one of them, in order."""
     steps = list(records.steps)
     if not all(_follows(one, other) for one, other in zip(steps, steps[1:], strict=False)):
         yield "The passes of the lineage do not follow one another"
@@ -62,7 +62,7 @@ def _follows(step: Step, following: Step) -> bool:
 
 
 def _policy_permits(records: Records) -> Finding:
-    """Every policy is asked again, about every round in which it was named."""
+    """Evaluate each use policy again for every entry that names it."""
     name, unknown, asked = "policy_permits", set(), 0
     for run in records.runs:
         use = run.opening.message.use
@@ -85,7 +85,7 @@ def _policy_permits(records: Records) -> Finding:
 
 
 def took_part(run: FederatedRun) -> set[str]:
-    """Ids of clients with an entry."""
+    """Return the ids of clients with an entry."""
     return {one.message.client for one in run.entries}
 
 

@@ -1,4 +1,4 @@
-"""From the files of runs and the lineage of a job to the records of its model."""
+"""Records of a model, from the runs and the lineage of its job."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def record(
     policies: Iterable[UsePolicy] = (),
     central: Central | None = None,
 ) -> Records:
-    """Record how a model was recovered.
+    """Return the records of a model that was trained by federated passes.
 
     Args:
-        runs: in their order, at least one.
-        model: its digests, ``sha256`` and ``leanmarkContent``.
-        lineage: of the schema ``lineage-1``.
-        lineage_digest: hex SHA-256 of its file.
-        leanmark: version that records.
-        policies: that clients named by digest, so that they can be asked again.
+        runs: runs in the order of the passes, at least one.
+        model: digests of the model, ``sha256`` and ``leanmarkContent``.
+        lineage: lineage of schema ``lineage-1``.
+        lineage_digest: hex SHA-256 of the lineage's file.
+        leanmark: version that writes the records.
+        policies: use policies that clients named by digest, so that verifiers can evaluate them again.
         central: a measured central run on the same data.
 
     Example:

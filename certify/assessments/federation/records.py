@@ -1,8 +1,8 @@
-"""Records of the federation assessment: one canonical JSON object a line.
+"""Records of the federation assessment: one canonical JSON object per line.
 
-A header; the signed lines of each run in their order (``line``); the use policies that clients name by digest
-(``policy``); the passes of the lineage (``step``); and what a central run on the same data reached, where one was
-measured (``central``).
+A header; the signed lines of each run in order (``line``); the use policies that clients name by digest (``policy``);
+the passes of the lineage (``step``); and the results of a central run on the same data, if one was measured
+(``central``).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ KINDS = ("line", "policy", "step", "central")
 
 @dataclass(frozen=True)
 class Header:
-    """Circumstances.
+    """Subject and origin of the records.
 
     Attributes:
         created: UTC time at which the first run started.
-        leanmark: version that recorded.
+        leanmark: version that wrote the records.
         model: digests of the model.
-        lineage: hex SHA-256 of ``lineage.json``; None where there is none.
+        lineage: hex SHA-256 of ``lineage.json``; None if there is none.
     """
 
     created: str
@@ -60,8 +60,8 @@ class Step:
     Attributes:
         name: name of the pass.
         stage: kind of model the pass works on; the export between the stages gives the model another digest.
-        model_in: digest of its input.
-        model_out: digest of its output.
+        model_in: digest of the model before the pass.
+        model_out: digest of the model after it.
     """
 
     name: Text
@@ -72,7 +72,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Central(Counts):
-    """A central run on the same data, measured: right answers of both models to the same test samples.
+    """A measured central run on the same data: counts of correct answers of both models on the same test samples.
 
     ``candidate`` is the federated model and ``baseline`` the central one.
 
@@ -80,8 +80,8 @@ class Central(Counts):
         model: digest of the central run's model.
         test_digest: hex SHA-256 over the test samples.
         cpu_s: CPU-seconds of the central run.
-        energy_j: joules of the central run; None where nothing measured them.
-        level: how directly the joules were observed; None with ``energy_j``.
+        energy_j: joules of the central run; None if not measured.
+        level: evidence level of the joules; None if ``energy_j`` is None.
     """
 
     model: Digest
@@ -97,14 +97,14 @@ class Central(Counts):
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that the statement follows from.
+    """Everything from which the statement is derived.
 
     Attributes:
-        header: circumstances.
-        runs: in their order; more than one where several passes were federated.
+        header: subject and origin.
+        runs: runs in the order of the passes, one for each federated pass.
         policies: use policies by digest.
-        steps: of the lineage.
-        central: None where no central run was measured.
+        steps: passes of the lineage.
+        central: central run; None if none was measured.
     """
 
     header: Header
@@ -115,7 +115,7 @@ class Records:
 
 
 def dump(records: Records) -> bytes:
-    """Write records; equal ones give equal bytes."""
+    """Serialise records; equal records give equal bytes."""
     rows: list[tuple[str, Mapping[str, Any]]] = [
         ("line", {"line": json.loads(line)}) for run in records.runs for line in run.lines()
     ]
@@ -129,7 +129,7 @@ def parse(content: bytes, name: str) -> Records:
     """Read a record file.
 
     Raises:
-        CertificateError: a line is malformed or stands out of order, or there is no run.
+        CertificateError: a line is malformed or out of order, or there is no run.
     """
     (place, _, head), *rows = read_lines(content, name, KINDS, most=MAX_LINES)
     header = read_header(Header, head, VERSION, place)
@@ -153,24 +153,24 @@ def parse(content: bytes, name: str) -> Records:
         raise CertificateError(f"{name}: names more than one central run.")
     records = Records(header, split_runs(lines, name), policies, tuple(steps), central[0] if central else None)
     if dump(records) != content:
-        raise CertificateError(f"{name}: is not written as its records are, so a line was repeated or moved.")
+        raise CertificateError(f"{name}: is not the serialised form of its records, so a line was repeated or moved.")
     return records
 
 
 def _only(values: Mapping[str, Any], field: str, place: str) -> Any:
     if set(values) != {field} or not isinstance(values[field], dict):
-        raise CertificateError(f"{place}: holds the object '{field}' alone.")
+        raise CertificateError(f"{place}: must hold only the object '{field}'.")
     return values[field]
 
 
 def split_runs(lines: Sequence[bytes], name: str) -> tuple[FederatedRun, ...]:
-    """The runs of a log, each from its opening on.
+    """Split a log into runs, each of which begins with its opening.
 
     Raises:
-        CertificateError: there is none, or a line is malformed or stands where it cannot.
+        CertificateError: there is no run, or a line is malformed or misplaced.
     """
     starts = [at for at, line in enumerate(lines) if at == 0 or b'"kind":"run"' in line]
     if not starts:
-        raise CertificateError(f"{name}: holds no run; the log begins with the opening of one.")
+        raise CertificateError(f"{name}: holds no run; the log must begin with the opening of one.")
     ends = [*starts[1:], len(lines)]
     return tuple(run_of(lines[first:last], f"{name}, the log") for first, last in zip(starts, ends, strict=True))

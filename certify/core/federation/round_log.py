@@ -145,7 +145,7 @@ class RoundLog:
             UsageError: the run has ended, or a selected client has not enrolled.
         """
         if self._ended:
-            raise UsageError("The run has ended; begin another one.")
+            raise UsageError("The run has ended; start another one.")
         if strangers := [one for one in selected if one not in self.clients]:
             raise UsageError(f"Client {strangers[0][:16]} is selected and has not enrolled.")
         self._attempts += 1

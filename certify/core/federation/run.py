@@ -46,7 +46,7 @@ class ClosedRound:
         return self.attempts[-1].message
 
     def lines(self) -> Iterator[bytes]:
-        """In their order."""
+        """Yield the lines in order."""
         signed: tuple[Signed[Message], ...] = (*self.attempts, *self.joined, *self.entries, self.close)
         yield from (one.line for one in signed)
 
@@ -74,7 +74,7 @@ class FederatedRun:
 
     @property
     def entries(self) -> Iterator[Signed[Entry]]:
-        """Of all rounds."""
+        """Entries of all rounds."""
         return (one for each in self.rounds for one in each.entries)
 
     @property
@@ -84,7 +84,7 @@ class FederatedRun:
         yield from self.open
 
     def lines(self) -> Iterator[bytes]:
-        """In their order, without line ends."""
+        """Yield the lines in order, without line ends."""
         yield self.opening.line
         for each in self.rounds:
             yield from each.lines()
@@ -125,7 +125,7 @@ def run_of(lines: Sequence[bytes], name: str) -> FederatedRun:
     for number, line in enumerate(lines, start=1):
         place = f"{name}, line {number}"
         if not AFTER[last]:
-            raise CertificateError(f"{place}: stands behind the end of the run.")
+            raise CertificateError(f"{place}: comes after the end of the run.")
         found = parse(line, place, *AFTER[last])
         last = found.kind
         if last == "run":

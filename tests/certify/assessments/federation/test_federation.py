@@ -247,7 +247,7 @@ def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:
         ROOM.parse(b"".join([lines[0], *lines[2:]]), "records")
     with pytest.raises(CertificateError, match="more than one central run"):
         ROOM.parse(content + lines[-1], "records")
-    with pytest.raises(CertificateError, match="holds the object 'line' alone"):
+    with pytest.raises(CertificateError, match="must hold only the object 'line'"):
         ROOM.parse(content.replace(b'{"kind":"line","line":', b'{"a":1,"kind":"line","line":', 1), "records")
     policies = [line for line in lines if line.startswith(b'{"kind":"policy"')]
     with pytest.raises(CertificateError, match="was repeated or moved"):
