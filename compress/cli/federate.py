@@ -19,15 +19,15 @@ LINK_FILE = "link.json"
 TLS = "tls"
 SERVER_LOG = "superlink.log"
 NOT_HERE = {"recipe", "model", "dry_run", "max_loss"}
-"""Arguments of ``leanmark compress`` that a run on a fleet has in another form, or not at all."""
+"""Arguments of ``leanmark compress`` that a run on a fleet does not have, or has in another form."""
 
 
 @click.group()
 def command() -> None:
-    """Train on the data of many clients, who keep them: a link, a server, and clients that join.
+    """Train on the data of many clients, which stay with the clients: a link, a server, and clients that join.
 
     On the server: leanmark federate link, then admit for each client, then run. On each client: leanmark federate join.
-    Flower carries the messages (extra 'flower', in an environment of its own); recipes/federated.md has every step.
+    Flower transmits the messages (extra 'flower', in a separate environment); see recipes/guides/federated.md.
     """
 
 
@@ -35,12 +35,12 @@ def command() -> None:
 @click.argument("folder", type=FOLDER)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1024, 65535), default=8443, show_default=True)
-@click.option("--name", "names", multiple=True, help="Name or address by which clients know this machine; several.")
+@click.option("--name", "names", multiple=True, help="Name or address by which clients reach this machine; repeatable.")
 def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
-    """Start Flower's SuperLink in FOLDER, over TLS, for clients that were admitted; it runs until it is stopped.
+    """Start Flower's SuperLink with TLS for admitted clients, until it is stopped.
 
-    Certificates lie in FOLDER/tls and are made on first use; clients need FOLDER/tls/ca.pem. Runs can be started from
-    this machine alone.
+    Certificates are created in FOLDER/tls on first use; clients need FOLDER/tls/ca.pem. Runs can be started only from
+    this machine.
 
     Exit code 0: stopped. 2: wrong usage, or Flower is not installed.
     """
@@ -54,26 +54,26 @@ def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
     certificates = Certificates(folder / TLS)
     if not certificates.key.is_file():
         write_authority(folder / TLS, [*names, *([host] if host != "0.0.0.0" else [])])
-        click.echo(f"Made certificates for a year; clients need {certificates.authority}.")
+        click.echo(f"Created certificates valid for a year; clients need {certificates.authority}.")
     write_text(folder / LINK_FILE, json.dumps({"host": host, "port": port}) + "\n")
     made = Link(folder, host, port, certificates)
     process = made.start(folder / SERVER_LOG)
-    click.echo(f"The SuperLink listens on {host}:{port}; its words are in {folder / SERVER_LOG}. Ctrl-C stops it.")
+    click.echo(f"The SuperLink listens on {host}:{port} and logs to {folder / SERVER_LOG}. Ctrl-C stops it.")
     try:
         code = process.wait()
     except KeyboardInterrupt:
         stop(process)
         return
-    raise UsageError(f"The SuperLink ended with {code}; {folder / SERVER_LOG} says why.")
+    raise UsageError(f"The SuperLink ended with {code}; see {folder / SERVER_LOG}.")
 
 
 @command.command(cls=Command, example="leanmark federate admit fleet client-7.pub")
 @click.argument("folder", type=THERE)
 @click.argument("public_key", type=FILE)
 def admit(folder: Path, public_key: Path) -> None:
-    """Let a client's machine into the link of FOLDER, by the PUBLIC_KEY that 'leanmark federate join' names.
+    """Admit a client's machine to the link in FOLDER, by the PUBLIC_KEY that 'leanmark federate join' prints.
 
-    Exit code 0: admitted. 2: wrong usage, or the link does not run.
+    Exit code 0: admitted. 2: wrong usage, or the link is not running.
     """
     node = opened(folder).register(public_key)
     click.echo(f"Admitted {public_key} as node {node}.")
@@ -113,25 +113,24 @@ command.add_command(
         "run",
         params=[
             click.Argument(["recipe"]),
-            click.Option(["--model"], required=True, help="As leanmark compress takes it."),
+            click.Option(["--model"], required=True, help="Model, as for leanmark compress."),
             click.Option(["--link", "link_folder"], type=THERE, required=True, help="Folder of the link."),
-            click.Option(["--clients"], type=click.IntRange(2), required=True, help="How many must be online."),
+            click.Option(["--clients"], type=click.IntRange(2), required=True, help="Number of clients to wait for."),
             click.Option(["--wait"], type=click.FloatRange(1), default=600, show_default=True,
-                         help="Seconds to wait for them."),
+                         help="Seconds to wait for the clients."),
             click.Option(["--deadline"], type=click.FloatRange(1), default=600, show_default=True,
                          help="Seconds after which a round continues without clients that have not answered."),
             click.Option(["--client-purpose"], default="research", show_default=True,
-                         help="What clients' data are used for, as their use policies are asked."),
-            click.Option(["--client-recipient"], default="", help="Who uses them, as the policies name you."),
+                         help="Purpose of use of clients' data, checked against their use policies."),
+            click.Option(["--client-recipient"], default="", help="Recipient of the data, as in the use policies."),
             *(each for each in compress.command.params if each.name not in NOT_HERE),
         ],
         callback=_run,
-        help="""Carry out RECIPE; its federated pass runs on the clients of a link.
+        help="""Run RECIPE with its pass federated_finetune on the clients of a link.
 
-        The options are those of leanmark compress and of the fleet. Clients join with the folder OUT/start, which is
-        written before the first round. Started again after a kill, the job resumes after the last round that its log
-        closed. The signed log comes to lie beside the model as federation.jsonl; leanmark state --assessment federation
-        makes a statement of it.
+        Options are those of leanmark compress and of the fleet. Clients join with the folder OUT/start, which is
+        created before the first round. If the job is killed and started again, it resumes after the last closed round.
+        The signed log is written next to the model as federation.jsonl, for leanmark state --assessment federation.
 
         Exit codes are those of leanmark compress.
         """,
@@ -154,21 +153,20 @@ leanmark federate join fleet.example.org:8443 --ca ca.pem --start start --data i
     "--folder", type=FOLDER, default=Path("federation"), show_default=True, help="Folder for keys and receipts."
 )
 @click.option("--model", help="Original model, if 'start' names none of torchvision's.")
-@click.option("--idle", type=FILE, help="YAML file that says when to compute: mains_only, most_load, hours, ...")
+@click.option("--idle", type=FILE, help="YAML file with an idle policy: mains_only, most_load, hours, ...")
 @click.option("--purpose", help="Purpose of use, if a use policy governs the data.")
-@click.option("--recipient", default="", help="Who uses them.")
+@click.option("--recipient", default="", help="Recipient of the data, as named in the use policy.")
 @click.option("--data-key", type=FILE, help="Data key of the data's use policy [your own].")
 @click.option("--port", type=click.IntRange(1024, 65535), default=9094, show_default=True,
-              help="Port of Flower's own programs on this machine, which no other machine reaches.")  # fmt: skip
+              help="Port of Flower's own programs, reachable only from this machine.")  # fmt: skip
 def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given: Any) -> None:
     """Join the federation at SUPERLINK (host:port) as a client, until stopped.
 
-    Your key signs what you do in each round, and FOLDER/receipts.jsonl keeps the server's receipts: leanmark verify
-    MODEL --receipts tells you later whether you were left out. The server's operator has to admit FOLDER/node.key.pub
-    first.
+    Your key signs your entry in each round, and FOLDER/receipts.jsonl stores the server's receipts: leanmark verify
+    MODEL --receipts later checks whether you were omitted. The server's operator must first admit FOLDER/node.key.pub.
 
-    Exit code 0: stopped. 2: wrong usage, Flower is not installed, or the link does not let you in. 6: the use policy of
-    the data does not permit it.
+    Exit code 0: stopped. 2: wrong usage, Flower is not installed, or the link rejects you. 6: the use policy of the
+    data does not permit it.
     """
     from compress.federated.flower.joining import Joining, prepare
     from compress.federated.flower.processes import program
@@ -187,10 +185,10 @@ def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given
 
 
 def opened(folder: Path) -> Any:
-    """The link of a folder.
+    """Return the link of a folder.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the folder has no link.
     """
     from compress.federated.flower.credentials import Certificates
     from compress.federated.flower.processes import Link
@@ -222,7 +220,7 @@ def _idle(path: Path | None) -> Any:
 
 
 def _build(model: str | None) -> Any:
-    """What makes a fresh model of a factory that the client named itself; None where it named none."""
+    """Return a function that creates the model named by the client; None if it named none."""
     from certify.core.progress import Silent
     from compress.job.original import Request, find_original
 

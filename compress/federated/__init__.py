@@ -1,8 +1,8 @@
-"""Federated learning: clients that train on data of their own, a server that averages, and transports between them.
+"""Federated learning: clients that train on their own data, a server that aggregates, and transports between them.
 
-The parts, from below: :mod:`.weights` (a model as bytes and as a vector), :mod:`.forms` and :mod:`.masks` (how updates
-travel), :mod:`.aggregation` (how they become one), :mod:`.client` and :mod:`.coordinator` (the two halves of the round
-code), :mod:`.transport` (the interface between them) and :mod:`.memory` (clients simulated in one process).
+Modules, from the bottom up: :mod:`.weights` (a model as bytes and as a vector), :mod:`.forms` and :mod:`.masks` (forms
+of updates), :mod:`.aggregation` (their combination), :mod:`.client` and :mod:`.coordinator` (the two halves of a
+round), :mod:`.transport` (the interface between them) and :mod:`.memory` (clients simulated in one process).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""From the answers of a round to the next model: means, robust rules, and what the server adds of its own.
+"""Aggregation of a round's answers into the next model: means, robust rules, and the server's optimizer.
 
-Sums run in the order of the clients' names in float64, or over integers, so that the result does not depend on which
-answer came first. Answers are read from where they lie one after the other; the order statistics read a slice of all
-of them at a time. Memory thus does not grow with the number of clients.
+Sums are taken over integers, or in float64 in the order of the clients' names, so that the result does not depend on
+the order of arrival. Answers are read from disk one at a time; order statistics hold one slice of all answers at a
+time. Memory therefore does not grow with the number of clients.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from compress.federated.weights import Vector
 RuleName = Literal["mean", "median", "trimmed-mean", "norm-bound"]
 ORDER_STATISTICS = ("median", "trimmed-mean")
 SLICE_NUMBERS = 4_000_000
-"""Numbers of all answers together that an order statistic holds at once: 32 MB."""
+"""Maximum number of values, over all answers, that an order statistic holds at once: 32 MB."""
 ADAM_FLOOR = 1e-3
 """The tau of Reddi et al. 2021, table 8."""
 
@@ -31,12 +31,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rule:
-    """How answers become one update.
+    """Rule that aggregates answers into one update.
 
     Attributes:
         name: ``mean``; ``median`` of each coordinate and ``trimmed-mean`` (Yin et al. 2018, arXiv 1803.01498);
             ``norm-bound`` (Sun et al. 2019, arXiv 1911.07963), the mean of updates scaled down to the median norm.
-        trimmed: share of the answers that is left out at each end; used by ``trimmed-mean``.
+        trimmed: share of the answers excluded at each end; used by ``trimmed-mean``.
 
     Example:
         >>> Rule("trimmed-mean", 0.2).is_robust
@@ -48,48 +48,48 @@ class Rule:
 
     @property
     def is_robust(self) -> bool:
-        """Whether the rule looks at each answer by itself, so that each must be of equal weight and in the clear."""
+        """Whether the rule compares single answers, which must then be unmasked and of equal weight."""
         return self.name != "mean"
 
     def require_clear(self, masked: bool) -> None:
-        """Refuse a rule that needs what masks hide.
+        """Refuse a robust rule for masked answers.
 
         Raises:
-            UsageError: it does.
+            UsageError: the answers are masked, and the rule compares single answers.
         """
         if masked and self.is_robust:
             raise UsageError(
-                f"The rule {self.name} compares single answers, and masked answers show nothing but their sum; take "
+                f"The rule {self.name} compares single answers, and masked answers reveal only their sum; use "
                 "update: int8, or rule: mean with a clip on each update."
             )
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """What the answers of a round became.
+    """Aggregate of a round's answers.
 
     Attributes:
-        update: to add to the model, (count,).
-        integers: sum of the integers with their votes; None for other forms.
+        update: aggregated update of the model, (count,).
+        integers: sum of the integers and votes; None for other forms.
     """
 
     update: Vector
     integers: npt.NDArray[np.int64] | None = None
 
     def content(self) -> bytes:
-        """What the log digests."""
+        """Return the bytes whose digest the log states."""
         return self.update.astype("<f4").tobytes()
 
 
 def aggregate(names: Sequence[str], weights: Sequence[float], read: Read, form: Form, rule: Rule) -> Aggregate:
-    """Combine answers in the clear.
+    """Aggregate unmasked answers.
 
     Args:
-        names: of the clients who answered, sorted; at least one.
-        weights: of each; each client has already scaled its update by it.
-        read: gives a client's answer.
-        form: of the answers.
-        rule: how.
+        names: sorted names of the clients that answered, at least one.
+        weights: weight of each client, by which it has already multiplied its update.
+        read: function that returns a client's answer.
+        form: form of the answers.
+        rule: rule of aggregation.
     """
     if rule.name in ORDER_STATISTICS:
         return Aggregate(_order_statistic(names, read, form, rule))
@@ -105,7 +105,7 @@ def aggregate(names: Sequence[str], weights: Sequence[float], read: Read, form: 
 
 
 def of_integers(total: npt.NDArray[np.int64], weight: float, form: Int8) -> Aggregate:
-    """The mean that a sum of integers stands for; masked or not, it is the same to the bit."""
+    """Return the mean from a sum of integers; it is bit-identical with and without masks."""
     exact = total[: sum(form.parts)] * form.steps()
     return Aggregate((exact / weight).astype(np.float32), total)
 
@@ -138,17 +138,17 @@ def _order_statistic(names: Sequence[str], read: Read, form: Form, rule: Rule) -
 
 @dataclass(frozen=True)
 class ServerStep:
-    """What the server makes of the mean update.
+    """Server optimizer, applied to the mean update.
 
     FedAvg (McMahan et al. 2017, arXiv 1602.05629) adds it; momentum (Hsu et al. 2019, arXiv 1909.06335) and Adam
-    (Reddi et al. 2021, arXiv 2003.00295) treat it as a gradient. Running statistics are no gradients: they get the
-    mean alone.
+    (Reddi et al. 2021, arXiv 2003.00295) treat it as a gradient. Running statistics are not gradients, so the mean is
+    added to them unchanged.
 
     Attributes:
         name: ``none``, ``momentum`` or ``adam``.
-        lr: by which the step is multiplied.
-        momentum: of momentum, and the first of Adam.
-        second: of Adam.
+        lr: learning rate of the server.
+        momentum: coefficient of momentum, or beta_1 of Adam.
+        second: beta_2 of Adam.
     """
 
     name: Literal["none", "momentum", "adam"] = "none"
@@ -157,19 +157,19 @@ class ServerStep:
     second: float = 0.99
 
     def empty(self, count: int) -> Floats:
-        """The state before the first round, (2, count), or (0,) where none is needed."""
+        """Return the state before the first round, (2, count); (0,) without an optimizer."""
         return np.zeros(0 if self.name == "none" else (2, count))
 
     def apply(
         self, weights: Vector, update: Vector, state: Floats, learned: npt.NDArray[np.bool_]
     ) -> tuple[Vector, Floats]:
-        """The next weights, and the next state.
+        """Return the next weights and the next state.
 
         Args:
-            weights: of the global model, (count,).
-            update: the mean, (count,).
-            state: of the round before.
-            learned: which numbers are parameters.
+            weights: weights of the global model, (count,).
+            update: mean update, (count,).
+            state: state after the previous round.
+            learned: mask of the values that are parameters, (count,).
         """
         step = update.astype(np.float64)
         if self.name != "none":
@@ -185,6 +185,6 @@ class ServerStep:
             step = np.where(learned, self.lr * moved, step)
         elif self.lr != 1.0:
             step = np.where(learned, self.lr * step, step)
-        with np.errstate(over="ignore"):  # whoever calls this asks whether they are finite
+        with np.errstate(over="ignore"):  # the caller checks whether they are finite
             made: Vector = (weights.astype(np.float64) + step).astype(np.float32)
         return made, state

@@ -1,7 +1,7 @@
-"""What the server keeps of each closed round, so that a run killed at any moment resumes after the last one.
+"""Server state of each round, so that a run killed at any time resumes after the last closed round.
 
-A round's file is written before the log closes the round, and the file before it is removed after that: whichever round
-the log ends with, its file is there.
+A round's file is written before the log closes the round, and the previous file is removed afterwards, so the file of
+the log's last round always exists.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RECEIPTS = "receipts.json"
 
 @dataclass(frozen=True)
 class ServerState:
-    """Everything that the next round depends on.
+    """Everything on which the next round depends.
 
     Attributes:
-        number: of the round behind which it stands; 0 before the first.
+        number: number of the last round; 0 before the first.
         model: bytes of the global model.
-        optimizer: state of the server's step.
+        optimizer: state of the server's optimizer.
         bounds: grid of the next round's integers; empty for other forms.
-        reference: weight by which those of clients are divided; 0 before anybody enrolled.
+        reference: largest client weight of the first round, by which all weights are divided; 0 before it is known.
     """
 
     number: int
@@ -44,7 +44,7 @@ class ServerState:
     reference: float
 
     def referring(self, reference: float) -> ServerState:
-        """The same state with another reference weight."""
+        """Return the same state with another reference weight."""
         return replace(self, reference=reference)
 
     def write(self, folder: Path) -> None:
@@ -62,9 +62,9 @@ class ServerState:
         """Read the file of a round.
 
         Args:
-            folder: of the run.
-            number: of the round.
-            model: digest of the global model behind it, as the log states it.
+            folder: folder of the run.
+            number: number of the round.
+            model: digest of the global model after the round, according to the log.
 
         Raises:
             DataError: the file is missing or damaged, or holds another model.
@@ -76,23 +76,23 @@ class ServerState:
                 bounds = tuple(held["bounds"].tolist())
                 found = cls(number, content, held["optimizer"], bounds, float(held["reference"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"The state of round {number} cannot be read ({path}); begin the run again.") from error
+            raise DataError(f"The state of round {number} cannot be read ({path}); start the run again.") from error
         if digest(content) != model:
-            raise DataError(f"{path} does not hold the model that the log names; begin the run again.")
+            raise DataError(f"{path} does not hold the model that the log names; start the run again.")
         return found
 
 
 def keep_receipts(folder: Path, number: int, receipts: Mapping[str, bytes]) -> None:
-    """Keep the receipts of a round that is about to be closed, until clients have them.
+    """Store the receipts of a round before it is closed, until clients have them.
 
-    A client whose receipt was lost would go on as if its answer had been, and the next rounds would not be the same.
+    A client without its receipt would assume that its answer was lost, and the next rounds would differ.
     """
     lines = {name: line.decode() for name, line in receipts.items()}
     write_bytes(folder / RECEIPTS, rfc8785.dumps({"number": number, "receipts": lines}))
 
 
 def kept_receipts(folder: Path, number: int) -> dict[str, bytes]:
-    """Receipts of the last closed round that clients may not have; none where a kill came before its close."""
+    """Return receipts of the last closed round that clients may not have; none if a kill came before the close."""
     path = folder / RECEIPTS
     if not path.is_file():
         return {}
@@ -101,12 +101,12 @@ def kept_receipts(folder: Path, number: int) -> dict[str, bytes]:
 
 
 def forget_receipts(folder: Path) -> None:
-    """Note that clients have their receipts."""
+    """Remove the stored receipts once clients have them."""
     (folder / RECEIPTS).unlink(missing_ok=True)
 
 
 def has_state(folder: Path, number: int) -> bool:
-    """Whether the file of a round is there."""
+    """Return whether the file of a round exists."""
     return _path(folder, number).is_file()
 
 

@@ -1,7 +1,7 @@
-"""The client's half of the round code: it turns each message of the server into an answer.
+"""Client half of a round: it answers each message of the server.
 
-It believes nothing that the server has not signed, trains only in the run that it enrolled in, and keeps in its folder
-what its updates left over and its receipts. A client that was killed is made again over the same folder and goes on.
+It accepts only what the server has signed, trains only in the run in which it enrolled, and stores its residual and its
+receipts in its folder. A client that was killed continues from the same folder.
 
 Messages, each with its answer of the same kind (header; payload):
 
@@ -10,13 +10,13 @@ Messages, each with its answer of the same kind (header; payload):
     logits   {begin, training, seed, public}; model         -> {line}; logits
     receipt  {receipt}                                      -> {}
 
-and in masked rounds (:mod:`.masking`), where train has {boxes} too:
+and in masked rounds (:mod:`.masking`), in which train also has {boxes}:
 
     keys     {begin}                                        -> {keys, public, signature}
     shares   {begin, keys}                                  -> {}; encrypted shares
     unmask   {begin, survivors}                             -> {}; shares of secrets
 
-A client that takes no part answers ``declined {reason, sentence}``.
+A client that does not take part answers ``declined {reason, sentence}``.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ MODEL_SLACK_BYTES = 1024
 
 @dataclass
 class Client:
-    """One client; see the module for what it answers.
+    """A client; the module's docstring lists its messages.
 
     Attributes:
-        key: signs its entries.
-        data: makes its samples ready; called once it trains, so that a client that only waits holds none.
-        learner: of the model's architecture.
+        key: key that signs its entries.
+        data: function that loads its samples, called when they are first needed.
+        learner: local training of the model's architecture.
         keeping: its folder.
-        spending: measures what its work costs.
-        idle: when it computes; None always.
-        purpose: what its data may be used for where a use policy governs them; None where none does.
-        public: gives the public samples that are distilled on; None where there are none.
-        tamper: changes an update before it is sent, for trials with poisoned clients.
+        spending: meter of its costs.
+        idle: idle policy; None to compute at any time.
+        purpose: purpose of use if a use policy governs its data; None otherwise.
+        public: function that returns the public samples of distillation; None if there are none.
+        tamper: function that changes an update before it is sent, for experiments with poisoned clients.
     """
 
     key: SigningKey
@@ -78,12 +78,12 @@ class Client:
 
     @property
     def id(self) -> str:
-        """As entries name it."""
+        """Client id, as in entries."""
         return self.key.public.key_id
 
     @property
     def in_round(self) -> bool:
-        """Whether it holds secrets of a masked round that is not over, so that it must stay in memory."""
+        """Whether it holds secrets of an unfinished masked round, so that it must stay in memory."""
         return self._masked is not None
 
     def answer(self, message: bytes) -> bytes:
@@ -94,7 +94,7 @@ class Client:
             "unmask": self._unmask, "receipt": self._receipt, "logits": self._logits,
         }  # fmt: skip
         if given.kind not in answers:
-            raise DataError(f"A message of the kind '{given.kind[:40]}' is not known here.")
+            raise DataError(f"Messages of kind '{given.kind[:40]}' are unknown.")
         try:
             return answers[given.kind](given).content()
         except Declined as error:
@@ -139,7 +139,7 @@ class Client:
         values = given.expect("logits", begin=str, training=dict, seed=int, public=str)
         run, begin = self._begun(values["begin"], given.payload)
         if self.public is None or (public := self.public()).digest != values["public"]:
-            raise DataError("This client does not have the public samples that the server asks about.")
+            raise DataError("This client does not have the public samples named by the server.")
         with self._measured() as bill, acting(run.use.action):
             self._learn(run, begin, given.payload, values)
             payload = public.answers(self.learner.model)
@@ -172,10 +172,10 @@ class Client:
         return Message("receipt", {})
 
     def _begun(self, line: str, model: bytes | None) -> tuple[Run, Begin]:
-        """The attempt that a message belongs to, checked against the server's signature.
+        """Return the run and the attempt of a message, after checking the server's signature.
 
         Raises:
-            DataError: it is of another run, this client was not selected, or the model is another one.
+            DataError: it is of another run, this client was not selected, or the model differs from the signed one.
             CertificateError: the server did not sign it.
         """
         found = _signed_begin(line, self._server())
@@ -189,7 +189,7 @@ class Client:
     def _run(self) -> Signed[Run]:
         run = self.keeping.run()
         if run is None:
-            raise DataError("This client is not in a run; the server has to enrol it first.")
+            raise DataError("This client is not in a run; the server must enrol it first.")
         return run
 
     def _server(self) -> PublicKey:
@@ -199,7 +199,7 @@ class Client:
         line = given.values.get("begin")
         begin = self._begun(line if isinstance(line, str) else "", None)[1]
         if self._masked is None or self._masked.begin.nonce != begin.nonce:
-            raise DataError("This client holds no masks of the round; it was restarted, or came too late.")
+            raise DataError("This client holds no masks of the round; it was restarted, or is too late.")
         return self._masked
 
     def _answered(
@@ -213,7 +213,7 @@ class Client:
         spent: Spent,
         mask: Mask | None,
     ) -> Message:
-        """An answer with its signed entry; what it leaves over is kept first."""
+        """Return an answer with its signed entry; the residual is stored first."""
         data = self._local()
         entry = sign(
             Entry(
@@ -234,20 +234,20 @@ class Client:
 
     @contextlib.contextmanager
     def _measured(self) -> Iterator[Bill]:
-        """Measure a block, which begins only when the policy allows it, and book it to the day."""
+        """Measure a block, which begins only if the idle policy allows it, and count its energy towards the day."""
         if self.idle is not None:
             self.idle.require()
         bill = Bill()
         try:
             with self.spending.measured() as bill:
                 yield bill
-        finally:  # what a client has used before it gave up counts too
+        finally:  # energy used before giving up counts too
             if self.idle is not None:
                 self.idle.used(bill.spent.energy_j)
 
 
 @functools.lru_cache(maxsize=16)
 def _signed_begin(line: str, server: PublicKey) -> Begin:
-    """Checked once for all clients that one process plays."""
+    """Return the start of a round, checked once for all clients of the process."""
     found: Begin = verified(line.encode(), "The start of the round", server, "begin").message
     return found

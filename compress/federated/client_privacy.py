@@ -1,8 +1,8 @@
-"""Differential privacy of whole clients: noise on the sum of clipped updates, and what it costs.
+"""Client-level differential privacy: noise on the sum of clipped updates, and its epsilon.
 
-McMahan et al. 2018 (arXiv 1710.06963), without their amplification by sampling: the log of rounds names who took part,
-so that an adversary knows it, and idle clients are not a random sample. Each client therefore counts as taking part in
-every round (q = 1). The noise comes from the system's entropy (:mod:`compress.private.entropy`).
+McMahan et al. 2018 (arXiv 1710.06963), without their amplification by sampling: the log names the clients of each
+round, so an adversary knows them, and idle clients are not a random sample. Each client therefore counts as taking part
+in every round (q = 1). The noise comes from the system's entropy (:mod:`compress.private.entropy`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class NoisySum:
     """Noise of a run, fixed before its first round.
 
     Attributes:
-        noise: standard deviation over the norm to which each update is clipped.
-        clip: that norm.
-        delta: for which epsilon is stated.
-        rounds: that are planned.
+        noise: standard deviation of the noise divided by ``clip``.
+        clip: norm to which each update is clipped.
+        delta: delta for which epsilon is stated.
+        rounds: number of planned rounds.
     """
 
     noise: float
@@ -38,7 +38,7 @@ class NoisySum:
 
     @classmethod
     def of(cls, epsilon: float, delta: float, clip: float | None, rounds: int, clients: int) -> NoisySum:
-        """The least noise that keeps a budget.
+        """Return the smallest noise that keeps a budget.
 
         Raises:
             UsageError: there are too few clients, no clip, or the budget cannot be kept.
@@ -50,40 +50,40 @@ class NoisySum:
         if clients < FEWEST_CLIENTS:
             raise UsageError(
                 f"There are too few clients for a meaningful client-level epsilon: {clients}, and {FEWEST_CLIENTS} is "
-                "the least; take more clients, or leave epsilon out."
+                "the minimum; use more clients, or omit epsilon."
             )
         if clip is None:
             raise UsageError("Client-level differential privacy needs the largest norm of an update; set clip.")
         if delta >= 1 / clients:
-            raise UsageError(f"delta {delta:g} is not below 1/{clients}: one client in the set may leak outright.")
+            raise UsageError(f"delta {delta:g} is not below 1/{clients}: one client could be revealed completely.")
         noise = noise_for(epsilon, delta, sampling_rate=1.0, steps=rounds, adjacency="add-remove")
         return cls(noise, clip, delta, rounds)
 
     def epsilon(self, rounds: int | None = None) -> float:
-        """What so many rounds cost; all that are planned by default."""
+        """Return the epsilon of a number of rounds, by default of all planned rounds."""
         steps = self.rounds if rounds is None else rounds
         return spent([(SubsampledGaussian(self.noise, 1.0, steps), 1)], self.delta, "add-remove").epsilon
 
     def added(self, mean: Vector, clients: int) -> Vector:
-        """A mean of clipped updates of equal weight, with the noise of the sum.
+        """Return the mean of clipped updates of equal weight with the noise of their sum.
 
         Args:
-            mean: of the answers.
-            clients: number of clients; the log names them, so their number is public.
+            mean: mean of the answers.
+            clients: number of clients, which is public because the log names them.
         """
         noisy: Vector = (mean + gaussian(len(mean)) * (self.noise * self.clip / clients)).astype(np.float32)
         return noisy
 
     def described(self) -> ClientPrivacy:
-        """As the opening of the run states it."""
+        """Return the statement of the noise in the opening of the run."""
         return ClientPrivacy(self.noise, self.clip, self.delta)
 
 
 def require_no_statistics(layout: Layout) -> None:
-    """Refuse a model with running statistics, which no longer are variances once noise fell on them.
+    """Refuse a model with running statistics, which noise would invalidate.
 
     Raises:
-        UsageError: it has some.
+        UsageError: the model has running statistics.
     """
     if not layout.where(lambda _, learned: learned).all():
-        raise UsageError("The model keeps running statistics, which noise would spoil; put fold_norms before.")
+        raise UsageError("The model has running statistics, which noise would invalidate; run fold_norms before.")

@@ -1,4 +1,4 @@
-"""Taking in what clients send: every message is read strictly, and what is not taken is logged with the reason."""
+"""Collection of clients' answers: each is parsed strictly, and a rejected one is logged with its reason."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from compress.federated.transport import Transport
 ANSWER_HEADER_BYTES = 64 * 1024
 """An entry has about 800 bytes."""
 SIGNED = ("train", "logits")
-"""Kinds whose answers are entries of the log."""
+"""Kinds of messages whose answers are entries of the log."""
 DECLINED = ("busy", "budget", "policy", "failed")
 
 
 @dataclass
 class Clients:
-    """Who is behind the transport's names, as far as they have enrolled.
+    """Clients of a run, by the names that the transport gives them.
 
     Attributes:
-        transport: to them.
-        log: of the run.
-        ids: as the log names them, by the transport's name.
-        bands: of the number of their samples.
-        dropped: ids of those that are out of the round that is open.
+        transport: transport to the clients.
+        log: log of the run.
+        ids: ids of enrolled clients by name.
+        bands: bands of their numbers of samples by name.
+        dropped: ids of clients dropped from the open round.
     """
 
     transport: Transport
@@ -37,10 +37,14 @@ class Clients:
     dropped: set[str] = field(default_factory=set)
 
     def enrol(self, names: list[str], deadline_s: float | None) -> list[str]:
-        """Have clients enrol that have not yet.
+        """Enrol clients that have not enrolled yet.
+
+        Args:
+            names: names of the clients.
+            deadline_s: seconds to wait for answers; None waits for all.
 
         Returns:
-            Those of the names that are in the run now.
+            Names of the enrolled clients among them.
         """
         message = Message("enrol", {"opening": self.log.opening.decode()}).content()
         missing = {name: message for name in names if name not in self.ids}
@@ -62,16 +66,16 @@ class Clients:
     def collect(
         self, kind: str, messages: Mapping[str, bytes], most_bytes: int, deadline_s: float | None
     ) -> Iterator[tuple[str, Message]]:
-        """Send messages and give the answers that can be read.
+        """Send messages, and yield the names and answers that can be parsed.
 
-        Each client's comes once, but for entries (``train``, ``logits``), whose signatures the log asks first: somebody
-        else's under a client's name must not shut that client out.
+        At most one answer per client is yielded, except for entries (``train``, ``logits``): the log checks their
+        signatures, and a forged answer under a client's name must not exclude the client.
 
         Args:
-            kind: of the messages and of their answers.
-            messages: by the transport's name.
-            most_bytes: largest payload of an answer.
-            deadline_s: how long to wait.
+            kind: kind of the messages and of their answers.
+            messages: messages by the transport's name.
+            most_bytes: maximum size of an answer's payload.
+            deadline_s: seconds to wait for answers; None waits for all.
         """
         answered: set[str] = set()
         for name, content in self.transport.ask(messages, deadline_s):
@@ -99,14 +103,14 @@ class Clients:
             self.drop(self.ids[name], reason)
 
     def drop(self, client: str, reason: DropReason) -> None:
-        """Log that a selected client's answer is not in the sum; the first reason stands."""
+        """Log that a selected client's answer is not in the sum; only the first reason counts."""
         if client not in self.dropped:
             self.dropped.add(client)
             self.log.drop(client, reason)
 
     def receipts(self, lines: Mapping[str, bytes], deadline_s: float | None) -> None:
-        """Give clients the receipts of a closed round; who does not hear of it has no receipt."""
+        """Send clients the receipts of a closed round; a client that is not reached has no receipt."""
         messages = {name: Message("receipt", {"receipt": line.decode()}).content() for name, line in lines.items()}
-        most = self.log.run.update.most_bytes  # of answers that come now, too late, and are logged as such
+        most = self.log.run.update.most_bytes  # answers that arrive now are logged as late
         for _ in self.collect("receipt", messages, most, deadline_s):
             pass

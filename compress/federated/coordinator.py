@@ -1,8 +1,8 @@
-"""The server's half of the round code: select, send, take in, combine, log, and begin the next round.
+"""Server half of a round: select clients, send the model, collect and aggregate answers, and log the round.
 
-It moves bytes through a :class:`compress.federated.transport.Transport` and does not know which. After each round it
-leaves a checkpoint, then the log's line that closes the round: a run killed at any moment resumes after the last closed
-round, with the same choices and, from the same answers, the same bits.
+It exchanges bytes over any :class:`compress.federated.transport.Transport`. After each round it writes a checkpoint,
+then the log's line that closes the round: a run killed at any time resumes after the last closed round with the same
+choices and, given the same answers, the same bits.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ ANSWERS = "answers"
 
 @dataclass
 class Coordinator:
-    """The server of one run.
+    """Server of a run.
 
     Attributes:
-        plan: what is fixed.
-        layout: of the model.
-        transport: to the clients.
-        log: of the run, new or resumed.
-        folder: for checkpoints and for answers until they are combined.
-        progress: where to say how far it is.
-        spending: measures what the server's share costs.
+        plan: settings of the run.
+        layout: layout of the model.
+        transport: transport to the clients.
+        log: log of the run, new or resumed.
+        folder: folder for checkpoints, and for answers until they are aggregated.
+        progress: display of progress.
+        spending: meter of the server's costs.
     """
 
     plan: Plan
@@ -62,10 +62,10 @@ class Coordinator:
     _spent: Spent = field(init=False, default=Spent(0.0))
 
     def start(self, model: bytes) -> None:
-        """Begin from a model, or behind the last round that the log closed.
+        """Start from a model, or resume after the last closed round.
 
         Args:
-            model: that goes in; a run that is resumed has its own.
+            model: initial model, ignored by a resumed run.
 
         Raises:
             DataError: the state of the last closed round is missing or damaged.
@@ -81,14 +81,14 @@ class Coordinator:
 
     @property
     def model(self) -> bytes:
-        """The global model behind the last closed round."""
+        """Bytes of the global model after the last closed round."""
         return self._state.model
 
     def run(self) -> bytes:
-        """Run the rounds that are left, and give the model; the caller ends the log.
+        """Run the remaining rounds and return the model; the caller ends the log.
 
         Raises:
-            ModelError: the model's numbers are not finite any more.
+            ModelError: weights are no longer finite.
         """
         with self.progress.task("Federated training", total=self.plan.rounds) as bar:
             bar.advance(self.log.closed)
@@ -98,17 +98,18 @@ class Coordinator:
         return self.model
 
     def round(self) -> int:
-        """One round; the number of answers in it.
+        """Run one round and return its number of answers.
 
         Raises:
-            ModelError: the model's numbers are not finite any more.
+            DataError: no client has enrolled.
+            ModelError: weights are no longer finite.
         """
         self._spent = Spent(0.0)
         plan, number = self.plan, self.log.closed + 1
         names = chosen(self.transport.clients(), plan.per_round, plan.seed, number)
         names = self._clients.enrol(names, plan.deadline_s)
         if not names:
-            raise DataError("No client has enrolled, so there is nobody to train; start clients first.")
+            raise DataError("No client has enrolled; start clients first.")
         ids = {self._clients.ids[name]: name for name in names}
         masked = self._groups(sorted(ids))
         payload = Payload(digest(self.model), len(self.model))
@@ -136,7 +137,7 @@ class Coordinator:
         return len(taken)
 
     def _deliver(self, receipts: Mapping[str, bytes]) -> None:
-        """Give clients the receipts of a closed round, once more where a kill came before all had them."""
+        """Send clients the receipts of a closed round, again after a kill before all clients had theirs."""
         self._clients.receipts(receipts, self.plan.deadline_s)
         forget_receipts(self.folder)
 
@@ -144,7 +145,7 @@ class Coordinator:
         return self.plan.groups(ids) if self.plan.masked else []
 
     def _weights(self, names: Sequence[str]) -> dict[str, float]:
-        """What each client's update is multiplied by; the largest of the first round has 1."""
+        """Return the factor of each client's update; the largest factor of the first round is 1."""
         if self.plan.equal:
             return dict.fromkeys(names, 1.0)
         sizes = {name: float(2 ** self._clients.bands[name]) for name in names}
@@ -165,9 +166,9 @@ class Coordinator:
         return made
 
     def _ask(self, messages: Mapping[str, bytes], form: Form) -> dict[str, Signed[Entry]]:
-        """Have clients train; the entry of each whose answer is good, which lies in the folder.
+        """Let clients train; return the entries of valid answers, which are stored in the folder.
 
-        None is accepted yet: a client gets its receipt once its answer is in the sum.
+        Entries are not accepted yet: a client gets its receipt once its answer is in the sum.
         """
         entries: dict[str, Signed[Entry]] = {}
         most = self.log.run.update.most_bytes
@@ -183,7 +184,7 @@ class Coordinator:
         return entries
 
     def _examined(self, name: str, answer: Message, form: Form) -> Signed[Entry] | None:
-        """The entry of a good answer; None where it is refused, which the log notes."""
+        """Return the entry of a valid answer; log an invalid one and return None."""
         line = answer.values.get("line")
         client = self._clients.ids.get(name)
         try:
@@ -206,10 +207,10 @@ class Coordinator:
         if not self.plan.masked:
             form.decode(payload)
         elif isinstance(form, Int8) and len(payload) != masked_bytes(form.count):
-            raise DataError(f"A masked update of {masked_bytes(form.count)} bytes is wanted, {len(payload)} came.")
+            raise DataError(f"A masked update must have {masked_bytes(form.count)} bytes, got {len(payload)}.")
 
     def _gone(self, clients: Sequence[str]) -> None:
-        """Log clients that were selected and are not in the sum; one that declined keeps its reason."""
+        """Log selected clients that are not in the sum; a client that declined keeps its reason."""
         for client in clients:
             self._clients.drop(client, "lost" if self.plan.deadline_s is None else "straggler")
 
@@ -221,7 +222,7 @@ class Coordinator:
     def _masked(
         self, begun: Signed[Begin], names: Mapping[str, str], form: Int8, weights: Mapping[str, float]
     ) -> tuple[Aggregate | None, dict[str, Signed[Entry]]]:
-        """A round under masks: the mean, and the entries of the clients whose answers are in it."""
+        """Run a masked round; return the mean, and the entries of the clients whose answers are in it."""
         server = MaskedServer(self._clients, begun, self.plan.threshold, self.plan.deadline_s)
         boxes = {names[client]: held for client, held in server.prepare(names).items()}
         messages = self._messages(begun, form, {name: weights[name] for name in boxes}, boxes=boxes)
@@ -237,11 +238,11 @@ class Coordinator:
         return of_integers(total, weight, form) if taken else None, taken
 
     def _recovered(self, begin: Begin, counted: set[str]) -> list[str]:
-        """Clients whose masks were taken out of the sum, as they went away."""
+        """Return dropped clients whose masks were removed from the sum."""
         return [one for group in begin.groups if counted & set(group) for one in group if one not in counted]
 
     def _next(self, made: Aggregate | None, taken: Sequence[str], form: Form) -> ServerState:
-        """The state behind this round; without answers it is the one before."""
+        """Return the state after this round; without answers, that of the previous round."""
         old, plan, number = self._state, self.plan, self.log.closed + 1
         if made is None:
             return ServerState(number, old.model, old.optimizer, old.bounds, old.reference)
@@ -268,7 +269,7 @@ class Coordinator:
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        """Add what a block costs to the server's share of the round."""
+        """Add the costs of a block to the server's costs of the round."""
         with self.spending.measured() as bill:
             yield
         old, new = self._spent, bill.spent

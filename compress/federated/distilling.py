@@ -1,8 +1,8 @@
-"""Distillation instead of averaging (FedDF): clients send what they say of public samples, once, and no weights.
+"""Federated distillation (FedDF): clients send their logits on public samples once, instead of weights.
 
-Lin et al. 2020 (arXiv 2006.07242). Each client trains from the global model on its own samples and sends its logits of
-the public ones in half precision. The server takes their mean, weighted as updates are, and teaches the model with it.
-What is sent does not grow with the model.
+Lin et al. 2020 (arXiv 2006.07242). Each client trains the global model on its own samples and sends its logits on the
+public samples in half precision. The server distils their mean, weighted as updates are, into the model. The size of
+answers does not depend on the size of the model.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Teaching:
-    """How the server distils.
+    """Settings of the server's distillation.
 
     Attributes:
-        epochs: passes over the public samples.
-        batch: samples a step.
-        lr: largest learning rate, which falls along a cosine.
-        temperature: by which logits are softened.
+        epochs: epochs over the public samples.
+        batch: batch size.
+        lr: peak learning rate of a cosine schedule.
+        temperature: temperature of the softmax.
     """
 
     epochs: int = 40
@@ -54,18 +54,18 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Taught(Task):
-    """A task whose labels are places in a table of a teacher's logits.
+    """Task whose labels are row numbers of a table of the teacher's logits.
 
     Attributes:
-        table: (samples, outputs).
-        temperature: by which logits are softened.
+        table: logits, (samples, outputs).
+        temperature: temperature of the softmax.
     """
 
     table: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     temperature: float = 2.0
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
-        """Kullback-Leibler divergence from the teacher's softened answers (Hinton et al. 2015)."""
+        """Return the Kullback-Leibler divergence from the teacher's softened outputs (Hinton et al. 2015)."""
         wanted = self.table.to(outputs.device)[labels]
         return OUTPUT_LOSSES["kd"](outputs, wanted, wanted.argmax(1), self.temperature)
 
@@ -73,15 +73,15 @@ class Taught(Task):
 def teach(
     model: nn.Module, public: PublicSamples, logits: Logits, teaching: Teaching, seed: int, device: str = "cpu"
 ) -> None:
-    """Teach a model, in place, what others say of public samples; afterwards it is in evaluation mode.
+    """Distil logits on public samples into a model, in place; it is in eval mode afterwards.
 
     Args:
-        model: of as many outputs.
-        public: the samples.
-        logits: what is to be said of them, (n, outputs).
-        teaching: how.
-        seed: of the order.
-        device: to train on.
+        model: model with the same number of outputs.
+        public: public samples.
+        logits: logits to be learned, (n, outputs).
+        teaching: settings.
+        seed: seed of the order.
+        device: device on which to train.
 
     Raises:
         ModelError: the loss is not finite.
@@ -103,22 +103,23 @@ def teach(
 
 @dataclass
 class Distiller:
-    """The server of one run of FedDF: one round, in which every client answers once.
+    """Server of a run of FedDF: one round, in which each client answers once.
 
     Attributes:
-        layout: of the model.
-        transport: to the clients.
-        log: of the run.
-        public: samples that all have.
-        outputs: of the model.
-        training: what clients do first.
-        teaching: what the server does then.
-        seed: of every choice.
-        weighted: whether clients count by the band of their number of samples.
-        progress: where to say how far it is.
-        spending: measures what the server's share costs.
-        device: that the server trains on.
-        keep: is given the model's bytes before the round is closed, so that a kill between the two loses nothing.
+        layout: layout of the model.
+        transport: transport to the clients.
+        log: log of the run.
+        public: samples that all clients have.
+        outputs: number of outputs of the model.
+        training: local training of clients.
+        teaching: settings of the server's distillation.
+        seed: seed of all random choices.
+        weighted: whether clients are weighted by the band of their number of samples.
+        progress: display of progress.
+        spending: meter of the server's costs.
+        device: device on which the server trains.
+        keep: function that stores the model's bytes before the round is closed, so that a kill between the two loses
+            nothing; None stores nothing.
     """
 
     layout: Layout
@@ -136,19 +137,20 @@ class Distiller:
     keep: Callable[[bytes], None] | None = None
 
     def run(self, model: nn.Module) -> int:
-        """Collect the logits and teach the model, in place; the number of clients who answered.
+        """Collect the logits, distil them into the model in place, and return the number of answers.
 
-        The caller ends the log. A kill before that begins the round again.
+        The caller ends the log. After a kill before the round's close, the round is repeated.
 
         Raises:
-            DataError: no client answered.
+            DataError: no client enrolled or answered.
+            ModelError: the loss is not finite.
         """
         clients = Clients(self.transport, self.log)
         content = self.layout.content(model)
         names = clients.enrol(sorted(self.transport.clients()), None)
         ids = sorted(clients.ids[name] for name in names)
         if not ids:
-            raise DataError("No client has enrolled, so there is nobody to learn from; start clients first.")
+            raise DataError("No client has enrolled; start clients first.")
         begun = self.log.begin(ids, Payload(digest(content), len(content)))
         header = {"begin": begun.line.decode(), "training": asdict(self.training), "public": self.public.digest}
         messages = {
@@ -160,7 +162,7 @@ class Distiller:
             if name not in answers:
                 clients.drop(clients.ids[name], "lost")
         if not answers:
-            raise DataError("No client answered with logits, so there is nothing to learn from.")
+            raise DataError("No client answered with logits, so there is nothing to distil; see the clients' messages.")
         with self.spending.measured() as bill:
             mean = self._mean(answers, clients.bands)
             with self.progress.task("Distilling from the clients' logits"):
@@ -195,7 +197,7 @@ class Distiller:
         return answers, receipts
 
     def _mean(self, answers: dict[str, Logits], bands: dict[str, int]) -> Logits:
-        """The weighted mean, in the order of the names."""
+        """Return the weighted mean, computed in the order of the names."""
         total, weight = np.zeros((len(self.public), self.outputs)), 0.0
         for name in sorted(answers):
             own = float(2 ** bands[name]) if self.weighted else 1.0

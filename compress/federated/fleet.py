@@ -1,7 +1,7 @@
-"""Real clients over a transport, in the place of simulated ones: what a federated pass uses where a job has a fleet.
+"""Federated passes on real clients over a transport.
 
-``leanmark federate run`` connects a fleet around a whole job; the pass then hands its model to the clients and runs the
-round code over their transport. Checkpoints, log and resuming are those of the simulation.
+``leanmark federate run`` connects a fleet for a whole job; a federated pass then runs its rounds over the fleet's
+transport instead of simulating clients. Checkpoints, log and resuming are the same as in a simulation.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from compress.federated.transport import Transport
 from compress.federated.weights import Layout, digest
 
 START = "start"
-"""Folder for what a client needs to join: the structure of the model, and how samples become its input."""
+"""Name of the folder that a client needs to join: the structure of the model, and its preprocessing."""
 
 
 class Reached(Transport, Protocol):
-    """A transport whose clients come and go."""
+    """A transport whose clients go online and offline."""
 
     def wait_for(self, count: int, wait_s: float, told: Any) -> Any:
-        """Wait until so many clients are online."""
+        """Wait until a number of clients are online."""
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Clients that a job's federated passes run on.
+    """Clients of a job's federated passes.
 
     Attributes:
-        transport: to them.
+        transport: transport to the clients.
         server: key that signs the log.
-        clients: how many must be online before the first round.
-        use: what their data are used for.
-        folder: where the folder for clients is written.
-        wait_s: how long to wait for them.
-        deadline_s: seconds after which a round closes without the clients that have not answered.
+        clients: number of clients that must be online before the first round.
+        use: use of the clients' data.
+        folder: folder of the job, in which the folder for clients is created.
+        wait_s: seconds to wait for clients to go online.
+        deadline_s: seconds after which a round closes without clients that have not answered.
     """
 
     transport: Reached
@@ -63,7 +63,7 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Place(Simulation):
-    """Where a run over a fleet lies; its server has a key of its own.
+    """Files of a run on a fleet, whose log is signed by the operator's key.
 
     Attributes:
         server: key that signs the log.
@@ -72,7 +72,7 @@ class Place(Simulation):
     server: SigningKey | None = None
 
     def server_key(self) -> SigningKey:
-        """The key that signs the log."""
+        """Return the key that signs the log."""
         return super().server_key() if self.server is None else self.server
 
 
@@ -81,7 +81,7 @@ _FLEET: ContextVar[Fleet | None] = ContextVar("fleet", default=None)
 
 @contextlib.contextmanager
 def connect(fleet: Fleet) -> Iterator[None]:
-    """Run federated passes on a fleet, within a block."""
+    """Run federated passes of a block on a fleet."""
     token = _FLEET.set(fleet)
     try:
         yield
@@ -90,27 +90,27 @@ def connect(fleet: Fleet) -> Iterator[None]:
 
 
 def connected() -> Fleet | None:
-    """The fleet of the block; None outside of one, where clients are simulated."""
+    """Return the connected fleet; None if clients are simulated."""
     return _FLEET.get()
 
 
 def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, context: PassContext) -> dict[str, Any]:
-    """Train a model by the clients of a fleet, in place; a run that was killed resumes after its last closed round.
+    """Train a model on the clients of a fleet, in place; a killed run resumes after its last closed round.
 
     Args:
-        model: in evaluation mode.
-        fleet: who trains.
-        plan: what is fixed.
-        place: for log and checkpoints.
-        context: of the pass.
+        model: model in eval mode.
+        fleet: clients and their transport.
+        plan: settings of the run.
+        place: files of the run.
+        context: context of the pass.
 
     Returns:
-        What was done, as JSON values.
+        Summary of the run, as JSON values.
 
     Raises:
-        UsageError: noise would fall on running statistics.
-        DataError: too few clients came online.
-        ModelError: the weights are not finite.
+        UsageError: noise would be added to running statistics.
+        DataError: too few clients went online.
+        ModelError: weights are no longer finite.
     """
     layout = Layout.of(model)
     if plan.noise is not None:
@@ -137,7 +137,7 @@ def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, 
 
 
 def write_start(folder: Path, model: nn.Module, context: PassContext) -> None:
-    """Write what a client needs to join: a checkpoint whose record holds the preprocessing contract."""
+    """Write the folder that a client needs to join: a checkpoint whose record holds the preprocessing contract."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.save(
         folder / checkpoint.CHECKPOINT, model, context.source, {"preprocess": context.preprocess.to_json()},

@@ -1,9 +1,9 @@
-"""The forms in which an update travels: float32, 8-bit integers or the largest values, with what is left kept behind.
+"""Forms of updates: float32, 8-bit integers or the largest values, the latter two with error feedback.
 
-What a client sends is ``x = residual + update``, clipped to a norm where one is set, then rounded or thinned out; what
-the rounding left over is the residual of its next answer (error feedback: Seide et al. 2014; Karimireddy et al. 2019,
-arXiv 1901.09847). What the norm cut off is not kept, so that no client saves up an update that is larger than allowed.
-The norm holds for what is sent and not for what was meant: it is checked on the integers themselves.
+A client sends ``x = residual + update``, clipped to a norm if one is set, then rounded or sparsified; the error of that
+is the residual of its next answer (error feedback: Seide et al. 2014; Karimireddy et al. 2019, arXiv 1901.09847). The
+part removed by clipping is not kept, so no client accumulates an update that is larger than allowed. The norm bounds
+the sent update, after rounding.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from certify.core.errors import DataError
 from compress.federated.weights import Vector
 
 LEVELS = 127
-"""Integers run from -127 to 127."""
+"""Integers are in [-127, 127]."""
 TOLERANCE = 1.0 + 1e-6
-"""Norms in float64 of float32 numbers that were scaled to a bound."""
+"""Tolerance for the float64 norm of float32 values that were scaled to a bound."""
 QUARTER = 0.25
 
 Integers = npt.NDArray[np.int8]
@@ -32,13 +32,13 @@ class NormExceeded(DataError):
 
 
 class Form(Protocol):
-    """How an update becomes bytes, fixed for one round and the same for all its clients."""
+    """Encoding of updates, fixed for one round and the same for all clients."""
 
     def encode(self, update: Vector, residual: Vector | None) -> tuple[bytes, Vector | None]:
-        """Bytes to send, and the residual to keep; None where nothing is left."""
+        """Return the bytes to send and the residual; None if the form has no residual."""
 
     def decode(self, payload: bytes) -> Vector:
-        """The update that was sent, (count,).
+        """Return the sent update, (count,).
 
         Raises:
             DataError: the bytes are not an update of this form, or its norm is too large.
@@ -46,12 +46,12 @@ class Form(Protocol):
 
 
 def norm(vector: npt.NDArray[np.floating]) -> float:
-    """Euclidean norm, in float64."""
+    """Return the Euclidean norm, computed in float64."""
     return float(np.linalg.norm(vector.astype(np.float64)))
 
 
 def clipped(vector: Vector, clip: float | None) -> Vector:
-    """The vector, scaled down to a norm if it is larger.
+    """Return the vector, scaled down to a norm if its norm is larger.
 
     Example:
         >>> clipped(np.array([3.0, 4.0], dtype=np.float32), 1.0).tolist()
@@ -66,11 +66,11 @@ def clipped(vector: Vector, clip: float | None) -> Vector:
 
 @dataclass(frozen=True)
 class Float32:
-    """Every number as it is.
+    """All values as float32.
 
     Attributes:
-        count: numbers of the vector.
-        clip: largest norm; None for any.
+        count: number of values.
+        clip: largest norm; None for no limit.
     """
 
     count: int
@@ -83,21 +83,21 @@ class Float32:
     def decode(self, payload: bytes) -> Vector:
         """See :meth:`Form.decode`."""
         if len(payload) != 4 * self.count:
-            raise DataError(f"An update of {4 * self.count} bytes is wanted and {len(payload)} came.")
+            raise DataError(f"An update must have {4 * self.count} bytes, got {len(payload)}.")
         found = np.frombuffer(payload, "<f4").astype(np.float32)
         return _checked(found, self.clip)
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The largest numbers with their places: 8 bytes each.
+    """The largest values with their positions, 8 bytes each.
 
     Aji and Heafield 2017 (arXiv 1704.05021).
 
     Attributes:
-        count: numbers of the vector.
-        kept: how many are sent.
-        clip: largest norm; None for any.
+        count: number of values.
+        kept: number of sent values.
+        clip: largest norm; None for no limit.
     """
 
     count: int
@@ -116,10 +116,10 @@ class TopK:
     def decode(self, payload: bytes) -> Vector:
         """See :meth:`Form.decode`."""
         if len(payload) != 8 * self.kept:
-            raise DataError(f"An update of {8 * self.kept} bytes is wanted and {len(payload)} came.")
+            raise DataError(f"An update must have {8 * self.kept} bytes, got {len(payload)}.")
         places = np.frombuffer(payload, "<u4", self.kept)
         if places[-1] >= self.count or (np.diff(places.astype(np.int64)) <= 0).any():
-            raise DataError("The update's places are not ascending, or lie outside of the vector.")
+            raise DataError("The update's positions are not ascending, or are out of range.")
         found = np.zeros(self.count, dtype=np.float32)
         found[places] = np.frombuffer(payload, "<f4", self.kept, 4 * self.kept)
         return _checked(found, self.clip)
@@ -127,17 +127,17 @@ class TopK:
 
 @dataclass(frozen=True)
 class Int8:
-    """One byte for each number, on a grid of its own for each tensor that all clients of the round share.
+    """One byte per value, on a grid for each tensor that all clients of the round share.
 
-    A shared grid makes the sum of updates a sum of integers, which is exact, does not depend on the order, and stays so
-    under masks. One more byte for each tensor votes on the grid of the next round: 1 where the tensor did not fit, -1
-    where it filled less than a quarter.
+    With a shared grid the sum of updates is a sum of integers, which is exact and independent of the order, also under
+    masks. One more byte per tensor votes on the grid of the next round: 1 if the tensor exceeded the grid, -1 if it
+    used less than a quarter of it.
 
     Attributes:
-        parts: numbers of each tensor.
-        bounds: largest absolute value of each tensor that the grid holds.
-        clip: largest norm; None for any.
-        votes: whether clients vote; under differential privacy they must not, since votes carry no noise.
+        parts: number of values of each tensor.
+        bounds: largest absolute value on the grid of each tensor.
+        clip: largest norm; None for no limit.
+        votes: whether clients vote; they must not under differential privacy, since votes have no noise.
     """
 
     parts: tuple[int, ...]
@@ -147,21 +147,21 @@ class Int8:
 
     @property
     def count(self) -> int:
-        """Integers of an update, the votes included."""
+        """Number of integers of an update, including votes."""
         return sum(self.parts) + len(self.parts)
 
     def steps(self) -> npt.NDArray[np.float64]:
-        """What one step of the grid is worth for each number, (count without votes,)."""
+        """Return the grid step of each value, (count without votes,)."""
         return np.repeat(np.array(self.bounds) / LEVELS, self.parts)
 
     def integers(self, update: Vector, residual: Vector | None) -> tuple[Integers, Vector]:
-        """The integers to send, the votes behind them, and the residual."""
+        """Return the integers followed by the votes, and the residual."""
         whole = clipped(update if residual is None else update + residual, self.clip)
         steps = self.steps()
         exact = whole / steps
         rounded = np.clip(np.rint(exact), -LEVELS, LEVELS)
         if self.clip is not None and norm(rounded * steps) > self.clip:
-            rounded = np.clip(np.trunc(exact), -LEVELS, LEVELS)  # towards zero, which makes nothing larger
+            rounded = np.clip(np.trunc(exact), -LEVELS, LEVELS)  # towards zero, which cannot increase the norm
         sent: Vector = (rounded * steps).astype(np.float32)
         made = np.concatenate([rounded, self._votes(whole)]).astype(np.int8)
         return made, whole - sent
@@ -176,13 +176,13 @@ class Int8:
         return self.numbers(self.read(payload))
 
     def read(self, payload: bytes) -> Integers:
-        """The integers of an answer.
+        """Return the integers of an answer.
 
         Raises:
             DataError: the bytes are not an update of this form, or its norm is too large.
         """
         if len(payload) != self.count:
-            raise DataError(f"An update of {self.count} bytes is wanted and {len(payload)} came.")
+            raise DataError(f"An update must have {self.count} bytes, got {len(payload)}.")
         found = np.frombuffer(payload, np.int8)
         votes = found[sum(self.parts) :]
         if (found == -128).any() or (np.abs(votes) > (1 if self.votes else 0)).any():
@@ -191,16 +191,16 @@ class Int8:
         return found
 
     def numbers(self, integers: npt.NDArray[np.integer]) -> Vector:
-        """What integers of the grid stand for, without votes; sums of answers too."""
+        """Return the values of integers on the grid, without votes; also for sums of answers."""
         made: Vector = (integers[: sum(self.parts)] * self.steps()).astype(np.float32)
         return made
 
     def next_bounds(self, integers: npt.NDArray[np.integer], answers: int) -> tuple[float, ...]:
-        """The grid of the next round: twice as wide where most said so, half where most did.
+        """Return the bounds of the next round: doubled or halved for a tensor if most clients voted for it.
 
         Args:
             integers: sum of the answers.
-            answers: how many they were.
+            answers: number of answers.
         """
         votes = integers[sum(self.parts) :]
         factors = np.where(2 * votes > answers, 2.0, np.where(2 * votes < -answers, 0.5, 1.0))
@@ -216,9 +216,10 @@ class Int8:
 
 
 def first_bounds(vector: Vector, parts: Sequence[int], clip: float | None) -> tuple[float, ...]:
-    """A grid for the first round, before anybody has voted.
+    """Return the bounds of the first round, before any votes.
 
-    With a norm, eight times what each number would be if all were equal; else a tenth of each tensor's largest weight.
+    With a clipping norm, they are eight times the value of an update of that norm whose values are all equal; otherwise
+    a tenth of each tensor's largest weight.
     """
     if clip is not None:
         return (8.0 * clip / float(np.sqrt(len(vector))),) * len(parts)
@@ -227,10 +228,10 @@ def first_bounds(vector: Vector, parts: Sequence[int], clip: float | None) -> tu
 
 
 def form_of(values: Mapping[str, object], parts: Sequence[int]) -> Form:
-    """The form that a message describes; see :func:`described`.
+    """Return the form described by a message; see :func:`described`.
 
     Raises:
-        DataError: it is not one of those known, or does not fit the model.
+        DataError: the form is unknown, or does not fit the model.
     """
     name, clip, count = values.get("name"), values.get("clip"), sum(parts)
     if clip is not None and not (isinstance(clip, float | int) and 0 < clip < np.inf):
@@ -245,23 +246,23 @@ def form_of(values: Mapping[str, object], parts: Sequence[int]) -> Form:
     listed = isinstance(bounds, list) and all(isinstance(one, float | int) and 0 < one < np.inf for one in bounds)
     if name == "int8" and isinstance(bounds, list) and listed and len(bounds) == len(parts):
         return Int8(tuple(parts), tuple(map(float, bounds)), bound, bool(values.get("votes")))
-    raise DataError(f"The server asks for an update of a form that is not known here: {str(name)[:40]}.")
+    raise DataError(f"The server asks for updates of an unknown or invalid form: {str(name)[:40]}.")
 
 
 def described(form: Form) -> dict[str, object]:
-    """JSON values of a form, for :func:`form_of`."""
+    """Return the JSON values of a form, for :func:`form_of`."""
     if isinstance(form, Int8):
         return {"name": "int8", "clip": form.clip, "bounds": list(form.bounds), "votes": form.votes}
     if isinstance(form, TopK):
         return {"name": "top-k", "clip": form.clip, "kept": form.kept}
     if isinstance(form, Float32):
         return {"name": "float32", "clip": form.clip}
-    raise TypeError(f"{type(form).__name__} is not a form that travels.")
+    raise TypeError(f"{type(form).__name__} is not a form of updates.")
 
 
 def _checked(vector: Vector, clip: float | None) -> Vector:
     if not np.isfinite(vector).all():
-        raise DataError("The update holds numbers that are not finite.")
+        raise DataError("The update has values that are not finite.")
     if clip is not None and norm(vector) > clip * TOLERANCE:
-        raise NormExceeded(f"The update has the norm {norm(vector):.6g} and at most {clip:g} is allowed.")
+        raise NormExceeded(f"The update has norm {norm(vector):.6g}; at most {clip:g} is allowed.")
     return vector

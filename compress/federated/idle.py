@@ -1,9 +1,9 @@
-"""When a client may compute: on mains power, in its hours, while nobody else needs the processor, within its joules.
+"""Idle policy of a client: mains power, hours, load of other processes and a daily energy budget.
 
-A client that is asked while it may not declines. One that has begun looks after every step and sleeps as long as
-somebody else needs the processor, so that it yields within a step and a quarter of a second; it gives up after a while
-and the server continues without it. What it used stands in a file in its folder, so that a restart does not renew the
-day's budget.
+A client declines a round that its policy does not allow. During training it checks the load after every step and sleeps
+while other processes need the processor, so it yields within one step and a quarter of a second; after a while it gives
+up, and the server continues without it. The energy used is stored in the client's folder, so a restart does not renew
+the day's budget.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from certify.core.errors import LeanmarkError, MissingExtra
 from certify.core.files import write_text
 
 LOOK_EVERY_S = 0.25
-"""Loads over less time than this are noise."""
+"""Minimum interval between two readings of the load; over less time they are noise."""
 WAIT_S = 0.25
 GIVE_UP_S = 60.0
 
@@ -31,10 +31,10 @@ DeclineReason = Literal["busy", "budget", "policy", "failed"]
 
 
 class Declined(LeanmarkError):
-    """A client takes no part in a round.
+    """A client does not take part in a round.
 
     Attributes:
-        reason: as the log states it.
+        reason: reason in the log.
     """
 
     def __init__(self, reason: DeclineReason, sentence: str) -> None:
@@ -43,7 +43,7 @@ class Declined(LeanmarkError):
 
 
 class IdlePolicy(BaseModel):
-    """When a client computes for others; frozen, and checked when it is made.
+    """Conditions under which a client computes; frozen, and validated on creation.
 
     Example:
         >>> IdlePolicy(hours=((22, 24), (0, 6))).permits_hour(23)
@@ -52,59 +52,59 @@ class IdlePolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    mains_only: bool = Field(default=True, description="Whether the machine must not run on its battery.")
+    mains_only: bool = Field(default=True, description="Whether to compute only on mains power.")
     most_load: float = Field(
-        default=0.25, gt=0, le=1, description="Share of the processor that others may use before the client yields."
+        default=0.25, gt=0, le=1, description="Share of the processor that others may use before it yields."
     )
     hours: tuple[tuple[int, int], ...] = Field(
-        default=((0, 24),), description="Spans of local hours, from and up to, in which it computes."
+        default=((0, 24),), description="Spans of local hours in which it computes, as start and end."
     )
-    joules_per_day: float | None = Field(default=None, gt=0, description="Most energy a day; any amount by default.")
-    give_up_s: float = Field(default=GIVE_UP_S, gt=0, description="Seconds that it waits for the processor in a round.")
+    joules_per_day: float | None = Field(default=None, gt=0, description="Joules per day; unlimited by default.")
+    give_up_s: float = Field(default=GIVE_UP_S, gt=0, description="Maximum seconds to wait for the processor.")
 
     def permits_hour(self, hour: int) -> bool:
-        """Whether a local hour, 0 to 23, is in one of the spans."""
+        """Return whether a local hour, 0 to 23, is in one of the spans."""
         return any(begin <= hour < end for begin, end in self.hours)
 
 
 @dataclass
 class Machine:
-    """What is asked of the machine; another one in tests."""
+    """Readings of the machine; replaceable in tests."""
 
     @staticmethod
     def on_battery() -> bool:
-        """Whether it runs on a battery; one that has none does not."""
+        """Return whether it runs on battery; False without a battery."""
         battery = _psutil().sensors_battery()
         return battery is not None and not battery.power_plugged
 
     @staticmethod
     def busy_s() -> float:
-        """CPU-seconds that all processes together have used since the machine started."""
+        """Return the CPU-seconds used by all processes since the machine started."""
         times = _psutil().cpu_times()
         return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
     @staticmethod
     def own_s() -> float:
-        """CPU-seconds of this process."""
+        """Return the CPU-seconds used by this process."""
         return time.process_time()
 
     @staticmethod
     def processors() -> int:
-        """Processors that the machine has."""
+        """Return the number of processors."""
         return os.cpu_count() or 1
 
 
 @dataclass
 class Idle:
-    """A policy at work.
+    """Enforcement of an idle policy.
 
     Attributes:
-        policy: when the client computes.
-        folder: where the day's joules are kept; None keeps them in memory.
-        machine: that is looked at.
-        clock: monotonic seconds.
-        today: local time.
-        sleep: waits.
+        policy: policy of the client.
+        folder: folder that stores the day's joules; None keeps them in memory.
+        machine: readings of the machine.
+        clock: function that returns monotonic seconds.
+        today: function that returns the local time.
+        sleep: function that waits a number of seconds.
     """
 
     policy: IdlePolicy
@@ -118,16 +118,16 @@ class Idle:
     _unmetered: bool = False
 
     def require(self) -> None:
-        """Ask whether the client may begin now.
+        """Require that the client may start now.
 
         Raises:
-            Declined: it may not; the sentence says why.
+            Declined: the policy does not allow it.
         """
         hour = self.today().hour
         if not self.policy.permits_hour(hour):
             raise Declined("policy", f"The client computes at other hours; it is {hour} o'clock.")
         if self.policy.mains_only and self.machine.on_battery():
-            raise Declined("policy", "The client computes on mains power only, and runs on its battery.")
+            raise Declined("policy", "The client computes on mains power only; it is on battery.")
         self.require_budget()
         self._seen = None
         self.others()
@@ -137,22 +137,22 @@ class Idle:
             raise Declined("busy", f"Others use {load:.0%} of the processor; at most {self.policy.most_load:.0%} may.")
 
     def require_budget(self) -> None:
-        """Ask whether anything is left of the day's joules.
+        """Require that some of the day's energy budget is left.
 
         Raises:
-            Declined: nothing is.
+            Declined: the budget is used up, or no meter measures energy.
         """
         most, used = self.policy.joules_per_day, self._today()[1]
         if most is not None and self._unmetered:
-            raise Declined("budget", "No meter reads the joules of this machine, so the day's budget can't be kept.")
+            raise Declined("budget", "No meter measures this machine's energy, so the day's budget cannot be enforced.")
         if most is not None and used >= most:
-            raise Declined("budget", f"The client has used {used:.0f} J today, of {most:g} J that it may.")
+            raise Declined("budget", f"The client has used {used:.0f} J today; its budget is {most:g} J.")
 
     def step(self) -> None:
-        """Look after a step of the training, and sleep while others need the processor.
+        """Check the load after a training step, and sleep while other processes need the processor.
 
         Raises:
-            Declined: they need it for longer than the policy waits.
+            Declined: they need it for longer than the policy allows.
         """
         load = self.others()
         if load is None or load <= self.policy.most_load:
@@ -165,7 +165,7 @@ class Idle:
             load = self.others()
 
     def others(self) -> float | None:
-        """Share of the processor that others have used since the last look; None where that was too short ago."""
+        """Return the share of the processor used by others since the last reading; None if that was too recent."""
         now = (self.clock(), self.machine.busy_s(), self.machine.own_s())
         if self._seen is None:
             self._seen = now
@@ -177,7 +177,7 @@ class Idle:
         return max(0.0, busy - own) / (wall * self.machine.processors())
 
     def used(self, energy_j: float | None) -> None:
-        """Note what a round cost; where nothing measured the joules, a budget stops the client from now on."""
+        """Add the energy of a round; if it was not measured, a client with a budget declines from now on."""
         self._unmetered = energy_j is None
         day, before = self._today()
         self._used = (day, before + (energy_j or 0.0))
@@ -200,7 +200,7 @@ def _kept(path: Path) -> tuple[str, float] | None:
 
 
 def _psutil() -> Any:
-    """The library, which is asked for only where somebody has a policy.
+    """Return the library, which is needed only for idle policies.
 
     Raises:
         MissingExtra: it is not installed.

@@ -1,8 +1,8 @@
-"""What a client keeps in its folder: the run that it is in, what its updates left over, and its receipts.
+"""Folder of a client: its run, its residual and its receipts.
 
-What an update leaves over counts only once the server has said that the update is in the sum: until then it lies beside
-the older one, under the nonce of the attempt. So a round that is begun again, or an answer that was lost, finds the
-client as it was.
+A new residual replaces the previous one only after the server's receipt for the update; until then it is stored
+separately, under the nonce of the attempt. If a round is repeated or an answer lost, the client's state is therefore
+unchanged.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ MAX_RUN_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Keeping:
-    """The folder of one client.
+    """Folder of one client.
 
     Attributes:
-        folder: made when something is written.
-        simulated: whether one machine plays all parties: receipts show nothing then and are not kept, and a power cut
-            ends server and clients alike, so that no file need be on the disk before the next step.
+        folder: path of the folder, which is created on first use.
+        simulated: whether one machine runs all parties: receipts then prove nothing and are not stored, and files need
+            not be flushed to disk, since a power cut ends server and clients alike.
     """
 
     folder: Path
     simulated: bool = False
 
     def join(self, opening: bytes) -> Signed[Run]:
-        """Join the run that a server opened; leftovers of another run are removed.
+        """Join the run of an opening; residuals of another run are removed.
 
         Raises:
             CertificateError: the opening is malformed, or not signed by the server that it names.
@@ -58,7 +58,7 @@ class Keeping:
         return run
 
     def run(self) -> Signed[Run] | None:
-        """The run that the client is in; None before the first."""
+        """Return the run of the client; None before the first."""
         path = self.folder / RUN
         if not path.is_file() or path.stat().st_size > MAX_RUN_BYTES:
             return None
@@ -68,18 +68,18 @@ class Keeping:
             return None
 
     def residual(self, count: int) -> Vector | None:
-        """What accepted updates have left over, (count,); None where there is nothing."""
+        """Return the residual of accepted updates, (count,); None if there is none."""
         path = self.folder / RESIDUAL
         if not path.is_file():
             return None
         try:
             found: Vector = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
-            return None  # cut short; the next update starts without it
+            return None  # truncated; the next update starts without a residual
         return found if found.shape == (count,) and found.dtype == np.float32 else None
 
     def sent(self, entry: Signed[Entry], residual: Vector | None) -> None:
-        """Keep what an answer left over, until the server has it in a sum."""
+        """Store the residual of an answer, pending the server's receipt."""
         for path in (*self.folder.glob("sent-*.npy"), *self.folder.glob("sent-*.json")):
             path.unlink()
         if residual is not None:
@@ -90,18 +90,18 @@ class Keeping:
             self._write(f"sent-{entry.message.nonce}.json", entry.line)
 
     def received(self, receipt: bytes, server: PublicKey) -> None:
-        """Take the server's receipt: the update counts.
+        """Store the server's receipt and adopt the residual of the update.
 
         Raises:
-            CertificateError: it is not the server's, or for another answer.
-            DataError: it is for an answer that this client does not know of.
+            CertificateError: the receipt is not from the server, or is for another answer.
+            DataError: it is for an answer that this client did not send.
         """
         found = verified(receipt, "The receipt", server, "receipt")
         nonce = found.message.nonce
         if not self.simulated:
             path = self.folder / f"sent-{nonce}.json"
             if not path.is_file():
-                raise DataError("A receipt came for an answer that this client has not sent.")
+                raise DataError("The receipt is for an answer that this client has not sent.")
             ReceiptFile(self.folder / RECEIPTS, server).keep(parse(path.read_bytes(), str(path), "entry"), receipt)
             path.unlink()
         left = self.folder / f"sent-{nonce}.npy"
@@ -109,7 +109,7 @@ class Keeping:
             left.replace(self.folder / RESIDUAL)
 
     def _write(self, name: str, content: bytes) -> None:
-        """Write a file so that at no moment it is partial, and, for a real client, so that it survives a power cut."""
+        """Write a file atomically, and for a real client durably."""
         if not self.simulated:
             write_bytes(self.folder / name, content)
             return
@@ -120,5 +120,5 @@ class Keeping:
 
 @functools.lru_cache(maxsize=16)
 def _opening(line: bytes) -> Signed[Run]:
-    """Parsed once for all clients that one process plays."""
+    """Return the parsed opening, parsed once for all clients of the process."""
     return parse(line, "The opening", "run")

@@ -1,4 +1,4 @@
-"""Local training: a few passes over one client's samples, from the global model, with the loop that every pass uses."""
+"""Local training: a few epochs over one client's samples, starting from the global model, with the common loop."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from compress.training.task import Task
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How clients train; the same for all of them, and part of what the server sends.
+    """Settings of local training, which the server sends to all clients.
 
     Attributes:
-        epochs: passes over a client's samples in one round.
-        batch: samples a step.
-        lr: largest learning rate; it falls along a cosine over all rounds.
+        epochs: epochs over a client's samples in one round.
+        batch: batch size.
+        lr: peak learning rate of a cosine schedule over all rounds.
         optimizer: ``adamw`` or ``sgd``.
-        weight_decay: of weights with two dimensions or more.
+        weight_decay: weight decay of weights with two dimensions or more.
         warmup: share of all rounds in which the learning rate rises.
-        label_smoothing: share of the target that goes to all classes.
-        augment: whether images are shifted.
-        flip: whether they are mirrored.
-        proximal: weight of FedProx's term (Li et al. 2020, arXiv 1812.06127); 0 leaves it out.
+        label_smoothing: share of the target spread over all classes.
+        augment: whether images are shifted at random.
+        flip: whether images are mirrored at random.
+        proximal: weight of FedProx's proximal term (Li et al. 2020, arXiv 1812.06127); 0 for none.
     """
 
     epochs: int = 1
@@ -50,43 +50,43 @@ class LocalTraining:
 
     @classmethod
     def from_json(cls, values: Any) -> LocalTraining:
-        """Read what a server sent.
+        """Parse the settings sent by a server.
 
         Raises:
-            DataError: it is not a training that this client knows.
+            DataError: a setting is unknown, missing or invalid.
         """
         known = {name: type(value) for name, value in asdict(cls()).items()}
         if not isinstance(values, dict) or set(values) != set(known):
-            raise DataError("The server asks for a training that is not known here.")
+            raise DataError("The server's settings of local training have unknown or missing names.")
         for name, kind in known.items():
             value = values[name]
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
             if type(value) is not kind:
-                raise DataError(f"The training's {name} is not of the type {kind.__name__}.")
+                raise DataError(f"The setting '{name}' of local training must be of type {kind.__name__}.")
         made = cls(**{name: kind(values[name]) for name, kind in known.items()})
         try:
             made.config()
         except UsageError as error:
             raise DataError(str(error)) from error
         if not 0 <= made.proximal < float("inf"):
-            raise DataError(f"The weight of the proximal term must be 0 or more, got {made.proximal}.")
+            raise DataError(f"The weight of the proximal term must be at least 0, got {made.proximal}.")
         return made
 
     def config(self) -> TrainingConfig:
-        """The settings of the training loop."""
+        """Return the settings of the training loop."""
         own = {name: value for name, value in asdict(self).items() if name != "proximal"}
         return TrainingConfig(**own, keep="last")
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in the run a local training stands.
+    """Position of a local training within the run.
 
     Attributes:
-        number: of the round, from 1.
-        rounds: that are planned.
-        seed: of order, augmentation and dropout.
+        number: number of the round, from 1.
+        rounds: number of planned rounds.
+        seed: seed of order, augmentation and dropout.
     """
 
     number: int
@@ -96,12 +96,12 @@ class Moment:
 
 @dataclass
 class Learner:
-    """A model of the architecture that is trained, lent to one client after the other.
+    """A model of the trained architecture, shared by clients that train one after another.
 
     Attributes:
-        model: any weights; they are overwritten.
-        preprocess: the contract.
-        device: to train on.
+        model: model whose weights are overwritten; a copy is used.
+        preprocess: preprocessing contract.
+        device: device on which to train.
     """
 
     model: nn.Module
@@ -121,16 +121,16 @@ class Learner:
         moment: Moment,
         looks: Callable[[], None] | None = None,
     ) -> Vector:
-        """Train the global model on a client's samples, and give what changed, (count,).
+        """Train the global model on a client's samples and return the change of its weights, (count,).
 
-        Deterministic under a seed on one device and number of threads.
+        Deterministic for a given seed, device and number of threads.
 
         Args:
-            content: the global model's bytes.
-            data: of the client.
-            training: how.
-            moment: when.
-            looks: called after each step; it may wait, or raise to give up.
+            content: bytes of the global model.
+            data: data of the client.
+            training: settings.
+            moment: position within the run.
+            looks: function called after each step, which may wait, or raise to give up.
 
         Raises:
             DataError: the bytes are of another model.
@@ -156,7 +156,7 @@ class Learner:
         return update
 
     def _hooks(self, proximal: float, looks: Callable[[], None] | None) -> Hooks:
-        """FedProx: the gradient of ``proximal / 2 * |w - w_global|^2``; and a look around after each step."""
+        """Add FedProx's gradient of ``proximal / 2 * |w - w_global|^2``, and call ``looks`` after each step."""
         learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         anchors = [parameter.detach().clone() for parameter in learned] if proximal else []
 
@@ -170,7 +170,7 @@ class Learner:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
-    """Seed torch's generators for a while, and forbid kernels that give another result each time."""
+    """Seed torch's generators within a block, and use deterministic cuDNN kernels."""
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),

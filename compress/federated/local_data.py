@@ -1,4 +1,4 @@
-"""The samples of one client: rows of one train part in a simulation, or data of its own under its own use policy."""
+"""Samples of one client: rows of a common train split in a simulation, or its own data under its own use policy."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from compress.federated.learner import LocalTraining
 
 ACTION: Action = "finetune"
-"""What federated training reads a client's samples for, as its use policy is asked."""
+"""Action for which federated training reads a client's samples, checked against its use policy."""
 
 
 @dataclass(frozen=True)
 class LocalData:
-    """What a client learns from.
+    """Training data of a client.
 
     Attributes:
-        split: its samples, read through the loaders that ask its use policy and note the touch.
-        kept: the same samples preprocessed, where they were read before; None reads them for each round.
-        policy: digest of the use policy that governs them; None where none does.
+        split: its samples, read through loaders that check its use policy and record the access.
+        kept: the preprocessed samples, if they were read before; None to read them in each round.
+        policy: digest of their use policy; None if there is none.
     """
 
     split: Split
@@ -40,7 +40,7 @@ class LocalData:
 
     @property
     def band(self) -> int:
-        """Of the number of samples: 2**band to 2**(band + 1) - 1.
+        """Band of the number of samples: 2**band to 2**(band + 1) - 1.
 
         Example:
             >>> (200).bit_length() - 1
@@ -49,7 +49,7 @@ class LocalData:
         return len(self.split).bit_length() - 1
 
     def loader(self, preprocess: Preprocess, training: LocalTraining, seed: int) -> Loader:
-        """Shuffled batches of one round.
+        """Return the shuffled batches of one round.
 
         Raises:
             NotPermittedError: the use policy of the data does not permit it, or a record was withdrawn.
@@ -61,12 +61,12 @@ class LocalData:
 
 
 class Cut:
-    """One train part that is cut into simulated clients; its samples are read and preprocessed once.
+    """A train split divided among simulated clients; its samples are read and preprocessed once.
 
     Args:
-        split: the train part.
-        rows: of each client.
-        preprocess: the contract.
+        split: train split.
+        rows: rows of each client.
+        preprocess: preprocessing contract.
     """
 
     def __init__(self, split: Split, rows: Sequence[Rows], preprocess: Preprocess) -> None:
@@ -75,7 +75,7 @@ class Cut:
         self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
 
     def client(self, number: int) -> LocalData:
-        """The data of a client; nothing is copied but its own samples."""
+        """Return the data of a client; only its own samples are copied."""
         rows = self._rows[number]
         kept = None
         if self._kept is not None:
@@ -86,16 +86,16 @@ class Cut:
 
 
 def own_data(spec: str, use: Use | None, progress: Progress | None = None) -> tuple[Dataset, LocalData]:
-    """A client's own data, under the use policy that lies beside them.
+    """Load a client's own data, under the use policy next to them.
 
     Args:
-        spec: data specification; its train part is learnt from.
-        use: what it is for, and the data key; None where no policy governs the data.
-        progress: where to say how far loading is.
+        spec: data specification with a train split.
+        use: purpose of use and data key; None if no policy governs the data.
+        progress: display of progress.
 
     Raises:
-        UsageError: there is no train part.
-        NotPermittedError: a policy governs the data, and forbids the use or nobody has said what it is for.
+        UsageError: there is no train split.
+        NotPermittedError: a policy governs the data, and no use is given or it is not permitted.
     """
     if use is None:
         dataset = load(spec, progress=progress)
@@ -103,6 +103,6 @@ def own_data(spec: str, use: Use | None, progress: Progress | None = None) -> tu
         with using(use), acting(ACTION):
             dataset = load(spec, progress=progress)
     if dataset.train is None:
-        raise UsageError(f"The data '{spec}' have no train part, so this client has nothing to learn from.")
+        raise UsageError(f"The data '{spec}' have no train split; name data with one, such as npz:train=...,test=....")
     guard = dataset.train.guard
     return dataset, LocalData(dataset.train, policy=None if guard is None else guard.policy.digest)

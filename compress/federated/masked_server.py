@@ -1,4 +1,4 @@
-"""The server's share of a masked round: it passes keys and shares on, and finds the sums of the groups."""
+"""Server's part of a masked round: it relays keys and shares, and computes the sums of the groups."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Boxes = dict[str, dict[str, str]]
 
 @dataclass
 class MaskedServer:
-    """One masked round, from keys to sums; clients go by their ids.
+    """A masked round, from keys to sums; clients are named by their ids.
 
     Attributes:
-        clients: of the run.
-        begun: the attempt.
-        needed: members of a group that must answer.
-        deadline_s: how long each answer is waited for.
+        clients: clients of the run.
+        begun: start of the attempt.
+        needed: number of members of a group that must answer.
+        deadline_s: seconds to wait for each kind of answer; None waits for all.
     """
 
     clients: Clients
@@ -45,7 +45,7 @@ class MaskedServer:
         """Collect keys, then shares.
 
         Args:
-            names: of the transport, by id.
+            names: the transport's names by client id.
 
         Returns:
             For each client that may answer, the shares that others encrypted for it.
@@ -81,16 +81,13 @@ class MaskedServer:
     def sums(
         self, names: Mapping[str, str], survivors: Sequence[str], read: Callable[[str], bytes], count: int
     ) -> tuple[npt.NDArray[np.int64], list[str]]:
-        """The exact sum over all groups that can be unmasked.
+        """Return the exact sum over all groups that can be unmasked, and the ids of the clients in it.
 
         Args:
-            names: of the transport, by id.
+            names: the transport's names by client id.
             survivors: ids of clients that answered.
-            read: gives a client's masked answer.
-            count: integers of an answer.
-
-        Returns:
-            The sum, and the ids of the clients whose answers are in it.
+            read: function that returns a client's masked answer.
+            count: number of integers of an answer.
         """
         alive = {tuple(group): [one for one in group if one in set(survivors)] for group in self.begun.message.groups}
         whole = {group: those for group, those in alive.items() if len(those) >= self.needed}
@@ -126,7 +123,7 @@ class MaskedServer:
         read: Callable[[str], bytes],
         count: int,
     ) -> npt.NDArray[np.int64] | None:
-        """The sum of one group; None where it cannot be unmasked, so that its answers are lost."""
+        """Return the sum of one group; None if it cannot be unmasked, so its answers are lost."""
         keys = {one: PublicKeys.from_hex(self._stated[one]["keys"]) for one in self._keyed(group)}
         rings = (np.frombuffer(read(one), "<u2").astype(np.uint16) for one in those)
         context = context_of(self.begun.message)
@@ -139,7 +136,7 @@ class MaskedServer:
         return sorted(one for one in group if one in self._stated)
 
     def _members(self, group: Sequence[str]) -> list[str]:
-        """Of a group, those who shared their secrets; nobody where they are too few."""
+        """Return the members of a group that shared their secrets; none if they are too few."""
         members = sorted(one for one in group if one in self._boxes)
         return members if len(members) >= self.needed else []
 

@@ -1,8 +1,8 @@
-"""A client's share of a masked round: its messages, around the arithmetic of :mod:`.masks`.
+"""Client's part of a masked round: messages around the arithmetic of :mod:`.masks`.
 
-Keys for masks are signed with the key that enrolled, so that a server cannot put itself between two clients. How many
-must stay for a secret to be recovered stands in the opening of the run and is not asked again. What keys and shares
-cost in bytes is counted for the entry; binary parts travel as payload.
+Keys for masks are signed with the client's enrolled key, so the server cannot impersonate one client to another. The
+number of shares that recover a secret is fixed by the opening of the run. The bytes of keys and shares are counted in
+the entry; binary parts are sent as payload.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from compress.federated.shamir import SHARE_BYTES
 
 DOMAIN = b"leanmark federation masks v1\0"
 BOX_BYTES = 2 * SHARE_BYTES + 16
-"""Two shares, and the tag of their encryption."""
+"""Size of two encrypted shares, including the authentication tag."""
 
 
 def context_of(begin: Begin) -> bytes:
-    """What binds keys, shares and masks to one attempt at one round."""
+    """Return the bytes that bind keys, shares and masks to one attempt at a round."""
     return DOMAIN + bytes.fromhex(begin.run) + bytes.fromhex(begin.nonce)
 
 
 def group_of(begin: Begin, client: str) -> tuple[str, ...]:
-    """The group of a client.
+    """Return the group of a client.
 
     Raises:
-        DataError: it is in none.
+        DataError: the client is in no group.
     """
     for group in begin.groups:
         if client in group:
             return group
-    raise DataError("The round has no group with this client, so nothing would be masked.")
+    raise DataError("The client is in no group of the round, so its update would not be masked.")
 
 
 @dataclass
 class MaskedRound:
-    """What a client holds between the messages of one masked round.
+    """State of a client between the messages of a masked round.
 
     Attributes:
-        begin: of the attempt.
-        group: ids of the clients whose masks cancel, itself among them.
-        needed: members that can recover a secret.
+        begin: start of the attempt.
+        group: ids of the clients whose masks cancel, including this one.
+        needed: number of members that can recover a secret.
     """
 
     begin: Begin
@@ -64,7 +64,7 @@ class MaskedRound:
 
     @classmethod
     def start(cls, client: str, begin: Begin, needed: int) -> MaskedRound:
-        """Make fresh secrets.
+        """Generate fresh secrets.
 
         Raises:
             DataError: the client is in no group.
@@ -72,7 +72,7 @@ class MaskedRound:
         return cls(begin, group_of(begin, client), needed, client, Member(client, context_of(begin)))
 
     def keys(self, key: SigningKey) -> Message:
-        """This client's public keys, signed."""
+        """Return this client's public keys, signed."""
         keys = self._member.keys.hex()
         signature = key.sign(_signed(self.begin, keys))
         made = Message("keys", {"keys": keys, "public": key.public.hex, "signature": signature.hex()})
@@ -80,15 +80,15 @@ class MaskedRound:
         return made
 
     def shares(self, given: Message) -> Message:
-        """Shares for the others, in the order of their ids, one after the other.
+        """Return the encrypted shares for the other members, concatenated in the order of their ids.
 
         Raises:
-            DataError: keys are malformed, of strangers, or not signed by their clients.
+            DataError: keys are malformed, not signed by their clients, or from clients outside the group.
         """
         values = given.expect("shares", begin=str, keys=dict)
         keys = {name: checked_keys(self.begin, name, one) for name, one in values["keys"].items()}
         if not set(keys) <= set(self.group):
-            raise DataError("Keys came from clients that are not in the group.")
+            raise DataError("Keys are from clients that are not in the group.")
         boxes = self._member.shares(keys, self.needed)
         made = Message("shares", {}, b"".join(boxes[name] for name in sorted(boxes)))
         self._down += len(given.content())
@@ -96,14 +96,14 @@ class MaskedRound:
         return made
 
     def hide(self, integers: np.ndarray[Any, np.dtype[np.int8]], boxes: Mapping[str, Any]) -> bytes:
-        """The integers under their masks, as they travel.
+        """Return the bytes of the masked integers.
 
         Args:
-            integers: of the update.
-            boxes: shares of the others for this client, in hexadecimal, by their ids.
+            integers: integers of the update.
+            boxes: encrypted shares of the other members for this client, in hexadecimal, by their ids.
 
         Raises:
-            DataError: shares are malformed, altered or of too few.
+            DataError: shares are malformed, altered or too few.
         """
         try:
             opened = {name: bytes.fromhex(box) for name, box in boxes.items()}
@@ -115,12 +115,12 @@ class MaskedRound:
         return self._member.masked(integers).astype("<u2").tobytes()
 
     def record(self) -> Mask:
-        """For the entry; the shares that the client reveals afterwards are counted too."""
+        """Return the masking for the entry; its bytes include the shares that the client reveals later."""
         later = len(Message("unmask", {}, bytes(SHARE_BYTES * self._boxes)).content())
         return Mask(peers_digest(self.group), self._up + later, self._down)
 
     def unmask(self, given: Message) -> Message:
-        """A share for each member, in the order of their ids.
+        """Return a share for each member, in the order of their ids.
 
         Raises:
             DataError: too few answered, or the client has revealed shares before.
@@ -131,7 +131,7 @@ class MaskedRound:
 
 
 def masked_bytes(count: int) -> int:
-    """Bytes of a masked update of so many integers."""
+    """Return the size of a masked update with a number of integers."""
     return RING_BYTES * count
 
 
@@ -140,13 +140,13 @@ def _signed(begin: Begin, keys: str) -> bytes:
 
 
 def checked_keys(begin: Begin, client: str, one: Any) -> PublicKeys:
-    """The keys of a client, as it signed them; asked by the server before it passes them on, and by every other client.
+    """Return the keys of a client after checking its signature, as the server and every other client do.
 
     Raises:
-        DataError: they are malformed, or not signed by the client.
+        DataError: the keys are malformed, or not signed by the client.
     """
     if not isinstance(one, dict) or set(one) != {"keys", "public", "signature"}:
-        raise DataError("Keys for masks are not stated as they should be.")
+        raise DataError("Keys for masks must be an object with 'keys', 'public' and 'signature'.")
     keys = PublicKeys.from_hex(str(one["keys"]))
     try:
         public, signature = PublicKey(bytes.fromhex(str(one["public"]))), bytes.fromhex(str(one["signature"]))

@@ -1,14 +1,14 @@
 """Masks that hide each client's integers from the server and cancel in their sum.
 
 Bonawitz et al. 2017 (CCS, doi 10.1145/3133956.3133982), in groups of at most 100 clients and in the ring of 16-bit
-integers. Each pair of clients agrees on a seed (X25519, HKDF-SHA256), which one adds as a ChaCha20 key stream and the
-other subtracts. Each client also adds a stream of its own, since a server that calls a late client dropped would
-otherwise learn its update. Of both secrets every member of the group holds a share, encrypted for it. At the end the
-members send, for each other one, a share of exactly one of the two: of the own seed where the update came, of the key
-where it did not. Nobody sends both.
+integers. Each pair of clients agrees on a seed (X25519, HKDF-SHA256); one adds the seed's ChaCha20 key stream and the
+other subtracts it. Each client also adds a key stream from its own seed, since a server that declares a late client
+dropped would otherwise learn its update. Every member of the group holds an encrypted share of both secrets, the
+client's own seed and its masking key. At the end each member reveals, for each client, a share of exactly one of them:
+of the own seed if the update arrived, of the key if it did not. No member reveals both.
 
-The server is taken to be curious and honest about who dropped out; keys are signed by the clients, so that it cannot
-put itself between two of them. Clients that it invents are not noticed.
+The server is assumed to be honest but curious, and truthful about dropped clients. Keys are signed by the clients, so
+it cannot impersonate one client to another; clients that it invents are not detected.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from certify.core.federation.fields import MAX_GROUP
 from compress.federated import shamir
 
 FEWEST_IN_GROUP = 3
-"""With two, each knows the other's update from the sum."""
+"""Minimum size of a group; with two, each client would learn the other's update from the sum."""
 RING_BYTES = 2
 
 Ring = npt.NDArray[np.uint16]
 _ONCE = bytes(12)
-"""The nonce of a key that encrypts one message only."""
+"""Nonce of a key that encrypts only one message."""
 
 
 def groups_of(names: Sequence[str]) -> list[list[str]]:
-    """Cut clients into groups as even as can be.
+    """Split clients into groups of nearly equal size, of at most :data:`MAX_GROUP` clients.
 
     Raises:
         UsageError: a group would have fewer than three clients.
@@ -52,14 +52,14 @@ def groups_of(names: Sequence[str]) -> list[list[str]]:
     count = -(-len(names) // MAX_GROUP)
     if not count or len(names) // count < FEWEST_IN_GROUP:
         raise UsageError(
-            f"Masks need {FEWEST_IN_GROUP} clients in a group and {len(names)} were selected; take more clients a "
-            "round, or update: int8."
+            f"Masks need {FEWEST_IN_GROUP} clients in a group and {len(names)} were selected; select more clients per "
+            "round, or use update: int8."
         )
     return [list(part) for part in np.array_split(np.array(names, dtype=object), count)]
 
 
 def threshold_of(size: int) -> int:
-    """Return how many of a group must stay: over two thirds, so that no two sets of them can hear different things.
+    """Return how many members of a group must answer: over two thirds, so any two such sets share a third.
 
     Example:
         >>> threshold_of(10)
@@ -70,41 +70,41 @@ def threshold_of(size: int) -> int:
 
 @dataclass(frozen=True)
 class PublicKeys:
-    """Keys of one client for one round, 32 bytes each.
+    """Public keys of a client for one round, 32 bytes each.
 
     Attributes:
-        masking: for the seeds of masks.
-        sharing: for the encryption of shares.
+        masking: key for the seeds of masks.
+        sharing: key for the encryption of shares.
     """
 
     masking: bytes
     sharing: bytes
 
     def hex(self) -> str:
-        """Both, as they travel."""
+        """Return both keys in hexadecimal."""
         return (self.masking + self.sharing).hex()
 
     @classmethod
     def from_hex(cls, text: str) -> PublicKeys:
-        """The inverse of :meth:`hex`.
+        """Parse the output of :meth:`hex`.
 
         Raises:
-            DataError: it is not 64 bytes in hexadecimal.
+            DataError: the text is not 64 bytes in hexadecimal.
         """
         try:
             raw = bytes.fromhex(text)
         except ValueError as error:
             raise DataError("Keys for masks are not hexadecimal.") from error
         if len(raw) != 64:
-            raise DataError(f"Keys for masks have 64 bytes, got {len(raw)}.")
+            raise DataError(f"Keys for masks must have 64 bytes, got {len(raw)}.")
         return cls(raw[:32], raw[32:])
 
 
 class Member:
-    """A client's half of one masked round.
+    """Secrets and masks of a client in one masked round.
 
     Args:
-        name: its own.
+        name: name of the client.
         context: bytes that bind everything to run, round and attempt.
     """
 
@@ -119,23 +119,24 @@ class Member:
 
     @property
     def keys(self) -> PublicKeys:
-        """The public halves."""
+        """Public keys."""
         return PublicKeys(self._masking.public_key().public_bytes_raw(), self._sharing.public_key().public_bytes_raw())
 
     def shares(self, keys: Mapping[str, PublicKeys], needed: int) -> dict[str, bytes]:
-        """Shares of both secrets for each other member, encrypted.
+        """Return encrypted shares of both secrets for each other member.
 
         Args:
-            keys: of all members of the group, this one among them.
-            needed: members that can recover a secret.
+            keys: public keys of all members of the group, including this one.
+            needed: number of members that can recover a secret.
 
         Raises:
-            DataError: this client's keys are missing or others, or the group is too small or needs too few.
+            DataError: this client's keys are missing or altered, keys are repeated, the group is too small, or
+                ``needed`` is too low.
         """
         if keys.get(self._name) != self.keys or len(keys) < FEWEST_IN_GROUP or len(set(keys.values())) < len(keys):
-            raise DataError("The group's keys are not those of three clients or more, this one among them.")
+            raise DataError("The group's keys are not those of at least three clients including this one.")
         if not len(keys) / 2 < needed <= len(keys):
-            raise DataError(f"{needed} of {len(keys)} shares are to recover a secret; more than half must be needed.")
+            raise DataError(f"{needed} of {len(keys)} shares would recover a secret; it must be more than half.")
         self._peers = {name: keys[name] for name in sorted(keys)}
         self._places = {name: place for place, name in enumerate(self._peers, start=1)}
         own = shamir.split(self._own_seed, len(keys), needed)
@@ -153,26 +154,26 @@ class Member:
         """Open the shares that others encrypted for this client.
 
         Raises:
-            DataError: one is of a stranger or was altered.
+            DataError: one is from a client outside the group, or was altered.
         """
         for name, box in boxes.items():
             if name not in self._peers or name == self._name:
-                raise DataError("Shares came from a client that is not in the group.")
+                raise DataError("Shares are from a client that is not in the group.")
             key = self._agreed(self._peers[name].sharing, self._sharing, name, self._name)
             try:
                 self._held[name] = ChaCha20Poly1305(key).decrypt(_ONCE, box, self._context)
             except InvalidTag:
-                raise DataError(f"The shares of {name} were altered on their way.") from None
+                raise DataError(f"The shares of {name} were altered in transit.") from None
 
     def masked(self, integers: npt.NDArray[np.int8]) -> Ring:
-        """The integers under the masks of all whose shares this client holds.
+        """Return the integers under the masks with all members whose shares this client holds.
 
         Raises:
-            DataError: nobody else's shares came.
+            DataError: this client holds shares of fewer than two other members.
         """
         others = [name for name in self._held if name != self._name]
         if len(others) < FEWEST_IN_GROUP - 1:
-            raise DataError("Fewer than two others share masks with this client, so they would hide nothing.")
+            raise DataError("This client shares masks with fewer than two others, so they would hide nothing.")
         total = integers.astype(np.int16).astype(np.uint16) + stream(self._own_seed, self._context, len(integers))
         for name in others:
             seed = self._agreed(self._peers[name].masking, self._masking, *sorted((self._name, name)))
@@ -181,14 +182,14 @@ class Member:
         return total
 
     def reveal(self, survivors: Sequence[str], needed: int) -> dict[str, bytes]:
-        """A share for each member whose shares this client holds: of the own seed or of the key, never of both.
+        """Return a share for each member whose shares this client holds: of its own seed or of its key, never of both.
 
         Args:
-            survivors: whose updates the server has.
-            needed: as for the shares.
+            survivors: names of the members whose updates the server has.
+            needed: number of members that can recover a secret.
 
         Raises:
-            DataError: asked twice, or fewer survived than are needed.
+            DataError: shares were revealed before, or there are fewer survivors than needed.
         """
         if self._revealed:
             raise DataError("Shares of this round were revealed before; a second set could uncover an update.")
@@ -204,21 +205,21 @@ class Member:
 
 
 def agreed(public: bytes, private: X25519PrivateKey, context: bytes, first: str, second: str) -> bytes:
-    """A seed that two clients have in common, for one direction.
+    """Return the seed shared by two clients, for one direction.
 
     Raises:
-        DataError: the public key is not a point that gives a secret.
+        DataError: the public key does not give a shared secret.
     """
     info = context + b"\0" + first.encode() + b"\0" + second.encode()
     try:
         secret = private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
-        raise DataError("A client's key for masks gives no secret.") from error
+        raise DataError("A client's key for masks does not give a shared secret.") from error
     return HKDF(SHA256(), 32, None, info).derive(secret)
 
 
 def stream(seed: bytes, context: bytes, count: int) -> Ring:
-    """Random numbers of the ring from a seed: ChaCha20's key stream under a key of its own, (count,)."""
+    """Return pseudorandom ring elements from a seed: ChaCha20's key stream under a derived key, (count,)."""
     key = HKDF(SHA256(), 32, None, b"leanmark mask stream\0" + context).derive(seed)
     encryptor = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
     return np.frombuffer(encryptor.update(bytes(RING_BYTES * count)), "<u2").astype(np.uint16)
@@ -234,20 +235,20 @@ def unmasked(
     context: bytes,
     count: int,
 ) -> npt.NDArray[np.int64]:
-    """The exact sum of a group's integers, as the server finds it.
+    """Return the exact sum of a group's integers.
 
     Args:
         sums: masked integers of the survivors.
-        survivors: whose answers those are.
-        members: whose masks are in them: all that had shared their secrets, sorted.
-        keys: of all clients of the group; places of shares follow their order.
-        revealed: share of each member, by the survivor who sent it and by the member.
-        needed: shares that recover a secret.
-        context: as the clients have it.
-        count: integers of an answer.
+        survivors: names of the clients that sent them.
+        members: sorted names of all clients that shared their secrets, whose masks are in the sums.
+        keys: public keys of all clients of the group; the points of shares follow the order of names.
+        revealed: share of each member, by the survivor that sent it and by the member.
+        needed: number of shares that recover a secret.
+        context: context of the clients' masks.
+        count: number of integers of an answer.
 
     Raises:
-        DataError: too few shares came, or wrong ones.
+        DataError: there are too few shares, or wrong ones.
     """
     total = np.zeros(count, dtype=np.uint16)
     for masked in sums:
@@ -262,7 +263,7 @@ def unmasked(
             continue
         private = X25519PrivateKey.from_private_bytes(secret)
         if private.public_key().public_bytes_raw() != keys[name].masking:
-            raise DataError(f"The shares do not give back the key of {name}; somebody sent a wrong one.")
+            raise DataError(f"The shares do not recover the key of {name}; a client sent a wrong one.")
         for other in survivors:
             seed = agreed(keys[other].masking, private, context, *sorted((name, other)))
             mask = stream(seed, context, count)

@@ -1,4 +1,4 @@
-"""Clients simulated in one process, one after the other: deterministic, and as small for thousands as for ten."""
+"""Clients simulated in one process, one after another: deterministic, with memory independent of their number."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from compress.federated.client import Client
 from compress.federated.messages import Message
 
 MOST_ALIVE = 1000
-"""Clients of a masked round that hold secrets between its messages."""
+"""Maximum number of clients that stay in memory with the secrets of a masked round."""
 
 FAULTS = 0xFA
-"""Tells these draws apart from those of who takes part."""
+"""Part of the seed that separates these draws from the selection of clients."""
 
 Lost = Callable[[str, str, int], bool]
 
 
 def nobody(name: str, kind: str, number: int) -> bool:
-    """The faults of a transport that has none."""
+    """Return False: the faults of a transport without any."""
     return False
 
 
 @dataclass(frozen=True)
 class Faults:
-    """Clients that go away while they train, or answer after the deadline; the same ones under one seed.
+    """Simulated clients that drop out during training or answer after the deadline; a seed fixes which.
 
     Attributes:
-        names: of all clients.
-        lost: share of them that goes away in a round; exactly that many, rounded.
-        late: likewise, the share whose answer comes after the deadline.
-        seed: of who it is.
+        names: names of all clients.
+        lost: share of clients that drop out in each round; their number is rounded and exact.
+        late: share of clients that answer after the deadline in each round; their number is rounded and exact.
+        seed: seed of the choice.
 
     Example:
         >>> faults = Faults(("a", "b", "c", "d"), lost=0.5)
@@ -50,7 +50,7 @@ class Faults:
     seed: int = 0
 
     def __call__(self, name: str, kind: str, number: int) -> bool:
-        """Whether a client is lost (``train``) or late (``late``) in a round; it answers all other messages."""
+        """Return whether a client is lost (``train``) or late (``late``) in a round; it answers all other messages."""
         place = _places(self.names, self.seed, number).get(name, len(self.names))
         lost, late = round(self.lost * len(self.names)), round(self.late * len(self.names))
         return place < lost if kind == "train" else kind == "late" and lost <= place < lost + late
@@ -58,19 +58,19 @@ class Faults:
 
 @functools.lru_cache(maxsize=2)
 def _places(names: tuple[str, ...], seed: int, number: int) -> dict[str, int]:
-    """The clients in an order that is drawn for a round."""
+    """Return the positions of clients in the random order of a round."""
     order = np.random.default_rng((seed, number, FAULTS)).permutation(len(names))
     return {names[index]: place for place, index in enumerate(order.tolist())}
 
 
 class Memory:
-    """A transport whose clients are made when they are asked, and forgotten when they have answered.
+    """Transport whose clients are created for each message and discarded after the answer.
 
     Args:
-        names: of all clients.
-        make: makes one over its folder.
-        lost: whether a client goes away before it answers a message of a kind in a round; ``late`` is asked as a kind
-            too, for answers to ``train`` that come after the deadline, with the next messages.
+        names: names of all clients.
+        make: function that creates a client from its folder.
+        lost: function of name, kind of message and round that returns whether the client drops out before it answers;
+            for the kind ``late``, whether its answer to ``train`` comes only with the next messages.
     """
 
     name = "memory"
@@ -85,7 +85,7 @@ class Memory:
         return self._names
 
     def ask(self, messages: Mapping[str, bytes], deadline_s: float | None = None) -> Iterator[tuple[str, bytes]]:
-        """See :meth:`compress.federated.transport.Transport.ask`; a simulated deadline binds whom the faults name."""
+        """See :meth:`compress.federated.transport.Transport.ask`; a simulated deadline applies to late clients only."""
         late, self._late = self._late, []
         yield from late
         for name in sorted(messages):
@@ -107,7 +107,7 @@ class Memory:
         try:
             answer = client.answer(message)
         except (DataError, CertificateError):
-            return None  # as a client over a network, which would log it on its side
+            return None  # a client over a network would log it and send no answer
         if client.in_round:
             self._alive[name] = client
             while len(self._alive) > MOST_ALIVE:
@@ -116,6 +116,6 @@ class Memory:
 
 
 def _number(message: Message) -> int:
-    """The round that a message belongs to; 0 where it is none's."""
+    """Return the round of a message; 0 if it belongs to none."""
     begin = message.values.get("begin")
     return int(json.loads(begin)["number"]) if isinstance(begin, str) else 0

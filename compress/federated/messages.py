@@ -1,8 +1,8 @@
-"""What travels: a few JSON values and raw bytes in one message, read strictly.
+"""Messages between server and clients: a few JSON values and raw bytes, parsed strictly.
 
 A message is ``LMF1``, the length of the header (4 bytes, little-endian), the header as canonical JSON (RFC 8785), and
-the payload. It says its kind, so that one channel carries all; signatures lie in the header
-(:mod:`certify.core.federation`).
+the payload. It states its kind, so one channel carries all kinds; signed lines (:mod:`certify.core.federation`) are in
+the header.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certify.core.errors import DataError
 
 MAGIC = b"LMF1"
 MAX_HEADER_BYTES = 4_000_000
-"""A hundred peers with their keys and encrypted shares need about 100 kB."""
+"""Maximum size of a header; the keys and encrypted shares of a hundred peers need about 100 kB."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Message:
     """One message.
 
     Attributes:
-        kind: what it asks for or answers, such as ``train``.
-        values: of the header, without the kind.
-        payload: raw bytes: a model or an update.
+        kind: kind of the request or answer, such as ``train``.
+        values: values of the header, without the kind.
+        payload: raw bytes, such as a model or an update.
 
     Example:
         >>> sent = Message("train", {"round": 3}, b"weights")
@@ -42,29 +42,29 @@ class Message:
     payload: bytes = b""
 
     def content(self) -> bytes:
-        """The bytes that travel."""
+        """Return the bytes of the message."""
         header = rfc8785.dumps({**self.values, "kind": self.kind})
         return MAGIC + struct.pack("<I", len(header)) + header + self.payload
 
     @classmethod
     def parse(cls, content: bytes, most_bytes: int) -> Message:
-        """Read a message.
+        """Parse a message.
 
         Args:
-            content: as it came.
-            most_bytes: largest payload that is wanted.
+            content: received bytes.
+            most_bytes: maximum size of the payload.
 
         Raises:
-            DataError: it is malformed or too large.
+            DataError: the message is malformed or too large.
         """
         if len(content) < 8 or content[:4] != MAGIC:
-            raise DataError("The message is not one of a federated round; it was cut or comes from elsewhere.")
+            raise DataError("The message is not one of a federated round, or was truncated.")
         (length,) = struct.unpack("<I", content[4:8])
         if length > MAX_HEADER_BYTES or len(content) - 8 < length:
-            raise DataError(f"The message's header says {length} bytes and {len(content) - 8} follow.")
+            raise DataError(f"The message's header should have {length} bytes, and {len(content) - 8} bytes follow.")
         payload = content[8 + length :]
         if len(payload) > most_bytes:
-            raise DataError(f"The message has {len(payload)} bytes and at most {most_bytes} are wanted.")
+            raise DataError(f"The message's payload has {len(payload)} bytes; at most {most_bytes} are allowed.")
         header = content[8 : 8 + length]
         try:
             values = json.loads(header)
@@ -77,26 +77,26 @@ class Message:
         return cls(kind, values, payload)
 
     def expect(self, kind: str, **kinds: type) -> dict[str, Any]:
-        """The values, which must be these and no others.
+        """Return the values after checking the kind of the message, and the names and types of its values.
 
         Args:
-            kind: that the message must have.
-            kinds: Python type of each value, by name.
+            kind: expected kind.
+            kinds: expected Python type of each value, by name.
 
         Raises:
-            DataError: another kind, or a value is missing, unknown or of another type.
+            DataError: the kind is another, or a value is missing, unknown or of another type.
 
         Example:
             >>> Message("train", {"round": 3}).expect("train", round=int)
             {'round': 3}
         """
         if self.kind != kind:
-            raise DataError(f"A message of the kind '{kind}' is wanted here and '{self.kind[:40]}' came.")
+            raise DataError(f"Expected a message of kind '{kind}', got '{self.kind[:40]}'.")
         if odd := set(self.values) ^ set(kinds):
-            raise DataError(f"The '{kind}' message lacks or should not have '{min(odd)[:40]}'.")
+            raise DataError(f"The '{kind}' message lacks or must not have '{min(odd)[:40]}'.")
         for name, wanted in kinds.items():
             value = self.values[name]
             fits = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
             if not fits or (isinstance(value, bool) and wanted is not bool):
-                raise DataError(f"The '{kind}' message's {name} is not of the type {wanted.__name__}.")
+                raise DataError(f"The value '{name}' of the '{kind}' message must be of type {wanted.__name__}.")
         return dict(self.values)

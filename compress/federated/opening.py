@@ -1,4 +1,4 @@
-"""The opening of a run, as the log states it, from what is fixed before the first round."""
+"""Opening of a run for the log, from the settings fixed before the first round."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from compress.federated.public_samples import PublicSamples
 from compress.federated.weights import Layout
 
 UNKNOWN = "0" * 64
-"""Stands for the run's name and the server's key until the log is made, which fills them in."""
+"""Placeholder for the run's nonce and the server's key, which are filled in when the log is created."""
 
 
 def opening_of_rounds(
     plan: Plan, layout: Layout, model: str, population: int, use: Use, transport: str = "memory"
 ) -> Run:
-    """The opening of FedAvg and its relatives.
+    """Return the opening of a run of FedAvg or a variant.
 
     Args:
-        plan: what is fixed.
-        layout: of the model.
-        model: digest of the model that goes in.
-        population: clients that might be asked.
-        use: what their data are used for.
-        transport: by its name.
+        plan: settings of the run.
+        layout: layout of the model.
+        model: digest of the initial model.
+        population: number of clients that may take part.
+        use: use of the clients' data.
+        transport: name of the transport.
     """
     return Run(
         run=UNKNOWN, server=UNKNOWN, leanmark=__version__, started=now(), model=model, parameters=layout.count,
@@ -43,16 +43,16 @@ def opening_of_logits(
     population: int,
     use: Use,
 ) -> Run:
-    """The opening of FedDF: one round, in which all clients answer.
+    """Return the opening of a simulated run of FedDF: one round, in which all clients answer.
 
     Args:
-        public: samples that all have.
-        outputs: of the model.
-        temperature: by which answers are softened.
-        layout: of the model.
-        model: digest of the model that goes in.
-        population: clients that are asked.
-        use: what their data are used for.
+        public: samples that all clients have.
+        outputs: number of outputs of the model.
+        temperature: temperature of the softmax.
+        layout: layout of the model.
+        model: digest of the initial model.
+        population: number of clients.
+        use: use of the clients' data.
     """
     return Run(
         run=UNKNOWN, server=UNKNOWN, leanmark=__version__, started=now(), model=model, parameters=layout.count,

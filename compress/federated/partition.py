@@ -1,6 +1,6 @@
-"""Cutting one train part into clients, for simulations: evenly, by skewed classes, or by what a column says.
+"""Partition of a train split among simulated clients: evenly, with skewed classes, or by a column.
 
-Real clients bring data of their own (:mod:`compress.federated.local_data`).
+Real clients have their own data (:mod:`compress.federated.local_data`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from certify.data import Split
 
 Rows = npt.NDArray[np.int64]
 FEWEST = 2
-"""Samples of a client: a batch norm cannot learn from one."""
+"""Minimum number of samples of a client: a batch norm cannot learn from one."""
 
 
 def iid(count: int, clients: int, seed: int) -> list[Rows]:
-    """Shuffle the samples and cut them evenly.
+    """Shuffle the samples and divide them evenly.
 
     Example:
         >>> [len(rows) for rows in iid(10, 3, seed=0)]
@@ -31,18 +31,18 @@ def iid(count: int, clients: int, seed: int) -> list[Rows]:
 
 
 def dirichlet(labels: npt.NDArray[np.int64], clients: int, alpha: float, seed: int) -> list[Rows]:
-    """Give each class to the clients in shares drawn from a Dirichlet distribution (Hsu et al. 2019, arXiv 1909.06335).
+    """Divide each class among clients by shares from a Dirichlet distribution (Hsu et al. 2019, arXiv 1909.06335).
 
-    Clients who would get fewer than two samples take some from the largest.
+    Clients with fewer than two samples get some from the client with the most.
 
     Args:
         labels: class of each sample, (n,).
-        clients: how many.
-        alpha: a small one gives each client few classes; a large one comes close to :func:`iid`.
-        seed: of shares and order.
+        clients: number of clients.
+        alpha: concentration; small values give each client few classes, large values approach :func:`iid`.
+        seed: seed of shares and order.
 
     Returns:
-        Ascending rows of each client; every sample is in one of them.
+        Ascending rows of each client; every sample belongs to exactly one client.
     """
     _require(len(labels), clients)
     random = np.random.default_rng(seed)
@@ -59,29 +59,29 @@ def dirichlet(labels: npt.NDArray[np.int64], clients: int, alpha: float, seed: i
 
 
 def by_column(split: Split, column: str) -> tuple[list[str], list[Rows]]:
-    """One client for each value of a column of groups, such as a hospital.
+    """Return one client for each value of a column of groups, such as a hospital.
 
     Returns:
-        The values in order, and the rows of each.
+        The sorted values, and the rows of each.
 
     Raises:
-        UsageError: there is no such column, a sample states nothing, or a client has one sample only.
+        UsageError: there is no such column, a sample has no value, or a client has only one sample.
     """
     if column not in split.groups:
         known = ", ".join(sorted(split.groups)) or "none"
-        raise UsageError(f"The train samples have no column '{column}' to make clients of; there are: {known}.")
+        raise UsageError(f"The train samples have no column '{column}' that names clients; available: {known}.")
     values = split.groups[column]
     if (values == "").any():
-        raise UsageError(f"{int((values == '').sum())} train samples state no '{column}'; name a client for each.")
+        raise UsageError(f"{int((values == '').sum())} train samples have no '{column}'; name a client for each.")
     names = sorted(set(values.tolist()))
     rows = [np.flatnonzero(values == name).astype(np.int64) for name in names]
     if small := [name for name, part in zip(names, rows, strict=True) if len(part) < FEWEST]:
-        raise UsageError(f"The client '{small[0]}' has fewer than {FEWEST} samples; join it with another one.")
+        raise UsageError(f"The client '{small[0]}' has fewer than {FEWEST} samples; merge it with another client.")
     return names, rows
 
 
 def names_of(clients: int) -> list[str]:
-    """Names of simulated clients, which sort as they are numbered.
+    """Return names of simulated clients, which sort by number.
 
     Example:
         >>> names_of(2)
@@ -91,11 +91,11 @@ def names_of(clients: int) -> list[str]:
 
 
 def sizes(parts: Sequence[Rows]) -> tuple[int, int]:
-    """The smallest and the largest number of samples of a client."""
+    """Return the smallest and the largest number of samples of a client."""
     lengths = [len(part) for part in parts]
     return min(lengths), max(lengths)
 
 
 def _require(count: int, clients: int) -> None:
     if clients * FEWEST > count:
-        raise UsageError(f"{count} train samples are too few for {clients} clients of {FEWEST} or more; take fewer.")
+        raise UsageError(f"{count} train samples are too few for {clients} clients of {FEWEST} or more; use fewer.")

@@ -1,4 +1,4 @@
-"""Everything that is fixed before the first round of a federated run."""
+"""Settings of a federated run, fixed before its first round."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Weighting = Literal["size", "equal"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A run of FedAvg and its relatives.
+    """Settings of FedAvg and its variants.
 
     Attributes:
-        rounds: how many.
-        per_round: clients that are asked in each.
-        training: what each of them does.
+        rounds: number of rounds.
+        per_round: number of clients selected in each round.
+        training: local training of clients.
         update: form of the answers.
-        kept: share of the numbers that a ``top-k`` answer holds.
-        clip: largest norm of an answer; None for any.
-        weighting: by ``size``, a client's update counts by the band of its number of samples, which the log states
-            anyway; ``equal`` counts each alike, as robust rules and differential privacy need it.
-        rule: how answers become one.
-        server: what the server makes of that.
-        noise: for differential privacy of clients; None adds none.
-        deadline_s: how long answers are waited for; None waits for all.
-        seed: of every choice that is not a secret.
+        kept: share of the values in a ``top-k`` answer.
+        clip: largest norm of an answer; None for no limit.
+        weighting: ``size`` weights clients by the band of their number of samples, which the log states; ``equal``
+            weights all alike, as robust rules and differential privacy always do.
+        rule: rule of aggregation.
+        server: optimizer of the server.
+        noise: noise for client-level differential privacy; None for none.
+        deadline_s: seconds to wait for answers; None waits for all.
+        seed: seed of all random choices except secrets.
 
     Raises:
-        UsageError: settings that do not fit together.
+        UsageError: the settings are incompatible.
     """
 
     rounds: int
@@ -67,24 +67,24 @@ class Plan:
 
     @property
     def masked(self) -> bool:
-        """Whether the server sees sums alone."""
+        """Whether the server sees only sums of answers."""
         return self.update == "int8-masked"
 
     @property
     def equal(self) -> bool:
-        """Whether each client counts alike."""
+        """Whether all clients have the same weight."""
         return self.weighting == "equal" or self.rule.is_robust or self.noise is not None
 
     def bounds(self, vector: Vector, layout: Layout) -> tuple[float, ...]:
-        """The first grid of integers; empty for other forms."""
+        """Return the first grid of integers; empty for other forms."""
         return first_bounds(vector, layout.parts, self.clip) if self.update.startswith("int8") else ()
 
     def form(self, layout: Layout, bounds: tuple[float, ...]) -> Form:
-        """The form of a round's answers.
+        """Return the form of a round's answers.
 
         Args:
-            layout: of the model.
-            bounds: of the grid.
+            layout: layout of the model.
+            bounds: bounds of the grid.
         """
         if self.update == "float32":
             return Float32(layout.count, self.clip)
@@ -93,22 +93,22 @@ class Plan:
         return Int8(layout.parts, bounds, self.clip, votes=self.noise is None)
 
     def groups(self, ids: Sequence[str]) -> list[list[str]]:
-        """Clients whose masks cancel one another.
+        """Return the groups of clients whose masks cancel.
 
         Raises:
-            UsageError: they are too few.
+            UsageError: there are too few clients.
         """
         return groups_of(sorted(ids))
 
     @property
     def threshold(self) -> int:
-        """Least clients of a group that must answer; 0 without masks."""
+        """Minimum number of clients of a group that must answer; 0 without masks."""
         if not self.masked:
             return 0
         return threshold_of(max(map(len, self.groups([""] * self.per_round))))
 
     def logged_update(self, layout: Layout) -> Update:
-        """The form as the opening of the log states it."""
+        """Return the form of answers for the opening of the log."""
         count = layout.count
         parameters = {} if self.clip is None else {"clip": float(self.clip)}
         if self.update == "float32":
@@ -121,7 +121,7 @@ class Plan:
         return Update("int8", count, 8, votes, parameters)
 
     def logged_aggregation(self) -> LoggedRule:
-        """The rule as the opening of the log states it."""
+        """Return the rule of aggregation for the opening of the log."""
         parameters = {"trimmed": self.rule.trimmed} if self.rule.name == "trimmed-mean" else {}
         if self.training.proximal:
             parameters["proximal"] = float(self.training.proximal)
@@ -131,5 +131,5 @@ class Plan:
         return LoggedRule(name, parameters)
 
     def logged_selection(self) -> LoggedRule:
-        """Likewise, how clients are chosen."""
+        """Return the rule of selection for the opening of the log."""
         return LoggedRule("uniform", {"clients": float(self.per_round)})

@@ -1,4 +1,4 @@
-"""Public samples that all clients have, and what a model says of them, as it travels: half-precision logits."""
+"""Public samples that all clients have, and a model's half-precision logits on them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class PublicSamples:
-    """Samples that nobody need keep to themselves; their labels are not read.
+    """Samples that are not private; their labels are not read.
 
     Attributes:
-        samples: preprocessed, (n, ...).
-        digest: hex SHA-256 of them, by which server and client know that they mean the same ones.
+        samples: preprocessed samples, (n, ...).
+        digest: hex SHA-256 of the samples, by which server and clients confirm that theirs are the same.
     """
 
     samples: torch.Tensor
@@ -40,9 +40,9 @@ class PublicSamples:
 
     @torch.inference_mode()
     def answers(self, model: nn.Module) -> bytes:
-        """Logits of a model in evaluation mode, (n, outputs), as float16; their mean over the outputs is taken off.
+        """Return the logits of a model in eval mode, (n, outputs), as float16 bytes, minus their mean over the outputs.
 
-        Softmax does not see the mean, and without it the numbers are small enough for half precision.
+        The mean does not change the softmax, and without it the values are small enough for half precision.
         """
         place = next((one.device for one in model.parameters()), torch.device("cpu"))
         parts = [model(on_device(part, place)).float().cpu() for part in self.samples.split(BATCH)]
@@ -51,14 +51,14 @@ class PublicSamples:
 
 
 def read_logits(payload: bytes, samples: int, outputs: int) -> npt.NDArray[np.float32]:
-    """What :meth:`PublicSamples.answers` gave, (samples, outputs).
+    """Parse the output of :meth:`PublicSamples.answers`, (samples, outputs).
 
     Raises:
-        DataError: the bytes have another length, or hold numbers that are not finite.
+        DataError: the length is wrong, or a value is not finite.
     """
     if len(payload) != 2 * samples * outputs:
-        raise DataError(f"Logits of {2 * samples * outputs} bytes are wanted and {len(payload)} came.")
+        raise DataError(f"Logits must have {2 * samples * outputs} bytes, got {len(payload)}.")
     found: npt.NDArray[np.float32] = np.frombuffer(payload, "<f2").astype(np.float32).reshape(samples, outputs)
     if not np.isfinite(found).all():
-        raise DataError("The logits hold numbers that are not finite.")
+        raise DataError("The logits have values that are not finite.")
     return found

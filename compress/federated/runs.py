@@ -1,4 +1,4 @@
-"""Whole runs in memory, as the passes call them: from a model and rows of a train part to the model that comes out."""
+"""Complete simulated runs, as called by the passes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from compress.federated.weights import digest
 
 @dataclass(frozen=True)
 class Simulated:
-    """The clients of a run in memory.
+    """Clients of a simulated run.
 
     Attributes:
-        split: the train part.
-        rows: of each client.
-        names: of the clients.
-        preprocess: the contract.
-        use: what the samples are used for.
-        lost: who goes away.
-        progress: where to say how far it is.
-        device: that clients train on.
+        split: train split.
+        rows: rows of each client.
+        names: names of the clients.
+        preprocess: preprocessing contract.
+        use: use of the samples.
+        lost: simulated faults.
+        progress: display of progress.
+        device: device on which clients train.
     """
 
     split: Split
@@ -51,25 +51,25 @@ class Simulated:
     device: str = "cpu"
 
     def transport(self, place: Simulation, learner: Learner, public: PublicSamples | None = None) -> Memory:
-        """The way to them; the samples are read here, once."""
+        """Return the transport to the clients, after reading the samples once."""
         cut = Cut(self.split, self.rows, self.preprocess)
         return Memory(self.names, place.clients(cut.client, self.names, learner, public), self.lost)
 
 
 def run_in_memory(model: nn.Module, clients: Simulated, plan: Plan, place: Simulation) -> dict[str, Any]:
-    """Train a model by simulated clients, in place; a run that was killed resumes after its last closed round.
+    """Train a model on simulated clients, in place; a killed run resumes after its last closed round.
 
     Args:
-        model: in evaluation mode.
-        clients: who trains.
-        plan: what is fixed.
-        place: for log and checkpoints.
+        model: model in eval mode.
+        clients: simulated clients.
+        plan: settings of the run.
+        place: files of the run.
 
     Returns:
-        What was done, as JSON values.
+        Summary of the run, as JSON values.
 
     Raises:
-        UsageError: noise would fall on running statistics.
+        UsageError: noise would be added to running statistics.
         ModelError: the loss or the weights are not finite.
     """
     learner = Learner(model, clients.preprocess, clients.device)
@@ -100,27 +100,27 @@ def distil_in_memory(
     weighted: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Teach a model by what simulated clients say of public samples, in place.
+    """Distil the logits of simulated clients on public samples into a model, in place.
 
     Args:
-        model: in evaluation mode.
-        clients: who answers.
+        model: model in eval mode.
+        clients: simulated clients.
         public: samples that all clients have; their labels are not read.
-        training: what clients do first.
-        teaching: what the server does then.
-        place: for the log.
-        weighted: whether clients count by the band of their number of samples.
-        seed: of every choice.
+        training: local training of clients.
+        teaching: settings of the server's distillation.
+        place: files of the run.
+        weighted: whether clients are weighted by the band of their number of samples.
+        seed: seed of all random choices.
 
     Returns:
-        What was done, as JSON values.
+        Summary of the run, as JSON values.
 
     Raises:
-        UsageError: the model predicts numbers.
+        UsageError: the data have numeric targets.
         ModelError: the loss is not finite.
     """
     if clients.split.targets is not None:
-        raise UsageError("federated_distill compares answers about classes, and the data hold numbers to predict.")
+        raise UsageError("federated_distill needs classes, and the data have numeric targets; use federated_finetune.")
     learner = Learner(model, clients.preprocess, clients.device)
     samples = PublicSamples.of(public, clients.preprocess)
     layout = learner.layout

@@ -1,4 +1,4 @@
-"""Which clients take part in a round, and the seeds of what they draw."""
+"""Selection of the clients of a round, and seeds of their training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 
 def chosen(clients: Sequence[str], count: int, seed: int, number: int) -> list[str]:
-    """Clients of a round, drawn without replacement, sorted.
+    """Return the clients of a round, drawn without replacement and sorted.
 
     Args:
-        clients: that can be asked.
-        count: how many; all where there are fewer.
-        seed: of the run.
-        number: of the round.
+        clients: available clients.
+        count: number to draw; all if there are fewer.
+        seed: seed of the run.
+        number: number of the round.
 
     Example:
         >>> chosen(["a", "b", "c"], 5, seed=0, number=1)
@@ -28,9 +28,9 @@ def chosen(clients: Sequence[str], count: int, seed: int, number: int) -> list[s
 
 
 def seed_of(seed: int, client: str, number: int) -> int:
-    """The seed of one client's training in one round, below 2**31.
+    """Return the seed of one client's training in one round, below 2**31.
 
-    It follows from the client's name and not from its place, so that every transport gives the same.
+    It depends on the client's name and not on its position, so it is the same with every transport.
     """
     words = np.frombuffer(client.encode().ljust(-(-len(client.encode()) // 4) * 4, b"\0"), "<u4")
     return int(np.random.SeedSequence((seed, number, *words.tolist())).generate_state(1)[0] >> 1)

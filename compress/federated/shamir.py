@@ -1,4 +1,4 @@
-"""Shares of a secret of which so many together give it back, and fewer say nothing (Shamir 1979)."""
+"""Shamir's secret sharing (1979): a threshold of shares recovers a secret, and fewer reveal nothing."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from certify.core.errors import DataError, UsageError
 
 PRIME = 2**256 + 297
-"""The smallest prime above every secret of 32 bytes."""
+"""The smallest prime above all secrets of 32 bytes."""
 SECRET_BYTES = 32
 SHARE_BYTES = 33
 
 
 def split(secret: bytes, holders: int, needed: int) -> list[bytes]:
-    """Cut a secret into shares, the first for place 1; coefficients come from the system's entropy.
+    """Split a secret into shares at the points 1, 2, ...; coefficients come from the system's entropy.
 
     Args:
         secret: 32 bytes.
         holders: number of shares.
-        needed: shares that give it back.
+        needed: number of shares that recover the secret.
 
     Raises:
-        UsageError: more are needed than there are, or none.
+        UsageError: ``needed`` is not in 1 to ``holders``, or the secret has another length.
 
     Example:
         >>> shares = split(b"s" * 32, holders=5, needed=3)
@@ -30,25 +30,25 @@ def split(secret: bytes, holders: int, needed: int) -> list[bytes]:
         True
     """
     if not 1 <= needed <= holders:
-        raise UsageError(f"{needed} of {holders} shares cannot be needed; take 1 to {holders}.")
+        raise UsageError(f"The 'needed' parameter of split must be in 1 to {holders}, got {needed}.")
     if len(secret) != SECRET_BYTES:
-        raise UsageError(f"A secret of {SECRET_BYTES} bytes is shared, got {len(secret)}.")
+        raise UsageError(f"The secret must have {SECRET_BYTES} bytes, got {len(secret)}.")
     numbers = [int.from_bytes(secret, "big"), *(secrets.randbelow(PRIME) for _ in range(needed - 1))]
     return [_value(numbers, place).to_bytes(SHARE_BYTES, "big") for place in range(1, holders + 1)]
 
 
 def joined(shares: Mapping[int, bytes], needed: int) -> bytes:
-    """The secret, by Lagrange's interpolation at 0.
+    """Recover a secret by Lagrange interpolation at 0.
 
     Args:
-        shares: by place, from 1; the first ``needed`` in order are used.
-        needed: shares that give it back.
+        shares: shares by point; the first ``needed`` in order are used.
+        needed: number of shares that recover the secret.
 
     Raises:
-        DataError: there are too few, or they are not shares of one secret of 32 bytes.
+        DataError: there are too few shares, or they are not of one secret of 32 bytes.
     """
     if len(shares) < needed:
-        raise DataError(f"{needed} shares are needed to give a secret back and {len(shares)} came.")
+        raise DataError(f"{needed} shares are needed to recover a secret, got {len(shares)}.")
     places = sorted(shares)[:needed]
     found = 0
     for place in places:
@@ -60,12 +60,12 @@ def joined(shares: Mapping[int, bytes], needed: int) -> bytes:
         found += int.from_bytes(shares[place], "big") * above * pow(below, -1, PRIME)
     found %= PRIME
     if found >= 2 ** (8 * SECRET_BYTES):
-        raise DataError("The shares are not of one secret; somebody sent a wrong one.")
+        raise DataError("The shares are not of one secret; a client sent a wrong one.")
     return found.to_bytes(SECRET_BYTES, "big")
 
 
 def _value(numbers: list[int], place: int) -> int:
-    """A polynomial at a place (Horner)."""
+    """Evaluate a polynomial at a point (Horner)."""
     value = 0
     for number in reversed(numbers):
         value = (value * place + number) % PRIME

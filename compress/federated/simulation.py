@@ -1,7 +1,7 @@
-"""A whole run in memory: keys of all parties, the log, checkpoints, and resuming after a kill.
+"""Files of a simulated run: keys of all parties, the log, checkpoints, and resuming after a kill.
 
-One machine plays the server and all clients, so that the signatures of such a run show that its log was not altered
-afterwards and nothing about who computed; the log says so by its transport, ``memory``.
+One machine runs the server and all clients, so the signatures of such a run show only that its log was not altered
+afterwards, and not who computed; the log states this by its transport, ``memory``.
 """
 
 from __future__ import annotations
@@ -38,54 +38,54 @@ NOT_STATED = "not stated"
 
 
 def log_name(place: int) -> str:
-    """Name of the log in a job's workspace, of the pass at a place in its recipe."""
+    """Return the name, in a job's workspace, of the log of the pass at a position in the recipe."""
     return f"{place}-federation.jsonl"
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Signing keys of all parties of a simulation, from one secret that is drawn from the system's entropy.
+    """Signing keys of all parties of a simulation, derived from one random secret.
 
     Attributes:
-        secret: 32 bytes, kept in the run's folder until it ends, so that a killed run can resume.
+        secret: 32 bytes, stored in the run's folder until it ends, so that a killed run can resume.
     """
 
     secret: bytes
 
     @classmethod
     def of(cls, folder: Path) -> Keys:
-        """The keys of a folder, drawn on first use."""
+        """Return the keys of a folder, created on first use."""
         path = folder / SECRET
         if path.is_file() and path.stat().st_size != SECRET_BYTES:
-            path.unlink()  # a kill cut it short, before anything was signed
+            path.unlink()  # truncated by a kill, before anything was signed
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             write_secret(path, os.urandom(SECRET_BYTES))
         return cls(path.read_bytes())
 
     def key(self, name: str) -> SigningKey:
-        """The key of a party."""
+        """Return the key of a party."""
         raw = HKDF(SHA256(), 32, None, b"leanmark simulated party\0" + name.encode()).derive(self.secret)
         return SigningKey(Ed25519PrivateKey.from_private_bytes(raw))
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Where a run in memory lies.
+    """Files of a run.
 
     Attributes:
-        folder: for everything that goes when the run has ended.
-        log: file of the log, which stays.
+        folder: folder of temporary files, which is removed at the end of the run.
+        log: path of the log, which is kept.
     """
 
     folder: Path
     log: Path
 
     def opened(self, opening: Run) -> RoundLog:
-        """The log: the one that a killed run left, where it is of the same run, or a new one.
+        """Open the log: that of a killed run with the same settings, or else a new one.
 
         Args:
-            opening: what is fixed (:mod:`.opening`); name, server and time are filled in here.
+            opening: settings (:mod:`.opening`), in which nonce, server and time are filled in.
         """
         server = self.server_key()
         fixed = replace(opening, server=server.public.hex)
@@ -102,7 +102,7 @@ class Simulation:
         return RoundLog.create(self.log, run, self.server_key())
 
     def server_key(self) -> SigningKey:
-        """The key that signs the log."""
+        """Return the key that signs the log."""
         return Keys.of(self.folder).key("server")
 
     @property
@@ -117,13 +117,13 @@ class Simulation:
         learner: Learner,
         public: PublicSamples | None = None,
     ) -> Callable[[str], Client]:
-        """What makes a client by its name.
+        """Return a function that creates a client by its name.
 
         Args:
-            data: of a client, by its number.
-            names: of all clients, by number.
-            learner: lent to one after the other.
-            public: samples to answer about.
+            data: function that returns the data of a client by its number.
+            names: names of all clients, in the order of their numbers.
+            learner: local training, shared by all clients.
+            public: public samples of distillation; None if there are none.
         """
         keys, spending = Keys.of(self.folder), Spending()
         numbers = {name: number for number, name in enumerate(names)}
@@ -138,24 +138,24 @@ class Simulation:
         return make
 
     def keep(self, model: bytes) -> None:
-        """Keep a model that no checkpoint holds, until the run has ended."""
+        """Store a model that is in no checkpoint until the run ends."""
         write_bytes(self.folder / MODEL, model)
 
     def kept(self) -> bytes:
-        """What :meth:`keep` kept.
+        """Return the model stored by :meth:`keep`.
 
         Raises:
-            DataError: there is nothing.
+            DataError: it is missing.
         """
         try:
             return (self.folder / MODEL).read_bytes()
         except OSError as error:
             raise DataError(
-                f"The model of the closed round is missing in {self.folder}; begin the run again."
+                f"The model of the closed round is missing in {self.folder}; start the run again."
             ) from error
 
     def told(self) -> dict[str, Any]:
-        """What the log comes to, as JSON values of a pass's record."""
+        """Return a summary of the log, as JSON values of a pass's record."""
         run = parse_run(self.log.read_bytes(), str(self.log))
         closed = [each.close.message for each in run.rounds]
         entries = [one.message for one in run.entries]
@@ -169,11 +169,11 @@ class Simulation:
         }
 
     def close(self) -> None:
-        """Remove what is not needed any more."""
+        """Remove temporary files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _goes_on(self, log: RoundLog) -> bool:
-        """Whether the folder holds the model behind the last closed round."""
+        """Return whether the folder holds the model after the last closed round."""
         return not log.closed or has_state(self.folder, log.closed) or (self.folder / MODEL).is_file()
 
     def _start_over(self) -> None:

@@ -1,4 +1,4 @@
-"""What one party's share of a round costs: CPU-seconds of this process, and joules by the best meter there is."""
+"""Costs of one party in a round: CPU-seconds of this process, and joules from the best available meter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certify.measure.meters.base import Meter, Usage
 
 @dataclass
 class Bill:
-    """Filled when the block ends.
+    """Costs of a block, filled in when it ends.
 
     Attributes:
         spent: CPU-seconds and joules.
@@ -27,10 +27,10 @@ class Bill:
 
 
 class Spending:
-    """Measures blocks, one after the other; the meter is chosen once, as looking for one takes longer than a round.
+    """Meter of blocks of code; it is chosen once, since finding one takes longer than a round.
 
     Args:
-        meter: to read; the best one for the processor by default.
+        meter: meter to read; by default the best one for the processor.
 
     Example:
         >>> with Spending().measured() as bill:

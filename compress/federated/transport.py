@@ -1,24 +1,23 @@
-"""How messages reach clients: the one small interface between the round code and a network.
+"""Interface between the code of a round and a network.
 
-The round code knows names and bytes. The server's half (:mod:`compress.federated.coordinator`) hands a transport one
-message for each client and takes whatever comes back; the client's half (:class:`Participant`) turns a message into an
-answer. Neither opens a connection, reads a clock of the network or knows who carries the bytes, so that the same two
-halves run in memory (:mod:`compress.federated.memory`) and over Flower::
+Server and client exchange only names and bytes. The server half (:mod:`compress.federated.coordinator`) gives a
+transport one message for each client and accepts any answers; the client half (:class:`Participant`) turns a message
+into an answer. Neither opens connections, so both run unchanged in memory (:mod:`compress.federated.memory`) and over
+Flower (:mod:`compress.federated.flower`)::
 
     server process                                   client process
     Coordinator -> Transport.ask({name: bytes})  ->  Participant.answer(bytes) -> bytes
-                <- (name, bytes), as they come   <-
+                <- (name, bytes), on arrival     <-
 
-What an adapter for a network has to do:
+An adapter for a network needs:
 
-* server: make a class with the two members of :class:`Transport`. ``ask`` sends each message to its client and yields
-  answers as they arrive until all have come or the deadline is over; a client that is offline, late or failed is left
-  out, never waited for. Answers may come in any order and twice, be altered or be of somebody else: the coordinator
-  checks all of that.
-* client: keep one :class:`compress.federated.participant.Client` with its folder, and give every message to
-  ``answer``. It holds its state on disk, so that a killed process starts again from its folder.
-* nothing else: sums run in the order of the clients' names and not of arrival, so that every transport gives the same
-  bits.
+* server: a class with the members of :class:`Transport`. ``ask`` sends each message to its client and yields answers on
+  arrival, until all have arrived or the deadline has passed; it does not wait for clients that are offline or failed.
+  Answers may arrive in any order, repeatedly, altered or from someone else: the coordinator checks them.
+* client: one :class:`compress.federated.client.Client` with its folder, whose ``answer`` gets every message. Its state
+  is on disk, so that a killed process continues from its folder.
+
+Sums are taken in the order of the clients' names and not of arrival, so every transport gives the same bits.
 """
 
 from __future__ import annotations
@@ -28,35 +27,35 @@ from typing import Protocol
 
 
 class Participant(Protocol):
-    """A client, seen from a transport."""
+    """A client as seen by a transport."""
 
     def answer(self, message: bytes) -> bytes:
-        """Give the answer to a message of the server.
+        """Return the answer to a message of the server.
 
         Raises:
-            LeanmarkError: the message is not one of the server's, or the client takes no part now.
+            LeanmarkError: the message is invalid or not from the server.
         """
 
 
 class Transport(Protocol):
-    """A way to the clients.
+    """Exchange of messages with clients.
 
     Attributes:
-        name: as the log of rounds states it, such as ``memory`` or ``flower``.
+        name: name in the log of rounds, such as ``memory`` or ``flower``.
     """
 
     name: str
 
     def clients(self) -> Sequence[str]:
-        """Names of the clients that can be asked now, in a fixed order.
+        """Return the names of available clients, in a fixed order.
 
-        A name is an address: who signs for it, the client says when it enrols.
+        A name is only an address; the client states its key when it enrols.
         """
 
     def ask(self, messages: Mapping[str, bytes], deadline_s: float | None = None) -> Iterator[tuple[str, bytes]]:
-        """Send each client its message and yield ``(name, answer)`` as the answers come.
+        """Send each client its message and yield ``(name, answer)`` on arrival.
 
         Args:
-            messages: by the client's name.
-            deadline_s: seconds after which no answer is waited for; None waits for all that are alive.
+            messages: messages by the client's name.
+            deadline_s: maximum seconds to wait for answers; None waits for all clients that are online.
         """

@@ -1,8 +1,8 @@
-"""A model's weights as bytes that travel, and as the vector that is averaged.
+"""A model's state as bytes for transmission, and as the vector that is averaged.
 
-The bytes are those that :func:`compress.core.model_stats.state_digest` digests, so that the SHA-256 of what a client
-received is the model's digest in the lineage. What is averaged are all floating-point tensors of the state, running
-statistics among them, as one float32 vector; other tensors (counters) stay as the server has them.
+The bytes are those that :func:`compress.core.model_stats.state_digest` digests, so the SHA-256 of a received model is
+its digest in the lineage. All floating-point tensors of the state, including running statistics, are averaged as one
+float32 vector; other tensors, such as counters, keep the server's values.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each tensor of a model lies in its bytes and in its vector.
+    """Position of each tensor of a model in its bytes and in its vector.
 
     Attributes:
-        headers: of each tensor, in the order of the names.
-        sizes: bytes of each tensor.
-        floats: numbers of each tensor in the vector; 0 where it is not averaged.
-        names: of the tensors.
-        learned: which of them are parameters, and no running statistics.
+        headers: header of each tensor, in the order of the names.
+        sizes: size of each tensor in bytes.
+        floats: number of values of each tensor in the vector; 0 if it is not averaged.
+        names: sorted names of the tensors.
+        learned: whether each tensor is a parameter, and not a running statistic.
     """
 
     headers: tuple[bytes, ...]
@@ -42,10 +42,10 @@ class Layout:
 
     @classmethod
     def of(cls, model: nn.Module) -> Layout:
-        """The layout of a model.
+        """Return the layout of a model.
 
         Raises:
-            ModelError: it has weights of another floating-point type than float32, or none.
+            ModelError: a weight has a floating-point type other than float32, or there are no weights.
         """
         headers, sizes, floats = [], [], []
         for name, tensor in sorted(model.state_dict().items()):
@@ -64,24 +64,24 @@ class Layout:
 
     @property
     def count(self) -> int:
-        """Numbers in the vector."""
+        """Number of values in the vector."""
         return sum(self.floats)
 
     @property
     def content_bytes(self) -> int:
-        """Bytes of the model when it travels."""
+        """Size of the model in bytes."""
         return sum(map(len, self.headers)) + sum(self.sizes)
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Numbers of each averaged tensor, in the order of the vector."""
+        """Number of values of each averaged tensor, in the order of the vector."""
         return tuple(count for count in self.floats if count)
 
     def where(self, wanted: Callable[[str, bool], bool]) -> npt.NDArray[np.bool_]:
-        """Which numbers of the vector belong to tensors that are wanted, (count,).
+        """Return a mask of the vector's values that belong to wanted tensors, (count,).
 
         Args:
-            wanted: says so of a tensor's name and of whether it is learned.
+            wanted: function of a tensor's name and of whether it is a parameter.
         """
         chosen = [
             wanted(*one)
@@ -91,18 +91,18 @@ class Layout:
         return np.repeat(np.array(chosen, dtype=np.bool_), self.parts)
 
     def content(self, model: nn.Module) -> bytes:
-        """The model's state as bytes; their SHA-256 is its digest."""
+        """Return the model's state as bytes, whose SHA-256 is its digest."""
         tensors = [tensor for _, tensor in sorted(model.state_dict().items())]
         return b"".join(header + _raw(tensor) for header, tensor in zip(self.headers, tensors, strict=True))
 
     def vector(self, content: bytes) -> Vector:
-        """The averaged numbers of a model's bytes, (count,); a copy.
+        """Return a copy of the averaged values of a model's bytes, (count,).
 
         Raises:
-            DataError: the bytes are of another model, or hold numbers that are not finite.
+            DataError: the bytes are of another model, or a value is not finite.
         """
         if len(content) != self.content_bytes:
-            raise DataError(f"A model of {self.content_bytes} bytes is wanted and {len(content)} came.")
+            raise DataError(f"The model must have {self.content_bytes} bytes, got {len(content)}.")
         parts, at = [], 0
         for header, size, count in zip(self.headers, self.sizes, self.floats, strict=True):
             if content[at : at + len(header)] != header:
@@ -113,11 +113,11 @@ class Layout:
             at += size
         found: Vector = np.concatenate(parts).astype(np.float32)
         if not np.isfinite(found).all():
-            raise DataError("The model holds numbers that are not finite.")
+            raise DataError("The model has values that are not finite.")
         return found
 
     def replaced(self, content: bytes, vector: Vector) -> bytes:
-        """A model's bytes with other numbers in the place of the averaged ones."""
+        """Return a model's bytes with other averaged values."""
         made, at, taken = bytearray(content), 0, 0
         for header, size, count in zip(self.headers, self.sizes, self.floats, strict=True):
             at += len(header)
@@ -127,7 +127,7 @@ class Layout:
         return bytes(made)
 
     def load(self, model: nn.Module, content: bytes) -> None:
-        """Give a model the state that its bytes hold, in place.
+        """Load the state in a model's bytes into the model, in place.
 
         Raises:
             DataError: the bytes are of another model.
@@ -145,7 +145,7 @@ class Layout:
 
 
 def digest(content: bytes) -> str:
-    """Hex SHA-256 of a model's bytes: its digest in the lineage.
+    """Return the hex SHA-256 of a model's bytes, its digest in the lineage.
 
     Example:
         >>> from compress.core.model_stats import state_digest

@@ -22,12 +22,12 @@ def write_federation(out: Path, logs: Sequence[bytes], policies: Iterable[UsePol
     """Write ``federation.jsonl`` for ``leanmark state --assessment federation``.
 
     Args:
-        out: folder of the job, which holds the finished model and its lineage.
-        logs: contents of the logs, in the order of the passes; if there are none, an earlier job's file is removed.
-        policies: use policies of the clients' data, named in the logs by digest.
+        out: folder of the job, with the finished model and its lineage.
+        logs: contents of the logs, in the order of the passes; if empty, the file of an earlier job is removed.
+        policies: use policies of the clients' data, which the logs name by digest.
 
     Returns:
-        The file; None if no pass was federated.
+        Path of the file; None if no pass was federated.
 
     Raises:
         CertificateError: a log is truncated or malformed.

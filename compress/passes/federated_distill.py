@@ -1,4 +1,4 @@
-"""Distillation from clients that share neither samples nor weights."""
+"""Distillation from clients whose samples and weights stay local."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class FederatedDistill(FederatedTraining):
-    """Train the compressed model on clients' outputs for public samples, which each client sends once (FedDF).
+    """Distil the logits of simulated clients on public samples, sent once, into the compressed model (FedDF).
 
-    Each client trains a copy of the model on its own samples for `epochs`, and sends its logits for the public samples
-    in half precision. The server distils their mean into the model. The upload does not grow with the model: 2 bytes
+    Each client trains the model on its own samples for `epochs`, and sends its logits on the public samples in half
+    precision. The server distils their mean into the model. The size of answers does not depend on the model: 2 bytes
     per public sample and output. Labels of the public samples are not read.
 
     Papers: Lin et al. 2020 (arXiv 2006.07242).
 
-    When not to use it: without public samples similar to the clients'; where many rounds are cheap, which give better
-    accuracy (`federated_finetune`).
+    When not to use it: without public samples that resemble the clients'; if many rounds are cheap, since
+    `federated_finetune` then reaches a higher accuracy; on real clients (`leanmark federate`), which it refuses.
 
     Example:
         >>> FederatedDistill(clients=20).epochs
@@ -41,14 +41,15 @@ class FederatedDistill(FederatedTraining):
         quick={"clients": 3, "epochs": 1, "batch": 32, "public_epochs": 2}, leaves=("federation.jsonl",)
     )
 
-    epochs: int = Field(default=10, ge=1, le=10_000, description="Passes of a client over its samples.")
+    epochs: int = Field(default=10, ge=1, le=10_000, description="Epochs of a client over its samples.")
     public: str = Field(
-        default="calibration", description="Public samples: a data spec, or the part validation or calibration."
+        default="calibration",
+        description="Public samples: a data specification, or the split validation or calibration.",
     )
-    public_epochs: int = Field(default=40, ge=1, le=10_000, description="Passes of the server over the public samples.")
-    public_lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the server.")
-    public_samples: int = Field(default=2000, ge=2, le=1_000_000, description="Maximum number of public samples used.")
-    temperature: float = Field(default=2.0, ge=1, le=100, description="Temperature that softens the outputs.")
+    public_epochs: int = Field(default=40, ge=1, le=10_000, description="Epochs of the server over the public samples.")
+    public_lr: float = Field(default=2e-3, gt=0, le=10, description="Peak learning rate of the server.")
+    public_samples: int = Field(default=2000, ge=2, le=1_000_000, description="Maximum number of public samples.")
+    temperature: float = Field(default=2.0, ge=1, le=100, description="Temperature of the softmax.")
 
     @property
     def brings_data(self) -> bool:
@@ -61,7 +62,7 @@ class FederatedDistill(FederatedTraining):
         Raises:
             UsageError: a fleet is connected, which this pass cannot use; there are no train or public samples, or too
                 few train samples for the clients.
-            DataError: public data hold train or test samples.
+            DataError: the public data contain train or test samples.
             ModelError: the loss is not finite.
         """
         if federated.connected() is not None:

@@ -1,4 +1,4 @@
-"""Recovery training by clients that keep their samples."""
+"""Recovery training on clients whose samples stay local."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class FederatedFinetune(FederatedTraining):
-    """Train the compressed model on the samples of many clients, who send updates and keep the samples.
+    """Train the compressed model on the samples of many clients, which send updates and keep their samples.
 
-    In each round some clients train from the global model and send what changed; the server combines the updates. A
-    small model makes small updates: put this pass after one that prunes. `update` sets their encoding: `int8`, with the
-    rounding error added to the next update; `top-k`; or `int8-masked`, of which the server only sees sums. The rounds
-    are signed, chained and counted in bytes and joules in `federation.jsonl`. Here one process simulates all clients in
-    turn; `leanmark federate` runs the same rounds over a network.
+    In each round the selected clients train the global model and send the change of its weights; the server aggregates
+    the updates. A small model has small updates, so put this pass after one that prunes. `update` is their form:
+    `float32`; `int8` with error feedback; `top-k`; or `int8-masked`, with which the server sees only sums. Rounds are
+    signed and chained in `federation.jsonl`, with their bytes and joules. In a job, one process runs all clients one
+    after another; `leanmark federate` runs the same rounds over a network.
 
     Papers: FedAvg, McMahan et al. 2017 (arXiv 1602.05629); FedProx, Li et al. 2020 (arXiv 1812.06127); momentum and
     Adam on the server, Hsu et al. 2019 (arXiv 1909.06335) and Reddi et al. 2021 (arXiv 2003.00295); error feedback,
     Karimireddy et al. 2019 (arXiv 1901.09847); masks, Bonawitz et al. 2017 (doi 10.1145/3133956.3133982); median and
     trimmed mean, Yin et al. 2018 (arXiv 1803.01498); noise on clients' updates, McMahan et al. 2018 (arXiv 1710.06963).
 
-    When not to use it: where the samples may be stored in one place, as `finetune` and `distill` then do better with
-    less compute; with `epsilon` on fewer than some thousand clients, where the noise drowns the mean.
+    When not to use it: if the samples may be in one place, since `finetune` and `distill` then need less compute; with
+    `epsilon` and few clients, since the noise may exceed the mean update.
 
     Example:
         >>> FederatedFinetune(clients=20, update="int8").rounds
@@ -47,47 +47,43 @@ class FederatedFinetune(FederatedTraining):
         quick={"clients": 3, "rounds": 2, "batch": 32, "update": "int8"}, leaves=("federation.jsonl",)
     )
 
-    rounds: int = Field(default=10, ge=1, le=100_000, description="Number of rounds of training and aggregation.")
-    participation: float = Field(default=1.0, gt=0, le=1, description="Share of the clients selected in each round.")
-    update: Literal["float32", "int8", "int8-masked", "top-k"] = Field(
-        default="int8", description="Encoding of the updates."
-    )
-    kept: float = Field(default=0.05, gt=0, le=1, description="Share of the values kept in a top-k update.")
-    clip: float | None = Field(default=None, gt=0, description="Maximum norm of an update. Default: unlimited.")
+    rounds: int = Field(default=10, ge=1, le=100_000, description="Number of rounds.")
+    participation: float = Field(default=1.0, gt=0, le=1, description="Share of the clients selected in a round.")
+    update: Literal["float32", "int8", "int8-masked", "top-k"] = Field(default="int8", description="Form of updates.")
+    kept: float = Field(default=0.05, gt=0, le=1, description="Share of the values in a top-k update.")
+    clip: float | None = Field(default=None, gt=0, description="Largest norm of an update; unlimited by default.")
     rule: Literal["mean", "median", "trimmed-mean", "norm-bound"] = Field(
-        default="mean", description="Aggregation of updates; all rules except mean withstand some malicious clients."
+        default="mean", description="Rule of aggregation; all but the mean tolerate some poisoned clients."
     )
-    trimmed: float = Field(
-        default=0.2, gt=0, lt=0.5, description="Share of values dropped at each end by trimmed-mean."
-    )
-    server: Literal["none", "momentum", "adam"] = Field(
-        default="none", description="Optimizer of the server for the combined update."
-    )
+    trimmed: float = Field(default=0.2, gt=0, lt=0.5, description="Share excluded at each end by trimmed-mean.")
+    server: Literal["none", "momentum", "adam"] = Field(default="none", description="Optimizer of the server.")
     server_lr: float = Field(default=1.0, gt=0, le=100, description="Learning rate of the server.")
-    server_momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of the server's optimizer.")
+    server_momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="Momentum of the server, or beta_1 of its Adam."
+    )
     stragglers: float = Field(
-        default=0.0, ge=0, lt=1, description="Simulated share of clients that answer too late in each round."
+        default=0.0, ge=0, lt=1, description="Share of clients that answer too late in each round; simulations only."
     )
     epsilon: float | None = Field(
-        default=None, gt=0, description="Epsilon of client-level differential privacy over all rounds. Default: none."
+        default=None, gt=0, description="Client-level epsilon over all rounds; no noise by default."
     )
-    delta: float = Field(default=1e-5, gt=0, lt=1, description="Delta for which epsilon holds; below 1 / clients.")
+    delta: float = Field(default=1e-5, gt=0, lt=1, description="Delta of epsilon; must be below 1 / clients.")
 
     @model_validator(mode="after")
     def _fits(self) -> FederatedFinetune:
         if self.update == "int8-masked" and self.rule != "mean":
             raise ValueError(
-                f"rule {self.rule} compares single updates, but masked ones only show their sum; use update: int8"
+                f"rule {self.rule} compares single updates, and masked ones reveal only their sum; use update: int8"
             )
         if self.epsilon is not None and (self.clip is None or self.rule != "mean"):
             raise ValueError("epsilon needs clip, the largest norm of an update, and rule: mean")
         return self
 
     def plan(self, context: PassContext, clients: int) -> Plan:
-        """Return everything that is fixed before the first round.
+        """Return the settings of the run.
 
         Raises:
-            UsageError: there are too few clients for masks or for epsilon, or no noise keeps the budget.
+            UsageError: there are too few clients for masks or epsilon, or no noise level keeps the budget.
         """
         noise = None
         if self.epsilon is not None:
@@ -110,7 +106,7 @@ class FederatedFinetune(FederatedTraining):
         """See :meth:`Pass.apply`.
 
         Raises:
-            UsageError: there are no train samples, too few of them or of clients, or settings that do not fit.
+            UsageError: there are no or too few train samples, too few clients, or incompatible settings.
             ModelError: the loss or the weights are not finite.
         """
         fleet = federated.connected()
@@ -124,7 +120,7 @@ class FederatedFinetune(FederatedTraining):
         return made, PassRecord({**done, **self.told(clients)})
 
     def _on_fleet(self, model: nn.Module, context: PassContext, fleet: Fleet) -> tuple[nn.Module, PassRecord]:
-        """Run the same rounds on real clients, each with its own samples."""
+        """Run the rounds on real clients, each with its own samples."""
         plan = self.plan(context, fleet.clients)
         made = copy.deepcopy(model).eval()
         with self.simulation(context) as place:

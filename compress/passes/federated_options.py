@@ -1,4 +1,4 @@
-"""Parameters shared by the federated passes: the clients, their training, and the place of the log."""
+"""Common parameters of the federated passes: clients, local training and the log."""
 
 from __future__ import annotations
 
@@ -23,40 +23,39 @@ if TYPE_CHECKING:
     from compress.federated.simulation import Simulation
 
 FLIPPED_FROM = 64
-"""Pixels; larger images are photographs, which may be mirrored."""
+"""Pixels; larger images are taken for photographs, which may be mirrored."""
 
 
 class FederatedTraining(TorchPass):
-    """A pass whose clients train on parts of the train samples; subclasses define what the clients send."""
+    """A pass whose clients train on parts of the train samples; subclasses define what they send."""
 
-    clients: int = Field(default=10, ge=2, le=100_000, description="Clients among which the train samples are divided.")
+    clients: int = Field(
+        default=10, ge=2, le=100_000, description="Number of clients among which the train samples are divided."
+    )
     partition: Literal["iid", "dirichlet", "column"] = Field(
-        default="iid",
-        description="Division of the samples: even, skewed by class, or one client per value of a column.",
+        default="iid", description="Division: evenly, with skewed classes, or one client per value of a column."
     )
     alpha: float = Field(
-        default=0.3, gt=0, le=1e6, description="Dirichlet parameter; small values give each client few classes."
+        default=0.3, gt=0, le=1e6, description="Concentration of dirichlet; small values give each client few classes."
     )
-    column: str | None = Field(default=None, description="Column of groups that names each sample's client.")
-    epochs: int = Field(default=1, ge=1, le=10_000, description="Passes of a client over its samples in a round.")
-    batch: int = Field(default=64, ge=2, le=65_536, description="Samples in one step of a client.")
-    lr: float = Field(default=2e-3, gt=0, le=10, description="Largest learning rate of the clients.")
+    column: str | None = Field(default=None, description="Column of groups that names the client of each sample.")
+    epochs: int = Field(default=1, ge=1, le=10_000, description="Epochs of a client over its samples in a round.")
+    batch: int = Field(default=64, ge=2, le=65_536, description="Batch size of the clients.")
+    lr: float = Field(default=2e-3, gt=0, le=10, description="Peak learning rate of the clients.")
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="Optimizer of the clients.")
-    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Pull of the weights towards 0.")
+    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Weight decay of the clients.")
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the rounds in which the learning rate rises.")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
-    augment: bool = Field(default=True, description="Whether train samples are shifted by a few pixels at random.")
+    augment: bool = Field(default=True, description="Whether to shift images by a few pixels at random.")
     flip: bool | None = Field(
-        default=None, description="Whether half of them are mirrored. Default: images of more than 64 pixels."
+        default=None, description="Whether to mirror images at random; by default those over 64 pixels."
     )
-    proximal: float = Field(
-        default=0.0, ge=0, le=1e6, description="Weight of FedProx's pull towards the global model; 0 is FedAvg."
-    )
+    proximal: float = Field(default=0.0, ge=0, le=1e6, description="Weight of FedProx's proximal term; 0 is FedAvg.")
     weighting: Literal["size", "equal"] = Field(
-        default="size", description="Whether clients are weighted by size class or equally."
+        default="size", description="Weights of clients: the band of their number of samples, or equal."
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Simulated share of clients that drop out in each round."
+        default=0.0, ge=0, lt=1, description="Share of clients that drop out in each round; simulations only."
     )
 
     @model_validator(mode="after")
@@ -85,7 +84,7 @@ class FederatedTraining(TorchPass):
         return federated.names_of(self.clients), rows
 
     def training(self, context: PassContext) -> LocalTraining:
-        """Return the training settings of each client."""
+        """Return the settings of local training."""
         shared = ("epochs", "batch", "lr", "optimizer", "weight_decay", "warmup", "label_smoothing", "augment")
         flip = self.flip if self.flip is not None else min(context.data.input_size) > FLIPPED_FROM
         settings = {name: getattr(self, name) for name in shared}
@@ -94,7 +93,7 @@ class FederatedTraining(TorchPass):
     def simulated(
         self, context: PassContext, action: Literal["finetune", "distil"], stragglers: float = 0.0
     ) -> Simulated:
-        """Return the simulated clients, with the declared use of their samples.
+        """Return the simulated clients with the use of their samples.
 
         Raises:
             UsageError: there are no train samples, too few of them, or no such column.
@@ -110,12 +109,12 @@ class FederatedTraining(TorchPass):
 
     @staticmethod
     def told(clients: Simulated) -> dict[str, Any]:
-        """Return facts about the clients for the record."""
+        """Return the number of clients and their smallest and largest number of samples, for the record."""
         return {"clients": len(clients.names), "samples_of_a_client": list(federated.sizes(clients.rows))}
 
     @contextlib.contextmanager
     def simulation(self, context: PassContext) -> Iterator[Simulation]:
-        """Yield the place of the run: in the job's workspace, where its log stays, or in a temporary folder."""
+        """Yield the files of the run: in the job's workspace, which keeps the log, or in a temporary folder."""
         if context.workspace is not None:
             folder = context.workspace / f"{context.place}-{self.name}"
             yield federated.Simulation(folder, context.workspace / federated.log_name(context.place))

@@ -1,4 +1,4 @@
-"""The app's folder as Flower builds it, and the digest of what it builds."""
+"""Folder of the app for Flower, and the digest of the bundle that Flower builds from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGE = "leanmark_bridge"
 
 
 def write_app(folder: Path) -> Path:
-    """Write the app into a folder, in the form that ``flwr run`` takes."""
+    """Write the app into a folder, in the format of ``flwr run``."""
     copy(HERE / "bridge.toml", folder / "pyproject.toml")
     for path in sorted((HERE / PACKAGE).glob("*.py")):
         copy(path, folder / PACKAGE / path.name)
@@ -21,7 +21,7 @@ def write_app(folder: Path) -> Path:
 
 
 def app_digest(folder: Path) -> str:
-    """Hex SHA-256 of the bundle that Flower builds from the app's folder; the same wherever it is built.
+    """Return the hex SHA-256 of the bundle that Flower builds from the app's folder, the same on every machine.
 
     Raises:
         MissingExtra: Flower is not installed.

@@ -1,8 +1,8 @@
-"""Certificates and node keys for a SuperLink and its clients, as files.
+"""Certificates and node keys of a SuperLink and its clients, as files.
 
-A fleet with a certificate authority of its own takes that one's certificates; :func:`write_authority` is for one that
-has none. Node keys are elliptic curve keys over P-384 in OpenSSH form, which is what Flower takes; they tell the
-SuperLink which machine calls, and have nothing to do with the keys that sign entries.
+A fleet with its own certificate authority uses certificates of that authority; otherwise :func:`write_authority`
+creates one. Node keys are P-384 keys in OpenSSH format, as Flower requires; they authenticate machines to the SuperLink
+and are independent of the keys that sign entries.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NODE_KEY = "node.key"
 
 @dataclass(frozen=True)
 class Certificates:
-    """Where a SuperLink's certificates lie.
+    """Certificate files of a SuperLink.
 
     Attributes:
-        folder: of all three.
+        folder: folder of all three files.
     """
 
     folder: Path
@@ -53,30 +53,30 @@ class Certificates:
         return self.folder / "server.key"
 
     def require(self) -> Certificates:
-        """These, which must be there.
+        """Return self after checking that all files exist.
 
         Raises:
-            UsageError: one is missing.
+            UsageError: a file is missing.
         """
         for path in (self.authority, self.server, self.key):
             if not path.is_file():
-                raise UsageError(f"{path} is missing; make certificates with leanmark federate keys {self.folder}.")
+                raise UsageError(f"{path} is missing; leanmark federate link creates it in a new folder.")
         return self
 
 
 def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
-    """Make a certificate authority and a server certificate; the authority's private key is not kept.
+    """Create a certificate authority and a server certificate; the authority's private key is discarded.
 
     Args:
-        folder: for ``ca.pem``, ``server.pem`` and ``server.key``.
-        hosts: names and addresses of the SuperLink; those of its own machine are added.
+        folder: folder for ``ca.pem``, ``server.pem`` and ``server.key``.
+        hosts: names and addresses of the SuperLink; ``localhost`` and ``127.0.0.1`` are added.
 
     Raises:
-        UsageError: there are certificates already.
+        UsageError: certificates already exist.
     """
     made = Certificates(folder)
     if made.key.exists():
-        raise UsageError(f"{made.key} exists; clients trust the certificate that belongs to it. Name another folder.")
+        raise UsageError(f"{made.key} exists; clients trust its certificate. Use another folder.")
     signing, own = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leanmark federation")])
     names = list(dict.fromkeys(["localhost", "127.0.0.1", *hosts]))
@@ -102,14 +102,18 @@ def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
 
 
 def node_key(folder: Path) -> tuple[Path, Path]:
-    """The node key of a client's folder, private and public, made on first use."""
+    """Return the paths of a client's private and public node key, which is created on first use.
+
+    Raises:
+        UsageError: others can read the private key.
+    """
     private, public = folder / NODE_KEY, folder / f"{NODE_KEY}.pub"
     if not private.is_file():
         made = ec.generate_private_key(ec.SECP384R1())
         write_secret(private, made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         write_bytes(public, made.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
     if os.name == "posix" and private.stat().st_mode & 0o077:
-        raise UsageError(f"{private} can be read by others; run chmod 600 {private}, or make a new key.")
+        raise UsageError(f"{private} can be read by others; run chmod 600 {private}, or delete it to get a new key.")
     return private, public
 
 

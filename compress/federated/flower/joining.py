@@ -1,4 +1,4 @@
-"""A client of a fleet: its keys, its data under their policy, and the SuperNode that carries its messages."""
+"""Client of a fleet: its keys, its data under their use policy, and the SuperNode that transmits its messages."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ Build = Callable[[Dataset, Preprocess], nn.Module | None]
 
 @dataclass(frozen=True)
 class Joining:
-    """What a client brings.
+    """Settings of a client that joins a fleet.
 
     Attributes:
-        folder: of the client: keys, receipts, what its updates left over.
-        superlink: address, ``host:port``.
-        authority: certificate that vouches for the SuperLink.
-        start: folder that the server's operator gave.
-        data: data specification; its train part is learnt from.
-        use: what the data are used for; None where no policy governs them.
-        idle: when the client computes; None always.
-        build: makes the original model from the data and the contract, where the start folder does not name one of
-            torchvision's: a folder from elsewhere must not choose what code runs.
-        port: of the SuperNode's own programs, on this machine alone.
+        folder: folder of the client, with its keys, receipts and residual.
+        superlink: address of the SuperLink, ``host:port``.
+        authority: certificate that authenticates the SuperLink.
+        start: folder ``start`` from the server's operator.
+        data: data specification with a train split.
+        use: use of the data; None if no policy governs them.
+        idle: idle policy; None to compute at any time.
+        build: function that creates the original model from the data and the contract, if the start folder names none
+            of torchvision's: a folder from someone else must not choose the code that runs.
+        port: port of Flower's own programs, on this machine only.
     """
 
     folder: Path
@@ -60,19 +60,19 @@ class Joining:
     port: int = NODE_PORT
 
     def client(self) -> Client:
-        """The client, once its data were read.
+        """Return the client, after loading its data.
 
         Raises:
-            UsageError: the data have no train part.
-            NotPermittedError: their use policy does not permit it.
-            ModelError: the start folder holds no model that can be built here.
+            UsageError: the data have no train split, or are of another kind than the model's.
+            NotPermittedError: their use policy does not permit the use.
+            ModelError: the start folder has no model that can be built here.
         """
         dataset, local = own_data(self.data, self.use)
         learner = start_of(self.start, None if self.build is None else self.build(dataset, contract_of(self.start)))
         if dataset.test.kind != learner.preprocess.kind:
             raise UsageError(
-                f"'{self.data}' holds samples of the kind {dataset.test.kind}, and the model takes "
-                f"{learner.preprocess.kind}; give data like those of this federation."
+                f"'{self.data}' has samples of kind {dataset.test.kind}, and the model needs "
+                f"{learner.preprocess.kind}; use data of this federation's kind."
             )
         return Client(
             key_of(self.folder), lambda: local, learner, Keeping(self.folder), Spending(),
@@ -81,10 +81,10 @@ class Joining:
         )  # fmt: skip
 
     def run(self, told: Callable[[str], None], going: Callable[[], bool] = lambda: True) -> None:
-        """Answer until the SuperNode ends, or the caller says so.
+        """Answer messages until the SuperNode ends or ``going`` returns False.
 
         Raises:
-            UsageError: the SuperNode ended by itself; its log says why.
+            UsageError: the SuperNode ended by itself; its log has the reason.
         """
         client = self.client()
         told(f"Client {client.id[:16]}; receipts go to {self.folder / RECEIPTS}")
@@ -98,38 +98,38 @@ class Joining:
             stop(node)
             worker.close()
         if node.returncode not in (0, -15):
-            raise UsageError(f"The SuperNode ended with {node.returncode}; {log} says why: {_last(log)}")
+            raise UsageError(f"The SuperNode ended with {node.returncode}; see {log}: {_last(log)}")
 
 
 def start_of(folder: Path, original: nn.Module | None) -> Learner:
-    """The model's architecture and contract, from the folder that a server wrote.
+    """Return the model's architecture and contract from the server's start folder.
 
     Raises:
-        ModelError: it is missing or damaged, or names a model that has to be given.
+        ModelError: the folder is missing or damaged, or its model must be given as ``original``.
     """
     return Learner(checkpoint.load(folder / checkpoint.CHECKPOINT, into=original), contract_of(folder))
 
 
 def contract_of(folder: Path) -> Preprocess:
-    """How samples become inputs, from the folder that a server wrote.
+    """Return the preprocessing contract from the server's start folder.
 
     Raises:
-        ModelError: it does not say so.
+        ModelError: the contract is missing.
     """
     stated = checkpoint.read_record(folder / checkpoint.CHECKPOINT)["extra"].get("preprocess")
     if not isinstance(stated, dict):
-        raise ModelError(f"{folder} does not say how samples become inputs; take the folder 'start' of the server.")
+        raise ModelError(f"{folder} has no preprocessing contract; use the folder 'start' of the server.")
     return Preprocess.from_json(stated, str(folder))
 
 
 def key_of(folder: Path) -> SigningKey:
-    """The key that signs a client's entries, made on first use."""
+    """Return the key that signs a client's entries, created on first use."""
     path = folder / KEY
     return load_private(path) if path.is_file() else store_key(new_key(), path)
 
 
 def prepare(folder: Path) -> Path:
-    """Make a client's folder with its keys, and give the public node key, which the server's operator admits."""
+    """Create a client's folder and keys; return the path of the public node key, which the server's operator admits."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     key_of(folder)
@@ -148,4 +148,4 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _last(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it is empty")

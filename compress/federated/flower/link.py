@@ -1,8 +1,8 @@
-"""``python -m compress.federated.flower.link``: Flower's SuperLink, whose Control API answers this machine alone.
+"""``python -m compress.federated.flower.link``: Flower's SuperLink, with a Control API for this machine only.
 
-A SuperLink serves clients (Fleet API), its own programs (Runtime API) and whoever starts runs (Control API) on one
-port, and without an account plugin the last asks nobody who they are: any program could be started on every client.
-Here all but the Fleet API, which clients enter with registered keys, is refused to other machines.
+A SuperLink serves clients (Fleet API), its own programs (Runtime API) and those who start runs (Control API) on one
+port. Without an account plugin the Control API requires no authentication, so anyone could start any program on every
+client. Here other machines can reach only the Fleet API, which requires registered keys.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OPEN = "/v1/fleet/"
 
 
 def allowed(path: str, host: str) -> bool:
-    """Whether a machine may ask for a path.
+    """Return whether a machine may request a path.
 
     Example:
         >>> allowed("/v1/fleet/pull-messages", "10.0.0.7"), allowed("/v1/control/start-run", "10.0.0.7")
@@ -42,14 +42,14 @@ class LocalControl:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Hand on what is allowed, and refuse the rest."""
+        """Forward allowed requests and refuse all others."""
         if scope["type"] in ("http", "websocket") and not allowed(scope["path"], (scope.get("client") or ("",))[0]):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
                 return
             headers = [(b"content-type", b"text/plain")]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": b"This API answers on the SuperLink's machine alone.\n"})
+            await send({"type": "http.response.body", "body": b"This API answers only on the SuperLink's machine.\n"})
             return
         await self._app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""Ending with the process that started this one, however it ended: a killed client leaves no SuperNode behind."""
+"""Termination with the parent process: a killed client leaves no SuperNode running."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOOK_EVERY_S = 0.5
 
 
 def end_with_parent() -> None:
-    """Watch the parent from a thread, and end this process once it has gone."""
+    """Watch the parent process from a thread, and exit when it ends."""
     parent = os.getppid()
 
     def watch() -> None:

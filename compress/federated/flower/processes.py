@@ -1,4 +1,4 @@
-"""Flower's processes: SuperLink, SuperNode and the run, started with TLS and node keys and without telemetry."""
+"""Flower's processes: SuperLink, SuperNode and the run, started with TLS and node keys, without telemetry."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COMMAND_S = 120
 
 @dataclass(frozen=True)
 class Link:
-    """A SuperLink that listens on one address.
+    """A SuperLink on one address.
 
     Attributes:
-        folder: for its database, the app and Flower's configuration.
-        host: it listens on.
-        port: likewise.
-        certificates: of TLS.
+        folder: folder for its database, the app and Flower's configuration.
+        host: address on which it listens.
+        port: port on which it listens.
+        certificates: TLS certificates.
     """
 
     folder: Path
@@ -38,11 +38,11 @@ class Link:
 
     @property
     def address(self) -> str:
-        """As programs on its own machine reach it."""
+        """Address for programs on its own machine."""
         return f"127.0.0.1:{self.port}"
 
     def start(self, log: Path) -> subprocess.Popen[bytes]:
-        """Start the SuperLink; it keeps registered nodes over restarts."""
+        """Start the SuperLink; registered nodes persist across restarts."""
         own = self.certificates.require()
         command = [
             sys.executable, "-m", "compress.federated.flower.link", "--host", self.host, "--port", str(self.port),
@@ -53,7 +53,7 @@ class Link:
         return started(command, self.folder, log)
 
     def configure(self) -> None:
-        """Write what Flower's own command needs to reach the SuperLink."""
+        """Write the configuration with which Flower's command reaches the SuperLink."""
         write_text(
             self.folder / "config.toml",
             f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\naddress = "{self.address}"\n'
@@ -61,28 +61,28 @@ class Link:
         )
 
     def register(self, public_key: Path) -> str:
-        """Let the machine with a node key in, and give the id of its node.
+        """Register a machine's node key and return the id of its node.
 
         Raises:
-            UsageError: Flower refuses; its words are in the message.
+            UsageError: Flower refuses; the error includes its output.
         """
         done = self._flwr("supernode", "register", str(public_key), CONNECTION, "--format", "json")
         try:
             told = json.loads(done.stdout)
             return str(told["node-id"])
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"Flower does not register {public_key}: {_last_line(done)}") from error
+            raise UsageError(f"Flower did not register {public_key}: {_last_line(done)}") from error
 
     def run_app(self, socket: Path) -> None:
         """Start the app, whose ServerApp connects to a socket.
 
         Raises:
-            UsageError: Flower refuses; its words are in the message.
+            UsageError: Flower refuses; the error includes its output.
         """
         app = write_app(self.folder / "app")
         done = self._flwr("run", str(app), CONNECTION, "--run-config", f'socket="{socket}"')
         if done.returncode:
-            raise UsageError(f"Flower does not start the run: {_last_line(done)}")
+            raise UsageError(f"Flower did not start the run: {_last_line(done)}")
 
     def _flwr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         self.configure()
@@ -97,12 +97,12 @@ def start_node(
     """Start the SuperNode of a client.
 
     Args:
-        folder: of the client, with its node key.
+        folder: folder of the client, with its node key.
         superlink: address of the SuperLink, ``host:port``.
-        authority: certificate that vouches for it.
-        socket: on which the client waits.
-        port: on which the SuperNode waits for its own programs, on this machine alone.
-        log: for its words.
+        authority: certificate that authenticates it.
+        socket: socket of the client.
+        port: port of Flower's own programs, on this machine only.
+        log: file for its output.
     """
     private, _ = node_key(folder)
     digest = app_digest(write_app(folder / "app"))
@@ -115,14 +115,14 @@ def start_node(
 
 
 def started(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start one of Flower's processes, its words in a file."""
+    """Start one of Flower's processes, with its output in a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         return subprocess.Popen(command, stdout=stream, stderr=stream, env=surroundings(folder))
 
 
 def surroundings(folder: Path) -> Mapping[str, str]:
-    """Environment of Flower's processes: a home of their own, no telemetry, programs of this installation."""
+    """Return the environment of Flower's processes: a separate home, no telemetry, programs of this installation."""
     return {
         **os.environ,
         "FLWR_HOME": str(folder.resolve()),
@@ -133,7 +133,7 @@ def surroundings(folder: Path) -> Mapping[str, str]:
 
 
 def program(name: str) -> Path:
-    """A program of Flower's in this environment.
+    """Return the path of one of Flower's programs in this environment.
 
     Raises:
         MissingExtra: it is not installed.
@@ -146,4 +146,4 @@ def program(name: str) -> Path:
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip(" │╭╰─╮╯")]
-    return " ".join(lines[-3:])[:500] if lines else f"it ended with {done.returncode} and said nothing"
+    return " ".join(lines[-3:])[:500] if lines else f"it ended with {done.returncode} and no output"

@@ -1,4 +1,4 @@
-"""The server's way to its clients over Flower: requests to the ServerApp, through a Unix socket in a private folder."""
+"""Transport over Flower: requests to the ServerApp through a Unix socket in a private folder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from certify.core.errors import DataError, UsageError
 from compress.federated.flower.app.leanmark_bridge import channel
 
 PATH_BYTES = 100
-"""Longest path of a Unix socket on all systems."""
+"""Maximum length of a Unix socket's path on all systems."""
 
 
 def listening(path: Path) -> socket.socket:
-    """Listen on a Unix socket in a folder that its owner alone can enter; nothing listens on a port.
+    """Listen on a Unix socket in a folder that only its owner can access.
 
     Raises:
-        UsageError: the path is too long for a socket.
+        UsageError: the path is too long.
     """
     if len(bytes(path)) > PATH_BYTES:
-        raise UsageError(f"The path of the socket {path} is too long for the system; name a shorter folder.")
+        raise UsageError(f"The path of the socket {path} is too long for the system; use a shorter folder.")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.chmod(0o700)
     path.unlink(missing_ok=True)
@@ -36,9 +36,9 @@ class FlowerTransport:
     """A :class:`compress.federated.transport.Transport` over the ServerApp that connects to a socket.
 
     Args:
-        path: of the socket.
-        start: starts the ServerApp, which connects; called again where it went away.
-        wait_s: how long to wait for it.
+        path: path of the socket.
+        start: function that starts the ServerApp, which then connects.
+        wait_s: seconds to wait for the connection.
     """
 
     name = "flower"
@@ -49,16 +49,16 @@ class FlowerTransport:
         self._stream: socket.socket | None = None
 
     def clients(self) -> Sequence[str]:
-        """Ids of the nodes that are online, in a fixed order."""
+        """Return the ids of the nodes that are online, in a fixed order."""
         stream = self._connected()
         channel.send_json(stream, {"do": "clients"})
         return tuple(map(str, channel.receive_json(stream)["clients"]))
 
     def wait_for(self, count: int, wait_s: float, told: Callable[[str], None]) -> Sequence[str]:
-        """Wait until so many clients are online.
+        """Wait until a number of clients are online.
 
         Raises:
-            DataError: they have not come in that time.
+            DataError: too few clients went online in time.
         """
         ends, before = time.monotonic() + wait_s, -1
         while True:
@@ -69,11 +69,11 @@ class FlowerTransport:
             if len(found) >= count:
                 return found
             if time.monotonic() > ends:
-                raise DataError(f"{len(found)} of {count} clients came online in {wait_s:.0f} s; start the others.")
+                raise DataError(f"{len(found)} of {count} clients went online in {wait_s:.0f} s; start the others.")
             time.sleep(1)
 
     def ask(self, messages: Mapping[str, bytes], deadline_s: float | None = None) -> Iterator[tuple[str, bytes]]:
-        """See :meth:`compress.federated.transport.Transport.ask`; a node that goes offline is not waited for."""
+        """See :meth:`compress.federated.transport.Transport.ask`; answers of nodes that go offline are not awaited."""
         if not messages:
             return
         stream = self._connected()

@@ -1,4 +1,4 @@
-"""A client on its machine: answers what its ClientApp hands on, through a Unix socket in a private folder."""
+"""Local side of a client: it answers the messages of its ClientApp through a Unix socket in a private folder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from compress.federated.transport import Participant
 
 
 class Worker:
-    """Gives a client its messages, one after the other.
+    """Loop that passes messages to a client, one after another.
 
     Args:
-        client: answers.
-        path: of the socket.
-        told: where to say what happens.
+        client: client that answers.
+        path: path of the socket.
+        told: function that reports rejected messages and broken connections.
     """
 
     def __init__(self, client: Participant, path: Path, told: Callable[[str], None]) -> None:
@@ -27,10 +27,10 @@ class Worker:
         self._listener.settimeout(1.0)
 
     def run(self, going: Callable[[], bool]) -> None:
-        """Answer until there is nothing to wait for.
+        """Answer messages until told to stop.
 
         Args:
-            going: whether to go on; asked about once a second.
+            going: function that returns whether to continue, called about once a second.
         """
         while going():
             try:

@@ -64,7 +64,7 @@ def test_sum_of_integers_is_exact_where_that_of_floats_is_not() -> None:
 
 @pytest.mark.parametrize("name", ["median", "trimmed-mean", "norm-bound"])
 def test_robust_rules_are_refused_with_masks(name: RuleName) -> None:
-    with pytest.raises(UsageError, match="compares single answers, and masked answers show nothing but their sum"):
+    with pytest.raises(UsageError, match="compares single answers, and masked answers reveal only their sum"):
         Plan(1, 10, update="int8-masked", rule=Rule(name))
 
 

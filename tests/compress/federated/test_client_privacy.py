@@ -78,7 +78,7 @@ def test_pass_refuses_what_epsilon_cannot_stand_beside() -> None:
     for bad in ({"epsilon": 8.0}, {"epsilon": 8.0, "clip": 1.0, "rule": "median"}):
         with pytest.raises(ValueError, match="epsilon needs clip"):
             FederatedFinetune(**bad)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="masked ones only show their sum"):
+    with pytest.raises(ValueError, match="masked ones reveal only their sum"):
         FederatedFinetune(update="int8-masked", rule="median")
 
 

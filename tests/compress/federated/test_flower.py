@@ -102,7 +102,7 @@ def test_transport_says_so_when_the_server_app_or_clients_do_not_come(short: Pat
     transport.close()
     played = Played(short / "t" / "s", {"7": bytes})
     transport = FlowerTransport(played.path, played.start, wait_s=10)
-    with pytest.raises(DataError, match="1 of 2 clients came online"):
+    with pytest.raises(DataError, match="1 of 2 clients went online"):
         transport.wait_for(2, 0.0, lambda _: None)
     transport.close()
 
@@ -200,7 +200,7 @@ def test_certificates_vouch_for_the_server_alone_and_their_keys_are_secret(tmp_p
     assert [str(one) for one in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "10.0.0.1"]
     assert not server.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert stat.S_IMODE(made.key.stat().st_mode) == 0o600 and made.require() == made
-    with pytest.raises(UsageError, match="exists; clients trust"):
+    with pytest.raises(UsageError, match="exists; clients trust its certificate"):
         write_authority(tmp_path / "tls", [])
     with pytest.raises(UsageError, match=r"ca\.pem is missing"):
         Certificates(tmp_path / "none").require()
@@ -329,7 +329,7 @@ def test_start_folder_is_refused_when_it_does_not_say_how_samples_become_inputs(
     from compress.exchange import checkpoint
 
     checkpoint.save(tmp_path / checkpoint.CHECKPOINT, small_model(), None, original=small_model())
-    with pytest.raises(ModelError, match="take the folder 'start'"):
+    with pytest.raises(ModelError, match="use the folder 'start'"):
         contract_of(tmp_path)
     with pytest.raises(ModelError, match="a checkpoint consists of"):
         contract_of(tmp_path / "none")

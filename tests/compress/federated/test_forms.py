@@ -87,13 +87,13 @@ def test_nobody_votes_when_votes_are_off() -> None:
 
 
 BAD: dict[str, tuple[Form, bytes, str]] = {
-    "short float32": (Float32(2), b"\0" * 7, "8 bytes is wanted and 7 came"),
-    "long int8": (Int8((2,), (1.0,)), b"\0" * 4, "3 bytes is wanted and 4 came"),
+    "short float32": (Float32(2), b"\0" * 7, "must have 8 bytes, got 7"),
+    "long int8": (Int8((2,), (1.0,)), b"\0" * 4, "must have 3 bytes, got 4"),
     "not a number": (Float32(1), np.array([np.nan], "<f4").tobytes(), "not finite"),
     "-128": (Int8((2,), (1.0,)), b"\x80\0\0", "not on its grid"),
     "a vote of 2": (Int8((2,), (1.0,)), b"\0\0\2", "not on its grid"),
     "places twice": (TopK(4, 2), np.array([1, 1], "<u4").tobytes() + b"\0" * 8, "not ascending"),
-    "places outside": (TopK(4, 1), np.array([4], "<u4").tobytes() + b"\0" * 4, "outside"),
+    "places outside": (TopK(4, 1), np.array([4], "<u4").tobytes() + b"\0" * 4, "out of range"),
 }
 
 

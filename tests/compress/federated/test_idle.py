@@ -116,7 +116,7 @@ def test_budget_of_a_day_survives_a_restart_and_is_new_the_next_day(tmp_path: Pa
     first.used(60.0)
     first.require()
     first.used(60.0)
-    with pytest.raises(Declined, match="120 J today, of 100 J") as error:
+    with pytest.raises(Declined, match="120 J today; its budget is 100 J") as error:
         made(Fake(), tmp_path, joules_per_day=100.0).require()
     assert error.value.reason == "budget"
     made(Fake(), tmp_path, day=2, joules_per_day=100.0).require()

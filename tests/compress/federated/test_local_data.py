@@ -123,7 +123,7 @@ def test_data_under_a_policy_are_not_read_when_nobody_says_what_for(tmp_path: Pa
 
 def test_data_without_a_train_part_are_refused(tmp_path: Path) -> None:
     write(tmp_path, 0)
-    with pytest.raises(UsageError, match="no train part"):
+    with pytest.raises(UsageError, match="no train split"):
         own_data(f"npz:test={tmp_path}/test-0.npz", None)
 
 

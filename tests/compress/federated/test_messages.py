@@ -55,21 +55,21 @@ def test_malformed_messages_are_refused(content: bytes) -> None:
 
 def test_payload_may_not_be_longer_than_is_wanted() -> None:
     assert Message.parse(SENT, 7).payload == b"weights"
-    with pytest.raises(DataError, match="7 bytes and at most 6"):
+    with pytest.raises(DataError, match="7 bytes; at most 6"):
         Message.parse(SENT, 6)
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({}, "lacks or should not have 'round'"), ({"round": 1, "more": 2}, "should not have 'more'"),
-        ({"round": "1"}, "not of the type int"), ({"round": True}, "not of the type int"),
+        ({}, "lacks or must not have 'round'"), ({"round": 1, "more": 2}, "must not have 'more'"),
+        ({"round": "1"}, "must be of type int"), ({"round": True}, "must be of type int"),
     ],
 )  # fmt: skip
 def test_values_must_be_those_that_are_expected(values: dict[str, object], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         Message("train", values).expect("train", round=int)
-    with pytest.raises(DataError, match="'train' is wanted here"):
+    with pytest.raises(DataError, match="Expected a message of kind 'train', got 'keys'"):
         Message("keys", values).expect("train", round=int)
 
 

@@ -54,7 +54,7 @@ def test_column_names_the_clients() -> None:
     with pytest.raises(UsageError, match="no column 'ward'.*hospital"):
         by_column(split.grouped({"hospital": places}), "ward")
     places[3] = ""
-    with pytest.raises(UsageError, match="1 train samples state no 'hospital'"):
+    with pytest.raises(UsageError, match="1 train samples have no 'hospital'"):
         by_column(split.grouped({"hospital": places}), "hospital")
     places[3] = "alone"
     with pytest.raises(UsageError, match="'alone' has fewer than 2"):

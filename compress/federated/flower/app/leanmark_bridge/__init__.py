@@ -1,1 +1,1 @@
-"""Hands messages from leanmark's coordinator to leanmark's clients, and answers back."""
+"""Relay of messages between leanmark's coordinator and its clients."""

@@ -14,7 +14,7 @@ def connect(path: str) -> socket.socket:
     """Connect to the socket at a path.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: no process listens there.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -34,7 +34,7 @@ def receive(stream: socket.socket) -> bytes:
     """Receive one frame.
 
     Raises:
-        ConnectionError: the other side has gone, or what it sends is not a frame.
+        ConnectionError: the connection is closed, or the frame is too long.
     """
     (length,) = struct.unpack(">Q", _exactly(stream, 8))
     if length > MOST_BYTES:
@@ -51,7 +51,7 @@ def receive_json(stream: socket.socket) -> dict[str, Any]:
     """Receive a JSON object.
 
     Raises:
-        ConnectionError: the other side has gone, or sends something else.
+        ConnectionError: the connection is closed, or the frame is not a JSON object.
     """
     content = receive(stream)
     try:

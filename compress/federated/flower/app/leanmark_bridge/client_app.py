@@ -1,4 +1,4 @@
-"""The ClientApp: hands a message to the client on this machine, which holds key and data, and its answer back."""
+"""ClientApp: relays messages to the client on this machine, which holds the key and data, and returns its answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ app = ClientApp()
 
 @app.train()  # type: ignore[untyped-decorator]
 def train(message: Message, context: Context) -> Message:
-    """Answer one message; where the client does not run, Flower reports the error."""
+    """Relay one message; if the client is not running, Flower reports the error."""
     with channel.connect(str(context.node_config["socket"])) as stream:
         channel.send(stream, message.content["leanmark"]["bytes"])
         answer = channel.receive(stream)

@@ -1,4 +1,4 @@
-"""The ServerApp: does for the coordinator what only a Flower process may, asking nodes and hearing their answers."""
+"""ServerApp: sends messages to nodes and receives their answers for the coordinator, as only a Flower process can."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from leanmark_bridge import channel
 app = ServerApp()
 PAUSE_S = 0.2
 GONE_S = 10.0
-"""A node that was not online for so long, while its answer is awaited, is given up."""
+"""Seconds offline after which the answer of a node is no longer awaited."""
 
 
 @app.main()  # type: ignore[untyped-decorator]
