@@ -1,4 +1,4 @@
-"""Parameters about groups of people, shared by the passes that train."""
+"""Parameters of remedies for groups of people, shared by the passes that train."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GroupOptions(AdversarialOptions):
-    """A pass that may treat groups of people; see :mod:`compress.training.remedies`."""
+    """A pass that can apply remedies for groups; see :mod:`compress.training.remedies`."""
 
     balance: str | None = Field(
         default=None, description="Column of groups; all cells of group and label are drawn equally often."
@@ -24,12 +24,12 @@ class GroupOptions(AdversarialOptions):
         default=None, description="Column of groups; the loss on labels is weighted towards the worst group."
     )
     forget: str | None = Field(
-        default=None, description="Column of groups that should no longer be predictable from the model."
+        default=None, description="Column of groups that the model's representation should no longer predict."
     )
     forget_strength: float = Field(default=1.0, gt=0, le=1000, description="Factor of the reversed gradient.")
     probe: str | None = Field(
         default=None,
-        description="Column of groups; the record states how well a linear probe predicts it. Default: that of forget.",
+        description="Column of groups; the record states how well a linear probe predicts it [default: forget].",
     )
 
     @model_validator(mode="after")
@@ -40,11 +40,11 @@ class GroupOptions(AdversarialOptions):
         return self
 
     def _remedies(self) -> dict[str, Any]:
-        """Return the fields of the training's config."""
+        """Return the fields of the training config."""
         return {name: getattr(self, name) for name in ("balance", "worst_group", "forget", "forget_strength")}
 
     def _groups_after(self, model: nn.Module, context: PassContext) -> dict[str, Any]:
-        """Return the remedies in use, and the result of a probe if one is requested."""
+        """Return the remedies in use, and the result of the probe with ``probe`` or ``forget``."""
         done = {name: getattr(self, name) for name in ("balance", "worst_group", "forget") if getattr(self, name)}
         if self.forget is not None:
             done["forget_strength"] = self.forget_strength

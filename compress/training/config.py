@@ -40,8 +40,8 @@ class TrainingConfig:
         adversarial_steps: gradient steps per attack; for ``free``, training steps per batch.
         balance: column of groups; all cells of group and label are drawn equally often (see
             :mod:`compress.training.remedies`, as for the next three).
-        worst_group: column of groups; the loss on labels is weighted towards the worst group.
-        forget: column of groups that the last linear layer's inputs should not reveal.
+        worst_group: column of groups; the loss on labels is weighted towards the group that does worst.
+        forget: column of groups that the inputs of the last linear layer should not predict.
         forget_strength: factor of the reversed gradient.
 
     Raises:
@@ -110,5 +110,5 @@ class TrainingConfig:
 
     @property
     def groups(self) -> str | None:
-        """The column of groups that a remedy needs; None without a remedy."""
+        """Column of groups that a remedy needs; None without a remedy."""
         return self.balance or self.worst_group or self.forget

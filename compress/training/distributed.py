@@ -117,6 +117,14 @@ def mean(value: float) -> float:
     return float(held) / world_size()
 
 
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all ranks, without a gradient."""
+    summed = values.detach().clone()
+    if _several():
+        dist.all_reduce(summed)
+    return summed
+
+
 def broadcast_tensors(tensors: Iterable[torch.Tensor]) -> None:
     """Copy the lead's values into tensors on every rank, in place."""
     for tensor in tensors if _several() else ():

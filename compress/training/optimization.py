@@ -117,7 +117,7 @@ class Run:
         return value[-1]
 
     def _lay_out(self, samples: torch.Tensor) -> torch.memory_format:
-        """Bring the model to the memory layout that it runs in, and return it."""
+        """Convert the model to the memory layout in which it can run, and return that layout."""
         training = self.model.training
         layout = layout_for(self.model.eval(), samples, self.device)
         self.model.to(memory_format=layout).train(training)  # type: ignore[call-overload]
@@ -199,11 +199,11 @@ class Run:
         return loss
 
     def _separate(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the labels of a batch, and its groups if there is a remedy."""
+        """Return the labels of a batch, and its groups if the config has a remedy."""
         return (labels, None) if self.attribute is None else self.attribute.separate(labels)
 
     def _of_labels(self, logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor | None) -> torch.Tensor:
-        """Return the loss of the labels; weighted by group if ``worst_group`` is set."""
+        """Return the loss on the labels, weighted by group with ``worst_group``."""
         if "worst_group" not in self.remedies:
             return self.task.loss(logits, labels, self.config.label_smoothing)
         losses = self.task.losses(logits, labels, self.config.label_smoothing)
@@ -233,7 +233,7 @@ class Run:
 
 
 def _remedies(model: nn.Module, attribute: Attribute, config: TrainingConfig) -> nn.ModuleDict:
-    """Return the modules that a config's remedies train in addition to the model, by name."""
+    """Return the modules that a config's remedies train together with the model, by name."""
     groups, made = len(attribute.names), nn.ModuleDict()
     if config.worst_group is not None:
         made["worst_group"] = WorstGroup(groups)

@@ -1,7 +1,7 @@
 """Remedies for groups that compression harms: balanced sampling, weight on the worst group, forgetting an attribute.
 
-None of them is on by default. On Adult income, distilling for longer removed every shown loss of a group, while
-forgetting sex by gradient reversal moved the harm from one group to another. Measure all groups again afterwards
+No remedy is used by default: in one trial on Adult income, distilling for longer removed every shown loss of a group,
+while forgetting sex by gradient reversal moved the harm to other groups. Measure all groups again afterwards
 (``leanmark fairness``).
 """
 
@@ -19,6 +19,7 @@ from certify.core.errors import DataError, ModelError
 from certify.core.suggest import unknown_name
 from certify.data import Preprocess, Split
 from compress.core.samples import as_tensor
+from compress.training import distributed
 from compress.training.task import UNLABELLED
 
 WORST_GROUP_STEP = 0.01
@@ -31,9 +32,9 @@ NO_GROUP = -1
 
 @dataclass(frozen=True)
 class Attribute:
-    """A column of groups of a part of the data.
+    """A group column of one part of the data.
 
-    Batches carry only labels, so a loader joins label and group into one number, and the loss separates them again.
+    A batch carries one number per sample, so the loader joins label and group into it and the loss separates them.
 
     Attributes:
         column: name of the column.
@@ -49,17 +50,16 @@ class Attribute:
 
     @classmethod
     def of(cls, split: Split, column: str) -> Attribute:
-        """Read a column of a part of the data.
+        """Read a group column.
 
         Raises:
             UsageError: the data have no such column.
-            DataError: all samples are in one group, or the data hold numbers to predict.
+            DataError: all samples are in one group, or the data hold numeric targets.
         """
-        if column not in split.groups:
-            raise unknown_name("column of groups", column, tuple(split.groups), "Remedies need the column in the data.")
+        values = _column(split, column)
         if split.targets is not None:
             raise DataError(f"Remedies for groups of '{column}' need classes, and the data hold numbers to predict.")
-        names, groups = np.unique(np.asarray(split.groups[column]), return_inverse=True)
+        names, groups = np.unique(values, return_inverse=True)
         if len(names) < 2:
             raise DataError(f"All samples have the same value of '{column}'; a remedy needs at least two groups.")
         return cls(column, tuple(map(str, names)), groups.astype(np.int64), int(split.label_range()[1]) + 1)
@@ -69,10 +69,21 @@ class Attribute:
         return labels + self.classes * torch.from_numpy(self.groups[rows])
 
     def separate(self, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return labels and groups, (n,) each; samples without a label have no group either."""
+        """Return labels and groups, (n,) each; a sample without a label has the group ``NO_GROUP``."""
         known = joint != UNLABELLED
         labels = torch.where(known, joint % self.classes, joint)
         return labels, torch.where(known, joint // self.classes, torch.full_like(joint, NO_GROUP))
+
+
+def _column(split: Split, column: str) -> npt.NDArray[np.str_]:
+    """Return the group of each sample, (n,).
+
+    Raises:
+        UsageError: the data have no such column.
+    """
+    if column not in split.groups:
+        raise unknown_name("column of groups", column, tuple(split.groups), "Remedies need the column in the data.")
+    return np.asarray(split.groups[column])
 
 
 def balancing_weights(labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -93,10 +104,11 @@ def balancing_weights(labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int6
 
 
 class WorstGroup(nn.Module):
-    """Weights the loss of each group, more the larger it has been: group DRO.
+    """Loss in which each group's weight grows with its past losses: group DRO.
 
     Source: Sagawa et al. 2020 (arXiv 1911.08731), algorithm 1: after each batch, the weight of a group is multiplied by
-    exp(eta * its mean loss), and the weights are normalised to sum to 1.
+    exp(eta * its mean loss), and the weights are normalised to sum to 1. Means are taken over the batches of all
+    processes, so that several processes weight the groups like one.
 
     Args:
         groups: number of groups.
@@ -116,13 +128,13 @@ class WorstGroup(nn.Module):
     def forward(self, losses: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
         """Return the weighted loss of a batch, a scalar; losses (n,), groups (n,)."""
         known = groups != NO_GROUP
-        counts = torch.bincount(groups[known], minlength=len(self.weights))
+        counts = distributed.total(torch.bincount(groups[known], minlength=len(self.weights))).clamp(min=1)
         sums = torch.zeros_like(self.weights).index_add(0, groups[known], losses[known])
-        means = sums / counts.clamp(min=1)
         if self.training:
-            raised = self.weights * (WORST_GROUP_STEP * means.detach()).exp()
+            raised = self.weights * (WORST_GROUP_STEP * distributed.total(sums) / counts).exp()
             self.weights = raised / raised.sum()
-        return (self.weights * means).sum()
+        # Each process contributes its own samples; the factor undoes the mean that is taken over processes.
+        return distributed.world_size() * (self.weights * sums / counts).sum()
 
 
 class _Reverse(torch.autograd.Function):
@@ -139,7 +151,7 @@ class _Reverse(torch.autograd.Function):
 
 
 class Representation:
-    """Recorder of the inputs of a model's last linear layer; a context manager.
+    """Context manager that records the inputs of a model's last linear layer.
 
     Raises:
         ModelError: the model has no linear layer.
@@ -164,7 +176,7 @@ class Representation:
         self._hook.remove()
 
     def read(self) -> torch.Tensor:
-        """Return the last input of the layer, (n, width).
+        """Return the inputs of the layer in the last forward pass, (n, width).
 
         Raises:
             ModelError: the layer was not run.
@@ -175,10 +187,10 @@ class Representation:
 
 
 class Forgetting(nn.Module):
-    """An adversary that predicts an attribute from a representation, which learns to mislead it.
+    """Adversary that predicts an attribute from a representation, which is trained to mislead it.
 
-    Sources: the reversed gradient Ganin and Lempitsky 2015 (arXiv 1409.7495); against an attribute of people Zhang et
-    al. 2018 (arXiv 1801.07593).
+    Sources: Ganin and Lempitsky 2015 (arXiv 1409.7495) for the reversed gradient; Zhang et al. 2018 (arXiv 1801.07593)
+    for its use against an attribute of people.
 
     Args:
         width: width of the representation.
@@ -201,23 +213,24 @@ def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, c
     """Measure how well a linear probe predicts an attribute from a model's representation.
 
     The probe is a logistic regression on the standardised inputs of the last linear layer, fitted on one part and
-    scored on another. A probe that fails does not show that nothing is left: a stronger one may succeed.
+    scored on another. A probe that fails does not show that no information is left: a stronger one may succeed.
 
     Args:
         model: model in evaluation mode; not modified.
-        train: samples that the probe is fitted on, at most 5,000 of them.
-        held: samples that it is scored on.
-        preprocess: the contract.
-        column: the attribute.
+        train: samples to fit the probe on; fewer than 10,000 of them are used, evenly spaced.
+        held: samples to score the probe on.
+        preprocess: preprocessing contract.
+        column: group column of the attribute.
 
     Returns:
         ``balanced_accuracy``, the mean over groups of the share recognised correctly, and ``chance``, 1 / groups.
 
     Raises:
-        UsageError: the data have no such column.
+        UsageError: one of the parts has no such column.
+        DataError: all training samples are in one group, or the data hold numeric targets.
         ModelError: the model has no linear layer.
     """
-    attribute, scored = Attribute.of(train, column), np.asarray(held.groups[column])
+    attribute, scored = Attribute.of(train, column), _column(held, column)
     rows = np.arange(len(train))[:: max(1, len(train) // 5_000)]
     x, y = _representations(model, train, preprocess, rows), torch.from_numpy(attribute.groups[rows])
     mean, deviation = x.mean(0), x.std(0).clamp_min(1e-6)

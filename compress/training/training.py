@@ -76,8 +76,8 @@ def train(
         preprocess: the contract; its class map selects the outputs of the data's classes.
         config: training config.
         teacher: returns logits of the same width; not modified.
-        unlabelled: additional samples whose labels are ignored: each train batch is paired with one of theirs, which is
-            learnt from the teacher's outputs.
+        unlabelled: additional samples whose labels are ignored: each train batch is extended by a batch of them, which
+            is learnt from the teacher's outputs.
         seed: seed of order, augmentation and dropout.
         deadline: ``time.monotonic`` time after which no further batch is started.
         progress: where to report progress.

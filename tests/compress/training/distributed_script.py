@@ -37,7 +37,7 @@ def data():
     labels = np.arange(64) % 3
     images = random.integers(0, 90, (64, 8, 8, 3), dtype=np.uint8)
     images[np.arange(64), labels * 2] += 150
-    part = array_split(images, labels, "stripes")
+    part = array_split(images, labels, "stripes").grouped({"side": np.where(np.arange(64) % 5, "left", "right")})
     return Dataset("stripes", "tests:stripes", ("a", "b", "c"), part, None, part.subset(range(16)), part, (8, 8))
 
 
@@ -48,6 +48,8 @@ def setting(name, net):
         torch.manual_seed(1)
         unlabelled = data().train.subset(range(32))
         return config | {"features": name}, Hooks(), {"teacher": Net(), "unlabelled": unlabelled}
+    if name == "worst_group":
+        return config | {"worst_group": "side", "epochs": 4, "label_smoothing": 0.0}, Hooks(), {}
     if name == "hooked":  # what no other process could do by itself
 
         def adjust():
