@@ -113,7 +113,7 @@ class Loader:
             yield images, labels
 
     def _order(self) -> np.ndarray:
-        """Return the rows of one pass over the data; if there are weights, rows are drawn by them, with replacement."""
+        """Return the rows of one epoch; with weights they are drawn with replacement."""
         if self._weights is not None:
             return self.random.choice(len(self._data), len(self._data), p=self._weights)
         return self.random.permutation(len(self._data)) if self._shuffle else np.arange(len(self._data))
@@ -215,8 +215,8 @@ def loader(
         mechanism: mechanism under which the ledger records the reads; None for raw reads. Only a loader whose batches
             reach the model through the noise of that mechanism may name one.
         kept: samples already read and preprocessed, (n, ...), and their labels; None reads them.
-        attribute: groups that are joined with the labels (:meth:`Attribute.join`); None leaves labels as they are.
-        balance: whether all cells of group and label are drawn equally often, with replacement.
+        attribute: groups to join with the labels (:meth:`Attribute.join`); None keeps the labels.
+        balance: whether to draw all cells of group and label equally often, with replacement; needs ``attribute``.
 
     Raises:
         UsageError: a batch has fewer samples than there are processes.
@@ -237,18 +237,24 @@ def on_device(
 
 @torch.no_grad()
 def layout_for(model: nn.Module, samples: torch.Tensor, place: torch.device) -> torch.memory_format:
-    """Return the memory layout of images that a model takes: channels last, which is faster, where it runs at all.
+    """Return the memory layout in which a model can run: channels last, which is faster, or else contiguous.
 
-    A model whose ``forward`` calls ``view`` on a feature map needs contiguous ones.
+    A model whose ``forward`` calls ``view`` on a feature map runs only with contiguous ones.
 
     Args:
-        model: on ``place``, in evaluation mode.
-        samples: a few, preprocessed.
-        place: the device.
+        model: model on ``place``, in evaluation mode; its weights become contiguous if channels last fails.
+        samples: a few preprocessed samples.
+        place: device of the model.
+
+    Raises:
+        RuntimeError: the model fails in both layouts, so the layout is not the reason.
     """
     try:
         model(on_device(samples, place))
     except RuntimeError:
+        with torch.inference_mode(False):  # weights converted in inference mode could no longer be trained
+            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        model(on_device(samples, place, torch.contiguous_format))
         return torch.contiguous_format
     return torch.channels_last
 

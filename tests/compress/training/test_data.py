@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from certify.core.errors import UsageError
@@ -43,6 +44,28 @@ def test_loader_gives_every_sample_once_in_order_whether_kept_or_decoded(dataset
     images, labels = _all(batches)
     assert np.array_equal(images.numpy(), preprocess.batch(dataset.validation, range(48)))
     assert labels.tolist() == dataset.validation.labels.tolist()
+
+
+class Viewing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x).view(len(x), -1)
+
+
+def test_layout_is_contiguous_when_the_model_views_its_feature_maps():
+    samples, place = torch.randn(2, 3, 8, 8), torch.device("cpu")
+    model = Viewing().to(memory_format=torch.channels_last).eval()
+    assert data.layout_for(model, samples, place) == torch.contiguous_format
+    assert model(samples).shape == (2, 4 * 36)
+    assert data.layout_for(nn.Conv2d(3, 4, 3).eval(), samples, place) == torch.channels_last
+
+
+def test_error_of_a_model_is_raised_when_the_layout_is_not_its_reason():
+    with pytest.raises(RuntimeError, match="channels"):
+        data.layout_for(nn.Conv2d(5, 4, 3).eval(), torch.randn(2, 3, 8, 8), torch.device("cpu"))
 
 
 def test_loader_has_no_tiny_batch_when_the_sizes_do_not_divide(dataset, preprocess):
