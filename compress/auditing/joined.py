@@ -1,4 +1,4 @@
-"""Samples of several splits as one split, each still read through its own."""
+"""Samples of several splits as one split; each sample is still read through its own split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certify.data.sources import Fields, Image, Tokens
 
 
 class _Joined:
-    """Rows of several splits, one after the other; whoever reads one asks and notes as its own split does."""
+    """Rows of several splits, one after the other; reading a row checks permission and is recorded as in its split."""
 
     def __init__(self, splits: Sequence[Split]) -> None:
         self._splits = tuple(splits)
@@ -63,13 +63,15 @@ _KINDS = {"image": _JoinedImages, "tokens": _JoinedTokens, "arrays": _JoinedArra
 
 
 def join(*splits: Split) -> Split:
-    """One split of all samples of several, in order; nothing is copied.
+    """Return all samples of several splits as one split, in order; nothing is copied.
+
+    Group columns that all of them have are kept.
 
     Args:
-        splits: of one kind, one at least.
+        splits: at least one, all of the same kind.
 
     Raises:
-        DataError: they are of several kinds, or hold numbers to predict.
+        DataError: the kinds differ, or the data hold numeric targets.
 
     Example:
         >>> from certify.data import array_split
@@ -83,4 +85,6 @@ def join(*splits: Split) -> Split:
     if any(split.targets is not None for split in splits):
         raise DataError("The data hold numbers to predict; the audit is of classifiers.")
     labels = np.concatenate([split.labels for split in splits])
-    return Split(_KINDS[kinds.pop()](splits), labels)
+    shared = [name for name in splits[0].groups if all(name in split.groups for split in splits)]
+    groups = {name: np.concatenate([split.groups[name] for split in splits]) for name in shared}
+    return Split(_KINDS[kinds.pop()](splits), labels, groups=groups)

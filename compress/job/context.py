@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from certify.core.group_columns import column_digest
 from certify.core.progress import Progress
-from certify.data import Dataset
+from certify.data import Dataset, Split
 from compress.core.callbacks import TrainingCallback, checked
 from compress.core.context import PassContext, PassData
 from compress.core.targets import choose
@@ -53,7 +54,7 @@ def fingerprint(
     """Return everything that the files of a job depend on.
 
     No pass sees the test part, so finished passes stay valid if a test image is corrected; only a pass that brings its
-    own data was checked against it.
+    own data was checked against it. Groups are not part of the digests of samples, and remedies depend on them.
     """
     unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
@@ -64,9 +65,19 @@ def fingerprint(
         "preprocess": original.preprocess.to_json(),
         "recipe": [[each.name, each.version, each.config()] for each in recipe.passes],
         "data": {**data, **parts},
+        "groups": group_digests({"train": context.data.train, "validation": context.data.validation}),
         "seed": context.seed,
         "target": context.target.name,
         "device": context.device,
         "max_train_time": context.max_train_time,
         "max_loss_percent": context.max_loss_percent,
+    }
+
+
+def group_digests(parts: Mapping[str, Split | None]) -> dict[str, dict[str, str]]:
+    """Return the digest of each group column, by part."""
+    return {
+        part: {name: column_digest("", split.digests(), values.tolist()) for name, values in split.groups.items()}
+        for part, split in parts.items()
+        if split is not None
     }

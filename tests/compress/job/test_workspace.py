@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from certify.core.errors import UsageError
 from certify.core.progress import Silent
+from certify.data import default_preprocess
+from compress.job import recipe
+from compress.job.context import fingerprint, make_context
+from compress.job.lineage import describe_data
+from compress.job.original import OriginalModel
 from compress.job.workspace import FOLDER, STATE, Workspace
+from compress.testing.networks import network
 
 
 class Heard(Silent):
@@ -42,7 +51,20 @@ def test_job_starts_over_with_a_message_when_anything_differs(tmp_path):
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == [STATE]
 
 
-def test_steps_after_a_lost_file_are_repeated(tmp_path):
+def test_fingerprint_differs_when_only_a_group_column_differs(dataset):
+    contract = default_preprocess(dataset)
+    original = OriginalModel("nets:one", "built", None, None, contract, "given", network("residual"))
+
+    def of(sex):
+        given = replace(dataset, train=dataset.train.grouped({"sex": np.resize(sex, len(dataset.train))}))
+        context = make_context(original, given, target=None, seed=0, progress=Silent())
+        return fingerprint(original, recipe.load("int8"), describe_data(given), context)
+
+    first, same, other = of(["f", "m"]), of(["f", "m"]), of(["f", "m", "m"])
+    assert first == same != other
+
+
+def test_steps_after_a_lost_file_are_done_again(tmp_path):
     workspace = Workspace(tmp_path, {}, Silent())
     for name in ("first", "second", "third"):
         _finished(workspace, name)
