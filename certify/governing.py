@@ -47,7 +47,7 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
         )
     folder = use_folder(data) or UseFolder.beside(paths[0])
     loaded = load_ungoverned(data)
-    found = sorted({one for split in loaded.parts.values() for one in split.keyed(key).digests()})
+    found = sorted({one for split in loaded.parts.values() for one in split.record_ids(key)})
     bound = {"name": loaded.name, "root": root_of(found), "key": key.id}
     policy, time = _policy({"issued": now(), **OPTIONAL, **terms, "version": 1, "data": bound}), now()
     if policy.retention is not None and policy.retention <= time:

@@ -8,7 +8,7 @@ are old, cover one country each and have known errors: they show how groups are 
 judged.
 
 ``adult:FOLDER,drop=sex`` leaves a column out of the inputs, so that no model can read it. Its groups can still be
-compared.
+compared, and a use policy still knows each row by the whole record.
 """
 
 from __future__ import annotations
@@ -124,6 +124,9 @@ def load_adult(path: Path, spec: str, seed: int) -> Dataset:
     folder, dropped = drops(path)
     rows = {part: _adult_rows(folder / f"adult.{name}") for part, name in {"train": "data", "test": "test"}.items()}
     splits = _splits(rows, ADULT.without(dropped), str(folder))
+    if dropped:
+        whole = _splits(rows, ADULT, str(folder))
+        splits = {part: split.of_records(whole[part]) for part, split in splits.items()}
     return from_parts(_named("adult", dropped), spec, complete(splits, seed, published=True), ADULT.classes, seed)
 
 
@@ -169,19 +172,21 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     rows = [row for line in lines if form.keeps(row := dict(zip(columns, line, strict=True)))]
     if not rows:
         raise DataError(f"{path}: no rows are left after the filter of {name}; give the original file.")
-    form = form.without(dropped)
-    # Numbers are scaled by the training rows, so the split comes first.
-    first = _splits({"train": rows}, form, str(path))["train"]
-    parts = cut(first, seed)
-    places = {digest: i for i, digest in enumerate(first.digests())}
-    seen = [rows[places[digest]] for digest in parts["train"].digests()]
-    encoded = _splits({"train": seen, "all": rows}, form, str(path))["all"]
-    members = {part: set(split.digests()) for part, split in parts.items()}
-    chosen = {
-        part: encoded.subset([i for i, digest in enumerate(first.digests()) if digest in digests])
-        for part, digests in members.items()
-    }
-    return from_parts(_named(name, dropped), spec, chosen, form.classes, seed)
+    encoded, chosen = _divided(rows, form.without(dropped), seed, str(path))
+    if dropped:
+        encoded = encoded.of_records(_divided(rows, form, seed, str(path))[0])
+    parts = {part: encoded.subset(indices) for part, indices in chosen.items()}
+    return from_parts(_named(name, dropped), spec, parts, form.classes, seed)
+
+
+def _divided(rows: Sequence[Row], form: Form, seed: int, where: str) -> tuple[Split, dict[str, list[int]]]:
+    """Encode a whole table, and return it with the indices of each part; numbers are scaled by the training rows."""
+    first = _splits({"train": rows}, form, where)["train"]
+    digests = first.digests()
+    members = {part: set(split.digests()) for part, split in cut(first, seed).items()}
+    chosen = {part: [i for i, digest in enumerate(digests) if digest in known] for part, known in members.items()}
+    seen = [rows[i] for i in chosen["train"]]
+    return _splits({"train": seen, "all": rows}, form, where)["all"], chosen
 
 
 def _adult_rows(path: Path) -> list[Row]:

@@ -66,6 +66,7 @@ class Split:
         self._permit: Permit | None = None
         self._labels: Labels = np.asarray(labels, dtype=np.int64)
         self._source = source
+        self._whole = source
         self._rows: Labels = np.arange(len(self._labels)) if rows is None else np.asarray(rows, dtype=np.int64)
         if self._labels.ndim != 1 or self._rows.shape != self._labels.shape:
             raise DataError(
@@ -116,8 +117,7 @@ class Split:
             guard: guard of the data.
             part: name of the part, which determines the use of its samples.
         """
-        identifiers = tuple(guard.use.key.keyed(self._source.digest(int(row))) for row in self._rows)
-        permit = Permit(guard, part, identifiers)
+        permit = Permit(guard, part, tuple(self.record_ids(guard.use.key)))
         return self._like(_permit=permit).subset(permit.usable())
 
     @property
@@ -138,6 +138,21 @@ class Split:
         """
         if self._permit is not None:
             self._permit.ask(indices)
+
+    def record_ids(self, key: DataKey) -> list[str]:
+        """Return the keyed identifiers by which a use policy lists the samples, in order.
+
+        They are those of whole records, so that they stay the same if columns are left out of the inputs.
+        """
+        return [key.keyed(self._whole.digest(int(row))) for row in self._rows]
+
+    def of_records(self, whole: Split) -> Split:
+        """Return the same split, in which use policies identify each sample by that of another split in its row.
+
+        Args:
+            whole: whole records, in the same rows; this split's inputs are some of their columns.
+        """
+        return self._like(_whole=whole._source)
 
     def keyed(self, key: DataKey) -> Split:
         """Return the same split with keyed identifiers as digests; it no longer gives plain digests."""

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certify.core.data_use.guard import Use, using
 from certify.core.errors import DataError, UsageError
 from certify.core.group_columns import columns_digest
+from certify.core.private_data import DataKey
 from certify.data import load
 from certify.data.exchanged import exchanged_splits
 from certify.data.governed import paths_of
 from certify.data.groups import read_groups
 from certify.data.kept import keep_test_part
 from certify.data.people import ADULT_COLUMNS, OLDEST
+from certify.governing import bind_policy
 
 N = 60
 
@@ -186,7 +189,8 @@ def test_adult_is_read_with_its_groups_and_scaled_by_train(tmp_path: Path) -> No
     assert len(list(exchanged_splits(dataset.test, "sex"))) == 1
 
 
-def test_compas_and_german_credit_are_read_without_names(tmp_path: Path) -> None:
+def compas(folder: Path) -> Path:
+    """Invented people in the format of ProPublica."""
     head = "name,dob,sex,age,race,juv_fel_count,juv_misd_count,juv_other_count,priors_count,days_b_screening_arrest,"
     head += "is_recid,c_charge_degree,score_text,two_year_recid"
     rows = [
@@ -194,8 +198,13 @@ def test_compas_and_german_credit_are_read_without_names(tmp_path: Path) -> None
         f"{-1 if i % 9 else 99},0,F,Low,{i // 3 % 2}"
         for i in range(80)
     ]
-    path = tmp_path / "compas.csv"
+    path = folder / "compas.csv"
     path.write_text("\n".join([head, *rows]) + "\n")
+    return path
+
+
+def test_compas_and_german_credit_are_read_without_names(tmp_path: Path) -> None:
+    path = compas(tmp_path)
     dataset = load(f"compas:{path}")
     assert sum(len(part) for part in dataset.parts.values()) == 71
     assert not any(name.startswith(("name", "dob")) for name in dataset.test.features)
@@ -212,6 +221,26 @@ def test_dropped_column_is_not_an_input_and_its_groups_can_still_be_compared(tmp
         load(f"adult:{tmp_path},drop=sexx")
     with pytest.raises(UsageError, match="'income'"):
         load(f"adult:{tmp_path},drop=income")
+
+
+@pytest.mark.parametrize("scheme", ["adult", "compas"])
+def test_use_policy_permits_a_table_when_columns_are_left_out(scheme: str, tmp_path: Path) -> None:
+    spec = f"{scheme}:{adult(tmp_path) if scheme == 'adult' else compas(tmp_path)}"
+    whole, key = load(spec), DataKey(bytes(32))
+    terms = {
+        "name": "people", "controller": "Clinic", "contact": "privacy@example.org", "consent": "unless-withdrawn",
+        "legal_basis": "dpv:PublicInterest", "withdrawal": "by letter",
+        "permissions": [{"actions": ["train", "evaluate", "calibrate"], "purposes": ["dpv:ResearchAndDevelopment"]}],
+    }  # fmt: skip
+    folder, policy = bind_policy(f"{spec},drop=race", terms, key)
+    listed = folder.records(policy)
+    assert set(listed) == {one for split in whole.parts.values() for one in split.keyed(key).digests()}
+    with using(Use("dpv:AcademicResearch", "", key)):
+        for given in (spec, f"{spec},drop=sex,drop=age"):
+            dataset = load(given)
+            assert sum(map(len, dataset.parts.values())) == sum(map(len, whole.parts.values()))
+            assert {one for split in dataset.parts.values() for one in split.identifiers} == set(listed)
+    assert not [name for name in dataset.test.features if name.startswith(("sex", "age"))]
 
 
 @pytest.mark.parametrize("spec", ["adult:uci", "adult:uci,drop=sex", "compas:uci", "german-credit:uci"])
