@@ -1,4 +1,4 @@
-"""The privacy audit as an assessment: what attacks on a model and its twins found out about the training data."""
+"""The privacy audit as an assessment: findings of attacks on a model and its twins about the training data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Surroundings, Version
-from certify.assessment.claims import Claims, common_claims
+from certify.assessment.claims import common_claims, presenting
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy_audit import records as record_files
+from certify.assessments.privacy_audit.claims import AuditClaims
 from certify.assessments.privacy_audit.edition import Edition, load_edition
 from certify.assessments.privacy_audit.figures import SHOWABLE, SHOWN, estimates
 from certify.assessments.privacy_audit.findings import judge
@@ -25,9 +26,9 @@ from certify.core.private_data import AuditorBinding, DataKey
 PREDICATE_TYPE = "https://leanmark.org/secure/privacy-audit/v1"
 LINEAGE = "lineage.json"
 LIMITS = (
-    "An audit can refute a claim of epsilon and never shows one: stronger attacks may find more.",
-    "Scores are the auditor's word; that coins were committed to first shows only where the commitment was published.",
-    "Membership is measured on the given samples, on average; single people may be easier to find.",
+    "An audit can refute a claim of epsilon but never prove one: stronger attacks may find more.",
+    "Scores are the auditor's word; that coins were committed to first is shown only if the commitment was published.",
+    "Membership is measured on the given samples, on average; individual people may be easier to find.",
     "Inversion of a model is not assessed: there is no accepted measure of it.",
 )
 HEADLINES = {
@@ -40,7 +41,7 @@ HEADLINES = {
 
 
 class PrivacyAudit(Assessment):
-    """What attacks find out about the training data of a model: membership, canaries, extraction.
+    """Findings of attacks on the training data of a model: membership, canaries, extraction.
 
     Example:
         >>> PrivacyAudit().load_edition("2026").false_alarm_rates
@@ -65,11 +66,11 @@ class PrivacyAudit(Assessment):
         return load_edition(name)
 
     def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
+        """Return the digests of the model."""
         return asdict(records.header.model)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """What was audited, and how the canaries were fixed."""
+        """Return what was audited, and the terms to which the canaries were committed."""
         header = records.header
         fixed: Canaries | None = records.first(Canaries)
         return {
@@ -87,11 +88,11 @@ class PrivacyAudit(Assessment):
         }
 
     def auditor(self, records: Records) -> AuditorBinding | None:
-        """What binds the auditor file."""
+        """Return the binding of the auditor file."""
         return None if records.header.auditor is None else AuditorBinding.from_json(records.header.auditor)
 
     def joined(self, records: Records, content: bytes, key: DataKey) -> Records:
-        """The records with scores, coins and tables."""
+        """Return the records with scores, coins and tables."""
         return join(records, content, key)
 
     def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
@@ -107,7 +108,7 @@ class PrivacyAudit(Assessment):
         return judge_audit(profile, edition)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """See that the model beside the statement is the one whose making was repeated."""
+        """Check that the lineage next to the model is the one whose recipe was repeated."""
         stated = around.predicate["audit"]["lineage"]
         path = next((folder / LINEAGE for folder in around.folders if (folder / LINEAGE).is_file()), None)
         name = "audited_lineage"
@@ -119,12 +120,15 @@ class PrivacyAudit(Assessment):
             yield Finding(name, "pass", f"The recipe that was repeated is that of {path.name}.")
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
-        """The names of model and data."""
+        """Return the names of model and data."""
         return {**super().texts(predicate), "data's name": predicate["audit"]["data"]}
 
-    def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed."""
+    def claims(self, predicate: Mapping[str, Any], digest: str) -> AuditClaims:
+        """Return what may be printed."""
         figures = predicate["profile"]["estimates"]
         shown = {name: words for name, words in HEADLINES.items() if name in figures}
         first = {name: name.replace("_", " ") for name in list(figures)[:1]}
-        return Claims(**common_claims(self, predicate, digest, headlines=shown or first, limits=LIMITS))
+        common = common_claims(self, predicate, digest, headlines=shown or first, limits=LIMITS)
+        with presenting("claims"):
+            fixed = predicate["canaries"]
+            return AuditClaims(**common, delta=None if fixed is None else float(fixed["delta"]))

@@ -1,4 +1,4 @@
-"""The attacks of a record file: what each says of members and of others."""
+"""Attacks of a record file, and their scores for members and non-members."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from certify.core.errors import CertificateError
 Floats = npt.NDArray[np.float64]
 PAIR = "pair"
 LOSS = "loss_"
-"""Prefix of the attack that asks for the loss alone and knows no shadow."""
+"""Prefix of the attacks that use only the model's loss, without shadows."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """What one attack says: the higher, the likelier a member.
+    """Scores of one attack; higher scores mean likelier members.
 
     Attributes:
-        members: of those who were, (m,).
-        others: of those who were not, (n,).
+        members: scores of the members, (m,).
+        others: scores of the non-members, (n,).
     """
 
     members: Floats
@@ -33,10 +33,10 @@ class Attack:
 
 
 def attacks_of(records: Records) -> Mapping[str, Attack]:
-    """Every attack that the records hold, by name: the baseline's, the candidate's, both files', and by loss alone.
+    """Return all attacks by name: on the baseline, on the candidate, on both files, and by loss alone.
 
     Raises:
-        CertificateError: scores do not fit the samples, or shadows do not suffice.
+        CertificateError: the scores do not fit the samples, or there are too few shadows.
     """
     samples: Membership | None = records.first(Membership)
     if samples is None:
@@ -89,13 +89,13 @@ def _inside(row: ScoresOf, n: int) -> Bits:
 
 
 def members_of(records: Records) -> tuple[int, int]:
-    """How many members and others the attack tells apart; zeros without one."""
+    """Return the numbers of members and non-members; zeros without an attack."""
     found = next(iter(attacks_of(records).values()), None)
     return (0, 0) if found is None else (len(found.members), len(found.others))
 
 
 def shadow_counts(records: Records) -> tuple[int, int, int]:
-    """Number of shadows, and in and out of how many of them a sample is at the least; zeros without any."""
+    """Return the number of shadows, and the minimum number that a sample is in and out of; zeros without shadows."""
     samples: Membership | None = records.first(Membership)
     rows = [] if samples is None else _shadows(records, "candidate")
     if samples is None or not rows:

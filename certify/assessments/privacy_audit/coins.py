@@ -1,4 +1,4 @@
-"""Coins that can be committed to before a training and checked after it."""
+"""Coins that are committed to before a training and checked after it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Bits = npt.NDArray[np.bool_]
 
 
 def coins_of(seed: str, count: int) -> Bits:
-    """Fair coins that follow from a secret: the bits of SHA-256 over the secret and a counter.
+    """Derive fair coins from a secret: the bits of SHA-256 over the secret and a counter.
 
     Args:
-        seed: 64 hexadecimal digits from the system's entropy.
-        count: of coins.
+        seed: secret of 64 hexadecimal digits, from the system's entropy.
+        count: number of coins.
 
     Example:
         >>> coins_of("00" * 32, 8).astype(int).tolist()
@@ -29,20 +29,20 @@ def coins_of(seed: str, count: int) -> Bits:
 
 
 def commitment_of(seed: str, terms: Any) -> str:
-    """What is fixed before the training: the secret, and the terms that the guesses will be judged by.
+    """Commit to the secret of the coins, and to the terms by which the guesses will be judged.
 
     Args:
-        seed: of the coins.
-        terms: JSON values: numbers of canaries and guesses, their samples, and the claim.
+        seed: secret of the coins.
+        terms: JSON values: numbers of canaries and guesses, digest of the canaries, and the claim.
 
     Returns:
-        A hex SHA-256; it tells nothing of the secret, which is of 256 bits.
+        Hex SHA-256, which does not reveal the secret of 256 bits.
     """
     return hashlib.sha256(rfc8785.dumps({"seed": seed, "terms": terms})).hexdigest()
 
 
 def pack_bits(bits: Bits) -> str:
-    """Bits in hexadecimal, the first one highest.
+    """Encode bits in hexadecimal, the first bit highest.
 
     Example:
         >>> pack_bits(np.array([True, False, False, False, False, False, False, True, True]))
@@ -52,10 +52,10 @@ def pack_bits(bits: Bits) -> str:
 
 
 def unpack_bits(text: str, count: int) -> Bits:
-    """Inverse of :func:`pack_bits`.
+    """Decode bits; the inverse of :func:`pack_bits`.
 
     Raises:
-        ValueError: the text is not hexadecimal, or holds another number of bits.
+        ValueError: the text is not hexadecimal, or its length does not fit ``count`` bits.
     """
     packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
     if len(packed) != -(-count // 8):

@@ -1,4 +1,4 @@
-"""Editions of the privacy audit: dated constants, read from the package's own YAML, never edited after release."""
+"""Editions of the privacy audit: dated constants in YAML files of this package, never edited after release."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Positive = Annotated[int, Ge(1)]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file, with what each constant means beside it."""
+    """Constants in the file, which explains each of them."""
 
     name: str
     date: str
@@ -31,10 +31,10 @@ class _Constants:
 
 @dataclass(frozen=True)
 class Edition(_Constants):
-    """All constants.
+    """All constants of an edition.
 
     Attributes:
-        digest: hex SHA-256 of the bytes of the edition's file.
+        digest: hex SHA-256 of the edition's file.
 
     Example:
         >>> load_edition().fewest_alarms
@@ -46,6 +46,6 @@ class Edition(_Constants):
 
 @functools.cache
 def load_edition(name: str = "2026") -> Edition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    """Load an edition by name; :func:`certify.assessment.editions.read_edition` lists the errors."""
     constants, digest = read_edition("certify.assessments.privacy_audit", name, _Constants)
     return Edition(**vars(constants), digest=digest)

@@ -1,4 +1,4 @@
-"""Figures of a privacy audit: areas, members found at few false alarms, what canaries show, what a thief copies."""
+"""Figures of a privacy audit: areas, detection rates at few false alarms, bounds by canaries, fidelity of copies."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ WAITING = "auditor_file"
 
 
 def estimates(records: Records, edition: Edition) -> dict[str, Estimate]:
-    """Every figure that the records hold.
+    """Return all figures.
 
     Raises:
-        CertificateError: records do not fit together.
+        CertificateError: the records do not fit together.
     """
     return dict(
         [*_membership(records, edition), *_canaries(records, edition), *_extraction(records, edition)]
@@ -45,7 +45,7 @@ def estimates(records: Records, edition: Edition) -> dict[str, Estimate]:
 
 
 def rate_name(rate: float) -> str:
-    """A share of false alarms in a figure's name.
+    """Return a false-alarm rate as part of a figure's name.
 
     Example:
         >>> rate_name(0.001), rate_name(0.01)
@@ -55,7 +55,7 @@ def rate_name(rate: float) -> str:
 
 
 def enough_others(others: int, rate: float, edition: Edition) -> bool:
-    """Whether so many non-members resolve a share of false alarms."""
+    """Whether a number of non-members resolves a false-alarm rate."""
     return rate * others >= edition.fewest_alarms - 1e-9
 
 
@@ -91,7 +91,7 @@ def _at(attack: Attack, name: str, rate: float, edition: Edition) -> Iterator[tu
 
 
 def _changes(found: Mapping[str, Attack], edition: Edition) -> Iterator[tuple[str, Estimate]]:
-    """What compression changes, and what having both files adds, sample by sample."""
+    """Yield the changes by compression, and the gains of attacking both files, paired by sample."""
     for name, before, after in (("change", "baseline", "candidate"), ("pair_gain", "candidate", PAIR)):
         if before not in found or after not in found:
             continue
@@ -107,7 +107,7 @@ def _changes(found: Mapping[str, Attack], edition: Edition) -> Iterator[tuple[st
 
 
 def _found_change(first: Attack, second: Attack, rate: float, edition: Edition) -> Estimate:
-    """Difference of the shares of members that are found, each attack at its own threshold."""
+    """Return the difference of the detection rates, each attack at its own threshold."""
     hits = [each.members > threshold_for(each.others, rate) for each in (first, second)]
     table = PairedTable.from_correct(*hits)
     ends = difference_interval(table, edition.confidence)
@@ -117,12 +117,12 @@ def _found_change(first: Attack, second: Attack, rate: float, edition: Edition) 
 
 
 def right_guesses(canaries: Canaries, opened: Opened) -> int:
-    """Guess the coins of the highest scores in and of the lowest out, and count the right ones.
+    """Guess that the highest scores are in and the lowest out, and count the right guesses.
 
-    Scores that are equal stand in the canaries' order.
+    Equal scores keep the order of the canaries.
 
     Raises:
-        CertificateError: there is not one score a canary, or more guesses than canaries.
+        CertificateError: there is not one score per canary, or there are more guesses than canaries.
     """
     m, r = canaries.canaries, canaries.guesses
     if len(opened.scores) != m or r > m:
@@ -197,5 +197,5 @@ def _waiting(records: Records) -> Iterator[tuple[str, Estimate]]:
 
 
 def _estimate(value: float, ends: Interval, unit: str, n: int, method: str) -> Estimate:
-    """An estimate whose interval holds its value, which rounding could push out by an ulp."""
+    """Return an estimate whose interval is widened to its value, which rounding can put an ulp outside."""
     return Estimate(value, min(ends.low, value), max(ends.high, value), unit, n, method)

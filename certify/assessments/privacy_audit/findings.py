@@ -1,4 +1,4 @@
-"""Named checks over the records of a privacy audit."""
+"""Named checks of the records of a privacy audit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WITHHELD: Answer = ("unknown", "The data are private, so the auditor sees it.")
 
 
 def parts_reported(records: Records, edition: Edition) -> Answer:
-    """Everything that was done has its records: a part that turned out badly cannot be left out in silence."""
+    """Check that every part in the header has its records, so that a bad result cannot be left out silently."""
     done, header = set(records.header.parts), records.header
     if not done:
         return "fail", "Nothing was audited: neither membership nor canaries nor extraction."
@@ -43,7 +43,7 @@ def parts_reported(records: Records, edition: Edition) -> Answer:
 
 
 def figures_withheld(records: Records, edition: Edition) -> Answer:
-    """What an attack finds out about private data is not public."""
+    """Check that findings about private data are not public."""
     header = records.header
     if not header.private:
         return "pass", "The data are not private."
@@ -53,7 +53,7 @@ def figures_withheld(records: Records, edition: Edition) -> Answer:
 
 
 def samples_complete(records: Records, edition: Edition) -> Answer:
-    """Each score of each model is there, for members and for others."""
+    """Check that every model has a score for every member and non-member."""
     if "membership" not in records.header.parts:
         return "pass", NO_MEMBERSHIP
     if records.withheld:
@@ -68,7 +68,7 @@ def samples_complete(records: Records, edition: Edition) -> Answer:
 
 
 def shadows_enough(records: Records, edition: Edition) -> Answer:
-    """Each sample was seen by several shadows, and left out by several."""
+    """Check that each sample is in enough shadows, and out of enough."""
     if "membership" not in records.header.parts:
         return "pass", NO_MEMBERSHIP
     if records.withheld:
@@ -81,7 +81,7 @@ def shadows_enough(records: Records, edition: Edition) -> Answer:
 
 
 def same_recipe(records: Records, edition: Edition) -> Answer:
-    """Shadows and twins went through the passes of the model: others would flatter it."""
+    """Check that shadows and twins went through the model's passes; other passes could flatter the model."""
     rows = [*records.of(ScoresOf), *records.of(Opened)]
     if records.withheld:
         return WITHHELD
@@ -92,7 +92,7 @@ def same_recipe(records: Records, edition: Edition) -> Answer:
 
 
 def baseline_attacked(records: Records, edition: Edition) -> Answer:
-    """Whoever publishes an original beside the model publishes both: the strongest attack known takes them together."""
+    """Check that an original published with the model was attacked too: the strongest known attack uses both files."""
     header = records.header
     if "membership" not in header.parts or header.baseline is None:
         return "pass", "No attack on members, or no original beside the model."
@@ -107,7 +107,7 @@ def baseline_attacked(records: Records, edition: Edition) -> Answer:
 
 
 def non_members_enough(records: Records, edition: Edition) -> Answer:
-    """A share of false alarms is resolved by enough samples that were not members."""
+    """Check that there are enough non-members to resolve each false-alarm rate."""
     if "membership" not in records.header.parts:
         return "pass", NO_MEMBERSHIP
     if records.withheld:
@@ -122,7 +122,7 @@ def non_members_enough(records: Records, edition: Edition) -> Answer:
 
 
 def coins_committed(records: Records, edition: Edition) -> Answer:
-    """Coins, canaries, guesses and the claim were fixed before the training, and are those that were judged."""
+    """Check that coins, canaries, guesses and claim are those committed to before the training."""
     fixed: Canaries | None = records.first(Canaries)
     if "canaries" not in records.header.parts:
         return "pass", NO_CANARIES
@@ -139,13 +139,13 @@ def coins_committed(records: Records, edition: Edition) -> Answer:
 
 
 def terms_of(fixed: Canaries) -> dict[str, object]:
-    """What a commitment binds beside the coins."""
+    """Return the terms that a commitment binds besides the coins."""
     names = ("canaries", "guesses", "samples", "claimed_epsilon", "delta", "adjacency")
     return {name: getattr(fixed, name) for name in names}
 
 
 def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
-    """What the canaries show is not above the claim; below it, that shows nothing."""
+    """Check that the canaries' bound is not above the claim; a bound below it proves nothing."""
     fixed: Canaries | None = records.first(Canaries)
     opened: Opened | None = records.first(Opened)
     if "canaries" not in records.header.parts:
@@ -167,7 +167,7 @@ def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
 
 
 def control_stated(records: Records, edition: Edition) -> Answer:
-    """Each copy stands beside a control that never queried, over the same samples."""
+    """Check that each copy is compared, on the same samples, with a control that never queried."""
     if "extraction" not in records.header.parts:
         return "pass", "Extraction was not tried; it is a question about served models."
     if records.withheld:
@@ -181,7 +181,7 @@ def control_stated(records: Records, edition: Edition) -> Answer:
 
 
 def cost_stated(records: Records, edition: Edition) -> Answer:
-    """What the audit itself cost is recorded."""
+    """Check that the cost of the audit itself is recorded."""
     steps: tuple[Step, ...] = records.of(Step)
     if not steps:
         return "unknown", "What the audit cost is not recorded."
@@ -204,7 +204,7 @@ CHECKS: dict[str, Check] = {
     "control_stated": control_stated,
     "cost_stated": cost_stated,
 }
-"""By name, in the order in which they are shown."""
+"""Checks by name, in display order."""
 
 
 def judge(records: Records, edition: Edition) -> tuple[Finding, ...]:

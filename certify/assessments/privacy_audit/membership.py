@@ -1,9 +1,9 @@
-"""Telling members of a training set from others, with shadows that were trained like the model.
+"""Membership inference with shadow models that were trained like the model.
 
 Carlini, Chien, Nasr, Song, Terzis and Tramer 2022, "Membership inference attacks from first principles": the online
-likelihood-ratio attack (LiRA) with variances pooled over samples, which few shadows need. Where two files of one model
-are published, their scores are added up by the weights that tell members and others apart the most (Fisher 1936), and
-the sum is attacked: means of two scores by themselves, from a few shadows each, would add more noise than they tell.
+likelihood-ratio attack (LiRA), with variances pooled over samples because there are few shadows. If two files of one
+model are published, the attack uses the weighted sum of their scores that separates members and non-members best
+(Fisher 1936): separate means of two scores, from a few shadows each, would add more noise than information.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from certify.core.errors import CertificateError
 Floats = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.bool_]
 RIDGE = 1e-6
-"""Share of the mean variance that is added to each, so that two files which say the same can be attacked together."""
+"""Fraction of the mean variance added to each variance, so that two files with equal scores can be combined."""
 TINY = 1e-12
 
 
 def likelihood_ratios(target: Floats, shadows: Floats, inside: Bits) -> Floats:
-    """Log-likelihood ratio of each sample being a member.
+    """Return the log-likelihood ratio of membership for each sample.
 
     Args:
-        target: scores of the attacked model, one a file, (n, files).
-        shadows: of each shadow, (k, n, files).
-        inside: which samples each shadow was trained on, (k, n); each sample in two of them or more, and out of two.
+        target: scores of the attacked model, one column per file, (n, files).
+        shadows: scores of the shadows, (k, n, files).
+        inside: whether each shadow was trained on each sample, (k, n); every sample is in and out of at least two.
 
     Returns:
-        The higher, the likelier a member, (n,).
+        Ratios, higher for likelier members, (n,).
 
     Raises:
         CertificateError: a sample is in, or out of, fewer than two shadows, or a score is not finite.
@@ -49,7 +49,7 @@ def likelihood_ratios(target: Floats, shadows: Floats, inside: Bits) -> Floats:
 
 
 def _direction(shadows: Floats, inside: Bits) -> Floats:
-    """Weights of the files by which members and others lie apart the most, against how much either vary, (files,)."""
+    """Return the weights of the files that separate members and non-members best for their spread, (files,)."""
     (mean_in, spread_in), (mean_out, spread_out) = (_moments(shadows, taken) for taken in (inside, ~inside))
     covariance = (spread_in + spread_out) / 2
     covariance += (RIDGE * np.trace(covariance) / len(covariance) + TINY) * np.eye(len(covariance))
@@ -59,7 +59,7 @@ def _direction(shadows: Floats, inside: Bits) -> Floats:
 
 
 def _log_density(target: Floats, shadows: Floats, taken: Bits) -> Floats:
-    """Log-density of the target's one score under a normal law about the mean of some shadows, less a constant."""
+    """Return the log-density of the target's score, normal around the mean of some shadows, up to a constant, (n,)."""
     mean, spread = _moments(shadows, taken)
     variance = float(spread[0, 0]) + TINY
     density: Floats = -0.5 * ((target - mean)[:, 0] ** 2 / variance + np.log(variance))
@@ -67,7 +67,7 @@ def _log_density(target: Floats, shadows: Floats, taken: Bits) -> Floats:
 
 
 def _moments(shadows: Floats, taken: Bits) -> tuple[Floats, Floats]:
-    """Mean of each sample's scores over some shadows, (n, files), and the covariance pooled over samples."""
+    """Return the mean of each sample's scores over some shadows, (n, files), and the covariance pooled over samples."""
     count = taken.sum(0)
     if count.min() < 2:
         raise CertificateError("A sample is in, or out of, fewer than two shadows.")

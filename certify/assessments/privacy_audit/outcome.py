@@ -1,4 +1,4 @@
-"""What a privacy audit ends in: what was found, or a refusal where the records or the claim do not hold."""
+"""Outcome of a privacy audit: its main figures, or a refusal if a check of the records or the claim fails."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_ASSESSED = ("Inversion is not assessed: there is no accepted measure of it."
 
 
 def judge_audit(profile: Profile, edition: Edition) -> ClaimOutcome:
-    """Judge figures and findings: anything that fails is a refusal, and so is what may not be unknown.
+    """Judge findings: a failed one is a refusal, and so is an unknown one that the edition does not excuse.
 
-    A high area is a finding about the model and no refusal: a gate decides what is let through (``--require
-    'privacy_audit.membership_auc_pair<=0.6'``).
+    A high area is a property of the model and not a refusal; a gate can limit it with ``--require
+    'privacy_audit.membership_auc_pair<=0.6'``.
     """
     waits = WAITING in profile.estimates
     allowed = {*edition.may_be_unknown, *(edition.may_wait_for_auditor if waits else ())}

@@ -1,11 +1,11 @@
-"""Records of a privacy audit: one canonical JSON object a line, of attacks on a model and on twins that never ship.
+"""Records of a privacy audit: one canonical JSON object per line, about attacks on a model and on twins of it.
 
-A header; what each training or attack cost (``step``); the canaries (``canaries``), fixed before the twin was trained;
-the samples of the membership attack (``membership``) with what the model and its shadows score on each (``scores``);
-what became of the canaries (``opened``); and what a thief's copies agree with (``extraction``).
+A header; the cost of each training or attack (``step``); the canaries (``canaries``), committed to before the twin was
+trained; the samples of the membership attack (``membership``), with the scores of the model and of each shadow
+(``scores``); the opened commitment (``opened``); and the agreement of a thief's copies (``extraction``).
 
-Of private data the public file holds the header, the steps and the canaries' commitment alone: epsilon does not cover
-what an attack finds out, and the rest goes to the auditor.
+If the data are private, the public file holds only the header, the steps and the commitment; all other records go to
+the auditor file, because epsilon does not cover the findings of an attack.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ Hex = Annotated[str, Len(2, 1 << 24)]
 
 @dataclass(frozen=True)
 class Header:
-    """What was audited.
+    """Header of the records.
 
     Attributes:
         created: UTC time at which the audit began.
-        leanmark: version that audited.
+        leanmark: version that carried out the audit.
         model: digests of the model.
-        baseline: digests of the original that is published beside it; None where there is none.
+        baseline: digests of the original published with the model; None if there is no original.
         data: name of the data.
-        private: whether the data are private, so that figures go to the auditor.
-        recipe: hex SHA-256 of the passes that made the model, which shadows and twins went through too.
-        baseline_trained: whether the original was trained on the data, so that shadows of it can be trained.
-        parts: what was done.
-        lineage: hex SHA-256 of the model's lineage.json; None where there is none.
-        auditor: what binds the auditor file; None in that file itself, and where nothing is withheld.
+        private: whether the data are private; figures then go to the auditor file.
+        recipe: hex SHA-256 of the model's passes, which shadows and twins also went through.
+        baseline_trained: whether the original was trained on the data; only then can shadows of it be trained.
+        parts: parts of the audit.
+        lineage: hex SHA-256 of the model's lineage.json; None without one.
+        auditor: binding of the auditor file; None in that file, and if nothing is withheld.
     """
 
     created: str
@@ -73,14 +73,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Step:
-    """One training or attack of the audit: what it cost, and which data it read.
+    """Cost and reads of one training or attack of the audit.
 
     Attributes:
-        name: such as ``shadow 3``.
-        seconds: wall time.
+        name: name of the step, such as ``shadow 3``.
+        seconds: wall-clock time.
         cpu_s: processor time of the process.
-        energy_j: JSON of an Estimate; None where no meter told.
-        touched: how each part of the data was read, by its name.
+        energy_j: energy, as the JSON of an Estimate; None if it was not measured.
+        touched: how each part of the data was read, by name of the part.
     """
 
     name: Text
@@ -92,11 +92,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Membership:
-    """The samples that an attack tells apart.
+    """Samples of the membership attack.
 
     Attributes:
-        samples: how many, members and others together.
-        digest: hex SHA-256 over their identifiers in order, one a line.
+        samples: number of members and non-members together.
+        digest: hex SHA-256 over their identifiers in order, one per line.
     """
 
     samples: Number
@@ -105,14 +105,14 @@ class Membership:
 
 @dataclass(frozen=True)
 class ScoresOf:
-    """What one model says of each sample.
+    """Scores that one model gives all samples.
 
     Attributes:
-        of: ``target``, or the number of a shadow.
-        arm: which of its two files.
-        recipe: hex SHA-256 of the passes that it went through.
-        inside: hexadecimal bits, highest first, of the samples that it was trained on.
-        values: log(p / (1 - p)) of the true class, for each sample.
+        of: model: ``target``, or the number of a shadow.
+        arm: file of the model.
+        recipe: hex SHA-256 of the model's passes.
+        inside: hexadecimal bits, highest first: whether the model was trained on each sample.
+        values: log(p / (1 - p)) of the true class, one per sample.
     """
 
     of: Annotated[str, Len(1, 20)]
@@ -124,17 +124,17 @@ class ScoresOf:
 
 @dataclass(frozen=True)
 class Canaries:
-    """Canaries, as they were fixed before the twin was trained.
+    """Terms of the canaries, committed to before the twin was trained.
 
     Attributes:
-        canaries: how many.
-        guesses: how many coins are guessed afterwards.
+        canaries: number of canaries.
+        guesses: number of coins to guess afterwards.
         commitment: hex SHA-256 of :func:`certify.assessments.privacy_audit.coins.commitment_of`.
         committed: UTC time of the commitment.
-        samples: hex SHA-256 over the canaries' identifiers and labels in order, one a line.
-        claimed_epsilon: that the model claims; None where it claims none.
-        delta: for which it holds.
-        adjacency: of the claim.
+        samples: hex SHA-256 over the canaries' identifiers and labels in order, one per line.
+        claimed_epsilon: epsilon of the tested claim; None if no claim was tested.
+        delta: delta for which it holds.
+        adjacency: adjacency of the claim.
     """
 
     canaries: Number
@@ -149,13 +149,13 @@ class Canaries:
 
 @dataclass(frozen=True)
 class Opened:
-    """What became of the canaries.
+    """Opened commitment, with the twin's scores.
 
     Attributes:
         seed: hexadecimal secret of the coins, opened after the training.
-        trained: UTC time at which the twin was done.
-        recipe: hex SHA-256 of the passes that it went through.
-        scores: the higher, the more the twin seems to know a canary.
+        trained: UTC time at which the twin was finished.
+        recipe: hex SHA-256 of the twin's passes.
+        scores: scores of the canaries; higher if the twin seems to have seen one.
     """
 
     seed: Digest
@@ -166,12 +166,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Extraction(Counts):
-    """Agreement with the model on samples that no copy saw: a thief's copy as ``candidate``, a control as ``baseline``.
+    """Agreement with the model on unseen samples: of a thief's copy as ``candidate``, of a control as ``baseline``.
 
     Attributes:
-        queries: answers that the thief got.
-        access: what an answer holds.
-        control: what the control learned from instead, without one query.
+        queries: number of answers that the thief received.
+        access: content of an answer.
+        control: what the control learned from instead.
     """
 
     queries: Number
@@ -189,43 +189,43 @@ KINDS: dict[str, type[Any]] = {
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
 PUBLIC = (Step, Canaries)
-"""Kinds of records that stay public where the data are private."""
+"""Kinds of records that are public even if the data are private."""
 Record = Step | Canaries | Membership | ScoresOf | Opened | Extraction
 
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that an audit found.
+    """All records of an audit.
 
     Attributes:
-        header: what was audited.
-        rows: the records, in the order of :data:`KINDS`.
+        header: header of the records.
+        rows: records, in the order of :data:`KINDS`.
     """
 
     header: Header
     rows: tuple[Record, ...]
 
     def of(self, kind: type[Any]) -> tuple[Any, ...]:
-        """Records of one kind, in their order."""
+        """Return the records of one kind, in order."""
         return tuple(row for row in self.rows if type(row) is kind)
 
     def first(self, kind: type[Any]) -> Any:
-        """The first record of a kind; None where there is none."""
+        """Return the first record of a kind, or None."""
         return next(iter(self.of(kind)), None)
 
     @property
     def withheld(self) -> bool:
-        """Whether figures stand in the auditor file alone."""
+        """Whether the findings are only in the auditor file."""
         return self.header.auditor is not None and all(type(row) in PUBLIC for row in self.rows)
 
 
 def dump(records: Records) -> bytes:
-    """Write records; equal ones give equal bytes."""
+    """Serialise records; equal records give equal bytes."""
     return dump_lines(VERSION, records.header, ((_NAMES[type(row)], asdict(row)) for row in records.rows))
 
 
 def parse(content: bytes, name: str) -> Records:
-    """Read a record file; see :mod:`certify.assessment.record_file` for what it raises."""
+    """Read a record file; :mod:`certify.assessment.record_file` lists the errors."""
     (place, _, head), *rows = read_lines(content, name, tuple(KINDS), most=MAX_LINES)
     header = read_header(Header, head, VERSION, place)
     require_binding(header.auditor, place)

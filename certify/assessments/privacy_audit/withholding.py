@@ -1,4 +1,4 @@
-"""Records of an audit of private data in two files: costs and commitments for everybody, findings for the auditor."""
+"""Records of an audit of private data in two files: public costs and commitments, and findings for the auditor."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from certify.core.private_data import AuditorBinding, DataKey
 
 
 def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
-    """Split records into the public ones and the auditor file.
+    """Split records into public records and the auditor file.
 
     Args:
-        records: all of them, with identifiers under the key.
-        key: of the data holder.
+        records: all records, with identifiers under the key.
+        key: data key of the holder.
 
     Returns:
         The public records, which bind the auditor file, and the bytes of that file.
@@ -26,7 +26,7 @@ def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:
-    """The records of an auditor file; see :func:`certify.assessment.auditor_file.join`."""
+    """Return the records of an auditor file; see :func:`certify.assessment.auditor_file.join`."""
     return auditor_file.join(public, content, key, parse, withhold)
 
 

@@ -1,4 +1,4 @@
-"""Records of an honest audit, and ways to change one thing in them."""
+"""Records of an honest audit, and functions that change one thing in them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ RECIPE = "5e" * 32
 SEED = "0f" * 32
 N, SHADOWS, CANARIES, GUESSES = 400, 8, 400, 80
 LEAK = 1.5
-"""How much higher a sample scores where it was trained on."""
+"""Increase of a sample's score by training on it."""
 
 
 def half(count: int, random: np.random.Generator) -> np.ndarray:
-    """Half of so many."""
+    """A random half of a number of samples, as bits."""
     chosen = np.zeros(count, dtype=bool)
     chosen[random.permutation(count)[: count // 2]] = True
     return chosen
 
 
 def membership_rows(leak: Mapping[str, float] | None = None) -> list[Record]:
-    """A model and eight shadows; each sample in exactly four, and harder or easier than another."""
+    """A model and eight shadows; each sample is in exactly four, and samples differ in hardness."""
     random = np.random.default_rng(7)
     leaks = leak or {"baseline": LEAK, "candidate": LEAK / 2}
     hardness = random.normal(0, 2, N)
@@ -60,7 +60,7 @@ def membership_rows(leak: Mapping[str, float] | None = None) -> list[Record]:
 
 
 def canary_rows(leak: float = 0.1, **fixed: Any) -> list[Record]:
-    """Canaries of a twin; `leak` is how far scores of those in lie above those out, in deviations."""
+    """Canaries of a twin; ``leak`` is the increase of the scores of included ones, in standard deviations."""
     stated = Canaries(CANARIES, GUESSES, "00" * 32, "2026-01-02T03:05:00Z", "cc" * 32, 8.0, 1e-5, "add-remove")
     stated = replace(stated, **fixed)
     committed = replace(stated, commitment=commitment_of(SEED, terms_of(stated)))
@@ -70,7 +70,7 @@ def canary_rows(leak: float = 0.1, **fixed: Any) -> list[Record]:
 
 
 def extraction_rows() -> list[Record]:
-    """A thief that copies hardly more than a control."""
+    """Copies of a thief that agree hardly more than a control."""
     return [
         Extraction(160, 16, 14, 10, queries=100, access="labels", control="100 true labels"),
         Extraction(165, 20, 9, 6, queries=100, access="probabilities", control="100 true labels"),
@@ -78,14 +78,14 @@ def extraction_rows() -> list[Record]:
 
 
 def steps(metered: bool = True) -> list[Record]:
-    """What the audit cost."""
+    """Costs of the audit."""
     energy = Estimate(50.0, 40.0, 60.0, "J", 1, "a model of the processor", EvidenceLevel.MODELLED).to_json()
     touched = {"train": ("raw",)}
     return [Step(f"shadow {k}", 4.0, 5.0, energy if metered else None, touched) for k in range(SHADOWS)]
 
 
 def records(rows: list[Record], **header: Any) -> Records:
-    """Rows in their order, under a header that names their parts."""
+    """Records in order, with a header that names their parts."""
     stated: dict[str, Any] = {
         "created": "2026-01-02T03:04:05Z",
         "leanmark": "0.1.0",
@@ -107,16 +107,16 @@ def records(rows: list[Record], **header: Any) -> Records:
 
 
 def honest(**header: Any) -> Records:
-    """Everything that an audit can do."""
+    """Records of every part of an audit."""
     return records([*steps(), *membership_rows(), *canary_rows(), *extraction_rows()], **header)
 
 
 def changed(made: Records, kind: type[Any], change: Callable[[Any], Any]) -> Records:
-    """The same, with each record of a kind changed, or left out where None is given back."""
+    """The same records with each of one kind changed, or left out if the change returns None."""
     rows = (change(row) if type(row) is kind else row for row in made.rows)
     return replace(made, rows=tuple(row for row in rows if row is not None))
 
 
 def head(made: Records, **fields: Any) -> Records:
-    """The same with something changed in its header."""
+    """The same records with changed fields of the header."""
     return replace(made, header=replace(made.header, **fields))

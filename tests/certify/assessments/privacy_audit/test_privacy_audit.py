@@ -1,4 +1,4 @@
-"""The privacy audit over records alone: figures, findings, refusals, and what the auditor alone sees."""
+"""The privacy audit of given records: figures, findings, refusals, and the auditor file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from scipy import stats
 
 import certify
 from certify.assessment.assessment import profile_of
+from certify.assessment.claims import Claims, EditionClaim, SignerClaim, contradictions
 from certify.assessments.privacy_audit.assessment import PrivacyAudit
 from certify.assessments.privacy_audit.attacks import attacks_of
 from certify.assessments.privacy_audit.coins import coins_of, pack_bits, unpack_bits
@@ -40,9 +41,11 @@ from certify.attest.verify import verify
 from certify.cli.main import main
 from certify.core.accounting import epsilon_shown
 from certify.core.errors import CertificateError, UsageError
+from certify.core.estimate import Estimate
 from certify.core.statistics.proportions import PairedTable, difference_interval
 from certify.model_file.subject import subject_digests
 from certify.testing import check_assessment
+from certify.testing.assessment import Trial
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -95,7 +98,7 @@ def test_honest_audit_is_described_when_every_check_holds() -> None:
 
 
 def normal_ratios(target: np.ndarray, shadows: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Log-likelihood ratios of one score, by SciPy's normal law, sample by sample."""
+    """Log-likelihood ratios of one score by SciPy's normal distribution, sample by sample."""
     logs = []
     for taken in (inside, ~inside):
         rows = [shadows[taken[:, i], i] for i in range(len(target))]
@@ -158,7 +161,7 @@ def test_files_that_say_the_same_are_attacked_together_without_a_singular_covari
 
 
 def many(others: int) -> Records:
-    """An attack with so many members and others."""
+    """An attack with given numbers of members and non-members."""
     random, n = np.random.default_rng(1), 2 * others
     inside = np.zeros((4, n), dtype=bool)
     for i in range(n):
@@ -212,6 +215,43 @@ def test_claim_is_refused_when_the_canaries_contradict_it() -> None:
     assert outcome.refused and "contradicts the claim of 1" in outcome.reasons[0]
 
 
+def privacy_claims(epsilon: float, delta: float, **other: Any) -> Claims:
+    """The claims of a privacy statement."""
+    figures = {"epsilon_stated": Estimate.exact(epsilon, "1", "m"), "delta": Estimate.exact(delta, "1", "m")}
+    made = Claims(
+        assessment="privacy", title="t", digest="ab" * 32, leanmark="0.1.0", created="2026-01-02T03:04:05Z", model="m",
+        model_metadata=None, edition=EditionClaim("2026", "ab" * 32), outcome="claimed", text="t", reasons=(),
+        notes=(), figures=figures, findings=(), evidence_digest="ab" * 32, evidence_bytes=1, lineage_digest=None,
+        companions={}, signer=SignerClaim("ed25519", "ab" * 32), headlines={}, limits=(),
+    )  # fmt: skip
+    return replace(made, **other)
+
+
+def audit_claims(made: Records) -> Claims:
+    return Trial(ROOM, dump(made), "2026", {}).certificate().claims
+
+
+def test_privacy_statement_is_contradicted_when_canaries_show_more_or_another_claim_was_tested() -> None:
+    knowing = audit_claims(records(canary_rows(leak=4.0, claimed_epsilon=None)))
+    (wrong,) = contradictions([knowing, privacy_claims(1.0, 1e-5)])
+    assert wrong.name == "claim_refuted" and "the privacy statement claims 1" in wrong.sentence
+    assert not contradictions([knowing, privacy_claims(8.0, 1e-5)])
+    guessing = audit_claims(records(canary_rows(claimed_epsilon=8.0)))
+    (wrong,) = contradictions([privacy_claims(2.0, 1e-5), guessing])
+    assert wrong.name == "claim_tested" and "epsilon 8, and the privacy statement claims 2" in wrong.sentence
+    assert not contradictions([guessing, privacy_claims(8.0, 1e-5)])
+    assert not contradictions([guessing, privacy_claims(9.0, 1e-5)])
+
+
+def test_nothing_is_compared_when_the_privacy_statement_claims_less_or_nothing() -> None:
+    knowing = audit_claims(records(canary_rows(leak=4.0, claimed_epsilon=None)))
+    assert contradictions([knowing, privacy_claims(1.0, 1e-6)])  # a claim for a smaller delta is the stronger one
+    assert not contradictions([knowing, privacy_claims(1.0, 1e-4)])
+    assert not contradictions([knowing, privacy_claims(1.0, 1e-5, outcome="refused")])
+    assert not contradictions([knowing, privacy_claims(1.0, 1e-5, assessment="social")])
+    assert not contradictions([audit_claims(records(membership_rows())), privacy_claims(1.0, 1e-5)])
+
+
 def test_claim_could_not_be_contradicted_when_the_canaries_show_less() -> None:
     told = sentence(records(canary_rows(leak=0.1)), "claim_not_contradicted")
     assert told.startswith("Could not contradict epsilon 8") and "400 canaries show at most 4.8" in told
@@ -257,7 +297,7 @@ BROKEN: dict[str, tuple[str, Records, str]] = {
     "no target": (
         "samples_complete",
         changed(honest(), ScoresOf, lambda row: None if row.of == "target" else row),
-        "no scores of the model",
+        "no scores of the audited model",
     ),
     "other members": (
         "samples_complete",
@@ -336,10 +376,10 @@ def test_baseline_is_unknown_when_it_was_not_trained_here() -> None:
     assert "membership_auc_loss_baseline" in figures(made) and "membership_auc_pair" not in figures(made)
 
 
-def test_scores_that_are_not_finite_are_refused() -> None:
+def test_scores_are_refused_when_shadows_are_few_or_a_score_is_not_finite() -> None:
     with pytest.raises(CertificateError, match="fewer than two shadows"):
         likelihood_ratios(np.zeros((2, 1)), np.zeros((2, 2, 1)), np.array([[True, False], [False, True]]))
-    with pytest.raises(CertificateError, match="not finite"):
+    with pytest.raises(CertificateError, match="must be finite"):
         likelihood_ratios(np.full((2, 1), np.nan), np.zeros((4, 2, 1)), np.eye(4, 2, dtype=bool))
 
 
