@@ -1,1 +1,1 @@
-"""Attacks on a model's training data, by twins and shadows that never ship; the referee judges what is recorded."""
+"""Attacks on a model's training data, with twins and shadows that never ship; the referee judges the records."""

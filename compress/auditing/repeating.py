@@ -1,4 +1,4 @@
-"""Making a model again on other samples: the same original, the same passes, as its lineage states them."""
+"""Making a model again on other samples, from the same original by the passes that its lineage states."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def read_lineage(path: Path) -> Mapping[str, Any]:
     """Read a lineage.
 
     Raises:
-        UsageError: it is not there, or is not valid JSON.
-        CertificateError: it does not fit its schema.
+        UsageError: the file cannot be read, or is not valid JSON.
+        CertificateError: it does not conform to its schema.
     """
     try:
         values: Mapping[str, Any] = json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be read: {error.strerror}. An audit repeats how the model was made, which leanmark "
+            f"{path} cannot be read: {error.strerror}. An audit makes the model again from its lineage, which leanmark "
             "compress writes there."
         ) from error
     except (ValueError, RecursionError) as error:
@@ -53,10 +53,10 @@ def read_lineage(path: Path) -> Mapping[str, Any]:
 
 
 def recipe_of(lineage: Mapping[str, Any]) -> Recipe:
-    """The passes that a lineage states, in their order and with every parameter.
+    """Return the passes that a lineage states, in order and with every parameter.
 
     Raises:
-        UsageError: it states none, one is not installed, or was applied in another version.
+        UsageError: it states no pass, or one is not installed in the same version.
     """
     rows = lineage["rows"]
     if not rows:
@@ -66,27 +66,27 @@ def recipe_of(lineage: Mapping[str, Any]) -> Recipe:
     for row, each in zip(rows, found.passes, strict=True):
         if row["version"] != each.version:
             raise UsageError(
-                f"{row['pass']} was applied in version {row['version']}, and version {each.version} is installed; "
+                f"{row['pass']} was applied in version {row['version']}, but version {each.version} is installed; "
                 "audit with the leanmark that made the model."
             )
     return found
 
 
 def passes_digest(rows: Sequence[Sequence[Any]]) -> str:
-    """Hex SHA-256 over the name, version and parameters of each pass."""
+    """Return the hex SHA-256 over the name, version and parameters of each pass."""
     return hashlib.sha256(rfc8785.dumps([list(row) for row in rows])).hexdigest()
 
 
 def digest_of_rows(lineage: Mapping[str, Any]) -> str:
-    """The digest of the passes that a lineage states."""
+    """Return the digest of the passes that a lineage states."""
     return passes_digest([[row["pass"], row["version"], row["config"]] for row in lineage["rows"]])
 
 
 def require_parts(dataset: Dataset, lineage: Mapping[str, Any]) -> None:
-    """Refuse data other than those that the model was made from.
+    """Check that the data are those that the model was made from.
 
     Raises:
-        UsageError: a part is another one, or the lineage withholds which it was.
+        UsageError: a part differs, or the lineage withholds its digests.
     """
     stated, found = lineage["data"]["digests"], describe_data(dataset)["digests"]
     if not any(stated.values()):
@@ -94,19 +94,19 @@ def require_parts(dataset: Dataset, lineage: Mapping[str, Any]) -> None:
     other = [part for part in TRAINING_PARTS if stated.get(part) != found[part]]
     if other:
         raise UsageError(
-            f"The {' and '.join(other)} part of {dataset.spec} is not what the model was made from; name the data "
-            f"{lineage['data']['spec']}, and the data key where they are private."
+            f"The {' and '.join(other)} part of {dataset.spec} is not what the model was made from; give the data "
+            f"{lineage['data']['spec']}, and the data key if they are private."
         )
 
 
 @dataclass
 class Cost:
-    """What one step of an audit costs.
+    """Cost of one step of an audit.
 
     Attributes:
-        seconds: wall time.
-        cpu_s: processor time of this process and of those that it started and that ended.
-        energy_j: JSON of an Estimate, or None.
+        seconds: wall-clock time.
+        cpu_s: processor time of this process and of its finished child processes.
+        energy_j: energy, as the JSON of an Estimate; None if it was not measured.
     """
 
     seconds: float = 0.0
@@ -114,13 +114,13 @@ class Cost:
     energy_j: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Fields of a record of a step."""
+        """Return the cost fields of a step's record."""
         return {"seconds": round(self.seconds, 3), "cpu_s": round(self.cpu_s, 3), "energy_j": self.energy_j}
 
 
 @contextmanager
 def costed() -> Iterator[Cost]:
-    """Measure a block of the audit."""
+    """Measure the cost of a block; the yielded cost is filled in at its end."""
     cost, wall, cpu = Cost(), time.monotonic(), sum(os.times()[:4])
     with metered() as step:
         yield cost
@@ -130,13 +130,13 @@ def costed() -> Iterator[Cost]:
 
 @dataclass(frozen=True)
 class Twin:
-    """A model that was made like the audited one, on other samples.
+    """Model made like the audited one, on other samples.
 
     Attributes:
-        model: its file.
+        model: file of the model.
         baseline: file of its original.
-        recipe: digest of the passes that it went through.
-        touched: how its training read the data.
+        recipe: digest of its passes.
+        touched: how its making read each part of the data.
     """
 
     model: Path
@@ -147,13 +147,13 @@ class Twin:
 
 @dataclass(frozen=True)
 class Repeater:
-    """Repeats the making of a model.
+    """Makes a model again on other samples.
 
     Attributes:
-        request: the original as the user named it.
-        recipe: the passes.
-        dataset: the audited model's; its validation and calibration parts are taken as they are.
-        key: of private data.
+        request: original as the user named it.
+        recipe: passes of the model.
+        dataset: data of the audited model, whose validation and calibration parts are used unchanged.
+        key: data key of private data; None for public data.
     """
 
     request: Request
@@ -162,15 +162,15 @@ class Repeater:
     key: DataKey | None = None
 
     def make(self, train: Split, seed: int, folder: Path) -> Twin:
-        """Make a twin; one that was stopped resumes after its last finished pass.
+        """Make a twin; an interrupted one resumes after its last finished pass.
 
         Args:
-            train: what it learns from in the place of the train part.
-            seed: of its own, so that twins differ as trainings do.
-            folder: for its files.
+            train: samples to use in place of the train part.
+            seed: seed of the twin, so that twins differ as separate trainings do.
+            folder: folder for its files.
 
         Raises:
-            LeanmarkError: as the job's own steps do.
+            LeanmarkError: errors of the steps of the job.
         """
         dataset = replace(self.dataset, train=train)
         original = find_original(replace(self.request, seed=seed), dataset, Silent())

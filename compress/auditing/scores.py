@@ -1,4 +1,4 @@
-"""What a file says of samples, as attacks on membership take it."""
+"""Scores that a model file gives to samples, for membership attacks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from certify.measure.answers import Answers
 
 Floats = npt.NDArray[np.float64]
 LARGEST = 60.0
-"""Beyond it log-odds differ by the rounding of single precision alone."""
+"""Larger log-odds differ only by single-precision rounding."""
 DECIMALS = 4
 KEPT = Metric("columns", lambda outputs, labels: np.zeros(len(labels)))
-"""Beside it the scores keep the columns that stand for classes."""
+"""Metric with which ``score`` keeps the output columns of the classes; its value is not used."""
 
 
 def class_logits(path: Path, contract: Preprocess, classes: int, split: Split) -> Floats:
-    """Logits of the data's classes for each sample, by the file itself, (n, classes).
+    """Run the file and return logits of the data's classes, (n, classes).
 
     Raises:
         ModelError: the file cannot be run, or its outputs do not fit the classes.
@@ -36,14 +36,14 @@ def class_logits(path: Path, contract: Preprocess, classes: int, split: Split) -
 
 
 def log_odds(logits: Floats, labels: npt.NDArray[np.int64]) -> Floats:
-    """log(p / (1 - p)) of each sample's class, whose distribution over trainings is close to normal (Carlini 2022).
+    """Return log(p / (1 - p)) of each sample's class, which over trainings is close to normal (Carlini et al. 2022).
 
     Args:
-        logits: (n, classes).
-        labels: (n,).
+        logits: logits, (n, classes).
+        labels: true classes, (n,).
 
     Returns:
-        Rounded to four decimals, (n,).
+        Log-odds rounded to four decimals, (n,).
 
     Example:
         >>> log_odds(np.array([[2.0, 0.0], [0.0, 0.0]]), np.array([0, 1])).tolist()
@@ -58,5 +58,5 @@ def log_odds(logits: Floats, labels: npt.NDArray[np.int64]) -> Floats:
 
 
 def sample_odds(path: Path, contract: Preprocess, classes: int, split: Split) -> Floats:
-    """The log-odds of each sample's class by a file, (n,)."""
+    """Return the log-odds that a file gives each sample's class, (n,)."""
     return log_odds(class_logits(path, contract, classes, split), split.labels)

@@ -1,4 +1,4 @@
-"""The attack on membership: shadows by the model's own recipe, and what model and shadows say of each sample."""
+"""The membership attack: shadow models by the model's own recipe, and the scores of model and shadows per sample."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from compress.auditing.scores import sample_odds
 from compress.auditing.shelf import Shelf
 
 FEWEST = 2
-"""Shadows that see a sample, and that do not."""
+"""Minimum number of shadows that see a sample, and of shadows that do not."""
 Bits = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The samples that an attack tells apart.
+    """Members and non-members that an attack distinguishes.
 
     Attributes:
-        split: members first.
-        members: how many of them the model was trained on.
-        arms: files of the model that are attacked, by arm.
+        split: samples, members first.
+        members: number of samples that the model was trained on.
+        arms: attacked files of the model, by arm.
         shadowed: arms that shadows are trained for.
     """
 
@@ -43,18 +43,28 @@ class Pool:
     shadowed: tuple[str, ...]
 
     def digest(self) -> str:
-        """Hex SHA-256 over the identifiers in order."""
+        """Return the hex SHA-256 over the identifiers in order."""
         return hashlib.sha256("".join(f"{one}\n" for one in self.split.digests()).encode()).hexdigest()
 
 
+def require_shadows(shadows: int) -> None:
+    """Check the number of shadows.
+
+    Raises:
+        UsageError: there are fewer than four.
+    """
+    if shadows < 2 * FEWEST:
+        raise UsageError(f"{shadows} shadows are too few: a sample must be in two of them and out of two; take 4.")
+
+
 def draw_inside(count: int, shadows: int, share: float, random: np.random.Generator) -> Bits:
-    """Draw which samples each shadow is trained on: each sample in equally many of them.
+    """Draw the training samples of each shadow; every sample is in the same number of shadows.
 
     Args:
-        count: samples.
-        shadows: at least four.
-        share: of the samples that the model itself was trained on, so that shadows see about as many.
-        random: where choices come from.
+        count: number of samples.
+        shadows: number of shadows, at least four.
+        share: fraction of the samples that the model was trained on, which shadows approximate.
+        random: random generator.
 
     Returns:
         Bits (shadows, count).
@@ -62,8 +72,7 @@ def draw_inside(count: int, shadows: int, share: float, random: np.random.Genera
     Raises:
         UsageError: there are fewer than four shadows.
     """
-    if shadows < 2 * FEWEST:
-        raise UsageError(f"{shadows} shadows are too few: a sample must be in two of them and out of two; take 4.")
+    require_shadows(shadows)
     seen = min(max(FEWEST, round(share * shadows)), shadows - FEWEST)
     order = random.permuted(np.tile(np.arange(shadows)[:, None], count), axis=0)
     return order < seen
@@ -72,16 +81,16 @@ def draw_inside(count: int, shadows: int, share: float, random: np.random.Genera
 def attack_membership(
     pool: Pool, repeater: Repeater, contract: Preprocess, recipe: str, shadows: int, shelf: Shelf, progress: Progress
 ) -> list[Record]:
-    """Ask the model and its shadows about each sample.
+    """Train shadows, and score each sample with the model and with its shadows.
 
     Args:
-        pool: the samples.
-        repeater: makes shadows.
-        contract: of the files.
+        pool: members and non-members.
+        repeater: makes the shadows.
+        contract: preprocessing contract of the files.
         recipe: digest of the model's passes.
-        shadows: how many.
-        shelf: where finished ones lie.
-        progress: where to say how far it is.
+        shadows: number of shadows.
+        shelf: finished shadows.
+        progress: where to report progress.
     """
     count, classes = len(pool.split), len(repeater.dataset.classes)
     share = pool.members / count
@@ -131,6 +140,6 @@ def _rows(values: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def step_of(values: Mapping[str, Any]) -> Step:
-    """The record of a step from what the shelf kept."""
+    """Return the record of a step from its values on the shelf."""
     touched = {part: tuple(hows) for part, hows in values["touched"].items()}
     return Step(values["name"], values["seconds"], values["cpu_s"], values["energy_j"], touched)

@@ -1,4 +1,4 @@
-"""The folder of an audit: each finished part stays there, so that an audit that was stopped resumes after it."""
+"""Folder of an audit that keeps each finished part, so that an interrupted audit resumes after the last one."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ STATE = "audit.json"
 class Shelf:
     """Finished parts of one audit, as JSON values by name.
 
-    Secrets lie here too until the audit is done: the folder is for its owner alone, and is removed at the end.
+    It also holds the secret of the coins until the audit is done; only its owner can read it, and it is removed at the
+    end.
 
     Args:
-        out: folder of the audited model; ``.audit`` is made inside it.
-        fingerprint: everything that the parts depend on; those of another audit are removed.
-        progress: where it is said which of the two happened.
+        out: folder of the audited model, in which ``.audit`` is created.
+        fingerprint: everything that the parts depend on; parts with another fingerprint are removed.
+        progress: where to report that parts were removed.
 
     Raises:
-        UsageError: a folder of that name is there and holds something else.
+        UsageError: the folder exists and is not of an audit.
     """
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
@@ -36,9 +37,9 @@ class Shelf:
         wanted = json.loads(json.dumps({**fingerprint, "libraries": library_versions()}))
         if self.folder.is_dir() and any(self.folder.iterdir()):
             if not (self.folder / STATE).is_file():
-                raise UsageError(f"{self.folder} is in the way and not leanmark's; remove it.")
+                raise UsageError(f"{self.folder} is in the way and does not belong to an audit; remove it.")
             if self._read(STATE) != wanted:
-                progress.say("The audit that lies here is a different one; starting over.")
+                progress.say("The interrupted audit in this folder is a different one; starting over.")
                 shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
@@ -51,15 +52,15 @@ class Shelf:
             return None
 
     def finished(self, name: str) -> Any:
-        """What an earlier run left under a name; None where it did not get there."""
+        """Return the values of a finished part; None if it is not finished."""
         return self._read(f"{name}.json")
 
     def finish(self, name: str, values: Any) -> Any:
-        """Keep a finished part; the values as they will be read again."""
+        """Keep a finished part, and return its values as they will be read again."""
         text = json.dumps(values)
         write_text(self.folder / f"{name}.json", text)
         return json.loads(text)
 
     def remove(self) -> None:
-        """Remove the folder, once the records are written."""
+        """Remove the folder after the records are written."""
         shutil.rmtree(self.folder)

@@ -25,11 +25,11 @@ leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries
 )
 @click.argument("file", type=ModelPath(packs=False))
 @click.option("--data", required=True, help="Data that FILE was made from.")
-@click.option("--model", "spec", help="Name of FILE's original, if the lineage does not say how it is built.")
+@click.option("--model", "spec", help="Name of FILE's original, if its lineage does not say how to build it.")
 @click.option(
     "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Arguments of the factory of --model."
 )
-@click.option("--weights", help="Weights that the job began with [default: those that the lineage names].")
+@click.option("--weights", help="Initial weights of the job [default: those that the lineage names].")
 @click.option(
     "--shadows",
     type=click.IntRange(0, 256),
@@ -48,7 +48,7 @@ leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries
     type=click.FloatRange(0, min_open=True),
     help="Claimed epsilon to test with the canaries.  [that of privacy.jsonl]",
 )
-@click.option("--delta", type=click.FloatRange(0, 1, max_open=True), help="Delta of --epsilon.  [1e-5]")
+@click.option("--delta", type=click.FloatRange(0, 1, max_open=True), help="Delta of the claim in --epsilon.  [1e-5]")
 @click.option(
     "--served", is_flag=True, help="FILE is served, not published: test how well it can be copied by queries."
 )
@@ -63,10 +63,10 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
 
     The attacks train further models by FILE's own recipe, which never ship. Shadow models test membership: how well
     samples of the training data are recognised with FILE, with its original, and with both. A twin is trained
-    with canaries, each included or not by a coin that is committed beforehand; what the twin reveals about the coins is
-    a lower bound of epsilon. Such a bound can contradict a claim but never prove one. With --private-data, the findings
-    go to auditor/ alone, because epsilon does not cover them. An interrupted audit resumes after its last finished
-    training.
+    with canaries, each included or not by a coin that is committed to beforehand; what the twin reveals about the coins
+    gives a lower bound on epsilon. Such a bound can contradict a claim but never prove one. With --private-data, the
+    findings go only to auditor/, because epsilon does not cover them. An interrupted audit resumes after its last
+    finished training.
 
     Exit code 0: nothing contradicts FILE's claim. 2: wrong usage, or FILE cannot be made again. 3: a refusal, such as
     a claim that the canaries contradict. 6: the use policy beside the data does not permit it.
@@ -95,10 +95,10 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
 
 
 def _asked(options: dict[str, Any]) -> Any:
-    """What to do, from the options.
+    """Return the settings of the audit.
 
     Raises:
-        UsageError: options that do not fit together.
+        UsageError: the options conflict.
     """
     from certify.core.errors import UsageError
     from compress.auditing.audit import Asked
@@ -107,16 +107,16 @@ def _asked(options: dict[str, Any]) -> Any:
 
     epsilon, delta, canaries = (options[name] for name in ("epsilon", "delta", "canaries"))
     if delta is not None and epsilon is None:
-        raise UsageError("--delta is that of --epsilon; add it.")
+        raise UsageError("--delta needs --epsilon; add it.")
     if canaries == 0 and (epsilon is not None or options["guesses"] is not None):
-        raise UsageError("--epsilon and --guesses are about canaries; leave them out, or --canaries 0.")
+        raise UsageError("--epsilon and --guesses are about canaries; leave them out, or leave out --canaries 0.")
     claim = None if epsilon is None else Claim(epsilon, USUAL_DELTA if delta is None else delta)
     plan = None if canaries == 0 else Plan(canaries, options["guesses"])
     return Asked(options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ())
 
 
 def _tables(statement: Any, path: Path) -> list[object]:
-    """What was found, for people."""
+    """Return the table of figures and the sentences that follow it."""
     from rich.table import Table
 
     from certify.core.text import clean

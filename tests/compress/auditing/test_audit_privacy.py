@@ -1,4 +1,4 @@
-"""The whole way of an audit on a small model: made, attacked, judged, verified; private, stopped, and refused."""
+"""Audits of a small model from start to end: attacked, judged, verified; private, interrupted and refused ones."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def run(out: Path, asked: Asked, **options: Any) -> Any:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Twins are the model itself, so that nothing is trained; which were asked for, in order."""
+    """Twins are the model itself, so that nothing is trained; yields the names of the twins made, in order."""
     asked: list[str] = []
 
     def same(self: Repeater, train: Any, seed: int, folder: Path) -> Twin:
@@ -134,7 +134,7 @@ def test_stopped_audit_resumes_with_the_same_coins_after_its_last_training(
 
 
 def knowing(repeater: Repeater, model: Path, contract: Any, split: Any, seed: str, shelf: Any) -> dict[str, Any]:
-    """A twin that knows every canary by heart."""
+    """A twin that has memorised every canary."""
     digest = digest_of_rows(json.loads((model.parent / "lineage.json").read_text()))
     (shelf.folder / "twin").mkdir()
     step = {"name": "twin", "seconds": 1.0, "cpu_s": 1.0, "energy_j": None, "touched": {"train": ["raw"]}}
@@ -189,8 +189,10 @@ def test_findings_about_private_data_go_to_the_auditor_alone(private: Path, tmp_
 BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
     "nothing": ({"asked": Asked(0)}, UsageError, "Nothing is asked"),
     "three shadows": ({"asked": Asked(3)}, UsageError, "take 4"),
+    "three shadows after canaries": ({"asked": Asked(3, Plan(20))}, UsageError, "take 4"),
     "too many canaries": ({"asked": Asked(0, Plan(65))}, UsageError, "more than the 64 samples"),
     "too many queries": ({"asked": Asked(0, queries=(33,))}, UsageError, "more than the 32 samples"),
+    "too many queries after canaries": ({"asked": Asked(0, Plan(20), None, (33,))}, UsageError, "the 32 samples"),
     "another architecture": ({"spec": "squeezenet1_1"}, UsageError, "parameters and the model's original"),
     "an ONNX file": ({"spec": "baseline.onnx"}, UsageError, "cannot be repeated"),
     "a typing error": ({"spec": "resnet81"}, UsageError, "resnet"),
