@@ -31,7 +31,7 @@ leanmark keygen --data-key data.key
 @click.option("--revoke", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the key's own statement that all its signatures are void; make no key.")  # fmt: skip
 @click.option("--data-key", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Create a data key instead; it keys the identifiers of private samples.")  # fmt: skip
+              help="Create a data key instead, which keys the identifiers of private samples.")  # fmt: skip
 @click.option("--reason", default="withdrawn by its owner", show_default=True, help="Reason, for --revoke.")
 @json_option
 def command(
@@ -53,6 +53,8 @@ def command(
 
     if force + rotate + (revoke is not None) + (data_key is not None) > 1:
         raise click.UsageError("--force, --rotate, --revoke and --data-key exclude each other.")
+    if out is not None and data_key is not None:
+        raise click.UsageError("--out names the file of a key pair; --data-key takes its own FILE, so leave --out out.")
     if data_key is not None:
         _create_data_key(data_key, as_json)
         return

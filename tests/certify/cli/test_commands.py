@@ -178,6 +178,8 @@ def test_keygen_creates_a_data_key_and_never_replaces_one(leanmark: Run, tmp_pat
     again = leanmark("keygen", "--data-key", str(path))
     assert again.exit_code == 2 and "already exists" in again.output
     assert leanmark("keygen", "--data-key", str(path), "--rotate").exit_code == 2
+    refused = leanmark("keygen", "--data-key", str(tmp_path / "b.key"), "--out", str(tmp_path / "c.key"))
+    assert refused.exit_code == 2 and not (tmp_path / "b.key").exists()
 
 
 def test_keygen_keeps_key_when_one_exists(leanmark: Run, tmp_path: Path) -> None:
