@@ -1,4 +1,4 @@
-"""A path for in-memory data, so that a use policy can be stored next to it."""
+"""A path for data in memory, next to which their use policy is stored."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class Placed:
-    """In-memory data with the path next to which their use policy is stored; no data need exist there.
+    """Data in memory, with the path next to which their use policy is stored.
 
-    Without a path no policy can be found for such data, so none applies.
+    Without a path no policy can be found for such data, so none governs them.
 
     Args:
-        given: arrays, a dataset or the like; see :func:`certify.data.own_data.from_object`.
-        place: path; the policy is in the folder ``PLACE.use``.
+        given: arrays, a data set or another object; see :func:`certify.data.own_data.from_object`.
+        place: path, at which nothing needs to exist; the policy is in the folder ``PLACE.use``.
 
     Example:
         >>> import numpy as np

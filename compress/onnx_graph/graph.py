@@ -108,7 +108,7 @@ def names_read(graph: onnx.GraphProto) -> set[str]:
 
 
 def node_label(node: onnx.NodeProto) -> str:
-    """Return the display name of a node; exporters may leave it empty, so the first output stands in for it.
+    """Return the display name of a node: its name, or its first output if the exporter left the name empty.
 
     Example:
         >>> node_label(onnx.helper.make_node("Relu", ["x"], ["y"]))

@@ -1,4 +1,4 @@
-"""Check of a noisy pass with a source of randomness that repeats its bytes."""
+"""Check that a pass under differential privacy refuses to train if its source of noise fails."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from certify.testing.checks import CheckFailed
 
 
 def require_refusal_without_noise(apply: Callable[[], object]) -> None:
-    """Apply a pass without noise, and check that its own test of the sums stops it.
+    """Apply a pass while the entropy source is constant, and check that its own test of the noise stops it.
 
-    Its ledger would be the same with and without noise, so a trainer must test its sums.
+    Its ledger is the same with and without noise, so the trainer has to test the sums that should contain noise.
 
     Raises:
-        CheckFailed: it trained anyway.
+        CheckFailed: the pass trained nevertheless.
     """
     with silent_entropy():
         try:
@@ -31,7 +31,7 @@ def require_refusal_without_noise(apply: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def silent_entropy() -> Iterator[None]:
-    """Make the system's entropy return the same bytes each time."""
+    """Make ``os.urandom`` return the same bytes every time."""
     entropy = os.urandom
     os.urandom = lambda count: b"\x55" * count
     try:

@@ -1,9 +1,9 @@
-"""What canaries show of a training without noise, and of an honest one, by leanmark audit-privacy.
+"""Lower bounds on epsilon by canaries, for plain and for private training, by leanmark audit-privacy.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/canaries.py [plain private] [--canaries N]
 
-mnist5k, a thousand test images with wrong labels, each in the twin's training by a coin; 200 coins are guessed. Plain
-training should show an epsilon of 3 or more, and a training that costs epsilon 8 less than 1.
+mnist5k, a thousand test images with wrong labels, each in the twin's training by a coin; 200 coins are guessed.
+Expected are a bound of 3 or more for plain training, and of less than 1 for training under a claim of epsilon 8.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PASSES: dict[str, list[Any]] = {
 
 
 def network(num_classes: int = 10) -> Any:
-    """The network for noisy training of ``private.py``, on images of three channels and 32 pixels."""
+    """Return the network for noisy training of ``private.py``, for images of three channels and 32 pixels."""
     from torch import nn
 
     made = Small()
@@ -63,13 +63,13 @@ def main() -> None:
                 "canaries:network", data=dataset, out=out, cache=Path(scratch), progress=False, data_key=key, **job
             )
             asked = Asked(0, Plan(given.canaries), None if key else Claim(None))
-            # What the auditor would read, were the data private: mnist5k is public.
+            # If the data were private, only the auditor would see these figures; mnist5k is public.
             show(out, dataset, asked, key)
             print(f"  {time.process_time() - began:.0f} CPU-seconds", flush=True)
 
 
 def show(out: Path, dataset: Any, asked: Asked, key: DataKey | None) -> None:
-    """Print what was found, from the auditor's file where there is one."""
+    """Print the figures, from the auditor file if there is one."""
     from certify.assessment.assessment import profile_of
     from certify.assessments.privacy_audit.assessment import PrivacyAudit
     from certify.assessments.privacy_audit.edition import load_edition

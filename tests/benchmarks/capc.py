@@ -1,4 +1,4 @@
-"""Confidential and private collaborative learning (CaPC) end to end, with three local parties, and what it costs.
+"""Cost of confidential and private collaborative learning (CaPC), end to end with three local parties.
 
     pip install '.[encrypted]'
     python tests/benchmarks/capc.py [--queries N] [--noise SIGMA]
@@ -9,11 +9,11 @@ them and adds a mask before it sends them back. Three processes then turn masked
 Shamir's secret sharing (MPyC), add noise of which each knows a third, and open the winner to party 0 alone, whose model
 learns from the answers. Each party reads its own part of the data and no other.
 
-Two lines, never one. Confidentiality: parties are honest but curious and no two collude; party 0 learns the answers,
-the others learn nothing of its images. Differential privacy: epsilon from the noise on the vote, which means something
-only where voters are many; three cannot hide one. In place of a garbled circuit, for which no library is maintained,
-the argmax is computed on shares. A mask of 28 bits hides a logit of about 8, and CKKS answers may tell party 0
-something of the weights behind them.
+Two separate guarantees. Confidentiality: parties are honest but curious and no two collude; party 0 learns the answers,
+the others learn nothing about its images. Differential privacy: epsilon follows from the noise on the vote, and is
+useful only with many voters; three cannot hide one. The argmax is computed on shares instead of in a garbled circuit,
+for which we found no maintained library. A mask of 28 bits hides a logit of about 8, and CKKS answers may reveal
+something about the weights to party 0.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from compress.private.teachers import train_teacher
 
 PARTIES, CLASSES, SIDE = 3, 10, 14
 OWN, OTHERS, POOL = 40, 1000, 500
-"""Labelled images of party 0 and of each other party, and those of party 0 without labels."""
+"""Numbers of labelled images of party 0 and of each other party, and of unlabelled images of party 0."""
 RING = 8192
 MODULI = (60, 30, 30, 60)
 SCALE = 2**30
 LOGIT_STEPS, NOISE_STEPS = 8, 256
-"""Whole numbers to a unit of a logit, and of noise."""
+"""Integer steps per unit of a logit, and of noise."""
 MASK_BITS = 28
 DELTA = 1e-5
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def inputs(split: Split, rows: range) -> Floats:
-    """Images as 196 grey levels from 0 to 1, (n, 196): means of 2 x 2 pixels."""
+    """Return images as means of 2 x 2 pixels, grey levels from 0 to 1, (n, 196)."""
     pixels = np.stack([split.image(row)[..., 0] for row in rows]).astype(np.float64) / 255
     means: Floats = pixels.reshape(len(rows), SIDE, 2, SIDE, 2).mean((2, 4)).reshape(len(rows), -1)
     return means
 
 
 def deal(folder: Path, queries: int) -> tuple[Floats, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Give each party a file of its own; the test images and their labels stay here."""
+    """Write one file per party, and return the test images with their labels."""
     dataset = load("mnist5k")
     train, test = dataset.train, dataset.test
     if train is None:
@@ -78,23 +78,23 @@ def deal(folder: Path, queries: int) -> tuple[Floats, np.ndarray[Any, np.dtype[n
 
 
 def fitted(x: Floats, y: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
-    """A linear model, (classes, inputs + 1), the bias last."""
+    """Train a linear model, (classes, inputs + 1), with the bias last."""
     return train_teacher(x, y, CLASSES, 150, 1e-2, 0.02)
 
 
 def logits(weights: Floats, x: Floats) -> Floats:
-    """Outputs, (n, classes)."""
+    """Return the outputs of a linear model, (n, classes)."""
     found: Floats = x @ weights[:, :-1].T + weights[:, -1]
     return found
 
 
 def cpu() -> float:
-    """Processor seconds of this process."""
+    """Return the processor time of this process, in seconds."""
     return sum(os.times()[:2])
 
 
 def encrypted_logits(tenseal: Any, context: Any, query: bytes, weights: Floats, mask: Floats) -> bytes:
-    """One party's logits on an encrypted image, scaled, with a mask that it alone knows."""
+    """Return one party's scaled logits on an encrypted image, less a mask that only that party knows."""
     vector = tenseal.ckks_vector_from(context, query)
     made = vector.mm((weights[:, :-1].T * LOGIT_STEPS).tolist()) + (weights[:, -1] * LOGIT_STEPS - mask).tolist()
     answer: bytes = made.serialize()
@@ -102,7 +102,7 @@ def encrypted_logits(tenseal: Any, context: Any, query: bytes, weights: Floats, 
 
 
 async def party(mpc: Any, folder: Path, sigma: float) -> dict[str, Any]:
-    """What one party does; everything between parties goes over sockets."""
+    """Carry out one party's part of the protocol; parties communicate only over sockets."""
     import tenseal
 
     me, told = mpc.pid, {}
@@ -148,7 +148,7 @@ async def party(mpc: Any, folder: Path, sigma: float) -> dict[str, Any]:
 
 
 def _votes(mpc: Any, shares: Any) -> Any:
-    """Votes of the three parties, on shares, (queries, classes)."""
+    """Return the summed votes of the three parties, on shares, (queries, classes)."""
     held, first, second = shares
     own, *masked = (held[k] for k in range(PARTIES))
     found = [own, masked[0] + first[1], masked[1] + second[2]]
@@ -157,18 +157,18 @@ def _votes(mpc: Any, shares: Any) -> Any:
 
 
 def free_port() -> int:
-    """A port below which no other of these parties listens."""
+    """Return a free port, from which the parties count their own."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def run(queries: int, sigma: float) -> dict[str, Any]:
-    """Run the three parties and compare what they find with plain votes.
+    """Run the three parties, and compare their answers with plain votes.
 
     Args:
-        queries: images that party 0 asks about.
-        sigma: deviation of the noise on the vote, in votes.
+        queries: number of images that party 0 asks about.
+        sigma: standard deviation of the noise on the vote, in votes.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -184,7 +184,7 @@ def run(queries: int, sigma: float) -> dict[str, Any]:
             for number in range(PARTIES)
         ]  # fmt: skip
         if any(one.wait() for one in parties):
-            raise RuntimeError("a party failed; what it said stands above")
+            raise RuntimeError("a party failed; its error is printed above")
         wall = time.monotonic() - began
         told = [json.loads((folder / f"told{number}.json").read_text()) for number in range(PARTIES)]
         asked, own = np.load(folder / "party0.npz"), np.load(folder / "truth.npz")["y"]
@@ -198,7 +198,7 @@ def _compared(
     answers = np.array(told[0]["answers"])
     plain = np.stack([logits(weights, asked["queries"]).argmax(1) for weights in models])
     counts = np.stack([np.bincount(votes, minlength=CLASSES) for votes in plain.T])
-    sure = counts.max(1) == PARTIES  # noise seldom turns a vote that all agree on
+    sure = counts.max(1) == PARTIES  # noise rarely changes a unanimous vote
     taught = fitted(np.vstack([asked["x"], asked["queries"]]), np.concatenate([asked["y"], answers]))
     before, after = (float((logits(one, test).argmax(1) == labels).mean()) for one in (models[0], taught))
     he, mpc = (sum(one[name] for one in told) for name in ("he_cpu_s", "mpc_cpu_s"))
@@ -220,7 +220,7 @@ def _compared(
 
 
 def plain_seconds(models: list[Floats], x: Floats) -> float:
-    """Processor seconds of the three models' votes on one image in the open, one image at a time."""
+    """Return the processor time of the three models' plain votes per image, one image at a time, in seconds."""
     rounds = 200
 
     def vote() -> None:
@@ -240,7 +240,7 @@ def _timed(action: Callable[[], None], rounds: int) -> float:
 
 
 def joules(cpu_s: float) -> float | None:
-    """Joules of so many processor seconds, where the meter used here goes by them; otherwise None."""
+    """Return the energy of some processor time, in joules; None unless the meter here models it from that time."""
     from certify.core.errors import MeasureError
     from certify.measure.meters import choose
     from certify.measure.meters.base import Usage
@@ -256,11 +256,11 @@ def joules(cpu_s: float) -> float | None:
 
 
 def report(found: dict[str, Any], sigma: float) -> str:
-    """The figures, for people."""
+    """Return the figures as text."""
     crypto = found["he_cpu_s_a_query"] + found["mpc_cpu_s_a_query"]
     plain = found["plain_cpu_s_a_query"]
     energy = [joules(one) for one in (crypto, plain)]
-    told = "no meter here goes by processor time"
+    told = "no meter here models energy from processor time"
     if energy[0] is not None and energy[1] is not None:
         told = f"{energy[0]:.3g} J against {energy[1]:.3g} J, modelled"
     return "\n".join([
@@ -280,7 +280,7 @@ def report(found: dict[str, Any], sigma: float) -> str:
 
 
 def main() -> None:
-    """Be one party, or start all of them."""
+    """Run one party, or start all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--noise", type=float, default=0.2)
@@ -288,13 +288,13 @@ def main() -> None:
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if missing := [name for name in ("tenseal", "mpyc") if importlib.util.find_spec(name) is None]:
-        parser.error(f"{', '.join(missing)} is not installed; it comes with the extra 'encrypted'.")
+        parser.error(f"{', '.join(missing)} is not installed; install the extra 'encrypted'.")
     if given.party is None:
         if not 1 <= given.queries <= POOL:
             parser.error(f"--queries must be from 1 to {POOL}, got {given.queries}.")
         print(report(run(given.queries, given.noise), given.noise))
         return
-    sys.argv = [sys.argv[0], *given.rest]  # MPyC reads who it is from the command line, once it is imported
+    sys.argv = [sys.argv[0], *given.rest]  # MPyC reads its party number from the command line when it is imported
     from mpyc.runtime import mpc
 
     told = mpc.run(party(mpc, given.party, given.noise))

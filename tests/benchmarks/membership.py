@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/membership.py [int8 pruned] [--shadows N]
 
-CIFAR-10, 5,000 images of which about half are members (a coin each), a network of 33,834 parameters, 12 epochs without
-augmentation, so that it overfits. The data are in ../shared/data or the folder LEANMARK_BENCH_DATA. An
-earlier study of a network of this size found an area of 0.804 +- 0.012 for the baseline; its optimiser is not recorded,
+5,000 images of CIFAR-10, a random half of them members, and a network of 33,834 parameters, trained for 12 epochs
+without augmentation so that it overfits. The data are in ../shared/data or the folder LEANMARK_BENCH_DATA. An earlier
+study of a network of this size found an area of 0.804 +- 0.012 for the baseline; its optimiser is not recorded,
 and this one gives 0.830 +- 0.011 with batches of 32, and 0.754 +- 0.013 with batches of 64.
 """
 
@@ -60,13 +60,13 @@ class SmallNet(nn.Module):
 
 
 def halves(folder: Path, seed: int = 0) -> Dataset:
-    """Members as the train part, the others as the test part; 100 images are for ranges, 100 for parity."""
+    """Return members as train part and non-members as test part; further images serve for ranges and parity."""
     parts = [np.load(folder / "cifar10" / f"{name}.npz") for name in ("train_4000", "test_1000")]
     x, y = (np.concatenate([part[key] for part in parts]) for key in ("x", "y"))
     coins = np.random.default_rng(seed).permutation(len(x)) % 2 == 0
     noise = np.random.default_rng(1).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
     beside = np.random.default_rng(2).permutation(len(x))[:200]
-    # Neither calibration nor validation chooses anything here; blends with noise are nobody's images.
+    # Calibration and validation choose nothing here; blends with noise are neither members nor non-members.
     mixed = ((3 * x[beside].astype(np.uint16) + noise) // 4).astype(np.uint8)
     calibration, validation = (array_split(mixed[k::2], y[beside][k::2], "beside") for k in (0, 1))
     members, others = (array_split(x[chosen], y[chosen], "cifar10") for chosen in (coins, ~coins))
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--shadows", type=int, default=8)
     given = parser.parse_args()
     if not (DATA / "cifar10").is_dir():
-        parser.error(f"{DATA}/cifar10 is not there; say where with LEANMARK_BENCH_DATA.")
+        parser.error(f"{DATA}/cifar10 was not found; set LEANMARK_BENCH_DATA to the folder that contains it.")
     sys.path.insert(0, str(Path(__file__).parent))
     baseline.FROM_SCRATCH = OVERFITTING
     dataset = halves(DATA)
