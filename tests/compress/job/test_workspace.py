@@ -64,7 +64,7 @@ def test_fingerprint_differs_when_only_a_group_column_differs(dataset):
     assert first == same != other
 
 
-def test_steps_after_a_lost_file_are_done_again(tmp_path):
+def test_steps_after_a_lost_file_are_repeated(tmp_path):
     workspace = Workspace(tmp_path, {}, Silent())
     for name in ("first", "second", "third"):
         _finished(workspace, name)
