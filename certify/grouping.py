@@ -107,7 +107,7 @@ class Grouping:
         digests = {arm: ModelDigests(facts.file_digest, facts.content_digest) for arm, facts in models.items()}
         baseline = digests.get("baseline") if "baseline" in self.said else None
         data = self._data()
-        header = Header(created, leanmark, self._decision, digests["candidate"], baseline, data, attributes)
+        header = Header(created, leanmark, digests["candidate"], self._decision, baseline, data, attributes)
         return Records(header, (*tables, *self._measures(before, after, baseline is not None)))
 
     def _tables(self, before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> tuple[tuple, tuple]:  # type: ignore[type-arg]

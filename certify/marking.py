@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from certify.attest.checks_sidecars import now as clock
 from certify.attest.statements import MARKS_FOLDER, records_path, statement_path
 from certify.attest.trust import TrustStore, load_store, trusted
+from certify.attest.verification import VOUCHING
 from certify.attest.verify import verify
 from certify.core.errors import LeanmarkError, NotAwardedError
 from certify.core.finding import Finding
 from certify.core.text import clean
 from certify.scorecard.assessment import Scorecard
-from certify.scorecard.edition import SIGNERS, edition_names
+from certify.scorecard.edition import edition_names
 from certify.scorecard.levels import Score, lacking, score
 from certify.scorecard.lines import agreeing
 from certify.scorecard.mark import (
@@ -127,10 +128,19 @@ def marks_of(
         >>> list(RULES)[:2]
         ['awarded_by_a_scheme', 'scheme_known']
     """
-    path = Path(path)
-    verification = verify(path, trust=trust)
-    lists = tuple(read_withdrawals(one) for one in withdrawals)
-    return believed_marks(path, verification, trusted(trust), lists, runtime, now or clock())
+    return _judged(Path(path), trust, withdrawals, runtime, now)[1]
+
+
+def _judged(
+    path: Path,
+    trust: Iterable[str | Path | PublicKey],
+    withdrawals: Iterable[Path],
+    runtime: str,
+    now: datetime.datetime | None,
+) -> tuple[Verification, tuple[Believed, ...]]:
+    keys, lists = tuple(trust), tuple(read_withdrawals(one) for one in withdrawals)
+    verification = verify(path, trust=keys)
+    return verification, believed_marks(path, verification, trusted(keys), lists, runtime, now or clock())
 
 
 def believed_marks(
@@ -163,21 +173,19 @@ def believed_marks(
         except LeanmarkError as error:
             found.append(Believed(None, "awarded_by_a_scheme", clean(error)))
             continue
-        found.append(
-            _believe(mark, points, verification, store, _lists(mark, points, path, store, withdrawals), runtime, now)
-        )
+        lists = _lists(mark, store, withdrawals)
+        found.append(_believe(mark, points, verification, store, lists, runtime, now))
     return tuple(sorted(found, key=lambda one: one.rule is not None))
 
 
-def _lists(mark: Mark, points: Score, path: Path, store: TrustStore, withdrawals: Sequence[Withdrawals]) -> Lists:
+def _lists(mark: Mark, store: TrustStore, withdrawals: Sequence[Withdrawals]) -> Lists:
     own = [one for one in withdrawals if one.key == mark.key]
     newest = sorted(own, key=lambda one: one.named.date)[-1:]
-    reasons = tuple(one.marks[mark.digest] for one in own if mark.digest in one.marks)
+    reasons = (one.reason(mark) for one in own)
     return Lists(
         revoked={key.key_id: why for key, why in store.revoked.items()},
-        disagreeing=(),
         newest=edition_names()[-1],
-        withdrawn=reasons,
+        withdrawn=tuple(reason for reason in reasons if reason is not None),
         named=tuple(one.named for one in newest),
     )
 
@@ -211,7 +219,7 @@ def _believe(
         return no("score_follows", f"The score is not valid: {why}.".replace("..", "."))
     lacks = [one.sentence for one in lacking(points, mark.level)]
     needed = points.edition.levels[mark.level].signer
-    if SIGNERS.index(mark.checked) < SIGNERS.index(needed) or (
+    if VOUCHING.index(mark.checked) < VOUCHING.index(needed) or (
         mark.verifier is not None and mark.verifier not in {one.key for one in agreeing(points.records, mark.checked)}
     ):
         lacks.append(f"The mark says that it was {mark.checked}; {needed} by a verifier of the count is required.")
@@ -261,9 +269,7 @@ def level_to_draw(
         NotAwardedError: no level may be drawn; the violated rule is named.
     """
     path = Path(path)
-    verification = verify(path, trust=trust)
-    lists = tuple(read_withdrawals(one) for one in withdrawals)
-    found = believed_marks(path, verification, trusted(trust), lists, runtime, now or clock())
+    verification, found = _judged(path, trust, withdrawals, runtime, now)
     if not found:
         raise NotAwardedError(_refusal("awarded_by_a_scheme", "The model has no mark."))
     first = found[0]

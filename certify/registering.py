@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,16 +15,17 @@ from certify.attest.certificate import CERTIFICATE_NAME, Certificate
 from certify.attest.keys import PublicKey
 from certify.attest.pack import PACK_SUFFIX, model_in, unpacked
 from certify.attest.statements import FOLDER
+from certify.attest.trust import TrustStore, trusted
 from certify.attest.verification import Verification
 from certify.attest.verify import verify
-from certify.core.data_use.times import is_time, now
+from certify.core.data_use.times import is_time, now, parse_time
 from certify.core.errors import LeanmarkError, UsageError
 from certify.core.files import write_bytes, write_text
-from certify.marking import marks_of
+from certify.marking import believed_marks
 from certify.present.registry import Entry, registry_page
 from certify.present.registry.page import BROKEN, EXPIRED, VALID, WITHDRAWN
 from certify.present.report import report
-from certify.renewing import renewal
+from certify.renewing import renewal_of
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.edition import load_edition
 
@@ -33,7 +33,6 @@ PAGE = "index.html"
 MODELS = "models"
 WITHDRAWALS = ("not_revoked", "key_trusted")
 """Checks that fail if the model or the signing key was revoked."""
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 MOST_REASONS = 5
 
 
@@ -118,30 +117,30 @@ def _entry(
             if state in (BROKEN, WITHDRAWN):
                 return Entry(name, state, _without(reasons, model, place), (), None, False, _digest(verification))
             claims = tuple(certificate.claims for certificate in verification.certificates)
-            ended, marks = _scored(model, claims, keys, made)
+            ended, marks = _scored(model, verification, trusted(keys), made)
             state, reasons = (EXPIRED, (*reasons, *ended)) if ended else (state, reasons)
             report(model, out=out / address / "report.html")
             _copy(verification.certificates, out / address)
         except LeanmarkError as error:
             return Entry(name, BROKEN, _without((str(error),), model, place), (), None, False, "")
-        trusted = verification.trusted
-        return Entry(name, state, reasons, claims, f"{address}/report.html", trusted, claims[0].digest, marks)
+        report_url, known = f"{address}/report.html", verification.trusted
+        return Entry(name, state, reasons, claims, report_url, known, claims[0].digest, marks)
 
 
 def _scored(
-    model: Path, claims: Iterable[Claims], keys: tuple[str | Path | PublicKey, ...], made: str
+    model: Path, verification: Verification, store: TrustStore, made: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return why a signed score has ended, and an assessment of each mark; nothing without a scorecard."""
-    if not any(one.assessment == Scorecard.name for one in claims):
+    if not any(isinstance(one.assessment, Scorecard) for one in verification.certificates):
         return (), ()
-    when = datetime.datetime.strptime(made, TIME).replace(tzinfo=datetime.timezone.utc)
-    ended = tuple(one.sentence for one in renewal(model, runtime="", trust=keys, now=when).validity.reasons)
-    believed = marks_of(model, trust=keys, now=when)
+    when = parse_time(made)
+    ended = renewal_of(model, verification, store, (), "", when).validity.reasons
+    believed = believed_marks(model, verification, store, (), "", when)
     marks = (
         f"{one.level}, awarded by {one.scheme}" if one.level else f"A mark that does not count: {one.sentence}"
         for one in believed
     )
-    return ended, tuple(marks)
+    return tuple(one.sentence for one in ended), tuple(marks)
 
 
 def _without(reasons: Iterable[str], model: Path, place: Path) -> tuple[str, ...]:
@@ -180,7 +179,7 @@ def _state(verification: Verification, made: str) -> tuple[str, tuple[str, ...]]
 
 def _too_old(claims: Claims, made: str) -> str | None:
     """Return why records are older than the scorecard's edition allows; None if they are not."""
-    age = datetime.datetime.strptime(made, TIME) - datetime.datetime.strptime(claims.created, TIME)
+    age = parse_time(made) - parse_time(claims.created)
     most = load_edition().valid_days
     if age.days <= most:
         return None

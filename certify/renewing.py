@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.attest.checks_sidecars import now as clock
-from certify.attest.trust import trusted
+from certify.attest.trust import TrustStore, trusted
 from certify.attest.verify import verify
-from certify.core.errors import UsageError
+from certify.core.errors import LeanmarkError, UsageError
 from certify.marking import signed_score
 from certify.scorecard.edition import edition_names
 from certify.scorecard.levels import Score
-from certify.scorecard.mark import read_withdrawals
+from certify.scorecard.mark import Withdrawals, mark_files, read_mark, read_withdrawals
 from certify.scorecard.records import Counted
 from certify.scorecard.validity import Lists, Validity, validity
 
 if TYPE_CHECKING:
+    from certify.attest.certificate import Certificate
     from certify.attest.keys import PublicKey
+    from certify.attest.verification import Verification
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def renewal(
         path: path of the model file.
         runtime: runtime of the model, such as ``onnxruntime-cpu 1.33.0``. Default: the version installed here.
         trust: public keys to trust, in addition to the trust store.
-        withdrawals: lists of marks that schemes withdrew.
+        withdrawals: schemes' lists of withdrawn marks, in which the marks next to the model are looked up.
         now: the reader's time. Default: by this machine's clock.
 
     Raises:
@@ -75,22 +77,44 @@ def renewal(
         ''
     """
     path, keys = Path(path), tuple(trust)
-    verification = verify(path, trust=keys)
+    lists = tuple(read_withdrawals(one) for one in withdrawals)
+    return renewal_of(path, verify(path, trust=keys), trusted(keys), lists, runtime, now or clock())
+
+
+def renewal_of(
+    path: Path,
+    verification: Verification,
+    store: TrustStore,
+    withdrawals: Sequence[Withdrawals],
+    runtime: str | None,
+    now: datetime.datetime,
+) -> Renewal:
+    """Check the signed score of a model that is already verified; see :func:`renewal`."""
     counted = signed_score(path, verification)
     if counted is None:
         raise UsageError(f"There is no valid signed score next to {path}; create one with leanmark score --sign.")
-    points, store = counted[1], trusted(keys)
+    certificate, points = counted
     measured = next((one.runtime for one in points.records.of(Counted) if one.runtime), "")
     today = installed(measured) if runtime is None else runtime
-    marks = {name for one in withdrawals for name in [read_withdrawals(one).named]}
     against = [one for one in verification.signatures if one.role == "verifier" and one.trusted and not one.agrees]
     lists = Lists(
         revoked={key.key_id: why for key, why in store.revoked.items()},
         disagreeing=tuple(one.key_id for one in against if one.key_id is not None),
         newest=edition_names()[-1],
-        named=tuple(sorted(marks, key=str)),
+        withdrawn=tuple(_reasons(path, certificate, withdrawals)),
+        named=tuple(sorted({one.named for one in withdrawals}, key=str)),
     )
-    return Renewal(points, validity(points, now or clock(), today, lists), today)
+    return Renewal(points, validity(points, now, today, lists), today)
+
+
+def _reasons(path: Path, scorecard: Certificate, withdrawals: Sequence[Withdrawals]) -> Iterator[str]:
+    """Yield why schemes withdrew marks next to the model."""
+    for file in mark_files([path.parent]) if withdrawals else ():
+        try:
+            mark = read_mark(file, scorecard)
+        except LeanmarkError:
+            continue  # malformed, or of an earlier count; verification reports it
+        yield from (reason for one in withdrawals if (reason := one.reason(mark)) is not None)
 
 
 def installed(runtime: str) -> str:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.assessment.record_file import ModelDigests
+from certify.attest.certificate import CERTIFICATE_NAME
 from certify.attest.countersignature import countersignature_files, read_countersignature
 from certify.attest.issue import Stated, issue
+from certify.attest.statements import statement_path
 from certify.attest.trust import TrustStore, trusted
 from certify.attest.verify import verify
+from certify.core.data_use.times import TIME
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 from certify.core.suggest import unknown_name
 from certify.scorecard.assessment import Scorecard
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 RESTING = "scorecard."
 DRAWN = ("label", "label_picture")
 """Checks that do not prevent a new count: they concern the old count, or drawings of it."""
-EFFICIENCY_FILE = "certificate.json"
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ class Scored:
         """Return path and digest of an assessment's statement."""
         one = self.score.records.statement(assessment)
         sealed = any(c.assessment.sealed and c.assessment.name == assessment for c in self.verification.certificates)
-        place = EFFICIENCY_FILE if sealed else f"statements/{assessment}.json"
-        return {"path": place, "sha256": "" if one is None else one.sha256}
+        place = Path(CERTIFICATE_NAME) if sealed else statement_path(Path(), assessment)
+        return {"path": place.as_posix(), "sha256": "" if one is None else one.sha256}
 
 
 def score_model(
@@ -143,11 +145,11 @@ def score_model(
     if not statements:
         raise CertificateError(f"{path} has no statement to count; create one with leanmark certify.")
     store, folders = trusted(keys), [path.parent]
-    words, ignored = _words(statements, store, folders)
     digests = ModelDigests(**{name: str(value) for name, value in statements[0].subject_digest.items()})
+    words, ignored = _words(statements, digests, store, folders)
     moment = now or datetime.datetime.now(datetime.timezone.utc)
     header = Header(
-        created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=moment.strftime(TIME),
         leanmark=version("leanmark"),
         model=digests,
         edition=rules.name,
@@ -192,7 +194,7 @@ def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verificati
 
 
 def _words(
-    statements: Sequence[Certificate], store: TrustStore, folders: Sequence[Path]
+    statements: Sequence[Certificate], model: ModelDigests, store: TrustStore, folders: Sequence[Path]
 ) -> tuple[tuple[Countersigned | Attested, ...], tuple[str, ...]]:
     """Return the third-party statements that count for this reader, and why others do not."""
     own = store.of_one_holder(one.signer for one in statements)
@@ -203,7 +205,6 @@ def _words(
         word = read_countersignature(path, energy)  # type: ignore[arg-type]
         if _counts(word.signed.signer, own, store, "countersignature", ignored):
             found.append(countersigned(word))
-    model = ModelDigests(**{name: str(value) for name, value in statements[0].subject_digest.items()})
     for path in attestation_files(folders):
         try:
             attestation = read_attestation(path, model)

@@ -7,7 +7,7 @@ auditing, drawing, gates, exports) knows only this protocol, so a new assessment
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,13 +69,13 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a statement to compare with statements of other assessments; empty if they are not stated.
+    """Facts by which statements of different assessments are compared; empty if not stated.
 
     Attributes:
         runtime: runtime of the model, with its version.
         lineage: hex SHA-256 of the lineage.
         test_data: digest of the test data.
-        baseline: digests of the model's baseline, of any kind.
+        baseline: digests of the baseline, of any kind.
     """
 
     runtime: str = ""
@@ -119,7 +119,7 @@ class Assessment(Protocol):
         """
         ...
 
-    def dump(self, records: Any) -> bytes:
+    def dump(self, records: Any, /) -> bytes:
         """Serialise records; the inverse of :meth:`parse`."""
         ...
 
@@ -133,7 +133,7 @@ class Assessment(Protocol):
 
     def subject(self, records: Any) -> Mapping[str, str]:
         """Return the digests of the model that the records are about: ``sha256`` and ``leanmarkContent``."""
-        ...
+        return asdict(records.header.model)
 
     def repeated(self, records: Any) -> Mapping[str, Any]:
         """Return the fields of the predicate that repeat the records, including ``leanmark`` and ``created``."""
@@ -194,13 +194,13 @@ class Assessment(Protocol):
         raise UsageError(f"Records of {self.name} cannot be measured again, so they cannot be compared.")
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Return every figure of a statement that a scorecard may read, by name: those of its profile and derived ones.
+        """Return every figure that a scorecard may read, by name: those of the profile and those that follow from it.
 
-        Yes is 1 and no is 0; a figure that the statement does not give is absent.
+        Yes is 1 and no is 0; a figure that the statement does not contain is absent.
 
         Args:
             predicate: predicate of a statement that conforms to its schema.
-            lineage: content of the lineage that the statement names, if available.
+            lineage: content of the lineage that the statement names; None if not available.
 
         Raises:
             CertificateError: an estimate is malformed.
@@ -208,7 +208,7 @@ class Assessment(Protocol):
         return Profile.from_json(predicate["profile"]).estimates
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """Return facts to compare with statements of other assessments about the same model."""
+        """Return the facts by which this statement is compared with others about the same model."""
         return Facts(lineage=(predicate["lineage"] or {}).get("sha256", ""))
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:

@@ -37,6 +37,21 @@ class ModelDigests:
 
 
 @dataclass(frozen=True)
+class RecordHeader:
+    """Fields of every header.
+
+    Attributes:
+        created: UTC time at which the recording began.
+        leanmark: version that recorded.
+        model: digests of the model.
+    """
+
+    created: str
+    leanmark: str
+    model: ModelDigests
+
+
+@dataclass(frozen=True)
 class Counts:
     """Serialised form of a paired table."""
 

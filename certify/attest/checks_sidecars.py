@@ -8,6 +8,7 @@ from pathlib import Path
 
 from certify.attest.certificate import LINEAGE_NAME, SIGNER_NAME, Certificate
 from certify.attest.keys import load_public
+from certify.core.data_use.times import parse_time
 from certify.core.errors import UsageError
 from certify.core.files import sha256_file
 from certify.core.finding import Finding
@@ -30,7 +31,7 @@ def check_created(certificate: Certificate) -> Finding:
     """Check that the measurement began in the past."""
     created = certificate.predicate["created"]
     try:
-        began = datetime.datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+        began = parse_time(created)
     except ValueError:
         return Finding("created", "fail", f"{created} is not a time.")
     if began > now() + CLOCKS_DIFFER:

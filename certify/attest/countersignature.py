@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_certificate
 from certify.attest.checks_records import MAX_EVIDENCE_BYTES
 from certify.attest.keys import SigningKey
-from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.attest.signed import Signed, SignedFile, read_statement, sign_statement
 from certify.attest.statements import files_beside
+from certify.attest.verification import Vouching
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import sha256_file, write_bytes
 
@@ -38,7 +39,6 @@ SURROUNDINGS = frozenset(
 )
 """Checks of files next to a certificate that are not part of it; a verdict never rests on these."""
 
-Vouching = Literal["self-attested", "cross-checked", "reproduced"]
 SELF_ATTESTED: Vouching = "self-attested"
 
 
@@ -154,27 +154,13 @@ def fresh_data_of(repeated: Mapping[str, Any]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Countersignature:
-    """Countersignature next to a model, about its certificate.
-
-    Attributes:
-        path: its file.
-        signed: the statement.
-    """
-
-    path: Path
-    signed: Signed
+class Countersignature(SignedFile):
+    """Countersignature next to a model, about its certificate."""
 
     @property
     def agrees(self) -> bool:
         """Whether its signer agrees with the certificate."""
         return bool(self.signed.predicate["agrees"])
-
-    @property
-    def checked(self) -> Vouching:
-        """How its signer checked the certificate."""
-        checked: Vouching = self.signed.predicate["checked"]
-        return checked
 
     @property
     def auditor_files(self) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ Each is an in-toto statement in an envelope like that of a certificate, with its
 
 from __future__ import annotations
 
-import datetime
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import rfc8785
@@ -15,7 +16,9 @@ import rfc8785
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import PublicKey, SigningKey
 from certify.attest.statement import STATEMENT_TYPE
+from certify.attest.verification import Vouching
 from certify.core.canonical_json import parse_canonical
+from certify.core.data_use.times import now
 from certify.core.errors import CertificateError
 from certify.core.schema import load_schema, validate
 
@@ -38,6 +41,30 @@ class Signed:
     signer: PublicKey
     content: bytes
 
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the envelope."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class SignedFile:
+    """File next to a model with a signed statement about how its certificate was checked.
+
+    Attributes:
+        path: its path.
+        signed: the statement.
+    """
+
+    path: Path
+    signed: Signed
+
+    @property
+    def checked(self) -> Vouching:
+        """How the certificate was checked."""
+        checked: Vouching = self.signed.predicate["checked"]
+        return checked
+
 
 def sign_statement(
     schema: str, subject: Sequence[Mapping[str, Any]], predicate: Mapping[str, Any], signer: SigningKey
@@ -53,14 +80,13 @@ def sign_statement(
     Raises:
         CertificateError: it violates the schema.
     """
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     statement: dict[str, Any] = {
         "_type": STATEMENT_TYPE,
         "subject": list(subject),
         "predicateType": predicate_type(schema),
         "predicate": {
             "version": 1,
-            "created": now,
+            "created": now(),
             **predicate,
             "signer": {"algorithm": "ed25519", "public_key": signer.public.hex},
         },

@@ -19,7 +19,8 @@ DERIVED = ("profile_follows", "outcome_follows")
 ROWS = "private_rows"
 """Check of the rows of private data, which are in an auditor file."""
 
-VOUCHING = ("self-attested", "cross-checked", "reproduced")
+Vouching = Literal["self-attested", "cross-checked", "reproduced"]
+VOUCHING: tuple[Vouching, ...] = ("self-attested", "cross-checked", "reproduced")
 """Levels of vouching, weakest first."""
 
 

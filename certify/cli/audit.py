@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from certify.cli.command import Command, ModelPath, auditor_options, take_use, use_options
+from certify.cli.command import Command, ModelPath, auditor_options, take_use, trust_option, use_options
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.cli.plan import plan_options, take_plan
 from certify.core import exit_codes
@@ -35,7 +35,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
     "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
 )
 @click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @click.option("--remeasure", is_flag=True, help="Also measure FILE and its baseline.onnx again on this machine.")
 @click.option("--data", help="Data specification of the same test samples, for --remeasure.")
 @click.option("--fresh-data", help="Data of the same classes, unseen by the maker; also scored by --remeasure.")

@@ -54,6 +54,19 @@ key_option = click.option(
 )
 """Add ``--key``, which fills the argument ``key``."""
 
+trust_option = click.option(
+    "--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits."
+)
+"""Add ``--trust``, which fills the argument ``trust``."""
+
+withdrawals_option = click.option(
+    "--withdrawals",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A scheme's list of withdrawn marks; repeatable.",
+)
+"""Add ``--withdrawals``, which fills the argument ``withdrawals``."""
+
 
 class Command(click.Command):
     """Command with an example in its help.
@@ -68,6 +81,22 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the options."""
+        write_example(self.example, formatter)
+
+
+class Group(click.Group):
+    """Group of commands with an example in its help.
+
+    Args:
+        example: shell lines, printed verbatim.
+    """
+
+    def __init__(self, *args: Any, example: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the commands."""
         write_example(self.example, formatter)
 
 

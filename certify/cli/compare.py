@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, ModelPath
+from certify.cli.command import Command, ModelPath, trust_option
 from certify.cli.output import json_option, print_json, print_rich
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, example="leanmark compare pruned/model.onnx int8/model.onnx --plot pareto.svg")
 @click.argument("paths", type=ModelPath(), nargs=-1, required=True, metavar="FILE FILE...")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="IMAGE",
               help="Plot energy against accuracy loss, as .svg or .png.")  # fmt: skip
 @json_option

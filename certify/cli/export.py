@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, ModelPath
+from certify.cli.command import Command, ModelPath, trust_option
 from certify.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
 )
 @click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @json_option
 def command(
     file: Path,

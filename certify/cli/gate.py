@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, ModelPath, auditor_options
+from certify.cli.command import Command, ModelPath, auditor_options, trust_option
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
@@ -30,7 +30,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="STATEMENT",
     help="Required statement, such as privacy, or a bound on its interval, such as privacy.epsilon<=8.",
 )
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @click.option("--any-key", is_flag=True, help="Accept signatures by any key.")
 @click.option("--purpose", help="Intended use of the model; its data-use statement must permit it.")
 @click.option("--recipient", default="", help="Intended user, as named in the use policy of its data.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, ModelPath, folder_of
+from certify.cli.command import Command, ModelPath, folder_of, withdrawals_option
 from certify.cli.output import json_option, print_json
 from certify.core.errors import UsageError
 
@@ -30,7 +30,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
               help="Width of the PNG in pixels.")  # fmt: skip
 @click.option("--level", "wants_level", is_flag=True, help="Draw the level that a scheme awarded, as mark.svg.")
-@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of withdrawn marks; repeatable.")
+@withdrawals_option
 @json_option
 def command(
     file: Path,

@@ -1,4 +1,4 @@
-"""The level that commands may draw: only that of a mark that the reader's trust store accepts."""
+"""Level that commands may draw: only that of a mark that the reader's trust store lets them believe."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NAMES = {"terms_url": "terms", "body": "deciding body"}
 
 
 def awarded_level(file: Path, withdrawals: Sequence[Path]) -> tuple[Awarded, Claims]:
-    """Return the award of a scheme, in words, and the claims of the scorecard.
+    """Return the content of a model's mark and the claims of its scorecard.
 
     Args:
-        file: the model.
-        withdrawals: lists of withdrawn marks.
+        file: path of the model file.
+        withdrawals: lists of marks that schemes withdrew.
 
     Raises:
-        NotAwardedError: no level may be drawn; the rule that does not hold is named.
+        NotAwardedError: no level may be drawn; the violated rule is named.
     """
     believed, scorecard = level_to_draw(file, withdrawals=withdrawals)
     mark, holds = believed.mark, believed.validity
@@ -37,6 +37,6 @@ def awarded_level(file: Path, withdrawals: Sequence[Path]) -> tuple[Awarded, Cla
         done=mark.done,
         until=mark.until,
         lists=", ".join(map(str, holds.lists)),
-        digest=mark.digest,
+        digest=mark.signed.digest,
     )
     return awarded, scorecard.claims

@@ -26,7 +26,7 @@ From secondary sources; read the originals before you rely on a row. Not legal a
 def command(file: Path, scheme: tuple[str, ...], out: Path | None) -> None:
     """Fill the tables of laws and standards with the answers of FILE's statements, in Markdown.
 
-    Each row says if an answer is only partial, not stated, or not covered, and why. FILE is verified first.
+    Each row says whether the answer is complete, partial, not stated or not covered, and why. FILE is verified first.
     """
     from certify.attest.verify import require_derived
     from certify.core.files import write_text

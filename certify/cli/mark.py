@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, ModelPath, key_option, write_example
+from certify.cli.command import Command, Group, ModelPath, key_option, trust_option, withdrawals_option
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
@@ -19,27 +19,14 @@ leanmark mark withdraw graded/marks/1f...b0.json --reason "the energy was not co
 """
 
 
-class Group(click.Group):
-    """Group whose help ends with an example."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(EXAMPLE, formatter)
-
-
-withdrawals_option = click.option(
-    "--withdrawals", type=FILE, multiple=True, help="A scheme's list of withdrawn marks; repeatable."
-)
-
-
-@click.group(cls=Group)
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Award a level as a certification scheme, withdraw it, or see which marks you can believe."""
 
 
 @command.command(cls=Command, example="leanmark mark show graded --withdrawals withdrawn.json")
 @click.argument("folder", type=ModelPath())
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust; repeatable.")
+@trust_option
 @withdrawals_option
 @click.option(
     "--runtime", default="", help="Runtime of the model, such as 'onnxruntime-cpu 1.33.0' [default: not checked]."
@@ -70,7 +57,7 @@ def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], ru
 @click.option("--level", type=click.Choice(["certified", "silver", "gold", "platinum"]), required=True)
 @click.option("--scheme", type=FILE, required=True, help="Scheme file.")
 @click.option(
-    "--until", help="UTC time at which the award ends, such as 2028-11-26T00:00:00Z [default: after 730 days]."
+    "--until", help="UTC time at which the award ends, such as 2028-11-26T00:00:00Z [default: when the score ends]."
 )
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Key of a verifier of the scheme; repeatable.")
 @key_option

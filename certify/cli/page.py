@@ -7,25 +7,26 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, ModelPath, folder_of
+from certify.cli.command import Command, ModelPath, folder_of, withdrawals_option
 from certify.cli.output import json_option, print_json
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example="leanmark page graded --out site/resnet50")
 @click.argument("folder", type=ModelPath())
-@click.option("--out", type=click.Path(path_type=Path), help="Prefix of both output files [default: page in FOLDER].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Prefix of the two files [default: page, next to the model]."
+)
 @click.option("--level", "wants_level", is_flag=True, help="Show the level that a scheme awarded.")
-@click.option("--withdrawals", type=FILE, multiple=True, help="With --level: lists of withdrawn marks; repeatable.")
+@withdrawals_option
 @json_option
 def command(folder: Path, out: Path | None, wants_level: bool, withdrawals: tuple[Path, ...], as_json: bool) -> None:
-    """Write the certificate of the model in FOLDER as a page for the public, as HTML and as SVG.
+    """Write a page for the public about the model in FOLDER, as HTML and as SVG.
 
-    Each statement is a row with its figures, their intervals and its signer; a notice in plain language says what the
-    model does, for whom, what was measured and who to ask, as far as its maker declared it. The model is verified
-    first; nothing is drawn if it is invalid (exit code 1) or not derived (5). A level is only shown with --level, as in
-    leanmark label; if none may be drawn, the exit code is 3.
+    Each statement is a row with its figures, their intervals and who vouches for them. A notice in plain language says
+    what was measured and, as far as the maker declared it, what the model is for, on whom it is used and whom to ask.
+
+    The model is verified first. Exit code 1: it is not valid. 3: --level was given, but no level may be drawn. 5:
+    evidence is missing.
     """
     from certify.attest.verify import require_derived
     from certify.core.errors import UsageError

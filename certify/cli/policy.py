@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, read_data_key, write_example
+from certify.cli.command import Command, Group, read_data_key
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
@@ -19,15 +19,7 @@ leanmark policy check npz:digits.npz --action train --purpose research
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-class Group(click.Group):
-    """Group whose help ends with an example."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(EXAMPLE, formatter)
-
-
-@click.group(cls=Group)
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Set what data may be used for: bind a use policy to them, query it, and record consent.
 

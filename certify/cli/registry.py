@@ -6,21 +6,13 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, write_example
+from certify.cli.command import Command, Group, trust_option
 from certify.cli.output import json_option, print_json
 
 EXAMPLE = "leanmark registry build certified --out site\n"
 
 
-class Group(click.Group):
-    """Group whose help ends with an example."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(EXAMPLE, formatter)
-
-
-@click.group(cls=Group)
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Publish certified models as a static page."""
 
@@ -30,7 +22,7 @@ def command() -> None:
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder for the page."
 )
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @click.option("--made", help="UTC time of the check, for reproducible pages [default: now].")
 @json_option
 def build(folder: Path, out: Path, trust: tuple[str, ...], made: str | None, as_json: bool) -> None:

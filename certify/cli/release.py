@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, key_option, write_example
+from certify.cli.command import Command, Group, key_option, trust_option
 from certify.cli.output import json_option, print_json
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -16,15 +16,7 @@ leanmark release check dist/release.json --trust maker.pub
 """
 
 
-class Group(click.Group):
-    """Group whose help ends with an example."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(EXAMPLE, formatter)
-
-
-@click.group(cls=Group)
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Sign the files of a release, such as wheels, or check them."""
 
@@ -55,7 +47,7 @@ def sign(files: tuple[Path, ...], name: str, out: Path, key: Path | None) -> Non
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with the files [default: that of STATEMENT].",
 )
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @json_option
 @click.pass_context
 def check(ctx: click.Context, statement: Path, files: Path | None, trust: tuple[str, ...], as_json: bool) -> None:

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, ModelPath
+from certify.cli.command import Command, ModelPath, trust_option, withdrawals_option
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command, example='leanmark renew graded --runtime "onnxruntime-cpu 1.33.0"')
 @click.argument("folder", type=ModelPath())
 @click.option("--runtime", help="Runtime of the model [default: the version installed here].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust; repeatable.")
-@click.option("--withdrawals", type=FILE, multiple=True, help="A scheme's list of withdrawn marks; repeatable.")
+@trust_option
+@withdrawals_option
 @json_option
 def command(
     folder: Path, runtime: str | None, trust: tuple[str, ...], withdrawals: tuple[Path, ...], as_json: bool
@@ -25,8 +23,8 @@ def command(
     """Check whether the score of the model in FOLDER still holds, and list what must be measured again.
 
     A score ends after the number of days set by its edition, or at once if a key was revoked, a newer edition was
-    published, a verifier that you trust disagrees, or the runtime's minor version changed. Its figures remain; a level
-    does not.
+    published, a verifier that you trust disagrees, a scheme withdrew its mark, or the runtime's minor version changed.
+    Its figures remain; a level does not.
 
     Exit code 0: it holds. 2: there is no signed score. 3: it has ended.
     """

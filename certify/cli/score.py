@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, ModelPath, key_option
+from certify.cli.command import Command, ModelPath, folder_of, key_option, trust_option
 from certify.cli.output import json_option, print_json, print_rich
 from certify.core.errors import UsageError
 
@@ -29,7 +29,7 @@ STEPS = 5
     metavar="PILLAR=REASON",
     help="Pillar that does not apply, with the reason; its points stay lost. Repeatable.",
 )
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @click.option("--sign", is_flag=True, help="Sign the count and write it next to the model.")
 @key_option
 @json_option
@@ -56,7 +56,7 @@ def command(
 
     if key is not None and not sign:
         raise UsageError("--key needs --sign; add --sign.")
-    if sign and folder.parent != click.get_current_context().params["folder"].parent:
+    if sign and folder_of(folder) != folder.parent:
         raise UsageError("The score of a pack cannot be signed; unpack it and pass the folder.")
     out = dict(_pair(text) for text in not_applicable)
     scored = score_model(folder, edition=edition or NEWEST, not_applicable=out, trust=trust)

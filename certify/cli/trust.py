@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, ModelPath, write_example
+from certify.cli.command import Command, Group, ModelPath
 from certify.cli.output import json_option, print_json
 
 EXAMPLE = """\
@@ -24,15 +24,7 @@ SAME_SOURCE = (
 )
 
 
-class Group(click.Group):
-    """Group whose help ends with an example."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(EXAMPLE, formatter)
-
-
-@click.group(cls=Group)
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Manage the keys that you trust: keys by name, their successors, and revoked keys."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from certify.cli.command import Command, ModelPath, auditor_options
+from certify.cli.command import Command, ModelPath, auditor_options, trust_option
 from certify.cli.output import json_option, print_json
 from certify.core import exit_codes
 
@@ -19,7 +19,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
 )
 @click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option("--trust", multiple=True, metavar="PUBKEY", help="Public key to trust: PEM file or hex digits.")
+@trust_option
 @click.option("--identity", help="Required sigstore signer: an e-mail address or a workflow URL.")
 @click.option("--issuer", help="URL of the identity provider for --identity.")
 @click.option("--strict", is_flag=True, help="Also fail if the figures cannot be derived from evidence.")

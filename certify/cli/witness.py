@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from certify.cli.command import Command, ModelPath, governed, key_option, write_example
+from certify.cli.command import Command, Group, ModelPath, governed, key_option
 from certify.cli.output import json_option, print_json, print_rich
 from certify.core import exit_codes
 
@@ -23,15 +23,7 @@ leanmark witness add graded/model.onnx mine.npz --data npz:test=test.npz
 """
 
 
-class Group(click.Group):
-    """Group whose help ends with an example."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(EXAMPLE, formatter)
-
-
-@click.group(cls=Group)
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Check adversarial witnesses for a model, or add your own: the stated robust accuracy can only fall."""
 

@@ -31,7 +31,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "cyclonedx": Format("certify.export.cyclonedx", "CycloneDX 1.6 machine-learning BOM, JSON"),
-    "cyclonedx-1.7": Format("certify.export.cyclonedx_1_7", "CycloneDX 1.7, the same"),
+    "cyclonedx-1.7": Format("certify.export.cyclonedx_1_7", "CycloneDX 1.7 machine-learning BOM, JSON"),
     "hf-model-card": Format("certify.export.hf_model_card", "README.md of a model on the Hugging Face Hub"),
     "in-toto": Format("certify.export.in_toto", "in-toto statement with a test-result predicate, JSON"),
     "spdx3": Format("certify.export.spdx3", "SPDX 3.0.1 document with the AI profile, JSON-LD"),

@@ -44,8 +44,7 @@ def safe(words: object) -> str:
 
 def declared_in(source: ExportSource) -> DeclarationClaims | None:
     """Return the declarations among the statements; None if there are none."""
-    every = (source.claims, *(other.claims for other in source.others))
-    return next((one for one in every if isinstance(one, DeclarationClaims)), None)
+    return next((one for one in source.every if isinstance(one, DeclarationClaims)), None)
 
 
 def sections(source: ExportSource) -> Iterator[Section]:
@@ -74,8 +73,7 @@ def _risks(declared: Declaration, claims: DeclarationClaims | None, source: Expo
     yield from _answers([one for one in asked(declared, "context") if one.path[-1] not in shown], declared)
     yield from ("", "### Groups of people", "")
     yield from _groups(source)
-    every = [source.claims, *(other.claims for other in source.others)]
-    beside = [] if claims is None else claims.beside([one for one in every if one is not claims])
+    beside = [] if claims is None else claims.beside([one for one in source.every if one is not claims])
     wrong = [] if claims is None else [one.sentence for one in (*claims.findings, *beside) if one.outcome == "fail"]
     if wrong:
         yield from ("", "### Contradicted", "", *(f"- **{safe(sentence)}**" for sentence in wrong))
@@ -93,8 +91,7 @@ def _groups(source: ExportSource) -> Iterator[str]:
 
 def group_claims(source: ExportSource) -> Claims | None:
     """Return the statement with figures by group; None if there is none."""
-    every = (source.claims, *(other.claims for other in source.others))
-    return next((one for one in every if one.assessment == "social"), None)
+    return next((one for one in source.every if one.assessment == "social"), None)
 
 
 def _said(declared: Declaration) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""The parts ``definitions`` and ``declarations`` of CycloneDX 1.6 and 1.7, which are written alike in both.
+"""The parts ``definitions`` and ``declarations`` of CycloneDX, which are the same in versions 1.6 and 1.7.
 
-Each edition is a standard, with a requirement for each named check. Statements are claims, with the record file from
-which they follow as evidence; a maker's declaration is a claim whose evidence is the maker's own word. A contradiction
-is a counterclaim. The library has no classes for declarations, so both parts are plain values
+Standards are the editions by which statements are judged, with a requirement for each named check. Claims are the
+contents of statements, with their record files as evidence; the evidence of a maker's declaration is the maker's own
+file. A contradiction is a counterclaim. The library has no classes for declarations, so both parts are plain values
 (https://cyclonedx.org/docs/1.6/json/#declarations).
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from certify.assessment.claims import Claims
+from certify.assessments.declarations.records import FILE_NAME
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.finding import Finding
 from certify.core.text import clean
@@ -22,20 +23,19 @@ from certify.present.statements import figure, headline_figures
 from certify.scorecard.edition import ScorecardEdition
 
 TARGET = "model"
-"""The model's own reference in the document."""
+"""Reference of the model in the document."""
 MAKER = "assessor:maker"
 CONFORMS = {"pass": 1, "fail": 0}
-"""Conformance to a requirement by the outcome of its check; what is unknown has none."""
-WORD = "declarations.yaml"
+"""Conformance to a requirement, by the outcome of its check; unknown outcomes have none."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A statement, with the names of its parts in the document.
+    """Statement and its files.
 
     Attributes:
-        claims: claims of the statement.
-        files: name and SHA-256 of the statement and of its records.
+        claims: its claims.
+        files: hex SHA-256 of the statement and of its records, by file name.
     """
 
     claims: Claims
@@ -48,12 +48,12 @@ class Told:
 
 
 def definitions(source: ExportSource) -> dict[str, Any]:
-    """Return a standard for every edition by which a statement was judged."""
+    """Return a standard for the edition of each statement."""
     return {"standards": [_standard(one.claims) for one in _statements(source)]}
 
 
 def declarations(source: ExportSource) -> dict[str, Any]:
-    """Return assessors, claims with evidence, counterclaims, conformance to the requirements, and the affirmation."""
+    """Return assessors, claims, counterclaims, evidence, attestations of the requirements, and the affirmation."""
     told = _statements(source)
     counter = {one.name: _contradictions(one.claims, source) for one in told}
     rules = next((found for one in told if (found := edition_of(one.claims)) is not None), None)
@@ -115,9 +115,9 @@ def _assessor(signer: Signer) -> str:
 
 
 def _claims(one: Told) -> Iterator[dict[str, Any]]:
-    """Yield the outcome and the result of every check; for a further statement, also its summary figures.
+    """Yield the outcome and the result of every check; the outcome of a further statement has its headline figures.
 
-    Those of the efficiency certificate are in the model card.
+    The figures of the efficiency certificate are in the model card.
     """
     claims, evidence = one.claims, [f"evidence:{one.name}"]
     headlines = () if isinstance(claims, EfficiencyClaims) else headline_figures(claims)
@@ -140,7 +140,7 @@ def _claims(one: Told) -> Iterator[dict[str, Any]]:
 
 
 def _said(one: Told) -> Iterator[dict[str, Any]]:
-    """Yield the maker's declarations, one claim per answer."""
+    """Yield a claim for each answer of the maker."""
     rows = [(title, head, words) for title, said in one.claims.said for head, words in said]
     for number, (title, head, words) in enumerate(rows, start=1):
         yield {
@@ -153,8 +153,7 @@ def _said(one: Told) -> Iterator[dict[str, Any]]:
 
 
 def _contradictions(claims: Claims, source: ExportSource) -> tuple[Finding, ...]:
-    every = [source.claims, *(other.claims for other in source.others)]
-    beside = claims.beside([other for other in every if other is not claims])
+    beside = claims.beside([other for other in source.every if other is not claims])
     return tuple(finding for finding in beside if finding.outcome == "fail")
 
 
@@ -172,7 +171,7 @@ def _against(one: Told, found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
 def _attestation(
     told: Sequence[Told], counter: Mapping[str, Sequence[Finding]], source: ExportSource
 ) -> dict[str, Any]:
-    """Return the maker's attestation: the result of each check, with counterclaims."""
+    """Return the maker's attestation: the result of each check, with its counterclaims."""
     rows = [row for one in told for row in _map(one, counter[one.name], _confidence(source))]
     return {"summary": "The results that the maker signed, by requirement.", "assessor": MAKER, "map": rows}
 
@@ -194,7 +193,7 @@ def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dic
 
 
 def _confidence(source: ExportSource) -> str:
-    """Return in words who vouches for the statements; a number would claim more than is known."""
+    """Return who vouches for the statements, instead of a number that nobody can justify."""
     agreeing = [one for one in source.signers if one.agrees]
     if not agreeing:
         return "Self-declared: signed by the maker alone; anybody can derive it again from the record file."
@@ -203,7 +202,7 @@ def _confidence(source: ExportSource) -> str:
 
 
 def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, Any]]:
-    """Yield the verdicts that third parties signed about the certificate."""
+    """Yield the attestations of third parties that agree or disagree with the certificate."""
     main = told[0].claims
     for one in source.signers:
         words = "agrees with" if one.agrees else "disagrees with"
@@ -223,9 +222,9 @@ def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, A
 
 
 def _evidence(one: Told, rules: ScorecardEdition | None) -> dict[str, Any]:
-    """Return the record file of a statement; a scorecard's edition, if there is one, states when evidence expires."""
+    """Return the record file of a statement; it expires as the edition of a scorecard states, if there is one."""
     claims = one.claims
-    names = [*one.files, *(name for name in claims.companions if name == WORD)]
+    names = [*one.files, *(name for name in claims.companions if name == FILE_NAME)]
     return {
         "bom-ref": f"evidence:{one.name}",
         "propertyName": f"leanmark:{one.name}",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certify.assessment.claims import Claims
+from certify.core.data_use.times import TIME, parse_time
 from certify.core.errors import UsageError
 from certify.core.finding import Finding
 from certify.scorecard.edition import Credit, Level, ScorecardEdition, load_edition
@@ -17,7 +18,6 @@ from certify.scorecard.edition import Credit, Level, ScorecardEdition, load_edit
 SCORECARD = "scorecard"
 CONFIDENCE = 0.95
 """Confidence of the intervals whose pessimistic end earns points."""
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def edition_of(claims: Claims) -> ScorecardEdition | None:
@@ -93,5 +93,4 @@ def earned(edition: ScorecardEdition, claims: Claims, finding: Finding) -> dict[
 
 def expires(edition: ScorecardEdition, created: str) -> str:
     """Return when evidence must be measured again."""
-    began = datetime.datetime.strptime(created, TIME)
-    return (began + datetime.timedelta(days=edition.valid_days)).strftime(TIME)
+    return (parse_time(created) + datetime.timedelta(days=edition.valid_days)).strftime(TIME)

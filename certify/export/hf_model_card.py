@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.assessment.claims import Claims
 from certify.assessments.efficiency.claims import EfficiencyClaims
+from certify.core.estimate import Estimate
 from certify.core.text import clean
 from certify.export.card_sections import declared_in, group_claims, safe, sections
 from certify.export.source import ExportSource
@@ -76,40 +77,34 @@ def _task(claims: EfficiencyClaims) -> str:
 
 
 def _results(claims: EfficiencyClaims) -> Iterator[EvalResult]:
-    from huggingface_hub import EvalResult
-
     for metric in INDEX:
         name = metric("candidate") if callable(metric) else metric
         estimate = claims.figures.get(name)
-        if estimate is None:
-            continue
-        yield EvalResult(
-            task_type=_task(claims),
-            dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
-            dataset_name=clean(claims.data.name),
-            dataset_split="test",
-            metric_type=str(metric),
-            metric_name=levelled(name, estimate),
-            metric_value=number(estimate.value),
-        )
+        if estimate is not None:
+            yield _result(claims, str(metric), levelled(name, estimate), estimate)
 
 
 def _by_group(claims: EfficiencyClaims, groups: Claims | None) -> Iterator[EvalResult]:
-    """Yield errors of every published cell of people, and their change by compression."""
+    """Yield the error rate of every published cell of people, and its change."""
+    if groups is None:
+        return
+    for name, estimate in groups.figures.items():
+        if name.startswith(CELL) and name.endswith(CELL_FIGURES):
+            yield _result(claims, name, clean(groups.words.get(name, name)), estimate)
+
+
+def _result(claims: EfficiencyClaims, metric: str, name: str, estimate: Estimate) -> EvalResult:
     from huggingface_hub import EvalResult
 
-    for name, estimate in {} if groups is None else groups.figures.items():
-        if not name.startswith(CELL) or not name.endswith(CELL_FIGURES):
-            continue
-        yield EvalResult(
-            task_type=_task(claims),
-            dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
-            dataset_name=clean(claims.data.name),
-            dataset_split="test",
-            metric_type=name,
-            metric_name=clean(groups.words.get(name, name)),  # type: ignore[union-attr]  # not None, or no figures
-            metric_value=number(estimate.value),
-        )
+    return EvalResult(
+        task_type=_task(claims),
+        dataset_type=_NOT_A_NAME.sub("-", claims.data.name) or "unknown",
+        dataset_name=clean(claims.data.name),
+        dataset_split="test",
+        metric_type=metric,
+        metric_name=name,
+        metric_value=number(estimate.value),
+    )
 
 
 def _body(source: ExportSource) -> Iterator[str]:
@@ -123,7 +118,7 @@ def _body(source: ExportSource) -> Iterator[str]:
     for title, lines in sections(source):
         yield from _section(title, lines)
     for other in source.others:
-        if other.claims is not declared:  # which has sections of its own
+        if other.claims is not declared:  # declarations have separate sections
             yield from _section(safe(other.claims.title), _statement(other.claims))
     if isinstance(claims, EfficiencyClaims):
         yield from _section("Notes", [f"- {safe(note)}" for note in claims.grade.notes])

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
-from certify.assessment.claims import Claims
 from certify.assessments.declarations.questions import QUESTIONS
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.suggest import unknown_name
@@ -140,16 +139,10 @@ def _value(source: ExportSource, place: str) -> str:
         return _declared(source, rest)
     if kind == "finding":
         assessment, _, name = rest.partition(".")
-        found = [one for claims in _every(source) if claims.assessment == assessment for one in claims.findings]
+        found = [one for claims in source.every if claims.assessment == assessment for one in claims.findings]
         return next((f"{one.outcome}. {one.sentence}" for one in found if one.name == name), NOT_STATED)
-    figures = [
-        claims.figures[rest] for claims in _every(source) if claims.assessment == kind and rest in claims.figures
-    ]
+    figures = [claims.figures[rest] for claims in source.every if claims.assessment == kind and rest in claims.figures]
     return figure(figures[0]) if figures else NOT_STATED
-
-
-def _every(source: ExportSource) -> tuple[Claims, ...]:
-    return (source.claims, *(other.claims for other in source.others))
 
 
 def _declared(source: ExportSource, path: str) -> str:
@@ -202,7 +195,7 @@ FIXED: Mapping[str, Callable[[ExportSource], str | None]] = {
     "preprocessing": _measured(lambda claims: json.dumps(claims.preprocess, sort_keys=True)),
     "meter": _measured(_meter),
     "workload": _measured(lambda claims: f"batch {claims.workload.batch} on {claims.workload.runtime}"),
-    "limits": lambda source: f"{sum(len(one.limits) for one in _every(source))} sentences",
+    "limits": lambda source: f"{sum(len(one.limits) for one in source.every)} sentences",
     "reader": lambda source: "leanmark report --carbon-intensity GRAMS --embodied GRAMS",
     "offsets": lambda source: "none",
 }

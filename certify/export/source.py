@@ -27,7 +27,7 @@ class Signer:
 
     Attributes:
         key_id: id of its key, or sigstore's identity.
-        name: the reader's name for it; None for an unknown signer.
+        name: the reader's name for it; None if unknown.
         vouches_for: ``cross-checked`` or ``reproduced``.
         agrees: whether it agrees with the certificate.
     """
@@ -89,7 +89,7 @@ class ExportSource:
         envelope: bytes of the certificate.
         lineage: content of the lineage that it binds; None if not available.
         others: further statements about the model.
-        signers: third parties that signed a verdict on the certificate.
+        signers: third parties that signed a verdict on it.
     """
 
     claims: Claims
@@ -108,6 +108,11 @@ class ExportSource:
             return Further(self.claims, self.envelope).files
         names = ("certificate.json", "evidence.jsonl")
         return dict(zip(names, (self.claims.digest, self.claims.evidence_digest), strict=True))
+
+    @property
+    def every(self) -> tuple[Claims, ...]:
+        """Claims of all statements, its own first."""
+        return (self.claims, *(other.claims for other in self.others))
 
     @property
     def measured(self) -> EfficiencyClaims:
@@ -132,7 +137,7 @@ class ExportSource:
             certificate: efficiency certificate, or the statement shown instead.
             lineage: content of the lineage that the statement binds.
             others: further statements about the same model.
-            signers: third parties that signed a verdict on the certificate.
+            signers: third parties that signed a verdict on it.
 
         Raises:
             CertificateError: a claim is missing or malformed.

@@ -1,1 +1,1 @@
-"""Points and levels over all assessments of a model, by an edition that is data, and the mark of a third party."""
+"""Points and levels over all assessments of a model, by rules that are data, and the mark of a certification scheme."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
@@ -13,9 +12,10 @@ from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding, FindingOutcome
+from certify.scorecard import edition as editions
 from certify.scorecard import records as record_files
 from certify.scorecard.beside import check_beside
-from certify.scorecard.edition import PACKAGE, ScorecardEdition, load_edition
+from certify.scorecard.edition import PACKAGE, ScorecardEdition
 from certify.scorecard.findings import INTEGRITY, judge
 from certify.scorecard.levels import Score, score, shown
 from certify.scorecard.lines import Asked, Line
@@ -24,14 +24,14 @@ from certify.scorecard.records import Attested, Counted, Countersigned, Records
 PREDICATE_TYPE = "https://leanmark.org/secure/scorecard/v1"
 POLICY = "https://leanmark.org/secure/editions/"
 LIMITS = (
-    "Points are counted from signed statements and are no mark; a level is awarded by a scheme's signature alone.",
-    "Who signed the statements may have left some out: what nobody assessed is named and earns nothing.",
-    "Whom the scorer trusted to have measured again, the reader may not.",
+    "Points are counted from signed statements; only the signature of a certification scheme awards a level.",
+    "The signer may have omitted statements; what nobody assessed is listed and earns nothing.",
+    "Points may rest on third parties that the scorer trusts and the reader does not.",
 )
 
 
 class Scorecard(Assessment):
-    """Points over all assessments of a model, by the rules of an edition.
+    """Points over all assessments of a model, according to an edition.
 
     Example:
         >>> Scorecard().load_edition("secure-2026").most
@@ -43,25 +43,12 @@ class Scorecard(Assessment):
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("scorecard-1", "certify.scorecard")}
     rests_on_others = True
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return record_files.parse(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return record_files.dump(records)
-
-    def load_edition(self, name: str) -> ScorecardEdition:
-        """Load an edition."""
-        return load_edition(name)
-
-    def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
-        return asdict(records.header.model)
+    parse = staticmethod(record_files.parse)
+    dump = staticmethod(record_files.dump)
+    load_edition = staticmethod(editions.load_edition)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """What was counted, in the shape of SLSA's verification summary: policy, inputs by digest, no level."""
+        """Return what was counted, in the form of SLSA's verification summary: policy, inputs by digest, no level."""
         header = records.header
         return {
             "leanmark": header.leanmark,
@@ -80,18 +67,18 @@ class Scorecard(Assessment):
         }  # fmt: skip
 
     def derive(self, records: Records, edition: ScorecardEdition) -> Mapping[str, Estimate]:
-        """Count the points: of all, by pillar and by line."""
+        """Count the points: in total, by pillar and by line."""
         return dict(_figures(score(records, edition)))
 
     def findings(self, records: Records, edition: ScorecardEdition) -> tuple[Finding, ...]:
-        """Hold the statements against each other, and say what each line came to."""
+        """Compare the statements with each other, and report the state of each line."""
         found = score(records, edition)
         asked = (Finding(one.name, _outcome_of(one), one.sentence) for one in found.asked)
         lines = (Finding(one.name, _outcome_of(one), f"{one.state}: {one.sentence}") for one in found.lines)
         return (*judge(records, edition), *asked, *lines)
 
     def outcome(self, profile: Profile, edition: ScorecardEdition) -> ClaimOutcome:
-        """The points; a refusal where the statements are not about one making."""
+        """Return the points; a refusal if the statements do not belong together."""
         failed = [one for one in profile.guards if one.name in INTEGRITY and one.outcome == "fail"]
         if failed:
             return ClaimOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
@@ -105,15 +92,15 @@ class Scorecard(Assessment):
         return ClaimOutcome(text, (), tuple(notes))
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
-        """Check that the statements beside the model are those that were counted, and say what they were read for."""
+        """Check that the statements next to the model, and the figures read from them, are those that were counted."""
         return check_beside(around)
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """Nothing: it repeats what others say."""
+        """Return no facts, since it only repeats those of other statements."""
         return Facts()
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
-        """Say what may be printed: points, never a level."""
+        """Return what may be printed: points, never a level."""
         estimates = predicate["profile"]["estimates"]
         headlines = {name: words for name, words in HEADLINES.items() if name in estimates}
         common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
@@ -136,8 +123,8 @@ def _figures(found: Score) -> Iterator[tuple[str, Estimate]]:
 
 def _line_words(edition: str) -> dict[str, str]:
     if edition not in edition_files(PACKAGE):
-        return {}  # verification says so
-    found = load_edition(edition)
+        return {}  # reported by verification
+    found = editions.load_edition(edition)
     pillars = {f"points_{name}": pillar.title for name, pillar in found.pillars.items()}
     return {**pillars, **{f"line_{name.lower()}": one.title for name, one in found.credits.items()}}
 

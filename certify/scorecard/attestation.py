@@ -1,6 +1,7 @@
-"""A named third party's signed word for a credit that nobody can measure: ``attestations/KEY.json`` beside a model.
+"""A third party's signed statement for a credit that cannot be measured: ``attestations/KEY.json`` next to a model.
 
-It earns half of the credit's points, and only for a reader who trusts the key: anybody can make a key and a name.
+It earns half of the credit's points, and only for readers who trust the key: anybody can create a key and choose a
+name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SCHEMA = "attestation-1"
 
 @dataclass(frozen=True)
 class Attestation:
-    """An attestation about a model.
+    """Attestation about a model.
 
     Attributes:
         signed: the statement.
@@ -32,12 +33,12 @@ class Attestation:
 
     @property
     def name(self) -> str:
-        """Who attests."""
+        """Name of the third party."""
         return str(self.signed.predicate["name"])
 
     @property
     def credits(self) -> tuple[str, ...]:
-        """What is attested."""
+        """Names of the attested credits."""
         return tuple(self.signed.predicate["credits"])
 
 
@@ -50,22 +51,22 @@ def attest(
     text: str,
     signer: SigningKey,
 ) -> Path:
-    """Sign that a third party saw what a credit asks, and write it beside the model.
+    """Sign an attestation of credits and write it next to the model.
 
     Args:
-        model: the model's file.
-        digests: of the model: ``sha256`` and ``leanmarkContent``.
-        subject: name of the file as statements name it.
-        credits: what is attested.
-        name: who attests.
-        text: what was seen.
-        signer: their key.
+        model: path of the model file.
+        digests: digests of the model, ``sha256`` and ``leanmarkContent``.
+        subject: name of the model file in its statements.
+        credits: names of the attested credits.
+        name: name of the third party.
+        text: what the third party observed.
+        signer: key of the third party.
 
     Returns:
-        The file that was written.
+        Path of the attestation.
 
     Raises:
-        CertificateError: something does not fit the schema.
+        CertificateError: a field violates the schema.
     """
     about = [{"name": subject, "digest": dict(digests)}]
     signed = sign_statement(SCHEMA, about, {"name": name, "credits": sorted(set(credits)), "text": text}, signer)
@@ -75,10 +76,10 @@ def attest(
 
 
 def attestation_files(folders: Sequence[Path]) -> list[Path]:
-    """Files beside a model that should hold attestations, in the order of their names.
+    """Return the attestation files next to a model, sorted by name.
 
     Raises:
-        CertificateError: there are more than anybody would look through.
+        CertificateError: there are more than the limit.
     """
     return files_beside(ATTESTATIONS_FOLDER, folders)
 
@@ -87,7 +88,7 @@ def read_attestation(path: Path, model: ModelDigests) -> Attestation:
     """Read an attestation and check that it is about a model.
 
     Raises:
-        CertificateError: it is malformed, its signature is not good, or it is about another model.
+        CertificateError: it is malformed, its signature is invalid, or it is about another model.
     """
     if not path.is_file():
         raise CertificateError(f"{path.name} is not a regular file.")

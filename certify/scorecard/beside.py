@@ -1,11 +1,10 @@
-"""What lies beside a scorecard: the statements it counts, read for the figures that it counts them for."""
+"""Files next to a scorecard: the statements that it counts, and the figures that it reads from them."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,15 @@ MAX_FRESH = 400
 
 
 def counted(certificate: Certificate, edition: str, lineage: Mapping[str, Any] | None) -> Counted:
-    """What a scorecard records of a statement.
+    """Return the record of a statement.
 
     Args:
         certificate: the statement.
-        edition: name of the scorecard's edition, whose rules say which figures are read.
-        lineage: content of ``lineage.json``, where it is the one that the statement names.
+        edition: name of the scorecard's edition, whose rules determine which figures are read.
+        lineage: content of the ``lineage.json`` that the statement names; None if not available.
 
     Raises:
-        CertificateError: something that is read is malformed.
+        CertificateError: a field that is read is malformed.
     """
     room, predicate = certificate.assessment, certificate.predicate
     wanted = load_edition(edition).figures.get(room.name, frozenset()) | READ.get(room.name, frozenset())
@@ -62,25 +61,23 @@ def counted(certificate: Certificate, edition: str, lineage: Mapping[str, Any] |
 
 
 def countersigned(found: Countersignature) -> Countersigned:
-    """What a scorecard records of a countersignature."""
+    """Return the record of a countersignature."""
     signed = found.signed
     fresh = clean(signed.predicate["fresh_data"] or "")[:MAX_FRESH]
-    return Countersigned(_sha256(signed.content), signed.signer.key_id, found.checked, found.agrees, fresh)
+    return Countersigned(signed.digest, signed.signer.key_id, found.checked, found.agrees, fresh)
 
 
 def attested(found: Attestation) -> tuple[Attested, ...]:
-    """What a scorecard records of an attestation: a record for each credit."""
+    """Return the records of an attestation, one for each credit."""
     signed = found.signed
-    return tuple(
-        Attested(_sha256(signed.content), signed.signer.key_id, found.name, credit) for credit in found.credits
-    )
+    return tuple(Attested(signed.digest, signed.signer.key_id, found.name, credit) for credit in found.credits)
 
 
 def own_lineage(certificate: Certificate, folders: Iterable[Path]) -> Mapping[str, Any] | None:
-    """The lineage beside a model, where it is the one that its statement names.
+    """Return the lineage next to a model that its statement names; None if not available.
 
     Raises:
-        CertificateError: it is that one and malformed.
+        CertificateError: it is malformed.
     """
     stated = (certificate.predicate["lineage"] or {}).get("sha256")
     for folder in folders:
@@ -91,7 +88,7 @@ def own_lineage(certificate: Certificate, folders: Iterable[Path]) -> Mapping[st
 
 
 def check_beside(around: Surroundings) -> Iterator[Finding]:
-    """Check a scorecard's records against the statements and the words of others that lie beside it."""
+    """Check a scorecard's records against the statements of the maker and of third parties next to it."""
     records: Records | None = around.records
     if records is None:
         yield Finding("counted_statements", "skipped", "There are no records of what was counted.")
@@ -106,7 +103,7 @@ def check_beside(around: Surroundings) -> Iterator[Finding]:
 
 
 def _statements(model: ModelFile | None, folders: Sequence[Path]) -> Iterator[Certificate]:
-    """Every statement that lies there and can be read; verification says what is wrong with others."""
+    """Yield every readable statement; verification reports the others."""
     contents = []
     try:
         sealed = None if model is None else model.seal()
@@ -116,7 +113,7 @@ def _statements(model: ModelFile | None, folders: Sequence[Path]) -> Iterator[Ce
             contents += [read_certificate(f / CERTIFICATE_NAME) for f in folders if (f / CERTIFICATE_NAME).is_file()]
         contents += [read_certificate(path) for path in statement_files(folders[:1])]
     except LeanmarkError:
-        pass  # named by the checks of that statement
+        pass  # reported by the checks of that statement
     for content in contents:
         try:
             yield Certificate(content)
@@ -143,7 +140,7 @@ def _figures_follow(records: Records, found: Mapping[str, Certificate], folders:
     for one in records.of(Counted):
         certificate = found.get(one.assessment)
         if certificate is None or one.assessment not in known:
-            continue  # said already
+            continue  # reported by counted_statements
         try:
             lineage = own_lineage(certificate, folders)
             again = counted(certificate, records.header.edition, lineage)
@@ -153,7 +150,7 @@ def _figures_follow(records: Records, found: Mapping[str, Certificate], folders:
         needs = set(one.figures) - set(again.figures) if lineage is None and one.lineage else set()
         if needs == {"log10_payback_inferences"}:
             unchecked.append(f"{one.assessment}.log10_payback_inferences, as {LINEAGE_NAME} is not here")
-            one = _without(one, needs)
+            one = replace(one, figures={name: found for name, found in one.figures.items() if name not in needs})
         if not _same(one, again):
             wrong.append(one.assessment)
     if wrong:
@@ -170,20 +167,11 @@ def _named_alike(predicate: Mapping[str, Any], energy: Certificate | None) -> Fi
     return Finding(name, "pass", "The model bears one name.")
 
 
-def _without(one: Counted, names: Iterable[str]) -> Counted:
-    fields = asdict(one)
-    fields["figures"] = {name: found for name, found in one.figures.items() if name not in set(names)}
-    return Counted(**fields)
-
-
 def _same(one: Counted, other: Counted) -> bool:
-    """Whether both say the same, figures to the tolerance of closed formulas."""
-    mine, theirs = asdict(one), asdict(other)
-    figures, again = mine.pop("figures"), theirs.pop("figures")
-    mine["baseline"], theirs["baseline"] = tuple(mine["baseline"]), tuple(theirs["baseline"])
-    if mine != theirs or set(figures) != set(again):
+    """Return whether two records are equal, figures within the tolerance of closed formulas."""
+    if replace(one, figures=other.figures) != other or set(one.figures) != set(other.figures):
         return False
-    return all(_close(figures[name], again[name]) for name in figures)
+    return all(_close(one.figures[name], other.figures[name]) for name in one.figures)
 
 
 def _close(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -196,7 +184,7 @@ def _close(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _others_are_counted(records: Records, energy: Certificate | None, folders: Sequence[Path]) -> Finding:
-    """Whether those lie here whose word was counted, and who else spoke."""
+    """Check that the counted third-party statements are here, and report others."""
     name = "counted_words"
     stated: set[Countersigned | Attested] = set(records.words)
     here: set[Countersigned | Attested] = set()
@@ -204,7 +192,7 @@ def _others_are_counted(records: Records, energy: Certificate | None, folders: S
         try:
             here.add(countersigned(read_countersignature(path, energy)))  # type: ignore[arg-type]
         except LeanmarkError:
-            continue  # named by the check of countersignatures
+            continue  # reported by the check of countersignatures
     for path in attestation_files(folders):
         try:
             here |= set(attested(read_attestation(path, records.header.model)))
@@ -231,7 +219,3 @@ def _reader_trusts(records: Records, around: Surroundings) -> Finding:
         told = f"Points rest on the word of {', '.join(strange)}, whom you have not said you trust"
         return Finding(name, "note", f"{told}; run leanmark score to count without them.")
     return Finding(name, "pass", f"Points rest on the word of {len(keys)} others whose keys you trust.")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -1,15 +1,16 @@
-"""Editions of the scorecard: pillars, prerequisites, credits and levels, from the package's own YAML."""
+"""Editions of the scorecard: pillars, prerequisites, credits and levels, from the package's YAML files."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Len, MinLen
 
 from certify.assessment.editions import edition_files, read_edition
+from certify.attest.verification import VOUCHING, Vouching
 from certify.core.errors import CertificateError
 from certify.scorecard.rules import EVIDENCE, Rule, parse_rule
 
@@ -17,25 +18,22 @@ NEWEST = "secure-2026"
 PACKAGE = "certify.scorecard"
 LEVELS = ("certified", "silver", "gold", "platinum")
 """Lowest first."""
-SIGNERS = ("self-attested", "cross-checked", "reproduced")
-"""What a signature can vouch for, weakest first."""
 ALWAYS = "always"
 SIGNERS_FIGURES = "signers"
-"""Stands for an assessment in rules about who measured again."""
+"""Name used instead of an assessment's in rules about third parties that measured again."""
 
 Text = Annotated[str, Len(1, 400)]
-Signer = Literal["self-attested", "cross-checked", "reproduced"]
 
 
 @dataclass(frozen=True)
 class Pillar:
-    """A pillar.
+    """Pillar of the scorecard.
 
     Attributes:
-        title: for people.
-        points: that its credits are worth together.
-        scope_out: ``always`` where it may be declared not applicable with a reason, or a rule that must hold for it;
-            empty where it may not.
+        title: display title.
+        points: sum of the points of its credits.
+        scope_out: ``always`` if it may be declared not applicable with a reason, or the rule under which it may; empty
+            if it must apply.
     """
 
     title: Text
@@ -45,15 +43,15 @@ class Pillar:
 
 @dataclass(frozen=True)
 class Prerequisite:
-    """What is asked of everybody, worth no points.
+    """Requirement of every level that earns no points.
 
     Attributes:
-        title: for people.
-        rule: that must hold.
-        reads: what the rule reads, in words.
-        why: it is asked.
-        improve: what to do about it.
-        unless: a rule under which it is not asked; a figure that is missing does not release anybody.
+        title: display title.
+        rule: rule that must hold.
+        reads: description of what the rule reads.
+        why: reason for the requirement.
+        improve: advice on how to meet it.
+        unless: rule under which it is not required; a missing figure does not satisfy it.
     """
 
     title: Text
@@ -66,17 +64,17 @@ class Prerequisite:
 
 @dataclass(frozen=True)
 class Credit:
-    """What earns points.
+    """Line of the scorecard that earns points.
 
     Attributes:
-        title: for people.
-        pillar: that it belongs to.
-        points: at most.
-        rule: by which it earns them.
-        reads: what the rule reads, in words.
-        why: the rule is as it is.
-        improve: what to do for more.
-        attestable: whether a named third party's signed word earns half, where nothing was measured.
+        title: display title.
+        pillar: name of its pillar.
+        points: maximum points.
+        rule: rule by which it earns points.
+        reads: description of what the rule reads.
+        why: reason for the rule.
+        improve: advice on how to earn more.
+        attestable: whether a third party's attestation earns half of the points if nothing was measured.
     """
 
     title: Text
@@ -91,26 +89,26 @@ class Credit:
 
 @dataclass(frozen=True)
 class Level:
-    """What a level asks.
+    """Requirements of a level.
 
     Attributes:
-        total: points at least.
-        floors: points at least, by pillar.
-        signer: what somebody else must have vouched for.
-        metered: a rule for the energy; empty where modelled energy will do.
+        total: minimum points.
+        floors: minimum points by pillar.
+        signer: check by a third party that is required; ``self-attested`` for none.
+        metered: rule for the evidence level of energy; empty if modelled energy is accepted.
         all_pillars: whether no pillar may be scoped out.
     """
 
     total: Annotated[float, Gt(0)]
     floors: dict[str, Annotated[float, Ge(0)]]
-    signer: Signer = "self-attested"
+    signer: Vouching = "self-attested"
     metered: str = ""
     all_pillars: bool = False
 
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file."""
+    """Content of the file."""
 
     name: str
     date: str
@@ -123,7 +121,7 @@ class _Constants:
 
 @dataclass(frozen=True)
 class ScorecardEdition(_Constants):
-    """The constants of an edition.
+    """Constants of an edition.
 
     Attributes:
         digest: hex SHA-256 of the bytes of the edition's file.
@@ -138,11 +136,11 @@ class ScorecardEdition(_Constants):
 
     @property
     def most(self) -> float:
-        """Points of all pillars together."""
+        """Sum of the points of all pillars."""
         return float(sum(pillar.points for pillar in self.pillars.values()))
 
     def rules(self) -> Iterator[Rule]:
-        """Every rule of the edition."""
+        """Return every rule of the edition."""
         written = [credit.rule for credit in self.credits.values()]
         for one in self.prerequisites.values():
             written += [one.rule, one.unless]
@@ -164,7 +162,7 @@ def load_edition(name: str = NEWEST) -> ScorecardEdition:
     """Load an edition by name.
 
     Raises:
-        UsageError: there is no edition of that name.
+        UsageError: the edition is unknown.
         CertificateError: its file is malformed or contradicts itself (a damaged installation).
     """
     constants, digest = read_edition(PACKAGE, name, _Constants)
@@ -174,7 +172,7 @@ def load_edition(name: str = NEWEST) -> ScorecardEdition:
 
 
 def edition_names() -> list[str]:
-    """Names of all editions, oldest first."""
+    """Return the names of all editions, oldest first."""
     return sorted(edition_files(PACKAGE), key=lambda name: (load_edition(name).date, name))
 
 
@@ -182,8 +180,8 @@ def check_edition(edition: ScorecardEdition) -> None:
     """Check that an edition does not contradict itself.
 
     Raises:
-        CertificateError: points do not add up to those of a pillar, a pillar or a level is unknown, a rule cannot be
-            read, or levels do not rise.
+        CertificateError: the credits of a pillar do not add up to its points, a pillar or level is unknown, a rule is
+            malformed, or a level does not require more than the one below.
     """
     for problem in _problems(edition):
         raise CertificateError(f"Edition {edition.name} of the scorecard: {problem}")
@@ -195,23 +193,23 @@ def _problems(edition: ScorecardEdition) -> Iterator[str]:
     for name, pillar in edition.pillars.items():
         together = sum(credit.points for credit in edition.credits.values() if credit.pillar == name)
         if together != pillar.points:
-            yield f"the credits of {name} are worth {together:g} points, and {pillar.points:g} are stated."
+            yield f"the credits of {name} add up to {together:g} points, not to its {pillar.points:g}."
     known = set(edition.pillars)
     named = {credit.pillar for credit in edition.credits.values()}
     named |= {pillar for level in edition.levels.values() for pillar in level.floors}
     if strange := sorted(named - known):
-        yield f"there is no pillar {strange[0]}; there are {', '.join(sorted(known))}."
+        yield f"the pillar {strange[0]} is unknown; known are {', '.join(sorted(known))}."
     if tuple(edition.levels) != LEVELS:
-        yield f"its levels should be {', '.join(LEVELS)}, in this order."
+        yield f"its levels must be {', '.join(LEVELS)}, in this order."
         return
     if both := sorted(set(edition.credits) & set(edition.prerequisites)):
-        yield f"{both[0]} is the name of a credit and of a prerequisite."
+        yield f"{both[0]} names both a credit and a prerequisite."
     for lower, higher in zip(LEVELS, LEVELS[1:], strict=False):
         one, other = edition.levels[lower], edition.levels[higher]
-        if one.total >= other.total or SIGNERS.index(one.signer) > SIGNERS.index(other.signer):
-            yield f"{higher} should ask for more than {lower}."
+        if one.total >= other.total or VOUCHING.index(one.signer) > VOUCHING.index(other.signer):
+            yield f"{higher} must require more than {lower}."
         if any(points > other.floors.get(pillar, 0) for pillar, points in one.floors.items()):
-            yield f"{higher} should have floors at least as high as {lower}."
+            yield f"{higher} must have floors at least as high as {lower}."
     for level in edition.levels.values():
         if level.metered and parse_rule(level.metered).end != EVIDENCE:
-            yield "what a level asks of the energy should be a level of evidence."
+            yield "the rule of a level for energy must be about its evidence level."

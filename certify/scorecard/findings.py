@@ -1,7 +1,7 @@
-"""Findings that need the statements of two assessments: whether they are of one making, and whether they contradict.
+"""Findings about several statements: whether they belong together, and whether they contradict each other.
 
-Each is a pure function of a scorecard's records. A contradiction takes points or a prerequisite away and never gives
-any, so leaving out a statement that contradicts another costs at least what that statement brought.
+Each is a pure function of a scorecard's records. A contradiction can only cost points or a prerequisite, and omitting
+the statement that contradicts another costs at least what that statement earned.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ READ: Mapping[str, frozenset[str]] = {
     "declarations": frozenset({"bias_evaluation_claimed", "contradictions", "people_none"}),
     "social": frozenset({"cells"}),
 }
-"""Figures that findings read besides those of the edition's rules, by assessment."""
+"""Figures that findings read in addition to those of the edition's rules, by assessment."""
 
 Answer = tuple[Literal["pass", "fail", "unknown"], str]
 INTEGRITY = ("edition_counted", "others_are_others", "one_lineage")
-"""Findings without which there is no score."""
+"""Findings that must pass for a score."""
 
 
 def judge(records: Records, edition: ScorecardEdition) -> tuple[Finding, ...]:
@@ -35,7 +35,7 @@ def judge(records: Records, edition: ScorecardEdition) -> tuple[Finding, ...]:
 
 
 def contradictions(records: Records) -> Mapping[str, str]:
-    """Why a prerequisite is not met whatever is declared, by its name; one sentence each."""
+    """Return the prerequisites that a contradiction leaves unmet, with the reason in one sentence."""
     return dict(_contradictions(records))
 
 
@@ -51,7 +51,7 @@ def _contradictions(records: Records) -> Iterator[tuple[str, str]]:
 
 
 def _has(statement: Counted | None, figure: str) -> bool:
-    """Whether a statement that is not a refusal has a figure of at least 1."""
+    """Return whether a statement that is not a refusal has a figure of at least 1."""
     found = None if statement is None or statement.refused else statement.estimates().get(figure)
     return found is not None and found.low >= 1
 
@@ -86,9 +86,9 @@ def _one_lineage(records: Records, edition: ScorecardEdition) -> Answer:
 
 
 def of_another_baseline(records: Records) -> frozenset[str]:
-    """Assessments that compare the model with a file that is not the energy's baseline; they earn nothing.
+    """Return the assessments with another baseline than the efficiency certificate's; they earn nothing.
 
-    A maker could otherwise choose, for each assessment, the baseline beside which the model looks best.
+    Otherwise a maker could choose, for each assessment, the baseline that makes the model look best.
     """
     energy = records.statement("efficiency")
     if energy is None or not energy.baseline:
@@ -131,4 +131,4 @@ CHECKS: Mapping[str, Callable[[Records, ScorecardEdition], Answer]] = {
     "one_test_set": _one_test_set,
     "no_contradiction": _no_contradiction,
 }
-"""Checks by name, in their order."""
+"""Checks by name, in order."""

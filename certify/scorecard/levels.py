@@ -1,6 +1,6 @@
-"""Which level a score is enough for, and what the next one needs. Pure functions.
+"""Level whose requirements a score meets, and what the next level needs. Pure functions.
 
-A level that a score is enough for is awarded by nobody but a scheme: see ``mark``.
+Meeting the requirements awards nothing; only a scheme's mark does: see ``mark``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from certify.scorecard.edition import LEVELS, ScorecardEdition
 from certify.scorecard.findings import contradictions
 from certify.scorecard.lines import (
     DIGITS,
+    HALF,
     Asked,
     Figures,
     Line,
@@ -24,7 +25,7 @@ from certify.scorecard.lines import (
 from certify.scorecard.records import Records
 
 SHOWN = 10.0
-"""Points are shown in tenths, rounded down: 39.96 is not 40."""
+"""Steps per point in which points are shown, rounded down: 39.96 is shown as 39.9."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Score:
     """Points of a model.
 
     Attributes:
-        records: the statements that were counted.
-        edition: the rules.
-        lines: what each credit came to.
-        asked: whether each prerequisite is met.
+        records: counted statements.
+        edition: rules of the count.
+        lines: result of each credit.
+        asked: result of each prerequisite.
         scoped_out: pillars that do not apply, with the reason.
     """
 
@@ -47,21 +48,21 @@ class Score:
 
     @property
     def points(self) -> float:
-        """Of all credits together."""
+        """Sum over all credits."""
         return round(math.fsum(line.points for line in self.lines), DIGITS)
 
     @property
     def assessed(self) -> float:
-        """Points that the credits about which anything was said are worth."""
+        """Maximum points of the credits that were assessed."""
         return float(sum(line.credit.points for line in self.lines if line.assessed))
 
     @property
     def missing(self) -> tuple[Line, ...]:
-        """Lines that nobody assessed."""
+        """Lines that were not assessed."""
         return tuple(line for line in self.lines if line.state == "not assessed")
 
     def of(self, pillar: str) -> float:
-        """Points of a pillar."""
+        """Return the points of a pillar."""
         return round(math.fsum(line.points for line in self.lines if line.credit.pillar == pillar), DIGITS)
 
     @property
@@ -71,7 +72,7 @@ class Score:
 
 
 def score(records: Records, edition: ScorecardEdition) -> Score:
-    """Count points: a pure function, the same to the decimal wherever it is computed again.
+    """Count points: a pure function with the same result on every platform.
 
     Raises:
         CertificateError: a figure is malformed.
@@ -88,12 +89,12 @@ def score(records: Records, edition: ScorecardEdition) -> Score:
 
 @dataclass(frozen=True)
 class Lack:
-    """Something that a level needs and a score has not.
+    """Requirement of a level that a score does not meet.
 
     Attributes:
         kind: ``prerequisite``, ``points``, ``floor``, ``signer``, ``energy`` or ``scope``.
-        sentence: what is needed.
-        points: that are lacking; 0 where it is not about points.
+        sentence: description of what is missing.
+        points: missing points; 0 if the requirement is not about points.
     """
 
     kind: str
@@ -102,7 +103,7 @@ class Lack:
 
 
 def lacking(found: Score, level: str) -> tuple[Lack, ...]:
-    """What a score lacks for a level; nothing where it is enough."""
+    """Return the requirements of a level that a score does not meet."""
     return tuple(_lacks(found, level))
 
 
@@ -119,20 +120,20 @@ def _lacks(found: Score, level: str) -> Iterator[Lack]:
             title = edition.pillars[pillar].title
             yield Lack("floor", f"{title}: {shown(found.of(pillar))} of {floor:g} points.", floor - found.of(pillar))
     if asked.signer != "self-attested" and not agreeing(found.records, asked.signer):
-        yield Lack("signer", f"Nobody else that you trust has {asked.signer} the certificate and agrees.")
+        yield Lack("signer", f"No third party that you trust has {asked.signer} the certificate and agrees.")
     if asked.metered and not Figures(found.records).holds(asked.metered):
         yield Lack("energy", "The energy was not read from a meter or a counter.")
     if asked.all_pillars and found.scoped_out:
-        yield Lack("scope", f"Nothing may be scoped out, and {', '.join(found.scoped_out)} is.")
+        yield Lack("scope", f"No pillar may be scoped out, got {', '.join(found.scoped_out)}.")
 
 
 def enough_for(found: Score) -> str | None:
-    """The highest level that a score is enough for; None where there is none. This awards nothing."""
+    """Return the highest level whose requirements a score meets, without awarding it; None if there is none."""
     return next((level for level in reversed(LEVELS) if not lacking(found, level)), None)
 
 
 def next_level(found: Score) -> str | None:
-    """The level above; None above the highest."""
+    """Return the level above the one whose requirements are met; None above the highest."""
     reached = enough_for(found)
     place = 0 if reached is None else LEVELS.index(reached) + 1
     return LEVELS[place] if place < len(LEVELS) else None
@@ -140,7 +141,7 @@ def next_level(found: Score) -> str | None:
 
 @dataclass(frozen=True)
 class Step:
-    """A way to more points: ``+5 points: C2, measure with a counter``."""
+    """Way to earn more points, printed as ``+5.0 points: C2 measure with a counter``."""
 
     name: str
     points: float
@@ -151,11 +152,11 @@ class Step:
 
 
 def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
-    """Ways to more points, the most rewarding first; those of a pillar under a level's floor before others."""
+    """Return ways to earn more points, by points; pillars below a level's floor come first."""
     floors = {} if level is None else found.edition.levels[level].floors
     under = {pillar for pillar, floor in floors.items() if found.of(pillar) < floor}
     most = {
-        line.name: line.credit.points * (0.5 if line.credit.rule.startswith("declaration") else 1)
+        line.name: line.credit.points * (HALF if line.credit.rule.startswith("declaration") else 1)
         for line in found.lines
     }
     ways = [
@@ -167,7 +168,7 @@ def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
 
 
 def shown(points: float) -> str:
-    """Points in tenths, rounded down.
+    """Format points in tenths, rounded down.
 
     Example:
         >>> shown(39.96), shown(40.0)

@@ -1,4 +1,4 @@
-"""Lines of a scorecard: what each prerequisite and each credit comes to. Pure functions of records and edition."""
+"""Lines of a scorecard: the result of each prerequisite and credit. Pure functions of records and edition."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ State = Literal["measured", "failed", "attested", "declared", "not assessed", "n
 Met = Literal["met", "missing", "contradicted", "not asked"]
 HALF = 0.5
 DIGITS = 9
-"""Decimals of points: the last bit of a platform's sum must not decide a level."""
+"""Decimals to which points are rounded, so that floating-point error cannot decide a level."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a credit came to.
+    """Result of a credit.
 
     Attributes:
-        name: of the credit.
+        name: name of the credit.
         credit: the credit.
-        points: earned.
-        state: how.
+        points: earned points.
+        state: how they were earned, or why not.
         sentence: what was found.
-        source: assessment whose statement tells it; None where none does.
+        source: assessment whose statement was read; None if there is none.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Line:
 
     @property
     def assessed(self) -> bool:
-        """Whether anything was said about it."""
+        """Whether it was assessed or declared at all."""
         return self.state not in ("not assessed", "not applicable")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Whether a prerequisite is met."""
+    """Result of a prerequisite."""
 
     name: str
     prerequisite: Prerequisite
@@ -57,15 +57,15 @@ class Asked:
 
     @property
     def holds(self) -> bool:
-        """Whether no level fails for it."""
+        """Whether it keeps no level out of reach."""
         return self.state in ("met", "not asked")
 
 
 class Figures:
-    """Figures of a set of statements by ``ASSESSMENT.FIGURE``; those of a refusal do not count.
+    """Figures of all statements, by ``ASSESSMENT.FIGURE``, except those of refusals.
 
     Args:
-        records: of a scorecard.
+        records: records of a scorecard.
     """
 
     def __init__(self, records: Records) -> None:
@@ -82,18 +82,18 @@ class Figures:
                 self._found[name] = Estimate.exact(float(count), "1", method)
 
     def get(self, rule: Rule) -> Estimate | None:
-        """The figure that a rule reads; None where it was not assessed."""
+        """Return the figure that a rule reads; None if it was not assessed."""
         return self._found.get(rule.name)
 
     def holds(self, text: str) -> bool:
-        """Whether a rule earns everything; a figure that is missing earns nothing."""
+        """Return whether a rule earns all points; a missing figure earns none."""
         rule = parse_rule(text)
         found = self.get(rule)
         return found is not None and rule.share(found) == 1.0
 
 
 def agreeing(records: Records, checked: str) -> tuple[Countersigned, ...]:
-    """Others who checked at least so much, and agree; nobody counts while one of them disagrees."""
+    """Return the third parties that checked at least that thoroughly and agree; none if any of them disagrees."""
     words = records.of(Countersigned)
     makers = {one.key for one in records.of(Counted)}
     if any(not one.agrees for one in words):
@@ -105,12 +105,12 @@ def agreeing(records: Records, checked: str) -> tuple[Countersigned, ...]:
 def credit_lines(
     records: Records, edition: ScorecardEdition, contradicted: Mapping[str, str] | None = None
 ) -> tuple[Line, ...]:
-    """What every credit comes to, in the order of the edition.
+    """Return the result of every credit, in the order of the edition.
 
     Args:
-        records: the statements that count.
-        edition: the rules.
-        contradicted: why a credit earns nothing whatever its figure says, by name; see ``findings``.
+        records: counted statements.
+        edition: rules of the count.
+        contradicted: credits that earn nothing whatever their figure, with the reason; see ``findings``.
     """
     figures, out = Figures(records), out_of_scope(records, edition)
     return tuple(
@@ -120,7 +120,7 @@ def credit_lines(
 
 
 def out_of_scope(records: Records, edition: ScorecardEdition) -> Mapping[str, str]:
-    """Pillars that do not apply, with the reason; one that may not be scoped out stays."""
+    """Return the pillars that do not apply, with the reason; one that must not be scoped out still applies."""
     figures = Figures(records)
     found = {}
     for name, reason in records.header.scoped_out.items():
@@ -162,7 +162,7 @@ def _independent(one: Attested, records: Records) -> bool:
 
 
 def told(rule: Rule, reads: str, found: Estimate) -> str:
-    """What a rule reads, and what it asks."""
+    """Return what a rule reads and requires, as a sentence."""
     what = reads[:1].upper() + reads[1:]
     if rule.end == EVIDENCE:
         return f"{what} is {found.evidence.value}."
@@ -180,7 +180,7 @@ def told(rule: Rule, reads: str, found: Estimate) -> str:
 def prerequisites(
     records: Records, edition: ScorecardEdition, contradicted: Mapping[str, str] | None = None
 ) -> tuple[Asked, ...]:
-    """Whether each prerequisite is met, in the order of the edition."""
+    """Return the result of each prerequisite, in the order of the edition."""
     figures = Figures(records)
     return tuple(
         _asked(name, one, figures, (contradicted or {}).get(name)) for name, one in edition.prerequisites.items()

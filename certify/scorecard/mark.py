@@ -1,18 +1,16 @@
-"""The mark: a level, awarded by the signature of a certification scheme and by nothing else.
+"""The mark: a level, which only the signature of a certification scheme awards.
 
-A mark file lies in ``marks/`` beside a model, named after the key that signed it. It is about the model and the signed
-scorecard, by their digests; it says which scheme awards which level, what was done for it, and by which verifier. Its
-key is none of the maker's and none of the verifier's, and it counts for a reader who has named it as a scheme's
-(``leanmark trust scheme``): a maker can make a second key and a file that calls itself a scheme's, so what a file says
-of itself draws nothing.
+A mark is a file in ``marks/`` next to a model, named after the key that signed it. It identifies the model and the
+signed scorecard by digest, and states which scheme awards which level, how the model was checked, and by which
+verifier. Its key is neither the maker's nor a verifier's, and it counts only for readers who trust it as a scheme's
+(``leanmark trust scheme``): a maker can create a second key and a file that claims to be a scheme's.
 
-The schemes that a reader knows, and the lists of marks that they took back, are theirs; leanmark ships none.
+leanmark ships neither schemes nor lists of withdrawn marks; readers choose their own.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,38 +18,39 @@ from typing import Any
 
 from certify.attest.certificate import Certificate, read_certificate
 from certify.attest.keys import PublicKey, SigningKey
-from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.attest.signed import Signed, SignedFile, read_statement, sign_statement
 from certify.attest.statements import MARKS_FOLDER, files_beside
+from certify.attest.verification import VOUCHING
+from certify.core.data_use.times import is_time, parse_time
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import write_bytes
 from certify.core.validation import validated
 from certify.core.yaml_document import parse_document
-from certify.scorecard.edition import SIGNERS, Signer
 from certify.scorecard.levels import Score, lacking
 from certify.scorecard.lines import agreeing
 from certify.scorecard.validity import NamedList
 
 WITHDRAWN = "withdrawn"
-"""Stem of the scheme's list of marks that it took back, where it lies beside a model."""
+"""Stem of a scheme's list of withdrawn marks next to a model."""
 SCHEMA, LIST_SCHEMA = "mark-1", "withdrawn-marks-1"
 SCORECARD_FILE = "scorecard.json"
 
 
 class LapsedError(CertificateError):
-    """A mark of another model or of an earlier count, which means nothing for this one."""
+    """Mark of another model or of an earlier count, which does not apply to this one."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """A certification scheme, as its file describes it (``scheme.yaml``).
+    """Certification scheme as described in its file (``scheme.yaml``).
 
     Attributes:
-        name: of the scheme.
-        owner: who answers for it.
-        terms_url: public terms on which everybody can apply.
-        body: who decides, independent of owner and maker.
-        accreditation: of that body, such as by ISO/IEC 17065; what it says is its own word.
-        contact: whom to ask and to complain to.
+        name: public name.
+        owner: responsible organisation.
+        terms_url: URL of the public terms, open to all applicants.
+        body: deciding body, independent of owner and makers.
+        accreditation: accreditation of that body, such as by ISO/IEC 17065, as it states itself.
+        contact: contact for questions and complaints.
     """
 
     name: str
@@ -62,21 +61,13 @@ class Scheme:
     contact: str
 
     def to_json(self) -> dict[str, str]:
-        """A JSON object."""
+        """Return a JSON object."""
         return dict(vars(self))
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A mark that lies beside a model.
-
-    Attributes:
-        path: its file.
-        signed: the statement.
-    """
-
-    path: Path
-    signed: Signed
+class Mark(SignedFile):
+    """Mark next to a model."""
 
     @property
     def key(self) -> PublicKey:
@@ -85,23 +76,17 @@ class Mark:
 
     @property
     def scheme(self) -> Scheme:
-        """As the file describes it."""
+        """The scheme, as described in the mark."""
         return Scheme(**self.signed.predicate["scheme"])
 
     @property
     def level(self) -> str:
-        """That is awarded."""
+        """Awarded level."""
         return str(self.signed.predicate["level"])
 
     @property
-    def checked(self) -> Signer:
-        """What was done."""
-        checked: Signer = self.signed.predicate["checked"]
-        return checked
-
-    @property
     def verifier(self) -> str | None:
-        """Id of the key of the one who did it; None where the scheme only read."""
+        """Id of the verifier's key; None if nobody else checked the certificate."""
         verifier: str | None = self.signed.predicate["verifier"]
         return verifier
 
@@ -111,13 +96,8 @@ class Mark:
         return str(self.signed.predicate["until"])
 
     @property
-    def digest(self) -> str:
-        """Hex SHA-256 of the file."""
-        return hashlib.sha256(self.signed.content).hexdigest()
-
-    @property
     def done(self) -> str:
-        """What was done, in words."""
+        """How the certificate was checked, in words."""
         fresh = self.signed.predicate["fresh_data"]
         data = f"with fresh data ({fresh})" if fresh else "without fresh data"
         if self.checked == "reproduced":
@@ -126,10 +106,10 @@ class Mark:
 
 
 def read_scheme(path: Path) -> Scheme:
-    """Read the file of a scheme.
+    """Read a scheme file.
 
     Raises:
-        UsageError: it cannot be read, or a line is missing or unknown.
+        UsageError: it cannot be read, or a key is missing or unknown.
     """
     try:
         content = path.read_bytes()
@@ -150,33 +130,35 @@ def award(
     until: str,
     related: Iterable[PublicKey] = (),
 ) -> Path:
-    """Award a level, as the scheme whose key signs.
+    """Award a level as a scheme.
 
     Args:
-        found: the score, counted again by the scheme.
+        found: score, counted again by the scheme.
         scorecard: the maker's signed statement of the same score.
-        level: that is awarded.
-        scheme: as its file describes it.
-        signer: the scheme's key.
+        level: level to award.
+        scheme: description of the scheme.
+        signer: key of the scheme.
         out: folder of the model.
         until: UTC time at which the award ends.
-        related: keys of the maker and of verifiers, with all that they handed over to.
+        related: keys of the maker and of verifiers, including the successors of these keys.
 
     Returns:
-        The file that was written.
+        Path of the mark.
 
     Raises:
-        UsageError: the score is not enough, or the key is the maker's or a verifier's.
-        CertificateError: something does not fit the schema.
+        UsageError: the score is too low, the end is not a time, or the key is the maker's or a verifier's.
+        CertificateError: a field violates the schema.
     """
+    if not is_time(until):
+        raise UsageError(f"The end of an award must be UTC such as 2028-11-26T00:00:00Z, got {until[:40]!r}.")
     if (lacks := lacking(found, level)) != ():
         told = " ".join(one.sentence for one in lacks)
         raise UsageError(f"The level {level} cannot be awarded: {told}")
     keys = {one.key for one in found.records.rows}
     if signer.public.key_id in keys or signer.public in set(related):
         raise UsageError(
-            "The scheme's key should be none of the maker's and none of the verifier's: assessing and certifying are "
-            "two roles. Sign with the scheme's own key."
+            "The scheme's key must be neither the maker's nor a verifier's, because assessing and certifying are two "
+            "roles. Sign with the scheme's own key."
         )
     predicate = {
         "scheme": scheme.to_json(),
@@ -193,8 +175,8 @@ def award(
 
 
 def _done(found: Score) -> dict[str, Any]:
-    """The strongest word of another, and whose it is."""
-    for checked in reversed(SIGNERS[1:]):
+    """Return the most thorough check by a third party, and whose it is."""
+    for checked in reversed(VOUCHING[1:]):
         for one in agreeing(found.records, checked):
             fresh = one.fresh_data if one.fresh_data not in ("", "no") else None
             return {"checked": checked, "verifier": one.key, "fresh_data": fresh}
@@ -202,10 +184,10 @@ def _done(found: Score) -> dict[str, Any]:
 
 
 def mark_files(folders: Sequence[Path]) -> list[Path]:
-    """Files beside a model that should hold marks, in the order of their names.
+    """Return the mark files next to a model, sorted by name.
 
     Raises:
-        CertificateError: there are more than anybody would look through.
+        CertificateError: there are more than the limit.
     """
     return [path for path in files_beside(MARKS_FOLDER, folders) if path.stem != WITHDRAWN]
 
@@ -215,7 +197,7 @@ def read_mark(path: Path, scorecard: Certificate) -> Mark:
 
     Raises:
         LapsedError: it is about another model or an earlier count.
-        CertificateError: it is malformed, or its signature is not good.
+        CertificateError: it is malformed, or its signature is invalid.
     """
     if not path.is_file():
         raise CertificateError(f"{path.name} is not a regular file.")
@@ -225,36 +207,42 @@ def read_mark(path: Path, scorecard: Certificate) -> Mark:
         raise LapsedError(f"{path.name} is a mark of another model or of an earlier count.")
     if path.stem != signed.signer.key_id:
         raise CertificateError(f"{path.name} is not named after the key that signed it.")
+    if not is_time(signed.predicate["until"]):
+        raise CertificateError(f"{path.name} ends at {signed.predicate['until']}, which is not a time.")
     if signed.predicate["edition"] != dict(scorecard.predicate["edition"]):
-        raise CertificateError(f"{path.name} is by another edition than the count.")
+        raise CertificateError(f"{path.name} names another edition than the scorecard.")
     return Mark(path, signed)
 
 
 @dataclass(frozen=True)
 class Withdrawals:
-    """Marks that a scheme took back.
+    """List of the marks that a scheme withdrew.
 
     Attributes:
-        key: of the scheme.
-        marks: hex SHA-256 of each mark's file, with the reason.
-        named: the list, by digest and date.
+        key: key of the scheme.
+        marks: reason for each withdrawal, by hex SHA-256 of the mark's file.
+        named: digest and date of the list.
     """
 
     key: PublicKey
     marks: Mapping[str, str]
     named: NamedList
 
+    def reason(self, mark: Mark) -> str | None:
+        """Return why the scheme withdrew a mark; None if it did not, or if the mark is another scheme's."""
+        return self.marks.get(mark.signed.digest) if mark.key == self.key else None
+
 
 def withdraw(marks: Mapping[str, str], scheme: Scheme, signer: SigningKey) -> Signed:
-    """Sign the list of all marks that a scheme took back; a new list replaces an earlier one.
+    """Sign the list of all marks that a scheme withdrew; a new list replaces the previous one.
 
     Args:
-        marks: hex SHA-256 of each mark's file, with the reason.
-        scheme: as its file describes it.
-        signer: the scheme's key.
+        marks: reason for each withdrawal, by hex SHA-256 of the mark's file.
+        scheme: description of the scheme.
+        signer: key of the scheme.
 
     Raises:
-        CertificateError: something does not fit the schema.
+        CertificateError: a field violates the schema.
     """
     about = [{"name": "key", "digest": {"sha256": signer.public.key_id}}]
     rows = [{"sha256": digest, "reason": reason} for digest, reason in sorted(marks.items())]
@@ -262,21 +250,19 @@ def withdraw(marks: Mapping[str, str], scheme: Scheme, signer: SigningKey) -> Si
 
 
 def read_withdrawals(path: Path) -> Withdrawals:
-    """Read a scheme's list of marks that it took back.
+    """Read a scheme's list of withdrawn marks.
 
     Raises:
         UsageError: the file cannot be read.
-        CertificateError: it is malformed, or its signature is not good.
+        CertificateError: it is malformed, or its signature is invalid.
     """
-    content = read_certificate(path).removesuffix(b"\n")
-    signed = read_statement(content, LIST_SCHEMA)
+    signed = read_statement(read_certificate(path).removesuffix(b"\n"), LIST_SCHEMA)
     if signed.subject[0]["digest"]["sha256"] != signed.signer.key_id:
-        raise CertificateError(f"{path.name} is about another scheme's key than the one that signed it.")
+        raise CertificateError(f"{path.name} names another scheme's key than the one that signed it.")
     marks = {row["sha256"]: row["reason"] for row in signed.predicate["marks"]}
-    digest = hashlib.sha256(content).hexdigest()
-    return Withdrawals(signed.signer, marks, NamedList("withdrawn marks", digest, signed.predicate["created"]))
+    return Withdrawals(signed.signer, marks, NamedList("withdrawn marks", signed.digest, signed.predicate["created"]))
 
 
 def ends(until: str, now: datetime.datetime) -> bool:
-    """Whether an award has ended."""
-    return now >= datetime.datetime.strptime(until, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+    """Return whether an award has ended."""
+    return now >= parse_time(until)

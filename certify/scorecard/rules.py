@@ -23,16 +23,16 @@ _FORMS: dict[Kind, re.Pattern[str]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How a figure earns points.
+    """Rule by which a figure earns points.
 
     Attributes:
-        kind: ``linear`` between two values, ``at_least`` a bar, or ``declaration``, which earns nothing by itself.
-        assessment: whose figure it is.
-        figure: its name.
-        end: that enters: ``low`` or ``high``, whichever is pessimistic, or ``evidence``, the level.
+        kind: ``linear`` between two values, ``at_least`` a threshold, or ``declaration``, which earns nothing.
+        assessment: assessment of the figure.
+        figure: name of the figure.
+        end: what is read: ``low`` or ``high``, the pessimistic end of the interval, or ``evidence``, its level.
         start: value that earns nothing.
-        full: value that earns everything; of ``at_least``, the bar.
-        text: the rule as it is written.
+        full: value that earns all points; the threshold of ``at_least``.
+        text: the rule as written.
     """
 
     kind: Kind
@@ -45,11 +45,11 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """The figure with its assessment."""
+        """Name of the figure with its assessment."""
         return f"{self.assessment}.{self.figure}"
 
     def share(self, estimate: Estimate) -> float:
-        """The share of the points that a figure earns, from 0 to 1; a declaration earns 0.
+        """Return the share of the points that a figure earns, from 0 to 1; a declaration earns 0.
 
         Example:
             >>> rule = parse_rule("linear(efficiency.score_db, low, 0, 10)")
@@ -70,14 +70,14 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """Read a rule.
+    """Parse a rule.
 
     Args:
         text: ``linear(ASSESSMENT.FIGURE, low|high, FROM, TO)``, ``at_least(ASSESSMENT.FIGURE, low|evidence, BAR)`` or
             ``declaration(ASSESSMENT.FIGURE)``.
 
     Raises:
-        CertificateError: it is none of these, or its end is the optimistic one.
+        CertificateError: it has none of these forms, or reads the optimistic end.
 
     Example:
         >>> parse_rule("at_least(efficiency.energy_ratio, evidence, counter)").name
@@ -87,7 +87,7 @@ def parse_rule(text: str) -> Rule:
         if (found := form.fullmatch(text)) is not None:
             return _made(kind, found.groups(), text)
     raise CertificateError(
-        f"The rule '{text[:80]}' is not linear(ASSESSMENT.FIGURE, low|high, FROM, TO), "
+        f"The rule '{text[:80]}' must be linear(ASSESSMENT.FIGURE, low|high, FROM, TO), "
         "at_least(ASSESSMENT.FIGURE, low|evidence, BAR) or declaration(ASSESSMENT.FIGURE)."
     )
 
@@ -102,7 +102,7 @@ def _made(kind: Kind, parts: tuple[str, ...], text: str) -> Rule:
     start, full = float(parts[2]), float(parts[3])
     if start == full or (end == "low") != (full > start):
         raise CertificateError(
-            f"The rule '{text}' should take the pessimistic end: low where more is better, high where less is."
+            f"The rule '{text}' must read the pessimistic end: low if more is better, high if less is better."
         )
     return Rule(kind, assessment, figure, end, start, full, text)
 
@@ -111,4 +111,6 @@ def _bar(end: str, bar: str, text: str) -> float:
     try:
         return EvidenceLevel(bar).rank if end == EVIDENCE else float(bar)
     except ValueError as error:
-        raise CertificateError(f"The bar '{bar}' of the rule '{text}' is neither a number nor a level.") from error
+        raise CertificateError(
+            f"The bar '{bar}' of the rule '{text}' must be a number or an evidence level."
+        ) from error

@@ -1,7 +1,7 @@
-"""How long a score is good for: a pure function of the score, the time, the runtime and named lists.
+"""Validity of a score: a pure function of the score, the time, the runtime and named lists.
 
-A figure stands for ever, as what was measured on its day; a level does not. Counter-evidence is only as complete as the
-lists it was looked up in, so each list is named by its digest and its date.
+A figure remains as what was measured on its day; a level does not. Counter-evidence is only as complete as the lists
+that were checked, so each list is named by digest and date.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from certify.core.data_use.times import TIME, parse_time
 from certify.core.errors import CertificateError
 from certify.scorecard.levels import Score
 from certify.scorecard.records import Counted, Countersigned
 
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 Kind = Literal["age", "revoked", "superseded", "disagrees", "runtime", "withdrawn", "time"]
 
 
 @dataclass(frozen=True)
 class NamedList:
-    """A list that was looked through.
+    """List that was checked.
 
     Attributes:
-        what: it lists, such as ``revoked keys``.
+        what: what it lists, such as ``withdrawn marks``.
         digest: hex SHA-256 of its bytes.
-        date: when it was made, as it says.
+        date: UTC time of its creation, as it states.
     """
 
     what: str
@@ -40,14 +40,14 @@ class NamedList:
 
 @dataclass(frozen=True)
 class Lists:
-    """What speaks against a score.
+    """Evidence against a score.
 
     Attributes:
-        revoked: ids of keys that no longer count, with the reason.
-        disagreeing: ids of verifiers whom the reader trusts and who disagree.
-        newest: name of the newest edition of the scorecard that is known.
-        withdrawn: reasons for which the scheme withdrew the mark.
-        named: the lists that these came from.
+        revoked: reason for each revocation, by id of the revoked key.
+        disagreeing: key ids of verifiers that the reader trusts and that disagree.
+        newest: name of the newest known edition of the scorecard.
+        withdrawn: reasons for which schemes withdrew a mark.
+        named: lists that were checked.
     """
 
     revoked: Mapping[str, str] = field(default_factory=dict)
@@ -59,12 +59,12 @@ class Lists:
 
 @dataclass(frozen=True)
 class Expired:
-    """Why a score no longer holds, and what has to be done.
+    """Reason why a score no longer holds, with advice.
 
     Attributes:
-        kind: of reason.
+        kind: kind of reason.
         sentence: what happened.
-        again: what to do, in a sentence.
+        again: what to do about it.
     """
 
     kind: Kind
@@ -74,12 +74,12 @@ class Expired:
 
 @dataclass(frozen=True)
 class Validity:
-    """Whether a score holds.
+    """Validity of a score.
 
     Attributes:
-        until: UTC time at which its oldest measurement is too old.
-        reasons: why it no longer holds; empty where it does.
-        lists: that were looked through.
+        until: UTC time at which its oldest measurement expires.
+        reasons: reasons why it no longer holds; empty if it does.
+        lists: lists that were checked.
     """
 
     until: str
@@ -88,21 +88,21 @@ class Validity:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether there is no reason against it."""
         return not self.reasons
 
 
 def validity(found: Score, now: datetime.datetime, runtime: str = "", lists: Lists | None = None) -> Validity:
-    """Say whether a score holds.
+    """Judge the validity of a score.
 
     Args:
         found: the score.
         now: the reader's time, in UTC.
-        runtime: what would run the model today, such as ``onnxruntime 1.33.0``; empty where that is not asked.
-        lists: what speaks against it.
+        runtime: runtime of the model today, such as ``onnxruntime 1.33.0``; empty to skip the check.
+        lists: evidence against the score. Default: none.
 
     Raises:
-        CertificateError: a time in a statement is not one.
+        CertificateError: a time in a statement is malformed.
 
     Example:
         >>> minor("onnxruntime 1.32.4"), minor("onnxruntime 1.33.0")
@@ -124,7 +124,7 @@ def validity(found: Score, now: datetime.datetime, runtime: str = "", lists: Lis
 
 
 def minor(runtime: str) -> tuple[str, str]:
-    """Name and minor version of a runtime."""
+    """Return name and minor version of a runtime."""
     name, _, version = runtime.partition(" ")
     found = re.match(r"[0-9]+(\.[0-9]+)?", version)
     return name, version if found is None else found[0]
@@ -132,7 +132,7 @@ def minor(runtime: str) -> tuple[str, str]:
 
 def _time(text: str) -> datetime.datetime:
     try:
-        return datetime.datetime.strptime(text, TIME).replace(tzinfo=datetime.timezone.utc)
+        return parse_time(text)
     except ValueError as error:
         raise CertificateError(f"{text[:40]!r} is not a time such as 2026-11-26T12:00:00Z.") from error
 
@@ -141,11 +141,11 @@ def _too_old(statements: Sequence[Counted], now: datetime.datetime, days: int) -
     for one in statements:
         age = now - _time(one.created)
         if age > datetime.timedelta(days=days):
-            told = f"The {one.assessment} was recorded {age.days} days ago; {days} are the most."
+            told = f"The {one.assessment} was recorded {age.days} days ago; the maximum is {days}."
             yield Expired("age", told, f"Record the {one.assessment} again.")
         elif age < -datetime.timedelta(days=1):
-            told = f"The {one.assessment} was recorded at {one.created}, which has not come yet."
-            yield Expired("time", told, f"Record the {one.assessment} again, with a clock that is right.")
+            told = f"The {one.assessment} was recorded at {one.created}, which is in the future."
+            yield Expired("time", told, f"Record the {one.assessment} again, with a correct clock.")
 
 
 def _revoked(found: Score, lists: Lists) -> Iterator[Expired]:
@@ -177,4 +177,5 @@ def _moved(statements: Sequence[Counted], runtime: str) -> Iterator[Expired]:
             and minor(one.runtime) != minor(runtime)
         ):
             told = f"The {one.assessment} was measured with {one.runtime}, and {runtime} runs here."
-            yield Expired("runtime", told, f"Measure the {one.assessment} again: energy and int8 answers move with it.")
+            again = f"Measure the {one.assessment} again: energy and int8 answers depend on the runtime."
+            yield Expired("runtime", told, again)

@@ -9,7 +9,8 @@ from certify.assessment.assessment import Assessment, Version
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
-from certify.assessments.data_use.edition import Edition, load_edition
+from certify.assessments.data_use import edition as editions
+from certify.assessments.data_use.edition import Edition
 from certify.assessments.data_use.findings import judge
 from certify.assessments.data_use.outcome import judge_claim
 from certify.assessments.data_use.records import Records, dump_records, entries_of, join, parse_records
@@ -35,18 +36,9 @@ class DataUse(Assessment):
     title = "Use of the data"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("data-use-1", "certify.assessments.data_use")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return parse_records(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return dump_records(records)
-
-    def load_edition(self, name: str) -> Edition:
-        """Load an edition."""
-        return load_edition(name)
+    parse = staticmethod(parse_records)
+    dump = staticmethod(dump_records)
+    load_edition = staticmethod(editions.load_edition)
 
     def subject(self, records: Records) -> Mapping[str, str]:
         """Return the digests of the model."""

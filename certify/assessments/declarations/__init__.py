@@ -1,1 +1,1 @@
-"""What a maker says of a model: words that anybody may read, that earn nothing, and that are cross-checked."""
+"""Maker's declarations about a model: public, cross-checked, and worth no points."""

@@ -1,4 +1,4 @@
-"""The declarations: a statement of the maker's word, apart from every measurement and worth no points."""
+"""The declarations: a maker's own statements about a model, kept apart from measurements and worth no points."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from certify.assessment.assessment import Assessment, Facts, Version
 from certify.assessment.claims import common_claims, presenting
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
+from certify.assessments.declarations import edition as editions
 from certify.assessments.declarations import records as record_files
 from certify.assessments.declarations.claims import DeclarationClaims
 from certify.assessments.declarations.declaration import BIAS_CLAUSE, CLAUSES, Declaration, texts_of
-from certify.assessments.declarations.edition import DeclarationsEdition, load_edition
+from certify.assessments.declarations.edition import DeclarationsEdition
 from certify.assessments.declarations.findings import CONSISTENT, REQUIRED, judge_findings
 from certify.assessments.declarations.questions import asked, silent
 from certify.assessments.declarations.records import Overlap, PartCounts, Records
@@ -24,11 +25,11 @@ from certify.core.finding import Finding
 PREDICATE_TYPE = "https://leanmark.org/secure/declarations/v1"
 LIMITS = (
     "These are the maker's words. A signature says who said them, not that they are true, and they earn no points.",
-    "Words are looked for in names alone: that none was found proves nothing.",
+    "Only names are searched for words about people and faces; finding none proves nothing.",
     "The Safe Face Pledge was closed in 2021 and cannot be signed; its clauses are answered as questions.",
 )
 COUNTED = ("context", "recourse", "datasheet", "safe_face")
-"""Sections whose answers are counted by themselves."""
+"""Sections whose answers are also counted separately."""
 WORDS = {
     "asked": "questions asked",
     "answered": "answered",
@@ -38,7 +39,7 @@ WORDS = {
 
 
 class Declarations(Assessment):
-    """What the maker says of use, harm, recourse, labour and data, cross-checked where that is possible.
+    """Maker's statements about use, harm, recourse, labour and data, cross-checked where possible.
 
     Example:
         >>> Declarations().load_edition("2026").least_counted
@@ -49,25 +50,12 @@ class Declarations(Assessment):
     title = "What the maker says"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("declarations-1", "certify.assessments.declarations")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return record_files.parse(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return record_files.dump(records)
-
-    def load_edition(self, name: str) -> DeclarationsEdition:
-        """Load an edition."""
-        return load_edition(name)
-
-    def subject(self, records: Records) -> Mapping[str, str]:
-        """Digests of the model."""
-        return asdict(records.header.model)
+    parse = staticmethod(record_files.parse)
+    dump = staticmethod(record_files.dump)
+    load_edition = staticmethod(editions.load_edition)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
-        """The header, the digest of the maker's file, what it says, and a summary of what was counted."""
+        """Return the header, the maker's file and its digest, and a summary of the counts."""
         header = records.header
         return {
             "leanmark": header.leanmark,
@@ -83,7 +71,7 @@ class Declarations(Assessment):
         }
 
     def derive(self, records: Records, edition: DeclarationsEdition) -> Mapping[str, Estimate]:
-        """Count what is asked, what is answered, and what raises a question."""
+        """Count questions, answers, contradictions, and names that raise a question."""
         declared = records.declared
         failed = [one for one in judge_findings(records, edition) if _contradicts(one)]
         counts = {
@@ -99,13 +87,13 @@ class Declarations(Assessment):
         return {name: Estimate.exact(count, "1", "count") for name, count in counts.items()}
 
     def findings(self, records: Records, edition: DeclarationsEdition) -> tuple[Finding, ...]:
-        """What is not stated, what is required, and what is contradicted."""
+        """Check what is stated, what is required, and what names in the data contradict."""
         return judge_findings(records, edition)
 
     def outcome(self, profile: Profile, edition: DeclarationsEdition) -> ClaimOutcome:
-        """What is declared of people and faces; a refusal where clauses are required and not answered.
+        """Return the declaration about people and faces; a refusal if required clauses are not answered.
 
-        A contradiction is not a refusal: the maker said it, and it is shown first.
+        A contradiction is not a refusal, but it is shown first.
         """
         refused = tuple(
             f"{one.name}: {one.sentence}" for one in profile.guards if one.name == REQUIRED and one.outcome == "fail"
@@ -118,23 +106,23 @@ class Declarations(Assessment):
         return ClaimOutcome(text, (), tuple(one.sentence for one in wrong))
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """The counts, and a yes (1) or no (0) for whatever a scorecard asks; the strictest where it is contradicted."""
+        """Return the counts, and yes (1) or no (0) for each question of a scorecard."""
         profile = Profile.from_json(predicate["profile"])
         return {**profile.estimates, **yes_or_no(Declaration.from_json(predicate["declared"]), profile)}
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
-        """Lineage and test data."""
+        """Return lineage and test data."""
         return replace(super().facts(predicate), test_data=predicate["data"]["test_digest"])
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
-        """The model's and the data's name, and who answers for it; other words may be of any script."""
+        """Return the names of model, data and signatories; other texts may be in any script."""
         people = {
             f"name of a signer, {place}": text for place, text in texts_of(predicate["declared"].get("signed_by", []))
         }
         return {**super().texts(predicate), "data's name": predicate["data"]["name"], **people}
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> DeclarationClaims:
-        """Say what may be printed."""
+        """Return what may be printed."""
         headlines = {name: WORDS[name] for name in ("asked", "answered")}
         common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
         with presenting("claims"):
@@ -153,11 +141,11 @@ def _contradicts(finding: Finding) -> bool:
 
 
 def yes_or_no(declared: Declaration, profile: Profile) -> dict[str, Estimate]:
-    """Whether something is declared, by the names that a scorecard asks for.
+    """Return whether something is declared, by the name of the figure that a scorecard reads.
 
     Args:
-        declared: what the maker says.
-        profile: with the checks; what a name in the data contradicts is not counted as declared.
+        declared: the maker's declarations.
+        profile: profile with the checks; if a name in the data contradicts a declaration, the strictest answer counts.
     """
     wrong = {one.name.removesuffix(CONSISTENT) for one in profile.guards if _contradicts(one)}
     people = "judged" if "people" in wrong else declared.people_taken_as

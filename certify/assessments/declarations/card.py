@@ -1,7 +1,7 @@
-"""Take a maker's words out of a model card: a README.md as the Hugging Face Hub shows it.
+"""Read declarations from a model card: a README.md of the Hugging Face Hub.
 
 Sections are found by their headings (https://huggingface.co/docs/hub/model-card-annotated). Placeholders of the Hub's
-template, such as "[More Information Needed]", state nothing, and are left out.
+template, such as "[More Information Needed]", are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEADINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("datasheet", "test", "composition"): ("testing data", "evaluation data", "test data"),
 }  # fmt: skip
-"""Headings under which an answer stands, by the keys of the question; the first that says something counts."""
+"""Headings of an answer, by the keys of its question; the first with content is used."""
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?\r?\n---\r?\n", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\[?(more information needed|optional|needs more information|not stated|n/?a|tbd|todo)\]?",
@@ -34,21 +34,21 @@ _PLACEHOLDER = re.compile(r"\[?(more information needed|optional|needs more info
 
 
 def from_card(content: bytes, name: str) -> Declaration:
-    r"""What a model card says that has a place in the declarations.
+    r"""Return the declarations contained in a model card.
 
     Args:
-        content: of the README.md.
-        name: of the file, for errors.
+        content: content of the README.md.
+        name: file name, for errors.
 
     Raises:
-        UsageError: it is too large or not UTF-8, or no section of it has a place.
+        UsageError: it is too large or not UTF-8, or contains no declarations.
 
     Example:
         >>> from_card(b"# Net\n## Direct Use\nSorting mail.\n", "README.md").context.intended_use
         'Sorting mail.'
     """
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{name}: is larger than {MAX_BYTES >> 20} MiB, the most that is read of a model card.")
+        raise UsageError(f"{name}: is larger than {MAX_BYTES >> 20} MiB, the maximum for a model card.")
     try:
         text = _FRONT_MATTER.sub("", content.decode("utf-8-sig"), count=1)
     except UnicodeDecodeError as error:
@@ -63,7 +63,7 @@ def from_card(content: bytes, name: str) -> Declaration:
             _put(values, keys, found)
     if len(values) == 1:
         known = ", ".join(f"'{one[0]}'" for one in HEADINGS.values())
-        raise UsageError(f"{name}: no section says anything that has a place here; looked for {known} and the like.")
+        raise UsageError(f"{name}: no section says anything about the questions; looked for {known} and the like.")
     return Declaration.from_json(values, name)
 
 
@@ -75,7 +75,7 @@ def _put(values: dict[str, Any], keys: tuple[str, ...], lines: list[str]) -> Non
 
 
 def _sections(tokens: Sequence[Token]) -> Iterator[tuple[str, list[str]]]:
-    """Each heading, in small letters and without signs, with the paragraphs and list items below it."""
+    """Yield each heading, in lower case without punctuation, with the paragraphs and list items below it."""
     heading, lines, opened = "", list[str](), False
     for token in tokens:
         if token.type == "heading_open":
@@ -89,7 +89,7 @@ def _sections(tokens: Sequence[Token]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _plain(token: Token) -> str:
-    """Text of a paragraph without its markup; empty where it is a placeholder."""
+    """Return the text of a paragraph without markup; empty if it is a placeholder."""
     parts = [one.content if one.type in ("text", "code_inline") else " " if one.type.endswith("break") else ""
              for one in token.children or ()]  # fmt: skip
     said = clean("".join(parts))

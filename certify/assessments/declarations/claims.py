@@ -1,4 +1,4 @@
-"""What may be printed of declarations: the maker's words, and where other statements contradict them."""
+"""Printable claims of declarations: the maker's words, and contradictions by other statements."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from certify.core.finding import Finding
 
 PEOPLE = "People and faces"
 SOCIAL = "social"
-"""Assessment whose figures are those of groups of people."""
+"""Assessment with figures by group of people."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeclarationClaims(Claims):
-    """What declarations say.
+    """Claims of declarations.
 
     Attributes:
-        declared: by the maker.
-        known: what was counted of each part of the data.
-        data_name: of the data, for people.
+        declared: the maker's declarations.
+        known: counts of each split of the data.
+        data_name: display name of the data.
     """
 
     declared: Declaration
@@ -32,7 +32,7 @@ class DeclarationClaims(Claims):
 
     @property
     def said(self) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
-        """The maker's words by section: head and words of each question that is answered."""
+        """Maker's words by section: heading and words of each answered question."""
         found: dict[str, list[tuple[str, str]]] = {}
         for one in asked(self.declared):
             title = PEOPLE if one.section in ("people", "faces") else SECTIONS[one.section]
@@ -44,7 +44,7 @@ class DeclarationClaims(Claims):
 
     @property
     def notice(self) -> Mapping[str, str]:
-        """What the public asks of a model, in the maker's words; what is not stated says so."""
+        """Answers to the public's questions about a model, in the maker's words or "Not stated."."""
         declared, context, recourse = self.declared, self.declared.context, self.declared.recourse
         answers = {
             "What is it for?": context.intended_use,
@@ -60,7 +60,7 @@ class DeclarationClaims(Claims):
         return {question: answer or NOT_STATED for question, answer in answers.items()}
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
-        """Where statements about the same model contradict what is declared, or leave it unchecked."""
+        """Check the declarations against other statements about the same model."""
         measured = [one for one in others if one.assessment == SOCIAL and not one.refused]
         return (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
 

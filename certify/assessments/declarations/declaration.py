@@ -1,16 +1,16 @@
-"""What a maker declares about a model, as ``declarations.yaml`` holds it; what is left out is not stated.
+"""Maker's declarations about a model, the content of ``declarations.yaml``; omitted fields are not stated.
 
-Words such as ``yes``, which YAML reads as booleans, and numbers are taken as the text that was written. The clauses are
+Numbers, and words such as ``yes`` that YAML reads as booleans, are converted to text. The clauses are
 those of the Safe Face Pledge (Algorithmic Justice League and the Center on Privacy & Technology at Georgetown Law,
 December 2018, https://www.safefacepledge.org/pledge), by number and title. The pledge was closed in February 2021 and
-nobody can sign it; its clauses are answered here as questions.
+can no longer be signed; its clauses are used here as questions.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -49,7 +49,7 @@ BIAS_CLAUSE: ClauseNumber = "2.1"
 
 @dataclass(frozen=True)
 class Context:
-    """What the model is for, and what it could do to whom."""
+    """Purpose of the model, and the harm that it could do."""
 
     intended_use: Text | None = None
     not_for: Texts | None = None
@@ -62,7 +62,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Recourse:
-    """What somebody can do whom the model is used on."""
+    """Recourse of the people on whom the model is used."""
 
     told: Text | None = None
     contest: Text | None = None
@@ -71,7 +71,7 @@ class Recourse:
 
 @dataclass(frozen=True)
 class Labelling:
-    """Who labelled the data, and under what conditions."""
+    """Labelling of the data, and its working conditions."""
 
     who: Text | None = None
     employment: Text | None = None
@@ -84,7 +84,7 @@ class Labelling:
 
 @dataclass(frozen=True)
 class Stakeholders:
-    """Who was heard before the model was used."""
+    """Consultation of stakeholders before the model was used."""
 
     heard: Text | None = None
     how: Text | None = None
@@ -93,7 +93,7 @@ class Stakeholders:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """How it is watched in use."""
+    """Monitoring of the model in use."""
 
     live_test: Text | None = None
     feedback: Text | None = None
@@ -101,7 +101,7 @@ class Monitoring:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the model is used at all."""
+    """Decision whether to use the model."""
 
     deployed: Deployed | None = None
     why: Text | None = None
@@ -110,7 +110,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups of people that were compared, and those that were not."""
+    """Groups of people that were compared, and groups that were not."""
 
     columns: Texts | None = None
     source: Text | None = None
@@ -120,7 +120,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Seven sections of a datasheet (Gebru et al. 2021, arXiv 1803.09010)."""
+    """Sections of a datasheet (Gebru et al. 2021, arXiv 1803.09010)."""
 
     motivation: Text | None = None
     composition: Text | None = None
@@ -133,7 +133,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Sheets:
-    """Datasheets of the data that the model was calibrated on, and of those that it was tested on."""
+    """Datasheets of the calibration data and the test data."""
 
     calibration: Sheet = field(default_factory=Sheet)
     test: Sheet = field(default_factory=Sheet)
@@ -141,7 +141,7 @@ class Sheets:
 
 @dataclass(frozen=True)
 class Audit:
-    """The maker's own audit of the model, where there was one."""
+    """Maker's internal audit of the model."""
 
     by: Text | None = None
     when: Text | None = None
@@ -151,7 +151,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Clause:
-    """The answer to a clause; ``no`` is an answer too."""
+    """Answer to a clause; ``no`` is a valid answer."""
 
     answer: Answer
     text: Text | None = None
@@ -160,7 +160,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who answers for the declarations."""
+    """Person responsible for the declarations."""
 
     name: Text
     role: Text | None = None
@@ -168,14 +168,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Declaration:
-    """Everything that a maker declares.
+    """Declarations of a maker; each further field is a section.
 
     Attributes:
-        declaration: the format.
-        people: whether people are shown in the samples, or judged by the answers.
-        faces: whether faces are in the samples, or what is analysed.
-        answers: to questions that words of the data raise, by the word.
-        signed_by: who answers for it; whose key signs is stated elsewhere.
+        declaration: name of the format.
+        people: whether people are depicted in the samples, or judged by the model's answers.
+        faces: whether faces appear in the samples, or are analysed.
+        answers: answers to the questions that words in the data raise, by word or name.
+        signed_by: people responsible for the declarations; the signing key is stated elsewhere.
     """
 
     declaration: Literal["leanmark/declarations/1"]
@@ -196,22 +196,22 @@ class Declaration:
 
     @property
     def people_taken_as(self) -> str:
-        """The strictest where nothing is stated."""
+        """Declaration about people; the strictest if none is stated."""
         return self.people if self.people not in (None, "unknown") else "judged"
 
     @property
     def faces_taken_as(self) -> str:
-        """The strictest where nothing is stated."""
+        """Declaration about faces; the strictest if none is stated."""
         return self.faces if self.faces not in (None, "unknown") else "analysed"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values of what is stated; what is not stated is absent."""
+        """Return JSON values; fields that are not stated are absent."""
         stated: dict[str, Any] = json.loads(json.dumps(_stated(asdict(self))))
         return stated
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], place: str = "the declarations") -> Declaration:
-        """Inverse of :meth:`to_json`.
+        """Parse the JSON values of :meth:`to_json`.
 
         Raises:
             UsageError: a field is unknown or not allowed.
@@ -220,24 +220,24 @@ class Declaration:
 
 
 def parse_declaration(content: bytes, name: str) -> Declaration:
-    r"""Read ``declarations.yaml``.
+    r"""Parse ``declarations.yaml``.
 
     Args:
-        content: of the file.
-        name: of the file, for errors.
+        content: content of the file.
+        name: file name, for errors.
 
     Raises:
-        UsageError: it is too large, is not valid YAML, or holds what has no place; line and key are named.
+        UsageError: it is too large, is not valid YAML, or has an invalid field; the error names line and key.
 
     Example:
         >>> parse_declaration(b"declaration: leanmark/declarations/1\nfaces: no\n", "d.yaml").faces
         'no'
     """
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{name}: is larger than {MAX_BYTES // 1024} KiB, the most that is read of declarations.")
+        raise UsageError(f"{name}: is larger than {MAX_BYTES // 1024} KiB, the maximum for declarations.")
     document = parse_document(content, name)
     if document.values.get("declaration") != FORMAT:
-        raise UsageError(f"{document.place('declaration')}: begins with 'declaration: {FORMAT}'; add that line.")
+        raise UsageError(f"{document.place('declaration')}: must begin with 'declaration: {FORMAT}'; add that line.")
     return _declaration(document)
 
 
@@ -246,7 +246,7 @@ def _declaration(document: Document) -> Declaration:
 
 
 def _texts(value: Any) -> Any:
-    """Booleans and numbers as text; what is empty is left out."""
+    """Return a value with booleans and numbers as text, without empty fields."""
     if isinstance(value, Mapping):
         return {key: _texts(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -264,7 +264,7 @@ def _stated(value: Any) -> Any:
 
 
 def texts_of(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Every text of a declaration's JSON values, by its dotted path."""
+    """Yield every text in a declaration's JSON values, with its dotted path."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from texts_of(item, (*path, str(key)))
@@ -273,11 +273,3 @@ def texts_of(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]
             yield from texts_of(item, (*path, str(number)))
     else:
         yield ".".join(path), str(value)
-
-
-def stated_in(section: Any) -> Iterator[tuple[str, str | tuple[str, ...] | None]]:
-    """Name and value of every field of a section."""
-    if not is_dataclass(section):
-        raise TypeError(f"not a section of a declaration: {section!r}")
-    for one in fields(section):
-        yield one.name, getattr(section, one.name)

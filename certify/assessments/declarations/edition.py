@@ -1,4 +1,4 @@
-"""Editions of the declarations: the words that raise questions, from the package's own YAML."""
+"""Editions of the declarations: the words that raise questions, from the package's YAML files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Words = Annotated[tuple[str, ...], MinLen(1)]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands in the file; what each constant means stands beside it there."""
+    """Content of the file, which also explains each constant."""
 
     name: str
     date: str
@@ -28,7 +28,7 @@ class _Constants:
 
 @dataclass(frozen=True)
 class DeclarationsEdition(_Constants):
-    """The constants of an edition.
+    """Constants of an edition.
 
     Attributes:
         digest: hex SHA-256 of the bytes of the edition's file.
@@ -42,6 +42,6 @@ class DeclarationsEdition(_Constants):
 
 
 def load_edition(name: str = NEWEST) -> DeclarationsEdition:
-    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for what it raises."""
+    """Load an edition by name; see :func:`certify.assessment.editions.read_edition` for the errors."""
     constants, digest = read_edition("certify.assessments.declarations", name, _Constants)
     return DeclarationsEdition(**vars(constants), digest=digest)

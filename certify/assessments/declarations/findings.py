@@ -1,4 +1,4 @@
-"""What is not stated, what is required, and where the declarations disagree with names in the data."""
+"""Checks of what is stated, what is required, and whether names in the data contradict the declarations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from certify.assessments.declarations.words import Hit, hits
 from certify.core.finding import Finding
 
 REQUIRED = "safe_face"
-"""The check that refuses where it fails."""
+"""Check whose failure is a refusal."""
 CONSISTENT = "_consistent"
-"""How checks end that fail where the declarations are contradicted."""
+"""Suffix of the checks that fail if the declarations are contradicted."""
 MOST_SHOWN = 5
 
 
 def judge_findings(records: Records, edition: DeclarationsEdition) -> tuple[Finding, ...]:
-    """Every check, in the order of the sections."""
+    """Run every check, in the order of the sections."""
     declared = records.declared
     found = hits(records, edition)
     open_, answered = _split(declared, found)
@@ -67,7 +67,7 @@ def _clauses(declared: Declaration) -> Finding:
 
 
 def _split(declared: Declaration, found: Sequence[Hit]) -> tuple[list[Hit], list[Hit]]:
-    """Hits that the maker left open, and those that they answered."""
+    """Return the hits without an answer by the maker, and those with one."""
     keys = {key.lower() for key in declared.answers}
     answered = [hit for hit in found if {hit.name.lower(), hit.word} & keys]
     return [hit for hit in found if hit not in answered], answered

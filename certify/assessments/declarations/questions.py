@@ -1,4 +1,4 @@
-"""The questions, in one table: template, interview, figures, pages and cards are all written from it."""
+"""Table of the questions, from which template, interview, figures, pages and cards are made."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Applies = Callable[[Declaration], bool]
 
 @dataclass(frozen=True)
 class Question:
-    """One question.
+    """Question to the maker.
 
     Attributes:
-        path: keys that lead to the answer.
-        head: what it is about, in a few words.
-        asks: the question.
-        choices: the answers that are allowed; any text where there are none.
+        path: keys of the answer in the declarations.
+        head: short heading.
+        asks: text of the question.
+        choices: allowed answers; empty if any text is allowed.
         many: whether the answer is a list.
-        applies: whether it is asked, given the rest.
+        applies: whether it is asked, given the other answers.
     """
 
     path: tuple[str, ...]
@@ -33,11 +33,11 @@ class Question:
 
     @property
     def section(self) -> str:
-        """The first key."""
+        """Name of the section."""
         return self.path[0]
 
     def answer(self, declared: Declaration) -> str | tuple[str, ...] | None:
-        """What is declared; None where it is not stated."""
+        """Return the declared answer; None if it is not stated."""
         found: Any = declared
         for key in self.path:
             found = found.get(key) if isinstance(found, dict) else getattr(found, key)
@@ -46,7 +46,7 @@ class Question:
         return found.answer if self.section == "safe_face" else found  # type: ignore[no-any-return]
 
     def put(self, values: dict[str, Any], answer: str | list[str] | None) -> None:
-        """Put an answer into the JSON values of a declaration; of nothing stated, nothing."""
+        """Add an answer to the JSON values of a declaration; None leaves them as they are."""
         if answer is None:
             return
         for key in self.path[:-1]:
@@ -54,7 +54,7 @@ class Question:
         values[self.path[-1]] = {"answer": answer} if self.section == "safe_face" else answer
 
     def words(self, declared: Declaration) -> str | None:
-        """The same as a line of text; of a clause, with its text and evidence."""
+        """Return the answer as a line of text, that of a clause with its text and evidence."""
         found = self.answer(declared)
         if found is None or isinstance(found, tuple):
             return None if found is None else "; ".join(found)
@@ -94,13 +94,13 @@ SECTIONS = {
 """Title of each section, in order."""
 
 SHEET = {
-    "motivation": "Who made the data, for what, and who paid?",
+    "motivation": "Who created the data, for what purpose, and who funded them?",
     "composition": "What is a sample, how many are there, what is missing, whom do they show?",
     "collection": "How were they collected, from whom, when, and with whose consent?",
     "preprocessing": "What was cleaned, removed or labelled, and how?",
     "uses": "What have they been used for, and what should they not be used for?",
-    "distribution": "Who gets them, under what terms?",
-    "maintenance": "Who keeps them, corrects them, and takes samples out when asked?",
+    "distribution": "Who receives them, and under what terms?",
+    "maintenance": "Who maintains and corrects them, and removes samples on request?",
 }
 
 
@@ -112,15 +112,15 @@ def _sheet(part: str) -> Iterator[Question]:
 QUESTIONS: tuple[Question, ...] = (
     Question(("people",), "People", "Are people shown in the samples, or judged by the answers?",
              ("none", "depicted", "judged")),
-    Question(("faces",), "Faces", "Are faces in the samples by the way, or are faces what is analysed?",
+    Question(("faces",), "Faces", "Do faces only appear in the samples, or are they analysed?",
              ("no", "incidental", "analysed")),
     Question(("context", "intended_use"), "Intended use", "What is it for, and who uses it?"),
     Question(("context", "not_for"), "Not for", "What must it not be used for?", many=True),
     Question(("context", "what_could_go_wrong"), "What could go wrong", "What happens when an answer is wrong?"),
     Question(("context", "who_is_harmed"), "Who is harmed", "Whom does a wrong answer harm, and how badly?"),
-    Question(("context", "how_likely"), "How likely", "How often is that to be expected, and how do you know?"),
+    Question(("context", "how_likely"), "How likely", "How often is that expected, and how do you know?"),
     Question(("context", "falls_on_marginalised"), "Does it fall on marginalised groups",
-             "Are those who are harmed already worse off?"),
+             "Are the people who would be harmed already worse off?"),
     Question(("context", "who_decides"), "Who decides", "Who acts on an answer: a person, or the system by itself?"),
     Question(("recourse", "told"), "Are people told", "Are people told that it is used on them, and when?",
              applies=_with_people),
@@ -136,24 +136,24 @@ QUESTIONS: tuple[Question, ...] = (
     Question(("groups", "not_measured"), "Groups not compared", "Which groups matter and were not compared?",
              many=True, applies=_judged),
     Question(("groups", "why"), "Why not", "Why were they not compared?", applies=_judged),
-    Question(("stakeholders", "heard"), "Who was heard", "Who was asked before it was used, those affected included?"),
-    Question(("stakeholders", "how"), "How they were heard", "How were they asked, and when?"),
+    Question(("stakeholders", "heard"), "Who was heard", "Who was consulted before its use, and were they affected?"),
+    Question(("stakeholders", "how"), "How they were heard", "How were they consulted, and when?"),
     Question(("stakeholders", "changed"), "What it changed", "What was changed because of what they said?"),
     Question(("monitoring", "live_test"), "Test in use", "How is it tested where it is used, and who may stop it?"),
-    Question(("monitoring", "feedback"), "Feedback", "Where do reports of wrong answers go, and what becomes of them?"),
+    Question(("monitoring", "feedback"), "Feedback", "Where are wrong answers reported, and what is done then?"),
     Question(("decision", "deployed"), "Deployed", "Is it used?", ("yes", "no", "not yet")),
     Question(("decision", "why"), "Why", "Why was that decided, and by whom?"),
-    Question(("decision", "alternatives"), "Alternatives", "What would do the same without machine learning?"),
+    Question(("decision", "alternatives"), "Alternatives", "What would achieve the same without machine learning?"),
     Question(("labelling", "who"), "Who labelled", "Who labelled the data?"),
     Question(("labelling", "employment"), "Employed or contracted", "Were they employed, contracted, or volunteers?"),
-    Question(("labelling", "pay"), "Pay", "What were they paid for an hour, against the living wage there?"),
-    Question(("labelling", "benefits"), "Benefits", "Did they have sick pay, insurance, and a say?"),
+    Question(("labelling", "pay"), "Pay", "What were they paid per hour, compared with the local living wage?"),
+    Question(("labelling", "benefits"), "Benefits", "Did they have sick pay, insurance, and a say in their work?"),
     Question(("labelling", "exposure"), "Exposure", "Did they see violence or abuse, and what help did they get?"),
-    Question(("labelling", "growth"), "Growth", "Could they move on to other work there?"),
+    Question(("labelling", "growth"), "Growth", "Could they move on to other jobs there?"),
     Question(("labelling", "site_visited"), "Site visited", "Did you see where they work?"),
     *_sheet("calibration"),
     *_sheet("test"),
-    Question(("audit", "by"), "Audited by", "Who in your house looked at the model, apart from those who made it?"),
+    Question(("audit", "by"), "Audited by", "Who in your organisation reviewed the model, apart from its makers?"),
     Question(("audit", "when"), "When", "When?"),
     Question(("audit", "found"), "Found", "What was found, and what was done about it?"),
     Question(("audit", "report"), "Report", "Where is the report?"),
@@ -166,7 +166,7 @@ QUESTIONS: tuple[Question, ...] = (
 
 
 def asked(declared: Declaration, *sections: str) -> tuple[Question, ...]:
-    """The questions that apply, of some sections; of all where none is named."""
+    """Return the questions that apply, of the named sections or of all."""
     return tuple(one for one in QUESTIONS if one.applies(declared) and (not sections or one.section in sections))
 
 

@@ -1,7 +1,7 @@
-"""Records of the declarations: the maker's file as it was written, and what the referee saw of the data beside it.
+"""Records of the declarations: the maker's file as written, and facts about the data.
 
-A header; the file (``declaration``); the names that stand in the data (``named``); counts of each part by class and
-group (``counted``); and how many samples two parts share (``overlap``).
+A header; the file (``declaration``); names in the data (``named``); counts of each split by class and group
+(``counted``); and the number of samples that two splits share (``overlap``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from annotated_types import Ge, Len
 from certify.assessment.record_file import (
     Count,
     Digest,
-    ModelDigests,
+    RecordHeader,
     Text,
     dump_lines,
     read_header,
@@ -32,16 +32,16 @@ FILE_NAME = "declarations.yaml"
 
 Part = Literal["train", "calibration", "validation", "test"]
 Counted = Annotated[int, Ge(1)] | None
-"""How many; null where so few that nobody is counted."""
+"""Count of a group; None if it is withheld because it is small."""
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data that the declarations are about.
+    """Data that the declarations are about.
 
     Attributes:
-        name: for people.
-        test_digest: hex SHA-256 over the test part, as the efficiency certificate states it.
+        name: display name.
+        test_digest: hex SHA-256 over the test split, as in the efficiency certificate.
         read: whether the data were read for this statement, so that names and counts are known.
     """
 
@@ -51,29 +51,23 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
-class Header:
-    """Circumstances.
+class Header(RecordHeader):
+    """Circumstances of the declarations, which are recorded when their file is read.
 
     Attributes:
-        created: UTC time at which the file was read.
-        leanmark: version that read it.
-        model: digests of the model.
-        data: that it is about.
+        data: data that they are about.
     """
 
-    created: str
-    leanmark: str
-    model: ModelDigests
     data: DataFacts
 
 
 @dataclass(frozen=True)
 class File:
-    """The maker's file.
+    """Maker's file.
 
     Attributes:
-        sha256: of its bytes.
-        text: all of it.
+        sha256: hex SHA-256 of its bytes.
+        text: its content.
     """
 
     sha256: Digest
@@ -82,7 +76,7 @@ class File:
 
 @dataclass(frozen=True)
 class Named:
-    """Names in the data, in which words of people and faces are looked for."""
+    """Names in the data, which are searched for words about people and faces."""
 
     what: Literal["class", "column"]
     names: tuple[Text, ...]
@@ -90,14 +84,14 @@ class Named:
 
 @dataclass(frozen=True)
 class PartCounts:
-    """Samples of a part of the data.
+    """Counts of a split of the data.
 
     Attributes:
-        part: its name.
-        samples: how many.
-        digest: hex SHA-256 over them.
-        classes: samples by class.
-        groups: samples by value of each column of groups.
+        part: name of the split.
+        samples: number of samples.
+        digest: hex SHA-256 over the samples.
+        classes: number of samples by class.
+        groups: number of samples by value of each group column.
     """
 
     part: Part
@@ -109,7 +103,7 @@ class PartCounts:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many samples of the second part stand, bit by bit, in the first too."""
+    """Number of samples of the second split that are also in the first, bit for bit."""
 
     first: Part
     second: Part
@@ -123,12 +117,12 @@ Record = File | Named | PartCounts | Overlap
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that was read.
+    """Content of a record file.
 
     Attributes:
-        header: circumstances.
-        declared: what the maker's file says.
-        rows: the records, in the order of :data:`KINDS`.
+        header: circumstances of the declarations.
+        declared: content of the maker's file.
+        rows: records in the order of :data:`KINDS`.
     """
 
     header: Header
@@ -136,24 +130,24 @@ class Records:
     rows: tuple[Record, ...]
 
     def of(self, kind: type[Any]) -> tuple[Any, ...]:
-        """Records of one kind, in their order."""
+        """Return the records of a kind, in order."""
         return tuple(row for row in self.rows if type(row) is kind)
 
     @property
     def file(self) -> File:
-        """The maker's file."""
+        """Record of the maker's file."""
         (found,) = self.of(File)
         return found  # type: ignore[no-any-return]
 
     @classmethod
     def of_file(cls, header: Header, content: bytes, seen: tuple[Record, ...] = (), name: str = FILE_NAME) -> Records:
-        """The records of a file.
+        """Build the records of a file.
 
         Args:
-            header: circumstances.
-            content: of ``declarations.yaml``.
-            seen: what was seen of the data.
-            name: of the file, for errors.
+            header: circumstances of the declarations.
+            content: content of ``declarations.yaml``.
+            seen: records of the data.
+            name: file name, for errors.
 
         Raises:
             UsageError: the file is malformed.
@@ -167,22 +161,22 @@ class Records:
 
 
 def dump(records: Records) -> bytes:
-    """Write records; equal ones give equal bytes."""
+    """Serialise records; equal records give equal bytes."""
     return dump_lines(VERSION, records.header, ((_NAMES[type(row)], asdict(row)) for row in records.rows))
 
 
 def parse(content: bytes, name: str) -> Records:
-    """Read a record file.
+    """Parse a record file.
 
     Raises:
-        CertificateError: it is malformed, or the maker's file in it is, or has another digest.
+        CertificateError: the file, or the maker's file in it, is malformed, or the latter has another digest.
     """
     (place, _, head), *lines = read_lines(content, name, tuple(KINDS), most=MAX_LINES)
     header = read_header(Header, head, VERSION, place)
     rows = tuple(read_record(KINDS[kind], values, at) for at, kind, values in lines)
     files = [row for row in rows if isinstance(row, File)]
     if len(files) != 1:
-        raise CertificateError(f"{name}: holds {len(files)} declarations, and there is to be one.")
+        raise CertificateError(f"{name}: holds {len(files)} declarations, but must hold one.")
     text = files[0].text.encode("utf-8", "surrogatepass")
     if hashlib.sha256(text).hexdigest() != files[0].sha256:
         raise CertificateError(f"{name}: the declarations in it are not those of its digest.")

@@ -1,4 +1,4 @@
-"""Words of people and faces in names of data, classes and columns; a hit raises a question and proves nothing."""
+"""Words about people and faces in names of data, classes and columns; a hit raises a question and proves nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WHERE = {"data": "name of the data", "class": "class", "column": "column"}
 
 @dataclass(frozen=True)
 class Hit:
-    """A word in a name.
+    """Word found in a name.
 
     Attributes:
         what: ``data``, ``class`` or ``column``.
-        name: in which it stands.
-        word: that was found; for a column of groups, which is about people by itself, its name.
-        faces: whether it speaks of faces too.
+        name: name that contains the word.
+        word: the word; for a group column without one, its name.
+        faces: whether the word is also about faces.
     """
 
     what: str
@@ -32,12 +32,12 @@ class Hit:
 
     @property
     def sentence(self) -> str:
-        """Where it stands."""
+        """Place of the word."""
         return f"the {WHERE[self.what]} '{self.name}'"
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """Words of a name in small letters and in the singular, as far as a final s tells.
+    """Return the words of a name in lower case, without a plural s.
 
     Example:
         >>> words_of("YoungAdults_2, no-beard")
@@ -52,7 +52,7 @@ def _singular(word: str) -> str:
 
 
 def hits(records: Records, edition: DeclarationsEdition) -> tuple[Hit, ...]:
-    """Every name of the data in which a word of people stands, each once, those of faces first."""
+    """Return every name in the data that contains a word about people, once each, faces first."""
     found = [*_in_data(records.header.data.name, edition)]
     for row in records.of(Named):
         for name in row.names:
@@ -78,5 +78,5 @@ def _in_name(row: Named, name: str, edition: DeclarationsEdition) -> Iterator[Hi
         if word in edition.people_words:
             yield Hit(row.what, name, word, False)
             return
-    if row.what == "column":  # groups are compared of people, whatever the column is called
+    if row.what == "column":  # group columns are about people, whatever their name
         yield Hit(row.what, name, name, False)

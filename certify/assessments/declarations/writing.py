@@ -1,4 +1,4 @@
-"""Write ``declarations.yaml``: a template to fill in, or answers under the questions that they answer."""
+"""Write ``declarations.yaml``: a template to fill in, or answers below their questions."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from certify.assessments.declarations.questions import QUESTIONS, SECTIONS, Ques
 
 INDENT = "  "
 HEADER = """\
-# What the maker says of a model. It is signed and shown apart from every measurement, in your words, and earns no
-# points. What is left empty is shown as "not stated"; people and faces then count as the strictest.
-# Sign it beside the model: leanmark declare graded/model.onnx --declarations declarations.yaml --data SPEC
+# Your declarations about a model. They are signed, shown in your words and apart from measurements, and earn no
+# points. Empty answers are shown as "not stated"; for people and faces, the strictest answer then counts.
+# To sign them: leanmark declare graded/model.onnx --declarations declarations.yaml --data SPEC
 """
 CLOSING = """
-# Where a name in the data speaks of people or faces and you declared none, say here why, by the name or the word.
+# If a name in the data suggests people or faces and you declared none, explain it here, by the name or the word.
 answers:
 {answers}
-# Who answers for these declarations. The key that signs them is stated beside.
+# People responsible for these declarations. The signing key is stated separately.
 signed_by:
 {signed_by}"""
 CLAUSE_HEAD = """\
-# Required where faces are not "no". Each: {answer: yes | no | not applicable, text: why or how, evidence: where}.
-# Nobody can sign the pledge any more; an answer "no" is an answer, and is shown as one.
+# Required unless faces is "no". Each: {answer: yes | no | not applicable, text: why or how, evidence: where}.
+# The pledge can no longer be signed; "no" is a valid answer and is shown as such.
 """
 
 
 def write_declaration(declared: Declaration | None = None) -> str:
-    """The file as YAML with every question as a comment; a template where nothing is declared.
+    """Return the file as YAML with every question as a comment; a template if nothing is declared.
 
     Example:
         >>> write_declaration().splitlines()[3]
@@ -78,6 +78,6 @@ def _flow(values: Mapping[str, Any]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A text in quotes, on one line, with what YAML cannot hold or would fold escaped."""
+    """Quote a text on one line, with escapes for characters that YAML cannot represent or would fold."""
     quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
     return quoted.rstrip("\n")

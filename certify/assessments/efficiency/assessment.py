@@ -10,9 +10,10 @@ from typing import Any
 from certify.assessment.agreement import Agreement
 from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
 from certify.assessment.profile import Profile
+from certify.assessments.efficiency import edition as editions
 from certify.assessments.efficiency.claims import EfficiencyClaims, efficiency_claims
 from certify.assessments.efficiency.device_class import device_class
-from certify.assessments.efficiency.edition import Edition, load_edition
+from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.facts import check_facts
 from certify.assessments.efficiency.grade import Grade, grade
 from certify.assessments.efficiency.guards import judge_guards
@@ -40,18 +41,9 @@ class Efficiency(Assessment):
     result = "grade"
     accepted = "graded"
     sealed = True
-
-    def parse(self, content: bytes, name: str) -> Evidence:
-        """Read an evidence file."""
-        return parse_evidence(content, name)
-
-    def dump(self, records: Evidence) -> bytes:
-        """Write an evidence file."""
-        return evidence_bytes(records)
-
-    def load_edition(self, name: str) -> Edition:
-        """Load an edition of the grade."""
-        return load_edition(name)
+    parse = staticmethod(parse_evidence)
+    dump = staticmethod(evidence_bytes)
+    load_edition = staticmethod(editions.load_edition)
 
     def subject(self, records: Evidence) -> Mapping[str, str]:
         """Return the digests of the candidate."""

@@ -10,9 +10,10 @@ from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
+from certify.assessments.federation import edition as editions
 from certify.assessments.federation import records as record_files
 from certify.assessments.federation.beside import beside
-from certify.assessments.federation.edition import FederationEdition, load_edition
+from certify.assessments.federation.edition import FederationEdition
 from certify.assessments.federation.figures import BYTES, ENERGY, RATIO, SHARE, SIMULATED, figures
 from certify.assessments.federation.findings import NAMES, judge_findings
 from certify.assessments.federation.records import Records
@@ -66,22 +67,9 @@ class Federation(Assessment):
     title = "Federated learning"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("federation-1", "certify.assessments.federation")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return record_files.parse(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Serialise records."""
-        return record_files.dump(records)
-
-    def load_edition(self, name: str) -> FederationEdition:
-        """Load an edition."""
-        return load_edition(name)
-
-    def subject(self, records: Records) -> Mapping[str, str]:
-        """Return the digests of the model."""
-        return asdict(records.header.model)
+    parse = staticmethod(record_files.parse)
+    dump = staticmethod(record_files.dump)
+    load_edition = staticmethod(editions.load_edition)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
         """Return the openings of the runs, and the use policies named by clients."""

@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt
 from certify.assessment.record_file import (
     Counts,
     Digest,
-    ModelDigests,
+    RecordHeader,
     Text,
     dump_lines,
     read_header,
@@ -37,19 +37,13 @@ KINDS = ("line", "policy", "step", "central")
 
 
 @dataclass(frozen=True)
-class Header:
-    """Subject and origin of the records.
+class Header(RecordHeader):
+    """Circumstances of the runs, which begin with the first.
 
     Attributes:
-        created: UTC time at which the first run started.
-        leanmark: version that wrote the records.
-        model: digests of the model.
-        lineage: hex SHA-256 of ``lineage.json``; None if there is none.
+        lineage: hex SHA-256 of ``lineage.json``; None where there is none.
     """
 
-    created: str
-    leanmark: str
-    model: ModelDigests
     lineage: Digest | None
 
 

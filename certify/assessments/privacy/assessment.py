@@ -10,8 +10,9 @@ from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
+from certify.assessments.privacy import edition as editions
 from certify.assessments.privacy.beside import beside
-from certify.assessments.privacy.edition import Edition, load_edition
+from certify.assessments.privacy.edition import Edition
 from certify.assessments.privacy.figures import EPSILON, STATED, estimates
 from certify.assessments.privacy.findings import judge
 from certify.assessments.privacy.outcome import judge_claim
@@ -40,18 +41,9 @@ class Privacy(Assessment):
     title = "Privacy of the training data"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("privacy-1", "certify.assessments.privacy")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return parse_records(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return dump_records(records)
-
-    def load_edition(self, name: str) -> Edition:
-        """Load an edition."""
-        return load_edition(name)
+    parse = staticmethod(parse_records)
+    dump = staticmethod(dump_records)
+    load_edition = staticmethod(editions.load_edition)
 
     def subject(self, records: Records) -> Mapping[str, str]:
         """Return the digests of the model."""

@@ -10,9 +10,10 @@ from certify.assessment.assessment import Assessment, Surroundings, Version
 from certify.assessment.claims import common_claims, presenting
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
+from certify.assessments.privacy_audit import edition as editions
 from certify.assessments.privacy_audit import records as record_files
 from certify.assessments.privacy_audit.claims import AuditClaims
-from certify.assessments.privacy_audit.edition import Edition, load_edition
+from certify.assessments.privacy_audit.edition import Edition
 from certify.assessments.privacy_audit.figures import SHOWABLE, SHOWN, estimates
 from certify.assessments.privacy_audit.findings import judge
 from certify.assessments.privacy_audit.outcome import judge_audit
@@ -52,22 +53,9 @@ class PrivacyAudit(Assessment):
     title = "Attacks on the training data"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("privacy-audit-1", "certify.assessments.privacy_audit")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return record_files.parse(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return record_files.dump(records)
-
-    def load_edition(self, name: str) -> Edition:
-        """Load an edition."""
-        return load_edition(name)
-
-    def subject(self, records: Records) -> Mapping[str, str]:
-        """Return the digests of the model."""
-        return asdict(records.header.model)
+    parse = staticmethod(record_files.parse)
+    dump = staticmethod(record_files.dump)
+    load_edition = staticmethod(editions.load_edition)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
         """Return what was audited, and the terms to which the canaries were committed."""

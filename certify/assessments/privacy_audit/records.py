@@ -21,6 +21,7 @@ from certify.assessment.record_file import (
     Counts,
     Digest,
     ModelDigests,
+    RecordHeader,
     Text,
     dump_lines,
     read_header,
@@ -41,14 +42,11 @@ Hex = Annotated[str, Len(2, 1 << 24)]
 
 
 @dataclass(frozen=True)
-class Header:
-    """Header of the records.
+class Header(RecordHeader):
+    """What was audited.
 
     Attributes:
-        created: UTC time at which the audit began.
-        leanmark: version that carried out the audit.
-        model: digests of the model.
-        baseline: digests of the original published with the model; None if there is no original.
+        baseline: digests of the original that is published beside it; None where there is none.
         data: name of the data.
         private: whether the data are private; figures then go to the auditor file.
         recipe: hex SHA-256 of the model's passes, which shadows and twins also went through.
@@ -58,9 +56,7 @@ class Header:
         auditor: binding of the auditor file; None in that file, and if nothing is withheld.
     """
 
-    created: str
     leanmark: Text
-    model: ModelDigests
     baseline: ModelDigests | None
     data: Text
     private: bool

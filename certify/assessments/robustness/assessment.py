@@ -11,8 +11,9 @@ from certify.assessment.assessment import Assessment, Facts, Surroundings, Versi
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
+from certify.assessments.robustness import edition as editions
 from certify.assessments.robustness import records as record_files
-from certify.assessments.robustness.edition import RobustnessEdition, load_edition
+from certify.assessments.robustness.edition import RobustnessEdition
 from certify.assessments.robustness.figures import figures
 from certify.assessments.robustness.findings import judge_findings
 from certify.assessments.robustness.records import Records, WitnessSet
@@ -42,22 +43,9 @@ class Robustness(Assessment):
     title = "Under stress"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("robustness-1", "certify.assessments.robustness")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return record_files.parse(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return record_files.dump(records)
-
-    def load_edition(self, name: str) -> RobustnessEdition:
-        """Load an edition."""
-        return load_edition(name)
-
-    def subject(self, records: Records) -> Mapping[str, str]:
-        """Return the digests of the model."""
-        return asdict(records.header.model)
+    parse = staticmethod(record_files.parse)
+    dump = staticmethod(record_files.dump)
+    load_edition = staticmethod(editions.load_edition)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
         """Return the fields of the header that the statement repeats, and the witness files."""

@@ -18,6 +18,7 @@ from certify.assessment.record_file import (
     Counts,
     Digest,
     ModelDigests,
+    RecordHeader,
     Text,
     dump_lines,
     read_header,
@@ -51,22 +52,16 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
-class Header:
-    """Circumstances of the records.
+class Header(RecordHeader):
+    """Circumstances of the records, which begin with the first answer.
 
     Attributes:
-        created: UTC time of the first answer.
-        leanmark: version that ran the assessment.
-        model: digests of the model.
         baseline: digests of the baseline.
         data: samples of the assessment.
         runtime: runtime adapter of both models.
         adversarially_trained: whether the maker declares the baseline adversarially trained.
     """
 
-    created: str
-    leanmark: str
-    model: ModelDigests
     baseline: ModelDigests
     data: DataFacts
     runtime: Text

@@ -10,10 +10,11 @@ from certify.assessment.assessment import Assessment, Facts, Surroundings, Versi
 from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
+from certify.assessments.social import edition as editions
 from certify.assessments.social import records as record_files
 from certify.assessments.social.answers import check_answers
 from certify.assessments.social.cells import judged_cells
-from certify.assessments.social.edition import NEWEST, SocialEdition, load_edition
+from certify.assessments.social.edition import NEWEST, SocialEdition
 from certify.assessments.social.figures import figures, over_attributes, words
 from certify.assessments.social.findings import judge_findings
 from certify.assessments.social.records import Records
@@ -42,22 +43,9 @@ class Social(Assessment):
     title = "Groups of people"
     predicate_type = PREDICATE_TYPE
     versions = {PREDICATE_TYPE: Version("social-1", "certify.assessments.social")}
-
-    def parse(self, content: bytes, name: str) -> Records:
-        """Read a record file."""
-        return record_files.parse(content, name)
-
-    def dump(self, records: Records) -> bytes:
-        """Write a record file."""
-        return record_files.dump(records)
-
-    def load_edition(self, name: str) -> SocialEdition:
-        """Load an edition."""
-        return load_edition(name)
-
-    def subject(self, records: Records) -> Mapping[str, str]:
-        """Return the digests of the model."""
-        return asdict(records.header.model)
+    parse = staticmethod(record_files.parse)
+    dump = staticmethod(record_files.dump)
+    load_edition = staticmethod(editions.load_edition)
 
     def repeated(self, records: Records) -> Mapping[str, Any]:
         """Return the fields of the header that the statement repeats, and a description of every figure."""
@@ -75,7 +63,7 @@ class Social(Assessment):
                 "classes": len(data.classes),
             },
             "groups": [{"name": one.name, "groups": list(one.groups)} for one in header.attributes],
-            "words": words(records, load_edition(NEWEST)),
+            "words": words(records, editions.load_edition(NEWEST)),
         }
 
     def derive(self, records: Records, edition: SocialEdition) -> Mapping[str, Estimate]:

@@ -18,6 +18,7 @@ from certify.assessment.record_file import (
     Count,
     Counts,
     ModelDigests,
+    RecordHeader,
     Text,
     dump_lines,
     read_header,
@@ -78,24 +79,18 @@ class Attribute:
 
 
 @dataclass(frozen=True)
-class Header:
-    """Circumstances of the records.
+class Header(RecordHeader):
+    """Circumstances of the measurement.
 
     Attributes:
-        created: UTC time of the measurement.
-        leanmark: version that made the measurement.
         decision: ``binary``: cells are groups by label (false positives, false negatives); ``classes``: cells are
             groups.
-        model: digests of the model.
         baseline: digests of the baseline; null if the model was measured alone.
         data: samples of the assessment.
         attributes: attributes in the order of their cells.
     """
 
-    created: str
-    leanmark: str
     decision: Kind
-    model: ModelDigests
     baseline: ModelDigests | None
     data: DataFacts
     attributes: Annotated[tuple[Attribute, ...], MinLen(1)]

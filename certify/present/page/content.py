@@ -1,4 +1,4 @@
-"""Content of a certificate's page: a row for each statement, and a notice in plain language."""
+"""Content of a certificate's public page: a row for each statement, and a notice in plain language."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CHECKED = {
 
 @dataclass(frozen=True)
 class Row:
-    """A statement.
+    """Statement as shown on the page.
 
     Attributes:
         title: title of its assessment.
-        outcome: outcome as printed.
-        figures: name, value and interval of each summary figure.
-        says: who made the statement.
+        outcome: printed outcome.
+        figures: names and printed values of its headline figures.
+        says: who vouches for it.
         digest: hex SHA-256 of the signed statement.
         refused: whether it is a refusal.
     """
@@ -45,19 +45,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on the page.
+    """Content of the page.
 
     Attributes:
         model: name of the model.
-        date: day on which the records of the first statement began.
+        date: date of the first statement's records.
         who: who measured, in one sentence.
-        rows: one row per statement, in order.
-        notice: questions of the public, with answers.
-        maker: headings and text in the maker's own words, not checked.
+        rows: statements, in order.
+        notice: the public's questions, with answers.
+        maker: questions with the maker's own, unchecked answers.
         contradicted: contradictions between statements, one sentence each.
-        limits: what cannot be proved, one sentence each.
+        limits: what the statements do not show, one sentence each.
         digest: hex SHA-256 of the first statement.
-        awarded: level that may be drawn; None if there is none.
+        awarded: mark that may be drawn; None if none may.
     """
 
     model: str
@@ -77,8 +77,8 @@ def content_of(claims: Sequence[Claims], signatures: Sequence[Signature] = (), a
 
     Args:
         claims: claims of every statement about the model, the main one first.
-        signatures: signatures of the main statement; only those of third parties change the text.
-        awarded: mark of a scheme that the reader trusts.
+        signatures: signatures of the main statement; only third parties' change the content.
+        awarded: mark that the reader believes.
     """
     first = claims[0]
     others = [one for one in signatures if one.role == "verifier" and one.agrees]
@@ -133,17 +133,16 @@ def _figures(claims: Claims) -> Iterator[tuple[str, str]]:
 
 
 def _notice(claims: Sequence[Claims]) -> Iterator[tuple[str, str]]:
-    """Yield questions that anyone may have, with answers in plain language."""
+    """Yield the public's questions, with answers."""
     yield "What was measured?", " ".join(_measured(one) for one in claims if not one.said) or "Nothing."
     yield (
         "What does this not show?",
-        ("Whether the model is fair, safe or suitable for anyone; what was not measured is not known."),
+        "Whether the model is fair, safe or suitable for anybody; what was not measured is not known.",
     )
-    told = any(one.notice for one in claims)
-    if not told:
+    if not any(one.notice for one in claims):
         yield "What is the model for, and on whom is it used?", NOT_STATED
-        yield "Who can I ask?", NOT_STATED
-    yield "How can I check it?", "Ask for the files next to the model and run: leanmark verify FILE."
+        yield "Whom can I ask?", NOT_STATED
+    yield "How can I check it?", "Ask for the files published with the model and run: leanmark verify FILE."
 
 
 def _measured(claims: Claims) -> str:

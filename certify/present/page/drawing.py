@@ -1,4 +1,4 @@
-"""The page as one SVG: a row for each statement with its figures and who says so, and the notice for the public."""
+"""The page as one SVG: a row for each statement with its figures and signers, and the notice for the public."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ WIDTH, LEFT, RIGHT = 800, 44, 756
 ROOM = RIGHT - LEFT
 SIZE, PITCH = 17, 23
 LONGEST = 4
-"""Maximum number of lines of a paragraph; the HTML page shows the rest."""
+"""Maximum lines of a paragraph; the HTML page shows the rest."""
 
 
 class Pen:
-    """Draws lines of text one below the other."""
+    """Pen that draws lines of text from top to bottom.
+
+    Args:
+        top: vertical position at which to start.
+    """
 
     def __init__(self, top: float) -> None:
         self.y = top
         self.drawn: list[str] = []
 
     def line(self, words: str, size: float = SIZE, weight: int = REGULAR, quiet: bool = False) -> None:
-        """Draw a wrapped paragraph."""
+        """Draw a paragraph, wrapped."""
         pitch = size * PITCH / SIZE
         lines = wrap(clean(words), size, ROOM, bold=weight != REGULAR)
         if len(lines) > LONGEST:
@@ -35,11 +39,11 @@ class Pen:
             self.drawn.append(text(one, LEFT, self.y, size, weight, QUIET if quiet else "#111111"))
 
     def gap(self, height: float = 10) -> None:
-        """Leave vertical space."""
+        """Leave a gap."""
         self.y += height
 
     def rule(self, stroke: float = 1.5) -> None:
-        """Draw a horizontal line across the page."""
+        """Draw a horizontal line."""
         self.y += 14
         self.drawn.append(rule(LEFT, RIGHT, self.y, stroke))
 
@@ -94,7 +98,7 @@ def _draw(pen: Pen, row: Row) -> None:
 
 
 def _read_aloud(page: Page) -> Iterable[str]:
-    """Yield the content of the page for screen readers."""
+    """Yield the sentences of the page for screen readers."""
     yield page.who
     yield from page.contradicted
     if page.awarded is not None:

@@ -1,16 +1,14 @@
-"""The page as one HTML file without scripts or external resources; it supports dark screens and phones."""
+"""The page as HTML: one file without scripts or external resources, for light and dark screens and for phones."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator
 
 from markupsafe import Markup
 
 from certify.present.mark import Awarded
 from certify.present.page.content import Page, Row
-from certify.present.report.report import style
+from certify.present.report.report import source_digest, style
 from certify.present.svg import tag
 
 LAYOUT = """
@@ -22,10 +20,9 @@ td small{color:var(--quiet)}
 
 
 def html_page(page: Page) -> str:
-    """Return the page as HTML; equal input gives equal text."""
+    """Return the page; equal input gives equal text."""
     css = style() + LAYOUT
-    policy = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    secure = f"default-src 'none'; style-src 'sha256-{policy}'; base-uri 'none'; form-action 'none'"
+    secure = f"default-src 'none'; style-src 'sha256-{source_digest(css)}'; base-uri 'none'; form-action 'none'"
     head = tag(
         "head",
         Markup('<meta charset="utf-8">'),

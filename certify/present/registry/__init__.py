@@ -1,4 +1,4 @@
-"""A page of certificates: searched and filtered in the reader's browser, and complete without any script."""
+"""A page of certificates, which readers can search and filter, and which is complete without its script."""
 
 from certify.present.registry.page import STATES, Entry, registry_page
 

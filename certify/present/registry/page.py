@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +16,7 @@ from certify.core.text import clean, printable
 from certify.present import wording
 from certify.present.charts.pareto import Point, pareto_chart
 from certify.present.headline import accuracy_of, energy_of
-from certify.present.report.report import style
+from certify.present.report.report import source_digest, style
 from certify.present.statements import line
 
 VALID, EXPIRED, WITHDRAWN, BROKEN = STATES = ("valid", "expired", "withdrawn", "not valid")
@@ -113,8 +111,8 @@ def registry_page(entries: Sequence[Entry], made: str, leanmark: str) -> str:
             leanmark=leanmark,
             style=Markup(css),
             script=Markup(script),
-            style_digest=_digest(css),
-            script_digest=_digest(script),
+            style_digest=source_digest(css),
+            script_digest=source_digest(script),
         )  # fmt: skip
 
 
@@ -181,10 +179,6 @@ def _points(rows: Sequence[Row]) -> list[Point]:
 
 def _file(name: str) -> str:
     return (files("certify.present.registry") / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache

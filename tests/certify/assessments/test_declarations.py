@@ -275,7 +275,7 @@ def test_booleans_and_numbers_are_text_when_yaml_reads_them_as_such() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"people: none\n", "d.yaml, line 1: begins with 'declaration: leanmark/declarations/1'"),
+        (b"people: none\n", "d.yaml, line 1: must begin with 'declaration: leanmark/declarations/1'"),
         (yaml_of(peple="none"), "did you mean 'people'"),
         (yaml_of(people="some"), "people of the declarations must be 'none', 'depicted', 'judged' or 'unknown'"),
         (yaml_of(context={"intended": "x"}), "did you mean 'intended_use'"),

@@ -63,7 +63,7 @@ def made(groups: str = "sex,race,sex:race", seed: int = 0, **facts: Any) -> Reco
     digests = {name: column_digest(DIGEST, map(str, range(N)), values.tolist()) for name, values in columns.items()}
     data = DataFacts("people", "npz:p", N, DIGEST, digests, columns_digest(DIGEST, digests), ("no", "yes"))
     header = Header(
-        "2026-01-02T03:04:05Z", "0.1.0", "binary", ModelDigests(DIGEST, OTHER), ModelDigests(OTHER, DIGEST), data,
+        "2026-01-02T03:04:05Z", "0.1.0", ModelDigests(DIGEST, OTHER), "binary", ModelDigests(OTHER, DIGEST), data,
         attributes,
     )  # fmt: skip
     turned = int(np.sum(answers.baseline != answers.candidate))

@@ -188,6 +188,31 @@ def test_level_is_not_drawn_when_the_scheme_withdrew_the_mark(world: World, tmp_
         withdraw_mark(mark, "no", SCHEME, world.lab, listed)
 
 
+def test_score_must_be_renewed_when_the_scheme_withdrew_its_mark(world: World, tmp_path: Path) -> None:
+    world.count()
+    mark = world.award()
+    listed = withdraw_mark(mark, "The energy was not confirmed", SCHEME, world.scheme, tmp_path / "withdrawn.json")
+    found = renewal(world.model, now=NOW, runtime="", withdrawals=[listed]).validity
+    assert [one.kind for one in found.reasons] == ["withdrawn"] and "not confirmed" in found.reasons[0].sentence
+    assert [one.what for one in found.lists] == ["withdrawn marks"]
+    assert renewal(world.model, now=NOW, runtime="").validity.holds
+
+
+@pytest.mark.parametrize("until", ["2028-02-30T00:00:00Z", "2028-11-26"])
+def test_award_is_refused_when_its_end_is_not_a_time(world: World, until: str) -> None:
+    world.count()
+    with pytest.raises(UsageError, match="must be UTC such as"):
+        world.award(until=until)
+    assert not (world.model.parent / "marks").exists()
+
+
+def test_mark_draws_nothing_when_its_end_is_not_a_time(world: World) -> None:
+    world.count()
+    world.forged(world.scheme, level="silver", until="2028-02-30T00:00:00Z")
+    world.believes()
+    assert world.rule() == "awarded_by_a_scheme"
+
+
 def test_list_of_another_scheme_withdraws_nothing(world: World, tmp_path: Path) -> None:
     world.count()
     mark = world.award()
@@ -196,11 +221,11 @@ def test_list_of_another_scheme_withdraws_nothing(world: World, tmp_path: Path) 
     theirs = world.forged(other)
     listed = withdraw_mark(theirs, "no", SCHEME, other, tmp_path / "withdrawn.json")
     theirs.unlink()
-    text = json.loads(listed.read_bytes())
     statement = json.loads(parse_envelope(listed.read_bytes()).payload)
     statement["predicate"]["marks"][0]["sha256"] = hashlib.sha256(mark.read_bytes()).hexdigest()
     listed.write_bytes(sign(rfc8785.dumps(statement), other).to_bytes())
-    assert text and world.rule(withdrawals=[listed]) is None
+    assert world.rule(withdrawals=[listed]) is None
+    assert renewal(world.model, now=NOW, runtime="", withdrawals=[listed]).validity.holds
 
 
 def test_level_is_not_drawn_when_the_runtime_moved_or_a_key_was_revoked(world: World) -> None:

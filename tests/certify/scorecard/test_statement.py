@@ -18,7 +18,8 @@ import certify
 from certify.attest.certificate import Certificate
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.issue import Stated, issue
-from certify.attest.keys import SigningKey, new_key
+from certify.attest.keys import SigningKey, generate, new_key
+from certify.attest.pack import pack
 from certify.attest.statements import records_path, statement_path
 from certify.attest.trust import TrustStore, hand_over
 from certify.cli.main import main
@@ -26,6 +27,7 @@ from certify.core.errors import CertificateError, NotDerivedError, UsageError
 from certify.model_file.model_file import open_model
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest
+from certify.scorecard.levels import shown
 from certify.scoring import score_model, sign_score
 from certify.testing import check_assessment
 
@@ -64,7 +66,7 @@ def test_score_counts_the_certificate_when_it_is_the_only_statement(model: Path)
     assert scored.score.points > 0
     assert points["C1"][1] == "measured"
     assert points["S1"] == (0.0, "not assessed")
-    assert scored.line.startswith(f"Score: {scored.score.points:.1f}"[:9])
+    assert scored.line.startswith(f"Score: {shown(scored.score.points)} of 100 points (secure-2026); ")
     assert "no level" in scored.line and "P3" in scored.line
 
 
@@ -243,7 +245,15 @@ def test_score_fails_when_the_attestation_that_it_counts_is_gone(model: Path, gr
     assert failing(model, graded.key) == {"scorecard.counted_words"}
 
 
-def test_attestation_is_not_counted_when_it_is_about_another_model(model: Path, graded: Any) -> None:
+def test_attestation_is_not_counted_when_it_is_about_another_model(model: Path) -> None:
+    lab, digests = new_key(), {"sha256": "0" * 64, "leanmarkContent": "1" * 64}
+    attest(model, digests, "model.onnx", ["S7"], "Institute", "We asked them.", lab)
+    assert state(model, "S7", trust=[lab.public]) == (0.0, "not assessed")
+    (sentence,) = score_model(model, trust=[lab.public]).not_counted
+    assert "about another model" in sentence
+
+
+def test_attestation_is_not_counted_when_it_is_truncated(model: Path) -> None:
     lab = new_key()
     path = attested(model, lab, "S7")
     path.write_bytes(path.read_bytes()[:-1])
@@ -262,8 +272,6 @@ def test_command_prints_lines_and_what_the_next_level_needs(model: Path) -> None
 
 def test_command_signs_when_asked(model: Path, graded: Any, tmp_path: Path) -> None:
     key = tmp_path / "k.pem"
-    from certify.attest.keys import generate
-
     generate(key)
     result = run("score", model.parent, "--sign", "--key", key, "--json")
     assert result.exit_code == 0, result.output
@@ -274,6 +282,15 @@ def test_command_signs_when_asked(model: Path, graded: Any, tmp_path: Path) -> N
     assert "scorecard" in run("verify", model.parent).output
 
 
+def test_command_refuses_to_sign_when_the_model_is_in_a_pack_or_a_key_is_useless(model: Path, tmp_path: Path) -> None:
+    path, _ = pack(model.parent)
+    assert run("score", path).exit_code == 0
+    refused = run("score", path, "--sign")
+    assert refused.exit_code == 2 and "unpack it and pass the folder" in refused.output
+    refused = run("score", model.parent, "--key", model)
+    assert refused.exit_code == 2 and "add --sign" in refused.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -281,7 +298,6 @@ def test_command_signs_when_asked(model: Path, graded: Any, tmp_path: Path) -> N
         (["--not-applicable", "federated"], "a pillar and a reason"),
         (["--not-applicable", "fedrated=none"], "federated"),
         (["--not-applicable", "compute=none"], "cannot be scoped out"),
-        (["--key", "nowhere"], "nowhere"),
     ],
 )
 def test_command_says_what_to_do_when_input_is_bad(model: Path, arguments: list[str], told: str) -> None:
