@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from certify.assessment.record_file import ModelDigests
-from certify.assessments.privacy.record_file import parse_records
 from certify.assessments.privacy_audit.records import (
     KINDS,
     Canaries,
@@ -44,7 +43,6 @@ from compress.job.original import OriginalModel, Request, find_original
 
 ASSESSMENT = "privacy_audit"
 RECORDS = "privacy_audit.jsonl"
-PRIVACY = "privacy.jsonl"
 EDITION = "2026"
 
 
@@ -118,7 +116,7 @@ def audit(
     begun = shelf.finished("begun") or shelf.finish("begun", now())
     rows: list[Record] = []
     if asked.canaries is not None:
-        claim = asked.claim or _claim_beside(path.parent)
+        claim = asked.claim or Claim.beside(path.parent)
         rows += audit_one_run(found.repeater, path, found.contract, asked.canaries, claim, shelf, shown_progress)
     if pool is not None:
         rows += attack_membership(
@@ -247,15 +245,6 @@ def _thief(found: _Found, queries: tuple[int, ...]) -> Thief:
     if max(queries) > half:
         raise UsageError(f"{max(queries)} queries are more than the {half} samples of half the test part; take fewer.")
     return Thief(source, queries)
-
-
-def _claim_beside(folder: Path) -> Claim:
-    """Return the claim of ``privacy.jsonl``; without the file, no claim."""
-    path = folder / PRIVACY
-    if not path.is_file():
-        return Claim(None)
-    header = parse_records(path.read_bytes(), str(path)).header
-    return Claim(header.claimed_epsilon, header.delta, header.adjacency)
 
 
 def _fingerprint(found: _Found, asked: Asked) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from certify.assessments.privacy.record_file import parse_records
 from certify.assessments.privacy_audit.coins import coins_of, commitment_of
 from certify.assessments.privacy_audit.findings import terms_of
 from certify.assessments.privacy_audit.records import Canaries, Opened, Record
@@ -30,6 +31,7 @@ from compress.auditing.scores import DECIMALS, sample_odds
 from compress.auditing.shadows import step_of
 from compress.auditing.shelf import Shelf
 
+PRIVACY = "privacy.jsonl"
 USUAL = 1000
 SHARE_GUESSED = 5
 """By default one canary in five is guessed: the tenth with the highest and the tenth with the lowest scores."""
@@ -49,6 +51,15 @@ class Claim:
     epsilon: float | None
     delta: float = 1e-5
     adjacency: Adjacency = "add-remove"
+
+    @classmethod
+    def beside(cls, folder: Path) -> Claim:
+        """Return the claim of ``privacy.jsonl`` in a folder; without the file, no claim."""
+        path = folder / PRIVACY
+        if not path.is_file():
+            return cls(None)
+        header = parse_records(path.read_bytes(), str(path)).header
+        return cls(header.claimed_epsilon, header.delta, header.adjacency)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""What the maker does with every architecture: pruned to 0.6 of the multiply-adds, exported, in int8, run, compared.
+"""Prune every architecture of a zoo to 0.6 of its multiply-adds, export, quantize to int8, run, and compare.
 
-Run ``make coverage``, or ``python tests/zoo/zoo.py [--zoo ZOO] [--models PATTERN] [--again]``, a ZOO being torchvision,
-timm or transformers; it prints a table as Markdown and keeps it in ``build/coverage/``, with one JSON line an
-architecture beside it. What has a line is not done again, so a stopped run goes on where it was; ``--again`` does those
-anew that were not done in full, and ``--table`` only prints. Weights are random (seed 0); each architecture has a
-process of its own, which is ended when it takes more processor time or memory than it may. The architectures of timm
-and of transformers need the extras of these names. Linux.
+Run ``make coverage``, or ``python tests/zoo/zoo.py [--zoo ZOO] [--models PATTERN] [--again]``. ZOO is torchvision,
+timm or transformers. The script prints a Markdown table and writes it to ``build/coverage/``, next to a file with one
+JSON line per architecture. Architectures with a line are skipped, so an interrupted run resumes; ``--again`` repeats
+incomplete ones, and ``--table`` only prints. Weights are random (seed 0). Each architecture has its own process, which
+is killed when it exceeds its limit of processor time or memory. The architectures of timm and transformers need the
+extras of these names. Linux.
 """
 
 from __future__ import annotations

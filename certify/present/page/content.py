@@ -141,7 +141,7 @@ def _notice(claims: Sequence[Claims]) -> Iterator[tuple[str, str]]:
     )
     if not any(one.notice for one in claims):
         yield "What is the model for, and on whom is it used?", NOT_STATED
-        yield "Whom can I ask?", NOT_STATED
+        yield "Who can I ask?", NOT_STATED
     yield "How can I check it?", "Ask for the files published with the model and run: leanmark verify FILE."
 
 

@@ -221,7 +221,7 @@ for _one in QUESTIONS:
         (("stakeholders", "heard"), "affected_people_asked"),
     ],
 )
-def test_figure_that_a_scorecard_reads_is_no_when_an_answer_is_missing(without: tuple[str, ...], figure: str) -> None:
+def test_declared_figure_is_zero_when_an_answer_is_missing(without: tuple[str, ...], figure: str) -> None:
     def read(declared: Mapping[str, Any]) -> dict[str, float]:
         certificate = Trial(Declarations(), Declarations().dump(records(declared)), "2026", {}).certificate()
         return {name: one.low for name, one in Declarations().figures(certificate.predicate).items()}

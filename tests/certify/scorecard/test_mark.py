@@ -100,7 +100,7 @@ def test_makers_second_key_and_scheme_file_draw_nothing(world: World, trusted: b
     assert world.rule(trust=[second.public]) == "scheme_known"
 
 
-def test_own_key_is_no_scheme_by_being_the_readers_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_own_key_is_not_a_scheme(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.count()
     own = generate(world.keys / "own.key")
     monkeypatch.setenv("LEANMARK_SIGNING_KEY", str(world.keys / "own.key"))
@@ -152,7 +152,7 @@ def test_level_is_not_drawn_when_evidence_was_altered_or_taken_away(world: World
     assert world.rule() == "score_follows"
 
 
-def test_level_is_not_drawn_when_the_score_was_counted_anew_or_is_gone(world: World) -> None:
+def test_level_is_not_drawn_when_the_score_was_counted_again_or_is_missing(world: World) -> None:
     world.count()
     world.award()
     world.believes()

@@ -131,7 +131,7 @@ def test_page_says_what_is_not_stated_when_nothing_was_declared(page: Any) -> No
     assert "Energy and accuracy" in notice["What was measured?"]
 
 
-def test_page_can_be_read_aloud_and_is_told_without_colour(page: Any) -> None:
+def test_page_can_be_read_aloud_and_understood_without_colour(page: Any) -> None:
     svg, text = svg_page(page), html_page(page)
     assert 'role="img"' in svg and 'aria-labelledby="title desc"' in svg
     assert page.who in re.sub("<[^>]*>", "", svg)

@@ -102,15 +102,15 @@ def test_queries_are_refused_when_they_are_not_numbers(text: str) -> None:
         parse_queries(text)
 
 
-def test_copy_learns_what_it_is_told_and_begins_the_same_each_time() -> None:
+def test_copy_learns_from_its_samples_and_starts_the_same_each_time() -> None:
     source = ModelSource("torch.nn:Linear", {"in_features": 4, "out_features": 2}, 2)
-    samples = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    samples = 5 * torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
     told = torch.nn.functional.one_hot((samples[:, 0] > 0).long(), 2).float()
     first, second = (imitate(source, samples, told, 7) for _ in range(2))
     assert torch.equal(first(samples), second(samples))
     opposite = imitate(source, samples, 1 - told, 7)
     agreement = [float((model(samples).argmax(1) == told.argmax(1)).float().mean()) for model in (first, opposite)]
-    assert agreement[0] > 0.7 and agreement[1] < 0.3
+    assert agreement[0] > 0.7 and agreement[1] < 0.3, agreement
 
 
 def test_shelf_keeps_finished_parts_and_starts_over_for_another_audit(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_plan_weighs_clients_alike_and_lets_nobody_vote_when_it_adds_noise() -> 
         Plan(2, 100, clip=1.0, noise=NoisySum(1.0, 1.0, 1e-5, 2), rule=Rule("median"))
 
 
-def test_rounds_hold_the_noise_and_the_log_states_it(fleet: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_are_noisy_and_the_log_states_the_noise(fleet: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = NoisySum(1e-6, 0.5, 1e-5, 1)
     quiet, noisy = fleet(clip=0.5, weighting="equal", rounds=1), fleet(clip=0.5, noise=noise, rounds=1)
     monkeypatch.setattr(client_privacy, "gaussian", lambda count: np.full(count, 1e6))

@@ -168,7 +168,7 @@ def test_any_enough_shares_give_the_secret_back(secret: bytes, holders: int, dat
     assert shamir.joined({place: shares[place - 1] for place in places}, needed) == secret
 
 
-def test_one_share_less_says_nothing_of_the_secret() -> None:
+def test_fewer_shares_than_the_threshold_reveal_nothing() -> None:
     shares = shamir.split(b"s" * 32, 5, 3)
     with pytest.raises(DataError, match="3 shares are needed"):
         shamir.joined({1: shares[0], 2: shares[1]}, 3)

@@ -119,7 +119,7 @@ STOPS = ["write", "close", "accept", "begin"]
 
 @pytest.mark.parametrize("place", STOPS)
 @pytest.mark.parametrize("update", ["int8", "int8-masked"])
-def test_run_goes_on_behind_the_last_closed_round_when_the_server_is_killed(
+def test_run_resumes_after_the_last_closed_round_when_the_server_is_killed(
     fleet: Make, monkeypatch: pytest.MonkeyPatch, place: str, update: str
 ) -> None:
     whole = fleet(update=update, rounds=4).run()
@@ -187,7 +187,7 @@ def test_damaged_checkpoint_begins_the_run_again(fleet: Make) -> None:
         made.server()
 
 
-def test_another_run_in_the_folder_is_not_gone_on_from(fleet: Make) -> None:
+def test_another_run_in_the_folder_is_not_resumed(fleet: Make) -> None:
     made = fleet(rounds=2)
     made.run()
     first = made.read().opening.message.run

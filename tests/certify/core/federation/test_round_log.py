@@ -257,7 +257,7 @@ def test_receipts_find_a_client_when_the_server_drops_it_silently(tmp_path: Path
     assert good.outcome == "pass" and "All 2 entries" in good.sentence
 
 
-def test_receipts_of_an_abandoned_attempt_are_told_apart(tmp_path: Path) -> None:
+def test_receipts_of_an_abandoned_attempt_are_recognised(tmp_path: Path) -> None:
     log = started(tmp_path / "run.jsonl")
     begin = log.begin(IDS, payload(1)).message
     signed = log.examine(*entry(log, begin, 0))
