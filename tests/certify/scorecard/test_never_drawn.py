@@ -19,12 +19,15 @@ from certify.present.page.drawing import svg_page
 from certify.present.page.html import html_page
 
 LEVEL = re.compile(r"\b(silver|gold|platinum)\b", re.IGNORECASE)
-AWARD = re.compile(r"level\W{1,4}certified|certified\W{1,4}level|awarded by (?!a scheme)", re.IGNORECASE)
+AWARD = re.compile(
+    r"level\W{1,4}certified|certified\W{1,4}level|awarded by (?!a (?:certification )?scheme)", re.IGNORECASE
+)
 
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("verify",), ("verify", "--json"), ("audit",), ("audit", "--json"), ("label",), ("label", "--level"), ("badge",),
     ("report",), ("page",), ("page", "--level"), ("compare",), ("compare", "--json"), ("gate",), ("gate", "--json"),
     ("mark", "show"), ("mark", "show", "--json"), ("score", "--json"), ("renew", "--runtime", "none 1"), ("pack",),
+    ("mappings",),
     *(("export", "--format", name) for name in FORMATS),
 )  # fmt: skip
 DRAWN = ("*.svg", "*.html", "*.md")
@@ -80,6 +83,15 @@ def test_nothing_is_drawn_by_any_command_or_export_when_only_the_maker_signed(bo
     statement = (model.parent / "statements" / "scorecard.json").read_text()
     found |= {"scorecard.json": hits} if (hits := told(statement)) else {}
     assert not found
+
+
+def test_registry_draws_no_level_when_only_the_maker_signed(boasting: Any, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    result = run("registry", "build", boasting.model.parent, "--out", site, "--trust", boasting.maker.public.hex)
+    assert result.exit_code == 0, result.output
+    found = {path.name: hits for path in sorted(site.rglob("*.html")) if (hits := told(path.read_text()))}
+    assert not found and not told(result.output)
+    assert "A mark that does not count" in (site / "index.html").read_text()  # the forged mark was looked at
 
 
 def test_score_names_a_level_only_as_what_would_be_needed(boasting: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -15,14 +16,16 @@ import pytest
 from click.testing import CliRunner
 
 from certify.attest.certificate import Certificate
-from certify.attest.envelope import sign
+from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import new_key
 from certify.attest.pack import pack
 from certify.attest.revoked_models import revoke_models
+from certify.attest.signed import sign_statement
 from certify.cli.main import main
 from certify.core.errors import UsageError
 from certify.declaring import declare
 from certify.registering import Registry, build
+from certify.scorecard.mark import Scheme
 from certify.scoring import score_model, sign_score
 
 MADE = "2026-06-01T00:00:00Z"
@@ -142,9 +145,30 @@ def test_score_expiry_and_points_are_shown_when_a_scorecard_is_next_to_the_model
     assert late.state == "expired" and any("The efficiency was recorded" in reason for reason in late.reasons)
 
 
-def test_no_level_is_awarded_on_the_page(site: Registry) -> None:
-    text = site.page.read_text().lower()
-    assert not any(level in text for level in ("silver", "gold", "platinum"))
+def test_no_level_is_on_the_page_when_the_maker_forged_a_mark(
+    site: Registry, certify_small: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = certify_small()
+    sign_score(score_model(made.path), made.key)
+    counted = made.path.parent / "statements" / "scorecard.json"
+    predicate = json.loads(parse_envelope(counted.read_bytes()).payload)["predicate"]
+    forged = {
+        "scheme": Scheme("Example", "Owner", "https://example.org", "Body", "none", "c@example.org").to_json(),
+        "level": "platinum", "edition": predicate["edition"], "until": "2028-01-01T00:00:00Z",
+        "checked": "cross-checked", "verifier": None, "fresh_data": None,
+    }  # fmt: skip
+    about = [
+        json.loads(parse_envelope(made.path.with_name("certificate.json").read_bytes()).payload)["subject"][0],
+        {"name": "scorecard.json", "digest": {"sha256": hashlib.sha256(counted.read_bytes()).hexdigest()}},
+    ]
+    second = new_key()
+    mark = made.path.parent / "marks" / f"{second.public.key_id}.json"
+    mark.parent.mkdir()
+    mark.write_bytes(sign_statement("mark-1", about, forged, second).content)
+    other = build(made.path.parent, tmp_path, made="2026-12-01T00:00:00Z", trust=[made.key.public])
+    for text in (site.page.read_text().lower(), other.page.read_text().lower()):
+        assert not any(level in text for level in ("silver", "gold", "platinum"))
+    assert "you do not trust its key" in " ".join(other.entries[0].marks)  # the mark was read, and not believed
 
 
 def test_signer_is_shown_as_trusted_only_when_named(certify_small: Callable[..., Any], tmp_path: Path) -> None:
