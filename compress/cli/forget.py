@@ -16,7 +16,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark forget ada@example.org --data npz:digits.npz --retrain")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--data", required=True, help="Data with a use policy.")
-@click.option("--retrain", is_flag=True, help="Make the models again without the records, from earlier weights.")
+@click.option("--retrain", is_flag=True, help="Make the models again without the records, from their originals.")
 @click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
 @key_option
 @json_option

@@ -60,11 +60,13 @@ class Message:
         if len(content) < 8 or content[:4] != MAGIC:
             raise DataError("The message is not one of a federated round, or was truncated.")
         (length,) = struct.unpack("<I", content[4:8])
-        if length > MAX_HEADER_BYTES or len(content) - 8 < length:
-            raise DataError(f"The message's header should have {length} bytes, and {len(content) - 8} bytes follow.")
+        if length > MAX_HEADER_BYTES:
+            raise DataError(f"The message's header must have at most {MAX_HEADER_BYTES} bytes, got {length}.")
+        if len(content) - 8 < length:
+            raise DataError(f"The message's header must have {length} bytes, got {len(content) - 8}.")
         payload = content[8 + length :]
         if len(payload) > most_bytes:
-            raise DataError(f"The message's payload has {len(payload)} bytes; at most {most_bytes} are allowed.")
+            raise DataError(f"The message's payload must have at most {most_bytes} bytes, got {len(payload)}.")
         header = content[8 : 8 + length]
         try:
             values = json.loads(header)
@@ -91,7 +93,7 @@ class Message:
             {'round': 3}
         """
         if self.kind != kind:
-            raise DataError(f"Expected a message of kind '{kind}', got '{self.kind[:40]}'.")
+            raise DataError(f"The message must be of the kind '{kind}', got '{self.kind[:40]}'.")
         if odd := set(self.values) ^ set(kinds):
             raise DataError(f"The '{kind}' message lacks or must not have '{min(odd)[:40]}'.")
         for name, wanted in kinds.items():

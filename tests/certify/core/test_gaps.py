@@ -103,9 +103,10 @@ def coverage(draws: int, n: int, before: float, changed: tuple[float, float], sh
     return held / draws
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.02, 0.1])
-def test_absolute_gap_change_covers_the_truth_when_gaps_are_simulated(shift: float) -> None:
-    assert coverage(400, 200, 0.7, (0.04, 0.03), shift, 1) >= 0.93
+@pytest.mark.parametrize(("shift", "most"), [(0.0, 1.0), (0.02, 1.0), (0.1, 0.99)])
+def test_absolute_gap_change_covers_the_truth_when_gaps_are_simulated(shift: float, most: float) -> None:
+    # Near zero the direction of the gap is unknown, and the interval covers more than the nominal 95 % (about 99 %).
+    assert 0.93 <= coverage(400, 200, 0.7, (0.04, 0.03), shift, 1) <= most
 
 
 def test_absolute_gap_change_covers_a_gap_that_opens_when_there_was_none_before() -> None:

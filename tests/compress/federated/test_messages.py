@@ -53,9 +53,9 @@ def test_malformed_messages_are_refused(content: bytes) -> None:
         Message.parse(content, 100)
 
 
-def test_payload_may_not_be_longer_than_is_wanted() -> None:
+def test_payload_is_refused_when_it_is_longer_than_allowed() -> None:
     assert Message.parse(SENT, 7).payload == b"weights"
-    with pytest.raises(DataError, match="7 bytes; at most 6"):
+    with pytest.raises(DataError, match="must have at most 6 bytes, got 7"):
         Message.parse(SENT, 6)
 
 
@@ -69,7 +69,7 @@ def test_payload_may_not_be_longer_than_is_wanted() -> None:
 def test_values_must_be_those_that_are_expected(values: dict[str, object], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         Message("train", values).expect("train", round=int)
-    with pytest.raises(DataError, match="Expected a message of kind 'train', got 'keys'"):
+    with pytest.raises(DataError, match="The message must be of the kind 'train', got 'keys'"):
         Message("keys", values).expect("train", round=int)
 
 
