@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from certify.attest.checks_sidecars import now as clock
-from certify.attest.statements import MARKS_FOLDER, records_path, statement_path
+from certify.attest.statements import MARKS_FOLDER
 from certify.attest.trust import TrustStore, load_store, trusted
 from certify.attest.verification import VOUCHING
 from certify.attest.verify import verify
@@ -19,7 +18,7 @@ from certify.core.finding import Finding
 from certify.core.text import clean
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.edition import edition_names
-from certify.scorecard.levels import Score, lacking, score
+from certify.scorecard.levels import Score, lacking
 from certify.scorecard.lines import agreeing
 from certify.scorecard.mark import (
     WITHDRAWN,
@@ -32,6 +31,7 @@ from certify.scorecard.mark import (
     read_withdrawals,
 )
 from certify.scorecard.validity import Lists, Validity, validity
+from certify.signed_score import signed_score
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -84,23 +84,6 @@ class Believed:
             "until": None if self.mark is None or self.level is None else self.mark.until,
             "lists": [] if self.validity is None else [str(one) for one in self.validity.lists],
         }
-
-
-def signed_score(path: Path, verification: Verification) -> tuple[Certificate, Score] | None:
-    """Return the scorecard next to a model, counted again from its records; None if there is no valid one."""
-    found = next((one for one in verification.certificates if isinstance(one.assessment, Scorecard)), None)
-    if found is None:
-        return None
-    room = Scorecard()
-    source = records_path(statement_path(path.parent, room.name))
-    try:
-        content = source.read_bytes()
-        if hashlib.sha256(content).hexdigest() != found.predicate["evidence"]["sha256"]:
-            return None
-        edition = room.load_edition(found.predicate["edition"]["name"])
-        return found, score(room.parse(content, str(source)), edition)
-    except (OSError, LeanmarkError):
-        return None
 
 
 def marks_of(

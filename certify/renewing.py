@@ -13,12 +13,12 @@ from certify.attest.checks_sidecars import now as clock
 from certify.attest.trust import TrustStore, trusted
 from certify.attest.verify import verify
 from certify.core.errors import LeanmarkError, UsageError
-from certify.marking import signed_score
 from certify.scorecard.edition import edition_names
 from certify.scorecard.levels import Score
 from certify.scorecard.mark import Withdrawals, mark_files, read_mark, read_withdrawals
 from certify.scorecard.records import Counted
 from certify.scorecard.validity import Lists, Validity, validity
+from certify.signed_score import signed_score
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate

@@ -24,8 +24,9 @@ from certify.attest.certificate import (
     LINEAGE_NAME,
     SIGNER_NAME,
 )
+from certify.attest.key_statements import KEY_STATEMENTS_NAME
 from certify.attest.keyless import BUNDLE_NAME
-from certify.attest.verify import KEY_STATEMENTS_NAME, require_derived
+from certify.attest.verify import require_derived
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import CHUNK_BYTES, replacing
 from certify.model_file.model_file import kind_of, open_model

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from certify.attest.key_statements import hand_over
 from certify.attest.keys import PRIVATE_NAME, PublicKey, SigningKey, load_private, new_key, store_key
-from certify.attest.trust import hand_over
 from certify.core.errors import UsageError
 from certify.core.files import write_bytes
 from certify.core.folders import config_folder

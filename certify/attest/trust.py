@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from certify.attest.certificate import read_certificate
-from certify.attest.keys import PUBLIC_NAME, PublicKey, SigningKey, given_key, load_public
-from certify.attest.signed import Signed, read_statement, sign_statement
+from certify.attest.keys import PUBLIC_NAME, PublicKey, given_key, load_public
+from certify.attest.signed import Signed
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import write_text
 from certify.core.folders import config_folder
@@ -263,41 +263,6 @@ def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
     for statement in statements:
         store = store.with_statement(statement)
     return store
-
-
-def hand_over(old: SigningKey, new: PublicKey) -> Signed:
-    """Return the old key's statement that the new one is its successor."""
-    return sign_statement("handover-1", _about(new), {"successor": new.hex}, old)
-
-
-def revoke(key: SigningKey, reason: str) -> Signed:
-    """Return a key's statement that all its signatures are void."""
-    return sign_statement("revocation-1", _about(key.public), {"reason": reason}, key)
-
-
-def read_key_statements(path: Path) -> list[Signed]:
-    """Return the handovers and revocations in a file that has one per line.
-
-    Raises:
-        UsageError: the file cannot be read.
-        CertificateError: a line is neither, or its signature is invalid.
-    """
-    found = []
-    for number, line in enumerate(read_certificate(path).removesuffix(b"\n").split(b"\n"), start=1):
-        try:
-            statement = read_statement(line, "handover-1", "revocation-1")
-        except CertificateError as error:
-            raise CertificateError(f"{path}, line {number}: {error}") from error
-        is_handover = statement.schema == "handover-1"
-        about = _key(statement.predicate["successor"]) if is_handover else statement.signer
-        if statement.subject[0]["digest"]["sha256"] != about.key_id:
-            raise CertificateError(f"{path}, line {number}: the subject and the statement name different keys.")
-        found.append(statement)
-    return found
-
-
-def _about(key: PublicKey) -> Sequence[Mapping[str, object]]:
-    return [{"name": "key", "digest": {"sha256": key.key_id}}]
 
 
 def _key(text: str) -> PublicKey:

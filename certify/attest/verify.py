@@ -24,11 +24,12 @@ from certify.attest.checks_records import check_derivation, find_evidence, load_
 from certify.attest.checks_sidecars import beside, check_companions, check_created, check_lineage, check_signer
 from certify.attest.checks_signatures import check_countersignatures, check_identity, check_maker
 from certify.attest.envelope import parse_envelope
+from certify.attest.key_statements import KEY_STATEMENTS_NAME, read_key_statements
 from certify.attest.keys import PublicKey
 from certify.attest.revoked_models import check_revoked
 from certify.attest.statement import statement_version
 from certify.attest.statements import FOLDER, records_path, statement_files
-from certify.attest.trust import TrustStore, read_key_statements, trusted
+from certify.attest.trust import TrustStore, trusted
 from certify.attest.verification import Signature, Verification
 from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError, UsageError
 from certify.core.finding import Finding
@@ -37,9 +38,6 @@ from certify.core.text import clean
 from certify.model_file.model_file import ModelFile, open_model
 
 __all__ = ["Verification", "require_derived", "verify"]
-
-KEY_STATEMENTS_NAME = "keys.jsonl"
-"""Keys' statements about their successors and themselves; a maker who rotated keys ships it next to the model."""
 
 
 def verify(

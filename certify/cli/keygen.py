@@ -85,8 +85,8 @@ def _create_data_key(path: Path, as_json: bool) -> None:
 
 
 def _rotate(path: Path, as_json: bool) -> None:
+    from certify.attest.key_statements import KEY_STATEMENTS_NAME
     from certify.attest.rotation import rotate
-    from certify.attest.verify import KEY_STATEMENTS_NAME
 
     rotation = rotate(path)
     if as_json:
@@ -108,8 +108,8 @@ def _rotate(path: Path, as_json: bool) -> None:
 
 
 def _revoke(path: Path, place: Path, reason: str, as_json: bool) -> None:
+    from certify.attest.key_statements import revoke
     from certify.attest.keys import load_private
-    from certify.attest.trust import revoke
     from certify.core.files import write_bytes
 
     statement = revoke(load_private(path), reason)

@@ -40,7 +40,8 @@ def add(source: str, name: str | None, as_json: bool) -> None:
     or its pack: the key is then the one named in the certificate, with a warning. Or it is a file of statements by keys
     about themselves: a key that names a successor passes your trust on to it, and a key that revokes itself loses it.
     """
-    from certify.attest.trust import load_store, read_key_statements
+    from certify.attest.key_statements import read_key_statements
+    from certify.attest.trust import load_store
 
     store = load_store()
     certificate = _certificate_of(source)
@@ -158,7 +159,8 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
     --revoke). Revocation is total and cannot be undone: without a trusted timestamp, the date in a certificate proves
     nothing. leanmark verify then exits with 1.
     """
-    from certify.attest.trust import load_store, read_key_statements
+    from certify.attest.key_statements import read_key_statements
+    from certify.attest.trust import load_store
     from certify.core.errors import UsageError
 
     store = load_store()

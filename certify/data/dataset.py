@@ -9,7 +9,8 @@ from typing import Any
 from certify.core.errors import DataError
 from certify.core.group_columns import column_digest
 from certify.core.private_data import DataKey
-from certify.data.split import Groups, Indices, Labels, Split, Targets, samples_digest
+from certify.data.labels import Groups, Indices, Labels, Targets, samples_digest
+from certify.data.split import Split
 from certify.data.touches import Ledger
 
 __all__ = [

@@ -1,14 +1,45 @@
-"""Labels: classes as integers, or numeric targets as floats."""
+"""Labels: classes as integers, or numeric targets as floats; groups; and the digest over samples and labels."""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
-from certify.data.dataset import Labels, Targets
+
+Labels: TypeAlias = npt.NDArray[np.int64]
+Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
+Groups: TypeAlias = Mapping[str, npt.NDArray[np.str_]]
 
 MAX_CLASSES = 65_536
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Numeric targets; a sample's label is the index of its target.
+
+    Attributes:
+        values: distinct values, ascending, float64 (m,).
+        scale: absolute error from which an answer scores 0; None until a metric declares it.
+    """
+
+    values: npt.NDArray[np.float64]
+    scale: float | None = None
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the values."""
+        return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()
+
+
+def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:
+    """Return the hex SHA-256 over the sorted lines ``digest label``; it does not depend on the order of the samples."""
+    lines = sorted(f"{digest} {label}\n" for digest, label in zip(digests, labels, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,30 +13,10 @@ import numpy.typing as npt
 from certify.core.data_use.guard import Guard
 from certify.core.errors import DataError, UsageError
 from certify.core.private_data import DataKey
+from certify.data.labels import Groups, Indices, Labels, Targets, samples_digest
 from certify.data.permit import Permit
 from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
 from certify.data.touches import RAW, Ledger, Watch
-
-Labels: TypeAlias = npt.NDArray[np.int64]
-Indices: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
-Groups: TypeAlias = Mapping[str, npt.NDArray[np.str_]]
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Numeric targets; a sample's label is the index of its target.
-
-    Attributes:
-        values: distinct values, ascending, float64 (m,).
-        scale: absolute error from which an answer scores 0; None until a metric declares it.
-    """
-
-    values: npt.NDArray[np.float64]
-    scale: float | None = None
-
-    def digest(self) -> str:
-        """Hex SHA-256 of the values."""
-        return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()
 
 
 class Split:
@@ -312,9 +291,3 @@ class Split:
                 else "The metric is for numeric targets, but the data hold classes; give y as floats."
             )
         return self._like(targets=None if self.targets is None else replace(self.targets, scale=scale))
-
-
-def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:
-    """Return the hex SHA-256 over the sorted lines ``digest label``; it does not depend on the order of the samples."""
-    lines = sorted(f"{digest} {label}\n" for digest, label in zip(digests, labels, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -38,9 +38,10 @@ ARROWS: dict[str, set[str]] = {
     "certify.attest": {"certify.assessment", "certify.model_file"},
     "certify.scorecard": {"certify.assessment", "certify.attest", "certify.model_file"},
     "certify.scoring": {"certify.assessment", "certify.attest", "certify.scorecard", "certify.stating"},
-    "certify.marking": {"certify.attest", "certify.scorecard"},
-    "certify.awarding": {"certify.attest", "certify.marking", "certify.scorecard", "certify.scoring"},
-    "certify.renewing": {"certify.attest", "certify.marking", "certify.scorecard"},
+    "certify.signed_score": {"certify.attest", "certify.scorecard"},
+    "certify.marking": {"certify.attest", "certify.scorecard", "certify.signed_score"},
+    "certify.awarding": {"certify.attest", "certify.scorecard", "certify.scoring", "certify.signed_score"},
+    "certify.renewing": {"certify.attest", "certify.scorecard", "certify.signed_score"},
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
     "certify.export": {
         "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency", "certify.present",

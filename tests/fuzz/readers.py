@@ -22,17 +22,10 @@ from certify.attest.audit import audit
 from certify.attest.certificate import Certificate, read_lineage
 from certify.attest.countersignature import countersign
 from certify.attest.envelope import parse_envelope, sign
+from certify.attest.key_statements import KEY_STATEMENTS_NAME, hand_over, read_key_statements, revoke
 from certify.attest.keys import generate
-from certify.attest.trust import (
-    STORE_NAME,
-    TrustStore,
-    hand_over,
-    load_store,
-    read_key_statements,
-    revoke,
-    trusted,
-)
-from certify.attest.verify import KEY_STATEMENTS_NAME, verify
+from certify.attest.trust import STORE_NAME, TrustStore, load_store, trusted
+from certify.attest.verify import verify
 from certify.core.errors import LeanmarkError
 from certify.core.evidence_file import parse_evidence
 from certify.core.folders import config_folder

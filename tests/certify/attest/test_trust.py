@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 
 from certify.attest.envelope import parse_envelope, sign
+from certify.attest.key_statements import KEY_STATEMENTS_NAME, hand_over, read_key_statements, revoke
 from certify.attest.keys import SigningKey, load_private, load_public, new_key, signing_key
 from certify.attest.rotation import rotate
 from certify.attest.signed import Signed
-from certify.attest.trust import (
-    STORE_NAME,
-    TrustStore,
-    hand_over,
-    load_store,
-    read_key_statements,
-    revoke,
-    trusted,
-)
-from certify.attest.verify import KEY_STATEMENTS_NAME, verify
+from certify.attest.trust import STORE_NAME, TrustStore, load_store, trusted
+from certify.attest.verify import verify
 from certify.core.errors import CertificateError, UsageError
 
 

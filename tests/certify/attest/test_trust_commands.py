@@ -11,9 +11,9 @@ import pytest
 import rfc8785
 from click.testing import CliRunner, Result
 
+from certify.attest.key_statements import KEY_STATEMENTS_NAME
 from certify.attest.keys import SigningKey, generate, load_private
 from certify.attest.trust import STORE_NAME, load_store
-from certify.attest.verify import KEY_STATEMENTS_NAME
 from certify.cli.main import main
 
 

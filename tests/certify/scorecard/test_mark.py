@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 
 import certify
 from certify.attest.envelope import parse_envelope, sign
+from certify.attest.key_statements import hand_over
 from certify.attest.keys import generate
-from certify.attest.trust import TrustStore, hand_over
+from certify.attest.trust import TrustStore
 from certify.awarding import award_level, withdraw_mark
 from certify.cli.main import main
 from certify.core.errors import CertificateError, NotAwardedError, UsageError

@@ -18,10 +18,11 @@ import certify
 from certify.attest.certificate import Certificate
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.issue import Stated, issue
+from certify.attest.key_statements import hand_over
 from certify.attest.keys import SigningKey, generate, new_key
 from certify.attest.pack import pack
 from certify.attest.statements import records_path, statement_path
-from certify.attest.trust import TrustStore, hand_over
+from certify.attest.trust import TrustStore
 from certify.cli.main import main
 from certify.core.errors import CertificateError, NotDerivedError, UsageError
 from certify.model_file.model_file import open_model

@@ -28,11 +28,12 @@ from certify.assessments.efficiency.profile import derive  # noqa: E402
 from certify.assessments.efficiency.remeasurement import compare_measurements  # noqa: E402
 from certify.attest.countersignature import SCHEMA  # noqa: E402
 from certify.attest.envelope import parse_envelope  # noqa: E402
+from certify.attest.key_statements import hand_over, revoke  # noqa: E402
 from certify.attest.keys import SigningKey  # noqa: E402
 from certify.attest.revoked_models import revoke_models  # noqa: E402
 from certify.attest.signed import Signed, sign_statement  # noqa: E402
 from certify.attest.statement import Binding, build_statement  # noqa: E402
-from certify.attest.trust import TrustStore, hand_over, revoke  # noqa: E402
+from certify.attest.trust import TrustStore  # noqa: E402
 from certify.core.data_use.policy import BoundData, Rule, Supplier, UsePolicy  # noqa: E402
 from certify.core.evidence import Evidence  # noqa: E402
 from certify.core.evidence_file import evidence_bytes  # noqa: E402
