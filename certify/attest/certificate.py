@@ -20,7 +20,7 @@ from certify.attest.statement import parse_statement
 from certify.core.errors import CertificateError, UsageError
 from certify.core.registry import provided
 from certify.core.schema import validate
-from certify.model_file.model_file import kind_of, open_model
+from certify.model_file.model_file import has_model_suffix, open_model
 from certify.model_file.onnx_file.seal import MAX_CERTIFICATE_BYTES
 
 CERTIFICATE_NAME = "certificate.json"
@@ -59,7 +59,7 @@ class Certificate:
             UsageError: the file does not exist.
             CertificateError: there is no certificate, or it is malformed.
         """
-        if path.suffix == kind_of(path).suffix and path.is_file():
+        if has_model_suffix(path) and path.is_file():
             with open_model(path) as model:
                 content = model.seal() if model.carries_seal else read_certificate(path.with_name(CERTIFICATE_NAME))
         else:

@@ -9,6 +9,7 @@ from typing import Any
 from certify.attest.certificate import read_lineage
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import sha256_file
+from certify.model_file.model_file import has_model_suffix
 
 
 def given_lineage(path: Path) -> Mapping[str, Any]:
@@ -56,5 +57,5 @@ def unchanged_beside(lineage: Mapping[str, Any], path: Path, out: Path) -> dict[
     if path.resolve().parent != out.resolve():
         return {}
     stated: Mapping[str, str] = lineage["artifacts"]
-    beside = {name: out / name for name in stated if not name.endswith((".onnx", ".pt2"))}
+    beside = {name: out / name for name in stated if not has_model_suffix(Path(name))}
     return {name: file for name, file in beside.items() if file.is_file() and sha256_file(file) == stated[name]}

@@ -29,7 +29,7 @@ from certify.attest.keyless import BUNDLE_NAME
 from certify.attest.verify import require_derived
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import CHUNK_BYTES, replacing
-from certify.model_file.model_file import kind_of, open_model
+from certify.model_file.model_file import has_model_suffix, open_model
 
 PACK_SUFFIX = ".zip"
 MAX_FILES = 1000
@@ -59,9 +59,7 @@ def model_in(folder: Path) -> Path:
         'net.onnx'
     """
     found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix == kind_of(path).suffix and path.stem != "baseline"
+        path for path in folder.iterdir() if path.is_file() and has_model_suffix(path) and path.stem != "baseline"
     )
     named = [path for path in found if path.stem == "model"]
     if len(named or found) == 1:

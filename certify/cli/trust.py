@@ -189,12 +189,12 @@ def _certificate_of(source: str) -> Any:
     """
     from certify.attest.certificate import Certificate
     from certify.core.errors import CertificateError
-    from certify.model_file.model_file import kind_of
+    from certify.model_file.model_file import has_model_suffix
 
     path = Path(source)
     if not path.exists():
         return None
-    if path.is_dir() or path.suffix in (kind_of(path).suffix, ".zip"):
+    if path.is_dir() or has_model_suffix(path) or path.suffix == ".zip":
         found = Certificate.read(ModelPath().convert(source, None, click.get_current_context()))
     else:
         try:

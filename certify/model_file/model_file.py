@@ -125,6 +125,16 @@ def kind_of(path: Path) -> type[ModelFile]:
     return kinds().get(path.suffix, OnnxFile)
 
 
+def has_model_suffix(path: Path) -> bool:
+    """Return whether a file has the suffix of some kind of model file.
+
+    Example:
+        >>> has_model_suffix(Path("model.onnx")), has_model_suffix(Path("lineage.json"))
+        (True, False)
+    """
+    return path.suffix == kind_of(path).suffix
+
+
 def open_model(path: Path) -> ModelFile:
     """Open a model file; use it as a context manager.
 

@@ -11,6 +11,7 @@ import click
 from certify.cli.command import Command
 from certify.core.errors import UsageError
 from certify.core.text import clean
+from certify.model_file.suffixes import is_onnx
 
 RECIPE, CONTRACT = "recipe.yaml", "preprocess.yaml"
 
@@ -61,7 +62,7 @@ def command(model: str, data: str, recipe: str | None, out: Path) -> None:
 def _recipe(model: str) -> str:
     if model.startswith("hf:"):
         return "transformer"
-    return "int8" if model.lower().endswith(".onnx") else "balanced"
+    return "int8" if is_onnx(model) else "balanced"
 
 
 def _known(model: str, data: str) -> dict[str, Any] | None:
@@ -72,7 +73,7 @@ def _known(model: str, data: str) -> dict[str, Any] | None:
     from compress.job.known import contract_of_file, size_of_data
 
     usual: dict[str, Any] = {"layout": "NCHW", "reading": "logits", "dtype": "float32"}
-    if model.lower().endswith(".onnx"):
+    if is_onnx(model):
         return contract_of_file(Path(model))
     if model.startswith(("hf:", "timm:")):
         return None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from certify.cli.command import Command
+from certify.model_file.suffixes import is_onnx
 from compress.cli import compress
 
 NOT_HERE = {*compress.ABOUT_MEASURING, "recipe", "measure", "out"}
@@ -31,7 +32,7 @@ def _verb(
     def carry_out(model: str, out: Path | None, **arguments: Any) -> None:
         from compress.job.output import folder_of
 
-        chosen = of_file if of_file is not None and model.lower().endswith(".onnx") else passes
+        chosen = of_file if of_file is not None and is_onnx(model) else passes
         usual = folder_of(None, model)
         recipe = {"name": name, "description": what.partition(".")[0] + ".", "passes": chosen}
         out = out or usual.with_name(f"{usual.name}-{done}")

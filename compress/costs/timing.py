@@ -27,6 +27,7 @@ from certify.measure import machine, meters, runtimes
 from certify.measure.client import Worker
 from certify.measure.meters.base import Meter, Usage
 from certify.measure.model_under_test import session_settings
+from certify.model_file.suffixes import ONNX
 
 QUANTILE, CONFIDENCE = 0.1, 0.95
 METHOD = "10th percentile of windows that took turns"
@@ -130,7 +131,7 @@ def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
         UsageError: the runtime cannot be used here.
     """
     adapter = runtimes.require(conditions.runtime)
-    if adapter.suffix != ".onnx":
+    if adapter.suffix != ONNX:
         raise UsageError(
             f"Costs of blocks are measured on ONNX files, but {conditions.runtime} runs {adapter.suffix} files; use "
             "onnxruntime-cpu."

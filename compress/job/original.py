@@ -17,6 +17,7 @@ from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, TokenInput
 from certify.data.contract_slot import as_given_to, stored_contract
+from certify.model_file.suffixes import is_onnx
 from compress.core.model_stats import state_digest
 from compress.core.samples import as_tensor
 from compress.job.known import contract_of_file
@@ -99,7 +100,7 @@ class Request:
     @property
     def is_file(self) -> bool:
         """Whether the model is an ONNX file."""
-        return isinstance(self.model, Path) or str(self.model).lower().endswith(".onnx")
+        return isinstance(self.model, Path) or is_onnx(str(self.model))
 
     def data(self, given: Any) -> Any:
         """Return the requested data; only an architecture that is trained here has a default.

@@ -9,6 +9,7 @@ from pathlib import Path
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, SIGNER_NAME
 from certify.core.files import copy
 from certify.data.specs import IN_PYTHON
+from certify.model_file.suffixes import is_onnx
 from compress.core import onnx_file
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job.job import BASELINE, LINEAGE, MODEL
@@ -26,9 +27,7 @@ def folder_of(out: str | Path | None, spec: str) -> Path:
     """
     if out is not None:
         return Path(out)
-    return Path("build") / (
-        Path(spec).stem if spec.lower().endswith(".onnx") else Path(spec.rpartition(":")[2]).resolve().name
-    )
+    return Path("build") / (Path(spec).stem if is_onnx(spec) else Path(spec.rpartition(":")[2]).resolve().name)
 
 
 def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) -> dict[str, Path]:

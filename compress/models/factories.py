@@ -12,6 +12,7 @@ from typing import Any
 from certify.core.callables import FORM, import_callable, importing_from_here
 from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
+from certify.model_file.suffixes import PROGRAM
 from compress.models import timm, torchvision
 
 LIST_HINT = "List them with: leanmark models"
@@ -19,7 +20,7 @@ FORMS = (
     "A model is a name listed by leanmark models, package.module:factory, hf:FOLDER, ORG/NAME on the Hugging Face "
     "Hub, or an .onnx file."
 )
-WEIGHT_FILES = (".bin", ".ckpt", ".pt", ".pt2", ".pth", ".safetensors", ".tar")
+WEIGHT_FILES = (".bin", ".ckpt", ".pt", PROGRAM, ".pth", ".safetensors", ".tar")
 
 
 def names(pattern: str | None = None) -> list[str]:

@@ -25,6 +25,7 @@ from certify.core.errors import MissingExtra, ModelError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.core.suggest import unknown_name
+from certify.model_file.suffixes import ONNX
 from compress.models import hub, image_input
 from compress.models import weights as weight_files
 from compress.models.built import BuiltModel, ModelSource
@@ -32,7 +33,7 @@ from compress.models.factories import WEIGHT_FILES
 from compress.models.tokens import SentenceClassifier, TokenClassifier
 
 PREFIX = "hf:"
-FILE_SUFFIXES = (".onnx", ".py", *WEIGHT_FILES)
+FILE_SUFFIXES = (ONNX, ".py", *WEIGHT_FILES)
 """Suffixes by which ``a/b`` is a file and not a model on the Hub."""
 FACTORY = "compress.models.huggingface:classifier"
 CONFIG = "config.json"

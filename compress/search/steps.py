@@ -19,6 +19,7 @@ from typing import Any
 
 import rfc8785
 
+from certify.model_file.suffixes import ONNX
 from compress.core import onnx_file
 from compress.core.pass_protocol import TorchPass
 from compress.exchange.checkpoint import structure_path
@@ -138,7 +139,7 @@ class RecipeSteps:
 
 def _parts(file: Path) -> list[Path]:
     """Return a step's file and the files that belong to it."""
-    if file.suffix == ".onnx":
+    if file.suffix == ONNX:
         return onnx_file.parts(file)
     beside = structure_path(file)
     return [file, beside] if beside.is_file() else [file]

@@ -107,14 +107,6 @@ def test_own_modules_are_imported_at_the_top_of_a_file() -> None:
     assert not inside
 
 
-def test_files_stay_short() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "compress").rglob("*.py")}
-    assert not {str(path): length for path, length in lengths.items() if length > 300}
-    assert not {
-        path.name: lengths[path] for path in (ROOT / "compress/passes").glob("[a-z]*.py") if lengths[path] > 160
-    }
-
-
 def test_defaults_of_parameters_are_keywords_so_that_type_checkers_see_them() -> None:
     positional = []
     for path in _sources():

@@ -22,6 +22,7 @@ from certify.core.errors import ModelError
 from certify.core.feeding import by_input
 from certify.measure import machine
 from certify.measure.runtimes.base import AS_IN_MODEL, Array, NodeRun, SessionOptions
+from certify.model_file.suffixes import ONNX
 
 LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -57,7 +58,7 @@ class OnnxRuntime:
 
     device = "cpu"
     provider = "CPUExecutionProvider"
-    suffix = ".onnx"
+    suffix = ONNX
     precision = AS_IN_MODEL
     spinning = True
     writes_graph = True

@@ -20,6 +20,7 @@ from certify.core.feeding import by_input
 from certify.measure import machine
 from certify.measure.machine import processor_flags
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
+from certify.model_file.suffixes import ONNX
 
 EXTRA = "openvino"
 DEVICE = "CPU"
@@ -35,7 +36,7 @@ class OpenVino:
 
     device = "cpu"
     provider = DEVICE
-    suffix = ".onnx"
+    suffix = ONNX
     precision = "float32 where the model is not quantized"
     hint = "f32"
     spinning = False

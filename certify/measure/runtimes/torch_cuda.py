@@ -22,7 +22,8 @@ from certify.core.errors import ModelError
 from certify.measure import machine
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions
-from certify.model_file.pt2.archive import SUFFIX, Exported, loadable, read_exported
+from certify.model_file.pt2.archive import Exported, loadable, read_exported
+from certify.model_file.suffixes import PROGRAM
 
 QUANTIZERS = "torch.ops.quantized_decomposed."
 INSTALL = "Install a build of torch for CUDA (https://pytorch.org/get-started/locally), or use another runtime."
@@ -42,7 +43,7 @@ class TorchCuda:
     """
 
     device = "cuda"
-    suffix = SUFFIX
+    suffix = PROGRAM
     precision = "as in the model, without TF32"
     spinning = False
     writes_graph = False

@@ -31,6 +31,7 @@ from certify.model_file.onnx_graph.load import (
 )
 from certify.model_file.onnx_graph.published_weights import published_name
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels, zero_channels
+from certify.model_file.suffixes import ONNX
 
 
 class OnnxFile:
@@ -43,7 +44,7 @@ class OnnxFile:
         ModelError: the file cannot be read.
     """
 
-    suffix: ClassVar[str] = ".onnx"
+    suffix: ClassVar[str] = ONNX
     carries_seal: ClassVar[bool] = True
     runs_as_stored: ClassVar[bool] = False
 

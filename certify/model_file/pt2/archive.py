@@ -23,7 +23,6 @@ from typing import Any
 
 from certify.core.errors import ModelError
 
-SUFFIX = ".pt2"
 PROGRAM = "models/model.json"
 WEIGHTS, CONSTANTS = "data/weights/", "data/constants/"
 WEIGHTS_TABLE = "data/weights/model_weights_config.json"

@@ -15,6 +15,7 @@ from certify.model_file.onnx_graph.fusion import Quantization
 from certify.model_file.onnx_graph.load import InputContract, Port
 from certify.model_file.onnx_graph.zero_channels import ZeroChannels
 from certify.model_file.pt2 import archive, computation, facts, weights
+from certify.model_file.suffixes import PROGRAM
 
 
 class ProgramFile:
@@ -24,7 +25,7 @@ class ProgramFile:
         path: path of the file.
     """
 
-    suffix: ClassVar[str] = archive.SUFFIX
+    suffix: ClassVar[str] = PROGRAM
     carries_seal: ClassVar[bool] = False
     runs_as_stored: ClassVar[bool] = True
 
