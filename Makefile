@@ -13,7 +13,7 @@ MAX_TRAIN_TIME ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint docs notebook bench coverage fleet fuzz mutants rings dist clean
+.PHONY: help setup compress certify verify test lint docs notebook bench coverage fleet peers fuzz mutants rings dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,17 @@ fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT
 
 fleet: .venv/flower.stamp ## a federation of Flower processes on this machine, server and client killed midway; minutes
 	@test ! -e .venv/flower.stamp || .venv/flower/bin/python tests/fleet/fleet.py
+
+.venv/peers.stamp: .venv/dev.stamp
+	@$(PYTHON) -m venv .venv/peers \
+	  && .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]' \
+	  && touch $@ || echo 'SKIPPED: the extra peers cannot be installed here (it needs a package index).'
+	@test ! -e $@ || .venv/peers/bin/python -m pip install --quiet --disable-pip-version-check 'aimet-onnx==2.42.0' \
+	  || echo 'AIMET-ONNX cannot be installed here; its rows will say so.'
+
+peers: .venv/peers.stamp ## files of leanmark and of other toolkits side by side: [MODELS='resnet20 efficientnet_lite0' OUT=build/peers OPTIONS=--quick]
+	@test ! -e .venv/peers.stamp || .venv/peers/bin/python tests/benchmarks/peers.py $(MODELS) \
+	  --out '$(or $(OUT),build/peers)' $(OPTIONS)
 
 .venv/mutants.stamp: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,mutants]'

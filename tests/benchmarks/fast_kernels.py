@@ -72,7 +72,7 @@ def export_cifar(name: str, contract: Preprocess, path: Path) -> None:
 def original(name: str, folder: Path) -> tuple[Path, Preprocess, Dataset]:
     """The float file of a model, its contract and its data."""
     path = folder / "float.onnx"
-    if name.startswith("resnet") and name != "resnet50":
+    if name in ("resnet20", "resnet56"):
         dataset = load(cifar.lossless_data())
         contract: Preprocess = default_preprocess(dataset)
         export_cifar(name, contract, path)

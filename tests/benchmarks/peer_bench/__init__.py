@@ -1,0 +1,1 @@
+"""Parts of the benchmark peers.py: models, makers, scores, times, verdicts, pages."""
