@@ -27,6 +27,7 @@ def command() -> None:
     """Train on the data of many clients, which stay with the clients: a link, a server, and clients that join.
 
     On the server: leanmark federate link, then admit for each client, then run. On each client: leanmark federate join.
+    leanmark federate compare sets a simulated run beside central training.
     Flower transmits the messages (extra 'flower', in a separate environment); see recipes/guides/federated.md.
     """
 
@@ -182,6 +183,28 @@ def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given
         made.run(click.echo)
     except KeyboardInterrupt:
         click.echo("Stopped.")
+
+
+@command.command(cls=Command, example="leanmark federate compare small central")
+@click.argument("out", type=THERE)
+@click.argument("central", type=THERE)
+def compare(out: Path, central: Path) -> None:
+    """Add the job in CENTRAL, which trained in one place, to the records of the simulated federated job in OUT.
+
+    Both jobs must be measured, have the same data, and have the same passes with the same settings, except that CENTRAL
+    has finetune or distill in place of the federated pass. Accuracy, CPU-seconds and joules are read from their files
+    and written to OUT/federation.jsonl, for leanmark state --assessment federation.
+
+    Exit code 0: added. 2: wrong usage, or the jobs differ in data, model, passes or test samples.
+    """
+    from compress.job.federation import add_central
+
+    found = add_central(out, central)
+    table = found.table
+    click.echo(
+        f"Added to {out / 'federation.jsonl'}: {table.candidate} of {table.n} test samples right, and {table.baseline} "
+        "after central training."
+    )
 
 
 def opened(folder: Path) -> Any:

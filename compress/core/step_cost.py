@@ -23,11 +23,13 @@ class StepCost:
         energy: gross joules by the best meter for the device; None without a meter, if it could not be read at the end,
             or if another process did part of the work unmetered.
         unmetered: True if another process did part of the work.
+        cpu_s: CPU-seconds of this process; None if another process did part of the work.
     """
 
     seconds: float = 0.0
     energy: Estimate | None = None
     unmetered: bool = False
+    cpu_s: float | None = None
 
     def energy_json(self) -> dict[str, Any] | None:
         """Return the lineage's field ``energy_j``."""
@@ -57,7 +59,7 @@ def metered(device: str = "cpu") -> Iterator[StepCost]:
         here, cpu_s = time.monotonic() - wall, time.process_time() - cpu
         cost.seconds += here
         energy = None if meter is None else _read(meter, Usage(here, cpu_s))
-        cost.energy = None if cost.unmetered else energy
+        cost.energy, cost.cpu_s = (None, None) if cost.unmetered else (energy, cpu_s)
 
 
 def _read(meter: Meter, usage: Usage) -> Estimate | None:

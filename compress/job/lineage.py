@@ -44,6 +44,7 @@ class Row:
         energy_j: JSON of an Estimate, or None.
         record: what was done and declined, as JSON values.
         touched: how each part of the data was read by this pass (:mod:`certify.data.touches`); None if unknown.
+        cpu_s: CPU-seconds of the pass; None if unknown.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Row:
     energy_j: Mapping[str, Any] | None
     record: Mapping[str, Any]
     touched: Mapping[str, Sequence[str]] | None = None
+    cpu_s: float | None = None
 
     @classmethod
     def of(
@@ -82,6 +84,7 @@ class Row:
             energy_j=cost.energy_json(),
             record=record.to_json(),
             touched=touched,
+            cpu_s=cost.cpu_s,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class Row:
             "bytes": self.facts.bytes,
             "validation_accuracy": self.validation_accuracy,
             "seconds": self.seconds,
+            "cpu_s": self.cpu_s,
             "energy_j": self.energy_j,
             "touched": touched_json(self.touched),
             **self.record,
@@ -123,6 +127,7 @@ class Row:
             energy_j=values["energy_j"],
             record={"done": values["done"], "declined": values["declined"]},
             touched=None if values.get("touched") is None else {k: tuple(v) for k, v in values["touched"].items()},
+            cpu_s=values.get("cpu_s"),
         )
 
 

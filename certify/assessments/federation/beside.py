@@ -55,6 +55,8 @@ def _compared(records: Records, path: Path, model: str | None) -> Finding:
         return Finding(NAME, "fail", str(error))
     if steps_of(values) != records.steps:
         return Finding(NAME, "fail", f"The passes of {path.name} are not those that were recorded.")
+    if records.central is not None and values["data"]["digests"].get("test") != records.central.test_digest:
+        return Finding(NAME, "fail", f"The central run was scored on another test part than that of {path.name}.")
     if values["artifacts"].get(MODEL) not in (None, model):
         return Finding(NAME, "fail", f"{path.name} ends in another model than the statement is about.")
     return Finding(NAME, "pass", f"The runs are passes of {path.name}, which ends in this model.")

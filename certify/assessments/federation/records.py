@@ -68,10 +68,10 @@ class Step:
 class Central(Counts):
     """A measured central run on the same data: counts of correct answers of both models on the same test samples.
 
-    ``candidate`` is the federated model and ``baseline`` the central one.
+    ``candidate`` is the federated model and ``baseline`` the central one. :mod:`.central` derives it from two jobs.
 
     Attributes:
-        model: digest of the central run's model.
+        model: hex SHA-256 of the central job's model file.
         test_digest: hex SHA-256 over the test samples.
         cpu_s: CPU-seconds of the central run.
         energy_j: joules of the central run; None if not measured.

@@ -25,7 +25,7 @@ FACTS = ModelStats("0" * 64, 10, 20, 40)
 
 def _row(declined=()):
     record = PassRecord({"macs_share": 0.5}, declined)
-    return Row.of(StructuredPrune(), "1" * 64, FACTS, 0.75, StepCost(1.5, None), record)
+    return Row.of(StructuredPrune(), "1" * 64, FACTS, 0.75, StepCost(1.5, None, cpu_s=1.25), record)
 
 
 def _lineage(dataset, **changed):
@@ -67,7 +67,7 @@ def test_lineage_is_refused_and_not_written_when_it_does_not_fit(dataset, tmp_pa
 
 def test_row_survives_json():
     row = _row((Declined("a", "b"),))
-    assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+    assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row and row.cpu_s == 1.25
 
 
 def test_digest_of_the_test_part_is_that_of_the_data_set(dataset):
@@ -81,6 +81,7 @@ def test_spending_measures_time_and_joules():
         while time.perf_counter() < wall or time.process_time() < cpu:
             pass
     assert 0.2 <= cost.seconds < 60
+    assert cost.cpu_s is not None and 0.1 <= cost.cpu_s < 60
     assert cost.energy is not None
     assert cost.energy.unit == "J"
     assert 0 < cost.energy.low <= cost.energy.value <= cost.energy.high
@@ -97,7 +98,7 @@ def test_spending_is_filled_when_the_block_fails():
 def test_joules_are_absent_and_seconds_are_counted_when_another_process_took_part():
     with metered() as cost:
         mark_unmetered(100.0)
-    assert cost.energy is None and 100 <= cost.seconds < 160
+    assert cost.energy is None and cost.cpu_s is None and 100 <= cost.seconds < 160
 
 
 def test_facts_of_a_module_count_weights_and_multiply_adds(model, context):

@@ -267,13 +267,13 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def stated(model: Path, run: FederatedRun, **options: Any) -> Path:
+def stated(model: Path, run: FederatedRun, central: Central | None = None, **options: Any) -> Path:
     """State a run beside a model, with its lineage."""
     digests = subject_digests(model)
     history = {**lineage(run), "artifacts": {"model.onnx": digests["sha256"]}, **options}
     path = model.with_name("lineage.json")
     path.write_text(json.dumps(history))
-    made = record([run], digests, history, sha256_file(path), "0.1.0", [policy()])
+    made = record([run], digests, history, sha256_file(path), "0.1.0", [policy()], central)
     (model.parent / "federation.jsonl").write_bytes(ROOM.dump(made))
     state(model, "federation", model.parent / "federation.jsonl", edition="2026", signer=new_key())
     return model
@@ -298,6 +298,13 @@ def test_verify_fails_when_the_lineage_beside_the_model_is_another(model: Path, 
         model.with_name("lineage.json").write_text(json.dumps(lineage(run_with())))
     done = run_command("verify", model)
     assert done.exit_code == 1 and "runs_match_lineage" in done.output
+
+
+def test_verify_fails_when_the_central_run_was_scored_on_other_samples_than_the_lineage_has(model: Path) -> None:
+    data = {"name": "d", "spec": "d", "digests": {"test": CENTRAL.test_digest}, "counts": {}}
+    assert run_command("verify", stated(model, run_with(), CENTRAL, data=data)).exit_code == 4
+    done = run_command("verify", stated(model, run_with(), CENTRAL))
+    assert done.exit_code == 1 and "scored on another test part" in " ".join(done.output.split())
 
 
 @pytest.fixture
