@@ -91,6 +91,7 @@ fuzz: .venv/fuzz.stamp ## tamper with graded files and feed hostile ones: [COUNT
 	  $(if $(RESUME),--resume '$(RESUME)/tampering.jsonl')
 	@$(BIN)/python tests/fuzz/findings.py
 	@$(BIN)/python tests/fuzz/scorecards.py --count $(or $(COUNT),20000) --seed $(or $(SEED),0)
+	@$(BIN)/python tests/fuzz/live_messages.py --count $(or $(COUNT),10000) --seed $(or $(SEED),0)
 	@$(BIN)/python tests/fuzz/hostile.py --count $(or $(COUNT),100000) --seed $(or $(SEED),0) \
 	  $(if $(RESUME),--resume '$(RESUME)/hostile.jsonl')
 

@@ -33,6 +33,7 @@ import numpy as np
 from certify.core.data_use.guard import acting
 from certify.core.errors import DataError, NotPermittedError
 from certify.core.federation import Begin, Enrolment, Entry, Mask, Payload, Run, Signed, Spent, sign, verified
+from certify.core.federation.fields import MAX_BAND
 from certify.core.signing_keys import PublicKey, SigningKey
 from compress.federated.forms import Int8, form_of
 from compress.federated.idle import Declined, Idle
@@ -46,6 +47,8 @@ from compress.federated.spending import Bill, Spending
 from compress.federated.weights import Vector
 
 MODEL_SLACK_BYTES = 1024
+MOST_WEIGHT = 2.0**MAX_BAND
+"""The largest band of samples over the smallest."""
 
 
 @dataclass
@@ -119,8 +122,8 @@ class Client:
         values = given.expect("train", begin=str, weight=float, form=dict, training=dict, seed=int, **more)
         run, begin = self._begun(values["begin"], given.payload)
         form, weight = form_of(values["form"], self.learner.layout.parts), float(values["weight"])
-        if not 0 < weight < np.inf:
-            raise DataError(f"The weight of an update must be above 0, got {weight}.")
+        if not 1 / MOST_WEIGHT <= weight <= MOST_WEIGHT:
+            raise DataError(f"The weight of an update must be in [2^-{MAX_BAND}, 2^{MAX_BAND}], got {weight}.")
         with self._measured() as bill, acting(run.use.action):
             update = self._learn(run, begin, given.payload, values) * np.float32(weight)
             if self.tamper is not None:
@@ -132,6 +135,8 @@ class Client:
                 payload = masked.hide(integers, values["boxes"])
             else:
                 payload, left = form.encode(update, residual)
+            if not all(np.isfinite(one).all() for one in (update, left) if one is not None):
+                raise DataError("The update is not finite under the settings of this round, so it is not sent.")
         mask = None if masked is None else masked.record()
         return self._answered("train", run, begin, given.payload, payload, left, bill.spent, mask)
 
@@ -147,6 +152,8 @@ class Client:
 
     def _learn(self, run: Run, begin: Begin, model: bytes, values: dict[str, Any]) -> Vector:
         training, looks = LocalTraining.from_json(values["training"]), None if self.idle is None else self.idle.step
+        if values["seed"] < 0:
+            raise DataError(f"The seed of a round must be at least 0, got {values['seed']}.")
         moment = Moment(begin.number, run.rounds, values["seed"])
         return self.learner.learn(model, self._local(), training, moment, looks)
 

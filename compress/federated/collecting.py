@@ -68,8 +68,9 @@ class Clients:
     ) -> Iterator[tuple[str, Message]]:
         """Send messages, and yield the names and answers that can be parsed.
 
-        At most one answer per client is yielded, except for entries (``train``, ``logits``): the log checks their
-        signatures, and a forged answer under a client's name must not exclude the client.
+        At most one answer per client is yielded, and only from clients that were asked, except for entries (``train``,
+        ``logits``): the log checks their signatures, and a forged answer under a client's name must not exclude the
+        client.
 
         Args:
             kind: kind of the messages and of their answers.
@@ -91,6 +92,8 @@ class Clients:
                 self._declined(name, answer)
             elif answer.kind != kind:
                 self.log.refuse("late" if answer.kind in SIGNED else "malformed", content, self.ids.get(name))
+            elif name not in messages and kind not in SIGNED:
+                self.log.refuse("foreign", content, self.ids.get(name))
             elif name in answered and kind not in SIGNED:
                 self.log.refuse("duplicate", content, self.ids.get(name))
             else:

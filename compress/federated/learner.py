@@ -19,6 +19,8 @@ from compress.training.config import TrainingConfig
 from compress.training.optimization import Hooks, Run
 from compress.training.task import Task
 
+MOST_PROXIMAL = 1e6
+
 
 @dataclass(frozen=True)
 class LocalTraining:
@@ -69,8 +71,8 @@ class LocalTraining:
             made.config()
         except UsageError as error:
             raise DataError(str(error)) from error
-        if not 0 <= made.proximal < float("inf"):
-            raise DataError(f"The weight of the proximal term must be at least 0, got {made.proximal}.")
+        if not 0 <= made.proximal <= MOST_PROXIMAL:
+            raise DataError(f"The weight of the proximal term must be in [0, {MOST_PROXIMAL:g}], got {made.proximal}.")
         return made
 
     def config(self) -> TrainingConfig:
