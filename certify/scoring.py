@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from certify.assessment.record_file import ModelDigests
 from certify.attest.certificate import CERTIFICATE_NAME
+from certify.attest.checks_across import is_refutation
 from certify.attest.countersignature import countersignature_files, read_countersignature
 from certify.attest.issue import Stated, issue
 from certify.attest.statements import statement_path
@@ -181,9 +182,9 @@ def sign_score(scored: Scored, signer: SigningKey, name: str | None = None) -> C
 
 
 def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verification:
-    """Return a verification in which no check contradicts what is counted."""
+    """Return a verification in which no check contradicts what is counted; a refuted claim earns nothing."""
     verification = verify(path, trust=trust)
-    failed = [c for c in verification.failed if not c.name.startswith(RESTING) and c.name not in DRAWN]
+    failed = [c for c in verification.failed if not (c.name.startswith(RESTING) or c.name in DRAWN or is_refutation(c))]
     if failed or verification.certificate is None:
         told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
         raise CertificateError(f"{path} is not valid, so nothing is counted ({told})")

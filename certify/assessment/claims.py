@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from certify.assessment.assessment import Assessment
 
 REFUSED = "refused"
+REFUTED = "claim_refuted"
+"""Check that fails if the claim of a statement is refuted by another one about the same model."""
 Said = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """Text by section: the section's title, then heading and text of each entry."""
 
@@ -111,7 +113,19 @@ class Claims:
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Return findings from other statements about the same model: ``fail`` if one contradicts this one."""
-        return ()
+        return self.refuted_by(others)
+
+    def refutes(self, other: Claims) -> str:
+        """Return why the evidence of this statement refutes the claim of another one; empty if it does not."""
+        return ""
+
+    def refuted_by(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
+        """Return a failed finding for each other statement that refutes the claim of this one.
+
+        A refuted claim supports nothing: verification fails, and its figures earn no points.
+        """
+        found = (other.refutes(self) for other in others)
+        return tuple(Finding(REFUTED, "fail", sentence) for sentence in found if sentence)
 
 
 def common_claims(
@@ -168,7 +182,7 @@ def _test_digest(data: Any) -> str | None:
 
 
 def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
-    """Return contradictions between statements about one model; a pure function of all of them, in any order.
+    """Return contradictions between statements about one model, each once; a pure function of all, in any order.
 
     Example:
         >>> contradictions(())
@@ -176,7 +190,7 @@ def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
     """
     ordered = sorted(statements, key=lambda one: one.assessment)
     found = [finding for one in ordered for finding in one.beside([other for other in ordered if other is not one])]
-    return tuple(finding for finding in found if finding.outcome == "fail")
+    return tuple(dict.fromkeys(finding for finding in found if finding.outcome == "fail"))
 
 
 @contextmanager

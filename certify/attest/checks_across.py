@@ -5,24 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from certify.assessment.claims import REFUTED
 from certify.attest.verification import Verification
 from certify.core.errors import LeanmarkError
 from certify.core.finding import Finding
 
 
 def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verification, ...]:
-    """Return the verifications, each with a note for every figure of another statement that contradicts it.
+    """Return the verifications, each with a check for every figure of another statement that contradicts it.
 
-    A contradiction is between two valid statements; neither is altered, so it is a note and not a failure.
+    A contradiction is a note, since neither statement is altered. A claim that a valid statement refutes fails, since
+    it supports nothing. What follows from an auditor file counts for readers who have it.
     """
     try:
-        claims = [None if one.certificate is None else one.certificate.claims for one in verifications]
+        claims = [None if one.certificate is None else one.certificate.audited_claims for one in verifications]
     except LeanmarkError:  # unprintable claims fail a separate check
         return tuple(verifications)
+    valid = [own for one, own in zip(verifications, claims, strict=True) if one.valid and own is not None]
     told = []
     for one, own in zip(verifications, claims, strict=True):
         others = [other for other in claims if other is not None and other is not own]
+        refuted = () if own is None else own.refuted_by([other for other in valid if other is not own])
         found = () if own is None else own.beside(others)
         notes = [Finding(each.name, "note", each.sentence) for each in found if each.outcome == "fail"]
-        told.append(replace(one, checks=(*one.checks, *notes)) if notes else one)
+        checks = (*refuted, *(note for note in notes if note.sentence not in {each.sentence for each in refuted}))
+        told.append(replace(one, checks=(*one.checks, *checks)) if checks else one)
     return tuple(told)
+
+
+def is_refutation(check: Finding) -> bool:
+    """Return whether a failed check says only that another statement refutes a claim.
+
+    Whatever shows statements shows the contradiction beside the claim, so it need not fail.
+
+    Example:
+        >>> is_refutation(Finding("privacy.claim_refuted", "fail", "Canaries show more."))
+        True
+    """
+    return check.name.rpartition(".")[2] == REFUTED

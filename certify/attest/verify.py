@@ -17,7 +17,7 @@ from certify.assessment.assessment import NOT_DERIVABLE, Surroundings
 from certify.assessment.not_installed import NOTHING, NotInstalled
 from certify.attest.auditor import Access, check_rows, vouched
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, Certificate, read_certificate
-from certify.attest.checks_across import with_contradictions
+from certify.attest.checks_across import is_refutation, with_contradictions
 from certify.attest.checks_model import check_model
 from certify.attest.checks_names import check_names
 from certify.attest.checks_records import check_derivation, find_evidence, load_edition, read_records
@@ -209,6 +209,8 @@ def require_derived(
 ) -> tuple[Certificate, Verification]:
     """Verify a certified file whose figures will be shown; nothing is shown that does not follow from evidence.
 
+    A claim that another statement refutes is shown with the contradiction.
+
     Args:
         path: the certified file.
         certificate: as in :func:`verify`.
@@ -223,7 +225,7 @@ def require_derived(
     """
     verification = verify(path, certificate, evidence, trust)
     found = verification.certificate
-    failed = [check for check in verification.failed if check.name not in ignoring]
+    failed = [check for check in verification.failed if check.name not in ignoring and not is_refutation(check)]
     if failed or found is None:
         told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
         raise CertificateError(f"The certificate of {path} is not valid, so nothing is shown ({told})")

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
+from certify.core.accounting import refutes_claim
 from certify.core.finding import Finding
 from certify.scorecard.edition import ScorecardEdition
 from certify.scorecard.records import Attested, Counted, Records
 
 READ: Mapping[str, frozenset[str]] = {
     "declarations": frozenset({"bias_evaluation_claimed", "contradictions", "people_none"}),
+    "privacy": frozenset({"delta", "epsilon_stated"}),
+    "privacy_audit": frozenset({"canary_delta", "canary_epsilon_shown"}),
     "social": frozenset({"cells"}),
 }
 """Figures that findings read in addition to those of the edition's rules, by assessment."""
@@ -48,6 +51,21 @@ def _contradictions(records: Records) -> Iterator[tuple[str, str]]:
         yield "P3", "The declarations say that nobody is depicted or judged, and groups of people were measured."
     if _has(declared, "bias_evaluation_claimed") and not groups:
         yield "P6", "The pledge's clause on bias evaluation is answered with yes, and no figures of groups are stated."
+
+
+def refuted(records: Records) -> Mapping[str, str]:
+    """Return the assessments whose claim another statement refutes, with the reason; their figures earn nothing."""
+    privacy, audit = records.statement("privacy"), records.statement("privacy_audit")
+    if privacy is None or privacy.refused or audit is None:
+        return {}
+    stated, found = privacy.estimates(), audit.estimates()  # an audit that finds a contradiction is itself a refusal
+    claim = [stated.get("epsilon_stated"), stated.get("delta")]
+    bound = [found.get("canary_epsilon_shown"), found.get("canary_delta")]
+    values = [one.value for one in (*bound, *claim) if one is not None]
+    if len(values) < 4 or not refutes_claim(*values):
+        return {}
+    told = f"Canaries show epsilon of at least {values[0]:.3g}, and the privacy statement claims {values[2]:g}."
+    return {"privacy": told}
 
 
 def _has(statement: Counted | None, figure: str) -> bool:
@@ -117,9 +135,9 @@ def _one_test_set(records: Records, edition: ScorecardEdition) -> Answer:
 
 
 def _no_contradiction(records: Records, edition: ScorecardEdition) -> Answer:
-    found = contradictions(records)
+    found = (*contradictions(records).values(), *refuted(records).values())
     if found:
-        return "fail", " ".join(found.values())
+        return "fail", " ".join(found)
     return "pass", "No statement contradicts another."
 
 

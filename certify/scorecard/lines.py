@@ -9,7 +9,7 @@ from typing import Literal
 
 from certify.core.estimate import Estimate
 from certify.scorecard.edition import ALWAYS, SIGNERS_FIGURES, Credit, Prerequisite, ScorecardEdition
-from certify.scorecard.findings import of_another_baseline
+from certify.scorecard.findings import of_another_baseline, refuted
 from certify.scorecard.records import Attested, Counted, Countersigned, Records
 from certify.scorecard.rules import EVIDENCE, Rule, parse_rule
 
@@ -62,7 +62,7 @@ class Asked:
 
 
 class Figures:
-    """Figures of all statements, by ``ASSESSMENT.FIGURE``, except those of refusals.
+    """Figures of all statements, by ``ASSESSMENT.FIGURE``, except those of refusals and of refuted claims.
 
     Args:
         records: records of a scorecard.
@@ -70,9 +70,10 @@ class Figures:
 
     def __init__(self, records: Records) -> None:
         self.refused = {one.assessment for one in records.of(Counted) if one.refused}
+        self.refuted = refuted(records)
         self._found: dict[str, Estimate] = {}
         for one in records.of(Counted):
-            if not one.refused:
+            if not one.refused and one.assessment not in self.refuted:
                 self._found |= {f"{one.assessment}.{name}": found for name, found in one.estimates().items()}
         for checked in ("cross-checked", "reproduced"):
             count = len(agreeing(records, checked))
@@ -141,6 +142,8 @@ def _line(
         return Line(name, credit, 0.0, "failed", contradicted, source)
     if rule.assessment in figures.refused:
         return Line(name, credit, 0.0, "failed", f"The statement of {rule.assessment} is a refusal.", source)
+    if rule.assessment in figures.refuted:
+        return Line(name, credit, 0.0, "failed", figures.refuted[rule.assessment], source)
     if rule.assessment in of_another_baseline(records):
         why = f"The statement of {rule.assessment} compares with another file than the energy's baseline."
         return Line(name, credit, 0.0, "failed", why, source)
@@ -196,6 +199,8 @@ def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | N
     found = figures.get(rule)
     if figures.holds(one.rule) and found is not None:
         return Asked(name, one, "met", told(rule, one.reads, found))
+    if rule.assessment in figures.refuted:
+        return Asked(name, one, "contradicted", figures.refuted[rule.assessment])
     if rule.assessment in figures.refused:
         return Asked(name, one, "missing", f"The statement of {rule.assessment} is a refusal.")
     why = f"No statement tells {one.reads}." if found is None else told(rule, one.reads, found)

@@ -62,7 +62,8 @@ class DeclarationClaims(Claims):
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Check the declarations against other statements about the same model."""
         measured = [one for one in others if one.assessment == SOCIAL and not one.refused]
-        return (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
+        found = (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
+        return (*self.refuted_by(others), *found)
 
 
 PUBLIC = {

@@ -14,7 +14,7 @@ from certify.assessments.privacy_audit import edition as editions
 from certify.assessments.privacy_audit import records as record_files
 from certify.assessments.privacy_audit.claims import AuditClaims
 from certify.assessments.privacy_audit.edition import Edition
-from certify.assessments.privacy_audit.figures import SHOWABLE, SHOWN, estimates
+from certify.assessments.privacy_audit.figures import DELTA, SHOWABLE, SHOWN, estimates
 from certify.assessments.privacy_audit.findings import judge
 from certify.assessments.privacy_audit.outcome import judge_audit
 from certify.assessments.privacy_audit.records import Canaries, Records
@@ -29,6 +29,7 @@ LINEAGE = "lineage.json"
 LIMITS = (
     "An audit can refute a claim of epsilon but never prove one: stronger attacks may find more.",
     "Scores are the auditor's word; that coins were committed to first is shown only if the commitment was published.",
+    "Shadow models and canary twins read the training data again; no privacy statement's epsilon includes these reads.",
     "Membership is measured on the given samples, on average; individual people may be easier to find.",
     "Inversion of a model is not assessed: there is no accepted measure of it.",
 )
@@ -106,6 +107,13 @@ class PrivacyAudit(Assessment):
             yield Finding(name, "fail", f"{path.name} is not the lineage whose recipe was repeated.")
         else:
             yield Finding(name, "pass", f"The recipe that was repeated is that of {path.name}.")
+
+    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+        """Return the profile's figures, and the delta for which the canaries bound epsilon."""
+        found, fixed = super().figures(predicate, lineage), predicate["canaries"]
+        if fixed is None:
+            return found
+        return {**found, DELTA: Estimate.exact(fixed["delta"], "1", "for which the canaries bound epsilon")}
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
         """Return the names of model and data."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from certify.assessment.claims import Claims
+from certify.assessment.claims import REFUTED, Claims
 from certify.assessments.privacy_audit.figures import CLAIMED, SHOWN
-from certify.core.estimate import Estimate
+from certify.core.accounting import refutes_claim
 from certify.core.finding import Finding
 
 PRIVACY = "privacy"
 """Assessment that claims an epsilon."""
 STATED, DELTA = "epsilon_stated", "delta"
 """Its figures: the claimed epsilon, and the delta for which it holds."""
-TOLERANCE = 1e-9
-"""Relative difference of two epsilons that is only rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +31,31 @@ class AuditClaims(Claims):
 
         A claim for one delta holds for every larger one too; for a smaller one nothing is compared.
         """
-        claimed = [one.figures for one in others if one.assessment == PRIVACY and not one.refused]
-        return tuple(finding for figures in claimed for finding in self._against(figures))
+        refuted = (Finding(REFUTED, "fail", sentence) for one in others if (sentence := self.refutes(one)))
+        return (*refuted, *(finding for one in others for finding in self._tested(one)))
 
-    def _against(self, stated: Mapping[str, Estimate]) -> Iterator[Finding]:
-        epsilon, delta = stated.get(STATED), stated.get(DELTA)
-        if self.delta is None or epsilon is None or delta is None or self.delta < delta.value:
-            return
-        most, words = epsilon.value * (1 + TOLERANCE), f"the privacy statement claims {epsilon.value:g}"
-        shown, tested = self.figures.get(SHOWN), self.figures.get(CLAIMED)
-        if shown is not None and shown.value > most:
-            yield Finding("claim_refuted", "fail", f"Canaries show epsilon of at least {shown.value:.3g}, and {words}.")
-        if tested is not None and tested.value > most:
-            yield Finding("claim_tested", "fail", f"The audit tested a claim of epsilon {tested.value:g}, and {words}.")
+    def refutes(self, other: Claims) -> str:
+        """Return the canaries' bound if it is above the claim of the privacy statement."""
+        shown = self.figures.get(SHOWN)
+        if shown is None or not self._above(shown.value, other):
+            return ""
+        return (
+            f"Canaries show epsilon of at least {shown.value:.3g}, and the privacy statement claims "
+            f"{other.figures[STATED].value:g}."
+        )
+
+    def _tested(self, other: Claims) -> Iterator[Finding]:
+        tested = self.figures.get(CLAIMED)
+        if tested is not None and self._above(tested.value, other):
+            stated = other.figures[STATED].value
+            told = f"The audit tested a claim of epsilon {tested.value:g}, and the privacy statement claims {stated:g}."
+            yield Finding("claim_tested", "fail", told)
+
+    def _above(self, epsilon: float, other: Claims) -> bool:
+        """Return whether an epsilon at the canaries' delta is above the claim of a privacy statement."""
+        if other.assessment != PRIVACY or other.refused or self.delta is None:
+            return False
+        claimed, delta = other.figures.get(STATED), other.figures.get(DELTA)
+        if claimed is None or delta is None:
+            return False
+        return refutes_claim(epsilon, self.delta, claimed.value, delta.value)

@@ -29,6 +29,7 @@ ONE_RUN = "one training with canaries (Steinke, Nasr and Jagielski 2023, theorem
 SHOWN = "canary_epsilon_shown"
 SHOWABLE = "canary_epsilon_showable"
 CLAIMED = "claimed_epsilon"
+DELTA = "canary_delta"
 WAITING = "auditor_file"
 
 

@@ -11,6 +11,8 @@ from certify.core.errors import UsageError
 
 LARGEST_EPSILON = 64.0
 PRECISION = 1e-9
+ROUNDING = 1e-9
+"""Relative difference of two epsilons that is only rounding."""
 
 
 def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
@@ -91,3 +93,21 @@ def epsilon_showable(canaries: int, guesses: int, delta: float, confidence: floa
         3.47
     """
     return epsilon_shown(canaries, guesses, guesses, delta, confidence)
+
+
+def refutes_claim(shown: float, shown_delta: float, claimed: float, delta: float) -> bool:
+    """Return whether a lower bound on epsilon refutes a claimed epsilon.
+
+    A claim for one delta holds for every larger one too; for a smaller one nothing can be compared.
+
+    Args:
+        shown: lower bound on epsilon.
+        shown_delta: delta for which it holds.
+        claimed: claimed epsilon.
+        delta: delta of the claim.
+
+    Example:
+        >>> refutes_claim(2.9, 1e-5, 1.0, 1e-5), refutes_claim(2.9, 1e-6, 1.0, 1e-5)
+        (True, False)
+    """
+    return shown_delta >= delta and shown > claimed * (1 + ROUNDING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +97,39 @@ def test_people_none_is_contradicted_when_groups_were_measured(build: Any) -> No
     assert set(contradictions(build({"declarations": {"people_none": 1}, "social": {"cells": 14}}))) == {"P3"}
     assert set(contradictions(build({"declarations": {"contradictions": 2}}))) == {"P3"}
     assert not contradictions(build({"declarations": {"people_none": 1, "contradictions": 0}}))
+
+
+@pytest.mark.parametrize(
+    ("shown", "delta", "refused", "points"),
+    [(3.5, 1e-5, True, 0.0), (3.5, 1e-5, False, 0.0), (2.5, 1e-5, False, 42 / 9), (3.5, 1e-6, False, 42 / 9)],
+)
+def test_claim_of_privacy_earns_nothing_when_canaries_refute_it(
+    words: Any, shown: float, delta: float, refused: bool, points: float
+) -> None:
+    from certify.scorecard.levels import score
+
+    audit = {"canary_epsilon_shown": shown, "canary_delta": delta}
+    rows = (
+        words["statement"]("privacy", {"epsilon": 3.0, "epsilon_stated": 3.0, "delta": 1e-5}),
+        words["statement"]("privacy_audit", audit, refused=refused),  # an audit of the refuted claim is a refusal
+    )
+    records = Records(words["header"](), rows)
+    (line,) = (one for one in score(records, EDITION).lines if one.name == "D1")
+    assert line.points == pytest.approx(points)
+    assert found_of(records)["no_contradiction"] == ("pass" if points else "fail")
+    assert points or line.sentence == "Canaries show epsilon of at least 3.5, and the privacy statement claims 3."
+
+
+def test_prerequisite_is_contradicted_when_its_figure_is_of_a_refuted_claim(build: Any) -> None:
+    from certify.scorecard.lines import prerequisites
+
+    (name, one), *_ = EDITION.prerequisites.items()
+    private = replace(one, rule="at_least(privacy.epsilon, low, 1)", unless="")
+    claim = {"epsilon": 3.0, "epsilon_stated": 3.0, "delta": 1e-5}
+    for shown, state in ((3.5, "contradicted"), (2.5, "met")):
+        made = build({"privacy": claim, "privacy_audit": {"canary_epsilon_shown": shown, "canary_delta": 1e-5}})
+        (found,) = prerequisites(made, replace(EDITION, prerequisites={name: private}))
+        assert found.state == state
 
 
 @pytest.mark.parametrize(

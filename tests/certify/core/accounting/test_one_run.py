@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from certify.core.accounting import epsilon_showable, epsilon_shown, guesses_p
+from certify.core.accounting import epsilon_showable, epsilon_shown, guesses_p, refutes_claim
 from certify.core.errors import UsageError
 
 
@@ -65,3 +65,12 @@ def test_impossible_claims_are_refused(epsilon: float, delta: float) -> None:
 def test_confidence_out_of_range_is_refused() -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         epsilon_shown(10, 5, 5, 0.0, 1.0)
+
+
+@given(some.floats(0, 60), some.floats(0, 0.5), some.floats(1e-3, 60), some.floats(0, 0.5))
+def test_bound_refutes_a_claim_when_it_is_larger_for_a_delta_as_large(
+    shown: float, shown_delta: float, claimed: float, delta: float
+) -> None:
+    refuted = refutes_claim(shown, shown_delta, claimed, delta)
+    assert refuted == (shown_delta >= delta and shown > claimed * (1 + 1e-9))
+    assert not refutes_claim(claimed * (1 + 1e-10), shown_delta, claimed, delta)  # rounding
