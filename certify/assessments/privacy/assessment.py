@@ -29,6 +29,8 @@ PREDICATE_TYPE = "https://leanmark.org/secure/privacy/v1"
 LIMITS = (
     "Records cannot prove that noise was really added from the system's entropy; an audit with canaries can refute it.",
     "Which data are public, and the number of training runs, rest on the maker's word.",
+    "The ledger, epsilon and the number of runs do not include shadow models and canary twins: an audit trains them on "
+    "the same data and records their reads, and they never ship.",
     "Epsilon does not cover accuracy on a private test set or the results of attacks on the model.",
     "Differential privacy is not anonymity in law, and does not cover how the data were collected.",
 )

@@ -107,6 +107,8 @@ def test_everything_is_attacked_stated_and_verified(made: Path) -> None:
     names = [row.name for row in records.of(Step)]
     assert names.count("twin with canaries") == 1 and "copies from 10 queries" in names and len(names) == 7
     assert all(row.cpu_s > 0 and row.touched for row in records.of(Step))
+    joules = [row.energy_j["value"] for row in records.of(Step)]  # of every training, in the signed statement
+    assert claims.figures["audit_energy"].value == pytest.approx(sum(joules)) and min(joules) > 0
     assert not (made / ".audit").exists()
 
 
@@ -177,6 +179,7 @@ def test_findings_about_private_data_go_to_the_auditor_alone(private: Path, tmp_
     assert not any(name.startswith(("membership", "canary_epsilon_shown")) for name in claims.figures)
     claimed = claims.figures["claimed_epsilon"].value
     assert 7.9 < claimed <= 8.0  # that of privacy.jsonl
+    assert {"audit_energy", "audit_cpu_seconds"} <= set(claims.figures), "the cost of the audit is public"
     public = (out / "statements" / "privacy_audit.evidence.jsonl").read_bytes()
     assert b'"kind":"scores"' not in public and b'"seed"' not in public
     whole = parse(found.files["auditor"].read_bytes(), "auditor")

@@ -101,6 +101,7 @@ def test_statement_holds_in_public_and_leaves_the_rest_to_an_auditor(model: Path
     assert check is not None and check.outcome == "pass"
     assert found.certificate is not None and "as stated" in found.verdict
     shown = found.certificate.claims
+    assert any("do not include shadow models and canary twins" in limit for limit in shown.limits)
     assert shown.headlines["epsilon_stated"] == "stated epsilon" and any("coin" in note for note in shown.notes)
 
 
