@@ -27,8 +27,9 @@ def command(
 
     ID is the name by which you know a person, or a keyed identifier of a person or record. From now on no loader
     yields the records; their bytes stay in your files until you delete them. What a model has learnt from them stays in
-    it: approximate unlearning is not used. With --retrain each model made by a leanmark command is made again in place,
-    from weights that did not see the records, and needs a new certificate.
+    it: approximate unlearning is not used. With --retrain each model made by a leanmark command is made again in place
+    by its whole recipe, from its original or, if the job trained that, from random weights. It then needs a new
+    certificate.
 
     Exit code 0: done. 2: wrong usage, or an ID matches no record (nothing is written). 3: a model could not be made
     again; the reason is printed.

@@ -1,7 +1,9 @@
 """Making models again without withdrawn records: exact unlearning, since nothing that saw them is reused.
 
 A job starts from its original, which is trained again if the job trained it, and then applies each pass again: loaders
-skip withdrawn records, and neither cached baselines nor finished steps of other data are used.
+skip withdrawn records, and neither cached baselines nor finished steps of other data are used. No finished pass is
+reused, even if it read no withdrawn record: a job removes its workspace at the end, and a ledger says which parts a
+pass read, not which of their records.
 """
 
 from __future__ import annotations
