@@ -77,9 +77,11 @@ def halves(folder: Path, seed: int = 0) -> Dataset:
 def main() -> None:
     """Audit each recipe that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", default=["int8"], choices=list(RECIPES))
+    parser.add_argument("recipes", nargs="*", default=["int8"], metavar="RECIPE")
     parser.add_argument("--shadows", type=int, default=8)
     given = parser.parse_args()
+    if unknown := set(given.recipes) - set(RECIPES):
+        parser.error(f"There is no recipe {', '.join(unknown)}; choose from {', '.join(RECIPES)}.")
     if not (DATA / "cifar10").is_dir():
         parser.error(f"{DATA}/cifar10 was not found; set LEANMARK_BENCH_DATA to the folder that contains it.")
     sys.path.insert(0, str(Path(__file__).parent))

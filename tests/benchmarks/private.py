@@ -242,10 +242,12 @@ def processor() -> Iterator[str]:
 def main() -> None:
     """Run the cases that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE")
     parser.add_argument("--fashion", type=Path, default=published.FASHION_DEBIAN)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
+    if unknown := set(given.cases) - set(CASES):
+        parser.error(f"There is no case {', '.join(unknown)}; choose from {', '.join(CASES)}.")
     if not given.fashion.is_dir():
         parser.error(
             f"{given.fashion} is not there; install Debian's package dataset-fashion-mnist, or name its folder."
