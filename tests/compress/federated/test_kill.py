@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import multiprocessing
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from compress.federated.plan import Plan
 from tests.compress.federated.conftest import Fleet
 
 Make = Callable[..., Fleet]
+SERVER = "forkserver"
+"""Its children are forked from a process without threads: torch's own would not survive a fork of this one."""
 
 
 def size(made: Fleet) -> int:
@@ -21,26 +24,31 @@ def size(made: Fleet) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
+def run_alone(folder: Path, plan: Plan, clients: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    Fleet(folder, plan, clients).run()
+
+
 def was_killed(made: Fleet, grown: int) -> bool:
-    """Run in a process of its own and kill it once the log has grown by so many bytes; False where it ended before."""
-    before, child = size(made), os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        made.run()
-        os._exit(0)
+    """Run in another process and kill it once the log has grown by a number of bytes; False if it ended before."""
+    before, context = size(made), multiprocessing.get_context(SERVER)
+    child = context.Process(target=run_alone, args=(made.folder, made.plan, made.clients, torch.get_num_threads()))
+    child.start()
     while size(made) < before + grown:
-        if os.waitpid(child, os.WNOHANG) != (0, 0):
+        if not child.is_alive():
+            assert child.exitcode == 0, "the run failed before it was killed"
             return False
         time.sleep(0.001)
     time.sleep(float(np.random.default_rng().uniform(0, 0.05)))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    child.kill()
+    child.join()
     return True
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(SERVER not in multiprocessing.get_all_start_methods(), reason="needs forkserver")
 @pytest.mark.parametrize("update", ["int8", "int8-masked"])
 def test_run_ends_with_the_same_bits_when_it_is_killed_again_and_again(fleet: Make, update: str) -> None:
+    multiprocessing.get_context(SERVER).set_forkserver_preload(["tests.compress.federated.conftest"])
     whole, made = fleet(update=update, rounds=6), fleet(update=update, rounds=6)
     expected = whole.run()
     random, kills = np.random.default_rng(), 0
