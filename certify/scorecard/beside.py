@@ -126,12 +126,12 @@ def _statements_are_counted(records: Records, found: Mapping[str, Certificate]) 
     missing = sorted(set(stated) - set(found))
     other = sorted(one for one in set(stated) & set(found) if found[one].digest != stated[one].sha256)
     if missing or other:
-        told = [f"{one} is not here" for one in missing] + [f"{one} is another one" for one in other]
-        return Finding(name, "fail", f"Not the statements that were counted: {', '.join(told)}. Run leanmark score.")
+        changed = [f"{one} is missing" for one in missing] + [f"{one} was replaced" for one in other]
+        return Finding(name, "fail", f"Counted statements changed: {', '.join(changed)}. Run leanmark score.")
     new = sorted(set(found) - set(stated) - {"scorecard"})
     if new:
-        return Finding(name, "note", f"Not counted, as newer than the score: {', '.join(new)}. Run leanmark score.")
-    return Finding(name, "pass", f"The {len(stated)} statements that were counted lie here.")
+        return Finding(name, "note", f"Newer than the score and not counted: {', '.join(new)}. Run leanmark score.")
+    return Finding(name, "pass", f"All {len(stated)} counted statements are here.")
 
 
 def _figures_follow(records: Records, found: Mapping[str, Certificate], folders: Sequence[Path]) -> Finding:
@@ -149,22 +149,22 @@ def _figures_follow(records: Records, found: Mapping[str, Certificate], folders:
             continue
         needs = set(one.figures) - set(again.figures) if lineage is None and one.lineage else set()
         if needs == {"log10_payback_inferences"}:
-            unchecked.append(f"{one.assessment}.log10_payback_inferences, as {LINEAGE_NAME} is not here")
+            unchecked.append(f"{one.assessment}.log10_payback_inferences ({LINEAGE_NAME} is missing)")
             one = replace(one, figures={name: found for name, found in one.figures.items() if name not in needs})
         if not _same(one, again):
             wrong.append(one.assessment)
     if wrong:
-        return Finding(name, "fail", f"Counted otherwise than stated: {', '.join(wrong)}.")
+        return Finding(name, "fail", f"Counted figures differ from the statements: {', '.join(wrong)}.")
     if unchecked:
-        return Finding(name, "fail", f"Does not follow: {', '.join(unchecked)}.")
-    return Finding(name, "pass", "The figures that were counted are those of the statements.")
+        return Finding(name, "fail", f"Cannot be derived again: {', '.join(unchecked)}.")
+    return Finding(name, "pass", "The counted figures equal those of the statements.")
 
 
 def _named_alike(predicate: Mapping[str, Any], energy: Certificate | None) -> Finding:
     name, own = "counted_name", predicate["model"]["name"]
     if energy is not None and energy.predicate["model"]["name"] != own:
-        return Finding(name, "fail", "The model bears another name than in its certificate.")
-    return Finding(name, "pass", "The model bears one name.")
+        return Finding(name, "fail", "The score names the model differently from its certificate.")
+    return Finding(name, "pass", "The score and the certificate name the model alike.")
 
 
 def _same(one: Counted, other: Counted) -> bool:
@@ -200,22 +200,22 @@ def _others_are_counted(records: Records, energy: Certificate | None, folders: S
             continue
     if absent := stated - here:
         keys = sorted({one.key[:16] for one in absent})
-        return Finding(name, "fail", f"The words that were counted are not here: those of {', '.join(keys)}.")
+        return Finding(name, "fail", f"Counted statements of third parties are missing: {', '.join(keys)}.")
     against = sorted(one.key[:16] for one in here - stated if isinstance(one, Countersigned) and not one.agrees)
     if against:
         return Finding(name, "note", f"Not counted: key {', '.join(against)} disagrees with the certificate.")
     if further := sorted({one.key[:16] for one in here - stated}):
-        return Finding(name, "note", f"Not counted: the words of {', '.join(further)}.")
-    return Finding(name, "pass", f"The words of {len(stated)} others that were counted lie here.")
+        return Finding(name, "note", f"Not counted: the statements of third parties {', '.join(further)}.")
+    return Finding(name, "pass", f"All {len(stated)} counted statements of third parties are here.")
 
 
 def _reader_trusts(records: Records, around: Surroundings) -> Finding:
     name = "counted_keys"
     keys = {one.key for one in records.words}
     if not keys:
-        return Finding(name, "pass", "No points rest on the word of others.")
+        return Finding(name, "pass", "No points depend on third parties.")
     strange = sorted(key[:16] for key in keys if not around.trusts(key))
     if strange:
-        told = f"Points rest on the word of {', '.join(strange)}, whom you have not said you trust"
+        told = f"Points depend on {', '.join(strange)}, not among your trusted keys"
         return Finding(name, "note", f"{told}; run leanmark score to count without them.")
-    return Finding(name, "pass", f"Points rest on the word of {len(keys)} others whose keys you trust.")
+    return Finding(name, "pass", f"Points depend on {len(keys)} third parties whose keys you trust.")

@@ -46,11 +46,11 @@ def _contradictions(records: Records) -> Iterator[tuple[str, str]]:
     declared = records.statement("declarations")
     groups = _has(records.statement("social"), "cells")
     if _has(declared, "contradictions"):
-        yield "P3", "The cross-checks of the declarations contradict what their maker says."
+        yield "P3", "The cross-checks of the declarations contradict the maker's answers."
     elif _has(declared, "people_none") and groups:
-        yield "P3", "The declarations say that nobody is depicted or judged, and groups of people were measured."
+        yield "P3", "The declarations say that nobody is depicted or judged, but groups of people were measured."
     if _has(declared, "bias_evaluation_claimed") and not groups:
-        yield "P6", "The pledge's clause on bias evaluation is answered with yes, and no figures of groups are stated."
+        yield "P6", "The pledge's clause on bias evaluation is answered with yes, but no group figures are stated."
 
 
 def refuted(records: Records) -> Mapping[str, str]:
@@ -80,17 +80,17 @@ def _edition_counted(records: Records, edition: ScorecardEdition) -> Answer:
         return "fail", f"The statements were counted for edition {header.edition}, not for {edition.name}. Count again."
     unknown = sorted(set(header.scoped_out) - set(edition.pillars))
     if unknown:
-        return "fail", f"There is no pillar {unknown[0]} that could be scoped out."
+        return "fail", f"Unknown pillar {unknown[0]} cannot be scoped out."
     return "pass", f"The statements were counted for edition {edition.name}."
 
 
 def _others_are_others(records: Records, edition: ScorecardEdition) -> Answer:
     makers = {one.key for one in records.of(Counted)}
     if any(one.key in makers for one in records.words):
-        return "fail", "A key that signed a statement is counted as somebody else's."
+        return "fail", "A key that signed a statement is counted as a third party's."
     credits = {one.credit for one in records.of(Attested)} - set(edition.credits)
     if credits:
-        return "fail", f"There is no credit {sorted(credits)[0]} that could be attested."
+        return "fail", f"Unknown credit {sorted(credits)[0]} cannot be attested."
     return "pass", f"{len({one.key for one in records.words})} keys of others are counted, none of them a maker's."
 
 

@@ -137,15 +137,15 @@ def _line(
     rule = parse_rule(credit.rule)
     source = rule.assessment if records.statement(rule.assessment) is not None else None
     if credit.pillar in out:
-        return Line(name, credit, 0.0, "not applicable", f"By the maker's word: {out[credit.pillar]}", None)
+        return Line(name, credit, 0.0, "not applicable", f"According to the maker: {out[credit.pillar]}", None)
     if contradicted:
         return Line(name, credit, 0.0, "failed", contradicted, source)
     if rule.assessment in figures.refused:
-        return Line(name, credit, 0.0, "failed", f"The statement of {rule.assessment} is a refusal.", source)
+        return Line(name, credit, 0.0, "failed", f"The {rule.assessment} statement is a refusal.", source)
     if rule.assessment in figures.refuted:
         return Line(name, credit, 0.0, "failed", figures.refuted[rule.assessment], source)
     if rule.assessment in of_another_baseline(records):
-        why = f"The statement of {rule.assessment} compares with another file than the energy's baseline."
+        why = f"The {rule.assessment} statement has another baseline than the efficiency certificate."
         return Line(name, credit, 0.0, "failed", why, source)
     found = figures.get(rule)
     words = [one for one in records.of(Attested) if one.credit == name and _independent(one, records)]
@@ -156,8 +156,8 @@ def _line(
         half = round(HALF * credit.points, DIGITS)
         return Line(name, credit, half, "attested", f"Attested by {words[0].name}, which earns half.", source)
     if found is not None and found.low >= 1:
-        return Line(name, credit, 0.0, "declared", "By the maker's word, which earns nothing.", source)
-    return Line(name, credit, 0.0, "not assessed", f"No statement tells {credit.reads}.", None)
+        return Line(name, credit, 0.0, "declared", "Only declared by the maker, which earns nothing.", source)
+    return Line(name, credit, 0.0, "not assessed", f"No statement reports {credit.reads}.", None)
 
 
 def _independent(one: Attested, records: Records) -> bool:
@@ -170,14 +170,14 @@ def told(rule: Rule, reads: str, found: Estimate) -> str:
     if rule.end == EVIDENCE:
         return f"{what} is {found.evidence.value}."
     if rule.kind == "at_least" and reads.startswith("whether "):
-        return f"{'Yes' if rule.share(found) else 'No'}, by the statement of {rule.assessment}."
+        return f"{'Yes' if rule.share(found) else 'No'}, according to the {rule.assessment} statement."
     end = getattr(found, rule.end)
     unit = "" if found.unit == "1" else f" {found.unit}"
     written = "without bound" if math.isinf(end) else f"{end:.4g}{unit}"
     which = "" if found.low == found.high else f", the {rule.end} end of {found.low:.4g} to {found.high:.4g}"
     if rule.kind == "at_least":
-        return f"{what} is {written}{which}; {rule.full:g} is asked."
-    return f"{what} is {written}{which}; {rule.start:g} earns nothing and {rule.full:g} everything."
+        return f"{what} is {written}{which}; {rule.full:g} is required."
+    return f"{what} is {written}{which}; {rule.start:g} earns nothing and {rule.full:g} all points."
 
 
 def prerequisites(
@@ -194,7 +194,7 @@ def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | N
     if contradicted:
         return Asked(name, one, "contradicted", contradicted)
     if one.unless and figures.holds(one.unless):
-        return Asked(name, one, "not asked", f"Not asked, by the {parse_rule(one.unless).assessment}.")
+        return Asked(name, one, "not asked", f"Not required, according to the {parse_rule(one.unless).assessment} statement.")
     rule = parse_rule(one.rule)
     found = figures.get(rule)
     if figures.holds(one.rule) and found is not None:
@@ -202,6 +202,6 @@ def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | N
     if rule.assessment in figures.refuted:
         return Asked(name, one, "contradicted", figures.refuted[rule.assessment])
     if rule.assessment in figures.refused:
-        return Asked(name, one, "missing", f"The statement of {rule.assessment} is a refusal.")
-    why = f"No statement tells {one.reads}." if found is None else told(rule, one.reads, found)
+        return Asked(name, one, "missing", f"The {rule.assessment} statement is a refusal.")
+    why = f"No statement reports {one.reads}." if found is None else told(rule, one.reads, found)
     return Asked(name, one, "missing", why)
