@@ -13,7 +13,7 @@ MAX_TRAIN_TIME ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compress certify verify test lint docs notebook bench coverage fleet peers fuzz mutants rings dist clean
+.PHONY: help setup compress certify verify test lint docs notebook bench guide coverage fleet peers fuzz mutants rings dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: .venv/dev.stamp ## print the benchmarks' figures, in their short forms (n
 	@for script in tests/benchmarks/*.py; do \
 	  short=$$(grep -q -- '--quick' "$$script" && echo --quick); \
 	  echo "$$script $$short"; $(BIN)/python "$$script" $$short || exit 1; done
+
+guide: .venv/compress.stamp ## run every command of the guide 'From a model to a scorecard'; under half an hour
+	@$(BIN)/python tests/guides/run_guide.py $(if $(OUT),--folder '$(OUT)')
 
 .venv/zoo.stamp: .venv/dev.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compress,dev,export,timm]'

@@ -107,7 +107,7 @@ class Scorecard(Assessment):
         return Claims(**common, words={**WORDS, **_line_words(predicate["edition"]["name"])})
 
 
-HEADLINES = {"points_assessed": "assessed"}
+HEADLINES = {"points_assessed": "points assessed"}
 WORDS = {"points": "points", "points_assessed": "points that the assessed lines are worth"}
 
 
