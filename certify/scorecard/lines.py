@@ -194,7 +194,8 @@ def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | N
     if contradicted:
         return Asked(name, one, "contradicted", contradicted)
     if one.unless and figures.holds(one.unless):
-        return Asked(name, one, "not asked", f"Not required, according to the {parse_rule(one.unless).assessment} statement.")
+        source = parse_rule(one.unless).assessment
+        return Asked(name, one, "not asked", f"Not required, according to the {source} statement.")
     rule = parse_rule(one.rule)
     found = figures.get(rule)
     if figures.holds(one.rule) and found is not None:

@@ -1,9 +1,9 @@
 """Run a guide's files and commands from the first block to the last, as its reader would.
 
 ``make guide`` runs recipes/guides/model-to-scorecard.md. ``python tests/guides/run_guide.py GUIDE --folder OUT`` runs
-another guide, or keeps the files. Blocks with a title (```` ```python title="NAME" ````) become files, and each line of a
-``sh`` block is a command. A command must end with 0, or with 3 (not graded) if it is ``leanmark certify``: a busy machine
-cannot grade, and the statements that follow do not need a grade.
+another guide, or keeps the files. Blocks with a title (```` ```python title="NAME" ````) become files, and each line of
+a ``sh`` block is a command. A command must end with 0, or with 3 (not graded) if it is ``leanmark certify``: a busy
+machine cannot grade, and the statements that follow do not need a grade.
 """
 
 from __future__ import annotations
