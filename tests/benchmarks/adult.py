@@ -1,6 +1,7 @@
 """Effect of int8 on groups in the Adult data, and time of the social assessment.
 
     LEANMARK_ADULT=FOLDER python tests/benchmarks/adult.py [--out build/adult] [--certify] [--seeds 1] [--first-seed 0]
+        [--quick] [--strict]
 
 FOLDER holds ``adult.data`` and ``adult.test`` of the UCI repository. An MLP of 128 and 64 hidden units is trained in
 torch, exported, and quantized to 8 bits by ONNX Runtime's ``quantize_static`` (unsigned activations, signed weights by
@@ -10,16 +11,15 @@ exchanged answers; with ``--certify``, the CPU seconds of ``certify`` with and w
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from _bench import Bars, LeftOut, options, run
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 import certify
@@ -28,6 +28,8 @@ from certify.data import Dataset, load
 from certify.group_audit import Fairness
 
 GROUPS = "sex,race"
+HARMED = "sex=Male, false negatives"
+"""The cell in which int8 must be shown to do harm."""
 EPOCHS, BATCH = 12, 128
 
 
@@ -37,7 +39,7 @@ def arrays(dataset: Dataset, part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([split.arrays(i)["x"] for i in range(len(split))]), split.labels
 
 
-def train(dataset: Dataset, seed: int) -> torch.nn.Module:
+def train(dataset: Dataset, seed: int, epochs: int = EPOCHS) -> torch.nn.Module:
     """Train the MLP; the epoch that is best on validation is kept."""
     torch.manual_seed(seed)
     x, y = (torch.from_numpy(part) for part in arrays(dataset, "train"))
@@ -45,9 +47,9 @@ def train(dataset: Dataset, seed: int) -> torch.nn.Module:
     layers = [torch.nn.Linear(x.shape[1], 128), torch.nn.ReLU(), torch.nn.Linear(128, 64), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers, torch.nn.Linear(64, 2))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * (len(x) // BATCH + 1))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * (len(x) // BATCH + 1))
     best, kept = 0.0, model.state_dict()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         model.train()
         for rows in torch.randperm(len(x)).split(BATCH):
             optimizer.zero_grad()
@@ -74,11 +76,11 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {"x": batch}
 
 
-def make(dataset: Dataset, seed: int, out: Path) -> tuple[Path, Path]:
+def make(dataset: Dataset, seed: int, out: Path, epochs: int = EPOCHS) -> tuple[Path, Path]:
     """Train, export and quantize."""
     out.mkdir(parents=True, exist_ok=True)
     paths = out / f"float-{seed}.onnx", out / f"int8-{seed}.onnx"
-    model, x = train(dataset, seed), torch.zeros(2, len(dataset.test.features))
+    model, x = train(dataset, seed, epochs), torch.zeros(2, len(dataset.test.features))
     torch.onnx.export(
         model, (x,), paths[0], input_names=["x"], output_names=["output"],
         dynamic_axes={"x": {0: "n"}, "output": {0: "n"}}, dynamo=False, opset_version=17,
@@ -91,8 +93,8 @@ def make(dataset: Dataset, seed: int, out: Path) -> tuple[Path, Path]:
     return paths
 
 
-def tell(found: Fairness, seed: int) -> None:
-    """Print what was found."""
+def tell(found: Fairness, seed: int, bars: Bars) -> None:
+    """Print what was found, and whether harm to men was."""
     figures = found.profile.estimates
     print(f"\nseed {seed}: {found.outcome.text}")
     for name in ("accuracy_baseline", "accuracy_candidate", "accuracy_change_points", "brier_difference", "turned"):
@@ -100,10 +102,15 @@ def tell(found: Fairness, seed: int) -> None:
     for number, one in enumerate(found.cells, start=1):
         points = figures[f"cell_{number:03d}_change_points"]
         print(f"  {one.name:48} {one.cell.table.n:6} {points!s:32} p {one.p:.2g} {one.verdict}")
+        if one.name == HARMED:
+            harmed = one.p, one.verdict
     for stem in ("sex", "race"):
         for kind in ("selection_ratio", "equalised_odds", "flips"):
             before, after = (figures.get(f"{stem}_{kind}_{arm}") for arm in ("baseline", "candidate"))
             print(f"  {stem} {kind:24} {before!s:28} {after!s}")
+    change = figures["accuracy_change_points"]
+    bars.at_most(f"{HARMED}, verdict '{harmed[1]}', p", harmed[0], 1e-3)
+    bars.holds(f"change of accuracy {change}, must include 0", change.low <= 0 <= change.high)
 
 
 def cpu_s() -> float:
@@ -112,7 +119,7 @@ def cpu_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def referee(paths: tuple[Path, Path], spec: str, out: Path) -> None:
+def referee(paths: tuple[Path, Path], spec: str, out: Path, bars: Bars) -> None:
     """CPU and wall seconds of certify with groups and without, in turn."""
     plan, taken = Plan(batch=32, time_limit_s=60), {"": [], GROUPS: []}  # type: ignore[var-annotated]
     for groups in ("", GROUPS, GROUPS, ""):
@@ -122,32 +129,36 @@ def referee(paths: tuple[Path, Path], spec: str, out: Path) -> None:
             groups=groups or None, progress=False,
         )  # fmt: skip
         taken[groups].append((cpu_s() - before, time.perf_counter() - start))
+    means = {}
     for groups, times in taken.items():
         cpu, wall = (sum(part) / len(times) for part in zip(*times, strict=True))
+        means[groups] = cpu
         print(f"certify {'with groups' if groups else 'without groups':16} {cpu:8.2f} CPU s {wall:8.2f} s")
+    bars.at_most("groups cost the referee, in CPU time,", 100 * (means[GROUPS] / means[""] - 1), 5, " %")
 
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__, "two epochs")
     parser.add_argument("--out", type=Path, default=Path("build/adult"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--certify", action="store_true")
-    options = parser.parse_args()
+    given = parser.parse_args()
     folder = os.environ.get("LEANMARK_ADULT", "")
     if not Path(folder, "adult.test").is_file():
-        print("Set LEANMARK_ADULT to the folder with adult.data and adult.test of the UCI repository.")
-        return 2
+        raise LeftOut("set LEANMARK_ADULT to the folder with adult.data and adult.test of the UCI repository.")
+    bars = Bars(not given.quick)
     spec = f"adult:{folder}"
     dataset = load(spec)
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
-        paths = make(dataset, seed, options.out)
-        tell(certify.fairness(paths[1], against=paths[0], data=spec, groups=GROUPS, batch=64, progress=False), seed)
-    if options.certify:
-        referee(paths, spec, options.out)
-    return 0
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        paths = make(dataset, seed, given.out, 2 if given.quick else EPOCHS)
+        found = certify.fairness(paths[1], against=paths[0], data=spec, groups=GROUPS, batch=64, progress=False)
+        tell(found, seed, bars)
+    if given.certify:
+        referee(paths, spec, given.out, bars)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,7 +1,7 @@
 """Peak memory of calibration at 32 and at 2,048 samples: it must not grow with their number.
 
-Run ``python tests/benchmarks/calibration_memory.py``; it prints MiB and is not a test. It uses ResNet-18 at 64 x 64
-pixels with random weights and noise images generated on demand; each run is a separate process (Linux).
+Run ``python tests/benchmarks/calibration_memory.py [--quick]``; it prints MiB and is not a test. It uses ResNet-18 at
+64 x 64 pixels with random weights and noise images generated on demand; each run is a separate process (Linux).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from _bench import options, run
 
 SIZE, BATCH = 64, 16
 SAMPLES = (32, 2048)
@@ -43,6 +44,8 @@ def calibrate(path: Path, samples: int, method: str) -> None:
 
 def main() -> None:
     """Export once, then calibrate in fresh processes."""
+    given = options(__doc__, "one method, and 256 samples").parse_args()
+    sizes, methods = ((32, 256), METHODS[:1]) if given.quick else (SAMPLES, METHODS)
     import torch
     import torchvision
 
@@ -53,12 +56,12 @@ def main() -> None:
             model, (torch.zeros(2, 3, SIZE, SIZE),), path, dynamo=True, external_data=False,
             dynamic_shapes=({0: torch.export.Dim.AUTO},), verbose=False,
         )  # fmt: skip
-        for method in METHODS:
+        for method in methods:
             peaks = []
-            for samples in SAMPLES:
+            for samples in sizes:
                 command = [sys.executable, __file__, str(path), str(samples), method]
                 peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-            shown = ", ".join(f"{peak:.0f} MiB at {n:,} samples" for n, peak in zip(SAMPLES, peaks, strict=True))
+            shown = ", ".join(f"{peak:.0f} MiB at {n:,} samples" for n, peak in zip(sizes, peaks, strict=True))
             print(f"{method}: {shown}, ratio {peaks[1] / peaks[0]:.3f}")
 
 
@@ -66,4 +69,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 4:
         calibrate(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
     else:
-        main()
+        run(main)

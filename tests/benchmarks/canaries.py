@@ -1,6 +1,6 @@
 """Lower bounds on epsilon by canaries, for plain and for private training, by leanmark audit-privacy.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/canaries.py [plain private] [--canaries N]
+    OMP_NUM_THREADS=1 python tests/benchmarks/canaries.py [plain private] [--canaries N] [--quick] [--strict]
 
 mnist5k, a thousand test images with wrong labels, each in the twin's training by a coin; 200 coins are guessed.
 Expected are a bound of 3 or more for plain training, and of less than 1 for training under a claim of epsilon 8.
@@ -8,13 +8,13 @@ Expected are a bound of 3 or more for plain training, and of less than 1 for tra
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from _bench import Bars, options, run, several
 from private import Small
 
 from certify.attest.keys import new_key
@@ -45,18 +45,17 @@ def network(num_classes: int = 10) -> Any:
     return made
 
 
-def main() -> None:
+def main() -> int:
     """Audit each case that is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(PASSES), metavar="CASE")
+    parser = options(__doc__, "plain training alone")
+    several(parser, "cases", PASSES)
     parser.add_argument("--canaries", type=int, default=1000)
     given = parser.parse_args()
-    if unknown := set(given.cases) - set(PASSES):
-        parser.error(f"There is no case {', '.join(unknown)}; choose from {', '.join(PASSES)}.")
+    bars = Bars(given.canaries >= 1000 and not given.quick)
     sys.path.insert(0, str(Path(__file__).parent))
     baseline.FROM_SCRATCH = MEMORISING
     dataset = load("mnist5k")
-    for case in given.cases:
+    for case in given.cases[:1] if given.quick else given.cases:
         key = DataKey.new() if case == "private" else None
         with tempfile.TemporaryDirectory() as scratch:
             out, began = Path(scratch) / "out", time.process_time()
@@ -66,11 +65,12 @@ def main() -> None:
             )
             asked = Asked(0, Plan(given.canaries), None if key else Claim(None))
             # If the data were private, only the auditor would see these figures; mnist5k is public.
-            show(out, dataset, asked, key)
+            show(out, dataset, asked, key, bars)
             print(f"  {time.process_time() - began:.0f} CPU-seconds", flush=True)
+    return bars.code(given.strict)
 
 
-def show(out: Path, dataset: Any, asked: Asked, key: DataKey | None) -> None:
+def show(out: Path, dataset: Any, asked: Asked, key: DataKey | None, bars: Bars) -> None:
     """Print the figures, from the auditor file if there is one."""
     from certify.assessment.assessment import profile_of
     from certify.assessments.privacy_audit.assessment import PrivacyAudit
@@ -85,7 +85,12 @@ def show(out: Path, dataset: Any, asked: Asked, key: DataKey | None) -> None:
     print("private, epsilon 8" if key else "plain", flush=True)
     for name, one in figures.items():
         print(f"  {name}: {one}", flush=True)
+    shown = figures["canary_epsilon_shown"].value
+    if key:
+        bars.holds(f"epsilon shown {shown:.3g}, must be below 1", shown < 1)
+    else:
+        bars.at_least("epsilon shown", shown, 3)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

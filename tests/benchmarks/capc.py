@@ -1,7 +1,7 @@
 """Cost of confidential and private collaborative learning (CaPC), end to end with three local parties.
 
     pip install '.[encrypted]'
-    python tests/benchmarks/capc.py [--queries N] [--noise SIGMA]
+    python tests/benchmarks/capc.py [--queries N] [--noise SIGMA] [--quick]
 
 Choquette-Choo et al. 2021 (arXiv 2102.05188). Party 0 has few labelled images of mnist5k and many without labels; two
 others have models of their own. Party 0 sends its images under CKKS (TenSEAL); each other party computes its logits on
@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _bench import LeftOut, options
+from _bench import run as run_script
 
 from certify.core.accounting import GnMax, spent
 from certify.data import load
@@ -281,14 +283,16 @@ def report(found: dict[str, Any], sigma: float) -> str:
 
 def main() -> None:
     """Run one party, or start all of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, "two queries")
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--noise", type=float, default=0.2)
     parser.add_argument("--party", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if missing := [name for name in ("tenseal", "mpyc") if importlib.util.find_spec(name) is None]:
-        parser.error(f"{', '.join(missing)} is not installed; install the extra 'encrypted'.")
+        raise LeftOut(f"{', '.join(missing)} is not installed; install the extra 'encrypted'.")
+    if given.quick:
+        given.queries = 2
     if given.party is None:
         if not 1 <= given.queries <= POOL:
             parser.error(f"--queries must be from 1 to {POOL}, got {given.queries}.")
@@ -302,4 +306,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

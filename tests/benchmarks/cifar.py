@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,6 +227,11 @@ def _restorer(lossless: np.ndarray) -> nn.Module:
 
 def main() -> None:
     """Print the accuracy of the trained networks on the test images, and of existing compressed ones."""
+    from _bench import options  # here, since other programs import this module by its full name
+
+    parser = options(__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build"), help="folder of the compressed networks")
+    folder = parser.parse_args().folder
     if not DATA.is_dir():
         print(f"Left out: {DATA} is absent (see LEANMARK_BENCH_DATA).")
         return
@@ -236,7 +240,7 @@ def main() -> None:
     dataset = Dataset("cifar10", "bench", CLASSES, None, None, None, test, input_size=images.shape[1:3])
     contract = default_preprocess(dataset)
     for factory in (resnet20, resnet56):
-        name, made = factory.__name__, Path(sys.argv[1] if len(sys.argv) > 1 else "build") / factory.__name__
+        name, made = factory.__name__, folder / factory.__name__
         model = published(factory)
         _print(f"{name}, as it was published", evaluate(model, test, contract).accuracy, model)
         if (made / CHECKPOINT).is_file():
@@ -285,4 +289,6 @@ def _found(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    from _bench import run
+
+    run(main)

@@ -1,6 +1,6 @@
 """Predicted and measured cost of narrowed CIFAR ResNets, in floats and in int8.
 
-    python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8] [--fresh]
+    python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8] [--fresh] [--quick] [--strict]
 
 For each network and precision a cost table is built; the costs of some networks of random widths are predicted from it,
 and each is exported as shipped and measured against the unpruned one. Costs are for one thread in ONNX Runtime. They
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _bench import Bars, LeftOut, options, run, several
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -58,7 +59,7 @@ def context(name: str, following: tuple[QuantizeStatic, ...]) -> PassContext:
     )
 
 
-def compare(name: str, precision: str, *, fresh: bool) -> None:
+def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool) -> None:
     """Print the table of one network in one precision, and predictions beside measurements."""
     around = context(name, (QuantizeStatic(),) if precision == "int8" else ())
     began = time.process_time(), time.perf_counter()
@@ -76,8 +77,8 @@ def compare(name: str, precision: str, *, fresh: bool) -> None:
     random = np.random.default_rng(SEED)
     print("  share of the unpruned network's time and joules: predicted, measured, error")
     narrower = Narrower(found.items, found.scores)
-    for number in range(CHOICES):
-        often = (number + 1) / CHOICES
+    for number in range(choices):
+        often = (number + 1) / choices
         chosen = [
             item.variants[random.integers(len(item.variants))] if random.random() < often else FULL
             for item in found.items
@@ -93,22 +94,31 @@ def compare(name: str, precision: str, *, fresh: bool) -> None:
             expected = table.predicted(chosen, quantity).value
             seen = ratio(quantity_of(costs["pruned"], quantity), quantity_of(costs["whole"], quantity)).value
             print(f"    {quantity:8} {expected:.3f}  {seen:.3f}  {100 * (expected / seen - 1):+.1f} %")
+            if quantity == "energy":
+                bars.at_most("predicted energy is off by", 100 * abs(expected / seen - 1), 5, " %")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> int:
     """Compare the networks that are named, or both."""
+    parser = options(__doc__, "one choice of widths for ResNet-20 in floats")
+    several(parser, "names", [*NETWORKS, *PRECISIONS])
+    parser.add_argument("--fresh", action="store_true", help="measure what is in the cache again")
+    given = parser.parse_args()
     if not cifar.DATA.is_dir():
-        print(f"Left out: {cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
-        return
+        raise LeftOut(f"{cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
+    bars = Bars(not given.quick)
     torch.set_num_threads(1)
     load_average = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     print(f"{machine.describe()['processor']}, Python {platform.python_version()}, load average {load_average}")
-    names = [each for each in arguments if each in NETWORKS] or list(NETWORKS)
-    precisions = [each for each in arguments if each in PRECISIONS] or list(PRECISIONS)
+    names = [each for each in NETWORKS if each in given.names] or list(NETWORKS)
+    precisions = [each for each in PRECISIONS if each in given.names] or list(PRECISIONS)
+    if given.quick:
+        names, precisions = names[:1], precisions[:1]
     for name in names:
         for precision in precisions:
-            compare(name, precision, fresh="--fresh" in arguments)
+            compare(name, precision, 1 if given.quick else CHOICES, bars, fresh=given.fresh)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

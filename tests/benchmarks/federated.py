@@ -3,18 +3,20 @@
     apt-get install dataset-fashion-mnist
     OMP_NUM_THREADS=1 python tests/benchmarks/federated.py fashion
     OMP_NUM_THREADS=1 python tests/benchmarks/federated.py cifar       # ../shared/data, see cifar.py
-    OMP_NUM_THREADS=1 python tests/benchmarks/federated.py thousand    # 1,000 clients, 100 rounds
+    OMP_NUM_THREADS=1 python tests/benchmarks/federated.py thousand    # 1,000 clients, 100 rounds; the default
     OMP_NUM_THREADS=1 python tests/benchmarks/federated.py cost --svg cost.svg
 
---fashion names the folder of Fashion-MNIST's four files. ``fashion`` prints accuracy on 8,000 test images, beside
-central recovery of the same pruned network on the same 10,000 train images, and bytes up of a client in a round;
-``--runs 3`` gives medians of three seeds. ``cost`` draws seconds and memory of a round against the number of clients.
+--fashion, or FASHION_MNIST, names the folder of Fashion-MNIST's four files. ``fashion`` prints accuracy on 8,000 test
+images, beside central recovery of the same pruned network on the same 10,000 train images, and bytes up of a client in
+a round; ``--runs 3`` gives medians of three seeds, ``--quick`` a short form of each. ``cost`` draws seconds and memory
+of a round against the number of clients.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import platform
 import resource
 import statistics
@@ -29,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bench import Bars, need, options, run
 from torch import nn
 
 from certify.core.federation import Use
@@ -51,6 +54,7 @@ CONTRACT = ImagePreprocess(
     "images", "logits", 28, 28, "NCHW", "L", 255.0, (0.5,), (0.5,), None, "none", "bilinear", "logits"
 )
 EPOCHS, CLIENTS = 10, 10
+CENTRAL = "central, 10 epochs"
 
 
 class Net(nn.Module):
@@ -110,13 +114,14 @@ def fashion_data(folder: Path) -> Dataset:
     )  # fmt: skip
 
 
-def fashion(given: argparse.Namespace) -> None:
+def fashion(given: argparse.Namespace, bars: Bars) -> None:
     """FedAvg and FedDF beside central recovery."""
+    need(given.fashion, "install Debian's package dataset-fashion-mnist, or name its folder")
     dataset = fashion_data(given.fashion)
     common = {"clients": CLIENTS, "rounds": EPOCHS, "augment": False}
     skewed = {"partition": "dirichlet", "alpha": 0.3}
     cases: dict[str, Callable[[], Pass]] = {
-        "central, 10 epochs": lambda: Finetune(epochs=EPOCHS, augment=False, lr=2e-3),
+        CENTRAL: lambda: Finetune(epochs=EPOCHS, augment=False, lr=2e-3),
         "FedAvg, IID, float32": lambda: FederatedFinetune(update="float32", **common),
         "FedAvg, IID, int8": lambda: FederatedFinetune(update="int8", **common),
         "FedAvg, IID, int8-masked, 3 of 10 drop out": lambda: FederatedFinetune(
@@ -136,6 +141,7 @@ def fashion(given: argparse.Namespace) -> None:
     for name, model in (("full", 0), ("pruned", 1)):
         told(name, [accuracy(pair[model], dataset.test) for pair in networks])
     print(f"parameters: {size(networks[0][0])} -> {size(networks[0][1])}")
+    figures: dict[str, tuple[float, float]] = {}
     for name, make in cases.items():
         if given.only and given.only not in name:
             continue
@@ -145,6 +151,33 @@ def fashion(given: argparse.Namespace) -> None:
             found.append(accuracy(made, dataset.test))
             done = record.done
         told(name, found, done, time.process_time() - began)
+        figures[name] = statistics.median(found), done.get("bytes_up", 0) / done.get("answers", 1)
+    judge(figures, bars)
+
+
+BEHIND = {"FedAvg, IID, float32": 1.5, "FedAvg, Dirichlet(0.3), float32": 3.5, "FedDF, IID": 2.5,
+          "FedDF, Dirichlet(0.3)": 4.5}  # fmt: skip
+"""Points by which a case may be behind central recovery."""
+SMALLER = {
+    "FedAvg, IID, int8": 0.26,
+    "FedAvg, IID, int8-masked, 3 of 10 drop out": 0.55,
+    "FedAvg, IID, int8-masked": 0.55,
+}
+"""Bytes that a client may send, as a share of those in float32."""
+
+
+def judge(figures: dict[str, tuple[float, float]], bars: Bars) -> None:
+    """Print the bars of the cases that ran: points behind central recovery, and bytes of a client in a round."""
+    floats = figures.get("FedAvg, IID, float32")
+    for name, (right, sent) in figures.items():
+        if name in BEHIND and CENTRAL in figures:
+            bars.at_most(f"{name} is behind central recovery by", figures[CENTRAL][0] - right, BEHIND[name], " points")
+        if name in SMALLER and floats is not None:
+            bars.at_most(f"{name}, bytes as a share of float32", sent / floats[1], SMALLER[name])
+        if name == "FedAvg, IID, int8" and floats is not None:
+            bars.at_most(f"{name} differs from float32 by", abs(floats[0] - right), 0.5, " points")
+        if name.startswith("FedDF"):
+            bars.at_most(f"{name}, bytes of the only upload", sent, 40_000)
 
 
 def told(name: str, found: list[float], done: Any = None, cpu_s: float | None = None) -> None:
@@ -160,10 +193,11 @@ def size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def cifar(given: argparse.Namespace) -> None:
+def cifar(given: argparse.Namespace, bars: Bars) -> None:
     """ResNet-20 pruned to half, recovered over 20 clients and in one place, on the same 4,000 lossless images."""
     import cifar as bench  # beside this file
 
+    need(bench.DATA, "see LEANMARK_BENCH_DATA")
     with np.load(bench.DATA / "train_4000.npz") as held:
         images, labels = held["x"], held["y"]
     with np.load(bench.DATA / "test_1000.npz") as held:
@@ -184,10 +218,13 @@ def cifar(given: argparse.Namespace) -> None:
         f"central, {2 * given.rounds} epochs": Finetune(epochs=2 * given.rounds, **common),
         f"FedAvg, 20 clients, IID, int8, {given.rounds} rounds of 2 epochs": FederatedFinetune(**shared),
     }
+    right = []
     for name, each in cases.items():
         began = time.process_time()
         made, record = applied(each, small, dataset, 0, contract)
-        told(name, [accuracy(made, test, contract)], record.done, time.process_time() - began)
+        right.append(accuracy(made, test, contract))
+        told(name, right[-1:], record.done, time.process_time() - began)
+    bars.at_most("20 clients are behind central recovery by", right[0] - right[1], 2, " points")
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -244,7 +281,7 @@ def simulated(clients: int, per_round: int, rounds: int, update: str = "int8") -
     return *spent, most, 100 * float(evaluate(model, test, contract).accuracy)
 
 
-def thousand(given: argparse.Namespace) -> None:
+def thousand(given: argparse.Namespace, bars: Bars) -> None:
     """1,000 clients, 10 % a round, 100 rounds, about 19,000 parameters."""
     print(f"parameters: {size(Tabular())}")
     seconds, cpu_s, most, right = simulated(1000, 100, given.rounds)
@@ -252,12 +289,14 @@ def thousand(given: argparse.Namespace) -> None:
         f"1,000 clients, 100 in each of {given.rounds} rounds, int8: {seconds:.0f} s ({cpu_s:.0f} CPU-seconds), "
         f"at most {most:.0f} MB resident, {right:.1f} % right"
     )
+    if given.rounds == 100:
+        bars.at_most("100 rounds took", seconds / 60, 10, " minutes")
 
 
 COUNTS = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 
-def cost(given: argparse.Namespace) -> None:
+def cost(given: argparse.Namespace, bars: Bars) -> None:
     """Seconds and memory of a round against the number of clients, each of whom answers; drawn to 10,000."""
     rows = []
     for clients in COUNTS:
@@ -295,7 +334,7 @@ def chart(rows: list[tuple[int, float, float, float]]) -> str:
     return draw.standalone(draw.chart("federated-cost", "Cost of a simulated round", spoken, 416, *parts))
 
 
-def one(given: argparse.Namespace) -> None:
+def one(given: argparse.Namespace, bars: Bars) -> None:
     """One run in a process of its own, so that memory is its own; four numbers."""
     print(*simulated(given.clients, given.clients, given.rounds))
 
@@ -310,11 +349,11 @@ def processor() -> Iterator[str]:
             yield line.partition(":")[2].strip()
 
 
-def main() -> None:
+def main() -> int:
     """Run the case that is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=list(CASES))
-    parser.add_argument("--fashion", type=Path, default=published.FASHION_DEBIAN)
+    parser = options(__doc__, "3 rounds of thousand, 1 of cifar, one case of fashion, cost to 100 clients")
+    parser.add_argument("case", nargs="?", default="thousand", choices=list(CASES))
+    parser.add_argument("--fashion", type=Path, default=os.environ.get("FASHION_MNIST", published.FASHION_DEBIAN))
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--rounds", type=int, default=None, help="of cifar (10), thousand (100)")
@@ -323,13 +362,13 @@ def main() -> None:
     parser.add_argument("--svg", type=Path, default=None)
     given = parser.parse_args()
     given.rounds = given.rounds or {"cifar": 10, "thousand": 100}.get(given.case, 1)
-    if given.case == "fashion" and not given.fashion.is_dir():
-        parser.error(
-            f"{given.fashion} is not there; install Debian's package dataset-fashion-mnist, or name its folder."
-        )
+    if given.quick:
+        given.rounds, given.only, given.most = min(given.rounds, 1 if given.case == "cifar" else 3), "FedDF, IID", 100
     print(f"{next(processor(), platform.processor())}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    CASES[given.case](given)
+    bars = Bars(not given.quick)
+    CASES[given.case](given, bars)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,7 +8,6 @@ time are meaningful. ``--runtime onnxruntime-cpu --meter vcpu-watts --quick`` is
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import itertools
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _bench import LeftOut, options, run
 from null_runs import CONTRACT
 
 from certify.assessments.efficiency.edition import load_edition
@@ -206,21 +206,18 @@ def usable(name: str | None) -> str | None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, "a few short windows")
     parser.add_argument("--blocks", type=int, default=10, help="two windows of each model in each")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--runtime")
     parser.add_argument("--meter", default="nvml")
     parser.add_argument("--out", type=Path, default=Path("build/gpu_trace"))
-    parser.add_argument("--quick", action="store_true", help="a few short windows, to see that it works")
     given = parser.parse_args()
     meter = meters.get(given.meter)
     if (reason := meter.unavailable()) is not None:
-        print(f"Nothing was measured, since there is no GPU whose energy can be read: {reason}")
-        return
+        raise LeftOut(f"there is no GPU whose energy can be read: {reason}")
     if (runtime := usable(given.runtime)) is None:
-        print(f"Nothing was measured, since none of {given.runtime or ', '.join(RUNTIMES)} can be used here.")
-        return
+        raise LeftOut(f"none of {given.runtime or ', '.join(RUNTIMES)} can be used here.")
     window_s = 0.1 if given.quick else load_edition().plan.window_seconds(meter.name)
     lines = [ticks(meter)] if isinstance(meter, Nvml) else []
     given.out.mkdir(parents=True, exist_ok=True)
@@ -243,6 +240,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        run(main)
     except LeanmarkError as error:
         raise SystemExit(str(error)) from error

@@ -11,7 +11,6 @@ packages or data (see the imported benchmarks) are skipped with a message.
 
 from __future__ import annotations
 
-import argparse
 import bisect
 import contextlib
 import json
@@ -31,6 +30,7 @@ import minilm
 import numpy as np
 import small_vit
 import torch
+from _bench import options, run
 from torch import nn
 
 import compress
@@ -302,13 +302,12 @@ def show(rows: dict[str, Row], halves: dict[str, str], edition: Edition) -> None
 
 def main() -> None:
     """Make what is missing, then print what the referee said of all that is there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options(__doc__, "few windows, and without --only one pair")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("build/honest"))
     parser.add_argument("--only", nargs="*", help="words of which a pair's name must hold one")
     parser.add_argument("--again", action="store_true", help="measure again what has been certified")
     parser.add_argument("--nncf", help="interpreter of an environment with NNCF")
     parser.add_argument("--time-limit", type=float, default=20.0, help="seconds of the main run")
-    parser.add_argument("--quick", action="store_true", help="few windows, and without --only one pair, to see it work")
     given = parser.parse_args()
     plan, known, edition = Plan(time_limit_s=given.time_limit), pairs(given.nncf), load_edition()
     halves = {name: ("chose", "checks")[place % 2] for place, name in enumerate(known)}
@@ -321,7 +320,7 @@ def main() -> None:
         if not any(word in name for word in words):
             continue
         if (sentence := pair.missing()) is not None:
-            print(f"{name}: left out: {sentence}")
+            print(f"{name}: {sentence}")
             continue
         if given.again or not (folder / TIMES).is_file():
             try:
@@ -336,4 +335,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

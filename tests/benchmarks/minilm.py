@@ -15,7 +15,6 @@ import ast
 import importlib.util
 import inspect
 import re
-import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -158,20 +157,26 @@ def embeddings(path: Path, dataset: Dataset, contract: object) -> np.ndarray:
     return np.concatenate([found[name] for found in probe(model, [name], feeds)])
 
 
-def main() -> None:
+def main() -> int:
     """Fit the classifier, quantize in two ways, and compare outputs and embeddings with the float file's."""
+    from _bench import Bars, options  # here, since other programs import this module by its full name
+
+    parser = options(__doc__)
+    parser.add_argument("--sealed", metavar="FOLDER", help="measure and seal the model there instead")
+    given = parser.parse_args()
+    bars = Bars()
     if (sentence := missing()) is not None:
         print(sentence)
-        return
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         built, dataset = fitted(folder)
         contract = built.tokens.contract(dataset)
-        if "--sealed" in sys.argv:
+        if given.sealed:
             from compress.job.pipeline import run
 
-            print(run(built.model, "transformer", dataset, out=sys.argv[sys.argv.index("--sealed") + 1]))
-            return
+            print(run(built.model, "transformer", dataset, out=given.sealed))
+            return 0
         floats = folder / "float.onnx"
         print(export(built.model, contract, floats, classes=len(dataset.classes)).parity)
         context = PassContext(PassData.without_test(dataset), contract, choose(None), workspace=folder)
@@ -189,7 +194,13 @@ def main() -> None:
             same = np.mean(scores.top1 == wanted.top1)
             print(f"{name} ({context.target.name}): agreement {same:.1%}, accuracy {scores.accuracy:.1%}, ", end="")
             print(f"cosine {cosine.mean():.4f} (least {cosine.min():.4f}), {made.stat().st_size} bytes")
+            if name == "transformer":
+                bars.at_most("file", made.stat().st_size / 1e6, 24, " MB")
+                bars.at_least("mean cosine", float(cosine.mean()), 0.99)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main()
+    from _bench import run
+
+    run(main)

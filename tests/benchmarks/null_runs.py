@@ -7,7 +7,6 @@ about a minute and a half.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import os
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from _bench import options, run
 
 from certify.assessments.efficiency.edition import load_edition
 from certify.core.windows import Window
@@ -73,10 +73,9 @@ def share_of(windows: Iterable[Window], name: str) -> str:
 
 def main() -> None:
     """Print a row a run, and the count."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, "two short runs")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--load", type=float, default=0.25, help="share of one processor that a neighbour uses")
-    parser.add_argument("--quick", action="store_true", help="two short runs, to see that it works")
     given = parser.parse_args()
     edition = load_edition()
     plan = replace(Plan(), **QUICK) if given.quick else Plan()
@@ -107,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,10 +7,10 @@ worker beyond the inferences themselves.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
 
+from _bench import options, run
 from null_runs import yardstick_subject
 
 from certify.assessments.efficiency.edition import load_edition
@@ -22,9 +22,8 @@ from certify.measure.plan import Plan
 
 def main() -> None:
     """Print what is added, by length of the window."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, "a few short windows")
     parser.add_argument("--windows", type=int, default=20)
-    parser.add_argument("--quick", action="store_true", help="a few short windows, to see that it works")
     given = parser.parse_args()
     lengths = (0.2,) if given.quick else (0.5, 1.0)
     count = 3 if given.quick else given.windows
@@ -52,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "certify" / "measure")]
 
 import padded  # noqa: E402
 import recognisers  # noqa: E402
+from _bench import options, run  # noqa: E402
 
 from certify.assessments.efficiency.edition import load_edition  # noqa: E402
 from certify.core.observations import Simplified  # noqa: E402
@@ -24,6 +25,7 @@ from certify.measure.simplify import simplify  # noqa: E402
 
 def main() -> None:
     """Simplify each, and print its cost against that of the honest net, before and after."""
+    options(__doc__).parse_args()
     data, rules = recognisers.textures(0), load_edition().plan
     whole = None
     for name, make in {"the honest net": recognisers.net, **padded.PADDED}.items():
@@ -39,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

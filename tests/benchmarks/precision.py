@@ -6,12 +6,12 @@ blocks, and the CPU share of other processes, and is not a test. The weights are
 
 from __future__ import annotations
 
-import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from _bench import options, run
 from int8_speed import TYPES, Images
 from null_runs import CONTRACT, QUICK, share_of, yardstick_subject
 from onnxruntime.quantization import QuantFormat, quantize_static
@@ -75,9 +75,8 @@ def report(plan: Plan) -> None:
 
 def main() -> None:
     """One line for each time limit."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, "one short run")
     parser.add_argument("--time-limit", type=float, nargs="+", default=list(TARGETS))
-    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
     given = parser.parse_args()
     if given.quick:
         report(replace(Plan(), **QUICK))
@@ -87,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

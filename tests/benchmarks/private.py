@@ -1,16 +1,16 @@
 """Accuracy under differential privacy of the passes as applied by a job: medians of three runs.
 
     apt-get install dataset-fashion-mnist
-    OMP_NUM_THREADS=1 python tests/benchmarks/private.py head scratch pate
+    OMP_NUM_THREADS=1 python tests/benchmarks/private.py head scratch pate [--quick] [--strict]
 
 Public data are Fashion-MNIST's train images for the head; for PATE its first 2,000 test images, whose labels are not
-read, and the student is scored on the other 8,000. --fashion is the folder of the four files; --runs is the number of
-runs. Figures are for test samples, with the 95 % interval of a proportion (Wilson) for the median.
+read, and the student is scored on the other 8,000. --fashion, or FASHION_MNIST, is the folder of the four files; --runs
+is the number of runs. Figures are for test samples, with the 95 % interval of a proportion (Wilson) for the median.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import platform
 import statistics
 import tempfile
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _bench import Bars, need, options, run, several
 from torch import nn
 
 from certify.core.accounting import spent
@@ -144,8 +145,12 @@ def derived(pass_: Pass, account: Account) -> float:
     ).epsilon
 
 
-def trained(name: str, applied: Pass, model: nn.Module, dataset: Dataset, runs: int, int8: bool = True) -> None:
-    """Apply a pass so many times and print the median."""
+LOST_IN_INT8 = 1.0
+"""Points that the file in int8 may be behind its float network."""
+
+
+def trained(name: str, applied: Pass, model: nn.Module, dataset: Dataset, runs: int, bar: float, bars: Bars) -> None:
+    """Apply a pass repeatedly and print the median, beside its bar in percent."""
     floats, ints, epsilon, began = [], [], 0.0, time.process_time()
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
@@ -153,30 +158,32 @@ def trained(name: str, applied: Pass, model: nn.Module, dataset: Dataset, runs: 
             made, record = applied.apply(model, around)
             epsilon = derived(applied, Account.from_json(record.done[PRIVATE]))
             floats.append(accuracy(made, dataset.test))
-            ints.append(rounded(made, around, dataset.test) if int8 else float("nan"))
+            ints.append(rounded(made, around, dataset.test))
     middle = statistics.median(floats)
     told = ", ".join(f"{value:.1f}" for value in floats)
     print(
         f"{name}: epsilon {epsilon:.4f}, {middle:.1f} % {wilson(middle, len(dataset.test))} ({told}), int8 "
         f"{statistics.median(ints):.1f} %, {(time.process_time() - began) / runs:.0f} CPU-seconds a run", flush=True,
     )  # fmt: skip
+    bars.at_least("accuracy", middle, bar, " %")
+    bars.at_most("the file in int8 is behind by", middle - statistics.median(ints), LOST_IN_INT8, " points")
 
 
-def head(fashion: Dataset, runs: int) -> None:
+def head(fashion: Dataset, runs: int, bars: Bars) -> None:
     """A head on features that Fashion-MNIST teaches once, at three budgets."""
     dataset = load("mnist5k")
     few = replace(fashion, train=part(fashion, "train", 8_000), validation=part(fashion, "validation", 1_000))
     specs.PUBLISHED["fashion-mnist"] = lambda *_: few
-    for epsilon in (8.0, 3.0, 1.0):
+    for epsilon, bar in ((8.0, 88), (3.0, 86), (1.0, 80)):
         applied = DpHead(epsilon=epsilon, public="fashion-mnist", public_epochs=2)
         trained(f"head, mnist5k, public features of Fashion-MNIST (8,000), epsilon {epsilon:g}", applied,
-                fresh(Features), dataset, runs)  # fmt: skip
+                fresh(Features), dataset, runs, bar, bars)  # fmt: skip
 
 
-def scratch(_: Dataset, runs: int) -> None:
+def scratch(_: Dataset, runs: int, bars: Bars) -> None:
     """A small network from random weights."""
     trained("from scratch, mnist5k, epsilon 8", DpFinetune(epsilon=8.0, steps=500, sampling_rate=0.2), fresh(Small),
-            load("mnist5k"), runs)  # fmt: skip
+            load("mnist5k"), runs, 79, bars)  # fmt: skip
 
 
 def part(dataset: Dataset, name: str, count: int) -> Split:
@@ -185,7 +192,7 @@ def part(dataset: Dataset, name: str, count: int) -> Split:
     return split.subset(np.arange(min(count, len(split))))
 
 
-def pate(fashion: Dataset, runs: int) -> None:
+def pate(fashion: Dataset, runs: int, bars: Bars) -> None:
     """250 teachers on the train images, and a student of about 11,000 parameters."""
     public, rest = fashion.test.subset(np.arange(2000)), fashion.test.subset(np.arange(2000, 10_000))
     dataset = replace(fashion, calibration=public, validation=public, test=rest)
@@ -209,6 +216,9 @@ def pate(fashion: Dataset, runs: int) -> None:
         f"({', '.join(f'{v:.1f}' for v in floats)}), int8 {middle(ints):.1f} %, "
         f"{(time.process_time() - began) / runs:.0f} CPU-seconds a run", flush=True,
     )  # fmt: skip
+    bars.at_least("answered labels", middle(labels), 83, " %")
+    bars.at_least("student", middle(floats), 75, " %")
+    bars.at_most("the file in int8 is behind by", middle(floats) - middle(ints), LOST_IN_INT8, " points")
 
 
 class watched_labels:
@@ -239,24 +249,22 @@ def processor() -> Iterator[str]:
             yield line.partition(":")[2].strip()
 
 
-def main() -> None:
+def main() -> int:
     """Run the cases that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE")
-    parser.add_argument("--fashion", type=Path, default=published.FASHION_DEBIAN)
+    parser = options(__doc__, "one run of each")
+    several(parser, "cases", CASES)
+    parser.add_argument("--fashion", type=Path, default=os.environ.get("FASHION_MNIST", published.FASHION_DEBIAN))
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
-    if unknown := set(given.cases) - set(CASES):
-        parser.error(f"There is no case {', '.join(unknown)}; choose from {', '.join(CASES)}.")
-    if not given.fashion.is_dir():
-        parser.error(
-            f"{given.fashion} is not there; install Debian's package dataset-fashion-mnist, or name its folder."
-        )
+    need(given.fashion, "install Debian's package dataset-fashion-mnist, or name its folder")
+    given.runs = 1 if given.quick else given.runs
+    bars = Bars(given.runs >= 3)  # the bars are for medians of three runs
     print(f"{next(processor(), platform.processor())}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     fashion = published.load_fashion_mnist(given.fashion, 0, Silent(), debian=given.fashion)
     for case in given.cases:
-        CASES[case](fashion, given.runs)
+        CASES[case](fashion, given.runs, bars)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

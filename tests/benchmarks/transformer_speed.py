@@ -1,22 +1,22 @@
 """Effect of each rewrite of a transformer's file: CPU time, bytes, and agreement of the outputs.
 
-Run ``python tests/benchmarks/transformer_speed.py [minilm] [vit]``; it prints figures and is not a test. Times are CPU
-milliseconds of one inference at batch 1 with one thread, which on an idle processor equal wall time: each file runs in
-a separate process, in windows in alternating order. MiniLM has its trained weights (see ``minilm.py``), ViT-B/16 random
-ones, so its outputs are meaningless and only its times are printed.
+Run ``python tests/benchmarks/transformer_speed.py [minilm] [vit] [--quick]``; it prints figures and is not a test.
+Times are CPU milliseconds of one inference at batch 1 with one thread, which on an idle processor equal wall time: each
+file runs in a separate process, in windows in alternating order. MiniLM has its trained weights (see ``minilm.py``),
+ViT-B/16 random ones, so its outputs are meaningless and only its times are printed.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from _bench import options, run, several
 
 from certify.data import Dataset
 from certify.data.preprocess import Preprocess
@@ -172,12 +172,15 @@ def vit(folder: Path) -> None:
 
 def main() -> None:
     """Print the processor, and the figures of the models that were named, of both where none was."""
+    parser = options(__doc__, "MiniLM alone")
+    several(parser, "models", ["minilm", "vit"])
+    given = parser.parse_args()
     print(processor())
-    for name in sys.argv[1:] or ["minilm", "vit"]:
+    for name in given.models[:1] if given.quick else given.models:
         print(name)
         with tempfile.TemporaryDirectory() as folder:
             {"minilm": minilm, "vit": vit}[name](Path(folder))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

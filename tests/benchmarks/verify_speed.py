@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from _bench import options, run
 from onnx import TensorProto, helper, numpy_helper
 
 WEIGHTS = 25_000_000
@@ -79,6 +80,7 @@ def _cpu_s() -> float:
 
 def main() -> None:
     """Certify a large model with made-up evidence, and time a fresh process that verifies it."""
+    options(__doc__).parse_args()
     here = Path(__file__).resolve().parent.parent
     sys.path[:0] = [str(here.parent), str(here / "certify" / "attest"), str(here / "certify" / "efficiency")]
     from conftest import contract, facts_of, write_papers  # type: ignore[import-not-found]
@@ -111,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
