@@ -51,7 +51,7 @@ def main() -> int:
     several(parser, "cases", PASSES)
     parser.add_argument("--canaries", type=int, default=1000)
     given = parser.parse_args()
-    bars = Bars(given.canaries >= 1000 and not given.quick)
+    bars = Bars(given.canaries >= 1000)
     sys.path.insert(0, str(Path(__file__).parent))
     baseline.FROM_SCRATCH = MEMORISING
     dataset = load("mnist5k")

@@ -82,7 +82,7 @@ def halves(folder: Path, seed: int = 0) -> Dataset:
 
 def main() -> int:
     """Audit each recipe that is named."""
-    parser = options(__doc__, "two epochs, two shadows")
+    parser = options(__doc__, "two epochs, four shadows")
     several(parser, "recipes", RECIPES, default=["int8"])
     parser.add_argument("--shadows", type=int, default=8)
     given = parser.parse_args()
@@ -91,7 +91,7 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).parent))
     baseline.FROM_SCRATCH = replace(OVERFITTING, epochs=2) if given.quick else OVERFITTING
     if given.quick:
-        given.shadows = 2
+        given.shadows = 4
     dataset = halves(DATA)
     for name in given.recipes:
         with tempfile.TemporaryDirectory() as scratch:

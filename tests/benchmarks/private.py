@@ -251,7 +251,7 @@ def processor() -> Iterator[str]:
 
 def main() -> int:
     """Run the cases that are named."""
-    parser = options(__doc__, "one run of each")
+    parser = options(__doc__, "one run, of the first case alone")
     several(parser, "cases", CASES)
     parser.add_argument("--fashion", type=Path, default=os.environ.get("FASHION_MNIST", published.FASHION_DEBIAN))
     parser.add_argument("--runs", type=int, default=3)
@@ -261,7 +261,7 @@ def main() -> int:
     bars = Bars(given.runs >= 3)  # the bars are for medians of three runs
     print(f"{next(processor(), platform.processor())}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     fashion = published.load_fashion_mnist(given.fashion, 0, Silent(), debian=given.fashion)
-    for case in given.cases:
+    for case in given.cases[:1] if given.quick else given.cases:
         CASES[case](fashion, given.runs, bars)
     return bars.code(given.strict)
 
