@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +33,10 @@ from certify.group_statement import GROUPS_PLACE, state_groups
 from certify.grouping import Grouping
 from certify.measure.experiment import Further, measure
 from certify.measure.machine import require_measuring
+from certify.measure.partial import keeping_windows
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
 from certify.measure.usable import require_usable
-from certify.measure.windows import MeasurementInterrupted, MeasurementStopped, window_line
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
 from certify.profiling import profile_workloads
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 ROWS_NAME = "efficiency.jsonl"
 """Auditor file of a certificate."""
-PARTIAL_NAME = "evidence.partial.jsonl"
 
 
 @job("Certifying")
@@ -112,6 +110,12 @@ def certify(
         DataError: the data cannot be read or have no test split.
         ModelError: a file is damaged, or the model cannot be fed or run.
         MeasureError: a worker, a meter or the runtime failed.
+
+    Example:
+        >>> import certify
+        >>> found = certify.certify("small.onnx", baseline="original.onnx", data="photos", out="graded",
+        ...                         preprocess="contract.yaml", plan=certify.Plan(threads=1))  # doctest: +SKIP
+        >>> found.grade.letter  # doctest: +SKIP
     """
     plan = plan or Plan()
     require_usable(plan)
@@ -138,7 +142,7 @@ def certify(
     out.mkdir(parents=True, exist_ok=True)
     if keep_data:
         progress.say(keep_test_part(dataset, out))
-    with _keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
+    with keeping_windows(out), tempfile.TemporaryDirectory(prefix=".measuring-", dir=out) as folder:
         measured_baseline, measured = Path(folder, original), Path(folder, subject_name(candidate))
         evidence = _measure(
             (baseline, candidate),
@@ -208,6 +212,12 @@ def profile(
 
     Raises:
         LeanmarkError: as :func:`certify` does.
+
+    Example:
+        >>> import certify
+        >>> plans = [certify.Plan(batch=batch) for batch in (1, 8, 32)]
+        >>> found = certify.profile("small.onnx", data="photos", plan=plans)  # doctest: +SKIP
+        >>> [workload.per_sample("candidate") for workload in found.workloads]  # doctest: +SKIP
     """
     require_measuring()
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
@@ -216,23 +226,8 @@ def profile(
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
     plans = [plan or Plan()] if plan is None or isinstance(plan, Plan) else list(plan)
     folder = None if out is None else Path(out)
-    with _keeping_windows(folder or state_folder()):
+    with keeping_windows(folder or state_folder()):
         return profile_workloads(sources, contracts, dataset, plans, folder, shown(progress))
-
-
-@contextlib.contextmanager
-def _keeping_windows(folder: Path) -> Iterator[None]:
-    """Save the finished windows of a measurement that is interrupted, and say where they are."""
-    path = folder / PARTIAL_NAME
-    try:
-        yield
-    except (MeasurementStopped, MeasurementInterrupted) as stopped:
-        if not stopped.windows:
-            raise
-        write_bytes(path, b"".join(window_line(window) for window in stopped.windows))
-        sentence = f"{stopped} The {len(stopped.windows)} finished windows are saved in {path}."
-        raise type(stopped)(sentence.lstrip(), stopped.windows) from stopped
-    path.unlink(missing_ok=True)  # left by an earlier interrupted measurement
 
 
 def _measure(

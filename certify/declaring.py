@@ -69,7 +69,8 @@ def declare(
 
     Example:
         >>> import certify
-        >>> certify.declare("graded/model.onnx", "declarations.yaml", data="npz:digits.npz")  # doctest: +SKIP
+        >>> certify.declare("graded/model.onnx", "declarations.yaml").outcome_text
+        'people none, faces no'
     """
     model, source = Path(model), Path(declarations)
     try:

@@ -38,6 +38,15 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
 
     Raises:
         UsageError: the data are not in files, the terms are invalid, or the policy has expired; nothing is written.
+
+    Example:
+        >>> terms = {
+        ...     "name": "people", "controller": "Clinic", "contact": "privacy@example.org",
+        ...     "permissions": [{"actions": ["train"], "purposes": ["dpv:ResearchAndDevelopment"]}],
+        ...     "legal_basis": "dpv:Consent", "consent": "required", "withdrawal": "by e-mail"}
+        >>> folder, policy = bind_policy("npz:test=people.npz", terms, DataKey.new())
+        >>> folder.path.name, policy.no_sale
+        ('people.npz.use', True)
     """
     paths = [path.parent.resolve() / path.name for path in paths_of(data) if path.name]
     if not paths or not (isinstance(data, Placed) or all(path.exists() for path in paths)):

@@ -28,6 +28,12 @@ class Result:
         profile: all figures with their intervals, and all guards.
         grade: the letter, or the reasons why there is none.
         files: written files, by name.
+
+    Example:
+        >>> import certify
+        >>> found = certify.certify(
+        ...     "small.onnx", baseline="original.onnx", data="photos", out="graded")  # doctest: +SKIP
+        >>> found.grade.letter, found.energy_ratio, found.model  # doctest: +SKIP
     """
 
     certificate: Certificate

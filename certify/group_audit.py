@@ -153,9 +153,10 @@ def fairness(
         ModelError: a file cannot be read, fed or scored.
 
     Example:
-        >>> found = fairness("small.onnx", data="adult:uci", groups="sex,race")  # doctest: +SKIP
-        >>> float(found.profile["sex_selection_ratio_candidate"])  # doctest: +SKIP
-        0.334
+        >>> import certify
+        >>> found = certify.fairness("income.onnx", data="npz:test=people.npz", groups="sex", batch=8, progress=False)
+        >>> print(found.profile["sex_selection_ratio_candidate"])
+        0.5 [0.3785, 0.6572]
     """
     require_measuring()
     runtimes.check(runtime)

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from certify.attest.checks_sidecars import now as clock
 from certify.attest.statements import MARKS_FOLDER
-from certify.attest.trust import TrustStore, load_store, trusted
+from certify.attest.trust import TrustStore, trusted
 from certify.attest.verification import VOUCHING
 from certify.attest.verify import verify
 from certify.core.errors import LeanmarkError, NotAwardedError
-from certify.core.finding import Finding
 from certify.core.text import clean
-from certify.scorecard.assessment import Scorecard
 from certify.scorecard.edition import edition_names
 from certify.scorecard.levels import Score, lacking
 from certify.scorecard.lines import agreeing
 from certify.scorecard.mark import (
     WITHDRAWN,
-    LapsedError,
     Mark,
     Withdrawals,
     ends,
@@ -108,8 +105,8 @@ def marks_of(
         CertificateError: there is no certificate, or a named list is malformed.
 
     Example:
-        >>> list(RULES)[:2]
-        ['awarded_by_a_scheme', 'scheme_known']
+        >>> [one.level for one in marks_of("graded/model.onnx", trust=["maker.pub"])]
+        []
     """
     return _judged(Path(path), trust, withdrawals, runtime, now)[1]
 
@@ -250,6 +247,12 @@ def level_to_draw(
 
     Raises:
         NotAwardedError: no level may be drawn; the violated rule is named.
+
+    Example:
+        >>> level_to_draw("graded/model.onnx")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        certify.core.errors.NotAwardedError: No level is drawn. The model has no mark. The rule awarded_by_a_scheme: ...
     """
     path = Path(path)
     verification, found = _judged(path, trust, withdrawals, runtime, now)
@@ -266,31 +269,3 @@ def level_to_draw(
 
 def _refusal(rule: str, sentence: str) -> str:
     return f"No level is drawn. {sentence} The rule {rule}: {RULES[rule]}."
-
-
-def check_marks(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterable[Finding]:
-    """Report the marks next to a model in its verification; ``leanmark mark show`` judges them."""
-    scorecard = next((one for one in others if isinstance(one.assessment, Scorecard)), None)
-    try:
-        files = mark_files(folders[:1])
-        store = load_store() if files else TrustStore()
-    except LeanmarkError as error:
-        yield Finding("mark", "fail", str(error))
-        return
-    for file in files:
-        if scorecard is None:
-            yield Finding(
-                "mark", "note", f"{clean(file.name)} is a mark, but there is no signed score next to the model."
-            )
-            continue
-        try:
-            mark = read_mark(file, scorecard)
-        except LapsedError as error:
-            yield Finding("mark", "note", clean(error))
-            continue
-        except LeanmarkError as error:
-            yield Finding("mark", "fail", clean(error))
-            continue
-        name = store.scheme_of(mark.key)
-        told = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
-        yield Finding("mark", "note", f"There is a mark by {told}; run leanmark mark show to check it.")

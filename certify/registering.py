@@ -68,8 +68,9 @@ def build(
         UsageError: the folder does not exist or has no certified model, or the time is malformed.
 
     Example:
-        >>> build("build", "site").count("valid")  # doctest: +SKIP
-        3
+        >>> found = build(".", "site", trust=["maker.pub"])
+        >>> found.count("valid"), found.page.as_posix()
+        (2, 'site/index.html')
     """
     folder, out, keys, made = Path(folder), Path(out), tuple(trust), made or now()
     if not folder.is_dir():

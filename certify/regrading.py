@@ -70,6 +70,10 @@ def regrade(
     Raises:
         UsageError: the edition is unknown, or the evidence is missing.
         CertificateError: the certificate is not valid under its own edition, or nothing follows from the evidence.
+
+    Example:
+        >>> regrade("graded/model.onnx", "2026", trust=["maker.pub"]).grade.letter
+        'D'
     """
     constants = load_edition(edition)
     audited = audit(path, certificate, evidence, trust)

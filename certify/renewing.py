@@ -73,8 +73,10 @@ def renewal(
         CertificateError: a list is malformed.
 
     Example:
-        >>> installed("no-such-runtime 1.0")
-        ''
+        >>> renewal("graded/model.onnx")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        certify.core.errors.UsageError: There is no valid signed score next to graded/model.onnx; ...
     """
     path, keys = Path(path), tuple(trust)
     lists = tuple(read_withdrawals(one) for one in withdrawals)
@@ -118,7 +120,12 @@ def _reasons(path: Path, scorecard: Certificate, withdrawals: Sequence[Withdrawa
 
 
 def installed(runtime: str) -> str:
-    """Return the runtime with its version installed here; empty if it is not installed."""
+    """Return the runtime with its version installed here; empty if it is not installed.
+
+    Example:
+        >>> installed("no-such-runtime 1.0")
+        ''
+    """
     name = runtime.partition(" ")[0]
     for distribution in (name, name.rpartition("-")[0], f"{name.rpartition('-')[0]}-gpu"):
         try:

@@ -44,6 +44,12 @@ def state(
     Raises:
         UsageError: an assessment, edition or file does not exist, or the assessment seals its statement into the model.
         CertificateError: the records are malformed, or about another file.
+
+    Example:
+        >>> import certify
+        >>> stated = certify.state("private/model.onnx", "privacy", "private/privacy.jsonl", edition="2026")
+        >>> stated.claims.refused
+        False
     """
     model, source = Path(model), Path(records)
     known = assessments()

@@ -98,8 +98,11 @@ def assess(
 
     Example:
         >>> import certify
-        >>> certify.robustness("graded/model.onnx", baseline="graded/baseline.onnx", data="npz:test=t.npz",
-        ...                    severities=[3])  # doctest: +SKIP
+        >>> found = certify.robustness(
+        ...     "robust/model.onnx", baseline="robust/baseline.onnx", data="npz:test=photos.npz", severities=[3],
+        ...     progress=False)
+        >>> found.refused, found.path.as_posix()
+        (False, 'robust/statements/robustness.json')
     """
     model, baseline, files = Path(model), Path(baseline), [Path(one) for one in witnesses]
     for path in (model, baseline, *files):

@@ -35,6 +35,11 @@ def why_not_permitted(found: Verification, purpose: str, recipient: str = "", ti
         purpose: a DPV term, or an IRI.
         recipient: name of the user.
         time: time of use. Default: now.
+
+    Example:
+        >>> from certify.attest.verify import verify
+        >>> why_not_permitted(verify("graded/model.onnx", trust=["maker.pub"]), "dpv:ResearchAndDevelopment")
+        'The model has no data-use statement, so its use is not permitted; ask its maker for one.'
     """
     stated = [one for one in found.certificates if one.assessment.name == DataUse.name]
     if not stated:

@@ -46,6 +46,12 @@ class Audit:
         countersignatures: whether each third-party verdict follows from the evidence next to its statement.
         verification: all checks of the file, the signatures and the sidecar files.
         others: audits of the further statements next to the model.
+
+    Example:
+        >>> import certify
+        >>> found = certify.audit("graded/model.onnx", trust=["maker.pub"])
+        >>> found.agrees, found.outcome_text, len(found.figures)
+        (True, 'D', 80)
     """
 
     path: Path
@@ -153,6 +159,11 @@ def audit(
         UsageError: a named file does not exist.
         NotDerivedError: the evidence is missing or cannot be read.
         CertificateError: there is no readable certificate, or nothing follows from the evidence.
+
+    Example:
+        >>> import certify
+        >>> certify.audit("graded/model.onnx", trust=["maker.pub"]).verdict
+        'All 80 figures, 43 guards and the grade D follow from the evidence, as signed.'
     """
     verification = verify(path, certificate, evidence, trust, access=access)
     path = Path(path)

@@ -86,8 +86,9 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
         NotDerivedError: the evidence is missing, so the pack could not be audited.
 
     Example:
-        >>> pack("build/resnet50")  # doctest: +SKIP
-        (PosixPath('build/resnet50.zip'), ('baseline.onnx', 'certificate.json', ...))
+        >>> packed, names = pack("graded")
+        >>> packed.name, names[:2]
+        ('graded.zip', ('certificate.json', 'evidence.jsonl'))
     """
     model = model_in(Path(folder)) if Path(folder).is_dir() else Path(folder)
     home = model.parent

@@ -60,6 +60,14 @@ class Verification:
         name: name of the statement's assessment.
         others: verifications of the further statements next to the model; properties of the whole (valid, trusted,
             derived) include these.
+
+    Example:
+        >>> import certify
+        >>> found = certify.verify("graded/model.onnx", trust=["maker.pub"])
+        >>> found.valid, found.trusted, found.derived, found.exit_code
+        (True, True, True, 0)
+        >>> found.check("content_digest").outcome
+        'pass'
     """
 
     path: Path

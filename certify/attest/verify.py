@@ -66,6 +66,11 @@ def verify(
     Raises:
         UsageError: a named file does not exist or is not a model, or an identity was given without its issuer.
         CertificateError: there is no certificate at all, or a trusted key or the trust store is malformed.
+
+    Example:
+        >>> import certify
+        >>> certify.verify("graded/model.onnx", trust=["maker.pub"]).verdict
+        'valid: grade D on made up, 2 threads, edition 2026; self-attested.'
     """
     path = Path(path)
     if not path.is_file():

@@ -153,6 +153,12 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
     Raises:
         UsageError: fewer than two, one given twice, a file that does not exist, or models that are not comparable.
         CertificateError: a file has no certificate, or its certificate is not valid.
+
+    Example:
+        >>> import certify
+        >>> found = certify.compare("graded/model.onnx", "other/model.onnx", trust=["maker.pub"])
+        >>> [entry.claims.text for entry in found.entries], [entry.name for entry in found.best()]
+        (['D', 'F'], ['graded/model.onnx'])
     """
     keys = tuple(trust)
     if len({str(path) for path in paths}) < max(2, len(paths)):

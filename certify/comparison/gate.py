@@ -69,6 +69,12 @@ class GateResult:
         verification: verification of the model's certificate.
         reasons: reasons to stop it, one sentence each; empty if it passes.
         any_key: whether signatures by untrusted keys counted.
+
+    Example:
+        >>> import certify
+        >>> found = certify.gate("graded/model.onnx", certify.Gate(at_least="B"), trust=["maker.pub"])
+        >>> found.passed, found.exit_code, found.reasons
+        (False, 3, ('The grade must be at least B, got D on made up, 2 threads.',))
     """
 
     verification: Verification
@@ -115,6 +121,12 @@ def evaluate_policy(
     Raises:
         UsageError: a file does not exist.
         CertificateError: the model or the earlier file has no certificate.
+
+    Example:
+        >>> import certify
+        >>> policy = certify.Gate(at_least="E", max_loss_percent=1.0)
+        >>> certify.gate("graded/model.onnx", policy, trust=["maker.pub"]).passed
+        True
     """
     keys = tuple(trust)
     verification = verify(path, trust=keys, access=access, revocations=revocations)

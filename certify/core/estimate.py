@@ -17,6 +17,10 @@ class EvidenceLevel(enum.Enum):
     ``DIRECT`` is for figures without an energy meter (counts and clock readings); the other five are levels of energy:
     a wall-socket meter, an energy counter of the device, integrated power samples, a model of the power, and a proxy
     that is not energy.
+
+    Example:
+        >>> EvidenceLevel.COUNTER.rank < EvidenceLevel.MODELLED.rank
+        True
     """
 
     DIRECT = "direct"
@@ -33,7 +37,12 @@ class EvidenceLevel(enum.Enum):
 
 
 def weakest(levels: Iterable[EvidenceLevel]) -> EvidenceLevel:
-    """Return the level of a figure made from several parts, which is that of the weakest part."""
+    """Return the level of a figure made from several parts, which is that of the weakest part.
+
+    Example:
+        >>> weakest([EvidenceLevel.COUNTER, EvidenceLevel.MODELLED]).value
+        'modelled'
+    """
     return max(levels, key=lambda level: level.rank)
 
 
@@ -49,6 +58,13 @@ class Estimate:
         n: number of independent observations.
         method: how value and interval were computed, in a few words.
         evidence: how directly it was observed.
+
+    Example:
+        >>> ratio = Estimate(0.31, 0.29, 0.33, "1", 40, "paired log-ratios", EvidenceLevel.COUNTER)
+        >>> print(ratio)
+        0.31 [0.29, 0.33]
+        >>> print(ratio.scaled(100))
+        31 [29, 33]
     """
 
     value: float
@@ -65,7 +81,12 @@ class Estimate:
 
     @classmethod
     def exact(cls, count: float, unit: str, method: str) -> Estimate:
-        """Make an estimate of an exact count."""
+        """Make an estimate of an exact count.
+
+        Example:
+            >>> print(Estimate.exact(4096, "B", "file size"))
+            4096 B
+        """
         return cls(count, count, count, unit, 1, method)
 
     def scaled(self, factor: float) -> Estimate:

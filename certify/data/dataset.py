@@ -62,6 +62,14 @@ class Dataset:
 
     Raises:
         DataError: fewer than two classes, an empty part, a label out of range, or a class map of the wrong length.
+
+    Example:
+        >>> import numpy as np
+        >>> from certify.data import load
+        >>> images, labels = np.zeros((4, 28, 28), np.uint8), [0, 1, 2, 0]
+        >>> data = load({"test": (images, labels)})
+        >>> data.classes, data.input_size
+        (('0', '1', '2'), (32, 32))
     """
 
     name: str

@@ -50,6 +50,14 @@ class ImagePreprocess(Preprocess):
 
     Raises:
         UsageError: an invalid value, or an integer type that cannot hold the values.
+
+    Example:
+        >>> contract = ImagePreprocess(
+        ...     input_name="image", output_name="scores", height=224, width=224, layout="NCHW", colour="RGB",
+        ...     scale=255.0, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256, crop="center",
+        ...     interpolation="bilinear", reading="logits")
+        >>> contract.port_shape(batch=1)
+        (1, 3, 224, 224)
     """
 
     kind: ClassVar[str] = "image"

@@ -32,7 +32,7 @@ def keep_test_part(dataset: Dataset, folder: Path) -> str:
 
     Example:
         >>> from certify.data import load
-        >>> keep_test_part(load("mnist5k"), Path("out"))  # doctest: +SKIP
+        >>> keep_test_part(load("npz:test=photos.npz"), Path("out"))
         'The test part was saved: an auditor reads it with --data npz:test=out/test-data.npz.'
     """
     test, path = dataset.test, folder / KEPT_NAME

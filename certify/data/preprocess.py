@@ -35,6 +35,13 @@ class Preprocess(abc.ABC):
         reading: meaning of the output, ``logits`` or ``probabilities``.
         dtype: NumPy type name of every input.
         class_map: output column of each class of the data, or None if output i is class i.
+
+    Example:
+        >>> contract = Preprocess.from_json({
+        ...     "kind": "arrays", "inputs": ["x"], "shapes": [[20]], "dtypes": ["float32"], "output_name": "y",
+        ...     "reading": "probabilities"})
+        >>> type(contract).__name__, contract.input_shape(batch=16)
+        ('ArrayPreprocess', (16, 20))
     """
 
     kind: ClassVar[str]

@@ -42,6 +42,13 @@ class TokenPreprocess(Preprocess):
 
     Raises:
         UsageError: an invalid value.
+
+    Example:
+        >>> contract = TokenPreprocess(
+        ...     input_ids="input_ids", attention_mask="attention_mask", output_name="logits", length=128,
+        ...     vocabulary=30_522, pad_id=0, reading="logits")
+        >>> contract.input_names, contract.port_shape(batch=8)
+        (('input_ids', 'attention_mask'), (8, 128))
     """
 
     kind: ClassVar[str] = "tokens"

@@ -36,6 +36,11 @@ class Plan:
 
     Raises:
         UsageError: a value is out of range.
+
+    Example:
+        >>> plan = Plan(threads=1, batch=8, time_limit_s=30.0)
+        >>> plan.runtime
+        'onnxruntime-cpu'
     """
 
     window_s: float | None = None

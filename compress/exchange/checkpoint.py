@@ -99,8 +99,14 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
         ModelError: a file is missing or damaged, the two files do not belong together, or they do not fit the model.
 
     Example:
+        >>> import tempfile
         >>> import compress
-        >>> model = compress.load("build/resnet18")  # doctest: +SKIP
+        >>> from compress.testing.networks import network
+        >>> with tempfile.TemporaryDirectory() as folder:  # where compress.run writes this file
+        ...     save(Path(folder, "model.safetensors"), network("residual"), source=None)
+        ...     model = compress.load(folder, into=network("residual"))
+        >>> model.training
+        False
     """
     path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     record = read_record(path)

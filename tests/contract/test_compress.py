@@ -8,10 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import compress
-from certify.core.errors import LeanmarkError
 from compress import passes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,13 +119,6 @@ def test_nothing_heavy_is_loaded_when_compress_is_imported() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
 
 
-def test_public_names_are_listed_and_resolve() -> None:
-    assert dir(compress) == sorted(compress.__all__)
-    assert {compress.run.__name__, compress.load.__name__, compress.apply.__name__} <= set(compress.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        compress.nothing  # noqa: B018
-
-
 def test_every_registered_pass_is_public() -> None:
     kinds = {passes.find(name) for name in passes.names()}
     assert kinds == {getattr(compress, kind.__name__) for kind in kinds}
@@ -138,12 +128,3 @@ def test_signature_of_run_is_the_real_one() -> None:
     parameters = inspect.signature(compress.run).parameters
     assert list(parameters)[:3] == ["model", "recipe", "data"]
     assert parameters["recipe"].default == "balanced"
-
-
-@pytest.mark.parametrize("name", compress.__all__)
-def test_public_name_is_documented_with_an_example(name: str) -> None:
-    found = getattr(compress, name)
-    text = inspect.getdoc(found) or ""
-    assert text
-    if not (isinstance(found, type) and issubclass(found, LeanmarkError)):
-        assert ">>> " in text

@@ -39,6 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "certify.scorecard": {"certify.assessment", "certify.attest", "certify.model_file"},
     "certify.scoring": {"certify.assessment", "certify.attest", "certify.scorecard", "certify.stating"},
     "certify.signed_score": {"certify.attest", "certify.scorecard"},
+    "certify.mark_check": {"certify.attest", "certify.scorecard"},
     "certify.marking": {"certify.attest", "certify.scorecard", "certify.signed_score"},
     "certify.awarding": {"certify.attest", "certify.scorecard", "certify.scoring", "certify.signed_score"},
     "certify.renewing": {"certify.attest", "certify.scorecard", "certify.signed_score"},

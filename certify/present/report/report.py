@@ -60,6 +60,11 @@ def report(
         UsageError: a named file does not exist.
         CertificateError: there is no certificate, or it is not valid.
         NotDerivedError: there is no evidence from which it follows.
+
+    Example:
+        >>> import certify
+        >>> certify.report("graded/model.onnx", out="report.html").splitlines()[0]
+        '<!DOCTYPE html>'
     """
     text = page(read_sidecars(path, certificate, evidence, beside), carbon_intensity, embodied)
     if out is not None:

@@ -28,6 +28,18 @@ KEY = DataKey(bytes(range(32)))
 DIGESTS = {"sha256": "ab" * 32, "leanmarkContent": "cd" * 32}
 UNITS, STEPS, NOISE = 3000, 300, 2.385
 BATCH = 600.0
+LINEAGE = {
+    "version": 1, "leanmark": "0.1.0", "model": {"spec": "tiny", "origin": "made here", "weights": None},
+    "data": {"name": "d", "spec": "d", "digests": {}, "counts": {}},
+    "recipe": {"name": "r", "digest": "00" * 32, "passes": ["dp_head"]}, "seed": None,
+    "baseline": {"model_digest": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
+                 "trained_here": False, "seconds": 0, "energy_j": None, "touched": {}},
+    "rows": [{"pass": "dp_head", "version": 1, "stage": "torch", "config": {}, "model_digest_in": "00" * 32,
+              "model_digest_out": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
+              "seconds": 0, "energy_j": None, "done": {}, "declined": [],
+              "touched": {"train": ["dp-sgd#0"], "validation": ["raw"]}}],
+    "export": None, "artifacts": {},
+}  # fmt: skip
 
 
 def honest(model: Mapping[str, str] = DIGESTS, **header: Any) -> Records:

@@ -32,20 +32,8 @@ from certify.model_file.subject import subject_digests
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from honest_privacy import KEY, head, honest, pate, training
+from honest_privacy import KEY, LINEAGE, head, honest, pate, training
 
-LINEAGE = {
-    "version": 1, "leanmark": "0.1.0", "model": {"spec": "tiny", "origin": "made here", "weights": None},
-    "data": {"name": "d", "spec": "d", "digests": {}, "counts": {}},
-    "recipe": {"name": "r", "digest": "00" * 32, "passes": ["dp_head"]}, "seed": None,
-    "baseline": {"model_digest": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
-                 "trained_here": False, "seconds": 0, "energy_j": None, "touched": {}},
-    "rows": [{"pass": "dp_head", "version": 1, "stage": "torch", "config": {}, "model_digest_in": "00" * 32,
-              "model_digest_out": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
-              "seconds": 0, "energy_j": None, "done": {}, "declined": [],
-              "touched": {"train": ["dp-sgd#0"], "validation": ["raw"]}}],
-    "export": None, "artifacts": {},
-}  # fmt: skip
 SIGNER = new_key()
 State = Callable[..., Path]
 
