@@ -68,9 +68,9 @@ def build(
         UsageError: the folder does not exist or has no certified model, or the time is malformed.
 
     Example:
-        >>> found = build(".", "site", trust=["maker.pub"])
+        >>> found = build("graded", "site", trust=["maker.pub"])
         >>> found.count("valid"), found.page.as_posix()
-        (2, 'site/index.html')
+        (1, 'site/index.html')
     """
     folder, out, keys, made = Path(folder), Path(out), tuple(trust), made or now()
     if not folder.is_dir():

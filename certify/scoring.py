@@ -172,6 +172,11 @@ def sign_score(scored: Scored, signer: SigningKey, name: str | None = None) -> C
 
     Raises:
         CertificateError: a field violates the schema.
+
+    Example:
+        >>> from certify.attest.keys import signing_key
+        >>> sign_score(score_model("graded/model.onnx", trust=["maker.pub"]), signing_key()).outcome_text
+        '21.3 of 100 points'
     """
     main = scored.verification.certificate
     model_name = name or (None if main is None else str(main.predicate["model"]["name"]))
@@ -245,6 +250,12 @@ def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: st
     Raises:
         UsageError: a credit is unknown or cannot be attested, or the key signed a statement about the model.
         CertificateError: the certificate is not valid.
+
+    Example:
+        >>> from certify.attest.keys import new_key
+        >>> made = attest_credits("graded/model.onnx", ["S7"], "Example Lab", "We read its log.", new_key())
+        >>> made.parent.as_posix()
+        'graded/attestations'
     """
     path, known = Path(path), load_edition().credits
     for credit in credits:

@@ -114,6 +114,11 @@ def check_witnesses(
     Raises:
         DataError: a file belongs to another model or other samples, or there is no file.
         CertificateError: an addition is not signed by the key that it names.
+
+    Example:
+        >>> found = check_witnesses("robust/model.onnx", ["witnesses.npz"], data="npz:test=photos.npz")
+        >>> [(one.eps, one.now) for one in found.standing]
+        [(1, 0.1), (2, 0.0), (8, 0.0)]
     """
     model = Path(model)
     dataset = load(data)

@@ -134,7 +134,7 @@ class Certificate:
             CertificateError: it belongs to another assessment.
         """
         if self.assessment.name != assessment:
-            raise CertificateError(f"A statement of {assessment} is required here, got one of {self.assessment.name}.")
+            raise CertificateError(f"The statement must be of {assessment}, got one of {self.assessment.name}.")
 
     @property
     def result(self) -> Mapping[str, Any]:

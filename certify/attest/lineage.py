@@ -41,8 +41,8 @@ def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path)
     stated, found = lineage["artifacts"].get(normal.name), sha256_file(candidate)
     if stated is not None and stated not in (found, sha256_file(normal)):
         raise UsageError(
-            f"The lineage is not about {candidate} (expected digest {stated[:12]}..., got "
-            f"{found[:12]}...); pass the lineage.json that was written with it, or omit it."
+            f"The lineage must state the digest of {candidate}, {found[:12]}..., got {stated[:12]}...; pass the "
+            "lineage.json that was written with it, or omit it."
         )
 
 

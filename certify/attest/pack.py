@@ -100,7 +100,7 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     files = {path.relative_to(home).as_posix(): path for path in _belonging(model, bound)}
     if odd := [name for name in files if not _NAME.fullmatch(name)]:
         raise UsageError(
-            f"File names in a pack may contain only ASCII letters, digits, '.', '-' and '_', got '{odd[0]}'; rename it."
+            f"File names in a pack must consist of ASCII letters, digits, '.', '-' and '_', got '{odd[0]}'; rename it."
         )
     with replacing(out) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
         for name, path in sorted(files.items()):

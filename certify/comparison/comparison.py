@@ -163,7 +163,7 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
     keys = tuple(trust)
     if len({str(path) for path in paths}) < max(2, len(paths)):
         raise UsageError(
-            f"A comparison needs at least two different files, got {', '.join(map(str, paths)) or 'none'}."
+            f"The paths to compare must be at least two different files, got {', '.join(map(str, paths)) or 'none'}."
         )
     entries = tuple(read_entry(path, keys) for path in paths)
     one_model = _on_several_machines(entries)

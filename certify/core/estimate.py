@@ -77,7 +77,7 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if math.isnan(self.value) or not self.low <= self.value <= self.high:
-            raise ValueError(f"an estimate needs low <= value <= high, got {self.low}, {self.value}, {self.high}")
+            raise ValueError(f"an estimate must have low <= value <= high, got {self.low}, {self.value}, {self.high}")
 
     @classmethod
     def exact(cls, count: float, unit: str, method: str) -> Estimate:

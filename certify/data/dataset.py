@@ -84,10 +84,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise DataError(f"Data '{self.name}' has {len(self.classes)} class(es); a classifier needs at least 2.")
+            raise DataError(f"The classes of data '{self.name}' must be at least 2, got {len(self.classes)}.")
         for part, split in self.parts.items():
             if len(split) == 0:
-                raise DataError(f"Data '{self.name}' has no samples in its {part} part; each part needs at least one.")
+                raise DataError(f"The {part} part of data '{self.name}' must have at least one sample, got none.")
             low, high = split.label_range()
             if low < 0 or high >= len(self.classes):
                 raise DataError(
@@ -96,8 +96,8 @@ class Dataset:
                 )
         if self.class_map is not None and len(self.class_map) != len(self.classes):
             raise DataError(
-                f"Data '{self.name}' has {len(self.classes)} classes, but its class map has {len(self.class_map)} "
-                "entries; give one output column per class."
+                f"The class map of data '{self.name}' must have one output column for each of its {len(self.classes)} "
+                f"classes, got {len(self.class_map)}."
             )
 
     @property

@@ -105,7 +105,7 @@ def top5(outputs: Outputs, labels: Labels) -> SampleScores:
         ModelError: there are five classes or fewer.
     """
     if outputs.shape[1] <= FIVE:
-        raise ModelError(f"Metric 'top5' needs more than 5 classes, got {outputs.shape[1]}; use top1.")
+        raise ModelError(f"The metric 'top5' must have more than 5 classes, got {outputs.shape[1]}; use top1.")
     return (_rank(outputs, labels) < FIVE).astype(np.float64)
 
 

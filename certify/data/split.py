@@ -49,14 +49,14 @@ class Split:
         self._rows: Labels = np.arange(len(self._labels)) if rows is None else np.asarray(rows, dtype=np.int64)
         if self._labels.ndim != 1 or self._rows.shape != self._labels.shape:
             raise DataError(
-                f"A split needs one label per sample, got labels of shape {self._labels.shape} for samples of shape "
+                f"The labels of a split must be one per sample, got shape {self._labels.shape} for samples of shape "
                 f"{self._rows.shape}."
             )
         if len(self._labels) and self._labels.min() < 0:
             raise DataError(f"The labels of a split must not be negative, got {self._labels.min()}.")
         for name, values in self.groups.items():
             if values.shape != self._labels.shape:
-                raise DataError(f"A split needs one group per sample, got shape {values.shape} for '{name}'.")
+                raise DataError(f"The groups '{name}' of a split must be one per sample, got shape {values.shape}.")
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -273,7 +273,7 @@ class Split:
         given = np.asarray(labels, dtype=np.int64)
         if given.shape != self._labels.shape:
             raise DataError(
-                f"A split needs one label per sample, got labels of shape {given.shape} for samples of shape "
+                f"The labels of a split must be one per sample, got shape {given.shape} for samples of shape "
                 f"{self._labels.shape}."
             )
         return self._like(_labels=given, targets=None)

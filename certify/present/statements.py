@@ -36,7 +36,7 @@ def measured_claims(claims: Claims) -> EfficiencyClaims:
         CertificateError: they are claims of another assessment.
     """
     if not isinstance(claims, EfficiencyClaims):
-        raise CertificateError(f"An efficiency certificate is required here, got a statement of {claims.assessment}.")
+        raise CertificateError(f"The statement must be of efficiency, got one of {claims.assessment}.")
     return claims
 
 

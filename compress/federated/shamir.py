@@ -48,7 +48,7 @@ def joined(shares: Mapping[int, bytes], needed: int) -> bytes:
         DataError: there are too few shares, or they are not of one secret of 32 bytes.
     """
     if len(shares) < needed:
-        raise DataError(f"{needed} shares are needed to recover a secret, got {len(shares)}.")
+        raise DataError(f"The shares must be at least {needed} to recover the secret, got {len(shares)}.")
     places = sorted(shares)[:needed]
     found = 0
     for place in places:

@@ -234,7 +234,7 @@ def _contract(
 def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess) -> OriginalModel:
     if not isinstance(request.model, nn.Module):
         raise UsageError(
-            f"A model is a name, the path of an .onnx file or an nn.Module; got {type(request.model).__name__}."
+            f"The 'model' must be a name, the path of an ONNX file or an nn.Module, got {type(request.model).__name__}."
         )
     if request.weights is not None:
         raise UsageError("A module is used with its own weights; load others into it first, and leave out weights.")

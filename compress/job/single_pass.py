@@ -78,7 +78,7 @@ def apply(
     given = original.module if pass_.stage == "torch" else original.file
     if given is None:
         kind = "a torch module, or a model by name" if pass_.stage == "torch" else "the path of an ONNX file"
-        raise UsageError(f"{pass_.name} works on {kind}; got {original.spec}.")
+        raise UsageError(f"The 'model' of {pass_.name} must be {kind}, got {original.spec}.")
     context = make_context(
         original,
         dataset,

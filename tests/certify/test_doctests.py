@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -40,7 +41,8 @@ def files(certify_small: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
     """The files that examples name, in a folder of their own.
 
     ``graded/`` and ``other/`` are certified by the key ``maker.pub``; ``without-evidence/`` and ``uncertified/`` lack
-    something. ``private/`` holds a model with the ledger of its training, ``robust/`` a pair for ``photos.npz``,
+    something. ``private/`` holds a model with the ledger of its training, ``robust/`` a pair for ``photos.npz`` and
+    ``witnesses.npz``,
     ``income.onnx`` answers about ``people.npz``, and ``damaged.onnx`` is not a model.
     """
     folder = tmp_path_factory.mktemp("files")
@@ -58,11 +60,18 @@ def files(certify_small: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
     (folder / "declarations.yaml").write_text("declaration: leanmark/declarations/1\npeople: none\nfaces: 'no'\n")
     _write_ledger(folder / "private")
     _write_people(folder / "people.npz")
-    first, second, photos = _module("linear_pair", Path(__file__).parent).pair()
-    second.write(folder / "robust" / "model.onnx"), first.write(folder / "robust" / "baseline.onnx")
+    _write_pair(folder)
+    return folder
+
+
+def _write_pair(folder: Path) -> None:
+    linear = _module("linear_pair", Path(__file__).parent)
+    first, second, photos = linear.pair()
+    first.write(folder / "robust" / "baseline.onnx")
+    model = second.write(folder / "robust" / "model.onnx")
+    (folder / "witnesses.npz").write_bytes(linear.witnesses(second, model, photos).to_bytes())
     images = np.stack([photos.test.image(i) for i in range(len(photos.test))])
     np.savez(folder / "photos.npz", x=images, y=photos.test.labels)
-    return folder
 
 
 def _two_inputs(path: Path) -> None:
@@ -99,11 +108,15 @@ def test_examples_in_docstrings_give_the_documented_output(
     written = [path for path in sorted((ROOT / "certify").rglob("*.py")) if ">>> " in path.read_text()]
     assert written
     failed = {}
+    named = re.compile('["=](' + "|".join(re.escape(path.name) for path in files.iterdir()) + ")")
     for number, path in enumerate(written):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         module = importlib.import_module(name)
-        shutil.copytree(files, tmp_path / str(number))  # an example may write next to the files
-        monkeypatch.chdir(tmp_path / str(number))
+        place = tmp_path / str(number)
+        if named.search(path.read_text()):
+            shutil.copytree(files, place)  # an example may write next to the files
+        place.mkdir(exist_ok=True)
+        monkeypatch.chdir(place)
         result = doctest.testmod(module)
         collected = sum(len(test.examples) for test in doctest.DocTestFinder().find(module))  # skipped ones too
         if result.failed or not collected:

@@ -76,7 +76,7 @@ def batch_rule(n: int, batch_factor: float, autocorrelation: float) -> BatchRule
         ValueError: fewer than 2 values.
     """
     if n < 2:
-        raise ValueError(f"an interval needs at least 2 values, got {n}")
+        raise ValueError(f"an interval must have at least 2 values, got {n}")
     length = max(1, math.floor(batch_factor * math.sqrt(n)))
     batches = max(2, n // length)
     sizes = np.full(batches, n // batches)

@@ -32,7 +32,7 @@ def quantile_estimate(seconds: Sequence[float], probability: float, confidence: 
     """
     n = len(seconds)
     if n == 0:
-        raise ValueError("a quantile needs at least one value")
+        raise ValueError("a quantile must have at least one value, got none")
     ordered = np.sort(np.asarray(seconds, dtype=np.float64))
     tail = (1 - confidence) / 2
     # below[k] = P(X <= k): the probability that at most k values are below the quantile.

@@ -108,11 +108,11 @@ def test_require_separate_passes_when_nothing_is_shared() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"classes": ("a",)}, "1 class"),
-        ({"classes": ()}, "0 class"),
-        ({"test": split(6).subset([])}, "no samples in its test part"),
+        ({"classes": ("a",)}, "must be at least 2, got 1"),
+        ({"classes": ()}, "must be at least 2, got 0"),
+        ({"test": split(6).subset([])}, "test part .* must have at least one sample, got none"),
         ({"validation": array_split(images(2), [0, 2], "x")}, "labels of the validation part .* got 0 to 2"),
-        ({"class_map": (1, 2, 3)}, "class map has 3 entries"),
+        ({"class_map": (1, 2, 3)}, "class map .* must have one output column for each of its 2 classes, got 3"),
     ],
 )
 def test_dataset_is_refused_when_it_is_not_usable(changes: dict[str, object], words: str) -> None:

@@ -38,5 +38,8 @@ def test_every_test_sample_has_a_score_when_a_metric_is_declared(small_pair, tmp
 
 
 def test_metric_is_refused_with_its_file_when_it_does_not_fit_the_model(small_pair, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"float\.onnx \(baseline\): Metric 'top5' needs more than 5 classes, got 4"):
+    with pytest.raises(
+        ModelError,
+        match=r"float\.onnx \(baseline\): The metric 'top5' must have more than 5 classes, got 4",
+    ):
         _predict(small_pair, tmp_path, get_metric("top5"))

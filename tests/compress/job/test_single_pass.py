@@ -31,7 +31,7 @@ def test_original_is_the_teacher_when_a_pass_trains(model, dataset):
 
 def test_model_of_the_other_kind_is_refused(model, onnx_file, dataset):
     contract = default_preprocess(dataset)
-    with pytest.raises(compress.UsageError, match="finetune works on a torch module"):
+    with pytest.raises(compress.UsageError, match="'model' of finetune must be a torch module"):
         compress.apply(compress.Finetune(), onnx_file, dataset, preprocess=contract)
-    with pytest.raises(compress.UsageError, match="half works on the path of an ONNX file"):
+    with pytest.raises(compress.UsageError, match="'model' of half must be the path of an ONNX file"):
         compress.apply(compress.Half(), model, dataset, preprocess=contract)
