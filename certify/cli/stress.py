@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,10 +15,28 @@ from certify.core import exit_codes
 from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from certify.core.estimate import Estimate
     from certify.stressing import Assessed
 
 F = TypeVar("F", bound=Callable[..., object])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+STANDING = re.compile(r"standing_(\d+)(?:_by_(baseline|candidate))?_(baseline|candidate|change_points)")
+"""Robust accuracy at a size of change, with all witnesses or with those of one model alone."""
+CORRUPTED = re.compile(r"([a-z]+)_(\d)_(baseline|candidate|change_points)")
+LEGEND = (
+    "Correct answers under a corruption of a severity (1 to 5), or under every witness up to a size of change, as an "
+    "upper bound; '4/255 baseline' counts only the witnesses that were found for the baseline."
+)
+COLUMNS = {"baseline": 100.0, "candidate": 100.0, "change_points": 1.0}
+OTHERS = {
+    "corruptions_clean_change_points": "change on the same images without corruption",
+    "corruptions_within_margin": "corruptions shown to lose little",
+    "corruptions_worse": "corruptions shown to be worse",
+    "detection_auroc_baseline": "detection of corrupted images by confidence, baseline (AUROC)",
+    "detection_auroc_candidate": "detection of corrupted images by confidence, candidate (AUROC)",
+    "witnesses_clean_change_points": "change on the same images without witnesses",
+    "worst_corruption_loss_points": "largest loss under a corruption",
+}
 NAMES = ("conditions", "severities", "witnesses", "triggers", "adversarially_trained")
 USUAL_SEVERITY = 3
 
@@ -61,18 +80,51 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
     return asked if severities or given["witnesses"] or given["triggers"] else {}
 
 
+def rows(estimates: Mapping[str, Estimate]) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
+    """Return the figures of each condition by column, and the figures that belong to no condition by their words.
+
+    Example:
+        >>> from certify.core.estimate import Estimate
+        >>> accuracy, count = Estimate.exact(0.9, "1", "share"), Estimate.exact(7, "1", "count")
+        >>> conditions, others = rows({"noise_3_baseline": accuracy, "corruptions_worse": count})
+        >>> list(conditions), list(others)
+        (['noise 3'], ['corruptions shown to be worse'])
+    """
+    conditions: dict[str, dict[str, Estimate]] = {}
+    others = {}
+    for name, one in estimates.items():
+        if found := STANDING.fullmatch(name):
+            size, by, column = found.groups()
+            conditions.setdefault(f"{size}/255 {by}" if by else f"{size}/255", {})[column] = one
+        elif found := CORRUPTED.fullmatch(name):
+            what, severity, column = found.groups()
+            conditions.setdefault(f"{what} {severity}", {})[column] = one
+        else:
+            others[OTHERS.get(name, name.replace("_", " "))] = one
+    return conditions, others
+
+
+def _shown(one: Estimate | None, factor: float) -> str:
+    return "" if one is None else f"{factor * one.value:.1f} [{factor * one.low:.1f}, {factor * one.high:.1f}]"
+
+
 def tables(found: Assessed) -> list[object]:
     """Return the results for human readers."""
     from rich.table import Table
 
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("Under stress")
-    table.add_column("", justify="right")
-    for name, one in found.profile.estimates.items():
-        table.add_row(name.replace("_", " "), str(one))
+    conditions, others = rows(found.profile.estimates)
+    table, rest = Table(show_edge=False, pad_edge=False), Table(show_edge=False, pad_edge=False, show_header=False)
+    table.add_column("Condition")
+    for head in ("baseline, %", "candidate, %", "change, points"):
+        table.add_column(head, justify="right")
+    for name, cells in conditions.items():
+        table.add_row(name, *(_shown(cells.get(column), factor) for column, factor in COLUMNS.items()))
+    for name, one in others.items():
+        rest.add_row(name, str(one))
     claims = found.statement.claims
     checks = [str(one) for one in found.profile.guards]
-    return [table, "\n".join(checks), f"{claims.title}: {claims.text}", *claims.reasons, str(found.path)]
+    text = ["\n".join(checks), f"{claims.title}: {claims.text}", *claims.reasons, str(found.path)]
+    return [*([table, LEGEND] if conditions else []), rest, *text]
 
 
 @click.command(

@@ -7,19 +7,23 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import certify
 from certify.attest.keys import new_key, store_key
 from certify.cli.main import main
+from certify.cli.stress import rows, tables
 from certify.core.errors import CertificateError, DataError, UsageError
+from certify.core.estimate import Estimate
 from certify.data import Dataset
 from certify.data.triggers import Trigger
 from certify.data.witnesses import Witness, WitnessFile, pack_signs
@@ -270,3 +274,25 @@ def test_commands_run_end_to_end(bench: Bench) -> None:
 def test_function_is_still_exported_when_its_module_was_imported() -> None:
     first = certify.robustness
     assert first is assess and certify.robustness is first
+
+
+def test_figures_are_shown_by_condition_with_their_intervals() -> None:
+    made = {
+        name: Estimate(value, value - 0.5, value + 0.5, "1", 10, "test")
+        for name, value in (
+            ("noise_3_baseline", 0.5), ("noise_3_change_points", -8.0), ("standing_4_candidate", 0.5),
+            ("standing_4_by_baseline_change_points", 20.0), ("corruptions_worse", 3.0), ("trigger_1_success", 0.5),
+        )
+    }  # fmt: skip
+    conditions, others = rows(made)
+    assert {name: list(cells) for name, cells in conditions.items()} == {
+        "noise 3": ["baseline", "change_points"], "4/255": ["candidate"], "4/255 baseline": ["change_points"],
+    }  # fmt: skip
+    assert list(others) == ["corruptions shown to be worse", "trigger 1 success"]
+    profile = SimpleNamespace(estimates=made, guards=())
+    claims = SimpleNamespace(title="Under stress", text="text", reasons=())
+    table = tables(SimpleNamespace(profile=profile, statement=SimpleNamespace(claims=claims), path="p"))[0]  # type: ignore[arg-type]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(table)
+    shown = console.export_text()
+    assert "50.0 [0.0, 100.0]" in shown and "-8.0 [-8.5, -7.5]" in shown and "20.0 [19.5, 20.5]" in shown
