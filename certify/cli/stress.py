@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from certify.assessments.robustness.wording import CORRUPTED, SINGLE, STANDING
 from certify.cli.command import Command, ModelPath, governed, key_option
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.core import exit_codes
@@ -20,23 +20,11 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-STANDING = re.compile(r"standing_(\d+)(?:_by_(baseline|candidate))?_(baseline|candidate|change_points)")
-"""Robust accuracy at a size of change, with all witnesses or with those of one model alone."""
-CORRUPTED = re.compile(r"([a-z]+)_(\d)_(baseline|candidate|change_points)")
 LEGEND = (
     "Correct answers under a corruption of a severity (1 to 5), or under every witness up to a size of change, as an "
     "upper bound; '4/255 baseline' counts only the witnesses that were found for the baseline."
 )
 COLUMNS = {"baseline": 100.0, "candidate": 100.0, "change_points": 1.0}
-OTHERS = {
-    "corruptions_clean_change_points": "change on the same images without corruption",
-    "corruptions_within_margin": "corruptions shown to lose little",
-    "corruptions_worse": "corruptions shown to be worse",
-    "detection_auroc_baseline": "detection of corrupted images by confidence, baseline (AUROC)",
-    "detection_auroc_candidate": "detection of corrupted images by confidence, candidate (AUROC)",
-    "witnesses_clean_change_points": "change on the same images without witnesses",
-    "worst_corruption_loss_points": "largest loss under a corruption",
-}
 NAMES = ("conditions", "severities", "witnesses", "triggers", "adversarially_trained")
 USUAL_SEVERITY = 3
 
@@ -100,7 +88,7 @@ def rows(estimates: Mapping[str, Estimate]) -> tuple[dict[str, dict[str, Estimat
             what, severity, column = found.groups()
             conditions.setdefault(f"{what} {severity}", {})[column] = one
         else:
-            others[OTHERS.get(name, name.replace("_", " "))] = one
+            others[SINGLE.get(name, name.replace("_", " "))] = one
     return conditions, others
 
 

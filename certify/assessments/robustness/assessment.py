@@ -17,6 +17,7 @@ from certify.assessments.robustness.edition import RobustnessEdition
 from certify.assessments.robustness.figures import figures
 from certify.assessments.robustness.findings import judge_findings
 from certify.assessments.robustness.records import Records, WitnessSet
+from certify.assessments.robustness.wording import words
 from certify.core.estimate import Estimate
 from certify.core.finding import Finding
 
@@ -107,11 +108,9 @@ class Robustness(Assessment):
 
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Return what may be printed."""
-        return Claims(
-            **common_claims(
-                self, predicate, digest, headlines=_headlines(predicate["profile"]["estimates"]), limits=LIMITS
-            )
-        )
+        names = predicate["profile"]["estimates"]
+        common = common_claims(self, predicate, digest, headlines=_headlines(names), limits=LIMITS)
+        return Claims(**common, words=words(names))
 
 
 def _parts(profile: Profile) -> Iterator[str]:

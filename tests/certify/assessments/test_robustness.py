@@ -26,6 +26,7 @@ from certify.assessments.robustness.records import (
     Triggered,
     WitnessSet,
 )
+from certify.assessments.robustness.wording import words
 from certify.core.errors import CertificateError, UsageError
 from certify.core.statistics.proportions import PairedTable, difference_interval
 from certify.stress import detection
@@ -217,3 +218,14 @@ def test_records_are_refused_when_reordered() -> None:
 def test_edition_is_refused_when_unknown() -> None:
     with pytest.raises(UsageError, match="2026"):
         load_edition("2027")
+
+
+def test_every_figure_of_a_condition_has_a_display_name() -> None:
+    made = profile_of(Robustness(), everything(), load_edition("2026")).estimates
+    named = words(made)
+    assert set(made) - set(named) <= {"corruptions"} | {name for name in made if name.startswith("trigger_")}
+    assert len(set(named.values())) == len(named)
+    assert words(["standing_4_by_baseline_change_points", "shot_3_change_points", "other"]) == {
+        "standing_4_by_baseline_change_points": "change of robust accuracy at 4/255, only the baseline's witnesses",
+        "shot_3_change_points": "change of accuracy under shot, severity 3",
+    }
