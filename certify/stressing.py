@@ -11,10 +11,12 @@ from typing import Any
 from certify.assessment.profile import Profile
 from certify.assessments.robustness.assessment import WITNESS_FOLDER, Robustness
 from certify.assessments.robustness.edition import NEWEST, load_edition
+from certify.assessments.robustness.wording import by_condition
 from certify.attest.certificate import Certificate
 from certify.attest.keys import SigningKey
 from certify.attest.statements import statement_path
 from certify.core.errors import UsageError
+from certify.core.estimate import Estimate
 from certify.core.files import copy, write_bytes
 from certify.core.progress import Progress, job, shown
 from certify.data import Preprocess, load
@@ -42,6 +44,10 @@ class Assessed:
     def refused(self) -> bool:
         """Whether the statement is a refusal."""
         return self.statement.claims.refused
+
+    def by_condition(self) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
+        """Return the figures of each condition by column, and the other figures by their display name."""
+        return by_condition(self.profile.estimates)
 
     def to_json(self) -> dict[str, Any]:
         """Return result, profile and path as JSON values."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from certify.assessments.robustness.wording import CORRUPTED, SINGLE, STANDING
 from certify.cli.command import Command, ModelPath, governed, key_option
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
 from certify.core import exit_codes
@@ -68,30 +67,6 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
     return asked if severities or given["witnesses"] or given["triggers"] else {}
 
 
-def rows(estimates: Mapping[str, Estimate]) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
-    """Return the figures of each condition by column, and the figures that belong to no condition by their words.
-
-    Example:
-        >>> from certify.core.estimate import Estimate
-        >>> accuracy, count = Estimate.exact(0.9, "1", "share"), Estimate.exact(7, "1", "count")
-        >>> conditions, others = rows({"noise_3_baseline": accuracy, "corruptions_worse": count})
-        >>> list(conditions), list(others)
-        (['noise 3'], ['corruptions shown to be worse'])
-    """
-    conditions: dict[str, dict[str, Estimate]] = {}
-    others = {}
-    for name, one in estimates.items():
-        if found := STANDING.fullmatch(name):
-            size, by, column = found.groups()
-            conditions.setdefault(f"{size}/255 {by}" if by else f"{size}/255", {})[column] = one
-        elif found := CORRUPTED.fullmatch(name):
-            what, severity, column = found.groups()
-            conditions.setdefault(f"{what} {severity}", {})[column] = one
-        else:
-            others[SINGLE.get(name, name.replace("_", " "))] = one
-    return conditions, others
-
-
 def _shown(one: Estimate | None, factor: float) -> str:
     return "" if one is None else f"{factor * one.value:.1f} [{factor * one.low:.1f}, {factor * one.high:.1f}]"
 
@@ -100,7 +75,7 @@ def tables(found: Assessed) -> list[object]:
     """Return the results for human readers."""
     from rich.table import Table
 
-    conditions, others = rows(found.profile.estimates)
+    conditions, others = found.by_condition()
     table, rest = Table(show_edge=False, pad_edge=False), Table(show_edge=False, pad_edge=False, show_header=False)
     table.add_column("Condition")
     for head in ("baseline, %", "candidate, %", "change, points"):

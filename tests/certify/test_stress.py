@@ -19,9 +19,10 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import certify
+from certify.assessments.robustness.wording import by_condition
 from certify.attest.keys import new_key, store_key
 from certify.cli.main import main
-from certify.cli.stress import rows, tables
+from certify.cli.stress import tables
 from certify.core.errors import CertificateError, DataError, UsageError
 from certify.core.estimate import Estimate
 from certify.data import Dataset
@@ -284,14 +285,15 @@ def test_figures_are_shown_by_condition_with_their_intervals() -> None:
             ("standing_4_by_baseline_change_points", 20.0), ("corruptions_worse", 3.0), ("trigger_1_success", 0.5),
         )
     }  # fmt: skip
-    conditions, others = rows(made)
+    conditions, others = by_condition(made)
     assert {name: list(cells) for name, cells in conditions.items()} == {
         "noise 3": ["baseline", "change_points"], "4/255": ["candidate"], "4/255 baseline": ["change_points"],
     }  # fmt: skip
     assert list(others) == ["corruptions shown to be worse", "trigger 1 success"]
     profile = SimpleNamespace(estimates=made, guards=())
     claims = SimpleNamespace(title="Under stress", text="text", reasons=())
-    table = tables(SimpleNamespace(profile=profile, statement=SimpleNamespace(claims=claims), path="p"))[0]  # type: ignore[arg-type]
+    found = Assessed(SimpleNamespace(claims=claims), profile, Path("p"))  # type: ignore[arg-type]
+    table = tables(found)[0]
     console = Console(width=80, record=True, file=StringIO())
     console.print(table)
     shown = console.export_text()

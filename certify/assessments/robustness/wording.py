@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from certify.core.estimate import Estimate
 
 STANDING = re.compile(r"standing_(\d+)(?:_by_(baseline|candidate))?_(baseline|candidate|change_points)")
 """Robust accuracy at a size of change, with all witnesses or with those of one model alone."""
@@ -40,3 +42,27 @@ def words(names: Iterable[str]) -> dict[str, str]:
             what = f"accuracy under {kind}, severity {severity}"
             found[name] = f"change of {what}" if column == CHANGE else f"{what}, {column}"
     return found
+
+
+def by_condition(estimates: Mapping[str, Estimate]) -> tuple[dict[str, dict[str, Estimate]], dict[str, Estimate]]:
+    """Return the figures of each condition by column, and the figures that belong to no condition by their words.
+
+    Example:
+        >>> from certify.core.estimate import Estimate
+        >>> accuracy, count = Estimate.exact(0.9, "1", "share"), Estimate.exact(7, "1", "count")
+        >>> conditions, others = by_condition({"noise_3_baseline": accuracy, "corruptions_worse": count})
+        >>> list(conditions), list(others)
+        (['noise 3'], ['corruptions shown to be worse'])
+    """
+    conditions: dict[str, dict[str, Estimate]] = {}
+    others = {}
+    for name, one in estimates.items():
+        if found := STANDING.fullmatch(name):
+            size, by, column = found.groups()
+            conditions.setdefault(f"{size}/255 {by}" if by else f"{size}/255", {})[column] = one
+        elif found := CORRUPTED.fullmatch(name):
+            what, severity, column = found.groups()
+            conditions.setdefault(f"{what} {severity}", {})[column] = one
+        else:
+            others[SINGLE.get(name, name.replace("_", " "))] = one
+    return conditions, others
