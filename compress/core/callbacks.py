@@ -47,5 +47,5 @@ def checked(callbacks: Iterable[TrainingCallback]) -> tuple[TrainingCallback, ..
     found = tuple(callbacks)
     for each in found:
         if not isinstance(each, TrainingCallback):
-            raise UsageError(f"callbacks must be instances of compress.TrainingCallback, got {each!r}.")
+            raise UsageError(f"The 'callbacks' must be instances of compress.TrainingCallback, got {each!r}.")
     return found

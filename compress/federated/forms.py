@@ -264,5 +264,5 @@ def _checked(vector: Vector, clip: float | None) -> Vector:
     if not np.isfinite(vector).all():
         raise DataError("The update has values that are not finite.")
     if clip is not None and norm(vector) > clip * TOLERANCE:
-        raise NormExceeded(f"The update has norm {norm(vector):.6g}; at most {clip:g} is allowed.")
+        raise NormExceeded(f"The norm of an update must be at most {clip:g}, got {norm(vector):.6g}.")
     return vector

@@ -74,8 +74,8 @@ def read_stated(given: object) -> Stated | Preprocess:
     if isinstance(given, Mapping):
         return replace(NOTHING, by="as given", fields=given)
     raise UsageError(
-        "preprocess must be a contract, a YAML file or dict of its fields, torchvision's evaluation transforms, timm's "
-        f"data config or an image processor, got {type(given).__name__}."
+        "The 'preprocess' parameter must be a contract, a YAML file or dict of its fields, torchvision's evaluation "
+        f"transforms, timm's data config or an image processor, got {type(given).__name__}."
     )
 
 

@@ -83,17 +83,17 @@ class Question:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_loss_percent) and 0 < self.max_loss_percent <= 100):
-            raise UsageError(f"max_loss must be in (0, 100] percent, got {self.max_loss_percent:g}.")
+            raise UsageError(f"The 'max_loss' setting must be in (0, 100] percent, got {self.max_loss_percent:g}.")
         if self.objective not in OBJECTIVES:
-            raise UsageError(f"The objective must be one of {', '.join(OBJECTIVES)}, got '{self.objective}'.")
+            raise UsageError(f"The 'objective' setting must be one of {', '.join(OBJECTIVES)}, got '{self.objective}'.")
         if self.sampler not in ("tpe", "random"):
-            raise UsageError(f"The sampler must be tpe or random, got '{self.sampler}'.")
+            raise UsageError(f"The 'sampler' setting must be tpe or random, got '{self.sampler}'.")
         if self.trials < 1:
-            raise UsageError(f"trials must be at least 1, got {self.trials}.")
+            raise UsageError(f"The 'trials' setting must be at least 1, got {self.trials}.")
         if self.hours is not None and not (math.isfinite(self.hours) and self.hours > 0):
-            raise UsageError(f"hours must be above 0, got {self.hours:g}.")
+            raise UsageError(f"The 'hours' setting must be above 0, got {self.hours:g}.")
         if self.max_epochs < 0:
-            raise UsageError(f"max_epochs must be at least 0, got {self.max_epochs}.")
+            raise UsageError(f"The 'max_epochs' setting must be at least 0, got {self.max_epochs}.")
         if self.students and not self.max_epochs:
             raise UsageError("A student has to be trained; allow epochs (max_epochs), or leave the students out.")
         if self.plan.metric != TOP1:

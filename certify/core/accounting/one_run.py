@@ -45,7 +45,7 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
     if not 0 <= right <= guesses <= canaries or guesses < 1:
         raise UsageError(f"Of {canaries} canaries {guesses} were guessed, {right} of them right; this is impossible.")
     if epsilon < 0 or not 0 <= delta < 1:
-        raise UsageError(f"epsilon must be at least 0 and delta in [0, 1); got {epsilon:g} and {delta:g}.")
+        raise UsageError(f"The 'epsilon' must be at least 0 and 'delta' in [0, 1), got {epsilon:g} and {delta:g}.")
     chance = 1 / (1 + math.exp(-epsilon))
     tail = float(binom.sf(right - 1, guesses, chance))
     if delta == 0 or right == 0:

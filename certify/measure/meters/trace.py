@@ -109,7 +109,7 @@ def _parsed(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]]
 
 def _expect(values: dict[str, Any], kind: str) -> None:
     if values["kind"] != kind:
-        raise ValueError(f"a JSON object of kind '{kind}' is expected here")
+        raise ValueError(f"the object must be of kind '{kind}', got {values['kind']!r}")
 
 
 def _header(values: dict[str, Any]) -> tuple[frozenset[str], MeterFacts]:

@@ -156,7 +156,7 @@ def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, 
         if tag == _METADATA_TAG:
             if length > MAX_ENTRY_BYTES:
                 raise ModelError(
-                    f"{path} has a metadata entry of {length} bytes; at most {MAX_ENTRY_BYTES} are allowed."
+                    f"The metadata entries of {path} must have at most {MAX_ENTRY_BYTES} bytes each, got {length}."
                 )
             end = stream.tell() + length
             yield start, end, stream.read(length)

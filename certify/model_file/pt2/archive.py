@@ -194,7 +194,7 @@ def _members(path: Path) -> dict[str, bytes]:
                 )
             if name in JSON_PARTS and entry.file_size > MAX_JSON_BYTES:
                 raise ModelError(
-                    f"{path}: its part '{name}' has {entry.file_size} bytes; at most {MAX_JSON_BYTES} are allowed."
+                    f"{path}: its part '{name}' must have at most {MAX_JSON_BYTES} bytes, got {entry.file_size}."
                 )
             members[name] = archive.read(entry)
     return members

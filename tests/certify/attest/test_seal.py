@@ -103,5 +103,5 @@ def test_read_seal_refuses_when_a_metadata_entry_is_huge(tmp_path: Path) -> None
     with (tmp_path / "m.onnx").open("wb") as stream:
         stream.write(b"\x72\x81\x80\x80\x08")
         stream.truncate(5 + MAX_ENTRY_BYTES + 1)
-    with pytest.raises(ModelError, match="metadata entry"):
+    with pytest.raises(ModelError, match="metadata entries of .* must have at most"):
         read_seal(tmp_path / "m.onnx")

@@ -142,7 +142,7 @@ def test_module_states_its_contract_when_it_has_a_description(model, dataset):
 
 def test_preprocess_is_refused_when_it_is_something_else(model, dataset):
     for given in (3, nn.Identity()):
-        with pytest.raises(UsageError, match="preprocess must be a contract, a YAML file"):
+        with pytest.raises(UsageError, match="'preprocess' parameter must be a contract, a YAML file"):
             found(dataset, model, preprocess=given)
     with pytest.raises(UsageError, match="did you mean 'mean'"):
         found(dataset, model, preprocess={**HALF, "maen": 3})

@@ -130,13 +130,13 @@ def test_random_sampler_draws_other_recipes_when_it_resumes(searched):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"max_loss_percent": 0.0}, "max_loss must be in"),
-        ({"max_loss_percent": float("nan")}, "max_loss must be in"),
+        ({"max_loss_percent": 0.0}, "'max_loss' setting must be in"),
+        ({"max_loss_percent": float("nan")}, "'max_loss' setting must be in"),
         ({"objective": "joy"}, "energy, latency, bytes"),
         ({"sampler": "grid"}, "tpe or random"),
-        ({"trials": 0}, "trials must be at least 1"),
+        ({"trials": 0}, "'trials' setting must be at least 1"),
         ({"hours": -1.0}, "above 0"),
-        ({"max_epochs": -1}, "max_epochs must be at least 0"),
+        ({"max_epochs": -1}, "'max_epochs' setting must be at least 0"),
         ({"max_epochs": 0, "students": ("resnet18",)}, "has to be trained"),
     ],
 )

@@ -74,7 +74,7 @@ def test_replay_is_refused_when_the_recorded_meter_covers_another_device(trace: 
     ("line", "change", "words"),
     [
         (1, {"version": 2}, "line 1: version 2 is unknown"),
-        (1, {"kind": "window"}, "line 1: a JSON object of kind 'trace'"),
+        (1, {"kind": "window"}, "line 1: the object must be of kind 'trace', got 'window'"),
         (1, {"devices": ["tpu"]}, "line 1: 'devices' must name"),
         (1, {"meter": {}}, "line 1: 'meter' must hold"),
         (2, {"energy_j": "much"}, "line 2: 'energy_j' must be a finite number"),
