@@ -36,7 +36,7 @@ def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verifica
 def is_refutation(check: Finding) -> bool:
     """Return whether a failed check says only that another statement refutes a claim.
 
-    Whatever shows statements shows the contradiction beside the claim, so it need not fail.
+    Every view of the statements shows the contradiction next to the claim, so it need not fail.
 
     Example:
         >>> is_refutation(Finding("privacy.claim_refuted", "fail", "Canaries show more."))

@@ -69,7 +69,7 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     finished training.
 
     Exit code 0: nothing contradicts FILE's claim. 2: wrong usage, or FILE cannot be made again. 3: a refusal, such as
-    a claim that the canaries contradict. 6: the use policy beside the data does not permit it.
+    a claim that the canaries contradict. 6: the use policy next to the data does not permit it.
     """
     from certify.attest.keys import signing_key
 

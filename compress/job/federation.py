@@ -1,4 +1,4 @@
-"""Records of a federation statement: the logs of federated passes, their lineage, and a central run beside them."""
+"""Records of a federation statement: the logs of federated passes, their lineage, and a central run next to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The referee on a pair whose weights lie beside their files: measured, sealed, verified, audited."""
+"""The referee on a pair with weights in external files: measured, sealed, verified, audited."""
 
 from __future__ import annotations
 

@@ -56,6 +56,7 @@ INSTEAD = {
     r"\bso many (?:outputs|classe[s])\b": "that number of",
     r"\blay(?:s|ing)? (?:it|them) besid[e]\b": "store next to",
     r"\bbehind one tha[t]\b": "after one that",
+    r"\bl(?:ie|ies|ay) (?:beside|her[e])\b": "is next to, is in the folder",
     r"\bwhose it is i[s]\b": "who owns it",
     r"\b(?:is|are) (?:its|the|their) maker's t[o]\b": "the maker must",
 }

@@ -161,7 +161,7 @@ class Cases:
         }
 
     def altered_records(self, rng: random.Random) -> str:
-        """Another figure, key, digest or word of others than lies beside the model."""
+        """Change a counted figure, key, digest or third-party statement."""
         lines = self.content.split(b"\n")[:-1]
         place = rng.randrange(1, len(lines))
         lines[place] = canonical(mutations.of_json(json.loads(lines[place]), rng))

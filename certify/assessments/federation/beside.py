@@ -34,7 +34,7 @@ def beside(around: Surroundings) -> Iterator[Finding]:
         return
     path = _found(around.folders)
     if records.header.lineage is None or path is None:
-        yield Finding(NAME, "skipped", f"{LINEAGE} is not named in the records, or does not lie beside the model.")
+        yield Finding(NAME, "skipped", f"{LINEAGE} is not named in the records, or is not next to the model.")
         return
     yield _compared(records, path, around.digests.get("sha256"))
 

@@ -1,4 +1,4 @@
-"""A central run beside a federated one, derived from the lineages and measurements of both jobs.
+"""A central run next to a federated one, derived from the lineages and measurements of both jobs.
 
 Both jobs must have the same data, passes and settings, except that one trained on clients where the other trained in
 one place, from the same model. Costs are those of the passes in which they differ, and accuracy is that of the finished

@@ -102,7 +102,7 @@ class PrivacyAudit(Assessment):
         path = next((folder / LINEAGE for folder in around.folders if (folder / LINEAGE).is_file()), None)
         name = "audited_lineage"
         if stated is None or path is None:
-            yield Finding(name, "skipped", f"{LINEAGE} is not named, or does not lie beside the model.")
+            yield Finding(name, "skipped", f"{LINEAGE} is not named, or is not next to the model.")
         elif sha256_file(path) != stated:
             yield Finding(name, "fail", f"{path.name} is not the lineage whose recipe was repeated.")
         else:

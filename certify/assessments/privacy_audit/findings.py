@@ -95,14 +95,14 @@ def baseline_attacked(records: Records, edition: Edition) -> Answer:
     """Check that an original published with the model was attacked too: the strongest known attack uses both files."""
     header = records.header
     if "membership" not in header.parts or header.baseline is None:
-        return "pass", "No attack on members, or no original beside the model."
+        return "pass", "No attack on members, or no original next to the model."
     if records.withheld:
         return WITHHELD
     if not header.baseline_trained:
         return "unknown", "The original was not trained here, so no shadow of it could be; its loss alone was asked."
     missing = {"baseline", "pair"} - set(attacks_of(records))
     if missing:
-        return "fail", f"The original lies beside the model, and these were not attacked: {', '.join(sorted(missing))}."
+        return "fail", f"The original is next to the model, but these were not attacked: {', '.join(sorted(missing))}."
     return "pass", "The original was attacked too, and both files together."
 
 
@@ -177,7 +177,7 @@ def control_stated(records: Records, edition: Edition) -> Answer:
         return "fail", "Copies were judged on no samples, or on different numbers of them."
     if len({(row.queries, row.access) for row in rows}) < len(rows):
         return "fail", "A number of queries is stated twice for the same kind of answer."
-    return "pass", f"{len(rows)} copies, each beside a control that never queried."
+    return "pass", f"{len(rows)} copies, each next to a control that never queried."
 
 
 def cost_stated(records: Records, edition: Edition) -> Answer:

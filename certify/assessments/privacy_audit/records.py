@@ -46,7 +46,7 @@ class Header(RecordHeader):
     """What was audited.
 
     Attributes:
-        baseline: digests of the original that is published beside it; None where there is none.
+        baseline: digests of the original that is published next to it; None where there is none.
         data: name of the data.
         private: whether the data are private; figures then go to the auditor file.
         recipe: hex SHA-256 of the model's passes, which shadows and twins also went through.

@@ -94,7 +94,7 @@ def make(name: str, job: Job) -> Artifact:
 
 
 def _bytes(file: Path) -> int:
-    """Return the size of a file with its weights, which lie beside it under the same stem or name."""
+    """Return the size of a file with its weights, stored next to it under the same stem or name."""
     beside = (file.with_suffix(".bin"), file.with_name(f"{file.name}.data"))
     return sum(each.stat().st_size for each in (file, *beside) if each.is_file())
 

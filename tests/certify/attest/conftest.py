@@ -178,7 +178,7 @@ def certified_evidence(
 def write_papers(
     folder: Path, normalised: Path, evidence: Evidence, key: SigningKey, preprocess: Preprocess | None = None
 ) -> Path:
-    """Everything that lies beside a certified model; gives the model."""
+    """A certified model with all its sidecar files; returns the model."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lineage.json").write_text(json.dumps(lineage_values()))
     shutil.copyfile(normalised, folder / "baseline.onnx")

@@ -1,4 +1,4 @@
-"""A model whose weights lie beside it is checked without being loaded."""
+"""A model with weights in an external file is checked without being loaded."""
 
 from __future__ import annotations
 

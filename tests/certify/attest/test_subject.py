@@ -1,4 +1,4 @@
-"""A certified file that can carry no seal: its certificate lies beside it."""
+"""A certified file that cannot contain a seal, with its certificate next to it."""
 
 from __future__ import annotations
 

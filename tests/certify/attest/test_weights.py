@@ -87,7 +87,7 @@ def graded(
     observed_in: Callable[[Path, Path], dict[str, Any]],
     key: SigningKey,
 ) -> Path:
-    """A certified model whose weights, like its baseline's, lie beside it."""
+    """A certified model with weights, like its baseline's, in an external file."""
     candidate, baseline = normal("measured", dense(1)), normal("measured", dense(2), "baseline.onnx")
     pair = {"baseline": baseline, "candidate": candidate}
     facts = {arm: subject(arm, path, make_contract(), 1, tmp_path).facts for arm, path in pair.items()}

@@ -1,4 +1,4 @@
-"""No command and no export draws a level from what a maker signed, whatever lies beside the model."""
+"""No command and no export draws a level from statements that the maker signed, whatever files are next to it."""
 
 from __future__ import annotations
 

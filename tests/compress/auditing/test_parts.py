@@ -117,7 +117,7 @@ def test_shelf_keeps_finished_parts_and_starts_over_for_another_audit(tmp_path: 
     shelf = Shelf(tmp_path, {"asked": 1}, Silent())
     assert shelf.finished("a") is None and shelf.finish("a", {"n": 1}) == {"n": 1}
     assert Shelf(tmp_path, {"asked": 1}, Silent()).finished("a") == {"n": 1}
-    assert shelf.folder.stat().st_mode & 0o077 == 0  # secrets of coins lie here
+    assert shelf.folder.stat().st_mode & 0o077 == 0  # it holds the secrets of coins
     assert Shelf(tmp_path, {"asked": 2}, Silent()).finished("a") is None
     shelf.remove()
     assert not shelf.folder.exists()

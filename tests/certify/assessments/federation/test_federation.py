@@ -283,7 +283,7 @@ def run_command(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
 
 
-def test_statement_is_verified_and_derived_again_when_it_lies_beside_its_model(model: Path) -> None:
+def test_statement_is_verified_and_derived_again_when_it_is_next_to_its_model(model: Path) -> None:
     stated(model, run_with())
     done = run_command("verify", model)
     assert "6 clients, 3 rounds" in done.output

@@ -214,6 +214,6 @@ def test_server_that_opens_its_run_is_the_one_who_signs() -> None:
     assert build().opening.signed_by(SERVER.public)
 
 
-def test_bounds_of_an_answer_hold_values_and_what_lies_beside_them() -> None:
+def test_bounds_of_an_answer_hold_its_values_and_overhead() -> None:
     update = Update("top-k", 3, 3, 10)
     assert (update.least_bytes, update.most_bytes) == (2, 12)
