@@ -103,7 +103,7 @@ def test_npz_shared_by_train_and_test_is_found_when_separation_is_required(tmp_p
         ({**toy(), "y": toy()["y"] - 1}, "got -1 to 2"),
         ({**toy(), "y": toy()["y"] + 10**9}, "got 1000000000"),
         ({"x": toy()["x"][:0], "y": toy()["y"][:0]}, "contains no samples"),
-        ({**toy(), "y": toy()["y"] * 0}, "1 class"),
+        ({**toy(), "y": toy()["y"] * 0}, "must be at least 2, got 1"),
         ({**toy(), "classes": np.array(["a", "b", "c"])}, "got 0 to 3"),
         ({**toy(), "classes": np.array([1, 2, 3, 4])}, "class names as text"),
         ({**toy(), "x": np.array([None] * 100, dtype=object)}, "without pickled objects"),

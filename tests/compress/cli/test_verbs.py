@@ -98,7 +98,7 @@ def test_lineage_names_model_and_origin_when_the_file_is_certified_later(made, d
 
 def test_lineage_of_another_file_is_refused_before_anything_is_measured(made, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path / "keys"))
-    with pytest.raises(UsageError, match=r"is not about .*baseline\.onnx .*pass the lineage\.json that was"):
+    with pytest.raises(UsageError, match=r"must state the digest of .*baseline\.onnx, .*pass the lineage\.json that"):
         certify.certify(
             made.out / "baseline.onnx", baseline=made.out / "baseline.onnx", data=dataset,
             lineage=made.out / "lineage.json", out=tmp_path / "graded", plan=QUICK,
