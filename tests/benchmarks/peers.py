@@ -112,7 +112,7 @@ def _limits(given: argparse.Namespace, folder: Path) -> tuple[dict[int, dict[str
         cells = [
             f"{name} {rates[name]:.0f} GOPS" if name in rates else f"{name} not measured" for name in limit.PRECISIONS
         ]
-        refused = f" ({'; '.join(whys)})" if whys else ""
+        refused = f" ({whys[-1]})" if whys else ""
         told[f"arithmetic limit, threads {threads}"] = ", ".join(cells) + refused
     return found, told
 

@@ -243,7 +243,7 @@ MAKERS: dict[str, Maker] = {
     "aimet": Maker("AIMET-ONNX", "aimet-onnx", "aimet_onnx", aimet, settings="W8A8, bias int32"),
     "inc": Maker(
         "Intel Neural Compressor", "onnx-neural-compressor", "onnx_neural_compressor", neural_compressor,
-        settings="U8S8, per channel", hint=" (it requires numpy < 2, which the other peers do not run with)",
+        settings="U8S8, per channel", hint=" (it requires numpy < 2, and so an environment of its own)",
     ),
 }  # fmt: skip
 """By name; the first two are ours."""

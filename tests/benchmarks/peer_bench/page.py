@@ -102,18 +102,17 @@ def _of_limit(found: Comparison, group: Group, name: str, taken: Time) -> str:
 
 
 def _places(found: Comparison) -> list[str]:
-    def line(row: Row) -> tuple[str, ...]:
+    def line(row: Row, verdict: Verdict) -> tuple[str, ...]:
         peer = one.title if (one := found.artifact(row.peer)) is not None else row.peer
-        if row.verdict is None:
-            return row.figure, row.runtime, peer, "not measured", row.refused
         figure = row.figure + (MARK if noisy and row.figure == MAKING else "")
-        return figure, row.runtime or NONE, peer, row.verdict.word, _by(row.figure, row.verdict)
+        return figure, row.runtime or NONE, peer, verdict.word, _by(row.figure, verdict)
 
     noisy = any(_busy(one) for one in found.artifacts)
     lost = behind(found)
     titles = ("figure", "runtime", "peer", "leanmark is", "by")
     said = f"Rows in which a peer is ahead: {len(lost)}."
-    return [*table(titles, map(line, rows(found))), said, ""]
+    judged = [line(row, row.verdict) for row in rows(found) if row.verdict is not None]  # without refused times
+    return [*table(titles, judged), said, ""]
 
 
 def _by(figure: str, verdict: Verdict) -> str:
@@ -160,11 +159,11 @@ def _model(found: Comparison) -> dict[str, Any]:
 def svg(found: Comparison, runtime: str) -> str | None:
     """Draw each file's agreement with the float file in a runtime, with its interval; None without scores."""
     lines = []
-    for one in found.artifacts:
+    for one in found.artifacts[1:]:  # the first is the float file itself
         if isinstance(score := found.scores.get((runtime, one.name)), Score):
             shown = score.agreement
             estimate = Estimate(100 * shown.value, 100 * shown.low, 100 * shown.high, "%", len(score.same), INTERVAL)
-            lines.append(IntervalRow(one.title, estimate, f"{100 * shown.value:.1f} %", is_baseline=not one.own))
+            lines.append(IntervalRow(one.name, estimate, f"{100 * shown.value:.1f} %", is_baseline=not one.own))
     title = f"{found.job.model} in {runtime}: top classes equal to the float file's"
     drawn = intervals_chart(f"agreement-{found.job.model}", title, lines)
     return None if drawn is None else standalone(drawn)
