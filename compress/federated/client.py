@@ -121,6 +121,7 @@ class Client:
         more = {} if masked is None else {"boxes": dict}
         values = given.expect("train", begin=str, weight=float, form=dict, training=dict, seed=int, **more)
         run, begin = self._begun(values["begin"], given.payload)
+        self.keeping.require_new(begin)
         form, weight = form_of(values["form"], self.learner.layout.parts), float(values["weight"])
         if not 1 / MOST_WEIGHT <= weight <= MOST_WEIGHT:
             raise DataError(f"The weight of an update must be in [2^-{MAX_BAND}, 2^{MAX_BAND}], got {weight}.")
@@ -143,6 +144,7 @@ class Client:
     def _logits(self, given: Message) -> Message:
         values = given.expect("logits", begin=str, training=dict, seed=int, public=str)
         run, begin = self._begun(values["begin"], given.payload)
+        self.keeping.require_new(begin)
         if self.public is None or (public := self.public()).digest != values["public"]:
             raise DataError("This client does not have the public samples named by the server.")
         with self._measured() as bill, acting(run.use.action):
@@ -231,7 +233,7 @@ class Client:
             ),
             self.key,
         )  # fmt: skip
-        self.keeping.sent(entry, left)
+        self.keeping.sent(entry, left, begin.attempt)
         return Message(kind, {"line": entry.line.decode()}, sent)
 
     def _local(self) -> LocalData:

@@ -2,20 +2,22 @@
 
 A new residual replaces the previous one only after the server's receipt for the update; until then it is stored
 separately, under the nonce of the attempt. If a round is repeated or an answer lost, the client's state is therefore
-unchanged.
+unchanged. The folder also names the attempt that was answered last, since no attempt is answered twice: two masked
+updates under one mask would reveal their difference.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from certify.core.errors import CertificateError, DataError
-from certify.core.federation import Entry, ReceiptFile, Run, Signed, parse, verified
+from certify.core.federation import Begin, Entry, ReceiptFile, Run, Signed, parse, verified
 from certify.core.files import write_bytes
 from certify.core.signing_keys import PublicKey
 from compress.federated.weights import Vector
@@ -23,6 +25,7 @@ from compress.federated.weights import Vector
 RUN = "run.json"
 RESIDUAL = "residual.npy"
 RECEIPTS = "receipts.jsonl"
+ANSWERED = "answered.json"
 MAX_RUN_BYTES = 64 * 1024
 
 
@@ -51,7 +54,7 @@ class Keeping:
         known = self.run()
         if known is None or known.line != opening:
             if self.folder.is_dir():
-                for path in self.folder.glob("*.npy"):
+                for path in (*self.folder.glob("*.npy"), *self.folder.glob(ANSWERED)):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write(RUN, opening)
@@ -78,8 +81,25 @@ class Keeping:
             return None  # truncated; the next update starts without a residual
         return found if found.shape == (count,) and found.dtype == np.float32 else None
 
-    def sent(self, entry: Signed[Entry], residual: Vector | None) -> None:
-        """Store the residual of an answer, pending the server's receipt."""
+    def require_new(self, begin: Begin) -> None:
+        """Require that an attempt is not the one that was answered last, or an earlier one.
+
+        Raises:
+            DataError: the server's message came before.
+        """
+        try:
+            last = json.loads((self.folder / ANSWERED).read_bytes())
+            place = last["number"], last["attempt"]
+            before = (begin.number, begin.attempt) < place or begin.nonce == last["nonce"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # none was answered, or the file was truncated by a kill
+        if before:
+            raise DataError("This client has answered this attempt or a later one; no attempt is answered twice.")
+
+    def sent(self, entry: Signed[Entry], residual: Vector | None, attempt: int) -> None:
+        """Store the residual of an answer to an attempt, pending the server's receipt."""
+        stated = {"number": entry.message.number, "attempt": attempt, "nonce": entry.message.nonce}
+        self._write(ANSWERED, json.dumps(stated).encode())
         for path in (*self.folder.glob("sent-*.npy"), *self.folder.glob("sent-*.json")):
             path.unlink()
         if residual is not None:

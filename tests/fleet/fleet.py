@@ -2,9 +2,10 @@
 
 Run ``python tests/fleet/fleet.py`` in an environment with the extra ``flower``; where that is missing, it says so and
 leaves with 0. It starts ``leanmark federate`` as a user would, kills one client after the first closed round and the
-server with its SuperLink after the second, starts all of them again, and then checks that
+server with its SuperLink after the second, starts all of them again, goes on with top-k and with masked updates, and
+then checks that
 
-* the run ended at the planned number of rounds, its log passes every check, and no round was closed twice;
+* each run ended at the planned number of rounds, its log passes every check, and no round was closed twice;
 * the statement is verified, with the receipts of every client;
 * the same rounds in memory, with the same clients away, give the same model behind every round, to the bit.
 
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-CLIENTS, ROUNDS, PORT = 3, 4, 18443
+CLIENTS, ROUNDS, MORE, PORT = 3, 4, 2, 18443
 MODEL = '''
 from torch import nn
 
@@ -43,10 +44,12 @@ def net(num_classes):
 '''
 RECIPE = f"""
 name: fleet
-description: Half of the multiply-adds removed, recovered on a fleet.
+description: Half of the multiply-adds removed, recovered on a fleet by each form of updates in turn.
 passes:
   - structured_prune: {{macs: 0.5}}
   - federated_finetune: {{clients: {CLIENTS}, rounds: {ROUNDS}, update: int8, batch: 32}}
+  - federated_finetune: {{clients: {CLIENTS}, rounds: {MORE}, update: top-k, batch: 32}}
+  - federated_finetune: {{clients: {CLIENTS}, rounds: {MORE}, update: int8-masked, batch: 32}}
 """
 
 
@@ -105,6 +108,7 @@ class Fleet:
             self.wait(lambda: (self.out / "start" / "model.structure.json").is_file(), "the start folder", 240)
             nodes = self.start_clients()
             self.until_closed(1)
+            shutil.copytree(self.out / "start", self.folder / "first")  # each pass writes its own
             self.kill("client 2")
             self.until_closed(2)
             self.kill("server")
@@ -266,10 +270,10 @@ def check_replay(folder: Path, nodes: dict[int, str]) -> None:
     from replay import replayed
 
     path = folder / "out" / "statements" / "federation.evidence.jsonl"
-    real, simulated = replayed(folder, path, nodes, {n: client_data(folder, n) for n in nodes})
-    for number, (one, other) in enumerate(zip(real, simulated, strict=True), start=1):
-        if one != other:
-            raise Failed(f"round {number} gave {one} over Flower and {other} in memory")
+    for update, real, simulated in replayed(folder, path, nodes, {n: client_data(folder, n) for n in nodes}):
+        for number, (one, other) in enumerate(zip(real, simulated, strict=True), start=1):
+            if one != other:
+                raise Failed(f"round {number} of {update} gave {one} over Flower and {other} in memory")
 
 
 if __name__ == "__main__":

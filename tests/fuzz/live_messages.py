@@ -14,21 +14,20 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import json
 import random
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import mutations
 import numpy as np
-import rfc8785
+from message_mutations import KINDS, mutated
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -43,7 +42,7 @@ from compress.federated.keeping import RESIDUAL
 from compress.federated.learner import Learner
 from compress.federated.local_data import Cut
 from compress.federated.memory import Memory
-from compress.federated.messages import MAGIC, Message
+from compress.federated.messages import Message
 from compress.federated.opening import opening_of_logits
 from compress.federated.partition import iid, names_of
 from compress.federated.plan import Plan
@@ -51,7 +50,6 @@ from compress.federated.public_samples import PublicSamples
 from compress.federated.weights import Vector, digest
 from tests.compress.federated.conftest import TRAINING, Fleet, small_model
 
-KINDS = ("enrol", "train", "receipt", "keys", "shares", "unmask", "logits")
 FORMS = ("int8-masked", "logits", "int8", "top-k", "float32")
 CLIENTS, ROUNDS = 5, 2
 COPIES = {"train": 4, "keys": 4, "shares": 4, "unmask": 6, "logits": 8, "enrol": 2, "receipt": 1}
@@ -88,55 +86,6 @@ class Brief(Learner):
         return super().learn(content, data, replace(training, epochs=1), moment, looks)
 
 
-def mutated(content: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
-    """Return another message: with altered bytes, header, signed line, kind or payload, or one that was seen before."""
-    message = Message.parse(content, len(content))
-    values: dict[str, Any] = {**message.values, "kind": message.kind}
-    way = rng.randrange(8)
-    if way == 0:
-        return rng.choice(others)
-    if way == 1:
-        return framed(values, mutations.of_bytes(message.payload, rng))
-    if way == 2:
-        return framed({**values, "kind": rng.choice(KINDS)}, message.payload)
-    if way <= 4:
-        return framed(mutations.of_json(values, rng), message.payload)
-    lines = [name for name in ("line", "begin", "receipt", "opening") if isinstance(values.get(name), str)]
-    if way == 5 and lines:
-        name = rng.choice(lines)
-        return framed({**values, name: _line(values[name], rng)}, message.payload)
-    if way == 6 and (numbers := list(_numbers(values))):
-        owner, key = rng.choice(numbers)
-        owner[key] = rng.choice(mutations.NUMBERS)
-        return framed(values, message.payload)
-    return mutations.of_bytes(content, rng)
-
-
-def _numbers(values: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the places of numbers in JSON values, as container and key."""
-    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
-        if isinstance(value, dict | list):
-            yield from _numbers(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield values, key
-
-
-def _line(line: str, rng: random.Random) -> str:
-    try:
-        return rfc8785.dumps(mutations.of_json(json.loads(line), rng)).decode()
-    except (ValueError, rfc8785.CanonicalizationError):
-        return line[:-1]
-
-
-def framed(values: Any, payload: bytes) -> bytes:
-    """Return a message with any JSON as its header, canonical where it has such a form."""
-    try:
-        header = rfc8785.dumps(values)
-    except (ValueError, rfc8785.CanonicalizationError):
-        header = json.dumps(values).encode("utf-8", "surrogatepass")
-    return MAGIC + len(header).to_bytes(4, "little") + header + payload
-
-
 class Tampering(Memory):
     """A transport in memory that mutates messages both ways.
 
@@ -170,7 +119,8 @@ class Tampering(Memory):
         for _ in range(self._take(kind)):
             altered = self._mutated(TO_CLIENT, kind, message)
             client = self._alive.get(name) or self._make(name)
-            self._tried(twin(client), altered, self._outcomes[TO_CLIENT, kind])
+            with tempfile.TemporaryDirectory() as folder:
+                self._tried(twin(client, Path(folder) / name), altered, self._outcomes[TO_CLIENT, kind])
         return super()._answer(name, message)
 
     def _tried(self, client: Client, message: bytes, outcome: Outcome) -> None:
@@ -188,7 +138,6 @@ class Tampering(Memory):
         for path in (client.keeping.folder / RESIDUAL, *client.keeping.folder.glob("sent-*.npy")):
             if path.is_file() and not np.isfinite(np.load(path)).all():
                 outcome.wrong.append(f"a residual that is not finite, after {message[:300]!r}")
-                path.unlink()
 
     def _mutated(self, direction: str, kind: str, content: bytes) -> bytes:
         self._seen = [*self._seen[-50:], content]
@@ -208,9 +157,12 @@ class Tampering(Memory):
         return taken
 
 
-def twin(client: Client) -> Client:
-    """Return a copy of a client that shares its folder, and not its secrets of a masked round."""
+def twin(client: Client, folder: Path) -> Client:
+    """Return a copy of a client and its folder, with the secrets of its masked round."""
     made = copy.copy(client)
+    if client.keeping.folder.is_dir():
+        shutil.copytree(client.keeping.folder, folder)
+    made.keeping = replace(client.keeping, folder=folder)
     if client._masked is not None:
         made._masked = copy.copy(client._masked)
         made._masked._member = copy.copy(client._masked._member)
@@ -286,6 +238,7 @@ def distilled(made: Fleet, wrap: Callable[[Memory], Memory], learner: Learner) -
 
 def run(count: int, seed: int, folder: Path) -> Outcomes:
     """Mutate a number of messages, over as many federations as it takes."""
+    honest(FORMS[-1])  # the first training of a process takes over a second
     outcomes: Outcomes = {}
     left, number = [count], 0
     while left[0] > 0:

@@ -56,6 +56,31 @@ def test_client_refuses_a_number_that_no_server_sends(tmp_path: Path, change: di
     asked(tmp_path, "train", ask)
 
 
+@pytest.mark.parametrize("form", ["int8", "int8-masked", "float32"])
+def test_client_answers_no_attempt_twice(tmp_path: Path, form: str) -> None:
+    """A second answer displaced the residual of the first, and under masks the two revealed their difference."""
+    first: list[tuple[Any, bytes]] = []
+
+    class Twice(Memory):
+        name = "memory"
+
+        def _answer(self, name: str, message: bytes) -> bytes | None:
+            given = Message.parse(message, len(message))
+            client = self._alive.get(name) or self._make(name)
+            answer = super()._answer(name, message)
+            if given.kind == "train":
+                again = [message, Message("train", {**given.values, "weight": 0.5}, given.payload).content()]
+                first.append((client, message))
+                for one in (*again, first[0][1]) if first[0][0].id == client.id else again:
+                    with pytest.raises(DataError, match="no attempt is answered twice"):
+                        client.answer(one)
+            return answer
+
+    made = live_messages.fleet_of(form, tmp_path)
+    live_messages.played(made, form, lambda inner: Twice(inner.clients(), inner._make))
+    assert len(first) == 10 and all(len(each.entries) == 5 for each in made.sound().rounds)
+
+
 @pytest.mark.parametrize("kind", ["keys", "shares", "unmask", "receipt"])
 def test_server_refuses_answers_of_strangers_as_foreign(tmp_path: Path, kind: str) -> None:
     class Strangers(Memory):  # a KeyError left the server
