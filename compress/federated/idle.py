@@ -1,9 +1,10 @@
 """Idle policy of a client: mains power, hours, load of other processes and a daily energy budget.
 
-A client declines a round that its policy does not allow. During training it checks the load after every step and sleeps
-while other processes need the processor, so it yields within one step and a quarter of a second; after a while it gives
-up, and the server continues without it. The energy used is stored in the client's folder, so a restart does not renew
-the day's budget.
+A client declines a round that its policy does not allow. During training it checks the load at every layer, forward and
+backward, and after every step, and sleeps while other processes need the processor. So it yields within a quarter of a
+second plus the time of the layer at hand: within a second, unless a layer takes longer than that for one batch, or
+reading a batch does. After a while it gives up, and the server continues without it. The energy used is stored in the
+client's folder, so a restart does not renew the day's budget.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Idle:
             raise Declined("budget", f"The client has used {used:.0f} J today; its budget is {most:g} J.")
 
     def step(self) -> None:
-        """Check the load after a training step, and sleep while other processes need the processor.
+        """Check the load during training, and sleep while other processes need the processor.
 
         Raises:
             Declined: they need it for longer than the policy allows.
@@ -166,14 +167,14 @@ class Idle:
 
     def others(self) -> float | None:
         """Return the share of the processor used by others since the last reading; None if that was too recent."""
-        now = (self.clock(), self.machine.busy_s(), self.machine.own_s())
-        if self._seen is None:
-            self._seen = now
-            return None
-        wall, busy, own = (new - old for new, old in zip(now, self._seen, strict=True))
-        if wall < LOOK_EVERY_S * 0.9:
-            return None
+        here = self.clock()
+        if self._seen is not None and here - self._seen[0] < LOOK_EVERY_S * 0.9:
+            return None  # before the machine is read, since each layer asks
+        now, before = (here, self.machine.busy_s(), self.machine.own_s()), self._seen
         self._seen = now
+        if before is None:
+            return None
+        wall, busy, own = (new - old for new, old in zip(now, before, strict=True))
         return max(0.0, busy - own) / (wall * self.machine.processors())
 
     def used(self, energy_j: float | None) -> None:

@@ -132,7 +132,8 @@ class Learner:
             data: data of the client.
             training: settings.
             moment: position within the run.
-            looks: function called after each step, which may wait, or raise to give up.
+            looks: function called before each layer, after the gradients of each and after each step, which may wait,
+                or raise to give up.
 
         Raises:
             DataError: the bytes are of another model.
@@ -142,7 +143,7 @@ class Learner:
         self.layout.load(self.model, content)
         batches = data.loader(self.preprocess, training, moment.seed)
         steps = len(batches) * training.epochs
-        with seeded(moment.seed, self.device):
+        with seeded(moment.seed, self.device), looking(self.model, looks):
             run = Run(
                 self.model, None, training.config(), Task.of(data.split, self.preprocess), torch.device(self.device),
                 steps * moment.rounds, hooks=self._hooks(training.proximal, looks),
@@ -168,6 +169,26 @@ class Learner:
                     parameter.grad.add_(parameter.detach() - anchor.to(parameter.device), alpha=proximal)
 
         return Hooks(adjust=pull if proximal else None, constrain=looks)
+
+
+@contextlib.contextmanager
+def looking(model: nn.Module, looks: Callable[[], None] | None) -> Iterator[None]:
+    """Call a function within the steps of a block: before each layer, and once the gradient of each parameter is known.
+
+    Hooks of parameters are used on the way back, since those of modules forbid activations in place.
+    """
+    if looks is None:
+        yield
+        return
+    layers = [each for each in model.modules() if not any(each.children())]
+    learned = [each for each in model.parameters() if each.requires_grad]
+    handles = [each.register_forward_pre_hook(lambda *_: looks()) for each in layers]
+    handles += [each.register_post_accumulate_grad_hook(lambda _: looks()) for each in learned]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ It leaves with 1 where one of these does not hold. About six minutes on two core
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -60,7 +59,11 @@ class Failed(Exception):
 def main() -> int:
     """Play the whole fleet, or say that it cannot be played here."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path, help="for everything that is written; a temporary one by default")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="for everything that is written; by default a temporary one, which is kept after a failure",
+    )
     given = parser.parse_args()
     try:
         version = importlib.metadata.version("flwr")
@@ -70,15 +73,16 @@ def main() -> int:
     if not version.startswith("1.42."):
         print(f"SKIPPED: Flower {version} is installed, and the app is written for 1.42.")
         return 0
-    with contextlib.ExitStack() as stack:
-        folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleet")))
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            Fleet(folder.resolve()).play()
-        except Failed as error:
-            print(f"FAILED: {error}")
-            return 1
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="fleet"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        Fleet(folder.resolve()).play()
+    except Failed as error:
+        print(f"FAILED: {error}; {folder} holds the logs")
+        return 1
+    if given.folder is None:
+        shutil.rmtree(folder)
     print("All holds.")
     return 0
 
@@ -195,7 +199,7 @@ class Fleet:
         ends = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > ends:
-                raise Failed(f"{what} did not come within {seconds:.0f} s; {self.folder} holds the logs")
+                raise Failed(f"{what} did not come within {seconds:.0f} s")
             for name, process in self.processes.items():
                 if process.poll() not in (None, 0):
                     raise Failed(f"{name} ended with {process.returncode}: {self.words(name)}")

@@ -14,11 +14,18 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
+from torch import nn
 
 from certify.core.errors import MissingExtra
+from certify.data import default_preprocess
 from compress.federated.client import Client
 from compress.federated.idle import Declined, Idle, IdlePolicy, Machine
-from tests.compress.federated.conftest import Fleet
+from compress.federated.learner import Learner, LocalTraining, Moment
+from compress.federated.local_data import LocalData
+from compress.federated.weights import Layout
+from compress.testing.networks import blobs
+from tests.compress.federated.conftest import Fleet, small_model
 
 Make = Callable[..., Fleet]
 
@@ -109,6 +116,53 @@ def test_client_gives_up_when_others_need_it_for_long() -> None:
     with pytest.raises(Declined, match="for 10 s"):
         at_work.step()
     assert machine.slept < 12
+
+
+class Slow(nn.Module):
+    """A layer that takes some time of a fake machine, forward and backward, and notes when it began."""
+
+    def __init__(self, machine: Fake, seconds: float, began: list[tuple[float, str]]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.weight.register_hook(lambda _: self.work("backward"))
+        self._machine, self._seconds, self._began = machine, seconds, began
+
+    def work(self, where: str) -> None:
+        self._began.append((self._machine.now, where))
+        self._machine.pass_time(self._seconds)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        self.work("forward")
+        return samples * self.weight
+
+
+@pytest.mark.parametrize(("layers", "seconds", "within"), [(12, 0.3, 1.0), (3, 5.0, 5.3)])
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_client_yields_within_a_second_of_a_slow_step_unless_one_layer_takes_longer(
+    layers: int, seconds: float, within: float, where: str
+) -> None:
+    """The load comes in the middle of a step that takes seconds, and goes after a minute in which nothing is used."""
+    machine, began = Fake(), list[tuple[float, str]]()
+    at_work, data = made(machine, give_up_s=300.0), blobs()
+    assert data.train is not None
+    model = nn.Sequential(*(Slow(machine, seconds, began) for _ in range(layers)), small_model())
+    learner, content = Learner(model, default_preprocess(data)), Layout.of(model).content(model)
+    learner.model = model  # and not a copy, whose machine would be another
+    local, training = LocalData(data.train.subset(range(16)), None), LocalTraining(batch=16)
+    learner.learn(content, local, training, Moment(1, 1, 0))
+    half = [at - 100.0 for at, which in began if which == where][-layers // 2]  # from the beginning
+    began.clear()
+    comes = machine.now + half + seconds / 2
+    pass_time = machine.pass_time
+
+    def shared(seconds_: float) -> None:
+        machine.share = 1.0 if comes <= machine.now + seconds_ and machine.now < comes + 60 else 0.0
+        pass_time(seconds_)
+
+    machine.pass_time = at_work.sleep = shared  # type: ignore[method-assign]
+    learner.learn(content, local, training, Moment(1, 1, 0), at_work.step)
+    assert max(one for one in began if one[0] < comes)[1] == where
+    assert not [at for at, _ in began if comes + within < at < comes + 60] and began[-1][0] > comes + 60
 
 
 def test_budget_of_a_day_survives_a_restart_and_is_new_the_next_day(tmp_path: Path) -> None:
