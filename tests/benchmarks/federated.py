@@ -8,8 +8,8 @@
 
 --fashion, or FASHION_MNIST, names the folder of Fashion-MNIST's four files. ``fashion`` prints accuracy on 8,000 test
 images, beside central recovery of the same pruned network on the same 10,000 train images, and bytes up of a client in
-a round; ``--runs 3`` gives medians of three seeds, ``--quick`` a short form of each. ``cost`` draws seconds and memory
-of a round against the number of clients.
+a round; ``--runs 3`` gives medians of three seeds, ``--quick`` a short form of each. ``cost`` draws CPU-seconds of a
+round and memory against the number of clients, each number in a process of its own.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ COUNTS = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 
 def cost(given: argparse.Namespace, bars: Bars) -> None:
-    """Seconds and memory of a round against the number of clients, each of whom answers; drawn to 10,000."""
+    """CPU-seconds of a round and memory against the number of clients, each of whom answers; drawn to 10,000."""
     rows = []
     for clients in COUNTS:
         if clients > given.most:
@@ -314,14 +314,15 @@ def cost(given: argparse.Namespace, bars: Bars) -> None:
 
 
 def chart(rows: list[tuple[int, float, float, float]]) -> str:
-    """Seconds and megabytes of a round against the number of clients, both axes logarithmic."""
+    """CPU-seconds of a round and megabytes against the number of clients, both axes logarithmic."""
     left, right, parts = 64.0, draw.WIDTH - 16.0, []
     across = scale([row[0] for row in rows], left, right, logarithmic=True)
-    for place, (name, column, ink) in enumerate((("seconds a round", 1, "after"), ("most memory, MB", 3, "before"))):
+    charts = (("CPU-seconds a round", 2, "after"), ("most memory, MB", 3, "before"))
+    for place, (name, column, ink) in enumerate(charts):
         top = 30.0 + 200 * place
         bottom = top + 140
         values = [row[column] for row in rows]
-        ends = values if column == 1 else [*values, 0.5 * min(values), 2 * max(values)]
+        ends = values if column == 2 else [*values, 0.5 * min(values), 2 * max(values)]
         upward = scale(ends, bottom, top, logarithmic=True)
         points = [(across.place(row[0]), upward.place(row[column])) for row in rows]
         parts += [
@@ -330,7 +331,7 @@ def chart(rows: list[tuple[int, float, float, float]]) -> str:
             *(draw.line(*one, *other, ink=ink, stroke=2) for one, other in itertools.pairwise(points)),
         ]  # fmt: skip
     parts.append(draw.words("clients, all of whom answer in each round", right, 408, ink="quiet", anchor="end"))
-    spoken = "; ".join(f"{row[0]} clients: {row[1]:.2f} s, {row[3]:.0f} MB" for row in rows)
+    spoken = "; ".join(f"{row[0]} clients: {row[2]:.2f} CPU-seconds, {row[3]:.0f} MB" for row in rows)
     return draw.standalone(draw.chart("federated-cost", "Cost of a simulated round", spoken, 416, *parts))
 
 

@@ -271,8 +271,10 @@ def server_data(folder: Path) -> str:
 def check_replay(folder: Path, nodes: dict[int, str]) -> None:
     """Play the same rounds in memory, with the clients away that were away, and compare all digests."""
     sys.path.insert(0, str(folder))
+    import torch
     from replay import replayed
 
+    torch.set_num_threads(1)  # as in the processes of the fleet: sums in more threads have other last bits
     path = folder / "out" / "statements" / "federation.evidence.jsonl"
     for update, real, simulated in replayed(folder, path, nodes, {n: client_data(folder, n) for n in nodes}):
         for number, (one, other) in enumerate(zip(real, simulated, strict=True), start=1):
