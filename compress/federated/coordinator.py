@@ -26,7 +26,7 @@ from compress.federated.collecting import Clients
 from compress.federated.forms import Form, Int8, NormExceeded, described
 from compress.federated.masked_server import MaskedServer
 from compress.federated.masking import masked_bytes
-from compress.federated.messages import Message
+from compress.federated.messages import Message, Outgoing
 from compress.federated.plan import Plan
 from compress.federated.sampling import chosen, seed_of
 from compress.federated.spending import Spending
@@ -155,15 +155,14 @@ class Coordinator:
 
     def _messages(
         self, begun: Signed[Begin], form: Form, weights: Mapping[str, float], **more: Mapping[str, Any]
-    ) -> dict[str, bytes]:
+    ) -> Outgoing:
         common = {"begin": begun.line.decode(), "form": described(form), "training": asdict(self.plan.training)}
         number = begun.message.number
-        made = {}
+        headers = {}
         for name, weight in weights.items():
             own = {key: values[name] for key, values in more.items()}
-            header = {**common, **own, "weight": weight, "seed": seed_of(self.plan.seed, name, number)}
-            made[name] = Message("train", header, self.model).content()
-        return made
+            headers[name] = {**common, **own, "weight": weight, "seed": seed_of(self.plan.seed, name, number)}
+        return Outgoing("train", headers, self.model)
 
     def _ask(self, messages: Mapping[str, bytes], form: Form) -> dict[str, Signed[Entry]]:
         """Let clients train; return the entries of valid answers, which are stored in the folder.

@@ -8,7 +8,7 @@ answers does not depend on the size of the model.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from certify.core.federation import MessageRefused, Payload, RoundLog
 from certify.core.progress import Progress, Silent
 from compress.federated.collecting import Clients
 from compress.federated.learner import LocalTraining, seeded
-from compress.federated.messages import Message
+from compress.federated.messages import Outgoing
 from compress.federated.public_samples import PublicSamples, read_logits
 from compress.federated.sampling import seed_of
 from compress.federated.spending import Spending
@@ -153,10 +153,8 @@ class Distiller:
             raise DataError("No client has enrolled; start clients first.")
         begun = self.log.begin(ids, Payload(digest(content), len(content)))
         header = {"begin": begun.line.decode(), "training": asdict(self.training), "public": self.public.digest}
-        messages = {
-            name: Message("logits", {**header, "seed": seed_of(self.seed, name, 1)}, content).content()
-            for name in names
-        }
+        headers = {name: {**header, "seed": seed_of(self.seed, name, 1)} for name in names}
+        messages = Outgoing("logits", headers, content)
         answers, receipts = self._collected(clients, messages)
         for name in names:
             if name not in answers:
@@ -175,7 +173,7 @@ class Distiller:
         clients.receipts(receipts, None)
         return len(answers)
 
-    def _collected(self, clients: Clients, messages: dict[str, bytes]) -> tuple[dict[str, Logits], dict[str, bytes]]:
+    def _collected(self, clients: Clients, messages: Mapping[str, bytes]) -> tuple[dict[str, Logits], dict[str, bytes]]:
         answers, receipts = {}, {}
         most = self.log.run.update.most_bytes
         with self.progress.task("Training clients", total=len(messages)) as bar:

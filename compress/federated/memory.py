@@ -89,12 +89,13 @@ class Memory:
         late, self._late = self._late, []
         yield from late
         for name in sorted(messages):
-            message = Message.parse(messages[name], len(messages[name]))
+            content = messages[name]
+            message = Message.parse(content, len(content))
             kind, number = message.kind, _number(message)
             if self._lost(name, kind, number):
                 self._alive.pop(name, None)
                 continue
-            answer = self._answer(name, messages[name])
+            answer = self._answer(name, content)
             if answer is None:
                 continue
             if kind == "train" and self._lost(name, "late", number):

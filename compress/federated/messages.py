@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,3 +102,32 @@ class Message:
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise DataError(f"The value '{name}' of the '{kind}' message must be of type {wanted.__name__}.")
         return dict(self.values)
+
+
+@dataclass(frozen=True)
+class Outgoing(Mapping[str, bytes]):
+    """Messages of one kind with a common payload, each built when it is sent: all at once would hold as many payloads.
+
+    Attributes:
+        kind: kind of the messages.
+        headers: values of the headers by the client's name.
+        payload: payload of every message, such as the model.
+
+    Example:
+        >>> sent = Outgoing("train", {"a": {"round": 3}}, b"weights")
+        >>> sent["a"] == Message("train", {"round": 3}, b"weights").content()
+        True
+    """
+
+    kind: str
+    headers: Mapping[str, Mapping[str, Any]]
+    payload: bytes
+
+    def __getitem__(self, name: str) -> bytes:
+        return Message(self.kind, self.headers[name], self.payload).content()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.headers)
+
+    def __len__(self) -> int:
+        return len(self.headers)

@@ -202,6 +202,30 @@ def test_model_that_is_not_finite_is_not_closed(fleet: Make, monkeypatch: pytest
         made.run()
 
 
+def test_memory_does_not_hold_a_model_for_each_client(fleet: Make) -> None:
+    """All messages of a round were built before the first was sent, 77 kB for each client of a small model."""
+    alive, most = 0, 0
+
+    class Counted(bytes):
+        def __new__(cls, content: bytes) -> Counted:
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+            return super().__new__(cls, content)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    content = Message.content
+    made = fleet(20, rounds=1)
+    server = made.server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Message, "content", lambda self: Counted(content(self)) if self.payload else content(self))
+        server.run()
+    assert 0 < most <= 3 and len(made.read().rounds[0].entries) == 20
+
+
 class Foul:
     """A transport on which somebody changes what a client sent."""
 
