@@ -2,14 +2,15 @@
 
 Run ``python tests/fleet/fleet.py`` in an environment with the extra ``flower``; where that is missing, it says so and
 leaves with 0. It starts ``leanmark federate`` as a user would, kills one client after the first closed round and the
-server with its SuperLink after the second, starts all of them again, goes on with top-k and with masked updates, and
+server with its SuperLink after the second, starts all of them again, continues with top-k and with masked updates, and
 then checks that
 
 * each run ended at the planned number of rounds, its log passes every check, and no round was closed twice;
 * the statement is verified, with the receipts of every client;
 * the same rounds in memory, with the same clients away, give the same model behind every round, to the bit.
 
-It leaves with 1 where one of these does not hold. About six minutes on two cores.
+It leaves with 1 where one of these does not hold. About six minutes on two idle
+cores, a quarter of an hour on busy ones.
 """
 
 from __future__ import annotations
