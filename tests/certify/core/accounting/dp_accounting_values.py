@@ -2,8 +2,8 @@
 
     python tests/certify/core/accounting/dp_accounting_values.py > tests/certify/core/accounting/dp_accounting.json
 
-It needs only dp-accounting (0.6.0 made the table), of the extra dev. The tests compare the accountant with the table,
-and the table with the package where it is installed.
+It needs only dp-accounting (0.6.0 made the table), of the extra accountant. The tests compare the accountant with the
+table, and the table with the package where it is installed.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def test_votes_cost_what_dp_accounting_says_at_the_same_orders(one: Any, adjacen
 
 
 def test_table_is_what_dp_accounting_computes_when_it_is_installed() -> None:
-    pytest.importorskip("dp_accounting", reason="dp-accounting, of the extra dev, is not installed")
+    pytest.importorskip("dp_accounting", reason="dp-accounting, of the extra accountant, is not installed")
     again = dp_accounting_values.table()
     for part, rows in (("trainings", TABLE["trainings"]), ("votes", TABLE["votes"])):
         for found, stated in zip(again[part], rows, strict=True):
