@@ -65,8 +65,8 @@ def award_level(
         )
     certificate, points = counted
     if verification.failed:
-        told = ", ".join(one.name for one in verification.failed)
-        raise CertificateError(f"{path} is not valid ({told}), so nothing is awarded.")
+        message = ", ".join(one.name for one in verification.failed)
+        raise CertificateError(f"{path} is not valid ({message}), so nothing is awarded.")
     again = score_model(
         path, edition=points.edition.name, not_applicable=points.records.header.scoped_out, trust=keys, now=moment
     )

@@ -62,8 +62,8 @@ class Result:
     def __repr__(self) -> str:
         verdict = f"grade {self.grade.text}" if self.grade.letter else f"not graded: {' '.join(self.grade.reasons)}"
         figures = Figures.of(self.profile.estimates)
-        told = f"energy ratio {figures.energy_ratio}; relative accuracy loss {figures.relative_loss_percent}"
-        return f"Result({verdict}; {told}; {self.model})"
+        message = f"energy ratio {figures.energy_ratio}; relative accuracy loss {figures.relative_loss_percent}"
+        return f"Result({verdict}; {message}; {self.model})"
 
     @property
     def energy_ratio(self) -> Estimate | None:

@@ -41,5 +41,5 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
             yield Finding("mark", "fail", clean(error))
             continue
         name = store.scheme_of(mark.key)
-        told = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
-        yield Finding("mark", "note", f"There is a mark by {told}; run leanmark mark show to check it.")
+        message = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
+        yield Finding("mark", "note", f"There is a mark by {message}; run leanmark mark show to check it.")

@@ -180,11 +180,11 @@ def _believe(
     now: datetime.datetime,
 ) -> Believed:
     name = store.scheme_of(mark.key)
-    told = clean(mark.scheme.name)
+    named = clean(mark.scheme.name)
     if name is None:
         short = mark.key.key_id[:16]
         sentence = (
-            f"The scheme '{told}' is named by the maker's files, but you do not trust its key {short} as a scheme's."
+            f"The scheme '{named}' is named by the maker's files, but you do not trust its key {short} as a scheme's."
         )
         return Believed(mark, "scheme_known", sentence)
 

@@ -58,10 +58,10 @@ class Scored:
     def line(self) -> str:
         """Points in one line, with what is missing."""
         found = self.score
-        told = f"Score: {shown(found.points)} of {found.edition.most:g} points ({found.edition.name})"
+        message = f"Score: {shown(found.points)} of {found.edition.most:g} points ({found.edition.name})"
         lost = ", ".join(one.name for one in found.missing)
         unmet = ", ".join(one.name for one in found.asked if not one.holds)
-        parts = [told, "no level, which only a scheme awards"]
+        parts = [message, "no level, which only a scheme awards"]
         parts += [f"prerequisites missing: {unmet}"] if unmet else []
         parts += [f"not assessed: {lost}"] if lost else []
         return "; ".join(parts) + "."
@@ -192,8 +192,8 @@ def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verificati
     verification = verify(path, trust=trust)
     failed = [c for c in verification.failed if not (c.name.startswith(RESTING) or c.name in DRAWN or is_refutation(c))]
     if failed or verification.certificate is None:
-        told = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
-        raise CertificateError(f"{path} is not valid, so nothing is counted ({told})")
+        message = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
+        raise CertificateError(f"{path} is not valid, so nothing is counted ({message})")
     underived = [one for one in (verification, *verification.others) if one.name != "scorecard" and one.not_derived]
     if underived and not verification.derived:
         raise NotDerivedError(f"{path}: {underived[0].not_derived} Put the evidence next to the model.")

@@ -82,10 +82,10 @@ def vouched(found: Verification, main: Verification) -> Verification:
     if not heard:
         return found
     who = heard[0].name or str(heard[0].key_id)[:16]
-    told = Finding(
+    message = Finding(
         ROWS, "pass", f"Derived again from the auditor file by {who}, an auditor that you trust, who countersigned it."
     )
-    return replace(found, checks=tuple(told if check is rows else check for check in found.checks))
+    return replace(found, checks=tuple(message if check is rows else check for check in found.checks))
 
 
 def joined_records(certificate: Certificate, records: Any, access: Access | None) -> Any:
@@ -148,8 +148,8 @@ def check_rows(
     if outcome.refused and certificate.predicate["outcome"] != "refused":
         wrong.append(result)
     if wrong:
-        told = next((f" ({one.sentence})" for one in profile.guards if one.name == wrong[0]), "")
-        return Audited(Finding(ROWS, "fail", f"The rows contradict what was signed: {', '.join(wrong)}{told}."), {})
+        message = next((f" ({one.sentence})" for one in profile.guards if one.name == wrong[0]), "")
+        return Audited(Finding(ROWS, "fail", f"The rows contradict what was signed: {', '.join(wrong)}{message}."), {})
     further = [name for name in profile.estimates if name not in certificate.profile.estimates]
     told_of = [f"{name} {profile[name]}" for name in further[:SHOWN]] + ["..."] * (len(further) > SHOWN)
     also = f" The rows also give: {', '.join(told_of)}." if further else ""

@@ -22,15 +22,15 @@ def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verifica
     except LeanmarkError:  # unprintable claims fail a separate check
         return tuple(verifications)
     valid = [own for one, own in zip(verifications, claims, strict=True) if one.valid and own is not None]
-    told = []
+    sentences = []
     for one, own in zip(verifications, claims, strict=True):
         others = [other for other in claims if other is not None and other is not own]
         refuted = () if own is None else own.refuted_by([other for other in valid if other is not own])
         found = () if own is None else own.beside(others)
         notes = [Finding(each.name, "note", each.sentence) for each in found if each.outcome == "fail"]
         checks = (*refuted, *(note for note in notes if note.sentence not in {each.sentence for each in refuted}))
-        told.append(replace(one, checks=(*one.checks, *checks)) if checks else one)
-    return tuple(told)
+        sentences.append(replace(one, checks=(*one.checks, *checks)) if checks else one)
+    return tuple(sentences)
 
 
 def is_refutation(check: Finding) -> bool:

@@ -224,8 +224,8 @@ class Verification:
         lines = [str(check) for check in self.checks]
         for one in self.others:
             lines += ["", f"{one.name}:", *(str(check) for check in one.checks)]
-        told = legend(check for one in (self, *self.others) for check in one.checks)
-        return "\n".join([*lines, "", f"({told})", self.verdict])
+        text = legend(check for one in (self, *self.others) for check in one.checks)
+        return "\n".join([*lines, "", f"({text})", self.verdict])
 
     def __repr__(self) -> str:
         return f"Verification({self.verdict})"

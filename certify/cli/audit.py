@@ -119,9 +119,9 @@ def _audit_parts(found: Audit, verbose: bool) -> list[object]:
         derived = list(_derived_parts(other, verbose))
         parts += [clean(f"{other.certificate.claims.title}:"), *derived] if derived else []
     checks = [check for check in found.checks if verbose or check.outcome in ("fail", "note")]
-    told = "\n".join([*(clean(str(check)) for check in checks), f"({legend(checks)})"]) if checks else None
+    message = "\n".join([*(clean(str(check)) for check in checks), f"({legend(checks)})"]) if checks else None
     rest = None if verbose else "To see every figure, guard and check, run leanmark audit --verbose."
-    return [part for part in (*parts, told, rest) if part is not None]
+    return [part for part in (*parts, message, rest) if part is not None]
 
 
 def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:

@@ -96,6 +96,6 @@ def command(
     if as_json:
         print_json(result.to_json())
     else:
-        told = [f"stopped: {clean(reason)}" for reason in result.reasons]
-        click.echo("\n".join(told or [f"passed: {clean(result.verification.verdict)}"]))
+        lines = [f"stopped: {clean(reason)}" for reason in result.reasons]
+        click.echo("\n".join(lines or [f"passed: {clean(result.verification.verdict)}"]))
     ctx.exit(code)

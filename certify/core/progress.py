@@ -228,8 +228,8 @@ class _Notebook:
 
 def _html_row(task: Any) -> str:
     done = "" if task.total is None else f' value="{task.completed:g}" max="{task.total:g}"'
-    told = html.escape(task.description).replace("\n", "<br>")
-    return f"<tr><td>{told}</td><td><progress{done}></progress></td><td>{task.elapsed or 0:.0f} s</td></tr>"
+    label = html.escape(task.description).replace("\n", "<br>")
+    return f"<tr><td>{label}</td><td><progress{done}></progress></td><td>{task.elapsed or 0:.0f} s</td></tr>"
 
 
 def _own_stream() -> TextIO:

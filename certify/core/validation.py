@@ -84,15 +84,15 @@ def _sentence(kind: Any, what: str, path: Path, first: ErrorDetails, same: Itera
         return str(unknown_name(f"key of {_named(path[:-1], what)}", str(path[-1]), _known(kind, path[:-1])))
     if first["type"] == "missing":
         return f"{_named(path, what)} lacks the key '{first['loc'][-1]}'; add it."
-    sentence, told, found = _named(path, what), first["msg"].removeprefix("Value error, "), repr(first["input"])
-    if told.startswith(WANTED):
+    text, message, found = _named(path, what), first["msg"].removeprefix("Value error, "), repr(first["input"])
+    if message.startswith(WANTED):
         wanted = " or ".join(dict.fromkeys(each["msg"].removeprefix(WANTED) for each in same))
-        sentence += " must be " + wanted.replace("an object", "a mapping").replace("valid array", "list")
+        text += " must be " + wanted.replace("an object", "a mapping").replace("valid array", "list")
     else:
-        sentence += f": {told[:1].lower()}{told[1:]}".replace(" after validation", "").replace(": tuple ", ": list ")
+        text += f": {message[:1].lower()}{message[1:]}".replace(" after validation", "").replace(": tuple ", ": list ")
         if isinstance(first["input"], dict):
-            return f"{sentence}."
-    return f"{sentence}, got {found[:SHOWN]}{'...' if len(found) > SHOWN else ''}."
+            return f"{text}."
+    return f"{text}, got {found[:SHOWN]}{'...' if len(found) > SHOWN else ''}."
 
 
 def _named(path: Path, what: str) -> str:

@@ -157,8 +157,8 @@ def load_folder(
     _digest(splits, progress)
     if flat:
         splits = cut(splits["test"], seed)
-        told = ", ".join(f"{len(split)} {part}" for part, split in splits.items())
-        progress.say(f"{root} has neither train/ nor test/, so its images are split at random: {told}.")
+        message = ", ".join(f"{len(split)} {part}" for part, split in splits.items())
+        progress.say(f"{root} has neither train/ nor test/, so its images are split at random: {message}.")
     parts = complete(splits, seed, published=published)
     mapped = IMAGENETTE.keys() >= set(classes)
     return Dataset(

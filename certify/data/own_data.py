@@ -85,8 +85,8 @@ def own_split(given: Any, where: str, transform: Callable[[Any], Any] | None = N
     except DataError:
         raise
     except FAILURES as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        raise DataError(f"{where}: {type(given).__name__} cannot be read ({told}); {WANTED}.") from error
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        raise DataError(f"{where}: {type(given).__name__} cannot be read ({message}); {WANTED}.") from error
 
 
 def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> Dataset:

@@ -161,9 +161,9 @@ def _made(function: Maker) -> Any:
         return function()
     except FAILURES as error:
         name = getattr(function, "__qualname__", type(function).__name__)
-        told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         raise DataError(
-            f"The data function {name} failed when called without arguments ({told}); correct it."
+            f"The data function {name} failed when called without arguments ({message}); correct it."
         ) from error
 
 

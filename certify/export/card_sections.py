@@ -121,8 +121,10 @@ def _counted(claims: DeclarationClaims) -> Iterator[str]:
         sizes = f"{part['smallest_class']} to {part['largest_class']} samples in each of {part['classes']} classes"
         yield f"- {safe(part['part'])}: {part['samples']} samples, {sizes}; digest `{safe(part['digest'])}`"
         for column, counts in part["groups"].items():
-            told = ", ".join(f"{value or 'not stated'} {'withheld' if n is None else n}" for value, n in counts.items())
-            yield f"  - {safe(column)}: {safe(told)}"
+            cells = ", ".join(
+                f"{value or 'not stated'} {'withheld' if n is None else n}" for value, n in counts.items()
+            )
+            yield f"  - {safe(column)}: {safe(cells)}"
 
 
 def _made(source: ExportSource) -> Iterator[str]:
@@ -132,10 +134,10 @@ def _made(source: ExportSource) -> Iterator[str]:
         return
     for row in lineage.get("rows", ()):
         scored = row["validation_accuracy"]
-        told = "" if scored is None else f", validation accuracy {figure(scored)}"
+        accuracy = "" if scored is None else f", validation accuracy {figure(scored)}"
         yield (
             f"- {safe(row['pass'])} version {row['version']} ({safe(row['stage'])}): {row['parameters']} parameters, "
-            f"{row['macs']} multiply-adds, {row['bytes']} bytes after it{told}"
+            f"{row['macs']} multiply-adds, {row['bytes']} bytes after it{accuracy}"
         )
     if not lineage.get("rows"):
         yield "Its lineage has no passes."

@@ -54,15 +54,17 @@ def definitions(source: ExportSource) -> dict[str, Any]:
 
 def declarations(source: ExportSource) -> dict[str, Any]:
     """Return assessors, claims, counterclaims, evidence, attestations of the requirements, and the affirmation."""
-    told = _statements(source)
-    counter = {one.name: _contradictions(one.claims, source) for one in told}
-    rules = next((found for one in told if (found := edition_of(one.claims)) is not None), None)
+    listed = _statements(source)
+    counter = {one.name: _contradictions(one.claims, source) for one in listed}
+    rules = next((found for one in listed if (found := edition_of(one.claims)) is not None), None)
     document: dict[str, Any] = {
         "assessors": list(_assessors(source)),
-        "attestations": [_attestation(told, counter, source), *_further(told, source)],
-        "claims": [claim for one in told for claim in (*_claims(one), *_said(one), *_against(one, counter[one.name]))],
-        "evidence": [_evidence(one, rules) for one in told],
-        "affirmation": _affirmation(source, told[0]),
+        "attestations": [_attestation(listed, counter, source), *_further(listed, source)],
+        "claims": [
+            claim for one in listed for claim in (*_claims(one), *_said(one), *_against(one, counter[one.name]))
+        ],
+        "evidence": [_evidence(one, rules) for one in listed],
+        "affirmation": _affirmation(source, listed[0]),
     }
     return document
 
@@ -169,10 +171,10 @@ def _against(one: Told, found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
 
 
 def _attestation(
-    told: Sequence[Told], counter: Mapping[str, Sequence[Finding]], source: ExportSource
+    listed: Sequence[Told], counter: Mapping[str, Sequence[Finding]], source: ExportSource
 ) -> dict[str, Any]:
     """Return the maker's attestation: the result of each check, with its counterclaims."""
-    rows = [row for one in told for row in _map(one, counter[one.name], _confidence(source))]
+    rows = [row for one in listed for row in _map(one, counter[one.name], _confidence(source))]
     return {"summary": "The results that the maker signed, by requirement.", "assessor": MAKER, "map": rows}
 
 
@@ -201,9 +203,9 @@ def _confidence(source: ExportSource) -> str:
     return f"Signed by the maker; {words}."
 
 
-def _further(told: Sequence[Told], source: ExportSource) -> Iterator[dict[str, Any]]:
+def _further(listed: Sequence[Told], source: ExportSource) -> Iterator[dict[str, Any]]:
     """Yield the attestations of third parties that agree or disagree with the certificate."""
-    main = told[0].claims
+    main = listed[0].claims
     for one in source.signers:
         words = "agrees with" if one.agrees else "disagrees with"
         yield {

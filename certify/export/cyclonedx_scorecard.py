@@ -86,8 +86,8 @@ def earned(edition: ScorecardEdition, claims: Claims, finding: Finding) -> dict[
     rationale = f"{points.value:g} of {credit.points:g} points. {finding.sentence}"
     row: dict[str, Any] = {"conformance": {"score": points.value / credit.points, "rationale": rationale}}
     if finding.outcome == "pass" and credit.rule.startswith("linear"):
-        told = "Earned by the pessimistic end of a 95 % interval."
-        row["confidence"] = {"score": CONFIDENCE, "rationale": told}
+        message = "Earned by the pessimistic end of a 95 % interval."
+        row["confidence"] = {"score": CONFIDENCE, "rationale": message}
     return row
 
 

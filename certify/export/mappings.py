@@ -122,8 +122,8 @@ def _values(source: ExportSource, row: Row) -> tuple[str, str]:
     if row.answered == "no":
         return "-", row.answer
     found = {_head(place): _value(source, place) for place in row.places}
-    told = "; ".join(f"{safe(head)}: {safe(value)}" for head, value in found.items())
-    return told, NOT_STATED if set(found.values()) == {NOT_STATED} else row.answer
+    explanation = "; ".join(f"{safe(head)}: {safe(value)}" for head, value in found.items())
+    return explanation, NOT_STATED if set(found.values()) == {NOT_STATED} else row.answer
 
 
 def _head(place: str) -> str:

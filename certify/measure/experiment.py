@@ -135,8 +135,8 @@ def measure(
     searched = {} if trials is None else {"trials": trials}
     head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec, **searched})
     contracts = [observe.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
-    told = [*contracts, *([] if simplified is None else [simplified])]
-    observations = (*settled.observations, *found.observations, *told, Observation.of(statistics))
+    observed = [*contracts, *([] if simplified is None else [simplified])]
+    observations = (*settled.observations, *found.observations, *observed, Observation.of(statistics))
     return Evidence(head, windows, found.latencies, found.predictions, observations)
 
 
@@ -230,8 +230,8 @@ def _compared(
 
 def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finish]) -> list[Observation]:
     """Record how both models did on fresh data; nothing if none were given."""
-    told = {arm: one.recognition.fresh for arm, one in finished.items() if one.recognition is not None}
-    predicted = {arm: one for arm, one in told.items() if one is not None}
+    observed = {arm: one.recognition.fresh for arm, one in finished.items() if one.recognition is not None}
+    predicted = {arm: one for arm, one in observed.items() if one is not None}
     return [] if fresh is None or not predicted else [recognition.fresh_scores(dataset, fresh, predicted)]
 
 

@@ -58,9 +58,9 @@ def faster_form(
         ModelError: a form cannot be loaded or run.
         MeasureError: a worker failed.
     """
-    kept, told = forms[0], list[str]()
+    kept, notes = forms[0], list[str]()
     for what, write in FORMS.items():
-        tried = [_rewritten(form, write) for form in (forms if not told else [kept])]
+        tried = [_rewritten(form, write) for form in (forms if not notes else [kept])]
         rewritten, count = max(tried, key=lambda one: one[1])
         if not count or not says_the_same(rewritten):
             continue
@@ -69,9 +69,9 @@ def faster_form(
         if sum(after < before for before, after in zip(before_s, after_s, strict=True)) < FASTER_IN:
             continue
         middle = [f"{1e3 * statistics.median(taken):.3g}" for taken in (after_s, before_s)]
-        told.append(f"{count} {what} ({' of '.join(middle)} ms of one thread)")
+        notes.append(f"{count} {what} ({' of '.join(middle)} ms of one thread)")
         kept = rewritten
-    return (kept, told) if told else None
+    return (kept, notes) if notes else None
 
 
 def _rewritten(form: onnx.ModelProto, write: Callable[[onnx.ModelProto], int]) -> tuple[onnx.ModelProto, int]:

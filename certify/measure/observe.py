@@ -84,8 +84,8 @@ def sessions(
     placed = {
         arm: _placed(session, costs.get(arm), runtimes.get(names[arm])).values() for arm, session in found.items()
     }
-    told = {arm: {key: value for key, value in one.items() if value is not None} for arm, one in placed.items()}
-    return Observation(SessionFacts.NAME, told)
+    observed = {arm: {key: value for key, value in one.items() if value is not None} for arm, one in placed.items()}
+    return Observation(SessionFacts.NAME, observed)
 
 
 def surroundings(found: Mapping[str, WorkerSurroundings]) -> Observation:

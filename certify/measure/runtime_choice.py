@@ -161,8 +161,8 @@ def _cheapest(trial: _Trial, available_meters: Sequence[Meter] | None) -> Settle
             others = [name for name, runtime in usable.items() if runtime.device != device]
             _leave_out(left_out, others, f"Computes on another device than the one that was tried ({device}).")
             return _settled(trial, costs, chosen, left_out, "s" if meter is None else "J")
-    told = dict(reason for reasons in left_out.values() for reason in reasons.items())
-    reasons = " ".join(f"{name}: {reason}" for name, reason in told.items())
+    dropped = dict(reason for reasons in left_out.values() for reason in reasons.items())
+    reasons = " ".join(f"{name}: {reason}" for name, reason in dropped.items())
     raise MeasureError(f"No installed runtime can run the models. {reasons}")
 
 
@@ -254,8 +254,8 @@ def _settled(
 ) -> Settled:
     for arm, own in costs.items():
         least = sorted((_least(found), name) for name, found in own.items())
-        told = ", ".join(f"{name} {cost:.3g} {unit}" for cost, name in least)
-        trial.progress.say(f"Runtime of the {arm}: {chosen[arm]} ({told} per inference).")
+        dropped = ", ".join(f"{name} {cost:.3g} {unit}" for cost, name in least)
+        trial.progress.say(f"Runtime of the {arm}: {chosen[arm]} ({dropped} per inference).")
     written = {
         arm: {name: {str(threads): each for threads, each in found.items()} for name, found in own.items()}
         for arm, own in costs.items()

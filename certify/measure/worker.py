@@ -70,8 +70,8 @@ class Worker:
             )
         gc.collect()
         gc.freeze()  # existing objects stay; the collections before each window can skip them
-        told = {"started": own_process.started(), "libraries": own_process.loaded()}
-        return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **told, **self._session.facts()}
+        described = {"started": own_process.started(), "libraries": own_process.loaded()}
+        return {"sha256": before, "pid": os.getpid(), "pinned": _pinned(cores), **described, **self._session.facts()}
 
     def inputs(self, path: str, batch: int, first: int = 0, most: int | None = None) -> dict[str, Any]:
         """Load batches of an array file, (n, ...), where n is a multiple of the batch.

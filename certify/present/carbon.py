@@ -25,9 +25,9 @@ def carbon_sentences(paid: Payback) -> Iterator[str]:
         yield f"CO2 equivalent at the given intensity: {_listed(paid.carbon)}."
     if paid.sci:
         embodied = paid.embodied_g
-        told = "excluding embodied emissions M" if embodied is None else f"with M = {quantity(embodied, 'g')} as given"
+        scope = "excluding embodied emissions M" if embodied is None else f"with M = {quantity(embodied, 'g')} as given"
         yield (
-            f"Software carbon intensity as in ISO/IEC 21031, (E × I + M) per inference, {told}: {_listed(paid.sci)}. "
+            f"Software carbon intensity as in ISO/IEC 21031, (E × I + M) per inference, {scope}: {_listed(paid.sci)}. "
             "E is the inference energy measured here, without cooling."
         )
 

@@ -56,7 +56,7 @@ def draw_mark(claims: Claims, awarded: Awarded) -> str:
     rows, bottom = _rows(awarded, 250)
     height = int(max(bottom, 250 + QR_SIZE + 60)) + 40
     title = f"{awarded.level}, awarded by {awarded.known_as} to {claims.model}"
-    told = ". ".join(f"{name}: {value}" for name, value in _facts(awarded))
+    message = ". ".join(f"{name}: {value}" for name, value in _facts(awarded))
     top = 222
     body = [
         box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),
@@ -73,7 +73,7 @@ def draw_mark(claims: Claims, awarded: Awarded) -> str:
         text("mark", RIGHT - QR_SIZE / 2, top + QR_SIZE + 30, 15, REGULAR, QUIET, anchor="middle"),
         text(awarded.digest[:16], RIGHT - QR_SIZE / 2, top + QR_SIZE + 50, 13, BOLD, anchor="middle"),
     ]
-    return document(WIDTH, height, clean(title), clean(told), body)
+    return document(WIDTH, height, clean(title), clean(message), body)
 
 
 def _facts(awarded: Awarded) -> Iterator[tuple[str, str]]:

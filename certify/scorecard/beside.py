@@ -216,6 +216,6 @@ def _reader_trusts(records: Records, around: Surroundings) -> Finding:
         return Finding(name, "pass", "No points depend on third parties.")
     strange = sorted(key[:16] for key in keys if not around.trusts(key))
     if strange:
-        told = f"Points depend on {', '.join(strange)}, not among your trusted keys"
-        return Finding(name, "note", f"{told}; run leanmark score to count without them.")
+        message = f"Points depend on {', '.join(strange)}, not among your trusted keys"
+        return Finding(name, "note", f"{message}; run leanmark score to count without them.")
     return Finding(name, "pass", f"Points depend on {len(keys)} third parties whose keys you trust.")

@@ -64,8 +64,8 @@ def refuted(records: Records) -> Mapping[str, str]:
     values = [one.value for one in (*bound, *claim) if one is not None]
     if len(values) < 4 or not refutes_claim(*values):
         return {}
-    told = f"Canaries show epsilon of at least {values[0]:.3g}, and the privacy statement claims {values[2]:g}."
-    return {"privacy": told}
+    message = f"Canaries show epsilon of at least {values[0]:.3g}, and the privacy statement claims {values[2]:g}."
+    return {"privacy": message}
 
 
 def _has(statement: Counted | None, figure: str) -> bool:

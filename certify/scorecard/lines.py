@@ -151,7 +151,7 @@ def _line(
     words = [one for one in records.of(Attested) if one.credit == name and _independent(one, records)]
     if found is not None and rule.kind != "declaration":
         points = round(credit.points * rule.share(found), DIGITS)
-        return Line(name, credit, points, "measured" if points else "failed", told(rule, credit.reads, found), source)
+        return Line(name, credit, points, "measured" if points else "failed", reason(rule, credit.reads, found), source)
     if credit.attestable and words:
         half = round(HALF * credit.points, DIGITS)
         return Line(name, credit, half, "attested", f"Attested by {words[0].name}, which earns half.", source)
@@ -164,7 +164,7 @@ def _independent(one: Attested, records: Records) -> bool:
     return one.key not in {counted.key for counted in records.of(Counted)}
 
 
-def told(rule: Rule, reads: str, found: Estimate) -> str:
+def reason(rule: Rule, reads: str, found: Estimate) -> str:
     """Return what a rule reads and requires, as a sentence."""
     what = reads[:1].upper() + reads[1:]
     if rule.end == EVIDENCE:
@@ -199,10 +199,10 @@ def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | N
     rule = parse_rule(one.rule)
     found = figures.get(rule)
     if figures.holds(one.rule) and found is not None:
-        return Asked(name, one, "met", told(rule, one.reads, found))
+        return Asked(name, one, "met", reason(rule, one.reads, found))
     if rule.assessment in figures.refuted:
         return Asked(name, one, "contradicted", figures.refuted[rule.assessment])
     if rule.assessment in figures.refused:
         return Asked(name, one, "missing", f"The {rule.assessment} statement is a refusal.")
-    why = f"No statement reports {one.reads}." if found is None else told(rule, one.reads, found)
+    why = f"No statement reports {one.reads}." if found is None else reason(rule, one.reads, found)
     return Asked(name, one, "missing", why)

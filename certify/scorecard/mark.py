@@ -152,8 +152,8 @@ def award(
     if not is_time(until):
         raise UsageError(f"The end of an award must be UTC such as 2028-11-26T00:00:00Z, got {until[:40]!r}.")
     if (lacks := lacking(found, level)) != ():
-        told = " ".join(one.sentence for one in lacks)
-        raise UsageError(f"The level {level} cannot be awarded: {told}")
+        message = " ".join(one.sentence for one in lacks)
+        raise UsageError(f"The level {level} cannot be awarded: {message}")
     keys = {one.key for one in found.records.rows}
     if signer.public.key_id in keys or signer.public in set(related):
         raise UsageError(

@@ -141,31 +141,31 @@ def _too_old(statements: Sequence[Counted], now: datetime.datetime, days: int) -
     for one in statements:
         age = now - _time(one.created)
         if age > datetime.timedelta(days=days):
-            told = f"The {one.assessment} was recorded {age.days} days ago; the maximum is {days}."
-            yield Expired("age", told, f"Record the {one.assessment} again.")
+            message = f"The {one.assessment} was recorded {age.days} days ago; the maximum is {days}."
+            yield Expired("age", message, f"Record the {one.assessment} again.")
         elif age < -datetime.timedelta(days=1):
-            told = f"The {one.assessment} was recorded at {one.created}, which is in the future."
-            yield Expired("time", told, f"Record the {one.assessment} again, with a correct clock.")
+            message = f"The {one.assessment} was recorded at {one.created}, which is in the future."
+            yield Expired("time", message, f"Record the {one.assessment} again, with a correct clock.")
 
 
 def _revoked(found: Score, lists: Lists) -> Iterator[Expired]:
     for key in dict.fromkeys([*(one.key for one in found.records.of(Counted)), *(w.key for w in found.records.words)]):
         if key in lists.revoked:
-            told = f"Key {key[:16]} was revoked ({lists.revoked[key]}), so nothing that it signed counts."
-            yield Expired("revoked", told, "Have what it signed measured and signed again, with another key.")
+            message = f"Key {key[:16]} was revoked ({lists.revoked[key]}), so nothing that it signed counts."
+            yield Expired("revoked", message, "Have what it signed measured and signed again, with another key.")
 
 
 def _superseded(found: Score, lists: Lists) -> Iterator[Expired]:
     if lists.newest and lists.newest != found.edition.name:
-        told = f"Edition {found.edition.name} was superseded by {lists.newest}."
-        yield Expired("superseded", told, f"Count again: leanmark score --edition {lists.newest} --sign.")
+        message = f"Edition {found.edition.name} was superseded by {lists.newest}."
+        yield Expired("superseded", message, f"Count again: leanmark score --edition {lists.newest} --sign.")
 
 
 def _disagreed(found: Score, lists: Lists) -> Iterator[Expired]:
     recorded = [one.key for one in found.records.of(Countersigned) if not one.agrees]
     for key in dict.fromkeys([*recorded, *lists.disagreeing]):
-        told = f"The verifier with key {key[:16]}, which you trust, disagrees with the certificate."
-        yield Expired("disagrees", told, "Measure again, and ask the verifier what they found.")
+        message = f"The verifier with key {key[:16]}, which you trust, disagrees with the certificate."
+        yield Expired("disagrees", message, "Measure again, and ask the verifier what they found.")
 
 
 def _moved(statements: Sequence[Counted], runtime: str) -> Iterator[Expired]:
@@ -176,6 +176,6 @@ def _moved(statements: Sequence[Counted], runtime: str) -> Iterator[Expired]:
             and minor(one.runtime)[0] == minor(runtime)[0]
             and minor(one.runtime) != minor(runtime)
         ):
-            told = f"The {one.assessment} was measured with {one.runtime}, and {runtime} runs here."
+            message = f"The {one.assessment} was measured with {one.runtime}, and {runtime} runs here."
             again = f"Measure the {one.assessment} again: energy and int8 answers depend on the runtime."
-            yield Expired("runtime", told, again)
+            yield Expired("runtime", message, again)

@@ -221,8 +221,8 @@ def check_reading(meter: Meter, reading: Reading, usage: Usage) -> None:
 def _check_sequence(trial: Trial) -> None:
     meter = trial.ready()
     first, second, both = trial.joules(meter), trial.joules(meter), trial.joules(meter, times=2)
-    told = f"gives {first:g} J and {second:g} J for two windows, and {both:g} J for one with the work of both"
-    require(math.isclose(first + second, both, rel_tol=SAME), f"{told}; a window must only count its own joules")
+    message = f"gives {first:g} J and {second:g} J for two windows, and {both:g} J for one with the work of both"
+    require(math.isclose(first + second, both, rel_tol=SAME), f"{message}; a window must only count its own joules")
 
 
 def _check_idle(trial: Trial) -> None:

@@ -101,13 +101,13 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
     content = found.to_bytes()
     write_bytes(out, content)
     counts = {str(eps): sum(one.eps <= eps for one in found.witnesses) for eps in options["eps"]}
-    told = {"witnesses": len(found.witnesses), "samples": found.header.samples, "fell": counts, "bytes": len(content)}
+    result = {"witnesses": len(found.witnesses), "samples": found.header.samples, "fell": counts, "bytes": len(content)}
     if as_json:
-        print_json({**told, "file": str(out)})
+        print_json({**result, "file": str(out)})
         return
     for eps, count in counts.items():
         click.echo(f"{eps}/255: {count} of {found.header.samples} samples have a witness")
-    click.echo(f"{out}: {told['witnesses']} witnesses, {told['bytes']} bytes")
+    click.echo(f"{out}: {result['witnesses']} witnesses, {result['bytes']} bytes")
 
 
 def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:

@@ -128,5 +128,5 @@ def _tables(statement: Any, path: Path) -> list[object]:
     for name, one in claims.figures.items():
         table.add_row(name.replace("_", " "), str(one))
     checks = "\n".join(str(one) for one in claims.findings)
-    told = [f"{claims.title}: {claims.text}", *claims.reasons, *claims.notes]
-    return [table, clean(checks) if "\n" not in checks else checks, *map(clean, told), str(path)]
+    lines = [f"{claims.title}: {claims.text}", *claims.reasons, *claims.notes]
+    return [table, clean(checks) if "\n" not in checks else checks, *map(clean, lines), str(path)]

@@ -165,8 +165,8 @@ def _words(recipe: Any) -> str:
     parts = []
     for each in (recipe or {}).get("passes", ()):
         for name, parameters in each.items():
-            told = [f"{key} {parameters[key]}" for key in CHOSEN.get(name, ()) if parameters.get(key) is not None]
-            parts += [f"{name} ({', '.join(told)})" if told else name] if name not in SILENT else []
+            options = [f"{key} {parameters[key]}" for key in CHOSEN.get(name, ()) if parameters.get(key) is not None]
+            parts += [f"{name} ({', '.join(options)})" if options else name] if name not in SILENT else []
     return ", ".join(parts) or "nothing"
 
 

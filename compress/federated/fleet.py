@@ -34,7 +34,7 @@ START = "start"
 class Reached(Transport, Protocol):
     """A transport whose clients go online and offline."""
 
-    def wait_for(self, count: int, wait_s: float, told: Any) -> Any:
+    def wait_for(self, count: int, wait_s: float, notify: Any) -> Any:
         """Wait until a number of clients are online."""
 
 
@@ -131,9 +131,9 @@ def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, 
     layout.load(model, server.run())
     if not own.ended:
         log.end(digest(server.model), Spent(0.0))
-    told = own.told()
+    summary = own.summary()
     own.close()
-    return told
+    return summary
 
 
 def write_start(folder: Path, model: nn.Module, context: PassContext) -> None:

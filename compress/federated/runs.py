@@ -85,7 +85,7 @@ def run_in_memory(model: nn.Module, clients: Simulated, plan: Plan, place: Simul
     if not place.ended:
         log.end(digest(server.model), Spent(0.0))
     place.close()
-    done = place.told()
+    done = place.summary()
     return done if plan.noise is None else {**done, "client_epsilon": plan.noise.epsilon(), "noise": plan.noise.noise}
 
 
@@ -141,4 +141,4 @@ def distil_in_memory(
     if not place.ended:
         log.end(digest(layout.content(model)), Spent(0.0))
     place.close()
-    return place.told()
+    return place.summary()

@@ -154,7 +154,7 @@ class Simulation:
                 f"The model of the closed round is missing in {self.folder}; start the run again."
             ) from error
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return a summary of the log, as JSON values of a pass's record."""
         run = parse_run(self.log.read_bytes(), str(self.log))
         closed = [each.close.message for each in run.rounds]

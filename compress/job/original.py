@@ -154,7 +154,7 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     if isinstance(given, Stated):
         contract, stated = stored_contract(path) or as_given_to(path, dataset), "from the file"
         if contract is None and dataset.test.kind == "image":
-            contract, stated = image_contract(dataset, given, _told_by_ports(path, given), None, own=str(path))
+            contract, stated = image_contract(dataset, given, _from_ports(path, given), None, own=str(path))
         elif given.fields:
             carried = {} if contract is None else contract.to_json()
             contract = Preprocess.from_json({**carried, **given.fields}, given.place())
@@ -169,7 +169,7 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     )
 
 
-def _told_by_ports(path: Path, given: Stated) -> Stated:
+def _from_ports(path: Path, given: Stated) -> Stated:
     """Return the contract fields that the ports of a file without a contract imply.
 
     Raises:

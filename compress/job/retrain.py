@@ -56,8 +56,8 @@ def _again(
             run(**job, out=Path(model.path).parent, measure=False, key=signing, progress=progress)
     except LeanmarkError as error:
         return _declined(model, str(error))
-    told = f"{model.path} was made again without them; measure it with leanmark certify."
-    return {"path": model.path, "outcome": "made", "sentence": told}
+    message = f"{model.path} was made again without them; measure it with leanmark certify."
+    return {"path": model.path, "outcome": "made", "sentence": message}
 
 
 def _declined(model: MadeModel, why: str) -> Outcome:

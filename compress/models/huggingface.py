@@ -244,14 +244,14 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
     family = _family(config) if folder.pooling is None else _library().AutoModel
     try:
         with _quiet():
-            loaded, told = family.from_pretrained(
+            loaded, info = family.from_pretrained(
                 folder.path, config=config, attn_implementation=ATTENTION, dtype=torch.float32,
                 use_safetensors=True, local_files_only=True, trust_remote_code=False, ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )  # fmt: skip
     except UNLOADABLE as error:
         raise ModelError(f"{folder.path}: cannot be loaded ({_line(error)}).") from error
-    absent = [*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])]
+    absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
     encoder = f"{loaded.base_model_prefix}." if folder.pooling is None else ""
     broken = [key for key in absent if key.startswith(encoder) and "pooler" not in key]
     if broken:

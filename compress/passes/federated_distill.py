@@ -79,4 +79,4 @@ class FederatedDistill(FederatedTraining):
                 made, clients, public, self.training(context), teaching, place,
                 weighted=self.weighting == "size", seed=context.seed,
             )  # fmt: skip
-        return made, PassRecord({**done, **self.told(clients)})
+        return made, PassRecord({**done, **self.message(clients)})

@@ -117,7 +117,7 @@ class FederatedFinetune(FederatedTraining):
         made = copy.deepcopy(model).eval()
         with self.simulation(context) as place:
             done = federated.run_in_memory(made, clients, plan, place)
-        return made, PassRecord({**done, **self.told(clients)})
+        return made, PassRecord({**done, **self.message(clients)})
 
     def _on_fleet(self, model: nn.Module, context: PassContext, fleet: Fleet) -> tuple[nn.Module, PassRecord]:
         """Run the rounds on real clients, each with its own samples."""

@@ -108,7 +108,7 @@ class FederatedTraining(TorchPass):
         return federated.Simulated(split, rows, names, context.preprocess, use, lost, context.progress, context.device)
 
     @staticmethod
-    def told(clients: Simulated) -> dict[str, Any]:
+    def message(clients: Simulated) -> dict[str, Any]:
         """Return the number of clients and their smallest and largest number of samples, for the record."""
         return {"clients": len(clients.names), "samples_of_a_client": list(federated.sizes(clients.rows))}
 

@@ -44,8 +44,8 @@ def watched(model: nn.Module) -> Iterator[Any]:
     require_separate_samples(model)
     wrapper, validator = opacus()
     if wrong := validator.validate(model, strict=False):
-        told = " ".join(str(wrong[0]).split())[:200]
-        raise UsageError(f"dp_finetune cannot separate the samples of a layer ({told}); train a head with dp_head.")
+        message = " ".join(str(wrong[0]).split())[:200]
+        raise UsageError(f"dp_finetune cannot separate the samples of a layer ({message}); train a head with dp_head.")
     logging.getLogger("opacus").setLevel(logging.ERROR)
     wrapped = wrapper(model, loss_reduction="sum")
     try:

@@ -77,9 +77,9 @@ class Worker:
         self._process.join()
         if self._process.exitcode == 0:
             return False
-        told = self._told()
-        if told is not None:
-            raise told
+        error = self._sent()
+        if error is not None:
+            raise error
         if self._starts > RESTARTS:
             raise MeasureError(
                 f"A worker of the search ended {self._starts} times (exit code {self._process.exitcode}); check memory."
@@ -101,7 +101,7 @@ class Worker:
         mouth.close()
         self._starts += 1
 
-    def _told(self) -> LeanmarkError | None:
+    def _sent(self) -> LeanmarkError | None:
         try:
             return self._ear.recv() if self._ear.poll() else None
         except EOFError:

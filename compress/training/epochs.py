@@ -75,7 +75,7 @@ class Epochs:
         validate: scores the current model on validation data; None on ranks that do not lead.
         bar: progress bar, advanced with every batch.
         seed: seed of the random numbers in a step; each epoch and rank has its own.
-        told: called after each epoch with its number and figures.
+        report: called after each epoch with its number and figures.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Epochs:
         validate: Callable[[], EpochScore] | None,
         bar: Bar,
         seed: int,
-        told: Callable[[int, Mapping[str, float]], None],
+        report: Callable[[int, Mapping[str, float]], None],
     ) -> None:
         self._run, self._batches, self._validate, self._bar, self._seed = run, batches, validate, bar, seed
-        self._told = told
+        self._report = report
         self._figures: dict[str, float] = {}
         self._state = _State()
 
@@ -111,7 +111,7 @@ class Epochs:
         while run.done < run.steps and not out_of_time:
             out_of_time = self._epoch(deadline, began)
             state.seconds = time.monotonic() - began
-            self._told(state.epoch, {**self._figures, "seconds": state.seconds})
+            self._report(state.epoch, {**self._figures, "seconds": state.seconds})
             if resume is not None and state.seconds - kept_at >= KEPT_AFTER_S:
                 self._keep(resume, key)
                 kept_at = state.seconds

@@ -245,8 +245,8 @@ def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, c
             F.cross_entropy(layer(x), y, weight=weights.float()).backward()
             optimizer.step()
     with torch.no_grad():
-        told = layer((_representations(model, held, preprocess, np.arange(len(held))) - mean) / deviation).argmax(1)
-    right = told.numpy() == np.searchsorted(np.asarray(attribute.names), scored)
+        answers = layer((_representations(model, held, preprocess, np.arange(len(held))) - mean) / deviation).argmax(1)
+    right = answers.numpy() == np.searchsorted(np.asarray(attribute.names), scored)
     shares = [right[scored == name].mean() for name in attribute.names if (scored == name).any()]
     return {"balanced_accuracy": float(np.mean(shares)), "chance": 1 / len(attribute.names)}
 

@@ -130,11 +130,11 @@ def _learn(
         for each in callbacks:
             each.on_train_begin(description, config.epochs)
 
-        def told(epoch: int, figures: Mapping[str, float]) -> None:
+        def message(epoch: int, figures: Mapping[str, float]) -> None:
             for each in callbacks:
                 each.on_epoch_end(description, epoch, figures)
 
-        result = Epochs(run, Batches(batches, more), validate, bar, job.seed, told).finish(job.deadline, resume)
+        result = Epochs(run, Batches(batches, more), validate, bar, job.seed, message).finish(job.deadline, resume)
         done = ("epochs_done", "best_epoch", "validation_accuracy", "seconds")
         for each in callbacks:
             each.on_train_end(description, {name: getattr(result, name) for name in done})

@@ -100,8 +100,8 @@ class BaselineClaim:
         said = []
         if self.simplified["removed"] is not None:
             work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
-            told = ", ".join(self.simplified["removed"]) or "unused parts"
-            said.append(f"without {work} of its work and {size} of its bytes: {told}")
+            message = ", ".join(self.simplified["removed"]) or "unused parts"
+            said.append(f"without {work} of its work and {size} of its bytes: {message}")
         if self.simplified["rewritten"]:
             said.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
         return f"measured {'; '.join(said)}"

@@ -186,8 +186,8 @@ def _unknown_guards(profile: Profile, edition: Edition, private: bool) -> list[s
         for result in unknown
         if result.name in edition.grading.may_be_unknown and result.name not in waiting
     ]
-    told = f"The data are private: {', '.join(waiting)} need rows that are in the auditor file."
-    return [*notes, told] if waiting else notes
+    message = f"The data are private: {', '.join(waiting)} need rows that are in the auditor file."
+    return [*notes, message] if waiting else notes
 
 
 def _continued(sentence: str) -> str:

@@ -39,10 +39,10 @@ class Payback:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         parts = {"spent": self.spent, "saved": self.saved, "inferences": self.inferences}
-        told: dict[str, Any] = {name: None if part is None else part.to_json() for name, part in parts.items()}
+        stated: dict[str, Any] = {name: None if part is None else part.to_json() for name, part in parts.items()}
         for name in ("carbon", "sci"):
-            told[name] = {what: grams.to_json() for what, grams in getattr(self, name).items()}
-        return {**told, "embodied_g": self.embodied_g}
+            stated[name] = {what: grams.to_json() for what, grams in getattr(self, name).items()}
+        return {**stated, "embodied_g": self.embodied_g}
 
 
 def payback(

@@ -75,8 +75,8 @@ def _policy_permits(records: Records) -> Finding:
                 request = Request(use.action, use.purpose, use.recipient, each.begin.started)
                 decision = decide(policy, request)
                 if not decision.permitted:
-                    told = f"Client {entry.client[:16]} took part in round {entry.number} against its policy"
-                    return Finding(name, "fail", f"{told}: {decision.sentence}")
+                    explanation = f"Client {entry.client[:16]} took part in round {entry.number} against its policy"
+                    return Finding(name, "fail", f"{explanation}: {decision.sentence}")
                 asked += 1
     if unknown:
         sentence = f"The data of {len(unknown)} clients have no use policy, or it is not on record."

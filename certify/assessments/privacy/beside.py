@@ -33,12 +33,12 @@ def beside(around: Surroundings) -> Iterator[Finding]:
     path = _found(around, LINEAGE)
     yield _ledger_check(records, path)
     try:
-        told = [*_told_by_lineage(records, path), *_told_by_evidence(records, _found(around, EVIDENCE))]
+        problems = [*_by_lineage(records, path), *_by_evidence(records, _found(around, EVIDENCE))]
     except CertificateError as error:
         yield Finding(name, "fail", str(error))
         return
-    if told:
-        sentence = f"Public files reveal private data: {'; '.join(told)}. Write them with --private-data."
+    if problems:
+        sentence = f"Public files reveal private data: {'; '.join(problems)}. Write them with --private-data."
         yield Finding(name, "fail", sentence)
     else:
         yield Finding(
@@ -50,7 +50,7 @@ def _found(around: Surroundings, name: str) -> Path | None:
     return next((folder / name for folder in around.folders if (folder / name).is_file()), None)
 
 
-def _told_by_lineage(records: Records, path: Path | None) -> Iterator[str]:
+def _by_lineage(records: Records, path: Path | None) -> Iterator[str]:
     if path is None:
         return
     lineage = _lineage(path)
@@ -66,7 +66,7 @@ def _told_by_lineage(records: Records, path: Path | None) -> Iterator[str]:
             yield f"{LINEAGE} states the number of samples in {part}"
 
 
-def _told_by_evidence(records: Records, path: Path | None) -> Iterator[str]:
+def _by_evidence(records: Records, path: Path | None) -> Iterator[str]:
     """Yield a leak: efficiency evidence lists every test sample, unless it was written with keyed identifiers."""
     if path is None or "test" not in records.header.private_parts:
         return
@@ -93,8 +93,8 @@ def _ledger_check(records: Records, path: Path | None) -> Finding:
         return Finding(name, "fail", str(error))
     if stated != records.touches:
         missing = [f"{one.step} ({one.part})" for one in stated if one not in records.touches]
-        told = f"it lacks {', '.join(missing[:5])}" if missing else "it has reads that the lineage does not have"
-        return Finding(name, "fail", f"The ledger does not match the lineage: {told}.")
+        problems = f"it lacks {', '.join(missing[:5])}" if missing else "it has reads that the lineage does not have"
+        return Finding(name, "fail", f"The ledger does not match the lineage: {problems}.")
     return Finding(name, "pass", f"The ledger matches {path.name}, {len(stated)} reads.")
 
 

@@ -68,8 +68,8 @@ def every_touch_accounted(records: Records, edition: Edition) -> Answer:
     """Every read of a private split is covered by a recorded mechanism."""
     parts = ", ".join(records.header.private_parts)
     if raw := records.raw_touches:
-        told = "; ".join(f"{one.step} read {one.part} ({', '.join(one.how)})" for one in raw[:5])
-        return "fail", f"Private data were read without noise: {told}. No privacy follows for {parts}."
+        message = "; ".join(f"{one.step} read {one.part} ({', '.join(one.how)})" for one in raw[:5])
+        return "fail", f"Private data were read without noise: {message}. No privacy follows for {parts}."
     private = [one for one in records.touches if records.is_private(one.part)]
     if unseen := [one.step for one in private if UNKNOWN in one.how]:
         return "unknown", f"The data read by {', '.join(unseen[:5])} are unknown."
@@ -83,14 +83,14 @@ def sources_public(records: Records, edition: Edition) -> Answer:
     """The original, teachers and further data are stated as public by digest, or come from a recorded mechanism."""
     bad = [one for one in records.sources if one.status == "private" and one.mechanism not in records.ids]
     if bad:
-        told = ", ".join(f"{one.role} {one.name}" for one in bad)
-        return "fail", f"Made from private data without a recorded mechanism: {told}."
+        message = ", ".join(f"{one.role} {one.name}" for one in bad)
+        return "fail", f"Made from private data without a recorded mechanism: {message}."
     if not any(one.role == "original" for one in records.sources):
         return "unknown", "The training data of the original are not stated."
     vague = [one for one in records.sources if one.status == "unknown" or (one.status == "public" and not one.digest)]
     if vague:
-        told = ", ".join(f"{one.role} {one.name}" for one in vague)
-        return "unknown", f"Not stated as public with a digest: {told}."
+        message = ", ".join(f"{one.role} {one.name}" for one in vague)
+        return "unknown", f"Not stated as public with a digest: {message}."
     return (
         "pass",
         f"{len(records.sources)} models and data sets in addition to the private splits, each stated with its digest.",
@@ -109,8 +109,8 @@ def parts_disjoint(records: Records, edition: Edition) -> Answer:
             shared.update(f"{other} and {one.part}" for other in parts if not _may_share(other, one.part))
             parts.add(one.part)
     if shared:
-        told = "; ".join(f"{pair} share {count} samples" for pair, count in sorted(shared.items())[:5])
-        return "fail", f"{told[:1].upper()}{told[1:]}."
+        message = "; ".join(f"{pair} share {count} samples" for pair, count in sorted(shared.items())[:5])
+        return "fail", f"{message[:1].upper()}{message[1:]}."
     teachers = {one.part for one in records.members if one.part.startswith(TEACHER)}
     wanted = max((one.teachers for one in records.votes), default=0)
     if len(teachers) < wanted:
@@ -162,10 +162,10 @@ def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
             "unknown",
             f"The sampling rate of {', '.join(withheld)} is withheld, so only an auditor can derive epsilon.",
         )
-    told = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
+    message = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
     if total.epsilon > claimed * (1 + edition.claim_tolerance):
-        return "fail", f"{told}: the claim is too small."
-    return "pass", f"{told}."
+        return "fail", f"{message}: the claim is too small."
+    return "pass", f"{message}."
 
 
 def clients_enough(records: Records, edition: Edition) -> Answer:
@@ -188,10 +188,10 @@ def classes_kept(records: Records, edition: Edition) -> Answer:
         return "fail", f"More correct answers than samples are recorded in {', '.join(odd)}."
     lost = {one.name: 100 * (one.before - one.after) / one.samples for one in records.classes}
     mean, worst = sum(lost.values()) / len(lost), max(lost, key=lambda name: lost[name])
-    told = f"Class {worst} lost {lost[worst]:.3g} points, the mean of all classes {mean:.3g}"
+    message = f"Class {worst} lost {lost[worst]:.3g} points, the mean of all classes {mean:.3g}"
     if lost[worst] - mean > edition.class_loss_points:
-        return "fail", f"{told}: an excess of {edition.class_loss_points:g} points is allowed."
-    return "pass", f"{told}."
+        return "fail", f"{message}: an excess of {edition.class_loss_points:g} points is allowed."
+    return "pass", f"{message}."
 
 
 def touches_from_lineage(records: Records, edition: Edition) -> Answer:

@@ -48,8 +48,8 @@ class AuditClaims(Claims):
         tested = self.figures.get(CLAIMED)
         if tested is not None and self._above(tested.value, other):
             stated = other.figures[STATED].value
-            told = f"The audit tested a claim of epsilon {tested.value:g}, and the privacy statement claims {stated:g}."
-            yield Finding("claim_tested", "fail", told)
+            note = f"The audit tested a claim of epsilon {tested.value:g}, and the privacy statement claims {stated:g}."
+            yield Finding("claim_tested", "fail", note)
 
     def _above(self, epsilon: float, other: Claims) -> bool:
         """Return whether an epsilon at the canaries' delta is above the claim of a privacy statement."""

@@ -36,9 +36,9 @@ def parts_reported(records: Records, edition: Edition) -> Answer:
     kinds: dict[str, type] = {"membership": Membership, "canaries": Opened, "extraction": Extraction}
     if records.withheld:
         kinds = {"canaries": Canaries}
-    told = [name for name, kind in kinds.items() if (name in done) != bool(records.of(kind))]
-    if told:
-        return "fail", f"The header and the records differ about {', '.join(told)}."
+    mismatches = [name for name, kind in kinds.items() if (name in done) != bool(records.of(kind))]
+    if mismatches:
+        return "fail", f"The header and the records differ about {', '.join(mismatches)}."
     return "pass", f"Audited: {', '.join(header.parts)}."
 
 
@@ -74,10 +74,10 @@ def shadows_enough(records: Records, edition: Edition) -> Answer:
     if records.withheld:
         return WITHHELD
     count, seen, left = shadow_counts(records)
-    told = f"{count} shadows; each sample is in {seen} and out of {left} of them at the least"
+    mismatches = f"{count} shadows; each sample is in {seen} and out of {left} of them at the least"
     if min(seen, left) < edition.fewest_shadows:
-        return "fail", f"{told}, and {edition.fewest_shadows} are needed."
-    return "pass", f"{told}."
+        return "fail", f"{mismatches}, and {edition.fewest_shadows} are needed."
+    return "pass", f"{mismatches}."
 
 
 def same_recipe(records: Records, edition: Edition) -> Answer:
@@ -155,13 +155,13 @@ def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
     right = right_guesses(fixed, opened)
     shown = epsilon_shown(fixed.canaries, fixed.guesses, right, fixed.delta, edition.confidence)
     most = epsilon_showable(fixed.canaries, fixed.canaries, fixed.delta, edition.confidence)
-    told = f"{right} of {fixed.guesses} guesses were right, which shows epsilon of at least {shown:.3g}"
+    mismatches = f"{right} of {fixed.guesses} guesses were right, which shows epsilon of at least {shown:.3g}"
     if fixed.claimed_epsilon is None:
-        return "pass", f"{told}; no epsilon is claimed."
+        return "pass", f"{mismatches}; no epsilon is claimed."
     if shown > fixed.claimed_epsilon * (1 + edition.claim_tolerance):
-        return "fail", f"{told}: this contradicts the claim of {fixed.claimed_epsilon:g}."
+        return "fail", f"{mismatches}: this contradicts the claim of {fixed.claimed_epsilon:g}."
     return "pass", (
-        f"Could not contradict epsilon {fixed.claimed_epsilon:g}: {told}; {fixed.canaries} canaries show at most "
+        f"Could not contradict epsilon {fixed.claimed_epsilon:g}: {mismatches}; {fixed.canaries} canaries show at most "
         f"{most:.3g}."
     )
 
@@ -187,7 +187,7 @@ def cost_stated(records: Records, edition: Edition) -> Answer:
         return "unknown", "What the audit cost is not recorded."
     unmetered = [one.name for one in steps if one.energy_j is None]
     if unmetered:
-        return "unknown", f"No meter told the energy of {', '.join(unmetered[:5])}."
+        return "unknown", f"No meter measured the energy of {', '.join(unmetered[:5])}."
     return "pass", f"Time and energy of {len(steps)} steps are recorded."
 
 

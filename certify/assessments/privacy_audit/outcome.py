@@ -39,9 +39,9 @@ def _parts(profile: Profile) -> Iterator[str]:
     found = profile.estimates
     areas = {name: found.get(f"membership_auc_{name}") for name in ("baseline", "candidate", "pair")}
     words = {"baseline": "before", "candidate": "after", "pair": "by both files"}
-    told = [f"{one.value:.2f} {words[name]}" for name, one in areas.items() if one is not None]
-    if told:
-        yield f"members told apart with an area of {', '.join(told)}"
+    parts = [f"{one.value:.2f} {words[name]}" for name, one in areas.items() if one is not None]
+    if parts:
+        yield f"members distinguished with an area of {', '.join(parts)}"
     if SHOWN in found:
         shown, most = found[SHOWN].value, found[SHOWABLE].value
         claimed = found.get(CLAIMED)

@@ -78,8 +78,8 @@ class Robustness(Assessment):
         failed = [f"{one.name}: {one.sentence}" for one in profile.guards if one.outcome != "pass"]
         if failed:
             return ClaimOutcome("refused", tuple(failed), ())
-        told = tuple(one.sentence for one in profile.guards if one.name == "own_gradients")
-        return ClaimOutcome("; ".join(_parts(profile)) or "described", (), told)
+        message = tuple(one.sentence for one in profile.guards if one.name == "own_gradients")
+        return ClaimOutcome("; ".join(_parts(profile)) or "described", (), message)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
         """Check that witness files next to the model are the stated ones."""

@@ -138,13 +138,13 @@ def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
 def _apart(records: Records) -> str:
     """Return what transferred witnesses alone would show, next to the result with own gradients."""
     union, carried = standing_rows(records, "union"), standing_rows(records, "baseline")
-    told = []
+    notes = []
     for eps in sorted(set(union) & set(carried)):
         gains = [100 * (row.table.candidate - row.table.baseline) / row.table.n for row in (carried[eps], union[eps])]
-        told.append((gains[0] - gains[1], -eps, gains))
-    if not told:
+        notes.append((gains[0] - gains[1], -eps, gains))
+    if not notes:
         return ""
-    _, below, (transfer, own) = max(told)
+    _, below, (transfer, own) = max(notes)
     eps = -below
     return f" At {eps}/255 the baseline's witnesses alone show {transfer:+.1f} points and all of them {own:+.1f}."
 

@@ -41,8 +41,8 @@ def check_answers(around: Surroundings) -> Iterator[Finding]:
     columns = data.get("columns")
     if columns is not None:
         follows = columns == records.header.data.columns_digest
-        told = "match" if follows else "do not match"
-        yield Finding("columns_certified", "pass" if follows else "fail", f"The columns {told} the certificate.")
+        message = "match" if follows else "do not match"
+        yield Finding("columns_certified", "pass" if follows else "fail", f"The columns {message} the certificate.")
 
 
 def _agree(name: str, records: Records, tables: Mapping[int | None, PairedTable]) -> Finding:

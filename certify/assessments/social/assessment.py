@@ -83,8 +83,8 @@ class Social(Assessment):
         failed = [one for one in profile.guards if one.outcome != "pass" and not one.name.startswith(CELL)]
         if failed:
             return ClaimOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
-        told = tuple(one.sentence for one in profile.guards if one.name.startswith(CELL))
-        return ClaimOutcome(_text(profile, edition), (), told)
+        sentences = tuple(one.sentence for one in profile.guards if one.name.startswith(CELL))
+        return ClaimOutcome(_text(profile, edition), (), sentences)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
         """Check the totals against the answers next to the model."""

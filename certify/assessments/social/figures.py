@@ -68,7 +68,7 @@ def over_attributes(estimates: Mapping[str, Estimate]) -> Iterator[tuple[str, Es
 
 
 def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEdition) -> Iterator[Named]:
-    told = f"of {len(judged)} cells, by intervals that hold at once (Tango 1998, Bonferroni)"
+    message = f"of {len(judged)} cells, by intervals that hold at once (Tango 1998, Bonferroni)"
     within = sum(one.within for one in judged)
     counts = {
         "cells": len(judged),
@@ -78,7 +78,7 @@ def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEd
         "cells_held_back": len(records.of(HeldBack)),
     }
     for name, count in counts.items():
-        yield Named(name, WORDS[name], Estimate.exact(count, "1", told))
+        yield Named(name, WORDS[name], Estimate.exact(count, "1", message))
     if not judged:
         return
     method = f"share of cells whose loss is shown to be at most {edition.margin_points:g} points"

@@ -126,7 +126,7 @@ def _compared(run: FederatedRun, receipts: Sequence[Kept]) -> Finding:
             f"The server gave client {first.client[:16]} a receipt for round {first.number} and left its entry out of "
             f"the log: {len(silent)} of {len(receipts)} entries were dropped silently.",
         )  # fmt: skip
-    told = f"All {len(receipts) - len(missing)} entries with a receipt are in the log."
+    text = f"All {len(receipts) - len(missing)} entries with a receipt are in the log."
     if missing:
-        told += f" {len(missing)} more belong to attempts that the server began and did not close, as the log says."
-    return Finding("receipts", "pass", told)
+        text += f" {len(missing)} more belong to attempts that the server began and did not close, as the log says."
+    return Finding("receipts", "pass", text)

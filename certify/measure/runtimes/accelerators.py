@@ -29,14 +29,14 @@ def nvidia() -> dict[str, Any]:
             "accelerator_capability": lambda: "{}.{}".format(*pynvml.nvmlDeviceGetCudaComputeCapability(device)),
             "accelerator_driver": lambda: str(pynvml.nvmlSystemGetDriverVersion()),
         }
-        return {name: value for name, read in readers.items() if (value := _told(read)) is not None}
+        return {name: value for name, read in readers.items() if (value := _read_safely(read)) is not None}
     except (pynvml.NVMLError, ValueError):
         return {}
     finally:
         pynvml.nvmlShutdown()
 
 
-def _told(read: Any) -> Any:
+def _read_safely(read: Any) -> Any:
     import pynvml
 
     try:

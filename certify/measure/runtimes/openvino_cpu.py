@@ -163,8 +163,8 @@ class OpenVinoSession:
 
 
 def _is_integer(node: Any) -> bool:
-    told = node.get_rt_info()
-    return _text(told, "layerType") in MULTIPLYING and _text(told, "runtimePrecision") in INTEGERS
+    entries = node.get_rt_info()
+    return _text(entries, "layerType") in MULTIPLYING and _text(entries, "runtimePrecision") in INTEGERS
 
 
 def _names(node: Any) -> list[str]:
@@ -173,9 +173,9 @@ def _names(node: Any) -> list[str]:
     return [node.get_friendly_name(), *filter(None, names)]
 
 
-def _text(told: Any, key: str) -> str:
+def _text(entries: Any, key: str) -> str:
     """Return a value of a node's runtime information; empty if absent."""
-    if key not in told:
+    if key not in entries:
         return ""
-    value = told[key]
+    value = entries[key]
     return str(value.astype(str) if hasattr(value, "astype") else value)

@@ -76,8 +76,8 @@ def _stated(claims: Claims, others: Sequence[Claims]) -> str:
         *table,
         *certificate,
     ]
-    told = ". ".join(" ".join(row) for row in rows)
-    return document(WIDTH, height, clean(f"{claims.title} of {claims.model}: {claims.text}"), told, body)
+    message = ". ".join(" ".join(row) for row in rows)
+    return document(WIDTH, height, clean(f"{claims.title} of {claims.model}: {claims.text}"), message, body)
 
 
 def _header(claims: Claims, subject: str) -> Iterator[str]:

@@ -41,11 +41,11 @@ def machines_section(own: EfficiencyClaims, beside: Sequence[EfficiencyClaims]) 
         return None
     every = (own, *beside)
     lowest = worst(every)
-    told = "None of them has a letter" if lowest is None else f"The worst letter is {clean(lowest.text_on_device)}"
+    message = "None of them has a letter" if lowest is None else f"The worst letter is {clean(lowest.text_on_device)}"
     refused = sum(one.refused for one in every)
     without = f"; {refused} of them have none" if refused and lowest is not None else ""
     rows = tuple(_row(one, one is lowest) for one in every)
-    return Section("machines", "On several machines", Machines(f"{told}{without}.", rows))
+    return Section("machines", "On several machines", Machines(f"{message}{without}.", rows))
 
 
 def _row(claims: EfficiencyClaims, is_worst: bool) -> Machine:

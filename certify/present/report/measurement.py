@@ -73,8 +73,8 @@ def _ratio(estimate: Estimate) -> str:
 
 
 def _interval(estimate: Estimate, unit: str) -> str:
-    told = ends(estimate.low, estimate.high).replace(" to ", " – ")
-    return "unbounded" if "unbounded" in told else f"{told} {unit}"  # the drawing shows the other end
+    interval = ends(estimate.low, estimate.high).replace(" to ", " – ")
+    return "unbounded" if "unbounded" in interval else f"{interval} {unit}"  # the drawing shows the other end
 
 
 def _accuracy(arm: str, share: Estimate) -> IntervalRow:

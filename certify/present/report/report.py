@@ -84,14 +84,14 @@ def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: fl
     with presenting("a report"):
         if isinstance(claims, EfficiencyClaims):
             paid = payback(claims.figures, sidecars.lineage, carbon_intensity, embodied)
-            told, sections = _measured(claims), _sections(claims, sidecars, paid)
+            message, sections = _measured(claims), _sections(claims, sidecars, paid)
         else:
-            told, sections = {"measured": False, "title": clean(claims.title)}, _stated_sections(claims, sidecars)
+            message, sections = {"measured": False, "title": clean(claims.title)}, _stated_sections(claims, sidecars)
         return _template_environment().get_template("report.html.j2").render(
             claims=claims,
             model=clean(claims.model),
             date=wording.date(claims),
-            **told,
+            **message,
             contradicted=[one.sentence for one in contradictions((claims, *others))],
             label=Markup(draw(claims, others)),
             sections=[section for section in sections if section is not None],

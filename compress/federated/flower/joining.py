@@ -80,16 +80,16 @@ class Joining:
             purpose=None if self.use is None else self.use.purpose,
         )  # fmt: skip
 
-    def run(self, told: Callable[[str], None], going: Callable[[], bool] = lambda: True) -> None:
+    def run(self, notify: Callable[[str], None], going: Callable[[], bool] = lambda: True) -> None:
         """Answer messages until the SuperNode ends or ``going`` returns False.
 
         Raises:
             UsageError: the SuperNode ended by itself; its log has the reason.
         """
         client = self.client()
-        told(f"Client {client.id[:16]}; receipts go to {self.folder / RECEIPTS}")
+        notify(f"Client {client.id[:16]}; receipts go to {self.folder / RECEIPTS}")
         socket = (self.folder / SOCKET / "s").resolve()
-        worker = Worker(client, socket, told)
+        worker = Worker(client, socket, notify)
         log = self.folder / NODE_LOG
         node = start_node(self.folder, self.superlink, self.authority, socket, self.port, log)
         try:

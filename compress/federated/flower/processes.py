@@ -68,8 +68,8 @@ class Link:
         """
         done = self._flwr("supernode", "register", str(public_key), CONNECTION, "--format", "json")
         try:
-            told = json.loads(done.stdout)
-            return str(told["node-id"])
+            answer = json.loads(done.stdout)
+            return str(answer["node-id"])
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"Flower did not register {public_key}: {_last_line(done)}") from error
 

@@ -54,7 +54,7 @@ class FlowerTransport:
         channel.send_json(stream, {"do": "clients"})
         return tuple(map(str, channel.receive_json(stream)["clients"]))
 
-    def wait_for(self, count: int, wait_s: float, told: Callable[[str], None]) -> Sequence[str]:
+    def wait_for(self, count: int, wait_s: float, notify: Callable[[str], None]) -> Sequence[str]:
         """Wait until a number of clients are online.
 
         Raises:
@@ -64,7 +64,7 @@ class FlowerTransport:
         while True:
             found = self.clients()
             if len(found) != before:
-                told(f"{len(found)} of {count} clients are online")
+                notify(f"{len(found)} of {count} clients are online")
                 before = len(found)
             if len(found) >= count:
                 return found

@@ -18,16 +18,16 @@ class Worker:
     Args:
         client: client that answers.
         path: path of the socket.
-        told: function that reports rejected messages and broken connections.
+        notify: function that reports rejected messages and broken connections.
     """
 
-    def __init__(self, client: Participant, path: Path, told: Callable[[str], None]) -> None:
-        self._client, self._told = client, told
+    def __init__(self, client: Participant, path: Path, notify: Callable[[str], None]) -> None:
+        self._client, self._notify = client, notify
         self._listener = listening(path)
         self._listener.settimeout(1.0)
 
     def run(self, going: Callable[[], bool]) -> None:
-        """Answer messages until told to stop.
+        """Answer messages until asked to stop.
 
         Args:
             going: function that returns whether to continue, called about once a second.
@@ -50,6 +50,6 @@ class Worker:
             answer = self._client.answer(channel.receive(stream))
             channel.send(stream, answer)
         except LeanmarkError as error:
-            self._told(f"Refused a message: {error}")  # the ClientApp sees a closed connection, the server no answer
+            self._notify(f"Refused a message: {error}")  # the ClientApp sees a closed connection, the server no answer
         except OSError as error:
-            self._told(f"The connection to Flower broke: {error}")
+            self._notify(f"The connection to Flower broke: {error}")

@@ -69,10 +69,10 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
         bias = (own, 2) if _has_bias(graph, node, len(weight)) else None
         return FileLayer(node.name, node.input[0], own, own, dims, groups, False, weight.shape, bias)
     if node.op_type == "Gemm":
-        told = attributes(node)
-        if told.get("transA", 0) or told.get("alpha", 1.0) != 1 or told.get("beta", 1.0) != 1:
+        settings = attributes(node)
+        if settings.get("transA", 0) or settings.get("alpha", 1.0) != 1 or settings.get("beta", 1.0) != 1:
             return None
-        turned = not told.get("transB", 0)
+        turned = not settings.get("transB", 0)
         shape = weight.shape[::-1] if turned else weight.shape
         bias = (own, 2) if _has_bias(graph, node, shape[0]) else None
         return FileLayer(node.name, node.input[0], own, own, 0, 1, turned, shape, bias)

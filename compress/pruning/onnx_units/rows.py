@@ -72,12 +72,12 @@ def windows(node: onnx.NodeProto, taken: Array, kernel: Sequence[int], places: S
         kernel: sizes of its kernel.
         places: sizes of its output.
     """
-    told, dims = attributes(node), len(kernel)
-    strides = list(told.get("strides", [1] * dims))
-    dilations = list(told.get("dilations", [1] * dims))
+    message, dims = attributes(node), len(kernel)
+    strides = list(message.get("strides", [1] * dims))
+    dilations = list(message.get("dilations", [1] * dims))
     reaches = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
-    pads = list(told.get("pads", [0] * (2 * dims)))
-    rule = told.get("auto_pad", b"NOTSET")
+    pads = list(message.get("pads", [0] * (2 * dims)))
+    rule = message.get("auto_pad", b"NOTSET")
     if rule in (b"SAME_UPPER", b"SAME_LOWER"):
         needed = [
             max(0, (place - 1) * stride + reach - size)

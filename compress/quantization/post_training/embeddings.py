@@ -144,8 +144,8 @@ def _in_blocks(node: onnx.NodeProto, table: Array, settings: EmbeddingSettings) 
         f"{name}.zeros": nibbles(blocks.zeros),
     }
     inputs = [f"{name}.codes", node.input[1], f"{name}.scales", f"{name}.zeros"]
-    told: dict[str, Any] = {"gather_axis": 0, "quantize_axis": 1, "block_size": settings.block, "bits": settings.bits}
-    made = onnx.helper.make_node("GatherBlockQuantized", inputs, node.output, node.name, domain=DOMAIN, **told)
+    fields: dict[str, Any] = {"gather_axis": 0, "quantize_axis": 1, "block_size": settings.block, "bits": settings.bits}
+    made = onnx.helper.make_node("GatherBlockQuantized", inputs, node.output, node.name, domain=DOMAIN, **fields)
     return _Lookup([made], constants, blocks.values)
 
 

@@ -18,12 +18,12 @@ def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
         reason = "it was not recorded" if found is None or found.failed is None else found.failed.rstrip(".")
         return check(False, "The baseline was not simplified", f"it may be padded: {reason}")
     work, size = found.removed_share, found.removed_bytes_share
-    told = ", ".join(map(str, found.removed or ["unused parts"]))
+    message = ", ".join(map(str, found.removed or ["unused parts"]))
     sentence = "Nothing could be removed from the baseline without changing its answers"
     if found.removed is not None:
         sentence = (
             f"The baseline gives the same answers with {percent(work)} less work and {percent(size)} fewer bytes, and "
-            f"was measured in that form (removed: {told})"
+            f"was measured in that form (removed: {message})"
         )
     return check(
         max(work, size) <= edition.thresholds.baseline_padding,

@@ -11,20 +11,20 @@ from certify.core.observations import Contracts
 
 def cost_counted(evidence: Evidence, edition: Edition) -> Answer:
     """No model does more work for one sample than for another; otherwise the cost of other samples is unknown."""
-    told, holds = [], True
+    message, holds = [], True
     for arm in evidence.arms:
         facts = evidence.header.models[arm]
         if facts.varying_share > 0:
             names = ", ".join(facts.varying) or "an operator"
-            told.append(f"{percent(facts.varying_share)} of the {arm}'s work depends on the data ({names})")
+            message.append(f"{percent(facts.varying_share)} of the {arm}'s work depends on the data ({names})")
         if facts.counted_share < 1:
             missed = ", ".join(facts.not_counted) or "not named"
-            told.append(
+            message.append(
                 f"{percent(facts.counted_share)} of the {arm}'s multiplying operators were counted (not: {missed}), so "
                 "its multiply-adds are not stated"
             )
         holds = holds and facts.varying_share <= edition.thresholds.varying_work
-    sentence = "; ".join(told) or "Every multiply-add was counted, and none depends on the data"
+    sentence = "; ".join(message) or "Every multiply-add was counted, and none depends on the data"
     return check(
         holds,
         sentence,

@@ -21,20 +21,20 @@ def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
     pairs = {name: count for name, count in observed.counts.items() if "test" in name.split("/")}
     shared = {name: count for name, count in pairs.items() if count}
     if shared:
-        told = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
-        return Answer("fail", f"Splits of the data share samples ({told}): the test set is not unseen.")
+        message = ", ".join(f"{count:.0f} in {name}" for name, count in sorted(shared.items()))
+        return Answer("fail", f"Splits of the data share samples ({message}): the test set is not unseen.")
     near = {name: found for name, found in _near(evidence).items() if name != WITHIN}
     if too_many := _too_many(near.values(), edition):
-        told = ", ".join(f"{_share_of(near[name])} {name}" for name in sorted(near) if near[name] in too_many)
-        return Answer("fail", f"Test samples are near duplicates of others ({told}): the test set is not unseen.")
+        message = ", ".join(f"{_share_of(near[name])} {name}" for name in sorted(near) if near[name] in too_many)
+        return Answer("fail", f"Test samples are near duplicates of others ({message}): the test set is not unseen.")
     if "train/test" not in pairs or None in pairs.values():
         return unknown("The training and calibration data of the models are not fully known")
     if sample_kind(evidence) == "arrays":
         return unknown(f"No sample is shared: {', '.join(sorted(pairs))}, and {NOT_COMPARED}")
     if sample_kind(evidence) == "image" and set(near) != set(pairs):
         return unknown("Test samples were not checked for near duplicates of others")
-    told = ", ".join(f"{name} {found.near:.0f}" for name, found in sorted(near.items())) or "not checked for text"
-    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}. Near duplicates: {told}.")
+    message = ", ".join(f"{name} {found.near:.0f}" for name, found in sorted(near.items())) or "not checked for text"
+    return Answer("pass", f"No sample is shared: {', '.join(sorted(pairs))}. Near duplicates: {message}.")
 
 
 @comparing
@@ -103,12 +103,12 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     if found.neighbour_correlation is not None:
         correlation, least = found.neighbour_correlation, edition.thresholds.input_correlation
         regular = correlation >= least
-        told = f"neighbouring values correlate by {correlation:.2g} (required: {least:g}; random numbers have 0)"
+        message = f"neighbouring values correlate by {correlation:.2g} (required: {least:g}; random numbers have 0)"
     elif found.repetition is not None:
         regular, least = found.repetition >= edition.thresholds.input_repetition, edition.thresholds.input_repetition
-        told = f"tokens repeat {found.repetition:.3g} times as often as random ones would (required: {least:g})"
+        message = f"tokens repeat {found.repetition:.3g} times as often as random ones would (required: {least:g})"
     elif sample_kind(evidence) == "arrays":
-        regular, told = True, NOT_TOLD
+        regular, message = True, NOT_TOLD
     else:
         return Answer("fail", "The inputs were not checked for randomness.")
     varied = found.std >= edition.thresholds.input_std and found.distinct >= edition.thresholds.distinct_inputs
@@ -116,10 +116,10 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
         varied and found.constant_share <= edition.thresholds.constant_inputs_share and regular,
         f"{found.distinct:.0f} different inputs with a standard deviation of {found.std:.3g}; "
         f"{percent(found.constant_share)} are "
-        f"constant (allowed: {percent(edition.thresholds.constant_inputs_share)}); {told}",
+        f"constant (allowed: {percent(edition.thresholds.constant_inputs_share)}); {message}",
         "these are not real data",
     )
-    return answer._replace(outcome="unknown") if answer.outcome == "pass" and told == NOT_TOLD else answer
+    return answer._replace(outcome="unknown") if answer.outcome == "pass" and message == NOT_TOLD else answer
 
 
 @comparing

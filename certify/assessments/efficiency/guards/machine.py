@@ -86,7 +86,7 @@ def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
     if workers is None or not {"baseline", "candidate"} <= set(workers.pids) or idle is None:
         return unknown("The processes of the models, or the CPU use of waiting ones, were not recorded")
     processes_of = [
-        {str(pid) for pid in (told if isinstance(told, list) else [told])} for told in workers.pids.values()
+        {str(pid) for pid in (listed if isinstance(listed, list) else [listed])} for listed in workers.pids.values()
     ]
     shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
     share = sum(idle) / main.duration_s

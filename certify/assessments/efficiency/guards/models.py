@@ -81,7 +81,7 @@ def same_task(evidence: Evidence, edition: Edition) -> Answer:
     observed = evidence.observed_by_arm(Interface)
     if observed is None:
         return unknown("The models' inputs and outputs were not recorded")
-    faces, told = [], []
+    faces, notes = [], []
     for arm, face in zip(ARMS, observed, strict=True):
         if face is None:
             return unknown(f"The input and outputs of the {arm} were not fully recorded")
@@ -89,6 +89,6 @@ def same_task(evidence: Evidence, edition: Edition) -> Answer:
         faces.append((sorted(map(str, face.input[1:])), face.outputs, face.scored, face.graph_outputs))
         others = f", and {face.graph_outputs - 1:.0f} further results" if face.graph_outputs > 1 else ""
         size, scored = "x".join(map(str, face.input)), f"{face.scored:.0f} of them scored"
-        told.append(f"the {arm} takes {size} and returns {face.outputs:.0f} outputs, {scored}{others}")
-    sentence = "; ".join(told)
+        notes.append(f"the {arm} takes {size} and returns {face.outputs:.0f} outputs, {scored}{others}")
+    sentence = "; ".join(notes)
     return check(faces[0] == faces[1], sentence[0].upper() + sentence[1:], "the candidate does a different task")

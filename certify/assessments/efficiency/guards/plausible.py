@@ -127,7 +127,7 @@ def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
     A busy machine stretches windows, while a single inference fits between its neighbours' time slices. So windows are
     also compared as if shortened to the share that neighbours left; how much they used is checked by another guard.
     """
-    told, holds = [], True
+    notes, holds = [], True
     left = {arm: share for arm, _, share in _cpu_shares(evidence.run("main").windows)}
     for latencies in evidence.latencies:
         windows = [w.duration_s / w.inferences for w in evidence.run("main").of(latencies.arm)]
@@ -136,12 +136,12 @@ def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
         single, longest = float(np.median(latencies.seconds)), float(np.median(windows))
         ratio = single / min(max(single, longest * max(left[latencies.arm], LEAST_LEFT)), longest)
         holds = holds and 1 / edition.thresholds.latency_factor <= ratio <= edition.thresholds.latency_factor
-        told.append(f"{ratio:.3g} times as long in the {latencies.arm}")
-    if not told:
+        notes.append(f"{ratio:.3g} times as long in the {latencies.arm}")
+    if not notes:
         return unknown("No single inference was timed")
     return check(
         holds,
-        f"Single inferences take {' and '.join(told)} as those in windows (allowed: a factor of "
+        f"Single inferences take {' and '.join(notes)} as those in windows (allowed: a factor of "
         f"{edition.thresholds.latency_factor:g} either way)",
         "one of the two was not measured on this model",
     )

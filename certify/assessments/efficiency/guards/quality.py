@@ -67,10 +67,10 @@ def _beats_constant(evidence: Evidence, arm: str, edition: Edition, meaning: str
     if tally is None:
         return unknown("No test sample was scored")
     declared = declared_scores(evidence)
-    told = [] if declared is None else list(_by_metric(declared, arm, edition))
-    if not told or scale_of(declared_metric(evidence)) is None:  # regression has no most common class
-        told.insert(0, _by_top1(tally, arm, edition))
-    return check(all(better for better, _ in told), "; ".join(sentence for _, sentence in told), meaning)
+    verdicts = [] if declared is None else list(_by_metric(declared, arm, edition))
+    if not verdicts or scale_of(declared_metric(evidence)) is None:  # regression has no most common class
+        verdicts.insert(0, _by_top1(tally, arm, edition))
+    return check(all(better for better, _ in verdicts), "; ".join(sentence for _, sentence in verdicts), meaning)
 
 
 def _by_top1(tally: Tally, arm: str, edition: Edition) -> tuple[bool, str]:

@@ -27,7 +27,7 @@ def answers_stable(evidence: Evidence, edition: Edition) -> Answer:
         return unknown("No sample was scored twice")
     n = len(evidence.predictions)
     expected = _chosen(evidence, order, AGAIN, edition.plan.repeated_count(n))
-    told, holds = [], True
+    message, holds = [], True
     for arm, again in zip(ARMS, repeated, strict=True):
         assert again is not None
         if again.samples != expected:
@@ -39,10 +39,10 @@ def answers_stable(evidence: Evidence, edition: Edition) -> Answer:
         turned = float(np.mean((top1[expected] != second) & clear))
         drift = float(np.median(np.abs(second_margins - margins[expected]))) / usual
         holds = holds and turned <= edition.thresholds.unstable_share and drift <= edition.thresholds.margin_drift
-        told.append(f"{percent(turned)} of the {arm}'s answers changed and its margins moved by {percent(drift)}")
+        message.append(f"{percent(turned)} of the {arm}'s answers changed and its margins moved by {percent(drift)}")
     return check(
         holds,
-        f"Scored again in other batches, {'; '.join(told)} (allowed: "
+        f"Scored again in other batches, {'; '.join(message)} (allowed: "
         f"{percent(edition.thresholds.unstable_share)} and {percent(edition.thresholds.margin_drift)}; {len(expected)} "
         "samples, without near ties)",
         "the answers depend on a sample's position and not on the sample alone",
