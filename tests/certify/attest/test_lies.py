@@ -144,10 +144,14 @@ def test_verify_derives_another_profile_when_one_prediction_is_altered_and_all_i
 def test_verify_finds_a_replaced_sample_when_everything_was_signed_again(
     folder: Path, sign_evidence: Callable[[Evidence], Verification]
 ) -> None:
-    evidence = read_evidence(folder / "evidence.jsonl")
-    first = replace(evidence.predictions[0], digest="00" * 32)
-    altered = replace(evidence, predictions=(first, *evidence.predictions[1:]))
-    assert {check.name for check in sign_evidence(altered).failed} == {"test_set_matches"}
+    evidence, found = read_evidence(folder / "evidence.jsonl"), []
+    for row in range(4):  # digests also rank the samples that are scored again, and those checks may fail too
+        predictions = list(evidence.predictions)
+        predictions[row] = replace(predictions[row], digest=f"{row:064x}")
+        altered = replace(evidence, predictions=tuple(predictions))
+        found.append({check.name for check in sign_evidence(altered).failed})
+    assert all("test_set_matches" in failed for failed in found)
+    assert {"test_set_matches"} in found
 
 
 @pytest.mark.parametrize("duration", [0.0, -1.0, 1e308, 1e-308])

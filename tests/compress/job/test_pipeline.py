@@ -268,7 +268,7 @@ def test_data_are_refused_when_parts_overlap(model, dataset, tmp_path):
 
 
 def test_model_is_refused_when_it_is_not_a_model(dataset, tmp_path):
-    with pytest.raises(UsageError, match=r"an nn\.Module; got int"):
+    with pytest.raises(UsageError, match=r"an nn\.Module, got int"):
         pipeline.run(3, "int8", dataset, out=tmp_path, plan=QUICK)
 
 
