@@ -11,7 +11,9 @@ import click
 import pytest
 import yaml
 
+from certify.assessments.declarations.declaration import parse_declaration
 from certify.cli.main import main
+from compress.job import recipe
 
 SCRIPT = Path(__file__).parent / "run_guide.py"
 
@@ -61,10 +63,15 @@ def test_commands_of_the_guide_have_the_options_that_they_use(script: ModuleType
         assert {word for word in words if word.startswith("--")} <= known, words
 
 
-def test_files_of_the_guide_are_valid(script: ModuleType) -> None:
+def test_files_of_the_guide_are_valid(script: ModuleType, tmp_path: Path) -> None:
     files = {name: content for name, content in script.steps(script.GUIDE.read_text("utf-8")) if name}
     for name, content in files.items():
         if name.endswith(".py"):
             compile(content, name, "exec")
         else:
             assert yaml.safe_load(content)
+    declared = parse_declaration(files["declarations.yaml"].encode(), "declarations.yaml")
+    assert declared.people == "none" and declared.faces == "no" and "stroke" in declared.answers and declared.signed_by
+    (tmp_path / "recipe.yaml").write_text(files["recipe.yaml"])
+    passes = recipe.load(tmp_path / "recipe.yaml").passes
+    assert [one.name for one in passes] == ["structured_prune", "federated_finetune", "quantize_static"]

@@ -20,7 +20,7 @@ CLOSING = """
 # If a name in the data suggests people or faces and you declared none, explain it here, by the name or the word.
 answers:
 {answers}
-# People responsible for these declarations. The signing key is stated separately.
+# People responsible for these declarations, as "- {{name: ..., role: ...}}". The signing key is stated separately.
 signed_by:
 {signed_by}"""
 CLAUSE_HEAD = """\
