@@ -71,7 +71,7 @@ def test_files_of_the_guide_are_valid(script: ModuleType, tmp_path: Path) -> Non
         else:
             assert yaml.safe_load(content)
     declared = parse_declaration(files["declarations.yaml"].encode(), "declarations.yaml")
-    assert declared.people == "none" and declared.faces == "no" and "stroke" in declared.answers and declared.signed_by
+    assert declared.people == "depicted" and declared.faces == "no" and declared.signed_by
     (tmp_path / "recipe.yaml").write_text(files["recipe.yaml"])
     passes = recipe.load(tmp_path / "recipe.yaml").passes
     assert [one.name for one in passes] == ["structured_prune", "federated_finetune", "quantize_static"]
