@@ -68,8 +68,8 @@ withdrawals_option = click.option(
 """Add ``--withdrawals``, which fills the argument ``withdrawals``."""
 
 
-class Command(click.Command):
-    """Command with an example in its help.
+class _WithExample(click.Command):
+    """Command that ends its help with an example.
 
     Args:
         example: shell lines, printed verbatim.
@@ -80,24 +80,16 @@ class Command(click.Command):
         self.example = example
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the options."""
+        """Write the example after everything else."""
         write_example(self.example, formatter)
 
 
-class Group(click.Group):
-    """Group of commands with an example in its help.
+class Command(_WithExample):
+    """Command with an example in its help."""
 
-    Args:
-        example: shell lines, printed verbatim.
-    """
 
-    def __init__(self, *args: Any, example: str, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.example = example
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the commands."""
-        write_example(self.example, formatter)
+class Group(_WithExample, click.Group):
+    """Group of commands with an example in its help."""
 
 
 def write_example(example: str, formatter: click.HelpFormatter) -> None:

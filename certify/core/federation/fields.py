@@ -137,7 +137,7 @@ class Spent:
 
     def __post_init__(self) -> None:
         if (self.energy_j is None) != (self.level is None):
-            raise ValueError("energy_j and level are stated together or not at all")
+            raise ValueError("energy_j and level must be given together")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_signature_means_nothing_when_it_was_made_for_another_kind() -> None:
 def test_message_cannot_be_signed_when_a_field_is_not_allowed() -> None:
     with pytest.raises(CertificateError, match="key of client"):
         sign(Enrolment("ab" * 32, "not a key"), CLIENTS[0])
-    with pytest.raises(ValueError, match="stated together"):
+    with pytest.raises(ValueError, match="given together"):
         Spent(1.0, 2.0, None)
     with pytest.raises(ValueError, match="mask_threshold"):
         opening(mask_threshold=0, update=opening(mask_threshold=2).update)
