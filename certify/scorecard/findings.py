@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
-from certify.core.accounting import refutes_claim
+from certify.core.accounting import refutation, refutes_claim
 from certify.core.finding import Finding
 from certify.scorecard.edition import ScorecardEdition
 from certify.scorecard.records import Attested, Counted, Records
@@ -64,8 +64,7 @@ def refuted(records: Records) -> Mapping[str, str]:
     values = [one.value for one in (*bound, *claim) if one is not None]
     if len(values) < 4 or not refutes_claim(*values):
         return {}
-    message = f"Canaries show epsilon of at least {values[0]:.3g}, and the privacy statement claims {values[2]:g}."
-    return {"privacy": message}
+    return {"privacy": refutation(values[0], values[2])}
 
 
 def _has(statement: Counted | None, figure: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from certify.assessment.claims import REFUTED, Claims
 from certify.assessments.privacy_audit.figures import CLAIMED, SHOWN
-from certify.core.accounting import refutes_claim
+from certify.core.accounting import refutation, refutes_claim
 from certify.core.finding import Finding
 
 PRIVACY = "privacy"
@@ -39,10 +39,7 @@ class AuditClaims(Claims):
         shown = self.figures.get(SHOWN)
         if shown is None or not self._above(shown.value, other):
             return ""
-        return (
-            f"Canaries show epsilon of at least {shown.value:.3g}, and the privacy statement claims "
-            f"{other.figures[STATED].value:g}."
-        )
+        return refutation(shown.value, other.figures[STATED].value)
 
     def _tested(self, other: Claims) -> Iterator[Finding]:
         tested = self.figures.get(CLAIMED)

@@ -2,7 +2,7 @@
 
 from certify.core.accounting.mechanisms import ADJACENCIES, Adjacency, GnMax, Mechanism, SubsampledGaussian
 from certify.core.accounting.noise import noise_for, require_reachable
-from certify.core.accounting.one_run import epsilon_showable, epsilon_shown, guesses_p, refutes_claim
+from certify.core.accounting.one_run import epsilon_showable, epsilon_shown, guesses_p, refutation, refutes_claim
 from certify.core.accounting.sampler import SamplerTest, poisson_sizes
 from certify.core.accounting.spent import ORDERS, Spent, epsilon_from_rdp, spent
 
@@ -21,6 +21,7 @@ __all__ = [
     "guesses_p",
     "noise_for",
     "poisson_sizes",
+    "refutation",
     "refutes_claim",
     "require_reachable",
     "spent",

@@ -95,6 +95,16 @@ def epsilon_showable(canaries: int, guesses: int, delta: float, confidence: floa
     return epsilon_shown(canaries, guesses, guesses, delta, confidence)
 
 
+def refutation(shown: float, claimed: float) -> str:
+    """Return the sentence about a claimed epsilon that canaries refute.
+
+    Example:
+        >>> refutation(2.94, 1.0)
+        'Canaries show epsilon of at least 2.94, and the privacy statement claims 1.'
+    """
+    return f"Canaries show epsilon of at least {shown:.3g}, and the privacy statement claims {claimed:g}."
+
+
 def refutes_claim(shown: float, shown_delta: float, claimed: float, delta: float) -> bool:
     """Return whether a lower bound on epsilon refutes a claimed epsilon.
 
