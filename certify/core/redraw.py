@@ -16,28 +16,33 @@ class _Redraw:
         self._held = 0
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # two arms start in two threads, and each holds the redrawing
 
     @contextlib.contextmanager
     def keep(self, draw: Callable[[], None]) -> Iterator[None]:
         """Call ``draw`` repeatedly for the duration of a ``with`` block."""
-        self._drawn.append(draw)
-        self._settle()
+        with self._lock:
+            self._drawn.append(draw)
+            self._settle()
         try:
             yield
         finally:
-            self._drawn.remove(draw)
-            self._settle()
+            with self._lock:
+                self._drawn.remove(draw)
+                self._settle()
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Stop the thread for the duration of a ``with`` block."""
-        self._held += 1
-        self._settle()
+        with self._lock:
+            self._held += 1
+            self._settle()
         try:
             yield
         finally:
-            self._held -= 1
-            self._settle()
+            with self._lock:
+                self._held -= 1
+                self._settle()
 
     def _settle(self) -> None:
         """Start or stop the thread as needed."""

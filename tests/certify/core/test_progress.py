@@ -8,6 +8,8 @@ import subprocess
 import sys
 import termios
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nbclient
 import nbformat
@@ -138,6 +140,28 @@ def test_redraw_thread_runs_only_when_bars_are_open_and_nothing_is_measured() ->
         with still(), moving(lambda: None):
             assert not alive()
     assert not alive()
+
+
+def test_redrawing_can_be_held_while_another_thread_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, starting = threading.Thread.start, threading.Event()
+
+    def start_slowly(thread: threading.Thread) -> None:
+        if thread.name == THREAD:
+            starting.set()
+            time.sleep(0.05)
+        started(thread)
+
+    def hold_meanwhile() -> None:
+        assert starting.wait(timeout=10)
+        with still():
+            pass
+
+    with moving(lambda: None), ThreadPoolExecutor(1) as pool:
+        with still():
+            monkeypatch.setattr(threading.Thread, "start", start_slowly)
+            other = pool.submit(hold_meanwhile)
+        other.result()
+    assert not any(thread.name == THREAD for thread in threading.enumerate())
 
 
 def test_notebook_draws_moving_bars_when_there_are_no_widgets() -> None:
