@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
-    from certify.declaring import declare
-    from certify.graded import Result
-    from certify.group_audit import fairness
     from certify.measure.plan import Plan
     from certify.present.report.report import report
-    from certify.stating import state
-    from certify.stressing import assess as robustness
+    from certify.workflows.certification_result import Result
+    from certify.workflows.declaration import declare
+    from certify.workflows.group_audit import fairness
+    from certify.workflows.robustness_statement import assess as robustness
+    from certify.workflows.statements import state
 
 _WHERE = {
     "Audit": "certify.attest.audit",
@@ -61,20 +61,20 @@ _WHERE = {
     "NotDerivedError": "certify.core.errors",
     "Plan": "certify.measure.plan",
     "Preprocess": "certify.data.preprocess",
-    "Result": "certify.graded",
+    "Result": "certify.workflows.certification_result",
     "TokenPreprocess": "certify.data.tokens",
     "UsageError": "certify.core.errors",
     "Verification": "certify.attest.verification",
     "audit": "certify.attest.audit",
     "certify": "certify.api",
     "compare": "certify.comparison.comparison",
-    "declare": "certify.declaring",
-    "fairness": "certify.group_audit",
+    "declare": "certify.workflows.declaration",
+    "fairness": "certify.workflows.group_audit",
     "gate": "certify.comparison.gate:evaluate_policy",
     "profile": "certify.api",
     "report": "certify.present.report.report",
-    "robustness": "certify.stressing:assess",
-    "state": "certify.stating",
+    "robustness": "certify.workflows.robustness_statement:assess",
+    "state": "certify.workflows.statements",
     "verify": "certify.attest.verify",
 }
 """Module of each public name; a colon introduces its name there, if it differs."""

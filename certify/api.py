@@ -27,10 +27,6 @@ from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import as_given_to, contract_of, normalise
 from certify.data.kept import keep_test_part
-from certify.graded import Result
-from certify.grading import issue
-from certify.group_statement import GROUPS_PLACE, state_groups
-from certify.grouping import Grouping
 from certify.measure.experiment import Further, measure
 from certify.measure.machine import require_measuring
 from certify.measure.partial import keeping_windows
@@ -39,11 +35,15 @@ from certify.measure.simplify import simplify
 from certify.measure.usable import require_usable
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
-from certify.profiling import profile_workloads
+from certify.workflows.certification_result import Result
+from certify.workflows.group_records import Grouping
+from certify.workflows.group_statement import GROUPS_PLACE, state_groups
+from certify.workflows.issuance import issue
+from certify.workflows.profiling import profile_workloads
 
 if TYPE_CHECKING:
     from certify.core.evidence import Evidence
-    from certify.profiled import Profiled
+    from certify.workflows.profile_result import Profiled
 
 ROWS_NAME = "efficiency.jsonl"
 """Auditor file of a certificate."""

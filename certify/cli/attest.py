@@ -30,7 +30,7 @@ def command(folder: Path, credits: tuple[str, ...], name: str, text: str, key: P
     or a statement about it is not valid. 2: the credit cannot be attested, or the key is the maker's.
     """
     from certify.attest.keys import signing_key
-    from certify.scoring import attest_credits
+    from certify.workflows.scoring import attest_credits
 
     path = attest_credits(folder, credits, name, text, signing_key(key))
     if as_json:

@@ -85,7 +85,7 @@ def command(
     found = audit(file, certificate, evidence, trust, access)
     agreement = None
     if data is not None:
-        from certify.remeasure import remeasure as measure_again
+        from certify.workflows.remeasurement import remeasure as measure_again
 
         key = None if access is None else access.key
         with use:

@@ -16,9 +16,9 @@ from certify.core import exit_codes
 from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from certify.graded import Result
     from certify.measure.plan import Plan
-    from certify.stressing import Assessed
+    from certify.workflows.certification_result import Result
+    from certify.workflows.robustness_statement import Assessed
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -100,7 +100,7 @@ def command(
 def _stressed(result: Result, arguments: dict[str, Any], asked: dict[str, Any], plan: Plan) -> Assessed:
     """Test both certified files under stress; they carry their own contracts."""
     from certify.assessments.efficiency.facts import baseline_name
-    from certify.stressing import assess
+    from certify.workflows.robustness_statement import assess
 
     baseline = result.model.with_name(baseline_name(result.model))
     runtime = plan.runtime if plan.runtime != "auto" else "onnxruntime-cpu"

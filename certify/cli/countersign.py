@@ -82,7 +82,7 @@ def command(
 
     again, records, assessment = None, None, found.certificate.assessment
     if data is not None:
-        from certify.remeasure import remeasure
+        from certify.workflows.remeasurement import remeasure
 
         key_of_data = None if access is None else access.key
         records = remeasure(

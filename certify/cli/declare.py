@@ -125,8 +125,8 @@ def _sign(
     from certify.attest.keys import signing_key
     from certify.attest.statements import statement_path
     from certify.core.text import clean
-    from certify.declaring import declare
     from certify.present.statements import line
+    from certify.workflows.declaration import declare
 
     source = declarations or file.with_name(FILE_NAME)
     signer = signing_key(key) if key else None

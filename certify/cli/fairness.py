@@ -50,7 +50,7 @@ def command(
     group, as certify --groups does. Nothing is timed or signed; to sign the result, run leanmark state on the records
     in --out. Exit code 3: the tables are refused; the reasons are printed.
     """
-    from certify.group_audit import fairness
+    from certify.workflows.group_audit import fairness
 
     found = fairness(
         model,
@@ -69,7 +69,7 @@ def command(
     else:
         from certify.cli.group_tables import tables
         from certify.cli.tables import files
-        from certify.group_audit import FILES
+        from certify.workflows.group_audit import FILES
 
         written = [] if out is None else [files({name: out / name for name in FILES})]
         print_rich(*tables(found), *written)

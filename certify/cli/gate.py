@@ -75,7 +75,7 @@ def command(
     from certify.core.data_use import vocabulary
     from certify.core.errors import LeanmarkError
     from certify.core.text import clean
-    from certify.using import why_not_permitted
+    from certify.workflows.use_control import why_not_permitted
 
     gate = Gate(at_least, max_loss_percent, metered, any_key, tuple(map(Requirement.parse, require)))
     try:

@@ -13,7 +13,7 @@ from certify.core.text import clean
 from certify.present.statements import figure
 
 if TYPE_CHECKING:
-    from certify.group_audit import Fairness
+    from certify.workflows.group_audit import Fairness
 
 CELL = "cell_"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from certify.assessment.claims import Claims
 from certify.core.errors import NotAwardedError
-from certify.marking import level_to_draw
 from certify.present.mark import Awarded
+from certify.workflows.mark_trust import level_to_draw
 
 NAMES = {"terms_url": "terms", "body": "deciding body"}
 

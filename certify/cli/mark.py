@@ -38,7 +38,7 @@ def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], ru
     Exit code 0: a scheme that you know awarded a level, and it is in force. 3: no level is in force; the rule is named.
     """
     from certify.core.text import clean
-    from certify.marking import RULES, marks_of
+    from certify.workflows.mark_trust import RULES, marks_of
 
     found = marks_of(folder, trust=trust, withdrawals=withdrawals, runtime=runtime)
     if as_json:
@@ -72,8 +72,8 @@ def award(
     too low, or the key is the maker's or a verifier's.
     """
     from certify.attest.keys import signing_key
-    from certify.awarding import award_level
     from certify.scorecard.mark import read_scheme
+    from certify.workflows.award import award_level
 
     path = award_level(folder, level, read_scheme(scheme), signing_key(key), trust=trust, until=until)
     if as_json:
@@ -102,8 +102,8 @@ def withdraw(mark: Path, reason: str, scheme: Path, listed: Path, key: Path | No
     Readers pass the list with --withdrawals, or find it next to a model as marks/withdrawn.json.
     """
     from certify.attest.keys import signing_key
-    from certify.awarding import withdraw_mark
     from certify.scorecard.mark import read_scheme
+    from certify.workflows.award import withdraw_mark
 
     path = withdraw_mark(mark, reason, read_scheme(scheme), signing_key(key), listed)
     if as_json:

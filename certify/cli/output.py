@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from certify.core.progress import Progress
-    from certify.graded import Result
+    from certify.workflows.certification_result import Result
 
 F = TypeVar("F", bound=Callable[..., object])
 QUIET = "leanmark.quiet"

@@ -43,7 +43,7 @@ def check(ctx: click.Context, data: str, action: str, purpose: str, recipient: s
     Exit code 0: permitted. 6: not permitted.
     """
     from certify.core.data_use import vocabulary
-    from certify.using import check as asked
+    from certify.workflows.use_control import check as asked
 
     answer = asked(data, vocabulary.action(action), vocabulary.purpose(purpose), recipient)
     if as_json:
@@ -64,7 +64,7 @@ def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
     An existing policy is replaced; the journal continues.
     """
     from certify.core.yaml_document import parse_document
-    from certify.governing import bind_policy
+    from certify.workflows.data_governance import bind_policy
 
     values = parse_document(terms.read_bytes(), str(terms)).values
     folder, policy = bind_policy(data, values, read_data_key(data_key))
@@ -85,7 +85,7 @@ def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> 
     A receipt may name its person as you know them; only their keyed identifier is stored.
     """
     from certify.core.errors import UsageError
-    from certify.governing import add_receipts
+    from certify.workflows.data_governance import add_receipts
 
     try:
         values: Any = json.loads(receipts.read_bytes())

@@ -49,7 +49,7 @@ def command(
     batch sizes or runtimes give one row each.
     """
     from certify.api import profile
-    from certify.profiling import FILES, write_image
+    from certify.workflows.profiling import FILES, write_image
 
     if plot is not None and plot.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"--plot must end in .svg or .png, got {plot}.")

@@ -12,7 +12,7 @@ from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.text import clean
 from certify.present.numbers import percent, quantity
 from certify.present.rows import NAMES, Cell, cell, change_cell
-from certify.profiled import Profiled, WorkloadProfile
+from certify.workflows.profile_result import Profiled, WorkloadProfile
 
 MODEL = "candidate"
 NODE_WIDTH = 36

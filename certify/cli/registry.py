@@ -34,7 +34,7 @@ def build(folder: Path, out: Path, trust: tuple[str, ...], made: str | None, as_
     """
     from certify.core.text import clean
     from certify.present.registry import STATES
-    from certify.registering import build as make
+    from certify.workflows.registry_page import build as make
 
     registry = make(folder, out, trust=trust, made=made)
     counts = {state: registry.count(state) for state in STATES}

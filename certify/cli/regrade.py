@@ -12,7 +12,7 @@ from certify.cli.output import json_option, print_json, print_rich
 from certify.core import exit_codes
 
 if TYPE_CHECKING:
-    from certify.regrading import Regrade
+    from certify.workflows.regrade import Regrade
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -45,7 +45,7 @@ def command(
     Both grades are printed. With --out, a new certificate under that edition is signed and sealed into a copy of the
     model; it refers to the first one, which is unchanged. Exit code 3: the other edition gives no grade.
     """
-    from certify.regrading import issue_regrade, regrade
+    from certify.workflows.regrade import issue_regrade, regrade
 
     found = regrade(file, edition, certificate, evidence)
     issued = None

@@ -29,7 +29,7 @@ def command(
     Exit code 0: it holds. 2: there is no signed score. 3: it has ended.
     """
     from certify.core.text import clean
-    from certify.renewing import renewal
+    from certify.workflows.renewal import renewal
 
     found = renewal(folder, runtime=runtime, trust=trust, withdrawals=withdrawals)
     if as_json:

@@ -12,7 +12,7 @@ from certify.cli.output import json_option, print_json, print_rich
 from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from certify.scoring import Scored
+    from certify.workflows.scoring import Scored
 
 STEPS = 5
 
@@ -52,7 +52,7 @@ def command(
     """
     from certify.attest.keys import signing_key
     from certify.scorecard.edition import NEWEST
-    from certify.scoring import score_model, sign_score
+    from certify.workflows.scoring import score_model, sign_score
 
     if key is not None and not sign:
         raise UsageError("--key needs --sign; add --sign.")

@@ -32,7 +32,7 @@ def command(
     from certify.attest.keys import signing_key
     from certify.attest.statements import statement_path
     from certify.present.statements import line
-    from certify.stating import state
+    from certify.workflows.statements import state
 
     issued = state(file, assessment, records, edition=edition, name=name, signer=signing_key(key) if key else None)
     path = statement_path(file.parent, assessment)

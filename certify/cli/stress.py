@@ -15,7 +15,7 @@ from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
     from certify.core.estimate import Estimate
-    from certify.stressing import Assessed
+    from certify.workflows.robustness_statement import Assessed
 
 F = TypeVar("F", bound=Callable[..., object])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -121,7 +121,7 @@ def command(file: Path, data: str, key: Path | None, as_json: bool, **arguments:
     refusal.
     """
     from certify.attest.keys import signing_key
-    from certify.stressing import assess
+    from certify.workflows.robustness_statement import assess
 
     asked = take_stress(arguments)
     signer = signing_key(key) if key else None

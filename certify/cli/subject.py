@@ -24,7 +24,7 @@ def command(ids: tuple[str, ...], data: str, data_key: Path | None, as_json: boo
     that did not see a record comes with a proof of absence against the Merkle root in its statement.
     """
     from certify.core.text import clean
-    from certify.using import governing, subject
+    from certify.workflows.use_control import governing, subject
 
     found = subject(governing(data), ids, read_data_key(data_key))
     if as_json:

@@ -61,8 +61,8 @@ def command(
     from certify.attest.verify import verify
     from certify.core.data_use import vocabulary
     from certify.core.text import clean
-    from certify.receipted import with_receipts
-    from certify.using import why_not_permitted
+    from certify.workflows.receipt_check import with_receipts
+    from certify.workflows.use_control import why_not_permitted
 
     access = Access.given(auditor_file, auditor_key)
     wanted = None if purpose is None else vocabulary.purpose(purpose)

@@ -14,7 +14,7 @@ from certify.core import exit_codes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from certify.witness_game import Checks
+    from certify.workflows.witness_game import Checks
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXAMPLE = """\
@@ -43,7 +43,7 @@ def check(
 
     Exit code 1: the robust accuracy is lower than stated. 2: the witnesses belong to another model or other data.
     """
-    from certify.witness_game import check_witnesses
+    from certify.workflows.witness_game import check_witnesses
 
     found = check_witnesses(model, files, data=data, baseline=baseline, preprocess=preprocess)
     fell = any(one.stated is not None and one.now < one.stated for one in found.standing)
@@ -74,7 +74,7 @@ def add(
     Exit code 2: no witness in FILE fools MODEL, or they belong to another model or other data.
     """
     from certify.attest.keys import signing_key
-    from certify.witness_game import add_witnesses
+    from certify.workflows.witness_game import add_witnesses
 
     found, path = add_witnesses(
         model, file, data=data, baseline=baseline, preprocess=preprocess, remark=remark, signer=signing_key(key)

@@ -23,7 +23,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """Valid names of parts, which appear in files, evidence and tables."""
 
 HELP: dict[str, tuple[str, ...]] = {
-    "sidecar_checks": ("certify.present.label.sidecars:check_label", "certify.mark_check:check_marks"),
+    "sidecar_checks": ("certify.present.label.sidecars:check_label", "certify.workflows.mark_check:check_marks"),
     "drawings": ("certify.present.label.sidecars:label_of",),
     "renderers": ("certify.present.label.png:renderer",),
 }

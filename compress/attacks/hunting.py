@@ -13,7 +13,7 @@ from certify.core.progress import Progress, Silent
 from certify.data.dataset import Dataset, Split
 from certify.data.witnesses import FORMAT, Witness, WitnessFile, WitnessHeader, moved, pack_signs, sample_id
 from certify.measure.answers import Answers
-from certify.witnessing import Base
+from certify.workflows.witness_check import Base
 from compress.attacks.square import Images, Margins, Signs
 
 

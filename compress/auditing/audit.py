@@ -29,7 +29,7 @@ from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of
 from certify.model_file.subject import subject_digests
-from certify.stating import state
+from certify.workflows.statements import state
 from compress.auditing.canaries import Claim, Plan, audit_one_run, now
 from compress.auditing.extraction import Thief, steal
 from compress.auditing.joined import join

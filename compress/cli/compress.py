@@ -188,7 +188,7 @@ def carry_out(
 
 def _score(path: Path) -> tuple[Any, str]:
     """Return the score of the model, or why there is none; the grade does not depend on it."""
-    from certify.scoring import score_model
+    from certify.workflows.scoring import score_model
 
     try:
         return score_model(path), ""

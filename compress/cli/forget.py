@@ -37,7 +37,7 @@ def command(
     from certify.attest.keys import signing_key
     from certify.core import exit_codes
     from certify.core.text import clean
-    from certify.using import forget, governing
+    from certify.workflows.use_control import forget, governing
 
     folder, secret, signer = governing(data), read_data_key(data_key), signing_key(key)
     found = forget(folder, ids, secret, signer)

@@ -12,7 +12,7 @@ from certify.assessment.profile import Profile
 from certify.assessments.efficiency.grade import Grade
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
-from certify.graded import Result
+from certify.workflows.certification_result import Result
 from compress.job.job import MODEL
 from compress.job.lineage import Lineage
 from compress.job.output import certify_command

@@ -25,7 +25,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 import certify
 from certify import Plan
 from certify.data import Dataset, load
-from certify.group_audit import Fairness
+from certify.workflows.group_audit import Fairness
 
 GROUPS = "sex,race"
 HARMED = "sex=Male, false negatives"

@@ -41,8 +41,8 @@ from certify.data.contract_slot import normalise
 from certify.data.witnesses import Witness, WitnessFile
 from certify.measure.answers import Answers
 from certify.model_file.subject import subject_digests
-from certify.stress import Asked, Stress
-from certify.witnessing import Base, check, turned
+from certify.workflows.robustness_records import Asked, Stress
+from certify.workflows.witness_check import Base, check, turned
 from compress.attacks import GradientAttack, Hunt, SquareAttack, hunt
 from compress.attacks.hunting import asking
 from compress.attacks.pixels import Pixels

@@ -21,10 +21,10 @@ from certify.core.evidence import Evidence
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.metrics import METRICS
-from certify.grading import issue
 from certify.measure.meters import METERS
 from certify.measure.runtimes import RUNTIMES
 from certify.present.label.sidecars import label_of
+from certify.workflows.issuance import issue
 
 # The same examples everywhere, and no time limit on machines that others share.
 settings.register_profile("deterministic", derandomize=True, deadline=None)

@@ -14,7 +14,7 @@ from certify.data import Dataset, ImagePreprocess, array_split
 from certify.data.contract_slot import normalise
 from certify.data.witnesses import FORMAT, Witness, WitnessFile, WitnessHeader, pack_signs, sample_id
 from certify.model_file.subject import subject_digests
-from certify.witnessing import Base
+from certify.workflows.witness_check import Base
 
 SIDE, CLASSES, SAMPLES = 8, 3, 60
 VALUES = SIDE * SIDE * 3

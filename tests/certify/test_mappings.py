@@ -15,8 +15,8 @@ from certify.assessments.efficiency.figures import ArmFigure, Figure, Figures
 from certify.assessments.efficiency.guards import GUARDS
 from certify.cli.main import main
 from certify.core.evidence import ARMS
-from certify.declaring import declare
 from certify.export.mappings import FIXED, schemes, tables
+from certify.workflows.declaration import declare
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "recipes" / "guides" / "mappings.md").read_text()

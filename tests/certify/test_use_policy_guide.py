@@ -11,7 +11,7 @@ import pytest
 
 from certify.cli.main import main
 from certify.core.yaml_document import parse_document
-from certify.governing import bind_policy
+from certify.workflows.data_governance import bind_policy
 
 GUIDE = (Path(__file__).resolve().parents[2] / "recipes" / "guides" / "use-policy.md").read_text()
 COMMANDS = re.findall(r"^    leanmark (.+)$", GUIDE, re.MULTILINE)

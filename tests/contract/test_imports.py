@@ -37,103 +37,114 @@ ARROWS: dict[str, set[str]] = {
     "certify.assessments.social": {"certify.assessment"},
     "certify.attest": {"certify.assessment", "certify.model_file"},
     "certify.scorecard": {"certify.assessment", "certify.attest", "certify.model_file"},
-    "certify.scoring": {"certify.assessment", "certify.attest", "certify.scorecard", "certify.stating"},
-    "certify.signed_score": {"certify.attest", "certify.scorecard"},
-    "certify.mark_check": {"certify.attest", "certify.scorecard"},
-    "certify.marking": {"certify.attest", "certify.scorecard", "certify.signed_score"},
-    "certify.awarding": {"certify.attest", "certify.scorecard", "certify.scoring", "certify.signed_score"},
-    "certify.renewing": {"certify.attest", "certify.scorecard", "certify.signed_score"},
+    "certify.workflows": set(),
+    "certify.workflows.scoring": {
+        "certify.assessment", "certify.attest", "certify.scorecard", "certify.workflows.statements",
+    },
+    "certify.workflows.signed_score": {"certify.attest", "certify.scorecard"},
+    "certify.workflows.mark_check": {"certify.attest", "certify.scorecard"},
+    "certify.workflows.mark_trust": {"certify.attest", "certify.scorecard", "certify.workflows.signed_score"},
+    "certify.workflows.award": {
+        "certify.attest", "certify.scorecard", "certify.workflows.scoring", "certify.workflows.signed_score",
+    },
+    "certify.workflows.renewal": {"certify.attest", "certify.scorecard", "certify.workflows.signed_score"},
     "certify.present": {"certify.assessment", "certify.assessments.efficiency", "certify.attest"},
     "certify.export": {
         "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency", "certify.present",
         "certify.scorecard",
     },
-    "certify.comparison": {
-        "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.present",
+    "certify.comparison": {"certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.present"},
+    "certify.workflows.profile_result": {"certify.assessment", "certify.assessments.efficiency", "certify.present"},
+    "certify.workflows.profiling": {
+        "certify.assessments.efficiency", "certify.data", "certify.measure", "certify.present",
+        "certify.workflows.profile_result",
     },
-    "certify.profiled": {"certify.assessment", "certify.assessments.efficiency", "certify.present"},
-    "certify.profiling": {
-        "certify.assessments.efficiency", "certify.data", "certify.measure", "certify.present", "certify.profiled",
+    "certify.workflows.group_audit": {
+        "certify.assessment", "certify.assessments.social", "certify.data", "certify.measure", "certify.present",
+        "certify.workflows.group_records",
     },
-    "certify.group_audit": {
-        "certify.assessment", "certify.assessments.social", "certify.data", "certify.grouping", "certify.measure",
-        "certify.present",
-    },
-    "certify.declaring": {
+    "certify.workflows.declaration": {
         "certify.assessment", "certify.assessments.declarations", "certify.attest", "certify.data",
-        "certify.model_file", "certify.stating",
+        "certify.model_file", "certify.workflows.statements",
     },
-    "certify.graded": {"certify.assessments.efficiency", "certify.present"},
-    "certify.group_statement": {"certify.assessments.social", "certify.attest", "certify.grouping"},
-    "certify.grouping": {"certify.assessment", "certify.assessments.social", "certify.data", "certify.measure"},
-    "certify.grading": {"certify.assessment", "certify.attest", "certify.data"},
-    "certify.registering": {
-        "certify.assessment", "certify.attest", "certify.marking", "certify.present", "certify.renewing",
-        "certify.scorecard",
+    "certify.workflows.certification_result": {"certify.assessments.efficiency", "certify.present"},
+    "certify.workflows.group_statement": {
+        "certify.assessments.social", "certify.attest", "certify.workflows.group_records",
     },
-    "certify.regrading": {
-        "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.grading",
-        "certify.model_file",
+    "certify.workflows.group_records": {
+        "certify.assessment", "certify.assessments.social", "certify.data", "certify.measure",
     },
-    "certify.remeasure": {
+    "certify.workflows.issuance": {"certify.assessment", "certify.attest", "certify.data"},
+    "certify.workflows.registry_page": {
+        "certify.assessment", "certify.attest", "certify.present", "certify.scorecard",
+        "certify.workflows.mark_trust", "certify.workflows.renewal",
+    },
+    "certify.workflows.regrade": {
+        "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.data",
+        "certify.model_file", "certify.workflows.issuance",
+    },
+    "certify.workflows.remeasurement": {
         "certify.assessments.efficiency", "certify.attest", "certify.data", "certify.measure", "certify.model_file",
     },
-    "certify.governing": {"certify.data"},
-    "certify.receipted": {"certify.assessments.federation", "certify.attest"},
-    "certify.using": {"certify.assessments.data_use", "certify.attest", "certify.data"},
-    "certify.stressing": {
-        "certify.assessment", "certify.assessments.robustness", "certify.attest", "certify.data", "certify.stating",
-        "certify.stress",
+    "certify.workflows.data_governance": {"certify.data"},
+    "certify.workflows.receipt_check": {"certify.assessments.federation", "certify.attest"},
+    "certify.workflows.use_control": {"certify.assessments.data_use", "certify.attest", "certify.data"},
+    "certify.workflows.robustness_statement": {
+        "certify.assessment", "certify.assessments.robustness", "certify.attest", "certify.data",
+        "certify.workflows.robustness_records", "certify.workflows.statements",
     },
-    "certify.stress": {
-        "certify.assessment", "certify.assessments.robustness", "certify.data", "certify.measure", "certify.model_file",
-        "certify.witnessing",
+    "certify.workflows.robustness_records": {
+        "certify.assessment", "certify.assessments.robustness", "certify.data", "certify.measure",
+        "certify.model_file", "certify.workflows.witness_check",
     },
-    "certify.witness_game": {
+    "certify.workflows.witness_game": {
         "certify.assessments.robustness", "certify.attest", "certify.data", "certify.measure", "certify.model_file",
-        "certify.witnessing",
+        "certify.workflows.witness_check",
     },
-    "certify.witnessing": {"certify.data", "certify.measure"},
-    "certify.stating": {"certify.assessment", "certify.attest", "certify.present"},
+    "certify.workflows.witness_check": {"certify.data", "certify.measure"},
+    "certify.workflows.statements": {"certify.assessment", "certify.attest", "certify.present"},
     "certify.api": {
         "certify.assessments.efficiency", "certify.assessments.social", "certify.attest", "certify.data",
-        "certify.graded", "certify.grading", "certify.group_statement", "certify.grouping", "certify.measure",
-        "certify.model_file", "certify.present", "certify.profiling",
+        "certify.measure", "certify.model_file", "certify.present", "certify.workflows.certification_result",
+        "certify.workflows.group_records", "certify.workflows.group_statement", "certify.workflows.issuance",
+        "certify.workflows.profiling",
     },
     "certify.cli": {
         "certify.api", "certify.assessment", "certify.assessments.declarations", "certify.assessments.efficiency",
-        "certify.attest", "certify.awarding", "certify.declaring", "certify.governing", "certify.marking",
-        "certify.receipted", "certify.renewing", "certify.using",
-        "certify.comparison", "certify.data", "certify.export", "certify.graded", "certify.group_audit",
-        "certify.measure", "certify.model_file", "certify.present", "certify.profiled", "certify.profiling",
-        "certify.registering", "certify.regrading", "certify.remeasure", "certify.scorecard", "certify.scoring",
-        "certify.stating", "certify.stressing", "certify.witness_game",
+        "certify.attest", "certify.comparison", "certify.data", "certify.export", "certify.measure",
+        "certify.model_file", "certify.present", "certify.scorecard", "certify.workflows.award",
+        "certify.workflows.certification_result", "certify.workflows.data_governance",
+        "certify.workflows.declaration", "certify.workflows.group_audit", "certify.workflows.mark_trust",
+        "certify.workflows.profile_result", "certify.workflows.profiling", "certify.workflows.receipt_check",
+        "certify.workflows.registry_page", "certify.workflows.regrade", "certify.workflows.remeasurement",
+        "certify.workflows.renewal", "certify.workflows.robustness_statement", "certify.workflows.scoring",
+        "certify.workflows.statements", "certify.workflows.use_control", "certify.workflows.witness_game",
     },
-    "certify.testing": {
-        "certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.measure",
-    },
+    "certify.testing": {"certify.assessment", "certify.assessments.efficiency", "certify.attest", "certify.measure"},
     "certify": set(),
     # The maker is one part here; test_compress.py holds the arrows inside of it.
     "compress": {
         "certify.api", "certify.assessment", "certify.assessments.data_use", "certify.assessments.efficiency",
         "certify.assessments.federation", "certify.assessments.privacy", "certify.assessments.privacy_audit",
-        "certify.attest", "certify.data", "certify.graded", "certify.measure", "certify.model_file",
-        "certify.present", "certify.stating", "certify.testing", "certify.witnessing",
+        "certify.attest", "certify.data", "certify.measure", "certify.model_file", "certify.present",
+        "certify.testing", "certify.workflows.certification_result", "certify.workflows.statements",
+        "certify.workflows.witness_check",
     },
     "compress.cli": {
-        "certify.attest", "certify.cli", "certify.data", "certify.measure", "certify.model_file", "certify.scoring",
-        "certify.using", "compress",
+        "certify.attest", "certify.cli", "certify.data", "certify.measure", "certify.model_file",
+        "certify.workflows.scoring", "certify.workflows.use_control", "compress",
     },
 }  # fmt: skip
 """What each part may import besides itself and GROUND; a module is of the longest name here that it begins with."""
 
 TYPE_ONLY: dict[str, set[str]] = {
     "certify.export": {"certify.attest"},
-    "certify.api": {"certify.profiled"},
-    "certify.graded": {"certify.assessment", "certify.attest"},
+    "certify.api": {"certify.workflows.profile_result"},
+    "certify.workflows.certification_result": {"certify.assessment", "certify.attest"},
     "certify": {
-        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.declaring", "certify.graded",
-        "certify.group_audit", "certify.measure", "certify.present", "certify.stressing", "certify.stating",
+        "certify.api", "certify.attest", "certify.comparison", "certify.data", "certify.measure", "certify.present",
+        "certify.workflows.certification_result", "certify.workflows.declaration", "certify.workflows.group_audit",
+        "certify.workflows.robustness_statement", "certify.workflows.statements",
     },
 }  # fmt: skip
 """What a part may import under TYPE_CHECKING in addition: an annotation loads nothing."""
@@ -302,10 +313,11 @@ def test_table_has_no_cycle_and_no_unused_arrow() -> None:
 
 
 def test_every_part_of_certify_has_a_line_in_the_table() -> None:
+    assert {path.stem for path in (ROOT / "certify").glob("*.py")} == {"__init__", "api"}
     folders = {path.parent.name for path in (ROOT / "certify").glob("*/__init__.py")}
     folders |= {f"assessments.{path.parent.name}" for path in (ROOT / "certify/assessments").glob("*/__init__.py")}
-    loose = {path.stem for path in (ROOT / "certify").glob("*.py")} - {"__init__"}
-    missing = {f"certify.{name}" for name in folders | loose} ^ {n for n in (*ARROWS, *GROUND) if n[:8] == "certify."}
+    folders |= {f"workflows.{path.stem}" for path in (ROOT / "certify/workflows").glob("[a-z]*.py")}
+    missing = {f"certify.{name}" for name in {*folders, "api"}} ^ {n for n in (*ARROWS, *GROUND) if n[:8] == "certify."}
     assert not missing, listed(sorted(missing))
 
 

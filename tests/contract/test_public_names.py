@@ -26,7 +26,7 @@ SKIPPED = {
     "certify.assessments.federation.recording.record": "it needs a federated run",
     "certify.core.errors.MeasureError": MEASURES,
     "certify.core.progress.Bars": "it draws on the terminal",
-    "certify.graded.Result": MEASURES,
+    "certify.workflows.certification_result.Result": MEASURES,
     "certify.measure.short.compare": MEASURES,
     "compress.job.compression_result.CompressionResult": TRAINS,
     "compress.job.cost_table.cost_table": MEASURES,

@@ -18,7 +18,7 @@ from certify.attest.certificate import Certificate
 from certify.attest.envelope import parse_envelope, sign
 from certify.attest.keys import SigningKey
 from certify.attest.statements import records_path, statement_path
-from certify.declaring import declare
+from certify.workflows.declaration import declare
 
 CARD = b"""---
 license: mit

@@ -21,11 +21,11 @@ from certify.attest.verify import verify
 from certify.core.evidence import Evidence, ModelFacts
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
-from certify.grading import issue
 from certify.model_file.onnx_file.seal import seal, unsealed_bytes
 from certify.model_file.pt2.archive import read_exported
 from certify.model_file.pt2.facts import count_exported
 from certify.model_file.subject import subject_digests
+from certify.workflows.issuance import issue
 
 TESTS = Path(__file__).resolve().parent.parent
 FILES = ("model.onnx", "certificate.json", "evidence.jsonl", "lineage.json", "label.svg", "baseline.onnx")

@@ -32,7 +32,6 @@ from certify.core.folders import config_folder
 from certify.data.contract_slot import normalise, stored_contract
 from certify.data.preprocess import Preprocess
 from certify.export import FORMATS, export
-from certify.grading import issue
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_graph.counts import count
@@ -40,6 +39,7 @@ from certify.model_file.onnx_graph.load import inputs, load_model
 from certify.model_file.onnx_graph.zero_channels import zero_channels
 from certify.present.label.sidecars import label_of
 from certify.present.report import Sidecars, page
+from certify.workflows.issuance import issue
 from compress.job import recipe
 
 

@@ -41,14 +41,14 @@ from certify.cli.mark import TEMPLATE
 from certify.core.errors import LeanmarkError
 from certify.core.validation import validated
 from certify.core.yaml_document import parse_document
-from certify.marking import believed_marks
 from certify.scorecard import beside
 from certify.scorecard import edition as editions
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest, read_attestation
 from certify.scorecard.findings import INTEGRITY
 from certify.scorecard.mark import Scheme, read_scheme, read_withdrawals, withdraw
-from certify.scoring import score_model, sign_score
+from certify.workflows.mark_trust import believed_marks
+from certify.workflows.scoring import score_model, sign_score
 
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc)
 SCHEME = Scheme("Example", "Foundation", "https://example.org/terms", "Body", "ISO/IEC 17065", "c@example.org")

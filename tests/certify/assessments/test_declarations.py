@@ -29,10 +29,10 @@ from certify.assessments.declarations.writing import write_declaration
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, UsageError
 from certify.core.schema import load_schema
-from certify.declaring import withheld
 from certify.present.statements import front
 from certify.testing import check_assessment
 from certify.testing.assessment import Trial
+from certify.workflows.declaration import withheld
 
 EDITION = load_edition()
 DIGEST = "ab" * 32

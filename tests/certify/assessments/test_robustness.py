@@ -29,8 +29,8 @@ from certify.assessments.robustness.records import (
 from certify.assessments.robustness.wording import words
 from certify.core.errors import CertificateError, UsageError
 from certify.core.statistics.proportions import PairedTable, difference_interval
-from certify.stress import detection
 from certify.testing import check_assessment
+from certify.workflows.robustness_records import detection
 
 EDITION = load_edition()
 N = 200

@@ -21,12 +21,12 @@ from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
-from certify.grading import issue
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.messages import parse_model
 from certify.model_file.onnx_file.seal import file_digest, seal, unsealed_bytes
 from certify.model_file.onnx_graph.counts import count
 from certify.present.label.sidecars import label_of
+from certify.workflows.issuance import issue
 
 HEX = "ab" * 32
 

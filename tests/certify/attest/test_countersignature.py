@@ -243,7 +243,7 @@ def test_audit_command_measures_again_when_asked(
     code: int,
 ) -> None:
     records = again(folder, changed=changed, builder=certified_evidence).evidence
-    monkeypatch.setattr("certify.remeasure.remeasure", lambda *_, **__: records)
+    monkeypatch.setattr("certify.workflows.remeasurement.remeasure", lambda *_, **__: records)
     place = tmp_path / "again.jsonl"
     arguments = ("audit", folder / "model.onnx", "--remeasure", "--data", "mnist5k", "--keep", place)
     result = run(*arguments)

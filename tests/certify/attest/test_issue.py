@@ -19,8 +19,8 @@ from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import read_evidence
 from certify.data.preprocess import Preprocess
-from certify.grading import issue
 from certify.model_file.onnx_file.seal import MAX_CERTIFICATE_BYTES, read_seal, seal
+from certify.workflows.issuance import issue
 
 Builder = Callable[..., Evidence]
 Contract = Callable[..., Preprocess]

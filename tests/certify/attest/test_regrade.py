@@ -17,7 +17,7 @@ from certify.attest.verify import verify
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import Evidence
-from certify.regrading import issue_regrade, regrade
+from certify.workflows.regrade import issue_regrade, regrade
 
 Builder = Callable[..., Evidence]
 

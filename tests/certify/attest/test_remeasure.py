@@ -20,7 +20,7 @@ from certify.data.arrays import ArraySource
 from certify.data.dataset import Split, Targets
 from certify.data.preprocess import Preprocess
 from certify.measure.plan import Plan
-from certify.remeasure import remeasure
+from certify.workflows.remeasurement import remeasure
 
 SAMPLES = Split(ArraySource(np.zeros((1500, 1, 1), np.uint8)), [0] * 1500)
 
@@ -37,9 +37,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, certified_evidence: Callable[..., Evi
         calls.update(zip(names, arguments, strict=True), **named)
         return evidence
 
-    monkeypatch.setattr("certify.remeasure.measure", measure)
-    monkeypatch.setattr("certify.remeasure.simplify", lambda path, *_: f"{path.name} again")
-    monkeypatch.setattr("certify.remeasure.load", lambda *_, **__: calls["dataset"])
+    monkeypatch.setattr("certify.workflows.remeasurement.measure", measure)
+    monkeypatch.setattr("certify.workflows.remeasurement.simplify", lambda path, *_: f"{path.name} again")
+    monkeypatch.setattr("certify.workflows.remeasurement.load", lambda *_, **__: calls["dataset"])
     return calls
 
 

@@ -22,11 +22,11 @@ from certify.core.evidence import Evidence
 from certify.core.files import sha256_file
 from certify.data.contract_slot import normalise
 from certify.data.preprocess import Preprocess
-from certify.grading import issue
 from certify.model_file.pt2.archive import read_exported
 from certify.model_file.pt2.facts import count_exported
 from certify.model_file.subject import subject_digests
-from certify.regrading import issue_regrade, regrade
+from certify.workflows.issuance import issue
+from certify.workflows.regrade import issue_regrade, regrade
 
 WEIGHT = np.arange(24, dtype=np.float32)
 

@@ -77,10 +77,10 @@ def test_verify_finds_bits_that_protobuf_ignores_when_they_are_changed(
     key: SigningKey,
 ) -> None:
     from certify.data.contract_slot import normalise
-    from certify.grading import issue
     from certify.model_file.onnx_file.content import content_digest
     from certify.model_file.onnx_file.messages import parse_model
     from certify.model_file.onnx_file.seal import file_digest
+    from certify.workflows.issuance import issue
 
     model = make_model()
     model.graph.initializer.append(helper.make_tensor("minus", TensorProto.INT8, (1,), [-1]))  # ten bytes for one

@@ -20,15 +20,15 @@ from certify.core.evidence import Evidence
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.preprocess import Preprocess
-from certify.grading import issue
 from certify.measure.model_under_test import open_worker, subject
 from certify.model_file.model_file import open_model
 from certify.model_file.onnx_file.content import content_digest
 from certify.model_file.onnx_file.external_data import external_files
 from certify.model_file.onnx_file.messages import parse_model
 from certify.present.label.sidecars import label_of
-from certify.regrading import issue_regrade, regrade
-from certify.remeasure import remeasure
+from certify.workflows.issuance import issue
+from certify.workflows.regrade import issue_regrade, regrade
+from certify.workflows.remeasurement import remeasure
 
 Contract = Callable[..., Preprocess]
 

@@ -13,7 +13,7 @@ from certify.assessment.profile import Profile
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import Evidence
 from certify.measure.plan import Plan
-from certify.profiled import Profiled, WorkloadProfile
+from certify.workflows.profile_result import Profiled, WorkloadProfile
 
 Run = Callable[..., Result]
 Make = Callable[..., Path]

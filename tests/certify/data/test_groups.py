@@ -19,7 +19,7 @@ from certify.data.governed import paths_of
 from certify.data.groups import read_groups
 from certify.data.kept import keep_test_part
 from certify.data.people import ADULT_COLUMNS, OLDEST
-from certify.governing import bind_policy
+from certify.workflows.data_governance import bind_policy
 
 N = 60
 

@@ -146,7 +146,7 @@ def certified(certify_small: Callable[..., Any], tmp_path: Path, monkeypatch: py
         (tmp_path / "efficiency.jsonl").write_bytes(content)
         return original(assessment, model, public, *arguments)
 
-    monkeypatch.setattr("certify.grading.issue_statement", issue)
+    monkeypatch.setattr("certify.workflows.issuance.issue_statement", issue)
     KEY.write(tmp_path / "data.key")
     return certify_small()
 

@@ -66,7 +66,9 @@ def test_lookup_table_is_found_by_fresh_data_alone_at_an_audit_and_a_countersign
     assert outcomes["accuracy_fresh"] == "differs"
     key = generate(tmp_path / "lab.key")
     measured: dict[str, Any] = {}  # the same measurement again, which would take seconds
-    monkeypatch.setattr("certify.remeasure.measure", lambda *_, **named: measured.update(named) or read_evidence(kept))
+    monkeypatch.setattr(
+        "certify.workflows.remeasurement.measure", lambda *_, **named: measured.update(named) or read_evidence(kept)
+    )
     signed = _run("countersign", model, *options, "--key", tmp_path / "lab.key")
     assert signed.exit_code == 0, signed.output
     predicate = json.loads(signed.stdout)["predicate"]

@@ -20,14 +20,14 @@ from certify.attest.envelope import parse_envelope
 from certify.attest.keys import SigningKey, generate
 from certify.attest.signed import sign_statement
 from certify.attest.trust import TrustStore
-from certify.awarding import award_level
 from certify.core.estimate import Estimate, EvidenceLevel
-from certify.marking import marks_of
 from certify.scorecard import edition as editions
 from certify.scorecard.edition import load_edition
 from certify.scorecard.mark import Scheme
 from certify.scorecard.records import Attested, Counted, Countersigned, Header, Record, Records
-from certify.scoring import score_model, sign_score
+from certify.workflows.award import award_level
+from certify.workflows.mark_trust import marks_of
+from certify.workflows.scoring import score_model, sign_score
 
 MODEL = ModelDigests("a" * 64, "b" * 64)
 MAKER, LAB = "1" * 64, "2" * 64

@@ -19,16 +19,16 @@ from certify.attest.envelope import parse_envelope, sign
 from certify.attest.key_statements import hand_over
 from certify.attest.keys import generate
 from certify.attest.trust import TrustStore
-from certify.awarding import award_level, withdraw_mark
 from certify.cli.main import main
 from certify.core.errors import CertificateError, NotAwardedError, UsageError
-from certify.marking import RULES, level_to_draw, marks_of
-from certify.renewing import installed, renewal
 from certify.scorecard.edition import load_edition
 from certify.scorecard.levels import enough_for, lacking, score
 from certify.scorecard.mark import Scheme, read_scheme
 from certify.scorecard.validity import Lists, NamedList, minor, validity
-from certify.scoring import score_model, sign_score
+from certify.workflows.award import award_level, withdraw_mark
+from certify.workflows.mark_trust import RULES, level_to_draw, marks_of
+from certify.workflows.renewal import installed, renewal
+from certify.workflows.scoring import score_model, sign_score
 
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc)
 SCHEME = Scheme("Example scheme", "Example Foundation", "https://example.org/terms", "Example Ltd", "ISO/IEC 17065",

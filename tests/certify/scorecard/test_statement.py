@@ -29,8 +29,8 @@ from certify.model_file.model_file import open_model
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest
 from certify.scorecard.levels import shown
-from certify.scoring import score_model, sign_score
 from certify.testing import check_assessment
+from certify.workflows.scoring import score_model, sign_score
 
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc)
 
@@ -234,7 +234,7 @@ def test_attestation_by_the_maker_earns_nothing_even_from_a_second_key(
     (model.parent / "keys.jsonl").write_bytes(hand_over(graded.key, second.public).content + b"\n")
     store = TrustStore(keys={"maker": graded.key.public}).with_statement(hand_over(graded.key, second.public))
     assert second.public in store.of_one_holder([graded.key.public])
-    monkeypatch.setattr("certify.scoring.trusted", lambda keys: store)
+    monkeypatch.setattr("certify.workflows.scoring.trusted", lambda keys: store)
     assert state(model, "S7") == (0.0, "not assessed")
 
 

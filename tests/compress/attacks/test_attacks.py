@@ -19,7 +19,7 @@ from certify.data.contract_slot import normalise
 from certify.data.witnesses import WitnessFile
 from certify.measure.answers import Answers
 from certify.model_file.subject import subject_digests
-from certify.witnessing import Base, check, turned
+from certify.workflows.witness_check import Base, check, turned
 from compress.attacks import GradientAttack, Hunt, SquareAttack, hunt
 from compress.attacks.gradient import margin
 from compress.attacks.hunting import asking, margins

@@ -18,8 +18,8 @@ from certify.core.federation import Use as StatedUse
 from certify.core.private_data import DataKey
 from certify.core.signing_keys import SigningKey
 from certify.data import default_preprocess
-from certify.governing import bind_policy
-from certify.using import governing
+from certify.workflows.data_governance import bind_policy
+from certify.workflows.use_control import governing
 from compress.federated.client import Client
 from compress.federated.coordinator import Coordinator
 from compress.federated.keeping import Keeping

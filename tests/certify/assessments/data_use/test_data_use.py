@@ -34,7 +34,7 @@ from certify.core.errors import CertificateError, UsageError
 from certify.data import load
 from certify.model_file.subject import subject_digests
 from certify.testing.assessment import check_assessment
-from certify.using import forget, require_absence, subject, why_not_permitted
+from certify.workflows.use_control import forget, require_absence, subject, why_not_permitted
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "data_use"))
 
@@ -207,10 +207,13 @@ def test_check_ends_with_0_or_6_and_writes_nothing_when_asked(place, tmp_path: P
 
 
 READERS = {
-    "fairness": ("certify.group_audit.fairness", ("--groups", "sex")),
+    "fairness": ("certify.workflows.group_audit.fairness", ("--groups", "sex")),
     "profile": ("certify.api.profile", ()),
-    "robustness": ("certify.stressing.assess", ("--baseline", "model.onnx", "--conditions", "corruptions")),
-    "witness check": ("certify.witness_game.check_witnesses", ()),
+    "robustness": (
+        "certify.workflows.robustness_statement.assess",
+        ("--baseline", "model.onnx", "--conditions", "corruptions"),
+    ),
+    "witness check": ("certify.workflows.witness_game.check_witnesses", ()),
 }
 
 

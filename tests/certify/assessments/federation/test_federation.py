@@ -44,8 +44,8 @@ from certify.core.federation import (
 )
 from certify.core.files import sha256_file
 from certify.model_file.subject import subject_digests
-from certify.stating import state
 from certify.testing import check_assessment
+from certify.workflows.statements import state
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "federation"))
 

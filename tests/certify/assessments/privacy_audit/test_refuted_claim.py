@@ -23,7 +23,7 @@ from certify.attest.verify import require_derived, verify
 from certify.cli.main import main
 from certify.model_file.subject import subject_digests
 from certify.present.statements import front
-from certify.scoring import score_model, sign_score
+from certify.workflows.scoring import score_model, sign_score
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "privacy"))

@@ -38,7 +38,7 @@ from certify.core.data_use.vocabulary import purpose
 from certify.core.errors import CertificateError, NotPermittedError, UsageError
 from certify.core.private_data import DataKey
 from certify.data import Placed, load
-from certify.governing import add_receipts, bind_policy
+from certify.workflows.data_governance import add_receipts, bind_policy
 
 IDS = [f"{n:02x}" * 32 for n in range(9)]
 TERMS = {

@@ -23,10 +23,10 @@ from certify.attest.revoked_models import revoke_models
 from certify.attest.signed import sign_statement
 from certify.cli.main import main
 from certify.core.errors import UsageError
-from certify.declaring import declare
-from certify.registering import Registry, build
 from certify.scorecard.mark import Scheme
-from certify.scoring import score_model, sign_score
+from certify.workflows.declaration import declare
+from certify.workflows.registry_page import Registry, build
+from certify.workflows.scoring import score_model, sign_score
 
 MADE = "2026-06-01T00:00:00Z"
 LATER = "2028-06-01T00:00:00Z"

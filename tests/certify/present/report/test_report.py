@@ -18,9 +18,9 @@ from certify.assessments.efficiency.grade import Grade
 from certify.attest.certificate import Certificate
 from certify.cli.main import main
 from certify.core.errors import CertificateError, UsageError
-from certify.graded import Result
 from certify.present.report import Sidecars, page, read_sidecars, report
 from certify.present.svg import joined, tag
+from certify.workflows.certification_result import Result
 
 HOSTILE = '</td></style></title><script>alert(1)</script><img src=x onerror="alert(1)">"\' onload=\'alert(1)'
 SAFE_TAGS = {

@@ -21,13 +21,13 @@ from certify.attest.verify import verify
 from certify.core.data_use.times import is_time, now, parse_time
 from certify.core.errors import LeanmarkError, UsageError
 from certify.core.files import write_bytes, write_text
-from certify.marking import believed_marks
 from certify.present.registry import Entry, registry_page
 from certify.present.registry.page import BROKEN, EXPIRED, VALID, WITHDRAWN
 from certify.present.report import report
-from certify.renewing import renewal_of
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.edition import load_edition
+from certify.workflows.mark_trust import believed_marks
+from certify.workflows.renewal import renewal_of
 
 PAGE = "index.html"
 MODELS = "models"

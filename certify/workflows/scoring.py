@@ -26,7 +26,7 @@ from certify.scorecard.beside import attested, counted, countersigned, own_linea
 from certify.scorecard.edition import NEWEST, load_edition
 from certify.scorecard.levels import Score, lacking, next_level, score, shown, steps
 from certify.scorecard.records import Attested, Countersigned, Header, Records
-from certify.stating import redraw_label
+from certify.workflows.statements import redraw_label
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate

@@ -28,7 +28,7 @@ from certify.scorecard.mark import (
     read_withdrawals,
 )
 from certify.scorecard.validity import Lists, Validity, validity
-from certify.signed_score import signed_score
+from certify.workflows.signed_score import signed_score
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate

@@ -41,7 +41,7 @@ from certify.data.triggers import Trigger
 from certify.data.witnesses import Witness
 from certify.measure.answers import Answers
 from certify.model_file.subject import subject_digests
-from certify.witnessing import Base, Checked, check, common_count, fallen, turned, witnessed
+from certify.workflows.witness_check import Base, Checked, check, common_count, fallen, turned, witnessed
 
 ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 Pair = Mapping[ArmName, Answers]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
     from certify.attest.keys import SigningKey
     from certify.core.evidence import Evidence
-    from certify.grouping import Grouping
+    from certify.workflows.group_records import Grouping
 
 GROUPS_PLACE = statement_path(Path(), Social.name).as_posix()
 """Path of the statement in the model's folder."""

@@ -19,9 +19,9 @@ from certify.attest.keys import PublicKey, SigningKey
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import copy
 from certify.data.preprocess import Preprocess
-from certify.grading import issue
 from certify.model_file.model_file import open_model
 from certify.model_file.subject import subject_name
+from certify.workflows.issuance import issue
 
 __all__ = ["Regrade", "issue_regrade", "regrade"]
 

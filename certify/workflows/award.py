@@ -19,8 +19,8 @@ from certify.core.files import write_bytes
 from certify.scorecard.edition import edition_names
 from certify.scorecard.mark import SCHEMA, Scheme, award, read_withdrawals, withdraw
 from certify.scorecard.validity import Lists, validity
-from certify.scoring import score_model
-from certify.signed_score import signed_score
+from certify.workflows.scoring import score_model
+from certify.workflows.signed_score import signed_score
 
 if TYPE_CHECKING:
     from certify.attest.keys import PublicKey, SigningKey

@@ -18,7 +18,7 @@ from certify.scorecard.levels import Score
 from certify.scorecard.mark import Withdrawals, mark_files, read_mark, read_withdrawals
 from certify.scorecard.records import Counted
 from certify.scorecard.validity import Lists, Validity, validity
-from certify.signed_score import signed_score
+from certify.workflows.signed_score import signed_score
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate

@@ -19,7 +19,7 @@ from certify.data.contract_slot import normalise
 from certify.measure.experiment import ALONE, measure
 from certify.measure.plan import Plan
 from certify.present.label import render
-from certify.profiled import Profiled, WorkloadProfile
+from certify.workflows.profile_result import Profiled, WorkloadProfile
 
 FILES = TABLE, DRAWING, IMAGE = "profile.json", "profile.svg", "profile.png"
 IMAGE_WIDTH_PX = 1000

@@ -26,7 +26,6 @@ from certify.core.progress import Progress, shown
 from certify.data import Preprocess, load
 from certify.data.contract_slot import as_given_to, contract_of
 from certify.data.dataset import Dataset
-from certify.grouping import Grouping
 from certify.measure import runtimes
 from certify.measure.header import now
 from certify.measure.inputs import save_samples
@@ -35,6 +34,7 @@ from certify.measure.model_under_test import open_worker, subject
 from certify.measure.recognition import Scorer
 from certify.measure.windows import Running
 from certify.present.groups import GroupPage, groups_chart, groups_page
+from certify.workflows.group_records import Grouping
 
 RECORDS, TABLE, PAGE, DRAWING = "social.evidence.jsonl", "fairness.json", "fairness.html", "fairness.svg"
 FILES = (RECORDS, TABLE, PAGE, DRAWING)

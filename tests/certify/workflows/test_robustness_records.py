@@ -28,14 +28,14 @@ from certify.core.estimate import Estimate
 from certify.data import Dataset
 from certify.data.triggers import Trigger
 from certify.data.witnesses import Witness, WitnessFile, pack_signs
-from certify.stress import Asked
-from certify.stressing import Assessed, assess
-from certify.witness_game import add_witnesses, check_witnesses
-from certify.witnessing import Base, check
+from certify.workflows.robustness_records import Asked
+from certify.workflows.robustness_statement import Assessed, assess
+from certify.workflows.witness_check import Base, check
+from certify.workflows.witness_game import add_witnesses, check_witnesses
 
 
 def _helpers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("linear_pair", Path(__file__).with_name("linear_pair.py"))
+    spec = importlib.util.spec_from_file_location("linear_pair", Path(__file__).parents[1] / "linear_pair.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -34,7 +34,7 @@ from certify.data.dataset import overlap
 from certify.data.split import Split
 from certify.model_file.model_file import open_model
 from certify.model_file.subject import digests_of
-from certify.stating import redraw_label
+from certify.workflows.statements import redraw_label
 
 MAX_NAME = 200
 

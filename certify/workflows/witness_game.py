@@ -24,7 +24,7 @@ from certify.data.contract_slot import contract_of
 from certify.data.witnesses import MAX_EPS
 from certify.measure.answers import Answers
 from certify.model_file.subject import subject_digests, subject_name
-from certify.witnessing import Base, Checked, check, fallen, turned
+from certify.workflows.witness_check import Base, Checked, check, fallen, turned
 
 SCHEMA = "witnesses-1"
 NAME_DIGITS = 16

@@ -22,8 +22,8 @@ from certify.core.progress import Progress, job, shown
 from certify.data import Preprocess, load
 from certify.data.contract_slot import contract_of
 from certify.data.triggers import Trigger
-from certify.stating import state
-from certify.stress import Asked, Stress
+from certify.workflows.robustness_records import Asked, Stress
+from certify.workflows.statements import state
 
 
 @dataclass(frozen=True)
