@@ -1,8 +1,9 @@
 """Detection of look-alike texts by Unicode's "Highly Restrictive" profile (UTS #39, section 5.2).
 
 A text may use one script, or Latin with the scripts of Japanese, Korean or Chinese. The scripts are the recommended
-ones of UAX #31 (table 5), as implemented in the library ``regex``. Texts entirely in one script that look like another
-(all Cyrillic "сосо"), and look-alikes within a script ("l" and "1"), are not detected.
+ones of UAX #31 (table 5), as implemented in the library ``regex``. Symbols, numerals and phonetic letters that look like
+ASCII letters are not allowed either. Texts entirely in one script that look like another (all Cyrillic "сосо"), and
+look-alikes among the letters of languages in one script ("l" and "1", a dotless i), are not detected.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ TOGETHER = (
     *((script,) for script in SCRIPTS),
 )
 """Sets of scripts that one text may combine."""
+LETTERS, SIGNS = frozenset({"Lu", "Ll", "Nd"}), frozenset({"Nl", "So"})
+"""Categories of characters that must not stand for ASCII ones; signs only for a single one, since "™" means "TM"."""
+PHONETIC = "LATIN LETTER "
+"""Start of the names of small capitals, clicks, and other letters that no orthography needs."""
+PHONETIC_LETTERS = frozenset("\u0251\u0261\u0269")
+"""Forms of a, g and i in phonetic alphabets."""
 
 
 def _pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
@@ -45,9 +52,12 @@ def look_alikes(text: str) -> str | None:
     readable = "".join(c for c in text if unicodedata.category(c) not in ("Cs", "Cn"))
     for character in readable:
         plain = unicodedata.normalize("NFKC", character)
-        letter = unicodedata.category(character) in ("Lu", "Ll", "Nd")
-        if letter and plain != character and plain.isascii() and plain.isalnum():
-            return f"'{character}' ({unicodedata.name(character, 'a character')}) in place of '{plain}'"
+        category, name = unicodedata.category(character), unicodedata.name(character, "a character")
+        meant = category in LETTERS or (category in SIGNS and len(plain) == 1)
+        if meant and plain != character and plain.isascii() and plain.isalnum():
+            return f"'{character}' ({name}) in place of '{plain}'"
+        if name.startswith(PHONETIC) or character in PHONETIC_LETTERS:
+            return f"'{character}' ({name}), a phonetic letter"
     found = [pattern.search(readable) for pattern in _FOREIGN.values()]
     first = [match for match in found if match is not None]
     if len(first) < len(found):

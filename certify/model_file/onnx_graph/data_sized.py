@@ -11,19 +11,31 @@ from collections.abc import Collection, Iterable, Iterator
 
 import onnx
 
-from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+from certify.model_file.onnx_graph.operators import CONTRIB_DOMAIN, STANDARD_DOMAINS
 
-PICKING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "RemovePadding", "StringSplit", "Unique"})
+PICKING = frozenset(
+    {"Compress", "ImageDecoder", "NonMaxSuppression", "NonZero", "RemovePadding", "StringSplit", "Unique"}
+)
 """Operators with a data-dependent number of output elements."""
 SIZES: dict[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
+    "Attention": (6,),
+    "BlackmanWindow": (0,),
     "CenterCropPad": (1,),
     "Col2Im": (1, 2),
     "ConstantOfShape": (0,),
     "DFT": (1,),
+    "DynamicQuantizeLSTM": (4,),
     "Expand": (1,),
+    "GRU": (4,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "LSTM": (4,),
     "MaxUnpool": (2,),
+    "MelWeightMatrix": (0, 1),
     "OneHot": (1,),
     "Pad": (1, 3),
+    "RNN": (4,),
     "Range": (0, 1, 2),
     "Reshape": (1,),
     "Resize": (2, 3),
@@ -32,12 +44,17 @@ SIZES: dict[str, tuple[int, ...]] = {
     "SplitToSequence": (1,),
     "Squeeze": (1,),
     "STFT": (1, 3),
+    "SequenceAt": (1,),
+    "SequenceErase": (1,),
+    "SequenceInsert": (2,),
     "Tile": (1,),
     "TopK": (1,),
     "Unsqueeze": (1,),
     "Upsample": (1,),
 }
-"""Inputs that determine the size of the output."""
+"""Inputs that determine the size of the output, or how many steps of a sequence run.
+
+Elements of a sequence have different sizes, so the position of an element determines a size too."""
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -75,7 +92,7 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
 
 
 def _sizes(node: onnx.NodeProto) -> Iterator[str]:
-    if node.domain in STANDARD_DOMAINS:
+    if node.domain in STANDARD_DOMAINS | {CONTRIB_DOMAIN}:
         yield from (node.input[i] for i in SIZES.get(node.op_type, ()) if i < len(node.input) and node.input[i])
 
 

@@ -32,7 +32,7 @@ class Work:
     Attributes:
         products: number of runs of multiplying operators, by type and multiply-adds of one run.
         operators: number of counted multiplying operators.
-        elements: number of elements written by all operators with known shapes.
+        written: number of runs of all operators with known shapes, by type and elements written in one run.
         missed: types of multiplying operators that could not be counted.
         unbounded: types of operators with data-dependent work and no known bound.
         differing: differences in work between the branches of each data-dependent If, in multiply-adds.
@@ -41,7 +41,7 @@ class Work:
 
     products: Counter[tuple[str, int]] = field(default_factory=Counter)
     operators: int = 0
-    elements: int = 0
+    written: Counter[tuple[str, int]] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
     unbounded: list[str] = field(default_factory=list)
     differing: int = 0
@@ -50,12 +50,12 @@ class Work:
     @property
     def macs(self) -> int:
         """Multiply-adds of all counted operators."""
-        return sum(macs * times for (_, macs), times in self.products.items())
+        return _times(self.products)
 
     @property
     def total(self) -> int:
         """Total work in multiply-adds."""
-        return self.macs + ELEMENT_MACS * self.elements
+        return self.macs + ELEMENT_MACS * _times(self.written)
 
     @property
     def varying_share(self) -> float:
@@ -69,16 +69,23 @@ class Work:
         for key, count in other.products.items():
             self.products[key] += count * times
         self.operators += other.operators
-        self.elements += other.elements * times
+        for key, count in other.written.items():
+            self.written[key] += count * times
         self.missed += other.missed
         self.unbounded += other.unbounded
         self.differing += other.differing * times
         self.moved = None if self.moved is None or other.moved is None else self.moved + other.moved * times
 
     def distance(self, other: Work) -> int:
-        """Return the work of operators that only one of two graphs runs."""
-        apart = (self.products - other.products) + (other.products - self.products)
-        return Work(apart).macs + ELEMENT_MACS * abs(self.elements - other.elements)
+        """Return the work of operators that only one of two graphs runs; a Reshape does not equal a Sin of its size."""
+        products = (self.products - other.products) + (other.products - self.products)
+        written = (self.written - other.written) + (other.written - self.written)
+        return _times(products) + ELEMENT_MACS * _times(written)
+
+
+def _times(runs: Mapping[tuple[str, int], int]) -> int:
+    """Return the sum of sizes by the number of runs."""
+    return sum(size * count for (_, size), count in runs.items())
 
 
 def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
@@ -92,7 +99,7 @@ def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
     for node in graph.node:
         if subgraphs(node):
             continue
-        work.elements += sum(math.prod(values[name].shape) for name in node.output if name in values)
+        work.written[node.op_type, sum(math.prod(values[name].shape) for name in node.output if name in values)] += 1
         compute = compute_of(node)
         macs = None if compute is None else _macs(node, compute, values)
         if macs is not None:

@@ -17,6 +17,7 @@ HONEST = [
     "हिन्दी मॉडल",
     "modèle entraîné à Liège, Größe ÆØÅ",
     "Intel(R) Xeon® Platinum™ 8581C 🙂",
+    "№ 5, 5 ℃, Türkçe ışık, Azərbaycan",
     "",
 ]
 
@@ -38,6 +39,11 @@ def test_nothing_is_found_when_a_text_is_honest(text: str) -> None:
         ("\uff32esNet", "FULLWIDTH LATIN CAPITAL LETTER R"),
         ("grade \u13aa", "CHEROKEE LETTER GO"),
         ("\u13aa\u13aa", "CHEROKEE LETTER GO"),
+        ("grade \u24b6", "CIRCLED LATIN CAPITAL LETTER A"),
+        ("Mobile\u216d", "ROMAN NUMERAL ONE HUNDRED"),
+        ("ɢʀᴀᴅᴇ", "LATIN LETTER SMALL CAPITAL G"),
+        ("\u0251lexnet", "LATIN SMALL LETTER ALPHA"),
+        ("ResNet-\u01c08", "LATIN LETTER DENTAL CLICK"),
     ],
 )
 def test_character_is_named_when_a_text_could_pass_for_another(text: str, words: str) -> None:

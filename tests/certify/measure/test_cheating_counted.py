@@ -83,6 +83,47 @@ def picked_rows(model: onnx.ModelProto) -> None:
     model.graph.node.extend(whole)
 
 
+STEPS = [f"step{i}" for i in range(40)]
+
+
+def chain(kind: str, read: str, *more: str) -> list[onnx.NodeProto]:
+    places = zip([read, *STEPS[:-1]], STEPS, strict=True)
+    return [helper.make_node(kind, [before, *more], [after]) for before, after in places]
+
+
+def fed(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """The network needs the last of these values, 4 x 4 x 4 times the image or as large as it, for nothing."""
+    model.graph.node[0].input[0] = "fed"
+    last = [
+        helper.make_node("ReduceMean", [nodes[-1].output[0]], ["level"], keepdims=0),
+        helper.make_node("Mul", ["level", "nothing"], ["zero"]),
+        helper.make_node("Add", ["image", "zero"], ["fed"]),
+    ]
+    put = {"limit": np.float32(1.99), "times": np.array([1, 4, 4, 4]), "shape": np.array([1, 12, 128, 128]),
+           "nothing": np.float32(0)}  # fmt: skip
+    model.graph.initializer.extend(tensor(name, value) for name, value in put.items())
+    whole = [*RECOGNISED, helper.make_node("Tile", ["image", "times"], ["wide"]), *nodes, *last, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(whole)
+
+
+def picked_size(model: onnx.ModelProto) -> None:
+    """The sizes of two elements of a sequence differ, and the data pick one."""
+    first = [
+        helper.make_node("Cast", ["known"], ["place"], to=TensorProto.INT64),
+        helper.make_node("SequenceConstruct", ["wide", "image"], ["both"]),
+        helper.make_node("SequenceAt", ["both", "place"], ["picked"]),
+    ]
+    fed(model, [*first, *chain("Sin", "picked")])
+
+
+def dearer_branch(model: onnx.ModelProto) -> None:
+    """Both branches write as many elements: one by reshaping, which costs nothing, the other by sines."""
+    cheap = graph("cheap", chain("Reshape", "wide", "shape"), STEPS[-1])
+    dear = graph("dear", chain("Sin", "wide"), STEPS[-1])
+    fed(model, [helper.make_node("If", ["known"], ["got"], then_branch=cheap, else_branch=dear)])
+
+
 def repeated(times: int, until: str) -> Callable[[onnx.ModelProto], None]:
     """The second convolution runs again and again: a number of times, or until the data say stop."""
 
@@ -144,7 +185,7 @@ def failed(evidence: Evidence, edition: Edition) -> list[str]:
     return [one.name for one in judge_guards(evidence, edition) if one.name in about and one.outcome == "fail"]
 
 
-@pytest.mark.parametrize("cheat", [defeat_device, picked_rows])
+@pytest.mark.parametrize("cheat", [defeat_device, picked_rows, picked_size, dearer_branch])
 def test_cost_counted_fails_alone_when_test_samples_are_recognised(
     cheat: Callable[[onnx.ModelProto], None], small_pair: Any, edition: Edition, edited: Callable[..., Path]
 ) -> None:

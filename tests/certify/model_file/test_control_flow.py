@@ -172,6 +172,37 @@ def test_data_dependent_size_is_reported_when_nothing_branches() -> None:
     assert (found.macs, found.not_counted) == (0, ("Conv",))
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "attributes"),
+    [
+        ("SequenceAt", ["pair", "size"], {}),
+        ("SequenceErase", ["pair", "size"], {}),
+        ("SequenceInsert", ["pair", "x", "size"], {}),
+        ("HannWindow", ["size"], {}),
+        ("AffineGrid", ["theta", "sizes"], {}),
+        ("LSTM", ["rows", "W", "R", "", "sizes"], {"hidden_size": 4}),
+        ("GRU", ["rows", "W", "R", "", "sizes"], {"hidden_size": 4}),
+    ],
+)
+def test_work_varies_when_the_data_determine(kind: str, inputs: list[str], attributes: dict[str, int]) -> None:
+    """A position in a sequence, the length of a window, the size of a grid, or the steps of a recurrence."""
+    nodes = [
+        *decide(),
+        helper.make_node("Cast", ["condition"], ["size"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["size", "axis"], ["sizes"]),
+        helper.make_node("SequenceConstruct", ["x", "x"], ["pair"]),
+        helper.make_node(kind, inputs, ["made"], **attributes),
+        conv("y"),
+    ]
+    found = count(model(nodes, [tensor("axis", np.array([0]))], opset=20))
+    assert (found.varying, found.varying_share) == ((kind,), 1.0)
+
+
+def test_branches_vary_when_only_the_types_of_their_operators_differ() -> None:
+    then, other = (body(kind, [helper.make_node(kind, ["x"], [kind])], [kind]) for kind in ("Identity", "Sin"))
+    assert counted([*decide(), choose("condition", then, other)]).varying_share > 0.9
+
+
 def test_sizes_from_shapes_do_not_vary() -> None:
     """As exporters write masks: the places of ones in a constant of the input's size."""
     nodes = [
