@@ -1,8 +1,8 @@
 """Detection of look-alike texts by Unicode's "Highly Restrictive" profile (UTS #39, section 5.2).
 
 A text may use one script, or Latin with the scripts of Japanese, Korean or Chinese. The scripts are the recommended
-ones of UAX #31 (table 5), as implemented in the library ``regex``. Symbols, numerals and phonetic letters that look like
-ASCII letters are not allowed either. Texts entirely in one script that look like another (all Cyrillic "сосо"), and
+ones of UAX #31 (table 5), as implemented in the library ``regex``. Symbols, numerals and phonetic letters that resemble
+letters of ASCII are not allowed either. Texts entirely in one script that look like another (all Cyrillic "сосо"), and
 look-alikes among the letters of languages in one script ("l" and "1", a dotless i), are not detected.
 """
 
