@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 from certify.core import files
 from certify.model_file.onnx_file.external_data import external_files
 from certify.model_file.onnx_file.messages import parse_model
+from certify.model_file.onnx_file.normal_form import drop_exporter_notes
 
 INLINE_BYTES = 2_000_000_000
 """Models with more bytes of weights than this keep them in a separate file."""
@@ -69,11 +70,16 @@ def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write a model, with a separate weight file if needed, atomically; the model itself is not modified.
 
+    Notes of an exporter about source code are left out, as in the certified file: torch writes more of them than a
+    small network has weights.
+
     Raises:
         OSError: the file system refuses.
     """
     with replacing(path) as written:
         copied, weights = split(model)
+        for message in (copied.graph, *copied.graph.node):
+            drop_exporter_notes(message)
         if weights:
             beside = written.with_name(written.name + SUFFIX)
             with beside.open("wb") as stream:

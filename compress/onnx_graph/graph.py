@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -153,6 +154,22 @@ def drop_unread(graph: onnx.GraphProto) -> None:
     for index in reversed(range(len(graph.initializer))):
         if graph.initializer[index].name not in read:
             del graph.initializer[index]
+
+
+def share_constants(graph: onnx.GraphProto) -> None:
+    """Let nodes read one of several equal initializers, and remove the others, in place."""
+    first: dict[tuple[Any, ...], str] = {}
+    same = {}
+    replaceable = {value.name for value in graph.input}  # by whoever runs the model
+    for tensor in graph.initializer:
+        if tensor.name in replaceable:
+            continue
+        digest = hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).digest()
+        same[tensor.name] = first.setdefault((tensor.data_type, *tensor.dims, digest), tensor.name)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = same.get(name, name)
+    drop_unread(graph)
 
 
 def require_nodes(graph: Graph, names: Iterable[str]) -> None:

@@ -57,14 +57,20 @@ def write_normal_form(model: onnx.ModelProto, folder: Path, target: Path, contra
 
 
 def _strip(message: Message) -> None:
-    """Drop documentation strings, stated shapes of inner values, and an exporter's notes about source code."""
+    """Drop stated shapes of inner values, and an exporter's notes."""
     fields = message.DESCRIPTOR.fields_by_name
     if isinstance(message, onnx.TensorProto) and not is_external(message):
         message.ClearField("data_location")  # explicit "default"
-    if "doc_string" in fields:
-        message.ClearField("doc_string")
     if "value_info" in fields:
         message.ClearField("value_info")
+    drop_exporter_notes(message)
+
+
+def drop_exporter_notes(message: Message) -> None:
+    """Drop the documentation string of a message and what an exporter noted about source code, in place."""
+    fields = message.DESCRIPTOR.fields_by_name
+    if "doc_string" in fields:
+        message.ClearField("doc_string")
     if "metadata_props" in fields and not isinstance(message, onnx.ModelProto):
         entries = getattr(message, "metadata_props")  # noqa: B009  (Message itself declares no fields)
         for index in reversed(range(len(entries))):

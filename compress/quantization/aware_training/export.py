@@ -20,7 +20,7 @@ from torch import nn
 from certify.core.errors import ModelError
 from compress.core import onnx_file
 from compress.core.pass_protocol import Declined
-from compress.onnx_graph.graph import Array, Graph, attributes
+from compress.onnx_graph.graph import Array, Graph, attributes, share_constants
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Layer, Rounding, Site
 from compress.quantization.aware_training.fake_quantize import bias_codes, bias_step
 from compress.quantization.aware_training.marked_export import LayerOf, MarkedGraph, layers_of, read_marked
@@ -207,6 +207,7 @@ def as_integers(model: FakeQuantModel, path: Path) -> dict[str, str]:
     made, places = filled(model, read_marked(path, path.parent))
     for written in path.parent.iterdir():  # including a separate file of float weights
         written.unlink()
+    share_constants(made.graph)
     onnx_file.save(made, path)
     return places
 

@@ -13,7 +13,7 @@ import onnx
 from certify.core.errors import ModelError
 from compress.core.onnx_session import failures, reason
 from compress.core.targets import Target
-from compress.onnx_graph.graph import COMPUTE, Graph, reads, sort_nodes
+from compress.onnx_graph.graph import COMPUTE, Graph, drop_unread, reads, sort_nodes
 from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
 from compress.quantization.post_training.hard_gates import read_codes_as_gates
 
@@ -148,6 +148,7 @@ def quantized(
         write_as_clips(made)
     else:
         read_codes_as_gates(made)
+    _leave_out_zeros(made)
     sort_nodes(made.graph)
     return made
 
@@ -187,6 +188,24 @@ def _leave_outputs_float(graph: onnx.GraphProto) -> None:
     scales -= {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in scales]:
         graph.initializer.remove(tensor)  # unused now, which runtimes would warn about
+
+
+def _leave_out_zeros(model: onnx.ModelProto) -> None:
+    """Remove the zero points of symmetric weights and of biases, one code for each channel, which are the default.
+
+    The type is that of the codes. ONNX Runtime adds one zero for the whole weight before it fuses a convolution or a
+    matrix product, but its rule for Gemm requires the weight's.
+    """
+    graph = Graph(model)
+    for node in graph.nodes:
+        if node.op_type != "DequantizeLinear" or len(node.input) < 3 or node.input[0] not in graph.tensors:
+            continue
+        bias = graph.tensors[node.input[0]].data_type == onnx.TensorProto.INT32
+        readers = {reader.op_type for reader in graph.consumers.get(node.output[0], ())}
+        zero = graph.constant(node.input[2])
+        if (bias or readers <= {"Conv", "MatMul"}) and zero is not None and not zero.any():
+            del node.input[2]
+    drop_unread(model.graph)
 
 
 def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:

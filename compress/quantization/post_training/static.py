@@ -14,7 +14,7 @@ from compress.core import onnx_file
 from compress.core.context import PassContext
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Graph, count_types, require_nodes
+from compress.onnx_graph.graph import Graph, count_types, require_nodes, share_constants
 from compress.quantization.post_training.equalization import find_pairs
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
 from compress.quantization.post_training.sensitivity import fewest_kept
@@ -55,6 +55,7 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
             "allow more with max_float, a larger max_loss, or remove the pass"
         )
     moved = with_zero_points(target, quantizer, made)
+    share_constants(moved.model.graph)
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:
         onnx_file.save(moved.model, beside)

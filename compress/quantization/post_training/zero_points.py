@@ -166,9 +166,10 @@ def _parts(graph: Graph, node: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | N
 
 def _plain(graph: Graph, restored: onnx.NodeProto) -> bool:
     """Return whether a weight is signed, with zero point 0 and no other reader."""
-    zero = graph.constant(restored.input[2]) if len(restored.input) > 2 else None
+    codes = graph.constant(restored.input[0])
+    zero = graph.constant(restored.input[2]) if len(restored.input) > 2 else np.zeros(())
     alone = graph.only_consumer(restored.input[0]) is not None
-    return alone and zero is not None and zero.dtype == np.int8 and not zero.any()
+    return alone and codes is not None and codes.dtype == np.int8 and zero is not None and not zero.any()
 
 
 def _alone(
@@ -187,8 +188,8 @@ def _alone(
 
 def _move(graph: Graph, restored: onnx.NodeProto) -> None:
     """Move the codes of a weight and their zero point up by 1."""
-    codes, zero = graph.constant(restored.input[0]), graph.constant(restored.input[2])
-    if codes is None or zero is None:
+    codes, scale = graph.constant(restored.input[0]), graph.constant(restored.input[1])
+    if codes is None or scale is None:
         raise ValueError(f"the weight of '{restored.name}' is not a constant")
     graph.set(restored, 0, np.minimum(codes.astype(np.int16) + 1, HIGHEST).astype(np.int8))
-    graph.set(restored, 2, np.ones_like(zero))
+    graph.set(restored, 2, np.ones(scale.shape, np.int8))

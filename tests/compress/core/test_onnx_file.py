@@ -183,3 +183,16 @@ def test_old_operators_are_refused_when_weights_are_too_large(monkeypatch, tmp_p
     monkeypatch.setattr(onnx_file, "INLINE_BYTES", 4)
     with pytest.raises(ModelError, match="operator set 11"):
         prepared(tmp_path / "old.onnx", tmp_path)
+
+
+def test_notes_of_the_exporter_are_left_out_when_a_model_is_saved(exported, tmp_path):
+    model = onnx.load(exported)
+    model.graph.node[0].doc_string = "File /home/somebody/net.py, line 3"
+    model.graph.node[0].metadata_props.add(key="layer", value="first")
+    assert any(entry.key.startswith("pkg.torch") for node in model.graph.node for entry in node.metadata_props)
+    onnx_file.save(model, tmp_path / "saved.onnx")
+    saved = onnx.load(tmp_path / "saved.onnx").graph
+    assert [(entry.key, entry.value) for node in saved.node for entry in node.metadata_props] == [("layer", "first")]
+    assert not saved.metadata_props
+    assert not saved.node[0].doc_string
+    assert model.graph.node[0].doc_string

@@ -23,6 +23,19 @@ def _weights(path):
     return [tensors[inputs[node.input[1]]] for node in graph.node if node.op_type in ("Conv", "Gemm")]
 
 
+def _dtype(tensor):
+    return onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+
+
+def _operators_run(path, folder):
+    """Types of the operators after ONNX Runtime's optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "fused.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(folder / "fused.onnx").graph.node]
+
+
 def test_quantized_file_agrees_with_the_float_file(onnx_file, context):
     made, record = QuantizeStatic().apply(onnx_file, context)
     samples = context.preprocess.batch(context.data.validation, range(48))
@@ -42,15 +55,43 @@ def test_batch_stays_dynamic(onnx_file, context):
 
 def test_everything_between_convolutions_is_fused_to_integers(onnx_file, context, tmp_path):
     made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
-    onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
-    kinds = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
+    kinds = _operators_run(made, tmp_path)
     assert kinds.count("QLinearConv") == 4
+    assert kinds.count("QGemm") == 1
     assert kinds.count("QLinearAdd") == 2
     assert "Conv" not in kinds
     assert "Add" not in kinds
+
+
+def test_file_holds_no_constant_twice_and_no_zero_point_that_is_the_default(onnx_file, context):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(made).graph
+    values = [(t.data_type, tuple(t.dims), onnx.numpy_helper.to_array(t).tobytes()) for t in graph.initializer]
+    assert len(set(values)) == len(values)
+    assert {name for node in graph.node for name in node.input} >= {t.name for t in graph.initializer}
+    stored = {t.name for t in graph.initializer}
+    restored = {node.output[0]: node for node in _nodes(made, "DequantizeLinear") if node.input[0] in stored}
+    weights = [restored[node.input[1]] for node in _nodes(made, "Conv")]
+    biases = [restored[node.input[2]] for kind in ("Conv", "Gemm") for node in _nodes(made, kind)]
+    assert [len(node.input) for node in (*weights, *biases)] == [2] * (4 + 5)
+    (head,) = _nodes(made, "Gemm")
+    assert len(restored[head.input[1]].input) == 3  # without it, ONNX Runtime multiplies floats
+
+
+def test_answers_are_the_same_bits_when_the_zero_points_are_written_out(onnx_file, context, tmp_path):
+    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    longer = onnx.load(made)
+    tensors = {t.name: t for t in longer.graph.initializer}
+    for node in longer.graph.node:
+        if node.op_type == "DequantizeLinear" and len(node.input) == 2:
+            zeros = np.zeros(tensors[node.input[1]].dims, _dtype(tensors[node.input[0]]))
+            node.input.append(f"{node.name}.zero")
+            longer.graph.initializer.append(onnx.numpy_helper.from_array(zeros, f"{node.name}.zero"))
+    onnx.save(longer, tmp_path / "longer.onnx")
+    samples = context.preprocess.batch(context.data.validation, range(48))
+    assert (run_onnx(made, samples) == run_onnx(tmp_path / "longer.onnx", samples)).all()
+    assert _operators_run(made, tmp_path) == _operators_run(tmp_path / "longer.onnx", tmp_path)
+    assert made.stat().st_size < (tmp_path / "longer.onnx").stat().st_size
 
 
 def test_logits_are_not_rounded(onnx_file, context):

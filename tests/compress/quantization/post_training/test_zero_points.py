@@ -30,7 +30,8 @@ def zero_points(model: onnx.ModelProto) -> dict[str, set[int]]:
     tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     restored = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    return {node.name: set(tensors[restored[node.input[1]].input[2]].ravel().tolist()) for node in convolutions}
+    zeros = {node.name: restored[node.input[1]].input[2:] for node in convolutions}
+    return {name: set(tensors[given[0]].ravel().tolist()) if given else {0} for name, given in zeros.items()}
 
 
 def test_zero_point_is_1_when_a_layer_was_measured_to_be_faster(integers, context):
