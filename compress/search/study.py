@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -81,8 +82,8 @@ class Study:
         self._question, self._space = question, space
         self._url = question.database
         self.name = question.study or f"leanmark-{identity(question, space, job)[:16]}"
-        question.folder.mkdir(parents=True, exist_ok=True)
-        with locked(question.folder / "study.lock"):  # concurrent creation of the tables would fail
+        self._lock = question.folder / "study.lock"
+        with locked(self._lock):  # concurrent creation of the tables would fail
             self._study = self._open()
 
     def trials(self) -> list[Trial]:
@@ -118,17 +119,32 @@ class Study:
         with progress.task(f"Searching among recipes for the least {self._question.objective}", wanted) as task:
             task.advance(self.count())
             while (done := self.count()) < wanted and time.time() + longest_s < until_s:
-                if done + self._running() >= wanted:  # others run the last trials; take over if one dies
+                began_s = time.time()
+                if not self._try_one(objective, wanted):  # others run the last trials; take over if one dies
                     time.sleep(POLL_S)
                     optuna().storages.fail_stale_trials(self._study)
                     continue
-                began_s = time.time()
-                self._study.optimize(objective, n_trials=1, catch=(MeasureError,))
                 longest_s = max(longest_s, time.time() - began_s)
                 lost = 0 if self.count() > done else lost + 1
                 if lost >= LOST_IN_A_ROW:
                     raise MeasureError(f"{lost} trials in a row were lost; the last one: {self._last_error()}")
                 task.advance(self.count() - done, note=self._note())
+
+    def _try_one(self, objective: Objective, wanted: int) -> bool:
+        """Run a trial if the running ones do not complete the number; return whether it ran."""
+        with contextlib.ExitStack() as claim:
+            # Held until the trial is registered: of two processes that count at once, both would run the last trial.
+            claim.enter_context(locked(self._lock))
+            trials = self._study.get_trials(deepcopy=False)  # one reading: a trial may end between two
+            if sum(_has_ended(each) or each.state.name == "RUNNING" for each in trials) >= wanted:
+                return False
+
+            def run(trial: Any) -> float:
+                claim.close()
+                return objective(trial)
+
+            self._study.optimize(run, n_trials=1, catch=(MeasureError,))
+        return True
 
     def recipe(self, trial: Trial, name: str) -> Recipe:
         """Return the recipe of a trial, under a new name."""
@@ -176,9 +192,6 @@ class Study:
         if self._question.sampler == "random":
             return library.samplers.RandomSampler(seed=seed)
         return library.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(1, self._question.trials // 3)))
-
-    def _running(self) -> int:
-        return len(self._study.get_trials(deepcopy=False, states=(optuna().trial.TrialState.RUNNING,)))
 
     def _last_error(self) -> str:
         failed = [each for each in self._study.get_trials(deepcopy=False) if each.state.name == "FAIL"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -9,14 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from certify.core.errors import MeasureError, UsageError
 from certify.core.progress import Silent
-from compress.search import crew
+from compress.search import worker_pool
+from compress.search.optional import optuna
 from compress.search.study import Study
+from compress.search.trial import Objective
 from compress.search.turns import Turns
 from tests.compress.search.numbers_bench import JOB
 
@@ -48,6 +52,24 @@ def test_two_processes_share_the_trials_when_they_start_at_once(question, bench)
     study = Study(dataclasses.replace(question, trials=8), bench.space, JOB)
     assert study.count() == 8
     assert begun(question.out) == 8
+
+
+def test_last_trial_runs_once_when_two_ask_for_it_at_the_same_time(question, bench, turns, monkeypatch):
+    ask, both = optuna().study.Study.ask, threading.Barrier(2)
+
+    def ask_slowly(study, *args):
+        with contextlib.suppress(threading.BrokenBarrierError):  # the other one has counted too, unless it has to wait
+            both.wait(timeout=1)
+        return ask(study, *args)
+
+    monkeypatch.setattr(optuna().study.Study, "ask", ask_slowly)
+    single = dataclasses.replace(question, trials=1)
+    studies = [Study(single, bench.space, JOB) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        objective = Objective(bench, single.max_loss_percent, turns)
+        for each in [pool.submit(study.work, objective, float("inf")) for study in studies]:
+            each.result()
+    assert studies[0].count() == 1
 
 
 def test_one_trial_is_lost_and_tried_again_when_a_process_is_killed(question, bench):
@@ -113,20 +135,20 @@ def busy_until_end(worker) -> None:
 
 
 def test_worker_is_started_again_when_it_was_killed(question):
-    worker = crew.Worker(ends_once, question, 0.0)
+    worker = worker_pool.Worker(ends_once, question, 0.0)
     busy_until_end(worker)
     assert worker._starts == 2
 
 
 def test_search_ends_with_an_error_when_a_worker_is_killed_again_and_again(question, monkeypatch):
-    monkeypatch.setattr(crew, "RESTARTS", 1)
-    worker = crew.Worker(ends, question, 0.0)
+    monkeypatch.setattr(worker_pool, "RESTARTS", 1)
+    worker = worker_pool.Worker(ends, question, 0.0)
     with pytest.raises(MeasureError, match=r"ended 2 times \(exit code -9\)"):
         busy_until_end(worker)
 
 
 def test_error_of_a_worker_reaches_the_user_unchanged(question):
-    worker = crew.Worker(refuses, question, 0.0)
+    worker = worker_pool.Worker(refuses, question, 0.0)
     with pytest.raises(UsageError, match="no validation part"):
         busy_until_end(worker)
 
@@ -134,4 +156,4 @@ def test_error_of_a_worker_reaches_the_user_unchanged(question):
 def test_model_is_refused_when_it_cannot_be_sent_to_another_process(question):
     away = dataclasses.replace(question, model=lambda: None)
     with pytest.raises(UsageError, match="can be sent to another process"):
-        crew.work_apart(ends, away, 0.0, 2, None, Silent())
+        worker_pool.work_apart(ends, away, 0.0, 2, None, Silent())
