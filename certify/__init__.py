@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from certify.core.estimate import Estimate, EvidenceLevel
+    from certify.data.array_contract import ArrayPreprocess
     from certify.data.dataset import Dataset
-    from certify.data.given_arrays import ArrayPreprocess
     from certify.data.images import ImagePreprocess
     from certify.data.preprocess import Preprocess
     from certify.data.tokens import TokenPreprocess
@@ -52,7 +52,7 @@ _WHERE = {
     "EvidenceLevel": "certify.core.estimate",
     "Gate": "certify.comparison.gate",
     "GateResult": "certify.comparison.gate",
-    "ArrayPreprocess": "certify.data.given_arrays",
+    "ArrayPreprocess": "certify.data.array_contract",
     "ImagePreprocess": "certify.data.images",
     "LeanmarkError": "certify.core.errors",
     "MeasureError": "certify.core.errors",

@@ -26,13 +26,13 @@ from certify.core.progress import Progress, job, shown
 from certify.core.scripts import first_look_alike, look_alikes
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import as_given_to, contract_of, normalise
-from certify.data.kept import keep_test_part
+from certify.data.saved_data import keep_test_part
 from certify.measure.experiment import Further, measure
 from certify.measure.machine import require_measuring
 from certify.measure.partial import keeping_windows
 from certify.measure.plan import Plan
+from certify.measure.plan_check import require_usable
 from certify.measure.simplify import simplify
-from certify.measure.usable import require_usable
 from certify.model_file.subject import subject_name
 from certify.present.label.sidecars import write_label
 from certify.workflows.certification_result import Result

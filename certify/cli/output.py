@@ -64,7 +64,7 @@ def print_result(
         return
     from certify.cli.tables import comparison, files, measured, payback_lines, verdict
     from certify.core.text import clean
-    from certify.present.predicted import predictions
+    from certify.present.predicted_cost import predictions
     from certify.present.statements import of_efficiency
     from certify.present.wording import BETTER_RUNTIME, savings, test_data
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import rfc8785
 
-from certify.core.observed import Kind, Observed, mapping
+from certify.core.observation import Kind, Observed, mapping
 from certify.core.windows import Run, Window
 
 ARMS = ("baseline", "candidate")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from certify.core.observed import Counts, Observed
+from certify.core.observation import Counts, Observed
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from certify.core.observed import Observed
+from certify.core.observation import Observed
 
 PASSED_ON = (
     "HOME", "PATH", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",

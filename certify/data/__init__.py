@@ -1,12 +1,12 @@
 """Data specs, decoding, preprocessing, splits and scoring, shared by the maker and the referee."""
 
+from certify.data.array_contract import ArrayPreprocess, as_given
 from certify.data.arrays import array_split
+from certify.data.data_path import Placed
 from certify.data.dataset import Dataset, Split, overlap, require_separate
-from certify.data.given_arrays import ArrayPreprocess, as_given
 from certify.data.images import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess, default_preprocess
 from certify.data.metrics import METRICS, Metric, get_metric
 from certify.data.partition import carve
-from certify.data.placed import Placed
 from certify.data.preprocess import Preprocess
 from certify.data.scoring import Scores, score
 from certify.data.sources import Source

@@ -8,8 +8,8 @@ import rfc8785
 
 from certify.core.canonical_json import parse_canonical
 from certify.core.errors import ModelError, UsageError
+from certify.data.array_contract import as_given
 from certify.data.dataset import Dataset
-from certify.data.given_arrays import as_given
 from certify.data.preprocess import Preprocess
 from certify.model_file.model_file import ModelFile, open_model
 

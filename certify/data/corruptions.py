@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
-from certify.data.altered import altered_split
+from certify.data.altered_images import altered_split
 from certify.data.dataset import Indices, Split
 from certify.data.sources import Image
 

@@ -3,7 +3,7 @@
 It travels with the model (stored in the file, or given as a small YAML file), and is never guessed. There is one kind
 each for models that take images (:class:`certify.data.images.ImagePreprocess`), tokens
 (:class:`certify.data.tokens.TokenPreprocess`), or unchanged arrays
-(:class:`certify.data.given_arrays.ArrayPreprocess`).
+(:class:`certify.data.array_contract.ArrayPreprocess`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import rfc8785
 
 from certify.core.errors import UsageError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.core.suggest import unknown_name
 from certify.core.yaml_document import read_document
 from certify.data.contract import MAX_YAML_BYTES, checked_fields
@@ -154,9 +154,9 @@ class Preprocess(abc.ABC):
 
 def _made(values: Mapping[str, Any], place: Callable[..., str]) -> Preprocess:
     """Return a contract of the kind stated in the values."""
-    from certify.data import given_arrays, images, tokens  # all kinds import this module
+    from certify.data import array_contract, images, tokens  # all kinds import this module
 
-    made = (images.ImagePreprocess, tokens.TokenPreprocess, given_arrays.ArrayPreprocess)
+    made = (images.ImagePreprocess, tokens.TokenPreprocess, array_contract.ArrayPreprocess)
     kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in made}
     kind = kinds.get(str(values.get("kind", "image")))
     if kind is None:

@@ -11,13 +11,13 @@ from certify.core.errors import DataError, UsageError
 from certify.core.folders import cache_folder
 from certify.core.progress import Progress, Silent
 from certify.data.arrays import load_mnist5k, load_npz
+from certify.data.data_path import Placed
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
-from certify.data.governed import admitted, guard_of, require_any
 from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.people import PEOPLE
-from certify.data.placed import Placed
+from certify.data.policy_filter import admitted, guard_of, require_any
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 from certify.data.touches import open_ledger
 

@@ -51,7 +51,7 @@ class WitnessHeader:
         format: :data:`FORMAT`.
         model: content digest (``leanmarkContent``) of the attacked model file.
         test_digest: digest of the test part with the samples.
-        samples: number of attacked samples, the first ones of :func:`certify.data.altered.stress_order`.
+        samples: number of attacked samples, the first ones of :func:`certify.data.altered_images.stress_order`.
         method: how they were found; no check depends on it.
         gradients: hex SHA-256 of the checkpoint whose gradients were used; null if only the model file was queried.
         straight_through: whether the checkpoint's values were rounded with a straight-through gradient estimator.

@@ -26,7 +26,7 @@ from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.data.preprocess import Preprocess
 from certify.data.regression import scale_of
-from certify.measure import meters, observe, recognition, runs
+from certify.measure import meters, observations, recognition, runs
 from certify.measure.arms import Arm, Workers
 from certify.measure.attempts import count_attempt
 from certify.measure.header import Measured, header, now
@@ -134,10 +134,10 @@ def measure(
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
     searched = {} if trials is None else {"trials": trials}
     head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec, **searched})
-    contracts = [observe.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
+    contracts = [observations.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
     observed = [*contracts, *([] if simplified is None else [simplified])]
-    observations = (*settled.observations, *found.observations, *observed, Observation.of(statistics))
-    return Evidence(head, windows, found.latencies, found.predictions, observations)
+    recorded = (*settled.observations, *found.observations, *observed, Observation.of(statistics))
+    return Evidence(head, windows, found.latencies, found.predictions, recorded)
 
 
 @contextlib.contextmanager
@@ -179,7 +179,7 @@ def _run(
     """Execute all runs in order."""
     plan, compares = bench.plan, len(subjects) > 1
     yardstick = yardstick_file() if plan.yardstick and settled.runtime.suffix == OnnxFile.suffix else None
-    graphs = observe.graphs(subjects, settled.names, plan.threads or 1, bench.folder) if compares else []
+    graphs = observations.graphs(subjects, settled.names, plan.threads or 1, bench.folder) if compares else []
     arms = [runs.choose_threads(bench, model, settled.names[model.arm]) for model in subjects]
     workload = make_workload(settled, arms[0].threads, arms[-1].threads)
     attempt, blocks = 1, bench.blocks_a_start(arms)
@@ -199,21 +199,21 @@ def _run(
     finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares, fresh, further) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
     predicted = {name: found.predicted for name, found in finished.items() if found.predicted is not None}
-    observations = (
+    recorded = (
         *graphs,
         Observation.of(WorkerProcesses(workers.pids, blocks)),
-        observe.sessions(workers.sessions, costs, settled.names),
-        observe.surroundings(workers.surroundings),
+        observations.sessions(workers.sessions, costs, settled.names),
+        observations.surroundings(workers.surroundings),
         Observation.of(PeakMemory({name: found.peak_memory for name, found in finished.items()})),
         *([Observation.by_arm(NodeCosts, costs)] if costs else []),
-        *(_compared(bench, subjects, dataset, predicted) if compares else observe.scored(dataset, predicted)),
+        *(_compared(bench, subjects, dataset, predicted) if compares else observations.scored(dataset, predicted)),
         *recognition.observations({name: one.recognition for name, one in finished.items()}, plan.salt),
         *_fresh(dataset, fresh, finished),
     )
     latencies = tuple(found.latencies for found in finished.values())
     scored = pair(dataset, **predicted) if compares else ()
     loaded = {name: digest for one in workers.surroundings.values() for name, digest in one.libraries.items()}
-    return Measured(attempt, workload, latencies, scored, observations, stated_libraries(loaded))
+    return Measured(attempt, workload, latencies, scored, recorded, stated_libraries(loaded))
 
 
 def _compared(
@@ -222,10 +222,10 @@ def _compared(
     """Record observations of two models, for the guards of a comparison."""
     widths = {arm: found.width for arm, found in predicted.items()}
     yield Observation.by_arm(FiniteOutputs, {arm: FiniteOutputs(True, width) for arm, width in widths.items()})
-    yield observe.interfaces(subjects, widths, bench.plan.batch)
-    yield from observe.power_check(bench.recorder.run("main").windows)
-    yield from observe.data(dataset)
-    yield from observe.constants(dataset, get_metric(bench.plan.metric), predicted)
+    yield observations.interfaces(subjects, widths, bench.plan.batch)
+    yield from observations.power_check(bench.recorder.run("main").windows)
+    yield from observations.data(dataset)
+    yield from observations.constants(dataset, get_metric(bench.plan.metric), predicted)
 
 
 def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finish]) -> list[Observation]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.core.observations import Inputs
 from certify.data.dataset import Split
 from certify.data.preprocess import Preprocess

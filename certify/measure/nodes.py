@@ -14,7 +14,7 @@ from certify.core.run_observations import NodeCosts, ProfiledNode
 from certify.measure import runtimes
 from certify.measure.arms import Arm
 from certify.measure.model_under_test import open_worker
-from certify.measure.observe import places
+from certify.measure.observations import places
 from certify.measure.runs import Bench
 from certify.measure.runtimes.base import NodeRun
 

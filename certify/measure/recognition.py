@@ -17,8 +17,8 @@ import numpy as np
 
 from certify.core.evidence import Observation
 from certify.core.measuring_rules import MeasuringRules
+from certify.core.observation import Observed
 from certify.core.observations import ChangedAnswers, ChangedCost, FreshScores, RepeatedAnswers, SampleOrder
-from certify.core.observed import Observed
 from certify.core.progress import Progress
 from certify.core.sample_order import AGAIN, ENERGY, SCORING, ranked
 from certify.data.changes import changed_split

@@ -14,12 +14,12 @@ from certify.core.estimate import Estimate
 from certify.core.finding import Finding, FindingOutcome
 from certify.scorecard import edition as editions
 from certify.scorecard import records as record_files
-from certify.scorecard.beside import check_beside
 from certify.scorecard.edition import PACKAGE, ScorecardEdition
 from certify.scorecard.findings import INTEGRITY, judge
 from certify.scorecard.levels import Score, score, shown
 from certify.scorecard.lines import Asked, Line
 from certify.scorecard.records import Attested, Counted, Countersigned, Records
+from certify.scorecard.sidecars import check_beside
 
 PREDICATE_TYPE = "https://leanmark.org/secure/scorecard/v1"
 POLICY = "https://leanmark.org/secure/editions/"

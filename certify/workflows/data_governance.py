@@ -13,8 +13,8 @@ from certify.core.data_use.policy import UsePolicy
 from certify.core.data_use.times import now
 from certify.core.errors import CertificateError, UsageError
 from certify.core.private_data import DataKey
-from certify.data.governed import paths_of, use_folder
-from certify.data.placed import Placed
+from certify.data.data_path import Placed
+from certify.data.policy_filter import paths_of, use_folder
 from certify.data.specs import load_ungoverned
 
 OPTIONAL: Mapping[str, Any] = {"suppliers": [], "prohibitions": [], "retention": None, "no_sale": True}

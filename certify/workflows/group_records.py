@@ -27,8 +27,8 @@ from certify.core.errors import DataError
 from certify.core.evidence import ModelFacts
 from certify.core.group_columns import columns_digest
 from certify.core.statistics.proportions import PairedTable
+from certify.data.counterfactuals import exchanged_splits
 from certify.data.dataset import Dataset
-from certify.data.exchanged import exchanged_splits
 from certify.measure.predictions import Predicted
 from certify.measure.recognition import Scorer
 

@@ -33,7 +33,7 @@ from certify.assessments.robustness.records import (
 from certify.core.errors import UsageError
 from certify.core.progress import Progress
 from certify.core.statistics.proportions import PairedTable
-from certify.data.altered import altered_split, in_memory
+from certify.data.altered_images import altered_split, in_memory
 from certify.data.corruptions import SEVERITIES, corrupted_split
 from certify.data.dataset import Dataset, samples_digest
 from certify.data.preprocess import Preprocess

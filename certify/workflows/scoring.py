@@ -22,10 +22,10 @@ from certify.core.errors import CertificateError, LeanmarkError, NotDerivedError
 from certify.core.suggest import unknown_name
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest, attestation_files, read_attestation
-from certify.scorecard.beside import attested, counted, countersigned, own_lineage
 from certify.scorecard.edition import NEWEST, load_edition
 from certify.scorecard.levels import Score, lacking, next_level, score, shown, steps
 from certify.scorecard.records import Attested, Countersigned, Header, Records
+from certify.scorecard.sidecars import attested, counted, countersigned, own_lineage
 from certify.workflows.statements import redraw_label
 
 if TYPE_CHECKING:

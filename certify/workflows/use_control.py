@@ -21,7 +21,7 @@ from certify.core.data_use.vocabulary import Action, action, covers
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import write_bytes
 from certify.core.private_data import DataKey
-from certify.data.governed import use_folder
+from certify.data.policy_filter import use_folder
 
 
 def why_not_permitted(found: Verification, purpose: str, recipient: str = "", time: str | None = None) -> str | None:

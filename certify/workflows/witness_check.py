@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
-from certify.data.altered import altered_split, require_images, stress_order
+from certify.data.altered_images import altered_split, require_images, stress_order
 from certify.data.dataset import Dataset, Split
 from certify.data.sources import Image
 from certify.data.witnesses import Signs, Witness, WitnessFile, moved, sample_id, unpack_signs

@@ -8,9 +8,9 @@ from compress.core.lazy import door
 
 if TYPE_CHECKING:
     from compress.attacks.gradient import GradientAttack as GradientAttack
-    from compress.attacks.hunting import Hunt as Hunt
-    from compress.attacks.hunting import hunt as hunt
     from compress.attacks.square import SquareAttack as SquareAttack
+    from compress.attacks.witness_search import Hunt as Hunt
+    from compress.attacks.witness_search import hunt as hunt
 
 
 __getattr__, __dir__ = door(

@@ -30,12 +30,12 @@ from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of
 from certify.model_file.subject import subject_digests
 from certify.workflows.statements import state
+from compress.auditing.audit_folder import Shelf
 from compress.auditing.canaries import Claim, Plan, audit_one_run, now
 from compress.auditing.extraction import Thief, steal
-from compress.auditing.joined import join
-from compress.auditing.repeating import Repeater, digest_of_rows, read_lineage, recipe_of, require_parts
+from compress.auditing.joined_splits import join
+from compress.auditing.repetition import Repeater, digest_of_rows, read_lineage, recipe_of, require_parts
 from compress.auditing.shadows import Pool, attack_membership, require_shadows
-from compress.auditing.shelf import Shelf
 from compress.job.context import group_digests
 from compress.job.job import BASELINE, LINEAGE
 from compress.job.lineage import maker_version

@@ -25,11 +25,11 @@ from certify.core.accounting import Adjacency
 from certify.core.errors import UsageError
 from certify.core.progress import Progress
 from certify.data import Preprocess, Split
-from compress.auditing.joined import join
-from compress.auditing.repeating import Repeater, costed
+from compress.auditing.audit_folder import Shelf
+from compress.auditing.joined_splits import join
+from compress.auditing.repetition import Repeater, costed
 from compress.auditing.scores import DECIMALS, sample_odds
 from compress.auditing.shadows import step_of
-from compress.auditing.shelf import Shelf
 
 PRIVACY = "privacy.jsonl"
 USUAL = 1000

@@ -24,12 +24,12 @@ from certify.core.errors import UsageError
 from certify.core.progress import Progress
 from certify.core.statistics.proportions import PairedTable
 from certify.data import Dataset, Preprocess
-from compress.auditing.repeating import costed
+from compress.auditing.audit_folder import Shelf
+from compress.auditing.repetition import costed
 from compress.auditing.scores import class_logits
 from compress.auditing.shadows import step_of
-from compress.auditing.shelf import Shelf
 from compress.core.samples import as_tensor
-from compress.models.built import ModelSource
+from compress.models.built_model import ModelSource
 
 EPOCHS, BATCH, LR = 30, 32, 2e-3
 SEED = 7

@@ -17,9 +17,9 @@ from certify.assessments.privacy_audit.records import ARMS, TARGET, Membership, 
 from certify.core.errors import UsageError
 from certify.core.progress import Progress
 from certify.data import Preprocess, Split
-from compress.auditing.repeating import Repeater, costed
+from compress.auditing.audit_folder import Shelf
+from compress.auditing.repetition import Repeater, costed
 from compress.auditing.scores import sample_odds
-from compress.auditing.shelf import Shelf
 
 FEWEST = 2
 """Minimum number of shadows that see a sample, and of shadows that do not."""

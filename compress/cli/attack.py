@@ -15,7 +15,7 @@ from certify.core.errors import UsageError
 if TYPE_CHECKING:
     from certify.data.dataset import Dataset
     from certify.measure.answers import Answers
-    from compress.attacks.hunting import Attack
+    from compress.attacks.witness_search import Attack
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 BLACK_BOX = "square"
@@ -112,8 +112,8 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
 
 def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
     """Return the attacks in order, and the digest of their parent model (None without one)."""
-    from compress.attacks.hunting import asking
     from compress.attacks.square import SquareAttack
+    from compress.attacks.witness_search import asking
 
     if method == BLACK_BOX:
         if options["checkpoint"] is not None or options["spec"] is not None:

@@ -130,7 +130,7 @@ def carry_out(
     **arguments: Any,
 ) -> None:
     """Run the job of ``leanmark compress`` and its short forms, and exit with its code."""
-    from compress.cli.unmeasured import print_made, print_plan
+    from compress.cli.unmeasured_output import print_made, print_plan
     from compress.job import recipe as recipes
 
     bound = () if max_loss is None else (f"budget.max_loss_percent={max_loss:g}",)

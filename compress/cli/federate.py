@@ -47,7 +47,7 @@ def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
     """
     from certify.core.files import write_text
     from compress.federated.flower.credentials import Certificates, write_authority
-    from compress.federated.flower.joining import stop
+    from compress.federated.flower.fleet_client import stop
     from compress.federated.flower.processes import Link, program
 
     program("flower-superlink")
@@ -169,7 +169,7 @@ def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given
     Exit code 0: stopped. 2: wrong usage, Flower is not installed, or the link rejects you. 6: the use policy of the
     data does not permit it.
     """
-    from compress.federated.flower.joining import Joining, prepare
+    from compress.federated.flower.fleet_client import Joining, prepare
     from compress.federated.flower.processes import program
 
     program("flower-supernode")

@@ -70,7 +70,7 @@ def _known(model: str, data: str) -> dict[str, Any] | None:
     from certify.core.callables import FORM
     from certify.core.suggest import unknown_name
     from certify.data import IMAGENET_MEAN, IMAGENET_STD
-    from compress.job.known import contract_of_file, size_of_data
+    from compress.job.known_fields import contract_of_file, size_of_data
 
     usual: dict[str, Any] = {"layout": "NCHW", "reading": "logits", "dtype": "float32"}
     if is_onnx(model):

@@ -113,7 +113,7 @@ def _exit_code(result: SearchResult) -> int:
 def _print(result: SearchResult, carbon_intensity: float | None, embodied: float | None) -> None:
     from certify.cli.output import print_result
     from certify.cli.tables import files
-    from compress.cli.unmeasured import print_made
+    from compress.cli.unmeasured_output import print_made
 
     print_rich(_table(result), _verdict(result))
     if result.job is None:

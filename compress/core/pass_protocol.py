@@ -15,7 +15,7 @@ from compress.core.context import PassContext
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.models.built import ModelSource
+    from compress.models.built_model import ModelSource
 
 Stage = Literal["torch", "onnx"]
 

@@ -22,13 +22,13 @@ import onnx
 from torch import nn
 
 from certify.core.estimate import Estimate
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.core.progress import Progress
 from certify.data import Preprocess
-from compress.costs import shipping as forms
+from compress.costs import shipped_form as forms
+from compress.costs.cost_cache import Kept
 from compress.costs.items import FULL, Item, Variant, block
-from compress.costs.kept import Kept
-from compress.costs.shipping import Shipping
+from compress.costs.shipped_form import Shipping
 from compress.costs.timing import Cost, TimedFile, Timer
 
 Quantity = Literal["energy", "latency"]

@@ -24,14 +24,14 @@ from compress.core.foreign_code import eval_copy
 from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
+from compress.costs.cost_cache import Kept
 from compress.costs.cost_table import CostTable, Quantity, TableMaker, quantity_of
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import Variant
-from compress.costs.kept import Kept
 from compress.costs.knapsack import Option, OverBudget, choose
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.ratios import product, ratio
-from compress.costs.shipping import Precision, Shipping
+from compress.costs.shipped_form import Precision, Shipping
 from compress.costs.timing import Conditions, Cost, timer
 from compress.pruning.equivalence import why_broken
 from compress.pruning.refitting import reconstructed

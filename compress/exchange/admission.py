@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from certify.core.errors import ModelError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.data.preprocess import Preprocess
 from certify.data.scoring import score, score_split
 from certify.model_file.onnx_graph.load import check_feedable, inputs, load_model

@@ -15,10 +15,10 @@ from certify.core import files
 from certify.core.errors import ModelError
 from compress.exchange import replacements
 from compress.models import torchvision, weights
-from compress.models.built import ModelSource
+from compress.models.built_model import ModelSource
 from compress.models.factories import names
 from compress.models.huggingface import FACTORY as HUGGING_FACE
-from compress.models.plain import plain_copy
+from compress.models.plain_copy import plain_copy
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel, Rounding, take_apart
 
 CHECKPOINT = "model.safetensors"

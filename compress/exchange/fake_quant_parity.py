@@ -17,7 +17,7 @@ import onnx
 import torch
 
 from certify.core.errors import ModelError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from compress.core.samples import as_tensor
 from compress.exchange.parity import Parity, Samples, agreement, require_finite
 from compress.onnx_graph.graph import Array, Graph, probe

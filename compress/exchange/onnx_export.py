@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from certify.core.errors import ModelError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.core.progress import Progress, Silent
 from certify.data import Preprocess, TokenPreprocess
 from compress.core import onnx_file

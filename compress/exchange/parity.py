@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from certify.core.errors import ModelError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from compress.core import onnx_session
 from compress.core.samples import as_tensor
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compress.federated.aggregation import Rule as Rule
     from compress.federated.aggregation import ServerStep as ServerStep
     from compress.federated.client_privacy import NoisySum as NoisySum
-    from compress.federated.distilling import Teaching as Teaching
+    from compress.federated.distillation import Teaching as Teaching
     from compress.federated.fleet import connected as connected
     from compress.federated.fleet import run_on_fleet as run_on_fleet
     from compress.federated.learner import LocalTraining as LocalTraining

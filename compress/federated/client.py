@@ -35,15 +35,15 @@ from certify.core.errors import DataError, NotPermittedError
 from certify.core.federation import Begin, Enrolment, Entry, Mask, Payload, Run, Signed, Spent, sign, verified
 from certify.core.federation.fields import MAX_BAND
 from certify.core.signing_keys import PublicKey, SigningKey
+from compress.federated.client_folder import Keeping
+from compress.federated.costs import Bill, Spending
 from compress.federated.forms import Int8, form_of
 from compress.federated.idle import Declined, Idle
-from compress.federated.keeping import Keeping
 from compress.federated.learner import Learner, LocalTraining, Moment
 from compress.federated.local_data import LocalData
 from compress.federated.masking import MaskedRound
 from compress.federated.messages import Message
 from compress.federated.public_samples import PublicSamples
-from compress.federated.spending import Bill, Spending
 from compress.federated.weights import Vector
 
 MODEL_SLACK_BYTES = 1024

@@ -22,14 +22,14 @@ from certify.core.federation import Begin, Entry, MessageRefused, Payload, Round
 from certify.core.progress import Progress, Silent
 from compress.federated.aggregation import Aggregate, aggregate, of_integers
 from compress.federated.checkpoints import ServerState, forget_receipts, keep_receipts, kept_receipts, remove_before
-from compress.federated.collecting import Clients
+from compress.federated.collection import Clients
+from compress.federated.costs import Spending
 from compress.federated.forms import Form, Int8, NormExceeded, described
 from compress.federated.masked_server import MaskedServer
 from compress.federated.masking import masked_bytes
 from compress.federated.messages import Message, Outgoing
 from compress.federated.plan import Plan
 from compress.federated.sampling import chosen, seed_of
-from compress.federated.spending import Spending
 from compress.federated.transport import Transport
 from compress.federated.weights import Layout, Vector, digest
 

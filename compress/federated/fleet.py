@@ -21,8 +21,8 @@ from compress.core.context import PassContext
 from compress.exchange import checkpoint
 from compress.federated.client_privacy import require_no_statistics
 from compress.federated.coordinator import Coordinator
-from compress.federated.opening import opening_of_rounds
 from compress.federated.plan import Plan
+from compress.federated.run_opening import opening_of_rounds
 from compress.federated.simulation import Simulation
 from compress.federated.transport import Transport
 from compress.federated.weights import Layout, digest

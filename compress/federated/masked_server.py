@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from certify.core.errors import DataError
 from certify.core.federation import Begin, Signed
-from compress.federated.collecting import Clients
+from compress.federated.collection import Clients
 from compress.federated.masking import BOX_BYTES, checked_keys, context_of, group_of
 from compress.federated.masks import PublicKeys, unmasked
 from compress.federated.messages import Message

@@ -14,14 +14,14 @@ from certify.core.progress import Progress
 from certify.data import Preprocess, Split
 from compress.federated.client_privacy import require_no_statistics
 from compress.federated.coordinator import Coordinator
-from compress.federated.distilling import Distiller, Teaching
+from compress.federated.distillation import Distiller, Teaching
 from compress.federated.learner import Learner, LocalTraining
 from compress.federated.local_data import Cut
 from compress.federated.memory import Lost, Memory
-from compress.federated.opening import opening_of_logits, opening_of_rounds
 from compress.federated.partition import Rows
 from compress.federated.plan import Plan
 from compress.federated.public_samples import PublicSamples
+from compress.federated.run_opening import opening_of_logits, opening_of_rounds
 from compress.federated.simulation import Simulation
 from compress.federated.weights import digest
 

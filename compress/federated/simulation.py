@@ -25,11 +25,11 @@ from certify.core.files import write_bytes, write_secret
 from certify.core.signing_keys import SigningKey
 from compress.federated.checkpoints import has_state
 from compress.federated.client import Client
-from compress.federated.keeping import Keeping
+from compress.federated.client_folder import Keeping
+from compress.federated.costs import Spending
 from compress.federated.learner import Learner
 from compress.federated.local_data import LocalData
 from compress.federated.public_samples import PublicSamples
-from compress.federated.spending import Spending
 
 SECRET = "secret"
 SECRET_BYTES = 32

@@ -11,11 +11,11 @@ from torch import nn
 from certify.core.errors import UsageError
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load
+from compress.costs.cost_cache import Kept
 from compress.costs.cost_table import CostTable
 from compress.costs.groups import find_narrowable
-from compress.costs.kept import Kept
 from compress.costs.narrowing import SAMPLES, table_maker
-from compress.costs.shipping import Precision
+from compress.costs.shipped_form import Precision
 from compress.costs.timing import Conditions
 from compress.job.context import make_context
 from compress.job.original import Request, find_original

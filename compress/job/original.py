@@ -20,13 +20,13 @@ from certify.data.contract_slot import as_given_to, stored_contract
 from certify.model_file.suffixes import is_onnx
 from compress.core.model_stats import state_digest
 from compress.core.samples import as_tensor
-from compress.job.known import contract_of_file
+from compress.job.known_fields import contract_of_file
 from compress.job.lineage import describe_data
 from compress.job.preprocessing import NOTHING, Stated, carried_by, describe, image_contract, of_built, read_stated
 from compress.models import catalog, huggingface
-from compress.models.built import BuiltModel, ModelSource
+from compress.models.built_model import BuiltModel, ModelSource
 from compress.models.named_inputs import contract_for, fed_by
-from compress.models.plain import plain_copy
+from compress.models.plain_copy import plain_copy
 from compress.models.probe import probe
 from compress.models.tokens import as_classifier, token_input
 

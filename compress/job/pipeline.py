@@ -22,10 +22,10 @@ from certify.core.files import sha256_file, write_bytes
 from certify.core.private_data import FOLDER, DataKey
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load, require_separate
-from certify.data.kept import keep_test_part
 from certify.data.regression import scale_of
+from certify.data.saved_data import keep_test_part
 from certify.measure.plan import Plan
-from certify.measure.usable import require_usable
+from certify.measure.plan_check import require_usable
 from compress.core.callbacks import TrainingCallback
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes

@@ -16,7 +16,7 @@ from certify.core.yaml_document import read_document
 from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, ImagePreprocess, Preprocess, default_preprocess
 from certify.data.contract import MAX_YAML_BYTES
 from compress.models import image_input
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 
 NORMALISATION = ("mean", "std")
 CARRIED = ("transforms", "processor", "pretrained_cfg")

@@ -8,7 +8,7 @@ from torch import nn
 
 from certify.core.errors import ModelError
 from certify.data import ImagePreprocess, Preprocess, TokenPreprocess
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 from compress.models.tokens import adapt_tokens
 
 

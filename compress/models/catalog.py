@@ -15,9 +15,9 @@ from certify.core.files import sha256_file
 from certify.core.progress import Progress, Silent
 from compress.models import hub, huggingface, image_input, timm, torchvision
 from compress.models import weights as weight_files
-from compress.models.built import BuiltModel, ModelSource
+from compress.models.built_model import BuiltModel, ModelSource
 from compress.models.factories import names, unknown_model
-from compress.models.plain import fold_weights
+from compress.models.plain_copy import fold_weights
 from compress.models.weight_keys import matched
 
 

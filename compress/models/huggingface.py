@@ -28,7 +28,7 @@ from certify.core.suggest import unknown_name
 from certify.model_file.suffixes import ONNX
 from compress.models import hub, image_input
 from compress.models import weights as weight_files
-from compress.models.built import BuiltModel, ModelSource
+from compress.models.built_model import BuiltModel, ModelSource
 from compress.models.factories import WEIGHT_FILES
 from compress.models.tokens import SentenceClassifier, TokenClassifier
 

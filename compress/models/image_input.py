@@ -1,6 +1,6 @@
 """Input descriptions of other libraries: torchvision's transforms, timm's data config, Hugging Face's processor.
 
-Each is converted to the same few fields of :class:`compress.models.built.BuiltModel`: ``input_size``, ``resize``,
+Each is converted to the same few fields of :class:`compress.models.built_model.BuiltModel`: ``input_size``, ``resize``,
 ``mean`` and ``std`` (of pixels from 0 to 1) and ``interpolation``.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.model_file.onnx_graph.load import load_model
 from certify.model_file.onnx_graph.slow_kernels import FORMS
 from compress.core import onnx_file, onnx_session

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from certify.data import Split
-    from compress.models.built import BuiltModel, ModelSource
+    from compress.models.built_model import BuiltModel, ModelSource
     from compress.training.optimization import Hooks
 
 ORIGINAL = "original"

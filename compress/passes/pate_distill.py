@@ -17,7 +17,7 @@ from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.private import features, teachers
 from compress.private.account import FROM_SYSTEM, PRIVATE, account_of_votes
 from compress.private.budget import require_delta
-from compress.private.electing import Election, elect
+from compress.private.teacher_vote import Election, elect
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,7 +13,7 @@ import torch
 from torch.fx import Node
 
 from compress.pruning.program import Program, ancestors
-from compress.pruning.shelf import ArrayShelf
+from compress.pruning.value_store import ArrayShelf
 
 
 class Shelf(ArrayShelf[Node]):

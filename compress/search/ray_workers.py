@@ -17,11 +17,11 @@ from typing import Any
 from certify.core.errors import MeasureError, UsageError
 from certify.core.estimate import Estimate
 from certify.core.progress import Progress
-from compress.search.made import Made
 from compress.search.optional import ray
 from compress.search.question import Question
 from compress.search.study import SQLITE, Study
 from compress.search.trial import Objective
+from compress.search.trial_output import Made
 from compress.search.turns import Turns
 from compress.search.workshop import Workshop
 

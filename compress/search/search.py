@@ -21,7 +21,6 @@ from compress.job.original import Request
 from compress.job.output import folder_of
 from compress.job.recipe import Recipe
 from compress.search import outcome
-from compress.search.crew import work_apart
 from compress.search.optional import optuna
 from compress.search.outcome import SearchResult
 from compress.search.question import MAX_EPOCHS, TRIALS, Objective, Question, Sampler
@@ -29,6 +28,7 @@ from compress.search.ray_workers import is_address, work_on_ray
 from compress.search.study import Study
 from compress.search.trial import Objective as Trials
 from compress.search.turns import Turns
+from compress.search.worker_pool import work_apart
 from compress.search.workers import work
 from compress.search.workshop import Workshop
 

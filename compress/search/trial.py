@@ -12,9 +12,9 @@ from certify.core.errors import LeanmarkError, MeasureError
 from certify.core.estimate import Estimate
 from compress.core.callbacks import TrainingCallback
 from compress.job.recipe import Recipe
-from compress.search.made import Made
 from compress.search.optional import optuna
 from compress.search.space import Space
+from compress.search.trial_output import Made
 from compress.search.turns import Turns
 
 FAR = 2.0

@@ -21,7 +21,7 @@ from certify.core.progress import Progress, Silent
 from certify.core.statistics.proportions import PairedTable
 from certify.data import Dataset, load
 from certify.data.regression import scale_of
-from certify.measure import short
+from certify.measure import short_comparison
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import model_stats, onnx_file
 from compress.core.callbacks import TrainingCallback
@@ -31,10 +31,10 @@ from compress.job.lineage import describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.recipe import Budget, Recipe, Workload
 from compress.job.workspace import library_versions
-from compress.search.made import Made
 from compress.search.question import Question
 from compress.search.space import Network, Space, make_space
 from compress.search.steps import RecipeSteps, StepCache
+from compress.search.trial_output import Made
 
 CONFIDENCE = 0.95
 ENOUGH = 10_000_000
@@ -140,7 +140,7 @@ class Workshop:
         if objective == "bytes":
             raise UsageError("The bytes of a file are counted, not measured.")
         models = [(path, self.original.preprocess) for path in (baseline, model)]
-        return short.compare(models, self.dataset, self._question.plan, load_edition().plan, objective)
+        return short_comparison.compare(models, self.dataset, self._question.plan, load_edition().plan, objective)
 
     def check(self) -> None:
         """Reject a question that no trial could answer.
@@ -150,7 +150,7 @@ class Workshop:
                 original itself could be shown to keep it; the error says which bound these data can show.
         """
         if self._question.objective == "energy":
-            short.require_meter(self._question.plan)
+            short_comparison.require_meter(self._question.plan)
         recipe = Recipe("original", "", self.space.budget, self.space.workload, ())
         with self.made(recipe) as made:
             right = self._answers(made.baseline)

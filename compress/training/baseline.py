@@ -21,7 +21,7 @@ from certify.data import Dataset, Preprocess, Split
 from compress.core.callbacks import TrainingCallback
 from compress.core.foreign_code import eval_copy
 from compress.models import weights
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 from compress.training.recovery import FLIPPED_FROM
 from compress.training.training import TrainingConfig, TrainingResult, train
 

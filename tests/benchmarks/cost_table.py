@@ -28,10 +28,10 @@ from certify.data import IMAGENET_MEAN, IMAGENET_STD, default_preprocess, load
 from certify.measure import machine
 from compress.core.context import PassContext, PassData
 from compress.core.targets import detect
+from compress.costs.cost_cache import Kept
 from compress.costs.cost_table import quantity_of
 from compress.costs.groups import find_narrowable
 from compress.costs.items import FULL
-from compress.costs.kept import Kept
 from compress.costs.losses import Narrower
 from compress.costs.narrowing import SAMPLES, table_maker
 from compress.costs.ratios import ratio

@@ -31,7 +31,7 @@ from compress.core.targets import choose
 from compress.exchange.onnx_export import export
 from compress.job import recipe
 from compress.models import catalog
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 from compress.models.texts import tokenize
 from compress.models.tokens import SentenceClassifier
 from compress.onnx_graph.graph import probe

@@ -37,7 +37,7 @@ from compress.passes.dp_finetune import DpFinetune
 from compress.passes.dp_head import DpHead
 from compress.passes.pate_distill import PateDistill
 from compress.passes.quantize_static import QuantizeStatic
-from compress.private import electing
+from compress.private import teacher_vote
 from compress.private.account import PRIVATE, Account
 from compress.training.training import evaluate
 
@@ -225,18 +225,18 @@ class watched_labels:
     """Notes how many answers are right, which no pass may know."""
 
     def __init__(self, public: Split, right: list[float]) -> None:
-        self._public, self._right, self._answer = public, right, electing.teachers.answer
+        self._public, self._right, self._answer = public, right, teacher_vote.teachers.answer
 
     def __enter__(self) -> None:
-        def answer(counts: np.ndarray, vote: electing.teachers.Vote) -> tuple[np.ndarray, np.ndarray]:
+        def answer(counts: np.ndarray, vote: teacher_vote.teachers.Vote) -> tuple[np.ndarray, np.ndarray]:
             asked, answers = self._answer(counts, vote)
             self._right.append(100 * float((self._public.labels[asked] == answers).mean()))
             return asked, answers
 
-        electing.teachers.answer = answer
+        teacher_vote.teachers.answer = answer
 
     def __exit__(self, *_: object) -> None:
-        electing.teachers.answer = self._answer
+        teacher_vote.teachers.answer = self._answer
 
 
 CASES = {"head": head, "scratch": scratch, "pate": pate}

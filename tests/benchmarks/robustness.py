@@ -44,8 +44,8 @@ from certify.model_file.subject import subject_digests
 from certify.workflows.robustness_records import Asked, Stress
 from certify.workflows.witness_check import Base, check, turned
 from compress.attacks import GradientAttack, Hunt, SquareAttack, hunt
-from compress.attacks.hunting import asking
 from compress.attacks.pixels import Pixels
+from compress.attacks.witness_search import asking
 from compress.core.targets import choose
 from compress.exchange.onnx_export import export
 from compress.passes import PassContext, PassData
@@ -188,7 +188,7 @@ def square(file: Path, data: Dataset, bars: Bars) -> None:
         except ImportError:
             print("  Left out: the Square attack of ART, which is not installed")
             return
-        from compress.attacks.hunting import _split
+        from compress.attacks.witness_search import _split
 
         def outputs(x: np.ndarray) -> np.ndarray:
             pixels = np.clip(np.rint(255 * x), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)

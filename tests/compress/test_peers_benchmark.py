@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from certify.core.windows import Window
-from certify.data.given_arrays import ArrayPreprocess
+from certify.data.array_contract import ArrayPreprocess
 from certify.measure.host import Snapshot
 from certify.model_file.model_file import open_model
 

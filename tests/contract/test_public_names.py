@@ -27,7 +27,7 @@ SKIPPED = {
     "certify.core.errors.MeasureError": MEASURES,
     "certify.core.progress.Bars": "it draws on the terminal",
     "certify.workflows.certification_result.Result": MEASURES,
-    "certify.measure.short.compare": MEASURES,
+    "certify.measure.short_comparison.compare": MEASURES,
     "compress.job.compression_result.CompressionResult": TRAINS,
     "compress.job.cost_table.cost_table": MEASURES,
     "compress.job.pipeline.run": TRAINS,

@@ -14,15 +14,15 @@ from certify.core.federation import FederatedRun, Spent, parse_run, read_receipt
 from certify.core.progress import Silent
 from certify.core.signing_keys import SigningKey
 from compress.federated.client import Client
+from compress.federated.client_folder import Keeping
 from compress.federated.coordinator import Coordinator
-from compress.federated.flower.joining import contract_of, start_of
-from compress.federated.keeping import Keeping
+from compress.federated.costs import Spending
+from compress.federated.flower.fleet_client import contract_of, start_of
 from compress.federated.learner import Learner, LocalTraining
 from compress.federated.local_data import own_data
 from compress.federated.memory import Memory
 from compress.federated.plan import Plan
 from compress.federated.simulation import Simulation
-from compress.federated.spending import Spending
 from compress.job import recipe as recipes
 from compress.job.original import Request, find_original
 

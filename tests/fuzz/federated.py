@@ -11,7 +11,7 @@ from certify.assessments.federation.assessment import Federation
 from certify.assessments.federation.edition import load_edition
 from certify.assessments.federation.records import Header, Records, Step
 from certify.core.federation import Receipt, parse_run, sign, unanswered
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 from certify.core.federation.receipts import parse_receipts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "certify" / "core" / "federation"))

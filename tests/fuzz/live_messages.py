@@ -33,20 +33,20 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from certify.core.errors import LeanmarkError
 from certify.core.federation import Use
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 from certify.data import default_preprocess
 from compress.federated.client import Client
-from compress.federated.collecting import SIGNED
-from compress.federated.distilling import Distiller, Teaching
-from compress.federated.keeping import RESIDUAL
+from compress.federated.client_folder import RESIDUAL
+from compress.federated.collection import SIGNED
+from compress.federated.distillation import Distiller, Teaching
 from compress.federated.learner import Learner
 from compress.federated.local_data import Cut
 from compress.federated.memory import Memory
 from compress.federated.messages import Message
-from compress.federated.opening import opening_of_logits
 from compress.federated.partition import iid, names_of
 from compress.federated.plan import Plan
 from compress.federated.public_samples import PublicSamples
+from compress.federated.run_opening import opening_of_logits
 from compress.federated.weights import Vector, digest
 from tests.compress.federated.conftest import TRAINING, Fleet, small_model
 

@@ -41,8 +41,8 @@ from certify.cli.mark import TEMPLATE
 from certify.core.errors import LeanmarkError
 from certify.core.validation import validated
 from certify.core.yaml_document import parse_document
-from certify.scorecard import beside
 from certify.scorecard import edition as editions
+from certify.scorecard import sidecars
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest, read_attestation
 from certify.scorecard.findings import INTEGRITY
@@ -176,9 +176,9 @@ class Cases:
         if records.rows == self.records.rows:
             return "same"
         findings = [
-            beside._statements_are_counted(records, self.statements),
-            beside._figures_follow(records, self.statements, [self.model.parent]),
-            beside._others_are_counted(records, self.energy, [self.model.parent]),
+            sidecars._statements_are_counted(records, self.statements),
+            sidecars._figures_follow(records, self.statements, [self.model.parent]),
+            sidecars._others_are_counted(records, self.energy, [self.model.parent]),
             *(one for one in profile.guards if one.name in INTEGRITY),
         ]
         outcomes = {one.name: one.outcome for one in findings}
@@ -198,7 +198,7 @@ class Cases:
         edition, known = load_edition(certificate)
         records, of_records = read_records(certificate, self.records_file)
         derivation, _ = check_derivation(certificate, records, edition, self.records_file)
-        named = beside._named_alike(certificate.predicate, self.energy)
+        named = sidecars._named_alike(certificate.predicate, self.energy)
         metadata = predicate["model"] != values["predicate"]["model"]
         bound = any(predicate[name] != values["predicate"][name] for name in ("lineage", "companions"))
         outcomes = {one.outcome for one in (known, named, *of_records, *derivation)}

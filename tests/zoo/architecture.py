@@ -27,7 +27,7 @@ from compress.core.targets import choose
 from compress.exchange.onnx_export import export
 from compress.exchange.parity import Samples, agreement, run_onnx
 from compress.models import catalog
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 from compress.passes import PassContext, PassData, PassRecord
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune

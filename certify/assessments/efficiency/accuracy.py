@@ -2,7 +2,7 @@
 
 Top-1 accuracy is always reported, and is graded unless the evidence declares another metric. A declared metric is
 graded by the relative loss of its mean above the best constant answer, so that no offset or other affine map of the
-metric makes a loss smaller; see :mod:`certify.assessments.efficiency.declared`. A repeated sample counts once.
+metric makes a loss smaller; see :mod:`certify.assessments.efficiency.declared_metric`. A repeated sample counts once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from certify.assessments.efficiency.declared import declared_scores
+from certify.assessments.efficiency.declared_metric import declared_scores
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.margin import needed_samples

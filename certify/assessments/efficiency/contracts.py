@@ -11,7 +11,7 @@ from certify.core.canonical_json import parse_canonical
 from certify.core.errors import CertificateError, LeanmarkError
 from certify.core.finding import Finding
 from certify.core.observations import Contracts
-from certify.data.given_arrays import ArrayPreprocess
+from certify.data.array_contract import ArrayPreprocess
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.data.tokens import TokenPreprocess

@@ -12,7 +12,7 @@ from certify.assessments.efficiency.known_meters import counted_level
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.evidence import ARMS, DEFAULT_RUNTIME, Evidence, MeterFacts
-from certify.core.observed import number
+from certify.core.observation import number
 from certify.core.run_observations import RuntimeChoice
 from certify.core.statistics.batch_means import MeanInterval, mean_interval
 from certify.core.statistics.quantiles import quantile_estimate

@@ -17,7 +17,7 @@ from certify.core.errors import LeanmarkError
 from certify.core.evidence import Evidence
 from certify.core.files import sha256_file
 from certify.core.finding import Finding
-from certify.core.observed import mapping
+from certify.core.observation import mapping
 from certify.core.run_observations import MaskedChannels, QuantizedOperators
 from certify.data.contract_slot import contract_in
 from certify.data.dataset import samples_digest

@@ -12,10 +12,10 @@ from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.federation import edition as editions
 from certify.assessments.federation import records as record_files
-from certify.assessments.federation.beside import beside
 from certify.assessments.federation.edition import FederationEdition
 from certify.assessments.federation.figures import BYTES, ENERGY, RATIO, SHARE, SIMULATED, figures
 from certify.assessments.federation.findings import NAMES, judge_findings
+from certify.assessments.federation.lineage_check import beside
 from certify.assessments.federation.records import Records
 from certify.core.estimate import Estimate
 from certify.core.federation import Run

@@ -8,7 +8,7 @@ from certify.assessments.federation.edition import FederationEdition
 from certify.assessments.federation.records import Records, Step
 from certify.core.data_use.decision import Request, decide
 from certify.core.federation import FederatedRun
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 from certify.core.finding import Finding
 
 NAMES = (*CHECKS, "model_in_lineage", "policy_permits", "enough_clients")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from certify.assessment.record_file import ModelDigests
-from certify.assessments.federation.beside import steps_of
+from certify.assessments.federation.lineage_check import steps_of
 from certify.assessments.federation.records import Central, Header, Records
 from certify.core.data_use.policy import UsePolicy
 from certify.core.federation import FederatedRun

@@ -11,13 +11,13 @@ from certify.assessment.claims import Claims, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy import edition as editions
-from certify.assessments.privacy.beside import beside
 from certify.assessments.privacy.edition import Edition
 from certify.assessments.privacy.figures import EPSILON, STATED, estimates
 from certify.assessments.privacy.findings import judge
 from certify.assessments.privacy.outcome import judge_claim
 from certify.assessments.privacy.record_file import dump_records, parse_records
 from certify.assessments.privacy.records import Records
+from certify.assessments.privacy.sidecars import beside
 from certify.assessments.privacy.withholding import join
 from certify.assessments.privacy.words import statement
 from certify.core.estimate import Estimate

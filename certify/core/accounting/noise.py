@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from certify.core.accounting.conversion import spent
 from certify.core.accounting.mechanisms import Adjacency, SubsampledGaussian
-from certify.core.accounting.spent import spent
 from certify.core.errors import UsageError
 
 LEAST_NOISE = 0.05

@@ -23,7 +23,7 @@ from typing import Any
 from certify.core.data_use.times import now
 from certify.core.errors import CertificateError, UsageError
 from certify.core.federation.attempt import Attempt, MessageRefused
-from certify.core.federation.checking import require_unaltered
+from certify.core.federation.consistency import require_unaltered
 from certify.core.federation.fields import DropReason, Payload, Refusal, RefusalReason, Spent
 from certify.core.federation.messages import Begin, End, Enrolment, Entry, Message, Receipt, Round, Run
 from certify.core.federation.run import FederatedRun, run_of

@@ -13,7 +13,7 @@ from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 from certify.core.registry import Registry
 from certify.measure.meters.base import Meter
-from certify.measure.meters.combined import PLUS, Sum
+from certify.measure.meters.combined_meter import PLUS, Sum
 
 METERS = Registry(
     "meter",

@@ -26,7 +26,7 @@ from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 from certify.measure.meters.base import facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
-from certify.measure.meters.opened import Opened
+from certify.measure.meters.lazy_meter import Opened
 from certify.measure.meters.perf_event import PerfEvent
 
 SOURCE = "sys/bus/event_source/devices/power"

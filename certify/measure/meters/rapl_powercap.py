@@ -27,7 +27,7 @@ from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import MeterFacts
 from certify.measure.meters.base import facts_of
 from certify.measure.meters.counters import Counter, Counters, moving
-from certify.measure.meters.opened import Opened
+from certify.measure.meters.lazy_meter import Opened
 
 POWERCAP = "sys/class/powercap"
 PREFIX = "intel-rapl:"

@@ -68,7 +68,7 @@ class Session(Protocol):
     """One loaded model."""
 
     def prepare(self, batch: Array) -> Any:
-        """Return the argument of :meth:`run` for one batch; not timed (see ``certify.core.feeding``)."""
+        """Return the argument of :meth:`run` for one batch; not timed (see ``certify.core.input_mapping``)."""
 
     def run(self, feed: Any) -> Array:
         """Run one inference, and return the output when it is complete. The caller owns the array."""

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from certify.core.errors import ModelError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.measure import machine
 from certify.measure.runtimes.base import AS_IN_MODEL, Array, NodeRun, SessionOptions
 from certify.model_file.suffixes import ONNX

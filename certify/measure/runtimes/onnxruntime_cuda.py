@@ -16,7 +16,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import Array, SessionOptions
 from certify.measure.runtimes.onnxruntime_base import OnnxRuntime, OnnxRuntimeSession, Provider

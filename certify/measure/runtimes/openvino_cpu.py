@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.errors import MissingExtra, ModelError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.measure import machine
 from certify.measure.machine import processor_flags
 from certify.measure.runtimes.base import Array, NodeRun, SessionOptions

@@ -15,7 +15,7 @@ from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
 from certify.present.numbers import MINUS, interval, percent, quantity, rounded, significant
-from certify.present.predicted import predictions
+from certify.present.predicted_cost import predictions
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
 

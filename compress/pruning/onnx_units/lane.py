@@ -14,7 +14,7 @@ import onnx
 
 from compress.core import onnx_session
 from compress.onnx_graph.graph import Array, Feed, Graph, reads
-from compress.pruning.shelf import ArrayShelf
+from compress.pruning.value_store import ArrayShelf
 
 
 def execution_order(graph: Graph, late: Collection[str] = ()) -> list[onnx.NodeProto]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 
 Array = npt.NDArray[Any]
 JOB, RESULT = "job.json", "result.json"

@@ -61,7 +61,7 @@ class Maker:
 def _leanmark(job: Job, out: Path, target: str | None) -> Path:
     from certify.core.errors import LeanmarkError
     from certify.data import Dataset
-    from certify.data.given_arrays import ArrayPreprocess
+    from certify.data.array_contract import ArrayPreprocess
     from certify.data.named_arrays import named_split
     from compress.core.targets import choose
     from compress.job import recipe

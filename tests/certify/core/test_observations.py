@@ -8,8 +8,8 @@ import pytest
 from certify.core import observations, run_observations
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence, Observation
+from certify.core.observation import Counts, Observed
 from certify.core.observations import ClassNames, FiniteOutputs, Inputs, Interface, Overlap, Scored
-from certify.core.observed import Counts, Observed
 from certify.core.run_observations import (
     NodeCosts,
     PeakMemory,

@@ -7,7 +7,7 @@ import pytest
 
 from certify.core.errors import DataError, UsageError
 from certify.data import array_split
-from certify.data.altered import stress_order
+from certify.data.altered_images import stress_order
 from certify.data.corruptions import CORRUPTIONS, SEVERITIES, corrupted, corrupted_split
 
 

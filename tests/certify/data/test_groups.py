@@ -14,11 +14,11 @@ from certify.core.errors import DataError, UsageError
 from certify.core.group_columns import columns_digest
 from certify.core.private_data import DataKey
 from certify.data import load
-from certify.data.exchanged import exchanged_splits
-from certify.data.governed import paths_of
+from certify.data.counterfactuals import exchanged_splits
 from certify.data.groups import read_groups
-from certify.data.kept import keep_test_part
 from certify.data.people import ADULT_COLUMNS, OLDEST
+from certify.data.policy_filter import paths_of
+from certify.data.saved_data import keep_test_part
 from certify.workflows.data_governance import bind_policy
 
 N = 60

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from certify.core.errors import DataError, LeanmarkError, UsageError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.core.progress import Silent
 from certify.data import ArrayPreprocess, Preprocess, as_given, load, overlap
-from certify.data.kept import KEPT_NAME, keep_test_part
 from certify.data.named_arrays import named_split
 from certify.data.near_duplicates import near_duplicates
 from certify.data.own_data import KEPT_BYTES, pair_split
+from certify.data.saved_data import KEPT_NAME, keep_test_part
 from certify.data.scoring import score
 from certify.measure.inputs import save_samples
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.core.errors import DataError, UsageError
-from certify.core.feeding import by_input
+from certify.core.input_mapping import by_input
 from certify.data import Dataset, Preprocess, TokenInput, TokenPreprocess, default_preprocess, load, overlap
 from certify.data.arrays import array_split
 from certify.data.own_data import from_mapping

@@ -22,7 +22,7 @@ from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
 from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
-from certify.measure import observe
+from certify.measure import observations
 from certify.measure.model_under_test import subject
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are not a package
@@ -186,8 +186,8 @@ class Court:
 def _look(path: Path, contract: Preprocess, folder: Path, arm: str, width: int = 4) -> dict[str, Any]:
     """Everything that a measurement observes of one file, by name."""
     model = subject(arm, path, contract, 1, folder)
-    graphs = observe.graphs([model], {arm: RUNTIME}, 1, folder)
-    found = [*graphs, observe.interfaces([model], {arm: width}, 1)]
+    graphs = observations.graphs([model], {arm: RUNTIME}, 1, folder)
+    found = [*graphs, observations.interfaces([model], {arm: width}, 1)]
     return {observation.name: observation.values[arm] for observation in found}
 
 

@@ -19,7 +19,7 @@ from certify.core.run_observations import NodeCosts, SessionFacts
 from certify.data import load
 from certify.data.arrays import ArraySource
 from certify.data.dataset import Dataset, Split
-from certify.measure import observe, runtimes
+from certify.measure import observations, runtimes
 from certify.measure.client import Worker
 from certify.measure.experiment import save_inputs
 from certify.measure.model_under_test import session_facts, session_settings, subject
@@ -39,7 +39,7 @@ def sessions(pair: Any, threads: tuple[int, int], graph_optimization: tuple[str,
         settings = session_settings(RUNTIME, count, pair.contract.input_names, pair.contract.output_name)
         with Worker(arm, path, {**settings, "graph_optimization": level}) as worker:
             facts[arm] = session_facts(worker)
-    return dict(observe.sessions(facts, {}, dict.fromkeys(facts, RUNTIME)).values)
+    return dict(observations.sessions(facts, {}, dict.fromkeys(facts, RUNTIME)).values)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_one_device_fails_alone_when_nodes_fall_back(court: Any, monkeypatch: py
         session.run(session.prepare(contract.batch(court.pair.dataset.test, [0])))
         facts[arm], costs[arm] = (
             SessionFacts.read(session.facts()),
-            NodeCosts([], places=observe.places(session.nodes())),
+            NodeCosts([], places=observations.places(session.nodes())),
         )
-    told = dict(observe.sessions(facts, costs, dict.fromkeys(facts, "elsewhere")).values)
+    told = dict(observations.sessions(facts, costs, dict.fromkeys(facts, "elsewhere")).values)
     workload = Workload(RUNTIME, "1", runtime.provider, 1, 2, 2)
     assert court.outcomes({"sessions": told}, workload=workload) == {"one_device": "fail"}
     assert told["candidate"]["elsewhere"]
@@ -129,10 +129,10 @@ def test_test_unseen_fails_alone_when_a_part_holds_test_samples(part: str, court
         for name in ("train", "calibration", "validation")
     }
     honest: Dataset = replace(court.pair.dataset, **others)
-    told = {observation.name: observation.values for observation in observe.data(honest)}
+    told = {observation.name: observation.values for observation in observations.data(honest)}
     assert court.outcomes(told) == {}
     seen = replace(honest, **{part: honest.test.subset([0, 1, 2])})
-    told = {observation.name: observation.values for observation in observe.data(seen)}
+    told = {observation.name: observation.values for observation in observations.data(seen)}
     assert court.outcomes(told) == {"test_unseen": "fail"}
 
 
@@ -180,7 +180,7 @@ def photos() -> Dataset:
 
 
 def observed(dataset: Dataset) -> dict[str, Any]:
-    return {observation.name: observation.values for observation in observe.data(dataset)}
+    return {observation.name: observation.values for observation in observations.data(dataset)}
 
 
 def test_real_digits_are_unseen_and_distinct(digits: Dataset, court: Any, edition: Edition) -> None:

@@ -26,7 +26,7 @@ from certify.data.arrays import ArraySource, array_split
 from certify.data.constant_answers import Answers
 from certify.data.images import ImagePreprocess
 from certify.data.metrics import Metric, get_metric
-from certify.measure import observe
+from certify.measure import observations
 from certify.measure.predictions import Predicted, pair
 
 PIXELS, DIGITS = 28 * 28, 10
@@ -109,7 +109,7 @@ def scored(digits: Digits, make_evidence: Any, with_predictions: Callable[..., E
         if metric is not None:
             facts |= {"metric": metric.name} | ({} if metric.code is None else {"metric_code": metric.code})
         evidence: Evidence = make_evidence(header={"data": facts})
-        constants = [] if metric is None else observe.constants(data, metric, found)
+        constants = [] if metric is None else observations.constants(data, metric, found)
         answered = with_predictions(evidence, pair(data, **found))
         return replace(answered, observations=(*answered.observations, *constants))
 

@@ -12,7 +12,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.models import one_device, quantization_fused
 from certify.core.evidence import ARMS, Evidence
 from certify.core.run_observations import NodeCosts, SessionFacts
-from certify.measure import observe
+from certify.measure import observations
 from certify.measure.model_under_test import subject
 from certify.measure.runtimes.accelerators import nvidia
 from certify.measure.runtimes.base import NodeRun
@@ -27,15 +27,15 @@ def _node(name: str, provider: str, shapes_only: bool = False) -> NodeRun:
 def _judged(
     make_evidence: Callable[..., Evidence], edition: Edition, runtime: str, provider: str, *nodes: NodeRun
 ) -> tuple[str, str]:
-    costs = {"baseline": NodeCosts([], places=observe.places([_node("a", provider)]))}
+    costs = {"baseline": NodeCosts([], places=observations.places([_node("a", provider)]))}
     if nodes:
-        costs["candidate"] = NodeCosts([], places=observe.places(nodes))
+        costs["candidate"] = NodeCosts([], places=observations.places(nodes))
     found = {arm: SessionFacts(providers=[provider, CPU]) for arm in ARMS}
     evidence = make_evidence()
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider=provider))
     kept = [o for o in evidence.observations if o.name != "sessions"]
     evidence = replace(
-        evidence, header=header, observations=(*kept, observe.sessions(found, costs, dict.fromkeys(ARMS, runtime)))
+        evidence, header=header, observations=(*kept, observations.sessions(found, costs, dict.fromkeys(ARMS, runtime)))
     )
     finding = one_device(evidence, edition)
     return finding.outcome, finding.sentence
@@ -82,9 +82,9 @@ def test_quantization_is_unknown_when_the_runtime_writes_no_graph_and_a_model_is
         def __exit__(self, *_: object) -> None:
             return
 
-    monkeypatch.setattr(observe, "Worker", Opened)
+    monkeypatch.setattr(observations, "Worker", Opened)
     both = [subject(arm, getattr(small_pair, arm), small_pair.contract, 1, tmp_path) for arm in ARMS]
-    seen = observe.graphs(both, dict.fromkeys(ARMS, "onnxruntime-tensorrt"), 1, tmp_path)[0]
+    seen = observations.graphs(both, dict.fromkeys(ARMS, "onnxruntime-tensorrt"), 1, tmp_path)[0]
     assert seen.values == {"baseline": {"intended": 0, "fused": 0, "unfused": []}}
     evidence = make_evidence()
     kept = [o for o in evidence.observations if o.name != "quantization"]

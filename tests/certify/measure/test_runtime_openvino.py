@@ -12,7 +12,7 @@ from certify.assessments.efficiency.guards.models import one_device, quantizatio
 from certify.core.errors import ModelError, UsageError
 from certify.core.evidence import ARMS
 from certify.core.run_observations import SessionFacts
-from certify.measure import observe, runtimes
+from certify.measure import observations, runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import session_settings, subject
 from certify.measure.runtimes import openvino_cpu
@@ -128,11 +128,11 @@ def test_guards_read_what_openvino_reports(small_pair, tmp_path: Path, make_evid
     both = [
         subject(arm, getattr(small_pair, arm), small_pair.contract, 1, tmp_path) for arm in ("baseline", "candidate")
     ]
-    seen = observe.graphs(both, dict.fromkeys(ARMS, "openvino"), 1, tmp_path)
+    seen = observations.graphs(both, dict.fromkeys(ARMS, "openvino"), 1, tmp_path)
     assert seen[0].values["candidate"] == {"intended": 3, "fused": 3, "unfused": []}
     evidence = make_evidence()
     rest = tuple(o for o in evidence.observations if o.name not in ("quantization", "sessions"))
-    sessions = observe.sessions(
+    sessions = observations.sessions(
         {arm: SessionFacts(providers=["CPU"]) for arm in ARMS}, {}, dict.fromkeys(ARMS, "openvino")
     )
     header = replace(evidence.header, workload=replace(evidence.header.workload, provider="CPU"))

@@ -13,7 +13,7 @@ from certify.core.errors import ModelError, UsageError
 from certify.core.files import sha256_file
 from certify.data.contract_slot import normalise, stored_contract
 from certify.data.preprocess import Preprocess
-from certify.measure import observe, runtimes
+from certify.measure import observations, runtimes
 from certify.measure.model_under_test import subject
 from certify.measure.plan import Plan
 from certify.measure.runtime_choice import settle
@@ -116,7 +116,9 @@ def test_facts_of_a_program_are_those_of_its_file(program: Path, torch_contract:
     assert found.facts.file_digest == found.sha256 == sha256_file(program)
     assert found.facts.bytes == program.stat().st_size
     assert found.facts.macs == 32 * 32 * 8 * 27 + 8 * 4 and found.facts.parameters == 8 * 27 + 8 + 8 * 4 + 4
-    seen = {o.name: o.values["candidate"] for o in observe.graphs([found], {"candidate": "torch-cuda"}, 1, tmp_path)}
+    seen = {
+        o.name: o.values["candidate"] for o in observations.graphs([found], {"candidate": "torch-cuda"}, 1, tmp_path)
+    }
     assert seen["quantization"] == {"intended": 0, "fused": 0, "unfused": []}
     assert seen["zero_channels"]["channels"] == 12
 

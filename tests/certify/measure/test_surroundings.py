@@ -15,7 +15,7 @@ import pytest
 import certify
 from certify.core.errors import MeasureError
 from certify.core.surroundings import PASSED_ON, SET, stated_libraries
-from certify.measure import libraries, observe, surroundings
+from certify.measure import libraries, observations, surroundings
 from certify.measure.client import Worker
 from certify.measure.inputs import save_samples
 from certify.measure.model_under_test import Subject, open_worker, subject
@@ -85,7 +85,7 @@ def _observe(models: dict[str, Subject]) -> tuple[float, dict[str, Any]]:
     costs, found = {}, {}
     for arm, model in models.items():
         costs[arm], found[arm] = _cost(model)
-    return costs["baseline"] / costs["candidate"], dict(observe.surroundings(found).values)
+    return costs["baseline"] / costs["candidate"], dict(observations.surroundings(found).values)
 
 
 def _stated(told: dict[str, Any]) -> dict[str, str]:

@@ -22,10 +22,10 @@ from certify.model_file.subject import subject_digests
 from certify.workflows.witness_check import Base, check, turned
 from compress.attacks import GradientAttack, Hunt, SquareAttack, hunt
 from compress.attacks.gradient import margin
-from compress.attacks.hunting import asking, margins
 from compress.attacks.parent import require_parent
 from compress.attacks.pixels import Pixels
 from compress.attacks.straight_through import straight_through
+from compress.attacks.witness_search import asking, margins
 from compress.core.samples import as_tensor
 from compress.exchange.onnx_export import export
 from compress.passes.distill import Distill

@@ -24,7 +24,7 @@ from certify.core.private_data import DataKey
 from compress.auditing import canaries
 from compress.auditing.audit import Asked, audit
 from compress.auditing.canaries import Claim, Plan
-from compress.auditing.repeating import Repeater, Twin, digest_of_rows
+from compress.auditing.repetition import Repeater, Twin, digest_of_rows
 from compress.job import pipeline
 from compress.testing.networks import blobs
 from compress.training import baseline

@@ -14,15 +14,15 @@ from certify.core.progress import Silent
 from certify.data import array_split
 from certify.data.own_data import pair_split
 from certify.data.touches import Ledger
+from compress.auditing.audit_folder import Shelf
 from compress.auditing.canaries import Plan
 from compress.auditing.extraction import imitate, parse_queries
-from compress.auditing.joined import join
-from compress.auditing.repeating import costed, passes_digest, recipe_of
+from compress.auditing.joined_splits import join
+from compress.auditing.repetition import costed, passes_digest, recipe_of
 from compress.auditing.scores import LARGEST, log_odds
 from compress.auditing.shadows import draw_inside
-from compress.auditing.shelf import Shelf
 from compress.core.step_cost import metered
-from compress.models.built import ModelSource
+from compress.models.built_model import ModelSource
 
 
 def images(count: int, seed: int) -> np.ndarray:

@@ -115,7 +115,7 @@ def test_model_arguments_are_read_when_they_are_pairs_yaml_or_json(text, values)
 def test_flags_of_the_contract_reach_the_job_and_exclude_a_file(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr("compress.job.dry_run.dry_run", lambda model, **arguments: asked.append(arguments))
-    monkeypatch.setattr("compress.cli.unmeasured.print_plan", lambda *_: None)
+    monkeypatch.setattr("compress.cli.unmeasured_output.print_plan", lambda *_: None)
     flags = ("--mean", "0.5,0.5,0.5", "--resize", "none", "--input-size", "32x48")
     _invoke("compress", "resnet18", "--dry-run", "--model-args", "dropout=0.5", *flags)
     assert asked[0]["preprocess"] == {"mean": [0.5] * 3, "resize": None, "height": 32, "width": 48}

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from compress.costs import narrowing, shipping
+from compress.costs import narrowing, shipped_form
 from compress.costs.timing import Conditions, Cost, TimedFile
 
 CALL_S, WEIGHT_S = 20e-6, 1e-8
@@ -59,8 +59,8 @@ def weights_alone(model: nn.Module, taken: npt.NDArray[np.float32], *_: object) 
 @pytest.fixture
 def unexported(monkeypatch) -> None:
     """Files that hold weights alone, in the place of exported ones."""
-    monkeypatch.setattr(shipping, "one_block", weights_alone)
-    monkeypatch.setattr(shipping, "whole_model", weights_alone)
+    monkeypatch.setattr(shipped_form, "one_block", weights_alone)
+    monkeypatch.setattr(shipped_form, "whole_model", weights_alone)
 
 
 @pytest.fixture

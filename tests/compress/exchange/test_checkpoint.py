@@ -12,7 +12,7 @@ from torch import nn
 from certify.core.errors import ModelError
 from compress.exchange.checkpoint import load, read_record, save, structure_path
 from compress.models import catalog
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 
 
 def _pruned(name: str, classes: int = 5, size: int = 64) -> BuiltModel:

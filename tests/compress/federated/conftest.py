@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from certify.core.federation import FederatedRun, RoundLog, Use, parse_run
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 from certify.data import Dataset, default_preprocess
 from compress.federated.client import Client
 from compress.federated.coordinator import Coordinator
 from compress.federated.learner import Learner, LocalTraining
 from compress.federated.local_data import Cut
 from compress.federated.memory import Lost, Memory, nobody
-from compress.federated.opening import opening_of_rounds
 from compress.federated.partition import iid, names_of
 from compress.federated.plan import Plan
+from compress.federated.run_opening import opening_of_rounds
 from compress.federated.simulation import Simulation
 from compress.federated.weights import Layout, digest
 from compress.testing.networks import blobs

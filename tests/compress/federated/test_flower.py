@@ -38,7 +38,7 @@ from compress.federated.flower import link, node
 from compress.federated.flower.app.leanmark_bridge import channel
 from compress.federated.flower.bridge import write_app
 from compress.federated.flower.credentials import Certificates, node_key, write_authority
-from compress.federated.flower.joining import contract_of, key_of, prepare, start_of
+from compress.federated.flower.fleet_client import contract_of, key_of, prepare, start_of
 from compress.federated.flower.processes import Link, program, surroundings
 from compress.federated.flower.transport import FlowerTransport, listening
 from compress.federated.flower.worker import Worker

@@ -21,14 +21,14 @@ from certify.data import default_preprocess
 from certify.workflows.data_governance import bind_policy
 from certify.workflows.use_control import governing
 from compress.federated.client import Client
+from compress.federated.client_folder import Keeping
 from compress.federated.coordinator import Coordinator
-from compress.federated.keeping import Keeping
+from compress.federated.costs import Spending
 from compress.federated.learner import Learner
 from compress.federated.local_data import own_data
 from compress.federated.memory import Memory
-from compress.federated.opening import opening_of_rounds
 from compress.federated.plan import Plan
-from compress.federated.spending import Spending
+from compress.federated.run_opening import opening_of_rounds
 from compress.federated.weights import digest
 from compress.testing.networks import blobs
 from tests.compress.federated.conftest import TRAINING, small_model

@@ -32,7 +32,7 @@ from compress.job.original import Request, find_original
 from compress.job.privacy import source_of
 from compress.job.public_form import public_config
 from compress.job.workspace import Workspace
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 from compress.private.account import PRIVATE
 from compress.testing.networks import blobs, network
 

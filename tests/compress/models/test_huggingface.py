@@ -26,7 +26,7 @@ from compress.exchange.onnx_export import ExportRecord, export
 from compress.exchange.parity import run_onnx
 from compress.models import catalog
 from compress.models.adaptation import adapt_input
-from compress.models.built import BuiltModel
+from compress.models.built_model import BuiltModel
 from compress.models.tokens import TokenClassifier, as_classifier
 from compress.training.training import TrainingConfig, evaluate, train
 

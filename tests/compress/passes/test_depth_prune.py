@@ -11,7 +11,7 @@ from torch import nn
 
 from compress.core.model_stats import count_macs, state_digest
 from compress.exchange import checkpoint
-from compress.models.built import ModelSource
+from compress.models.built_model import ModelSource
 from compress.passes.depth_prune import DepthPrune
 from compress.pruning.depth import find_blocks
 

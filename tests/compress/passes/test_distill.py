@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from certify.core.errors import DataError, ModelError, UsageError
 from compress.models.adaptation import adapt_input
-from compress.models.built import BuiltModel, ModelSource
+from compress.models.built_model import BuiltModel, ModelSource
 from compress.passes.distill import Distill
 from compress.passes.structured_prune import StructuredPrune
 from compress.training.training import evaluate

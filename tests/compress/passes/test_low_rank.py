@@ -10,7 +10,7 @@ from torch import nn
 
 from compress.core.model_stats import count_macs, state_digest
 from compress.exchange import checkpoint
-from compress.models.built import ModelSource
+from compress.models.built_model import ModelSource
 from compress.passes.low_rank import LowRank
 from compress.pruning.low_rank import least_rank
 

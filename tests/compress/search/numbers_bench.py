@@ -9,8 +9,8 @@ from pathlib import Path
 
 from certify.core.estimate import Estimate
 from compress.job.recipe import Budget
-from compress.search.made import Made
 from compress.search.space import make_space
+from compress.search.trial_output import Made
 
 BOUND = 1.0
 JOB = {"model": "numbers"}

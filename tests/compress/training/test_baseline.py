@@ -9,7 +9,7 @@ from torch import nn
 from certify.core.errors import DataError
 from certify.core.progress import Silent
 from certify.data import default_preprocess
-from compress.models.built import BuiltModel, ModelSource
+from compress.models.built_model import BuiltModel, ModelSource
 from compress.training.baseline import trained_baseline
 from compress.training.training import TrainingConfig, evaluate
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from certify.core.errors import DataError, ModelError, UsageError
 from certify.data import default_preprocess, load
-from certify.data.given_arrays import as_given
+from certify.data.array_contract import as_given
 from compress.core.callbacks import TrainingCallback
 from compress.passes.distill import Distill
 from compress.training import epochs

@@ -9,8 +9,8 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.assessments.efficiency.tally import tally_of
 from certify.core.evidence import ARMS, Evidence
+from certify.core.observation import number
 from certify.core.observations import Contracts, FiniteOutputs, Inputs, NearDuplicates, Overlap
-from certify.core.observed import number
 from certify.core.statistics.proportions import wilson_interval
 
 

@@ -9,7 +9,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import NOT_READ, Answer, check, comparing, metered, percent, unknown
 from certify.assessments.efficiency.known_meters import PLAYED_BACK
 from certify.core.evidence import Evidence
-from certify.core.observed import number
+from certify.core.observation import number
 from certify.core.run_observations import PowerCheck
 from certify.core.windows import Window
 

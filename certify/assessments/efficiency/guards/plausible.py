@@ -28,7 +28,7 @@ from certify.assessments.efficiency.guards.result import (
 from certify.assessments.efficiency.known_meters import counted_level, fault, is_plug_in, joules_from_readings
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence
-from certify.core.observed import number
+from certify.core.observation import number
 from certify.core.windows import Window
 
 LEAST_LEFT = 0.1

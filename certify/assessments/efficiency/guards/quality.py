@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from certify.assessments.efficiency.declared import Declared, declared_metric, declared_scores, metric_fault
+from certify.assessments.efficiency.declared_metric import Declared, declared_metric, declared_scores, metric_fault
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.assessments.efficiency.tally import Tally, tally_of

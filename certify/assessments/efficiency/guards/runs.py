@@ -12,7 +12,7 @@ from certify.assessments.efficiency.guards.runtime import runtime_fault
 from certify.core.errors import CertificateError
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observed import number
+from certify.core.observation import number
 from certify.core.run_observations import SessionFacts
 from certify.core.statistics.batch_means import Series
 from certify.core.statistics.blocks import blocks_needed

@@ -9,7 +9,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, mean
 from certify.core.errors import CertificateError
 from certify.core.evidence import ARMS, Evidence
-from certify.core.observed import mapping, sequence
+from certify.core.observation import mapping, sequence
 from certify.core.run_observations import RuntimeChoice
 from certify.core.windows import LARGEST
 

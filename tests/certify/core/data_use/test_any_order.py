@@ -17,7 +17,7 @@ from certify.core.data_use.policy import Rule
 from certify.core.data_use.vocabulary import ACTION_OF_PART, covers
 from certify.core.errors import DataError, NotPermittedError
 from certify.core.progress import Silent
-from certify.data.governed import admitted
+from certify.data.policy_filter import admitted
 from certify.data.specs import _load
 from certify.data.split import Split
 

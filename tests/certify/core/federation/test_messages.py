@@ -12,7 +12,7 @@ from honest_run import CLIENTS, IDS, SERVER, STRANGER, build, entry_of, opening
 
 from certify.core.errors import CertificateError
 from certify.core.federation import Enrolment, FederatedRun, Receipt, Spent, parse, parse_run, sign, verified
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 from certify.core.federation.signing import SMALL_BYTES, signing_bytes
 
 LINES = list(build(opening(mask_threshold=4), {(2, 0)}).lines())

@@ -30,7 +30,7 @@ from certify.core.federation import (
     sign,
     unanswered,
 )
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 
 SPENT = Spent(0.1)
 RUN = opening()

@@ -12,7 +12,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import judge_guards
 from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence, Window
-from certify.measure import observe
+from certify.measure import observations
 from certify.measure.meters import require
 from certify.measure.meters.base import Usage
 from certify.measure.meters.trace import Trace, read_trace
@@ -76,7 +76,7 @@ def test_readings_of_a_real_board_pass_the_guards_of_meters(trace: Trace, eviden
         evidence,
         header=replace(evidence.header, meter=trace.meter),
         windows=tuple(windows),
-        observations=(*others, *observe.power_check(windows)),
+        observations=(*others, *observations.power_check(windows)),
     )
     outcomes = {result.name: result.outcome for result in judge_guards(found, edition)}
     assert {name: outcomes[name] for name in METER_GUARDS} == dict.fromkeys(METER_GUARDS, "pass")

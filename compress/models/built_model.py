@@ -15,7 +15,7 @@ from certify.data import TokenInput
 from certify.data.contract import Interpolation
 from compress.core.foreign_code import MODEL_FAILURES
 from compress.models.factories import import_factory
-from compress.models.plain import plain
+from compress.models.plain_copy import plain
 from compress.models.probe import describe_with_place
 from compress.models.tokens import as_classifier, token_input
 
@@ -39,7 +39,7 @@ class ModelSource:
 
         Args:
             seed: seed of the weights.
-            folded: see :func:`compress.models.plain.plain`.
+            folded: see :func:`compress.models.plain_copy.plain`.
 
         Raises:
             UsageError: the factory does not exist.

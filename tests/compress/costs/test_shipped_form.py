@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 
 from compress.core.targets import TARGETS
-from compress.costs import shipping
+from compress.costs import shipped_form
 from compress.costs.items import FULL, Variant, block, find_items
-from compress.costs.shipping import Shipping
+from compress.costs.shipped_form import Shipping
 from compress.passes.qat import Qat
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
@@ -42,10 +42,10 @@ def test_key_includes_the_integer_types_when_the_pass_names_a_target():
 def test_stack_runs_in_integers_when_a_block_is_exported(deep, context, tmp_path):
     item = find_items(deep, context.sample(1), (), most=0.9)[0]
     assert [item.label(variant) for variant in item.variants] == ["full", "dropped"]
-    single = shipping.one_block(block(deep, item, FULL), item.taken, tmp_path)
-    stack = shipping.stacked(single, 3)
+    single = shipped_form.one_block(block(deep, item, FULL), item.taken, tmp_path)
+    stack = shipped_form.stacked(single, 3)
     assert sum(node.op_type == "Conv" for node in stack.graph.node) == 3
-    made = shipping.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.taken}])
+    made = shipped_form.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.taken}])
     assert (
         sum(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in made.graph.initializer)
         == 3
@@ -65,5 +65,5 @@ def test_remaining_model_is_the_same_when_a_block_is_dropped(deep, context):
 def test_file_is_quantized_as_a_transformer_when_the_original_is_one(tmp_path):
     node = onnx.helper.make_node("LayerNormalization", ["x", "s"], ["y"])
     graph = onnx.helper.make_graph([node], "norm", [], [])
-    assert shipping.operators_of(onnx.helper.make_model(graph), "auto") == "weights"
-    assert shipping.operators_of(onnx.helper.make_model(graph), "all") == "all"
+    assert shipped_form.operators_of(onnx.helper.make_model(graph), "auto") == "weights"
+    assert shipped_form.operators_of(onnx.helper.make_model(graph), "all") == "all"

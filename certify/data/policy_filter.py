@@ -14,9 +14,9 @@ from typing import Any
 from certify.core.data_use.folder import SUFFIX, UseFolder
 from certify.core.data_use.guard import Guard, action_of, open_use
 from certify.core.errors import DataError, NotPermittedError, UsageError
+from certify.data.data_path import Placed
 from certify.data.dataset import Dataset
 from certify.data.people import PEOPLE, drops
-from certify.data.placed import Placed
 
 SCHEMES = ("imagefolder", "npz", "arrays", *PEOPLE)
 

@@ -26,7 +26,7 @@ from certify.core.federation import (
     Update,
     parse_run,
 )
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 
 
 def failing(run: FederatedRun) -> set[str]:

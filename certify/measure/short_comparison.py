@@ -76,7 +76,7 @@ def compare(
         MeasureError: a worker or the meter failed.
 
     Example:
-        >>> from certify.measure.short import compare
+        >>> from certify.measure.short_comparison import compare
         >>> compare([(before, contract), (after, contract)], dataset, Plan(), rules)  # doctest: +SKIP
     """
     runtimes.require(plan.runtime)

@@ -16,14 +16,14 @@ from certify.core.signing_keys import SigningKey
 from certify.data import Dataset, Preprocess
 from compress.exchange import checkpoint
 from compress.federated.client import Client
+from compress.federated.client_folder import RECEIPTS, Keeping
+from compress.federated.costs import Spending
 from compress.federated.flower.credentials import node_key
 from compress.federated.flower.processes import start_node
 from compress.federated.flower.worker import Worker
 from compress.federated.idle import Idle, IdlePolicy
-from compress.federated.keeping import RECEIPTS, Keeping
 from compress.federated.learner import Learner
 from compress.federated.local_data import own_data
-from compress.federated.spending import Spending
 
 KEY = "client.key"
 SOCKET = "sock"

@@ -11,8 +11,8 @@ from certify.core.evidence import MeterFacts
 from certify.core.windows import Window
 from certify.measure.meters import choose, get
 from certify.measure.meters.base import Reading, Usage
-from certify.measure.meters.combined import Sum
-from certify.measure.observe import power_check
+from certify.measure.meters.combined_meter import Sum
+from certify.measure.observations import power_check
 
 USED = Usage(duration_s=1.0, cpu_s=1.0)
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from certify.core.errors import DataError
 from certify.core.federation import parse_run
-from certify.core.federation.checking import CHECKS, problems
+from certify.core.federation.consistency import CHECKS, problems
 from certify.data import default_preprocess
 from compress.core.context import PassContext, PassData
 from compress.core.model_stats import state_digest
 from compress.core.targets import TARGETS
-from compress.federated.distilling import Distiller, Teaching, teach
+from compress.federated.distillation import Distiller, Teaching, teach
 from compress.federated.public_samples import PublicSamples
 from compress.passes.federated_distill import FederatedDistill
 from compress.testing.networks import blobs

@@ -19,12 +19,12 @@ from torch import nn
 from certify.core.errors import DataError
 from certify.core.federation import MessageRefused, Payload, RoundLog
 from certify.core.progress import Progress, Silent
-from compress.federated.collecting import Clients
+from compress.federated.collection import Clients
+from compress.federated.costs import Spending
 from compress.federated.learner import LocalTraining, seeded
 from compress.federated.messages import Outgoing
 from compress.federated.public_samples import PublicSamples, read_logits
 from compress.federated.sampling import seed_of
-from compress.federated.spending import Spending
 from compress.federated.transport import Transport
 from compress.federated.weights import Layout, digest
 from compress.training.config import TrainingConfig
