@@ -10,47 +10,6 @@ from certify.core.observation import Counts, Observed
 
 
 @dataclass(frozen=True)
-class Simplified(Observed):
-    """Simplification of the baseline; the simplified file is the measured one.
-
-    Costs are multiply-adds per sample of the graph as loaded by the runtime, plus ten for each written element; null if
-    the file was not examined.
-
-    Attributes:
-        given_digest: hex SHA-256 of the given file.
-        given_bytes: size of the given file.
-        bytes: size of the measured file.
-        given_cost: cost of the given file.
-        cost: cost of the measured file.
-        removed: what was removed, as sentences.
-        rewritten: faster forms of its operators, as sentences; null if they are unchanged.
-        unread: why the file was not examined; null if it was.
-        failed: why examining it failed; null if it did not.
-    """
-
-    NAME = "simplified"
-    given_digest: Any
-    given_bytes: float
-    bytes: float
-    given_cost: float | None = None
-    cost: float | None = None
-    removed: list[Any] | None = None
-    rewritten: list[Any] | None = None
-    unread: str | None = None
-    failed: str | None = None
-
-    @property
-    def removed_share(self) -> float:
-        """Fraction of the cost that was removed; 0 if unknown."""
-        return max(0.0, 1 - self.cost / self.given_cost) if self.given_cost and self.cost is not None else 0.0
-
-    @property
-    def removed_bytes_share(self) -> float:
-        """Fraction of the bytes that was removed."""
-        return max(0.0, 1 - self.bytes / self.given_bytes) if self.given_bytes else 0.0
-
-
-@dataclass(frozen=True)
 class Interface(Observed):
     """Interface of a model; by arm.
 

@@ -8,6 +8,7 @@ runtime removes itself on loading is not padding; a file from which nothing else
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -22,8 +23,8 @@ import onnx
 from certify.core.errors import MeasureError, ModelError
 from certify.core.evidence import Observation
 from certify.core.measuring_rules import MeasuringRules
-from certify.core.observations import Simplified
 from certify.core.progress import Progress
+from certify.core.run_observations import Simplified
 from certify.core.sample_order import SIMPLIFYING, order_seed, ranked
 from certify.data.contract_slot import normalise
 from certify.data.dataset import Dataset
@@ -46,7 +47,9 @@ from certify.model_file.onnx_graph.equal_values import (
 )
 from certify.model_file.onnx_graph.functions import inlined
 from certify.model_file.onnx_graph.load import load_model
+from certify.model_file.onnx_graph.needless import needless_work
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+from certify.model_file.onnx_graph.repetitions import looking_at_slices, repetitions, sliced_values
 from certify.model_file.onnx_graph.trimming import trim_kernels
 from certify.model_file.onnx_graph.unrolling import unroll
 
@@ -58,6 +61,8 @@ STRICTER = (1.0, 0.1, 0.001)
 """Fractions of the tolerance that are tried in turn until the outputs are kept."""
 WORTH = 0.02
 """Least fraction of the cost or of the bytes that must be removed for a file to be changed."""
+FEW, FEW_CHANGED = 2.0, 0.15
+"""Factor on the tolerance, and fraction of changed answers, beyond which a few samples decide against a variant."""
 BRANCHES = 8
 """Number of branches to try removing."""
 NAMED = 6
@@ -194,11 +199,24 @@ def _leanest(
             break
     lean = _without_branches(bench, lean, kinds, answers, rules)
     left = bench.cost(lean)
+    needless = _needless(bench, lean, rules, seed)
     if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * given.ByteSize():
-        return None, {"given_cost": cost, "cost": cost}
+        return None, {"given_cost": cost, "cost": cost, **needless}
     trips = [f"{len(loops)} loops with fixed trip counts"] if loops else []
     kernels = [f"the borders of {len(cut)} kernels"] if cut else []
-    return lean, {"given_cost": cost, "cost": left, "removed": [*_fewer(start, lean), *trips, *kernels]}
+    return lean, {"given_cost": cost, "cost": left, "removed": [*_fewer(start, lean), *trips, *kernels], **needless}
+
+
+def _needless(bench: _Bench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int) -> dict[str, Any]:
+    """Return the work that remains although the outputs do not need it, and the operators with the most of it."""
+    sample = bench.contract.port_shape(1)[1:]
+    kinds = comparable_values(lean, sample)
+    axes = sliced_values(lean, kinds)
+    looked_at = bench.run(looking_at_slices(lean, axes, kinds, seed), LOOKED_AT, bench.looks) if axes else None
+    repeats = {} if looked_at is None else repetitions(axes, looked_at, rules.equal_values)
+    found = needless_work(lean, sample, repeats)
+    most = sorted(found, key=lambda name: -found[name])[:NAMED]
+    return {"needless_cost": sum(found.values()), "needless": most} if found else {}
 
 
 def _without_branches(
@@ -206,8 +224,8 @@ def _without_branches(
 ) -> onnx.ModelProto:
     """Remove parallel branches that the outputs do not need; this fixes the file to the batch size."""
     for branch in branches(lean.graph)[:BRANCHES]:
-        joined = next((node for node in lean.graph.node if branch.joined in node.output), None)
-        kind = kinds.get(joined.input[branch.place]) if joined is not None else None
+        made = any(branch in node.output for node in lean.graph.node)
+        kind = kinds.get(branch) if made else None
         if kind is None:
             continue
         tried = without(lean, branch, (bench.batch, *kind[2:]), kind[0])
@@ -221,11 +239,7 @@ class _Answers:
 
     def __init__(self, bench: _Bench, given: onnx.ModelProto) -> None:
         self._bench = bench
-        self._given = given
-
-    @functools.cached_property
-    def _before(self) -> Outputs:
-        return self._bench.run(self._given, self._bench.contract.output_name, self._bench.samples)
+        self._before = functools.cache(lambda samples: bench.run(given, bench.contract.output_name, samples))
 
     def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
         """Return whether another model agrees: in top-1 and in all outputs up to a common factor, or in the number.
@@ -235,14 +249,22 @@ class _Answers:
             most: largest unexplained fraction of the outputs' spread.
             rules: rules with the fraction of samples that must have the same top-1 class.
         """
-        before = self._before
-        after = self._bench.run(lean, self._bench.contract.output_name, self._bench.samples)
+        # A few samples show most differences.
+        error, equal = self._compared(lean, self._bench.looks)
+        if error > FEW * most or equal < 1 - FEW_CHANGED:
+            return False
+        error, equal = self._compared(lean, self._bench.samples)
+        return error <= most and equal >= rules.equal_answers
+
+    def _compared(self, lean: onnx.ModelProto, samples: Path) -> tuple[float, float]:
+        """Return the unexplained fraction of the outputs' spread, and the fraction of equal top-1 classes."""
+        before, after = self._before(samples), self._bench.run(lean, self._bench.contract.output_name, samples)
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
         if before.shape[1] == 1:  # a single number, for which a factor matters
             scale = 1.0
         error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
         same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
-        return scale > 0 and error <= most * float(np.std(before)) and same >= rules.equal_answers
+        return error / max(float(np.std(before)), TINY) if scale > 0 else math.inf, same
 
 
 def _fewer(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:

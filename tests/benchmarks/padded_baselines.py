@@ -16,8 +16,8 @@ import recognisers  # noqa: E402
 from _bench import options, run  # noqa: E402
 
 from certify.assessments.efficiency.edition import load_edition  # noqa: E402
-from certify.core.observations import Simplified  # noqa: E402
 from certify.core.progress import Silent  # noqa: E402
+from certify.core.run_observations import Simplified  # noqa: E402
 from certify.data.contract_slot import normalise  # noqa: E402
 from certify.measure.plan import Plan  # noqa: E402
 from certify.measure.simplify import simplify  # noqa: E402
@@ -28,7 +28,7 @@ def main() -> None:
     options(__doc__).parse_args()
     data, rules = recognisers.textures(0), load_edition().plan
     whole = None
-    for name, make in {"the honest net": recognisers.net, **padded.PADDED}.items():
+    for name, make in {"the honest net": recognisers.net, **padded.PADDED, **padded.NEEDLESS}.items():
         with tempfile.TemporaryDirectory() as folder:
             given, path = Path(folder, "given.onnx"), Path(folder, "baseline.onnx")
             onnx.save(make(), str(given))
@@ -36,7 +36,7 @@ def main() -> None:
             found = Simplified(**simplify(path, recognisers.CONTRACT, data, Plan(), rules, Silent()).values)
         before, after = found.given_cost or 0.0, found.cost or 0.0
         whole = whole or before
-        fewer = f"{100 * found.removed_share:.0f} % | {100 * found.removed_bytes_share:.0f} %"
+        fewer = f"{100 * found.removed_share:.0f} % | {100 * found.removed_bytes_share:.0f} % | {100 * found.needless_share:.0f} %"
         print(f"| {name} | {before / whole:.2f} | {after / whole:.2f} | {fewer} |")
 
 

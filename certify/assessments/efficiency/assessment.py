@@ -25,8 +25,9 @@ from certify.core.estimate import Estimate
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.core.finding import Finding
-from certify.core.observations import Contracts, Simplified
+from certify.core.observations import Contracts
 from certify.core.private_data import AuditorBinding, DataKey
+from certify.core.run_observations import Simplified
 
 PREDICATE_TYPE = "https://leanmark.org/secure/compute-efficiency/v1"
 

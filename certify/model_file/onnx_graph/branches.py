@@ -1,9 +1,8 @@
-"""Parallel branches joined by a Concat: the nodes of one branch, and a graph without it."""
+"""Branches of a graph: values beside the main path, and a graph without one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -12,43 +11,54 @@ from certify.model_file.onnx_graph.data_sized import used
 from certify.model_file.onnx_graph.operators import compute_of
 
 
-@dataclass(frozen=True)
-class Branch:
-    """An input of a Concat: the first output of that node, and the index of the input."""
+def branches(graph: onnx.GraphProto) -> list[str]:
+    """Return values that are joined with others, have multiplying operators of their own, and are not the only path.
 
-    joined: str
-    place: int
-
-
-def branches(graph: onnx.GraphProto) -> list[Branch]:
-    """Return inputs of Concats with multiplying operators of their own, those with the most first."""
+    Those with the most of their own are first. A branch may be joined in several places: what one Add adds before a
+    linear layer, a Sub may take off again behind it.
+    """
     whole = _products(_needed(graph))
-    found = {
-        branch: whole - _products(_needed(graph, branch))
-        for node in graph.node
-        if node.op_type == "Concat"
-        for branch in (Branch(node.output[0], place) for place in range(len(node.input)))
-    }
-    return sorted((branch for branch, alone in found.items() if alone > 0), key=lambda branch: -found[branch])
+    found: dict[str, int] = {}
+    for name in dict.fromkeys(_joined(graph)):
+        rest = _needed(graph, name)
+        if _reads_input(graph, rest):
+            found[name] = whole - _products(rest)
+    return sorted((name for name, alone in found.items() if alone > 0), key=lambda name: -found[name])
 
 
-def without(model: onnx.ModelProto, branch: Branch, shape: Sequence[int], kind: int) -> onnx.ModelProto:
-    """Return a copy with zeros in place of a branch, and without the nodes that only it needs.
+def without(model: onnx.ModelProto, branch: str, shape: Sequence[int], kind: int) -> onnx.ModelProto:
+    """Return a copy with zeros in place of a value, and without the nodes that only it needs.
 
     Args:
         model: model, not modified.
-        branch: branch of its graph.
-        shape: shape of the branch's values.
-        kind: type of the branch's values.
+        branch: name of the value.
+        shape: shape of the value.
+        kind: type of the value.
     """
     lean = onnx.ModelProto()
     lean.CopyFrom(model)
-    name = f"{branch.joined}.nothing{branch.place}"
+    name = f"{branch}.nothing"
     zeros = np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind))
     lean.graph.initializer.append(onnx.numpy_helper.from_array(zeros, name))
-    next(node for node in lean.graph.node if branch.joined in node.output).input[branch.place] = name
+    for node in lean.graph.node:
+        node.input[:] = [name if read == branch else read for read in node.input]
     drop_unused(lean.graph)
     return lean
+
+
+def _joined(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the computed inputs of operators with several of them."""
+    made = {name for node in graph.node for name in node.output}
+    varying = made | {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if len(varying.intersection(node.input)) > 1:
+            yield from (name for name in node.input if name in made)
+
+
+def _reads_input(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> bool:
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = {value.name for value in graph.input} - weights
+    return any(inputs.intersection(used(node)) for node in nodes)
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
@@ -63,17 +73,14 @@ def drop_unused(graph: onnx.GraphProto) -> None:
         getattr(graph, name).extend(left)
 
 
-def _needed(graph: onnx.GraphProto, besides: Branch | None = None) -> list[onnx.NodeProto]:
-    """Return the operators that lead to an output, ignoring a branch."""
+def _needed(graph: onnx.GraphProto, besides: str | None = None) -> list[onnx.NodeProto]:
+    """Return the operators that lead to an output, other than through a value."""
     needed = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            taken = list(used(node))
-            if besides is not None and besides.joined in node.output:
-                taken = [name for place, name in enumerate(node.input) if place != besides.place]
-            needed.update(taken)
+            needed.update(name for name in used(node) if name != besides)
     return kept[::-1]
 
 

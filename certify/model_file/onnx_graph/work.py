@@ -101,7 +101,7 @@ def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
             continue
         work.written[node.op_type, sum(math.prod(values[name].shape) for name in node.output if name in values)] += 1
         compute = compute_of(node)
-        macs = None if compute is None else _macs(node, compute, values)
+        macs = None if compute is None else multiply_adds(node, compute, values)
         if macs is not None:
             work.products[node.op_type, macs] += 1
             work.operators += 1
@@ -116,7 +116,8 @@ def _may_multiply(node: onnx.NodeProto) -> bool:
     return node.domain not in STANDARD_DOMAINS and node.op_type not in SHAPE_TWINS
 
 
-def _macs(node: onnx.NodeProto, compute: Compute, values: Mapping[str, Value]) -> int | None:
+def multiply_adds(node: onnx.NodeProto, compute: Compute, values: Mapping[str, Value]) -> int | None:
+    """Return the multiply-adds of a multiplying operator; None if shapes are unknown."""
     given = values.get(node.output[0])
     if compute.kind == "blocks":
         return None if given is None else math.prod(given.shape) * attribute(node, "K", 0)

@@ -191,6 +191,144 @@ def unread() -> onnx.ModelProto:
     return model
 
 
+def taken_off_behind() -> onnx.ModelProto:
+    """A branch that is added before a convolution, and whose convolution is taken off behind it."""
+    model, rng = net(), np.random.default_rng(6)
+    put(model, b1=rng.standard_normal((256, 1, 5, 5)).astype(np.float32) / 5,
+        b2=np.abs(rng.standard_normal((1, 256, 1, 1)).astype(np.float32)) / 256)  # fmt: skip
+    conv = model.graph.node[0]
+    again = onnx.NodeProto()
+    again.CopyFrom(conv)
+    conv.input[0], again.input[0], again.output[0], again.name = "with", "beside", "less", "less"
+    instead(model, "conv", again, helper.make_node("Sub", ["conv", "less"], ["left"]))
+    model.graph.node.insert(0, helper.make_node("Conv", ["image", "b1"], ["h1"], pads=[2] * 4))
+    model.graph.node.insert(1, helper.make_node("Relu", ["h1"], ["h2"]))
+    model.graph.node.insert(2, helper.make_node("Conv", ["h2", "b2"], ["beside"]))
+    model.graph.node.insert(3, helper.make_node("Add", ["image", "beside"], ["with"]))
+    return model
+
+
+def wider(noise: float = 0.0) -> onnx.ModelProto:
+    """Every channel twice, the second with twice the weights, and read with a share of each."""
+    model = net()
+    w, r = weights(model)["w"], weights(model)["r"]
+    moved = 1 + noise * np.random.default_rng(8).standard_normal(w.shape)
+    again = (2 * w * moved).astype(np.float32)
+    put(model, w=np.concatenate([w, again]), r=np.concatenate([r / 2, r / 4], axis=1))
+    return model
+
+
+def unread_channels() -> onnx.ModelProto:
+    """Three times as many channels again, which are read with weights of next to nothing."""
+    model = net()
+    w, r = weights(model)["w"], weights(model)["r"]
+    more = np.random.default_rng(9).standard_normal((3 * len(w), *w.shape[1:])).astype(np.float32) * w.std()
+    little = np.full((len(r), len(more)), 1e-3 * r.max(), np.float32)
+    put(model, w=np.concatenate([w, more]), r=np.concatenate([r, little], axis=1))
+    return model
+
+
+def _fed(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
+    model.graph.node[0].input[0] = nodes[-1].output[0]
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+
+
+def _conv(model: onnx.ModelProto, **changed: list[int]) -> None:
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    kept = [attribute for attribute in conv.attribute if attribute.name not in changed]
+    del conv.attribute[:]
+    conv.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in changed.items())])
+
+
+def cropped() -> onnx.ModelProto:
+    """A frame around the image, which is cut off behind the convolution."""
+    model = net()
+    put(model, by=np.array([0, 0, 16, 16, 0, 0, 16, 16]), starts=np.array([16, 16]), ends=np.array([48, 48]),
+        axes=np.array([2, 3]))  # fmt: skip
+    _fed(model, helper.make_node("Pad", ["image", "by"], ["framed"]))
+    instead(model, "relu", helper.make_node("Slice", ["relu", "starts", "ends", "axes"], ["cropped"]))
+    return model
+
+
+def every_fourth() -> onnx.ModelProto:
+    """A convolution at every pixel, of which every fourth in each direction is read."""
+    model = net()
+    put(model, starts=np.array([0, 0]), ends=np.array([32, 32]), axes=np.array([2, 3]), steps=np.array([4, 4]))
+    instead(model, "relu", helper.make_node("Slice", ["relu", "starts", "ends", "axes", "steps"], ["few"]))
+    return model
+
+
+def enlarged() -> onnx.ModelProto:
+    """Every pixel four times, for a kernel that skips every second one."""
+    model = net()
+    put(model, scales=np.array([1, 1, 2, 2], np.float32))
+    _conv(model, dilations=[2, 2], pads=[6] * 4)
+    _fed(model, helper.make_node("Resize", ["image", "", "scales"], ["large"], mode="nearest",
+                                 coordinate_transformation_mode="asymmetric", nearest_mode="floor"))  # fmt: skip
+    return model
+
+
+def skipping() -> onnx.ModelProto:
+    """The same, with zeros in the kernel where it skips."""
+    model = enlarged()
+    kernels = weights(model)["w"]
+    wide = np.zeros((*kernels.shape[:2], 13, 13), np.float32)
+    wide[..., ::2, ::2] = kernels
+    put(model, w=wide)
+    _conv(model, dilations=[1, 1])
+    return model
+
+
+def batch(times: int = 8) -> onnx.ModelProto:
+    """Copies of the sample, and the mean of their answers."""
+    model = net()
+    _fed(model, helper.make_node("Concat", ["image"] * times, ["many"], axis=0))
+    put(model, each=np.array([times, -1, 4]))
+    model.graph.node[-1].output[0] = "all"
+    model.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["all", "each"], ["apart"]),
+            helper.make_node("ReduceMean", ["apart"], ["classes"], axes=[0], keepdims=0),
+        ]
+    )
+    return model
+
+
+def ungrouped() -> onnx.ModelProto:
+    """A convolution of single channels as one of all channels, most of whose weights are zero."""
+    model, kernel = net(), np.zeros((64, 64, 3, 3), np.float32)
+    kernel[np.arange(64), np.arange(64)] = 1 / 9
+    put(model, k=kernel)
+    instead(model, "relu", helper.make_node("Conv", ["relu", "k"], ["smooth"], pads=[1] * 4))
+    return model
+
+
+def product() -> onnx.ModelProto:
+    """A linear layer as two of four times the width."""
+    model, rng = net(), np.random.default_rng(4)
+    first = rng.standard_normal((256, 64))
+    second = (np.eye(64) + 0.5 * np.roll(np.eye(64), 1, 0)) @ np.linalg.pinv(first)
+    put(model, a=first[:, :, None, None].astype(np.float32), b=second[:, :, None, None].astype(np.float32))
+    instead(model, "relu", helper.make_node("Conv", ["relu", "a"], ["wide"]),
+            helper.make_node("Conv", ["wide", "b"], ["mixed"]))  # fmt: skip
+    return model
+
+
+NEEDLESS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "every channel twice": wider,
+    "every channel twice, not quite equal": lambda: wider(0.02),
+    "channels read with next to nothing": unread_channels,
+    "a frame that is cut off": cropped,
+    "pixels that are skipped": every_fourth,
+    "every pixel four times": enlarged,
+    "kernels with zeros between their weights": skipping,
+    "copies of the sample in a batch": batch,
+    "single channels convolved as all": ungrouped,
+    "a layer as a product of two": product,
+}
+"""What cannot be removed without writing the network anew: the finding fails, and the file stays."""
+
 PADDED: dict[str, Callable[[], onnx.ModelProto]] = {
     "near-equal copies": copies,
     "copies in another order, summed": summed_copies,
@@ -199,6 +337,7 @@ PADDED: dict[str, Callable[[], onnx.ModelProto]] = {
     "large kernels, padded apart": padded_apart,
     "a branch of next to no weight": branch,
     "a branch that is taken back": taken_back,
+    "a branch that is taken off behind a convolution": taken_off_behind,
     "a gate that is always open": gated,
     "a branch beside the channels": beside,
     "Add and Sub in turn": chain,

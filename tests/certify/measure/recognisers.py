@@ -70,13 +70,13 @@ class Graph:
 
 
 def filters(copies: int) -> np.ndarray:
-    """Stripes of every class in four phases, (CLASSES * 4 * copies, 1, KERNEL, KERNEL)."""
+    """Stripes of every class in four phases, finer or coarser in each copy, (CLASSES * 4 * copies, 1, h, w)."""
     rows, columns = np.mgrid[:KERNEL, :KERNEL] - KERNEL // 2
     window = np.exp(-(rows**2 + columns**2) / 8.0)
     found = []
-    for label, quarter, _ in itertools.product(range(CLASSES), range(4), range(copies)):
-        angle = np.pi * label / CLASSES
-        wave = np.cos(2 * np.pi / WAVELENGTH * (columns * np.cos(angle) + rows * np.sin(angle)) + np.pi / 2 * quarter)
+    for label, quarter, copy in itertools.product(range(CLASSES), range(4), range(copies)):
+        angle, length = np.pi * label / CLASSES, WAVELENGTH * (1 + 0.06 * (copy - (copies - 1) / 2))
+        wave = np.cos(2 * np.pi / length * (columns * np.cos(angle) + rows * np.sin(angle)) + np.pi / 2 * quarter)
         kernel = window * wave
         found.append(kernel - window * kernel.sum() / window.sum())
     return np.array(found, dtype=np.float32)[:, None]

@@ -11,7 +11,7 @@ import recognisers as made
 from certify.assessments.efficiency.assessment import _simplified
 from certify.assessments.efficiency.claims import BaselineClaim
 from certify.core.evidence import Observation
-from certify.core.observations import Simplified
+from certify.core.run_observations import Simplified
 from certify.measure import faster_form as forms
 from certify.measure import runtimes
 from certify.measure.client import WindowResult

@@ -98,6 +98,17 @@ def test_baseline_not_padded_fails_alone_when_the_baseline_has(
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("padding", padded.NEEDLESS)
+def test_baseline_not_padded_fails_alone_when_work_is_needless(
+    padding: str, simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    observed, path = simplified(padded.NEEDLESS[padding]())
+    assert observed.values["removed"] is None and observed.values["given_digest"] == sha256_file(path)
+    assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
+    needed = {**observed.values, "needless_cost": None}
+    assert outcomes(Observation(observed.name, needed), make_evidence, edition) == {}
+
+
 def test_file_is_unchanged_when_nothing_can_be_removed(
     simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
@@ -105,6 +116,7 @@ def test_file_is_unchanged_when_nothing_can_be_removed(
     assert observed.values["given_digest"] == sha256_file(path)
     assert (observed.values["given_cost"], observed.values["cost"]) == (4_523_560, 4_523_560)
     assert observed.values["removed"] is None
+    assert observed.values["needless_cost"] < 0.1 * 4_523_560  # the limit is twice that
     assert outcomes(observed, make_evidence, edition) == {}
 
 

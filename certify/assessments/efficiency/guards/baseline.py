@@ -5,7 +5,10 @@ from __future__ import annotations
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
 from certify.core.evidence import Evidence
-from certify.core.observations import Simplified
+from certify.core.run_observations import Simplified
+
+NAMED = 3
+"""Number of operators to name."""
 
 
 @comparing
@@ -17,7 +20,7 @@ def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
     if found is None or found.given_cost is None or found.cost is None:
         reason = "it was not recorded" if found is None or found.failed is None else found.failed.rstrip(".")
         return check(False, "The baseline was not simplified", f"it may be padded: {reason}")
-    work, size = found.removed_share, found.removed_bytes_share
+    work, size, needless = found.removed_share, found.removed_bytes_share, found.needless_share
     message = ", ".join(map(str, found.removed or ["unused parts"]))
     sentence = "Nothing could be removed from the baseline without changing its answers"
     if found.removed is not None:
@@ -25,8 +28,15 @@ def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
             f"The baseline gives the same answers with {percent(work)} less work and {percent(size)} fewer bytes, and "
             f"was measured in that form (removed: {message})"
         )
+    if needless > 0:
+        sentence += f"; {percent(needless)} of its work is needless, most of it in {_names(found.needless)}"
     return check(
-        max(work, size) <= edition.thresholds.baseline_padding,
+        max(work + needless, size) <= edition.thresholds.baseline_padding,
         sentence,
         f"it was padded, which flatters every candidate (allowed: {percent(edition.thresholds.baseline_padding)})",
     )
+
+
+def _names(needless: list[object] | None) -> str:
+    """Name the operators with the most needless work."""
+    return ", ".join(map(str, (needless or [])[:NAMED])) or "operators that were not named"

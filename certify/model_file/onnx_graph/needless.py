@@ -1,0 +1,268 @@
+"""Work of a graph that its outputs do not need: parts of values that nothing reads, zeros, and repetitions.
+
+Going backwards from the outputs, each value is given the positions along each of its axes that are needed. A Slice
+needs few of its input, a kernel of zeros needs none of a channel, and of repeated channels one is enough. An operator
+that multiplies then needs the share of its outputs that is needed, times the share of its weights that are not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.model_file.onnx_graph.constants import array_of
+from certify.model_file.onnx_graph.linear_products import linear_products
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, compute_of
+from certify.model_file.onnx_graph.shapes import infer, shape_of
+from certify.model_file.onnx_graph.work import ELEMENT_MACS, multiply_adds
+
+Mask = npt.NDArray[np.bool_]
+Masks = list[Mask]
+"""For each axis of a value, which positions are needed."""
+Repeats = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
+"""By value and axis, the position that each position repeats: its own if none, -1 if it is constant."""
+
+NEGLIGIBLE = 0.005
+"""Weights below this fraction of the largest of their channel count as zero: 2 to 3 % of those of trained networks."""
+ELEMENTWISE = frozenset(
+    {"Abs", "Add", "BatchNormalization", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
+     "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu",
+     "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Where"}
+)  # fmt: skip
+WINDOWS = frozenset({"AveragePool", "LpPool", "MaxPool"})
+REDUCING = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"})
+
+
+def needless_work(model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats) -> dict[str, int]:
+    """Return the cost of needless work by the output of its operator, in multiply-adds.
+
+    Args:
+        model: model without functions, whose weights are initializers.
+        sample: shape of one sample without the batch.
+        repeats: repetitions within values.
+    """
+    found = NeededPositions(model, sample, repeats).needless()
+    for name, cost in linear_products(model, sample).items():
+        found[name] = max(found.get(name, 0), cost)
+    return {name: cost for name, cost in found.items() if cost > 0}
+
+
+class NeededPositions:
+    """Needed positions of all values of a graph.
+
+    Args:
+        model: model without functions, whose weights are initializers.
+        sample: shape of one sample without the batch.
+        repeats: repetitions within values.
+
+    Attributes:
+        masks: by value, after the walk; those of repetitions include all of them.
+    """
+
+    def __init__(self, model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats) -> None:
+        self._model = model
+        self._repeats = repeats
+        inferred = infer(model, sample)
+        self._values, self._constants = inferred.values, inferred.constants
+        self._kinds = {name: kind.elem_type for name, kind in inferred.types.items()}
+        self._shapes = {name: shape_of(kind) for name, kind in inferred.types.items()}
+        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.masks: dict[str, Masks] = {}
+
+    def needless(self) -> dict[str, int]:
+        """Walk backwards and return the needless cost of each operator."""
+        found: dict[str, int] = {}
+        for value in self._model.graph.output:
+            self._need(value.name, None)
+        for node in reversed(self._model.graph.node):
+            out = node.output[0]
+            masks = self._once(out)
+            inputs = None
+            if masks is not None and len(node.output) == 1 and node.domain in STANDARD_DOMAINS:
+                inputs = self._inputs(node, masks)
+            for name in filter(None, node.input):
+                self._need(name, None if inputs is None else inputs.get(name))
+            if masks is not None:
+                found[out] = self._cost(node, masks)
+        return found
+
+    def _need(self, name: str, masks: Masks | None) -> None:
+        """Add needed positions of a value; all of them if they are unknown."""
+        shape = self._shapes.get(name)
+        if shape is None or name in self._weights:
+            return
+        if masks is None or [len(mask) for mask in masks] != list(shape):
+            masks = [np.ones(size, dtype=bool) for size in shape]
+        before = self.masks.get(name)
+        self.masks[name] = masks if before is None else [a | b for a, b in zip(before, masks, strict=True)]
+
+    def _once(self, name: str) -> Masks | None:
+        """Return the needed positions of a value, one of those that repeat each other."""
+        masks = self.masks.get(name)
+        if masks is None:
+            return None
+        found = [mask.copy() for mask in masks]
+        for axis, first in self._repeats.get(name, {}).items():
+            mask, found[axis] = masks[axis], np.zeros_like(masks[axis])
+            if len(first) == len(mask):
+                found[axis][first[mask & (first >= 0)]] = True
+            else:  # a batch of samples, each of which has as many slices
+                found[axis][: round(len(mask) * len(np.unique(first)) / len(first))] = True
+        return found
+
+    def _cost(self, node: onnx.NodeProto, masks: Masks) -> int:
+        compute = compute_of(node)
+        share = math.prod(float(mask.mean()) if mask.size else 1.0 for mask in masks)
+        elements = ELEMENT_MACS * math.prod(map(len, masks))
+        macs = None if compute is None else multiply_adds(node, compute, self._values)
+        if compute is None or macs is None:
+            return round(elements * (1 - share))
+        dense = self._dense(node, compute, masks)
+        needed = share * (1.0 if dense is None else float(dense.mean()))
+        if self._kinds.get(node.output[0]) == onnx.TensorProto.DOUBLE:
+            needed /= 2  # float32 gives the same answers at half the cost
+        return round(macs * (1 - needed) + elements * (1 - share))
+
+    def _dense(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> Mask | None:
+        """Return which weights matter, the needed outputs first; None if they are no constants in floating point."""
+        tensor = self._weights.get(node.input[compute.weight])
+        if tensor is None or compute.quantized or compute.kind not in ("conv", "gemm", "matmul"):
+            return None
+        weight = np.abs(array_of(tensor).astype(np.float32))
+        if compute.kind != "conv":
+            if weight.ndim != 2:
+                return None
+            weight = weight if compute.kind == "gemm" and attribute(node, "transB", 0) else weight.T
+        outputs = masks[1] if compute.kind == "conv" else masks[-1]
+        if len(outputs) != len(weight) or not outputs.any():
+            return None
+        rows = weight[outputs]
+        largest = rows.reshape(len(rows), -1).max(axis=1).reshape(-1, *[1] * (rows.ndim - 1))
+        matters: Mask = rows > NEGLIGIBLE * largest
+        return matters
+
+    def _inputs(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:
+        """Return the positions of its inputs that a node needs; None if all of them."""
+        compute = compute_of(node)
+        if compute is not None:
+            return self._factors(node, compute, masks)
+        if node.op_type in ELEMENTWISE:
+            return {name: self._broadcast(name, masks) for name in node.input if name}
+        rules: Mapping[str, Callable[[onnx.NodeProto, Masks], Masks | None]] = {
+            **dict.fromkeys(WINDOWS, self._window), **dict.fromkeys(REDUCING, self._reduced), "Slice": self._sliced,
+            "Gather": self._gathered, "Transpose": self._transposed, "Flatten": self._reshaped,
+            "Reshape": self._reshaped, "Squeeze": self._reshaped, "Unsqueeze": self._reshaped,
+        }  # fmt: skip
+        if node.op_type == "Concat":
+            return self._joined(node, masks)
+        rule = rules.get(node.op_type)
+        found = None if rule is None or node.input[0] not in self._shapes else rule(node, masks)
+        return None if found is None else {node.input[0]: found}
+
+    def _factors(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> dict[str, Masks] | None:
+        data = node.input[compute.data]
+        dense, shape = self._dense(node, compute, masks), self._shapes.get(data)
+        if dense is None or shape is None:
+            return None
+        if compute.kind == "conv":
+            groups = attribute(node, "group", 1)
+            outputs = np.flatnonzero(masks[1]) // (len(masks[1]) // groups)
+            channels = np.zeros((groups, shape[1] // groups), dtype=bool)
+            np.logical_or.at(channels, outputs, dense.any(axis=tuple(range(2, dense.ndim))))
+            spatial = self._window(node, masks)
+            return None if spatial is None else {data: [masks[0], channels.reshape(-1), *spatial[2:]]}
+        if compute.kind == "gemm" and attribute(node, "transA", 0):
+            return None
+        return {data: [*masks[:-1], np.asarray(dense.any(axis=0))]}
+
+    def _broadcast(self, name: str, masks: Masks) -> Masks:
+        shape = self._shapes.get(name, ())
+        own = masks[len(masks) - len(shape) :]
+        return [m if len(m) == size else np.ones(size, dtype=bool) for m, size in zip(own, shape, strict=False)]
+
+    def _window(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        """Return the needed inputs of a convolution or pooling, the channels as they are."""
+        ints = {a.name: list(a.ints) for a in node.attribute if a.ints}
+        auto = next((a.s for a in node.attribute if a.name == "auto_pad"), b"NOTSET")
+        shape, axes = self._shapes[node.input[0]], len(masks) - 2
+        kernel = ints.get("kernel_shape") or list(self._shapes.get(node.input[-1], ()))[2:]
+        if node.op_type == "Conv":
+            kernel = list(self._shapes.get(node.input[1], ()))[2:]
+        if auto != b"NOTSET" or len(kernel) != axes or len(shape) != len(masks):
+            return None
+        found = list(masks[:2])
+        for axis in range(axes):
+            stride, dilation = (ints.get(name, [1] * axes)[axis] for name in ("strides", "dilations"))
+            starts = np.flatnonzero(masks[axis + 2]) * stride - ints.get("pads", [0] * 2 * axes)[axis]
+            read = (starts[:, None] + dilation * np.arange(kernel[axis])).reshape(-1)
+            mask = np.zeros(shape[axis + 2], dtype=bool)
+            mask[read[(read >= 0) & (read < len(mask))]] = True
+            found.append(mask)
+        return found
+
+    def _reduced(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        shape = self._shapes[node.input[0]]
+        if len(shape) != len(masks):
+            return self._reshaped(node, masks) if math.prod(shape) == math.prod(map(len, masks)) else None
+        return self._broadcast(node.input[0], masks)
+
+    def _sliced(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        bounds = [self._constants.get(name) for name in node.input[1:]]
+        shape = self._shapes[node.input[0]]
+        if len(bounds) < 2 or any(one is None for one in bounds):
+            return None
+        starts, ends, *more = (np.asarray(one).reshape(-1).tolist() for one in bounds)
+        axes = more[0] if more else list(range(len(starts)))
+        steps = more[1] if len(more) > 1 else [1] * len(starts)
+        found = list(masks)
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+            positions = range(shape[axis])[slice(start, end, step)] if step > 0 else range(0)
+            if len(positions) != len(masks[axis]):
+                return None
+            found[axis % len(shape)] = _placed(shape[axis], list(positions), masks[axis])
+        return found
+
+    def _gathered(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        indices, shape = self._constants.get(node.input[1]), self._shapes[node.input[0]]
+        axis = attribute(node, "axis", 0) % len(shape)
+        if indices is None or indices.ndim > 1:
+            return None
+        own: Mask = masks[axis] if indices.ndim else np.ones(1, dtype=bool)
+        after = masks[axis + indices.ndim :]
+        return [*masks[:axis], _placed(shape[axis], indices.reshape(-1).tolist(), own), *after]
+
+    def _transposed(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), list(range(len(masks)))[::-1])
+        return [masks[order.index(axis)] for axis in range(len(masks))]
+
+    def _reshaped(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        """Return the masks of a value that only has other axes of size 1."""
+        shape = self._shapes[node.input[0]]
+        real = [mask for mask in masks if len(mask) != 1]
+        if [len(mask) for mask in real] != [size for size in shape if size != 1]:
+            return None
+        rest: Iterator[Mask] = iter(real)
+        return [next(rest) if size != 1 else np.ones(1, dtype=bool) for size in shape]
+
+    def _joined(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:
+        axis = attribute(node, "axis", 0) % len(masks)
+        found: dict[str, Masks] = {}
+        start = 0
+        for name in node.input:
+            if name not in self._shapes or name in found:
+                return None
+            end = start + self._shapes[name][axis]
+            found[name] = [*masks[:axis], masks[axis][start:end], *masks[axis + 1 :]]
+            start = end
+        return found
+
+
+def _placed(size: int, positions: Sequence[int], mask: Mask) -> Mask:
+    """Return a mask with those of some positions that are needed."""
+    found = np.zeros(size, dtype=bool)
+    found[np.array(positions, dtype=np.int64)[mask]] = True
+    return found

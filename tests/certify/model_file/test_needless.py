@@ -1,0 +1,143 @@
+"""Work that the outputs of a graph do not need is found; what it reads is not called needless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from certify.model_file.onnx_graph.equal_values import LOOKED_AT, comparable_values
+from certify.model_file.onnx_graph.linear_products import linear_products
+from certify.model_file.onnx_graph.needless import NeededPositions, needless_work
+from certify.model_file.onnx_graph.repetitions import looking_at_slices, repetitions, sliced_values
+
+RNG = np.random.default_rng(0)
+SAMPLE = (4, 12, 12)
+
+
+def model(nodes: list[onnx.NodeProto], sample: tuple[int, ...] = SAMPLE, **weights: Any) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *sample])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs.split(), [output], **attributes)
+
+
+def needing_little() -> onnx.ModelProto:
+    """Every operator that passes needed positions on, most of which drops some."""
+    unread = normal(6, 4, 3, 3)
+    unread[:, 2] = 0
+    return model(
+        [
+            node("Conv", "x w1", "a", pads=[1, 1, 1, 1], strides=[1, 2]),
+            node("Mul", "a scale", "b"),
+            node("Conv", "b w2", "c", group=3, dilations=[2, 1], pads=[2, 1, 2, 1]),
+            node("MaxPool", "c", "d", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Slice", "d starts ends axes steps", "e"),
+            node("Slice", "d starts ends axes", "e0"),
+            node("Conv", "e0 w4", "e2", strides=[2, 1]),
+            node("Concat", "e e2", "f", axis=1),
+            node("Transpose", "f", "g", perm=[0, 2, 3, 1]),
+            node("MatMul", "g w3", "h"),
+            node("Gather", "h some", "i", axis=1),
+            node("ReduceMean", "i", "j", axes=[1, 2], keepdims=0),
+            node("Gemm", "j w5", "y", transB=1),
+        ],
+        w1=unread, scale=normal(1, 6, 1, 1), w2=normal(9, 2, 3, 3), starts=np.array([1, 1]), ends=np.array([6, 3]),
+        axes=np.array([2, 3]), steps=np.array([2, 1]), w4=normal(5, 9, 1, 1),
+        w3=np.where(np.arange(14)[:, None] % 3, normal(14, 8), 0),
+        some=np.array([0, 2]), w5=np.where(np.arange(8)[None] % 2, normal(3, 8), 0),
+    )  # fmt: skip
+
+
+def test_output_stays_when_what_is_not_needed_is_replaced() -> None:
+    made = needing_little()
+    needed = NeededPositions(made, SAMPLE, {})
+    needed.needless()
+    x = normal(1, *SAMPLE)
+    before = ReferenceEvaluator(made).run(None, {"x": x})[0]
+    dropped = 0
+    for value in ("x", *(name for one in made.graph.node[:-1] for name in one.output)):
+        mask = np.ix_(*needed.masks[value])
+        broken = onnx.ModelProto()
+        broken.CopyFrom(made)
+        for one in broken.graph.node:
+            one.input[:] = ["other" if name == value else name for name in one.input]
+        given = {"x": x}
+        original = x
+        if value != "x":
+            shown = onnx.ModelProto()
+            shown.CopyFrom(made)
+            shown.graph.output.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, None))
+            original = ReferenceEvaluator(shown).run(None, given)[-1]
+        other = normal(*original.shape)
+        other[mask] = original[mask]
+        dropped += other.size - original[mask].size
+        broken.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, other.shape))
+        after = ReferenceEvaluator(broken).run(None, {**given, "other": other})[0]
+        np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5, err_msg=value)
+    assert dropped == 1292  # all that these operators allow
+
+
+def test_everything_is_needed_when_a_network_is_honest() -> None:
+    made = model(
+        [node("Conv", "x w1", "a", pads=[1] * 4), node("Relu", "a", "b"), node("GlobalAveragePool", "b", "c"),
+         node("Flatten", "c", "d"), node("Gemm", "d w2", "y")],
+        w1=np.abs(normal(6, 4, 3, 3)) + 1, w2=np.abs(normal(6, 3)) + 1,
+    )  # fmt: skip
+    assert needless_work(made, SAMPLE, {}) == {}
+
+
+def test_half_is_needless_when_doubles_are_multiplied() -> None:
+    made = model(
+        [node("Cast", "x", "d", to=TensorProto.DOUBLE), node("MatMul", "d w", "e"),
+         node("Cast", "e", "y", to=TensorProto.FLOAT)],
+        sample=(8,), w=np.abs(RNG.standard_normal((8, 6))) + 1,
+    )  # fmt: skip
+    assert needless_work(made, (8,), {}) == {"e": 8 * 6 / 2}
+
+
+@pytest.mark.parametrize(("inner", "saved"), [(64, 64 * 16 + 16 * 64 - 16 * 16), (4, 0)])
+def test_product_is_saved_when_the_inner_width_is_larger(inner: int, saved: int) -> None:
+    made = model(
+        [node("MatMul", "x a", "h"), node("Add", "h bias", "i"), node("MatMul", "i b", "y")],
+        sample=(16,), a=normal(16, inner), bias=normal(inner), b=normal(inner, 16),
+    )  # fmt: skip
+    assert sum(linear_products(made, (16,)).values()) == saved
+    between = helper.make_node("Relu", ["h"], ["i"])
+    made.graph.node[1].CopyFrom(between)
+    assert linear_products(made, (16,)) == {}
+
+
+def test_repetitions_are_found_along_every_axis() -> None:
+    kernels = np.repeat(normal(3, 2, 3, 3), 2, axis=0) * np.array([1, 3] * 3, np.float32)[:, None, None, None]
+    kernels = np.concatenate([kernels, np.zeros((1, 2, 3, 3), np.float32)])
+    sample = (2, 4, 6)
+    made = model(
+        [node("Concat", "x x", "many", axis=0), node("Resize", "many  sizes", "large", mode="nearest"),
+         node("Conv", "large w", "a", pads=[0, 1, 0, 1]), node("Relu", "a", "y")],
+        sample=sample, sizes=np.array([1, 1, 2, 1], np.float32), w=kernels[:, :, :1],
+    )  # fmt: skip
+    made.graph.node[1].input[:] = ["many", "", "sizes"]
+    kinds = comparable_values(made, sample)
+    axes = sliced_values(made, kinds)
+    assert axes == {"a": (0, 2, 3, 1)}
+    looking = looking_at_slices(made, axes, kinds, 0)
+    runs = [ReferenceEvaluator(looking).run([LOOKED_AT], {"x": normal(1, *sample)})[0] for _ in range(4)]
+    found = repetitions(axes, np.concatenate(runs).astype(np.float64), 0.05)["a"]
+    assert {axis: first.tolist() for axis, first in found.items()} == {
+        0: [0, 0], 1: [0, 0, 2, 2, 4, 4, -1], 2: [0, 0, 2, 2, 4, 4, 6, 6], 3: list(range(6)),
+    }  # fmt: skip
