@@ -36,7 +36,8 @@ def main() -> None:
             found = Simplified(**simplify(path, recognisers.CONTRACT, data, Plan(), rules, Silent()).values)
         before, after = found.given_cost or 0.0, found.cost or 0.0
         whole = whole or before
-        fewer = f"{100 * found.removed_share:.0f} % | {100 * found.removed_bytes_share:.0f} % | {100 * found.needless_share:.0f} %"
+        shares = (found.removed_share, found.removed_bytes_share, found.needless_share)
+        fewer = " | ".join(f"{100 * share:.0f} %" for share in shares)
         print(f"| {name} | {before / whole:.2f} | {after / whole:.2f} | {fewer} |")
 
 
