@@ -41,6 +41,7 @@ from certify.model_file.onnx_graph.control_flow import Counting
 from certify.model_file.onnx_graph.equal_values import (
     LOOKED_AT,
     comparable_values,
+    denormal_values,
     equal_values,
     looking_at,
     replaced,
@@ -199,7 +200,7 @@ def _leanest(
             break
     lean = _without_branches(bench, lean, kinds, answers, rules)
     left = bench.cost(lean)
-    needless = _needless(bench, lean, rules, seed)
+    needless = _needless(bench, lean, rules, seed, denormal_values(kinds, looked_at))
     if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * given.ByteSize():
         return None, {"given_cost": cost, "cost": cost, **needless}
     trips = [f"{len(loops)} loops with fixed trip counts"] if loops else []
@@ -207,14 +208,16 @@ def _leanest(
     return lean, {"given_cost": cost, "cost": left, "removed": [*_fewer(start, lean), *trips, *kernels], **needless}
 
 
-def _needless(bench: _Bench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int) -> dict[str, Any]:
+def _needless(
+    bench: _Bench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int, denormal: set[str]
+) -> dict[str, Any]:
     """Return the work that remains although the outputs do not need it, and the operators with the most of it."""
     sample = bench.contract.port_shape(1)[1:]
     kinds = comparable_values(lean, sample)
     axes = sliced_values(lean, kinds)
     looked_at = bench.run(looking_at_slices(lean, axes, kinds, seed), LOOKED_AT, bench.looks) if axes else None
     repeats = {} if looked_at is None else repetitions(axes, looked_at, rules.equal_values)
-    found = needless_work(lean, sample, repeats)
+    found = needless_work(lean, sample, repeats, denormal)
     most = sorted(found, key=lambda name: -found[name])[:NAMED]
     return {"needless_cost": sum(found.values()), "needless": most} if found else {}
 

@@ -23,6 +23,8 @@ POINTS = 512
 LOOKED_AT = "leanmark.looked_at"
 """Output of the graph with the elements read."""
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
+DENORMAL_SHARE = 0.1
+"""Share of denormal elements of a slow value; networks only have them behind a Softmax with a mask."""
 NO_FACTOR = 1e-3
 """Largest distance from 1 of a factor that is omitted."""
 
@@ -101,7 +103,7 @@ def equal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array, toleran
         looked_at: elements of the values, (samples, values x POINTS).
         tolerance: root mean square of the unexplained part, relative to that of the value about its mean.
     """
-    values = looked_at.reshape(len(looked_at), len(kinds), -1).transpose(1, 0, 2).reshape(len(kinds), -1)
+    values = _by_value(kinds, looked_at)
     found: dict[str, Earlier] = {}
     kept: dict[tuple[int, ...], list[tuple[str, Array]]] = {}
     for (name, kind), row in zip(kinds.items(), values, strict=True):
@@ -113,6 +115,19 @@ def equal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array, toleran
         else:
             found[name] = match
     return found
+
+
+def denormal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array) -> set[str]:
+    """Return the values with denormal numbers, with which processors compute up to a hundred times as slowly."""
+    size = np.abs(_by_value(kinds, looked_at))
+    shares = np.mean((size > 0) & (size < np.finfo(np.float32).tiny), axis=1)
+    return {name for name, share in zip(kinds, shares, strict=True) if share > DENORMAL_SHARE}
+
+
+def _by_value(kinds: Mapping[str, tuple[int, ...]], looked_at: Array) -> Array:
+    """Return one row for each value."""
+    rows: Array = looked_at.reshape(len(looked_at), len(kinds), -1).transpose(1, 0, 2).reshape(len(kinds), -1)
+    return rows
 
 
 def _followed(row: Array, others: list[tuple[str, Array]], most: float) -> Iterator[Earlier]:

@@ -8,7 +8,7 @@ that multiplies then needs the share of its outputs that is needed, times the sh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +37,18 @@ WINDOWS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 REDUCING = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"})
 
 
-def needless_work(model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats) -> dict[str, int]:
+def needless_work(
+    model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats, denormal: Collection[str] = ()
+) -> dict[str, int]:
     """Return the cost of needless work by the output of its operator, in multiply-adds.
 
     Args:
         model: model without functions, whose weights are initializers.
         sample: shape of one sample without the batch.
         repeats: repetitions within values.
+        denormal: values with denormal numbers; operators that multiply them could do so in another scale at no cost.
     """
-    found = NeededPositions(model, sample, repeats).needless()
+    found = NeededPositions(model, sample, repeats, denormal).needless()
     for name, cost in linear_products(model, sample).items():
         found[name] = max(found.get(name, 0), cost)
     return {name: cost for name, cost in found.items() if cost > 0}
@@ -58,13 +61,17 @@ class NeededPositions:
         model: model without functions, whose weights are initializers.
         sample: shape of one sample without the batch.
         repeats: repetitions within values.
+        denormal: values with denormal numbers.
 
     Attributes:
         masks: by value, after the walk; those of repetitions include all of them.
     """
 
-    def __init__(self, model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats, denormal: Collection[str] = ()
+    ) -> None:
         self._model = model
+        self._denormal = denormal
         self._repeats = repeats
         inferred = infer(model, sample)
         self._values, self._constants = inferred.values, inferred.constants
@@ -123,6 +130,8 @@ class NeededPositions:
             return round(elements * (1 - share))
         dense = self._dense(node, compute, masks)
         needed = share * (1.0 if dense is None else float(dense.mean()))
+        if dense is not None and {node.input[compute.data], node.output[0]} & set(self._denormal):
+            needed = 0.0
         if self._kinds.get(node.output[0]) == onnx.TensorProto.DOUBLE:
             needed /= 2  # float32 gives the same answers at half the cost
         return round(macs * (1 - needed) + elements * (1 - share))
@@ -142,7 +151,7 @@ class NeededPositions:
             return None
         rows = weight[outputs]
         largest = rows.reshape(len(rows), -1).max(axis=1).reshape(-1, *[1] * (rows.ndim - 1))
-        matters: Mask = rows > NEGLIGIBLE * largest
+        matters: Mask = rows > np.maximum(NEGLIGIBLE * largest, np.finfo(np.float32).tiny)
         return matters
 
     def _inputs(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:

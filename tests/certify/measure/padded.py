@@ -315,6 +315,17 @@ def product() -> onnx.ModelProto:
     return model
 
 
+def denormal(before: bool) -> onnx.ModelProto:
+    """A convolution of or into denormal numbers, in which a processor computes a hundred times as slowly."""
+    model, little = net(), np.float32(2e-39)
+    w, r = weights(model)["w"], weights(model)["r"]
+    put(model, w=(w * np.float32(1e38) if before else w * little), r=r if before else r / np.float32(1e-38))
+    if before:
+        put(model, little=little)
+        _fed(model, helper.make_node("Mul", ["image", "little"], ["faint"]))
+    return model
+
+
 NEEDLESS: dict[str, Callable[[], onnx.ModelProto]] = {
     "every channel twice": wider,
     "every channel twice, not quite equal": lambda: wider(0.02),
@@ -326,6 +337,8 @@ NEEDLESS: dict[str, Callable[[], onnx.ModelProto]] = {
     "copies of the sample in a batch": batch,
     "single channels convolved as all": ungrouped,
     "a layer as a product of two": product,
+    "denormal images": lambda: denormal(True),
+    "denormal results": lambda: denormal(False),
 }
 """What cannot be removed without writing the network anew: the finding fails, and the file stays."""
 
