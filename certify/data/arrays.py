@@ -56,6 +56,9 @@ SAMPLES = ("x", *TOKEN_ARRAYS, "y")
 FEATURES = "features"
 """Array with the column names of the data's only array of values."""
 
+MOST_NAMED = 6
+"""Number of a file's arrays that an error names."""
+
 MNIST5K_FILE = "data/data/mnist_5k.csv.gz"
 MNIST5K_TEST, MNIST5K_VALIDATION, MNIST5K_CALIBRATION = 1500, 500, 250
 
@@ -180,9 +183,10 @@ def _parts_of(rest: str, scheme: str) -> dict[str, Path]:
 def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
     try:
         with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise DataError(f"{path}: is not an npz file, or a damaged one; save arrays x and y with numpy.savez.")
+            stream.seek(0)
             archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
             columns = [key for key in archive.files if key.startswith(GROUP)]
             known = archive.files if scheme == "arrays" else (*SAMPLES, "classes", FEATURES, *columns)
             arrays = {key: archive[key] for key in known if key in archive}
@@ -195,9 +199,10 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
         ) from error
     needed = {"y"} if scheme == "arrays" else {"input_ids" if "input_ids" in arrays else "x", "y"}
     if missing := needed - set(arrays):
+        held = ", ".join(archive.files[:MOST_NAMED]) or "nothing"
         raise DataError(
-            f"{path}: has no array '{sorted(missing)[0]}'; an npz data set holds x (images or values) or input_ids "
-            "(tokens), and y (labels). To read named inputs and y, write arrays:PATH."
+            f"{path}: has no array '{sorted(missing)[0]}', but {held}; an npz data set holds x (images or values) or "
+            "input_ids (tokens), and y (labels). To read named inputs and y, write arrays:PATH."
         )
     names = arrays.pop("classes", None)
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):

@@ -53,7 +53,7 @@ def contract_in(model: ModelFile) -> Preprocess | None:
     values = parse_canonical(stored[0], f"the preprocessing contract of {path}")
     if not isinstance(values, dict):
         raise ModelError(f"{path}: its preprocessing contract is not a JSON object.")
-    return Preprocess.from_json(values, f"preprocessing contract of {path}")
+    return Preprocess.from_json(values, f"preprocessing contract in {path} (--preprocess FILE.yaml replaces it)")
 
 
 def as_given_to(path: Path, dataset: Dataset) -> Preprocess | None:

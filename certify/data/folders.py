@@ -28,6 +28,15 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}
 )
 PART_FOLDERS = ("train", "val", "test")
+PART_NAMES = {
+    **{name: name for name in PART_FOLDERS},
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
+"""Names that people give to the folders of parts, in any case."""
 AT_ONCE = 64
 """Images that a thread reads between two updates of the progress bar."""
 WIDE_MODES = ("I", "F")
@@ -139,6 +148,7 @@ def load_folder(
         raise DataError(
             f"{root}: folder not found; give a folder with train/ and val/, each with one folder per class."
         )
+    _require_part_folders(root)
     folders = {part: root / part for part in PART_FOLDERS if (root / part).is_dir()}
     if "train" in folders and len(folders) == 1:
         raise DataError(f"{root}: has neither val/ nor test/; add one, with a folder of images for each class.")
@@ -174,6 +184,30 @@ def load_folder(
     )
 
 
+def _require_part_folders(root: Path) -> None:
+    """Refuse parts with other names or inside the classes: they would be read as classes, or ignored.
+
+    Raises:
+        DataError: there are such folders.
+    """
+    found = _named_parts(root)
+    if len(set(found.values())) > 1 and not found.keys() <= set(PART_FOLDERS):
+        renamed = ", ".join(f"{name}/ to {part}/" for name, part in found.items() if name != part)
+        raise DataError(f"{root}: parts must be called train/, val/ and test/; rename {renamed}.")
+    for entry in root.iterdir() if not found else ():
+        if entry.is_dir() and len(set((inner := _named_parts(entry)).values())) > 1:
+            raise DataError(
+                f"{entry}: has the folders {', '.join(inner)}; parts must contain the classes, as in "
+                f"{root.name}/train/{entry.name}, and not the reverse."
+            )
+
+
+def _named_parts(folder: Path) -> dict[str, str]:
+    """Return the part that each folder's name means, by name."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return {name: PART_NAMES[name.lower()] for name in names if name.lower() in PART_NAMES}
+
+
 def _classes(folder: Path) -> tuple[str, ...]:
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
     if len(classes) < 2:
@@ -198,8 +232,16 @@ def _split(folder: Path, classes: tuple[str, ...]) -> Split:
     return split.grouped(groups) if (groups := metadata_groups(folder, paths)) else split
 
 
+def image_files(folder: Path) -> Iterator[Path]:
+    """Yield the image files below a folder, without hidden files and folders."""
+    for path in folder.rglob("*"):
+        hidden = any(name[0] == "." for name in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+            yield path
+
+
 def _images(folder: Path) -> list[Path]:
-    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
+    images = sorted(image_files(folder))
     if not images:
         raise DataError(f"{folder}: contains no images ({', '.join(sorted(SUFFIXES))}); add some or remove the folder.")
     for image in images:

@@ -9,9 +9,9 @@ from certify.core.errors import DataError
 from certify.data import Split
 from certify.data.contract_slot import contract_in
 from certify.data.dataset import BIG_SIZE, input_size
-from certify.data.folders import SUFFIXES, FileSource
+from certify.data.folders import FileSource, image_files
 from certify.data.images import BIG_RESIZE
-from certify.model_file.model_file import open_model
+from certify.model_file.model_file import ModelFile, open_model
 
 
 def contract_of_file(path: Path) -> dict[str, Any] | None:
@@ -21,9 +21,12 @@ def contract_of_file(path: Path) -> dict[str, Any] | None:
         ModelError: the file is missing or damaged.
     """
     with open_model(path) as file:
-        if contract_in(file) is not None:
-            return None
-        inputs, outputs = file.ports() or ((), ())
+        return None if contract_in(file) is not None else fields_of_ports(file)
+
+
+def fields_of_ports(file: ModelFile) -> dict[str, Any]:
+    """Return the contract fields that follow from a file's inputs and outputs."""
+    inputs, outputs = file.ports() or ((), ())
     known: dict[str, Any] = {"reading": "logits"}
     for field, ports in (("input_name", inputs), ("output_name", outputs)):
         if len(ports) == 1:
@@ -54,7 +57,7 @@ def size_of_data(spec: str) -> dict[str, Any]:
     folder = Path(rest if scheme == "imagefolder" else spec).expanduser()
     if not (rest if scheme == "imagefolder" else folder.is_dir()):
         return {}
-    first = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), None)
+    first = next(image_files(folder), None)
     if first is None:
         raise DataError(f"{folder}: no images found in this folder; give a folder with one subfolder per class.")
     height, width = size = input_size([Split(FileSource([first]), [0])])

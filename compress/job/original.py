@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,22 @@ from certify.core.errors import ModelError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, TokenInput
-from certify.data.contract_slot import as_given_to, stored_contract
+from certify.data.contract_slot import as_given_to
 from certify.model_file.suffixes import is_onnx
 from compress.core.model_stats import state_digest
 from compress.core.samples import as_tensor
-from compress.job.known_fields import contract_of_file
 from compress.job.lineage import describe_data
-from compress.job.preprocessing import NOTHING, Stated, carried_by, describe, image_contract, of_built, read_stated
+from compress.job.preprocessing import (
+    NOTHING,
+    Stated,
+    carried_by,
+    describe,
+    from_ports,
+    image_contract,
+    of_built,
+    read_stated,
+    stored_in,
+)
 from compress.models import catalog, huggingface
 from compress.models.built_model import BuiltModel, ModelSource
 from compress.models.named_inputs import contract_for, fed_by
@@ -152,9 +161,9 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     contract: Preprocess | None = given if isinstance(given, Preprocess) else None
     stated = "as given"
     if isinstance(given, Stated):
-        contract, stated = stored_contract(path) or as_given_to(path, dataset), "from the file"
+        contract, stated = stored_in(path, given) or as_given_to(path, dataset), "from the file"
         if contract is None and dataset.test.kind == "image":
-            contract, stated = image_contract(dataset, given, _from_ports(path, given), None, own=str(path))
+            contract, stated = image_contract(dataset, given, from_ports(path, given), None, own=str(path))
         elif given.fields:
             carried = {} if contract is None else contract.to_json()
             contract = Preprocess.from_json({**carried, **given.fields}, given.place())
@@ -167,20 +176,6 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     return OriginalModel(
         str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, stated, file=path
     )
-
-
-def _from_ports(path: Path, given: Stated) -> Stated:
-    """Return the contract fields that the ports of a file without a contract imply.
-
-    Raises:
-        UsageError: the file has more than one input or output, and none is chosen.
-    """
-    known = contract_of_file(path) or {}
-    for name in ("input_name", "output_name"):
-        if name not in known and name not in given.fields:
-            port = name.partition("_")[0]
-            raise UsageError(f"{path} does not have exactly one {port}; choose one with --{port}-name NAME.")
-    return replace(NOTHING, fields=known, by="the file")
 
 
 def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, progress: Progress) -> OriginalModel:

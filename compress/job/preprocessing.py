@@ -7,14 +7,17 @@ bad model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from certify.core.errors import UsageError
+from certify.core.errors import CertificateError, ModelError, UsageError
 from certify.core.yaml_document import read_document
 from certify.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, ImagePreprocess, Preprocess, default_preprocess
 from certify.data.contract import MAX_YAML_BYTES
+from certify.data.contract_slot import stored_contract
+from certify.model_file.model_file import open_model
+from compress.job.known_fields import fields_of_ports
 from compress.models import image_input
 from compress.models.built_model import BuiltModel
 
@@ -77,6 +80,31 @@ def read_stated(given: object) -> Stated | Preprocess:
         "The 'preprocess' parameter must be a contract, a YAML file or dict of its fields, torchvision's evaluation "
         f"transforms, timm's data config or an image processor, got {type(given).__name__}."
     )
+
+
+def stored_in(path: Path, given: Stated) -> Preprocess | None:
+    """Return the contract in a file; None if it cannot be read and the user states a whole one instead."""
+    try:
+        return stored_contract(path)
+    except (CertificateError, ModelError, UsageError):
+        if any(field.name not in given.fields for field in fields(ImagePreprocess) if field.default is MISSING):
+            raise
+        return None
+
+
+def from_ports(path: Path, given: Stated) -> Stated:
+    """Return the contract fields that the ports of a file without a contract imply.
+
+    Raises:
+        UsageError: the file has more than one input or output, and none is chosen.
+    """
+    with open_model(path) as file:
+        known = fields_of_ports(file)
+    for name in ("input_name", "output_name"):
+        if name not in known and name not in given.fields:
+            port = name.partition("_")[0]
+            raise UsageError(f"{path} does not have exactly one {port}; choose one with --{port}-name NAME.")
+    return replace(NOTHING, fields=known, by="the file")
 
 
 def carried_by(module: object) -> Stated:

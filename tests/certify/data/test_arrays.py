@@ -91,8 +91,9 @@ def test_npz_shared_by_train_and_test_is_found_when_separation_is_required(tmp_p
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"x": toy()["x"]}, "no array 'y'"),
-        ({"y": toy()["y"]}, "no array 'x'"),
+        ({"x": toy()["x"]}, "no array 'y', but x;"),
+        ({"y": toy()["y"]}, "no array 'x', but y;"),
+        ({f"{name}_{part}": each for part in ("train", "test") for name, each in toy().items()}, "x_train, y_train"),
         ({**toy(), "x": toy()["x"].astype(np.complex64)}, "x must hold numbers .* got complex64"),
         ({**toy(), "x": np.full((100, 3), np.nan)}, "not finite"),
         ({**toy(), "x": np.zeros((100, 5, 8, 8), dtype=np.uint8)}, r"got \(100, 5, 8, 8\)"),
@@ -122,7 +123,7 @@ def test_npz_is_refused_by_name_when_its_arrays_are_not_usable(
 def test_npz_is_refused_when_it_is_something_else(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.npz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="odd.npz"):
+    with pytest.raises(DataError, match="odd.npz: is not an npz file, or a damaged one; save arrays x and y"):
         load(f"npz:{path}")
 
 

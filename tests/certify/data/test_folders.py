@@ -143,6 +143,44 @@ def test_imagefolder_is_refused_when_it_has_no_part_to_test_on(tmp_path: Path) -
         load(f"imagefolder:{tree(tmp_path, {'train': 3})}")
 
 
+@pytest.mark.parametrize(
+    ("parts", "renamed"),
+    [
+        (("Train", "Test"), "rename Test/ to test/, Train/ to train/"),
+        (("train", "valid"), "rename valid/ to val/"),
+        (("train", "test", "validation"), "rename validation/ to val/"),
+        (("train", "val", "Test"), "rename Test/ to test/"),
+        (("TRAINING", "dev", "cat"), "rename TRAINING/ to train/, dev/ to val/"),
+    ],
+)
+def test_imagefolder_is_refused_when_parts_have_other_names(
+    tmp_path: Path, parts: tuple[str, ...], renamed: str
+) -> None:
+    root = tree(tmp_path, dict.fromkeys(parts, 8))
+    with pytest.raises(DataError, match=renamed):
+        load(f"imagefolder:{root}")
+
+
+def test_imagefolder_is_refused_when_the_parts_are_inside_the_classes(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", {"cat": 8, "dog": 8}, classes=("train", "test"))
+    with pytest.raises(DataError, match="has the folders test, train.*as in photos/train/(cat|dog)"):
+        load(f"imagefolder:{root}")
+
+
+def test_hidden_files_and_folders_are_no_samples(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"train": 10, "val": 3})
+    copy = root / "train/cat/.ipynb_checkpoints/000-checkpoint.png"
+    copy.parent.mkdir()
+    copy.write_bytes((root / "train/cat/000.png").read_bytes())
+    (root / "val/dog/._000.png").write_bytes(b"Mac OS X")
+    assert sizes(root) == {"train": 16, "calibration": 2, "validation": 2, "test": 6}
+
+
+def test_class_may_be_called_like_a_part_when_no_other_folder_is(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"": 8}, classes=("car", "Train"))
+    assert load(f"imagefolder:{root}").classes == ("Train", "car")
+
+
 @pytest.mark.parametrize(("classes", "words"), [((), "no class"), (("cat",), "only the class 'cat'")])
 def test_imagefolder_is_refused_when_it_has_one_class_or_none(
     tmp_path: Path, classes: tuple[str, ...], words: str

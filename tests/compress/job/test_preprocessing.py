@@ -97,6 +97,17 @@ def test_output_must_be_named_when_an_onnx_file_has_two(tmp_path, dataset):
     assert found(dataset, path, preprocess={**HALF, "output_name": "out1"}).preprocess.output_name == "out1"
 
 
+def test_whole_contract_replaces_one_in_the_file_that_cannot_be_read(tmp_path, dataset):
+    path = image_file(tmp_path, ("n", 3, 24, 24))
+    whole = found(dataset, path, preprocess=HALF).preprocess.to_json()
+    file = onnx.load(path)
+    file.metadata_props.add(key="leanmark.preprocess", value="{}")
+    onnx.save(file, path)
+    with pytest.raises(UsageError, match=r"--preprocess FILE.yaml replaces it\): the contract lacks the key"):
+        found(dataset, path, preprocess=HALF)
+    assert found(dataset, path, preprocess=whole).preprocess.to_json() == whole
+
+
 def test_architecture_trained_here_has_defaults(dataset):
     original = found(dataset, "squeezenet1_1")
     assert original.preprocess == default_preprocess(dataset) and original.stated == "the rest by default"
