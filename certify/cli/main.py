@@ -19,6 +19,7 @@ import click
 from certify.cli.command import write_example
 from certify.cli.output import print_json
 from certify.core.errors import LeanmarkError, MissingExtra, UsageError
+from certify.core.exit_codes import USAGE
 from certify.core.suggest import unknown_name
 
 MAKER_GROUP = "leanmark.commands"
@@ -193,13 +194,13 @@ class Program(click.Group):
         except ImportError as error:
             if not any(kind in str(error) for kind in (".so", ".dylib", "DLL")):
                 raise
-            _fail(ctx, error, f"Error: A library cannot be loaded ({error}); {NO_MEMORY}", 2)
+            _fail(ctx, error, f"Error: A library cannot be loaded ({error}); {NO_MEMORY}", USAGE)
         except MemoryError as error:
-            _fail(ctx, error, f"Error: Not enough memory; {NO_MEMORY}", 2)
+            _fail(ctx, error, f"Error: Not enough memory; {NO_MEMORY}", USAGE)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # the reader closed the pipe; click exits quietly
-            _fail(ctx, error, f"Error: {_os_sentence(error)}", 2 if error.errno in _USER_ERRNO else 1)
+            _fail(ctx, error, f"Error: {_os_sentence(error)}", USAGE)
         except KeyboardInterrupt as error:
             if sys.stderr.isatty():
                 click.echo(err=True)  # ends the line on which the terminal echoed ^C
@@ -217,12 +218,12 @@ def _require_working_folder() -> None:
         raise UsageError("The working folder no longer exists; change to another one.") from error
 
 
-_USER_ERRNO = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS)
+_UNUSABLE_PATH = (errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS)
 _WHAT_TO_DO = {
     errno.ENOSPC: " Free some space, or choose another folder.",
     errno.EDQUOT: " Free some space, or choose another folder.",
     errno.EACCES: " Choose another path, or change its permissions.",
-    errno.EROFS: " Choose another path.",
+    **dict.fromkeys(_UNUSABLE_PATH, " Choose another path."),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -21,10 +22,13 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: an error of the file system (disk full, no permission), with a file name; ``path`` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    beside, prefix = path, f".{path.name}."
     try:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        beside = Path(name)
         yield beside
         with beside.open("r+b") as written:  # Windows cannot flush a file that is open for reading only
             os.fsync(written.fileno())
@@ -33,11 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.chmod(0o666 & ~umask)
         beside.replace(path)
     except OSError as error:
-        if error.filename is None:  # a failed write has only a descriptor
-            error.filename = str(path)
+        if error.filename is None or Path(str(error.filename)).name.startswith(prefix):
+            error.filename = str(path)  # a failed write has only a descriptor, and the temporary name means nothing
         raise
     finally:
-        beside.unlink(missing_ok=True)
+        if beside != path:
+            beside.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -27,6 +27,18 @@ def test_nothing_is_left_when_writing_is_interrupted(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("target", ["folder", "", "long" * 100])
+def test_error_names_the_given_path_when_it_cannot_be_written(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError) as raised:
+        write_text(Path(target), "text")
+    assert raised.value.filename == str(Path(target))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"] and not list((tmp_path / "folder").iterdir())
+
+
 def test_written_files_are_whole_and_readable_by_others(tmp_path: Path) -> None:
     path = tmp_path / "made" / "note.txt"
     write_text(path, "größer")
