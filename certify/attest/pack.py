@@ -34,7 +34,7 @@ from certify.model_file.model_file import has_model_suffix, open_model
 PACK_SUFFIX = ".zip"
 MAX_FILES = 1000
 
-_SIDECARS = (
+SIDECARS = (
     CERTIFICATE_NAME, EVIDENCE_NAME, LINEAGE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, KEY_STATEMENTS_NAME,
     BUNDLE_NAME,
 )  # fmt: skip
@@ -122,7 +122,7 @@ def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
         if path.is_file():
             with open_model(path) as opened:
                 yield from (path, *opened.weights_files())
-    yield from (path for name in (*_SIDECARS, *bound) if (path := model.parent / name).is_file())
+    yield from (path for name in (*SIDECARS, *bound) if (path := model.parent / name).is_file())
     for name in _FOLDERS:
         found = sorted((model.parent / name).glob("*"))
         yield from (path for path in found if path.is_file() and not path.is_symlink())

@@ -10,6 +10,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, auditor_options, take_use, trust_option, use_options
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
+from certify.cli.paths import OutFile
 from certify.cli.plan import plan_options, take_plan
 from certify.core import exit_codes
 
@@ -39,7 +40,7 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 @click.option("--remeasure", is_flag=True, help="Also measure FILE and its baseline.onnx again on this machine.")
 @click.option("--data", help="Data specification of the same test samples, for --remeasure.")
 @click.option("--fresh-data", help="Data of the same classes, unseen by the maker; also scored by --remeasure.")
-@click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="File for the new evidence.")
+@click.option("--keep", type=OutFile(), help="File for the new evidence.")
 @click.option("--verbose", is_flag=True, help="Print every figure, guard and check, signed and derived.")
 @use_options
 @auditor_options

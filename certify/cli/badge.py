@@ -9,6 +9,7 @@ import click
 from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.label import shown_certificates
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -19,9 +20,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
 )
 @click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: badge.svg next to FILE]."
-)
+@click.option("--out", type=OutFile(), help="Output file [default: badge.svg next to FILE].")
 @json_option
 def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
     """Draw an SVG badge for a README with the letter of FILE's certificate and the energy saved.

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from certify.cli.paths import require_paths, require_spared_files
+
 _PACK_FOLDER = "leanmark.pack_folder"
 
 
@@ -85,7 +87,16 @@ class _WithExample(click.Command):
 
 
 class Command(_WithExample):
-    """Command with an example in its help."""
+    """Command with an example in its help, and usable paths."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments and check their paths."""
+        if ctx.resilient_parsing:  # completion
+            return super().parse_args(ctx, args)
+        require_paths(self, ctx, args)
+        rest = super().parse_args(ctx, args)
+        require_spared_files(self, ctx)
+        return rest
 
 
 class Group(_WithExample, click.Group):

@@ -9,6 +9,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, trust_option
 from certify.cli.output import json_option, print_json, print_rich
+from certify.cli.paths import OutFile
 
 if TYPE_CHECKING:
     from certify.comparison import Comparison
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command, example="leanmark compare pruned/model.onnx int8/model.onnx --plot pareto.svg")
 @click.argument("paths", type=ModelPath(), nargs=-1, required=True, metavar="FILE FILE...")
 @trust_option
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="IMAGE",
+@click.option("--plot", type=OutFile(), metavar="IMAGE",
               help="Plot energy against accuracy loss, as .svg or .png.")  # fmt: skip
 @json_option
 def command(paths: tuple[Path, ...], trust: tuple[str, ...], plot: Path | None, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, governed, key_option
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 from certify.core import exit_codes
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ leanmark declare graded/model.onnx --declarations declarations.yaml --data npz:d
 @click.option("--template", is_flag=True, help="Write a file with every question, to fill in.")
 @click.option("--ask", is_flag=True, help="Ask every question that applies and write the answers.")
 @click.option("--from-card", type=FILE, help="Start from the contents of a model card (README.md).")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: standard output].")
+@click.option("--out", type=OutFile(), help="Output file [default: standard output].")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the declarations.")
 @click.option("--name", help="Display name of the model [default: that of its statements].")
 @key_option

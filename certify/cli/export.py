@@ -9,6 +9,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, trust_option
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 
 if TYPE_CHECKING:
     from certify.attest.verification import Verification
@@ -23,7 +24,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--format", "name", required=True, help="Format: cyclonedx, cyclonedx-1.7, hf-model-card, in-toto or spdx3."
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: standard output].")
+@click.option("--out", type=OutFile(), help="Output file [default: standard output].")
 @click.option(
     "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
 )

@@ -8,6 +8,7 @@ import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 
 
 @click.command(
@@ -21,16 +22,16 @@ leanmark keygen --data-key data.key
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutFile(),
     help="Private key file [default: in the configuration folder].",
 )
 @click.option("--force", is_flag=True, help="Replace an existing key; what it signed becomes untrusted.")
 @click.option(
     "--rotate", is_flag=True, help="Replace the key with a new one, which the old one names as its successor."
 )
-@click.option("--revoke", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+@click.option("--revoke", type=OutFile(), metavar="FILE",
               help="Write the key's own statement that all its signatures are void; make no key.")  # fmt: skip
-@click.option("--data-key", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+@click.option("--data-key", type=OutFile(), metavar="FILE",
               help="Create a data key instead, which keys the identifiers of private samples.")  # fmt: skip
 @click.option("--reason", default="withdrawn by its owner", show_default=True, help="Reason, for --revoke.")
 @json_option
@@ -110,8 +111,11 @@ def _rotate(path: Path, as_json: bool) -> None:
 def _revoke(path: Path, place: Path, reason: str, as_json: bool) -> None:
     from certify.attest.key_statements import revoke
     from certify.attest.keys import load_private
+    from certify.core.errors import UsageError
     from certify.core.files import write_bytes
 
+    if place.exists():
+        raise UsageError(f"{place} already exists; --revoke takes the name of a new file for the statement.")
     statement = revoke(load_private(path), reason)
     write_bytes(place, statement.content)
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from certify.cli.command import Command, ModelPath
+from certify.cli.paths import OutFile
 
 HEAD = """\
 # {model}: requirements of other documents, and what its statements answer
@@ -22,7 +23,7 @@ From secondary sources; read the originals before you rely on a row. Not legal a
     multiple=True,
     help="Scheme: annex-iv, annex-xi, gpai-form, aisvs, iso-42001, nist-ai-rmf, sci, ... [default: all]; repeatable.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: standard output].")
+@click.option("--out", type=OutFile(), help="Output file [default: standard output].")
 def command(file: Path, scheme: tuple[str, ...], out: Path | None) -> None:
     """Fill the tables of laws and standards with the answers of FILE's statements, in Markdown.
 

@@ -8,6 +8,7 @@ import click
 
 from certify.cli.command import Command, Group, ModelPath, key_option, trust_option, withdrawals_option
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 from certify.core import exit_codes
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -92,7 +93,7 @@ leanmark mark withdraw graded/marks/1f...b0.json --reason "the energy was not co
 @click.argument("mark", type=FILE)
 @click.option("--reason", required=True, help="Reason, one sentence.")
 @click.option("--scheme", type=FILE, required=True, help="Scheme file.")
-@click.option("--list", "listed", type=click.Path(dir_okay=False, path_type=Path), default=Path("withdrawn.json"),
+@click.option("--list", "listed", type=OutFile(), default=Path("withdrawn.json"),
               show_default=True, help="The scheme's list, which is updated and signed again.")  # fmt: skip
 @key_option
 @json_option

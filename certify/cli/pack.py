@@ -8,13 +8,12 @@ import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 
 
 @click.command(cls=Command, example="leanmark pack build/resnet50 --out resnet50.zip\nleanmark audit resnet50.zip")
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: FOLDER.zip next to FOLDER]."
-)
+@click.option("--out", type=OutFile(), help="Output file [default: FOLDER.zip next to FOLDER].")
 @json_option
 def command(folder: Path, out: Path | None, as_json: bool) -> None:
     """Bundle the certified model in FOLDER and its sidecar files into one file.

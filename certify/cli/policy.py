@@ -10,6 +10,7 @@ import click
 
 from certify.cli.command import Command, Group, read_data_key
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 from certify.core import exit_codes
 
 EXAMPLE = """\
@@ -104,7 +105,7 @@ def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> 
 @click.option("--recipient", default="", help="Reader, as named in the policy.")
 @click.option("--declared", type=FILE, help="YAML file with sampling, proxy_labels and gaps, in your own words.")
 @click.option("--least", type=click.IntRange(2), default=10, show_default=True, help="Smallest count that is shown.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file for the sheet (JSON).")
+@click.option("--out", type=OutFile(), help="Output file for the sheet (JSON).")
 @click.option("--data-key", type=FILE, help="Data key [default: your own].")
 def sheet(
     data: str, purpose: str, recipient: str, declared: Path | None, least: int, out: Path | None, data_key: Path | None

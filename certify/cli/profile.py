@@ -10,6 +10,7 @@ import click
 
 from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
+from certify.cli.paths import OutFile
 from certify.cli.plan import RUNTIME_NAMES, plan_options_but, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
 from certify.core.errors import UsageError
@@ -35,7 +36,7 @@ leanmark profile small.onnx --data imagefolder:photos --against original.onnx
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder for table, plot and evidence."
 )
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Output file for the plot, .svg or .png.")
+@click.option("--plot", type=OutFile(), help="Output file for the plot, .svg or .png.")
 @quiet_option
 @json_option
 @governed

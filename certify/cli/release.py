@@ -8,6 +8,7 @@ import click
 
 from certify.cli.command import Command, Group, key_option, trust_option
 from certify.cli.output import json_option, print_json
+from certify.cli.paths import OutFile
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXAMPLE = """\
@@ -24,7 +25,7 @@ def command() -> None:
 @command.command(cls=Command, example="leanmark release sign dist/*.whl --name 'leanmark 0.1.0' --out release.json")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @click.option("--name", required=True, help="Name and version of the release.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default="release.json", show_default=True,
+@click.option("--out", type=OutFile(), default="release.json", show_default=True,
               help="Output file for the statement.")  # fmt: skip
 @key_option
 def sign(files: tuple[Path, ...], name: str, out: Path, key: Path | None) -> None:

@@ -8,6 +8,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.output import carbon_option, json_option, print_json
+from certify.cli.paths import OutFile
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -18,9 +19,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
 )
 @click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Output file [default: report.html next to FILE]."
-)
+@click.option("--out", type=OutFile(), help="Output file [default: report.html next to FILE].")
 @click.option("--beside", type=FILE, multiple=True, help="The same model, certified on another machine; repeatable.")
 @carbon_option
 @json_option

@@ -122,7 +122,7 @@ def kind_of(path: Path) -> type[ModelFile]:
         >>> kind_of(Path("model.onnx")).carries_seal
         True
     """
-    return kinds().get(path.suffix, OnnxFile)
+    return kinds().get(path.suffix.lower(), OnnxFile)
 
 
 def has_model_suffix(path: Path) -> bool:
@@ -132,7 +132,7 @@ def has_model_suffix(path: Path) -> bool:
         >>> has_model_suffix(Path("model.onnx")), has_model_suffix(Path("lineage.json"))
         (True, False)
     """
-    return path.suffix == kind_of(path).suffix
+    return path.suffix.lower() == kind_of(path).suffix
 
 
 def open_model(path: Path) -> ModelFile:

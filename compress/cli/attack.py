@@ -10,6 +10,7 @@ import click
 
 from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, quiet_option
+from certify.cli.paths import OutFile
 from certify.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ leanmark attack other.onnx --data npz:test=test.npz --preprocess other.yaml --me
 )
 @click.argument("file", type=FILE)
 @click.option("--data", required=True, help="Data whose test part is attacked.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Witness file to write.")
+@click.option("--out", type=OutFile(), required=True, help="Witness file to write.")
 @click.option(
     "--method", type=click.Choice(["fgsm", "pgd", "apgd", BLACK_BOX]), default="apgd", show_default=True,
     help="Attack method: gradients, or queries to FILE alone (square, weak).",

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from certify.assessments.privacy.records import DpSgd
 from certify.core.errors import UsageError
+from compress import private as engines
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags
 from compress.private.account import FROM_SYSTEM, PRIVATE, Account, sampling
 from compress.private.budget import PrivateTraining
-from compress.private.training import train
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,7 @@ class DpFinetune(PrivateTraining):
         frozen = [one for name, one in made.named_parameters() if one.requires_grad and name not in set(names)]
         for parameter in frozen:
             parameter.requires_grad_(False)
-        run = train(made, private, context.preprocess, schedule, self.chunk, context.progress, context.device)
+        run = engines.train(made, private, context.preprocess, schedule, self.chunk, context.progress, context.device)
         for parameter in frozen:
             parameter.requires_grad_(True)
         mechanism = DpSgd(

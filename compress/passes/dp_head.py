@@ -6,16 +6,14 @@ import copy
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from certify.assessments.privacy.records import Choice, DpSgd, SourceOf
+from compress import private as engines
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags
-from compress.private import features
 from compress.private.account import FROM_SYSTEM, PRIVATE, Account, sampling
 from compress.private.budget import PrivateTraining
-from compress.private.heads import train_head
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,22 +63,24 @@ class DpHead(PrivateTraining):
         private, classes = context.data.part("train", self.name), len(context.data.classes)
         schedule = self.schedule(context.place, self.lr, len(private))
         made = copy.deepcopy(model).eval()
-        path = features.linear_head(made, classes, context.preprocess)
-        public = None if self.public is None else features.public_data(self.public, context, private, self.name)
+        path = engines.linear_head(made, classes, context.preprocess)
+        public = None if self.public is None else engines.public_data(self.public, context, private, self.name)
         width = cast("nn.Linear", made.get_submodule(path)).in_features
         scale, shift = np.ones(width), np.zeros(width)
         if public is not None:
-            features.teach_features(made, path, public, self.public_epochs, context)
-            few = public.split.subset(np.arange(min(features.PLENTY, len(public.split))))
-            scale, shift = features.scale_of(features.features(made, path, few, context.preprocess))
+            engines.teach_features(made, path, public, self.public_epochs, context)
+            few = public.split.subset(np.arange(min(engines.PLENTY, len(public.split))))
+            scale, shift = engines.scale_of(engines.read_features(made, path, few, context.preprocess))
         own = private.under(schedule.mechanism)
-        read = features.features(made, path, own, context.preprocess)
-        head = train_head(read, own.labels, classes, schedule, scale, shift)
+        read = engines.read_features(made, path, own, context.preprocess)
+        head = engines.train_head(read, own.labels, classes, schedule, scale, shift)
+        import torch
+
         layer = torch.nn.utils.skip_init(torch.nn.Linear, width, classes)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(head.weight))
             layer.bias.copy_(torch.from_numpy(head.bias))
-        features.put_head(made, path, layer)
+        engines.put_head(made, path, layer)
         mechanism = DpSgd(
             schedule.mechanism, 1, schedule.steps, schedule.noise, schedule.clip, "record", 1,
             sampling(schedule.rate, len(private)), FROM_SYSTEM, (), head.gradient_error,

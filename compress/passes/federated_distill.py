@@ -9,10 +9,11 @@ from pydantic import Field
 
 from certify.core.errors import UsageError
 from compress import federated
+from compress import private as engines
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags
 from compress.passes.federated_options import FederatedTraining
-from compress.private import features
+from compress.private.budget import PUBLIC_PARTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +55,7 @@ class FederatedDistill(FederatedTraining):
     @property
     def brings_data(self) -> bool:
         """See :attr:`Pass.brings_data`."""
-        return self.public not in features.PARTS
+        return self.public not in PUBLIC_PARTS
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.
@@ -70,7 +71,7 @@ class FederatedDistill(FederatedTraining):
                 "federated_distill simulates its clients and cannot run on a fleet; use federated_finetune."
             )
         clients = self.simulated(context, "distil")
-        found = features.public_data(self.public, context, clients.split, self.name).split
+        found = engines.public_data(self.public, context, clients.split, self.name).split
         public = found.subset(range(min(len(found), self.public_samples)))
         teaching = federated.Teaching(self.public_epochs, self.batch, self.public_lr, self.temperature)
         made = copy.deepcopy(model).eval()

@@ -11,13 +11,12 @@ from pydantic import Field, model_validator
 from certify.assessments.privacy.records import GnMaxVotes
 from certify.core.accounting import GnMax, spent
 from certify.core.errors import UsageError
+from compress import private as engines
 from compress import training
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
-from compress.private import features, teachers
 from compress.private.account import FROM_SYSTEM, PRIVATE, account_of_votes
-from compress.private.budget import require_delta
-from compress.private.teacher_vote import Election, elect
+from compress.private.budget import PUBLIC_PARTS, require_delta
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,7 +95,7 @@ class PateDistill(TorchPass):
     @property
     def brings_data(self) -> bool:
         """See :attr:`Pass.brings_data`."""
-        return self.public not in features.PARTS
+        return self.public not in PUBLIC_PARTS
 
     def cost(self) -> float:
         """Compute epsilon from the caps."""
@@ -125,10 +124,10 @@ class PateDistill(TorchPass):
                 f"{self.answers} answers cost epsilon {cost:.3g}, more than the allowed {self.epsilon:g}; ask for "
                 "fewer answers, or use more noise and more teachers."
             )
-        public = features.public_data(self.public, context, private, self.name)
+        public = engines.public_data(self.public, context, private, self.name)
         made = copy.deepcopy(model).eval()
         checked = self.threshold is not None
-        vote = teachers.Vote(
+        vote = engines.Vote(
             self.noise,
             self.answers,
             self.threshold * self.teachers if self.threshold is not None else None,
@@ -136,12 +135,12 @@ class PateDistill(TorchPass):
             self.queries,
         )
         asked = public.split.subset(np.arange(min(self.queries, len(public.split))))
-        election = Election(self.teachers, self.teacher_steps, self.inputs == "features", vote)
-        parts, chosen, labels = elect(made, private.under(mechanism), asked, election, context)
+        election = engines.Election(self.teachers, self.teacher_steps, self.inputs == "features", vote)
+        parts, chosen, labels = engines.elect(made, private.under(mechanism), asked, election, context)
         if not len(labels):
             raise UsageError("The teachers agreed on no public sample; lower the threshold or use fewer teachers.")
         config = training.TrainingConfig(epochs=self.epochs, lr=self.lr, keep="last", batch=min(64, len(labels)))
-        features.train_on(made, asked.subset(chosen).relabelled(labels), "the answered samples", config, context)
+        engines.train_on(made, asked.subset(chosen).relabelled(labels), "the answered samples", config, context)
         record = GnMaxVotes(
             mechanism, 1, self.teachers, self.noise, self.answers, self.threshold_noise if checked else None,
             self.queries if checked else None, True, FROM_SYSTEM,

@@ -15,6 +15,9 @@ from compress.core.pass_protocol import TorchPass
 LARGEST_NOISE = 200.0
 """Largest noise multiplier; above it, training on a few thousand records learned nothing in our trials."""
 
+PUBLIC_PARTS = ("calibration", "validation")
+"""Parts of the data that may serve as public samples."""
+
 
 @dataclass(frozen=True)
 class Schedule:

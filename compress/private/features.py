@@ -21,13 +21,13 @@ from compress import training
 from compress.core.context import PassContext
 from compress.core.samples import as_tensor
 from compress.models.catalog import head_of
+from compress.private.budget import PUBLIC_PARTS
 from compress.private.norms import require_separate_samples
 from compress.training.data import TorchSplit
 
 BATCH = 128
 LEAST_SCALE = 0.5
 """Smallest scale, as a share of the mean: nearly constant features would get weights too large for 8 bits."""
-PARTS = ("calibration", "validation")
 PLENTY = 4000
 """Number of public samples used to scale features."""
 
@@ -56,7 +56,7 @@ def public_data(spec: str, context: PassContext, private: Split, wanted_by: str)
         UsageError: there is no such part, or the data have no train part.
         DataError: they contain private samples or test samples.
     """
-    if spec in PARTS:
+    if spec in PUBLIC_PARTS:
         split, dataset = context.data.part(cast(Any, spec), wanted_by), None
         digest: str | None = split.whole_digest()
     else:
@@ -102,7 +102,7 @@ def _captured(model: nn.Module, path: str) -> Iterator[list[torch.Tensor]]:
 
 
 @torch.no_grad()
-def features(model: nn.Module, path: str, split: Split, preprocess: Preprocess) -> npt.NDArray[np.float64]:
+def read_features(model: nn.Module, path: str, split: Split, preprocess: Preprocess) -> npt.NDArray[np.float64]:
     """Return the inputs of the head for each sample, (n, features); the model must be in eval mode.
 
     Raises:

@@ -84,7 +84,7 @@ def _scale(queries: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.floa
 def _inputs(model: nn.Module, split: Split, election: Election, context: PassContext) -> npt.NDArray[np.float64]:
     if election.by_features:
         path = features.linear_head(model, len(context.data.classes), context.preprocess)
-        return features.features(model, path, split, context.preprocess)
+        return features.read_features(model, path, split, context.preprocess)
     samples = as_tensor(context.preprocess.batch(split, np.arange(len(split))))
     flat: npt.NDArray[np.float64] = samples.flatten(1).double().numpy()
     return flat

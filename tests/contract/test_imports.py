@@ -351,3 +351,12 @@ def test_help_of_the_command_loads_no_validation() -> None:
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0; assert 'pydantic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_listing_passes_and_recipes_loads_no_torch() -> None:
+    check = (
+        "import sys; from click.testing import CliRunner; from certify.cli.main import main; "
+        "[CliRunner().invoke(main, [name], catch_exceptions=False) for name in ('passes', 'recipes')]; "
+        "heavy = {'torch', 'onnxruntime'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)

@@ -1,0 +1,63 @@
+"""Paths that commands take: none is empty, and no output file replaces a model or its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class OutFile(click.Path):
+    """Path of a file to write; an older file of that name is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+
+def require_paths(command: click.Command, ctx: click.Context, args: list[str]) -> None:
+    """Reject an empty path, such as an unset variable of a script, which would mean the working folder.
+
+    Raises:
+        BadParameter: a path is empty.
+    """
+    given, _, _ = command.make_parser(ctx).parse_args(args=list(args))
+    for param in command.params:
+        if isinstance(param.type, click.Path) and "" in _each(given.get(param.name or "")):
+            raise click.BadParameter("Path must not be empty.", ctx, param)
+
+
+def require_spared_files(command: click.Command, ctx: click.Context) -> None:
+    """Reject an output file in the place of a model, of a certificate or its evidence, or of an input.
+
+    Raises:
+        BadParameter: the command would replace such a file.
+    """
+    for param in command.params:
+        for path in _each(ctx.params.get(param.name or "")):
+            if isinstance(param.type, OutFile) and path is not None and path.is_file() and _is_kept(command, ctx, path):
+                raise click.BadParameter(
+                    f"File '{path}' is a model, belongs to its certificate, or is an input, and would be lost; choose "
+                    "another path.",
+                    ctx,
+                    param,
+                )
+
+
+def _is_kept(command: click.Command, ctx: click.Context, path: Path) -> bool:
+    from certify.attest.pack import SIDECARS
+    from certify.model_file.model_file import has_model_suffix
+
+    return has_model_suffix(path) or path.name in SIDECARS or any(path.samefile(each) for each in _read(command, ctx))
+
+
+def _read(command: click.Command, ctx: click.Context) -> Iterator[Path]:
+    """Yield the existing files that the command reads."""
+    for param in command.params:
+        if isinstance(param.type, click.Path) and not isinstance(param.type, OutFile):
+            yield from (each for each in _each(ctx.params.get(param.name or "")) if each is not None and each.exists())
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
