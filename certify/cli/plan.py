@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from certify.measure.plan import MAX_THREADS
+
 if TYPE_CHECKING:
     from certify.measure.plan import Plan
 
@@ -44,7 +46,7 @@ _FLAGS: tuple[tuple[str, str, Any, str], ...] = (
     (
         "threads",
         "threads",
-        click.IntRange(1, 1024),
+        click.IntRange(1, MAX_THREADS),
         "Intra-op threads of both models [default: the cheapest number for each].",
     ),
     ("batch", "batch", int, "Samples per inference [default: 1]."),

@@ -10,6 +10,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from certify.data.dataset import Dataset, Split, input_size
 from certify.data.groups import GROUP, read_groups
 from certify.data.labels import read_labels
 from certify.data.named_arrays import ONLY, named_split
-from certify.data.partition import FIXED_SEED, carve, complete, cut
+from certify.data.partition import CUT, FIXED_SEED, carve, complete, cut
 from certify.data.sequences import TOKEN_ARRAYS, token_split
 from certify.data.sources import Image
 
@@ -152,7 +153,7 @@ def load_npz(rest: str, spec: str, seed: int) -> Dataset:
     if "=" not in rest:
         path = Path(rest).expanduser()
         split, names = _read_npz(path, scheme)
-        return from_parts(path.stem, spec, cut(split, seed), names, seed)
+        return from_parts(path.stem, spec, cut(split, seed), names, seed, CUT)
     files = _parts_of(rest, scheme)
     if "test" not in files:
         raise DataError(f"Data '{spec}' have no test part; add test=FILE.npz.")
@@ -227,7 +228,14 @@ def mapped_split(arrays: Mapping[str, Any], where: str) -> Split:
     return token_split(arrays, where)
 
 
-def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[str, ...] | None, seed: int) -> Dataset:
+def from_parts(
+    name: str,
+    spec: str,
+    parts: Mapping[str, Split],
+    classes: tuple[str, ...] | None,
+    seed: int,
+    set_aside: tuple[str, ...] = (),
+) -> Dataset:
     """Make a data set from its parts; missing parts are carved out of train.
 
     Without names, classes are numbered up to the largest label of train, or of test if there is no train part.
@@ -246,7 +254,8 @@ def from_parts(name: str, spec: str, parts: Mapping[str, Split], classes: tuple[
             "the classes from 0 without gaps, or name them all in 'classes'."
         )
     names = classes or tuple(str(k) for k in range(max(int(part.labels.max(initial=0)) for part in known) + 1))
-    return _dataset(name, spec, names, whole)
+    carved = () if "validation" in parts or "validation" not in whole else ("validation",)
+    return replace(_dataset(name, spec, names, whole), set_aside=set_aside or carved)
 
 
 def _dataset(name: str, spec: str, classes: tuple[str, ...], parts: Mapping[str, Split]) -> Dataset:

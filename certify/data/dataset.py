@@ -59,6 +59,7 @@ class Dataset:
         test: samples that only certification uses.
         input_size: (H, W) of the input of models trained on it here; (tokens,) for text.
         class_map: for each class its output column in an ImageNet-1000 classifier, or None.
+        set_aside: parts that were taken at random from given samples, which a trained model may have seen.
 
     Raises:
         DataError: fewer than two classes, an empty part, a label out of range, or a class map of the wrong length.
@@ -81,6 +82,7 @@ class Dataset:
     test: Split
     input_size: tuple[int, ...]
     class_map: tuple[int, ...] | None = None
+    set_aside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

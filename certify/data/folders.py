@@ -18,7 +18,7 @@ from certify.core.files import sha256_file
 from certify.core.progress import Progress
 from certify.data.dataset import Dataset, Split, input_size
 from certify.data.groups import metadata_groups
-from certify.data.partition import complete, cut
+from certify.data.partition import CUT, complete, cut
 from certify.data.sources import Image
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def load_folder(
         test=parts["test"],
         input_size=input_size(parts.values()),
         class_map=tuple(IMAGENETTE[c][1] for c in classes) if mapped else None,
+        set_aside=CUT if flat else tuple(parts.keys() & {"validation"} - splits.keys()),
     )
 
 

@@ -22,7 +22,7 @@ from certify.data.folders import WIDE_MODES
 from certify.data.groups import read_groups
 from certify.data.labels import read_labels
 from certify.data.named_arrays import ONLY, named_split
-from certify.data.partition import cut
+from certify.data.partition import CUT, cut
 
 LABELS = ("y", "label", "labels", "target", "targets")
 """Keys under which a sample that is a mapping may hold its label."""
@@ -113,7 +113,7 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
             raise unknown_name(f"key of data {spec}", str(key), [*SAMPLES, "classes", "groups", *PARTS])
     classes = None if values.get("classes") is None else tuple(str(c) for c in values["classes"])
     if ("x" in values or "input_ids" in values) and "y" in values:
-        return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed)
+        return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed, CUT)
     if "test" not in values:
         raise DataError(f"{where} have no test part; give x and y, or test (and train), or a Dataset.")
     parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
@@ -143,7 +143,7 @@ def from_object(given: Any, spec: str, seed: int) -> Dataset:
     if not _is_part(given):
         raise DataError(f"Data '{spec}' is a {type(given).__name__}; {WANTED}.")
     split = _part(given, f"Data '{spec}'")
-    return from_parts(name, spec, cut(split, seed), class_names(given), seed)
+    return from_parts(name, spec, cut(split, seed), class_names(given), seed, CUT)
 
 
 def _is_part(value: Any) -> bool:

@@ -66,6 +66,10 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
     return split.subset(np.flatnonzero(~chosen)), split.subset(np.flatnonzero(chosen))
 
 
+CUT = ("validation", "test")
+"""Parts that :func:`cut` takes out of all samples."""
+
+
 def cut(split: Split, seed: int) -> dict[str, Split]:
     """Split a whole data set 60/10/30; the test part does not depend on the seed."""
     rest, test = carve(split, share(len(split), TEST_SHARE), "test", FIXED_SEED)

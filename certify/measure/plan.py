@@ -8,6 +8,8 @@ from certify.core.errors import UsageError
 from certify.core.evidence import DEFAULT_RUNTIME
 
 MAX_WINDOW_S = 60.0
+MAX_THREADS = 1024
+MAX_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ class Plan:
             raise UsageError(f"The 'time_limit_s' setting must be greater than 0, got {self.time_limit_s:g}.")
         if not 0 < self.wanted_half_width < 1:
             raise UsageError(f"The 'wanted_half_width' setting must be in (0, 1), got {self.wanted_half_width:g}.")
-        for name in ("threads", "batch"):
+        for name, most in (("threads", MAX_THREADS), ("batch", MAX_BATCH)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"The '{name}' setting must be at least 1, got {value}.")
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(f"The '{name}' setting must be in [1, {most}], got {value}.")
         if self.min_blocks is not None and self.min_blocks < 2:
             raise UsageError(
                 "The 'min_blocks' setting must be at least 2, since a single block has no spread, got "

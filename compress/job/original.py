@@ -277,6 +277,16 @@ def _require_outputs(kind: str, module: nn.Module, contract: Preprocess, dataset
             )
 
 
+def seen_in_training(original: OriginalModel, dataset: Dataset) -> str | None:
+    """Return a warning if parts were set aside from samples that the given weights may have been trained on."""
+    if original.needs_training or not dataset.set_aside:
+        return None
+    return (
+        f"The {' and '.join(dataset.set_aside)} samples were set aside at random from samples that this model may have "
+        "been trained on; their accuracy is then too high, before as after. Give parts that it has not seen."
+    )
+
+
 def first_line(original: OriginalModel, dataset: Dataset, recipe: str, folder: Path) -> str:
     """Return the first line of a job: model, weights, data with part sizes, preprocessing, recipe, folder."""
     parts = ", ".join(f"{part} {count:,}" for part, count in describe_data(dataset)["counts"].items())

@@ -36,7 +36,7 @@ from compress.job.federation import write_federation
 from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
-from compress.job.original import OriginalModel, Request, find_original, first_line
+from compress.job.original import OriginalModel, Request, find_original, first_line, seen_in_training
 from compress.job.output import bring, bring_unmeasured, folder_of
 from compress.job.privacy import PRIVATE_PARTS, require_private_job, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
@@ -139,6 +139,8 @@ def run(
     original = find_original(request, dataset, progress)
     folder = folder_of(out, original.spec)
     progress.say(first_line(original, dataset, chosen.name, folder))
+    if (warning := seen_in_training(original, dataset)) is not None:
+        progress.say(warning)
     if keep_data:
         folder.mkdir(parents=True, exist_ok=True)
         progress.say(keep_test_part(dataset, folder))

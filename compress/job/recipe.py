@@ -16,6 +16,7 @@ from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
 from certify.core.validation import validated
 from certify.core.yaml_document import parse_document, read_document
+from certify.measure.plan import MAX_BATCH
 from compress import passes
 from compress.core.pass_protocol import Pass, TorchPass
 from compress.job.recipe_text import RecipeText, named_pass, with_settings
@@ -41,7 +42,7 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    batch: int = Field(default=1, ge=1, le=4096, description="Samples per inference.")
+    batch: int = Field(default=1, ge=1, le=MAX_BATCH, description="Samples per inference.")
     runtime: str = Field(default="onnxruntime-cpu", min_length=1, max_length=200, description="Name of the runtime.")
 
 

@@ -155,7 +155,7 @@ def test_certify_refuses_when_plan_is_out_of_range(leanmark: Run, onnx_file: Mak
     model = onnx_file()
     result = leanmark("certify", model, "--baseline", model, "--data", "x", "--out", "o", "--batch", 0)
     assert result.exit_code == 2
-    assert "'batch' setting must be at least 1, got 0" in result.stderr
+    assert "'batch' setting must be in [1, 4096], got 0" in result.stderr
     assert not asked
 
 

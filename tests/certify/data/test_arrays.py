@@ -72,7 +72,9 @@ def test_npz_keeps_whole_files_when_parts_are_given(tmp_path: Path) -> None:
         "test": 50,
     }
     only_test = load(f"npz:test={files['test']}")
-    assert list(only_test.parts) == ["test"]
+    assert list(only_test.parts) == ["test"] and not only_test.set_aside and not data.set_aside
+    assert load(f"npz:train={files['train']},test={files['test']}").set_aside == ("validation",)
+    assert load(f"npz:{files['train']}").set_aside == ("validation", "test")
     assert only_test.classes == ("0", "1", "2", "3")
 
 

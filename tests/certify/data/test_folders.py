@@ -167,6 +167,22 @@ def test_imagefolder_is_refused_when_the_parts_are_inside_the_classes(tmp_path: 
         load(f"imagefolder:{root}")
 
 
+@pytest.mark.parametrize(
+    ("parts", "set_aside"),
+    [
+        ({"train": 10, "val": 3, "test": 4}, ()),
+        ({"train": 10, "val": 4}, ("validation",)),
+        ({"train": 10, "test": 4}, ("validation",)),
+        ({"test": 4}, ()),
+        ({"": 10}, ("validation", "test")),
+    ],
+)
+def test_parts_that_a_model_may_have_seen_are_named(
+    tmp_path: Path, parts: dict[str, int], set_aside: tuple[str, ...]
+) -> None:
+    assert load(f"imagefolder:{tree(tmp_path, parts)}").set_aside == set_aside
+
+
 def test_hidden_files_and_folders_are_no_samples(tmp_path: Path) -> None:
     root = tree(tmp_path, {"train": 10, "val": 3})
     copy = root / "train/cat/.ipynb_checkpoints/000-checkpoint.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import onnx
@@ -181,6 +182,7 @@ def test_first_line_names_everything_that_a_job_starts_from(own, dataset, monkey
             said.append(sentence)
 
     monkeypatch.setattr(pipeline.Job, "make", lambda _: (_ for _ in ()).throw(Stop))
+    dataset = replace(dataset, set_aside=("validation",))
     torch.save(catalog.build(own, 4, arguments={"width": 8}).model.state_dict(), "thin.pth")
     with pytest.raises(Stop):
         pipeline.run(own, "int8", dataset, "thin.pth", preprocess=HALF, model_args={"width": 8}, progress=Heard())
@@ -191,6 +193,10 @@ def test_first_line_names_everything_that_a_job_starts_from(own, dataset, monkey
         "(mean, std as given; the rest by default); recipe int8; folder build/net.",
     ):
         assert part in said[0], said[0]
+    assert "validation samples were set aside at random from samples that this model may have been trained" in said[1]
+    with pytest.raises(Stop):  # trained here, on the rest alone
+        pipeline.run("squeezenet1_1", "int8", dataset, progress=Heard())
+    assert "set aside" not in said[-1]
 
 
 def test_model_arguments_are_refused_when_no_factory_takes_them(own, model, dataset):
