@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.private.teacher_vote import Election as Election
-    from compress.private.teacher_vote import elect as elect
     from compress.private.features import PLENTY as PLENTY
     from compress.private.features import linear_head as linear_head
     from compress.private.features import public_data as public_data
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from compress.private.features import train_on as train_on
     from compress.private.heads import train_head as train_head
     from compress.private.norms import fold_exactly as fold_exactly
+    from compress.private.teacher_vote import Election as Election
+    from compress.private.teacher_vote import elect as elect
     from compress.private.teachers import Vote as Vote
     from compress.private.training import train as train
 
