@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import rfc8785
@@ -11,6 +12,9 @@ from certify.core.errors import CertificateError
 
 MAX_DEPTH = 24
 _MAX_SAFE_INTEGER = 2**53 - 1
+_WRITE = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
+_OTHER_NUMBER = re.compile(rb"[:,\[]-?(?:\d+(?:\.(?:0(?!\d)|\d+e)|e)|\d{16}|[NI])")
+"""Numbers that Python's own writer writes in another way than RFC 8785, or that RFC 8785 does not allow."""
 
 
 def parse_canonical(content: bytes, what: str) -> Any:
@@ -26,14 +30,27 @@ def parse_canonical(content: bytes, what: str) -> Any:
     subject = what[:1].upper() + what[1:]
     try:
         values = json.loads(content, parse_int=_integer)
-        canonical = rfc8785.dumps(values)
+        canonical = is_canonical(values, content)
     except (ValueError, RecursionError) as error:
         raise CertificateError(f"{subject} is not canonical JSON: {str(error)[:200]}.") from error
-    if canonical != content:
+    if not canonical:
         raise CertificateError(f"{subject} is not in canonical form (RFC 8785).")
     if _deeper(values, MAX_DEPTH):
         raise CertificateError(f"{subject} is nested deeper than {MAX_DEPTH} levels.")
     return values
+
+
+def is_canonical(values: Any, content: bytes) -> bool:
+    """Tell whether bytes are the canonical form of the values that were parsed from them.
+
+    Python's own writer, in C, is asked first. Of ASCII without the numbers above it writes what RFC 8785 writes: it
+    sorts keys by code points, whose order is another only beyond ASCII, and escapes the same characters.
+
+    Raises:
+        ValueError: the values have no canonical form, such as NaN.
+    """
+    plain = content[:1] in b"[{" and content.isascii() and not _OTHER_NUMBER.search(content)
+    return (plain and _WRITE(values) == content.decode()) or rfc8785.dumps(values) == content
 
 
 def _integer(text: str) -> int | float:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import rfc8785
 
+from certify.core.canonical_json import is_canonical
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import (
     ARMS,
@@ -105,7 +106,7 @@ def _parse_line(line: bytes) -> dict[str, Any]:
     values = json.loads(line)
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
-    if rfc8785.dumps(values) != line:
+    if not is_canonical(values, line):
         raise ValueError("not canonical JSON (RFC 8785)")
     return values
 

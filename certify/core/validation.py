@@ -40,7 +40,7 @@ def validated(kind: Callable[..., T], values: object, what: str, place: Callable
     from pydantic import ValidationError  # takes 0.1 s, which most commands do not need
 
     try:
-        written = json.dumps(values, default=_plain)
+        written = _WRITE(values)
         checked: T = _adapter(kind).validate_json(written, strict=True, extra="forbid")
     except ValidationError as error:
         errors = error.errors(include_url=False)
@@ -67,6 +67,9 @@ def _plain(value: object) -> int | float:
     if isinstance(value, numbers.Real):
         return float(value)
     raise TypeError(f"found a value of type {type(value).__name__}")
+
+
+_WRITE = json.JSONEncoder(default=_plain).encode
 
 
 def _path(values: Any, steps: Path) -> Path:
