@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import binom
 
 from certify.core.errors import UsageError
 
@@ -42,6 +41,8 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
         >>> round(guesses_p(10, 10, 10, 0.0, 0.0), 6)
         0.000977
     """
+    from scipy.stats import binom  # takes 0.5 s, which most commands do not need
+
     if not 0 <= right <= guesses <= canaries or guesses < 1:
         raise UsageError(f"Of {canaries} canaries {guesses} were guessed, {right} of them right; this is impossible.")
     if epsilon < 0 or not 0 <= delta < 1:

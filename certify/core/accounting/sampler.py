@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from certify.core.errors import UsageError
 
@@ -56,6 +55,8 @@ def poisson_sizes(sizes: Sequence[int], records: int, rate: float) -> SamplerTes
         >>> poisson_sizes([250] * 480, 3000, 1 / 12).possible
         False
     """
+    from scipy import stats  # takes 0.5 s, which most commands do not need
+
     found = np.array(sizes, dtype=np.float64)
     if not 0 < rate <= 1:
         raise UsageError(f"The sampling rate must be in (0, 1], got {rate:g}.")

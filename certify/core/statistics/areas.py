@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from certify.core.statistics.proportions import Interval, clopper_pearson, z_quantile
 
@@ -43,6 +42,8 @@ def placements(positives: Floats, negatives: Floats) -> Placements:
         >>> placements(np.array([3.0, 1.0]), np.array([1.0, 0.0])).area
         0.875
     """
+    from scipy.stats import rankdata  # takes 0.5 s, which most commands do not need
+
     m, n = len(positives), len(negatives)
     together = rankdata(np.concatenate([positives, negatives]))
     below = together[:m] - rankdata(positives)

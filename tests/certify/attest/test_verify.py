@@ -208,26 +208,20 @@ def test_verify_refuses_when_there_is_nothing_to_verify(normalised: Path, folder
         verify(folder / "model.onnx", certificate=tmp_path / "absent.json")
 
 
-def test_verify_needs_no_torch_when_imported() -> None:
-    code = "import sys, certify.attest.verify as v; v.verify; print('torch' in sys.modules, 'pynvml' in sys.modules)"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.split() == ["False", "False"]
-
-
 OPENED = """
 import sys
 from certify.attest.verify import verify
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
 assert verify(sys.argv[1]).derived
-print(sum(name == sys.argv[1] for name in opened))
+print(sum(name == sys.argv[1] for name in opened), *{"torch", "pynvml", "scipy.stats"} & set(sys.modules))
 """
 
 
-def test_verify_opens_the_model_once(folder: Path) -> None:
+def test_verify_opens_the_model_once_and_loads_nothing_that_takes_long(folder: Path) -> None:
     model = folder / "model.onnx"
     done = subprocess.run([sys.executable, "-c", OPENED, str(model)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "1"
+    assert done.stdout.split() == ["1"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PUBLIC KEY-----"])
