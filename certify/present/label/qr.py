@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import segno
 
 from certify.present.svg import INK, PAPER, element
@@ -15,17 +17,23 @@ def code(content: str, x: float, y: float, size: float) -> str:
 
     Uses error correction level M or better, and the smallest version that fits the content.
     """
+    path, modules = _drawn(content)
+    scale = f"translate({x:g} {y:g}) scale({size / modules:.6g})"
+    ground = element("rect", width=modules, height=modules, fill=PAPER)
+    drawn = element("path", d=path, fill=INK, shape_rendering="crispEdges")
+    return element("g", ground + drawn, transform=scale)
+
+
+@functools.lru_cache(maxsize=16)  # verifying draws a label as SVG and as PNG, mostly at the cost of this code
+def _drawn(content: str) -> tuple[str, int]:
+    """Return the path of the dark modules, and the number of modules on a side with the quiet zone."""
     matrix = segno.make(content, error="m", micro=False).matrix
-    modules = len(matrix) + 2 * QUIET_ZONE
     path = "".join(
         f"M{column + QUIET_ZONE} {row + QUIET_ZONE}h{length}v1h-{length}z"
         for row, line in enumerate(matrix)
         for column, length in _runs(line)
     )
-    scale = f"translate({x:g} {y:g}) scale({size / modules:.6g})"
-    ground = element("rect", width=modules, height=modules, fill=PAPER)
-    drawn = element("path", d=path, fill=INK, shape_rendering="crispEdges")
-    return element("g", ground + drawn, transform=scale)
+    return path, len(matrix) + 2 * QUIET_ZONE
 
 
 def _runs(line: bytearray | tuple[int, ...]) -> list[tuple[int, int]]:
