@@ -21,6 +21,7 @@ from compress.core.pass_protocol import Pass
 from compress.core.targets import Target
 from compress.exchange.exporter_output import quiet, reason
 from compress.exchange.onnx_export import EXPORT_FAILURES, OPSET, write_once
+from compress.exchange.operator_table import kept_operators
 from compress.onnx_graph.graph import Feed, Graph
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.calibration import ranges
@@ -113,7 +114,7 @@ def one_block(module: nn.Module, taken: npt.NDArray[np.float32], folder: Path) -
         "verbose": False,
     }
     try:
-        with quiet():
+        with quiet(), kept_operators():
             torch.onnx.export(module, (example,), path, dynamo=True, dynamic_shapes=({0: "batch"},), **options)
     except EXPORT_FAILURES as error:
         raise ModelError(f"A block of the model cannot be exported to ONNX by itself ({reason(error)}).") from error

@@ -21,6 +21,7 @@ from compress.core.foreign_code import eval_copy
 from compress.core.samples import as_tensor
 from compress.exchange.exporter_output import frozen_choice, quiet, reads_values, reason
 from compress.exchange.fake_quant_parity import compare_fake_quant
+from compress.exchange.operator_table import kept_operators
 from compress.exchange.parity import Parity, Samples, compare, require_finite, together
 from compress.models.tokens import as_exported
 from compress.quantization.aware_training.export import as_integers
@@ -142,19 +143,20 @@ def _form(model: nn.Module, preprocess: Preprocess) -> nn.Module:
 
 
 def _with_dynamo(model: nn.Module, preprocess: Preprocess, path: Path, opset: int) -> None:
-    torch.onnx.export(
-        model,
-        _example(preprocess),
-        path,
-        dynamo=True,
-        opset_version=opset,
-        input_names=list(preprocess.input_names),
-        output_names=[preprocess.output_name],
-        dynamic_shapes=_free_batch(preprocess),
-        external_data=_weight_bytes(model) > onnx_file.INLINE_BYTES,
-        optimize=True,
-        verbose=False,
-    )
+    with kept_operators():
+        torch.onnx.export(
+            model,
+            _example(preprocess),
+            path,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(preprocess.input_names),
+            output_names=[preprocess.output_name],
+            dynamic_shapes=_free_batch(preprocess),
+            external_data=_weight_bytes(model) > onnx_file.INLINE_BYTES,
+            optimize=True,
+            verbose=False,
+        )
 
 
 def _with_torchscript(model: nn.Module, preprocess: Preprocess, path: Path, opset: int) -> None:
