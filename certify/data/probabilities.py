@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 LEAST = 1e-15
 """Least probability in the log loss, which would be infinite at 0."""
@@ -58,6 +57,8 @@ def probability_scores(outputs: Values, labels: npt.NDArray[np.int64], reading: 
         shares = clipped / np.maximum(clipped.sum(axis=1, keepdims=True), LEAST)
         logs = np.log(np.maximum(shares, LEAST))
     else:
+        from scipy.special import log_softmax  # here, since SciPy takes longer to load than what reads data
+
         logs = np.maximum(np.asarray(log_softmax(outputs, axis=1)), np.log(LEAST))
         shares = np.exp(logs)
     rows = np.arange(len(labels))

@@ -42,14 +42,12 @@ def weight_bytes(model: onnx.ModelProto) -> int:
 
 
 def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
-    """Return a copy that fits into a message, and the constants that were taken out (none if it already fits).
+    """Return the model itself if it fits into a message, or else a copy without the large constants, and these.
 
     The copy refers to them as external data, at the offsets at which :func:`save` writes them to a file without a name.
     """
     if weight_bytes(model) <= INLINE_BYTES:
-        copied = onnx.ModelProto()
-        copied.CopyFrom(model)
-        return copied, {}
+        return model, {}
     copied = _without(model, "graph")
     copied.graph.CopyFrom(_without(model.graph, "initializer"))
     weights: dict[str, onnx.TensorProto] = {}
@@ -68,10 +66,10 @@ def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model, with a separate weight file if needed, atomically; the model itself is not modified.
+    """Write a model, with a separate weight file if needed, atomically.
 
-    Notes of an exporter about source code are left out, as in the certified file: torch writes more of them than a
-    small network has weights.
+    An exporter's notes about source code are dropped first, from the model itself, as they are from a certified file:
+    torch writes almost as many bytes of them as a small int8 network has weights.
 
     Raises:
         OSError: the file system refuses.

@@ -49,21 +49,20 @@ def reason(error: Exception) -> str:
     return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
-def session(model: onnx.ModelProto | Path, *, fused: bool = True, spins: bool = True) -> Any:
+def session(model: onnx.ModelProto | Path, *, fused: bool = True) -> Any:
     """Open a CPU session of a file, or of a model in memory.
 
     Args:
         model: model to run.
         fused: whether the runtime may rewrite the graph; if not, Q/DQ pairs compute in floats.
-        spins: whether its threads busy-wait for the next run, which takes the processor from others.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model.
     """
-    return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused, spins=spins)
+    return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused)
 
 
-def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True, spins: bool = True) -> Any:
+def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True) -> Any:
     """Open a session like :func:`session`, from a file name, or from a model and its external constants."""
     import onnxruntime
 
@@ -76,8 +75,8 @@ def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: b
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if not spins:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # otherwise idle threads busy-wait: half of the processor time of calibrating a network of many small layers
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers(list(values), list(values.values()))
     with tempfile.TemporaryDirectory(prefix="leanmark-session-") as folder:
         given = Path(model) if isinstance(model, str) else Path(folder, "model.onnx")

@@ -21,6 +21,8 @@ Feed = Mapping[str, Array]
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights, the targets of quantization."""
 MOST_DB = 1000.0
+PART = 1 << 20
+"""Elements that are compared at a time, as doubles."""
 
 
 class Graph:
@@ -251,8 +253,7 @@ def _probing(
     tensors: Sequence[onnx.TensorProto],
 ) -> Any:
     """Open a session of a model with additional operators and other outputs, without copying the weights."""
-    whole = onnx_file.weight_bytes(model) <= onnx_file.INLINE_BYTES
-    probed, weights = (model, {}) if whole else onnx_file.split(model)
+    probed, weights = onnx_file.split(model)
     graph, wanted = probed.graph, [onnx.ValueInfoProto(name=name) for name in outputs]
     own, before = (len(graph.node), len(graph.initializer)), list(graph.output)
     graph.node.extend(nodes)
@@ -279,8 +280,11 @@ def signal_to_noise_db(wanted: Array, found: Array) -> float:
         >>> signal_to_noise_db(np.array([10.0]), np.array([9.0]))
         20.0
     """
-    error = float(np.square(wanted - found, dtype=np.float64).sum())
-    power = float(np.square(wanted, dtype=np.float64).sum())
+    error = power = 0.0
+    parts = 1 + wanted.size // PART
+    for one, other in zip(np.array_split(wanted.ravel(), parts), np.array_split(found.ravel(), parts), strict=True):
+        error += float(np.square(one - other, dtype=np.float64).sum())
+        power += float(np.square(one, dtype=np.float64).sum())
     if error == 0 or power == 0:
         return MOST_DB if error == 0 else -MOST_DB
     return 10 * float(np.log10(power / error))

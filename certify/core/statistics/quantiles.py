@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import bdtr
 
 from certify.core.estimate import Estimate
 
@@ -30,6 +29,8 @@ def quantile_estimate(seconds: Sequence[float], probability: float, confidence: 
     Raises:
         ValueError: there are no values.
     """
+    from scipy.special import bdtr  # here, since SciPy takes as long to load as everything else that a timer needs
+
     n = len(seconds)
     if n == 0:
         raise ValueError("a quantile must have at least one value, got none")

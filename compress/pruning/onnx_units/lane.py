@@ -139,7 +139,7 @@ class FileLane:
                 shape = [None] * held[name].ndim
                 model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-        return onnx_session.session(model, spins=False)
+        return onnx_session.session(model)
 
 
 def _readers(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[str]]:

@@ -92,7 +92,8 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
     """Compute the mean over all samples of each operator's input, by the operator's name.
 
     Returns:
-        (1, C, ...) for a convolution, (1, C) for others, whose other axes are averaged too.
+        (1, C, ...) for a convolution, with axes of length 1 if it reads every place once, and (1, C) for others, whose
+        other axes are averaged too.
     """
     makers: dict[str, list[onnx.NodeProto]] = {}
     if not nodes:
@@ -101,12 +102,16 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
     wanted = {}
     for node in nodes:
         taken = node.input[0]
-        wanted[node.name] = name = f"leanmark.mean.{'row' if node.op_type in ROWS else 'map'}.{taken}"
+        kind = "row" if node.op_type in ROWS else "place" if _reads_each_place(graph, node) else "map"
+        wanted[node.name] = name = f"leanmark.mean.{kind}.{taken}"
         rows = []
         if node.op_type in ROWS:
             tensors[f"{name}.shape"] = np.array([-1, _contracted(graph, node)])
             rows.append(onnx.helper.make_node("Reshape", [taken, f"{name}.shape"], [f"{name}.rows"]))
             taken = f"{name}.rows"
+        elif kind == "place":
+            rows.append(onnx.helper.make_node("GlobalAveragePool", [taken], [f"{name}.places"]))
+            taken = f"{name}.places"
         makers[name] = [*rows, over_first_axis(graph.model, "ReduceMean", taken, name)]
     batches: list[int] = []
 
@@ -116,10 +121,20 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
             yield feed
 
     made = [node for group in makers.values() for node in group]
-    totals = dict.fromkeys(makers, np.zeros(()))
+    means: dict[str, Array] = {}
     for found in probe(graph.model, list(makers), counted(), made, integer_tensors(tensors)):
-        totals = {name: total + found[name].astype(np.float64) * batches[-1] for name, total in totals.items()}
-    return {name: (totals[mean] / sum(batches)).astype(np.float32) for name, mean in wanted.items()}
+        share = np.float32(batches[-1] / sum(batches))
+        for name in makers:  # in place: together the maps take as much memory as all activations of a sample
+            mean = means.setdefault(name, np.zeros(found[name].shape, np.float32))
+            mean += (found[name] - mean) * share
+    return {name: means[mean] for name, mean in wanted.items()}
+
+
+def _reads_each_place(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Return whether a convolution reads each place of its input once, so that the mean over places is enough."""
+    given = attributes(node)
+    one = all(size == 1 for size in (*graph.tensors[node.input[1]].dims[2:], *given.get("strides", ())))
+    return one and not any(given.get("pads", ())) and given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
 
 
 def _contracted(graph: Graph, node: onnx.NodeProto) -> int:

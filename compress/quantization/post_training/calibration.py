@@ -90,6 +90,9 @@ def observe(
         feeds: inputs, one batch at a time.
         histograms: whether to keep a histogram of each besides its minimum and maximum.
 
+    Returns:
+        The values by name; the minimum after a ReLU is given as 0, which every range contains.
+
     Raises:
         ModelError: a value is not finite, or the model does not run.
     """
@@ -97,10 +100,10 @@ def observe(
     outputs: list[str] = []
     tensors = {"leanmark.flat": np.array([-1]), "leanmark.first": np.array([0]), "leanmark.last": np.array([2**62])}
     for index, name in enumerate(names):
-        ends_of, part = (f"leanmark.{index}.low", f"leanmark.{index}.high"), f"leanmark.{index}.part"
-        for kind, output in zip(("ReduceMin", "ReduceMax"), ends_of, strict=True):
-            nodes.append(onnx.helper.make_node(kind, [name], [output], keepdims=0))
-        outputs += ends_of
+        part = f"leanmark.{index}.part"
+        ends_of = _reductions(graph, name, f"leanmark.{index}")
+        nodes += ends_of
+        outputs += [node.output[0] for node in ends_of if node.op_type != "GlobalMaxPool"]
         if histograms:
             flat, step = f"{part}.flat", f"{part}.step"
             tensors[step] = np.array([_step(graph, name)])
@@ -112,7 +115,7 @@ def observe(
     kept = {name: Histogram() for name in names} if histograms else {}
     for found in probe(graph.model, outputs, feeds, nodes, integer_tensors(tensors)):
         for index, name in enumerate(names):
-            low, high = float(found[f"leanmark.{index}.low"]), float(found[f"leanmark.{index}.high"])
+            low, high = float(found.get(f"leanmark.{index}.low", 0.0)), float(found[f"leanmark.{index}.high"])
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise ModelError(
                     f"The value '{name}' of the graph is not finite on calibration samples; check its weights."
@@ -121,6 +124,30 @@ def observe(
             if histograms:
                 kept[name].add(found[f"leanmark.{index}.part"])
     return {name: ValueStatistics(*ends[name], kept.get(name)) for name in names}
+
+
+def _reductions(graph: Graph, name: str, prefix: str) -> list[onnx.NodeProto]:
+    """Return the operators that compute the ends of an activation, under ``prefix.low`` and ``prefix.high``.
+
+    The maximum of a map after a ReLU is pooled, which ONNX Runtime does in the layout of its convolutions; a reduction
+    would have it rearranged first, and the two together take longer than the convolutions.
+    """
+    made, before = onnx.helper.make_node, graph.producers.get(name)
+    if before is None or not _cuts_at_zero(graph, before):
+        ends = (("ReduceMin", "low"), ("ReduceMax", "high"))
+        return [made(kind, [name], [f"{prefix}.{end}"], keepdims=0) for kind, end in ends]
+    if len(graph.shape(name) or ()) < 3:
+        return [made("ReduceMax", [name], [f"{prefix}.high"], keepdims=0)]
+    pooled = made("GlobalMaxPool", [name], [f"{prefix}.maps"])
+    return [pooled, made("ReduceMax", [f"{prefix}.maps"], [f"{prefix}.high"], keepdims=0)]
+
+
+def _cuts_at_zero(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Return whether an operator replaces negative values, and nothing else, by 0."""
+    if node.op_type != "Clip" or len(node.input) < 2:
+        return node.op_type == "Relu"
+    smallest = graph.constant(node.input[1])
+    return smallest is not None and bool(smallest == 0)
 
 
 def ranges(

@@ -151,6 +151,8 @@ class Quantizer:
         self._ranges = fit_ranges(self._floats, found, settings.target)
         # computed here, while nothing else is in memory besides the float model
         self._wanted = outputs(self._floats.model, context.preprocess.output_name, self._few)
+        corrected = correctable(self._floats) if settings.correct_bias else []
+        self._means = mean_inputs(self._floats, corrected, self._few)
 
     def _make_easier(self) -> None:
         """Equalise, smooth and add biases; the float model computes the same afterwards."""
@@ -165,10 +167,6 @@ class Quantizer:
             self.declined += sites[1]
         if settings.correct_bias:
             own_biases(graph)
-
-    @cached_property
-    def _means(self) -> dict[str, Array]:
-        return mean_inputs(self._floats, correctable(self._floats), self._few)
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
         """Quantize with some nodes kept in floats; the result must not be modified."""

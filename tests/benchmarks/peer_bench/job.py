@@ -22,8 +22,8 @@ class Job:
 
     Attributes:
         model: its name.
-        folder: where its files lie; ``calibration.npy``, ``validation.npy`` and ``test.npy`` hold samples in the layout
-            of the inputs, (n, ...), and files of the same name with ``_y`` their labels.
+        folder: where its files lie; ``calibration.npy`` and ``test.npy`` hold samples in the layout of the inputs,
+            (n, ...), and files of the same name with ``_y`` their labels.
         inputs: names of the inputs.
         output: name of the scored output.
         classes: number of classes.

@@ -74,10 +74,10 @@ def _leanmark(job: Job, out: Path, target: str | None) -> Path:
         }  # fmt: skip
         return named_split(arrays, job.labels(part), part)
 
-    calibration, validation = split("calibration"), split("validation")
+    calibration = split("calibration")
     classes = tuple(map(str, range(job.classes)))
     # The test part is required; passes do not see it.
-    dataset = Dataset("peers", "peers", classes, None, calibration, validation, validation, input_size=())
+    dataset = Dataset("peers", "peers", classes, None, calibration, None, calibration, input_size=())
     shapes = tuple(job.shape(1)[1:] for _ in job.inputs)
     types = tuple(str(job.samples("calibration").dtype) for _ in job.inputs)
     contract = ArrayPreprocess(job.inputs, shapes, types, job.output, "logits")

@@ -41,8 +41,7 @@ def prepare(name: str, folder: Path) -> Job:
     folder.mkdir(parents=True)
     contract, dataset = _exported(name, folder)
     few = RANDOM_CALIBRATION if name in RANDOM else CALIBRATION
-    parts = {"calibration": (dataset.calibration, few), "validation": (dataset.validation, None)}
-    for part, (split, most) in {**parts, "test": (dataset.test, None)}.items():
+    for part, (split, most) in {"calibration": (dataset.calibration, few), "test": (dataset.test, None)}.items():
         rows = range(min(len(split), most or len(split)))
         np.save(folder / f"{part}.npy", contract.batch(split, rows))
         np.save(folder / f"{part}_y.npy", np.asarray(split.labels)[: len(rows)])

@@ -195,4 +195,3 @@ def test_notes_of_the_exporter_are_left_out_when_a_model_is_saved(exported, tmp_
     assert [(entry.key, entry.value) for node in saved.node for entry in node.metadata_props] == [("layer", "first")]
     assert not saved.metadata_props
     assert not saved.node[0].doc_string
-    assert model.graph.node[0].doc_string

@@ -38,7 +38,7 @@ def test_value_stays_alive_when_it_is_read_later():
 
 @pytest.mark.parametrize(
     ("channels", "free", "samples"),
-    [(4, math.inf, 16), (64, math.inf, 16), (1024, math.inf, 4), (32768, math.inf, 1), (1024, 256 * MIB, 2)],
+    [(4, math.inf, 4), (256, math.inf, 4), (512, math.inf, 2), (32768, math.inf, 1), (256, 96 * MIB, 2)],
 )
 def test_samples_are_a_power_of_two_when_activations_are_known(channels, free, samples):
     chosen = choose_batch(chain(channels), free)

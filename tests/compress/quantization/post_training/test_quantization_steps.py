@@ -285,3 +285,49 @@ def test_tensorrt_rounds_the_inputs_of_layers_and_not_their_outputs():
     assert all(zero == 0 and zero.dtype == np.int8 for zero in zeros)
     assert "y" in made.outputs and made.producers["y"].op_type == "Gemm"
     assert session(made.model).run(None, images()[0])[0].shape == (4, 4)
+
+
+def maps(nodes, tensors):
+    """A model of operators on maps of 4 channels, (n, 4, 6, 6), that gives ``y``."""
+    return graph_of(nodes, {"zero": np.float32(0), "one": np.float32(1), "minus": np.float32(-1)} | tensors, (4, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "low"),
+    [("Relu", [], True), ("Clip", ["zero", "one"], True), ("Clip", ["zero"], True), ("Clip", ["one"], False),
+     ("Clip", ["minus", "one"], False), ("Clip", ["", "one"], False), ("Clip", [], False), ("Tanh", [], False)],
+)  # fmt: skip
+def test_range_holds_zero_and_both_extremes_when_values_are_observed(kind, limits, low):
+    graph = maps([helper.make_node(kind, ["x", *limits], ["y"], "act")], {})
+    feeds = [{"x": floats(3, 4, 6, 6) + shift} for shift in (-0.5, 0.5)]
+    values = outputs(graph, feeds)
+    seen = observe(graph, ["x", "y"], feeds)["y"]
+    assert value_range(seen, "minmax") == (min(values.min(), 0), max(values.max(), 0))
+    assert (seen.low == 0) == low
+    assert observe(graph, ["x"], feeds)["x"].low == min(feed["x"].min() for feed in feeds)
+
+
+def test_range_is_that_of_the_rows_when_a_relu_is_not_on_maps():
+    graph = graph_of([helper.make_node("Relu", ["x"], ["y"], "act")], {}, (5,))
+    feeds = [{"x": floats(3, 5)}]
+    assert observe(graph, ["y"], feeds)["y"].high == feeds[0]["x"].max()
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [({}, 1), ({"auto_pad": "VALID"}, 1), ({"strides": [2, 2]}, 6), ({"pads": [1] * 4}, 6),
+     ({"auto_pad": "SAME_UPPER"}, 6)],
+)  # fmt: skip
+def test_mean_input_has_one_place_when_a_convolution_reads_each_place_once(options, places):
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "c", **options)]
+    graph = maps(nodes, {"w": floats(4, 4, 1, 1)})
+    feeds = [{"x": floats(n, 4, 6, 6)} for n in (3, 1)]
+    found = mean_inputs(graph, graph.weighted(), feeds)["c"]
+    wanted = np.concatenate([feed["x"] for feed in feeds]).mean(0, keepdims=True)
+    assert found.shape == (1, 4, places, places)
+    assert found == pytest.approx(wanted if places > 1 else wanted.mean((2, 3), keepdims=True), abs=1e-6)
+
+
+def test_threads_of_a_session_do_not_wait_by_spinning():
+    running = session(maps([helper.make_node("Relu", ["x"], ["y"], "act")], {}).model)
+    assert running.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
