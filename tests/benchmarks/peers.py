@@ -5,9 +5,9 @@
 It prints figures and is not a test. All makers start from the same float file and get the same calibration arrays, each
 alone in its process; all files answer the same held-out samples and take turns in isolated workers, forward and back,
 in ONNX Runtime and in OpenVINO with float32 and bfloat16 pinned. Times are refused while other processes use more than
-a tenth of a core; all other figures are printed anyway. ``--out`` also keeps them as Markdown, JSON and SVG. Data and weights are those of ``cifar.py``,
-``efficientnet_lite.py`` and ``minilm.py``; ``resnet18``, ``resnet50``, ``mobilenet_v2``, ``mobilenet_v3_large`` and
-``vit_b_16`` have random weights, so only their times mean anything.
+a tenth of a core; all other figures are printed anyway. ``--out`` also keeps them as Markdown, JSON and SVG. Data and
+weights are those of ``cifar.py``, ``efficientnet_lite.py`` and ``minilm.py``; ``resnet18``, ``resnet50``,
+``mobilenet_v2``, ``mobilenet_v3_large`` and ``vit_b_16`` have random weights, so only their times mean anything.
 """
 
 from __future__ import annotations
