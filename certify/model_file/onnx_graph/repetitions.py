@@ -19,6 +19,8 @@ from certify.model_file.onnx_graph.operators import compute_of
 
 POINTS = 32
 """Number of elements of each slice that are read per run, possibly with repetition."""
+IMAGE_KIND, LARGE_SHARE = 5, 0.05
+"""Length of the kind of images (n, C, H, W), and share of all elements from which other operators' results are read."""
 LARGEST = 2048
 """Maximum number of slices of an axis to compare."""
 PIXEL_TOLERANCE = 0.01
@@ -33,17 +35,27 @@ Array = npt.NDArray[np.float64]
 def sliced_values(model: onnx.ModelProto, kinds: Kinds) -> dict[str, tuple[int, ...]]:
     """Return the axes to compare of each output of a multiplying operator with constant weights, its channels last.
 
+    Of other large images only rows, columns and samples are compared, as a channel behind a ReLU may be active for few
+    samples.
+
     Args:
         model: model without functions, whose weights are initializers.
         kinds: element type and shape, by value.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     found = {}
+    whole = sum(math.prod(kind[1:]) for kind in kinds.values())
     for node in model.graph.node:
         compute, kind = compute_of(node), kinds.get(node.output[0])
-        if compute is None or kind is None or node.input[compute.weight] not in weights or len(kind) < 3:
+        if kind is None or len(kind) < 3:
             continue
-        axes = (0, *range(2, len(kind) - 1), 1) if compute.kind == "conv" else (0, len(kind) - 2)
+        axes: tuple[int, ...] = (0, *range(2, len(kind) - 1), 1)
+        if compute is None or node.input[compute.weight] not in weights:
+            if len(kind) != IMAGE_KIND or math.prod(kind[1:]) < LARGE_SHARE * whole:
+                continue
+            axes = (2, 3, 0)
+        elif compute.kind != "conv":
+            axes = (0, len(kind) - 2)
         found[node.output[0]] = tuple(axis for axis in axes if axis == 0 or 1 < kind[axis + 1] <= LARGEST)
     return found
 

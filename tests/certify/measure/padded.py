@@ -269,6 +269,14 @@ def enlarged() -> onnx.ModelProto:
     return model
 
 
+def enlarged_results() -> onnx.ModelProto:
+    """Every result of the convolution 16 times, before they are averaged."""
+    model = net()
+    put(model, scales=np.array([1, 1, 4, 4], np.float32))
+    instead(model, "conv", helper.make_node("Resize", ["conv", "", "scales"], ["large"], mode="nearest"))
+    return model
+
+
 def skipping() -> onnx.ModelProto:
     """The same, with zeros in the kernel where it skips."""
     model = enlarged()
@@ -333,6 +341,7 @@ NEEDLESS: dict[str, Callable[[], onnx.ModelProto]] = {
     "a frame that is cut off": cropped,
     "pixels that are skipped": every_fourth,
     "every pixel four times": enlarged,
+    "every result 16 times": enlarged_results,
     "kernels with zeros between their weights": skipping,
     "copies of the sample in a batch": batch,
     "single channels convolved as all": ungrouped,
