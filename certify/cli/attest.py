@@ -14,7 +14,7 @@ from certify.cli.output import json_option, print_json
     cls=Command,
     example="""\
 leanmark attest graded --credit S7 --name "Example Institute" --key institute.key \\
-    --text "We took part in both meetings with tenants, and the model was changed after them."
+    --text "We met the tenants twice, and the model was changed."
 """,
 )
 @click.argument("folder", type=ModelPath(packs=False))

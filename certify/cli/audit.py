@@ -33,9 +33,9 @@ leanmark audit graded/model.onnx --remeasure --data imagefolder:photos --keep re
 )
 @click.argument("file", type=ModelPath())
 @click.option(
-    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+    "--certificate", type=FILE, help="Certificate file.  [default: the one sealed in FILE, else certificate.json]"
 )
-@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--evidence", type=FILE, help="Evidence file.  [default: evidence.jsonl next to FILE]")
 @trust_option
 @click.option("--remeasure", is_flag=True, help="Also measure FILE and its baseline.onnx again on this machine.")
 @click.option("--data", help="Data specification of the same test samples, for --remeasure.")

@@ -17,10 +17,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark badge graded/model.onnx --out badge.svg")
 @click.argument("file", type=ModelPath())
 @click.option(
-    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+    "--certificate", type=FILE, help="Certificate file.  [default: the one sealed in FILE, else certificate.json]"
 )
-@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option("--out", type=OutFile(), help="Output file [default: badge.svg next to FILE].")
+@click.option("--evidence", type=FILE, help="Evidence file.  [default: evidence.jsonl next to FILE]")
+@click.option("--out", type=OutFile(), help="Output file.  [default: badge.svg next to FILE]")
 @json_option
 def command(file: Path, certificate: Path | None, evidence: Path | None, out: Path | None, as_json: bool) -> None:
     """Draw an SVG badge for a README with the letter of FILE's certificate and the energy saved.

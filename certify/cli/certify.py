@@ -43,7 +43,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @plan_options
 @preprocess_options
 @click.option("--baseline-preprocess", type=FILE, help="YAML contract of the baseline, if it differs.")
-@click.option("--lineage", type=FILE, help="lineage.json written with CANDIDATE by leanmark compress.")
+@click.option("--lineage", type=FILE, help="File lineage.json, written with CANDIDATE by leanmark compress.")
 @click.option(
     "--contracts-differ", metavar="WHY", help="Reason why the contracts differ, one sentence; shown on the label."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import click
 from certify.cli.paths import require_paths, require_spared_files
 
 _PACK_FOLDER = "leanmark.pack_folder"
+LONGEST_SUMMARY = 200  # characters; lists of commands wrap a summary instead of cutting it
+CONTINUED = " \\"
 
 
 class ModelPath(click.Path):
@@ -52,7 +55,7 @@ def folder_of(file: Path) -> Path:
 key_option = click.option(
     "--key",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Private key to sign with [default: LEANMARK_SIGNING_KEY, else your own].",
+    help="Private key to sign with.  [default: LEANMARK_SIGNING_KEY, else your own]",
 )
 """Add ``--key``, which fills the argument ``key``."""
 
@@ -71,19 +74,37 @@ withdrawals_option = click.option(
 
 
 class _WithExample(click.Command):
-    """Command that ends its help with an example.
+    """Command whose help ends with a list of its exit codes and an example.
 
     Args:
-        example: shell lines, printed verbatim.
+        example: shell lines.
+        settings: settings of click; the exit codes are the sentences at the end of its ``help``, after ``Exit code``.
     """
 
     def __init__(self, *args: Any, example: str, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.example = example
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the description without the exit codes."""
+        full, self.help = self.help, _described(self.help or "")[0]
+        super().format_help_text(ctx, formatter)
+        self.help = full
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example after everything else."""
+        """Write exit codes and example after everything else."""
+        if codes := _described(self.help or "")[1]:
+            with formatter.section("Exit codes"):
+                formatter.write_dl(codes)
         write_example(self.example, formatter)
+
+
+def _described(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """Split a command's help into its description, and its exit codes with their meanings."""
+    description, start, codes = text.partition("Exit code ")
+    _, *rows = re.split(r"(?:^|(?<=\.) )([0-6])[:,] ", " ".join(codes.split()))
+    meanings = [meaning[0].upper() + meaning[1:] for meaning in rows[1::2]]
+    return (description.rstrip(), list(zip(rows[::2], meanings, strict=True))) if start else (text, [])
 
 
 class Command(_WithExample):
@@ -102,11 +123,21 @@ class Command(_WithExample):
 class Group(_WithExample, click.Group):
     """Group of commands with an example in its help."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands; a summary is wrapped, where click would cut it."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=LONGEST_SUMMARY)) for name, one in commands if one])
+
 
 def write_example(example: str, formatter: click.HelpFormatter) -> None:
-    """Write the lines of an example without wrapping them."""
+    """Write the lines of an example; one that is too long continues on the next line, as a shell reads it."""
+    width = formatter.width - formatter.indent_increment
     with formatter.section("Example"):
         for line in example.strip().splitlines():
+            while len(line) > width and (end := line.rfind(" -", 5, width - len(CONTINUED))) > 0:
+                formatter.write(f"{'':>{formatter.current_indent}}{line[:end]}{CONTINUED}\n")
+                line = f"{'':4}{line[end + 1 :]}"
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
@@ -162,7 +193,7 @@ def governed(function: Any) -> Any:
     @click.option(
         "--data-key",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Data key of the use policy [default: your own].",
+        help="Data key of the use policy.  [default: your own]",
     )
     @functools.wraps(function)
     def command(*args: Any, **arguments: Any) -> Any:
@@ -198,7 +229,7 @@ def private_options(function: Any) -> Any:
     file = click.Path(dir_okay=False, path_type=Path)
     for option in (
         click.option(
-            "--data-key", type=file, help="Data key for --private-data [default: your own, created on first use]."
+            "--data-key", type=file, help="Data key for --private-data.  [default: your own, created on first use]"
         ),
         click.option(
             "--private-data", is_flag=True, help="Identify no sample in public files; rows go only to OUT/auditor."

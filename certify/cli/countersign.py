@@ -26,7 +26,7 @@ leanmark countersign graded/model.onnx --data imagefolder:photos --fresh-data im
 """,
 )
 @click.argument("file", type=ModelPath(packs=False))
-@click.option("--evidence", type=FILE, help="The maker's evidence [default: evidence.jsonl next to FILE].")
+@click.option("--evidence", type=FILE, help="The maker's evidence.  [default: evidence.jsonl next to FILE]")
 @click.option("--remeasured", type=FILE, help="Evidence of your own measurement, written by leanmark audit --keep.")
 @click.option("--data", help="Measure again here first, on the same test samples (data specification).")
 @click.option("--fresh-data", help="Data of the same classes, unseen by the maker; also scored with --data.")

@@ -27,14 +27,14 @@ leanmark declare graded/model.onnx --declarations declarations.yaml --data npz:d
 """,
 )
 @click.argument("file", type=ModelPath(packs=False), required=False)
-@click.option("--declarations", type=FILE, help="Declarations file [default: declarations.yaml next to FILE].")
+@click.option("--declarations", type=FILE, help="Declarations file.  [default: declarations.yaml next to FILE]")
 @click.option("--data", help="Test data of FILE; their names are searched and samples counted.")
 @click.option("--template", is_flag=True, help="Write a file with every question, to fill in.")
 @click.option("--ask", is_flag=True, help="Ask every question that applies and write the answers.")
 @click.option("--from-card", type=FILE, help="Start from the contents of a model card (README.md).")
-@click.option("--out", type=OutFile(), help="Output file [default: standard output].")
+@click.option("--out", type=OutFile(), help="Output file.  [default: standard output]")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the declarations.")
-@click.option("--name", help="Display name of the model [default: that of its statements].")
+@click.option("--name", help="Display name of the model.  [default: that of its statements]")
 @key_option
 @json_option
 @governed

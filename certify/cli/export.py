@@ -24,11 +24,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--format", "name", required=True, help="Format: cyclonedx, cyclonedx-1.7, hf-model-card, in-toto or spdx3."
 )
-@click.option("--out", type=OutFile(), help="Output file [default: standard output].")
+@click.option("--out", type=OutFile(), help="Output file.  [default: standard output]")
 @click.option(
-    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+    "--certificate", type=FILE, help="Certificate file.  [default: the one sealed in FILE, else certificate.json]"
 )
-@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--evidence", type=FILE, help="Evidence file.  [default: evidence.jsonl next to FILE]")
 @trust_option
 @json_option
 def command(

@@ -23,7 +23,7 @@ leanmark keygen --data-key data.key
 @click.option(
     "--out",
     type=OutFile(),
-    help="Private key file [default: in the configuration folder].",
+    help="Private key file.  [default: in the configuration folder]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing key; what it signed becomes untrusted.")
 @click.option(

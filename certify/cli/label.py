@@ -21,11 +21,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark label graded/model.onnx --out images/resnet50")
 @click.argument("file", type=ModelPath())
 @click.option(
-    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+    "--certificate", type=FILE, help="Certificate file.  [default: the one sealed in FILE, else certificate.json]"
 )
-@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--evidence", type=FILE, help="Evidence file.  [default: evidence.jsonl next to FILE]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Prefix of the two output files [default: label, next to FILE]."
+    "--out", type=click.Path(path_type=Path), help="Prefix of the two output files.  [default: label, next to FILE]"
 )
 @click.option("--width", "width_px", type=click.IntRange(100, 8000), default=800, show_default=True,
               help="Width of the PNG in pixels.")  # fmt: skip

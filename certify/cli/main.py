@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from certify.cli.command import write_example
+from certify.cli.command import LONGEST_SUMMARY, write_example
 from certify.cli.output import print_json
 from certify.core.errors import LeanmarkError, MissingExtra, UsageError
 from certify.core.exit_codes import USAGE
@@ -34,7 +34,6 @@ leanmark certify small.onnx --baseline original.onnx \\
 leanmark verify graded/model.onnx
 """
 STOPPED = 130
-LONGEST_SUMMARY = 200  # characters; the list of commands wraps a summary instead of cutting it
 AS_JSON = "leanmark.as_json"
 
 

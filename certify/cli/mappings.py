@@ -21,9 +21,9 @@ From secondary sources; read the originals before you rely on a row. Not legal a
 @click.option(
     "--scheme",
     multiple=True,
-    help="Scheme: annex-iv, annex-xi, gpai-form, aisvs, iso-42001, nist-ai-rmf, sci, ... [default: all]; repeatable.",
+    help="Scheme: annex-iv, annex-xi, gpai-form, aisvs, iso-42001, nist-ai-rmf, sci, ...; repeatable.  [default: all]",
 )
-@click.option("--out", type=OutFile(), help="Output file [default: standard output].")
+@click.option("--out", type=OutFile(), help="Output file.  [default: standard output]")
 def command(file: Path, scheme: tuple[str, ...], out: Path | None) -> None:
     """Fill the tables of laws and standards with the answers of FILE's statements, in Markdown.
 

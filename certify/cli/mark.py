@@ -30,7 +30,7 @@ def command() -> None:
 @trust_option
 @withdrawals_option
 @click.option(
-    "--runtime", default="", help="Runtime of the model, such as 'onnxruntime-cpu 1.33.0' [default: not checked]."
+    "--runtime", default="", help="Runtime of the model, such as 'onnxruntime-cpu 1.33.0'.  [default: not checked]"
 )
 @json_option
 def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], runtime: str, as_json: bool) -> None:
@@ -55,10 +55,12 @@ def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], ru
 
 @command.command(cls=Command, example="leanmark mark award graded --level silver --scheme scheme.yaml --key scheme.key")
 @click.argument("folder", type=ModelPath(packs=False))
-@click.option("--level", type=click.Choice(["certified", "silver", "gold", "platinum"]), required=True)
+@click.option(
+    "--level", type=click.Choice(["certified", "silver", "gold", "platinum"]), required=True, help="Level to award."
+)
 @click.option("--scheme", type=FILE, required=True, help="Scheme file.")
 @click.option(
-    "--until", help="UTC time at which the award ends, such as 2028-11-26T00:00:00Z [default: when the score ends]."
+    "--until", help="UTC time at which the award ends, such as 2028-11-26T00:00:00Z.  [default: when the score ends]"
 )
 @click.option("--trust", multiple=True, metavar="PUBKEY", help="Key of a verifier of the scheme; repeatable.")
 @key_option

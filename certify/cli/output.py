@@ -83,7 +83,7 @@ def carbon_option(command: F) -> F:
     grams = click.FloatRange(min=0)
     command = click.option(
         "--embodied", type=grams, metavar="GRAMS",
-        help="CO2 equivalent of making the hardware, per inference, to add to the SCI [default: excluded].",
+        help="CO2 equivalent of making the hardware, per inference, to add to the SCI.  [default: excluded]",
     )(command)  # fmt: skip
     return click.option(
         "--carbon-intensity", type=grams, metavar="GRAMS",

@@ -13,7 +13,7 @@ from certify.cli.paths import OutFile
 
 @click.command(cls=Command, example="leanmark pack build/resnet50 --out resnet50.zip\nleanmark audit resnet50.zip")
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=OutFile(), help="Output file [default: FOLDER.zip next to FOLDER].")
+@click.option("--out", type=OutFile(), help="Output file.  [default: FOLDER.zip next to FOLDER]")
 @json_option
 def command(folder: Path, out: Path | None, as_json: bool) -> None:
     """Bundle the certified model in FOLDER and its sidecar files into one file.

@@ -14,7 +14,7 @@ from certify.cli.output import json_option, print_json
 @click.command(cls=Command, example="leanmark page graded --out site/resnet50")
 @click.argument("folder", type=ModelPath())
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Prefix of the two files [default: page, next to the model]."
+    "--out", type=click.Path(path_type=Path), help="Prefix of the two files.  [default: page, next to the model]"
 )
 @click.option("--level", "wants_level", is_flag=True, help="Show the level that a scheme awarded.")
 @withdrawals_option

@@ -47,25 +47,30 @@ _FLAGS: tuple[tuple[str, str, Any, str], ...] = (
         "threads",
         "threads",
         click.IntRange(1, MAX_THREADS),
-        "Intra-op threads of both models [default: the cheapest number for each].",
+        "Intra-op threads of both models.  [default: the cheapest number for each]",
     ),
-    ("batch", "batch", int, "Samples per inference [default: 1]."),
+    ("batch", "batch", int, "Samples per inference.  [default: 1]"),
     (
         "time-limit",
         "time_limit_s",
         duration,
-        "Time limit of the main run, such as 90, 90s or 2m [default: 90s]; the minimum number of blocks always runs.",
+        "Time limit of the main run, such as 90, 90s or 2m; the minimum number of blocks always runs.  [default: 90s]",
     ),
     (
         "precision",
         "precision",
         click.FloatRange(0, 100, min_open=True, max_open=True),
-        "Target half-width of the energy ratio's interval, in percent [default: 5].",
+        "Target half-width of the energy ratio's interval, in percent.  [default: 5]",
     ),
-    ("runtime", "runtime", str, f"Runtime of the models: {RUNTIME_NAMES}; {OF_OTHERS} [default: onnxruntime-cpu]."),
-    ("meter", "meter", str, f"Energy meter; {OF_OTHERS} [default: the best usable built-in one, see leanmark meters]."),
-    ("seed", "seed", click.IntRange(0, 2**31 - 1), "Seed of every random choice [default: 0]."),
-    ("metric", "metric", str, f"Graded metric: top1, top5 or regression:SCALE; {OF_OTHERS} [default: top1]."),
+    ("runtime", "runtime", str, f"Runtime of the models: {RUNTIME_NAMES}; {OF_OTHERS}.  [default: onnxruntime-cpu]"),
+    (
+        "meter",
+        "meter",
+        str,
+        f"Energy meter; {OF_OTHERS}.  [default: the best usable built-in one, see leanmark meters]",
+    ),
+    ("seed", "seed", click.IntRange(0, 2**31 - 1), "Seed of every random choice.  [default: 0]"),
+    ("metric", "metric", str, f"Graded metric: top1, top5 or regression:SCALE; {OF_OTHERS}.  [default: top1]"),
 )
 
 

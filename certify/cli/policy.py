@@ -57,7 +57,7 @@ def check(ctx: click.Context, data: str, action: str, purpose: str, recipient: s
 @command.command(cls=Command, example="leanmark policy bind npz:digits.npz --terms terms.yaml")
 @click.argument("data")
 @click.option("--terms", type=FILE, required=True, help="Policy as YAML or JSON, without 'version' and 'data'.")
-@click.option("--data-key", type=FILE, help="Data key [default: your own].")
+@click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
 @json_option
 def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
     """Write a use policy for DATA, bound to all its records by keyed identifiers.
@@ -78,7 +78,7 @@ def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
 @command.command(cls=Command, example="leanmark policy consent npz:digits.npz --receipts receipts.json")
 @click.argument("data")
 @click.option("--receipts", type=FILE, required=True, help="JSON list of receipts with the fields of ISO/IEC TS 27560.")
-@click.option("--data-key", type=FILE, help="Data key [default: your own].")
+@click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
 @json_option
 def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> None:
     """Record consent receipts for records of DATA.
@@ -106,7 +106,7 @@ def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> 
 @click.option("--declared", type=FILE, help="YAML file with sampling, proxy_labels and gaps, in your own words.")
 @click.option("--least", type=click.IntRange(2), default=10, show_default=True, help="Smallest count that is shown.")
 @click.option("--out", type=OutFile(), help="Output file for the sheet (JSON).")
-@click.option("--data-key", type=FILE, help="Data key [default: your own].")
+@click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
 def sheet(
     data: str, purpose: str, recipient: str, declared: Path | None, least: int, out: Path | None, data_key: Path | None
 ) -> None:

@@ -60,26 +60,26 @@ def shorter_side(text: str) -> int | str:
 
 
 _FLAGS: tuple[tuple[str, Any, str | None, str], ...] = (
-    ("input-size", size, "HxW", "input height and width"),
-    ("colour", click.Choice(["RGB", "BGR", "L"]), None, "colour order; L is greyscale"),
-    ("scale", float, "NUMBER", "divisor of the pixel values (0 to 255)"),
-    ("mean", numbers, "NUMBERS", "subtracted after scaling, one number per channel: 0.485,0.456,0.406"),
-    ("std", numbers, "NUMBERS", "divisor after subtracting the mean, one number per channel"),
-    ("layout", click.Choice(["NCHW", "NHWC"]), None, "order of the input dimensions"),
-    ("resize", shorter_side, "PIXELS", "shorter side in pixels, exact (to the input size) or none"),
-    ("crop", click.Choice(["center", "none"]), None, "crop after resizing"),
-    ("interpolation", click.Choice(["nearest", "bilinear", "bicubic"]), None, "interpolation of the resizing"),
-    ("dtype", click.Choice(["float32", "float16", "uint8", "int8"]), None, "input type [default: float32]"),
-    ("reading", click.Choice(["logits", "probabilities"]), None, "content of the output [default: logits]"),
-    ("input-name", str, "NAME", "input name, if the model has several"),
-    ("output-name", str, "NAME", "output name, if the model has several"),
+    ("input-size", size, "HxW", "input height and width."),
+    ("colour", click.Choice(["RGB", "BGR", "L"]), None, "colour order; L is greyscale."),
+    ("scale", float, "NUMBER", "divisor of the pixel values (0 to 255)."),
+    ("mean", numbers, "NUMBERS", "mean, subtracted after scaling, one number per channel: 0.485,0.456,0.406."),
+    ("std", numbers, "NUMBERS", "standard deviation, the divisor after that, one number per channel."),
+    ("layout", click.Choice(["NCHW", "NHWC"]), None, "order of the input dimensions."),
+    ("resize", shorter_side, "PIXELS", "shorter side in pixels, exact (to the input size) or none."),
+    ("crop", click.Choice(["center", "none"]), None, "crop after resizing."),
+    ("interpolation", click.Choice(["nearest", "bilinear", "bicubic"]), None, "interpolation of the resizing."),
+    ("dtype", click.Choice(["float32", "float16", "uint8", "int8"]), None, "input type.  [default: float32]"),
+    ("reading", click.Choice(["logits", "probabilities"]), None, "content of the output.  [default: logits]"),
+    ("input-name", str, "NAME", "input name, if the model has several."),
+    ("output-name", str, "NAME", "output name, if the model has several."),
 )
 
 
 def preprocess_options(command: F) -> F:
     """Add ``--preprocess`` and one flag per field of the contract."""
     for name, kind, metavar, help_text in reversed(_FLAGS):
-        command = click.option(f"--{name}", type=kind, metavar=metavar, help=f"Contract: {help_text}.")(command)
+        command = click.option(f"--{name}", type=kind, metavar=metavar, help=f"Contract: {help_text}")(command)
     return click.option(
         "--preprocess",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),

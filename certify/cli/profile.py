@@ -30,7 +30,7 @@ leanmark profile small.onnx --data imagefolder:photos --against original.onnx
 @click.option("--data", required=True, help="Test data: a folder, or a specification such as npz:PATH or arrays:PATH.")
 @click.option("--against", type=FILE, help="Model to compare with, measured in alternation with MODEL.")
 @click.option("--batch", default="1", show_default=True, help="Samples per inference; several as 1,8,32.")
-@click.option("--runtime", help=f"Runtime of the model: {RUNTIME_NAMES} [default: onnxruntime-cpu]; several as a,b.")
+@click.option("--runtime", help=f"Runtime of the model: {RUNTIME_NAMES}; several as a,b.  [default: onnxruntime-cpu]")
 @plan_options_but("batch", "runtime")
 @preprocess_options
 @click.option(

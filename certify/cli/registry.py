@@ -23,7 +23,7 @@ def command() -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder for the page."
 )
 @trust_option
-@click.option("--made", help="UTC time of the check, for reproducible pages [default: now].")
+@click.option("--made", help="UTC time of the check, for reproducible pages.  [default: now]")
 @json_option
 def build(folder: Path, out: Path, trust: tuple[str, ...], made: str | None, as_json: bool) -> None:
     """Check every certified model below FOLDER, in folders and packs, and write a page that lists them.

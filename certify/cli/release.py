@@ -46,7 +46,7 @@ def sign(files: tuple[Path, ...], name: str, out: Path, key: Path | None) -> Non
 @click.option(
     "--files",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the files [default: that of STATEMENT].",
+    help="Folder with the files.  [default: that of STATEMENT]",
 )
 @trust_option
 @json_option

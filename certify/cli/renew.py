@@ -13,7 +13,7 @@ from certify.core import exit_codes
 
 @click.command(cls=Command, example='leanmark renew graded --runtime "onnxruntime-cpu 1.33.0"')
 @click.argument("folder", type=ModelPath())
-@click.option("--runtime", help="Runtime of the model [default: the version installed here].")
+@click.option("--runtime", help="Runtime of the model.  [default: the version installed here]")
 @trust_option
 @withdrawals_option
 @json_option

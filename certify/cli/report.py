@@ -16,10 +16,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark report graded/model.onnx --out report.html")
 @click.argument("file", type=ModelPath())
 @click.option(
-    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+    "--certificate", type=FILE, help="Certificate file.  [default: the one sealed in FILE, else certificate.json]"
 )
-@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
-@click.option("--out", type=OutFile(), help="Output file [default: report.html next to FILE].")
+@click.option("--evidence", type=FILE, help="Evidence file.  [default: evidence.jsonl next to FILE]")
+@click.option("--out", type=OutFile(), help="Output file.  [default: report.html next to FILE]")
 @click.option("--beside", type=FILE, multiple=True, help="The same model, certified on another machine; repeatable.")
 @carbon_option
 @json_option

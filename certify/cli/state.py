@@ -18,7 +18,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--assessment", required=True, help="Assessment that the records belong to.")
 @click.option("--records", type=FILE, required=True, help="Record file of that assessment.")
 @click.option("--edition", default="2026", show_default=True, help="Edition of the assessment.")
-@click.option("--name", help="Display name of the model [default: its file name].")
+@click.option("--name", help="Display name of the model.  [default: its file name]")
 @key_option
 @json_option
 def command(

@@ -42,7 +42,7 @@ def stress_options(command: F) -> F:
     )(command)
     command = click.option(
         "--severity", "severities", type=click.IntRange(1, 5), multiple=True,
-        help="Severity of the corruptions [default: 3]; repeatable.",
+        help="Severity of the corruptions; repeatable.  [default: 3]",
     )(command)  # fmt: skip
     return click.option(
         "--conditions", type=click.Choice(["corruptions"]), help="Also test both models on corrupted images."
@@ -101,11 +101,11 @@ leanmark robustness graded/model.onnx --baseline graded/baseline.onnx --data npz
 @click.option("--baseline", type=FILE, required=True, help="Original model.")
 @click.option("--data", required=True, help="Test data: a folder, or a specification such as npz:PATH.")
 @stress_options
-@click.option("--samples", type=click.IntRange(1), help="Number of corrupted samples [default: 500, the maximum].")
+@click.option("--samples", type=click.IntRange(1), help="Number of corrupted samples.  [default: 500, the maximum]")
 @click.option("--preprocess", type=FILE, help="Preprocessing contract of FILE; sealed files have their own.")
 @click.option("--baseline-preprocess", type=FILE, help="Preprocessing contract of the baseline, if it differs.")
 @click.option("--runtime", default="onnxruntime-cpu", show_default=True, help="Runtime of both models.")
-@click.option("--name", help="Display name of the model [default: its file name].")
+@click.option("--name", help="Display name of the model.  [default: its file name]")
 @key_option
 @quiet_option
 @json_option

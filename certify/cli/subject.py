@@ -15,7 +15,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark subject ada@example.org --data npz:digits.npz")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--data", required=True, help="Data with a use policy.")
-@click.option("--data-key", type=FILE, help="Data key [default: your own].")
+@click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
 @json_option
 def command(ids: tuple[str, ...], data: str, data_key: Path | None, as_json: bool) -> None:
     """Print what is stored about a person: records, sources, consent, uses, and the models that saw them.

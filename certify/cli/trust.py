@@ -31,7 +31,7 @@ def command() -> None:
 
 @command.command(cls=Command, example="leanmark trust add their-key.pub --name acme\nleanmark trust add keys.jsonl")
 @click.argument("source")
-@click.option("--name", help="Your name for the key [default: its file name].")
+@click.option("--name", help="Your name for the key.  [default: its file name]")
 @json_option
 def add(source: str, name: str | None, as_json: bool) -> None:
     """Trust the key in the file SOURCE.
@@ -64,7 +64,7 @@ def add(source: str, name: str | None, as_json: bool) -> None:
 
 @command.command(cls=Command, example="leanmark trust meter 9f86d0...0f00a08 --name bench")
 @click.argument("code")
-@click.option("--name", help="Your name for the meter [default: the beginning of CODE].")
+@click.option("--name", help="Your name for the meter.  [default: the beginning of CODE]")
 @json_option
 def meter(code: str, name: str | None, as_json: bool) -> None:
     """Trust the plug-in meter whose code has the digest CODE.
@@ -84,7 +84,7 @@ def meter(code: str, name: str | None, as_json: bool) -> None:
 
 @command.command(cls=Command, example="leanmark trust scheme scheme.pub --name example-scheme")
 @click.argument("source")
-@click.option("--name", help="Your name for the scheme [default: its file name].")
+@click.option("--name", help="Your name for the scheme.  [default: its file name]")
 @json_option
 def scheme(source: str, name: str | None, as_json: bool) -> None:
     """Trust the marks of the certification scheme that owns the key SOURCE.

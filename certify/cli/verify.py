@@ -16,9 +16,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command(cls=Command, example="leanmark verify graded/model.onnx --trust their-key.pub")
 @click.argument("file", type=ModelPath())
 @click.option(
-    "--certificate", type=FILE, help="Certificate file [default: the one sealed in FILE, else certificate.json]."
+    "--certificate", type=FILE, help="Certificate file.  [default: the one sealed in FILE, else certificate.json]"
 )
-@click.option("--evidence", type=FILE, help="Evidence file [default: evidence.jsonl next to FILE].")
+@click.option("--evidence", type=FILE, help="Evidence file.  [default: evidence.jsonl next to FILE]")
 @trust_option
 @click.option("--identity", help="Required sigstore signer: an e-mail address or a workflow URL.")
 @click.option("--issuer", help="URL of the identity provider for --identity.")

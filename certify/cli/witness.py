@@ -32,7 +32,7 @@ def command() -> None:
 @click.argument("model", type=ModelPath(packs=False))
 @click.argument("files", type=FILE, nargs=-1)
 @click.option("--data", required=True, help="Data that the witnesses were made from.")
-@click.option("--baseline", type=FILE, help="Baseline that some were made for [default: baseline.onnx next to MODEL].")
+@click.option("--baseline", type=FILE, help="Baseline that some were made for.  [default: baseline.onnx next to MODEL]")
 @click.option("--preprocess", type=FILE, help="Preprocessing contract of MODEL; sealed files have their own.")
 @json_option
 @governed
@@ -59,7 +59,7 @@ def check(
 @click.argument("model", type=ModelPath(packs=False))
 @click.argument("file", type=FILE)
 @click.option("--data", required=True, help="Data that the witnesses were made from.")
-@click.option("--baseline", type=FILE, help="Baseline that they were made for [default: baseline.onnx next to MODEL].")
+@click.option("--baseline", type=FILE, help="Baseline that they were made for.  [default: baseline.onnx next to MODEL]")
 @click.option("--preprocess", type=FILE, help="Preprocessing contract of MODEL; sealed files have their own.")
 @click.option("--remark", help="Remark for human readers, one sentence.")
 @key_option

@@ -29,7 +29,7 @@ leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries
 @click.option(
     "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Arguments of the factory of --model."
 )
-@click.option("--weights", help="Initial weights of the job [default: those that the lineage names].")
+@click.option("--weights", help="Initial weights of the job.  [default: those that the lineage names]")
 @click.option(
     "--shadows",
     type=click.IntRange(0, 256),
@@ -40,15 +40,19 @@ leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries
 @click.option(
     "--canaries",
     type=click.IntRange(0, 100_000),
-    help="Canaries of the twin; 0 for none.  [1000, or as many as the test part has]",
+    help="Canaries of the twin; 0 for none.  [default: 1000, or as many as the test part has]",
 )
-@click.option("--guesses", type=click.IntRange(1), help="Number of coins to guess, fixed before training.  [a fifth]")
+@click.option(
+    "--guesses", type=click.IntRange(1), help="Number of coins to guess, fixed before training.  [default: a fifth]"
+)
 @click.option(
     "--epsilon",
     type=click.FloatRange(0, min_open=True),
-    help="Claimed epsilon to test with the canaries.  [that of privacy.jsonl]",
+    help="Claimed epsilon to test with the canaries.  [default: that of privacy.jsonl]",
 )
-@click.option("--delta", type=click.FloatRange(0, 1, max_open=True), help="Delta of the claim in --epsilon.  [1e-5]")
+@click.option(
+    "--delta", type=click.FloatRange(0, 1, max_open=True), help="Delta of the claim in --epsilon.  [default: 1e-5]"
+)
 @click.option(
     "--served", is_flag=True, help="FILE is served, not published: test how well it can be copied by queries."
 )
@@ -68,7 +72,7 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     findings go only to auditor/, because epsilon does not cover them. An interrupted audit resumes after its last
     finished training.
 
-    Exit code 0: nothing contradicts FILE's claim. 2: wrong usage, or FILE cannot be made again. 3: a refusal, such as
+    Exit code 0: nothing contradicts FILE's claim. 2: usage error, or FILE cannot be made again. 3: a refusal, such as
     a claim that the canaries contradict. 6: the use policy next to the data does not permit it.
     """
     from certify.attest.keys import signing_key

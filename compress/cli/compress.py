@@ -55,7 +55,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
 @click.option("--recipe", default="balanced", show_default=True, help="Name of a recipe, or a YAML file.")
 @click.option("--data", default=None, help="Folder, or arrays:PATH and so on. Without weights, mnist5k by default.")
 @click.option("--keep-data", is_flag=True, help="Write the test part to test-data.npz, for auditors.")
-@click.option("--weights", default=None, help="Weight file, or the name of torchvision weights (DEFAULT).")
+@click.option("--weights", default=None, help="Weight file, or torchvision weights by name, such as DEFAULT.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder.  [default: build/MODEL]")
 @click.option(
     "--set",
@@ -70,7 +70,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     metavar="PERCENT",
     help="Maximum accuracy loss. compress without --recipe searches for a recipe that keeps it.",
 )
-@click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training (10m).")
+@click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training, such as 10m.")
 @preprocess_options
 @click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
 @click.option("--measure/--no-measure", default=True, help="Measure, or only leave model and lineage in OUT.")
@@ -103,7 +103,7 @@ def command(**arguments: Any) -> None:
     With --max-loss and no --recipe, about a dozen recipes without training are tried on validation data, and the job
     runs the cheapest one whose loss is shown to be within the bound (leanmark search tries more, and with training).
 
-    Exit code 0: graded within the recipe's budget, or model made with --no-measure. 2: wrong usage, or input that
+    Exit code 0: graded within the recipe's budget, or model made with --no-measure. 2: usage error, or input that
     cannot be read. 3: no grade, no recipe keeps --max-loss, or the budget was missed; the model is still written. 6:
     not permitted for --purpose by the data's use policy.
     """

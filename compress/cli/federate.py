@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command, read_data_key
+from certify.cli.command import Command, Group, read_data_key
 from certify.core.errors import UsageError
 from compress.cli import compress
 
@@ -22,7 +22,13 @@ NOT_HERE = {"recipe", "model", "dry_run", "max_loss"}
 """Arguments of ``leanmark compress`` that a run on a fleet does not have, or has in another form."""
 
 
-@click.group()
+EXAMPLE = """\
+leanmark federate link fleet --name fleet.example.org
+leanmark federate join fleet.example.org:8443 --ca ca.pem --start start --data imagefolder:photos
+"""
+
+
+@click.group(cls=Group, example=EXAMPLE)
 def command() -> None:
     """Train on the data of many clients, which stay with the clients: a link, a server, and clients that join.
 
@@ -35,7 +41,7 @@ def command() -> None:
 @command.command(cls=Command, example="leanmark federate link fleet --host 0.0.0.0 --name fleet.example.org")
 @click.argument("folder", type=FOLDER)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(1024, 65535), default=8443, show_default=True)
+@click.option("--port", type=click.IntRange(1024, 65535), default=8443, show_default=True, help="Port to listen on.")
 @click.option("--name", "names", multiple=True, help="Name or address by which clients reach this machine; repeatable.")
 def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
     """Start Flower's SuperLink with TLS for admitted clients, until it is stopped.
@@ -43,7 +49,7 @@ def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
     Certificates are created in FOLDER/tls on first use; clients need FOLDER/tls/ca.pem. Runs can be started only from
     this machine.
 
-    Exit code 0: stopped. 2: wrong usage, or Flower is not installed.
+    Exit code 0: stopped. 2: usage error, or Flower is not installed.
     """
     from certify.core.files import write_text
     from compress.federated.flower.credentials import Certificates, write_authority
@@ -74,7 +80,7 @@ def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
 def admit(folder: Path, public_key: Path) -> None:
     """Admit a client's machine to the link in FOLDER, by the PUBLIC_KEY that 'leanmark federate join' prints.
 
-    Exit code 0: admitted. 2: wrong usage, or the link is not running.
+    Exit code 0: admitted. 2: usage error, or the link is not running.
     """
     node = opened(folder).register(public_key)
     click.echo(f"Admitted {public_key} as node {node}.")
@@ -157,7 +163,7 @@ leanmark federate join fleet.example.org:8443 --ca ca.pem --start start --data i
 @click.option("--idle", type=FILE, help="YAML file with an idle policy: mains_only, most_load, hours, ...")
 @click.option("--purpose", help="Purpose of use, if a use policy governs the data.")
 @click.option("--recipient", default="", help="Recipient of the data, as named in the use policy.")
-@click.option("--data-key", type=FILE, help="Data key of the data's use policy [your own].")
+@click.option("--data-key", type=FILE, help="Data key of the data's use policy.  [default: your own]")
 @click.option("--port", type=click.IntRange(1024, 65535), default=9094, show_default=True,
               help="Port of Flower's own programs, reachable only from this machine.")  # fmt: skip
 def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given: Any) -> None:
@@ -166,7 +172,7 @@ def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given
     Your key signs your entry in each round, and FOLDER/receipts.jsonl stores the server's receipts: leanmark verify
     MODEL --receipts later checks whether you were omitted. The server's operator must first admit FOLDER/node.key.pub.
 
-    Exit code 0: stopped. 2: wrong usage, Flower is not installed, or the link rejects you. 6: the use policy of the
+    Exit code 0: stopped. 2: usage error, Flower is not installed, or the link rejects you. 6: the use policy of the
     data does not permit it.
     """
     from compress.federated.flower.fleet_client import Joining, prepare
@@ -195,7 +201,7 @@ def compare(out: Path, central: Path) -> None:
     has finetune or distill in place of the federated pass. Accuracy, CPU-seconds and joules are read from their files
     and written to OUT/federation.jsonl, for leanmark state --assessment federation.
 
-    Exit code 0: added. 2: wrong usage, or the jobs differ in data, model, passes or test samples.
+    Exit code 0: added. 2: usage error, or the jobs differ in data, model, passes or test samples.
     """
     from compress.job.federation import add_central
 

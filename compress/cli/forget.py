@@ -31,7 +31,7 @@ def command(
     by its whole recipe, from its original or, if the job trained that, from random weights. It then needs a new
     certificate.
 
-    Exit code 0: done. 2: wrong usage, or an ID matches no record (nothing is written). 3: a model could not be made
+    Exit code 0: done. 2: usage error, or an ID matches no record (nothing is written). 3: a model could not be made
     again; the reason is printed.
     """
     from certify.attest.keys import signing_key

@@ -34,7 +34,7 @@ def command(model: str, data: str, recipe: str | None, out: Path) -> None:
     opened, trained or downloaded. Unknown values are lines to fill in in preprocess.yaml. Existing files are not
     overwritten.
 
-    Exit code 0: written. 2: wrong usage, or input that cannot be read.
+    Exit code 0: written. 2: usage error, or input that cannot be read.
     """
     from certify.core.files import write_text
     from compress.job import recipe as recipes

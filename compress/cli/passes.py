@@ -68,7 +68,7 @@ def _table(parameters: tuple[Parameter, ...]) -> Table:
     table.add_column("parameter", no_wrap=True)
     table.add_column("meaning", overflow="fold")
     for each in parameters:
-        default = "chosen by the pass" if each.default is None else str(each.default)
+        default = "chosen by the pass" if each.default is None else "none" if each.default == [] else str(each.default)
         facts = (each.kind, f"default {default}", each.bounds)
         table.add_row(each.name, f"{each.description}\n({'; '.join(fact for fact in facts if fact)})")
     return table

@@ -52,7 +52,7 @@ def _verb(
         {next(iter(passes[0]))} lists its parameters{beside}, and --set NAME=VALUE sets one. A network without weights
         is trained first, within --max-train-time.
 
-        Exit code 0: made. 2: wrong usage, or input that cannot be read.
+        Exit code 0: written. 2: usage error, or input that cannot be read.
         """,
         example=f"leanmark {name} resnet18\nleanmark {name} {own} --data photos --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5\n",
     )

@@ -50,9 +50,9 @@ leanmark search net.onnx --data npz:val=val.npz,test=test.npz --max-loss 0.5 --o
 @click.option("--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments.")
 @click.option("--data", default=None, help="Folder, or arrays:PATH and so on, with a validation part.")
 @click.option("--keep-data", is_flag=True, help="Write the test part to test-data.npz, for auditors.")
-@click.option("--weights", default=None, help="Weight file, or the name of torchvision weights (DEFAULT).")
+@click.option("--weights", default=None, help="Weight file, or torchvision weights by name, such as DEFAULT.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder.  [default: build/MODEL]")
-@click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training (10m).")
+@click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training, such as 10m.")
 @preprocess_options
 @click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
 @click.option("--no-certify", "then", flag_value="nothing", default="certify", help="Only write the recipe.")
@@ -69,7 +69,7 @@ def command(**arguments: Any) -> None:
     at once, all processes work on one study. OUT then holds recipe.yaml, search.json and search.svg next to the
     certified model. Needs the extra 'search'; Ray needs the extra 'ray'.
 
-    Exit code 0: found, and certified within the bound. 2: wrong usage, or input that cannot be read. 3: no recipe keeps
+    Exit code 0: found, and certified within the bound. 2: usage error, or input that cannot be read. 3: no recipe keeps
     the bound, no grade was given, or the loss on test data is not shown to be within the bound.
     """
     search(**arguments)

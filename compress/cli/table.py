@@ -35,7 +35,7 @@ leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --st
     "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments; also YAML or JSON."
 )
 @click.option("--data", default=None, help="Folder, or arrays:PATH and so on. Without weights, mnist5k by default.")
-@click.option("--weights", default=None, help="Weight file, or the name of torchvision weights (DEFAULT).")
+@click.option("--weights", default=None, help="Weight file, or torchvision weights by name, such as DEFAULT.")
 @click.option(
     "--precision",
     type=click.Choice(["float", "int8"]),
@@ -58,7 +58,7 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
     user by runtime and its version, processor, threads, precision, and the block's code and shapes; later tables reuse
     them. structured_prune chooses widths from them if its target is energy or latency.
 
-    Exit code 0: made. 2: wrong usage, or a model that cannot be exported.
+    Exit code 0: written. 2: usage error, or a model that cannot be exported.
     """
     arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     with bars().task("Loading PyTorch"):

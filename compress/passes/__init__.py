@@ -144,7 +144,7 @@ def describe(name: str) -> tuple[str, tuple[Parameter, ...]]:
 
 def _parameter(name: str, schema: Mapping[str, Any]) -> Parameter:
     choices = schema.get("anyOf", [schema])
-    limits = [f"{sign} {choice[key]:g}" for choice in choices for key, sign in _BOUNDS.items() if key in choice]
+    limits = [f"{sign} {choice[key]:,.9g}" for choice in choices for key, sign in _BOUNDS.items() if key in choice]
     kinds = [_kind(choice) for choice in choices if choice.get("type") != "null"]
     return Parameter(name, " or ".join(kinds), schema.get("default"), ", ".join(limits), schema.get("description", ""))
 
@@ -155,5 +155,5 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema['items'])}"
+        return f"list of {_kind(schema['items'])}s"
     return str(schema.get("type", "value"))

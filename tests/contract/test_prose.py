@@ -65,6 +65,11 @@ INSTEAD = {
 PATTERNS = {re.compile(pattern, re.IGNORECASE): instead for pattern, instead in INSTEAD.items()}
 
 
+CUT = re.compile(r"\S\.\.\.$|[^.]\.\.$|\]\.$")
+"""A summary that click cut, two full stops, or a full stop after a default."""
+OF_OPTION = re.compile(r"[A-Z].*\.(  \[default: [^]]+\])?", re.DOTALL)
+
+
 def hits(text: str) -> list[str]:
     """Each forbidden phrase of a text, with what to write instead."""
     flat = " ".join(text.split())
@@ -127,6 +132,23 @@ def test_rendered_help_has_no_phrase_of_translated_english() -> None:
     for names in _commands(main, click.Context(main)):
         shown = CliRunner().invoke(main, [*names, "--help"])
         assert shown.exit_code == 0 and not hits(shown.output), (names, hits(shown.output))
+
+
+def test_rendered_help_fits_80_columns_and_cuts_nothing() -> None:
+    for names in [(), *_commands(main, click.Context(main))]:
+        shown = CliRunner(env={"COLUMNS": "80"}).invoke(main, [*names, "--help"]).output
+        lines = shown.partition("\n\n")[2].splitlines()
+        assert [line for line in lines if len(line) > 80] == [], names
+        assert [line for line in lines if CUT.search(line)] == [], names
+
+
+def test_every_option_is_described_by_a_sentence_before_its_default() -> None:
+    for names in _commands(main, click.Context(main)):
+        context, command = click.Context(main), main
+        for name in names:
+            command = command.get_command(context, name)  # type: ignore[attr-defined,assignment]
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        assert [one.opts for one in options if not OF_OPTION.fullmatch(one.help or "")] == [], names
 
 
 @pytest.mark.parametrize(
