@@ -68,10 +68,10 @@ def legend(findings: Iterable[Finding]) -> str:
 
     Example:
         >>> legend([Finding("lineage_digest", "skipped", "lineage.json is not next to the file.")])
-        '. not checked'
+        '. = not checked'
     """
     outcomes = {finding.outcome for finding in findings}
-    return ", ".join(f"{mark} {_LEGEND[name]}" for name, mark in _MARKS.items() if name in outcomes)
+    return ", ".join(f"{mark} = {_LEGEND[name]}" for name, mark in _MARKS.items() if name in outcomes)
 
 
 def by_name(findings: Iterable[Finding], name: str) -> Finding | None:

@@ -170,4 +170,4 @@ def _made(function: Maker) -> Any:
 def _hint(spec: str) -> str:
     if Path(spec).suffix == ".npz":
         return f"For a file write npz:{spec} or arrays:{spec}."
-    return f"The folder {spec} does not exist." if spec and ":" not in spec else ""
+    return f"The folder '{spec}' does not exist." if spec and ":" not in spec else ""

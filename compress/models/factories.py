@@ -15,7 +15,7 @@ from certify.core.suggest import unknown_name
 from certify.model_file.suffixes import PROGRAM
 from compress.models import timm, torchvision
 
-LIST_HINT = "List them with: leanmark models"
+LIST_HINT = "See leanmark models."
 FORMS = (
     "A model is a name listed by leanmark models, package.module:factory, hf:FOLDER, ORG/NAME on the Hugging Face "
     "Hub, or an .onnx file."

@@ -17,7 +17,7 @@ from compress.models import image_input
 
 PREFIX = "timm:"
 FACTORY = "timm:create_model"
-HINT = f"List them with: leanmark models '{PREFIX}*'"
+HINT = f"See leanmark models '{PREFIX}*'."
 
 
 def names() -> list[str]:

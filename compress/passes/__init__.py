@@ -62,7 +62,7 @@ PASSES = Registry(
         "half": "compress.passes.half:Half",
         "fast_kernels": "compress.passes.fast_kernels:FastKernels",
     },
-    "List them with: leanmark passes",
+    "See leanmark passes.",
 )
 
 
