@@ -78,7 +78,7 @@ def test_callable_and_dataset_are_taken_when_given_directly() -> None:
         ("imagefoldr:/tmp/x", "did you mean 'imagefolder:PATH'"),
         ("npx:PATH.npz", "did you mean 'npz:PATH'"),
         ("", "Unknown data ''"),
-        ("fotos", "Unknown data 'fotos'.*The folder fotos does not exist"),
+        ("fotos", "Unknown data 'fotos'.*The folder 'fotos' does not exist"),
         ("leanmark_no_such_package.data:function", "Unknown data 'leanmark_no_such_package"),
         ("imagefolder:", "have no path; write imagefolder:PATH"),
         ("npz:", "have no path; write npz:PATH"),
