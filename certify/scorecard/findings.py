@@ -79,7 +79,7 @@ def _edition_counted(records: Records, edition: ScorecardEdition) -> Answer:
         return "fail", f"The statements were counted for edition {header.edition}, not for {edition.name}. Count again."
     unknown = sorted(set(header.scoped_out) - set(edition.pillars))
     if unknown:
-        return "fail", f"Unknown pillar {unknown[0]} cannot be scoped out."
+        return "fail", f"The pillar {unknown[0]} is unknown, so it cannot be scoped out."
     return "pass", f"The statements were counted for edition {edition.name}."
 
 
@@ -90,7 +90,7 @@ def _others_are_others(records: Records, edition: ScorecardEdition) -> Answer:
     credits = {one.credit for one in records.of(Attested)} - set(edition.credits)
     if credits:
         return "fail", f"Unknown credit {sorted(credits)[0]} cannot be attested."
-    return "pass", f"{len({one.key for one in records.words})} keys of others are counted, none of them a maker's."
+    return "pass", f"{len({one.key for one in records.words})} third parties' keys are counted, and none is a maker's."
 
 
 def _one_lineage(records: Records, edition: ScorecardEdition) -> Answer:
@@ -120,7 +120,10 @@ def _one_baseline(records: Records, edition: ScorecardEdition) -> Answer:
     if energy is None or not energy.baseline or not others:
         return "unknown", "Only one statement compares the model with a baseline."
     if apart := sorted(of_another_baseline(records)):
-        return "fail", f"{' and '.join(apart)} compare the model with another file than the energy's baseline."
+        return (
+            "fail",
+            f"{' and '.join(apart)} compare the model with a file other than the baseline of the energy figures.",
+        )
     return "pass", f"{len(others) + 1} statements compare the model with one baseline."
 
 

@@ -210,7 +210,7 @@ def read_mark(path: Path, scorecard: Certificate) -> Mark:
     if not is_time(signed.predicate["until"]):
         raise CertificateError(f"{path.name} ends at {signed.predicate['until']}, which is not a time.")
     if signed.predicate["edition"] != dict(scorecard.predicate["edition"]):
-        raise CertificateError(f"{path.name} names another edition than the scorecard.")
+        raise CertificateError(f"{path.name} names a different edition from the scorecard's.")
     return Mark(path, signed)
 
 
@@ -258,7 +258,7 @@ def read_withdrawals(path: Path) -> Withdrawals:
     """
     signed = read_statement(read_certificate(path).removesuffix(b"\n"), LIST_SCHEMA)
     if signed.subject[0]["digest"]["sha256"] != signed.signer.key_id:
-        raise CertificateError(f"{path.name} names another scheme's key than the one that signed it.")
+        raise CertificateError(f"{path.name} names a scheme's key that did not sign it.")
     marks = {row["sha256"]: row["reason"] for row in signed.predicate["marks"]}
     return Withdrawals(signed.signer, marks, NamedList("withdrawn marks", signed.digest, signed.predicate["created"]))
 

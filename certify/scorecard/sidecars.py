@@ -164,7 +164,7 @@ def _named_alike(predicate: Mapping[str, Any], energy: Certificate | None) -> Fi
     name, own = "counted_name", predicate["model"]["name"]
     if energy is not None and energy.predicate["model"]["name"] != own:
         return Finding(name, "fail", "The score names the model differently from its certificate.")
-    return Finding(name, "pass", "The score and the certificate name the model alike.")
+    return Finding(name, "pass", "The score and the certificate give the model the same name.")
 
 
 def _same(one: Counted, other: Counted) -> bool:
@@ -216,6 +216,6 @@ def _reader_trusts(records: Records, around: Surroundings) -> Finding:
         return Finding(name, "pass", "No points depend on third parties.")
     strange = sorted(key[:16] for key in keys if not around.trusts(key))
     if strange:
-        message = f"Points depend on {', '.join(strange)}, not among your trusted keys"
+        message = f"Points depend on {', '.join(strange)}, which are not among your trusted keys"
         return Finding(name, "note", f"{message}; run leanmark score to count without them.")
     return Finding(name, "pass", f"Points depend on {len(keys)} third parties whose keys you trust.")

@@ -152,7 +152,9 @@ def _revoked(found: Score, lists: Lists) -> Iterator[Expired]:
     for key in dict.fromkeys([*(one.key for one in found.records.of(Counted)), *(w.key for w in found.records.words)]):
         if key in lists.revoked:
             message = f"Key {key[:16]} was revoked ({lists.revoked[key]}), so nothing that it signed counts."
-            yield Expired("revoked", message, "Have what it signed measured and signed again, with another key.")
+            yield Expired(
+                "revoked", message, "Have everything that it signed measured and signed again with another key."
+            )
 
 
 def _superseded(found: Score, lists: Lists) -> Iterator[Expired]:

@@ -23,7 +23,7 @@ PREDICATE_TYPE = "https://leanmark.org/secure/data-use/v1"
 
 LIMITS = (
     "The policy, its legal basis, its suppliers and the receipts are stated by the data holder.",
-    "What training read rests on the journal; reads that bypass leanmark's loaders are not recorded.",
+    "What training read is known only from the journal, which lacks reads that bypass leanmark's loaders.",
     "Copies of the data elsewhere, and what others do with the model, are not covered.",
     "Keyed identifiers are pseudonyms, not anonymous.",
 )

@@ -78,7 +78,7 @@ def _model_entered(records: Records) -> Answer:
         return False, "The journal does not mention the model."
     if (entry.get("root"), entry.get("policy")) != (records.header.root, records.header.policy):
         return False, "The journal lists different records or a different policy for the model."
-    return True, "The journal lists the model with the records that it saw, by their Merkle root."
+    return True, "The journal lists the model and, by their Merkle root, the records that it saw."
 
 
 def _not_revoked(records: Records) -> Answer:

@@ -63,7 +63,7 @@ def from_card(content: bytes, name: str) -> Declaration:
             _put(values, keys, found)
     if len(values) == 1:
         known = ", ".join(f"'{one[0]}'" for one in HEADINGS.values())
-        raise UsageError(f"{name}: no section says anything about the questions; looked for {known} and the like.")
+        raise UsageError(f"{name}: no section answers the questions; sections that would are {known} and the like.")
     return Declaration.from_json(values, name)
 
 

@@ -67,8 +67,8 @@ class DeclarationClaims(Claims):
 
 
 PUBLIC = {
-    "none": "On nobody: people are neither shown nor judged.",
-    "depicted": "People are shown in what it sees, and are not judged by its answers.",
+    "none": "On nobody: its inputs show no people, and its answers judge none.",
+    "depicted": "Its inputs show people, but its answers do not judge them.",
     "judged": "People are judged by its answers.",
 }
 NOT_STATED = "Not stated."
@@ -89,25 +89,25 @@ def _bias(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding
         )
     else:
         yield Finding(
-            name, "fail", f"Clause {BIAS_CLAUSE} says that bias is evaluated, and no figures by group are stated."
+            name, "fail", f"Clause {BIAS_CLAUSE} says that bias is evaluated, but no figures by group are stated."
         )
 
 
 def _people(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding]:
     name = "groups_measured"
     if declared.people == "none" and measured:
-        yield Finding(name, "fail", "Declared is people: none, and groups of people were measured.")
+        yield Finding(name, "fail", "The maker declares people: none, but groups of people were measured.")
     elif declared.people_taken_as == "judged":
         if measured:
             yield Finding(name, "pass", f"People are judged; groups were measured ({_told(measured)}).")
         else:
-            yield Finding(name, "unknown", "People are judged, and no figures by group are stated.")
+            yield Finding(name, "unknown", "People are judged, but no figures by group are stated.")
 
 
 def _data(claims: DeclarationClaims, others: Sequence[Claims]) -> Iterator[Finding]:
     wrong = sorted({one.assessment for one in others if one.test_digest not in (None, claims.test_digest)})
     if wrong:
-        yield Finding("same_data", "fail", f"Declared is of other test data than those of {', '.join(wrong)}.")
+        yield Finding("same_data", "fail", f"The declared test data differ from those of {', '.join(wrong)}.")
 
 
 def _told(measured: Sequence[Claims]) -> str:

@@ -49,7 +49,7 @@ def _section(declared: Declaration, name: str) -> Finding:
 
 def _clauses(declared: Declaration) -> Finding:
     if declared.faces_taken_as == "no":
-        return Finding(REQUIRED, "pass", "No faces are declared, so the clauses are not asked.")
+        return Finding(REQUIRED, "pass", "The maker declares no faces, so the clauses are not asked.")
     missing = [one.path[1] for one in silent(declared, REQUIRED)]
     if missing:
         stated = declared.faces if declared.faces not in (None, "unknown") else "not stated"
@@ -78,18 +78,21 @@ def _names(records: Records, found: Sequence[Hit], answered: Sequence[Hit]) -> F
     if not records.header.data.read and not found:
         return Finding(name, "unknown", "The data were not read, so names of classes and columns are not known.")
     if not found:
-        return Finding(name, "pass", "No name in the data speaks of people, which proves nothing.")
+        return Finding(name, "pass", "No name in the data is a word about people or faces, which proves nothing.")
     told = f"; the maker answers {len(answered)} of {len(found)}" if answered else ""
-    return Finding(name, "pass", f"Words of people or faces: {_hits(found)}{told}.")
+    return Finding(name, "pass", f"Words about people or faces: {_hits(found)}{told}.")
 
 
 def _consistent(what: str, declines: bool, said: str, open_: Sequence[Hit]) -> Finding:
     name = f"{what}{CONSISTENT}"
     if declines and open_:
         return Finding(
-            name, "fail", f"Declared is {said}, and there is {_hits(open_)}; correct it, or answer under 'answers'."
+            name,
+            "fail",
+            f"The maker declares {said}, but the data have {_hits(open_)}; correct the declaration, or explain the name "
+            "under 'answers'.",
         )
-    return Finding(name, "pass", f"No name in the data contradicts what is declared of {what}.")
+    return Finding(name, "pass", f"No name in the data contradicts what is declared about {what}.")
 
 
 def _hits(found: Sequence[Hit]) -> str:

@@ -135,10 +135,10 @@ def _notes(profile: Profile) -> Iterator[str]:
     if "energy_j" not in found:
         yield "The energy is not assessed, since it was not measured for every client and round."
     if "central_change_points" not in found:
-        yield "Against central training: not assessed, since no measured central run is on record."
+        yield "Comparison with central training: not assessed, since no measured central run is on record."
     if float(found["attempts_abandoned"]):
         count = round(float(found["attempts_abandoned"]))
-        yield f"{count} attempts at rounds were begun and not closed; what clients had sent in them is not in the sum."
+        yield f"{count} rounds were started but not closed; what clients sent in them is not in the sum."
 
 
 def _transports(runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -94,7 +94,7 @@ def _require_same_data(federated: MeasuredJob, central: MeasuredJob) -> None:
         if part in ("train", "test") and mine.get(part) is None:
             raise UsageError(f"The lineage of {federated.name} has no digest of the {part} part, so data are unknown.")
         if mine.get(part) != other.get(part):
-            raise UsageError(f"{central.name} has another {part} part than {federated.name}; use the same data.")
+            raise UsageError(f"{central.name} has a different {part} part from {federated.name}; use the same data.")
 
 
 def _central_rows(records: Records, federated: MeasuredJob, central: MeasuredJob) -> Sequence[Row]:
@@ -115,7 +115,7 @@ def _central_rows(records: Records, federated: MeasuredJob, central: MeasuredJob
             "passes have the same settings."
         )
     if not rows or rows[0]["model_digest_in"] != runs[0][0]:
-        raise UsageError(f"The training of {central.name} began with another model than that of {federated.name}.")
+        raise UsageError(f"The training of {central.name} began with a different model from that of {federated.name}.")
     for row in rows:
         if row["pass"].startswith(FEDERATED) or not (row.get("touched") or {}).get("train"):
             raise UsageError(f"The pass '{row['pass']}' of {central.name} is not training in one place.")

@@ -24,7 +24,7 @@ def judge_findings(records: Records, edition: FederationEdition) -> tuple[Findin
         *found,
         _finding("model_in_lineage", list(_lineage(records)), "The lineage names the models that the runs state."),
         _policy_permits(records),
-        _finding("enough_clients", list(_too_few(records, edition)), "Enough clients took part for what is stated."),
+        _finding("enough_clients", list(_too_few(records, edition)), "Enough clients took part."),
     )
 
 
@@ -42,7 +42,7 @@ def _lineage(records: Records) -> Iterator[str]:
         yield "The passes of the lineage do not follow one another"
     names = [run.opening.message.run for run in records.runs]
     if len(names) != len(set(names)):
-        yield "A run stands twice in the log"
+        yield "A run is in the log twice"
     at = 0
     for run in records.runs:
         opening = run.opening.message
@@ -93,9 +93,9 @@ def _too_few(records: Records, edition: FederationEdition) -> Iterator[str]:
     for run in records.runs:
         count = len(took_part(run))
         if count < edition.least_clients:
-            yield f"{count} clients took part, and fewer than {edition.least_clients} are no federation"
+            yield f"{count} clients took part; a federation has at least {edition.least_clients}"
         if run.opening.message.privacy is not None and count < edition.least_private_clients:
             yield (
-                f"{count} clients took part, which are too few for a meaningful client-level epsilon; it needs "
+                f"{count} clients took part; a meaningful client-level epsilon needs at least "
                 f"{edition.least_private_clients}"
             )

@@ -30,7 +30,7 @@ def beside(around: Surroundings) -> Iterator[Finding]:
     """Check that ``lineage.json`` has the passes of the records and ends in the model."""
     records: Records | None = around.records
     if records is None:
-        yield Finding(NAME, "skipped", "There are no records with which the lineage could be compared.")
+        yield Finding(NAME, "skipped", "There are no records to compare the lineage with.")
         return
     path = _found(around.folders)
     if records.header.lineage is None or path is None:
@@ -56,7 +56,7 @@ def _compared(records: Records, path: Path, model: str | None) -> Finding:
     if steps_of(values) != records.steps:
         return Finding(NAME, "fail", f"The passes of {path.name} are not those that were recorded.")
     if records.central is not None and values["data"]["digests"].get("test") != records.central.test_digest:
-        return Finding(NAME, "fail", f"The central run was scored on another test part than that of {path.name}.")
+        return Finding(NAME, "fail", f"The central run was scored on a different test part from that of {path.name}.")
     if values["artifacts"].get(MODEL) not in (None, model):
-        return Finding(NAME, "fail", f"{path.name} ends in another model than the statement is about.")
-    return Finding(NAME, "pass", f"The runs are passes of {path.name}, which ends in this model.")
+        return Finding(NAME, "fail", f"{path.name} ends with a model that the statement is not about.")
+    return Finding(NAME, "pass", f"The runs are passes of {path.name}, which ends with this model.")

@@ -104,9 +104,9 @@ class PrivacyAudit(Assessment):
         if stated is None or path is None:
             yield Finding(name, "skipped", f"{LINEAGE} is not named, or is not next to the model.")
         elif sha256_file(path) != stated:
-            yield Finding(name, "fail", f"{path.name} is not the lineage whose recipe was repeated.")
+            yield Finding(name, "fail", f"{path.name} is not the lineage of the repeated recipe.")
         else:
-            yield Finding(name, "pass", f"The recipe that was repeated is that of {path.name}.")
+            yield Finding(name, "pass", f"The repeated recipe is that of {path.name}.")
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
         """Return the profile's figures, and the delta for which the canaries bound epsilon."""

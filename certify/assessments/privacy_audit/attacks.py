@@ -46,7 +46,7 @@ def attacks_of(records: Records) -> Mapping[str, Attack]:
         raise CertificateError("The membership attack has no scores of the audited model; run the audit again.")
     members = [_inside(row, samples.samples) for row in targets.values()]
     if any((other != members[0]).any() for other in members[1:]):
-        raise CertificateError("The two files of the model are said to have been trained on other samples.")
+        raise CertificateError("The two files of the model are recorded as trained on different samples.")
     found: dict[str, Floats] = {}
     arms = [arm for arm in ARMS if arm in targets]
     shadowed = [arm for arm in arms if _shadows(records, arm)]
@@ -69,7 +69,7 @@ def _ratios(records: Records, targets: Mapping[str, ScoresOf], arms: list[str], 
     first = shadows[arms[0]]
     inside = np.stack([_inside(row, n) for row in first])
     if any((_inside(row, n) != inside[k]).any() for rows in shadows.values() for k, row in enumerate(rows)):
-        raise CertificateError("The two files of a shadow are said to have been trained on other samples.")
+        raise CertificateError("The two files of a shadow are recorded as trained on different samples.")
     target = np.stack([_values(targets[arm], n) for arm in arms], axis=1)
     scores = np.stack([np.stack([_values(shadows[arm][k], n) for arm in arms], axis=1) for k in range(len(first))])
     return likelihood_ratios(target, scores, inside)

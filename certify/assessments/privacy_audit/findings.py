@@ -25,7 +25,7 @@ Answer = tuple[FindingOutcome, str]
 Check = Callable[[Records, Edition], Answer]
 NO_MEMBERSHIP = "Membership was not attacked."
 NO_CANARIES = "No canaries were trained on."
-WITHHELD: Answer = ("unknown", "The data are private, so the auditor sees it.")
+WITHHELD: Answer = ("unknown", "The data are private, so it is only in the auditor file.")
 
 
 def parts_reported(records: Records, edition: Edition) -> Answer:
@@ -49,7 +49,7 @@ def figures_withheld(records: Records, edition: Edition) -> Answer:
         return "pass", "The data are not private."
     if header.auditor is None:
         return "fail", "Findings about private data are public, and epsilon does not cover them; withhold them."
-    return "pass", "Findings about private data stand in the auditor file alone."
+    return "pass", "Findings about private data are only in the auditor file."
 
 
 def samples_complete(records: Records, edition: Edition) -> Answer:
@@ -63,7 +63,7 @@ def samples_complete(records: Records, edition: Edition) -> Answer:
     except CertificateError as error:
         return "fail", str(error)
     if not members or not others:
-        return "fail", f"There are {members} members and {others} others; an attack tells both apart."
+        return "fail", f"There are {members} members and {others} others; an attack needs both."
     return "pass", f"{members} members and {others} others, each with all scores."
 
 
@@ -74,7 +74,7 @@ def shadows_enough(records: Records, edition: Edition) -> Answer:
     if records.withheld:
         return WITHHELD
     count, seen, left = shadow_counts(records)
-    mismatches = f"{count} shadows; each sample is in {seen} and out of {left} of them at the least"
+    mismatches = f"Of {count} shadows, each sample is in at least {seen} and out of at least {left}"
     if min(seen, left) < edition.fewest_shadows:
         return "fail", f"{mismatches}, and {edition.fewest_shadows} are needed."
     return "pass", f"{mismatches}."
@@ -88,7 +88,7 @@ def same_recipe(records: Records, edition: Edition) -> Answer:
     other = sorted({getattr(row, "of", "the twin") for row in rows if row.recipe != records.header.recipe})
     if other:
         return "fail", f"Another recipe than the model's was applied to {', '.join(other[:5])}."
-    return "pass", "Shadows and twins went through the recipe of the model."
+    return "pass", "Shadows and twins were made by the model's recipe."
 
 
 def baseline_attacked(records: Records, edition: Edition) -> Answer:
@@ -99,7 +99,7 @@ def baseline_attacked(records: Records, edition: Edition) -> Answer:
     if records.withheld:
         return WITHHELD
     if not header.baseline_trained:
-        return "unknown", "The original was not trained here, so no shadow of it could be; its loss alone was asked."
+        return "unknown", "The original was not trained here, so it has no shadows; only its loss was used."
     missing = {"baseline", "pair"} - set(attacks_of(records))
     if missing:
         return "fail", f"The original is next to the model, but these were not attacked: {', '.join(sorted(missing))}."
@@ -117,8 +117,8 @@ def non_members_enough(records: Records, edition: Edition) -> Answer:
     if few:
         rates = " and ".join(f"{100 * rate:g}" for rate in few)
         needed = round(edition.fewest_alarms / min(few))
-        return "unknown", f"Too few non-members for false alarms of {rates} %: {others}, and {needed} are needed."
-    return "pass", f"{others} non-members resolve every stated share of false alarms."
+        return "unknown", f"False alarms of {rates} % need at least {needed} non-members, got {others}."
+    return "pass", f"{others} non-members are enough for every stated rate of false alarms."
 
 
 def coins_committed(records: Records, edition: Edition) -> Answer:
@@ -127,7 +127,7 @@ def coins_committed(records: Records, edition: Edition) -> Answer:
     if "canaries" not in records.header.parts:
         return "pass", NO_CANARIES
     if fixed is None:
-        return "fail", "Canaries were trained on, and nothing says how many and how they would be judged."
+        return "fail", "Canaries were trained on, but neither their number nor how they are judged was fixed."
     opened: Opened | None = records.first(Opened)
     if opened is None:
         return WITHHELD
@@ -169,7 +169,7 @@ def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
 def control_stated(records: Records, edition: Edition) -> Answer:
     """Check that each copy is compared, on the same samples, with a control that never queried."""
     if "extraction" not in records.header.parts:
-        return "pass", "Extraction was not tried; it is a question about served models."
+        return "pass", "Extraction was not tried; it only matters for served models."
     if records.withheld:
         return WITHHELD
     rows: tuple[Extraction, ...] = records.of(Extraction)
@@ -184,7 +184,7 @@ def cost_stated(records: Records, edition: Edition) -> Answer:
     """Check that the cost of the audit itself is recorded."""
     steps: tuple[Step, ...] = records.of(Step)
     if not steps:
-        return "unknown", "What the audit cost is not recorded."
+        return "unknown", "The cost of the audit is not recorded."
     unmetered = [one.name for one in steps if one.energy_j is None]
     if unmetered:
         return "unknown", f"No meter measured the energy of {', '.join(unmetered[:5])}."

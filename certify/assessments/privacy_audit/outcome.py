@@ -31,7 +31,7 @@ def judge_audit(profile: Profile, edition: Edition) -> ClaimOutcome:
             reasons.append(f"{name}{' is unknown' if found.outcome == 'unknown' else ''}: {found.sentence}")
         elif found.outcome == "unknown":
             notes.append(f"{name} is unknown: {found.sentence}")
-    text = "; ".join(_parts(profile)) or "audited; the auditor sees what was found"
+    text = "; ".join(_parts(profile)) or "audited; the findings are in the auditor file"
     return ClaimOutcome(REFUSED if reasons else text, tuple(reasons), tuple(notes))
 
 

@@ -130,7 +130,7 @@ def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
         if wilson_interval(mine, n, 0.95).low > wilson_interval(carried, n, 0.95).high:
             yield (
                 f"Witnesses made for the {arm} leave {mine} of its {n} samples correct at {eps}/255, but those made "
-                f"for the {other} leave {carried}, so its own gradients were not followed"
+                f"for the {other} leave {carried}; the attack did not follow the {arm}'s own gradients"
             )
             return
 

@@ -190,7 +190,7 @@ def test_people_none_is_contradicted_when_groups_were_measured() -> None:
 
 def test_front_says_that_groups_are_missing_when_people_are_judged() -> None:
     said = claims({"people": "judged", "faces": "no"})
-    assert front(said).endswith("People are judged, and no figures by group are stated.")
+    assert front(said).endswith("People are judged, but no figures by group are stated.")
     assert not contradictions([said])
 
 
@@ -418,7 +418,7 @@ def test_card_gives_what_it_says_and_nothing_for_placeholders() -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"# Net\nA net.\n", "no section says anything"), (b"\xff\xfe", "is not UTF-8"), (b"# x\n" * 300_000, "larger")],
+    [(b"# Net\nA net.\n", "no section answers"), (b"\xff\xfe", "is not UTF-8"), (b"# x\n" * 300_000, "larger")],
 )
 def test_card_is_refused_with_a_sentence_when_it_cannot_be_used(content: bytes, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):

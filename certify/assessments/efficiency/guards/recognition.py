@@ -121,8 +121,8 @@ def holds_on_fresh(evidence: Evidence, edition: Edition) -> Answer:
     if fresh.shared or not fresh.samples >= max(1, least):
         return Answer(
             "fail",
-            f"{fresh.samples:.0f} fresh samples were given, {fresh.shared:.0f} of them "
-            f"from the test set: at least {least} are needed, and none from the test set.",
+            f"{fresh.samples:.0f} fresh samples were scored, {fresh.shared:.0f} of them "
+            f"from the test set; at least {least} are needed, none of them from the test set.",
         )
     labels = np.array([p.label for p in evidence.predictions], dtype=np.int64)
     lost = [float(np.mean(_first(evidence, arm)[0] == labels)) - fresh.accuracy(arm) for arm in ARMS]
@@ -139,7 +139,7 @@ def _not_changed(evidence: Evidence) -> Answer:
     """Return unknown for text and arrays, which have no change that surely keeps the label; images must be changed."""
     kind = sample_kind(evidence)
     if kind != "image":
-        return unknown(f"{'Text has' if kind == 'tokens' else 'Arrays have'} no change that surely keeps the label")
+        return unknown(f"No change of {'text' if kind == 'tokens' else 'arrays'} is sure to keep the label")
     return Answer("fail", "The test samples are images, but no changed images were run.")
 
 

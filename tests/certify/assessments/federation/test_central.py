@@ -88,14 +88,14 @@ def with_evidence(**changes: Any) -> MeasuredJob:
 
 RATED = CENTRAL.evidence.predictions
 REFUSED: dict[str, tuple[MeasuredJob, str]] = {
-    "train part": (with_data("9" * 64), "has another train part"),
-    "validation part": (with_data("9" * 64, "validation"), "has another validation part"),
-    "part that only one has": (with_data("9" * 64, "more"), "has another more part"),
-    "start": (changed(lambda rows: rows[1].update(model_digest_in="99" * 32)), "began with another model"),
+    "train part": (with_data("9" * 64), "has a different train part"),
+    "validation part": (with_data("9" * 64, "validation"), "has a different validation part"),
+    "part that only one has": (with_data("9" * 64, "more"), "has a different more part"),
+    "start": (changed(lambda rows: rows[1].update(model_digest_in="99" * 32)), "began with a different model"),
     "settings before": (changed(lambda rows: rows[0].update(config={"macs": 0.5})), "more than where they trained"),
     "settings after": (changed(lambda rows: rows[-1]["config"].update(samples=8)), "more than where they trained"),
     "passes after": (changed(lambda rows: rows.pop()), "more than where they trained"),
-    "no training": (changed(lambda rows: rows.__delitem__(slice(1, 3))), "began with another model"),
+    "no training": (changed(lambda rows: rows.__delitem__(slice(1, 3))), "began with a different model"),
     "training on clients": (changed(lambda rows: rows[1].update({"pass": "federated_distill"})), "not training in one"),
     "train part unread": (changed(lambda rows: rows[1].update(touched=None)), "not training in one place"),
     "no CPU-seconds": (changed(lambda rows: rows[2].pop("cpu_s")), "does not state the CPU-seconds"),

@@ -1,114 +1,31 @@
-"""The federation statement: figures from the log, each finding broken in turn, and the whole way beside a model."""
+"""The federation statement: figures from the log, and each finding broken in turn."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
 
-import onnx
 import pytest
 import rfc8785
-from click.testing import CliRunner, Result
-from onnx import TensorProto, helper
 
-from certify.assessment.assessment import profile_of
-from certify.assessment.outcome import ClaimOutcome
-from certify.assessment.profile import Profile
-from certify.assessments.federation.assessment import Federation
-from certify.assessments.federation.edition import load_edition
 from certify.assessments.federation.figures import gini
 from certify.assessments.federation.findings import NAMES
-from certify.assessments.federation.recording import record
-from certify.assessments.federation.records import Central, Records, Step
-from certify.attest.keys import SigningKey, new_key
-from certify.cli.main import main
+from certify.assessments.federation.records import Records, Step
 from certify.core.accounting import SubsampledGaussian, spent
-from certify.core.data_use.policy import BoundData, Rule, UsePolicy
 from certify.core.errors import CertificateError
-from certify.core.federation import (
-    ClientPrivacy,
-    End,
-    Enrolment,
-    Entry,
-    FederatedRun,
-    Receipt,
-    ReceiptFile,
-    Round,
-    Run,
-    Spent,
-    sign,
-)
-from certify.core.files import sha256_file
-from certify.model_file.subject import subject_digests
+from certify.core.federation import ClientPrivacy, End, Entry, Round, Run, Spent
 from certify.testing import check_assessment
-from certify.workflows.statements import state
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "federation"))
-
-from honest_run import IDS, SERVER, STRANGER, build, changing, opening
-
-EDITION, ROOM = load_edition(), Federation()
-DIGESTS = {"sha256": "ab" * 32, "leanmarkContent": "cd" * 32}
-RESEARCH = "dpv:AcademicResearch"
-
-
-def policy(*actions: Any) -> UsePolicy:
-    data = BoundData("digits", "00" * 32, "11" * 32)
-    return UsePolicy("p", "2026-01-01T00:00:00Z", "Clinic", "a@example.org", data, (),
-                     (Rule(actions or ("finetune",), (RESEARCH,)),), (), "dpv:Consent", "required", "by letter", None,
-                     True)  # fmt: skip
-
-
-def governed(by: UsePolicy) -> Callable[[Any], Any]:
-    def edit(message: Any) -> Any:
-        return replace(message, policy=by.digest) if isinstance(message, Enrolment | Entry) else message
-
-    return edit
-
-
-def lineage(run: FederatedRun, **changes: Any) -> dict[str, Any]:
-    end = None if run.end is None else run.end.message.model
-    row = {
-        "pass": "federated_finetune", "version": 1, "stage": "torch", "config": {},
-        "model_digest_in": run.opening.message.model, "model_digest_out": end or "00" * 32, "parameters": 1, "macs": 1,
-        "bytes": 1, "validation_accuracy": None, "seconds": 0, "energy_j": None, "done": {}, "declined": [],
-    }  # fmt: skip
-    before = {
-        **row,
-        "pass": "structured_prune",
-        "model_digest_in": "00" * 32,
-        "model_digest_out": row["model_digest_in"],
-    }
-    return {
-        "version": 1, "leanmark": "0.1.0", "model": {"spec": "tiny", "origin": "made here", "weights": None},
-        "data": {"name": "d", "spec": "d", "digests": {}, "counts": {}},
-        "recipe": {"name": "r", "digest": "00" * 32, "passes": ["federated_finetune"]}, "seed": 0,
-        "baseline": {"model_digest": "00" * 32, "parameters": 1, "macs": 1, "bytes": 1, "validation_accuracy": None,
-                     "trained_here": False, "seconds": 0, "energy_j": None},
-        "rows": [before, {**row, **changes}], "export": None, "artifacts": {},
-    }  # fmt: skip
-
-
-CENTRAL = Central(700, 60, 90, 150, model="11" * 32, test_digest="22" * 32, cpu_s=10.0, energy_j=80.0, level="modelled")
-
-
-def records(run: FederatedRun | None = None, central: Central | None = None, **kept: Any) -> Records:
-    by = kept.pop("by", policy())
-    made = build(edit=governed(by)) if run is None else run
-    return record([made], DIGESTS, lineage(made, **kept), "ef" * 32, "0.1.0", [by], central)
-
-
-def judged(made: Records) -> tuple[Profile, ClaimOutcome]:
-    profile = profile_of(ROOM, made, EDITION)
-    return profile, ROOM.outcome(profile, EDITION)
-
-
-def outcomes(made: Records) -> dict[str, str]:
-    return {one.name: one.outcome for one in judged(made)[0].guards}
+from tests.certify.assessments.federation.honest_records import (
+    CENTRAL,
+    ROOM,
+    governed,
+    judged,
+    outcomes,
+    policy,
+    records,
+    run_with,
+)
+from tests.certify.core.federation.honest_run import IDS, SERVER, STRANGER, build, changing, opening
 
 
 def test_assessment_keeps_every_promise_of_an_assessment() -> None:
@@ -120,7 +37,9 @@ def test_every_finding_passes_when_a_log_is_honest() -> None:
     assert {one.name: one.sentence for one in profile.guards if one.outcome != "pass"} == {}
     assert [one.name for one in profile.guards] == list(NAMES)
     assert outcome.text == "6 clients, 3 rounds"
-    assert "Against central training: not assessed, since no measured central run is on record." in outcome.notes
+    assert (
+        "Comparison with central training: not assessed, since no measured central run is on record." in outcome.notes
+    )
 
 
 def test_figures_are_the_sums_of_the_log() -> None:
@@ -177,11 +96,7 @@ def test_epsilon_of_clients_counts_every_round_without_amplification_and_needs_m
     profile, outcome = judged(made)
     wanted = spent([(SubsampledGaussian(8.0, 1.0, 3), 1)], 1e-5, "add-remove").epsilon
     assert float(profile.estimates["client_epsilon"]) == pytest.approx(wanted)
-    assert outcome.refused and "too few for a meaningful client-level epsilon" in outcome.reasons[0]
-
-
-def run_with(edit: Any = lambda message: message, **options: Any) -> FederatedRun:
-    return build(edit=lambda message: edit(governed(policy())(message)), **options)
+    assert outcome.refused and "a meaningful client-level epsilon needs" in outcome.reasons[0]
 
 
 BREAKS: dict[str, Callable[[], Records]] = {
@@ -255,102 +170,6 @@ def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:
     wrong = {**asdict(CENTRAL), "kind": "central", "level": None}
     with pytest.raises(CertificateError, match="given together"):
         ROOM.parse(b"".join(lines[:-1]) + rfc8785.dumps(wrong) + b"\n", "records")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "out" / "model.onnx"
-    path.parent.mkdir()
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ports[:1], ports[1:])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return path
-
-
-def stated(model: Path, run: FederatedRun, central: Central | None = None, **options: Any) -> Path:
-    """State a run beside a model, with its lineage."""
-    digests = subject_digests(model)
-    history = {**lineage(run), "artifacts": {"model.onnx": digests["sha256"]}, **options}
-    path = model.with_name("lineage.json")
-    path.write_text(json.dumps(history))
-    made = record([run], digests, history, sha256_file(path), "0.1.0", [policy()], central)
-    (model.parent / "federation.jsonl").write_bytes(ROOM.dump(made))
-    state(model, "federation", model.parent / "federation.jsonl", edition="2026", signer=new_key())
-    return model
-
-
-def run_command(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=False)
-
-
-def test_statement_is_verified_and_derived_again_when_it_is_next_to_its_model(model: Path) -> None:
-    stated(model, run_with())
-    done = run_command("verify", model)
-    assert "6 clients, 3 rounds" in done.output
-    assert done.exit_code == 4, done.output  # all holds, and nobody trusts the new key
-
-
-@pytest.mark.parametrize("what", ["lineage", "artifact"])
-def test_verify_fails_when_the_lineage_beside_the_model_is_another(model: Path, what: str) -> None:
-    artifacts = {"artifacts": {"model.onnx": "00" * 32}} if what == "artifact" else {}
-    stated(model, run_with(), **artifacts)
-    if what == "lineage":
-        model.with_name("lineage.json").write_text(json.dumps(lineage(run_with())))
-    done = run_command("verify", model)
-    assert done.exit_code == 1 and "runs_match_lineage" in done.output
-
-
-def test_verify_fails_when_the_central_run_was_scored_on_other_samples_than_the_lineage_has(model: Path) -> None:
-    data = {"name": "d", "spec": "d", "digests": {"test": CENTRAL.test_digest}, "counts": {}}
-    assert run_command("verify", stated(model, run_with(), CENTRAL, data=data)).exit_code == 4
-    done = run_command("verify", stated(model, run_with(), CENTRAL))
-    assert done.exit_code == 1 and "scored on another test part" in " ".join(done.output.split())
-
-
-@pytest.fixture
-def receipts(tmp_path: Path) -> Callable[..., Path]:
-    """Receipts of the first client for all rounds, as the server of an honest run gave them."""
-
-    def write(run: FederatedRun, server: SigningKey = SERVER) -> Path:
-        path = tmp_path / "receipts.jsonl"
-        for signed in run.entries:
-            one = signed.message
-            if one.client == IDS[0]:
-                receipt = sign(Receipt(one.run, one.number, one.nonce, one.client, signed.digest), server)
-                ReceiptFile(path, server.public).keep(signed, receipt.line)
-        return path
-
-    return write
-
-
-def test_verify_tells_a_client_with_receipts_that_its_entries_are_in_the_log(
-    model: Path, receipts: Callable[..., Path]
-) -> None:
-    run = run_with()
-    done = run_command("verify", stated(model, run), "--receipts", receipts(run))
-    assert done.exit_code == 4 and "All 3 entries with a receipt are in the log." in done.output
-    assert "Not detectable by receipts: clients and a server that collude" in " ".join(done.output.split())
-
-
-def test_verify_fails_when_a_client_with_a_receipt_was_left_out(model: Path, receipts: Callable[..., Path]) -> None:
-    path = receipts(run_with())
-    done = run_command("verify", stated(model, run_with(away={(2, 0)})), "--receipts", path)
-    assert done.exit_code == 1 and "NOT VALID" in done.output
-    assert "1 of 3 entries were dropped silently" in " ".join(done.output.split())
-
-
-def test_verify_fails_with_receipts_when_the_log_or_the_statement_is_missing_or_they_are_malformed(
-    model: Path, receipts: Callable[..., Path]
-) -> None:
-    run = run_with()
-    path = receipts(run)
-    stated(model, run)
-    (model.parent / "statements" / "federation.evidence.jsonl").unlink()
-    done = run_command("verify", model, "--receipts", path)
-    assert done.exit_code == 1 and "cannot be read, so its entries were not found" in " ".join(done.output.split())
-    path.write_text("x\n")
-    assert run_command("verify", model, "--receipts", path).exit_code == 1
-    assert run_command("verify", model, "--receipts", model.with_name("none")).exit_code == 2
 
 
 def test_server_may_not_be_the_one_who_enters_for_a_client() -> None:

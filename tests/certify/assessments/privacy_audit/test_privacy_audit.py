@@ -179,7 +179,7 @@ def test_members_found_at_few_false_alarms_are_stated_when_non_members_suffice()
     assert "members_found_at_1_percent_candidate" in found and "members_found_at_0_1_percent_candidate" not in found
     alarms = found["false_alarms_at_1_percent_candidate"]
     assert alarms.value == 0.01 and alarms.low < 0.01 < alarms.high
-    assert "Too few non-members for false alarms of 0.1 %: 1000, and 10000 are needed" in sentence(
+    assert "False alarms of 0.1 % need at least 10000 non-members, got 1000." in sentence(
         many(1000), "non_members_enough"
     )
     assert not any(name.startswith("members_found") for name in figures(many(999)))
@@ -302,7 +302,7 @@ BROKEN: dict[str, tuple[str, Records, str]] = {
     "other members": (
         "samples_complete",
         changed(honest(), ScoresOf, lambda row: replace(row, inside="00" * 50) if row.arm == "baseline" else row),
-        "other samples",
+        "different samples",
     ),
     "no others": (
         "samples_complete",
@@ -314,7 +314,7 @@ BROKEN: dict[str, tuple[str, Records, str]] = {
         changed(honest(), ScoresOf, lambda row: replace(row, of="0") if row.of == "1" else row),
         "each once",
     ),
-    "a sample in too many": ("shadows_enough", changed(honest(), ScoresOf, all_in), "out of 0"),
+    "a sample in too many": ("shadows_enough", changed(honest(), ScoresOf, all_in), "out of at least 0"),
     "another recipe": (
         "same_recipe",
         changed(honest(), ScoresOf, lambda row: replace(row, recipe="00" * 32) if row.of == "2" else row),
@@ -344,7 +344,7 @@ BROKEN: dict[str, tuple[str, Records, str]] = {
         changed(honest(), Opened, lambda row: replace(row, trained="2026-01-02T03:04:59Z")),
         "before the commitment",
     ),
-    "no terms": ("coins_committed", changed(honest(), Canaries, lambda _: None), "nothing says how many"),
+    "no terms": ("coins_committed", changed(honest(), Canaries, lambda _: None), "neither their number"),
     "no samples copied": (
         "control_stated",
         changed(honest(), Extraction, lambda row: replace(row, both=0, only_candidate=0, only_baseline=0, neither=0)),
