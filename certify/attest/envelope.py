@@ -75,6 +75,7 @@ def parse_envelope(content: bytes) -> Envelope:
     Raises:
         CertificateError: the bytes are not the canonical form of an envelope with exactly one signature.
     """
+    # Before parsing, which takes many times the memory of the bytes.
     if len(content) > MAX_CERTIFICATE_BYTES:
         raise CertificateError(
             f"The certificate has {len(content)} bytes, more than the limit of {MAX_CERTIFICATE_BYTES}."
@@ -83,6 +84,7 @@ def parse_envelope(content: bytes) -> Envelope:
     try:
         signature = values["signatures"][0]
         envelope = Envelope(
+            # Without validate, characters outside the alphabet are skipped silently.
             payload=base64.b64decode(values["payload"], validate=True),
             key_id=str(signature["keyid"]),
             signature=base64.b64decode(signature["sig"], validate=True),

@@ -76,6 +76,7 @@ def blocks_a_start(
         rules: rules with the length of a batch.
     """
     batch = max(1, math.floor(rules.batch_factor * math.sqrt(least_blocks)))
+    # Rounded to whole blocks: a process that ends within a block would mix two layouts in one log-ratio.
     best = min(max(1, round(math.sqrt(start_s / block_s))), batch)
     return min(least_blocks, max(best, math.ceil(least_blocks * start_s / time_limit_s)))
 
@@ -113,8 +114,10 @@ class Workers:
             MeasureError: a worker failed, or its session differs from the previous one.
         """
         if number % self.blocks == 0:
+            # The old workers end before new ones start, as two sessions per arm could exhaust the memory.
             self._live.close()
             turn = number // self.blocks
+            # Started together: neither arm finds a warmer machine, and it takes half the time.
             with ThreadPoolExecutor(len(self.arms)) as starting:
                 self._running = tuple(starting.map(lambda arm: arm.start(self._live, turn), self.arms))
             for running in self._running:

@@ -80,6 +80,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                # Whatever a runtime writes to its working folder disappears with it.
                 cwd=self._folder.name,
                 env=surroundings.environment(),
             )
@@ -88,6 +89,7 @@ class Worker:
             self.surroundings = WorkerSurroundings(
                 **self.facts.pop("started"), libraries=libraries.digests(self.facts.pop("libraries"))
             )
+        # Also for Ctrl-C: an orphan would keep using the processor during later measurements.
         except BaseException:
             self.close()
             raise
@@ -154,6 +156,7 @@ class Worker:
             raise MeasureError(f"The worker of the {self.arm} ({self.model}) has no output stream.")
         end = time.monotonic() + timeout_s
         while b"\n" not in self._unread:
+            # A plain read would block for ever if the worker hangs.
             ready, _, _ = select.select([stdout], [], [], max(0.0, end - time.monotonic()))
             if not ready:
                 self._kill()
@@ -161,6 +164,7 @@ class Worker:
                     f"The worker of the {self.arm} ({self.model}) did not answer '{command}' within {timeout_s:.0f} s "
                     f"and was terminated.{self._last_words()}"
                 )
+            # os.read returns what is there; a buffered read could wait for more although select said ready.
             part = os.read(stdout.fileno(), 1 << 16)
             if not part:
                 raise self._ended(command)
@@ -205,6 +209,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # After an error the worker may be in a long inference and would not see its input close.
         if kind is not None:
             self._kill()
         self.close()

@@ -83,6 +83,7 @@ class Host:
         if not lines or len(lines[0]) <= COUNTED_FIELDS:
             return None, None, None, 0
         ticks = [int(field) for field in lines[0][1 : COUNTED_FIELDS + 1]]
+        # iowait is idle time with a pending read; counting it as busy would blame a neighbour for our own disk.
         total, idle = sum(ticks), sum(ticks[field] for field in IDLE_FIELDS)
         steal = ticks[STEAL_FIELD]
         return steal * self._tick_s, (total - idle - steal) * self._tick_s, total * self._tick_s, len(lines) - 1
@@ -91,6 +92,7 @@ class Host:
         if self._throttle_file is None:
             return None
         fields = dict(line.split() for line in _text(self._throttle_file).splitlines())
+        # cgroup v2 counts microseconds; version 1 counts nanoseconds under another name.
         if "throttled_usec" in fields:
             return int(fields["throttled_usec"]) * 1e-6
         return int(fields["throttled_time"]) * 1e-9 if "throttled_time" in fields else None
@@ -133,6 +135,7 @@ def around(
 def process_cpu_s(pid: int) -> float | None:
     """Return the CPU seconds of all threads of another process, or None if it has ended or access is denied."""
     try:
+        # The kernel's encoding of another process's clock; /proc/PID/stat only counts ticks of 10 ms.
         return time.clock_gettime(~pid << 3 | PROCESS_CLOCK)
     except (OSError, AttributeError):  # AttributeError: Windows has no such clocks
         return None
@@ -161,11 +164,13 @@ def _cpu_stat(root: Path) -> Path | None:
         if controllers == "":
             bases = [root / "sys/fs/cgroup"]
         elif "cpu" in controllers.split(","):
+            # Distributions mount version 1 under the joined names (cpu,cpuacct) or under a link.
             bases = [root / "sys/fs/cgroup" / controllers, root / "sys/fs/cgroup/cpu"]
         else:
             continue
         for base in bases:
             folder = base / group.lstrip("/")
+            # Containers often hide their own group; the nearest visible parent carries the quota.
             for candidate in (folder, *folder.parents):
                 if "throttled_" in _text(candidate / "cpu.stat"):
                     return candidate / "cpu.stat"

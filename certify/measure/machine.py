@@ -68,6 +68,7 @@ def describe(root: Path = Path("/")) -> dict[str, Any]:
 def processor_flags(root: Path = Path("/")) -> set[str]:
     """Return the flags of the first processor, as named in /proc/cpuinfo."""
     cpu = _cpuinfo(root)
+    # x86 calls them flags, ARM Features.
     return set(cpu.get("flags", cpu.get("Features", "")).split())
 
 
@@ -77,6 +78,7 @@ def cores_for(threads: int, root: Path = Path("/")) -> tuple[int, ...]:
     With more threads than processors, processors are reused in turn.
     """
     allowed = allowed_processors()
+    # Two threads on one core compete for its units, so siblings come last.
     ordered = sorted(allowed, key=lambda cpu: (_place_among_siblings(cpu, root), cpu))
     return tuple(ordered[i % len(ordered)] for i in range(threads))
 
@@ -133,6 +135,7 @@ def _virtualisation(root: Path, flags: set[str]) -> str:
     """Return what is known of a hypervisor: its product name, ``yes``, or ``none seen``."""
     product = _text(root / "sys/class/dmi/id/product_name")
     if "hypervisor" in flags:
+        # Only if the flag is set: bare-metal machines have a product name too.
         return product or _text(root / "sys/hypervisor/type") or "yes"
     return "none seen"
 

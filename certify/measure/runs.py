@@ -130,6 +130,7 @@ def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, nam
                     windows.append(bench.recorder.record(running, (), "settings", 0, block, position))
                     task.advance(note=f"{threads} threads" if threads > 1 else "1 thread")
             costs[threads] = float(np.mean([bench.quantity(window) for window in windows]))
+        # Ties go to the first and smallest number, which dictionaries keep in order.
         chosen = plan.threads or min(costs, key=lambda threads: costs[threads])
         task.advance(0, note=f"{chosen} chosen")
     return arms[chosen]
@@ -164,6 +165,7 @@ def against(
     """
     first, second = arms
     count = bench.null_blocks(first, blocks)
+    # The main run uses seed + 1, so no attempt shares its order.
     order = schedule.blocks((first.name, second.name), bench.plan.seed + 2 * attempt)
     with Workers(arms, blocks) as workers, bench.progress.task(described, count * 2 * WINDOWS_OF_AN_ARM) as task:
         for number in range(count):
@@ -196,6 +198,7 @@ def main_run(bench: Bench, workers: Workers) -> None:
     with bench.progress.task("Measuring", (wanted - pilot) * windows) as task:
         for number in range(pilot, wanted):
             elapsed_s = time.monotonic() - began_s
+            # Never below the least number, whose interval would not have the stated coverage.
             if number >= least and elapsed_s + elapsed_s / number > plan.time_limit_s:
                 return  # one more block of average length would exceed the limit
             for _ in run_block(bench, workers, next(order), "main", 0, number):

@@ -78,6 +78,7 @@ def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> 
     # with 3 ms later). It does not indicate the speed.
     inferences, expected_s = 1, _finite(worker, 1, OPEN_TIMEOUT_S).duration_s
     while True:
+        # The time limit follows the last estimate, so a model that hangs is found within seconds.
         result = _finite(worker, inferences, expected_s)
         inference_s = result.duration_s / inferences
         if result.duration_s >= target_s:
@@ -136,7 +137,9 @@ class Recorder:
         time.sleep(SETTLE_S)
         pids = [other.worker.pid for other in waiting]
         before = self._host.snapshot()
+        # Read within the two snapshots, whose busy time must contain all that is subtracted from it.
         own_s, active, idle = time.process_time(), _cpu([running.worker.pid]), _cpu(pids)
+        # Relative to the start: absolute times would reveal when the machine was booted.
         start_s = time.monotonic() - self._began_s
         if self._meter is not None:
             self._meter.start()
@@ -161,6 +164,7 @@ class Recorder:
             reading={} if reading is None else dict(reading.raw),
             host=around(before, after, time.process_time() - own_s, worker_s, idle_s),
         )
+        # Opened per window, so that a crash of this process loses no finished window.
         with self._path.open("ab") as kept:
             kept.write(window_line(window))
         return window
@@ -170,6 +174,7 @@ class Recorder:
         with self._path.open("rb") as kept:
             for line in kept:
                 fields = json.loads(line)
+                # Lines are those of the evidence file, whose kind is not a field of the record.
                 del fields["kind"]
                 yield Window(**fields)
 

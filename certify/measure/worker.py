@@ -53,6 +53,7 @@ class Worker:
             folders: where to look for the module of a third-party runtime, after installed packages.
             settings: fields of :class:`SessionOptions`.
         """
+        # Appended, so that a file in the working folder cannot replace an installed module.
         sys.path.extend(folders)
         path = Path(model)
         optimised = settings.pop("optimised", None)
@@ -62,6 +63,7 @@ class Worker:
             if settings.get(name) is not None:
                 settings[name] = tuple(settings[name])
         options = SessionOptions(cores=cores, optimised=Path(optimised) if optimised else None, **settings)
+        # Hashed before and after: a file swapped during loading would be measured under another's digest.
         before = sha256_file(*files)
         self._session = runtimes.get(runtime).open(path, options)
         if sha256_file(*files) != before:
@@ -94,17 +96,21 @@ class Worker:
     def window(self, inferences: int) -> dict[str, Any]:
         """Run a number of inferences without interruption, continuing after the last batch of the previous window."""
         session, feeds = self._opened(), self._feeds[self._next :] + self._feeds[: self._next]
+        # Bound outside the loop, since attribute look-ups would count as inference time of small models.
         run, count = session.run, len(feeds)
         self._next = (self._next + inferences) % count
         gc.collect()
+        # A collection inside the loop would hit one arm's window by chance.
         gc.disable()
         session.synchronize()
+        # CPU before wall and, below, wall before CPU: the wall clock encloses only the inferences.
         cpu, wall = time.process_time_ns(), time.perf_counter_ns()
         for i in range(inferences):
             output = run(feeds[i % count])
         session.synchronize()
         wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
         gc.enable()
+        # Only the last output is checked: checking each would cost as much as a small model.
         return {"duration_s": wall * NS, "cpu_s": cpu * NS, "finite": bool(np.isfinite(output).all())}
 
     def latency(self, calls: int, seconds: float) -> dict[str, Any]:
@@ -130,6 +136,7 @@ class Worker:
             part = array[start : start + batch]
             short = batch - len(part)
             if short:
+                # Some files have a fixed batch; repeated samples keep their answers, and the padding is cut off below.
                 part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
             parts.append(np.asarray(session.run(session.prepare(part)), dtype=np.float32)[: batch - short])
         made = np.concatenate(parts)
@@ -158,6 +165,7 @@ def _pinned(cores: tuple[int, ...]) -> bool:
     alone: set[int] = set()
     tasks = Path("/proc/self/task")
     for task in tasks.iterdir() if tasks.is_dir() else ():
+        # Per thread: the process's own mask says nothing about the pool threads of the runtime.
         allowed = os.sched_getaffinity(int(task.name))
         if len(allowed) == 1:
             alone.update(allowed)
@@ -187,6 +195,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 def main() -> None:
     """Serve on the original standard streams; output of libraries goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends this process
+    # Runtimes print to standard output, which would break the protocol; it becomes standard error below.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):

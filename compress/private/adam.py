@@ -33,6 +33,7 @@ class Adam:
         self._done += 1
         self._mean = self.FIRST * self._mean + (1 - self.FIRST) * gradient
         self._square = self.SECOND * self._square + (1 - self.SECOND) * gradient**2
+        # Both averages start at 0, the second grows more slowly: uncorrected, first steps would be too large.
         mean = self._mean / (1 - self.FIRST**self._done)
         square = self._square / (1 - self.SECOND**self._done)
         moved: Floats = lr * mean / (np.sqrt(square) + self.TINY)

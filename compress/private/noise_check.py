@@ -35,6 +35,7 @@ def noise_p(noisy_sum: Sum, deviation: float) -> float:
     """
     squares, count = 0.0, 0
     while count < LEAST_NUMBERS:
+        # The records cancel, so the test itself reveals nothing about them.
         difference = (noisy_sum() - noisy_sum()).ravel()
         squares += float(np.sum(difference**2)) / (2 * deviation**2)
         count += difference.size

@@ -41,6 +41,7 @@ def mixing_layers(model: nn.Module) -> list[str]:
 
     def mixes(layer: nn.Module) -> bool:
         if isinstance(layer, _InstanceNorm):
+            # Instance norms use one sample each, but running statistics are a release without noise.
             return layer.training and bool(layer.track_running_stats)
         # A batch norm without stored statistics uses those of the batch, even in eval mode.
         return isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
@@ -130,9 +131,11 @@ def _pairs(model: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
         if node.op != "call_module" or not isinstance(model.get_submodule(str(node.target)), _BatchNorm):
             continue
         source = node.args[0] if node.args else None
+        # A second reader (a skip connection) would see the folded values.
         if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
             continue
         layer = model.get_submodule(str(source.target))
+        # A layer that is called twice has two places, and only one of them may have this norm after it.
         once = calls[str(node.target)] == calls[str(source.target)] == 1
         flat = isinstance(layer, nn.Linear) and isinstance(model.get_submodule(str(node.target)), nn.BatchNorm1d)
         plain = type(layer) in _CONVOLUTIONS or (flat and type(layer) is nn.Linear)
@@ -160,6 +163,7 @@ def _channelwise(norm: Any) -> nn.Conv2d:
     """Return a depthwise 1 x 1 convolution that computes the same as the norm."""
     channels = norm.num_features
     layer: Any = nn.Conv2d(channels, channels, 1, groups=channels)
+    # In eval mode a norm is linear in each channel, so a depthwise convolution is exactly equal.
     scale = torch.rsqrt(norm.running_var + norm.eps) * (1.0 if norm.weight is None else norm.weight)
     layer.weight.copy_(scale.reshape(layer.weight.shape))
     layer.bias.copy_((0.0 if norm.bias is None else norm.bias) - norm.running_mean * scale)

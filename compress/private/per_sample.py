@@ -47,6 +47,7 @@ def watched(model: nn.Module) -> Iterator[Any]:
         message = " ".join(str(wrong[0]).split())[:200]
         raise UsageError(f"dp_finetune cannot separate the samples of a layer ({message}); train a head with dp_head.")
     logging.getLogger("opacus").setLevel(logging.ERROR)
+    # The loss in `gradients` is a sum; for a mean, Opacus would multiply each gradient by the batch size.
     wrapped = wrapper(model, loss_reduction="sum")
     try:
         with warnings.catch_warnings():  # the samples themselves need no gradient
@@ -79,12 +80,14 @@ def _of(parameter: Any, count: int) -> torch.Tensor:
     found = parameter.grad_sample
     if found is None:  # no sample uses it
         return torch.zeros(count, parameter.numel(), device=parameter.device)
+    # A layer that is used several times has one gradient per use; the sample's is their sum.
     whole = torch.stack(found).sum(0) if isinstance(found, list) else found
     return whole.reshape(count, -1)  # type: ignore[no-any-return]
 
 
 def clipped(gradient: torch.Tensor, clip: float) -> torch.Tensor:
     """Return the sum of gradients, (n, values), each clipped to a norm: (values,)."""
+    # Gradients below the norm are not scaled up: that would amplify outliers without any gain in privacy.
     scale = (clip / gradient.norm(dim=1).clamp_min(1e-12)).clamp_max(1.0)
     return scale @ gradient  # type: ignore[no-any-return]
 
@@ -100,6 +103,7 @@ def gradient_error(model: nn.Module, samples: torch.Tensor, labels: torch.Tensor
     Returns:
         The largest ratio over all samples of the norm of the difference to the norm of the loop's gradient.
     """
+    # The probe must not move the generators that the training uses afterwards.
     with torch.random.fork_rng(devices=[]), _without_dropout(model):
         with watched(model) as wrapped:
             fast = gradients(wrapped, samples, labels).clone()

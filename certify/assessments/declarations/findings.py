@@ -89,8 +89,8 @@ def _consistent(what: str, declines: bool, said: str, open_: Sequence[Hit]) -> F
         return Finding(
             name,
             "fail",
-            f"The maker declares {said}, but the data have {_hits(open_)}; correct the declaration, or explain the name "
-            "under 'answers'.",
+            f"The maker declares {said}, but the data have {_hits(open_)}; correct the declaration, or explain the "
+            "name under 'answers'.",
         )
     return Finding(name, "pass", f"No name in the data contradicts what is declared about {what}.")
 

@@ -53,7 +53,9 @@ def epsilon_from_rdp(orders: Sequence[int], rdp: Rdp, delta: float) -> Spent:
         raise UsageError(f"The 'delta' of a budget must be in (0, 1), got {delta:g}.")
     a = np.array(orders, dtype=np.float64)
     bounds = rdp + np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
+    # Each order gives a valid bound, so choosing the best one afterwards costs nothing.
     least = int(np.argmin(bounds))
+    # The conversion can be negative for tiny divergences; epsilon cannot.
     return Spent(max(0.0, float(bounds[least])), delta, int(orders[least]))
 
 

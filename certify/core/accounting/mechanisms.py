@@ -70,6 +70,7 @@ class SubsampledGaussian:
         """
         if adjacency == "add-remove":
             return self.steps * self._one_step(orders)
+        # Replacing a record moves the sum by up to twice the clipping norm: order * 2^2 / (2 noise^2).
         whole = np.array([2 * order / self.noise_multiplier**2 for order in orders])
         first, second = self._one_step([2 * a for a in orders]), self._one_step([2 * a - 1 for a in orders])
         weights = np.array([(a - 0.5) / (a - 1) for a in orders])
@@ -87,11 +88,14 @@ def _log_moment(rate: float, noise: float, order: int) -> float:
     """
     if rate == 1:
         return order * (order - 1) / (2 * noise**2)
+    # The terms of k = 0 and 1 have no excess: their exponents are 0.
     k = np.arange(2, order + 1, dtype=np.float64)
     exponents = k * (k - 1) / (2 * noise**2)
     binomials = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
+    # log(e^x - 1) without overflow at large x or cancellation at small x.
     excess = exponents + np.log(-np.expm1(-exponents))
     terms = binomials + k * math.log(rate) + (order - k) * math.log1p(-rate) + excess
+    # log(1 + sum of excesses), in logarithms because the sum exceeds a double at high orders.
     return float(np.logaddexp(0.0, logsumexp(terms)))
 
 

@@ -50,6 +50,7 @@ def noise_for(
         release = (SubsampledGaussian(noise, sampling_rate, steps), runs)
         return spent([release], delta, adjacency).epsilon <= epsilon
 
+    # Doubling first brackets the answer, since no upper bound on the noise is known in advance.
     low, high = LEAST_NOISE, 1.0
     while not keeps(high):
         if high >= LARGEST_NOISE:
@@ -60,8 +61,10 @@ def noise_for(
     if keeps(low):
         return low
     while high > low * (1 + PRECISION):
+        # The tolerance is relative, so the interval is halved in logarithms.
         middle = math.sqrt(low * high)
         low, high = (low, middle) if keeps(middle) else (middle, high)
+    # Always the end that was shown to keep the budget.
     return high
 
 

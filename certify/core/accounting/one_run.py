@@ -48,6 +48,7 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
     if epsilon < 0 or not 0 <= delta < 1:
         raise UsageError(f"The 'epsilon' must be at least 0 and 'delta' in [0, 1), got {epsilon:g} and {delta:g}.")
     chance = 1 / (1 + math.exp(-epsilon))
+    # sf(v - 1) is P[B >= v]; 1 - cdf would lose all digits of a small tail.
     tail = float(binom.sf(right - 1, guesses, chance))
     if delta == 0 or right == 0:
         return min(1.0, tail)
@@ -79,6 +80,7 @@ def epsilon_shown(canaries: int, guesses: int, right: int, delta: float, confide
     level = 1 - confidence
     if guesses_p(canaries, guesses, right, 0.0, delta) > level:
         return 0.0
+    # Beyond 64 the chance of a right guess rounds to 1, so nothing can be shown.
     low, high = 0.0, LARGEST_EPSILON
     while high - low > PRECISION:
         middle = (low + high) / 2

@@ -64,13 +64,16 @@ def poisson_sizes(sizes: Sequence[int], records: int, rate: float) -> SamplerTes
         raise UsageError(f"Batch sizes must not be empty and must be in [0, {records}], the number of records.")
     steps, variance = found.size, records * rate * (1 - rate)
     if variance == 0:
+        # At q = 1 every batch is the whole data set; there is no distribution to test against.
         whole = 1.0 if bool((found == records).all()) else 0.0
         return SamplerTest(whole, whole)
+    # A sum of independent binomials of one rate is binomial, so the first test is exact.
     total = stats.binom(records * steps, rate)
     drawn = int(found.sum())
     p_total = min(1.0, 2 * min(float(total.cdf(drawn)), float(total.sf(drawn - 1))))
     excess = (1 - 6 * rate * (1 - rate)) / variance
     spread = stats.gamma(steps / (2 + excess), scale=2 + excess)
     squares = float(np.sum((found - records * rate) ** 2) / variance)
+    # Both tails: too little spread means shuffled batches, too much means a rate that changed.
     p_spread = min(1.0, 2 * min(float(spread.cdf(squares)), float(spread.sf(squares))))
     return SamplerTest(p_total, p_spread)

@@ -46,6 +46,7 @@ def placements(positives: Floats, negatives: Floats) -> Placements:
 
     m, n = len(positives), len(negatives)
     together = rankdata(np.concatenate([positives, negatives]))
+    # A positive's rank among all, less its rank among positives, counts the negatives below it in O(n log n).
     below = together[:m] - rankdata(positives)
     above = m - (together[m:] - rankdata(negatives))
     return Placements(below / n, above / m)
@@ -78,6 +79,7 @@ def area_difference_interval(first: Placements, second: Placements, confidence: 
 
 
 def _variance(positives: Floats, negatives: Floats) -> float:
+    # A single score has no spread; its part of the variance cannot be estimated and is left out.
     kinds = [one for one in (positives, negatives) if len(one) > 1]
     return sum(float(np.var(one, ddof=1)) / len(one) for one in kinds)
 
@@ -132,6 +134,7 @@ def at_false_alarms(positives: Floats, negatives: Floats, rate: float) -> Operat
 
 def threshold_for(negatives: Floats, rate: float) -> float:
     """Return the lowest threshold with at most a fraction ``rate`` of the negatives, (n,), above it."""
+    # 0.29 * 100 is below 29 in floating point; without the slack one allowed alarm would be lost.
     allowed = int(math.floor(rate * len(negatives) + 1e-9))
     falling = np.sort(negatives)[::-1]
     # Only scores above the first excess negative count, so ties are never split.

@@ -78,8 +78,10 @@ def batch_rule(n: int, batch_factor: float, autocorrelation: float) -> BatchRule
     if n < 2:
         raise ValueError(f"an interval must have at least 2 values, got {n}")
     length = max(1, math.floor(batch_factor * math.sqrt(n)))
+    # One batch has no spread between batches, so there are at least two, however short.
     batches = max(2, n // length)
     sizes = np.full(batches, n // batches)
+    # Every value counts: the remainder is spread over the first batches and not dropped.
     sizes[: n % batches] += 1
     covariance = _covariance_of_means(sizes, autocorrelation)
     variance_of_mean = float(sizes @ covariance @ sizes) / n**2
@@ -114,6 +116,7 @@ def half_widths(values: Series, rules: MeasuringRules, pilot: int | None = None)
     widths = _half_widths(values, n, rules)
     if pilot is None or not 2 <= pilot < n:
         return widths
+    # The pilot's interval may only widen the result; a lucky, narrow pilot must not shorten it.
     wider = np.maximum(widths, _half_widths(values[..., :pilot], n, rules))
     return np.asarray(np.sqrt((1 - pilot / n) * widths**2 + pilot / n * wider**2))
 
@@ -128,13 +131,16 @@ def batch_variance(values: Series, rule: BatchRule) -> Series:
     """Return S2 of the module's formula: an estimate of n Var(mean), before kappa; (..., n) to (...)."""
     sizes = np.array(rule.sizes)
     starts = np.cumsum(sizes) - sizes
+    # reduceat handles batches of unequal length in one pass, for any number of series at once.
     means = np.add.reduceat(values, starts, axis=-1) / sizes
+    # The mean of all values, not of the batch means, which differ if batches are unequal.
     deviations = means - np.mean(values, axis=-1, keepdims=True)
     return np.asarray(np.sum(sizes * deviations**2, axis=-1) / (len(sizes) - 1))
 
 
 def t_quantile(degrees: float, confidence: float) -> float:
     """Return the upper quantile of Student's t for a two-sided interval."""
+    # scipy.stats.t.ppf gives the same, but importing scipy.stats takes a second; fractional degrees are allowed.
     return float(stdtrit(degrees, 0.5 + confidence / 2))
 
 

@@ -35,5 +35,7 @@ def blocks_needed(
         raise ValueError("a log-ratio of the pilot is not finite")
     rule = batch_rule(len(pilot_log_ratios), rules.batch_factor, rules.assumed_autocorrelation)
     deviation = math.sqrt(rule.kappa * float(batch_variance(pilot_log_ratios, rule)))
+    # The target is relative, the blocks are log-ratios: log(1 + h), since h alone asks for too few blocks.
     root = t_quantile(rule.degrees, rules.confidence) * deviation / math.log1p(half_width)
+    # Bounding the root before squaring keeps a huge spread from overflowing.
     return min(maximum, max(minimum, math.ceil(min(root, math.sqrt(maximum)) ** 2)))

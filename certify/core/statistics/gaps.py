@@ -36,6 +36,7 @@ class Bounded:
 
     def negative(self) -> Bounded:
         """Return the quantity with the opposite sign."""
+        # 0.0 - x instead of -x, so that no end becomes -0.0 and is printed as -0.
         return Bounded(0.0 - self.value, 0.0 - self.high, 0.0 - self.low)
 
 
@@ -89,6 +90,7 @@ def mover_ratio(one: Bounded, other: Bounded) -> Bounded:
     product = one.value * other.value
     low = product - _root(product**2 - _twice(one.value, one.low) * _twice(other.value, other.high))
     low /= _twice(other.value, other.high)
+    # A denominator whose interval reaches 0 leaves the ratio without an upper bound.
     if (below := _twice(other.value, other.low)) <= 0:
         high = math.inf
     else:
@@ -101,6 +103,7 @@ def _twice(value: float, end: float) -> float:
 
 
 def _root(value: float) -> float:
+    # The radicand is 0 in exact arithmetic where the interval degenerates; rounding may make it negative.
     return math.sqrt(max(0.0, value))
 
 
@@ -169,6 +172,7 @@ def extremes_difference(rates: Sequence[Bounded]) -> Bounded:
         >>> extremes_difference([Bounded(0.2, 0.1, 0.3), Bounded(0.6, 0.5, 0.7)]).value
         0.39999999999999997
     """
+    # The group with the largest rate need not be known: some group is at least this high, and some at most that low.
     low = max(one.low for one in rates) - min(one.high for one in rates)
     high = max(one.high for one in rates) - min(one.low for one in rates)
     return Bounded(max(r.value for r in rates) - min(r.value for r in rates), max(0.0, low), high)

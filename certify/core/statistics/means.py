@@ -39,6 +39,7 @@ def mean_ratio_interval(baseline: Scores, candidate: Scores, confidence: float) 
     z2 = z_quantile(confidence) ** 2
     below, above = float(np.mean(baseline)), float(np.mean(candidate))
     (var_above, shared), (_, var_below) = np.cov(candidate, baseline) / n
+    # The 0 counts as a possible score, so that two models with one constant score still have a range.
     both = np.concatenate([baseline, candidate, [0.0]])
     hidden = z2 * float(np.ptp(both)) ** 2 / (4 * n**2)
     a = below**2 - z2 * (float(var_below) + hidden)
@@ -46,6 +47,7 @@ def mean_ratio_interval(baseline: Scores, candidate: Scores, confidence: float) 
     c = above**2 - z2 * (float(var_above) + hidden)
     if below <= 0 or a <= 0:
         return None
+    # Equal scores make the discriminant 0 up to rounding.
     root = math.sqrt(max(0.0, b * b - a * c))
     return Interval((b - root) / a, (b + root) / a)
 

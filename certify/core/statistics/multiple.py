@@ -30,8 +30,10 @@ def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
         [0.03, 0.06, 0.06]
     """
+    # Stable, so that equal p-values are listed in the same order on every machine.
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
+    # A later hypothesis cannot be rejected before an earlier one, hence the running maximum.
     stepped = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
     corrected = np.empty_like(stepped)
     corrected[order] = stepped

@@ -109,12 +109,14 @@ def ratio_interval(table: PairedTable, confidence: float) -> Interval:
         nothing right.
     """
     z = z_quantile(confidence)
+    # The lower end is the upper end of the exchanged models, so one search serves both and they agree exactly.
     low = 1 / _ratio_end(table.exchanged(), z) if table.candidate > 0 else 0.0
     return Interval(low, _ratio_end(table, z) if table.baseline > 0 else math.inf)
 
 
 def _ratio_end(table: PairedTable, z: float) -> float:
     """Return the upper end, for a baseline that got something right."""
+    # The score falls from 0 at the observed ratio, so the crossing lies above it; logs make all scales alike.
     observed = math.log(table.candidate / table.baseline) if table.candidate > 0 else -_LONGEST_LOG
     return math.exp(_crossing(lambda x: ratio_score(table, math.exp(x)), z, observed, _LONGEST_LOG))
 
@@ -150,6 +152,7 @@ def wilson_interval(successes: float, n: float, confidence: float) -> Interval:
     z2 = z_quantile(confidence) ** 2
     centre = (successes + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
+    # Rounding can move an end by one ulp beyond 0 or 1, which would print as -0 % or fail a range check.
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
@@ -179,6 +182,7 @@ def mcnemar_p(table: PairedTable) -> float:
     """Return the two-sided exact p-value of McNemar's test of equal accuracy."""
     discordant = table.only_candidate + table.only_baseline
     smaller = min(table.only_candidate, table.only_baseline)
+    # Doubling the smaller tail counts the middle twice if both counts are equal, hence the 1.
     return min(1.0, 2 * float(bdtr(smaller, int(discordant), 0.5)))
 
 
@@ -243,24 +247,29 @@ def _larger_root(a: float, b: float, c: float) -> float:
     """Return the larger root of a x^2 - b x - c = 0 for a > 0, without cancellation; at least 0."""
     if a <= 0:
         return 0.0
+    # The discriminant is a sum of squares in exact arithmetic; only rounding makes it negative.
     root = math.sqrt(max(0.0, b * b + 4 * a * c))
     if b >= 0:
         return (b + root) / (2 * a)
+    # For b < 0, b + root cancels; the other form of the quadratic formula does not.
     return max(0.0, 2 * c / (root - b))
 
 
 def _standardised(difference: float, variance: float) -> float:
     if variance > 0:
         return difference / math.sqrt(variance)
+    # Without variance, any difference is infinitely many deviations, which keeps the bisection monotonic.
     return 0.0 if difference == 0 else math.copysign(math.inf, difference)
 
 
 def _crossing(score: Callable[[float], float], z: float, start: float, end: float) -> float:
     """Return where a decreasing score equals -z, between ``start`` (above) and ``end`` (below), by bisection."""
     low, high = start, end
+    # The middle must differ from both ends: near 0 the relative tolerance alone would never be met.
     while high - low > RELATIVE_PRECISION * abs(high) and low < (middle := (low + high) / 2) < high:
         if score(middle) > -z:
             low = middle
         else:
             high = middle
+    # The outer end, so that the interval errs on the wide side.
     return high

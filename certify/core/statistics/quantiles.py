@@ -40,6 +40,7 @@ def quantile_estimate(seconds: Sequence[float], probability: float, confidence: 
     below = bdtr(np.arange(n, dtype=np.float64), n, probability)
     lower_rank = int(np.sum(below <= tail))
     upper_rank = int(np.sum(below < 1 - tail)) + 1
+    # n * p may exceed an integer by rounding (0.55 * 100), and the next order statistic would be returned.
     value = float(ordered[max(1, math.ceil(n * probability - 1e-9)) - 1])
     low = float(ordered[lower_rank - 1]) if lower_rank >= 1 else 0.0
     high = float(ordered[upper_rank - 1]) if upper_rank <= n else math.inf

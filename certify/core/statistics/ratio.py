@@ -77,6 +77,7 @@ def block_log_ratios(
             continue
         above = _mean_log(block.of(candidate), quantity)
         below = _mean_log(block.of(baseline), quantity)
+        # Skipping only this block would let a maker remove a bad block by spoiling one reading.
         if above is None or below is None:
             return None
         ratios.append(above - below)
@@ -85,6 +86,7 @@ def block_log_ratios(
 
 def _mean_log(windows: Sequence[Window], quantity: Quantity) -> float | None:
     values = [quantity(window) for window in windows]
+    # The logarithm of each window, not of their sum: a slow window then has the same weight in both directions.
     logs = [math.log(value) for value in values if value is not None and value > 0]
     return sum(logs) / len(logs) if len(logs) == len(values) else None
 
@@ -150,9 +152,11 @@ def quotient_estimate(
     if variance > 0:
         degrees = variance**2 / (parts[0] ** 2 / above.degrees + parts[1] ** 2 / below.degrees)
         factor = _exp(t_quantile(degrees, confidence) * math.sqrt(variance))
+    # The arms may differ by an incomplete block; the smaller number is the honest one.
     n = min(above.n, below.n)
     return Estimate(value, value / factor, value * factor, "1", n, QUOTIENT_METHOD, level)
 
 
 def _exp(exponent: float) -> float:
+    # math.exp raises above 709.78; an unbounded end is infinite, not an error.
     return math.exp(exponent) if exponent < 709 else math.inf

@@ -57,8 +57,10 @@ def _graph(graph: onnx.GraphProto, outer: Known, tensors: _Tensors, depth: int) 
         raise ModelError(f"The model's graphs are nested deeper than {MAX_DEPTH} levels; flatten them.")
     known = dict(outer)
     weights = {weight.name: _tensor(weight, tensors) for weight in graph.initializer}
+    # Old files list weights as inputs as well; that must not change the digest.
     ports = [port for port in graph.input if port.name not in weights]
     for number, port in enumerate(ports):
+        # By position and depth, as names do not count.
         known[port.name] = _joined(b"input", [struct.pack(">II", depth, number), _type(port)])
     known |= weights
     for node in graph.node:
@@ -75,6 +77,7 @@ def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) 
     taken = [known.get(name, b"") if name else b"-" for name in node.input]
     if node.op_type == IDENTITY and len(taken) == len(node.output) == 1:
         return [(node.output[0], taken[0])]
+    # Sorted, since the order of attributes has no meaning.
     attributes = sorted(_attribute(attribute, known, tensors, depth) for attribute in node.attribute)
     made = _joined(b"node", [node.domain.encode(), node.op_type.encode(), _joined(b"of", taken), *attributes])
     return [(name, _joined(b"result", [made, struct.pack(">I", i)])) for i, name in enumerate(node.output) if name]
@@ -114,6 +117,7 @@ def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
         digest.update(_joined(b"strings", list(tensor.string_data)))
     else:
         try:
+            # Typed fields and raw bytes are two encodings of one tensor and must agree.
             digest.update(numpy_helper.to_array(tensor).tobytes())
         except (ValueError, TypeError) as error:
             raise ModelError(f"The values of the tensor '{tensor.name}' cannot be read ({error}).") from error

@@ -46,6 +46,7 @@ def content_digest(model: onnx.ModelProto, folder: Path | None = None, metadata:
     if sum(entry.key == SEAL_KEY for entry in model.metadata_props) > 1:
         raise ModelError(f"The model has more than one {SEAL_KEY} entry; use a file that was sealed once.")
     digest = hashlib.sha256(_PREFIX)
+    # First and of fixed length, so that no metadata can imitate the beginning of the model.
     digest.update(bytes.fromhex(metadata or metadata_digest(model)))
     _hash_message(digest.update, model, folder)
     return digest.hexdigest()
@@ -84,6 +85,7 @@ def _fields(message: Message, folder: Path | None) -> Sequence[tuple[int, Any]]:
 
 def _hash_message(update: Update, message: Message, folder: Path | None) -> None:
     listed = _fields(message, folder)
+    # Kind and count come first: without them two different trees could give the same bytes.
     update(b"M" + struct.pack(">I", len(listed)))
     for number, value in listed:
         update(struct.pack(">I", number))
@@ -102,8 +104,10 @@ def _hash_value(update: Update, owner: Message, number: int, value: Any, folder:
         for chunk in value.chunks():
             update(chunk)
     elif isinstance(value, float):
+        # Packed and not printed, so that -0.0 and NaN have bytes of their own.
         update(b"F" + struct.pack(">d", value))
     elif isinstance(value, int):
+        # Sixteen bytes hold both signed and unsigned 64-bit fields.
         update(b"I" + value.to_bytes(16, "big", signed=True))
     elif isinstance(value[0], Message | bytes | str):
         update(b"R" + struct.pack(">Q", len(value)))
@@ -117,6 +121,7 @@ def _hash_value(update: Update, owner: Message, number: int, value: Any, folder:
 
 def _packed(owner: Message, number: int, values: Any) -> bytes:
     """Return repeated numbers in protobuf encoding: millions in one call, with NaN payloads preserved."""
+    # A message with this field alone, since protobuf offers no encoder for a single field.
     alone = type(owner)()
     getattr(alone, owner.DESCRIPTOR.fields_by_number[number].name).MergeFrom(values)
     encoded: bytes = alone.SerializeToString(deterministic=True)

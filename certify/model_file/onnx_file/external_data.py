@@ -69,6 +69,7 @@ def inline_external(model: onnx.ModelProto, folder: Path, largest_weight: int | 
             f"The model has {total / 2**30:.1f} GiB that must be inside its ONNX file, which cannot exceed 2 GiB; only "
             "initializers of the main graph may be external, so convert large constants to initializers."
         )
+    # Only after the size check, so that a failure leaves the model as it was.
     for tensor, place in outside:
         tensor.raw_data = b"".join(place.chunks())
         tensor.ClearField("external_data")

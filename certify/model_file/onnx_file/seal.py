@@ -96,6 +96,7 @@ def unsealed_bytes(path: Path) -> int:
 def unsealed_length(stream: BinaryIO, entry: Entry | None) -> int:
     """Return the size of an open file before sealing, given its seal."""
     size = os.fstat(stream.fileno()).st_size
+    # A seal elsewhere was moved by another tool, so the bytes before it are not the measured ones.
     return entry.start if entry is not None and entry.end == size else size
 
 
@@ -128,6 +129,7 @@ def find(stream: BinaryIO, path: Path) -> Entry | None:
             continue
         envelope = next((value for number, value in fields if number == 2), b"")
         stream.seek(start)
+        # Protobuf allows padded lengths and reordered fields; accepting them would let bytes change under a seal.
         if stream.read(end - start) != _encode(envelope):
             raise CertificateError(f"{path}: the {SEAL_KEY} entry is not canonically encoded.")
         found.append(Entry(start, end, envelope))
@@ -143,6 +145,7 @@ def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, 
     damaged = ModelError(f"{path} is damaged or not an ONNX model: its protobuf fields are inconsistent.")
     while (start := stream.tell()) < size:
         tag = _varint(stream)
+        # Field number 0 is reserved; it appears in files of zeros, which would otherwise parse as empty fields.
         if tag is None or tag >> 3 == 0:
             raise damaged
         if tag & 7 == 0:
@@ -150,10 +153,12 @@ def _metadata_entries(stream: BinaryIO, path: Path) -> Iterator[tuple[int, int, 
         elif tag & 7 == 2:
             length = _varint(stream)
         else:
+            # Groups (wire types 3 and 4) are obsolete and absent from ONNX, so they count as damage.
             length = _FIXED_BYTES.get(tag & 7)
         if length is None or stream.tell() + length > size:
             raise damaged
         if tag == _METADATA_TAG:
+            # Checked before reading, since a hostile length would otherwise allocate that much.
             if length > MAX_ENTRY_BYTES:
                 raise ModelError(
                     f"The metadata entries of {path} must have at most {MAX_ENTRY_BYTES} bytes each, got {length}."

@@ -187,6 +187,7 @@ class FakeQuantModel(nn.Module):
         super().train(mode)
         for module in self.model.modules():
             if isinstance(module, NORMS):
+                # Statistics of a batch would not be in the exported file.
                 module.eval()
         return self
 
@@ -240,6 +241,7 @@ class _Steps(Walk):
         place = self.place(name)
         site = None if self._exporting else self._owner.site(place)
         if site is not None and site.clips:
+            # Rounding clips at the same ends, which can then be learnt with the step.
             return self.value(place, args[0] if args else kwargs["input"])
         if func in LAYERS and not self._exporting:
             args, kwargs = self._rounded(place, args, kwargs)

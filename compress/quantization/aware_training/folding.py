@@ -55,6 +55,7 @@ def find_pairs(model: nn.Module, sample: torch.Tensor) -> dict[str, str]:
     found = {}
     for value, (conv_path, _) in seen.convolved.items():
         readers = seen.readers[value]
+        # Folding changes the convolution for every reader and every call.
         if len(readers) != 1 or seen.runs[conv_path] > 1:
             continue
         function, path = readers[0]

@@ -70,6 +70,7 @@ def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -
         weights = {node.name: floats.weight(node) for node in part}
         errors = {name: rounded[name].values - w.astype(np.float32) for name, w in weights.items() if w is not None}
         for name, mean in _mean_outputs(part, means, errors).items():
+            # The layer is linear, so the mean error of its output is that of the weight, applied to the mean input.
             shift_bias(integers, *places[name], -mean)
     return len(nodes)
 
@@ -123,6 +124,7 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
     made = [node for group in makers.values() for node in group]
     means: dict[str, Array] = {}
     for found in probe(graph.model, list(makers), counted(), made, integer_tensors(tensors)):
+        # Weighted by the batch, as the last one may be short.
         share = np.float32(batches[-1] / sum(batches))
         for name in makers:  # in place: together the maps take as much memory as all activations of a sample
             mean = means.setdefault(name, np.zeros(found[name].shape, np.float32))
@@ -155,6 +157,7 @@ def _mean_outputs(
     if maps:
         outputs = session(_bare(maps, weights)).run(None, {node.name: means[node.name] for node in maps})
         for node, output in zip(maps, outputs, strict=True):
+            # A bias is one number per channel, so errors at the borders (padding) are averaged with the rest.
             found[node.name] = output.mean(axis=(0, *range(2, output.ndim)))
     return found
 

@@ -82,6 +82,7 @@ def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: boo
     blocks = _blocked(weight, size)
     best, zeros = _steps(blocks, bits, symmetric=symmetric)
     scale, least = best, _errors(blocks, best, zeros, bits)
+    # The power 2 - p of the block's largest value makes the result independent of the weights' unit.
     beta = BETA / np.maximum(np.abs(blocks).max(axis=-1, keepdims=True), 1e-12) ** (2 - NORM)
     for _ in range(STEPS):
         steps = _codes(blocks, scale, zeros, bits).astype(np.float32) - zeros[..., None]
@@ -89,9 +90,11 @@ def round_half_quadratic(weight: Floats, bits: int, size: int, *, symmetric: boo
         stays = shrink(error, beta)
         squares = (steps**2).sum(axis=-1)
         fitted = (steps * (blocks - stays)).sum(axis=-1) / np.maximum(squares, 1e-12)
+        # A scale of 0 or below would turn the signs of the codes; such a block keeps its last one.
         scale = np.where((squares > 0) & (fitted > 0), fitted, scale).astype(np.float32)
         beta = beta * KAPPA
         errors = _errors(blocks, scale, zeros, bits)
+        # The alternation does not fall monotonically, so the best scale of all steps is kept, block by block.
         best, least = np.where(errors < least, scale, best), np.minimum(errors, least)
     return Blocks(_codes(blocks, best, zeros, bits), best, zeros, weight.shape[1])
 
@@ -121,14 +124,18 @@ def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *,
     left = weight.astype(np.float64)
     inputs = weight.shape[1]
     dense = hessian.astype(np.float64)
+    # Inputs that were 0 in all samples make the Hessian singular; their weights do not matter.
     dead = np.diag(dense) == 0
     dense[dead, dead] = 1.0
     left[:, dead] = 0.0
+    # Few samples leave the Hessian nearly singular, and its inverse would amplify rounding errors.
     dense[np.diag_indices(inputs)] += DAMPING * np.mean(np.diag(dense))
+    # Row i is, up to a factor, that of the inverse Hessian of the inputs from i on: all that step i needs.
     upper = np.linalg.cholesky(np.linalg.inv(dense)).T
     codes, scales, zeros = [], [], []
     for begin in range(0, inputs, size):
         end = min(begin + size, inputs)
+        # From the weights as compensated so far, which may exceed the ends of the original block.
         scale, zero = _steps(_blocked(left[:, begin:end].astype(np.float32), size), bits, symmetric=symmetric)
         errors = np.zeros((len(left), end - begin))
         block = np.zeros((len(left), size), dtype=np.uint8) + zero
@@ -137,6 +144,7 @@ def round_with_hessian(weight: Floats, hessian: Floats, bits: int, size: int, *,
             errors[:, i - begin] = (left[:, i] - (code - zero[:, 0]) * scale[:, 0]) / upper[i, i]
             left[:, i + 1 : end] -= errors[:, i - begin, None] * upper[i, i + 1 : end]
             block[:, i - begin] = code
+        # Later blocks are updated once per block: the same sum as input by input, as one matrix product.
         left[:, end:] -= errors @ upper[begin:end, end:]
         codes.append(block)
         scales.append(scale[:, 0])
@@ -155,9 +163,11 @@ def _steps(blocks: Floats, bits: int, *, symmetric: bool) -> tuple[Floats, npt.N
     low, high = np.minimum(blocks.min(axis=-1), 0), np.maximum(blocks.max(axis=-1), 0)
     if symmetric:
         largest = np.maximum(-low, high)
+        # One code less than the format has: symmetric codes are -7 to 7, since -8 has no counterpart.
         scales = 2 * largest / (2**bits - 2)
     else:
         scales = (high - low) / (2**bits - 1)
+    # A block of zeros has no range; any scale will do, except 0.
     scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
     middle = np.full(scales.shape, 2 ** (bits - 1))
     zeros = middle if symmetric else np.clip(np.round(-low / scales), 0, 2**bits - 1)

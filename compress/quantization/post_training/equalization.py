@@ -106,6 +106,7 @@ def _is_homogeneous(graph: Graph, clip: onnx.NodeProto) -> bool:
 def _equalize_pair(graph: Graph, pair: Pair) -> float:
     """Equalise the ranges of one pair; return the largest relative change."""
     first, second = _largest_out(graph, pair.first), _largest_in(graph, pair.second)
+    # A dead channel has no range to balance, and its factor would be 0 or infinite.
     used = (first > 0) & (second > 0)
     factors = np.where(used, np.sqrt(np.where(used, first, 1) / np.where(used, second, 1)), 1.0)
     _scale_out(graph, pair.first, 1 / factors)
@@ -126,6 +127,7 @@ def _weight(graph: Graph, node: onnx.NodeProto) -> Array:
 
 
 def _store(graph: Graph, node: onnx.NodeProto, weight: Array, like: np.dtype) -> None:
+    # A Gemm without transB stores inputs first.
     turned = node.op_type == "Gemm" and not attributes(node).get("transB", 0)
     graph.set(node, 1, np.ascontiguousarray(weight.T if turned else weight).astype(like))
 

@@ -92,6 +92,7 @@ def _overflowing(graph: Graph, feeds: Iterable[Feed], margin: float) -> dict[str
     for name in values:
         constant = graph.constant(name)
         if constant is not None and constant.dtype == np.float32 and constant.size:
+            # Without the margin: a constant is what it is, whatever the samples.
             largest[name] = float(np.abs(constant).max())
     found = {}
     for node in graph.nodes:
@@ -134,6 +135,7 @@ def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.M
         )
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not convert the model to 16-bit floats ({reason(error)}).") from error
+    # The converter's casts of one value share an output, which ONNX does not allow twice.
     _drop_doubled(made)
     sort_nodes(made.graph)
     if kind == "bf16":
@@ -177,4 +179,5 @@ def _as_bfloat16(made: onnx.ModelProto, original: onnx.ModelProto) -> None:
 def _upper_halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """Return the upper 16 bits of 32-bit floats, rounded to nearest even."""
     bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+    # Adding just under half, and one more if the kept bit is odd, rounds ties to even.
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")

@@ -25,6 +25,7 @@ def hessians(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed
         wanted[node.name] = name = f"leanmark.moments.{node.input[0]}"
         inputs = graph.tensors[node.input[1]].dims[1 if attributes(node).get("transB", 0) else 0]
         tensors[f"{name}.shape"] = np.array([-1, inputs])
+        # Named by the input: products that share one (query, key and value) also share the sum.
         makers[name] = [
             onnx.helper.make_node("Reshape", [node.input[0], f"{name}.shape"], [f"{name}.rows"]),
             onnx.helper.make_node("Transpose", [f"{name}.rows"], [f"{name}.columns"], perm=[1, 0]),

@@ -30,6 +30,7 @@ class Histogram:
         flat = np.asarray(values, dtype=np.float64).ravel()
         largest = float(np.abs(flat).max(initial=0.0))
         if largest == 0.0:
+            # No width is known yet; a tensor of zeros must not fix one.
             self._zeros += flat.size
         else:
             self._widen(largest)
@@ -47,6 +48,7 @@ class Histogram:
         while self.width < needed:
             merged = self.counts[::2] + self.counts[1::2]
             self.counts[:] = 0
+            # Neighbours merge in pairs around 0, which stays an edge, so signs never mix.
             self.counts[SIDE // 2 : SIDE // 2 + SIDE] = merged
             self.width *= 2
 

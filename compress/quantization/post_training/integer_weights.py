@@ -81,6 +81,7 @@ def shift_bias(graph: Graph, node: onnx.NodeProto, index: int, shift: Array) -> 
     if codes is None or scale is None:
         raise ValueError(f"the bias of '{node.name}' is not a constant")
     limits = np.iinfo(np.int32)
+    # In double: float32 has 24 bits, fewer than a 32-bit bias.
     moved = np.clip(codes.astype(np.float64) + np.round(shift / scale), limits.min, limits.max)
     tensor = onnx.numpy_helper.from_array(moved.astype(np.int32), source.input[0])
     graph.tensors[source.input[0]].CopyFrom(tensor)

@@ -31,6 +31,7 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
     names = [f"{node.name}.{part}" for part in ("codes", "scales", "zeros")]
     codes, zeros = blocks.codes, blocks.zeros
     if bits == 4:
+        # The kernel reads two codes per byte, the earlier input in the low half.
         codes, zeros = nibbles(codes), nibbles(zeros)
     arrays = (codes, blocks.scales.ravel(), zeros.ravel())
     for name, array in zip(names, arrays, strict=True):

@@ -71,6 +71,7 @@ def is_transformer(graph: Graph) -> bool:
     """Return whether a graph has layer norms, or multiplies activations with each other as attention does."""
     products = [node for node in graph.nodes if node.op_type == "MatMul"]
     between = any(not any(name in graph.tensors for name in node.input) for node in products)
+    # Exporters may write a LayerNorm as single operators, which only the products of activations reveal.
     return between or any(node.op_type in NORMALISED for node in graph.nodes)
 
 

@@ -51,6 +51,7 @@ def value_range(seen: ValueStatistics, calibration: Calibration, percentile: flo
         >>> value_range(ValueStatistics(0.5, 2.0), "minmax")
         (0.0, 2.0)
     """
+    # 0 must be exact: padding and ReLU produce it, and an error there would be added everywhere.
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     histogram = seen.histogram
     if calibration == "minmax" or histogram is None or not histogram.width:
@@ -69,6 +70,7 @@ def _percentile(histogram: Histogram, percentile: float, *, one_sided: bool) -> 
     outside = (1 - percentile / 100) / (1 if one_sided else 2)
     total = histogram.total
     below = np.concatenate([[0], np.cumsum(histogram.counts)])
+    # The bin that contains the quantile belongs to the range, hence the outer edge on each side.
     low = int(np.searchsorted(below, outside * total, side="right")) - 1
     high = int(np.searchsorted(below, total - outside * total, side="left"))
     edges = histogram.edges
@@ -81,6 +83,7 @@ def _entropy(histogram: Histogram, *, one_sided: bool) -> float:
     sizes[0] = sizes[1]  # zeros are exact under any threshold, and their number would dominate
     used = int(np.flatnonzero(sizes).max(initial=0)) + 1
     levels = LEVELS if one_sided else LEVELS // 2
+    # With fewer bins than codes nothing is lost, and the divergence below would be undefined.
     if used <= levels:
         return used * histogram.width
     first = max(levels, int(used * SMALLEST_SHARE))
@@ -94,8 +97,10 @@ def _divergence(sizes: npt.NDArray[np.float64], stop: int, levels: int) -> float
     inside = sizes[:stop]
     wanted = inside.copy()
     wanted[-1] += sizes[stop:].sum()  # clipped values get the last level
+    # Integer division spreads a length that is no multiple of the levels evenly, without gaps.
     begins = (np.arange(levels) * stop) // levels
     filled = (inside > 0).astype(np.float64)
+    # Mean over bins that had values only: an empty bin must stay empty after rounding.
     means = np.add.reduceat(inside, begins) / np.maximum(np.add.reduceat(filled, begins), 1)
     found = np.repeat(means, np.diff([*begins, stop])) * filled
     some = wanted > 0
@@ -116,6 +121,7 @@ def _least_error(histogram: Histogram, low: float, high: float) -> tuple[float, 
         return float(a), float(b)
 
     low, high = best(np.stack([low * shares, high * shares], axis=1))
+    # One-sided ranges have nothing left to search: their other end is 0.
     if low < 0.0 < high:
         low, high = best(np.stack([low * shares, np.full_like(shares, high)], axis=1))
         low, high = best(np.stack([np.full_like(shares, low), high * shares], axis=1))
@@ -126,6 +132,7 @@ def _expected_error(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int6
     scale = (high - low) / (LEVELS - 1)
     if scale == 0.0:
         return float((counts * values**2).sum())
+    # The zero point is an integer code, so the range that is used differs slightly from the one asked for.
     zero = np.round(-low / scale)
     codes = np.clip(np.round(values / scale) + zero, 0, LEVELS - 1)
     return float((counts * (values - (codes - zero) * scale) ** 2).sum())

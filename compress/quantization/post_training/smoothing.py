@@ -78,6 +78,7 @@ def smooth(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed], 
     inserted = []
     for site in sites:
         rows = np.max([_largest_rows(graph, product) for product in site.products], axis=0)
+        # A channel that was 0 in all samples would get the factor 0 and divide by it.
         seen = np.maximum(largest[site.norm.output[0]], SMALLEST)
         factors = np.maximum(seen**alpha / np.maximum(rows, SMALLEST) ** (1 - alpha), SMALLEST)
         if site.alone:
@@ -129,6 +130,7 @@ def _products(graph: Graph, reader: onnx.NodeProto, name: str, channels: int) ->
         return []
     passed = reader.output[0]
     found = [_products(graph, further, passed, channels) for further in graph.consumers.get(passed, [])]
+    # One reader outside the products would see scaled values, so it is all or none.
     return [] if passed in graph.outputs or not all(found) else [product for each in found for product in each]
 
 
