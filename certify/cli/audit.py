@@ -62,7 +62,7 @@ def command(
     as_json: bool,
     **arguments: Any,
 ) -> None:
-    """Recompute every interval, guard and the letter of FILE's certificate from its evidence, and compare.
+    """Recompute all intervals, guards and the letter of FILE's certificate from its evidence, and compare.
 
     The verdict comes first, then everything that does not follow from the evidence; --verbose prints every comparison.
     With --remeasure, both models are then measured again on this machine and the differences are tested: accuracy per

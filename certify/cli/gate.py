@@ -64,8 +64,8 @@ def command(
     energy or accuracy. In GitHub Actions each reason becomes an annotation and a line of the step's summary.
 
     Exit code 0: passed. 1: invalid. 2: usage error. 3: stopped by an option, or without a letter. 4: signed by a key
-    you do not trust. 5: not derived: the evidence is missing or unreadable, or the data are private and neither their
-    auditor file nor a countersignature by an auditor that you trust is available. 6: valid, but the use policy of its
+    you do not trust. 5: not derived: the evidence is missing or unreadable, or the data are private and you have
+    neither the auditor file nor the countersignature of an auditor that you trust. 6: valid, but the use policy of its
     data does not permit --purpose; this code takes precedence over the other reasons to stop.
     """
     from certify.attest.auditor import Access

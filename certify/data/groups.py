@@ -126,9 +126,9 @@ def read_table(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
     except FileNotFoundError as error:
         raise DataError(f"{path}: file not found.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a CSV file ({error}).") from error
+        raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
     if len(lines) < 2:
-        raise DataError(f"{path}: has a header but no rows.")
+        raise DataError(f"{path} has a header but no rows.")
     head, *rows = lines
     for number, row in enumerate(rows, start=2):
         if len(row) != len(head):

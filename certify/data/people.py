@@ -168,10 +168,10 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     columns, lines = read_table(path)
     needed = form.columns | ({"days_b_screening_arrest", "is_recid", "score_text"} if form is COMPAS else set())
     if missing := sorted(needed - set(columns)):
-        raise DataError(f"{path}: has no column '{missing[0]}', so it is not the table {name}; give the original file.")
+        raise DataError(f"{path} has no column '{missing[0]}', so it is not the table {name}; give the original file.")
     rows = [row for line in lines if form.keeps(row := dict(zip(columns, line, strict=True)))]
     if not rows:
-        raise DataError(f"{path}: no rows are left after the filter of {name}; give the original file.")
+        raise DataError(f"{path} has no rows left after the filter of {name}; give the original file.")
     encoded, chosen = _divided(rows, form.without(dropped), seed, str(path))
     if dropped:
         encoded = encoded.of_records(_divided(rows, form, seed, str(path))[0])
@@ -193,7 +193,7 @@ def _adult_rows(path: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); give the folder with adult.data and adult.test.") from error
+        raise DataError(f"{path} cannot be read ({error}); give the folder with adult.data and adult.test.") from error
     rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("|"):

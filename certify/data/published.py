@@ -129,11 +129,11 @@ def read_idx(path: Path, magic: bytes) -> Image:
     try:
         content = gzip.decompress(_read(path))
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: is damaged ({error}); delete it and try again.") from error
+        raise DataError(f"{path} is damaged ({error}); delete it and try again.") from error
     start = 4 + 4 * magic[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4")) if len(content) >= start else ()
     if content[:4] != magic or len(content) - start != int(np.prod(shape, dtype=object)):
-        raise DataError(f"{path}: is not an IDX file of unsigned bytes; delete it and try again.")
+        raise DataError(f"{path} is not an IDX file of unsigned bytes; delete it and try again.")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
@@ -141,7 +141,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def _published(name: str, classes: tuple[str, ...], parts: dict[str, Split], seed: int) -> Dataset:

@@ -69,8 +69,8 @@ def require_parent(model: nn.Module, asked: Answers, split: Split) -> float:
     agreement = float((answers == mine).mean())
     if agreement < LEAST_AGREEMENT:
         raise UsageError(
-            f"The torch model gives the file's answer on {100 * agreement:.0f} % of {len(some)} samples, so it is not "
-            "its float parent, and its gradients would flatter the file; give the parent, or use --transfer."
+            f"The torch model and the file agree on only {100 * agreement:.0f} % of {len(some)} samples, so it is not "
+            "the file's float parent, and its gradients would flatter the file; pass the parent, or use --transfer."
         )
     return agreement
 

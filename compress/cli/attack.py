@@ -118,7 +118,7 @@ def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Data
 
     if method == BLACK_BOX:
         if options["checkpoint"] is not None or options["spec"] is not None:
-            raise UsageError("square queries the file alone; leave out --checkpoint and --model.")
+            raise UsageError("square queries only the file; drop --checkpoint and --model.")
         square = SquareAttack(queries=options["queries"], seed=options["seed"])
         return [lambda images, labels, eps, past: square.signs(images, eps, asking(asked, labels), past)], None
     from compress.attacks.parent import load_parent, require_parent

@@ -113,7 +113,7 @@ def _asked(options: dict[str, Any]) -> Any:
     if delta is not None and epsilon is None:
         raise UsageError("--delta needs --epsilon; add it.")
     if canaries == 0 and (epsilon is not None or options["guesses"] is not None):
-        raise UsageError("--epsilon and --guesses are about canaries; leave them out, or leave out --canaries 0.")
+        raise UsageError("--epsilon and --guesses are about canaries; drop them, or drop --canaries 0.")
     claim = None if epsilon is None else Claim(epsilon, USUAL_DELTA if delta is None else delta)
     plan = None if canaries == 0 else Plan(canaries, options["guesses"])
     return Asked(options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ())

@@ -53,7 +53,9 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments; also YAML or JSON."
 )
 @click.option("--recipe", default="balanced", show_default=True, help="Name of a recipe, or a YAML file.")
-@click.option("--data", default=None, help="Folder, or arrays:PATH and so on. Without weights, mnist5k by default.")
+@click.option(
+    "--data", default=None, help="Data: a folder, npz:PATH, arrays:PATH, ... Without --weights, the default is mnist5k."
+)
 @click.option("--keep-data", is_flag=True, help="Write the test part to test-data.npz, for auditors.")
 @click.option("--weights", default=None, help="Weight file, or torchvision weights by name, such as DEFAULT.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Output folder.  [default: build/MODEL]")
@@ -68,12 +70,12 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     "--max-loss",
     type=click.FloatRange(0, 100, min_open=True),
     metavar="PERCENT",
-    help="Maximum accuracy loss. compress without --recipe searches for a recipe that keeps it.",
+    help="Maximum accuracy loss. Without --recipe, compress searches for a recipe that keeps it.",
 )
 @click.option("--max-train-time", type=duration, metavar="TIME", help="Time limit of each training, such as 10m.")
 @preprocess_options
 @click.option("--target", default=None, help="Processor to optimise for.  [default: this machine's]")
-@click.option("--measure/--no-measure", default=True, help="Measure, or only leave model and lineage in OUT.")
+@click.option("--measure/--no-measure", default=True, help="Measure, or only write model and lineage to OUT.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, with model sizes, and stop.")
 @plan_options
 @private_options
@@ -96,9 +98,9 @@ def command(**arguments: Any) -> None:
 
     MODEL is the name of a torchvision classifier (see leanmark models), hf:PATH (a Hugging Face transformers folder) or
     ORG/NAME on the Hub, package.module:factory, or an ONNX file, which gets only the recipe's ONNX passes. A factory,
-    and weights of your own, need --data, --mean and --std. A job that was interrupted resumes after its last finished
-    pass when it is started again with the same options. Started by torchrun (torchrun --nproc-per-node 4 --no-python
-    leanmark compress ...), it trains on that many GPUs. Batch size and runtime are the recipe's unless given.
+    and weights of your own, need --data, --mean and --std. An interrupted job resumes after its last finished pass if
+    you start it again with the same options. To train on several GPUs, start it with torchrun (torchrun
+    --nproc-per-node 4 --no-python leanmark compress ...). Batch size and runtime come from the recipe unless given.
 
     With --max-loss and no --recipe, about a dozen recipes without training are tried on validation data, and the job
     runs the cheapest one whose loss is shown to be within the bound (leanmark search tries more, and with training).
@@ -231,5 +233,5 @@ def refuse_measuring(arguments: dict[str, Any]) -> None:
         if arguments.pop(name) is not None:
             flag = name.removesuffix("_s").replace("_", "-")
             raise UsageError(
-                f"--{flag} is about measuring, which --no-measure skips; give it to leanmark certify instead."
+                f"--{flag} is about measuring, which --no-measure skips; pass it to leanmark certify instead."
             )

@@ -112,12 +112,12 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     record = read_record(path)
     into = _fresh(record["source"], path) if into is None else plain_copy(into)
     if files.sha256_file(path) != record["weights_sha256"]:
-        raise ModelError(f"{path}: does not belong to {structure_path(path).name}; save both again.")
+        raise ModelError(f"{path} does not belong to {structure_path(path).name}; save both again.")
     try:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as opened:  # type: ignore[no-untyped-call]
             state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  not a mapping
     except (safetensors.SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: is not a valid safetensors file ({error}).") from error
+        raise ModelError(f"{path} is not a valid safetensors file ({error}).") from error
     state |= {alias: state[key] for alias, key in record["shared"].items() if key in state}
     replacements.put(into, record["replaced"])
     _set_sizes(into, record["sizes"], path)
@@ -225,7 +225,7 @@ def _set_tensors(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -
         missing, left = sorted(wanted - set(state)), sorted(set(state) - wanted)
         kinds = {"missing": missing, "left over": left}
         found = [f"{len(keys)} {kind} ({keys[0]}, ...)" for kind, keys in kinds.items() if keys]
-        raise ModelError(f"{path}: does not fit the model: {' and '.join(found)}.")
+        raise ModelError(f"{path} does not fit the model: {' and '.join(found)}.")
     places = [
         (f"{where}.{name}" if where else name, module, name, parameter)
         for where, module in model.named_modules()

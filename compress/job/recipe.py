@@ -241,10 +241,10 @@ def _passes(items: list[Any], text: RecipeText) -> Iterator[Pass]:
         found = item if isinstance(item, Pass) else _configured(item, number, text)
         if last is not None and last.stage == "onnx" and found.stage == "torch":
             raise UsageError(
-                f"{place}: {found.name} works on the torch model and cannot follow {last.name}; move it before that."
+                f"{place}: {found.name} works on the torch model and cannot follow {last.name}; move it up."
             )
         if isinstance(last, TorchPass) and last.final and found.stage == "torch":
-            raise UsageError(f"{place}: {found.name} cannot work on the result of {last.name}; move it before that.")
+            raise UsageError(f"{place}: {found.name} cannot work on the result of {last.name}; move it up.")
         last = found
         yield found
 

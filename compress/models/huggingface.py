@@ -163,7 +163,7 @@ def _read(path: Path) -> Folder:
     others = [other.name for other in sorted(path.glob("*.bin"))]
     if not weights and others:
         raise ModelError(
-            f"{path}: holds its weights as {others[0]}, a pickle, which is not read; save them as {hub.WEIGHTS} "
+            f"{path} holds its weights as {others[0]}, a pickle, which is not read; save them as {hub.WEIGHTS} "
             "(with save_pretrained)."
         )
     names = values.get("architectures") or [""]
@@ -191,9 +191,9 @@ def _json(path: Path) -> dict[str, Any]:
             f"{path}: file not found; hf:PATH must be a folder with {CONFIG} and {hub.WEIGHTS}."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}).") from error
+        raise ModelError(f"{path} cannot be read as JSON ({error}).") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{path}: is not a JSON object.")
+        raise ModelError(f"{path} is not a JSON object.")
     return values
 
 

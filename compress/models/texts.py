@@ -105,7 +105,7 @@ def _tokenizer(folder: Path, length: int) -> Tokenizer:
     except Exception as error:
         if type(error) is not Exception:  # the library raises a bare Exception for files that it cannot use
             raise
-        raise DataError(f"{path}: cannot be used as a tokenizer for {length} tokens ({error}).") from error
+        raise DataError(f"{path} cannot be used as a tokenizer for {length} tokens ({error}).") from error
     return tokenizer
 
 
@@ -130,11 +130,11 @@ def _read(path: Path) -> Iterator[tuple[str, str]]:
         DataError: it cannot be read, holds no texts, or has a malformed line.
     """
     if path.suffix not in KINDS:
-        raise UsageError(f"{path}: must be a {' or '.join(KINDS)} file; write label, a tab and the text on each line.")
+        raise UsageError(f"{path} must be a {' or '.join(KINDS)} file; write label, a tab and the text on each line.")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+        raise DataError(f"{path} cannot be read as UTF-8 text ({error}).") from error
     if not any(line.strip() for line in lines):
         raise DataError(f"{path}: contains no texts.")
     for number, line in enumerate(lines, 1):

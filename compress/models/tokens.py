@@ -163,8 +163,8 @@ def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
     takes = model.takes
     if takes.vocabulary != preprocess.vocabulary or preprocess.tokenizer not in (None, takes.tokenizer):
         raise ModelError(
-            f"The model takes tokens of another tokenizer ({takes.vocabulary} tokens, but the preprocessing contract "
-            f"has {preprocess.vocabulary}); give a model with the same tokenizer."
+            f"The model was made for a different tokenizer ({takes.vocabulary} tokens; the preprocessing contract has "
+            f"{preprocess.vocabulary}); use a model with the same tokenizer."
         )
     return TokenAdapter(model, tuple(preprocess.kinds.index(name) for name in takes.names))
 

@@ -156,13 +156,13 @@ def _read_safetensors(path: Path) -> State:
         with safetensors.safe_open(str(path), framework="pt", device="cpu") as opened:  # type: ignore[no-untyped-call]
             return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  not a mapping
     except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: is not a valid safetensors file ({error}).") from error
+        raise ModelError(f"{path} is not a valid safetensors file ({error}).") from error
 
 
 def _read_torch(path: Path) -> State:
     if _is_torchscript(path):
         raise ModelError(
-            f"{path}: is TorchScript, which passes cannot modify. Save its weights with "
+            f"{path} is TorchScript, which passes cannot modify. Save its weights with "
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth') and give them with the nn.Module "
             "that it was made from."
         )
@@ -177,7 +177,7 @@ def _read_torch(path: Path) -> State:
             "module itself to compress.run."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: cannot be read as weights ({str(error).splitlines()[0]}).") from error
+        raise ModelError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}).") from error
     state = dict(_tensors(content))
     if not state:
         raise ModelError(f"{path}: contains no state dict (tensors by name); save the model's state_dict().")

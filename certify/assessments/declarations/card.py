@@ -48,11 +48,11 @@ def from_card(content: bytes, name: str) -> Declaration:
         'Sorting mail.'
     """
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{name}: is larger than {MAX_BYTES >> 20} MiB, the maximum for a model card.")
+        raise UsageError(f"{name} is larger than {MAX_BYTES >> 20} MiB, the maximum for a model card.")
     try:
         text = _FRONT_MATTER.sub("", content.decode("utf-8-sig"), count=1)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
+        raise UsageError(f"{name} is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
     sections: dict[str, list[str]] = {}
     for heading, lines in _sections(MarkdownIt().parse(text)):
         sections.setdefault(heading, lines)
@@ -63,7 +63,9 @@ def from_card(content: bytes, name: str) -> Declaration:
             _put(values, keys, found)
     if len(values) == 1:
         known = ", ".join(f"'{one[0]}'" for one in HEADINGS.values())
-        raise UsageError(f"{name}: no section answers the questions; sections that would are {known} and the like.")
+        raise UsageError(
+            f"{name} has no section that answers the questions; sections that would are {known} and the like."
+        )
     return Declaration.from_json(values, name)
 
 

@@ -234,7 +234,7 @@ def parse_declaration(content: bytes, name: str) -> Declaration:
         'no'
     """
     if len(content) > MAX_BYTES:
-        raise UsageError(f"{name}: is larger than {MAX_BYTES // 1024} KiB, the maximum for declarations.")
+        raise UsageError(f"{name} is larger than {MAX_BYTES // 1024} KiB, the maximum for declarations.")
     document = parse_document(content, name)
     if document.values.get("declaration") != FORMAT:
         raise UsageError(f"{document.place('declaration')}: must begin with 'declaration: {FORMAT}'; add that line.")

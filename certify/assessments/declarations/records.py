@@ -156,7 +156,7 @@ class Records:
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise UsageError(f"{name}: is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
+            raise UsageError(f"{name} is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
         return cls(header, declared, (File(hashlib.sha256(content).hexdigest(), text), *seen))
 
 
@@ -176,7 +176,7 @@ def parse(content: bytes, name: str) -> Records:
     rows = tuple(read_record(KINDS[kind], values, at) for at, kind, values in lines)
     files = [row for row in rows if isinstance(row, File)]
     if len(files) != 1:
-        raise CertificateError(f"{name}: holds {len(files)} declarations, but must hold one.")
+        raise CertificateError(f"{name} holds {len(files)} declarations, but must hold one.")
     text = files[0].text.encode("utf-8", "surrogatepass")
     if hashlib.sha256(text).hexdigest() != files[0].sha256:
         raise CertificateError(f"{name}: the declarations in it are not those of its digest.")

@@ -147,7 +147,7 @@ def parse(content: bytes, name: str) -> Records:
         raise CertificateError(f"{name}: names more than one central run.")
     records = Records(header, split_runs(lines, name), policies, tuple(steps), central[0] if central else None)
     if dump(records) != content:
-        raise CertificateError(f"{name}: is not the serialised form of its records, so a line was repeated or moved.")
+        raise CertificateError(f"{name} is not the serialised form of its records, so a line was repeated or moved.")
     return records
 
 
@@ -165,6 +165,6 @@ def split_runs(lines: Sequence[bytes], name: str) -> tuple[FederatedRun, ...]:
     """
     starts = [at for at, line in enumerate(lines) if at == 0 or b'"kind":"run"' in line]
     if not starts:
-        raise CertificateError(f"{name}: holds no run; the log must begin with the opening of one.")
+        raise CertificateError(f"{name} holds no run; the log must begin with the opening of one.")
     ends = [*starts[1:], len(lines)]
     return tuple(run_of(lines[first:last], f"{name}, the log") for first, last in zip(starts, ends, strict=True))

@@ -127,7 +127,9 @@ def right_guesses(canaries: Canaries, opened: Opened) -> int:
     """
     m, r = canaries.canaries, canaries.guesses
     if len(opened.scores) != m or r > m:
-        raise CertificateError(f"{len(opened.scores)} scores and {r} guesses are recorded for {m} canaries.")
+        raise CertificateError(
+            f"{m} canaries must have {m} scores and at most {m} guesses, got {len(opened.scores)} and {r}."
+        )
     coins = coins_of(opened.seed, m)
     order = np.argsort(-np.array(opened.scores), kind="stable")
     upper = r - r // 2
@@ -140,7 +142,7 @@ def _canaries(records: Records, edition: Edition) -> Iterator[tuple[str, Estimat
         return
     m, r = fixed.canaries, fixed.guesses
     if r > m:
-        raise CertificateError(f"{r} guesses are recorded for {m} canaries.")
+        raise CertificateError(f"{m} canaries must have at most {m} guesses, got {r}.")
     yield "canaries", Estimate.exact(float(m), "1", "each in the twin's training by a coin")
     yield "canary_guesses", Estimate.exact(float(r), "1", "fixed before the training")
     most = "with every guess right; "

@@ -81,7 +81,7 @@ def parse_chain(content: bytes, name: str) -> Chain:
         True
     """
     if content and not content.endswith(b"\n"):
-        raise CertificateError(f"{name}: does not end with a newline, so it is truncated; restore the log.")
+        raise CertificateError(f"{name} does not end with a newline, so it is truncated; restore the log.")
     entries: list[Mapping[str, Any]] = []
     heads = [START]
     for number, line in enumerate(content[:-1].split(b"\n") if content else []):

@@ -70,7 +70,7 @@ def parse_receipts(content: bytes, name: str) -> list[Kept]:
     """Parse the bytes of a client's file; see :func:`read_receipts`."""
     lines = content.split(b"\n")
     if lines.pop() or not lines or len(lines) % 2:
-        raise CertificateError(f"{name}: does not hold pairs of an entry and its receipt, each a line.")
+        raise CertificateError(f"{name} does not hold pairs of an entry and its receipt, each a line.")
     found = []
     for number in range(0, len(lines), 2):
         place = f"{name}, line {number + 2}"

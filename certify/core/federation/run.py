@@ -109,14 +109,14 @@ def parse_run(content: bytes, name: str) -> FederatedRun:
     """
     lines = content.split(b"\n")
     if lines.pop() or not lines:
-        raise CertificateError(f"{name}: does not end with a line end, so it is cut short.")
+        raise CertificateError(f"{name} does not end with a newline, so it is truncated.")
     return run_of(lines, name)
 
 
 def run_of(lines: Sequence[bytes], name: str) -> FederatedRun:
     """Make a run from its lines, without line ends; see :func:`parse_run`."""
     if len(lines) > MAX_LINES:
-        raise CertificateError(f"{name}: has more than {MAX_LINES} lines.")
+        raise CertificateError(f"{name} has more than {MAX_LINES} lines.")
     opening: Signed[Run] | None = None
     end: Signed[End] | None = None
     rounds: list[ClosedRound] = []
@@ -140,5 +140,5 @@ def run_of(lines: Sequence[bytes], name: str) -> FederatedRun:
         else:
             pending[last].append(found)
     if opening is None or pending["client"] or pending["entry"]:
-        raise CertificateError(f"{name}: ends within a round, so it is cut short.")
+        raise CertificateError(f"{name} ends within a round, so it is truncated.")
     return FederatedRun(opening, tuple(rounds), tuple(pending["begin"]), end)

@@ -50,7 +50,7 @@ def validate(instance: Any, name: str, package: str = __name__) -> None:
     try:
         first = next(iter(_validator(name, package).iter_errors(instance)), None)
     except ValueError as error:  # too deeply nested, or numbers too large
-        raise CertificateError(f"{name}: cannot be checked against the schema: {error}.") from error
+        raise CertificateError(f"{name} cannot be checked against the schema: {error}.") from error
     if first is None:
         return
     while branches := [error for branch in getattr(first.kind, "context", ()) for error in branch]:

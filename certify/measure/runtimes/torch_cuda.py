@@ -131,7 +131,7 @@ class TorchSession:
     def __init__(self, program: Any, device: str, options: SessionOptions, path: Path) -> None:
         outputs = [spec.arg.name for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
         if options.output_name not in outputs:
-            raise ModelError(f"{path}: has no output '{options.output_name}'; its outputs are {', '.join(outputs)}.")
+            raise ModelError(f"{path} has no output '{options.output_name}'; its outputs are {', '.join(outputs)}.")
         self._position = outputs.index(options.output_name)
         self._program = program
         self._device = device

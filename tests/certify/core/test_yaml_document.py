@@ -67,7 +67,7 @@ def test_file_is_refused_with_its_line_when_it_is_not_plain_yaml(text: str, word
 
 def test_file_is_refused_when_it_is_absent_or_large(tmp_path: Path) -> None:
     path = tmp_path / "f.yaml"
-    with pytest.raises(UsageError, match="f.yaml: cannot be read"):
+    with pytest.raises(UsageError, match="f.yaml cannot be read"):
         read_document(path, 1024)
     path.write_text("a: 1\n" + "#" * 1019)
     assert read_document(path, 1024).values == {"a": 1}

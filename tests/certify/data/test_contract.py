@@ -134,7 +134,7 @@ def test_yaml_is_refused_when_it_is_not_a_mapping(tmp_path: Path, text: str) -> 
 
 
 def test_yaml_is_refused_when_the_file_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none.yaml: cannot be read"):
+    with pytest.raises(UsageError, match="none.yaml cannot be read"):
         Preprocess.from_yaml(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match="cannot be read"):
         Preprocess.from_yaml(tmp_path)

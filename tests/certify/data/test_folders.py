@@ -234,17 +234,17 @@ def test_data_are_refused_while_reading_when_a_file_cannot_be_decoded(tmp_path: 
     damaged = root / part / "dog/001.png"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: int(kept * len(whole))] or b"not an image at all")
-    with pytest.raises(DataError, match="001.png: cannot be decoded"):
+    with pytest.raises(DataError, match="001.png cannot be decoded"):
         load(f"imagefolder:{root}")
     damaged.write_bytes(whole)
     data = load(f"imagefolder:{root}")
     damaged.write_bytes(b"not an image at all")
-    with pytest.raises(DataError, match="001.png: cannot be decoded"):
+    with pytest.raises(DataError, match="001.png cannot be decoded"):
         [split.image(i) for split in data.parts.values() for i in range(len(split))]
 
 
 def test_image_is_refused_when_it_has_16_bits_per_channel(tmp_path: Path) -> None:
     root = tree(tmp_path, {"val": 2})
     PIL.Image.fromarray(np.full((12, 12), 4000, dtype=np.uint16)).save(root / "val/cat/000.png")
-    with pytest.raises(DataError, match="000.png: has more than 8 bits"):
+    with pytest.raises(DataError, match="000.png has more than 8 bits"):
         load(f"imagefolder:{root}")

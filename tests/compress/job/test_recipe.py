@@ -76,7 +76,7 @@ def test_number_is_read_when_written_with_an_exponent():
         ("passes:\n  - [distill]\n", 2, "each pass must be a name"),
         ("passes:\n  - distill\n    prune\n", 2, "Unknown pass"),
         ("passes: []\n", 1, "at least 1 item"),
-        ("passes:\n  - quantize_static\n  - distill\n", 3, "move it before that"),
+        ("passes:\n  - quantize_static\n  - distill\n", 3, "move it up"),
         ("budget:\n  max_loss_percent: -1\npasses: [distill]\n", 2, "greater than or equal to 0"),
         ("budget:\n  max_los: 1\npasses: [distill]\n", 2, "did you mean 'max_loss_percent'"),
         ("workload: 3\npasses: [distill]\n", 1, "mapping"),
