@@ -116,7 +116,7 @@ def test_recipe_file_is_refused_when_missing_or_large(tmp_path):
 
 
 def test_torch_pass_is_refused_after_training_with_rounding():
-    with pytest.raises(UsageError, match="line 3: structured_prune cannot work on the result of qat; move it before"):
+    with pytest.raises(UsageError, match="line 3: structured_prune cannot work on the result of qat; move it up"):
         recipe.parse("passes:\n  - qat\n  - structured_prune\n", "r.yaml")
 
 
