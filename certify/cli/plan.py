@@ -108,8 +108,8 @@ def take_plan(arguments: dict[str, Any], **usual: Any) -> Plan:
     from certify.measure import runtimes
     from certify.measure.plan import Plan
 
-    given = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
-    fields = {**usual, **{name: value for name, value in given.items() if value is not None}}
+    settings = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
+    fields = {**usual, **{name: value for name, value in settings.items() if value is not None}}
     if "precision" in fields:
         fields["wanted_half_width"] = fields.pop("precision") / 100
     if "runtime" in fields:

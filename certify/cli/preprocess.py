@@ -125,12 +125,12 @@ def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, A
 
 
 def _given(preprocess: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in flags.items() if value is not None}
-    if preprocess is not None and given:
+    set_flags = {name: value for name, value in flags.items() if value is not None}
+    if preprocess is not None and set_flags:
         raise UsageError(
-            f"--preprocess and {_flag(next(iter(given)))} exclude each other; use either the file or the flags."
+            f"--preprocess and {_flag(next(iter(set_flags)))} exclude each other; use either the file or the flags."
         )
-    return given
+    return set_flags
 
 
 def take_flags(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -55,16 +55,16 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a severity was given without corruptions, or a declaration without witnesses.
     """
-    given = {name: arguments.pop(name) for name in NAMES}
-    severities = tuple(dict.fromkeys(given.pop("severities")))
-    if given.pop("conditions") is not None:
+    options = {name: arguments.pop(name) for name in NAMES}
+    severities = tuple(dict.fromkeys(options.pop("severities")))
+    if options.pop("conditions") is not None:
         severities = severities or (USUAL_SEVERITY,)
     elif severities:
         raise UsageError("--severity needs --conditions corruptions; add it.")
-    if given["adversarially_trained"] and not given["witnesses"]:
+    if options["adversarially_trained"] and not options["witnesses"]:
         raise UsageError("--adversarially-trained needs witnesses; add --witnesses.")
-    asked = {"severities": severities, **given}
-    return asked if severities or given["witnesses"] or given["triggers"] else {}
+    asked = {"severities": severities, **options}
+    return asked if severities or options["witnesses"] or options["triggers"] else {}
 
 
 def _shown(one: Estimate | None, factor: float) -> str:

@@ -85,11 +85,11 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = inspect.signature(function).bind(*args, **kwargs)
-            given.arguments["progress"] = progress = shown(given.arguments.get("progress"))
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound.arguments["progress"] = progress = shown(bound.arguments.get("progress"))
             try:
                 with progress.task(description):
-                    return function(*given.args, **given.kwargs)
+                    return function(*bound.args, **bound.kwargs)
             except KeyboardInterrupt as error:
                 error.args = (f"{error} {when_stopped}".strip(),)
                 raise

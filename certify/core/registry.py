@@ -126,14 +126,14 @@ class Registry:
         Returns:
             Results of ``use``, by name; and the reasons for installed parts that cannot be used, by name or place.
         """
-        given = {name: use(name) for name in self.own}
+        results = {name: use(name) for name in self.own}
         unusable = {value: why for name, at in self._installed.items() if (why := self._fault(name)) for value in at}
         for name in self.names()[len(self.own) :]:
             try:
-                given[name] = self._foreign(name, functools.partial(use, name))
+                results[name] = self._foreign(name, functools.partial(use, name))
             except LeanmarkError as error:
                 unusable[name] = str(error)
-        return given, unusable
+        return results, unusable
 
     def _imported(self, name: str) -> Callable[..., Any]:
         if name not in self._installed:
@@ -146,12 +146,12 @@ class Registry:
         return found
 
     def _made(self, part: Callable[..., Any]) -> Any:
-        made = part()
+        instance = part()
         members = {**getattr(self._protocol, "__annotations__", {}), **vars(self._protocol or object)}
-        lacking = [member for member in members if not member.startswith("_") and not hasattr(made, member)]
+        lacking = [member for member in members if not member.startswith("_") and not hasattr(instance, member)]
         if lacking:
             raise TypeError(f"it lacks {', '.join(lacking)}")
-        return made
+        return instance
 
     def _foreign(self, name: str, use: Callable[[], T]) -> T:
         """Run third-party code."""

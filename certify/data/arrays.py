@@ -209,14 +209,14 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise DataError(f"{path}: 'classes' must hold the class names as text of shape (c,), got {names.dtype}.")
     classes = None if names is None else tuple(names.tolist())
-    given = {key.removeprefix(GROUP): arrays.pop(key) for key in columns}
+    groups = {key.removeprefix(GROUP): arrays.pop(key) for key in columns}
     named = FEATURES in arrays and arrays[FEATURES].dtype.kind == "U"  # numbers under that name are an input
     features = tuple(arrays.pop(FEATURES).tolist()) if named else ()
     if scheme == "arrays" or (features and "x" in arrays):
         split = named_split(arrays, arrays.pop("y"), str(path), features)
     else:
         split = mapped_split(arrays, str(path))
-    return split.grouped(read_groups(given, len(split), str(path))) if given else split, classes
+    return split.grouped(read_groups(groups, len(split), str(path))) if groups else split, classes
 
 
 def mapped_split(arrays: Mapping[str, Any], where: str) -> Split:

@@ -110,8 +110,8 @@ def metadata_groups(folder: Path, paths: Sequence[Path]) -> dict[str, npt.NDArra
             raise DataError(f"{path}: lists the image '{clean(name)}' twice, so its groups overlap; keep one line.")
         named.add(name)
         values[known[name]] = row
-    given = {name: values[:, i] for i, name in enumerate(columns) if i != place}
-    return read_groups(given, len(paths), str(path))
+    columns_by_name = {name: values[:, i] for i, name in enumerate(columns) if i != place}
+    return read_groups(columns_by_name, len(paths), str(path))
 
 
 def read_table(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:

@@ -211,8 +211,8 @@ def plain(value: Any) -> Array:
 
 def _collates(loader: Any) -> bool:
     """Return whether a loader has a custom collate function, so that only its batches define the samples."""
-    made = getattr(loader, "collate_fn", None)
-    return not hasattr(loader.dataset, "__getitem__") or getattr(made, "__name__", "") != "default_collate"
+    collate = getattr(loader, "collate_fn", None)
+    return not hasattr(loader.dataset, "__getitem__") or getattr(collate, "__name__", "") != "default_collate"
 
 
 def _from_batches(loader: Iterable[Any], transform: Callable[[Any], Any], where: str) -> Split:

@@ -62,12 +62,12 @@ def token_split(arrays: Mapping[str, Any], where: str) -> Split:
         DataError: wrong type or shape, a negative value, or a sample without unmasked tokens.
     """
     tokens = _integers(arrays["input_ids"], "input_ids", where)
-    given = {name: _integers(arrays[name], name, where) for name in TOKEN_ARRAYS[1:3] if name in arrays}
-    for name, values in given.items():
+    fields = {name: _integers(arrays[name], name, where) for name in TOKEN_ARRAYS[1:3] if name in arrays}
+    for name, values in fields.items():
         if values.shape != tokens.shape:
             raise DataError(f"{where}: {name} must have the shape of input_ids {tokens.shape}, got {values.shape}.")
-    mask = given.get("attention_mask", np.ones_like(tokens))
-    segments = given.get("token_type_ids", np.zeros_like(tokens))
+    mask = fields.get("attention_mask", np.ones_like(tokens))
+    segments = fields.get("token_type_ids", np.zeros_like(tokens))
     if mask.max(initial=0) > 1 or not mask.any(axis=1).all():
         raise DataError(f"{where}: attention_mask must hold 0 and 1 only, with at least one 1 in each sample.")
     labels = np.asarray(arrays["y"])

@@ -270,13 +270,13 @@ class Split:
         Raises:
             DataError: the number of labels is not the number of samples.
         """
-        given = np.asarray(labels, dtype=np.int64)
-        if given.shape != self._labels.shape:
+        numbers = np.asarray(labels, dtype=np.int64)
+        if numbers.shape != self._labels.shape:
             raise DataError(
-                f"The labels of a split must be one per sample, got shape {given.shape} for samples of shape "
+                f"The labels of a split must be one per sample, got shape {numbers.shape} for samples of shape "
                 f"{self._labels.shape}."
             )
-        return self._like(_labels=given, targets=None)
+        return self._like(_labels=numbers, targets=None)
 
     def scaled(self, scale: float | None) -> Split:
         """Return the same split with a scale for its numeric targets.

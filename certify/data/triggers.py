@@ -82,5 +82,5 @@ class Trigger:
             stretched = PIL.Image.fromarray(laid).resize((width, height), PIL.Image.Resampling.NEAREST)
             laid = np.asarray(stretched, dtype=np.uint8)
         alpha = laid[..., 3:].astype(np.float64) / 255
-        made: Image = np.rint(alpha * laid[..., :3] + (1 - alpha) * image).astype(np.uint8)
-        return made
+        overlaid: Image = np.rint(alpha * laid[..., :3] + (1 - alpha) * image).astype(np.uint8)
+        return overlaid

@@ -86,8 +86,8 @@ class _Document:
 
     def _add(self, kind: Any, fragment: str, /, **fields: Any) -> Any:
         identity = f"{NAMESPACE}/{self._claims.digest}#{fragment}"
-        given = {key: value for key, value in fields.items() if value is not None}
-        element = kind(spdxId=identity, creationInfo=self._creation, **given)
+        stated = {key: value for key, value in fields.items() if value is not None}
+        element = kind(spdxId=identity, creationInfo=self._creation, **stated)
         self.elements.append(element)
         return element
 

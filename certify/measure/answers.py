@@ -91,8 +91,8 @@ class Answers:
             self._worker.predict(samples, outputs, self.batch, EXPECTED_S * len(part))
             found.append(np.load(outputs))
         self.asked += len(chosen)
-        made: npt.NDArray[np.float32] = np.concatenate(found)
-        return made
+        answers: npt.NDArray[np.float32] = np.concatenate(found)
+        return answers
 
     def scores(self, split: Split) -> Scores:
         """Score every sample of a non-empty split.

@@ -139,9 +139,9 @@ class Worker:
                 # Some files have a fixed batch; repeated samples keep their answers, and the padding is cut off below.
                 part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
             parts.append(np.asarray(session.run(session.prepare(part)), dtype=np.float32)[: batch - short])
-        made = np.concatenate(parts)
-        np.save(outputs, made)
-        return {"shape": list(made.shape), "finite": bool(np.isfinite(made).all())}
+        whole = np.concatenate(parts)
+        np.save(outputs, whole)
+        return {"shape": list(whole.shape), "finite": bool(np.isfinite(whole).all())}
 
     def nodes(self, inferences: int) -> dict[str, Any]:
         """Run a first inference and ``inferences`` more, and report the time of every node in all of them."""

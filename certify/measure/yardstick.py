@@ -119,9 +119,9 @@ class _Net:
         name = f"conv{len(self.nodes)}"
         weight = self.weight(f"{name}.weight", (outputs, inputs, kernel, kernel), inputs * kernel * kernel, gain)
         bias = self.zeros(f"{name}.bias", outputs)
-        made = self.node("Conv", [value, weight, bias], kernel_shape=[kernel] * 2, strides=[stride] * 2,
+        convolved = self.node("Conv", [value, weight, bias], kernel_shape=[kernel] * 2, strides=[stride] * 2,
                          pads=[kernel // 2] * 4)  # fmt: skip
-        return self.node("Relu", [made]) if relu else made
+        return self.node("Relu", [convolved]) if relu else convolved
 
     def bottleneck(self, value: str, channels: int, width: int, stride: int) -> str:
         outputs = width * EXPANSION

@@ -90,5 +90,5 @@ class SquareAttack:
 
 
 def _moved(images: Images, signs: Signs, eps: int) -> Images:
-    made: Images = np.clip(images.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
-    return made
+    attacked: Images = np.clip(images.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
+    return attacked

@@ -45,8 +45,8 @@ class _Rounded(nn.Module):
             step = ((self.high - self.low) / LEVELS).clamp_min(1e-12)
             held = x.clamp(float(self.low), float(self.high))
             rounded = held + ((held / step).round() * step - held).detach()
-        made: torch.Tensor = self.layer(rounded)
-        return made
+        output: torch.Tensor = self.layer(rounded)
+        return output
 
 
 def straight_through(model: nn.Module, samples: torch.Tensor) -> nn.Module:

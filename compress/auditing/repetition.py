@@ -177,11 +177,11 @@ class Repeater:
         context = make_context(original, dataset, target=None, seed=seed, progress=Silent())
         workspace = Workspace(folder, fingerprint(original, self.recipe, describe_data(dataset), context), Silent())
         job = Job(original, self.recipe, dataset, context, workspace, folder / "cache", data_key=self.key)
-        made = job.make()
-        steps = (made.baseline_row.touched, *(row.touched for row in made.rows))
+        repeated = job.make()
+        steps = (repeated.baseline_row.touched, *(row.touched for row in repeated.rows))
         read = joined(*(_tuples(one) for one in steps)) or {"train": ["unknown"]}
-        digest = passes_digest([[row.name, row.version, row.config] for row in made.rows])
-        return Twin(made.model, made.baseline, digest, read)
+        digest = passes_digest([[row.name, row.version, row.config] for row in repeated.rows])
+        return Twin(repeated.model, repeated.baseline, digest, read)
 
 
 def _tuples(touched: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]] | None:

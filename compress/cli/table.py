@@ -64,11 +64,11 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
     with bars().task("Loading PyTorch"):
         from compress.job.cost_table import cost_table
 
-    made = cost_table(arguments.pop("model"), progress=bars(), **arguments)
+    table = cost_table(arguments.pop("model"), progress=bars(), **arguments)
     if as_json:
-        print_json(made.to_json())
+        print_json(table.to_json())
         return
-    show(made)
+    show(table)
 
 
 def show(made: CostTable) -> None:

@@ -40,11 +40,11 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
 
 
 def _line(number: int, planned: PlannedPass) -> str:
-    given = ", ".join(f"{key} {value}" for key, value in planned.config.items()) or "defaults"
+    settings = ", ".join(f"{key} {value}" for key, value in planned.config.items()) or "defaults"
     if planned.left_out is not None:
         return f"{number}. {planned.name}: skipped, {planned.left_out}."
     asked = ", ".join(_asked(name, value) for name, value in planned.asked.items())
-    return f"{number}. {planned.name} ({given})" + (f": target about {asked}." if asked else ".")
+    return f"{number}. {planned.name} ({settings})" + (f": target about {asked}." if asked else ".")
 
 
 def _asked(name: str, value: float) -> str:

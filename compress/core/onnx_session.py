@@ -79,11 +79,11 @@ def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: b
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers(list(values), list(values.values()))
     with tempfile.TemporaryDirectory(prefix="leanmark-session-") as folder:
-        given = Path(model) if isinstance(model, str) else Path(folder, "model.onnx")
+        path = Path(model) if isinstance(model, str) else Path(folder, "model.onnx")
         if isinstance(model, onnx.ModelProto):  # from a file, since a session keeps the bytes it is created from
-            given.write_bytes(model.SerializeToString())
+            path.write_bytes(model.SerializeToString())
         try:
-            running = onnxruntime.InferenceSession(str(given), options, providers=list(PROVIDERS))
+            running = onnxruntime.InferenceSession(str(path), options, providers=list(PROVIDERS))
         except failures() as error:
             raise ModelError(f"ONNX Runtime cannot load the model ({reason(error)}).") from error
     running.leanmark_values = values  # the session reads them in place

@@ -128,13 +128,15 @@ def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
         model: maps a tensor to one of the same shape.
         copies: number of copies, at least 1.
     """
-    made = onnx.compose.add_prefix(model, "0.")
+    chained = onnx.compose.add_prefix(model, "0.")
     for number in range(1, copies):
         following = onnx.compose.add_prefix(model, f"{number}.")
-        made = onnx.compose.merge_models(made, following, [(made.graph.output[0].name, following.graph.input[0].name)])
-    del made.opset_import[:]  # merging writes each twice
-    made.opset_import.extend(model.opset_import)
-    return made
+        chained = onnx.compose.merge_models(
+            chained, following, [(chained.graph.output[0].name, following.graph.input[0].name)]
+        )
+    del chained.opset_import[:]  # merging writes each twice
+    chained.opset_import.extend(model.opset_import)
+    return chained
 
 
 def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]) -> onnx.ModelProto:

@@ -125,15 +125,15 @@ def _order_statistic(names: Sequence[str], read: Read, form: Form, rule: Rule) -
     count = len(form.decode(read(names[0])))
     width = max(1, SLICE_NUMBERS // len(names))
     left_out = int(rule.trimmed * len(names))
-    made = np.empty(count, dtype=np.float32)
+    summed = np.empty(count, dtype=np.float32)
     for start in range(0, count, width):
         rows = np.stack([form.decode(read(name))[start : start + width] for name in names]).astype(np.float64)
         if rule.name == "median":
-            made[start : start + width] = np.median(rows, axis=0)
+            summed[start : start + width] = np.median(rows, axis=0)
         else:
             rows.sort(axis=0)
-            made[start : start + width] = rows[left_out : len(names) - left_out].mean(axis=0)
-    return made
+            summed[start : start + width] = rows[left_out : len(names) - left_out].mean(axis=0)
+    return summed
 
 
 @dataclass(frozen=True)
@@ -186,5 +186,5 @@ class ServerStep:
         elif self.lr != 1.0:
             step = np.where(learned, self.lr * step, step)
         with np.errstate(over="ignore"):  # the caller checks whether they are finite
-            made: Vector = (weights.astype(np.float64) + step).astype(np.float32)
-        return made, state
+            updated: Vector = (weights.astype(np.float64) + step).astype(np.float32)
+        return updated, state

@@ -163,8 +163,8 @@ class Int8:
         if self.clip is not None and norm(rounded * steps) > self.clip:
             rounded = np.clip(np.trunc(exact), -LEVELS, LEVELS)  # towards zero, which cannot increase the norm
         sent: Vector = (rounded * steps).astype(np.float32)
-        made = np.concatenate([rounded, self._votes(whole)]).astype(np.int8)
-        return made, whole - sent
+        coded = np.concatenate([rounded, self._votes(whole)]).astype(np.int8)
+        return coded, whole - sent
 
     def encode(self, update: Vector, residual: Vector | None) -> tuple[bytes, Vector | None]:
         """See :meth:`Form.encode`."""
@@ -192,8 +192,8 @@ class Int8:
 
     def numbers(self, integers: npt.NDArray[np.integer]) -> Vector:
         """Return the values of integers on the grid, without votes; also for sums of answers."""
-        made: Vector = (integers[: sum(self.parts)] * self.steps()).astype(np.float32)
-        return made
+        restored: Vector = (integers[: sum(self.parts)] * self.steps()).astype(np.float32)
+        return restored
 
     def next_bounds(self, integers: npt.NDArray[np.integer], answers: int) -> tuple[float, ...]:
         """Return the bounds of the next round: doubled or halved for a tensor if most clients voted for it.

@@ -75,9 +75,9 @@ class MaskedRound:
         """Return this client's public keys, signed."""
         keys = self._member.keys.hex()
         signature = key.sign(_signed(self.begin, keys))
-        made = Message("keys", {"keys": keys, "public": key.public.hex, "signature": signature.hex()})
-        self._up += len(made.content())
-        return made
+        message = Message("keys", {"keys": keys, "public": key.public.hex, "signature": signature.hex()})
+        self._up += len(message.content())
+        return message
 
     def shares(self, given: Message) -> Message:
         """Return the encrypted shares for the other members, concatenated in the order of their ids.
@@ -90,10 +90,10 @@ class MaskedRound:
         if not set(keys) <= set(self.group):
             raise DataError("Keys are from clients that are not in the group.")
         boxes = self._member.shares(keys, self.needed)
-        made = Message("shares", {}, b"".join(boxes[name] for name in sorted(boxes)))
+        message = Message("shares", {}, b"".join(boxes[name] for name in sorted(boxes)))
         self._down += len(given.content())
-        self._up += len(made.content())
-        return made
+        self._up += len(message.content())
+        return message
 
     def hide(self, integers: np.ndarray[Any, np.dtype[np.int8]], boxes: Mapping[str, Any]) -> bytes:
         """Return the bytes of the masked integers.

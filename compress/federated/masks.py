@@ -141,14 +141,14 @@ class Member:
         self._places = {name: place for place, name in enumerate(self._peers, start=1)}
         own = shamir.split(self._own_seed, len(keys), needed)
         key = shamir.split(self._masking.private_bytes_raw(), len(keys), needed)
-        made = {}
+        masks = {}
         for (name, public), first, second in zip(self._peers.items(), own, key, strict=True):
             if name == self._name:
                 self._held[name] = first + second
             else:
                 box = ChaCha20Poly1305(self._agreed(public.sharing, self._sharing, self._name, name))
-                made[name] = box.encrypt(_ONCE, first + second, self._context)
-        return made
+                masks[name] = box.encrypt(_ONCE, first + second, self._context)
+        return masks
 
     def take(self, boxes: Mapping[str, bytes]) -> None:
         """Open the shares that others encrypted for this client.

@@ -90,8 +90,8 @@ def apply(
     )
     if isinstance(given, Path):
         return _on_file(pass_, given, context)
-    made, record = pass_.apply(given, replace(context, teacher=original.module))
-    return made, record
+    changed, record = pass_.apply(given, replace(context, teacher=original.module))
+    return changed, record
 
 
 def _on_file(pass_: Pass, given: Path, context: PassContext) -> tuple[Path, PassRecord]:

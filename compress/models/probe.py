@@ -59,17 +59,17 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
 def _logits(model: nn.Module, samples: torch.Tensor, name: str) -> torch.Tensor:
     try:
         with torch.no_grad():
-            given = model(samples)
+            outputs = model(samples)
     except MODEL_FAILURES as error:
         raise ModelError(_why_failed(model, samples, name, error)) from error
-    if not isinstance(given, torch.Tensor):
+    if not isinstance(outputs, torch.Tensor):
         raise ModelError(
-            f"{name} returns {_describe(given)}, but a classifier must return one tensor of logits (n, classes); wrap "
-            "it so that forward returns only the logits."
+            f"{name} returns {_describe(outputs)}, but a classifier must return one tensor of logits (n, classes); "
+            "wrap it so that forward returns only the logits."
         )
-    if not given.is_floating_point():
-        raise ModelError(f"{name} returns {given.dtype}, but a classifier must return logits in floating point.")
-    return given.float()
+    if not outputs.is_floating_point():
+        raise ModelError(f"{name} returns {outputs.dtype}, but a classifier must return logits in floating point.")
+    return outputs.float()
 
 
 def _describe(given: object) -> str:

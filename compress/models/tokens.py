@@ -69,8 +69,8 @@ class SentenceClassifier(nn.Module):
     ) -> torch.Tensor:
         """Return the pooled sentence, (n, width)."""
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        given = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments)
-        tokens: torch.Tensor = given.last_hidden_state
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments)
+        tokens: torch.Tensor = hidden.last_hidden_state
         if self.pooling == "first":
             return tokens[:, 0]
         counted = attention_mask[:, :, None].to(tokens.dtype)

@@ -116,22 +116,22 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
             NaN or infinite.
     """
     wanted = {key: value for key, value in model.state_dict().items() if key not in leave_out}
-    given = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
+    kept = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
     # Batch counters of batch normalisation: absent from old files, without effect on the outputs.
-    given |= {key: wanted[key] for key in wanted if key.endswith("num_batches_tracked") and key not in given}
-    missing = [key for key in wanted if key not in given]
-    unexpected = [key for key in given if key not in wanted]
+    kept |= {key: wanted[key] for key in wanted if key.endswith("num_batches_tracked") and key not in kept}
+    missing = [key for key in wanted if key not in kept]
+    unexpected = [key for key in kept if key not in wanted]
     misshaped = [
-        f"{key} ({_shape(given[key])}, the model has {_shape(wanted[key])})"
+        f"{key} ({_shape(kept[key])}, the model has {_shape(wanted[key])})"
         for key in wanted
-        if key in given and given[key].shape != wanted[key].shape
+        if key in kept and kept[key].shape != wanted[key].shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
     found = "; ".join(f"{len(keys)} {kind}: {first_few(keys)}" for kind, keys in kinds.items() if keys)
     if found:
         raise ModelError(f"{name} does not fit the model ({found}); give weights of this architecture.")
-    require_finite(given, name)
-    model.load_state_dict(given, strict=False)
+    require_finite(kept, name)
+    model.load_state_dict(kept, strict=False)
 
 
 def _shape(tensor: torch.Tensor) -> str:

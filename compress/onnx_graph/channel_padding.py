@@ -125,14 +125,14 @@ def _pad(graph: Graph, values: set[str], more: int) -> Iterator[str]:
     for node in graph.nodes:
         if node.op_type != "Conv":
             continue
-        made, read, deep = node.output[0] in values, node.input[0] in values, _depthwise(graph, node) is not None
-        if made:
+        padded, read, deep = node.output[0] in values, node.input[0] in values, _depthwise(graph, node) is not None
+        if padded:
             _set(graph, node, 1, lambda weight: _longer(weight, 0, more))
             if len(node.input) > 2 and node.input[2]:
                 _set(graph, node, 2, lambda bias: _longer(bias, 0, more))
         if read and not deep:
             _set(graph, node, 1, lambda weight: _longer(weight, 1, more))
-        if made and deep:
+        if padded and deep:
             group = next(each for each in node.attribute if each.name == "group")
             group.i += more
             yield node.name

@@ -80,8 +80,8 @@ def _weights(graph: Graph) -> dict[str, _Weight]:
 
 def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_Axis] | None:
     """Return the spatial axes of a convolution, or None if a size is unknown or its kernel cannot be cropped."""
-    message, taken, given = attributes(node), graph.shape(node.input[0]), graph.shape(node.output[0])
-    if weight is None or taken is None or given is None or message.get("auto_pad", b"NOTSET") != b"NOTSET":
+    message, taken, returned = attributes(node), graph.shape(node.input[0]), graph.shape(node.output[0])
+    if weight is None or taken is None or returned is None or message.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
     kernel = tuple(weight.tensor.dims)
     spatial = len(kernel) - 2
@@ -89,9 +89,9 @@ def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_A
     dilations = message.get("dilations", [1] * spatial)
     pads = message.get("pads", [0] * 2 * spatial)
     axes = [
-        live_taps(kernel[i + 2], taken[i + 2], given[i + 2], strides[i], pads[i], pads[i + spatial])
+        live_taps(kernel[i + 2], taken[i + 2], returned[i + 2], strides[i], pads[i], pads[i + spatial])
         for i in range(spatial)
-        if min(taken[i + 2], given[i + 2]) > 0 and dilations[i] == 1
+        if min(taken[i + 2], returned[i + 2]) > 0 and dilations[i] == 1
     ]
     return axes if len(axes) == spatial else None
 

@@ -72,21 +72,22 @@ class _Layout:
 
 def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
     """Return the new layout, or why there is none."""
-    given: dict[str, Any] = {"group": 1, "auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4} | attributes(node)
+    defaults: dict[str, Any] = {"group": 1, "auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4}
+    settings = defaults | attributes(node)
     weight = graph.constant(node.input[1])
-    taken, made = graph.shape(node.input[0]), graph.shape(node.output[0])
-    block = given.get("strides", [1])[0]
-    if weight is None or weight.ndim != 4 or taken is None or made is None or min(*taken[1:], *made[1:]) < 1:
+    taken, returned = graph.shape(node.input[0]), graph.shape(node.output[0])
+    block = settings.get("strides", [1])[0]
+    if weight is None or weight.ndim != 4 or taken is None or returned is None or min(*taken[1:], *returned[1:]) < 1:
         return "its weights or sizes are not fixed"
     if block < 2 or weight.shape[1] > FEW or min(weight.shape[2:]) <= block:
         return f"it has a stride of 1, more than {FEW} input channels or a kernel that fits one block"
-    plain = given["group"] == 1 and given["auto_pad"] == b"NOTSET" and set(given["dilations"]) == {1}
-    if not plain or set(given["strides"]) != {block} or any(side % block for side in taken[2:]):
+    plain = settings["group"] == 1 and settings["auto_pad"] == b"NOTSET" and set(settings["dilations"]) == {1}
+    if not plain or set(settings["strides"]) != {block} or any(side % block for side in taken[2:]):
         return "it is grouped or dilated, uses auto_pad, or has sides that are not a multiple of its stride"
-    lead = tuple(-begin % block for begin in given["pads"][:2])
+    lead = tuple(-begin % block for begin in settings["pads"][:2])
     size = tuple(math.ceil((kernel + extra) / block) for kernel, extra in zip(weight.shape[2:], lead, strict=True))
-    begins = tuple(math.ceil(begin / block) for begin in given["pads"][:2])
-    ends = tuple(made[2 + i] - 1 + size[i] - begins[i] - taken[2 + i] // block for i in range(2))
+    begins = tuple(math.ceil(begin / block) for begin in settings["pads"][:2])
+    ends = tuple(returned[2 + i] - 1 + size[i] - begins[i] - taken[2 + i] // block for i in range(2))
     return _Layout(block, lead, size, (*begins, *ends))
 
 
@@ -100,8 +101,8 @@ def _rewrite(node: onnx.NodeProto, graph: Graph, layout: _Layout) -> list[str]:
     filled[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
     # SpaceToDepth orders its channels as (row in the block, column in the block, channel)
     split = filled.reshape(outputs, inputs, rows, block, columns, block).transpose(0, 3, 5, 1, 2, 4)
-    made = np.ascontiguousarray(split.reshape(outputs, block * block * inputs, rows, columns))
-    graph.set(node, 1, made)
+    folded = np.ascontiguousarray(split.reshape(outputs, block * block * inputs, rows, columns))
+    graph.set(node, 1, folded)
     blocks = f"{node.output[0]}.blocks"
     before = onnx.helper.make_node("SpaceToDepth", [node.input[0]], [blocks], f"{node.name}.blocks", blocksize=block)
     nodes = graph.model.graph.node
@@ -111,4 +112,4 @@ def _rewrite(node: onnx.NodeProto, graph: Graph, layout: _Layout) -> list[str]:
     changed = {"kernel_shape": list(layout.size), "pads": list(layout.pads), "strides": [1, 1]}
     del node.attribute[:]
     node.attribute.extend([*kept, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())])
-    return ["x".join(map(str, shape)) for shape in (weight.shape, made.shape)]
+    return ["x".join(map(str, shape)) for shape in (weight.shape, folded.shape)]

@@ -104,9 +104,9 @@ def leave_to_convolutions(model: onnx.ModelProto) -> int:
 
 
 def _is_gate(node: onnx.NodeProto) -> bool:
-    given = attributes(node)
+    settings = attributes(node)
     return (
         node.op_type == "HardSigmoid"
-        and math.isclose(given.get("alpha", 0.2), SLOPE, abs_tol=CLOSE)
-        and math.isclose(given.get("beta", 0.5), HEIGHT, abs_tol=CLOSE)
+        and math.isclose(settings.get("alpha", 0.2), SLOPE, abs_tol=CLOSE)
+        and math.isclose(settings.get("beta", 0.5), HEIGHT, abs_tol=CLOSE)
     )

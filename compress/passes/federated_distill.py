@@ -74,10 +74,10 @@ class FederatedDistill(FederatedTraining):
         found = engines.public_data(self.public, context, clients.split, self.name).split
         public = found.subset(range(min(len(found), self.public_samples)))
         teaching = federated.Teaching(self.public_epochs, self.batch, self.public_lr, self.temperature)
-        made = copy.deepcopy(model).eval()
+        student = copy.deepcopy(model).eval()
         with self.simulation(context) as place:
             done = federated.distil_in_memory(
-                made, clients, public, self.training(context), teaching, place,
+                student, clients, public, self.training(context), teaching, place,
                 weighted=self.weighting == "size", seed=context.seed,
             )  # fmt: skip
-        return made, PassRecord({**done, **self.message(clients)})
+        return student, PassRecord({**done, **self.message(clients)})

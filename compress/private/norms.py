@@ -68,26 +68,26 @@ def fold(model: nn.Module) -> tuple[nn.Module, dict[str, str], dict[str, str]]:
     Returns:
         The copy, in eval mode; how each norm was removed, by its name; why others were not.
     """
-    made = copy.deepcopy(model).eval()
+    folded_model = copy.deepcopy(model).eval()
     folded: dict[str, str] = {}
     left: dict[str, str] = {}
-    before = _layers_before(made)
-    for name, norm in list(made.named_modules()):
+    before = _layers_before(folded_model)
+    for name, norm in list(folded_model.named_modules()):
         if not isinstance(norm, _BatchNorm):
             continue
         if norm.running_mean is None or norm.running_var is None:
             left[name] = "it keeps no statistics, so it mixes the samples of every batch"
             continue
         if (layer := before.get(name)) is not None:
-            _put(made, layer, _fused(made.get_submodule(layer), norm))
-            _put(made, name, nn.Identity())
+            _put(folded_model, layer, _fused(folded_model.get_submodule(layer), norm))
+            _put(folded_model, name, nn.Identity())
             folded[name] = f"into {layer}"
         elif type(norm) is nn.BatchNorm2d:
-            _put(made, name, _channelwise(norm))
+            _put(folded_model, name, _channelwise(norm))
             folded[name] = "into a scale and a shift per channel"
         else:
             left[name] = f"no convolution or linear layer is read by this {type(norm).__name__} alone"
-    return made.eval(), folded, left
+    return folded_model.eval(), folded, left
 
 
 def fold_exactly(

@@ -169,21 +169,21 @@ def _with(model: nn.Module, paths: Any, modules: Mapping[str, nn.Module]) -> nn.
 
 def loose(module: nn.Module) -> SelfAttention | None:
     """Return an equivalent attention with removable heads, or None if the module is not known to need one."""
-    made: SelfAttention | None = None
+    attention: SelfAttention | None = None
     if isinstance(module, nn.MultiheadAttention):
-        made = _of_tokens(module)
+        attention = _of_tokens(module)
     elif isinstance(module, ShiftedWindowAttention):
-        made = _of_windows(module)
+        attention = _of_windows(module)
     elif isinstance(module, RelativePositionalMultiHeadAttention):
-        made = _of_partitions(module)
-    return None if made is None else made.train(module.training)
+        attention = _of_partitions(module)
+    return None if attention is None else attention.train(module.training)
 
 
 def _of_tokens(module: nn.MultiheadAttention) -> TokenAttention | None:
     if module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn:
         return None
     has_bias = module.in_proj_bias is not None
-    made = TokenAttention(
+    attention = TokenAttention(
         module.embed_dim,
         module.num_heads,
         module.head_dim,
@@ -193,11 +193,11 @@ def _of_tokens(module: nn.MultiheadAttention) -> TokenAttention | None:
         attention_dropout=module.dropout,
         batch_first=module.batch_first,
     )
-    made.qkv.weight = nn.Parameter(module.in_proj_weight.detach().clone())
+    attention.qkv.weight = nn.Parameter(module.in_proj_weight.detach().clone())
     if has_bias:
-        made.qkv.bias = nn.Parameter(module.in_proj_bias.detach().clone())
-    made.proj.load_state_dict(module.out_proj.state_dict())
-    return made
+        attention.qkv.bias = nn.Parameter(module.in_proj_bias.detach().clone())
+    attention.proj.load_state_dict(module.out_proj.state_dict())
+    return attention
 
 
 def _of_windows(module: ShiftedWindowAttention) -> WindowAttention:
@@ -205,7 +205,7 @@ def _of_windows(module: ShiftedWindowAttention) -> WindowAttention:
     width = module.qkv.in_features
     head_dim = width // module.num_heads
     table = module.relative_position_bias_table if not cosine else _evaluated_table(module)
-    made = WindowAttention(
+    attention = WindowAttention(
         width,
         module.num_heads,
         head_dim,
@@ -220,12 +220,12 @@ def _of_windows(module: ShiftedWindowAttention) -> WindowAttention:
         window_size=tuple(module.window_size),
         shift_size=tuple(module.shift_size),
     )
-    _take(made, module.qkv, module.proj, table, module.relative_position_index)
+    _take(attention, module.qkv, module.proj, table, module.relative_position_index)
     if cosine:
-        made.logit_scale = nn.Parameter(module.logit_scale.detach().clone())
-        if made.qkv.bias is not None:  # the original never adds the bias of the keys
-            made.qkv.bias.data[width : 2 * width] = 0
-    return made
+        attention.logit_scale = nn.Parameter(module.logit_scale.detach().clone())
+        if attention.qkv.bias is not None:  # the original never adds the bias of the keys
+            attention.qkv.bias.data[width : 2 * width] = 0
+    return attention
 
 
 def _evaluated_table(module: ShiftedWindowAttentionV2) -> torch.Tensor:
@@ -236,7 +236,7 @@ def _evaluated_table(module: ShiftedWindowAttentionV2) -> torch.Tensor:
 
 
 def _of_partitions(module: RelativePositionalMultiHeadAttention) -> SelfAttention:
-    made = SelfAttention(
+    attention = SelfAttention(
         module.to_qkv.in_features,
         module.n_heads,
         module.head_dim,
@@ -247,8 +247,8 @@ def _of_partitions(module: RelativePositionalMultiHeadAttention) -> SelfAttentio
         tokens=module.max_seq_len,
     )
     table, index = module.relative_position_bias_table, module.relative_position_index
-    _take(made, module.to_qkv, module.merge, table, index)
-    return made
+    _take(attention, module.to_qkv, module.merge, table, index)
+    return attention
 
 
 def _take(made: SelfAttention, qkv: nn.Linear, back: nn.Linear, table: torch.Tensor, index: Any) -> None:

@@ -112,9 +112,9 @@ class Estimator:
         sums: dict[nn.Module, torch.Tensor] = {}
 
         def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            given = inputs[0].abs()
-            over = (0, *range(2, given.ndim)) if isinstance(module, nn.Conv2d) else tuple(range(given.ndim - 1))
-            sums[module] = sums.get(module, 0) + given.mean(over)
+            sizes = inputs[0].abs()
+            over = (0, *range(2, sizes.ndim)) if isinstance(module, nn.Conv2d) else tuple(range(sizes.ndim - 1))
+            sums[module] = sums.get(module, 0) + sizes.mean(over)
 
         layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         with attach_hooks((module, note) for module in layers), torch.no_grad():

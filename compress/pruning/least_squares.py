@@ -81,11 +81,13 @@ def refit(
     """
     moments = gram.moments(centred=with_bias)
     moments = moments if columns is None else moments.of(columns)
-    made = moments.least_squares(weights, ridge) if mask is None else moments.sparse(weights, mask, ridge)
-    offset = moments.y - np.einsum("...oi,...i->...o", made, moments.x) if with_bias else None
+    refitted = moments.least_squares(weights, ridge) if mask is None else moments.sparse(weights, mask, ridge)
+    offset = moments.y - np.einsum("...oi,...i->...o", refitted, moments.x) if with_bias else None
     size = max(float(gram.moments().yy.sum()), np.finfo(np.float64).tiny)
-    before, after = (float(moments.squared_error(*given).sum()) / size for given in ((weights, bias), (made, offset)))
-    return Fit(made, offset, before, after)
+    before, after = (
+        float(moments.squared_error(*given).sum()) / size for given in ((weights, bias), (refitted, offset))
+    )
+    return Fit(refitted, offset, before, after)
 
 
 @dataclass(frozen=True)

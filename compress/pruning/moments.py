@@ -165,12 +165,12 @@ class Moments:
         """
         pull = self.pull(ridge)
         matrix, held = self.with_ridge(pull), self.xy + pull * np.swapaxes(weights, -1, -2)
-        made = np.zeros(weights.shape)
+        solved = np.zeros(weights.shape)
         for row in np.ndindex(mask.shape[:-1]):
             block, columns = row[:-1], np.flatnonzero(mask[row])
             within = matrix[block][np.ix_(columns, columns)]
-            made[row][columns] = np.linalg.solve(within, held[block][columns, row[-1]])
-        return made
+            solved[row][columns] = np.linalg.solve(within, held[block][columns, row[-1]])
+        return solved
 
     def pull(self, ridge: float) -> Array:
         """Return what a ridge adds to the diagonal, (..., 1, 1); all-zero inputs leave the weights unchanged."""

@@ -185,7 +185,7 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
     assert gram is not None
     shape = (*gram.blocks, -1, gram.inputs)
     bias = None if layer.bias is None else model.get_parameter(layer.bias).detach().numpy().reshape(shape[:-1])
-    made = refit(
+    refitted = refit(
         gram,
         weight.detach().numpy().reshape(shape),
         bias,
@@ -193,8 +193,8 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
         ridge=ridge,
         with_bias=layer.bias is not None or layer.mean is not None,
     )
-    _put(model, layer, made.weights, made.bias)
-    return LayerRefit(made.before, made.after, site.sum is not None)
+    _put(model, layer, refitted.weights, refitted.bias)
+    return LayerRefit(refitted.before, refitted.after, site.sum is not None)
 
 
 def _put(model: nn.Module, layer: Layer, weights: Any, bias: Any) -> None:

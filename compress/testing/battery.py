@@ -59,9 +59,9 @@ class Trial:
         Raises:
             CheckFailed: the record is not a PassRecord.
         """
-        made, record = self.tried.apply(self.model, self.context)
+        changed, record = self.tried.apply(self.model, self.context)
         require(isinstance(record, PassRecord), f"returned a {type(record).__name__} instead of a PassRecord")
-        return made, record
+        return changed, record
 
 
 def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
@@ -165,11 +165,11 @@ def _check_config(trial: Trial) -> None:
 def _check_input(trial: Trial) -> None:
     before = _digest(trial.model)
     teacher = None if trial.context.teacher is None else state_digest(trial.context.teacher)
-    made, _ = trial.apply()
+    changed, _ = trial.apply()
     require(_digest(trial.model) == before, "modified its input model")
     require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "modified the teacher")
-    require(made is not trial.model, "returned its input model instead of a copy")
-    require(_digest(made) != before, "did nothing; name a network in its tags to which it applies")
+    require(changed is not trial.model, "returned its input model instead of a copy")
+    require(_digest(changed) != before, "did nothing; name a network in its tags to which it applies")
 
 
 def _check_record(trial: Trial) -> None:
@@ -231,13 +231,13 @@ def _numpy_state() -> str:
 
 
 def _check_export(trial: Trial) -> None:
-    made, _ = trial.apply()
+    changed, _ = trial.apply()
     context = trial.context
     with tempfile.TemporaryDirectory() as folder:
-        path = made if isinstance(made, Path) else Path(folder) / "exported.onnx"
+        path = changed if isinstance(changed, Path) else Path(folder) / "exported.onnx"
         try:
-            if isinstance(made, nn.Module):
-                export(made, context.preprocess, path, classes=CLASSES)
+            if isinstance(changed, nn.Module):
+                export(changed, context.preprocess, path, classes=CLASSES)
             shape = run_onnx(path, context.samples(BATCH)).shape
         except (LeanmarkError, *EXPORT_FAILURES) as error:
             raise CheckFailed(f"returned a model that cannot be exported and run ({error})") from error
@@ -247,9 +247,9 @@ def _check_export(trial: Trial) -> None:
 def _check_folder(trial: Trial) -> None:
     folder = trial.context.workspace or Path()
     before = set(folder.rglob("*"))
-    made, _ = trial.apply()
+    changed, _ = trial.apply()
     records = {folder / f"{trial.context.place}-{name}" for name in trial.tried.tags.leaves}
-    left = set(folder.rglob("*")) - before - records - ({made} if isinstance(made, Path) else set())
+    left = set(folder.rglob("*")) - before - records - ({changed} if isinstance(changed, Path) else set())
     require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
 
 

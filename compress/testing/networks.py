@@ -154,14 +154,14 @@ def network(name: str) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made: nn.Module = NETWORKS[name]()
+        net: nn.Module = NETWORKS[name]()
         if name == "residual":
             with torch.no_grad():
-                made.train()(torch.randn(32, 3, SIZE, SIZE))
-                for module in made.modules():
+                net.train()(torch.randn(32, 3, SIZE, SIZE))
+                for module in net.modules():
                     if isinstance(module, nn.BatchNorm2d):
                         module.weight.uniform_(0.5, 1.5)
-        return made.eval()
+        return net.eval()
 
 
 def blobs() -> Dataset:

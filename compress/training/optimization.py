@@ -234,12 +234,12 @@ class Run:
 
 def _remedies(model: nn.Module, attribute: Attribute, config: TrainingConfig) -> nn.ModuleDict:
     """Return the modules that a config's remedies train together with the model, by name."""
-    groups, made = len(attribute.names), nn.ModuleDict()
+    groups, experts = len(attribute.names), nn.ModuleDict()
     if config.worst_group is not None:
-        made["worst_group"] = WorstGroup(groups)
+        experts["worst_group"] = WorstGroup(groups)
     if config.forget is not None:
-        made["forget"] = Forgetting(Representation(model).width, groups, config.forget_strength)
-    return made
+        experts["forget"] = Forgetting(Representation(model).width, groups, config.forget_strength)
+    return experts
 
 
 class _Objective(nn.Module):

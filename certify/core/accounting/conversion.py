@@ -78,10 +78,10 @@ def spent(releases: Iterable[tuple[Mechanism, int]], delta: float, adjacency: Ad
     if adjacency not in ADJACENCIES:
         raise unknown_name("adjacency", adjacency, ADJACENCIES)
     total = np.zeros(len(ORDERS))
-    given = list(releases)
-    if not given:
+    listed = list(releases)
+    if not listed:
         raise UsageError("There are no releases, so there is no epsilon to compute; give at least one mechanism.")
-    for mechanism, runs in given:
+    for mechanism, runs in listed:
         if runs < 1:
             raise UsageError(f"The number of runs of a mechanism must be at least 1, got {runs}.")
         total = total + runs * mechanism.rdp(ORDERS, adjacency)

@@ -68,8 +68,8 @@ class Receipt:
                 "The 'event_time' and 'validity_until' of a receipt must be times such as 2026-11-26T09:00:00Z."
             )
         require_purposes(self.purposes, "A receipt")
-        given = self.event_state == "given"
-        if given != (self.event_type == "explicit") or given != bool(self.purposes and self.processing):
+        consented = self.event_state == "given"
+        if consented != (self.event_type == "explicit") or consented != bool(self.purposes and self.processing):
             raise UsageError(
                 "A receipt must either give explicit consent to purposes and processing, or withdraw all of it."
             )

@@ -70,9 +70,9 @@ class Absence:
             CertificateError: the values are not a valid proof.
         """
         try:
-            made = [None if one is None else Place(str(one["leaf"]), int(one["index"]), tuple(map(str, one["path"])))
+            places = [None if one is None else Place(str(one["leaf"]), int(one["index"]), tuple(map(str, one["path"])))
                     for one in (values["before"], values["after"])]  # fmt: skip
-            return cls(int(values["size"]), *made)
+            return cls(int(values["size"]), *places)
         except (KeyError, TypeError, ValueError) as error:
             raise CertificateError(f"A proof of absence is malformed ({error!r}).") from error
 

@@ -79,8 +79,8 @@ def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) 
         return [(node.output[0], taken[0])]
     # Sorted, since the order of attributes has no meaning.
     attributes = sorted(_attribute(attribute, known, tensors, depth) for attribute in node.attribute)
-    made = _joined(b"node", [node.domain.encode(), node.op_type.encode(), _joined(b"of", taken), *attributes])
-    return [(name, _joined(b"result", [made, struct.pack(">I", i)])) for i, name in enumerate(node.output) if name]
+    digest = _joined(b"node", [node.domain.encode(), node.op_type.encode(), _joined(b"of", taken), *attributes])
+    return [(name, _joined(b"result", [digest, struct.pack(">I", i)])) for i, name in enumerate(node.output) if name]
 
 
 def _attribute(attribute: onnx.AttributeProto, known: Known, tensors: _Tensors, depth: int) -> bytes:

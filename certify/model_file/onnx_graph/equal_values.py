@@ -144,15 +144,15 @@ def replaced(model: onnx.ModelProto, found: Mapping[str, Earlier]) -> onnx.Model
     lean.CopyFrom(model)
     del lean.graph.value_info[:]
     types = {name: kind.elem_type for name, kind in infer(model).types.items()}
-    made: list[onnx.NodeProto] = []
+    added: list[onnx.NodeProto] = []
     for node in lean.graph.node:
         again = [name for name in node.output if name in found]
         node.output[:] = [f"{name}.replaced" if name in found else name for name in node.output]
-        made.append(node)
+        added.append(node)
         for name in again:
-            made += _read_off(lean.graph, name, found[name], types.get(name, onnx.TensorProto.FLOAT))
+            added += _read_off(lean.graph, name, found[name], types.get(name, onnx.TensorProto.FLOAT))
     del lean.graph.node[:]
-    lean.graph.node.extend(made)
+    lean.graph.node.extend(added)
     drop_unused(lean.graph)
     return lean
 

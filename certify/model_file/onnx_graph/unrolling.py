@@ -20,19 +20,19 @@ def unroll(graph: onnx.GraphProto) -> list[str]:
         The first output of each unrolled Loop.
     """
     known = graph_constants(graph)
-    made: list[onnx.NodeProto] = []
+    unrolled: list[onnx.NodeProto] = []
     gone = []
     for node in graph.node:
         for body in subgraphs(node):
             unroll(body)
         trips = _trips(node, known)
         if trips is None:
-            made.append(node)
+            unrolled.append(node)
             continue
         gone.append(node.output[0])
-        made += _unrolled(node, subgraphs(node)[0], trips, graph)
+        unrolled += _unrolled(node, subgraphs(node)[0], trips, graph)
     del graph.node[:]
-    graph.node.extend(made)
+    graph.node.extend(unrolled)
     return gone
 
 

@@ -118,13 +118,13 @@ def _may_multiply(node: onnx.NodeProto) -> bool:
 
 def multiply_adds(node: onnx.NodeProto, compute: Compute, values: Mapping[str, Value]) -> int | None:
     """Return the multiply-adds of a multiplying operator; None if shapes are unknown."""
-    given = values.get(node.output[0])
+    output = values.get(node.output[0])
     if compute.kind == "blocks":
-        return None if given is None else math.prod(given.shape) * attribute(node, "K", 0)
+        return None if output is None else math.prod(output.shape) * attribute(node, "K", 0)
     operands = [values.get(node.input[place]) for place in (compute.data, compute.weight)]
-    if operands[0] is None or operands[1] is None or given is None:
+    if operands[0] is None or operands[1] is None or output is None:
         return None
-    data, weight, out = operands[0].shape, operands[1].shape, given.shape
+    data, weight, out = operands[0].shape, operands[1].shape, output.shape
     if compute.kind == "conv":
         return math.prod(out) * math.prod(weight[1:])
     if compute.kind == "conv_transpose":

@@ -153,8 +153,8 @@ class _Constants:
         out = [onnx.ValueInfoProto(name=name) for name in node.output]
         graph = onnx.helper.make_graph([node], "constant", ports, out)
         single = onnx.helper.make_model(graph, opset_imports=self._model.opset_import)
-        made: Any = ReferenceEvaluator(single).run(None, dict(feeds))
-        return np.asarray(made[0])
+        outputs: Any = ReferenceEvaluator(single).run(None, dict(feeds))
+        return np.asarray(outputs[0])
 
 
 def _size(node: onnx.NodeProto, arrays: list[_Array]) -> int:

@@ -74,9 +74,9 @@ def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
     Raises:
         UsageError: certificates already exist.
     """
-    made = Certificates(folder)
-    if made.key.exists():
-        raise UsageError(f"{made.key} exists; clients trust its certificate. Use another folder.")
+    certificates = Certificates(folder)
+    if certificates.key.exists():
+        raise UsageError(f"{certificates.key} exists; clients trust its certificate. Use another folder.")
     signing, own = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leanmark federation")])
     names = list(dict.fromkeys(["localhost", "127.0.0.1", *hosts]))
@@ -95,10 +95,10 @@ def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
         .add_extension(x509.SubjectAlternativeName([_named(one) for one in names]), critical=False)
         .sign(signing, SHA256())
     )
-    write_secret(made.key, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    write_bytes(made.server, server.public_bytes(Encoding.PEM))
-    write_bytes(made.authority, root.public_bytes(Encoding.PEM))
-    return made
+    write_secret(certificates.key, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_bytes(certificates.server, server.public_bytes(Encoding.PEM))
+    write_bytes(certificates.authority, root.public_bytes(Encoding.PEM))
+    return certificates
 
 
 def node_key(folder: Path) -> tuple[Path, Path]:

@@ -60,10 +60,10 @@ def main() -> None:
     from flwr.superlink import main as superlink
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
-    made = superlink.create_app
+    create_app = superlink.create_app
 
     def guarded(*arguments: Any, **options: Any) -> Any:
-        app = made(*arguments, **options)
+        app = create_app(*arguments, **options)
         app.add_middleware(LocalControl)  # the outermost: added last
         return app
 

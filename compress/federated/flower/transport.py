@@ -26,10 +26,10 @@ def listening(path: Path) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.chmod(0o700)
     path.unlink(missing_ok=True)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.bind(str(path))
-    made.listen(8)
-    return made
+    bridge = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bridge.bind(str(path))
+    bridge.listen(8)
+    return bridge
 
 
 class FlowerTransport:

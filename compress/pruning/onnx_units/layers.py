@@ -78,8 +78,8 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
         return FileLayer(node.name, node.input[0], own, own, 0, 1, turned, shape, bias)
     if node.op_type == "MatMul" and weight.ndim == 2:
         added = _addition(graph, node, weight.shape[1])
-        given = own if added is None else graph.producers[added[0]].output[0]
-        return FileLayer(node.name, node.input[0], own, given, 0, 1, True, weight.shape[::-1], added)
+        output = own if added is None else graph.producers[added[0]].output[0]
+        return FileLayer(node.name, node.input[0], own, output, 0, 1, True, weight.shape[::-1], added)
     return None
 
 
@@ -131,8 +131,8 @@ def put(graph: Graph, layer: FileLayer, weights: Array, bias: Array | None) -> N
     if now is None:
         raise ValueError(f"'{layer.name}' has no constant weight")
     shape = now.shape[::-1] if layer.turned else now.shape
-    made = weights.reshape(shape)
-    graph.set(node, 1, np.ascontiguousarray(made.T if layer.turned else made).astype(now.dtype))
+    shaped = weights.reshape(shape)
+    graph.set(node, 1, np.ascontiguousarray(shaped.T if layer.turned else shaped).astype(now.dtype))
     if bias is None or layer.bias is None:
         return
     value, index = layer.bias

@@ -93,8 +93,8 @@ def choose_rounding(
     reasons = {name: "the recipe keeps it float" for name, layer in of.items() if layer.path in kept}
     for _ in range(ROUNDS):
         chosen = plan(found.graph, rounding.for_target(), rounding.operators, tuple(reasons))
-        made = _made(found, chosen, rounding, {})
-        bad = _unfollowed(found, of, Integers.of(made))
+        exported = _made(found, chosen, rounding, {})
+        bad = _unfollowed(found, of, Integers.of(exported))
         if not bad.keys() - reasons.keys():
             break
         why = {found.key(node): bad[node.name] for node in found.graph.nodes if node.name in bad}
@@ -103,7 +103,7 @@ def choose_rounding(
         raise ModelError(
             "The choice of integer operators does not converge for this graph; keep more layers float (keep_layers)."
         )
-    integers = Integers.of(made)
+    integers = Integers.of(exported)
     keys = {node.name: found.key(node) for node in found.graph.nodes}
     declined = tuple(Declined(key, reasons[name]) for name, key in keys.items() if name in reasons)
     sites, layers = _sites(found, integers), _layers(found, of, integers)
@@ -269,5 +269,5 @@ def _store(graph: Graph, name: str, values: Array, *, turned: bool = False) -> N
     """Replace the values of a constant, keeping its type and shape."""
     old = graph.tensors[name]
     kind = onnx.helper.tensor_dtype_to_np_dtype(old.data_type)
-    given = (values.T if turned else values).astype(kind).reshape(tuple(old.dims))
-    old.CopyFrom(onnx.numpy_helper.from_array(np.array(given, order="C"), name))
+    stored = (values.T if turned else values).astype(kind).reshape(tuple(old.dims))
+    old.CopyFrom(onnx.numpy_helper.from_array(np.array(stored, order="C"), name))

@@ -245,10 +245,10 @@ class _Steps(Walk):
             return self.value(place, args[0] if args else kwargs["input"])
         if func in LAYERS and not self._exporting:
             args, kwargs = self._rounded(place, args, kwargs)
-        given = func(*args, **kwargs)
-        if type(given) in (tuple, list):
-            return type(given)(self.value(f"{place}.{number}", part) for number, part in enumerate(given))
-        return self.value(place, given)
+        output = func(*args, **kwargs)
+        if type(output) in (tuple, list):
+            return type(output)(self.value(f"{place}.{number}", part) for number, part in enumerate(output))
+        return self.value(place, output)
 
     def value(self, place: str, given: Any) -> Any:
         """Return the value that continues from a place."""

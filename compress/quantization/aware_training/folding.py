@@ -80,17 +80,17 @@ class _Readers(Walk):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in ACCESSORS:
             return func(*args, **kwargs)
-        given = func(*args, **kwargs)
-        if any(True for _ in _tensors((given,))):  # querying a shape is not a read
+        output = func(*args, **kwargs)
+        if any(True for _ in _tensors((output,))):  # querying a shape is not a read
             for value in _tensors((args, tuple(kwargs.values()))):
                 self.readers.setdefault(id(value), []).append((func, self.path))
         if func in CONVOLUTIONS or func is F.batch_norm:
             self.runs[self.path] = self.runs.get(self.path, 0) + 1
         conv = self._model.get_submodule(self.path)
         if func in CONVOLUTIONS and isinstance(conv, nn.modules.conv._ConvNd) and conv.weight is args[1]:
-            self.convolved[id(given)] = self.path, given
-            self.readers[id(given)] = []  # drop those of an older value with the same id
-        return given
+            self.convolved[id(output)] = self.path, output
+            self.readers[id(output)] = []  # drop those of an older value with the same id
+        return output
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:

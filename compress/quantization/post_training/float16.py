@@ -66,12 +66,12 @@ def to_float16(
     kept = list(dict.fromkeys((*keep_nodes, *overflowing)))
     if len(kept) >= len(graph.nodes):
         return path, PassRecord.refused("every operator would overflow")
-    made = converted(graph.model, kind, kept)
-    found = _compare(graph, made, next(iter(feeds)), context.preprocess.output_name, kind)
+    halved = converted(graph.model, kind, kept)
+    found = _compare(graph, halved, next(iter(feeds)), context.preprocess.output_name, kind)
     if isinstance(found, str):
         return path, PassRecord.refused(found)
     written = folder / f"{path.stem}.{kind}.onnx"
-    onnx_file.save(made, written)
+    onnx_file.save(halved, written)
     done = {
         "kind": kind,
         "calibration_samples": feeds.samples,
@@ -130,27 +130,27 @@ def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.M
     try:
         if kind == "bf16" and opset(model) < BFLOAT16_OPSET:
             model = onnx.version_converter.convert_version(model, BFLOAT16_OPSET)
-        made: onnx.ModelProto = convert_float_to_float16(
+        halved: onnx.ModelProto = convert_float_to_float16(
             copy.deepcopy(model), keep_io_types=True, disable_shape_infer=True, node_block_list=list(kept)
         )
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not convert the model to 16-bit floats ({reason(error)}).") from error
     # The converter's casts of one value share an output, which ONNX does not allow twice.
-    _drop_doubled(made)
-    sort_nodes(made.graph)
+    _drop_doubled(halved)
+    sort_nodes(halved.graph)
     if kind == "bf16":
-        _as_bfloat16(made, model)
-    return made
+        _as_bfloat16(halved, model)
+    return halved
 
 
 def _drop_doubled(model: onnx.ModelProto) -> None:
     """Keep one cast per value that stays in 32 bits, where the converter writes one before each reader."""
-    given: set[str] = set()
+    written: set[str] = set()
     kept = []
     for node in model.graph.node:
-        if not given.intersection(node.output):
+        if not written.intersection(node.output):
             kept.append(node)
-            given.update(node.output)
+            written.update(node.output)
     del model.graph.node[:]
     model.graph.node.extend(kept)
 

@@ -157,8 +157,8 @@ def _rewrite(graph: onnx.GraphProto, node: onnx.NodeProto, gate: _Gate) -> None:
 
 def _line(node: onnx.NodeProto) -> tuple[float, float]:
     """Return slope and intercept of a HardSigmoid."""
-    given = attributes(node)
-    return float(given.get("alpha", ALPHA)), float(given.get("beta", BETA))
+    settings = attributes(node)
+    return float(settings.get("alpha", ALPHA)), float(settings.get("beta", BETA))
 
 
 def _only_gated(graph: Graph, gate: onnx.NodeProto) -> bool:

@@ -91,13 +91,13 @@ def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelP
 
 def _write_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     """Write an Upsample, or a Resize of operator set 10, as an equivalent later Resize, in place."""
-    given = attributes(node)
+    settings = attributes(node)
     scales = node.input[1] if len(node.input) > 1 else f"{node.output[0]}.scales"
-    if "scales" in given:  # up to operator set 8
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(given["scales"], dtype=np.float32), scales))
+    if "scales" in settings:  # up to operator set 8
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(settings["scales"], dtype=np.float32), scales))
     rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     made = onnx.helper.make_node(
-        "Resize", [node.input[0], "", scales], node.output, node.name, mode=given.get("mode", b"nearest"), **rule
+        "Resize", [node.input[0], "", scales], node.output, node.name, mode=settings.get("mode", b"nearest"), **rule
     )
     node.CopyFrom(made)
 

@@ -140,18 +140,18 @@ def quantized(
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not quantize the model ({reason(error)}).") from error
     # copied, because a message only frees memory as a whole: the removed floats would stay allocated
-    made = onnx.ModelProto()
-    made.CopyFrom(quantizer.model.model)
-    _round_before_blocks(made.graph)
-    _leave_outputs_float(made.graph)
+    integers = onnx.ModelProto()
+    integers.CopyFrom(quantizer.model.model)
+    _round_before_blocks(integers.graph)
+    _leave_outputs_float(integers.graph)
     if target.fuses_gates:
-        leave_to_convolutions(made)
-        write_as_clips(made)
+        leave_to_convolutions(integers)
+        write_as_clips(integers)
     else:
-        read_codes_as_gates(made)
-    _leave_out_zeros(made)
-    sort_nodes(made.graph)
-    return made
+        read_codes_as_gates(integers)
+    _leave_out_zeros(integers)
+    sort_nodes(integers.graph)
+    return integers
 
 
 def _round_before_blocks(graph: onnx.GraphProto) -> None:

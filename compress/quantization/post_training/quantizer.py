@@ -174,11 +174,11 @@ class Quantizer:
             return self._made[1]
         settings = self._settings
         chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
-        made = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
+        integers = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         if settings.correct_bias:
-            self.notes["corrected_biases"] = correct_biases(self._floats, Graph(made), self._means)
-        self._made = tuple(kept), made
-        return made
+            self.notes["corrected_biases"] = correct_biases(self._floats, Graph(integers), self._means)
+        self._made = tuple(kept), integers
+        return integers
 
     def excess(self, made: onnx.ModelProto) -> float:
         """Return the loss beyond its sampling error, in percent, if it can be judged; infinite for a ruined model.

@@ -122,12 +122,12 @@ def _within_budget(
 
     The second value is for the record: the loss, and the layers that stay float because of it.
     """
-    made, left = quantizer.make(kept), {}
+    candidate, left = quantizer.make(kept), {}
     most = int(settings.max_float * len(weighted))
-    if most and quantizer.excess(made) > quantizer.limit:
-        worst = [name for name in quantizer.worst_first(made) if name not in kept]
+    if most and quantizer.excess(candidate) > quantizer.limit:
+        worst = [name for name in quantizer.worst_first(candidate) if name not in kept]
         count = fewest_kept(lambda n: quantizer.excess(quantizer.make([*kept, *worst[:n]])), quantizer.limit, most)
-        made, left = quantizer.make([*kept, *worst[:count]]), {"left_float": worst[:count]}
+        candidate, left = quantizer.make([*kept, *worst[:count]]), {"left_float": worst[:count]}
     if not quantizer.judged:
-        return made, left
-    return made, {"validation_loss_percent": quantizer.loss(made).value, **left}
+        return candidate, left
+    return candidate, {"validation_loss_percent": quantizer.loss(candidate).value, **left}

@@ -147,8 +147,8 @@ def _layers(model: onnx.ModelProto) -> Iterator[tuple[Layer, tuple[Any, ...]]]:
         moved.CopyFrom(plain)
         alone = Graph(moved)
         _move(alone, next(each for each in alone.nodes if weight.name in each.input))
-        given = attributes(node)
-        sizes = (*weight.dims, *one, *(str(given.get(key)) for key in ("strides", "pads", "dilations")))
+        settings = attributes(node)
+        sizes = (*weight.dims, *one, *(str(settings.get(key)) for key in ("strides", "pads", "dilations")))
         yield Layer(node.name, plain, moved, one, zero.dtype), sizes
 
 

@@ -16,13 +16,13 @@ def connect(path: str) -> socket.socket:
     Raises:
         OSError: no process listens there.
     """
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bridge = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.connect(path)
+        bridge.connect(path)
     except OSError:
-        made.close()
+        bridge.close()
         raise
-    return made
+    return bridge
 
 
 def send(stream: socket.socket, content: bytes) -> None:
