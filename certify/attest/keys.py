@@ -134,6 +134,7 @@ def _write_private(path: Path, pem: bytes, force: bool) -> None:
         with os.fdopen(handle, "wb") as stream:
             stream.write(pem)
             stream.flush()
+            # A power failure after signing must not leave certificates without their key.
             os.fsync(stream.fileno())
         if force:
             beside.replace(path)
@@ -151,10 +152,12 @@ def load_private(path: Path) -> SigningKey:
     """
     try:
         with path.open("rb") as stream:
+            # Of the open file: a check by path could be answered by another file.
             mode = os.fstat(stream.fileno()).st_mode
             pem = stream.read(MAX_KEY_BYTES)
     except OSError as error:
         raise UsageError(f"The signing key {path} cannot be read: {error.strerror}.") from error
+    # Windows keeps access in lists that these bits do not show.
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             f"The signing key {path} has mode {stat.S_IMODE(mode):04o}, so others may have read it. Create a new one "

@@ -104,7 +104,9 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
         )
     with replacing(out) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
         for name, path in sorted(files.items()):
+            # The time of a file is not part of what was certified; without it equal folders give equal packs.
             info = zipfile.ZipInfo(name, _EPOCH)
+            # 3 is Unix; the default depends on the machine and would change the bytes.
             info.create_system, info.external_attr, info.file_size = 3, _MODE, path.stat().st_size
             with path.open("rb") as source, archive.open(info, "w") as target:
                 shutil.copyfileobj(source, target, CHUNK_BYTES)
@@ -144,6 +146,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                 for info in archive.infolist():
                     target = folder / info.filename
                     target.parent.mkdir(exist_ok=True)
+                    # Exclusive: an entry never replaces a file that another one wrote.
                     with archive.open(info) as source, target.open("xb") as stream:
                         shutil.copyfileobj(source, stream, CHUNK_BYTES)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -163,6 +166,7 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
     for info in infos[:MAX_FILES]:
         if not _NAME.fullmatch(info.orig_filename) or info.orig_filename != info.filename:
             wrong = f"the name {info.orig_filename!r}"
+        # On file systems that ignore case the second of two such files would overwrite the first.
         elif info.filename.lower() in seen:
             wrong = f"the name {info.filename!r} twice"
         elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):

@@ -91,9 +91,11 @@ def _common_size(splits: Sequence[Split]) -> tuple[int, int]:
 
 def _look(split: Split, size: tuple[int, int]) -> _Looked:
     """Decode samples, one per digest."""
+    # Reversed, so that the first of equal samples is kept.
     rows = {digest: i for i, digest in reversed(list(enumerate(split.digests())))}
     ordered = sorted(rows)
     count = min(AMONG, len(ordered))
+    # Evenly over the sorted digests: a choice that follows from the data and that nobody can steer.
     digests = [ordered[k * len(ordered) // count] for k in range(count)]
     pixels, wide = np.empty((count, *size), dtype=np.float32), (size[1], size[0])
     for k, digest in enumerate(digests):
@@ -129,10 +131,12 @@ def nearest(
         spectra = _spectra(turned)
         for start in range(0, len(turned), BLOCK):
             block = slice(start, start + BLOCK)
+            # Magnitudes of frequencies do not change under shifts, so one product preselects for all of them.
             similar = spectra[block] @ known.T
             if digests is not None and digests_among is not None:
                 similar[digests[block, None] == digests_among[None]] = -1
             count = min(NEIGHBOURS, similar.shape[1])
+            # Only the few most similar pairs are compared pixel by pixel at every shift, which costs far more.
             columns = np.argpartition(-similar, count - 1, axis=1)[:, :count]
             rows, places = np.nonzero(np.take_along_axis(similar, columns, axis=1) >= LEAST_SIMILAR)
             alike = _alike(turned[block][rows], inner[columns[rows, places]])
@@ -167,4 +171,5 @@ def _unit(values: npt.NDArray[np.floating]) -> Values:
     flat = values.reshape(len(values), int(np.prod(values.shape[1:]))).astype(np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
+    # A constant image has length 0 and correlates with nothing.
     return np.asarray(flat / np.maximum(length, 1e-3), dtype=np.float32)

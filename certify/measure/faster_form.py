@@ -88,5 +88,6 @@ def _in_turn(given: Worker, rewritten: Worker) -> tuple[list[float], list[float]
         for arm in (0, 1) if number % 2 == 0 else (1, 0):
             one = pair[arm]
             window = one.worker.window(one.inferences, one.inferences * one.inference_s)
+            # CPU time of one thread: neighbours on the machine slow the clock on the wall far more.
             taken[arm].append(window.cpu_s / one.inferences)
     return taken

@@ -76,6 +76,7 @@ def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) 
     """Score every test sample in an order that follows from the files; return predictions in the data's order."""
     order = ranked(dataset.test.digests(), seed, SCORING)
     found = scorer.predict(replace(dataset, test=dataset.test.subset(order)), metric)
+    # The inverse permutation: predictions return to the order of the data.
     places = np.argsort(np.array(order))
     declared = None if found.declared is None else found.declared[places]
     beyond = None if found.beyond is None else found.beyond.at(places)
@@ -108,6 +109,7 @@ def _cost(scorer: Scorer, unchanged: Split, changed: Split, rules: MeasuringRule
     rounds = -(-rules.changed_windows // 2)
     with scorer.progress.task(f"Timing the {scorer.model.arm} on changed samples", rounds * len(IN_TURN)) as task:
         for number in range(rounds):
+            # Each round times other samples, so that no single slow batch decides.
             first = number * inferences % batches
             for name in IN_TURN:
                 worker.inputs(files[name], scorer.batch, first, inferences)
@@ -124,6 +126,7 @@ def _files(scorer: Scorer, unchanged: Split, changed: Split) -> dict[str, Path]:
     contract = scorer.model.preprocess
     fitting = max(1, ARRAY_BYTES // max(1, contract.sample_bytes() * scorer.batch))
     batches = min(fitting, -(-len(changed) // scorer.batch))
+    # Whole batches: a shorter last one would be a different workload.
     indices = [int(i) for i in np.resize(np.arange(len(changed)), batches * scorer.batch)]
     files = {}
     for name, split in (("unchanged", unchanged), ("changed", changed)):

@@ -111,6 +111,7 @@ def export(
                 with onnx_file.replacing(path) as written:
                     with quiet() as caught:
                         write(_form(ready, preprocess), preprocess, written, opset)
+                    # The older exporter records one path of a branch; parity on the checked samples cannot show that.
                     if by_values and (place := frozen_choice(caught)):
                         raise Disagreement(f"freezes a choice that depends on values, {place}; use torch.where")
                     parity = together([_require_parity(ready, written, some) for some in checked])

@@ -101,6 +101,7 @@ def run_onnx(path: Path, samples: Samples) -> npt.NDArray[np.float32]:
     try:
         session = onnx_session.session(path)
         names = [port.name for port in session.get_inputs()]
+        # A file whose batch was frozen at export fails with one of the two sizes.
         parts = [onnx_session.run(session, None, by_input(names, part))[0] for part in (samples[:1], samples[1:])]
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}") from error
@@ -124,6 +125,7 @@ def agreement(wanted: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -
     largest = float(np.abs(wanted).max())
     relative = difference / largest if largest > 0 else (0.0 if difference == 0 else float("inf"))
     first_two = np.sort(wanted, axis=1)[:, -2:]
+    # Each of the two outputs may move by the largest difference, towards each other.
     undecided = first_two[:, -1] - first_two[:, 0] <= 2 * difference
     same = wanted.argmax(axis=1) == found.argmax(axis=1)
     return Parity(len(wanted), relative, float((same | undecided).mean()))

@@ -129,6 +129,7 @@ class Elimination:
     def scores(self) -> Array:
         """Return the error at which each unit is removed, (units,): the higher, the more important."""
         scores = np.empty(len(self.order))
+        # Errors may fall by rounding along the order; scores must rank as the units were removed.
         scores[self.order] = np.maximum.accumulate(self.errors)
         return scores
 
@@ -167,6 +168,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
     while len(left):
         gone, rises = _weakest(inverse, now, width, max(1, len(left) // ROUNDS))
         order += left[gone].tolist()
+        # Rises are counted from the error after the previous round, since each is a difference.
         errors += (error + np.cumsum(rises)).tolist()
         error = errors[-1]
         inverse, now = _without(inverse, now, _columns(gone, width))
@@ -210,6 +212,7 @@ def _columns(units: Array | list[int], width: int) -> Array:
 def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
     """Return the inverse Gram matrix and the weights of the columns that remain when some are removed."""
     left = np.delete(np.arange(len(inverse)), gone)
+    # The Schur complement: the inverse of a submatrix without inverting it anew.
     across = np.linalg.solve(inverse[np.ix_(gone, gone)], inverse[np.ix_(gone, left)]).T
     weights = now[left] - across @ now[gone]
     return inverse[np.ix_(left, left)] - across @ inverse[np.ix_(gone, left)], weights

@@ -64,6 +64,7 @@ class Gram:
             y: (..., n, outputs).
         """
         if self._start is None:
+            # Sums of squares around the first batch's mean: around 0 they would cancel if means are large.
             self._start = x.mean(-2), y.mean(-2)
         x, y = x - self._start[0][..., None, :], y - self._start[1][..., None, :]
         turned = np.swapaxes(x, -1, -2)
@@ -138,6 +139,7 @@ class Moments:
         turned = np.swapaxes(weights, -1, -2).astype(np.float64)
         fitted = np.einsum("...io,...io->...o", turned, self.xx @ turned - 2 * self.xy)
         missed = self.y - np.einsum("...oi,...i->...o", weights, self.x) - (0.0 if bias is None else bias)
+        # A perfect fit leaves a difference of two equal numbers, whose rounding may be negative.
         error: Array = np.maximum(self.yy + fitted, 0.0) + np.square(missed)
         return error
 
@@ -168,6 +170,7 @@ class Moments:
         solved = np.zeros(weights.shape)
         for row in np.ndindex(mask.shape[:-1]):
             block, columns = row[:-1], np.flatnonzero(mask[row])
+            # Each output has another set of weights, so there is one system per row.
             within = matrix[block][np.ix_(columns, columns)]
             solved[row][columns] = np.linalg.solve(within, held[block][columns, row[-1]])
         return solved

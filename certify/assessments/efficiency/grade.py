@@ -90,9 +90,11 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     """Grade a profile by an edition's rules."""
     figures = Figures.of(profile.estimates)
     ratio, loss = figures.energy_ratio, figures.relative_loss_percent
+    # A proxy is not energy, and an open end bounds nothing.
     if ratio is not None and (ratio.evidence is EvidenceLevel.PROXY or not math.isfinite(ratio.high)):
         ratio = None
     bias = _null_bias(profile)
+    # Added whatever its sign: a machine that errs by so much may err in the other direction too.
     upper = None if ratio is None else ratio.high + bias
     lost = None if loss is None or not math.isfinite(loss.high) else max(0.0, loss.high)
     modelled = ratio is not None and ratio.evidence is EvidenceLevel.MODELLED
@@ -123,6 +125,7 @@ def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float
         4.020599913
     """
     raw = -edition.grading.energy_weight * math.log10(upper_ratio) - edition.grading.loss_weight * loss_percent
+    # Adding 0.0 turns -0.0 into 0.0.
     return round(raw, SCORE_DIGITS) + 0.0
 
 
@@ -160,6 +163,7 @@ def _reasons(
 
 def _capped(letter: str, modelled: bool, edition: Edition) -> str:
     """Cap the letter of modelled energy at the edition's best for it."""
+    # Best letter first, so the worse of two letters has the larger index.
     order = [*edition.grading.letters, edition.grading.last_letter]
     best = order.index(edition.grading.best_modelled_letter) if modelled else 0
     return order[max(order.index(letter), best)]

@@ -106,6 +106,7 @@ def choose(sensors: list[Sensor], wanted: tuple[str, ...]) -> list[Sensor]:
 
 def _channels(folder: Path, driver: str) -> Iterator[Sensor]:
     if driver.startswith(THREE_CHANNELS):
+        # Further files are shunt voltages, and curr4 is the driver's sum of the three.
         numbers = [number for number in (1, 2, 3) if (folder / f"curr{number}_input").is_file()]
     else:
         files = [path.name for path in folder.iterdir()]

@@ -122,6 +122,7 @@ class Nvml:
             return nvml.nvmlDeviceGetHandleByUUID(first)
         if not first.isdigit():
             raise MeasureError(f"NVML: CUDA_VISIBLE_DEVICES begins with '{first}', which is not a GPU. {HINT}.")
+        # CUDA orders by speed unless told otherwise, NVML by bus; equal boards have one order in both.
         boards = {_text(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count)}
         if len(boards) > 1 and not self._by_bus:
             raise MeasureError(
@@ -153,6 +154,7 @@ class Nvml:
 
     def _readable_power(self) -> str:
         """Return which kind of power is readable: ``instant``, ``average`` or ``none``."""
+        # Average power lags by up to a second and would smear one arm's window into the other's.
         for kind in ("instant", "average"):
             try:
                 self._power_mw(kind)
@@ -168,6 +170,7 @@ class Nvml:
         except self._library.NVMLError_NotSupported:
             return None
         board = Counter("board", "mj", 1e-3, self.counter_mj)
+        # A counter that stands still is dead, and its windows would read 0 J.
         return Counters(self.name, (board,), STILL_S) if moving([board], self._pause, STILL_S) else None
 
     def facts(self, refused: Mapping[str, str]) -> MeterFacts:

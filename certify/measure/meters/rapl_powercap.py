@@ -84,6 +84,7 @@ class RaplPowercap(Opened[Counters]):
                 f"RAPL: {self._powercap} has no package zone (the processor has none, or the module intel_rapl_msr "
                 f"is not loaded). {HINT}, or try: sudo modprobe intel_rapl_msr."
             )
+        # Client processors expose a dram zone that never moves; it is left out and named, never read as 0.
         self._still = [zone.name for zone in zones if zone not in alive]
         if dead := [name for name in self._still if not name.endswith(DRAM)]:
             raise MeasureError(
@@ -118,6 +119,7 @@ def _zones(powercap: Path) -> tuple[Counter, ...]:
             continue
         # The counter runs from 0 up to and including the range, so a full turn is range + 1.
         turn = int(range_file.read_text()) + 1
+        # A second zone of the same name reads the same registers; counting both would double the joules.
         found.setdefault(name, Counter(name, "uj", 1e-6, _reader(folder / "energy_uj"), turn))
     return tuple(found.values())
 

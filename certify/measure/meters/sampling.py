@@ -41,6 +41,7 @@ class Repeated:
             except MeasureError as error:
                 self._failure = error
                 return
+            # Reading a sensor may cost milliseconds of CPU time, which would appear in the figure that it measures.
             before_s, cpu_s = cpu_s, self._cpu_clock()
             wait_s = max(self._every_s, (cpu_s - before_s) / LARGEST_SHARE)
 
@@ -113,6 +114,7 @@ class SampledPower:
 
     def _sample(self) -> None:
         power_w, now_s = self._read_w(), self._clock()
+        # Real intervals, not the nominal one: the thread may wake late on a busy machine.
         self._joules += (now_s - self._time_s) * (self._power_w + power_w) / 2
         self._power_w, self._time_s = power_w, now_s
         self._samples += 1

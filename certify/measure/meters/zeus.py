@@ -130,6 +130,7 @@ class Zeus(Opened["Counters | SampledPower"]):
             raise MeasureError("zeus: the GPU is from NVIDIA, which another meter reads. Use --meter nvml.")
         if gpus.supports_get_total_energy_consumption(0):
             return Counter("gpu", "mj", 1e-3, self._guarded(lambda: int(gpus.get_total_energy_consumption(0))))
+        # A running GPU draws power, so 0 means that the driver reports nothing.
         if gpus.get_instant_power_usage(0) <= 0:
             raise MeasureError("zeus: the AMD GPU reports neither energy nor power. Use another meter.")
         read_w = self._guarded(lambda: float(gpus.get_instant_power_usage(0)) * 1e-3)
@@ -142,6 +143,7 @@ class Zeus(Opened["Counters | SampledPower"]):
             energy = soc.get_total_energy_consumption()
             if getattr(energy, parts[0]) is None:
                 raise ValueError(f"it does not report {parts[0]}")
+            # Parts that this chip does not have are None; the first one is required above.
             return int(sum(getattr(energy, part) or 0 for part in parts))
 
         return Counter(self._kind.scope, "mj", 1e-3, self._guarded(read))

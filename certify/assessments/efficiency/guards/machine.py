@@ -67,6 +67,7 @@ def temperature_bounded(evidence: Evidence, edition: Edition) -> Answer:
     main = evidence.run("main")
     if host_values(main.windows, "temperature_c") is None:
         return unknown("The temperature could not be read")
+    # By block: within one, the arms may differ in temperature because one of them works harder.
     blocks = [mean(host_values(block.windows, "temperature_c") or []) for block in main.blocks]
     drift = max(blocks) - min(blocks)
     return check(
@@ -88,6 +89,7 @@ def sessions_isolated(evidence: Evidence, edition: Edition) -> Answer:
     processes_of = [
         {str(pid) for pid in (listed if isinstance(listed, list) else [listed])} for listed in workers.pids.values()
     ]
+    # A process id listed under two arms makes the union smaller than the sum.
     shared = len(set().union(*processes_of)) < sum(map(len, processes_of))
     share = sum(idle) / main.duration_s
     processes = "Models shared a process" if shared else f"{len(workers.pids)} arms ran in separate processes"

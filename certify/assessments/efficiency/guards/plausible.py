@@ -46,6 +46,7 @@ def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
     for window in windows:
         if window.start_s < end_s - edition.thresholds.overlap_s:
             overlapping.append(window)
+        # The latest end so far: a short window inside a long one would otherwise hide the overlap with the next.
         end_s = max(end_s, window.start_s + window.duration_s)
     places: dict[tuple[str, str], tuple[int, int, int]] = {}
     displaced = []
@@ -107,6 +108,7 @@ def cpu_time_possible(evidence: Evidence, edition: Edition) -> Answer:
 def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition: Edition) -> float:
     """Return the CPU time of the threads, on at most all processors; of all processors if another device computes."""
     most = math.inf if processors is None else processors
+    # Drivers of accelerators start threads of their own, which no setting bounds.
     threads = min(window.threads, most) if on_cpu else most
     return threads * window.duration_s * (1 + edition.thresholds.cpu_time_excess) + edition.thresholds.clock_tick_s
 
@@ -209,6 +211,7 @@ def _stray_from_line(windows: list[Window]) -> float:
     times = np.array([(window.duration_s, window.cpu_s) for window in windows], dtype=np.float64)
     scaled = times / joules[:, None]
     line = np.linalg.lstsq(scaled, np.ones(len(windows)), rcond=None)[0]
+    # Divided by the joules beforehand, so that long windows do not decide the fit.
     return float(np.sqrt(np.mean((scaled @ line - 1) ** 2)))
 
 

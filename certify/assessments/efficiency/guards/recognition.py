@@ -34,7 +34,9 @@ def answers_stable(evidence: Evidence, edition: Edition) -> Answer:
             return Answer("fail", f"The {arm} was scored twice, but {OTHERS}.")
         top1, margins = _first(evidence, arm)
         second, second_margins = _numbers(again.top1, expected), _numbers(again.margin, expected)
+        # Margins have the unit of the logits, so they are compared in multiples of the usual one.
         usual = float(np.median(margins)) or 1.0
+        # A sample counts as a tie only if it is close both times; a flip with a wide margin is never rounding.
         clear = np.maximum(margins[expected], second_margins) > edition.thresholds.near_tie * usual
         turned = float(np.mean((top1[expected] != second) & clear))
         drift = float(np.median(np.abs(second_margins - margins[expected]))) / usual
@@ -96,6 +98,7 @@ def same_cost_on_changed(evidence: Evidence, edition: Edition) -> Answer:
         before, after = (_numbers(side, range(len(sides[0]))) for side in sides)
         if len(before) < edition.plan.changed_windows or not (np.all(before > 0) and np.all(after > 0)):
             return Answer("fail", f"The {arm} was not timed on changed samples in every window.")
+        # The median, since one slow window on a busy machine would decide a mean of ten.
         ratios.append(math.exp(float(np.median(np.log(after) - np.log(before)))))
     limit = 1 + edition.thresholds.changed_cost
     clock = "CPU time" if on_cpu else "Time"
