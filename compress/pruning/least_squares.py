@@ -212,7 +212,7 @@ def _columns(units: Array | list[int], width: int) -> Array:
 def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
     """Return the inverse Gram matrix and the weights of the columns that remain when some are removed."""
     left = np.delete(np.arange(len(inverse)), gone)
-    # The Schur complement: the inverse of a submatrix without inverting it anew.
+    # The Schur complement: the inverse of a submatrix without another inversion.
     across = np.linalg.solve(inverse[np.ix_(gone, gone)], inverse[np.ix_(gone, left)]).T
     weights = now[left] - across @ now[gone]
     return inverse[np.ix_(left, left)] - across @ inverse[np.ix_(gone, left)], weights
