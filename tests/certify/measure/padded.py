@@ -349,7 +349,7 @@ NEEDLESS: dict[str, Callable[[], onnx.ModelProto]] = {
     "denormal images": lambda: denormal(True),
     "denormal results": lambda: denormal(False),
 }
-"""What cannot be removed without writing the network anew: the finding fails, and the file stays."""
+"""What cannot be removed without rewriting the network: the finding fails, and the file stays."""
 
 PADDED: dict[str, Callable[[], onnx.ModelProto]] = {
     "near-equal copies": copies,
