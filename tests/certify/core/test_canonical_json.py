@@ -1,4 +1,4 @@
-"""Canonical JSON is told from any other as RFC 8785 has it, and errors name what was read as it is written."""
+"""Canonical JSON of RFC 8785 is distinguished from any other, and errors quote what was read as it is written."""
 
 from __future__ import annotations
 
