@@ -106,10 +106,19 @@ def test_evidence_is_refused_when_truncated_or_without_a_header(evidence: Eviden
         parse_evidence(b"\n")
 
 
+@pytest.fixture(scope="module")
+def one_of_each(evidence: Evidence) -> bytes:
+    """The file of a header and one record of each kind: what each changed byte is in is read in a millisecond."""
+    kinds = ("windows", "latencies", "predictions", "observations")
+    short = dataclasses.replace(evidence, **{kind: getattr(evidence, kind)[:1] for kind in kinds})
+    assert all(getattr(short, kind) for kind in kinds)
+    return evidence_bytes(short)
+
+
 @settings(max_examples=200)
 @given(draw=st.data())
-def test_evidence_raises_only_typed_errors_when_a_byte_changes(evidence: Evidence, draw: st.DataObject) -> None:
-    content = bytearray(evidence_bytes(evidence)[:20000].rsplit(b"\n", 1)[0] + b"\n")
+def test_evidence_raises_only_typed_errors_when_a_byte_changes(one_of_each: bytes, draw: st.DataObject) -> None:
+    content = bytearray(one_of_each)
     place = draw.draw(st.integers(0, len(content) - 1))
     content[place] ^= draw.draw(st.integers(1, 255))
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
@@ -215,11 +215,8 @@ def test_client_that_declines_is_dropped_with_its_reason_and_receives_no_blame(f
     assert one.reason == "busy" and not fleet_.read().rounds[0].close.message.refused
 
 
-def _hog(came: Any, gone: Any) -> None:
-    came.set()
-    while not gone.is_set():
-        for _ in range(10_000):
-            pass
+HOG = "print('here', flush=True)\nwhile True: pass"
+"""A program that takes a processor; it imports nothing, since four of them begin together."""
 
 
 def _steps(at_work: Idle, stop: threading.Event, ends: list[float]) -> None:
@@ -234,25 +231,22 @@ def _steps(at_work: Idle, stop: threading.Event, ends: list[float]) -> None:
 
 def test_client_yields_within_a_second_when_a_real_hog_comes() -> None:
     """On a machine that is busy anyway the client sleeps from the beginning, which is right too."""
-    context = multiprocessing.get_context("spawn")
-    gone, coming = context.Event(), [context.Event() for _ in range(2 * Machine.processors())]
-    hogs = [context.Process(target=_hog, args=(came, gone), daemon=True) for came in coming]
     stop, ends = threading.Event(), list[float]()
     at_work = Idle(IdlePolicy(mains_only=False, give_up_s=300.0))
     worker = threading.Thread(target=_steps, args=(at_work, stop, ends), daemon=True)
     worker.start()
-    for hog in hogs:
-        hog.start()
+    started = [sys.executable, "-I", "-S", "-c", HOG]
+    hogs = [subprocess.Popen(started, stdout=subprocess.PIPE) for _ in range(2 * Machine.processors())]
     try:
-        assert all(came.wait(120) for came in coming)
+        assert all(hog.stdout is not None and hog.stdout.readline() == b"here\n" for hog in hogs)
         here = time.monotonic()
-        time.sleep(2.5)
+        time.sleep(2.0)
         late = [end for end in ends if end > here + 1.0]
         with pytest.raises(Declined, match="Others use"):
             Idle(IdlePolicy(mains_only=False)).require()
     finally:
         stop.set()
-        gone.set()
         for hog in hogs:
-            hog.join(30)
+            hog.kill()
+            hog.communicate()
     assert ends and not late
