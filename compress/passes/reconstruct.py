@@ -20,9 +20,10 @@ class Reconstruct(OnnxPass):
     A unit is a value that one layer produces and others read: a channel between two convolutions, with any depthwise
     convolution and gate between them, or a hidden unit of an MLP. Within a layer, units are removed in the order that
     increases the error of the reading layer least once the remaining units compensate (Optimal Brain Surgeon); across
-    layers, where the error per saved multiply-add is smallest. Before anything is removed, the pass checks that
-    removing units is equivalent to masking them. Channels of residual streams, attention heads and anything else that
-    does not match stay, each with the reason.
+    layers, where the error per saved multiply-add is smallest: the error of the reading layer, or with the scope
+    `outputs` that of the outputs, which noise behind one layer at a time shows. Before anything is removed, the pass
+    checks that removing units is equivalent to masking them. Channels of residual streams, attention heads and anything
+    else that does not match stay, each with the reason.
 
     The layers are then refitted one by one: the inputs come from the pruned graph, in which all earlier layers are
     refitted already, and the targets from the original, less the shortcut where one is added; the refit includes the
@@ -48,7 +49,9 @@ class Reconstruct(OnnxPass):
 
     macs: float = Field(default=0.7, gt=0, lt=1, description="Target MACs as a fraction of the file's.")
     scope: Scope = Field(
-        default="global", description="Whether units are removed where they cost least, or at one ratio in each layer."
+        default="global",
+        description="Whether units are removed where they cost the reading layer least (global), where they cost the "
+        "outputs least, measured by noise behind one layer at a time (outputs), or at one ratio in each layer (local).",
     )
     round_to: int | None = Field(
         default=None, ge=1, le=128,

@@ -209,7 +209,7 @@ def efficientnet(seeds: int, as_files: bool) -> Figures:
     contract = efficientnet_lite.CONTRACT
     if as_files:
         shares = (EFFICIENTNET_SHARE,)
-        yield from files("EfficientNet-Lite0", model, dataset, contract, shares, seeds)
+        yield from files("EfficientNet-Lite0", model, dataset, contract, shares, seeds, scope="outputs")
         return
     wanted = answers(model, test, contract).argmax(1)
     context = PassContext(PassData.without_test(dataset), contract, choose(None))

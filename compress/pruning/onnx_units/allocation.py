@@ -14,7 +14,7 @@ from compress.onnx_graph.graph import Array
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.layers import FileLayer
 
-Scope = Literal["global", "local"]
+Scope = Literal["global", "local", "outputs"]
 
 
 class GroupCosts:
@@ -96,7 +96,7 @@ def allocate(
         if step + 1 < len(ladders[name]):
             price = slopes[name][step] / max(costs.of_unit(name), 1.0)
             heapq.heappush(
-                waiting, (price if scope == "global" else -ladders[name][step] / ladders[name][0], step, name)
+                waiting, (price if scope != "local" else -ladders[name][step] / ladders[name][0], step, name)
             )
 
     for name in errors:

@@ -26,6 +26,7 @@ from compress.pruning.onnx_units.allocation import Allocation, GroupCosts, Scope
 from compress.pruning.onnx_units.groups import UnitGroup, find_groups, mask, take
 from compress.pruning.onnx_units.layers import FileLayer, find_layers
 from compress.pruning.onnx_units.refitting import MOST_INPUTS, order_units, ordered, refit_layers
+from compress.pruning.onnx_units.sensitivity import output_error, sensitivities
 from compress.pruning.proof import OF_EFFECT, OF_OUTPUT, bisect_valid
 from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.calibration import Feeds
@@ -45,7 +46,7 @@ class FileSettings:
     Attributes:
         asked_by: name of the pass, for errors.
         macs: target MACs as a fraction of the file's.
-        scope: whether all groups compete, or each loses the same share.
+        scope: whether all groups compete by the errors of layers or of the outputs, or each loses the same share.
         round_to: multiple to which numbers of units are rounded; None for the target's, at most an eighth of a group.
         max_ratio: largest share of its units that a group may lose.
         samples: maximum number of samples for the refit.
@@ -158,7 +159,10 @@ class _Work:
         order = ordered(self._graph, self._layers, groups)
         with context.progress.task("Choosing units", len(groups)) as bar:
             found = order_units(self._graph, order, groups, self._feeds, context.seed, bar.advance)
-        errors = {name: each.errors for name, each in found.items()}
+        prices = dict.fromkeys(found, 1.0)
+        if settings.scope == "outputs":
+            prices = sensitivities(self._graph, groups, list(self._checked), context.preprocess.output_name)
+        errors = {name: each.errors * prices[name] for name, each in found.items()}
         allocation = allocate(
             self._costs(path, groups), errors, settings.macs, scope=settings.scope,
             multiple=self._multiple(groups), max_ratio=settings.max_ratio,
@@ -219,12 +223,6 @@ class _Work:
         while multiple > 1 and multiple > median // 8:
             multiple //= 2
         return multiple
-
-
-def output_error(wanted: Array, found: Array) -> float:
-    """Return the mean squared difference of two models' outputs, as a share of the variance of the first one's."""
-    variance = max(float(np.square(wanted - wanted.mean(0)).mean()), float(np.finfo(np.float32).tiny))
-    return float(np.square(wanted - found).mean()) / variance
 
 
 def _counts(groups: Sequence[UnitGroup], allocation: Allocation) -> dict[str, Any]:

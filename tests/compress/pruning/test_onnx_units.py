@@ -27,6 +27,7 @@ from compress.pruning.onnx_units.groups import find_groups, mask, take
 from compress.pruning.onnx_units.lane import FileLane, execution_order
 from compress.pruning.onnx_units.layers import find_layers
 from compress.pruning.onnx_units.rows import windows
+from compress.pruning.onnx_units.sensitivity import sensitivities
 from compress.quantization.post_training.prepare import prepared
 from compress.testing.networks import CLASSES, network
 
@@ -258,6 +259,45 @@ def test_units_are_removed_where_they_matter_least_when_the_scope_is_global(copi
     assert found.kept == {first: 8, second: 5}
     local = allocate(costs, errors, 1 - 3.5 * costs.of_unit(first) / 10_000, scope="local")
     assert abs(local.kept[first] - local.kept[second]) <= 1
+
+
+def test_sensitivity_is_the_share_of_the_outputs_when_branches_are_added():
+    random = np.random.default_rng(0)
+    tensors = {name: random.standard_normal((8, 8)).astype(np.float32) for name in ("u1", "d1", "u2", "d2")}
+    tensors["little"] = np.float32(0.01)
+    made = onnx.helper.make_node
+    nodes = []
+    for branch in ("1", "2"):
+        nodes += [
+            made("MatMul", ["x", f"u{branch}"], [f"h{branch}"], f"up{branch}"),
+            made("Relu", [f"h{branch}"], [f"a{branch}"], f"relu{branch}"),
+            made("MatMul", [f"a{branch}", f"d{branch}"], [f"r{branch}"], f"down{branch}"),
+        ]
+    nodes += [made("Mul", ["r2", "little"], ["s"], "scale"), made("Add", ["r1", "s"], ["y"], "sum")]
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 8]) for name in ("x", "y")]
+    constants = [onnx.numpy_helper.from_array(values, name) for name, values in tensors.items()]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "branches", ports[:1], ports[1:], constants),
+        opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10,
+    )  # fmt: skip
+    graph = Graph(onnx.shape_inference.infer_shapes(model))
+    groups, _ = find_groups(graph, find_layers(graph))
+    before = model.SerializeToString()
+    feeds = [{"x": random.standard_normal((n, 8)).astype(np.float32)} for n in (200, 56)]
+    large, small = (sensitivities(graph, groups, feeds, "y")[group.name] for group in groups)
+    assert large == pytest.approx(1, rel=0.1)
+    assert small == pytest.approx(1e-4, rel=0.8)
+    assert model.SerializeToString() == before
+
+
+def test_units_go_where_outputs_suffer_least_when_the_scope_is_outputs(copies, context, monkeypatch):
+    monkeypatch.setattr(
+        engine, "sensitivities", lambda graph, groups, *_: {g.name: 10.0 ** (9 * i) for i, g in enumerate(groups)}
+    )
+    _, record = _apply(copies, context, macs=0.9, scope="outputs")
+    first, second = record.done["units"].values()
+    assert first[0] > first[1]
+    assert second[0] == second[1]
 
 
 def test_file_is_unchanged_when_it_cannot_be_run_layer_by_layer(copies, context, monkeypatch):
