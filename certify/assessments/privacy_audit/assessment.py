@@ -16,7 +16,7 @@ from certify.assessments.privacy_audit.claims import AuditClaims
 from certify.assessments.privacy_audit.edition import Edition
 from certify.assessments.privacy_audit.figures import DELTA, SHOWABLE, SHOWN, estimates
 from certify.assessments.privacy_audit.findings import judge
-from certify.assessments.privacy_audit.outcome import judge_audit
+from certify.assessments.privacy_audit.outcome import is_valid, judge_audit
 from certify.assessments.privacy_audit.records import Canaries, Records
 from certify.assessments.privacy_audit.withholding import join
 from certify.core.estimate import Estimate
@@ -109,10 +109,10 @@ class PrivacyAudit(Assessment):
             yield Finding(name, "pass", f"The repeated recipe is that of {path.name}.")
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
-        """Return the profile's figures, and the delta for which the canaries bound epsilon."""
+        """Return the profile's figures, and the delta for which the canaries of a valid audit bound epsilon."""
         found, fixed = super().figures(predicate, lineage), predicate["canaries"]
-        if fixed is None:
-            return found
+        if fixed is None or not is_valid(Profile.from_json(predicate["profile"]).guards):
+            return {name: one for name, one in found.items() if name != SHOWN}
         return {**found, DELTA: Estimate.exact(fixed["delta"], "1", "for which the canaries bound epsilon")}
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:

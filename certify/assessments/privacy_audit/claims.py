@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from certify.assessment.claims import REFUTED, Claims
 from certify.assessments.privacy_audit.figures import CLAIMED, SHOWN
+from certify.assessments.privacy_audit.outcome import is_valid
 from certify.core.accounting import refutation, refutes_claim
 from certify.core.finding import Finding
 
@@ -35,9 +36,9 @@ class AuditClaims(Claims):
         return (*refuted, *(finding for one in others for finding in self._tested(one)))
 
     def refutes(self, other: Claims) -> str:
-        """Return the canaries' bound if it is above the claim of the privacy statement."""
+        """Return the canaries' bound if the audit is valid and the bound is above the privacy statement's claim."""
         shown = self.figures.get(SHOWN)
-        if shown is None or not self._above(shown.value, other):
+        if shown is None or not is_valid(self.findings) or not self._above(shown.value, other):
             return ""
         return refutation(shown.value, other.figures[STATED].value)
 

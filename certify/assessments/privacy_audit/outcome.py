@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy_audit.edition import Edition
 from certify.assessments.privacy_audit.figures import CLAIMED, SHOWABLE, SHOWN, WAITING
 from certify.assessments.privacy_audit.findings import CHECKS
+from certify.core.finding import Finding
 
 REFUSED = "refused"
+CONTRADICTED = "claim_not_contradicted"
+"""Check that a claim fails; an audit that fails no other one is valid."""
 NOT_ASSESSED = ("Inversion is not assessed: there is no accepted measure of it.",)
 
 
@@ -33,6 +36,18 @@ def judge_audit(profile: Profile, edition: Edition) -> ClaimOutcome:
             notes.append(f"{name} is unknown: {found.sentence}")
     text = "; ".join(_parts(profile)) or "audited; the findings are in the auditor file"
     return ClaimOutcome(REFUSED if reasons else text, tuple(reasons), tuple(notes))
+
+
+def is_valid(findings: Iterable[Finding]) -> bool:
+    """Return whether the records of an audit hold, so that its canaries may refute a claim.
+
+    Example:
+        >>> is_valid([Finding("claim_not_contradicted", "fail", "This contradicts the claim of 1.")])
+        True
+        >>> is_valid([Finding("coins_committed", "fail", "The coins are not those committed to.")])
+        False
+    """
+    return all(one.outcome != "fail" or one.name == CONTRADICTED for one in findings)
 
 
 def _parts(profile: Profile) -> Iterator[str]:

@@ -252,6 +252,17 @@ def test_nothing_is_compared_when_the_privacy_statement_claims_less_or_nothing()
     assert not contradictions([audit_claims(records(membership_rows())), privacy_claims(1.0, 1e-5)])
 
 
+def test_claim_is_refuted_by_a_valid_audit_alone() -> None:
+    knowing = records(canary_rows(leak=4.0, claimed_epsilon=1.0))
+    uncommitted = changed(knowing, Canaries, lambda row: replace(row, commitment="00" * 32))
+    other_recipe = changed(knowing, Opened, lambda row: replace(row, recipe="00" * 32))
+    for made, refuted in ((knowing, True), (uncommitted, False), (other_recipe, False)):
+        certificate = Trial(ROOM, dump(made), "2026", {}).certificate()
+        assert certificate.claims.refused and "canary_epsilon_shown" in certificate.claims.figures
+        assert bool(certificate.claims.refutes(privacy_claims(1.0, 1e-5))) == refuted
+        assert ("canary_epsilon_shown" in ROOM.figures(certificate.predicate)) == refuted, "what a score reads"
+
+
 def test_claim_could_not_be_contradicted_when_the_canaries_show_less() -> None:
     told = sentence(records(canary_rows(leak=0.1)), "claim_not_contradicted")
     assert told.startswith("Could not contradict epsilon 8") and "400 canaries show at most 4.8" in told
