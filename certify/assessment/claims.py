@@ -70,6 +70,7 @@ class Claims:
         limits: what the statement cannot prove, one sentence each.
         words: display names of further figures, by name; a figure without one is shown under its own name.
         test_digest: hex SHA-256 over the test data of the statement; None if it has none.
+        text_has_figures: whether the text already names the headline figures.
     """
 
     assessment: str
@@ -95,6 +96,7 @@ class Claims:
     limits: tuple[str, ...]
     words: Mapping[str, str] = field(default_factory=dict)
     test_digest: str | None = None
+    text_has_figures: bool = False
 
     @property
     def refused(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -130,3 +130,17 @@ class Estimate:
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CertificateError(f"an estimate in the certificate is malformed: {error}") from error
+
+
+def total(parts: Sequence[Estimate]) -> Estimate:
+    """Return the sum of estimates in one unit.
+
+    The ends are sums of the ends, since one meter usually read all parts and its error affects each of them alike.
+
+    Example:
+        >>> print(total([Estimate(2.0, 1.0, 3.0, "J", 1, "meter"), Estimate.exact(1.0, "J", "meter")]))
+        3 [2, 4] J
+    """
+    value, low, high = (math.fsum(getattr(part, name) for part in parts) for name in ("value", "low", "high"))
+    first, n = parts[0], min(part.n for part in parts)
+    return Estimate(value, low, high, first.unit, n, first.method, weakest(part.evidence for part in parts))

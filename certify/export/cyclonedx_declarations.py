@@ -19,7 +19,7 @@ from certify.core.finding import Finding
 from certify.core.text import clean
 from certify.export.cyclonedx_scorecard import described, earned, edition_of, expires, levels, pillars
 from certify.export.source import ExportSource, Signer
-from certify.present.statements import figure, headline_figures
+from certify.present.statements import outcome_with_figures
 from certify.scorecard.edition import ScorecardEdition
 
 TARGET = "model"
@@ -122,12 +122,11 @@ def _claims(one: Told) -> Iterator[dict[str, Any]]:
     The figures of the efficiency certificate are in the model card.
     """
     claims, evidence = one.claims, [f"evidence:{one.name}"]
-    headlines = () if isinstance(claims, EfficiencyClaims) else headline_figures(claims)
-    figures = [f"{clean(words)} {figure(estimate)}" for words, estimate in headlines]
+    shown = [claims.text] if isinstance(claims, EfficiencyClaims) else outcome_with_figures(claims)
     yield {
         "bom-ref": _ref("claim", claims, "outcome"),
         "target": TARGET,
-        "predicate": clean(f"{claims.title}: {'; '.join(['refused' if claims.refused else claims.text, *figures])}"),
+        "predicate": clean(f"{claims.title}: {'refused' if claims.refused else '; '.join(shown)}"),
         "reasoning": clean(" ".join((*claims.reasons, *claims.notes))) or "As it follows from the records.",
         "evidence": evidence,
     }

@@ -18,6 +18,8 @@ PERCENT = ("%", "points")
 PERCENT_DECIMALS = 2
 WHOLE = 1000
 """Counts below this are written in full."""
+SMALL = 1e-3
+"""Exact numbers without a unit below this, such as delta, are written with an exponent instead of an SI prefix."""
 
 
 def of_efficiency(certificate: Certificate) -> EfficiencyClaims:
@@ -53,6 +55,8 @@ def figure(estimate: Estimate) -> str:
         '0.500 (0.250 to 0.750)'
         >>> figure(Estimate(0.387, -1.092, 2.624, "points", 517, "Tango"))
         '0.39 points (−1.10 to 2.63)'
+        >>> figure(Estimate.exact(1e-5, "1", "as chosen"))
+        '1e-05'
     """
     mark = "~" if estimate.evidence in (EvidenceLevel.MODELLED, EvidenceLevel.PROXY) else ""
     value, within = _written(estimate)
@@ -66,6 +70,8 @@ def _written(estimate: Estimate) -> tuple[str, str]:
         value = f"{rounded(estimate.value, PERCENT_DECIMALS)} {estimate.unit}"
         return value, "" if exact else ends(estimate.low, estimate.high, PERCENT_DECIMALS)
     unit = "" if estimate.unit in UNITLESS else estimate.unit
+    if exact and not unit and 0 < abs(estimate.value) < SMALL:
+        return f"{estimate.value:g}", ""
     if exact and not unit and float(estimate.value).is_integer() and abs(estimate.value) < WHOLE:
         return rounded(estimate.value, 0), ""
     return quantity(estimate.value, unit), interval(estimate, unit)
@@ -75,8 +81,13 @@ def line(claims: Claims) -> str:
     """Return the outcome and the summary figures in one line."""
     if claims.refused:
         return clean(f"{claims.text}: {' '.join(claims.reasons)}")
-    figures = [f"{words} {figure(estimate)}" for words, estimate in headline_figures(claims)]
-    return clean(", ".join([claims.text, *figures]))
+    return clean(", ".join(outcome_with_figures(claims)))
+
+
+def outcome_with_figures(claims: Claims) -> list[str]:
+    """Return the outcome, and each headline figure that it does not name already."""
+    figures = () if claims.text_has_figures else headline_figures(claims)
+    return [claims.text, *(f"{words} {figure(estimate)}" for words, estimate in figures)]
 
 
 def front(claims: Claims, statements: Sequence[Claims] = ()) -> str:

@@ -75,6 +75,8 @@ class Credit:
         why: reason for the rule.
         improve: advice on how to earn more.
         attestable: whether a third party's attestation earns half of the points if nothing was measured.
+        attested_rule: rule over a stated figure by which an attestation earns half of what the figure would; empty if
+            it earns half of all points.
     """
 
     title: Text
@@ -85,6 +87,7 @@ class Credit:
     why: Text
     improve: Text
     attestable: bool = False
+    attested_rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class ScorecardEdition(_Constants):
 
     def rules(self) -> Iterator[Rule]:
         """Return every rule of the edition."""
-        written = [credit.rule for credit in self.credits.values()]
+        written = [rule for credit in self.credits.values() for rule in (credit.rule, credit.attested_rule)]
         for one in self.prerequisites.values():
             written += [one.rule, one.unless]
         written += [level.metered for level in self.levels.values()]
@@ -204,6 +207,8 @@ def _problems(edition: ScorecardEdition) -> Iterator[str]:
         return
     if both := sorted(set(edition.credits) & set(edition.prerequisites)):
         yield f"{both[0]} names both a credit and a prerequisite."
+    if idle := [name for name, one in edition.credits.items() if one.attested_rule and not one.attestable]:
+        yield f"{idle[0]} has a rule for attestations but is not attestable."
     for lower, higher in zip(LEVELS, LEVELS[1:], strict=False):
         one, other = edition.levels[lower], edition.levels[higher]
         if one.total >= other.total or VOUCHING.index(one.signer) > VOUCHING.index(other.signer):

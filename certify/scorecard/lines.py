@@ -152,11 +152,18 @@ def _line(
     if found is not None and rule.kind != "declaration":
         points = round(credit.points * rule.share(found), DIGITS)
         return Line(name, credit, points, "measured" if points else "failed", reason(rule, credit.reads, found), source)
-    if credit.attestable and words:
-        half = round(HALF * credit.points, DIGITS)
-        return Line(name, credit, half, "attested", f"Attested by {words[0].name}, which earns half.", source)
+    stated = parse_rule(credit.attested_rule) if credit.attested_rule else None
+    claim = None if stated is None else figures.get(stated)
+    if credit.attestable and words and (stated is None) == (claim is None):
+        share = 1.0 if stated is None or claim is None else stated.share(claim)
+        what = "" if stated is None or claim is None else f"{reason(stated, credit.reads, claim)} "
+        half, earned = round(HALF * credit.points * share, DIGITS), f"Attested by {words[0].name}, which earns half."
+        return Line(name, credit, half, "attested" if half else "failed", f"{what}{earned}", source)
     if found is not None and found.low >= 1:
         return Line(name, credit, 0.0, "declared", "Only declared by the maker, which earns nothing.", source)
+    if claim is not None:
+        why = f"The {rule.assessment} statement only states {credit.reads}; its derivation needs the auditor file."
+        return Line(name, credit, 0.0, "not assessed", why, source)
     return Line(name, credit, 0.0, "not assessed", f"No statement reports {credit.reads}.", None)
 
 

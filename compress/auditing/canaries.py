@@ -161,7 +161,7 @@ def _twin(
     if dataset.train is None:
         raise UsageError(f"{dataset.spec} has no train part, so there is no training to repeat.")
     included = canaries.subset(np.flatnonzero(coins_of(seed, len(canaries))))
-    with costed() as cost:
+    with costed(shelf, "twin") as cost:
         twin = repeater.make(join(dataset.train, included), 0, shelf.folder / "twin")
         classes = len(dataset.classes)
         found, before = (sample_odds(path, contract, classes, canaries) for path in (twin.model, model))

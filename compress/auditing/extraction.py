@@ -97,7 +97,7 @@ def steal(
         with progress.task("Copying the model by its answers", total=len(thief.queries)) as bar:
             values = []
             for count in thief.queries:
-                values.append(_copies(thief.source, count, dataset, model, contract))
+                values.append(_copies(thief.source, count, dataset, model, contract, shelf))
                 bar.advance(1)
         values = shelf.finish("extraction", values)
     rows: list[Record] = []
@@ -107,12 +107,14 @@ def steal(
     return rows
 
 
-def _copies(source: ModelSource, count: int, dataset: Dataset, model: Path, contract: Preprocess) -> dict[str, Any]:
+def _copies(
+    source: ModelSource, count: int, dataset: Dataset, model: Path, contract: Preprocess, shelf: Shelf
+) -> dict[str, Any]:
     """Train one copy on labels, one on probabilities, and the control, and compare them with the model."""
     test, classes = dataset.test, len(dataset.classes)
     order = np.random.default_rng(SEED).permutation(len(test))  # files are often sorted by class
     asked, judged = test.subset(order[:count]), test.subset(order[len(test) // 2 :])
-    with costed() as cost:
+    with costed(shelf, f"copies-{count}") as cost:
         answers = class_logits(model, contract, classes, asked)
         victim = class_logits(model, contract, classes, judged).argmax(1)
         targets = {

@@ -15,17 +15,20 @@ from typing import Any
 import rfc8785
 
 from certify.core.errors import UsageError
+from certify.core.estimate import Estimate, total
 from certify.core.private_data import DataKey
 from certify.core.progress import Silent
 from certify.core.schema import validate
 from certify.data import Dataset, Split
 from certify.data.touches import joined
+from compress.auditing.shelf import Shelf
 from compress.core.step_cost import metered
 from compress.job import recipe as recipes
 from compress.job.context import fingerprint, make_context
 from compress.job.job import Job
 from compress.job.lineage import describe_data
 from compress.job.original import Request, find_original
+from compress.job.public_form import public_config
 from compress.job.recipe import Recipe
 from compress.job.workspace import Workspace
 
@@ -73,8 +76,12 @@ def recipe_of(lineage: Mapping[str, Any]) -> Recipe:
 
 
 def passes_digest(rows: Sequence[Sequence[Any]]) -> str:
-    """Return the hex SHA-256 over the name, version and parameters of each pass."""
-    return hashlib.sha256(rfc8785.dumps([list(row) for row in rows])).hexdigest()
+    """Return the hex SHA-256 over the name, version and public parameters of each pass.
+
+    The digest is public, and a sampling rate could be found from it by trying the usual ones.
+    """
+    stated = [[name, version, public_config(config)] for name, version, config in rows]
+    return hashlib.sha256(rfc8785.dumps(stated)).hexdigest()
 
 
 def digest_of_rows(lineage: Mapping[str, Any]) -> str:
@@ -117,15 +124,38 @@ class Cost:
         """Return the cost fields of a step's record."""
         return {"seconds": round(self.seconds, 3), "cpu_s": round(self.cpu_s, 3), "energy_j": self.energy_j}
 
+    def add(self, other: Mapping[str, Any] | None) -> None:
+        """Add the cost fields of an earlier process; None if it was killed, so that its share is unknown."""
+        energies = [self.energy_j, None if other is None else other["energy_j"]]
+        known = [Estimate.from_json(one) for one in energies if one is not None]
+        if other is not None:
+            self.seconds, self.cpu_s = self.seconds + other["seconds"], self.cpu_s + other["cpu_s"]
+        self.energy_j = total(known).to_json() if len(known) == len(energies) else None
+
 
 @contextmanager
-def costed() -> Iterator[Cost]:
-    """Measure the cost of a block; the yielded cost is filled in at its end."""
-    cost, wall, cpu = Cost(), time.monotonic(), sum(os.times()[:4])
-    with metered() as step:
-        yield cost
-    cost.seconds, cost.cpu_s = time.monotonic() - wall, sum(os.times()[:4]) - cpu
-    cost.energy_j = step.energy_json()
+def costed(shelf: Shelf, name: str) -> Iterator[Cost]:
+    """Measure the cost of a block, with what earlier processes spent on it before they were interrupted.
+
+    The yielded cost is filled in at the end. The energy is unknown if a process was killed, since it left no figures.
+
+    Args:
+        shelf: shelf of the audit, which keeps the cost of interrupted processes.
+        name: name of the step.
+    """
+    place = f"{name}-cost"
+    earlier, cost = shelf.finished(place) or [], Cost()
+    shelf.finish(place, [*earlier, None])
+    wall, cpu = time.monotonic(), sum(os.times()[:4])
+    try:
+        with metered(this_process_only=True) as step:
+            yield cost
+    finally:
+        cost.seconds, cost.cpu_s = time.monotonic() - wall, sum(os.times()[:4]) - cpu
+        cost.energy_j = step.energy_json()
+        shelf.finish(place, [*earlier, cost.to_json()])
+    for one in earlier:
+        cost.add(one)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def attack_membership(
     drawn = shelf.finished("inside") or shelf.finish(
         "inside", [pack_bits(row) for row in draw_inside(count, shadows, share, np.random.default_rng())]
     )
-    found = [shelf.finished(TARGET) or shelf.finish(TARGET, _target(pool, contract, classes, recipe))]
+    found = [shelf.finished(TARGET) or shelf.finish(TARGET, _target(pool, contract, classes, recipe, shelf))]
     with progress.task("Training shadows by the same recipe", total=shadows) as bar:
         for number, packed in enumerate(drawn):
             name = f"shadow-{number}"
@@ -111,8 +111,8 @@ def attack_membership(
     return [Membership(count, pool.digest()), *(row for values in found for row in _rows(values))]
 
 
-def _target(pool: Pool, contract: Preprocess, classes: int, recipe: str) -> dict[str, Any]:
-    with costed() as cost:
+def _target(pool: Pool, contract: Preprocess, classes: int, recipe: str, shelf: Shelf) -> dict[str, Any]:
+    with costed(shelf, TARGET) as cost:
         scores = {arm: sample_odds(pool.arms[arm], contract, classes, pool.split).tolist() for arm in pool.arms}
     inside = np.arange(len(pool.split)) < pool.members
     touched = {"train": ["raw"], "test": ["raw"]}
@@ -123,7 +123,7 @@ def _target(pool: Pool, contract: Preprocess, classes: int, recipe: str) -> dict
 def _shadow(
     pool: Pool, repeater: Repeater, contract: Preprocess, number: int, inside: Bits, shelf: Shelf
 ) -> dict[str, Any]:
-    with costed() as cost:
+    with costed(shelf, f"shadow-{number}") as cost:
         twin = repeater.make(pool.split.subset(np.flatnonzero(inside)), number + 1, shelf.folder / f"shadow-{number}")
         files = {"baseline": twin.baseline, "candidate": twin.model}
         classes = len(repeater.dataset.classes)

@@ -24,12 +24,14 @@ class StepCost:
             or if another process did part of the work unmetered.
         unmetered: True if another process did part of the work.
         cpu_s: CPU-seconds of this process; None if another process did part of the work.
+        this_process_only: see :func:`metered`.
     """
 
     seconds: float = 0.0
     energy: Estimate | None = None
     unmetered: bool = False
     cpu_s: float | None = None
+    this_process_only: bool = False
 
     def energy_json(self) -> dict[str, Any] | None:
         """Return the lineage's field ``energy_j``."""
@@ -40,13 +42,14 @@ _open: list[StepCost] = []
 
 
 @contextlib.contextmanager
-def metered(device: str = "cpu") -> Iterator[StepCost]:
+def metered(device: str = "cpu", *, this_process_only: bool = False) -> Iterator[StepCost]:
     """Measure the cost of a block: joules by the best meter for a device, or modelled from this process' CPU time.
 
     Args:
         device: kind of device that the block computes on, ``cpu`` or ``cuda`` (with its host processor).
+        this_process_only: leave out what an earlier process did of resumed work, which the caller has on record.
     """
-    cost = StepCost()
+    cost = StepCost(this_process_only=this_process_only)
     meter = choose(device).meter
     if meter is not None:
         meter.start()
@@ -77,5 +80,7 @@ def _read(meter: Meter, usage: Usage) -> Estimate | None:
 def mark_unmetered(seconds: float = 0.0) -> None:
     """Mark the open measurements as incomplete: another process does part of the work, or did it for ``seconds``."""
     for cost in _open:
+        if seconds and cost.this_process_only:
+            continue
         cost.unmetered = True
         cost.seconds += seconds

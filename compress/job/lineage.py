@@ -20,9 +20,8 @@ from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
 from compress.exchange.onnx_export import ExportRecord
-from compress.job.public_form import is_hidden, public_config
+from compress.job.public_form import is_hidden, public_config, public_results
 from compress.job.recipe import Recipe
-from compress.private.account import PRIVATE
 
 SCHEMA = "lineage-1"
 PARTS = ("train", "calibration", "validation", "test")
@@ -109,7 +108,7 @@ class Row:
 
     def withheld(self) -> Row:
         """Return the public form of the row."""
-        done = {name: value for name, value in self.record["done"].items() if name != PRIVATE}
+        done = public_results(self.record["done"], self.config)
         return replace(self, config=public_config(self.config), record={**self.record, "done": done})
 
     @classmethod
@@ -208,8 +207,8 @@ class Lineage:
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
         """Return the public lineage of private data, and the bytes of the full one, to which it is bound.
 
-        The public one contains no seed, no digest of a part, no number of samples, no sampling rate if that number is
-        protected, and no pass record that is meant for an auditor alone.
+        The public one contains no seed, no digest of a part, no number of samples, neither a sampling rate nor the
+        noise that it follows from if that number is protected, and no pass record that is meant for an auditor alone.
         """
         content = self.content()
         binding = AuditorBinding.of(content, key).to_json()

@@ -9,7 +9,7 @@ from typing import Any
 
 from certify.assessments.efficiency.figures import Figures
 from certify.core.errors import UsageError
-from certify.core.estimate import Estimate, weakest
+from certify.core.estimate import Estimate, total, weakest
 from certify.core.evidence import ARMS
 
 JOULES_PER_KWH = 3.6e6
@@ -88,8 +88,6 @@ def _sci(operational: Estimate, embodied_g: float) -> Estimate:
 def compression_energy(lineage: Mapping[str, Any]) -> Estimate | None:
     """Return the joules of all passes of a lineage, without the earlier training of the baseline.
 
-    The ends are sums of the ends, since one meter read all passes and its error affects each of them alike.
-
     Args:
         lineage: content of ``lineage.json``.
 
@@ -103,9 +101,7 @@ def compression_energy(lineage: Mapping[str, Any]) -> Estimate | None:
     if not written or None in written:
         return None
     parts = [Estimate.from_json(fields) for fields in written]
-    value, low, high = (math.fsum(getattr(part, name) for part in parts) for name in ("value", "low", "high"))
-    method = f"sum over {len(parts)} passes of the lineage"
-    return Estimate(value, low, high, "J", min(part.n for part in parts), method, weakest(p.evidence for p in parts))
+    return replace(total(parts), unit="J", method=f"sum over {len(parts)} passes of the lineage")
 
 
 def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:

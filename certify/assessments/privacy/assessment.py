@@ -95,7 +95,8 @@ class Privacy(Assessment):
         shown = EPSILON if EPSILON in figures else STATED
         headlines = {shown: "epsilon" if shown == EPSILON else "stated epsilon", "delta": "delta"}
         common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
-        return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
+        notes = (*predicate["statement"], *common["notes"])
+        return Claims(**{**common, "notes": notes, "text_has_figures": True})
 
 
 CLAIMED = ("claimed_epsilon", "delta", "unit", "contribution_bound", "adjacency", "units", "trust_model", "attempts",

@@ -56,9 +56,10 @@ def _releases(records: Records) -> Iterator[tuple[Accounted, int] | None]:
 def _accounted(one: Mechanism, records: Records) -> Accounted | None:
     if isinstance(one, GnMaxVotes):
         return GnMax(one.noise, one.answers, one.threshold_noise, one.queries)
-    rate = rate_of(one, records)
-    noise = one.noise_multiplier / (2 if one.microbatch > 1 else 1)
-    return None if rate is None else SubsampledGaussian(noise, rate, one.steps)
+    rate, noise = rate_of(one, records), one.noise_multiplier
+    if rate is None or noise is None:
+        return None
+    return SubsampledGaussian(noise / (2 if one.microbatch > 1 else 1), rate, one.steps)
 
 
 def rate_of(one: DpSgd, records: Records) -> float | None:

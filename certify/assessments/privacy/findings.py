@@ -61,7 +61,9 @@ def adjacency_kept(records: Records, edition: Edition) -> Answer:
             "fail",
             "Neighbours differ in N, but N, q or batch sizes are public; withhold them, or claim replace-one.",
         )
-    return "pass", "Neighbours differ by one unit; N, q and batch sizes are only in the auditor file."
+    if solvable := [one.id for one in records.sgd if rate_of(one, records) is None and one.noise_multiplier]:
+        return "fail", f"The noise of {', '.join(solvable)} is public, and q follows from it and epsilon; withhold it."
+    return "pass", "Neighbours differ by one unit; N, q, batch sizes and noise are only in the auditor file."
 
 
 def every_touch_accounted(records: Records, edition: Edition) -> Answer:
@@ -157,10 +159,10 @@ def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
     if not records.mechanisms:
         return "fail", "No mechanism is recorded, so no epsilon can be derived."
     if total is None:
-        withheld = [one.id for one in records.sgd if rate_of(one, records) is None]
+        withheld = [one.id for one in records.sgd if None in (rate_of(one, records), one.noise_multiplier)]
         return (
             "unknown",
-            f"The sampling rate of {', '.join(withheld)} is withheld, so only an auditor can derive epsilon.",
+            f"Sampling rate and noise of {', '.join(withheld)} are withheld, so only an auditor can derive epsilon.",
         )
     message = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
     if total.epsilon > claimed * (1 + edition.claim_tolerance):

@@ -62,7 +62,8 @@ class DpSgd:
         id: name such as ``dp-sgd#0``, used by touches.
         runs: training runs that were released or selected from.
         steps: noisy sums per run.
-        noise_multiplier: standard deviation of the noise relative to the clipping norm.
+        noise_multiplier: standard deviation of the noise relative to the clipping norm; None in public where the
+            sampling rate is withheld, which would follow from it and from epsilon.
         clip: norm to which a unit's gradient is clipped.
         clipped_per: unit of clipping.
         microbatch: number of gradients averaged before clipping; above 1 the sensitivity doubles.
@@ -76,7 +77,7 @@ class DpSgd:
     id: str
     runs: Count
     steps: Count
-    noise_multiplier: Positive
+    noise_multiplier: Positive | None
     clip: Positive
     clipped_per: Unit
     microbatch: Count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy.edition import Edition
@@ -9,6 +11,18 @@ from certify.assessments.privacy.figures import DELTA, EPSILON, STATED, WAITING
 from certify.assessments.privacy.findings import CHECKS
 
 REFUSED = "refused"
+DIGITS = 3
+
+
+def at_most(value: float) -> str:
+    """Format a bound with three digits, rounded up.
+
+    Example:
+        >>> at_most(7.99963), at_most(7.0701), at_most(0.30001)
+        ('8', '7.08', '0.301')
+    """
+    step = 10.0 ** (math.floor(math.log10(value)) - DIGITS + 1)
+    return f"{math.ceil(value / step * (1 - 1e-9)) * step:.{DIGITS}g}"
 
 
 def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
@@ -28,6 +42,6 @@ def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
     strength = "weak, " if stated > edition.weak_epsilon else ""
     if strength:
         notes.insert(0, f"An epsilon above {edition.weak_epsilon:g} is weak: it guarantees hardly anything.")
-    derived = "" if EPSILON in profile.estimates else ", as stated"
-    text = f"{strength}epsilon at most {stated:g} at delta {delta:g}{derived}"
+    derived = "" if EPSILON in profile.estimates else ", as stated by the maker"
+    text = f"{strength}epsilon at most {at_most(stated)} at delta {delta:g}{derived}"
     return ClaimOutcome(REFUSED if reasons else text, tuple(reasons), tuple(notes))

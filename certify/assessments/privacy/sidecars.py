@@ -59,6 +59,9 @@ def _by_lineage(records: Records, path: Path | None) -> Iterator[str]:
     header = records.header
     if header.adjacency == "add-remove" and any("sampling_rate" in row["config"] for row in lineage["rows"]):
         yield f"{LINEAGE} states a sampling rate"
+    withheld = {one.id for one in records.sgd if one.noise_multiplier is None}
+    if any("noise" in row["done"] and row["done"].get("mechanism") in withheld for row in lineage["rows"]):
+        yield f"{LINEAGE} states the noise, from which the sampling rate follows"
     for part in header.private_parts:
         if lineage["data"]["digests"].get(part) is not None:
             yield f"{LINEAGE} states a digest of {part}"

@@ -15,7 +15,8 @@ def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
     """Split records into the public ones and the auditor file.
 
     Batch sizes and identifiers are withheld. Under ``add-remove`` so are N, q and the expected batch, because the claim
-    hides the number of units; under ``replace-one`` all neighbours have the same number.
+    hides the number of units, and the noise of a training that samples: q would follow from epsilon, the steps and the
+    noise. Under ``replace-one`` all neighbours have the same number.
 
     Args:
         records: all records, with identifiers under the key.
@@ -34,7 +35,8 @@ def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
 
 
 def _without_rate(one: DpSgd) -> DpSgd:
-    return replace(one, sampling=replace(one.sampling, rate=None, expected_batch=None))
+    noise = None if one.sampling.amplifies else one.noise_multiplier
+    return replace(one, noise_multiplier=noise, sampling=replace(one.sampling, rate=None, expected_batch=None))
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:

@@ -39,7 +39,10 @@ def _sentences(records: Records) -> Iterator[str]:
     if header.adjacency == "replace-one":
         yield "The number of units is not hidden: neighbouring data sets have the same number."
     else:
-        yield "The number of units, the sampling rate and the batch sizes are hidden; they are in the auditor file."
+        yield (
+            "The number of units, the sampling rate, the batch sizes, and the noise of sampled steps, from which the "
+            "rate would follow, are hidden; they are in the auditor file."
+        )
     for one in records.sgd:
         yield _training(one)
     for votes in records.votes:
@@ -58,9 +61,10 @@ def _training(one: DpSgd) -> str:
         sampled = "Participation may be visible, so sampling is not counted"
     else:
         sampled = f"Batches are {one.sampling.scheme}, so sampling is not counted"
+    noise = "" if one.noise_multiplier is None else f" of {one.noise_multiplier:.6g} times that"
     return (
         f"{one.id}: {one.runs} x {one.steps} steps on gradients clipped to {one.clip:g} per {one.clipped_per}{per}, "
-        f"with Gaussian noise of {one.noise_multiplier:.6g} times that. {sampled}."
+        f"with Gaussian noise{noise}. {sampled}."
     )
 
 

@@ -127,4 +127,5 @@ class PrivacyAudit(Assessment):
         common = common_claims(self, predicate, digest, headlines=shown or first, limits=LIMITS)
         with presenting("claims"):
             fixed = predicate["canaries"]
-            return AuditClaims(**common, delta=None if fixed is None else float(fixed["delta"]))
+            delta = None if fixed is None else float(fixed["delta"])
+            return AuditClaims(**common, delta=delta, text_has_figures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from certify.assessments.privacy_audit.edition import Edition
 from certify.assessments.privacy_audit.records import Canaries, Extraction, Opened, Records, Step
 from certify.core.accounting import epsilon_showable, epsilon_shown
 from certify.core.errors import CertificateError
-from certify.core.estimate import Estimate, weakest
+from certify.core.estimate import Estimate, total
 from certify.core.statistics.areas import (
     area_difference_interval,
     area_interval,
@@ -189,9 +190,7 @@ def _cost(records: Records) -> Iterator[tuple[str, Estimate]]:
     yield "audit_seconds", Estimate.exact(sum(one.seconds for one in steps), "s", f"of {n} steps, wall time")
     known = [Estimate.from_json(one.energy_j) for one in steps if one.energy_j is not None]
     if len(known) == n:
-        low, value, high = (sum(getattr(one, end) for one in known) for end in ("low", "value", "high"))
-        method = f"of {n} steps; {known[0].method}"
-        yield "audit_energy", Estimate(value, low, high, "J", n, method, weakest(one.evidence for one in known))
+        yield "audit_energy", replace(total(known), n=n, method=f"of {n} steps; {known[0].method}")
 
 
 def _waiting(records: Records) -> Iterator[tuple[str, Estimate]]:

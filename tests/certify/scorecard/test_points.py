@@ -104,6 +104,22 @@ def test_best_case_has_85_points_and_is_enough_for_the_highest_level(build: Buil
     assert next_level(found) is None
 
 
+@pytest.mark.parametrize(("stated", "points"), [(1.0, 3.0), (5.5, 1.5), (7.99963, 0.667), (10.0, 0.0)])
+def test_stated_epsilon_earns_half_of_its_points_when_an_auditor_attests_it(
+    build: Build, words: Any, stated: float, points: float
+) -> None:
+    claim = {"privacy": {"epsilon_stated": stated, "delta": 1e-5}}
+    (alone,) = (one for one in score(build(claim), EDITION).lines if one.name == "D1")
+    assert (alone.points, alone.state, alone.source) == (0.0, "not assessed", "privacy")
+    assert "only states epsilon" in alone.sentence and "auditor file" in alone.sentence
+    (line,) = (one for one in score(build(claim, words["attested"]("D1")), EDITION).lines if one.name == "D1")
+    assert line.points == pytest.approx(points, abs=1e-3) and line.state == ("attested" if points else "failed")
+    assert "1 all points. Attested by" in line.sentence
+    derived = score(build({"privacy": {**claim["privacy"], "epsilon": stated}}, words["attested"]("D1")), EDITION)
+    assert next(one.points for one in derived.lines if one.name == "D1") == pytest.approx(2 * points, abs=2e-3)
+    assert not total(build({}, words["attested"]("D1"))), "an attestation of nothing earns nothing"
+
+
 # Rules
 
 
@@ -303,7 +319,7 @@ def test_removing_a_statement_never_raises_points_or_level(build: Build, best: A
                 figures[name][figure] = data.draw(st.integers(0, 12))
     header = words["header"](scoped_out=data.draw(st.sampled_from([{}, {"federated": "no"}, {"social": "no people"}])))
     others = [words["again"](checked=data.draw(st.sampled_from(["cross-checked", "reproduced"])))]
-    others += [words["attested"](name) for name in ("S7", "D4") if data.draw(st.booleans())]
+    others += [words["attested"](name) for name in ("S7", "D4", "D1") if data.draw(st.booleans())]
     whole = score(build(figures, *others, header=header), EDITION)
     gone = data.draw(st.sampled_from([*figures, *range(len(others))]))
     less = {name: found for name, found in figures.items() if name != gone}

@@ -21,7 +21,7 @@ from compress.auditing.joined_splits import join
 from compress.auditing.repetition import costed, passes_digest, recipe_of
 from compress.auditing.scores import LARGEST, log_odds
 from compress.auditing.shadows import draw_inside
-from compress.core.step_cost import metered
+from compress.core.step_cost import mark_unmetered, metered
 from compress.models.built_model import ModelSource
 
 
@@ -131,8 +131,26 @@ def test_shelf_is_refused_when_somebody_elses_folder_is_in_the_way(tmp_path: Pat
     assert (tmp_path / ".audit" / "notes.txt").read_text() == "mine"
 
 
-def test_blocks_within_blocks_are_metered_by_themselves() -> None:
-    with costed() as outer:
+def test_cost_of_interrupted_processes_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path, {}, Silent())
+    with pytest.raises(KeyboardInterrupt), costed(shelf, "twin") as first:
+        sum(range(100_000))
+        raise KeyboardInterrupt
+    assert first.energy_j is not None
+    with costed(Shelf(tmp_path, {}, Silent()), "twin") as second:
+        mark_unmetered(first.seconds)  # a training resumes; its first part is on record here
+    (_, alone) = shelf.finished("twin-cost")
+    assert second.energy_j is not None
+    assert second.energy_j["value"] == pytest.approx(first.energy_j["value"] + alone["energy_j"]["value"])
+    assert second.seconds == pytest.approx(first.seconds + alone["seconds"], abs=2e-3)
+    shelf.finish("shadow-0-cost", [None])  # a process was killed
+    with costed(shelf, "shadow-0") as third:
+        pass
+    assert third.energy_j is None and third.cpu_s >= 0
+
+
+def test_blocks_within_blocks_are_metered_by_themselves(tmp_path: Path) -> None:
+    with costed(Shelf(tmp_path, {}, Silent()), "twin") as outer:
         with metered() as first:
             pass
         with metered() as second:

@@ -113,6 +113,9 @@ def test_public_files_withhold_the_number_of_records_when_one_may_be_added(made:
 def test_public_lineage_withholds_the_sampling_rate_when_one_record_may_be_added(made: Path) -> None:
     public, kept = (json.loads((made / name).read_text()) for name in ("lineage.json", "auditor/lineage.json"))
     assert "sampling_rate" not in public["rows"][0]["config"] and kept["rows"][0]["config"]["sampling_rate"] == 0.2
+    done, noise = public["rows"][0]["done"], kept["rows"][0]["done"]["noise"]
+    assert "noise" not in done and done["epsilon"] <= 8.0, "the rate would follow from both"
+    assert not any(str(noise) in path.read_text() for path in made.glob("*.json*"))
 
 
 def test_digest_of_a_recipe_hides_the_sampling_rate_when_one_record_may_be_added() -> None:

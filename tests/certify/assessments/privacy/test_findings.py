@@ -75,7 +75,16 @@ def test_public_records_leave_withheld_values_to_the_auditor() -> None:
         "epsilon_within_claim", "delta_below_one_over_n", "rate_is_batch_over_n", "sampler_is_poisson",
         "parts_disjoint",
     }  # fmt: skip
-    assert not outcome.refused and outcome.text == "epsilon at most 8 at delta 1e-05, as stated"
+    assert not outcome.refused and outcome.text == "epsilon at most 8 at delta 1e-05, as stated by the maker"
+
+
+def test_claim_is_refused_when_public_records_state_the_noise_of_a_hidden_rate() -> None:
+    public, _ = withhold(honest(), KEY)
+    assert public.sgd[0].noise_multiplier is None and outcomes(public)["adjacency_kept"] == "pass"
+    assert outcomes(training(public, noise_multiplier=NOISE))["adjacency_kept"] == "fail"
+    every, _ = withhold(training(honest(), sampling=Sampling("all"), noise_multiplier=20.0), KEY)
+    assert every.sgd[0].noise_multiplier == 20.0, "without sampling there is no rate to find"
+    assert outcomes(every)["adjacency_kept"] == "pass" and "epsilon" in judged(every)[0].estimates
 
 
 def test_epsilon_is_derived_in_public_when_one_record_is_replaced() -> None:

@@ -93,6 +93,23 @@ def test_statement_holds_in_public_and_leaves_the_rest_to_an_auditor(model: Path
     assert shown.headlines["epsilon_stated"] == "stated epsilon" and any("coin" in note for note in shown.notes)
 
 
+def test_sampling_rate_does_not_follow_from_public_figures(model: Path, state: State) -> None:
+    from scipy.optimize import brentq
+
+    from certify.core.accounting import SubsampledGaussian, spent
+
+    def excess(rate: float) -> float:
+        return spent([(SubsampledGaussian(2.385, rate, 300), 1)], 1e-5, "add-remove").epsilon - 8.0
+
+    assert brentq(excess, 1e-3, 1) == pytest.approx(0.2, rel=1e-2), "anybody who knows the noise solves for q"
+    statement = state()
+    payload = parse_envelope(statement.read_bytes()).payload
+    (mechanism,) = json.loads(payload)["predicate"]["mechanisms"]
+    assert mechanism["noise_multiplier"] is mechanism["sampling"]["rate"] is None
+    records = (model.parent / "statements" / "privacy.evidence.jsonl").read_bytes()
+    assert b"2.385" not in payload + records
+
+
 def test_gate_resolves_unknowns_when_given_the_auditor_file(model: Path, state: State, tmp_path: Path) -> None:
     state()
     asked = ("gate", model, "--require", "privacy.epsilon<=8")
@@ -203,6 +220,7 @@ TOLD: dict[str, tuple[str, Callable[[Any], object]]] = {
     "the seed": ("states the seed", lambda v: v.update(seed=0)),
     "a digest of the private part": ("digest of train", lambda v: v["data"]["digests"].update(train="00" * 32)),
     "a sampling rate": ("states a sampling rate", lambda v: v["rows"][0]["config"].update(sampling_rate=0.2)),
+    "the noise": ("states the noise", lambda v: v["rows"][0]["done"].update(mechanism="dp-sgd#0", noise=2.385)),
     "its number of samples": ("number of samples in train", lambda v: v["data"]["counts"].update(train=3000)),
 }
 
