@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,74 @@ def test_socket_lies_in_a_folder_of_its_owner_and_nothing_listens_on_a_port(shor
     made.close()
     with pytest.raises(UsageError, match="too long for the system"):
         listening(short / ("x" * 120) / "s")
+
+
+class Grid:
+    """Flower's grid, in which every node answers its message with the same bytes."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.most_pulled = 0
+
+    def push_messages(self, messages: Any) -> list[str]:
+        self.sent += [message.dst_node_id for message in messages]
+        self.held = messages  # the last ones alone
+        return [str(message.dst_node_id) for message in messages]
+
+    def pull_messages(self, ids: list[str]) -> list[Any]:
+        self.most_pulled = max(self.most_pulled, len(ids))
+        content = {"leanmark": {"bytes": b"answer"}}
+        metadata = [types.SimpleNamespace(reply_to_message_id=one) for one in ids]
+        return [types.SimpleNamespace(metadata=one, content=content, has_error=lambda: False) for one in metadata]
+
+    def get_node_ids(self) -> list[int]:
+        return list(self.sent)
+
+
+@pytest.fixture
+def server_app(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The ServerApp's module, with stand-ins for Flower's classes."""
+
+    def made(content: Any, **other: Any) -> Any:
+        return types.SimpleNamespace(content=content, **other)
+
+    app = types.SimpleNamespace(main=lambda: lambda function: function)
+    fakes = {
+        "flwr": {},
+        "flwr.app": {"ConfigRecord": dict, "Context": object, "Message": made, "RecordDict": dict},
+        "flwr.serverapp": {"Grid": Grid, "ServerApp": lambda: app},
+        "leanmark_bridge": {"channel": channel},
+    }
+    for name, values in fakes.items():
+        module = types.ModuleType(name)
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, name, module)
+    path = Path(channel.__file__).with_name("server_app.py")
+    spec = importlib.util.spec_from_file_location("leanmark_server_app", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_server_app_relays_messages_and_answers_without_collecting_them(server_app: Any) -> None:
+    ours, theirs = socket.socketpair()
+    grid, names = Grid(), [str(number) for number in range(40)]
+    thread = threading.Thread(target=server_app._ask, args=(grid, theirs, names, 60.0), daemon=True)
+    thread.start()
+    with ours, theirs:
+        for number, _ in enumerate(names, start=1):
+            channel.send(ours, b"model")
+            until = time.monotonic() + 10
+            while len(grid.sent) < number and time.monotonic() < until:
+                time.sleep(0.001)
+            assert grid.sent == list(range(number)), "a message leaves before the next one is read"
+        found = {}
+        while (name := channel.receive_json(ours)["from"]) is not None:
+            found[name] = channel.receive(ours)
+        thread.join(10)
+    assert found == dict.fromkeys(names, b"answer") and not thread.is_alive()
+    assert grid.most_pulled == server_app.PULLED < len(names)
 
 
 def test_channel_refuses_frames_that_are_cut_too_long_or_no_object() -> None:

@@ -1,4 +1,8 @@
-"""ServerApp: sends messages to nodes and receives their answers for the coordinator, as only a Flower process can."""
+"""ServerApp: sends messages to nodes and receives their answers for the coordinator, as only a Flower process can.
+
+Messages and answers pass through one after another; the coordinator sums the answers in the order of names, whatever
+the order of their arrival.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from leanmark_bridge import channel
 
 app = ServerApp()
 PAUSE_S = 0.2
+PULLED = 16
+"""Maximum number of answers that are in memory at once; the coordinator writes each to disk as it arrives."""
 GONE_S = 10.0
 """Seconds offline after which the answer of a node is no longer awaited."""
 
@@ -28,38 +34,42 @@ def main(grid: Grid, context: Context) -> None:
             if request["do"] == "clients":
                 channel.send_json(stream, {"clients": sorted(str(one) for one in grid.get_node_ids())})
             elif request["do"] == "ask":
-                contents = {name: channel.receive(stream) for name in request["names"]}
-                _ask(grid, stream, contents, request["deadline_s"])
+                _ask(grid, stream, request["names"], request["deadline_s"])
             else:
                 return
 
 
-def _ask(grid: Grid, stream: socket.socket, contents: dict[str, bytes], deadline_s: float | None) -> None:
-    for name, content in _answers(grid, contents, deadline_s):
+def _ask(grid: Grid, stream: socket.socket, names: list[str], deadline_s: float | None) -> None:
+    asked: dict[str, str] = {}
+    for name in names:  # each message leaves before the next one is read, so only one model is in memory
+        asked |= dict.fromkeys(_pushed(grid, name, channel.receive(stream), deadline_s), name)
+    for name, content in _answers(grid, asked, deadline_s):
         channel.send_json(stream, {"from": name})
         channel.send(stream, content)
     channel.send_json(stream, {"from": None})
 
 
-def _answers(grid: Grid, contents: dict[str, bytes], deadline_s: float | None) -> Iterator[tuple[str, bytes]]:
-    names = list(contents)
+def _pushed(grid: Grid, name: str, content: bytes, deadline_s: float | None) -> list[str]:
+    """Send a message to a node and return its id; nothing if Flower does not accept it."""
+    message = Message(
+        RecordDict({"leanmark": ConfigRecord({"bytes": content})}), dst_node_id=int(name), message_type="train",
+        ttl=24 * 3600.0 if deadline_s is None else deadline_s + 60,
+    )  # fmt: skip
+    return [one for one in grid.push_messages([message]) if one]
+
+
+def _answers(grid: Grid, asked: dict[str, str], deadline_s: float | None) -> Iterator[tuple[str, bytes]]:
     ends = None if deadline_s is None else time.monotonic() + deadline_s
-    messages = [
-        Message(
-            RecordDict({"leanmark": ConfigRecord({"bytes": contents[name]})}), dst_node_id=int(name),
-            message_type="train", ttl=24 * 3600.0 if deadline_s is None else deadline_s + 60,
-        )
-        for name in names
-    ]  # fmt: skip
-    asked = dict(zip(grid.push_messages(messages), names, strict=True))
-    seen = dict.fromkeys(names, time.monotonic())
+    seen = dict.fromkeys(asked.values(), time.monotonic())
     while asked and (ends is None or time.monotonic() < ends):
-        for reply in grid.pull_messages(list(asked)):
-            name = asked.pop(reply.metadata.reply_to_message_id, None)
-            if name is not None and not reply.has_error():
-                content = reply.content["leanmark"]["bytes"]
-                if isinstance(content, bytes):
-                    yield name, content
+        waiting = list(asked)
+        for start in range(0, len(waiting), PULLED):
+            for reply in grid.pull_messages(waiting[start : start + PULLED]):
+                name = asked.pop(reply.metadata.reply_to_message_id, None)
+                if name is not None and not reply.has_error():
+                    content = reply.content["leanmark"]["bytes"]
+                    if isinstance(content, bytes):
+                        yield name, content
         now = time.monotonic()
         seen.update(dict.fromkeys((str(one) for one in grid.get_node_ids()), now))
         asked = {message: name for message, name in asked.items() if now - seen[name] < GONE_S}
