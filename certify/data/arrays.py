@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from certify.core.errors import DataError, MissingExtra
 from certify.core.suggest import unknown_name
+from certify.data.columns import drops, named_without
 from certify.data.dataset import Dataset, Split, input_size
 from certify.data.groups import GROUP, read_groups
 from certify.data.labels import read_labels
@@ -139,7 +140,7 @@ def load_npz(rest: str, spec: str, seed: int) -> Dataset:
 
     Under ``arrays:`` every array except ``y`` and ``classes`` is the model input of that name. Arrays named
     ``group_NAME`` are group columns (see :mod:`certify.data.groups`) and are never fed; ``features`` may name the
-    columns of a data set's only array.
+    columns of a data set's only array. ``,drop=NAME`` at the end leaves a column, or a named input, out of the inputs.
 
     A single file is split 60/10/30. The test part does not depend on the seed, so a model trained under one seed is
     never tested on its own training samples under another.
@@ -147,24 +148,24 @@ def load_npz(rest: str, spec: str, seed: int) -> Dataset:
     Raises:
         DataError: a file is missing or damaged, or does not hold ``x`` (images) or ``input_ids`` (tokens, see
             :func:`certify.data.sequences.token_split`), ``y`` and optionally ``classes``.
-        UsageError: unknown name of a part.
+        UsageError: unknown name of a part, or of a dropped column.
     """
-    scheme = spec.partition(":")[0]
-    if "=" not in rest:
-        path = Path(rest).expanduser()
-        split, names = _read_npz(path, scheme)
-        return from_parts(path.stem, spec, cut(split, seed), names, seed, CUT)
-    files = _parts_of(rest, scheme)
+    scheme, (place, dropped) = spec.partition(":")[0], drops(rest)
+    if "=" not in str(place):
+        path = place.expanduser()
+        split, names = _read_npz(path, scheme, dropped)
+        return from_parts(named_without(path.stem, dropped), spec, cut(split, seed), names, seed, CUT)
+    files = _parts_of(str(place), scheme)
     if "test" not in files:
         raise DataError(f"Data '{spec}' have no test part; add test=FILE.npz.")
     parts = {}
     names = None
     for part, path in files.items():
-        parts[part], found = _read_npz(path, scheme)
+        parts[part], found = _read_npz(path, scheme, dropped)
         if found is not None and names not in (None, found):
             raise DataError(f"{path}: 'classes' must be the same in all files, but differ here.")
         names = found or names
-    return from_parts(files["test"].stem, spec, parts, names, seed)
+    return from_parts(named_without(files["test"].stem, dropped), spec, parts, names, seed)
 
 
 def _parts_of(rest: str, scheme: str) -> dict[str, Path]:
@@ -181,7 +182,7 @@ def _parts_of(rest: str, scheme: str) -> dict[str, Path]:
     return files
 
 
-def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
+def _read_npz(path: Path, scheme: str, dropped: Sequence[str] = ()) -> tuple[Split, tuple[str, ...] | None]:
     try:
         with path.open("rb") as stream:
             if not zipfile.is_zipfile(stream):
@@ -212,8 +213,8 @@ def _read_npz(path: Path, scheme: str) -> tuple[Split, tuple[str, ...] | None]:
     groups = {key.removeprefix(GROUP): arrays.pop(key) for key in columns}
     named = FEATURES in arrays and arrays[FEATURES].dtype.kind == "U"  # numbers under that name are an input
     features = tuple(arrays.pop(FEATURES).tolist()) if named else ()
-    if scheme == "arrays" or (features and "x" in arrays):
-        split = named_split(arrays, arrays.pop("y"), str(path), features)
+    if scheme == "arrays" or ((features or dropped) and "x" in arrays):
+        split = named_split(arrays, arrays.pop("y"), str(path), features, dropped)
     else:
         split = mapped_split(arrays, str(path))
     return split.grouped(read_groups(groups, len(split), str(path))) if groups else split, classes

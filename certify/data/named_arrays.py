@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
+from certify.data.columns import kept_columns
 from certify.data.dataset import Split
 from certify.data.labels import read_labels
 from certify.data.sources import Fields
@@ -38,6 +39,22 @@ class NamedArrays:
         """Return the arrays of one sample, by name."""
         return {name: array[row] for name, array in self._arrays.items()}
 
+    def without(self, dropped: Sequence[str], where: str) -> NamedArrays:
+        """Return the source with columns of its only array, or whole arrays, left out.
+
+        Raises:
+            DataError: nothing is left.
+            UsageError: one of them does not exist.
+        """
+        if not dropped:
+            return self
+        named = list(self._arrays) if len(self._arrays) > 1 else list(self.features)
+        kept = kept_columns(named, dropped, where)
+        if len(self._arrays) > 1:
+            return NamedArrays({name: self._arrays[name] for name in (named[i] for i in kept)})
+        ((name, array),) = self._arrays.items()
+        return NamedArrays({name: np.ascontiguousarray(array[:, kept])}, tuple(self.features[i] for i in kept))
+
     def size(self, row: int) -> tuple[int, ...]:
         """Return the shape of the first array of a sample, which is the same for all samples."""
         return next(iter(self.fields.values()))[0]
@@ -54,7 +71,20 @@ class NamedArrays:
         return self._digests[row]
 
 
-def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str, features: tuple[str, ...] = ()) -> Split:
+def plain(value: Any) -> npt.NDArray[Any]:
+    """Convert a tensor (on any device) or a sequence to a NumPy array."""
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if hasattr(value, step) else value
+    return np.asarray(value)
+
+
+def named_split(
+    arrays: Mapping[str, Any],
+    y: npt.ArrayLike,
+    where: str,
+    features: tuple[str, ...] = (),
+    dropped: Sequence[str] = (),
+) -> Split:
     """Check named arrays and make a split from them.
 
     Args:
@@ -62,6 +92,8 @@ def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str, feature
         y: labels counted from 0 (n,), or numeric targets, any float type.
         where: name used in errors, such as the file.
         features: column names of the only array, ``ATTRIBUTE=VALUE`` for one-hot columns.
+        dropped: columns of the only array, or whole arrays, that are left out of the inputs; a use policy still knows
+            each sample by its whole record.
 
     Raises:
         DataError: no array, an unsupported type, different lengths, values that are not finite, or invalid labels.
@@ -88,5 +120,5 @@ def named_split(arrays: Mapping[str, Any], y: npt.ArrayLike, where: str, feature
         raise DataError(
             f"{where}: names {len(features)} features, which requires a single array of shape (n, {len(features)})."
         )
-    made = {name: np.ascontiguousarray(a) for name, a in found.items()}
-    return Split(NamedArrays(made, features), labels, targets=targets)
+    whole = NamedArrays({name: np.ascontiguousarray(a) for name, a in found.items()}, features)
+    return Split(whole.without(dropped, where), labels, targets=targets).of_records(Split(whole, labels))

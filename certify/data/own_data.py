@@ -17,11 +17,12 @@ import numpy.typing as npt
 from certify.core.errors import DataError
 from certify.core.suggest import unknown_name
 from certify.data.arrays import PARTS, SAMPLES, ArraySource, from_parts, mapped_split, samples_split
+from certify.data.columns import COLUMNS, named_without, names_of, with_columns
 from certify.data.dataset import Dataset, Split
 from certify.data.folders import WIDE_MODES
 from certify.data.groups import read_groups
 from certify.data.labels import read_labels
-from certify.data.named_arrays import ONLY, named_split
+from certify.data.named_arrays import ONLY, named_split, plain
 from certify.data.partition import CUT, cut
 
 LABELS = ("y", "label", "labels", "target", "targets")
@@ -96,7 +97,8 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
         values: ``x`` (or ``input_ids`` and its like), ``y`` and optionally ``groups``, a dict of group columns by name
             (see :mod:`certify.data.groups`), split like an npz file; or ``test`` and optionally ``train``,
             ``validation``, ``calibration``, each a Split, a torch Dataset or DataLoader, a pair (x, y) or a dict with
-            ``x`` (or ``input_ids``), ``y`` and optionally ``groups``. In either case ``classes`` may name the classes.
+            ``x`` (or ``input_ids``), ``y`` and optionally ``groups``. In either case ``classes`` may name the classes,
+            ``features`` the columns of ``x``, and ``drop`` those that are left out of the inputs.
             ``x`` is an array of images (uint8), an array of anything else, or a dict of arrays by the names of the
             model's inputs.
         name: name of the data set.
@@ -108,15 +110,18 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
         UsageError: an unknown key.
     """
     where = f"Data '{spec}'"
+    known, common = [*SAMPLES, "classes", "groups", *COLUMNS, *PARTS], {k: values[k] for k in COLUMNS if k in values}
     for key in values:
-        if key not in {*SAMPLES, "classes", "groups", *PARTS}:
-            raise unknown_name(f"key of data {spec}", str(key), [*SAMPLES, "classes", "groups", *PARTS])
+        if key not in known:
+            raise unknown_name(f"key of data {spec}", str(key), known)
+    name = named_without(name, names_of(common, "drop"))
     classes = None if values.get("classes") is None else tuple(str(c) for c in values["classes"])
     if ("x" in values or "input_ids" in values) and "y" in values:
         return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed, CUT)
     if "test" not in values:
         raise DataError(f"{where} have no test part; give x and y, or test (and train), or a Dataset.")
-    parts = {PARTS[key]: _part(values[key], f"{where}, {key}") for key in PARTS if values.get(key) is not None}
+    given = {key: with_columns(values[key], common, where) for key in PARTS if values.get(key) is not None}
+    parts = {PARTS[key]: _part(value, f"{where}, {key}") for key, value in given.items()}
     named = (class_names(values[key]) for key in PARTS if values.get(key) is not None)
     return from_parts(name, spec, parts, classes or next(filter(None, named), None), seed)
 
@@ -165,7 +170,7 @@ def _is_transformed(pair: Any) -> bool:
 def _part(value: Any, where: str) -> Split:
     if isinstance(value, Split):
         return value
-    known = {*SAMPLES, "groups"}
+    known = {*SAMPLES, *COLUMNS, "groups"}
     if isinstance(value, Mapping) and {"y"} < set(value) <= known and {"x", "input_ids"} & set(value):
         return _grouped(_split(value, where), value, where)
     if isinstance(value, tuple | list) and len(value) == 2:
@@ -180,8 +185,12 @@ def _part(value: Any, where: str) -> Split:
 
 def _split(values: Mapping[str, Any], where: str) -> Split:
     """Make a split from a dict with ``x`` or ``input_ids``, and ``y``."""
-    if "input_ids" in values:
+    if "input_ids" in values and not set(COLUMNS) & set(values):
         return mapped_split(values, where)
+    if set(COLUMNS) & set(values):
+        x = values["x"] if isinstance(values["x"], Mapping) else {ONLY: values["x"]}
+        columns = (names_of(values, key) for key in COLUMNS)
+        return named_split({name: plain(one) for name, one in x.items()}, plain(values["y"]), where, *columns)
     return pair_split(values["x"], values["y"], where)
 
 
@@ -200,13 +209,6 @@ def pair_split(x: Any, y: Any, where: str) -> Split:
     if isinstance(x, Mapping):
         return named_split({name: plain(value) for name, value in x.items()}, plain(y), where)
     return samples_split(plain(x), plain(y), where)
-
-
-def plain(value: Any) -> Array:
-    """Convert a tensor (on any device) or a sequence to a NumPy array."""
-    for step in ("detach", "cpu"):
-        value = getattr(value, step)() if hasattr(value, step) else value
-    return np.asarray(value)
 
 
 def _collates(loader: Any) -> bool:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from certify.core.errors import DataError
 from certify.core.suggest import unknown_name
 from certify.data.arrays import from_parts
+from certify.data.columns import drops, named_without
 from certify.data.dataset import Dataset, Split
 from certify.data.groups import read_groups, read_table
 from certify.data.named_arrays import ONLY, named_split
@@ -31,7 +32,6 @@ from certify.data.partition import complete, cut
 Row = Mapping[str, str]
 AGES = ((25, "under 25"), (40, "25 to 39"), (60, "40 to 59"))
 OLDEST = "60 and over"
-DROP = ",drop="
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def load_adult(path: Path, spec: str, seed: int) -> Dataset:
     if dropped:
         whole = _splits(rows, ADULT, str(folder))
         splits = {part: split.of_records(whole[part]) for part, split in splits.items()}
-    return from_parts(_named("adult", dropped), spec, complete(splits, seed, published=True), ADULT.classes, seed)
+    parts = complete(splits, seed, published=True)
+    return from_parts(named_without("adult", dropped), spec, parts, ADULT.classes, seed)
 
 
 def load_compas(path: Path, spec: str, seed: int) -> Dataset:
@@ -147,22 +148,6 @@ PEOPLE: dict[str, Callable[[Path, str, int], Dataset]] = {
 }
 
 
-def drops(path: Path) -> tuple[Path, tuple[str, ...]]:
-    """Return the path of a table, and the columns that its specification leaves out of the inputs.
-
-    Example:
-        >>> drops(Path("uci,drop=sex,drop=race"))
-        (PosixPath('uci'), ('sex', 'race'))
-    """
-    place, *dropped = str(path).split(DROP)
-    return Path(place), tuple(dropped)
-
-
-def _named(name: str, dropped: Sequence[str]) -> str:
-    """Return the name of a data set, which says what was left out."""
-    return f"{name} without {', '.join(dropped)}" if dropped else name
-
-
 def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     path, dropped = drops(path)
     columns, lines = read_table(path)
@@ -176,7 +161,7 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     if dropped:
         encoded = encoded.of_records(_divided(rows, form, seed, str(path))[0])
     parts = {part: encoded.subset(indices) for part, indices in chosen.items()}
-    return from_parts(_named(name, dropped), spec, parts, form.classes, seed)
+    return from_parts(named_without(name, dropped), spec, parts, form.classes, seed)
 
 
 def _divided(rows: Sequence[Row], form: Form, seed: int, where: str) -> tuple[Split, dict[str, list[int]]]:

@@ -14,9 +14,10 @@ from typing import Any
 from certify.core.data_use.folder import SUFFIX, UseFolder
 from certify.core.data_use.guard import Guard, action_of, open_use
 from certify.core.errors import DataError, NotPermittedError, UsageError
+from certify.data.columns import drops
 from certify.data.data_path import Placed
 from certify.data.dataset import Dataset
-from certify.data.people import PEOPLE, drops
+from certify.data.people import PEOPLE
 
 SCHEMES = ("imagefolder", "npz", "arrays", *PEOPLE)
 
@@ -37,11 +38,10 @@ def paths_of(spec: Any) -> list[Path]:
     scheme, _, rest = spec.partition(":")
     if scheme not in SCHEMES or not rest:
         return [Path(spec).expanduser()] if ":" not in spec else []
-    if scheme in PEOPLE:
-        return [drops(Path(rest))[0].expanduser()]
-    if scheme == "imagefolder" or "=" not in rest:
-        return [Path(rest).expanduser()]
-    return [Path(one.partition("=")[2]).expanduser() for one in rest.split(",")]
+    place = Path(rest) if scheme == "imagefolder" else drops(rest)[0]
+    if scheme in (*PEOPLE, "imagefolder") or "=" not in str(place):
+        return [place.expanduser()]
+    return [Path(one.partition("=")[2]).expanduser() for one in str(place).split(",")]
 
 
 def use_folder(spec: Any) -> UseFolder | None:

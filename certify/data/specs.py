@@ -53,7 +53,7 @@ def load(
             :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test), arrays, or a
             dict of parts; or any of these with a path for a use policy (:class:`certify.data.Placed`). An npz file
             holds images, values, or text tokenised by ``leanmark tokenize``; under ``arrays:`` every array except ``y``
-            and ``classes`` is the model input of that name.
+            and ``classes`` is the model input of that name. ``,drop=NAME`` after a table or npz file drops a column.
         seed: seed of the splits between train, calibration and validation; the test part never depends on it.
         cache: folder for downloads; the user's cache folder if None.
         progress: display of the progress.

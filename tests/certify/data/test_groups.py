@@ -246,3 +246,66 @@ def test_use_policy_permits_a_table_when_columns_are_left_out(scheme: str, tmp_p
 @pytest.mark.parametrize("spec", ["adult:uci", "adult:uci,drop=sex", "compas:uci", "german-credit:uci"])
 def test_use_policy_next_to_a_table_is_found(spec: str) -> None:
     assert paths_of(spec) == [Path("uci")]
+
+
+TABLE = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+SEXES = np.where(np.arange(60) % 2, "m", "f")
+TABLE[:, 2:] = np.stack([SEXES == "f", SEXES == "m"], axis=1)
+NAMES = ["age", "income", "sex=f", "sex=m"]
+
+
+def own(path: Path) -> Path:
+    """A table of somebody's own, with a group column and the names of its inputs."""
+    np.savez(path, x=TABLE, y=np.arange(60) // 2 % 2, features=NAMES, group_sex=SEXES)
+    return path
+
+
+@pytest.mark.parametrize("form", ["npz", "arrays", "parts", "python", "python parts"])
+def test_column_of_an_own_table_is_dropped_and_its_groups_stay(tmp_path: Path, form: str) -> None:
+    path = own(tmp_path / "own.npz")
+    y, groups = np.arange(60) // 2 % 2, {"sex": SEXES}
+    python = {"x": TABLE, "y": y, "groups": groups}
+    given: Any = {
+        "npz": f"npz:{path},drop=sex",
+        "arrays": f"arrays:{path},drop=sex",
+        "parts": f"npz:train={path},test={path},drop=sex",
+        "python": {**python, "features": NAMES, "drop": ["sex"]},
+        "python parts": {"train": python, "test": python, "features": NAMES, "drop": "sex"},
+    }[form]
+    dataset = load(given)
+    assert dataset.test.features == ("age", "income") and dataset.test.fields["x"][0] == (2,)
+    assert dataset.name.endswith(" without sex") and set(dataset.test.groups) == {"sex"}
+    whole = {row.tobytes() for row in TABLE[:, :2]}
+    assert {np.ascontiguousarray(dataset.test.arrays(i)["x"]).tobytes() for i in range(len(dataset.test))} <= whole
+    key = DataKey(bytes(32))
+    known = {key.keyed(load(f"npz:{path}").test.digest(0))}
+    everything = {one for split in dataset.parts.values() for one in split.record_ids(key)}
+    assert known <= everything, "a use policy knows each sample by its whole record"
+
+
+def test_named_input_is_dropped_when_there_are_several(tmp_path: Path) -> None:
+    path = tmp_path / "several.npz"
+    np.savez(path, age=TABLE[:, 0], sex=TABLE[:, 2], y=np.arange(60) % 2)
+    assert set(load(f"arrays:{path},drop=sex").test.fields) == {"age"}
+    with pytest.raises(DataError, match="no input is left without age, sex"):
+        load(f"arrays:{path},drop=age,drop=sex")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("npz:{own},drop=sexx", "input column of .*'sexx'.*did you mean 'sex'"),
+        ("npz:{plain},drop=sex", "'sex'.*Only named inputs can be dropped"),
+        ({"test": np.zeros(3), "drop": ["sex"]}, "drop name columns of arrays"),
+    ],
+)
+def test_drop_is_refused_in_one_sentence_when_the_column_does_not_exist(tmp_path: Path, given: Any, words: str) -> None:
+    np.savez(tmp_path / "plain.npz", x=TABLE, y=np.arange(60) % 2)
+    places = {"own": own(tmp_path / "own.npz"), "plain": tmp_path / "plain.npz"}
+    with pytest.raises((DataError, UsageError), match=words):
+        load(given.format(**places) if isinstance(given, str) else given)
+
+
+def test_use_policy_next_to_an_own_table_is_found_when_columns_are_dropped() -> None:
+    assert paths_of("npz:own.npz,drop=sex") == [Path("own.npz")]
+    assert paths_of("npz:train=a.npz,test=b.npz,drop=sex") == [Path("a.npz"), Path("b.npz")]
