@@ -24,7 +24,7 @@ LEGEND = (
     "upper bound; '4/255 baseline' counts only the witnesses that were found for the baseline."
 )
 COLUMNS = {"baseline": 100.0, "candidate": 100.0, "change_points": 1.0}
-NAMES = ("conditions", "severities", "witnesses", "triggers", "adversarially_trained")
+NAMES = ("conditions", "severities", "witnesses", "triggers", "float_parent", "adversarially_trained")
 USUAL_SEVERITY = 3
 
 
@@ -37,6 +37,11 @@ def stress_options(command: F) -> F:
         "--trigger", "triggers", multiple=True, metavar="FILE:CLASS",
         help="Image with transparency, suspected to trigger a class, overlaid on samples; repeatable.",
     )(command)  # fmt: skip
+    command = click.option(
+        "--float-parent",
+        type=FILE,
+        help="ONNX file of the model before quantization, compared under triggers too.",
+    )(command)
     command = click.option(
         "--witnesses", type=FILE, multiple=True, help="Witness file written by leanmark attack; repeatable."
     )(command)
@@ -53,7 +58,8 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
     """Remove the options of :func:`stress_options` from a command's arguments; empty if no stress was requested.
 
     Raises:
-        UsageError: a severity was given without corruptions, or a declaration without witnesses.
+        UsageError: a severity was given without corruptions, a declaration without witnesses, or a float parent without
+            a trigger.
     """
     options = {name: arguments.pop(name) for name in NAMES}
     severities = tuple(dict.fromkeys(options.pop("severities")))
@@ -63,6 +69,8 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
         raise UsageError("--severity needs --conditions corruptions; add it.")
     if options["adversarially_trained"] and not options["witnesses"]:
         raise UsageError("--adversarially-trained needs witnesses; add --witnesses.")
+    if options["float_parent"] is not None and not options["triggers"]:
+        raise UsageError("--float-parent needs --trigger; add it.")
     asked = {"severities": severities, **options}
     return asked if severities or options["witnesses"] or options["triggers"] else {}
 

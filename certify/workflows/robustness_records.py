@@ -33,7 +33,8 @@ from certify.assessments.robustness.records import (
 from certify.core.errors import UsageError
 from certify.core.progress import Progress
 from certify.core.statistics.proportions import PairedTable
-from certify.data.altered_images import altered_split, in_memory
+from certify.data.altered_images import in_memory
+from certify.data.contract_slot import contract_of
 from certify.data.corruptions import SEVERITIES, corrupted_split
 from certify.data.dataset import Dataset, samples_digest
 from certify.data.preprocess import Preprocess
@@ -41,6 +42,7 @@ from certify.data.triggers import Trigger
 from certify.data.witnesses import Witness
 from certify.measure.answers import Answers
 from certify.model_file.subject import subject_digests
+from certify.workflows.trigger_check import Before, triggered
 from certify.workflows.witness_check import Base, Checked, check, common_count, fallen, turned, witnessed
 
 ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
@@ -57,6 +59,7 @@ class Asked:
         samples: number of corrupted samples, at most the edition's maximum.
         witnesses: witness files.
         triggers: given triggers.
+        float_parent: the candidate's float parent, compared under the triggers; None leaves it out.
         adversarially_trained: whether the maker declares the baseline adversarially trained.
         runtime: runtime adapter.
     """
@@ -65,6 +68,7 @@ class Asked:
     samples: int | None = None
     witnesses: tuple[Path, ...] = ()
     triggers: tuple[Trigger, ...] = ()
+    float_parent: Path | None = None
     adversarially_trained: bool = False
     runtime: str = "onnxruntime-cpu"
 
@@ -73,6 +77,8 @@ class Asked:
             raise UsageError(f"The 'severities' must be integers in [1, 5], got {wrong[0]}.")
         if not (self.severities or self.witnesses or self.triggers):
             raise UsageError("No stress was chosen; give corruptions, witnesses or a trigger.")
+        if self.float_parent is not None and not self.triggers:
+            raise UsageError("The float parent is compared under triggers only; give a trigger.")
         if len({path.name for path in self.witnesses}) < len(self.witnesses):
             raise UsageError("Two witness files have the same name; rename one.")
 
@@ -116,7 +122,7 @@ class Stress:
                 rows += self._corrupted(pair, asked)
             if checked:
                 rows += self._attacked(pair, [(_arm(arm), one) for arm, one in checked], asked.runtime)
-            rows += [self._triggered(pair, trigger) for trigger in asked.triggers]
+            rows += self._triggered(pair, asked)
         kinds = (Clean, Corrupted, WitnessSet, Standing, Held, Detection, Triggered)
         rows.sort(key=lambda row: kinds.index(type(row)))
         facts = DataFacts(
@@ -124,8 +130,22 @@ class Stress:
         )
         model, baseline = (ModelDigests(**digests[arm]) for arm in ("candidate", "baseline"))
         version, hardened = importlib.metadata.version("leanmark"), asked.adversarially_trained
-        head = Header(created, version, model, baseline, facts, asked.runtime, hardened)
+        parent = None if asked.float_parent is None else ModelDigests(**subject_digests(asked.float_parent))
+        head = Header(created, version, model, baseline, facts, asked.runtime, hardened, parent)
         return Records(head, tuple(rows))
+
+    def _triggered(self, pair: Pair, asked: Asked) -> Iterator[Triggered]:
+        with contextlib.ExitStack() as live:
+            before: dict[Before, Answers] = {"baseline": pair["baseline"]}
+            if asked.float_parent is not None:
+                contract = contract_of(asked.float_parent, None, default=self.contracts["candidate"])
+                classes = len(self.dataset.classes)
+                answers = Answers(
+                    asked.float_parent, contract, classes, runtime=asked.runtime, threads=1, arm="baseline"
+                )
+                before["float_parent"] = live.enter_context(answers)
+            for trigger in asked.triggers:
+                yield from triggered(before, pair["candidate"], self.base, trigger)
 
     @contextlib.contextmanager
     def _open(self, runtime: str, threads: int = 1, level: str = "all") -> Iterator[Pair]:
@@ -232,27 +252,6 @@ class Stress:
             attacked = pair[arm].scores(witnessed(self.base, hits)).margin
             clean = pair[arm].scores(self.dataset.test.subset(self.base.order[:count])).margin
             yield detection(arm, clean, attacked)
-
-    def _triggered(self, pair: Pair, trigger: Trigger) -> Triggered:
-        labels = self.dataset.test.labels
-        places = [i for i in self.base.order if labels[i] != trigger.target]
-        if not places:
-            raise UsageError(
-                f"Every sample already has the class of the trigger {trigger.name}; use data with other classes."
-            )
-        split = altered_split(self.dataset.test, places, lambda _, image: trigger.over(image))
-        untouched = self.dataset.test.subset(places)
-        before = {arm: int((pair[arm].scores(untouched).top1 == trigger.target).sum()) for arm in ARMS}
-        kept = [pair[arm].scores(split).top1 != trigger.target for arm in ARMS]
-        table = vars(_table(*kept))
-        return Triggered(
-            **table,
-            name=trigger.name,
-            sha256=trigger.sha256,
-            target=trigger.target,
-            untriggered_baseline=before["baseline"],
-            untriggered_candidate=before["candidate"],
-        )
 
 
 def _arm(name: str) -> ArmName:

@@ -65,6 +65,7 @@ def assess(
     samples: int | None = None,
     witnesses: Sequence[str | Path] = (),
     triggers: Sequence[str | Trigger] = (),
+    float_parent: str | Path | None = None,
     adversarially_trained: bool = False,
     preprocess: Preprocess | str | Path | None = None,
     baseline_preprocess: Preprocess | str | Path | None = None,
@@ -88,6 +89,7 @@ def assess(
         samples: number of corrupted samples. Default: the edition's maximum.
         witnesses: witness files for either model.
         triggers: given backdoor triggers, ``FILE:CLASS``.
+        float_parent: ONNX file of the model before quantization, compared under the triggers too.
         adversarially_trained: whether the baseline is declared to be adversarially trained.
         preprocess: the model's preprocessing contract; None uses the one in the model file.
         baseline_preprocess: likewise for the baseline; None uses its own, else the model's.
@@ -111,13 +113,14 @@ def assess(
         (False, 'robust/statements/robustness.json')
     """
     model, baseline, files = Path(model), Path(baseline), [Path(one) for one in witnesses]
-    for path in (model, baseline, *files):
+    parent = None if float_parent is None else Path(float_parent)
+    for path in (model, baseline, *files, *(() if parent is None else (parent,))):
         if not path.is_file():
             raise UsageError(f"The file {path} does not exist; check the path.")
     constants, progress = load_edition(edition), shown(progress)
     dataset = load(data, progress=progress)
     laid = [one if isinstance(one, Trigger) else Trigger.parse(one, dataset.classes) for one in triggers]
-    asked = Asked(tuple(severities), samples, tuple(files), tuple(laid), adversarially_trained, runtime)
+    asked = Asked(tuple(severities), samples, tuple(files), tuple(laid), parent, adversarially_trained, runtime)
     contract = contract_of(model, preprocess)
     contracts = {"baseline": contract_of(baseline, baseline_preprocess, default=contract), "candidate": contract}
     stress = Stress({"baseline": baseline, "candidate": model}, contracts, dataset, constants, progress)  # type: ignore[arg-type]

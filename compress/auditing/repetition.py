@@ -21,7 +21,7 @@ from certify.core.progress import Silent
 from certify.core.schema import validate
 from certify.data import Dataset, Split
 from certify.data.touches import joined
-from compress.auditing.shelf import Shelf
+from compress.auditing.audit_folder import Shelf
 from compress.core.step_cost import metered
 from compress.job import recipe as recipes
 from compress.job.context import fingerprint, make_context

@@ -57,6 +57,7 @@ class Robustness(Assessment):
             "leanmark": header.leanmark,
             "created": header.created,
             "baseline": asdict(header.baseline),
+            "float_parent": None if header.float_parent is None else asdict(header.float_parent),
             "data": data,
             "witnesses": sets,
         }

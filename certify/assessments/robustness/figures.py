@@ -137,14 +137,19 @@ def _detected(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
 
 
 def _triggers(records: Records, edition: RobustnessEdition) -> Iterator[tuple[str, Estimate]]:
+    """Yield success rates before and after, and their changes; those of the float parent with each trigger."""
     rows: tuple[Triggered, ...] = records.of(Triggered)
-    for number, row in enumerate(rows, start=1):
-        n = row.table.n
-        for arm in ARMS:
-            name = f"trigger_{number}_success_{arm}"
+    numbers = {key: k for k, key in enumerate(dict.fromkeys((row.sha256, row.target) for row in rows), start=1)}
+    for row in rows:
+        n, number = row.table.n, numbers[row.sha256, row.target]
+        for arm, name in (("baseline", row.before), ("candidate", "candidate")):
             method = f"{row.name}: answers of class {row.target} under the trigger; Wilson score interval"
-            yield name, _share(n - getattr(row.table, arm), n, edition.confidence, method)
+            yield (
+                f"trigger_{number}_success_{name}",
+                _share(n - getattr(row.table, arm), n, edition.confidence, method),
+            )
         turned = Counts(row.neither, row.only_baseline, row.only_candidate, row.both)
-        method = f"{row.name}: {TANGO.format(f'{len(rows)} triggers')}"
+        method = f"{row.name}: {TANGO.format(f'{len(rows)} comparisons under triggers')}"
         found = change(turned, simultaneous(edition.confidence, len(rows)), method)
-        yield f"trigger_{number}_change_points", found
+        since = "" if row.before == "baseline" else "_since_float_parent"
+        yield f"trigger_{number}_change{since}_points", found

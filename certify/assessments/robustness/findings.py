@@ -44,6 +44,7 @@ def _tables_complete(records: Records, edition: RobustnessEdition) -> Iterator[s
         yield "There are no corruptions, witnesses or triggers"
     if any(row.table.n == 0 or row.table.n > records.header.data.samples for row in rows):
         yield "A table has no samples, or more than the data"
+    yield from _triggers_complete(records)
     named = [(row.name, row.severity) for row in records.of(Corrupted)]
     severities = {severity for _, severity in named}
     wanted = {(name, severity) for name in edition.corruptions for severity in severities}
@@ -56,6 +57,18 @@ def _tables_complete(records: Records, edition: RobustnessEdition) -> Iterator[s
         yield f"{clean.table.n} samples were corrupted, but the maximum is {edition.most_samples}"
     if len(records.of(Clean)) != len({row.of for row in records.of(Clean)}):
         yield "A table of clean samples appears twice"
+
+
+def _triggers_complete(records: Records) -> Iterator[str]:
+    """Each trigger was tried once, on every given model and on the same samples."""
+    rows, parent = records.of(Triggered), records.header.float_parent
+    wanted = {"baseline"} if parent is None else {"baseline", "float_parent"}
+    for key in {(row.sha256, row.target) for row in rows}:
+        same = [row for row in rows if (row.sha256, row.target) == key]
+        if sorted(row.before for row in same) != sorted(wanted):
+            yield "A trigger must be tried once with each of " + " and ".join(sorted(wanted)).replace("_", " ")
+        elif len({(row.table.n, row.table.candidate, row.untriggered_candidate) for row in same}) > 1:
+            yield "The candidate answers differently next to its float parent than next to the baseline"
 
 
 def _standing_falls(records: Records, edition: RobustnessEdition) -> Iterator[str]:

@@ -60,12 +60,14 @@ class Header(RecordHeader):
         data: samples of the assessment.
         runtime: runtime adapter of both models.
         adversarially_trained: whether the maker declares the baseline adversarially trained.
+        float_parent: digests of the candidate's float parent, compared under triggers; None if it was not given.
     """
 
     baseline: ModelDigests
     data: DataFacts
     runtime: Text
     adversarially_trained: bool
+    float_parent: ModelDigests | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class Triggered(Counts):
         target: class that the trigger is suspected to cause.
         untriggered_baseline: number of the same samples, clean, that the baseline classifies as that class.
         untriggered_candidate: likewise for the candidate.
+        before: file in the baseline's place: ``baseline``, or the candidate's ``float_parent``.
     """
 
     name: Text
@@ -181,6 +184,7 @@ class Triggered(Counts):
     target: Count
     untriggered_baseline: Count
     untriggered_candidate: Count
+    before: Literal["baseline", "float_parent"] = "baseline"
 
 
 KINDS: dict[str, type[Any]] = {

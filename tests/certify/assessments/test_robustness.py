@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +119,30 @@ def test_figures_match_the_tables() -> None:
     assert figures["trigger_1_success_baseline"].value == 150 / 180
     assert figures["trigger_1_success_candidate"].value == 110 / 180
     assert figures["trigger_1_change_points"].value == pytest.approx(100 * (110 - 150) / 180)
+
+
+def with_parent(**changed: Any) -> Records:
+    """Records of a trigger that works on 40 of 180 samples of the float parent."""
+    made = everything()
+    counts = {"both": 65, "only_candidate": 5, "only_baseline": 75, "neither": 35}
+    parent = replace(made.of(Triggered)[0], **{**counts, "before": "float_parent", **changed})
+    return replace(made, header=replace(made.header, float_parent=made.header.model), rows=(*made.rows, parent))
+
+
+def test_trigger_is_compared_with_the_float_parent_too() -> None:
+    figures = profile_of(Robustness(), with_parent(), EDITION).estimates
+    assert figures["trigger_1_success_float_parent"].value == 40 / 180
+    assert figures["trigger_1_success_baseline"].value == 150 / 180
+    assert figures["trigger_1_change_since_float_parent_points"].value == pytest.approx(100 * (110 - 40) / 180)
+    assert judged(with_parent())["tables_complete"][0] == "pass"
+    assert Robustness().parse(Robustness().dump(with_parent()), "records") == with_parent()
+    for wrong in (
+        with_parent(untriggered_candidate=5),
+        with_parent(before="baseline"),
+        replace(with_parent(), rows=everything().rows),
+        replace(with_parent(), header=everything().header),
+    ):
+        assert judged(wrong)["tables_complete"][0] == "fail"
 
 
 def test_own_gradients_exposes_a_false_gain_when_witnesses_were_carried_over() -> None:

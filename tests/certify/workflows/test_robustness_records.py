@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -132,8 +133,17 @@ def test_trigger_is_counted_where_it_was_placed(bench: Bench) -> None:
     towards = helpers.pair()[0].weights[:, target] - helpers.pair()[0].weights.mean(1)
     pixels = np.where(towards.reshape(8, 8, 3) > 0, 255, 0).astype(np.uint8)
     PIL.Image.fromarray(np.dstack([pixels, np.full((8, 8), 255, dtype=np.uint8)])).save(path)
-    figures = stress(bench, triggers=[f"{path}:b"]).profile.estimates
-    assert figures["trigger_1_success_baseline"].value == 1.0
+    found = stress(bench, triggers=[f"{path}:b"], float_parent=bench.baseline)
+    figures = found.profile.estimates
+    assert not found.refused and figures["trigger_1_success_baseline"].value == 1.0
+    of_parent = {"success_float_parent": "success_baseline", "change_since_float_parent_points": "change_points"}
+    for name, same in of_parent.items():  # the float parent of a file that was only quantized is the baseline
+        assert figures[f"trigger_1_{name}"] == figures[f"trigger_1_{same}"]
+    stated, sha256 = found.statement.predicate, hashlib.sha256(bench.baseline.read_bytes()).hexdigest()
+    assert stated["float_parent"]["sha256"] == stated["baseline"]["sha256"] == sha256
+    assert {one.name: one.outcome for one in certify.verify(bench.model).checks}["profile_follows"] == "pass"
+    with pytest.raises(UsageError, match="under triggers only"):
+        stress(bench, severities=[1], float_parent=bench.baseline)
     assert figures["trigger_1_success_baseline"].n == int((bench.dataset.test.labels != target).sum())
 
 

@@ -1,0 +1,51 @@
+"""Answers of models to samples with a given trigger: of the baseline, of the float parent and of the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from certify.assessments.robustness.records import Triggered
+from certify.core.errors import UsageError
+from certify.core.statistics.proportions import PairedTable
+from certify.data.altered_images import altered_split
+from certify.data.triggers import Trigger
+from certify.measure.answers import Answers
+from certify.workflows.witness_check import Base
+
+Before = Literal["baseline", "float_parent"]
+
+
+def triggered(before: Mapping[Before, Answers], after: Answers, base: Base, trigger: Trigger) -> Iterator[Triggered]:
+    """Yield, for each earlier model, its and the candidate's answers under a trigger.
+
+    Args:
+        before: the earlier models.
+        after: the candidate.
+        base: samples of the assessment.
+        trigger: the trigger; it is placed on all samples of other classes.
+
+    Raises:
+        UsageError: there are none.
+    """
+    test = base.test
+    places = [i for i in base.order if test.labels[i] != trigger.target]
+    if not places:
+        raise UsageError(
+            f"Every sample already has the class of the trigger {trigger.name}; use data with other classes."
+        )
+    split, untouched = altered_split(test, places, lambda _, image: trigger.over(image)), test.subset(places)
+    answers = {**before, "candidate": after}
+    clean = {name: int((one.scores(untouched).top1 == trigger.target).sum()) for name, one in answers.items()}
+    kept = {name: one.scores(split).top1 != trigger.target for name, one in answers.items()}
+    for name in before:
+        table = PairedTable.from_correct(kept[name], kept["candidate"])
+        yield Triggered(
+            **vars(table),
+            name=trigger.name,
+            sha256=trigger.sha256,
+            target=trigger.target,
+            untriggered_baseline=clean[name],
+            untriggered_candidate=clean["candidate"],
+            before=name,
+        )
