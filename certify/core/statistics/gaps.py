@@ -140,7 +140,9 @@ def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float)
     If both gaps may have either sign, "no change" is never excluded, since a gap that moved by D may have widened or
     narrowed by as much; the interval is then conservative. D has the interval of :func:`gap_change`; S is the sum of
     both gaps, whose ends are sums of those of Wilson's intervals (before and after concern the same people, so they
-    vary together). ``tests/benchmarks/social_coverage.py`` shows the coverage.
+    vary together). ``tests/benchmarks/social_coverage.py`` shows the coverage. Where both gaps are near 0 it is above
+    99 %: an error there needs D and S to err at once. A level for S that brings it to 99.3 % leaves 90 % where D is
+    about twice its standard error and S as large as D.
 
     Example:
         >>> equal = PairedTable(40, 0, 0, 60)

@@ -154,6 +154,14 @@ def test_malformed_keys_are_refused(text: str) -> None:
         PublicKeys.from_hex(text)
 
 
+def test_each_client_is_in_one_group_of_at_most_100() -> None:
+    for count in (3, 100, 101, 199, 250, 1000):
+        names = [str(number) for number in range(count)]
+        groups = groups_of(names)
+        assert [name for group in groups for name in group] == names
+        assert max(map(len, groups)) <= 100 and max(map(len, groups)) - min(map(len, groups)) <= 1
+
+
 def test_too_few_clients_cannot_be_masked() -> None:
     with pytest.raises(UsageError, match="3 clients in a group and 2 were selected"):
         groups_of(["a", "b"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from compress.federated.memory import Faults, Memory
 from compress.federated.messages import Message
 from compress.federated.partition import names_of
 from compress.federated.weights import Layout
-from tests.compress.federated.conftest import Fleet, accuracy, small_model
+from tests.compress.federated.conftest import TRAINING, Fleet, accuracy, small_model
 
 Make = Callable[..., Fleet]
 
@@ -29,6 +30,18 @@ def test_clients_learn_together_in_every_form(fleet: Make, update: str) -> None:
     assert accuracy(made.run()) > 0.95 > 0.7 > accuracy(Layout.of(small_model()).content(small_model()))
     run = made.sound()
     assert len(run.rounds) == 8 and len(list(run.entries)) == 40
+
+
+def test_clients_stay_near_the_global_model_by_the_weight_of_the_proximal_term(fleet: Make) -> None:
+    layout, start = Layout.of(small_model()), Layout.of(small_model()).content(small_model())
+
+    def moved(proximal: float) -> float:
+        training = replace(TRAINING, epochs=4, optimizer="sgd", proximal=proximal)
+        model = fleet(update="float32", rounds=1, training=training).run()
+        return float(np.linalg.norm(layout.vector(model) - layout.vector(start)))
+
+    free, near, nearer = (moved(weight) for weight in (0.0, 5.0, 20.0))
+    assert 0 < nearer < near < free and nearer < free / 2
 
 
 def test_model_is_the_same_to_the_bit_when_answers_come_in_another_order(fleet: Make) -> None:
