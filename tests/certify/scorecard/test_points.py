@@ -307,6 +307,13 @@ def test_declaration_never_changes_points(build: Build, best: Any, data: Any) ->
     assert total(build({**without, "declarations": declared})) == total(build(without))
 
 
+def test_prerequisites_are_asked_when_nothing_says_that_they_do_not_apply(build: Build, best: Any) -> None:
+    stated, silent = best(), {name: one for name, one in best().items() if name not in ("declarations", "social")}
+    for figures, state in ((stated, {"met", "not asked"}), (silent, {"missing"}), ({}, {"missing"})):
+        asked = {one.name: one.state for one in score(build(figures), EDITION).asked}
+        assert {asked["P5"], asked["P6"]} <= state
+
+
 LEVELS = (None, "certified", "silver", "gold", "platinum")
 
 
