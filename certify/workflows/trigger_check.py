@@ -35,7 +35,7 @@ def triggered(before: Mapping[Before, Answers], after: Answers, base: Base, trig
             f"Every sample already has the class of the trigger {trigger.name}; use data with other classes."
         )
     split, untouched = altered_split(test, places, lambda _, image: trigger.over(image)), test.subset(places)
-    answers = {**before, "candidate": after}
+    answers: dict[str, Answers] = {**dict(before.items()), "candidate": after}
     clean = {name: int((one.scores(untouched).top1 == trigger.target).sum()) for name, one in answers.items()}
     kept = {name: one.scores(split).top1 != trigger.target for name, one in answers.items()}
     for name in before:

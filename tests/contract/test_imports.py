@@ -95,11 +95,14 @@ ARROWS: dict[str, set[str]] = {
     },
     "certify.workflows.robustness_records": {
         "certify.assessment", "certify.assessments.robustness", "certify.data", "certify.measure",
-        "certify.model_file", "certify.workflows.witness_check",
+        "certify.model_file", "certify.workflows.trigger_check", "certify.workflows.witness_check",
     },
     "certify.workflows.witness_game": {
         "certify.assessments.robustness", "certify.attest", "certify.data", "certify.measure", "certify.model_file",
         "certify.workflows.witness_check",
+    },
+    "certify.workflows.trigger_check": {
+        "certify.assessments.robustness", "certify.data", "certify.measure", "certify.workflows.witness_check",
     },
     "certify.workflows.witness_check": {"certify.data", "certify.measure"},
     "certify.workflows.statements": {"certify.assessment", "certify.attest", "certify.present"},
