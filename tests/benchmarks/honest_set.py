@@ -66,7 +66,7 @@ BY_MACHINE = (
     "cpu_time_excess", "throttled_time_share", "equal_durations_share",
 )  # fmt: skip
 """Limits that a busy machine comes near to, whatever the pair."""
-OF_MACHINE = ("device_alone", "steal_low", "null_holds", "enough_windows")
+OF_MACHINE = ("device_alone", "steal_low", "null_holds", "enough_windows", "sessions_isolated")
 """Findings that a busy machine fails, or a short run, whatever the pair."""
 
 INT8 = "quantize_static: {calibration: mse, samples: 256}"
