@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
+import onnx.checker
 import onnx.shape_inference
 
 from certify.core.errors import ModelError
@@ -18,6 +19,8 @@ from certify.model_file.onnx_graph.traffic import Value, element_bits
 
 PACKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
 """Operators whose weight may have several elements per byte, with the index of that input."""
+INCONSISTENT = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
+"""Errors of onnx's shape inference; the second is raised for recursive functions."""
 SMALL_ELEMENTS = 4096
 """Initializers up to this size keep their values during shape inference, since shapes are computed from them."""
 
@@ -79,7 +82,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
     folded = fold_small_constants(light.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
+    except INCONSISTENT as error:
         raise ModelError(f"The graph's shapes are inconsistent: {' '.join(str(error).split())}") from error
     graph = inferred.graph
     for value in [*graph.input, *graph.value_info, *graph.output]:
@@ -118,7 +121,7 @@ def output_shapes(model: onnx.ModelProto) -> dict[str, onnx.TensorShapeProto]:
         value.type.tensor_type.ClearField("shape")
     try:
         outputs = onnx.shape_inference.infer_shapes(light, data_prop=True).graph.output
-    except onnx.shape_inference.InferenceError:
+    except INCONSISTENT:
         return {}  # callers that need the shapes report it
     kinds = {value.name: value.type.tensor_type for value in outputs}
     return {name: kind.shape for name, kind in kinds.items() if kind.HasField("shape")}

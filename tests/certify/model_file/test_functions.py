@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 from certify.core.errors import ModelError
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.functions import MAX_DEPTH, inlined
+from certify.model_file.onnx_graph.shapes import infer, output_shapes
 from certify.model_file.onnx_graph.zero_channels import zero_channels
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
@@ -61,3 +62,15 @@ def test_model_is_refused_when_calls_are_nested_too_deeply() -> None:
     chain = {f"f{step}": [f"f{step + 1}"] for step in range(MAX_DEPTH + 1)} | {f"f{MAX_DEPTH + 1}": ["Relu"]}
     with pytest.raises(ModelError, match="deep"):
         inlined(model(chain))
+
+
+def test_shapes_are_unknown_when_a_function_calls_itself() -> None:
+    call = helper.make_node("f", ["x"], ["y"], domain="own")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([call], "g", ports[:1], ports[1:])
+    function = helper.make_function("own", "f", ["x"], ["y"], [call], opsets)
+    recursive = helper.make_model(graph, opset_imports=opsets, functions=[function])
+    assert output_shapes(recursive) == {}
+    with pytest.raises(ModelError, match="inconsistent"):
+        infer(recursive)
