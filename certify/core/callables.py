@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from certify.core.errors import UsageError
 from certify.core.suggest import unknown_name
 
 FORM = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
+
+IMPORT_FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
+    SyntaxError, SystemExit, TypeError, ValueError,
+)  # fmt: skip
+"""Errors that a user's module may raise when it is imported."""
 
 
 def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") -> Callable[..., Any]:
@@ -27,7 +34,7 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
         hint: closing sentence of that error message.
 
     Raises:
-        UsageError: the module or the name in it does not exist; the nearest is suggested.
+        UsageError: the module or the name in it does not exist (the nearest is suggested), or the module fails.
     """
     match = FORM.fullmatch(text)
     with importing_from_here():
@@ -39,11 +46,21 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
             raise UsageError(
                 f"{kind.capitalize()} '{text}': module '{error.name}' is neither installed nor in this folder."
             ) from error
+        except IMPORT_FAILURES as error:
+            where = f"{kind.capitalize()} '{text}'"
+            raise UsageError(f"{where}: importing {match['module']} fails ({_why(error)}).") from error
     found = getattr(module, match["name"], None)
     if not callable(found):
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise unknown_name(f"function in {match['module']}:", match["name"], names)
     return found  # type: ignore[no-any-return]
+
+
+def _why(error: BaseException) -> str:
+    """Return type and message of an import error, and the line that raised it; a syntax error names its own."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = "" if isinstance(error, SyntaxError) else f", {Path(frame.filename).name}:{frame.lineno}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300] + place
 
 
 @contextlib.contextmanager

@@ -33,8 +33,8 @@ FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, O
             ValueError)  # fmt: skip
 """Errors that a third-party dataset may raise."""
 WANTED = (
-    "give a torch Dataset or DataLoader, a pair (x, y) of arrays, a pair (train, test), or a dict of parts; samples "
-    "must be pairs (sample, label)"
+    "give a torch Dataset (map-style) or DataLoader, a pair (x, y) of arrays, a pair (train, test), or a dict of "
+    "parts; samples must be pairs (sample, label)"
 )
 
 Array = npt.NDArray[Any]

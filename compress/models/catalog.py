@@ -13,6 +13,7 @@ from certify.core.callables import FORM
 from certify.core.errors import ModelError, UsageError
 from certify.core.files import sha256_file
 from certify.core.progress import Progress, Silent
+from compress.core.model_stats import state_digest
 from compress.models import hub, huggingface, image_input, timm, torchvision
 from compress.models import weights as weight_files
 from compress.models.built_model import BuiltModel, ModelSource
@@ -33,7 +34,8 @@ def build(
     """Build a model whose outputs fit the data.
 
     Weights with another number of outputs than ``classes`` keep them if ``class_map`` selects the data's classes among
-    them; otherwise the classifier's last layer is new and has to be trained.
+    them; otherwise the classifier's last layer is new and has to be trained. A factory whose weights do not depend on
+    the seed gives weights of its own, such as loaded ones, which are not trained again.
 
     Args:
         spec: a torchvision name, ``timm:NAME``, ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME`` (see
@@ -67,6 +69,8 @@ def build(
     source = source_of(spec, classes, arguments)
     if weights is None:
         model = source.instantiate(seed)
+        if not is_architecture(spec) and state_digest(model) == (digest := state_digest(source.instantiate(seed + 1))):
+            return BuiltModel(model, spec, source, True, "with the weights that its factory gives it", digest=digest)
         origin = f"random weights, seed {seed}"
         return BuiltModel(model, spec, source, pretrained=False, origin=origin, input_size=_least_size(source))
     return _with_weights(spec, source, weights, class_map, seed, shown)

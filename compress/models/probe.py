@@ -91,6 +91,11 @@ def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseE
         takes = getattr(layer, "in_channels" if of_channels else "in_features", None)
         what, gets = ("channel", given.shape[1]) if of_channels else ("feature", given.shape[-1])
         if takes not in (None, gets):
+            if of_channels and given.shape == samples.shape and samples.shape[-1] == takes:
+                return (
+                    f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} channel(s), which are "
+                    "last in the samples; put them first (in NumPy: x = np.moveaxis(x, -1, 1))."
+                )
             fitting = "colour (L for grey)" if of_channels and gets == samples.shape[1] else "size and layout"
             return (
                 f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} {what}(s) and gets {gets}; "

@@ -166,6 +166,12 @@ def _read_torch(path: Path) -> State:
             f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pth') and give them with the nn.Module "
             "that it was made from."
         )
+    with path.open("rb") as file:
+        if file.read(2)[:1] not in (b"\x80", b"P"):  # a pickle, or a zip archive
+            raise ModelError(
+                f"{path} is neither a safetensors file nor a state dict saved by torch.save; it may be a Git LFS "
+                "pointer or a web page instead of the file."
+            )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle protocol; unsafe content is refused anyway
@@ -177,7 +183,11 @@ def _read_torch(path: Path) -> State:
             "module itself to compress.run."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}).") from error
+        why = str(error).partition("\n")[0]
+        raise ModelError(
+            f"{path} cannot be read as weights ({type(error).__name__}{why and f': {why}'}); get the file again, or "
+            "save the state_dict() again."
+        ) from error
     state = dict(_tensors(content))
     if not state:
         raise ModelError(f"{path}: contains no state dict (tensors by name); save the model's state_dict().")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from certify.core.progress import Silent
 from compress.core.model_stats import count_macs
 from compress.exchange import checkpoint
 from compress.job.original import Request, find_original
+from compress.models.probe import probe
 from compress.testing.networks import CLASSES
 
 PIXELS = {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -172,3 +174,8 @@ def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_fol
     found = find_original(request, dataset, Silent()).module
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(found(images), trained(images), atol=1e-6) and "0.weight" in found.state_dict()
+
+
+def test_channels_are_to_be_put_first_when_arrays_have_them_last():
+    with pytest.raises(ModelError, match=r"layer 'conv' takes 3 channel\(s\), which are last in the samples"):
+        probe(Net(), np.zeros((2, 32, 32, 3), np.float32), "net")

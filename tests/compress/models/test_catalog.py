@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 import torch
 import torchvision
@@ -7,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from certify.core.errors import ModelError, UsageError
+from compress.core.model_stats import state_digest
 from compress.models import catalog, factories
 
 
@@ -89,6 +93,37 @@ def test_build_calls_a_factory_of_the_working_folder_with_the_classes(factory):
 def test_build_explains_errors_of_a_factory(factory, spec, error, sentence):
     with pytest.raises(error, match=sentence):
         catalog.build(spec, 4)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("def make(:", "SyntaxError: .*broken_models.py, line 1"),
+        ("raise RuntimeError('boom')", "RuntimeError: boom, broken_models.py:1"),
+        ("import sys; sys.exit(3)", "SystemExit: 3, broken_models.py:1"),
+        ("from os import no_such_name", "ImportError: cannot import name"),
+    ],
+)
+def test_build_explains_a_module_that_fails_when_imported(line, why, tmp_path, monkeypatch):
+    (tmp_path / "broken_models.py").write_text(line)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_models", raising=False)
+    importlib.invalidate_caches()
+    with pytest.raises(UsageError, match=f"Model 'broken_models:make': importing broken_models fails .{why}"):
+        catalog.build("broken_models:make", 4)
+
+
+def test_weights_are_the_factorys_own_when_they_do_not_depend_on_the_seed(tmp_path, monkeypatch):
+    torch.save(torch.nn.Linear(5, 4).state_dict(), tmp_path / "own.pth")
+    lines = ["import torch", "def fresh(): return torch.nn.Linear(5, 4)", "def loaded():", "    net = fresh()"]
+    lines += ["    net.load_state_dict(torch.load('own.pth'))", "    return net"]
+    (tmp_path / "trained_models.py").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "trained_models", raising=False)
+    loaded, fresh = (catalog.build(f"trained_models:{name}", 4) for name in ("loaded", "fresh"))
+    assert not loaded.needs_training and loaded.digest == state_digest(loaded.model)
+    assert loaded.origin == "with the weights that its factory gives it"
+    assert fresh.needs_training and fresh.origin == "random weights, seed 0" and fresh.digest is None
 
 
 def _saved(tmp_path, outputs: int):

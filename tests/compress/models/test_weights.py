@@ -72,6 +72,13 @@ def test_read_reports_a_damaged_file(tmp_path, name):
         weights.read(path)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_read_says_what_to_give_when_the_file_is_something_else(content, tmp_path):
+    (tmp_path / "own.pth").write_bytes(content)
+    with pytest.raises(ModelError, match="own.pth is neither a safetensors file nor a state dict"):
+        weights.read(tmp_path / "own.pth")
+
+
 def test_read_refuses_what_is_not_a_state_dict(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ModelError, match="no state dict"):
