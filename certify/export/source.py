@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,7 +170,10 @@ def is_held(path: Path, patterns: Iterable[str]) -> bool:
             single name, and a pattern covers everything below it.
     """
     names = path[1:] if path[0] == _PREDICATE else path
-    return any(_covers(tuple(one.split(".")), names) for one in patterns)
+    return any(_covers(_split(one), names) for one in patterns)
+
+
+_split = functools.cache(lambda pattern: tuple(pattern.split(".")))
 
 
 def _covers(pattern: Path, names: Path) -> bool:
