@@ -222,7 +222,7 @@ def test_own_gradients_fails_when_they_flip_fewer_than_those_carried_over() -> N
         stands(5, 100, 3, 2, "candidate"), stands(0, 0, 0, 8, "candidate"),
     ]  # fmt: skip
     outcome, sentence = judged(records(rows))["own_gradients"]
-    assert outcome == "fail" and "its own gradients were not followed" in sentence
+    assert outcome == "fail" and "did not follow the candidate's own gradients" in sentence
 
 
 def test_detection_counts_every_pair_when_margins_are_compared() -> None:
