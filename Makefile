@@ -12,6 +12,9 @@ MAX_TRAIN_TIME ?=
 
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
+# Without byte code, each of many processes compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup compress certify verify test lint docs notebook bench guide coverage fleet peers fuzz mutants rings dist clean
 
