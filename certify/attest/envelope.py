@@ -7,7 +7,6 @@ padding bits, an unknown member or a second signature are all refused, so that a
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 
 import rfc8785
@@ -89,8 +88,13 @@ def parse_envelope(content: bytes) -> Envelope:
             key_id=str(signature["keyid"]),
             signature=base64.b64decode(signature["sig"], validate=True),
         )
-    except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
-        raise CertificateError(f"The certificate is not a DSSE envelope with one signature: {error!r}.") from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise CertificateError(
+            "The certificate must be a DSSE envelope with a payload and one signature, and a field is missing or of "
+            "another type."
+        ) from error
+    except ValueError as error:
+        raise CertificateError(f"The payload and the signature of an envelope must be in base64: {error}.") from error
     if envelope.to_bytes() != content:  # a different payload type, more members or signatures, or stray base64 bits
         raise CertificateError(
             f"The envelope is not the canonical form of one {PAYLOAD_TYPE} payload with one signature."

@@ -31,7 +31,10 @@ def parse_canonical(content: bytes, what: str) -> Any:
     try:
         values = json.loads(content, parse_int=_integer)
         canonical = is_canonical(values, content)
-    except (ValueError, RecursionError) as error:
+    except (UnicodeDecodeError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "not UTF-8 text"
+        raise CertificateError(f"{subject} is not canonical JSON: it is {reason}.") from error
+    except ValueError as error:
         raise CertificateError(f"{subject} is not canonical JSON: {str(error)[:200]}.") from error
     if not canonical:
         raise CertificateError(f"{subject} is not in canonical form (RFC 8785).")
