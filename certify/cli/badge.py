@@ -9,7 +9,7 @@ import click
 from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.label import shown_certificates
 from certify.cli.output import json_option, print_json
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

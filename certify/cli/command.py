@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from certify.cli.paths import require_paths, require_spared_files
+from certify.cli.values import require_finite, require_paths, require_spared_files
 
 _PACK_FOLDER = "leanmark.pack_folder"
 LONGEST_SUMMARY = 200  # characters; lists of commands wrap a summary instead of cutting it
@@ -108,14 +108,15 @@ def _described(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 class Command(_WithExample):
-    """Command with an example in its help, and usable paths."""
+    """Command with an example in its help, and usable paths and numbers."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments and check their paths."""
+        """Parse the arguments and check paths and numbers."""
         if ctx.resilient_parsing:  # completion
             return super().parse_args(ctx, args)
         require_paths(self, ctx, args)
         rest = super().parse_args(ctx, args)
+        require_finite(self, ctx)
         require_spared_files(self, ctx)
         return rest
 

@@ -9,7 +9,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, governed, key_option
 from certify.cli.output import json_option, print_json
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 from certify.core import exit_codes
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import click
 
 from certify.cli.command import Command
 from certify.cli.output import json_option, print_json
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 
 
 @click.command(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certify.cli.command import Command, ModelPath
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 
 HEAD = """\
 # {model}: requirements of other documents, and what its statements answer

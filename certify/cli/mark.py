@@ -8,7 +8,7 @@ import click
 
 from certify.cli.command import Command, Group, ModelPath, key_option, trust_option, withdrawals_option
 from certify.cli.output import json_option, print_json
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 from certify.core import exit_codes
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -10,7 +10,7 @@ import click
 
 from certify.cli.command import Command, Group, read_data_key
 from certify.cli.output import json_option, print_json
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 from certify.core import exit_codes
 
 EXAMPLE = """\

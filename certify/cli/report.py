@@ -8,7 +8,7 @@ import click
 
 from certify.cli.command import Command, ModelPath, folder_of
 from certify.cli.output import carbon_option, json_option, print_json
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -1,7 +1,9 @@
-"""Paths that commands take: none is empty, and no output file replaces a model or its evidence."""
+"""Values that every command rejects: empty paths, infinite numbers, and output files in the place of a model or its
+evidence."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,18 @@ def require_paths(command: click.Command, ctx: click.Context, args: list[str]) -
     for param in command.params:
         if isinstance(param.type, click.Path) and "" in _each(given.get(param.name or "")):
             raise click.BadParameter("Path must not be empty.", ctx, param)
+
+
+def require_finite(command: click.Command, ctx: click.Context) -> None:
+    """Reject NaN, which is within every range of click, and infinity, which is within the open ones.
+
+    Raises:
+        BadParameter: a number is not finite.
+    """
+    for param in command.params:
+        for number in _each(ctx.params.get(param.name or "")):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise click.BadParameter(f"must be a finite number, got {number}.", ctx, param)
 
 
 def require_spared_files(command: click.Command, ctx: click.Context) -> None:

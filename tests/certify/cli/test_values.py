@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from certify.cli.command import Command
 from certify.cli.main import main
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-un
     @click.argument("file", type=click.Path(exists=True, path_type=Path))
     @click.option("--out", type=OutFile())
     @click.option("--more", type=click.Path(path_type=Path), multiple=True)
-    def command(file: Path, out: Path, more: tuple[Path, ...]) -> None:
+    @click.option("--size", type=click.FloatRange(min=0), multiple=True)
+    def command(file: Path, out: Path, more: tuple[Path, ...], size: tuple[float, ...]) -> None:
         out.write_text("drawn")
 
     return lambda *arguments: CliRunner().invoke(command, arguments)
@@ -67,3 +68,10 @@ def test_revocation_never_replaces_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     result = CliRunner().invoke(main, ["keygen", "--out", "own.key", "--revoke", "own.pub"])
     assert result.exit_code == 2 and "own.pub already exists; --revoke takes the name of a new file" in result.stderr
     assert b"PUBLIC KEY" in Path("own.pub").read_bytes()
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e400"])
+def test_number_is_a_usage_error_when_it_is_not_finite(draw, number: str) -> None:  # type: ignore[no-untyped-def]
+    result = draw("photos.npz", "--out", "a.svg", "--size", "2", "--size", number)
+    assert result.exit_code == 2 and "'--size': must be a finite number, got" in result.stderr
+    assert not Path("a.svg").exists()
