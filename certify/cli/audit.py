@@ -10,8 +10,8 @@ import click
 
 from certify.cli.command import Command, ModelPath, auditor_options, take_use, trust_option, use_options
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
-from certify.cli.values import OutFile
 from certify.cli.plan import plan_options, take_plan
+from certify.cli.values import OutFile
 from certify.core import exit_codes
 
 if TYPE_CHECKING:

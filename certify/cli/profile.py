@@ -10,9 +10,9 @@ import click
 
 from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, print_rich, quiet_option
-from certify.cli.values import OutFile
 from certify.cli.plan import RUNTIME_NAMES, plan_options_but, take_plan
 from certify.cli.preprocess import contract, preprocess_options, take_flags
+from certify.cli.values import OutFile
 from certify.core.errors import UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -1,5 +1,4 @@
-"""Values that every command rejects: empty paths, infinite numbers, and output files in the place of a model or its
-evidence."""
+"""Rejected values of every command: empty paths, infinite numbers, and output files that would replace a model."""
 
 from __future__ import annotations
 

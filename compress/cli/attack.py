@@ -10,7 +10,7 @@ import click
 
 from certify.cli.command import Command, governed
 from certify.cli.output import bars, json_option, print_json, quiet_option
-from certify.cli.paths import OutFile
+from certify.cli.values import OutFile
 from certify.core.errors import UsageError
 
 if TYPE_CHECKING:

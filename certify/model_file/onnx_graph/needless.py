@@ -2,7 +2,7 @@
 
 Going backwards from the outputs, each value is given the positions along each of its axes that are needed. A Slice
 needs few of its input, a kernel of zeros needs none of a channel, and of repeated channels one is enough. An operator
-that multiplies then needs the share of its outputs that is needed, times the share of its weights that are not zero.
+that multiplies then needs the share of its outputs that is needed, times that of its weights in a smaller dense form.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.constants import array_of
 from certify.model_file.onnx_graph.linear_products import linear_products
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, compute_of
@@ -27,7 +28,10 @@ Repeats = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 """By value and axis, the position that each position repeats: its own if none, -1 if it is constant."""
 
 NEGLIGIBLE = 0.005
-"""Weights below this fraction of the largest of their channel count as zero: 2 to 3 % of those of trained networks."""
+"""Weights below this fraction of the largest of their channel count as zero."""
+LAST_BLOCK, TOKENS = 5, 3
+"""Layers behind an attention for which unread rows of values with so many axes are not needless: networks whose head
+reads one token, the class token, have such a block, in which exporters compute all tokens."""
 ELEMENTWISE = frozenset(
     {"Abs", "Add", "BatchNormalization", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
      "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu",
@@ -85,8 +89,11 @@ class NeededPositions:
         found: dict[str, int] = {}
         for value in self._model.graph.output:
             self._need(value.name, None)
+        behind_attention = _last_block(self._model.graph, self._weights)
         for node in reversed(self._model.graph.node):
             out = node.output[0]
+            if out in behind_attention and 1 < len(self.masks.get(out, ())) <= TOKENS:
+                self._need(out, [*(np.ones_like(mask) for mask in self.masks[out][:-1]), self.masks[out][-1]])
             masks = self._once(out)
             inputs = None
             if masks is not None and len(node.output) == 1 and node.domain in STANDARD_DOMAINS:
@@ -129,7 +136,7 @@ class NeededPositions:
         if compute is None or macs is None:
             return round(elements * (1 - share))
         dense = self._dense(node, compute, masks)
-        needed = share * (1.0 if dense is None else float(dense.mean()))
+        needed = share * (1.0 if dense is None else connected_share(dense, self._groups(node, masks)))
         if dense is not None and {node.input[compute.data], node.output[0]} & set(self._denormal):
             needed = 0.0
         if self._kinds.get(node.output[0]) == onnx.TensorProto.DOUBLE:
@@ -179,14 +186,19 @@ class NeededPositions:
             return None
         if compute.kind == "conv":
             groups = attribute(node, "group", 1)
-            outputs = np.flatnonzero(masks[1]) // (len(masks[1]) // groups)
             channels = np.zeros((groups, shape[1] // groups), dtype=bool)
-            np.logical_or.at(channels, outputs, dense.any(axis=tuple(range(2, dense.ndim))))
+            np.logical_or.at(channels, self._groups(node, masks), dense.any(axis=tuple(range(2, dense.ndim))))
             spatial = self._window(node, masks)
             return None if spatial is None else {data: [masks[0], channels.reshape(-1), *spatial[2:]]}
         if compute.kind == "gemm" and attribute(node, "transA", 0):
             return None
         return {data: [*masks[:-1], np.asarray(dense.any(axis=0))]}
+
+    def _groups(self, node: onnx.NodeProto, masks: Masks) -> npt.NDArray[np.int64]:
+        """Return the group of each needed output of a layer; only convolutions have more than one."""
+        groups = attribute(node, "group", 1)
+        outputs = masks[1 if node.op_type == "Conv" else -1]
+        return np.flatnonzero(outputs) // (len(outputs) // groups)
 
     def _broadcast(self, name: str, masks: Masks) -> Masks:
         shape = self._shapes.get(name, ())
@@ -268,6 +280,17 @@ class NeededPositions:
             found[name] = [*masks[:axis], masks[axis][start:end], *masks[axis + 1 :]]
             start = end
         return found
+
+
+def _last_block(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
+    """Return the values with at most LAST_BLOCK layers since a product of two activations."""
+    layers: dict[str, float] = {}
+    for node in graph.node:
+        since = min((layers.get(name, math.inf) for name in node.input), default=math.inf)
+        if (compute := compute_of(node)) is not None:
+            since = since + 1 if node.input[compute.weight] in weights else 0
+        layers.update(dict.fromkeys(node.output, since))
+    return {name for name, since in layers.items() if since <= LAST_BLOCK}
 
 
 def _placed(size: int, positions: Sequence[int], mask: Mask) -> Mask:

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.equal_values import LOOKED_AT, comparable_values
 from certify.model_file.onnx_graph.linear_products import linear_products
 from certify.model_file.onnx_graph.needless import NeededPositions, needless_work
@@ -99,6 +100,58 @@ def test_everything_is_needed_when_a_network_is_honest() -> None:
         w1=np.abs(normal(6, 4, 3, 3)) + 1, w2=np.abs(normal(6, 3)) + 1,
     )  # fmt: skip
     assert needless_work(made, SAMPLE, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("matters", "share"),
+    [
+        (np.ones((4, 3)), 1.0),
+        (np.kron(np.eye(4), np.ones((2, 3))), 1 / 4),
+        (np.kron(np.eye(4), np.ones((2, 3)))[RNG.permutation(8)][:, RNG.permutation(12)], 1 / 4),
+        (RNG.random((64, 64)) < 0.1, 1.0),  # pruned without any order
+        (RNG.random((16, 16, 3, 3)) < 0.5, 1.0),
+        (np.ones((4, 4, 5, 5)) * (np.arange(5) % 2 == 0), 3 / 5),
+        (np.arange(6)[:, None] > np.zeros((6, 5)), 5 / 6),
+        (np.zeros((3, 3)), 0.0),
+    ],
+    ids=["dense", "blocks", "shuffled blocks", "pruned", "pruned kernels", "kernel with zeros", "dead output", "zeros"],
+)  # fmt: skip
+def test_zeros_count_as_needless_when_a_smaller_dense_form_leaves_them_out(matters: np.ndarray, share: float) -> None:
+    assert connected_share(np.asarray(matters).astype(bool)) == pytest.approx(share)
+
+
+def test_blocks_are_found_within_each_group_when_a_layer_has_groups() -> None:
+    dense = np.kron(np.eye(2), np.ones((2, 2)))
+    two_groups = np.concatenate([dense, np.ones((3, 4))]).astype(bool)  # one output of the second is not needed
+    assert connected_share(two_groups, np.array([0] * 4 + [1] * 3)) == pytest.approx((8 + 12) / 28)
+    assert connected_share(np.array([[True], [False], [True]]), np.arange(3)) == pytest.approx(2 / 3)
+
+
+def tokens_of_which_one_is_read(layers: int) -> onnx.ModelProto:
+    """An attention over 16 tokens, layers behind it, and a head that reads the first token."""
+    width = 8
+    return model(
+        [
+            node("MatMul", "x q", "queries"),
+            node("Transpose", "x", "keys", perm=[0, 2, 1]),
+            node("MatMul", "queries keys", "scores"),
+            node("Softmax", "scores", "weights"),
+            node("MatMul", "weights x", "mixed"),
+            node("Add", "x mixed", "h0"),
+            *(each for i in range(layers) for each in
+              (node("MatMul", f"h{i} w", f"m{i}"), node("Relu", f"m{i}", f"h{i + 1}"))),
+            node("Gather", f"h{layers} zero", "token", axis=1),
+            node("MatMul", "token w", "y"),
+        ],
+        sample=(16, width), q=np.abs(normal(width, width)) + 1, w=np.abs(normal(width, width)) + 1, zero=np.array(0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("layers", "needless"), [(3, False), (12, True)])
+def test_unread_tokens_are_needless_when_more_than_a_block_is_computed_for_them(layers: int, needless: bool) -> None:
+    found = needless_work(tokens_of_which_one_is_read(layers), (16, 8), {})
+    assert bool(found) == needless
+    assert sum(name.startswith("m") for name in found) == max(0, layers - 5)
 
 
 def test_half_is_needless_when_doubles_are_multiplied() -> None:
