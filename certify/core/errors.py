@@ -14,7 +14,7 @@ class LeanmarkError(Exception):
         ...     certify.Plan(batch=0)
         ... except certify.LeanmarkError as error:
         ...     print(error.exit_code, error)
-        2 The 'batch' setting must be at least 1, got 0.
+        2 The 'batch' setting must be in [1, 4096], got 0.
     """
 
     exit_code = exit_codes.FAILED

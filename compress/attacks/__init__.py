@@ -17,7 +17,7 @@ __getattr__, __dir__ = door(
     __name__,
     {
         "gradient": ("GradientAttack",),
-        "hunting": ("Hunt", "hunt"),
+        "witness_search": ("Hunt", "hunt"),
         "square": ("SquareAttack",),
     },
 )

@@ -39,7 +39,7 @@ __getattr__, __dir__ = door(
     {
         "aggregation": ("Rule", "ServerStep"),
         "client_privacy": ("NoisySum",),
-        "distilling": ("Teaching",),
+        "distillation": ("Teaching",),
         "fleet": ("connected", "run_on_fleet"),
         "learner": ("LocalTraining",),
         "memory": ("Faults",),

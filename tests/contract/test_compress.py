@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import compress
 from compress import passes
@@ -120,6 +123,23 @@ def test_nothing_heavy_is_loaded_when_compress_is_imported() -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'numpy', 'pydantic', 'scipy'}"
     check = f"import sys, compress; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_every_name_of_a_lazy_package_is_found() -> None:
+    names = [each.name for each in pkgutil.walk_packages(compress.__path__, "compress.") if each.ispkg]
+    lazy = [package for package in map(importlib.import_module, names) if "__getattr__" in vars(package)]
+    assert len(lazy) > 10
+    missing = [
+        f"{package.__name__}.{name}" for package in lazy for name in dir(package) if not _is_found(package, name)
+    ]
+    assert not missing
+
+
+def _is_found(package: ModuleType, name: str) -> bool:
+    try:
+        return hasattr(package, name)
+    except ModuleNotFoundError:
+        return False
 
 
 def test_every_registered_pass_is_public() -> None:

@@ -418,7 +418,7 @@ def test_card_gives_what_it_says_and_nothing_for_placeholders() -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"# Net\nA net.\n", "no section answers"), (b"\xff\xfe", "is not UTF-8"), (b"# x\n" * 300_000, "larger")],
+    [(b"# Net\nA net.\n", "no section that answers"), (b"\xff\xfe", "is not UTF-8"), (b"# x\n" * 300_000, "larger")],
 )
 def test_card_is_refused_with_a_sentence_when_it_cannot_be_used(content: bytes, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):

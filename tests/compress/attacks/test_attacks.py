@@ -146,7 +146,7 @@ def test_parent_is_refused_when_its_answers_differ(trained, dataset, contract, f
     stranger = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(contract.port_shape(1)[1:])), CLASSES)).eval()
     with Answers(file, contract, CLASSES) as asked:
         assert require_parent(trained, asked, dataset.test) == 1.0
-        with pytest.raises(UsageError, match="not its float parent"):
+        with pytest.raises(UsageError, match="not the file.s float parent"):
             require_parent(stranger, asked, dataset.test)
 
 

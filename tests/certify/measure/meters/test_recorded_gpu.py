@@ -91,4 +91,4 @@ def test_guide_shows_the_figures_of_the_trace(trace: Trace, monkeypatch: pytest.
     for line in benchmark.table(windows, 32, EvidenceLevel.COUNTER).splitlines():
         assert line in guide.splitlines()
     assert "0.9973 on average, from 0.9819 to 1.0075" in benchmark.agreement(windows)
-    assert "0.9973 on average, from 0.9819 to 1.0075" in " ".join(guide.split())
+    assert "0.9973 times the integrated power on average (0.9819 to 1.0075)" in " ".join(guide.split())
