@@ -171,7 +171,7 @@ def test_number_of_workers_is_refused_when_not_positive():
     ("arguments", "told"),
     [
         (["resnet18"], "Missing option '--max-loss'"),
-        (["resnet18", "--max-loss", "nan"], "'max_loss' setting must be in (0, 100] percent"),
+        (["resnet18", "--max-loss", "nan"], "'--max-loss': must be a finite number, got nan"),
         (["resnet18", "--max-loss", "1", "--epochs", "0", "--student", "x"], "A student has to be trained"),
         (["resnet18", "--max-loss", "1", "--metric", "top5"], "bounds the loss of top-1 accuracy"),
         (["nothere.onnx", "--max-loss", "1", "--data", "mnist5k"], "ONNX file not found"),
