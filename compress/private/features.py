@@ -83,10 +83,10 @@ def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:
     handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     try:
         with torch.no_grad():
-            features = model(as_tensor(preprocess.noise(2)))
+            outputs = model(as_tensor(preprocess.noise(2)))
     finally:
         handle.remove()
-    if type(layer) is not nn.Linear or len(seen) != 1 or not torch.equal(seen[0], features):
+    if type(layer) is not nn.Linear or len(seen) != 1 or not torch.equal(seen[0], outputs):
         raise ModelError(f"The outputs are not those of one linear layer (found '{path}'); use dp_finetune.")
     return path
 
