@@ -6,7 +6,6 @@ the first block changes the outputs several hundred times as much as behind a bl
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,7 +65,7 @@ def _add_noise(graph: onnx.GraphProto, value: str, gain: str) -> None:
         made("Add", [plain, f"{value}.gained"], [value]),
     ]
     for offset, node in enumerate(nodes, 1):
-        graph.node.insert(place + offset, copy.deepcopy(node))
+        graph.node.insert(place + offset, node)
     graph.input.append(onnx.helper.make_tensor_value_info(gain, onnx.TensorProto.FLOAT, []))
 
 

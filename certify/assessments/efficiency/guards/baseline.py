@@ -29,7 +29,8 @@ def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
             f"was measured in that form (removed: {message})"
         )
     if needless > 0:
-        sentence += f"; {percent(needless)} of its work is needless, most of it in {_names(found.needless)}"
+        names = _names(found.needless)
+        sentence += f"; rewritten, it could do without {percent(needless)} of its work, most of that in {names}"
     return check(
         max(work + needless, size) <= edition.thresholds.baseline_padding,
         sentence,
