@@ -20,6 +20,9 @@ from certify.core.statistics.proportions import (
     wilson_interval,
 )
 
+WIDER_ERROR = 3.7
+"""By how much :func:`absolute_gap_change` raises the error of its parts where both gaps are near 0."""
+
 
 @dataclass(frozen=True)
 class Bounded:
@@ -135,14 +138,17 @@ def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float)
         |b| - |a| = min(max(D, -S), max(S, -D)),
 
     which rises with D and falls with -S in its first part, and vice versa in its second. Each end uses the ends of the
-    intervals of D and S that make the result widest, so the truth is excluded only if the interval of the deciding
-    quantity excludes it: far from 0 that is D alone, and the ends are those of :func:`gap_change` or their negatives.
-    If both gaps may have either sign, "no change" is never excluded, since a gap that moved by D may have widened or
-    narrowed by as much; the interval is then conservative. D has the interval of :func:`gap_change`; S is the sum of
-    both gaps, whose ends are sums of those of Wilson's intervals (before and after concern the same people, so they
-    vary together). ``tests/benchmarks/social_coverage.py`` shows the coverage. Where both gaps are near 0 it is above
-    99 %: an error there needs D and S to err at once. A level for S that brings it to 99.3 % leaves 90 % where D is
-    about twice its standard error and S as large as D.
+    intervals of D and S that make the result widest: far from 0 those of :func:`gap_change` or their negatives. D has
+    the interval of :func:`gap_change`; S is the sum of both gaps, whose ends are sums of those of Wilson's intervals
+    (before and after concern the same people, so they vary together).
+
+    Where both gaps are near 0, an error would need D and S to err at once, and such intervals cover more than 99 %. So
+    both are taken at a lower confidence where neither excludes 0 at the given one and both do at the lower one. This
+    follows tests of a product of two means (Miles and Chambaz 2021, "Optimal tests of the composite null hypothesis
+    arising in mediation analysis", arXiv 2107.07575; van Garderen and van Giersbergen 2020, "A nearly similar powerful
+    test for mediation", arXiv 2012.11342); such pairs are rare where one of the two is 0 and the other is not. With
+    normal D and S the coverage is 94 to 99 % for every size of both; ``tests/benchmarks/social_coverage.py`` shows it
+    for tables.
 
     Example:
         >>> equal = PairedTable(40, 0, 0, 60)
@@ -150,11 +156,24 @@ def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float)
         0.0
     """
     before, after = (_signed(one, other, arm) for arm in ("baseline", "candidate"))
-    d = gap_change(one, other, confidence)
-    s = mover_difference(_doubled(one, confidence), _doubled(other, confidence))
+    d, s = _change_and_sum(one, other, confidence)
+    if _may_be_zero(d) and _may_be_zero(s) and (error := WIDER_ERROR * (1 - confidence)) < 1:
+        shorter = _change_and_sum(one, other, 1 - error)
+        if not any(map(_may_be_zero, shorter)):
+            d, s = shorter
     low = min(max(d.low, -s.high), max(s.low, -d.high))
     high = min(max(d.high, -s.low), max(s.high, -d.low))
     return Bounded.within(abs(after) - abs(before), Interval(low, high))
+
+
+def _change_and_sum(one: PairedTable, other: PairedTable, confidence: float) -> tuple[Bounded, Bounded]:
+    """Return the signed gap after minus before, and after plus before."""
+    total = mover_difference(_doubled(one, confidence), _doubled(other, confidence))
+    return gap_change(one, other, confidence), total
+
+
+def _may_be_zero(found: Bounded) -> bool:
+    return found.low <= 0 <= found.high
 
 
 def _signed(one: PairedTable, other: PairedTable, arm: str) -> float:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certify.core.statistics.gaps import (
+    WIDER_ERROR,
     Bounded,
     absolute,
     absolute_gap_change,
@@ -79,6 +80,36 @@ def test_absolute_gap_change_is_small_when_the_gap_changes_sign() -> None:
     assert found.value == pytest.approx(0) and found.low < 0 < found.high
 
 
+BEHIND, AHEAD = PairedTable(230, 21, 30, 119), PairedTable(250, 29, 21, 100)
+"""Their signed gap fell, and its sum is below 0, each by some 1.7 standard errors: neither is shown alone."""
+
+
+def test_absolute_gap_change_is_shown_when_change_and_sum_are_both_nearly_shown() -> None:
+    assert gap_change(BEHIND, AHEAD, 0.95).high > 0 > gap_change(BEHIND, AHEAD, 1 - WIDER_ERROR * 0.05).high
+    found = absolute_gap_change(BEHIND, AHEAD, 0.95)
+    assert 0 < found.low < found.value == pytest.approx(17 / 400)
+    turned = absolute_gap_change(AHEAD, BEHIND, 0.95)
+    assert (turned.low, turned.high) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("both", [250, 200], ids=["the sum is near 0", "the sum is far from 0"])
+def test_absolute_gap_change_is_not_shown_when_only_one_of_change_and_sum_is_nearly_shown(both: int) -> None:
+    other = PairedTable(both, 21, 30, 349 - both)
+    found = absolute_gap_change(other, AHEAD, 0.95)
+    assert found.low < 0 < found.high
+    if both == 200:  # only the change decides
+        signed = gap_change(other, AHEAD, 0.95).negative()
+        assert (found.low, found.high) == pytest.approx((signed.low, signed.high), abs=1e-12)
+
+
+def test_absolute_gap_change_is_not_shown_when_the_change_is_far_from_shown() -> None:
+    assert absolute_gap_change(PairedTable(230, 21, 24, 125), PairedTable(250, 21, 21, 108), 0.95).low < 0
+
+
+def test_confidence_below_the_raised_error_is_kept() -> None:
+    assert absolute_gap_change(BEHIND, AHEAD, 0.5).value == pytest.approx(17 / 400)
+
+
 @settings(max_examples=30)
 @given(tables, tables)
 def test_absolute_gap_change_contains_its_value(one: PairedTable, other: PairedTable) -> None:
@@ -103,10 +134,9 @@ def coverage(draws: int, n: int, before: float, changed: tuple[float, float], sh
     return held / draws
 
 
-@pytest.mark.parametrize(("shift", "most"), [(0.0, 1.0), (0.02, 1.0), (0.1, 0.99)])
-def test_absolute_gap_change_covers_the_truth_when_gaps_are_simulated(shift: float, most: float) -> None:
-    # Near zero the direction of the gap is unknown, and the interval covers more than the nominal 95 % (about 99 %).
-    assert 0.93 <= coverage(400, 200, 0.7, (0.04, 0.03), shift, 1) <= most
+@pytest.mark.parametrize("shift", [0.0, 0.02, 0.1])
+def test_absolute_gap_change_covers_the_truth_when_gaps_are_simulated(shift: float) -> None:
+    assert 0.93 <= coverage(400, 200, 0.7, (0.04, 0.03), shift, 1) <= 0.99
 
 
 def test_absolute_gap_change_covers_a_gap_that_opens_when_there_was_none_before() -> None:
