@@ -83,12 +83,13 @@ class Bench:
         start_s = max(arm.start_s for arm in arms)
         return blocks_a_start(start_s, block_s, least, self.plan.time_limit_s, self.rules)
 
-    def null_blocks(self, baseline: Arm, blocks_a_start: int) -> int:
+    def null_blocks(self, baseline: Arm, blocks_a_start: int, attempt: int = 0) -> int:
         """Return the number of blocks of the null run, fixed in advance: as many as fit its time, within the bounds.
 
-        If the user's time limit for the main run is below the edition's limit for the null run, it applies to both.
+        If the user's time limit for the main run is below the edition's limit for the null run, it applies to both; a
+        repetition has all of the edition's time, as most short runs that fail have too few blocks.
         """
-        time_s = min(self.rules.null_time_s, self.plan.time_limit_s)
+        time_s = self.rules.null_time_s if attempt else min(self.rules.null_time_s, self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
         fitting = math.floor(time_s / (windows_s + baseline.start_s / blocks_a_start))
         most = min(fitting, self.rules.largest_null_blocks)
@@ -137,7 +138,7 @@ def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, nam
 
 
 def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
-    """Measure the baseline against itself; repeat once if the interval exceeds the edition's tolerance.
+    """Measure the baseline against itself; repeat once, for longer, if the interval exceeds the edition's tolerance.
 
     Args:
         bench: shared state of the measurement.
@@ -158,13 +159,13 @@ def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
 def against(
     bench: Bench, run: str, arms: tuple[Arm, Arm], blocks: int, described: str, attempt: int = 0
 ) -> Estimate | None:
-    """Run two arms of the baseline for as long as a null run, and return the second's ratio to the first.
+    """Run two arms of the baseline for as long as this attempt of a null run; return the second's ratio to the first.
 
     Returns:
         The ratio, or None if a window has no quantity above 0.
     """
     first, second = arms
-    count = bench.null_blocks(first, blocks)
+    count = bench.null_blocks(first, blocks, attempt)
     # The main run uses seed + 1, so no attempt shares its order.
     order = schedule.blocks((first.name, second.name), bench.plan.seed + 2 * attempt)
     with Workers(arms, blocks) as workers, bench.progress.task(described, count * 2 * WINDOWS_OF_AN_ARM) as task:
