@@ -94,6 +94,7 @@ class PassContext:
         training_follows: whether a later pass of the recipe trains the model.
         place: position of the pass in its recipe, from 0, which distinguishes mechanisms.
         source: how to build a fresh model of the original's architecture; None if only its module is known.
+        runtime: runtime on which the job will measure its file; None if it measures nothing.
     """
 
     data: PassData
@@ -112,6 +113,7 @@ class PassContext:
     training_follows: bool = False
     place: int = 0
     source: Any = None
+    runtime: str | None = None
 
     def deadline(self) -> float | None:
         """Return the monotonic time at which a training that starts now must stop, or None."""

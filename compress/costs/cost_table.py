@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -185,6 +185,27 @@ class TableMaker:
         feeds = [by_input(preprocess.input_names, samples[i : i + 1]) for i in range(len(samples))]
         path = forms.save(forms.as_shipped(floats, form, feeds), folder / f"{name}.shipped.onnx")
         return form, TimedFile(path, samples, tuple(preprocess.input_names), preprocess.output_name)
+
+    def side_by_side(
+        self,
+        models: Mapping[str, nn.Module],
+        preprocess: Preprocess,
+        samples: npt.NDArray[Any],
+        in_floats: Collection[str] = (),
+    ) -> Mapping[str, Cost]:
+        """Measure whole models as they ship, in turn, and those named in ``in_floats`` in floats.
+
+        Raises:
+            ModelError: one cannot be exported or quantized.
+            MeasureError: a worker failed.
+        """
+        floats = replace(self, shipping=replace(self.shipping, precision="float"))
+        with tempfile.TemporaryDirectory(prefix="leanmark-compare-") as folder:
+            files = {
+                name: (floats if name in in_floats else self).whole(model, preprocess, samples, Path(folder), name)[1]
+                for name, model in models.items()
+            }
+            return self.timer(files)
 
     def _measured(self, model: nn.Module, item: Item, form: Shipping, folder: Path) -> dict[str, Cost]:
         """Measure the costs of one block by label; several of its variants are measured against each other at once."""

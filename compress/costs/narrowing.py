@@ -9,10 +9,8 @@ measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -185,16 +183,8 @@ class Narrowing:
 
     def _compare(self, pruned: nn.Module) -> Comparison:
         """Measure the narrowed model against the whole original in the same form, and the original in floats."""
-        maker, contract = self._maker, self._context.preprocess
-        with tempfile.TemporaryDirectory(prefix="leanmark-compare-") as scratch:
-            folder = Path(scratch)
-            files = {
-                name: maker.whole(model, contract, self._samples, folder, name)[1]
-                for name, model in (("whole", self._original), ("pruned", pruned))
-            }
-            floats = replace(maker, shipping=replace(maker.shipping, precision="float"))
-            files["baseline"] = floats.whole(self._original, contract, self._samples, folder, "baseline")[1]
-            costs = maker.timer(files)
+        models = {"whole": self._original, "pruned": pruned, "baseline": self._original}
+        costs = self._maker.side_by_side(models, self._context.preprocess, self._samples, in_floats=("baseline",))
         one, other = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
         if one is None or other is None:
             raise ValueError("a meter that reported joules stopped reporting them")

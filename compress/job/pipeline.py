@@ -153,6 +153,7 @@ def run(
         max_loss_percent=chosen.budget.max_loss_percent,
         progress=progress,
         callbacks=callbacks,
+        runtime=plan.runtime if measure else None,
     )
     described = describe_data(dataset)
     trained_on = {**described, "metric": plan.metric}

@@ -38,8 +38,12 @@ class StructuredPrune(CostOptions):
     With `energy` or `latency`, all widths and the blocks to drop are chosen at once, by a knapsack: the loss of each
     narrowing on validation data against its saving, measured here in the precision that ships (ZipLM, Kurtic et al.
     2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811). The share refers to the unpruned model in that
-    precision: integers where `quantize_static` or `qat` follows, else floats. A pruned model that is not cheaper is
-    declined. `scope`, `steps`, `round_to` and training between rounds have no effect then, and two runs may differ.
+    precision: integers where `quantize_static` or `qat` follows, else floats. `scope`, `steps`, `round_to` and training
+    between rounds have no effect then, and two runs may differ.
+
+    A job that measures compares the pruned model with the unpruned one in that precision, whatever the target, and
+    declines to prune if that is shown to cost more: integer kernels work in steps of channels, and a narrower layer can
+    take longer.
 
     If no training follows, the layers are refitted to the original's activations on unlabelled samples
     (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
@@ -146,7 +150,8 @@ class StructuredPrune(CostOptions):
         goal = self.cost_goal(refit=wanted, refit_samples=self.refit_samples)
         if goal is not None:
             return costs.narrow(self.settings(reconstruct=self.reconstruct is not False), goal, model, context)
-        return pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
+        pruned, record = pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
+        return costs.unless_dearer(model, pruned, record, context) if record.changed else (pruned, record)
 
     def settings(self, *, reconstruct: bool = False) -> pruning.PruneSettings:
         """Return the settings of the pruning engine."""

@@ -1,0 +1,64 @@
+"""Cost of a pruned model beside the unpruned one, both in the form that ships.
+
+Fewer multiply-adds need not cost less: integer kernels work in steps of 8, 16 or 32 channels, and a block with a few
+channels fewer can take longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from certify.core.errors import MeasureError, ModelError
+from certify.core.evidence import DEFAULT_RUNTIME
+from certify.measure import runtimes
+from certify.model_file.suffixes import ONNX
+from compress.core.context import PassContext
+from compress.core.foreign_code import eval_copy
+from compress.core.pass_protocol import Declined, PassRecord
+from compress.costs.cost_table import Quantity, quantity_of
+from compress.costs.narrowing import SAMPLES, WORDS, table_maker
+from compress.costs.ratios import ratio
+from compress.costs.timing import Conditions
+
+
+def unless_dearer(
+    model: nn.Module, pruned: nn.Module, record: PassRecord, context: PassContext
+) -> tuple[nn.Module, PassRecord]:
+    """Return the pruned model, or an unchanged copy of the unpruned one if the pruned one is shown to cost more.
+
+    Both run on this machine in the precision that the later passes produce; the record tells the measured share.
+    Nothing is measured for a job that measures nothing or whose runtime takes other files than ONNX.
+
+    Args:
+        model: unpruned model.
+        pruned: pruned model.
+        record: record of the pruning.
+        context: context of the pass.
+    """
+    if context.runtime is None:
+        return pruned, record
+    runtime = DEFAULT_RUNTIME if context.runtime == runtimes.AUTO else context.runtime
+    if runtimes.require(runtime).suffix != ONNX:
+        return pruned, record
+    try:
+        maker = table_maker(Conditions(runtime), None, context)
+        costs = maker.side_by_side(
+            {"whole": eval_copy(model), "pruned": eval_copy(pruned)}, context.preprocess, context.samples(SAMPLES)
+        )
+    except (MeasureError, ModelError) as error:
+        return pruned, replace(record, declined=(*record.declined, Declined("comparison of costs", str(error))))
+    quantity: Quantity = "latency" if costs["whole"].energy_j is None else "energy"
+    one, other = (quantity_of(costs[name], quantity) for name in ("pruned", "whole"))
+    if one is None or other is None:
+        raise ValueError("a meter that reported joules stopped reporting them")
+    share, precision = ratio(one, other), maker.shipping.precision
+    if share.low > 1:
+        why = (
+            f"pruned, it takes {share} times the {WORDS[quantity]} of the unpruned model in {precision} on this "
+            f"machine; ask for {quantity} instead"
+        )
+        return eval_copy(model), PassRecord.refused(why, record.declined)
+    measured = {"quantity": quantity, "precision": precision, "share": share.to_json()}
+    return pruned, replace(record, done={**record.done, "measured_cost": measured})
