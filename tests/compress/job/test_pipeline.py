@@ -20,6 +20,7 @@ from certify.data.contract_slot import normalise
 from certify.measure.plan import Plan
 from compress import load
 from compress.core.model_stats import count_macs, state_digest
+from compress.costs import comparison
 from compress.exchange.onnx_export import CHECKED_SAMPLES
 from compress.job import pipeline, recipe
 from compress.job.job import REAL_SAMPLES
@@ -73,6 +74,12 @@ def stopped(monkeypatch):
     return asked
 
 
+@pytest.fixture
+def pruned_anyway(monkeypatch):
+    """Twelve channels in integers take longer than sixteen on some processors, and pruning is then declined."""
+    monkeypatch.setattr(comparison, "unless_dearer", lambda model, pruned, record, context: (pruned, record))
+
+
 def test_job_is_refused_before_the_work_when_ci_has_no_key(monkeypatch, tmp_path):
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
@@ -81,6 +88,7 @@ def test_job_is_refused_before_the_work_when_ci_has_no_key(monkeypatch, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("pruned_anyway")
 def test_module_becomes_a_graded_file_with_checkpoint_and_lineage(model, dataset, tmp_path):
     before = state_digest(model)
     out = tmp_path / "out"
