@@ -18,8 +18,8 @@ class Plan:
 
     Attributes:
         window_s: target length of a window in seconds, at most 60; None for the edition's value for the meter.
-        time_limit_s: time limit of the main run in seconds, also of the first null run if it is below the edition's;
-            the least number of blocks is measured even if that takes longer.
+        time_limit_s: time limit of the main run in seconds, also of the null run if it is below the edition's, whose
+            repetition has twice that; the least number of blocks is measured even if that takes longer.
         wanted_half_width: target half-width of the energy ratio's interval (0.05 is 5 %).
         threads: intra-op threads of both models; None for the cheapest number for each.
         batch: number of samples per inference.

@@ -87,9 +87,9 @@ class Bench:
         """Return the number of blocks of the null run, fixed in advance: as many as fit its time, within the bounds.
 
         If the user's time limit for the main run is below the edition's limit for the null run, it applies to both; a
-        repetition has all of the edition's time, as most short runs that fail have too few blocks.
+        repetition has twice that time, as most short runs that fail have too few blocks.
         """
-        time_s = self.rules.null_time_s if attempt else min(self.rules.null_time_s, self.plan.time_limit_s)
+        time_s = min(self.rules.null_time_s, (1 + attempt) * self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
         fitting = math.floor(time_s / (windows_s + baseline.start_s / blocks_a_start))
         most = min(fitting, self.rules.largest_null_blocks)

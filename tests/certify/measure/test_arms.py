@@ -80,7 +80,9 @@ def test_null_run_has_as_many_blocks_as_fit_its_time(
     assert bench.null_blocks(arm, 1) == blocks
     short = replace(bench, plan=Plan(time_limit_s=edition.plan.null_time_s / 4))
     assert edition.plan.null_blocks <= short.null_blocks(arm, 1) < max(blocks, edition.plan.null_blocks + 1)
-    assert short.null_blocks(arm, 1, attempt=1) == blocks
+    half = replace(bench, plan=Plan(time_limit_s=edition.plan.null_time_s / 2))
+    assert short.null_blocks(arm, 1, attempt=1) == half.null_blocks(arm, 1)
+    assert half.null_blocks(arm, 1, attempt=1) == bench.null_blocks(arm, 1, attempt=1) == blocks
     few = replace(bench, plan=Plan(min_blocks=3))
     assert few.null_blocks(arm, 1) == few.null_blocks(arm, 1, attempt=1) == 3
 
