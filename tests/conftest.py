@@ -29,7 +29,7 @@ RECIPE = """
 name: quick
 description: Everything that balanced does, in less time.
 passes:
-  - structured_prune: {macs: 0.5}
+  - structured_prune: {macs: 0.5, round_to: 16}
   - distill: {epochs: 2}
   - quantize_static: {samples: 64}
 """
