@@ -1,11 +1,12 @@
-"""A fleet on one machine: SuperLink and three clients over TLS, a client and the server killed midway, and a statement.
+"""A fleet on one machine: SuperLink and four clients over TLS, clients and the server killed midway, and a statement.
 
 Run ``python tests/fleet/fleet.py`` in an environment with the extra ``flower``; where that is missing, it says so and
 leaves with 0. It starts ``leanmark federate`` as a user would, kills one client after the first closed round and the
-server with its SuperLink after the second, starts all of them again, continues with top-k and with masked updates, and
-then checks that
+server with its SuperLink after the second, starts all of them again, continues with top-k and with masked updates, kills
+another client while it trains in a masked round, and then checks that
 
 * each run ended at the planned number of rounds, its log passes every check, and no round was closed twice;
+* the client that was killed in the masked round dropped out of it, and its masks were removed from the sum;
 * the statement is verified, with the receipts of every client;
 * the same rounds in memory, with the same clients away, give the same model behind every round, to the bit.
 
@@ -29,7 +30,11 @@ from typing import Any
 
 import numpy as np
 
-CLIENTS, ROUNDS, MORE, PORT = 3, 4, 2, 18443
+CLIENTS, ROUNDS, MORE, PORT = 4, 4, 2, 18443
+MASKED = "3-federation.jsonl"
+"""Log of the masked run, the fourth pass."""
+UNTIL_TRAINING = 3
+"""Messages of a masked round up to the one for training: keys, shares, training."""
 MODEL = '''
 from torch import nn
 
@@ -122,6 +127,7 @@ class Fleet:
             self.start_link()
             self.start_server()
             self.join(2)
+            self.kill_in_a_masked_round(3)
             self.wait(lambda: self.processes["server"].poll() is not None, "the end of the job", 600)
             if self.processes["server"].returncode:
                 raise Failed(f"the job ended with {self.processes['server'].returncode}: {self.words('server')}")
@@ -129,6 +135,7 @@ class Fleet:
             for name in list(self.processes):
                 self.kill(name)
         self.check_statement()
+        check_masked_round(self.out / "statements" / "federation.evidence.jsonl")
         check_replay(self.folder, nodes)
         self.say("the same rounds in memory give the same bits")
 
@@ -190,6 +197,27 @@ class Fleet:
             process.wait()
             self.say(f"killed {name}")
 
+    def kill_in_a_masked_round(self, number: int) -> None:
+        """Kill a client once it has given its shares and trains, so that others must open its masks."""
+        self.wait(lambda: self.masked_log() is not None, "the masked run", 600)
+        self.wait(lambda: b'"kind":"begin"' in self.masked_content(), "a masked round", 120)
+        before = self.heard_by(number)
+        self.wait(lambda: self.heard_by(number) >= before + UNTIL_TRAINING, "training with masks", 120)
+        self.kill(f"client {number}")
+
+    def masked_log(self) -> Path | None:
+        """The log of the masked run, once there is one."""
+        return next(self.folder.rglob(MASKED), None)
+
+    def masked_content(self) -> bytes:
+        """What the masked run has logged so far."""
+        path = self.masked_log()
+        return b"" if path is None else path.read_bytes()
+
+    def heard_by(self, number: int) -> int:
+        """Number of messages that a client has received."""
+        return (self.folder / f"client {number}.log").read_text(errors="replace").count(HEARD)
+
     def until_closed(self, number: int) -> None:
         """Wait until a round is closed."""
         self.wait(lambda: closed(self.out) >= number, f"round {number}", 300)
@@ -231,6 +259,8 @@ class Fleet:
         return done.stdout
 
 
+HEARD = "Receive: "
+"""What Flower's SuperNode prints for each message."""
 LEANMARK = [sys.executable, "-m", "certify.cli.main"]
 
 
@@ -252,9 +282,9 @@ def write_data(folder: Path) -> None:
     images, labels = mnist_data()
     images = images.reshape(-1, 28, 28).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
-    ends = np.cumsum([300, 600, 900, 1200])
+    ends = np.cumsum([300, 600, 900, 1200, 400])
     parts = np.split(order[: ends[-1]], ends[:-1])
-    for name, rows in zip(("client-0", "client-1", "client-2", "server"), parts, strict=True):
+    for name, rows in zip(("client-0", "client-1", "client-2", "client-3", "server"), parts, strict=True):
         np.savez(folder / f"{name}.npz", x=images[rows], y=labels[rows])
     np.savez(folder / "test.npz", x=images[order[-500:]], y=labels[order[-500:]])
 
@@ -267,6 +297,15 @@ def client_data(folder: Path, number: int) -> str:
 def server_data(folder: Path) -> str:
     """Data specification of the server."""
     return f"npz:train={folder}/server.npz,test={folder}/test.npz"
+
+
+def check_masked_round(records: Path) -> None:
+    """Check that a client dropped out of a masked round, which was closed without it."""
+    from certify.assessments.federation.assessment import Federation
+
+    run = Federation().parse(records.read_bytes(), records.name).runs[-1]
+    if not any(each.close.message.dropped for each in run.rounds):
+        raise Failed("no client dropped out of a masked round")
 
 
 def check_replay(folder: Path, nodes: dict[int, str]) -> None:
