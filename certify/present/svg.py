@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from xml.sax.saxutils import escape, quoteattr
 
 from markupsafe import Markup
 
 from certify.core.text import clean, printable
+from certify.present.text import has_known_width
+from certify.present.text import width as line_width
 
 FONTS = "Lato, Helvetica, Arial, sans-serif"
 REGULAR, BOLD, BLACK = 400, 700, 900
@@ -65,10 +68,24 @@ def _exactly(value: object) -> str:
 def text(
     words: str, x: float, y: float, size: float, weight: int = REGULAR, colour: str = INK, anchor: str | None = None
 ) -> str:
-    """Draw a line of text with its baseline at y; ``anchor`` is ``middle`` or ``end``, None starts it at x."""
+    """Draw a line of text with its baseline at y; ``anchor`` is ``middle`` or ``end``, None starts it at x.
+
+    The line keeps its width where a reader has none of the fonts and another one is wider.
+    """
+    words = clean(words)
+    room = round(line_width(words, size, bold=weight != REGULAR), 1) if words and has_known_width(words) else None
     return element(
-        "text", escape(clean(words)), x=x, y=y, font_size=size, font_weight=weight, fill=colour, text_anchor=anchor
-    )
+        "text", escape(words), x=x, y=y, font_size=size, font_weight=weight, fill=colour, text_anchor=anchor,
+        textLength=room, lengthAdjust=room and "spacingAndGlyphs",
+    )  # fmt: skip
+
+
+_FIXED_WIDTH = re.compile(r' textLength="[0-9.]+" lengthAdjust="spacingAndGlyphs"')
+
+
+def with_natural_widths(svg: str) -> str:
+    """Return a drawing for a renderer that has its first font, whose lines are a little shorter."""
+    return _FIXED_WIDTH.sub("", svg)
 
 
 def box(

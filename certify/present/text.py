@@ -28,7 +28,7 @@ _BOLD = (
     611, 556, 611, 556, 362, 611, 611, 285, 283, 576, 285, 889, 611, 611, 611, 611, 413, 556, 400, 611, 556, 813,
     573, 556, 500, 389, 300, 389, 584,
 )  # fmt: skip
-_SIGNS = dict.fromkeys("×−±–", 584)
+_SIGNS = {**dict.fromkeys("×−±–", 584), ELLIPSIS: 1000}
 _OTHER = 760  # accented letters, signs and other alphabets
 _IDEOGRAPH = 1000
 
@@ -37,6 +37,16 @@ def width(text: str, size: float, bold: bool = False) -> float:
     """Return an upper bound of the width of a line in any of the label's fonts, in the unit of ``size``."""
     table = _BOLD if bold else _REGULAR
     return size * sum(_advance(c, table) for c in text) / 1000
+
+
+def has_known_width(text: str) -> bool:
+    """Return whether the width of each character is known, rather than a bound for all alphabets.
+
+    Example:
+        >>> has_known_width("1.9× less"), has_known_width("Größe")
+        (True, False)
+    """
+    return all(" " <= character <= "~" or character in _SIGNS for character in text)
 
 
 def _advance(character: str, table: tuple[int, ...]) -> int:

@@ -6,10 +6,12 @@ import functools
 import importlib.util
 from importlib.resources import files
 
+from certify.present.svg import with_natural_widths
+
 FAMILY = "Lato"
 WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
 
-DRAWING = 6
+DRAWING = 7
 """Version of the drawing, raised whenever the same certificate gives a different ``label.svg``."""
 
 
@@ -28,7 +30,7 @@ def render(svg: str, width_px: int = 800) -> bytes:
 
     fonts = files("font_lato") / "files"
     return svg_to_bytes(
-        svg_string=svg,
+        svg_string=with_natural_widths(svg),
         width=width_px,
         skip_system_fonts=True,
         font_files=[str(fonts / name) for name in WEIGHTS],
