@@ -39,11 +39,8 @@ class StructuredPrune(CostOptions):
     narrowing on validation data against its saving, measured here in the precision that ships (ZipLM, Kurtic et al.
     2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811). The share refers to the unpruned model in that
     precision: integers where `quantize_static` or `qat` follows, else floats. `scope`, `steps`, `round_to` and training
-    between rounds have no effect then, and two runs may differ.
-
-    A job that measures compares the pruned model with the unpruned one in that precision, whatever the target, and
-    declines to prune if that is shown to cost more: integer kernels work in steps of channels, and a narrower layer can
-    take longer.
+    between rounds have no effect then, and two runs may differ. Whatever the target, a job that measures declines a
+    pruned model that costs more than the unpruned one in that precision, as narrower integer layers can.
 
     If no training follows, the layers are refitted to the original's activations on unlabelled samples
     (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
@@ -85,7 +82,7 @@ class StructuredPrune(CostOptions):
     )
     scope: Scope = Field(
         default="local",
-        description="Rank channels within each layer (one ratio for all), among all layers, or among layers of a kind.",
+        description="Rank channels within each layer (one ratio), among all, or among layers of a kind.",
     )
     steps: int = Field(default=4, ge=1, le=100, description="Rounds; data-based importance is recomputed in each.")
     recover_epochs: int = Field(
@@ -147,8 +144,7 @@ class StructuredPrune(CostOptions):
             MeasureError: the target is energy or latency, and a measurement failed.
         """
         wanted = samples_to_refit(self.reconstruct, self.refit_samples, context) > 0
-        goal = self.cost_goal(refit=wanted, refit_samples=self.refit_samples)
-        if goal is not None:
+        if (goal := self.cost_goal(refit=wanted, refit_samples=self.refit_samples)) is not None:
             return costs.narrow(self.settings(reconstruct=self.reconstruct is not False), goal, model, context)
         pruned, record = pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
         return costs.unless_dearer(model, pruned, record, context) if record.changed else (pruned, record)

@@ -83,7 +83,7 @@ def test_pruned_model_is_kept_with_a_note_when_the_comparison_fails(timer, model
     assert ("comparison of costs", "The worker ended.") in [(each.what, each.why) for each in record.declined]
 
 
-def test_pruned_model_is_kept_when_its_cost_cannot_be_told_from_the_unpruned_one(timer, model, measuring, monkeypatch):
+def test_pruned_model_is_kept_when_it_is_not_shown_to_cost_more(timer, model, measuring, monkeypatch):
     monkeypatch.setattr(type(timer), "weights", lambda self, file: 1000 + file.path.name.startswith("pruned"))
     _, record = HALF.apply(model, measuring)
     assert record.changed
