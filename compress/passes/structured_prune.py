@@ -101,9 +101,7 @@ class StructuredPrune(CostOptions):
     keep_layers: tuple[str, ...] = Field(
         default=(), description="Layers that are never pruned, as glob patterns (layer1.*.conv2)."
     )
-    max_ratio: float = Field(
-        default=0.9, gt=0, lt=1, description="Largest share of its channels that a layer may lose."
-    )
+    max_ratio: float = Field(default=0.9, gt=0, lt=1, description="Largest share of channels that a layer may lose.")
     time_limit_s: float = Field(
         default=120.0, gt=0, le=3600, description="Time limit of the tracing, and of each round, in seconds."
     )
