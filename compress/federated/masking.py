@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.core.errors import DataError
+from certify.core.errors import CertificateError, DataError
 from certify.core.federation import Begin, Mask
 from certify.core.federation.signing import client_id, peers_digest
 from certify.core.signing_keys import PublicKey, SigningKey
@@ -152,6 +152,8 @@ def checked_keys(begin: Begin, client: str, one: Any) -> PublicKeys:
         public, signature = PublicKey(bytes.fromhex(str(one["public"]))), bytes.fromhex(str(one["signature"]))
     except ValueError as error:
         raise DataError("Keys for masks are not hexadecimal.") from error
+    except CertificateError as error:  # another length
+        raise DataError(str(error)) from error
     if client_id(public.hex) != client or not public.signed(_signed(begin, keys.hex()), signature):
         raise DataError(f"Keys for masks are not signed by client {client[:16]}.")
     return keys

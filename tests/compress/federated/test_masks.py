@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from certify.core.errors import DataError, UsageError
 from compress.federated import shamir
+from compress.federated.masking import checked_keys
 from compress.federated.masks import Member, PublicKeys, groups_of, stream, threshold_of, unmasked
 
 CONTEXT, COUNT = b"run and nonce", 50
@@ -152,6 +153,15 @@ def test_streams_differ_by_context() -> None:
 def test_malformed_keys_are_refused(text: str) -> None:
     with pytest.raises(DataError):
         PublicKeys.from_hex(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [("public", "ab" * 31), ("public", "zz"), ("signature", "zz"), ("keys", "ab" * 63)]
+)
+def test_stated_keys_are_refused_when_a_part_is_malformed(field: str, text: str) -> None:
+    stated = {"keys": "ab" * 64, "public": "ab" * 32, "signature": "ab" * 64, field: text}
+    with pytest.raises(DataError):
+        checked_keys(None, "client", stated)  # type: ignore[arg-type]  # nothing was signed yet
 
 
 def test_each_client_is_in_one_group_of_at_most_100() -> None:
