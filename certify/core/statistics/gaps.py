@@ -146,9 +146,8 @@ def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float)
     both are taken at a lower confidence where neither excludes 0 at the given one and both do at the lower one. This
     follows tests of a product of two means (Miles and Chambaz 2021, "Optimal tests of the composite null hypothesis
     arising in mediation analysis", arXiv 2107.07575; van Garderen and van Giersbergen 2020, "A nearly similar powerful
-    test for mediation", arXiv 2012.11342); such pairs are rare where one of the two is 0 and the other is not. With
-    normal D and S the coverage is 94 to 99 % for every size of both; ``tests/benchmarks/social_coverage.py`` shows it
-    for tables.
+    test for mediation", arXiv 2012.11342); such pairs are rare where one of the two is 0 and the other is not.
+    ``tests/benchmarks/social_coverage.py`` shows the coverage.
 
     Example:
         >>> equal = PairedTable(40, 0, 0, 60)
