@@ -142,7 +142,7 @@ def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
 
     def measure(files: Mapping[str, TimedFile]) -> dict[str, Cost]:
         seen: dict[str, list[tuple[float, float | None]]] = {name: [] for name in files}
-        with (progress or Silent()).task("Measuring blocks", STARTS * ROUNDS) as bar:
+        with (progress or Silent()).task("Measuring costs", STARTS * ROUNDS) as bar:
             for start in range(STARTS):
                 with contextlib.ExitStack() as live:
                     running = {name: _started(name, file, conditions, window_s, live) for name, file in files.items()}
