@@ -6,7 +6,9 @@
 FOLDER holds ``adult.data`` and ``adult.test`` of the UCI repository. An MLP of 128 and 64 hidden units is trained in
 torch, exported, and quantized to 8 bits by ONNX Runtime's ``quantize_static`` (unsigned activations, signed weights by
 channel, 512 calibration rows). It prints accuracy, cells that are shown to be worse, disparate-impact ratios and
-exchanged answers; with ``--certify``, the CPU seconds of ``certify`` with and without groups, in turn.
+exchanged answers; with ``--certify``, the CPU seconds of ``certify`` with and without groups, in turn, and those that
+the code for groups used. The bar is on the latter: two runs of ``certify`` differ by a quarter, because each measures
+until its intervals are narrow enough.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -26,6 +32,8 @@ import certify
 from certify import Plan
 from certify.data import Dataset, load
 from certify.workflows.group_audit import Fairness
+from certify.workflows.group_records import Grouping
+from certify.workflows.group_statement import state_groups
 
 GROUPS = "sex,race"
 HARMED = "sex=Male, false negatives"
@@ -119,22 +127,47 @@ def cpu_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+@contextmanager
+def group_seconds() -> Iterator[list[float]]:
+    """Collect the CPU seconds that ``certify`` spends on groups: checking, recording answers, signing the result."""
+    seconds: list[float] = []
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run_timed(*args: Any, **named: Any) -> Any:
+            before = cpu_s()
+            try:
+                return call(*args, **named)
+            finally:
+                seconds.append(cpu_s() - before)
+
+        return run_timed
+
+    with (
+        patch.object(Grouping, "of", timed(Grouping.of)),
+        patch.object(Grouping, "look", timed(Grouping.look)),
+        patch("certify.api.state_groups", timed(state_groups)),
+    ):
+        yield seconds
+
+
 def referee(paths: tuple[Path, Path], spec: str, out: Path, bars: Bars) -> None:
-    """CPU and wall seconds of certify with groups and without, in turn."""
-    plan, taken = Plan(batch=32, time_limit_s=60), {"": [], GROUPS: []}  # type: ignore[var-annotated]
+    """CPU and wall seconds of certify with groups and without, in turn, and the part that groups took."""
+    plan, taken, shares = Plan(batch=32, time_limit_s=60), {"": [], GROUPS: []}, []  # type: ignore[var-annotated]
     for groups in ("", GROUPS, GROUPS, ""):
         before, start = cpu_s(), time.perf_counter()
-        certify.certify(
-            paths[1], baseline=paths[0], data=spec, out=out / f"graded-{bool(groups)}", plan=plan,
-            groups=groups or None, progress=False,
-        )  # fmt: skip
+        with group_seconds() as used:
+            certify.certify(
+                paths[1], baseline=paths[0], data=spec, out=out / f"graded-{bool(groups)}", plan=plan,
+                groups=groups or None, progress=False,
+            )  # fmt: skip
         taken[groups].append((cpu_s() - before, time.perf_counter() - start))
-    means = {}
+        if groups:
+            shares.append(100 * sum(used) / (taken[groups][-1][0] - sum(used)))
+            print(f"groups took {sum(used):.2f} CPU s in {len(used)} calls")
     for groups, times in taken.items():
         cpu, wall = (sum(part) / len(times) for part in zip(*times, strict=True))
-        means[groups] = cpu
         print(f"certify {'with groups' if groups else 'without groups':16} {cpu:8.2f} CPU s {wall:8.2f} s")
-    bars.at_most("groups cost the referee, in CPU time,", 100 * (means[GROUPS] / means[""] - 1), 5, " %")
+    bars.at_most("groups cost the referee, of the CPU time of all else,", max(shares), 5, " %")
 
 
 def main() -> int:
