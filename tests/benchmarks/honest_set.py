@@ -1,8 +1,9 @@
 """Honest pairs before the referee: none may be refused, and each one's distance from the limits of all findings.
 
-Run ``python tests/benchmarks/honest_set.py FOLDER [--only WORD ...] [--again] [--nncf PYTHON] [--quick]``; it prints
-two Markdown tables and is not a test. Pairs whose certificate is in the folder are skipped, so that a stopped run
-resumes; ``--again`` measures them again, with the existing models. The whole set takes an hour or two on two cores.
+Run ``python tests/benchmarks/honest_set.py FOLDER [--only WORD ...] [--again] [--nncf PYTHON] [--time-limit SECONDS]
+[--precision PERCENT] [--quick]``; it prints two Markdown tables and is not a test. Pairs whose certificate is in the
+folder are skipped, so that a stopped run resumes; ``--again`` measures them again, with the existing models. The whole
+set takes an hour or two on two cores.
 
 The pairs, in the order of their names, alternate between the half by which constants were chosen and the half that
 checks them. NNCF quantizes in a separate environment, whose interpreter is given by ``--nncf``. Pairs with missing
@@ -308,8 +309,10 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure again what has been certified")
     parser.add_argument("--nncf", help="interpreter of an environment with NNCF")
     parser.add_argument("--time-limit", type=float, default=20.0, help="seconds of the main run")
+    parser.add_argument("--precision", type=float, default=5.0, help="wanted half-width of the ratio, in percent")
     given = parser.parse_args()
-    plan, known, edition = Plan(time_limit_s=given.time_limit), pairs(given.nncf), load_edition()
+    plan = Plan(time_limit_s=given.time_limit, wanted_half_width=given.precision / 100)
+    known, edition = pairs(given.nncf), load_edition()
     halves = {name: ("chose", "checks")[place % 2] for place, name in enumerate(known)}
     if given.quick:
         plan = Plan(time_limit_s=1, min_blocks=3, yardstick=False)
