@@ -108,10 +108,12 @@ class Attempt:
             NotThisWay: the architecture does not allow it, or pruning takes too long.
         """
         task = self._context.progress.task("Pruning")
+        # Drawing importances and training seed torch's generator; a pass must leave the caller's alone.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), task as bar:
             warnings.simplefilter("ignore")  # torch-pruning warns about properties that are verified here
             torch.manual_seed(self._context.seed)
             try:
+                # Groups inside blocks are proven when they are found; a trace only as a whole, here.
                 if self._way != "blocks" and (why := self._why_inexact(eval_copy(model))):
                     raise NotThisWay(why)
                 pruned, record, provenance = self._nearest(model, bar.advance)
@@ -135,6 +137,7 @@ class Attempt:
     ) -> PassRecord:
         """Refit the pruned model's layers in place; return the record with the result."""
         original, settings = eval_copy(model), self._settings
+        # The pruned model's attention was replaced; both need the same operators, by which layers are matched.
         if self._way == "blocks" and (settings.attention is not None or settings.embedding):
             loosen(original, self._sample)
         changes = Changes(provenance.outputs, provenance.inputs)
@@ -274,10 +277,12 @@ class Attempt:
                 with with_gradients(pruner.model):
                     estimator.estimate(pruner.model)
             with limits(settings.time_limit_s):
+                # A geometric sequence: each round removes the same share of what is left.
                 left = pruner.prune_to(int((wanted / before) ** (step / steps) * before))
             if estimator is not None:
                 estimator.clear(pruner.model)
             advance(1 / steps, f"{left / before:.2f} left")
+            # Not after the last round: the recipe's own training follows it.
             if settings.recover_epochs and step < steps:
                 self._teach(pruner.model, context, None, epochs=settings.recover_epochs)
         return left

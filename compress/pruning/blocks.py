@@ -60,9 +60,9 @@ class BlockPruner:
 
     def _find(self, sample: torch.Tensor, attention: Unit | None, embedding: bool) -> list[Group]:
         found = list(attentions(self.model))
-        apart = {path for one in found for path in (one.path, one.back)}
+        apart = {path for module in found for path in (module.path, module.back)}
         chains = find_chains(self.model, sample, apart)
-        heads = [head_group(self.model, one, attention) for one in found] if attention is not None else []
+        heads = [head_group(self.model, module, attention) for module in found] if attention is not None else []
         groups = verified_groups(self.model, sample, chains) + verified_groups(self.model, sample, heads)
         kept = {group.name for group in groups}
         for group in (*chains, *heads):
@@ -110,8 +110,10 @@ class BlockPruner:
                 self._refused[name] = f"it has nothing that {self.rules.importance} importance reads"
         order = [group for group in self.groups if scores[group.name] is not None]
         known = {name: found for name, found in scores.items() if found is not None}
+        # The search counts dozens of plans; tensors without data make a copy and a count nearly free.
         skeleton = copy.deepcopy(self.model).to("meta") if self._without_data else self.model
         last = STEPS_PER_RATIO * len(order)
+        # What remains falls with each step, so the first step that is enough can be bisected.
         step = self._first(last, lambda at: self._left_after(skeleton, self._plan(order, known, at), wanted))
         plan = self._plan(order, known, step)
         for group in self.groups:
@@ -149,10 +151,12 @@ class BlockPruner:
         for place, group in enumerate(order):
             ranked = scores[group.name].sort(dim=1)
             if self.rules.scope == "local":
+                # Groups take turns, so that the search can stop in the middle of a percent.
                 percent = step // len(order) + (place < step % len(order))
                 gone = self._units[group.name] * percent / STEPS_PER_RATIO - self._units[group.name] + group.units
             else:
                 pooled = self._pool(order, scores, group)
+                # One threshold for the pool; rows of a group (query, key, value) lose equally many, hence their mean.
                 share = step / (STEPS_PER_RATIO * len(order))
                 threshold = pooled.sort().values[min(len(pooled) - 1, int(share * len(pooled)))]
                 gone = float((ranked.values.mean(0) < threshold).sum()) if share < 1 else float(group.units)
@@ -171,6 +175,7 @@ class BlockPruner:
         multiple = self._multiple(group)
         least = max(1, self._units[group.name] * (1 - self.rules.most))
         kept = max(least, group.units - gone)
+        # Rounded up, as a group may lose less but not more; the slack absorbs products such as 30 * (1 - 0.7).
         return min(group.units, math.ceil(kept / multiple - 1e-9) * multiple)
 
     def _multiple(self, group: Group) -> int:
@@ -205,8 +210,8 @@ def block_penalty(model: nn.Module, sample: torch.Tensor, strength: float) -> Ca
     Heads that `loosen` would have to replace are excluded: they are replaced after the training.
     """
     found = list(attentions(model))
-    apart = {path for one in found for path in (one.path, one.back)}
-    heads = [head_group(model, one, "heads") for one in found]
+    apart = {path for module in found for path in (module.path, module.back)}
+    heads = [head_group(model, module, "heads") for module in found]
     groups = verified_groups(model, sample, find_chains(model, sample, apart)) + verified_groups(model, sample, heads)
     return lambda: add_sparsity_gradient(model, groups, strength)
 

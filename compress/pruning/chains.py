@@ -75,19 +75,21 @@ def find_chains(model: nn.Module, sample: torch.Tensor, apart: Collection[str]) 
 def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
     """Return the leaf modules in the order in which they run, without those that run more than once."""
     runs: list[_Run] = []
-    given: list[object] = [None]
+    previous: list[object] = [None]
 
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             shape = output.shape if isinstance(output, torch.Tensor) else torch.Size()
-            runs.append(_Run(path, module, shape, direct=len(inputs) == 1 and inputs[0] is given[0]))
-            given[0] = output
+            # Identity of the tensor, not equality: any functional operator in between creates another one.
+            runs.append(_Run(path, module, shape, direct=len(inputs) == 1 and inputs[0] is previous[0]))
+            previous[0] = output
 
         return hook
 
     with attach_hooks((module, note(path)) for path, module in _leaves(model)), torch.no_grad():
         model(sample)
     times = Counter(run.path for run in runs)
+    # A layer that runs twice has two neighbours; activations without parameters may be shared.
     return [run for run in runs if times[run.path] == 1 or not any(True for _ in run.module.parameters())]
 
 
@@ -116,6 +118,7 @@ def _widths(run: _Run) -> tuple[int, int]:
 
 def _likely(model: nn.Module, chain: _Chain, taker: _Run) -> bool:
     """Return False for layers of two consecutive blocks with something else between, such as a residual addition."""
+    # Members of a sequence run one after the other, but a residual addition between them ties the width to a stream.
     common = os.path.commonprefix([chain.maker.path.split("."), taker.path.split(".")])
     in_a_row = isinstance(model.get_submodule(".".join(common)), nn.Sequential | nn.ModuleList)
     return chain.direct or chain.gated or not in_a_row
@@ -155,8 +158,9 @@ def _in_gate(model: nn.Module, runs: list[_Run], place: int, chain: _Chain) -> b
 
 def _is_gate(down: _Run, up: _Run, chain: _Chain) -> bool:
     """Return whether they map the chain's width to another one and back, on one value per channel."""
-    (middle, taken), (given, between) = _widths(down), _widths(up)
-    fits = taken == given == chain.width and middle == between
+    (middle, read), (written, between) = _widths(down), _widths(up)
+    fits = read == written == chain.width and middle == between
+    # One value per channel: the maps were pooled before, as in squeeze-and-excitation.
     single = down.shape.numel() == middle and chain.maker.shape.numel() > chain.width
     beside = down.path.rpartition(".")[0] == up.path.rpartition(".")[0]
     return fits and single and beside

@@ -30,6 +30,7 @@ LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 class _InstanceNormPruner(tp.function.InstanceNormPruner):  # type: ignore[misc]
     """Prunes an instance norm's statistics along with its channels, if it has any."""
 
+    # torch-pruning only cuts weight and bias of instance norms, not their running statistics.
     def prune_out_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
         """Remove the channels ``idxs`` in place."""
         kept = sorted(set(range(layer.num_features)) - set(idxs))  # type: ignore[arg-type]
@@ -79,6 +80,7 @@ def count_by_layers(
     def by_layers(_: nn.Module) -> int:
         return sum(layer.weight.numel() * places for layer, places in positions.items())  # type: ignore[operator, union-attr, misc]
 
+    # They disagree where operators without weights multiply, such as attention's products.
     return by_layers if by_layers(model) == count(model) else count
 
 
@@ -103,6 +105,7 @@ def find_layers(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
 def multiple_of(model: nn.Module, head: nn.Module, most: int) -> int:
     """Return the largest power of two that is at most ``most`` and at most an eighth of the median width."""
     widths = [m.weight.shape[0] for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not head]
+    # Coarser multiples would leave a narrow layer hardly any choice of widths.
     wanted = min(most, statistics.median(widths) / 8) if widths else 1
     return 1 << max(0, int(wanted).bit_length() - 1)
 
@@ -178,6 +181,7 @@ class ChannelPruner:
     def widths(self) -> dict[str, int]:
         """Return the number of output channels of each convolution and linear layer, by name."""
         return {
+            # Weights of transposed convolutions are stored as (inputs, outputs).
             name: module.weight.shape[1] if getattr(module, "transposed", False) else module.weight.shape[0]
             for module, name in self._names.items()
             if isinstance(module, LAYERS)
@@ -198,6 +202,7 @@ class ChannelPruner:
             while left > wanted and self.percent < self.last_percent:
                 self.percent = self._next_percent(left, wanted)
                 self._pruner.current_step = self.percent - 1  # step() adds one
+                # Interactive, so that pruning can stop between two groups: a whole percent may overshoot.
                 for group in self._pruner.step(interactive=True):
                     self._note(group)
                     group.prune()
@@ -222,6 +227,7 @@ class ChannelPruner:
     def _next_percent(self, left: int, wanted: int) -> int:
         """Go half the way to the ratio that would meet the goal if the count fell with the square of the width."""
         kept = PERCENT - self.percent
+        # Half, since a step cannot be undone and the square is only an estimate.
         there = kept * (1 - math.sqrt(wanted / left))
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 

@@ -79,6 +79,7 @@ def elimination_scores(
     scores = {}
     with Lane(program, samples.batch, samples.batches) as lane:
         for layer in find_layers(program):
+            # In a grouped convolution a unit is read by one group only, so there is no common Gram matrix.
             if layer.path in paths and layer.groups == 1:
                 rows = Rows(layer, generator, POSITIONS, samples.size)
                 scores[layer.path] = _scores(program, lane, layer, rows, sizes)
@@ -89,13 +90,14 @@ def _scores(program: Program, lane: Lane, layer: Layer, rows: Rows, sizes: Mappi
     weight = program.model.get_parameter(layer.weight)
     inputs, kernel = int(weight.shape[1]), weight.shape[2:].numel()
     gram = Gram(inputs * kernel, len(weight))
-    for taken, given in lane.values(layer.taken, layer.node):
+    for values, outputs in lane.values(layer.input, layer.node):
         with torch.inference_mode():
-            gram.add(*rows.of(weight, taken, given))
+            gram.add(*rows.of(weight, values, outputs))
     size = sizes.get(layer.path, 1)
     units = np.arange(inputs * kernel).reshape(inputs // size, size * kernel)
     total = find_sum(program, layer)
     moments = gram.moments()
     if total is not None:
+        # Errors count where they reach the residual stream, after the batch norm in between has scaled them.
         moments = moments.scaled(total.scales(layer))
     return torch.from_numpy(eliminate(moments, units).scores()).float().repeat_interleave(size)

@@ -64,9 +64,11 @@ def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Gro
         raise EmbeddingUnclear(f"its layer norms must have one width, but have {found}")
     ((width,),) = widths
     heads = [head_group(model, attention, "heads") for attention in attentions(model)]
+    # MLPs and heads may be exactly as wide as the embedding; their slices belong to their own groups.
     inner = {(cut.path, cut.tensor, cut.dim) for group in (*groups, *heads) for cut in group.cuts}
     cuts = tuple(cut for cut in _cuts(model, width, head) if (cut.path, cut.tensor, cut.dim) not in inner)
     group = Group("the embedding width", "embedding", width, cuts, tuple(_numbers(model, width, cuts)))
+    # Every other feature: a mistaken slice would have to match at all of them to go unnoticed.
     kept = torch.arange(0, width, 2)[None]
     removed = copy.deepcopy(model)
     group.remove(removed, kept)

@@ -53,6 +53,7 @@ def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: to
         sample: (2, ...) to compare on.
     """
     original = eval_copy(model)
+    # Untrained networks have many equal values, by which removed channels could not be told apart.
     lively(original, sample)
     pruned = copy.deepcopy(original)
     cut(pruned)
@@ -63,6 +64,7 @@ def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: to
             return f"it cannot be shown that removing its channels is equivalent to masking them ({error})"
         difference = float((pruned(sample) - wanted).abs().max())
         effect = float((original(sample) - wanted).abs().max())
+    # Relative to masking's own effect; the second term covers channels that have next to none.
     if difference <= max(OF_EFFECT * effect, OF_OUTPUT * float(wanted.abs().max())):
         return ""
     return (

@@ -96,6 +96,7 @@ class Group:
         parts = []
         for cut in self.cuts:
             module = model.get_submodule(cut.path)
+            # Layer norms and position tokens are cut along, but their values do not measure a unit's importance.
             weighs = isinstance(module, (*LAYERS, nn.Embedding, nn.modules.batchnorm._BatchNorm))
             if cut.tensor == "weight" and weighs and row in cut.rows:
                 weight, noted = model.get_parameter(f"{cut.path}.weight"), getattr(module, NOTED, None)
@@ -103,6 +104,7 @@ class Group:
                     Part(
                         values=cut.by_unit(weight.detach(), self.units, row),
                         gradients=None if weight.grad is None else cut.by_unit(weight.grad, self.units, row),
+                        # Scores are stored per input, so only the layers that read units (dim 1) have them.
                         noted=None if noted is None or not cut.dim else _noted(cut, noted, self.units, row),
                         role="norm" if weight.ndim == 1 else ("in" if cut.dim else "out"),
                     )
@@ -141,6 +143,7 @@ class Group:
             module, now = model.get_submodule(number.path), units * number.factor
             shape = isinstance(getattr(module, number.attribute), tuple)  # as in a layer norm
             setattr(module, number.attribute, (now,) if shape else now)
+        # Cuts hold no positions, only rows and sizes, and stay valid for the narrower group.
         return Group(self.name, self.kind, units, self.cuts, self.numbers, self.rows)
 
 
@@ -153,6 +156,7 @@ def add_sparsity_gradient(model: nn.Module, groups: Iterable[Group], strength: f
     for group in groups:
         for row in range(group.rows):
             norms = torch.stack([part.values.square().sum(1) for part in group._parts(model, row)]).mean(0)
+            # Equal norms would divide by 0.
             spread = (norms.max() - norms.min()).clamp(min=torch.finfo(norms.dtype).tiny)
             weights = strength * 2 ** (4 * (norms.max() - norms) / spread)
             for cut in group.cuts:

@@ -71,6 +71,7 @@ def attentions(model: nn.Module) -> Iterator[Attention]:
         back = _back(model, path)
         if not heads or names is None or back is None:
             continue
+        # The inner width is what the output projection reads; after pruning it is not the embedding's any more.
         width = int(model.get_parameter(f"{back}.weight").shape[1])
         stretches = 3 // len(names)
         fits = all(module.get_parameter(f"{name}.weight").shape[0] == stretches * width for name in names)
@@ -106,6 +107,7 @@ def head_group(model: nn.Module, attention: Attention, unit: Unit) -> Group:
         stretch_rows = [(0,)] * 3
     else:
         units, rows, size = head_dim, 2 * heads, 1
+        # Queries and keys meet in a scalar product and must lose the same dimensions; values are independent of them.
         matched, carried = tuple(range(heads)), tuple(range(heads, 2 * heads))
         stretch_rows = [matched, matched, carried]
     cuts: list[Cut] = []
@@ -147,7 +149,7 @@ def loosen(model: nn.Module, sample: torch.Tensor) -> list[str]:
         model: model in eval mode.
         sample: (1, ...) input of the model.
     """
-    found = {path: made for path, module in model.named_modules() if (made := loose(module)) is not None}
+    found = {path: free for path, module in model.named_modules() if (free := loose(module)) is not None}
     taken = bisect_valid(
         list(found), lambda paths: outputs_match(sample, model, _with(copy.deepcopy(model), paths, found))
     )
@@ -180,6 +182,7 @@ def loose(module: nn.Module) -> SelfAttention | None:
 
 
 def _of_tokens(module: nn.MultiheadAttention) -> TokenAttention | None:
+    # Separate projections and appended keys have no counterpart in TokenAttention.
     if module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn:
         return None
     has_bias = module.in_proj_bias is not None
@@ -232,6 +235,7 @@ def _evaluated_table(module: ShiftedWindowAttentionV2) -> torch.Tensor:
     """Evaluate the small network of Swin V2 for each relative position: (offsets, heads)."""
     with torch.no_grad():
         table: torch.Tensor = module.cpb_mlp(module.relative_coords_table).view(-1, module.num_heads)
+        # As torchvision's ShiftedWindowAttentionV2 does at each call; the table does not depend on the input.
         return 16 * table.sigmoid()
 
 
@@ -251,8 +255,8 @@ def _of_partitions(module: RelativePositionalMultiHeadAttention) -> SelfAttentio
     return attention
 
 
-def _take(made: SelfAttention, qkv: nn.Linear, back: nn.Linear, table: torch.Tensor, index: Any) -> None:
-    made.qkv.load_state_dict(qkv.state_dict())
-    made.proj.load_state_dict(back.state_dict())
-    made.relative_position_bias_table = nn.Parameter(table.detach().clone())
-    made.relative_position_index = index.flatten().clone()
+def _take(attention: SelfAttention, qkv: nn.Linear, back: nn.Linear, table: torch.Tensor, index: Any) -> None:
+    attention.qkv.load_state_dict(qkv.state_dict())
+    attention.proj.load_state_dict(back.state_dict())
+    attention.relative_position_bias_table = nn.Parameter(table.detach().clone())
+    attention.relative_position_index = index.flatten().clone()

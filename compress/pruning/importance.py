@@ -99,6 +99,7 @@ class Estimator:
 
     def _put_curvature(self, model: nn.Module) -> None:
         squares = {p: torch.zeros_like(p) for p in model.parameters() if p.requires_grad}
+        # Squares of single samples: the square of a batch's mean gradient would let opposite ones cancel.
         for loss in self._losses(model, 1):
             model.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -118,6 +119,7 @@ class Estimator:
 
         layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         with attach_hooks((module, note) for module in layers), torch.no_grad():
+            # The generator runs the model, and the hooks do the rest; the losses are not needed.
             for _ in self._losses(model, BATCH):
                 pass
         for module, noted in sums.items():
@@ -205,6 +207,7 @@ def _entry(part: Part) -> _Entry:
         gradients = part.gradients.t() if part.role == "in" else part.gradients
         layer.weight.grad = gradients.reshape(laid.shape)
     else:
+        # Taylor importance reads a gradient of every layer, also of one that no loss reached.
         layer.weight.grad = torch.zeros_like(layer.weight)
     if part.noted is not None:
         setattr(layer, NOTED, part.noted)

@@ -46,7 +46,7 @@ class Lane:
         self.program = program
         self._batches, self._count = batches, count
         self._later = Counter(later)
-        self._known: set[Node] = {program.given}
+        self._known: set[Node] = {program.sample}
         self._stack = contextlib.ExitStack()
         self._shelf: Shelf | None = None
 
@@ -64,11 +64,13 @@ class Lane:
         needed = program.ordered(ancestors(wanted, self._known))
         self._later.subtract(wanted)
         known = self._known | (program.varying & set(needed))
+        # A value waits for a later request or for an operator that has not run; everything else is freed.
         kept = [node for node in known if self._later[node] > 0 or any(user not in known for user in node.users)]
         for batch in range(self._count):
-            held = {program.given: self._batches(batch)} if self._shelf is None else self._shelf.take(batch)
+            # The samples are read once; from the second step on, a batch starts from what the step before left.
+            values = {program.sample: self._batches(batch)} if self._shelf is None else self._shelf.take(batch)
             with torch.inference_mode():
-                program.evaluate(needed, held)
-            yield [held[node] for node in wanted]
-            self._next.put(batch, {node: held[node] for node in kept})
+                program.evaluate(needed, values)
+            yield [values[node] for node in wanted]
+            self._next.put(batch, {node: values[node] for node in kept})
         self._shelf, self._known = self._next, known

@@ -85,7 +85,7 @@ def refit(
     offset = moments.y - np.einsum("...oi,...i->...o", refitted, moments.x) if with_bias else None
     size = max(float(gram.moments().yy.sum()), np.finfo(np.float64).tiny)
     before, after = (
-        float(moments.squared_error(*given).sum()) / size for given in ((weights, bias), (refitted, offset))
+        float(moments.squared_error(*layer).sum()) / size for layer in ((weights, bias), (refitted, offset))
     )
     return Fit(refitted, offset, before, after)
 
@@ -157,11 +157,12 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
     """
     pull = moments.pull(ridge)
     places = units.flatten()  # from here on the columns of a unit are adjacent
-    held = moments.xy[places] if weights is None else moments.xy[places] + pull * weights.T[places]
+    pulled = moments.xy[places] if weights is None else moments.xy[places] + pull * weights.T[places]
+    # The only inversion: later ones follow from it by Schur complements, in O(n^2) per unit.
     inverse = np.linalg.inv(moments.with_ridge(pull)[np.ix_(places, places)])
-    now = inverse @ held
+    now = inverse @ pulled
     size = max(float(moments.yy.sum()), np.finfo(np.float64).tiny)
-    error = float(moments.yy.sum() - (now * held).sum())
+    error = float(moments.yy.sum() - (now * pulled).sum())
     left, width = np.arange(len(units)), units.shape[1]
     order: list[int] = []
     errors: list[float] = []
@@ -173,6 +174,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
         error = errors[-1]
         inverse, now = _without(inverse, now, _columns(gone, width))
         left = np.delete(left, gone)
+    # The last differences of nearly equal numbers may be negative by rounding.
     return Elimination(np.array(order), np.maximum(errors, 0.0) / size)
 
 

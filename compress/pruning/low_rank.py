@@ -62,6 +62,7 @@ def _factors(model: nn.Module, path: str, layer: Layer, energy: float, least_sav
     """Return the factors that replace a layer, or why it stays."""
     if isinstance(layer, nn.Conv2d) and layer.groups > 1:
         return "a grouped convolution has few weights between its channels to factor"
+    # torch passes out_proj.weight to a fused function; a Sequential has no such attribute.
     if isinstance(model.get_submodule(path.rpartition(".")[0]), nn.MultiheadAttention):
         return "attention reads its weights directly, without running the layer"
     factors = _of_linear(layer, energy) if isinstance(layer, nn.Linear) else _of_convolution(layer, energy)
@@ -93,6 +94,7 @@ def least_rank(values: torch.Tensor, energy: float) -> int:
 
 def _split(matrix: torch.Tensor, energy: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (out, rank) and (rank, in) with nearly the matrix as their product, of about equal norms."""
+    # In float32 the small singular values drown in rounding, and the rank depends on their sum.
     left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     rank = least_rank(values, energy)
     root = values[:rank].sqrt()
@@ -109,11 +111,13 @@ def _of_linear(layer: nn.Linear, energy: float) -> list[Layer]:
 def _of_convolution(layer: nn.Conv2d, energy: float) -> list[Layer]:
     kernel = layer.weight.detach()
     has_bias = layer.bias is not None
+    # The stride goes to the first factor, so that both run on the smaller map.
     if kernel.shape[2:] == (1, 1) and layer.padding in (0, (0, 0), "valid", "same"):
         up, down = _split(kernel[:, :, 0, 0], energy)
         first = nn.Conv2d(layer.in_channels, len(down), 1, layer.stride, bias=False)  # type: ignore[arg-type]
         second = nn.Conv2d(len(down), layer.out_channels, 1, bias=has_bias)
         return _filled([first, second], [down[:, :, None, None], up[:, :, None, None]], layer)
+    # Tucker-2 (see the pass low_rank): the spatial dimensions are small and stay whole.
     outputs, inputs = (_basis(kernel.transpose(0, dim).flatten(1), energy) for dim in (0, 1))
     core = (outputs.T @ kernel.flatten(1)).view(outputs.shape[1], *kernel.shape[1:])
     core = (inputs.T @ core.transpose(0, 1).flatten(1)).view(inputs.shape[1], outputs.shape[1], *kernel.shape[2:])
@@ -127,6 +131,7 @@ def _of_convolution(layer: nn.Conv2d, energy: float) -> list[Layer]:
         padding_mode=layer.padding_mode,
         bias=False,
     )
+    # Padding stays at the convolution in the middle: without a bias, 1 x 1 layers map zeros to zeros.
     first = nn.Conv2d(layer.in_channels, inputs.shape[1], 1, bias=False)
     last = nn.Conv2d(outputs.shape[1], layer.out_channels, 1, bias=has_bias)
     weights = [inputs.T[:, :, None, None], core.transpose(0, 1), outputs[:, :, None, None]]

@@ -43,11 +43,13 @@ def lively(model: nn.Module, samples: torch.Tensor, seed: int = 0) -> None:
         for name, tensor in model.named_parameters():
             if tensor.ndim > 1 and bool((tensor != tensor.flatten()[0]).any()):
                 continue  # already random
+            # A permutation: no two values are equal, so that each channel can be recognised by its own.
             spread = torch.randperm(tensor.numel(), generator=random).view(tensor.shape) / max(1, tensor.numel())
             shift = name.endswith("bias") or not bool(tensor.any())
             tensor.copy_((spread - 0.5) * 0.2 if shift else spread + 0.5)
         norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
+            # A momentum of 1 makes the running statistics those of this batch, not a mix with the initial 0 and 1.
             norm.momentum = MOMENTUM_OF_ONE_BATCH
             norm.train()
         model(samples)
@@ -70,6 +72,7 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
     for name, tensor in wanted.items():
         if tensor.shape != found[name].shape:
             whole, part = tensor.numpy().copy(), found[name].numpy()
+            # Biases and statistics lose the outputs of their weight; alone they could match at several places.
             beside = left.get(f"{name.rpartition('.')[0]}.weight", ())
             left[name] = kept = beside[:1] if _is_part(whole, part, beside[:1]) else _kept(whole, part, name)
             tensor.zero_()
@@ -78,6 +81,7 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
             raise NotComparable(f"pruning changed the values of '{name}'")
     for path, norm in list(copied.named_modules()):
         kept = left.get(f"{path}.weight", ())
+        # Zeros would change the mean and deviation of the others.
         if kept and any(kind.__name__ in ACROSS_CHANNELS for kind in type(norm).__mro__):
             copied.set_submodule(path, OverKept(pruned.get_submodule(path), kept[-1], _channel_axis(norm)))
     copied.eval()

@@ -85,6 +85,7 @@ class Gram:
             raise ValueError("A Gram matrix has no moments before the first batch; add one.")
         shifts = [total / self.count for total in self._sums]  # of the means, relative to the first batch's
         means = [start + shift for start, shift in zip(self._start, shifts, strict=True)]
+        # Shifts are small next to the deviations, so this subtraction does not cancel.
         xx = self._xx / self.count - _outer(shifts[0], shifts[0])
         xy = self._xy / self.count - _outer(shifts[0], shifts[1])
         yy = self._yy / self.count - np.square(shifts[1])
@@ -153,8 +154,8 @@ class Moments:
             ridge: share of the mean diagonal.
         """
         pull = self.pull(ridge)
-        held = self.xy + pull * np.swapaxes(weights, -1, -2)
-        solved: Array = np.swapaxes(np.linalg.solve(self.with_ridge(pull), held), -1, -2)
+        pulled = self.xy + pull * np.swapaxes(weights, -1, -2)
+        solved: Array = np.swapaxes(np.linalg.solve(self.with_ridge(pull), pulled), -1, -2)
         return solved
 
     def sparse(self, weights: Array, mask: Array, ridge: float = RIDGE) -> Array:
@@ -166,13 +167,13 @@ class Moments:
             ridge: share of the mean diagonal.
         """
         pull = self.pull(ridge)
-        matrix, held = self.with_ridge(pull), self.xy + pull * np.swapaxes(weights, -1, -2)
+        matrix, pulled = self.with_ridge(pull), self.xy + pull * np.swapaxes(weights, -1, -2)
         solved = np.zeros(weights.shape)
         for row in np.ndindex(mask.shape[:-1]):
             block, columns = row[:-1], np.flatnonzero(mask[row])
             # Each output has another set of weights, so there is one system per row.
             within = matrix[block][np.ix_(columns, columns)]
-            solved[row][columns] = np.linalg.solve(within, held[block][columns, row[-1]])
+            solved[row][columns] = np.linalg.solve(within, pulled[block][columns, row[-1]])
         return solved
 
     def pull(self, ridge: float) -> Array:

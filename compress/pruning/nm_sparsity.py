@@ -46,6 +46,7 @@ def largest_of_four(weight: torch.Tensor) -> torch.Tensor:
         >>> largest_of_four(torch.tensor([[0.1, -3.0, 2.0, 0.5]])).tolist()
         [[0.0, 1.0, 1.0, 0.0]]
     """
+    # Hardware reads groups of four along the inputs, which the scalar product runs over.
     fours = weight.movedim(1, -1).reshape(-1, OF)
     mask = torch.zeros_like(fours).scatter_(1, fours.abs().topk(KEPT, dim=1).indices, 1.0)
     moved = mask.reshape(weight.movedim(1, -1).shape)

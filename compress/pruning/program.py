@@ -39,7 +39,7 @@ class Program:
     Attributes:
         model: model whose tensors they read, with their values at that time.
         nodes: nodes in the order in which they run.
-        given: the node of the samples.
+        sample: the node of the samples.
         tensors: name of the parameter or buffer behind a node.
         constants: tensors created by the model's code.
         keys: keys of the nodes that are operators.
@@ -48,7 +48,7 @@ class Program:
 
     model: nn.Module
     nodes: tuple[Node, ...]
-    given: Node
+    sample: Node
     tensors: dict[Node, str]
     constants: dict[Node, torch.Tensor]
     keys: dict[Node, Key]
@@ -67,6 +67,7 @@ class Program:
         """
         try:
             with quiet(), torch.no_grad():
+                # The empty table decomposes nothing, but makes in-place operators functional.
                 exported = torch.export.export(model, (sample,), strict=False).run_decompositions({})
         except (*MODEL_FAILURES, torch._dynamo.exc.TorchDynamoException) as error:
             raise NotTraceable(f"torch.export cannot trace its code ({reason(error)})") from error
@@ -74,16 +75,17 @@ class Program:
         strange = [node.op for node in nodes if node.op not in ("placeholder", "call_function", "output")]
         if strange:
             raise NotTraceable("its code runs operators inside of conditions or loops")
-        given, tensors, constants = None, {}, {}
+        user_input, tensors, constants = None, {}, {}
+        # Placeholders come first in the graph, in the order of the specs; the operators after them have none.
         for node, spec in zip(nodes, exported.graph_signature.input_specs, strict=False):
             if spec.kind is InputKind.USER_INPUT:
-                given = node
+                user_input = node
             elif spec.kind is InputKind.CONSTANT_TENSOR:
                 constants[node] = exported.constants[spec.target]
             elif spec.target is not None:
                 tensors[node] = spec.target
-        assert given is not None
-        return cls(model, nodes, given, tensors, constants, _keys(nodes), _followers(nodes, given))
+        assert user_input is not None
+        return cls(model, nodes, user_input, tensors, constants, _keys(nodes), _followers(nodes, user_input))
 
     def of_key(self, key: Key) -> Node | None:
         """Return the operator with a key, or None."""
@@ -138,9 +140,9 @@ def ancestors(wanted: Sequence[Node], known: Iterable[Node]) -> set[Node]:
     return found
 
 
-def _followers(nodes: Sequence[Node], given: Node) -> frozenset[Node]:
+def _followers(nodes: Sequence[Node], start: Node) -> frozenset[Node]:
     """Return the nodes whose values depend on one."""
-    found = {given}
+    found = {start}
     for node in nodes:
         if any(taken in found for taken in node.all_input_nodes):
             found.add(node)
@@ -152,6 +154,7 @@ def _keys(nodes: Sequence[Node]) -> dict[Node, Key]:
     keys = {}
     for node in nodes:
         if node.op == "call_function":
+            # The last entry of the stack is the innermost module.
             path = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
             kind = (str(path), str(node.target))
             keys[node] = (*kind, seen[kind])

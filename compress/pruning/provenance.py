@@ -31,6 +31,7 @@ class Provenance:
             path: path of the layer.
             kept: (n,) their current indices.
         """
+        # Indices of a later round refer to what the earlier ones left.
         self._outputs[path] = self._outputs[path][kept] if path in self._outputs else kept
 
     def remove_outputs(self, path: str, gone: Sequence[int], width: int) -> None:

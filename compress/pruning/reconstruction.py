@@ -162,6 +162,7 @@ def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> 
         outputs = changes.outputs.get(layer.path)
         total = find_sum(programs[1], layer)
         wanted = None if total is None else nodes.get(programs[1].keys[total.node])
+        # Without a matching sum in the original, the layer's own output is the target.
         if total is None or wanted is None or (outputs is not None and total.channels is None):
             total, wanted = None, same.node
         sites.append(_Site(layer, same.node, total, wanted, outputs, changes.masks.get(layer.path)))
@@ -176,7 +177,7 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
     gram: Gram | None = None
     shortcuts = () if site.sum is None else (site.sum.shortcut,)
     for (target,), (taken, *shortcut) in zip(
-        wanted.values(site.wanted), found.values(layer.taken, *shortcuts), strict=True
+        wanted.values(site.wanted), found.values(layer.input, *shortcuts), strict=True
     ):
         with torch.inference_mode():
             x, y = rows.of(weight, taken, site.target(target, shortcut[0] if shortcut else None))

@@ -36,26 +36,28 @@ def reconstructed(
         context: context of the pass.
         samples: maximum number of samples for the refit.
     """
+    # Least squares improves each layer on its samples, but not always the outputs on others.
     before = copy.deepcopy(changed.state_dict())
     checked = context.sample(CHECKED)
     missed = output_error(original, changed, checked)
     try:
         with context.progress.task("Refitting layers") as bar:
-            made = reconstruct(
+            refits = reconstruct(
                 original, changed, changes, Samples(context, samples), seed=context.seed, advance=bar.advance
             )
     except NotTraceable as error:
         return _without(record, changed, before, str(error))
     except MODEL_FAILURES as error:
         return _without(record, changed, before, f"running the model layer by layer failed ({describe_error(error)})")
-    if not made.layers:
+    if not refits.layers:
         return _without(record, changed, before, "no layer can compensate for what was removed")
     left = output_error(original, changed, checked)
+    # Written so that NaN fails too.
     if not left < missed:
         why = f"the outputs would be further from the original's ({left:.3g} of their variance instead of {missed:.3g})"
         return _without(record, changed, before, why)
-    found = {**made.to_json(), "output_error_before": missed, "output_error_after": left}
-    return PassRecord({**record.done, "reconstruction": found}, (*record.declined, *made.declined))
+    details = {**refits.to_json(), "output_error_before": missed, "output_error_after": left}
+    return PassRecord({**record.done, "reconstruction": details}, (*record.declined, *refits.declined))
 
 
 def output_error(original: nn.Module, changed: nn.Module, samples: torch.Tensor) -> float:

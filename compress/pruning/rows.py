@@ -39,6 +39,7 @@ class Rows:
         """
         if not self.layer.is_convolution:
             x, y = taken.flatten(0, -2), wanted.flatten(0, -2)
+            # A linear layer's rows are tokens of all samples, so the limit holds for the batch as a whole.
             most = self.most * self.samples
             if len(x) > most:
                 chosen = torch.randperm(len(x), generator=self.generator)[:most]
@@ -68,9 +69,13 @@ def _at(values: torch.Tensor, at: tuple[torch.Tensor, ...]) -> torch.Tensor:
 def _windows(node: Node, taken: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
     """Return the receptive field of each position of a convolution: (n, channels, *positions, *kernel), a view."""
     dims = len(kernel)
-    given: list[Any] = [*node.args[3:6], *([1], [0], [1])[len(node.args[3:6]) :]]
-    stride, padding, dilation = (each * dims if isinstance(each, list) and len(each) == 1 else each for each in given)
+    # torch.export leaves out trailing arguments that equal their defaults: stride 1, padding 0, dilation 1.
+    settings: list[Any] = [*node.args[3:6], *([1], [0], [1])[len(node.args[3:6]) :]]
+    stride, padding, dilation = (
+        each * dims if isinstance(each, list) and len(each) == 1 else each for each in settings
+    )
     pads: list[int] = []
+    # F.pad takes the last dimension first; of an odd "same" padding, torch puts the larger part at the end.
     for dim in reversed(range(dims)):
         whole = dilation[dim] * (kernel[dim] - 1) if padding == "same" else 0
         before = whole // 2 if isinstance(padding, str) else padding[dim]

@@ -37,6 +37,7 @@ class Samples:
         size = max(1, min(LARGEST_BATCH, len(order), BATCH_BYTES // first.nbytes))
         self.count = len(order)
         self.batches = math.ceil(len(order) / size)
+        # Programs are traced for one batch size, so batches are made equal; the last repeats the first samples.
         self.size = math.ceil(len(order) / self.batches)
         self._split, self._order = split, np.resize(order, self.batches * self.size)
 

@@ -64,7 +64,7 @@ class Layer:
         return self.node.target in CONVOLUTIONS
 
     @property
-    def taken(self) -> Node:
+    def input(self) -> Node:
         """Node of its input."""
         node = self.node.args[0]
         assert isinstance(node, Node)
@@ -81,6 +81,7 @@ def _layer(program: Program, node: Node) -> Layer | None:
         return None
     args: Any = node.args
     weight, bias = args[1], args[2] if len(args) > 2 else None
+    # A weight that two operators read (tied embeddings) cannot be fitted to one of them.
     if not isinstance(weight, Node) or weight not in program.tensors or len(weight.users) > 1:
         return None
     if bias is not None and (bias not in program.tensors or len(bias.users) > 1):
@@ -122,6 +123,7 @@ class Sum:
 
     def scales(self, layer: Layer) -> npt.NDArray[np.float64]:
         """Return the weight of each of the layer's outputs at the sum, (outputs,)."""
+        # All steps are affine: the difference of two results is their linear part.
         shape = self.node.meta["val"].shape
         undone = self.back(torch.ones(shape)) - self.back(torch.zeros(shape))
         channels = undone.movedim(1 if layer.is_convolution else -1, 0).flatten(1)[:, 0]
@@ -136,6 +138,7 @@ def find_sum(program: Program, layer: Layer) -> Sum | None:
         (user,) = node.users
         if user.target in SUMS and not user.kwargs and (other := _other(user, node)) in program.varying:
             fits = other.meta["val"].shape == node.meta["val"].shape
+            # A broadcast shortcut, or one computed from the layer itself, leaves no target for the layer alone.
             if not fits or layer.node in ancestors([other], ()):
                 return None
             return Sum(user, other, tuple(reversed(undo)), channels)
@@ -163,6 +166,7 @@ def _undone(program: Program, user: Node, node: Node) -> Undo | None:
     shape, args = node.meta["val"], _arguments(user)
     if user.target in SAME or (user.target is aten.dropout.default and args[2] is False):
         return lambda values: values
+    # The batch norm operator returns its output and saved statistics.
     if getattr(user.target, "__name__", "") == "getitem":
         return (lambda values: values) if args[1] == 0 else None
     if user.target is NORM:
@@ -185,6 +189,7 @@ def _unscaled(program: Program, user: Node, node: Node) -> Undo | None:
     args = _arguments(user)
     if user.target not in (aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor) or user.kwargs:
         return None
+    # x * x is not a scale, and a broadcast cannot be undone by one.
     if args[0] is args[1] or user.meta["val"].shape != node.meta["val"].shape:
         return None
     other, first = _other(user, node), args[0] is node
@@ -232,6 +237,7 @@ def _moved(user: Node, channels: int | None) -> int | None:
         return sum(ends) - channels if channels in ends else channels
     if user.target in SHAPES:
         before, after = _arguments(user)[0].meta["val"].shape, user.meta["val"].shape
+        # A reshape keeps the channels' place if it leaves them last, or changes nothing up to and including them.
         if channels == len(before) - 1 and before[-1] == after[-1]:
             return len(after) - 1
         return channels if before[: channels + 1] == after[: channels + 1] else None

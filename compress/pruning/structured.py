@@ -48,8 +48,10 @@ def prune(
 
 
 def _ways(settings: PruneSettings, model: nn.Module) -> tuple[str, ...]:
+    # Reshapes into heads break the trace, or keep it busy without end.
     if has_attention(model):
         return ("blocks",)
+    # Buffers as parameters would be trained.
     untrained = not settings.sparsify_epochs and not settings.recover_epochs
     return ("channels", "buffers", "blocks") if untrained and has_plain_buffers(model) else ("channels", "blocks")
 

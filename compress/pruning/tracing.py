@@ -15,6 +15,7 @@ NORMS = nn.modules.batchnorm._NormBase
 @contextlib.contextmanager
 def with_gradients(model: nn.Module) -> Iterator[None]:
     """Enable gradients of frozen parameters inside the ``with`` block; they are frozen again afterwards."""
+    # By name, since pruning replaces parameters by new objects.
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     try:
         for parameter in model.parameters():

@@ -41,6 +41,7 @@ class GroupCosts:
 
     def macs(self, kept: Mapping[str, int]) -> float:
         """Return the multiply-adds with the given number of units in each group."""
+        # A layer between two groups shrinks with the product of both shares.
         return self.whole - sum(
             macs * (1 - math.prod(kept[name] / self._units[name] for name in names)) for macs, names in self._terms
         )
@@ -94,6 +95,7 @@ def allocate(
 
     def offer(name: str, step: int) -> None:
         if step + 1 < len(ladders[name]):
+            # The saving is counted in the full graph, so that prices in the heap stay valid.
             price = slopes[name][step] / max(costs.of_unit(name), 1.0)
             heapq.heappush(
                 waiting, (price if scope != "local" else -ladders[name][step] / ladders[name][0], step, name)
@@ -110,6 +112,7 @@ def allocate(
 
 def _ladder(units: int, multiple: int, max_ratio: float) -> list[int]:
     """Return the numbers of units that a group may keep, from all down to the fewest."""
+    # The slack absorbs rounding, such as 30 * (1 - 0.7) = 9.000000000000002.
     fewest = max(1, math.ceil(units * (1 - max_ratio) - 1e-9))
     return [units, *(count for count in range(units - 1, fewest - 1, -1) if count % multiple == 0)]
 
@@ -118,6 +121,7 @@ def _slopes(errors: Array, ladder: Sequence[int]) -> Array:
     """Return by how much each step raises the error per unit, along the lower convex hull of the errors, (steps,)."""
     units = len(errors)
     gone = units - np.array(ladder)
+    # Errors may fall by rounding; a step with a negative price would be taken first.
     risen = np.concatenate([[0.0], np.maximum.accumulate(errors)])[gone]
     slopes = np.empty(max(0, len(ladder) - 1))
     begin = 0

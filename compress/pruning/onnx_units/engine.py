@@ -94,12 +94,12 @@ def reconstruct_file(settings: FileSettings, path: Path, context: PassContext) -
         )
     began = time.process_time()
     try:
-        made = work.pruned(path, proven)
+        result = work.pruned(path, proven)
     except ModelError as error:  # although it ran as a whole
         return path, PassRecord.refused(f"it cannot be run layer by layer ({error})", declined)
-    if isinstance(made, str):
-        return path, PassRecord.refused(made, declined)
-    pruned, done, more = made
+    if isinstance(result, str):
+        return path, PassRecord.refused(result, declined)
+    pruned, done, more = result
     done["cpu_s"] = round(time.process_time() - began, 3)
     written = folder / f"{path.stem}.pruned.onnx"
     with onnx_file.replacing(written) as beside:
@@ -114,6 +114,7 @@ class _Work:
     def __init__(self, settings: FileSettings, graph: Graph, layers: Sequence[FileLayer], context: PassContext) -> None:
         self._settings, self._graph, self._layers, self._context = settings, graph, layers, context
         data = context.data
+        # Fitted on train and checked on calibration samples, so that a fit to its own samples alone is noticed.
         learnt = next((part for part in (data.train, data.calibration, data.validation) if part), None)
         checked = next((part for part in (data.calibration, data.validation, data.train) if part), None)
         batch = settings.batch or choose_batch(graph, free_bytes(), LARGEST_BATCH).samples
@@ -133,6 +134,7 @@ class _Work:
     def _removal_is_masking(self, groups: Sequence[UnitGroup], before: Array) -> bool:
         cut, masked = _copy(self._graph), _copy(self._graph)
         for group in groups:
+            # Every other unit: a mistake in the order of the units cannot go unnoticed.
             kept = np.arange(0, group.units, 2)
             take(cut, group, kept)
             mask(masked, group, kept)
@@ -178,32 +180,32 @@ class _Work:
             if len(kept[group.name]) < group.units:
                 take(cut, group, kept[group.name])
         drop_unread(cut.model.graph)
-        refitted, made, declined = self._refitted(cut, order, kept, groups)
-        done = {**_counts(groups, allocation), "reconstruction": made} if made else _counts(groups, allocation)
+        refitted, details, declined = self._refitted(cut, order, kept, groups)
+        done = {**_counts(groups, allocation), "reconstruction": details} if details else _counts(groups, allocation)
         return refitted, {**done, "samples": self._feeds.samples}, declined
 
     def _refitted(
         self, cut: Graph, order: Sequence[onnx.NodeProto], kept: Mapping[str, Array], groups: Sequence[UnitGroup]
     ) -> tuple[Graph, dict[str, Any], tuple[Declined, ...]]:
         """Return the graph with refitted layers if that brings the outputs closer, else as it was cut."""
-        made, context = _copy(cut), self._context
+        refitted, context = _copy(cut), self._context
         with context.progress.task("Refitting layers") as bar:
             layers = refit_layers(
-                self._graph, made, order, kept, groups, self._feeds, seed=context.seed, advance=bar.advance
+                self._graph, refitted, order, kept, groups, self._feeds, seed=context.seed, advance=bar.advance
             )
         wanted = self._outputs(self._graph, self._checked)
-        missed, left = (output_error(wanted, self._outputs(each, self._checked)) for each in (cut, made))
+        missed, left = (output_error(wanted, self._outputs(each, self._checked)) for each in (cut, refitted))
         if not left < missed:
             why = (
                 f"the outputs would be further from the original's ({left:.3g} of their variance instead of "
                 f"{missed:.3g})"
             )
             return cut, {}, (Declined("reconstruction", why),)
-        drop_unread(made.model.graph)
+        drop_unread(refitted.model.graph)
         rows = {name: each.to_json() for name, each in layers.items()}
         skipped = {layer.name for layer in find_layers(cut) if np.prod(layer.shape[1:]) > MOST_INPUTS} - set(layers)
         wide = tuple(Declined(name, f"not refitted: it has more than {MOST_INPUTS} inputs") for name in sorted(skipped))
-        return made, {"output_error_before": missed, "output_error_after": left, "layers": rows}, wide
+        return refitted, {"output_error_before": missed, "output_error_after": left, "layers": rows}, wide
 
     def _costs(self, path: Path, groups: Sequence[UnitGroup]) -> GroupCosts:
         """Return the costs of the graph, with how often each layer's weights are applied per sample."""
@@ -218,6 +220,7 @@ class _Work:
         """Return the multiple for numbers of units: the target's, at most an eighth of the median group."""
         if self._settings.round_to is not None:
             return self._settings.round_to
+        # Widths of narrow groups would have hardly any multiples to choose from.
         median = int(np.median([group.units for group in groups]))
         multiple = self._context.target.channel_multiple
         while multiple > 1 and multiple > median // 8:

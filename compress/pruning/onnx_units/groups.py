@@ -134,6 +134,7 @@ class _Search:
                 if maker is None or name in self._graph.outputs:
                     raise _Other(f"'{name}' is an input or an output of the graph")
                 self._places[name] = place
+                # Both directions: a gate's other factor is found from the product, and its units go too.
                 for node in (maker, *self._graph.consumers.get(name, ())):
                     waiting += self._beyond(node, name, place)
             self._require_one_branch()
@@ -158,6 +159,7 @@ class _Search:
         if fused or (node.domain in STANDARD and node.op_type in ONE_BY_ONE):
             return self._one_by_one(node, place)
         if node.domain in STANDARD:
+            # MaxPool's second output holds flat indices, which change with the number of channels.
             if node.op_type in POOLS and not any(map(self._graph.consumers.get, node.output[1:])):
                 return [(node.input[0], place), (node.output[0], place)]
             if node.op_type == "BatchNormalization" and len(node.output) == 1:
@@ -168,15 +170,16 @@ class _Search:
         raise _Other(f"{node.op_type} {node.name} does not process each of them separately")
 
     def _layer(self, node: onnx.NodeProto, layer: FileLayer, name: str, place: int) -> list[tuple[str, int]]:
-        made, value = name == layer.product, layer.product
-        units = layer.shape[0] if made else layer.shape[1] * layer.groups
-        if place != layer.place or units != self._units or list(node.input).count(name) > (not made):
-            raise _Other(f"{layer.name} does not {'produce' if made else 'read'} them one by one")
+        produces, value = name == layer.product, layer.product
+        units = layer.shape[0] if produces else layer.shape[1] * layer.groups
+        # A layer that reads its own units twice, or as its weight, is not a plain reader.
+        if place != layer.place or units != self._units or list(node.input).count(name) > (not produces):
+            raise _Other(f"{layer.name} does not {'produce' if produces else 'read'} them one by one")
         if layer.depthwise:
             self._found["depthwise"].add(value)
         elif layer.groups > 1:
             raise _Other(f"{layer.name} computes them in {layer.groups} groups")
-        elif not made:
+        elif not produces:
             self._found["readers"].add(value)
             self._columns.add(Cut(value, 1, 0 if layer.turned else 1))
             return []
@@ -188,7 +191,7 @@ class _Search:
             if bias is None or bias.size != self._units:
                 raise _Other(f"the bias of {layer.name} is computed, or shared by all of them")
             self._cuts.add(Cut(value, 2, bias.ndim - 1))
-        return [(layer.taken, place), (value, place)] if layer.depthwise else []
+        return [(layer.input, place), (value, place)] if layer.depthwise else []
 
     def _one_by_one(self, node: onnx.NodeProto, place: int) -> list[tuple[str, int]]:
         beside = [node.output[0]]
@@ -197,7 +200,9 @@ class _Search:
                 beside += [name] if name else []
                 continue
             shape = tuple(self._graph.tensors[name].dims)
+            # ONNX broadcasts from the right, so the units' axis is counted from the end.
             axis = len(shape) - place
+            # Broadcast over the units: nothing to cut.
             if math.prod(shape) == 1 or axis < 0 or shape[axis] == 1:
                 continue
             if shape[axis] != self._units:
@@ -225,6 +230,7 @@ class _Search:
             if name in self._found["makers"] or not inputs:
                 sources[name] = frozenset({name})
                 continue
+            # Removing such units would change the stream for all blocks that read it.
             if node.op_type in SUMS and len(set(inputs)) > 1:
                 raise _Other(f"they are added to other layers' outputs in {node.name}, as in residual streams")
             sources[name] = frozenset().union(*inputs)

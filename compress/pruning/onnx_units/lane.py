@@ -27,6 +27,7 @@ def execution_order(graph: Graph, late: Collection[str] = ()) -> list[onnx.NodeP
     order: list[onnx.NodeProto] = []
     done: set[str] = set()
     ends = [graph.producers[value.name] for value in graph.model.graph.output if value.name in graph.producers]
+    # Depth first with a stack of its own: deep graphs exceed Python's recursion limit. Outputs go first.
     waiting = [(node, False) for node in (*reversed(graph.nodes), *reversed(ends))]
     while waiting:
         node, ready = waiting.pop()
@@ -86,20 +87,21 @@ class FileLane:
         self._later.subtract(wanted)
         session: Any = None
         nodes: list[onnx.NodeProto] = []
-        made: list[str] = []
+        outputs: list[str] = []
         run = self._run
-        for batch, held in enumerate(self._batches()):
+        for batch, values in enumerate(self._batches()):
+            # Which values are known is only clear once the first batch is there; all batches have the same ones.
             if batch == 0:
-                nodes = self._needed(wanted, held)
+                nodes = self._needed(wanted, values)
                 run = self._run | {node.output[0] for node in nodes}
                 inside = [name for node in nodes for name in node.output if name]
-                made = [name for name in inside if name in wanted or self._waits(name, run)]
-                session = self._session(nodes, held, made) if nodes else None
+                outputs = [name for name in inside if name in wanted or self._waits(name, run)]
+                session = self._session(nodes, values, outputs) if nodes else None
             if session is not None:
-                taken = {value.name: held[value.name] for value in session.get_inputs()}
-                held |= dict(zip(made, onnx_session.run(session, made, taken), strict=True))
-            yield [held[name] for name in wanted]
-            self._next.put(batch, {name: value for name, value in held.items() if self._waits(name, run)})
+                taken = {value.name: values[value.name] for value in session.get_inputs()}
+                values |= dict(zip(outputs, onnx_session.run(session, outputs, taken), strict=True))
+            yield [values[name] for name in wanted]
+            self._next.put(batch, {name: value for name, value in values.items() if self._waits(name, run)})
             self._count = max(self._count, batch + 1)
         self._run, self._shelf = run, self._next
 
@@ -115,18 +117,18 @@ class FileLane:
         """Return whether a value will be requested, or is read by a node that has not run yet."""
         return self._later[name] > 0 or any(reader not in run for reader in self._readers.get(name, ()))
 
-    def _needed(self, wanted: Iterable[str], held: Collection[str]) -> list[onnx.NodeProto]:
+    def _needed(self, wanted: Iterable[str], known: Collection[str]) -> list[onnx.NodeProto]:
         """Return the nodes that the requested values need and that have not run, in order."""
-        waiting = [name for name in wanted if name not in held]
+        waiting = [name for name in wanted if name not in known]
         needed: set[str] = set()
         while waiting:
             node = self._graph.producers[waiting.pop()]
             if node.output[0] not in needed:
                 needed.add(node.output[0])
-                waiting += [name for name in reads(node) if name in self._graph.producers and name not in held]
+                waiting += [name for name in reads(node) if name in self._graph.producers and name not in known]
         return [node for node in self._order if node.output[0] in needed]
 
-    def _session(self, nodes: list[onnx.NodeProto], held: dict[str, Array], outputs: list[str]) -> Any:
+    def _session(self, nodes: list[onnx.NodeProto], values: dict[str, Array], outputs: list[str]) -> Any:
         whole = self._graph.model
         model = onnx.ModelProto(ir_version=whole.ir_version, opset_import=whole.opset_import, functions=whole.functions)
         model.graph.name = "stretch"
@@ -134,10 +136,12 @@ class FileLane:
         read = list(dict.fromkeys(name for node in nodes for name in reads(node) if name))
         model.graph.initializer.extend(self._graph.tensors[name] for name in read if name in self._graph.tensors)
         for name in read:
-            if name in held:
-                kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(held[name]).dtype)
-                shape = [None] * held[name].ndim
+            if name in values:
+                kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(values[name]).dtype)
+                # Open sizes, as the last batch may be smaller.
+                shape = [None] * values[name].ndim
                 model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+        # Without a type, ONNX Runtime infers it.
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
         return onnx_session.session(model)
 

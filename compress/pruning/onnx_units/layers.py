@@ -18,9 +18,9 @@ class FileLayer:
 
     Attributes:
         name: name of its node.
-        taken: its input.
+        input: its input.
         product: output of its node.
-        given: the same including the bias, if that is added by a following Add.
+        output: the same including the bias, if that is added by a following Add.
         dims: spatial dimensions of a convolution; 0 for a product, whose units are in the last dimension.
         groups: groups of a convolution.
         turned: whether the weight is stored as (inputs, outputs).
@@ -29,9 +29,9 @@ class FileLayer:
     """
 
     name: str
-    taken: str
+    input: str
     product: str
-    given: str
+    output: str
     dims: int
     groups: int
     turned: bool
@@ -70,6 +70,7 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
         return FileLayer(node.name, node.input[0], own, own, dims, groups, False, weight.shape, bias)
     if node.op_type == "Gemm":
         settings = attributes(node)
+        # Scaled weights would have to be unscaled before they are written back; exporters do not write them.
         if settings.get("transA", 0) or settings.get("alpha", 1.0) != 1 or settings.get("beta", 1.0) != 1:
             return None
         turned = not settings.get("transB", 0)
@@ -77,6 +78,7 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
         bias = (own, 2) if _has_bias(graph, node, shape[0]) else None
         return FileLayer(node.name, node.input[0], own, own, 0, 1, turned, shape, bias)
     if node.op_type == "MatMul" and weight.ndim == 2:
+        # MatMul has no bias; exporters write it as a following Add.
         added = _addition(graph, node, weight.shape[1])
         output = own if added is None else graph.producers[added[0]].output[0]
         return FileLayer(node.name, node.input[0], own, output, 0, 1, True, weight.shape[::-1], added)
@@ -85,6 +87,7 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
 
 def _has_bias(graph: Graph, node: onnx.NodeProto, units: int) -> bool:
     """Return whether the third input holds, or could hold, a bias of that size."""
+    # An optional input that is missing or empty can be added.
     if len(node.input) < 3 or not node.input[2]:
         return True
     bias = graph.constant(node.input[2])

@@ -43,11 +43,11 @@ class FileSum:
 
 def find_sum(graph: Graph, layer: FileLayer) -> FileSum | None:
     """Return the addition after a layer whose other operand does not depend on the layer, or None without one."""
-    node = graph.only_consumer(layer.given)
+    node = graph.only_consumer(layer.output)
     if node is None or node.op_type not in ("Add", "Sum") or node.domain not in STANDARD or len(node.input) != 2:
         return None
-    shortcut = next((name for name in node.input if name != layer.given), None)
-    shape = graph.shape(layer.given)
+    shortcut = next((name for name in node.input if name != layer.output), None)
+    shape = graph.shape(layer.output)
     if shortcut is None or shortcut in graph.tensors or shape is None or graph.shape(shortcut) != shape:
         return None
     if layer.product in ancestors(graph, [shortcut]):
@@ -58,7 +58,8 @@ def find_sum(graph: Graph, layer: FileLayer) -> FileSum | None:
 def ordered(graph: Graph, layers: Iterable[FileLayer], groups: Iterable[UnitGroup]) -> list[onnx.NodeProto]:
     """Order the nodes so that shortcuts come before the layers that compensate for removed units."""
     readers = {reader.product for group in groups for reader in group.readers}
-    late = {layer.given for layer in layers if layer.product in readers and find_sum(graph, layer) is not None}
+    # A sum's shortcut must be known when the layer before the sum is refitted.
+    late = {layer.output for layer in layers if layer.product in readers and find_sum(graph, layer) is not None}
     return execution_order(graph, late)
 
 
@@ -88,8 +89,8 @@ def order_units(
             layer = group.taker
             rows = FileRows(graph.producers[layer.product], layer, random, CHOOSING)
             gram = Gram(int(np.prod(layer.shape[1:])), layer.shape[0])
-            for taken, given in lane.values(layer.taken, layer.product):
-                gram.add(*rows.of(taken, given))
+            for inputs, targets in lane.values(layer.input, layer.product):
+                gram.add(*rows.of(inputs, targets))
             found[group.name] = eliminate(gram.moments(), np.arange(gram.inputs).reshape(group.units, -1))
             advance(1, layer.name)
     return found
@@ -105,7 +106,7 @@ class _Site:
 
     @property
     def wanted(self) -> str:
-        return self.layer.given if self.sum is None else self.sum.value
+        return self.layer.output if self.sum is None else self.sum.value
 
     def target(self, values: Array, shortcut: Sequence[Array]) -> Array:
         if shortcut:
@@ -141,16 +142,16 @@ def refit_layers(
     sites = _sites(original, pruned, order, kept, groups)
     places = {node.output[0]: pruned.producers[node.output[0]] for node in order}
     random = np.random.default_rng(seed)
-    made = {}
+    refits = {}
     with (
         FileLane(original, order, feeds, [site.wanted for site in sites]) as wanted,
         FileLane(pruned, list(places.values()), feeds) as found,
     ):
         for site in sites:
             rows = FileRows(places[site.layer.product], site.layer, random, POSITIONS)
-            made[site.layer.name] = _refit(site, pruned, wanted, found, rows, ridge)
+            refits[site.layer.name] = _refit(site, pruned, wanted, found, rows, ridge)
             advance(1, site.layer.name)
-    return made
+    return refits
 
 
 def _sites(
@@ -175,12 +176,15 @@ def _sites(
         layer = layers[product]
         if product in cut or product in reading:
             behind.add(product)
-        elif not behind & ancestors(original, [layer.taken]):
+        # Nothing before it changed, so its inputs are the original's and it fits already.
+        elif not behind & ancestors(original, [layer.input]):
             continue
         if int(np.prod(layer.shape[1:])) > MOST_INPUTS:
             continue
+        # A layer that lost outputs is not what a sum adds to a stream: streams keep their width.
         total = None if product in cut else find_sum(original, layer)
         if total is not None:
+            # A shortcut through layers that are refitted later would still change.
             later = ancestors(original, [total.shortcut]) & (layers.keys() - {site.layer.product for site in sites})
             total = None if later & behind else total
         behind.add(product)
@@ -194,10 +198,10 @@ def _refit(site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: 
     blocks = () if layer.groups == 1 else (layer.groups,)
     gram = Gram(inputs, outputs, blocks)
     shortcuts = () if site.sum is None else (site.sum.shortcut,)
-    for (target,), (taken, *shortcut) in zip(
-        wanted.values(site.wanted), found.values(layer.taken, *shortcuts), strict=True
+    for (target,), (values, *shortcut) in zip(
+        wanted.values(site.wanted), found.values(layer.input, *shortcuts), strict=True
     ):
-        gram.add(*rows.of(taken, site.target(target, shortcut)))
+        gram.add(*rows.of(values, site.target(target, shortcut)))
     bias = bias_of(pruned, layer)
     shaped = None if bias is None else bias.reshape(*blocks, outputs)
     refitted = refit(gram, weight_of(pruned, layer), shaped, ridge=ridge, with_bias=layer.bias is not None)

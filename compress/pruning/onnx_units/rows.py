@@ -33,6 +33,7 @@ class FileRows:
             taken: (n, channels, *places) input of a convolution, or (..., inputs).
             wanted: targets, in the shape of its output.
         """
+        # Files may compute in float16, in which squares of activations overflow.
         taken, wanted = (each.astype(np.float32, copy=False) for each in (taken, wanted))
         if not self._layer.dims:
             return self._of_product(taken, wanted)
@@ -78,6 +79,7 @@ def windows(node: onnx.NodeProto, taken: Array, kernel: Sequence[int], places: S
     reaches = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
     pads = list(message.get("pads", [0] * (2 * dims)))
     rule = message.get("auto_pad", b"NOTSET")
+    # As ONNX defines it: the output has ceil(size / stride) places; UPPER pads an odd rest at the end.
     if rule in (b"SAME_UPPER", b"SAME_LOWER"):
         needed = [
             max(0, (place - 1) * stride + reach - size)

@@ -43,10 +43,11 @@ def sensitivities(graph: Graph, groups: Sequence[UnitGroup], feeds: Sequence[Fee
     noisy.CopyFrom(graph.model)
     gains = {group.name: f"leanmark.gain.{index}" for index, group in enumerate(groups)}
     for group in groups:
-        _add_noise(noisy.graph, group.taker.given, gains[group.name])
+        _add_noise(noisy.graph, group.taker.output, gains[group.name])
     spreads = _spreads(graph, [group.taker for group in groups], feeds)
+    # One session for all layers: gains are inputs, and all but one are 0.
     quiet = dict.fromkeys(gains.values(), np.zeros((), np.float32))
-    loud = {group.name: np.float32(np.sqrt(NOISE * spreads[group.taker.given])) for group in groups}
+    loud = {group.name: np.float32(np.sqrt(NOISE * spreads[group.taker.output])) for group in groups}
     runs = [quiet, *({**quiet, gains[name]: np.asarray(gain)} for name, gain in loud.items())]
     found = [each[output] for each in probe(noisy, [output], ({**feed, **gain} for gain in runs for feed in feeds))]
     answers = [np.concatenate(found[i : i + len(feeds)]).astype(float) for i in range(0, len(found), len(feeds))]
@@ -58,11 +59,11 @@ def _add_noise(graph: onnx.GraphProto, value: str, gain: str) -> None:
     place = next(index for index, node in enumerate(graph.node) if value in node.output)
     producer = graph.node[place]
     producer.output[list(producer.output).index(value)] = plain = f"{value}.plain"
-    made = onnx.helper.make_node
+    make_node = onnx.helper.make_node
     nodes = [
-        made("RandomNormalLike", [plain], [f"{value}.noise"], dtype=onnx.TensorProto.FLOAT, seed=1.0),
-        made("Mul", [f"{value}.noise", gain], [f"{value}.gained"]),
-        made("Add", [plain, f"{value}.gained"], [value]),
+        make_node("RandomNormalLike", [plain], [f"{value}.noise"], dtype=onnx.TensorProto.FLOAT, seed=1.0),
+        make_node("Mul", [f"{value}.noise", gain], [f"{value}.gained"]),
+        make_node("Add", [plain, f"{value}.gained"], [value]),
     ]
     for offset, node in enumerate(nodes, 1):
         graph.node.insert(place + offset, node)
@@ -71,13 +72,13 @@ def _add_noise(graph: onnx.GraphProto, value: str, gain: str) -> None:
 
 def _spreads(graph: Graph, layers: Sequence[FileLayer], feeds: Sequence[Feed]) -> dict[str, float]:
     """Return the variance of each layer's output, each unit about its own mean, by the name of the value."""
-    names = [layer.given for layer in layers]
+    names = [layer.output for layer in layers]
     sums: dict[str, list[Array]] = {}
     for found in probe(graph.model, names, feeds):
         for layer in layers:
-            values = np.moveaxis(found[layer.given], -layer.place, 0).astype(float)
+            values = np.moveaxis(found[layer.output], -layer.place, 0).astype(float)
             rows = values.reshape(len(values), -1)
             added = np.stack([np.full(len(rows), rows.shape[1]), rows.sum(1), np.square(rows).sum(1)])
-            sums.setdefault(layer.given, []).append(added)
+            sums.setdefault(layer.output, []).append(added)
     totals = {name: np.sum(parts, axis=0) for name, parts in sums.items()}
     return {name: float((square / n - np.square(total / n)).mean()) for name, (n, total, square) in totals.items()}
