@@ -30,6 +30,7 @@ from compress.quantization.post_training.qdq import REMOVABLE, QuantizationPlan,
 QUANTIZED_INPUT = "_QuantizeLinear_Input"
 """Suffix that ONNX Runtime's quantizer adds to the name of a value if the rounded one takes its name."""
 ANY_RANGE = (-1.0, 1.0)
+# Each round excludes what the network cannot follow, which may change what the quantizer does with its neighbours.
 ROUNDS = 8
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -51,15 +52,15 @@ class Integers:
     weights: Mapping[str, IntegerWeights]
 
     @classmethod
-    def of(cls, made: onnx.ModelProto) -> Integers:
+    def of(cls, model: onnx.ModelProto) -> Integers:
         """Read a file from :func:`compress.quantization.post_training.qdq.quantized`."""
-        graph = Graph(made)
+        graph = Graph(model)
         pairs = [n for n in graph.nodes if n.op_type == "QuantizeLinear" and n.input[0] not in graph.tensors]
         values = {n.input[0].removesuffix(QUANTIZED_INPUT): n for n in pairs}
         scales = {value: (n.input[1], n.input[2]) for value, n in values.items()}
         return cls(graph, scales, {value: n.output[0] for value, n in values.items()}, integer_weights(graph))
 
-    def taken(self, node: onnx.NodeProto) -> str | None:
+    def rounded_input(self, node: onnx.NodeProto) -> str | None:
         """Return the name of the rounded value that is a node's first input."""
         source = self.graph.producers.get(node.input[0])
         quantizer = None if source is None else self.graph.producers.get(source.input[0])
@@ -93,7 +94,7 @@ def choose_rounding(
     reasons = {name: "the recipe keeps it float" for name, layer in of.items() if layer.path in kept}
     for _ in range(ROUNDS):
         chosen = plan(found.graph, rounding.for_target(), rounding.operators, tuple(reasons))
-        exported = _made(found, chosen, rounding, {})
+        exported = _quantized(found, chosen, rounding, {})
         bad = _unfollowed(found, of, Integers.of(exported))
         if not bad.keys() - reasons.keys():
             break
@@ -111,7 +112,7 @@ def choose_rounding(
     return replace(rounding, kept=kept_keys, sites=sites, layers=layers), chosen, declined
 
 
-def _made(found: MarkedGraph, chosen: QuantizationPlan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
+def _quantized(found: MarkedGraph, chosen: QuantizationPlan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
     names = observed_names(found.graph, chosen)
     filled = {name: ranges.get(name, ANY_RANGE) for name in names}
     return quantized(found.graph.model, chosen, filled, rounding.for_target(), per_channel=rounding.per_channel)
@@ -122,6 +123,7 @@ def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Int
     bad: dict[str, str] = {}
     for node in found.graph.nodes:
         values = [name for name in (*node.input, *node.output) if name in integers.scales]
+        # Only torch functions are seen; values inside of one, as in fused attention, have no place.
         if any(name not in found.places for name in values):
             bad[node.name] = "it is inside a torch function that is not traced"
     runs = Counter(layers[name].path for name in integers.weights if name in layers)
@@ -131,9 +133,10 @@ def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Int
         layer = layers.get(node.name)
         if layer is None:
             bad[node.name] = "its constant is not a weight of a convolution or linear layer of torch"
+        # Two uses may need different input steps, and so different biases.
         elif runs[layer.path] > 1:
             bad[node.name] = "its weight is used twice"
-        elif integers.taken(node) is None:
+        elif integers.rounded_input(node) is None:
             bad[node.name] = "its input stays float"
     return bad
 
@@ -152,6 +155,7 @@ def _sites(found: MarkedGraph, integers: Integers) -> tuple[Site, ...]:
         place = found.places[value]
         source = found.graph.producers.get(value)
         clips = source is not None and source.op_type in REMOVABLE and source.name not in remaining
+        # Pools and views pass codes through, so the quantizer gives both sides one scale; the first owns it.
         shares = first.setdefault(scale, place)
         for each in (place, *found.twins.get(place, ())):
             sites.setdefault(each, Site(each, shares, clips))
@@ -161,9 +165,9 @@ def _sites(found: MarkedGraph, integers: Integers) -> tuple[Site, ...]:
 def _layers(found: MarkedGraph, of: Mapping[str, LayerOf], integers: Integers) -> tuple[Layer, ...]:
     layers = []
     for node in integers.graph.nodes:
-        taken = integers.taken(node) if node.name in integers.weights and node.name in of else None
-        if taken is not None:
-            layers.append(Layer(*of[node.name], found.places[taken], integers.has_integer_bias(node)))
+        source = integers.rounded_input(node) if node.name in integers.weights and node.name in of else None
+        if source is not None:
+            layers.append(Layer(*of[node.name], found.places[source], integers.has_integer_bias(node)))
     return tuple(layers)
 
 
@@ -176,7 +180,7 @@ def first_steps(model: FakeQuantModel, found: MarkedGraph, chosen: QuantizationP
         chosen: the plan.
         ranges: low and high end of each value from :func:`compress.quantization.post_training.qdq.observed_names`.
     """
-    integers = Integers.of(_made(found, chosen, model.rounding, ranges))
+    integers = Integers.of(_quantized(found, chosen, model.rounding, ranges))
     own = {site.place for site in model.rounding.sites if site.shares == site.place}
     steps = {}
     for value, names in integers.scales.items():
@@ -204,11 +208,11 @@ def as_integers(model: FakeQuantModel, path: Path) -> dict[str, str]:
     Raises:
         ModelError: the file cannot be traced, or would round anything other than the network does.
     """
-    made, places = filled(model, read_marked(path, path.parent))
+    exported, places = filled(model, read_marked(path, path.parent))
     for written in path.parent.iterdir():  # including a separate file of float weights
         written.unlink()
-    share_constants(made.graph)
-    onnx_file.save(made, path)
+    share_constants(exported.graph)
+    onnx_file.save(exported, path)
     return places
 
 
@@ -224,9 +228,10 @@ def filled(model: FakeQuantModel, found: MarkedGraph) -> tuple[onnx.ModelProto, 
     """
     rounding = model.rounding
     chosen = plan(found.graph, rounding.for_target(), rounding.operators, found.kept(rounding.kept))
-    made = _made(found, chosen, rounding, {})
-    integers = Integers.of(made)
+    exported = _quantized(found, chosen, rounding, {})
+    integers = Integers.of(exported)
     layers = layers_of(model.model, found)
+    # Another exporter may fuse or split operators differently; better no file than one with other integers.
     if {*_sites(found, integers), *_layers(found, layers, integers)} != {*rounding.sites, *rounding.layers}:
         raise ModelError(
             "The exported graph would be rounded in other places than the trained model; export it with the version of "
@@ -234,7 +239,7 @@ def filled(model: FakeQuantModel, found: MarkedGraph) -> tuple[onnx.ModelProto, 
         )
     _fill_activations(model, found, integers)
     _fill_weights(model, layers, integers)
-    return made, {name: found.places[value] for value, name in integers.rounded.items()}
+    return exported, {name: found.places[value] for value, name in integers.rounded.items()}
 
 
 def _fill_activations(model: FakeQuantModel, found: MarkedGraph, integers: Integers) -> None:

@@ -199,9 +199,9 @@ class FakeQuantModel(nn.Module):
         """Run the network, or another form of it, with rounding; in float32, which represents every code exactly."""
         steps = _Steps(self, exporting=torch.compiler.is_exporting())
         with _without_autocast(inputs[0].device.type):
-            taken = [steps.value(INPUT, given) for given in inputs]
+            rounded = [steps.value(INPUT, samples) for samples in inputs]
             with steps:
-                return called(*taken)
+                return called(*rounded)
 
     def site(self, place: str) -> Site | None:
         """Return the rounding at a place, if any."""
@@ -236,6 +236,7 @@ class _Steps(Walk):
         if name in ACCESSORS:
             return func(*args, **kwargs)
         if func in GATES:
+            # The exporter writes the gate and the product as two operators, and each of their outputs is rounded.
             gate, how = GATES[func]
             return self.value(self.place(name), args[0] * self.value(self.place(gate), how(args[0])))
         place = self.place(name)
@@ -246,21 +247,22 @@ class _Steps(Walk):
         if func in LAYERS and not self._exporting:
             args, kwargs = self._rounded(place, args, kwargs)
         output = func(*args, **kwargs)
+        # Not isinstance: a named tuple has a constructor of another form.
         if type(output) in (tuple, list):
             return type(output)(self.value(f"{place}.{number}", part) for number, part in enumerate(output))
         return self.value(place, output)
 
-    def value(self, place: str, given: Any) -> Any:
+    def value(self, place: str, tensor: Any) -> Any:
         """Return the value that continues from a place."""
-        if not isinstance(given, torch.Tensor) or not given.is_floating_point():
-            return given
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            return tensor
         if self._exporting:
             return torch.onnx.ops.symbolic(
-                MARKER, (given,), {"place": place}, dtype=given.dtype, shape=given.shape, version=1
+                MARKER, (tensor,), {"place": place}, dtype=tensor.dtype, shape=tensor.shape, version=1
             )
         if self._owner.site(place) is None:
-            return given
-        rounded = self._owner.at(place)(given)
+            return tensor
+        rounded = self._owner.at(place)(tensor)
         return rounded if self._owner.watch is None else self._owner.watch(place, rounded)
 
     def _rounded(self, place: str, args: Any, kwargs: Any) -> tuple[Any, Any]:

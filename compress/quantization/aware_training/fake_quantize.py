@@ -54,6 +54,7 @@ class LearnedRounding(torch.autograd.Function):
         (grad,) = grads
         x, step, zero, balance = ctx.saved_tensors
         low, high = ctx.codes
+        # Computed again instead of saved: a tensor of each activation's size less in memory.
         v = x / step
         inside = (v >= low - zero) & (v <= high - zero)
         by_step = torch.round(v).clamp_(low - zero, high - zero).sub_(v.mul_(inside))
@@ -102,12 +103,16 @@ class FakeQuantize(nn.Module):
         """Code of 0; its gradient is that of the offset, as if it were not rounded."""
         wanted = self.offset * (self.high - self.low)
         rounded = torch.clamp(torch.round(wanted.detach()), self.low, self.high)
+        # Adds 0, but lets the gradient pass around the rounding.
         return rounded + (wanted - wanted.detach())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Round x, of any shape, in float32."""
         step = self._along(self.step, x)
+        # N counts the features of one sample or, with a step per channel, the weights of a channel.
         count = x[0].numel() if step.ndim == 0 else x.numel() // step.numel()
+        # LSQ's g = 1 / sqrt(N Q), over s^2: the gradient of log s is s times that of s, and the relative change of s
+        # is 1 / s of the absolute one.
         balance = 1 / (math.sqrt(max(1, count) * self.high) * step.detach() ** 2)
         rounded: torch.Tensor = LearnedRounding.apply(x.float(), step, self.zero, self.low, self.high, balance)  # type: ignore[no-untyped-call]
         return rounded
@@ -122,21 +127,21 @@ class FakeQuantize(nn.Module):
         return values if values.ndim == 0 else values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
-def round_bias(bias: torch.Tensor, taken: FakeQuantize, weight: FakeQuantize) -> torch.Tensor:
+def round_bias(bias: torch.Tensor, activation: FakeQuantize, weight: FakeQuantize) -> torch.Tensor:
     """Round a bias to 32-bit integers with the products' step (Jacob et al. 2018, arXiv 1712.05877, section 2.4).
 
     Args:
         bias: (channels,).
-        taken: fake quantizer of the layer's input.
+        activation: fake quantizer of the layer's input.
         weight: fake quantizer of its weight.
     """
-    step = bias_step(taken, weight)
+    step = bias_step(activation, weight)
     return bias + (bias_codes(bias, step) * step - bias).detach()
 
 
-def bias_step(taken: FakeQuantize, weight: FakeQuantize) -> torch.Tensor:
+def bias_step(activation: FakeQuantize, weight: FakeQuantize) -> torch.Tensor:
     """Return the step of a bias, () or (channels,)."""
-    return (taken.step * weight.step).detach()
+    return (activation.step * weight.step).detach()
 
 
 def bias_codes(bias: torch.Tensor, step: torch.Tensor) -> torch.Tensor:

@@ -122,6 +122,7 @@ def _unmarked(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, list[st
             places[value] = place
         elif not marked:
             twins.setdefault(places[value], []).append(place)
+    # Outputs keep their names, which the contract names; the values before the removed marks take them.
     outputs = {same[value.name]: value.name for value in graph.output if value.name in same}
     for node in kept:
         for names in (node.input, node.output):
@@ -150,6 +151,7 @@ def layers_of(model: nn.Module, found: MarkedGraph) -> dict[str, LayerOf]:
     layers = {}
     for node in found.graph.weighted():
         last: onnx.NodeProto | None = node
+        # The product of a linear layer gets its place only after the reshapes and the bias that the exporter adds.
         while last is not None and last.output[0] not in found.places:
             last = found.graph.only_consumer(last.output[0])
             last = last if last is not None and last.op_type in SHAPED else None

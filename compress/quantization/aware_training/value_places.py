@@ -44,6 +44,7 @@ class Walk(TorchFunctionMode):
 
     def __enter__(self) -> Walk:
         self._hooks = [
+            # Global hooks: the model is not changed, so it can be copied and saved meanwhile.
             modules.register_module_forward_pre_hook(self._begin),
             modules.register_module_forward_hook(self._end),
         ]
@@ -55,8 +56,9 @@ class Walk(TorchFunctionMode):
         for hook in self._hooks:
             hook.remove()
 
-    def _begin(self, part: nn.Module, taken: Any) -> None:
+    def _begin(self, part: nn.Module, inputs: Any) -> None:
+        # A module that is not a part of the model (created in a forward) counts as its caller.
         self._running.append(self._paths.get(id(part), self.path))
 
-    def _end(self, part: nn.Module, taken: Any, given: Any) -> None:
+    def _end(self, part: nn.Module, inputs: Any, output: Any) -> None:
         self._running.pop()

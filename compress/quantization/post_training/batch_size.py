@@ -74,6 +74,7 @@ def live_bytes(graph: Graph) -> int | None:
                 return None
             live += size
         most = max(most, live)
+        # A value that nothing reads ends where it is computed.
         ended = {name for name in (*reads(node), *node.output) if name in sizes and last.get(name, index) == index}
         live -= sum(sizes[name] or 0 for name in ended - graph.outputs)
     return most

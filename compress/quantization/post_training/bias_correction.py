@@ -35,6 +35,7 @@ def own_biases(graph: Graph) -> None:
             continue
         channels = weight.shape[0 if node.op_type == "Conv" or attributes(node).get("transB", 0) else 1]
         present = len(node.input) > 2 and bool(node.input[2])
+        # Always a new constant: exporters let layers share one of zeros, and each must be corrected by itself.
         bias = graph.constant(node.input[2]) if present else np.zeros(channels, weight.dtype)
         if bias is not None and bias.shape == (channels,):
             graph.set(node, 2, bias)
@@ -102,18 +103,19 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
     tensors = {"leanmark.first": np.array([0])}
     wanted = {}
     for node in nodes:
-        taken = node.input[0]
+        source = node.input[0]
+        # Named by kind and input: layers that read the same value share its mean.
         kind = "row" if node.op_type in ROWS else "place" if _reads_each_place(graph, node) else "map"
-        wanted[node.name] = name = f"leanmark.mean.{kind}.{taken}"
+        wanted[node.name] = name = f"leanmark.mean.{kind}.{source}"
         rows = []
         if node.op_type in ROWS:
             tensors[f"{name}.shape"] = np.array([-1, _contracted(graph, node)])
-            rows.append(onnx.helper.make_node("Reshape", [taken, f"{name}.shape"], [f"{name}.rows"]))
-            taken = f"{name}.rows"
+            rows.append(onnx.helper.make_node("Reshape", [source, f"{name}.shape"], [f"{name}.rows"]))
+            source = f"{name}.rows"
         elif kind == "place":
-            rows.append(onnx.helper.make_node("GlobalAveragePool", [taken], [f"{name}.places"]))
-            taken = f"{name}.places"
-        makers[name] = [*rows, over_first_axis(graph.model, "ReduceMean", taken, name)]
+            rows.append(onnx.helper.make_node("GlobalAveragePool", [source], [f"{name}.places"]))
+            source = f"{name}.places"
+        makers[name] = [*rows, over_first_axis(graph.model, "ReduceMean", source, name)]
     batches: list[int] = []
 
     def counted() -> Iterator[Feed]:
@@ -121,9 +123,9 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
             batches.append(len(next(iter(feed.values()))))
             yield feed
 
-    made = [node for group in makers.values() for node in group]
+    added = [node for group in makers.values() for node in group]
     means: dict[str, Array] = {}
-    for found in probe(graph.model, list(makers), counted(), made, integer_tensors(tensors)):
+    for found in probe(graph.model, list(makers), counted(), added, integer_tensors(tensors)):
         # Weighted by the batch, as the last one may be short.
         share = np.float32(batches[-1] / sum(batches))
         for name in makers:  # in place: together the maps take as much memory as all activations of a sample
@@ -134,9 +136,9 @@ def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[F
 
 def _reads_each_place(graph: Graph, node: onnx.NodeProto) -> bool:
     """Return whether a convolution reads each place of its input once, so that the mean over places is enough."""
-    given = attributes(node)
-    one = all(size == 1 for size in (*graph.tensors[node.input[1]].dims[2:], *given.get("strides", ())))
-    return one and not any(given.get("pads", ())) and given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+    settings = attributes(node)
+    single = all(size == 1 for size in (*graph.tensors[node.input[1]].dims[2:], *settings.get("strides", ())))
+    return single and not any(settings.get("pads", ())) and settings.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
 
 
 def _contracted(graph: Graph, node: onnx.NodeProto) -> int:
@@ -164,14 +166,14 @@ def _mean_outputs(
 
 def _bare(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array]) -> onnx.ModelProto:
     """Build a model of parallel convolutions without biases, each with an input under its own name."""
-    made, inputs, tensors = [], [], []
+    convolutions, inputs, tensors = [], [], []
     for node in nodes:
         weight = f"{node.name}.weight"
         bare = onnx.NodeProto(op_type=node.op_type, input=[node.name, weight], output=[f"{node.name}.output"])
         bare.attribute.extend(node.attribute)
-        made.append(bare)
+        convolutions.append(bare)
         inputs.append(onnx.helper.make_tensor_value_info(node.name, onnx.TensorProto.FLOAT, None))
         tensors.append(onnx.numpy_helper.from_array(weights[node.name], weight))
-    outputs = [onnx.ValueInfoProto(name=node.output[0]) for node in made]
-    graph = onnx.helper.make_graph(made, "bare", inputs, outputs, tensors)
+    outputs = [onnx.ValueInfoProto(name=node.output[0]) for node in convolutions]
+    graph = onnx.helper.make_graph(convolutions, "bare", inputs, outputs, tensors)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)

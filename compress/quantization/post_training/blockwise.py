@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float32]
 
 NORM = 0.7
 """Exponent p of the error |W - W'|^p that HQQ minimises: below 1, so that outliers may stay far off."""
+# Steps, initial beta and its growth as in the authors' code (https://github.com/mobiusml/hqq).
 STEPS = 20
 BETA, KAPPA = 10.0, 1.01
 DAMPING = 0.01
@@ -104,6 +105,7 @@ def shrink(error: Floats, beta: Floats) -> Floats:
 
     The generalised soft threshold of the norm p, equation 5 of HQQ: ``sign(e) max(|e| - |e|^(p - 1) / beta, 0)``.
     """
+    # The exponent p - 1 is negative; at an error of 0 the power would be infinite.
     magnitude = np.abs(error) + 1e-12
     return np.asarray(np.sign(error) * np.maximum(magnitude - magnitude ** (NORM - 1) / beta, 0))
 
@@ -160,6 +162,7 @@ def _blocked(weight: Floats, size: int) -> Floats:
 
 def _steps(blocks: Floats, bits: int, *, symmetric: bool) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Compute scales and zero points between the ends of each block."""
+    # The range contains 0, so that zeros, also those of the padding, stay exact.
     low, high = np.minimum(blocks.min(axis=-1), 0), np.maximum(blocks.max(axis=-1), 0)
     if symmetric:
         largest = np.maximum(-low, high)

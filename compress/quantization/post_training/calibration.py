@@ -132,14 +132,14 @@ def _reductions(graph: Graph, name: str, prefix: str) -> list[onnx.NodeProto]:
     The maximum of a map after a ReLU is pooled, which ONNX Runtime does in the layout of its convolutions; a reduction
     would have it rearranged first, and the two together take longer than the convolutions.
     """
-    made, before = onnx.helper.make_node, graph.producers.get(name)
+    make_node, before = onnx.helper.make_node, graph.producers.get(name)
     if before is None or not _cuts_at_zero(graph, before):
         ends = (("ReduceMin", "low"), ("ReduceMax", "high"))
-        return [made(kind, [name], [f"{prefix}.{end}"], keepdims=0) for kind, end in ends]
+        return [make_node(kind, [name], [f"{prefix}.{end}"], keepdims=0) for kind, end in ends]
     if len(graph.shape(name) or ()) < 3:
-        return [made("ReduceMax", [name], [f"{prefix}.high"], keepdims=0)]
-    pooled = made("GlobalMaxPool", [name], [f"{prefix}.maps"])
-    return [pooled, made("ReduceMax", [f"{prefix}.maps"], [f"{prefix}.high"], keepdims=0)]
+        return [make_node("ReduceMax", [name], [f"{prefix}.high"], keepdims=0)]
+    pooled = make_node("GlobalMaxPool", [name], [f"{prefix}.maps"])
+    return [pooled, make_node("ReduceMax", [f"{prefix}.maps"], [f"{prefix}.high"], keepdims=0)]
 
 
 def _cuts_at_zero(graph: Graph, node: onnx.NodeProto) -> bool:

@@ -123,12 +123,13 @@ def _in_rows(node: onnx.NodeProto, table: Array) -> _Lookup:
     codes = np.clip(np.rint(table / scales), -LARGEST_CODE, LARGEST_CODE).astype(np.int8)
     name, place, output = node.input[0], node.input[1], node.output[0]
     constants = {f"{name}.codes": codes, f"{name}.scales": scales}
-    made = onnx.helper.make_node
+    make_node = onnx.helper.make_node
     nodes = [
-        made("Gather", [f"{name}.codes", place], [f"{output}.codes"], f"{node.name}.codes", axis=0),
-        made("Gather", [f"{name}.scales", place], [f"{output}.scale"], f"{node.name}.scale", axis=0),
-        made("Cast", [f"{output}.codes"], [f"{output}.steps"], f"{node.name}.steps", to=onnx.TensorProto.FLOAT),
-        made("Mul", [f"{output}.steps", f"{output}.scale"], [output], node.name),
+        make_node("Gather", [f"{name}.codes", place], [f"{output}.codes"], f"{node.name}.codes", axis=0),
+        make_node("Gather", [f"{name}.scales", place], [f"{output}.scale"], f"{node.name}.scale", axis=0),
+        # Not DequantizeLinear: it takes scales along one axis, but a batch of lookups has one per sample and token.
+        make_node("Cast", [f"{output}.codes"], [f"{output}.steps"], f"{node.name}.steps", to=onnx.TensorProto.FLOAT),
+        make_node("Mul", [f"{output}.steps", f"{output}.scale"], [output], node.name),
     ]
     return _Lookup(nodes, constants, codes.astype(np.float32) * scales)
 
@@ -136,6 +137,7 @@ def _in_rows(node: onnx.NodeProto, table: Array) -> _Lookup:
 def _in_blocks(node: onnx.NodeProto, table: Array, settings: EmbeddingSettings) -> _Lookup:
     """Build a 4-bit lookup with a scale and a zero point per block, by ONNX Runtime's GatherBlockQuantized."""
     blocks = round_half_quadratic(table, settings.bits, settings.block, symmetric=False)
+    # The operator takes rows of the table's own width, without the padding of the last block.
     codes = blocks.codes.reshape(len(table), -1)[:, : blocks.inputs]
     name = node.input[0]
     constants: dict[str, Array] = {
@@ -145,8 +147,8 @@ def _in_blocks(node: onnx.NodeProto, table: Array, settings: EmbeddingSettings) 
     }
     inputs = [f"{name}.codes", node.input[1], f"{name}.scales", f"{name}.zeros"]
     fields: dict[str, Any] = {"gather_axis": 0, "quantize_axis": 1, "block_size": settings.block, "bits": settings.bits}
-    made = onnx.helper.make_node("GatherBlockQuantized", inputs, node.output, node.name, domain=DOMAIN, **fields)
-    return _Lookup([made], constants, blocks.values)
+    lookup = onnx.helper.make_node("GatherBlockQuantized", inputs, node.output, node.name, domain=DOMAIN, **fields)
+    return _Lookup([lookup], constants, blocks.values)
 
 
 def _replace(graph: onnx.GraphProto, node: onnx.NodeProto, lookup: _Lookup) -> None:

@@ -102,11 +102,11 @@ def _overflowing(graph: Graph, feeds: Iterable[Feed], margin: float) -> dict[str
     return found
 
 
-def _compare(graph: Graph, made: onnx.ModelProto, feed: Mapping[str, Any], output: str, kind: Kind) -> float | str:
+def _compare(graph: Graph, halved: onnx.ModelProto, feed: Mapping[str, Any], output: str, kind: Kind) -> float | str:
     """Return the signal-to-noise ratio of the converted model's output in dB, or why it cannot be used."""
     (wanted,) = probe(graph.model, [output], [feed])
     try:
-        (found,) = probe(made, [output], [feed])
+        (found,) = probe(halved, [output], [feed])
     except ModelError as error:
         return f"the runtime on this machine does not run it in {kind} ({error})"
     if not np.isfinite(found[output]).all():
@@ -131,7 +131,11 @@ def converted(model: onnx.ModelProto, kind: Kind, kept: Sequence[str]) -> onnx.M
         if kind == "bf16" and opset(model) < BFLOAT16_OPSET:
             model = onnx.version_converter.convert_version(model, BFLOAT16_OPSET)
         halved: onnx.ModelProto = convert_float_to_float16(
-            copy.deepcopy(model), keep_io_types=True, disable_shape_infer=True, node_block_list=list(kept)
+            # prepared() has inferred the shapes already.
+            copy.deepcopy(model),
+            keep_io_types=True,
+            disable_shape_infer=True,
+            node_block_list=list(kept),
         )
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not convert the model to 16-bit floats ({reason(error)}).") from error
@@ -155,12 +159,12 @@ def _drop_doubled(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def _as_bfloat16(made: onnx.ModelProto, original: onnx.ModelProto) -> None:
+def _as_bfloat16(halved: onnx.ModelProto, original: onnx.ModelProto) -> None:
     """Replace fp16 by bfloat16 in a converted model, with weights rounded from the original's."""
     half, wanted = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
     weights = {tensor.name: tensor for tensor in original.graph.initializer}
-    tensors = list(made.graph.initializer)
-    for node in made.graph.node:
+    tensors = list(halved.graph.initializer)
+    for node in halved.graph.node:
         for attribute in node.attribute:
             if attribute.name == "to" and attribute.i == half:
                 attribute.i = wanted
@@ -171,7 +175,7 @@ def _as_bfloat16(made: onnx.ModelProto, original: onnx.ModelProto) -> None:
             source = onnx.numpy_helper.to_array(weights.get(tensor.name, tensor)).astype(np.float32)
             raw = _upper_halves(source).tobytes()
             tensor.CopyFrom(onnx.TensorProto(name=tensor.name, dims=source.shape, data_type=wanted, raw_data=raw))
-    for value in (*made.graph.input, *made.graph.value_info, *made.graph.output):
+    for value in (*halved.graph.input, *halved.graph.value_info, *halved.graph.output):
         if value.type.tensor_type.elem_type == half:
             value.type.tensor_type.elem_type = wanted
 

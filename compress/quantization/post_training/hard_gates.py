@@ -46,6 +46,7 @@ def fit_ranges(graph: Graph, ranges: Mapping[str, Range], target: Target) -> dic
         A value from -7 to 9 that HardSwish reads gets the range [-3, 9.14]: code 63 of 255 stands for 0.
     """
     fitted = dict(ranges)
+    # Symmetric types fix the zero point; fused gates never become single operators.
     if target.symmetric or target.fuses_gates:
         return fitted
     for node in graph.nodes:
@@ -55,8 +56,10 @@ def fit_ranges(graph: Graph, ranges: Mapping[str, Range], target: Target) -> dic
         if alpha <= 0 or not 0 < beta < 1:
             continue
         low, high = -beta / alpha, max(ranges[node.input[0]][1], 0.0)
+        # Only the gate reads it, and that is 1 from there on.
         if graph.only_consumer(node.input[0]) is not None:
             high = min(high, (1 - beta) / alpha)
+        # Rounded down, so that the range gets longer at the top and cuts nothing off.
         zero = int(CODES * -low / (high - low))
         if zero > 0:
             fitted[node.input[0]] = low, -low / zero * (CODES - zero)
@@ -72,15 +75,15 @@ def read_codes_as_gates(model: onnx.ModelProto) -> int:
     Returns:
         The number of removed operators.
     """
-    graph, taken = Graph(model), 0
+    graph, removed = Graph(model), 0
     for node in graph.nodes:
         if node.op_type != "HardSigmoid" or (gate := _gate(graph, node)) is None:
             continue
         _rewrite(model.graph, node, gate)
-        taken += 1
-    if taken:
+        removed += 1
+    if removed:
         drop_unread(model.graph)
-    return taken
+    return removed
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,12 @@ def _gate(graph: Graph, node: onnx.NodeProto) -> _Gate | None:
         return None
     after = tuple(graph.consumers.get(rounded.output[0], ()))
     scale, zero = graph.constant(before.input[1]), graph.constant(before.input[2])
-    if scale is None or zero is None or scale.size != 1 or any(one.op_type != "DequantizeLinear" for one in after):
+    if (
+        scale is None
+        or zero is None
+        or scale.size != 1
+        or any(reader.op_type != "DequantizeLinear" for reader in after)
+    ):
         return None
     alpha, beta = _line(node)
     step = alpha * float(scale.item())

@@ -31,8 +31,8 @@ def hessians(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed
             onnx.helper.make_node("Transpose", [f"{name}.rows"], [f"{name}.columns"], perm=[1, 0]),
             onnx.helper.make_node("MatMul", [f"{name}.columns", f"{name}.rows"], [name]),
         ]
-    made = [node for group in makers.values() for node in group]
+    added = [node for group in makers.values() for node in group]
     totals = dict.fromkeys(makers, np.zeros((), dtype=np.float32))
-    for found in probe(graph.model, list(makers), feeds, made, integer_tensors(tensors)):
+    for found in probe(graph.model, list(makers), feeds, added, integer_tensors(tensors)):
         totals = {name: total + found[name] for name, total in totals.items()}
     return {node: totals[name] for node, name in wanted.items()}

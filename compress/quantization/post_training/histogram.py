@@ -34,6 +34,7 @@ class Histogram:
             self._zeros += flat.size
         else:
             self._widen(largest)
+            # Division by a power of two is exact, so a value always falls into the same bin.
             places = np.floor(flat / self.width).astype(np.int64) + SIDE
             self.counts += np.bincount(places, minlength=2 * SIDE)
         if self.width and self._zeros:

@@ -42,13 +42,13 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
     if int8:
         settings["accuracy_level"] = INT8_ACTIVATIONS
     inputs = [node.input[0], *names]
-    made = [onnx.helper.make_node("MatMulNBits", inputs, [product], node.name, domain=DOMAIN, **settings)]
+    nodes = [onnx.helper.make_node("MatMulNBits", inputs, [product], node.name, domain=DOMAIN, **settings)]
     if bias:
         bias = _scaled_bias(graph, node, bias)
-        made.append(onnx.helper.make_node("Add", [product, bias], node.output[:1], f"{node.name}.bias"))
+        nodes.append(onnx.helper.make_node("Add", [product, bias], node.output[:1], f"{node.name}.bias"))
     position = list(graph.model.graph.node).index(node)
     del graph.model.graph.node[position]
-    for offset, each in enumerate(made):
+    for offset, each in enumerate(nodes):
         graph.model.graph.node.insert(position + offset, each)
 
 

@@ -39,15 +39,16 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     loaded = load_model(source)  # rejects a damaged file, or one with weights outside of its folder
     large = onnx_file.weight_bytes(loaded) > onnx_file.INLINE_BYTES
     with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
-        written, given = Path(scratch) / "prepared.onnx", source
+        written, convertible = Path(scratch) / "prepared.onnx", source
         if not OPSETS[0] <= opset(loaded) <= OPSETS[1]:
-            given = Path(scratch) / "converted.onnx"
-            onnx_file.save(_converted(loaded, source.name, large=large), given)
+            convertible = Path(scratch) / "converted.onnx"
+            onnx_file.save(_converted(loaded, source.name, large=large), convertible)
         del loaded
         try:
             quant_pre_process(
-                str(given),
+                str(convertible),
                 str(written),
+                # It needs SymPy, which ONNX Runtime does not install.
                 skip_symbolic_shape=True,
                 save_as_external_data=large,
                 all_tensors_to_one_file=True,
@@ -74,19 +75,20 @@ def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelP
         raise ModelError(f"{advice}, as more than {onnx_file.INLINE_BYTES:,} bytes of weights cannot be converted.")
     resizing = [n for n in model.graph.node if version <= RESIZED_ALIKE and n.op_type in ("Resize", "Upsample")]
     for node in resizing:
+        # The converter refuses these operators in its own domain, but passes foreign ones through.
         node.domain = KEPT_ASIDE
     model.opset_import.add(domain=KEPT_ASIDE, version=1)
     try:
-        made = onnx.version_converter.convert_version(model, wanted)
+        converted = onnx.version_converter.convert_version(model, wanted)
     except failures() as error:
         raise ModelError(f"{advice}, as it cannot be converted to {wanted} ({reason(error)}).") from error
-    for node in made.graph.node:
+    for node in converted.graph.node:
         if node.domain == KEPT_ASIDE:
-            _write_resize(made.graph, node)
-    kept = [entry for entry in made.opset_import if entry.domain != KEPT_ASIDE]
-    del made.opset_import[:]
-    made.opset_import.extend(kept)
-    return made
+            _write_resize(converted.graph, node)
+    kept = [entry for entry in converted.opset_import if entry.domain != KEPT_ASIDE]
+    del converted.opset_import[:]
+    converted.opset_import.extend(kept)
+    return converted
 
 
 def _write_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
@@ -95,22 +97,23 @@ def _write_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     scales = node.input[1] if len(node.input) > 1 else f"{node.output[0]}.scales"
     if "scales" in settings:  # up to operator set 8
         graph.initializer.append(onnx.numpy_helper.from_array(np.array(settings["scales"], dtype=np.float32), scales))
+    # What Upsample and Resize 10 did: output place i reads floor(i / scale).
     rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    made = onnx.helper.make_node(
+    resize = onnx.helper.make_node(
         "Resize", [node.input[0], "", scales], node.output, node.name, mode=settings.get("mode", b"nearest"), **rule
     )
-    node.CopyFrom(made)
+    node.CopyFrom(resize)
 
 
 def _name_all(graph: onnx.GraphProto) -> None:
     """Give every node a unique name, since names are optional in ONNX but identify layers here."""
-    taken = {node.name for node in graph.node}
+    names = {node.name for node in graph.node}
     seen: set[str] = set()
     for position, node in enumerate(graph.node):
         if not node.name or node.name in seen:
             name = f"{node.op_type}.{position}"
-            while name in taken:
+            while name in names:
                 name += "_"
             node.name = name
-            taken.add(name)
+            names.add(name)
         seen.add(node.name)

@@ -116,6 +116,7 @@ def quantized(
     filled = dict(ranges)
     for node in reversed(graph.nodes):  # removable nodes may follow each other
         if node.op_type in REMOVABLE and node.output[0] in filled:
+            # The quantizer demands a range for the input too, although it removes the activation between them.
             filled.setdefault(node.input[0], filled[node.output[0]])
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in filled.items()}
     options: dict[str, Any] = {
@@ -150,6 +151,7 @@ def quantized(
     else:
         read_codes_as_gates(integers)
     _leave_out_zeros(integers)
+    # The quantizer appends its nodes, and the rewrites insert theirs where they find room.
     sort_nodes(integers.graph)
     return integers
 
@@ -186,6 +188,7 @@ def _leave_outputs_float(graph: onnx.GraphProto) -> None:
             graph.node.remove(restored)
             graph.node.remove(rounded)
             scales |= {*rounded.input[1:], *restored.input[1:]}
+    # Shared scales stay as long as another node reads them.
     scales -= {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in scales]:
         graph.initializer.remove(tensor)  # unused now, which runtimes would warn about
@@ -220,5 +223,5 @@ def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 def _removable_after(graph: Graph, plan: QuantizationPlan, name: str) -> str | None:
     """Return the output of the ReLU or Clip that is the only reader of a value and is quantized itself."""
     reader = graph.only_consumer(name)
-    taken = reader is not None and reader.op_type in REMOVABLE & plan.kinds and reader.name not in plan.excluded
-    return reader.output[0] if taken and reader is not None else None
+    removable = reader is not None and reader.op_type in REMOVABLE & plan.kinds and reader.name not in plan.excluded
+    return reader.output[0] if removable and reader is not None else None

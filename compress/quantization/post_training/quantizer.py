@@ -86,12 +86,12 @@ class Loss:
 
     Attributes:
         value: loss; negative for a gain.
-        shown: loss beyond the sampling error of paired differences (one standard error), so that chance flips of a few
-            samples do not count.
+        significant: loss beyond one standard error of the paired differences, so that chance flips of a few samples do
+            not count.
     """
 
     value: float
-    shown: float
+    significant: float
 
     @classmethod
     def of(cls, before: Array, after: Array) -> Loss:
@@ -99,6 +99,7 @@ class Loss:
         right = max(1, int(before.sum()))
         lost, gained = int((before & ~after).sum()), int((~before & after).sum())
         value = 100 * (lost - gained) / right
+        # Each discordant pair counts 1; under no difference their signs are random, with variance lost + gained.
         return cls(value, value - 100 * math.sqrt(lost + gained) / right)
 
 
@@ -142,8 +143,9 @@ class Quantizer:
         }
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
-        self._made: tuple[tuple[str, ...], onnx.ModelProto] | None = None
-        self._make_easier()
+        self._last: tuple[tuple[str, ...], onnx.ModelProto] | None = None
+        self._transform_floats()
+        # Indexed again: smoothing inserted nodes and equalisation replaced constants.
         self._floats = Graph(graph.model)
         names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
         feeds = self._feeds.watched(context.progress, "Calibrating")
@@ -154,7 +156,7 @@ class Quantizer:
         corrected = correctable(self._floats) if settings.correct_bias else []
         self._means = mean_inputs(self._floats, corrected, self._few)
 
-    def _make_easier(self) -> None:
+    def _transform_floats(self) -> None:
         """Equalise, smooth and add biases; the float model computes the same afterwards."""
         settings, graph = self._settings, self._floats
         if settings.equalize or (settings.equalize is None and not settings.per_channel):
@@ -170,31 +172,32 @@ class Quantizer:
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
         """Quantize with some nodes kept in floats; the result must not be modified."""
-        if self._made is not None and self._made[0] == tuple(kept):  # the last result is requested again
-            return self._made[1]
+        if self._last is not None and self._last[0] == tuple(kept):  # the last result is requested again
+            return self._last[1]
         settings = self._settings
         chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
         integers = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         if settings.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(integers), self._means)
-        self._made = tuple(kept), integers
+        self._last = tuple(kept), integers
         return integers
 
-    def excess(self, made: onnx.ModelProto) -> float:
+    def excess(self, candidate: onnx.ModelProto) -> float:
         """Return the loss beyond its sampling error, in percent, if it can be judged; infinite for a ruined model.
 
         A model is ruined if its outputs are further from the float model's than the latter's mean is.
         """
-        wanted, found = self._wanted, outputs(made, self._context.preprocess.output_name, self._few)
+        wanted, found = self._wanted, outputs(candidate, self._context.preprocess.output_name, self._few)
+        # Negated, so that a NaN counts as ruined. A constant equal to the mean would be exactly at the bound.
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
             return math.inf
-        return self.loss(made).shown if self.judged else 0.0
+        return self.loss(candidate).significant if self.judged else 0.0
 
-    def loss(self, made: onnx.ModelProto) -> Loss:
+    def loss(self, candidate: onnx.ModelProto) -> Loss:
         """Return the loss of accuracy relative to the float file on validation data."""
         with tempfile.TemporaryDirectory(dir=self._context.workspace, prefix=".validate.") as scratch:
             written = Path(scratch) / "quantized.onnx"
-            onnx_file.save(made, written)
+            onnx_file.save(candidate, written)
             return Loss.of(self._correct, self._scored(written))
 
     @cached_property
@@ -205,21 +208,24 @@ class Quantizer:
         context = self._context
         split = context.data.part("validation", self._settings.asked_by)
         if len(split) > VALIDATED:
+            # Evenly spaced: folders are sorted by class.
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
         return file_scores(path, split, context.preprocess, len(context.data.classes), self._batch).correct
 
-    def worst_first(self, made: onnx.ModelProto) -> list[str]:
+    def worst_first(self, candidate: onnx.ModelProto) -> list[str]:
         """Return the names of the quantized layers, the one that disturbs the output most first."""
         layers = len(self._floats.weighted())
         noise = {}
         with self._context.progress.task("Ranking layers by quantization error", layers) as bar:
             feeds = list(self._few)
-            for name, ratio_db in output_noise(self._floats, Graph(made), self._context.preprocess.output_name, feeds):
+            for name, ratio_db in output_noise(
+                self._floats, Graph(candidate), self._context.preprocess.output_name, feeds
+            ):
                 noise[name] = ratio_db
                 bar.advance(1)
         return sorted(noise, key=lambda name: noise[name])
 
-    def saturation(self, made: Graph) -> Saturation:
+    def saturation(self, candidate: Graph) -> Saturation:
         """Simulate on one batch what 16-bit sums would clip."""
-        one = Feeds(self._context, made.model, self._batch, self._batch, self._settings.asked_by)
-        return simulate(made, one, self._context.seed)
+        batch = Feeds(self._context, candidate.model, self._batch, self._batch, self._settings.asked_by)
+        return simulate(candidate, batch, self._context.seed)

@@ -116,6 +116,7 @@ def _rows(node: onnx.NodeProto, codes: Array, shape: tuple[int, ...], random: np
 
 def _pair_sums(rows: Array, columns: Array) -> Array:
     """Return the sums of neighbouring products: (places, pairs, channels)."""
+    # The last of an odd number of products has no neighbour and cannot overflow.
     length = min(len(columns), rows.shape[1]) // 2 * 2
     products = rows[:, :length, None] * columns[None, :length]
     sums: Array = products[:, 0::2] + products[:, 1::2]

@@ -63,6 +63,7 @@ def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
             tried[count] = loss(count)
         return tried[count] <= budget
 
+    # From below: each trial quantizes and scores a model, and few layers in floats keep the file fast.
     low, high = 0, min(1, most)
     while not fits(high):
         if high == most:
@@ -103,6 +104,6 @@ def _rounded_alone(
         onnx.helper.make_node("DequantizeLinear", [f"{name}.codes", *parameters], [f"{name}.input"]),
     ]
     node.input[0] = f"{name}.input"
-    for offset, made in enumerate(pair):
-        model.graph.node.insert(position + offset, made)
+    for offset, each in enumerate(pair):
+        model.graph.node.insert(position + offset, each)
     return model

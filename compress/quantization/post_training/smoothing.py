@@ -77,6 +77,7 @@ def smooth(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed], 
     largest = _largest_by_channel(graph, sites, feeds)
     inserted = []
     for site in sites:
+        # Query, key and value share one input and so one factor, which must suit the largest of their weights.
         rows = np.max([_largest_rows(graph, product) for product in site.products], axis=0)
         # A channel that was 0 in all samples would get the factor 0 and divide by it.
         seen = np.maximum(largest[site.norm.output[0]], SMALLEST)

@@ -43,8 +43,8 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     if not before:
         return path, PassRecord.refused("it has no float layer with weights")
     quantizer = _least_lossy(settings, path, graph, context, kept)
-    made, budget = _within_budget(settings, quantizer, kept, before)
-    if (over := quantizer.excess(made)) > quantizer.limit:
+    candidate, budget = _within_budget(settings, quantizer, kept, before)
+    if (over := quantizer.excess(candidate)) > quantizer.limit:
         lost = (
             "its outputs no longer distinguish samples"
             if over == math.inf
@@ -54,7 +54,7 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
             f"{lost} with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
             "allow more with max_float, a larger max_loss, or remove the pass"
         )
-    moved = with_zero_points(target, quantizer, made)
+    moved = with_zero_points(target, quantizer, candidate)
     share_constants(moved.model.graph)
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:

@@ -50,27 +50,28 @@ class Moved:
     declined: tuple[Declined, ...] = ()
 
 
-def with_zero_points(target: Target, quantizer: Quantizer, made: onnx.ModelProto) -> Moved:
+def with_zero_points(target: Target, quantizer: Quantizer, candidate: onnx.ModelProto) -> Moved:
     """Move weight zero points if the target asks for it, unless the whole model then loses too much.
 
     Args:
         target: target of the quantized model.
         quantizer: quantizer that made it, and judges it.
-        made: quantized model; not modified.
+        candidate: quantized model; not modified.
 
     Raises:
         ModelError: ONNX Runtime cannot run a layer.
         MeasureError: a process that timed one ended or did not answer.
     """
     if not target.moves_zero_points:
-        return Moved(made)
+        return Moved(candidate)
     model = onnx.ModelProto()
-    model.CopyFrom(made)
+    # The quantizer keeps its last result and must not see it changed.
+    model.CopyFrom(candidate)
     shares, distrusted = move_zero_points(model, time_layer, check_layer)
     declined = tuple(Declined(name, reason) for name, reason in distrusted.items())
     if shares and quantizer.excess(model) > quantizer.limit:
         lost = Declined("weight zero points", "with them the model loses more than the budget allows")
-        return Moved(made, {"zero_points": {}}, (*declined, lost))
+        return Moved(candidate, {"zero_points": {}}, (*declined, lost))
     return Moved(model, {"zero_points": shares}, declined)
 
 
@@ -87,14 +88,14 @@ class Speed:
     slow: str | None = None
 
 
-def measured_speed(target: Target, most: float | None, original: Path, made: Path, context: PassContext) -> Speed:
+def measured_speed(target: Target, most: float | None, original: Path, candidate: Path, context: PassContext) -> Speed:
     """Time a quantized file against the float one, if target or recipe ask for it and this machine can.
 
     Args:
         target: target whose runtime counts.
         most: largest share of the original's time; None for the target's.
         original: the float file.
-        made: the quantized file.
+        candidate: the quantized file.
         context: context with the samples and the contract.
 
     Raises:
@@ -108,7 +109,7 @@ def measured_speed(target: Target, most: float | None, original: Path, made: Pat
         return Speed({"time_not_measured": reason})
     faster = FASTER.get(target.runtime, target.runtime)
     runtime = faster if timing.usable(faster) is None else target.runtime
-    share = timing.time_share(original, made, runtime, timing.Feeding.of(context.preprocess, context.samples(1)))
+    share = timing.time_share(original, candidate, runtime, timing.Feeding.of(context.preprocess, context.samples(1)))
     notes = {"time_runtime": runtime, "time_share": share.to_json()}
     return Speed(notes, _slow(share, most, runtime))
 

@@ -147,6 +147,7 @@ def _with_hessians(
     for position, node in enumerate(nodes):
         group.append(node)
         elements += _weight(graph, node).shape[1] ** 2
+        # A pass over the samples costs more than memory for several Hessians, so they are collected in groups.
         if elements >= HESSIAN_ELEMENTS or position == len(nodes) - 1:
             found = hessians(graph, group, feeds)
             for each in group:

@@ -83,6 +83,7 @@ def move_zero_points(
     for layer, sizes in _layers(model):
         if sizes not in known:
             known[sizes] = timer(layer)
+        # The upper end of the interval: a gain that may be noise is not worth a step of precision.
         if known[sizes].high >= 1:
             continue
         if (reason := check(layer)) is not None:
@@ -119,6 +120,7 @@ def check_layer(layer: Layer) -> str | None:
         ModelError: ONNX Runtime cannot load or run it.
     """
     feed = {layer.moved.graph.input[0].name: layer.codes(1)}
+    # Without fusion the runtime dequantizes and multiplies floats, which no integer kernel can falsify.
     floats, integers = (run(session(layer.moved, fused=fused), None, feed)[0].astype(int) for fused in (False, True))
     off = int(np.abs(floats - integers).max(initial=0))
     return None if off <= ROUNDED else f"this machine's integers are off by {off} codes with a weight zero point of 1"
@@ -141,25 +143,25 @@ def _layers(model: onnx.ModelProto) -> Iterator[tuple[Layer, tuple[Any, ...]]]:
         weight = graph.tensors[parts[1].input[0]]
         if zero is None:
             continue
-        one = (1, *shape[1:])
-        plain = _alone(graph, node, parts, one)
+        sample = (1, *shape[1:])
+        plain = _alone(graph, node, parts, sample)
         moved = onnx.ModelProto()
         moved.CopyFrom(plain)
         alone = Graph(moved)
         _move(alone, next(each for each in alone.nodes if weight.name in each.input))
         settings = attributes(node)
-        sizes = (*weight.dims, *one, *(str(settings.get(key)) for key in ("strides", "pads", "dilations")))
-        yield Layer(node.name, plain, moved, one, zero.dtype), sizes
+        sizes = (*weight.dims, *sample, *(str(settings.get(key)) for key in ("strides", "pads", "dilations")))
+        yield Layer(node.name, plain, moved, sample, zero.dtype), sizes
 
 
 def _parts(graph: Graph, node: onnx.NodeProto) -> tuple[onnx.NodeProto, ...] | None:
     """Return the nodes around a convolution: before its input, weight and bias, and the rounding after it."""
     around = [graph.producers.get(name) for name in node.input]
     after = graph.only_consumer(node.output[0])
-    before = [one for one in around if one is not None]
+    before = [producer for producer in around if producer is not None]
     if len(before) < len(around) or after is None or after.op_type != "QuantizeLinear":
         return None
-    if any(one.op_type != "DequantizeLinear" for one in before):
+    if any(producer.op_type != "DequantizeLinear" for producer in before):
         return None
     return (*before, after)
 
@@ -182,8 +184,8 @@ def _alone(
     kind = graph.tensors[before.input[2]].data_type
     inputs = [onnx.helper.make_tensor_value_info(before.input[0], kind, shape)]
     outputs = [onnx.helper.make_tensor_value_info(after.output[0], kind, None)]
-    made = onnx.helper.make_graph(nodes, "layer", inputs, outputs, [graph.tensors[name] for name in sorted(read)])
-    return onnx.helper.make_model(made, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
+    layer = onnx.helper.make_graph(nodes, "layer", inputs, outputs, [graph.tensors[name] for name in sorted(read)])
+    return onnx.helper.make_model(layer, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
 
 
 def _move(graph: Graph, restored: onnx.NodeProto) -> None:
@@ -191,5 +193,6 @@ def _move(graph: Graph, restored: onnx.NodeProto) -> None:
     codes, scale = graph.constant(restored.input[0]), graph.constant(restored.input[1])
     if codes is None or scale is None:
         raise ValueError(f"the weight of '{restored.name}' is not a constant")
+    # Widened first: 127 + 1 overflows int8.
     graph.set(restored, 0, np.minimum(codes.astype(np.int16) + 1, HIGHEST).astype(np.int8))
     graph.set(restored, 2, np.ones(scale.shape, np.int8))
