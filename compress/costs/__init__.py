@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from compress.core.lazy import door
 
 if TYPE_CHECKING:
-    from compress.costs.comparison import unless_dearer as unless_dearer
+    from compress.costs.comparison import unless_costlier as unless_costlier
     from compress.costs.narrowing import CostGoal as CostGoal
     from compress.costs.narrowing import narrow as narrow
     from compress.costs.timing import Conditions as Conditions
 
 __getattr__, __dir__ = door(
     __name__,
-    {"comparison": ("unless_dearer",), "narrowing": ("CostGoal", "narrow"), "timing": ("Conditions",)},
+    {"comparison": ("unless_costlier",), "narrowing": ("CostGoal", "narrow"), "timing": ("Conditions",)},
 )

@@ -23,7 +23,7 @@ from compress.costs.ratios import ratio
 from compress.costs.timing import Conditions
 
 
-def unless_dearer(
+def unless_costlier(
     model: nn.Module, pruned: nn.Module, record: PassRecord, context: PassContext
 ) -> tuple[nn.Module, PassRecord]:
     """Return the pruned model, or an unchanged copy of the unpruned one if the pruned one is shown to cost more.
@@ -50,10 +50,11 @@ def unless_dearer(
     except (MeasureError, ModelError) as error:
         return pruned, replace(record, declined=(*record.declined, Declined("comparison of costs", str(error))))
     quantity: Quantity = "latency" if costs["whole"].energy_j is None else "energy"
-    one, other = (quantity_of(costs[name], quantity) for name in ("pruned", "whole"))
-    if one is None or other is None:
+    pruned_cost, whole_cost = (quantity_of(costs[name], quantity) for name in ("pruned", "whole"))
+    if pruned_cost is None or whole_cost is None:
         raise ValueError("a meter that reported joules stopped reporting them")
-    share, precision = ratio(one, other), maker.shipping.precision
+    share, precision = ratio(pruned_cost, whole_cost), maker.shipping.precision
+    # The whole interval: pruning is undone only where it is shown to cost more.
     if share.low > 1:
         why = (
             f"pruned, it takes {share} times the {WORDS[quantity]} of the unpruned model in {precision} on this "

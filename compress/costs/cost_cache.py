@@ -22,7 +22,7 @@ LAYOUT = 1
 
 
 @dataclass(frozen=True)
-class Kept:
+class CostCache:
     """The cache of costs.
 
     Attributes:
@@ -30,7 +30,7 @@ class Kept:
         fresh: whether its contents are ignored, so that everything is measured again.
 
     Example:
-        >>> Kept(Path("nowhere")).read({"runtime": "onnxruntime-cpu"}, "0" * 64)
+        >>> CostCache(Path("nowhere")).read({"runtime": "onnxruntime-cpu"}, "0" * 64)
         {}
     """
 
@@ -39,6 +39,7 @@ class Kept:
 
     def path(self, conditions: Mapping[str, Any], signature: str) -> Path:
         """Return the file of a block's costs."""
+        # torch's version belongs to the key, since its exporter decides which operators a block becomes.
         text = json.dumps(self._key(conditions, signature), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         return (self.folder or cache_folder()) / FOLDER / f"{digest[:32]}.json"
@@ -51,6 +52,7 @@ class Kept:
         try:
             found = json.loads(path.read_text())
             return {label: Cost.from_json(cost) for label, cost in found["costs"].items()}
+        # A damaged cache only costs time: everything in it can be measured again.
         except (OSError, ValueError, LookupError, TypeError, AttributeError, CertificateError):
             return {}
 

@@ -26,7 +26,7 @@ from certify.core.input_mapping import by_input
 from certify.core.progress import Progress
 from certify.data import Preprocess
 from compress.costs import shipped_form as forms
-from compress.costs.cost_cache import Kept
+from compress.costs.cost_cache import CostCache
 from compress.costs.items import FULL, Item, Variant, block
 from compress.costs.shipped_form import Shipping
 from compress.costs.timing import Cost, TimedFile, Timer
@@ -89,9 +89,11 @@ class CostTable:
             if variant != FULL:
                 ends = [self.cost(item, each, quantity) for each in (variant, FULL)]
                 half = math.hypot(*(_half(end) for end in ends if end is not None))
+                # Equal blocks share one measurement, so their errors are the same error and add up linearly.
                 place = (item.signature, item.label(variant))
                 alike[place] = alike.get(place, 0.0) + half
         share = max(0.0, 1 + change / whole.value)
+        # Different blocks were measured apart, so their errors add up in quadrature.
         error = math.hypot(*alike.values()) / whole.value
         return Estimate(share, max(0.0, share - error), share + error, "1", whole.n, METHOD, whole.evidence)
 
@@ -113,7 +115,7 @@ class CostTable:
         blocks: dict[str, dict[str, Any]] = {}
         for item in self.items:
             row = blocks.setdefault(
-                item.signature, {"blocks": [], "units": item.units, "takes": list(item.taken.shape), "costs": {}}
+                item.signature, {"blocks": [], "units": item.units, "takes": list(item.input.shape), "costs": {}}
             )
             row["blocks"].append(item.path)
             row["costs"] |= {label: cost.to_json() for label, cost in self.costs[item.signature].items()}
@@ -128,14 +130,14 @@ class TableMaker:
         shipping: the form that ships.
         timer: measures files.
         key: conditions, without the form.
-        kept: the cache.
+        cache: the cache.
         progress: where to report progress.
     """
 
     shipping: Shipping
     timer: Timer
     key: Mapping[str, Any]
-    kept: Kept
+    cache: CostCache
     progress: Progress
 
     def make(
@@ -163,10 +165,10 @@ class TableMaker:
                 if item.signature in costs:
                     continue
                 labels = {item.label(variant) for variant in item.variants}
-                known = self.kept.read(key, item.signature)
+                known = self.cache.read(key, item.signature)
                 if not labels <= known.keys():
                     known = self._measured(model, item, form, folder)
-                    self.kept.write(key, item.signature, known)
+                    self.cache.write(key, item.signature, known)
                     measured += 1
                 costs[item.signature] = known
             cost = self.timer({"whole": whole})["whole"]
@@ -215,13 +217,14 @@ class TableMaker:
         others = [variant for variant in item.variants if variant != FULL and not variant.dropped]
         with self.progress.task(f"Exporting {item.path or 'the model'}", len(others) + 1) as bar:
             for number, variant in enumerate((FULL, *others)):
-                single = forms.one_block(block(model, item, variant), item.taken, folder)
+                single = forms.one_block(block(model, item, variant), item.input, folder)
                 stacks = {item.label(variant): copies}
                 if variant == FULL and item.keeps_shape:
                     stacks[FEWER_LABEL] = FEWER
                 for label, count in stacks.items():
                     files[label] = _stack(single, count, item, form, folder / f"{number}.{count}.onnx")
                 bar.advance(1)
+        # The full block runs with every part, so that each difference is taken between windows of the same minutes.
         base = {name: files[name] for name in (full, FEWER_LABEL) if name in files}
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
@@ -236,8 +239,8 @@ def _stack(single: onnx.ModelProto, copies: int, item: Item, form: Shipping, pat
     """Write the file of some copies of a block, as it ships."""
     stack = forms.stacked(single, copies)
     name, output = stack.graph.input[0].name, stack.graph.output[0].name
-    forms.save(forms.as_shipped(stack, form, [{name: item.taken}]), path)
-    return TimedFile(path, item.taken, (name,), output)
+    forms.save(forms.as_shipped(stack, form, [{name: item.input}]), path)
+    return TimedFile(path, item.input, (name,), output)
 
 
 def _by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cost]:
@@ -248,6 +251,7 @@ def _by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Co
     costs = {full: base}
     for label, cost in found.items():
         if label not in (full, FEWER_LABEL):
+            # Not the narrow stack's own cost per copy: the ends of a file would be divided among the copies.
             costs[label] = _sum(base, _difference(cost, found[full], copies))
     return costs
 
@@ -256,22 +260,22 @@ def _difference(more: Cost, less: Cost, copies: int) -> Cost:
     return _each(more, less, lambda a, b: _combined(a, b, (a.value - b.value) / copies, copies))
 
 
-def _sum(one: Cost, other: Cost) -> Cost:
-    return _each(one, other, lambda a, b: _combined(a, b, a.value + b.value, 1))
+def _sum(first: Cost, second: Cost) -> Cost:
+    return _each(first, second, lambda a, b: _combined(a, b, a.value + b.value, 1))
 
 
 def _nothing(like: Cost) -> Cost:
     return _each(like, like, lambda a, _: Estimate(0.0, 0.0, 0.0, a.unit, a.n, METHOD, a.evidence))
 
 
-def _each(one: Cost, other: Cost, combine: Any) -> Cost:
-    joules = None if one.energy_j is None or other.energy_j is None else combine(one.energy_j, other.energy_j)
-    return Cost(combine(one.duration_s, other.duration_s), joules)
+def _each(first: Cost, second: Cost, combine: Any) -> Cost:
+    joules = None if first.energy_j is None or second.energy_j is None else combine(first.energy_j, second.energy_j)
+    return Cost(combine(first.duration_s, second.duration_s), joules)
 
 
-def _combined(one: Estimate, other: Estimate, value: float, copies: int) -> Estimate:
-    half = math.hypot(_half(one), _half(other)) / copies
-    return Estimate(value, value - half, value + half, one.unit, min(one.n, other.n), METHOD, one.evidence)
+def _combined(first: Estimate, second: Estimate, value: float, copies: int) -> Estimate:
+    half = math.hypot(_half(first), _half(second)) / copies
+    return Estimate(value, value - half, value + half, first.unit, min(first.n, second.n), METHOD, first.evidence)
 
 
 def _half(estimate: Estimate) -> float:

@@ -57,6 +57,7 @@ def find_narrowable(settings: PruneSettings, model: nn.Module, context: PassCont
         head=head,
         importance=settings.importance,
         scope="local",
+        # Widths come from the ladder of each item, not from rounding.
         multiple=1,
         most=settings.max_ratio,
         count=count_parameters,

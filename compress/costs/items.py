@@ -63,7 +63,7 @@ class Item:
     Attributes:
         path: path of the block; empty for the whole model.
         groups: groups that can be removed inside it.
-        taken: (1, ...) input of the block for one sample.
+        input: (1, ...) input of the block for one sample.
         keeps_shape: whether output and input have the same shape, so that copies can be stacked.
         variants: its variants, the full block first.
         signature: hex digest shared by identical blocks.
@@ -71,7 +71,7 @@ class Item:
 
     path: str
     groups: tuple[Group, ...]
-    taken: npt.NDArray[np.float32]
+    input: npt.NDArray[np.float32]
     keeps_shape: bool
     variants: tuple[Variant, ...]
     signature: str
@@ -116,21 +116,21 @@ def find_items(
         most: largest share of its units that a group may lose.
         keep: names of layers that stay, so that no block that contains one is dropped.
     """
-    taken = _taken(model, sample)
-    blocks = [path for path in find_blocks(model, sample) if path in taken]
+    inputs = _inputs(model, sample)
+    blocks = [path for path in find_blocks(model, sample) if path in inputs]
     inside: dict[str, list[Group]] = {path: [] for path in blocks}
     for group in groups:
-        inside.setdefault(_block_of(group, blocks, taken), []).append(group)
+        inside.setdefault(_block_of(group, blocks, inputs), []).append(group)
     alone = [("", [group]) for group in inside.pop("", [])]  # outside of all blocks: each by itself, in the whole model
     items = []
     for path, own in (*inside.items(), *alone):
-        given, keeps = taken[path]
+        block_input, keeps = inputs[path]
         droppable = path in blocks and keeps and not any(name.startswith(f"{path}.") for name in keep)
         variants = _variants(own, most, droppable)
         if len(variants) == 1:
             continue
-        signature = _signature(model.get_submodule(path), given.shape, path, own)
-        items.append(Item(path, tuple(own), given, keeps and bool(path), variants, signature))
+        signature = _signature(model.get_submodule(path), block_input.shape, path, own)
+        items.append(Item(path, tuple(own), block_input, keeps and bool(path), variants, signature))
     return items
 
 
@@ -146,6 +146,7 @@ def ladder(group: Group, most: float) -> tuple[int, ...]:
     step = 1 if group.kind == "heads" or group.units <= SMALLEST_STEP else SMALLEST_STEP
     while group.units > step * LADDER:
         step *= 2
+    # The slack absorbs rounding, such as 30 * (1 - 0.7) = 9.000000000000002.
     least = max(1, math.ceil(group.units * (1 - most) - 1e-9))
     widths = [width for width in range(step, group.units, step) if width >= least]
     return (group.units, *reversed(widths))
@@ -168,17 +169,19 @@ def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Va
             share = (place + 1) / steps
             at = {name: widths[math.ceil(share * len(widths)) - 1] for name, widths in rungs.items() if widths}
             found.append(Variant(at))
+    # With rounding, the last combination may equal a group narrowed alone.
     unique = {json.dumps(each.widths, sort_keys=True): each for each in found if each.widths}
     return (FULL, *unique.values(), *([Variant(dropped=True)] if droppable else []))
 
 
-def _taken(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:
+def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:
     """Return input and shape preservation of each module that maps one float tensor to one tensor and runs once."""
     found: dict[str, tuple[npt.NDArray[np.float32], bool] | None] = {}
 
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             only = inputs[0] if len(inputs) == 1 else None
+            # A module that runs twice has no single input with which it could be measured by itself.
             if path in found or not _is_map(only) or not isinstance(output, torch.Tensor):
                 found[path] = None
             else:
@@ -196,7 +199,7 @@ def _is_map(value: object) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1
 
 
-def _block_of(group: Group, blocks: Collection[str], taken: Collection[str]) -> str:
+def _block_of(group: Group, blocks: Collection[str], known: Collection[str]) -> str:
     """Return the block of a sequence that contains a group, else the nearest module that can run alone."""
     paths = [cut.path.split(".") for cut in group.cuts]
     shared = 0
@@ -204,7 +207,7 @@ def _block_of(group: Group, blocks: Collection[str], taken: Collection[str]) -> 
         shared += 1
     around = [".".join(paths[0][:length]) for length in range(shared + 1)]
     outer = [path for path in around if path in blocks]
-    return outer[0] if outer else next(path for path in reversed(around) if path in taken)
+    return outer[0] if outer else next(path for path in reversed(around) if path in known)
 
 
 def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group]) -> str:
@@ -213,6 +216,7 @@ def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Seq
     def plain(value: object) -> Any:
         if callable(value):
             return getattr(value, "__qualname__", type(value).__qualname__)
+        # Other values, such as tensors or generators, print addresses or contents that differ between equal blocks.
         return repr(value) if isinstance(value, PLAIN) else None
 
     def relative(name: str) -> str:

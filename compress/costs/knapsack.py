@@ -75,6 +75,7 @@ def choose(items: Sequence[Sequence[Option]], budget: float) -> tuple[int, ...]:
     cheapest = [float(table[:, 0].min()) for table in tables]
     # The sum of the least costs of the remaining items: a state that exceeds the budget with it can never fit.
     ahead = np.cumsum([0.0, *cheapest[::-1]])[::-1]
+    # Sums in another order differ by rounding; without slack the cheapest choice could miss its own cost.
     slack = 1e-9 * (abs(budget) + float(np.abs(np.array(cheapest)).sum()))
     if ahead[0] > budget + slack:
         raise OverBudget(float(ahead[0]))
@@ -92,8 +93,10 @@ def _joined(costs: Floats, losses: Floats, table: Floats, most: float) -> tuple[
     cost = (costs[:, None] + table[:, 0]).ravel()
     loss = (losses[:, None] + table[:, 1]).ravel()
     fits = np.flatnonzero(cost <= max(most, float(cost.min())))
+    # lexsort takes the last key first: by cost, then by loss.
     order = fits[np.lexsort((loss[fits], cost[fits]))]
     falling = np.minimum.accumulate(loss[order])
+    # Undominated: less loss than every cheaper state.
     better = np.concatenate([[True], loss[order][1:] < falling[:-1]])
     front = _thinned(order[better], cost)
     return cost[front], loss[front], front // count, front % count
@@ -113,8 +116,8 @@ def _thinned(front: Indices, cost: Floats) -> Indices:
 
 def _walked_back(steps: Sequence[tuple[Indices, Indices]]) -> tuple[int, ...]:
     """Return the options that lead to the last, least lossy state."""
-    place, taken = len(steps[-1][0]) - 1 if steps else 0, []
+    place, options = len(steps[-1][0]) - 1 if steps else 0, []
     for before, chosen in reversed(steps):
-        taken.append(int(chosen[place]))
+        options.append(int(chosen[place]))
         place = int(before[place])
-    return tuple(reversed(taken))
+    return tuple(reversed(options))

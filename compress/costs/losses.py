@@ -35,6 +35,7 @@ def divergence(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> 
         images: (n, ...) samples.
         wanted: (n, classes) log-probabilities of the original, from :func:`log_shares`.
     """
+    # A divergence is never negative, but its rounded sum may be.
     return max(0.0, float(F.kl_div(log_shares(model, images), wanted, reduction="batchmean", log_target=True)))
 
 

@@ -22,7 +22,7 @@ from compress.core.foreign_code import eval_copy
 from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
-from compress.costs.cost_cache import Kept
+from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import CostTable, Quantity, TableMaker, quantity_of
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import Variant
@@ -138,6 +138,7 @@ class Narrowing:
             if why := why_broken(pruned, self._model, self._context.sample(2)):
                 return self._refused(why)
             compared = self._compare(pruned)
+            # Below 1 in any case: a target close to 1 must still save something.
             if compared.share.value <= CLOSE * goal.share and compared.share.value < 1:
                 lost = sum(
                     row[options.index(each)] for row, options, each in zip(losses, candidates, chosen, strict=True)
@@ -147,9 +148,12 @@ class Narrowing:
                     record = reconstructed(record, found.model, pruned, changes, self._context, goal.refit_samples)
                 return pruned, record
             tried.append(f"measured {compared.share}")
+            # Assumes that the next prediction misses by the same factor.
             aim *= goal.share / compared.share.value
-        shown = "; ".join(tried)
-        return self._refused(f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {shown}", found.declined)
+        attempts = "; ".join(tried)
+        return self._refused(
+            f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {attempts}", found.declined
+        )
 
     def _choose(
         self, table: CostTable, candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]], aim: float
@@ -164,8 +168,9 @@ class Narrowing:
             [Option(table.change(item, each, quantity), loss) for each, loss in zip(variants, row, strict=True)]
             for item, variants, row in zip(table.items, candidates, losses, strict=True)
         ]
-        taken = choose(items, (aim - 1) * self._whole(table))
-        return [variants[number] for variants, number in zip(candidates, taken, strict=True)]
+        # Options are changes of the whole model's cost, so the budget is one too.
+        numbers = choose(items, (aim - 1) * self._whole(table))
+        return [variants[number] for variants, number in zip(candidates, numbers, strict=True)]
 
     def _whole(self, table: CostTable) -> float:
         whole = quantity_of(table.whole, self._goal.quantity)
@@ -183,12 +188,13 @@ class Narrowing:
 
     def _compare(self, pruned: nn.Module) -> Comparison:
         """Measure the narrowed model against the whole original in the same form, and the original in floats."""
+        # All in one measurement: costs of different minutes are not compared.
         models = {"whole": self._original, "pruned": pruned, "baseline": self._original}
         costs = self._maker.side_by_side(models, self._context.preprocess, self._samples, in_floats=("baseline",))
-        one, other = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
-        if one is None or other is None:
+        pruned_cost, whole_cost = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
+        if pruned_cost is None or whole_cost is None:
             raise ValueError("a meter that reported joules stopped reporting them")
-        return Comparison(ratio(one, other), costs["baseline"])
+        return Comparison(ratio(pruned_cost, whole_cost), costs["baseline"])
 
     def _done(
         self,
@@ -262,7 +268,7 @@ def narrow(
 
 
 def table_maker(
-    conditions: Conditions, precision: Precision | None, context: PassContext, kept: Kept | None = None
+    conditions: Conditions, precision: Precision | None, context: PassContext, cache: CostCache | None = None
 ) -> TableMaker:
     """Return the maker of tables on this machine, for models as they ship after the later passes.
 
@@ -271,4 +277,4 @@ def table_maker(
     """
     shipping = Shipping.after(context.following, context.target, precision)
     measuring = timer(conditions, context.progress)
-    return TableMaker(shipping, measuring, conditions.to_json(), kept or Kept(), context.progress)
+    return TableMaker(shipping, measuring, conditions.to_json(), cache or CostCache(), context.progress)

@@ -8,29 +8,29 @@ from dataclasses import replace
 from certify.core.estimate import Estimate
 
 
-def ratio(one: Estimate, other: Estimate) -> Estimate:
+def ratio(first: Estimate, second: Estimate) -> Estimate:
     """Return the ratio of two positive estimates, with relative errors added in quadrature.
 
     Example:
         >>> ratio(Estimate.exact(2.0, "s", "count"), Estimate.exact(4.0, "s", "count")).value
         0.5
     """
-    value = one.value / other.value
-    return _with_error(value, one, other)
+    value = first.value / second.value
+    return _with_error(value, first, second)
 
 
-def product(one: Estimate, other: Estimate) -> Estimate:
+def product(first: Estimate, second: Estimate) -> Estimate:
     """Return the product of two positive estimates, with relative errors added in quadrature; unit of the first.
 
     Example:
         >>> product(Estimate.exact(2.0, "s", "count"), Estimate.exact(0.5, "1", "count")).value
         1.0
     """
-    return replace(_with_error(one.value * other.value, one, other), unit=one.unit)
+    return replace(_with_error(first.value * second.value, first, second), unit=first.unit)
 
 
-def _with_error(value: float, one: Estimate, other: Estimate) -> Estimate:
-    parts = [max(e.high - e.value, e.value - e.low) / e.value for e in (one, other) if e.value]
+def _with_error(value: float, first: Estimate, second: Estimate) -> Estimate:
+    parts = [max(e.high - e.value, e.value - e.low) / e.value for e in (first, second) if e.value]
     half = value * math.hypot(*parts)
-    weakest = max((one.evidence, other.evidence), key=lambda level: level.rank)
-    return Estimate(value, max(0.0, value - half), value + half, "1", min(one.n, other.n), one.method, weakest)
+    weakest = max((first.evidence, second.evidence), key=lambda level: level.rank)
+    return Estimate(value, max(0.0, value - half), value + half, "1", min(first.n, second.n), first.method, weakest)

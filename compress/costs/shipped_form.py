@@ -29,7 +29,7 @@ from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.qdq import Operators, is_transformer, observed_names, plan, quantized
 
 Precision = Literal["float", "int8"]
-TAKES, GIVES = "taken", "given"
+INPUT, OUTPUT = "input", "output"
 PERCENTILE = 99.99
 EXAMPLE_BATCH = 2
 """Not 1: the tracer treats a dimension of 1 as a constant."""
@@ -92,23 +92,23 @@ def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.
     return prepared(path, folder)
 
 
-def one_block(module: nn.Module, taken: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:
+def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:
     """Export a block of a model in floats, with a free batch.
 
     Args:
         module: maps one tensor to one tensor.
-        taken: (1, ...) input.
+        sample: (1, ...) input.
         folder: folder for temporary files.
 
     Raises:
         ModelError: it cannot be exported.
     """
     path = folder / "block.onnx"
-    example = torch.from_numpy(np.repeat(taken, EXAMPLE_BATCH, axis=0))
+    example = torch.from_numpy(np.repeat(sample, EXAMPLE_BATCH, axis=0))
     options: dict[str, Any] = {
         "opset_version": OPSET,
-        "input_names": [TAKES],
-        "output_names": [GIVES],
+        "input_names": [INPUT],
+        "output_names": [OUTPUT],
         "external_data": False,
         "optimize": True,
         "verbose": False,
@@ -128,6 +128,7 @@ def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
         model: maps a tensor to one of the same shape.
         copies: number of copies, at least 1.
     """
+    # Names of values must be unique in the chain.
     chained = onnx.compose.add_prefix(model, "0.")
     for number in range(1, copies):
         following = onnx.compose.add_prefix(model, f"{number}.")

@@ -64,7 +64,7 @@ def save(
         ModelError: the model differs from a new one in more than sizes and plain layers.
         OSError: the file system refuses; older files are then unchanged.
     """
-    kept, shared = _distinct(model)
+    tensors, shared = _distinct(model)
     fresh = original if source is None else source.instantiate()
     network, rounding = take_apart(model)
     replaced = {} if fresh is None else replacements.replaced(network, fresh)
@@ -79,7 +79,7 @@ def save(
         "shared": shared,
         "extra": dict(extra or {}),
     }
-    weights.write(kept, path)
+    weights.write(tensors, path)
     record["weights_sha256"] = files.sha256_file(path)
     files.write_text(structure_path(path), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
@@ -111,6 +111,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     record = read_record(path)
     into = _fresh(record["source"], path) if into is None else plain_copy(into)
+    # Before the weights are parsed: a record of other sizes would give an error about shapes.
     if files.sha256_file(path) != record["weights_sha256"]:
         raise ModelError(f"{path} does not belong to {structure_path(path).name}; save both again.")
     try:
@@ -174,17 +175,20 @@ def _rounded(model: nn.Module, fields: Any, path: Path) -> nn.Module:
 
 def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return each tensor once by name, and the first name for every further name of a shared tensor."""
-    kept: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
     shared: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
     for name, tensor in model.state_dict().items():
+        # Equal in all of these: views of one storage with other shapes are different tensors to a reader.
         place = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        # Empty tensors have no storage, and all the same address.
         if tensor.numel() and place in first:
             shared[name] = first[place]
             continue
         first[place] = name
-        kept[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return kept, shared
+        # safetensors refuses tensors that share memory or are not contiguous.
+        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors, shared
 
 
 def _sizes(model: nn.Module, original: nn.Module, replaced: Collection[str]) -> Sizes:
@@ -215,6 +219,7 @@ def _set_sizes(model: nn.Module, sizes: Sizes, path: Path) -> None:
         for name, value in values.items():
             if name not in known:
                 raise ModelError(f"{structure_path(path)}: the model has no size '{name}' at '{where}'.")
+            # JSON has lists only; modules compare and unpack tuples.
             setattr(modules[where], name, type(known[name])(value))
 
 
@@ -232,11 +237,11 @@ def _set_tensors(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -
         for name, parameter in module._parameters.items()
         if parameter is not None
     ]
-    made: dict[int, nn.Parameter] = {}  # by the id of the old one, so that shared parameters stay shared
+    parameters: dict[int, nn.Parameter] = {}  # by the id of the old one, so that shared parameters stay shared
     for key, module, name, parameter in places:
-        if id(parameter) not in made:
-            made[id(parameter)] = nn.Parameter(state[key].clone(), parameter.requires_grad)
-        module._parameters[name] = made[id(parameter)]
+        if id(parameter) not in parameters:
+            parameters[id(parameter)] = nn.Parameter(state[key].clone(), parameter.requires_grad)
+        module._parameters[name] = parameters[id(parameter)]
     for where, module in model.named_modules():
         for name in module._buffers:
             key = f"{where}.{name}" if where else name

@@ -45,9 +45,9 @@ def _descriptors_closed() -> Iterator[None]:
     with Path(os.devnull).open("w") as nowhere, contextlib.ExitStack() as back:
         for descriptor in (1, 2):
             with contextlib.suppress(OSError):  # already closed
-                kept = os.dup(descriptor)
-                back.callback(os.close, kept)
-                back.callback(os.dup2, kept, descriptor)
+                duplicate = os.dup(descriptor)
+                back.callback(os.close, duplicate)
+                back.callback(os.dup2, duplicate, descriptor)
                 os.dup2(nowhere.fileno(), descriptor)
         yield
 

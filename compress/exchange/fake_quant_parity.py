@@ -38,41 +38,42 @@ class Follower:
 
     Attributes:
         moved: number of values that differed.
-        looked: number of values compared.
+        compared: number of values compared.
         largest: largest difference in steps, and its place.
     """
 
     def __init__(self, model: FakeQuantModel, values: dict[str, Array]) -> None:
         self._model = model
         self._values = values
-        self.moved, self.looked = 0, 0
+        self.moved, self.compared = 0, 0
         self.largest = (0.0, "")
 
     def __call__(self, place: str, own: torch.Tensor) -> torch.Tensor:
         """Compare, and return the file's value."""
         theirs = torch.from_numpy(self._values[place]).reshape(own.shape)
+        # Both are multiples of the step; rounding removes the error of the subtraction.
         steps = ((own - theirs).abs() / self._model.at(place).step).round()
-        self.looked += steps.numel()
+        self.compared += steps.numel()
         self.moved += int((steps > 0).sum())
         self.largest = max(self.largest, (float(steps.max()), place))
         return theirs
 
 
 def compare_fake_quant(
-    model: FakeQuantModel, made: onnx.ModelProto | Path, places: dict[str, str], samples: Samples
+    model: FakeQuantModel, quantized: onnx.ModelProto | Path, places: dict[str, str], samples: Samples
 ) -> Parity:
     """Run both on the same inputs, continuing in the network with the file's values after each rounding.
 
     Args:
         model: network on the CPU, in evaluation mode.
-        made: the quantized graph, or its file.
+        quantized: the quantized graph, or its file.
         places: places of the rounded values, by the name of QuantizeLinear's output.
         samples: (n, ...) from the preprocessing contract.
 
     Raises:
         ModelError: an operator gives different codes in the file, or an output is not finite.
     """
-    loaded = onnx.load(made) if isinstance(made, Path) else made
+    loaded = onnx.load(quantized) if isinstance(quantized, Path) else quantized
     feed = by_input([value.name for value in loaded.graph.input], samples)
     codes = next(probe(loaded, [*places, loaded.graph.output[0].name], [feed]))
     graph = Graph(loaded)
@@ -86,7 +87,7 @@ def compare_fake_quant(
         model.watch = None
     require_finite(wanted)
     largest, place = follower.largest
-    share = follower.moved / max(1, follower.looked)
+    share = follower.moved / max(1, follower.compared)
     if largest > MOST_STEPS or share > MOST_MOVED:
         raise ModelError(
             f"On the same inputs the quantized file gives different codes than the trained model: {share:.2%} of all "

@@ -154,6 +154,7 @@ def _with_dynamo(model: nn.Module, preprocess: Preprocess, path: Path, opset: in
             input_names=list(preprocess.input_names),
             output_names=[preprocess.output_name],
             dynamic_shapes=_free_batch(preprocess),
+            # Protobuf messages hold at most 2 GiB.
             external_data=_weight_bytes(model) > onnx_file.INLINE_BYTES,
             optimize=True,
             verbose=False,
@@ -174,8 +175,8 @@ def _with_torchscript(model: nn.Module, preprocess: Preprocess, path: Path, opse
     )
     if _weight_bytes(model) > onnx_file.INLINE_BYTES:  # this exporter writes one file per weight
         exported = onnx.load(path)
-        for other in path.parent.iterdir():
-            other.unlink()
+        for file in path.parent.iterdir():
+            file.unlink()
         onnx_file.save(exported, path)
 
 
@@ -199,14 +200,14 @@ def _free_batch(preprocess: Preprocess) -> tuple[Any, ...]:
 
 def _require_classifier(model: nn.Module, samples: Samples, classes: int) -> None:
     with torch.inference_mode():
-        given = model(as_tensor(samples))
-    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
+        outputs = model(as_tensor(samples))
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     if shape != (len(samples), classes):
         raise ModelError(
             f"The model returns {shape} for {len(samples)} samples, but a classifier of {classes} outputs must return "
             f"({len(samples)}, {classes}); adapt its head before the export."
         )
-    require_finite(given.float().numpy())
+    require_finite(outputs.float().numpy())
 
 
 def _require_parity(model: nn.Module, path: Path, samples: Samples) -> Parity:

@@ -65,6 +65,7 @@ def replaced(model: nn.Module, fresh: nn.Module) -> dict[str, Description]:
 
 def _compare(path: str, module: nn.Module, fresh: nn.Module, found: dict[str, Description]) -> None:
     children, wanted = dict(module.named_children()), dict(fresh.named_children())
+    # Exact types: a subclass may compute something else with the same parts.
     if type(module) is not type(fresh) or set(children) != set(wanted) or _biased(module) != _biased(fresh):
         found[path] = describe(module, path)
         return
@@ -97,6 +98,7 @@ def describe(module: nn.Module, path: str) -> Description:
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
     has_bias = {"bias": module.bias is not None} if hasattr(module, "bias") else {}
     description = {"layer": type(module).__name__, **plain, **has_bias}
+    # Pruned attention may itself contain narrower or factored layers.
     inside = replaced(module, _built(description, path)) if isinstance(module, SelfAttention) else {}
     return {**description, "replaced": inside} if inside else description
 
@@ -125,8 +127,8 @@ def _built(description: Any, path: str) -> nn.Module:
             return nn.Sequential(*(_built(part, path) for part in arguments.pop("parts")))
         inside = arguments.pop("replaced", {})
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        made = LAYERS[kind](**plain)
-        put(made, inside)
-        return made
+        built = LAYERS[kind](**plain)
+        put(built, inside)
+        return built
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"The record does not describe a plain layer for '{path}' ({error!r}).") from error

@@ -11,7 +11,7 @@ from torch import nn
 from certify.core.errors import UsageError
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load
-from compress.costs.cost_cache import Kept
+from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import CostTable
 from compress.costs.groups import find_narrowable
 from compress.costs.narrowing import SAMPLES, table_maker
@@ -77,5 +77,5 @@ def cost_table(
         )
     context = make_context(original, dataset, target=target, progress=progress, seed=seed)
     found = find_narrowable(StructuredPrune().settings(), original.module, context)
-    maker = table_maker(Conditions(runtime, threads), precision, context, Kept(cache, fresh))
+    maker = table_maker(Conditions(runtime, threads), precision, context, CostCache(cache, fresh))
     return maker.make(found.model, found.items, context.preprocess, context.samples(SAMPLES))

@@ -113,8 +113,10 @@ def _same_channels(graph: Graph, node: onnx.NodeProto, name: str) -> list[str] |
     mean = node.op_type == "ReduceMean" and attributes(node).get("keepdims", 1) and is_spatial_mean(node, graph)
     if not mean and node.op_type not in ONE_BY_ONE:
         return None
+    # The other inputs of these two are axes and bounds, not values with channels.
     inputs = node.input[:1] if mean or node.op_type == "Clip" else list(node.input)
     constants = [graph.tensors[each] for each in inputs if each in graph.tensors]
+    # A constant per channel would have to grow too.
     if any(math.prod(each.dims) != 1 for each in constants):
         return None
     return [each for each in (*inputs, *node.output) if each not in graph.tensors]

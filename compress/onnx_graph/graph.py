@@ -132,6 +132,7 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
     """Sort nodes topologically, in place; nodes that are in order keep their positions."""
+    # Copied first: deleting from a repeated field destroys its messages.
     nodes = [copy.deepcopy(node) for node in graph.node]
     makers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     waits = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
@@ -139,6 +140,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
     for index, before in enumerate(waits):
         for each in before:
             followers.setdefault(each, []).append(index)
+    # A heap by position, so that nodes that are in order stay there.
     ready = [index for index, before in enumerate(waits) if not before]
     del graph.node[:]
     while ready:
@@ -253,6 +255,7 @@ def _probing(
     tensors: Sequence[onnx.TensorProto],
 ) -> Any:
     """Open a session of a model with additional operators and other outputs, without copying the weights."""
+    # Calibration, smoothing and bias correction each open sessions on the same weights.
     probed, weights = onnx_file.split(model)
     graph, wanted = probed.graph, [onnx.ValueInfoProto(name=name) for name in outputs]
     own, before = (len(graph.node), len(graph.initializer)), list(graph.output)
@@ -282,9 +285,9 @@ def signal_to_noise_db(wanted: Array, found: Array) -> float:
     """
     error = power = 0.0
     parts = 1 + wanted.size // PART
-    for one, other in zip(np.array_split(wanted.ravel(), parts), np.array_split(found.ravel(), parts), strict=True):
-        error += float(np.square(one - other, dtype=np.float64).sum())
-        power += float(np.square(one, dtype=np.float64).sum())
+    for signal, value in zip(np.array_split(wanted.ravel(), parts), np.array_split(found.ravel(), parts), strict=True):
+        error += float(np.square(signal - value, dtype=np.float64).sum())
+        power += float(np.square(signal, dtype=np.float64).sum())
     if error == 0 or power == 0:
         return MOST_DB if error == 0 else -MOST_DB
     return 10 * float(np.log10(power / error))

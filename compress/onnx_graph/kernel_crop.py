@@ -80,8 +80,8 @@ def _weights(graph: Graph) -> dict[str, _Weight]:
 
 def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_Axis] | None:
     """Return the spatial axes of a convolution, or None if a size is unknown or its kernel cannot be cropped."""
-    message, taken, returned = attributes(node), graph.shape(node.input[0]), graph.shape(node.output[0])
-    if weight is None or taken is None or returned is None or message.get("auto_pad", b"NOTSET") != b"NOTSET":
+    message, inputs, outputs = attributes(node), graph.shape(node.input[0]), graph.shape(node.output[0])
+    if weight is None or inputs is None or outputs is None or message.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
     kernel = tuple(weight.tensor.dims)
     spatial = len(kernel) - 2
@@ -89,22 +89,24 @@ def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_A
     dilations = message.get("dilations", [1] * spatial)
     pads = message.get("pads", [0] * 2 * spatial)
     axes = [
-        live_taps(kernel[i + 2], taken[i + 2], returned[i + 2], strides[i], pads[i], pads[i + spatial])
+        live_taps(kernel[i + 2], inputs[i + 2], outputs[i + 2], strides[i], pads[i], pads[i + spatial])
         for i in range(spatial)
-        if min(taken[i + 2], returned[i + 2]) > 0 and dilations[i] == 1
+        if min(inputs[i + 2], outputs[i + 2]) > 0 and dilations[i] == 1
     ]
     return axes if len(axes) == spatial else None
 
 
-def live_taps(size: int, taken: int, given: int, stride: int, begin: int, end: int) -> _Axis:
+def live_taps(size: int, inputs: int, outputs: int, stride: int, begin: int, end: int) -> _Axis:
     """Find the taps that meet a value: tap k reads ``o * stride + k - begin`` for output o, valid in [0, taken)."""
-    live = [k for k in range(size) if any(0 <= o * stride + k - begin < taken for o in range(given))]
+    live = [k for k in range(size) if any(0 <= o * stride + k - begin < inputs for o in range(outputs))]
     if not live:
         return _Axis(size, 0, size - 1, (begin, end))
     first, last = live[0], live[-1]
-    kept = last - first + 1
+    taps = last - first + 1
+    # Never negative: at the first output, tap ``begin`` meets the first value.
     new_begin = begin - first
-    new_end = max(0, (given - 1) * stride + kept - taken - new_begin)
+    # Just enough for the last output; more would only add outputs.
+    new_end = max(0, (outputs - 1) * stride + taps - inputs - new_begin)
     return _Axis(size, first, last, (new_begin, new_end))
 
 

@@ -46,6 +46,7 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
     declined = []
     for what, write in FORMS.items():
         tried = onnx.ModelProto()
+        # One form after the other, so that one that changes outputs too much does not take the others with it.
         tried.CopyFrom(model)
         if not (count := write(tried)):
             continue
@@ -56,9 +57,9 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
             declined.append(Declined(f"{count} {what}", f"outputs move by {moved:.2g} of the largest one"))
     if not written:
         return path, PassRecord.refused("none of its operators would be written differently", declined)
-    made = (context.workspace or path.parent) / f"{path.stem}.fast.onnx"
-    onnx_file.save(model, made)
-    return made, PassRecord({"target": target.name, "written": written}, tuple(declined))
+    fast = (context.workspace or path.parent) / f"{path.stem}.fast.onnx"
+    onnx_file.save(model, fast)
+    return fast, PassRecord({"target": target.name, "written": written}, tuple(declined))
 
 
 def _samples(context: PassContext) -> Array:

@@ -75,19 +75,21 @@ def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
     defaults: dict[str, Any] = {"group": 1, "auto_pad": b"NOTSET", "dilations": [1, 1], "pads": [0] * 4}
     settings = defaults | attributes(node)
     weight = graph.constant(node.input[1])
-    taken, returned = graph.shape(node.input[0]), graph.shape(node.output[0])
+    inputs, outputs = graph.shape(node.input[0]), graph.shape(node.output[0])
     block = settings.get("strides", [1])[0]
-    if weight is None or weight.ndim != 4 or taken is None or returned is None or min(*taken[1:], *returned[1:]) < 1:
+    if weight is None or weight.ndim != 4 or inputs is None or outputs is None or min(*inputs[1:], *outputs[1:]) < 1:
         return "its weights or sizes are not fixed"
     if block < 2 or weight.shape[1] > FEW or min(weight.shape[2:]) <= block:
         return f"it has a stride of 1, more than {FEW} input channels or a kernel that fits one block"
     plain = settings["group"] == 1 and settings["auto_pad"] == b"NOTSET" and set(settings["dilations"]) == {1}
-    if not plain or set(settings["strides"]) != {block} or any(side % block for side in taken[2:]):
+    if not plain or set(settings["strides"]) != {block} or any(side % block for side in inputs[2:]):
         return "it is grouped or dilated, uses auto_pad, or has sides that are not a multiple of its stride"
+    # Padding becomes whole blocks; what it exceeds the old one by is zeros in front of the kernel.
     lead = tuple(-begin % block for begin in settings["pads"][:2])
     size = tuple(math.ceil((kernel + extra) / block) for kernel, extra in zip(weight.shape[2:], lead, strict=True))
     begins = tuple(math.ceil(begin / block) for begin in settings["pads"][:2])
-    ends = tuple(returned[2 + i] - 1 + size[i] - begins[i] - taken[2 + i] // block for i in range(2))
+    # Chosen so that the output keeps its size.
+    ends = tuple(outputs[2 + i] - 1 + size[i] - begins[i] - inputs[2 + i] // block for i in range(2))
     return _Layout(block, lead, size, (*begins, *ends))
 
 

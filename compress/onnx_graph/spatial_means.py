@@ -25,11 +25,11 @@ def means_as_pools(model: onnx.ModelProto) -> int:
             continue
         keeps = attributes(node).get("keepdims", 1)
         pooled = node.output[0] if keeps else f"{node.output[0]}.pooled"
-        made = [onnx.helper.make_node("GlobalAveragePool", node.input[:1], [pooled], f"{node.name}.pool")]
+        nodes = [onnx.helper.make_node("GlobalAveragePool", node.input[:1], [pooled], f"{node.name}.pool")]
         if not keeps:
-            made.append(onnx.helper.make_node("Flatten", [pooled], node.output[:1], f"{node.name}.flatten", axis=1))
+            nodes.append(onnx.helper.make_node("Flatten", [pooled], node.output[:1], f"{node.name}.flatten", axis=1))
         model.graph.node.remove(node)
-        for offset, new in enumerate(made):
+        for offset, new in enumerate(nodes):
             model.graph.node.insert(index + offset, new)
         turned += 1
     drop_unread(model.graph)  # the axes, about which runtimes would warn

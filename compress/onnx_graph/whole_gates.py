@@ -58,13 +58,13 @@ def write_as_clips(model: onnx.ModelProto) -> int:
         raised, cut = f"{name}.raised", f"{name}.cut"
         constants = {f"{name}.{key}": value for key, value in (("three", 3), ("zero", 0), ("six", 6), ("sixth", SLOPE))}
         three, zero, six, sixth = constants
-        made = [
+        nodes = [
             onnx.helper.make_node("Add", [node.input[0], three], [raised], f"{node.name}.raised"),
             onnx.helper.make_node("Clip", [raised, zero, six], [cut], f"{node.name}.cut"),
             onnx.helper.make_node("Mul", [cut, sixth], [name], node.name),
         ]
         model.graph.node.remove(node)
-        for offset, each in enumerate(made):
+        for offset, each in enumerate(nodes):
             model.graph.node.insert(position + offset, each)
         model.graph.initializer.extend(
             onnx.numpy_helper.from_array(np.float32(value), key) for key, value in constants.items()

@@ -145,7 +145,7 @@ class StructuredPrune(CostOptions):
         if (goal := self.cost_goal(refit=wanted, refit_samples=self.refit_samples)) is not None:
             return costs.narrow(self.settings(reconstruct=self.reconstruct is not False), goal, model, context)
         pruned, record = pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
-        return costs.unless_dearer(model, pruned, record, context) if record.changed else (pruned, record)
+        return costs.unless_costlier(model, pruned, record, context) if record.changed else (pruned, record)
 
     def settings(self, *, reconstruct: bool = False) -> pruning.PruneSettings:
         """Return the settings of the pruning engine."""

@@ -28,7 +28,7 @@ from certify.data import IMAGENET_MEAN, IMAGENET_STD, default_preprocess, load
 from certify.measure import machine
 from compress.core.context import PassContext, PassData
 from compress.core.targets import detect
-from compress.costs.cost_cache import Kept
+from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import quantity_of
 from compress.costs.groups import find_narrowable
 from compress.costs.items import FULL
@@ -64,7 +64,7 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
     around = context(name, (QuantizeStatic(),) if precision == "int8" else ())
     began = time.process_time(), time.perf_counter()
     found = find_narrowable(StructuredPrune().settings(), around.teacher, around)
-    maker = table_maker(Conditions(), None, around, Kept(fresh=fresh))
+    maker = table_maker(Conditions(), None, around, CostCache(fresh=fresh))
     samples = around.samples(SAMPLES)
     table = maker.make(found.model, found.items, around.preprocess, samples)
     spent = f"{time.perf_counter() - began[1]:.0f} s, {time.process_time() - began[0]:.0f} of this process's CPU"
@@ -73,7 +73,7 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
     for signature, costs in table.costs.items():
         alike = [item for item in table.items if item.signature == signature]
         row = ", ".join(f"{label}: {1e6 * cost.duration_s.value:.1f}" for label, cost in costs.items())
-        print(f"  {len(alike)} x {alike[0].path} {alike[0].taken.shape[1:]}, us by width: {row}")
+        print(f"  {len(alike)} x {alike[0].path} {alike[0].input.shape[1:]}, us by width: {row}")
     random = np.random.default_rng(SEED)
     print("  share of the unpruned network's time and joules: predicted, measured, error")
     narrower = Narrower(found.items, found.scores)

@@ -42,17 +42,17 @@ def test_key_includes_the_integer_types_when_the_pass_names_a_target():
 def test_stack_runs_in_integers_when_a_block_is_exported(deep, context, tmp_path):
     item = find_items(deep, context.sample(1), (), most=0.9)[0]
     assert [item.label(variant) for variant in item.variants] == ["full", "dropped"]
-    single = shipped_form.one_block(block(deep, item, FULL), item.taken, tmp_path)
+    single = shipped_form.one_block(block(deep, item, FULL), item.input, tmp_path)
     stack = shipped_form.stacked(single, 3)
     assert sum(node.op_type == "Conv" for node in stack.graph.node) == 3
-    made = shipped_form.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.taken}])
+    made = shipped_form.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.input}])
     assert (
         sum(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in made.graph.initializer)
         == 3
     )
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    (given,) = session.run(None, {made.graph.input[0].name: item.taken})
-    assert given.shape == item.taken.shape
+    (given,) = session.run(None, {made.graph.input[0].name: item.input})
+    assert given.shape == item.input.shape
 
 
 def test_remaining_model_is_the_same_when_a_block_is_dropped(deep, context):

@@ -77,7 +77,7 @@ def stopped(monkeypatch):
 @pytest.fixture
 def pruned_anyway(monkeypatch):
     """Twelve channels in integers take longer than sixteen on some processors, and pruning is then declined."""
-    monkeypatch.setattr(comparison, "unless_dearer", lambda model, pruned, record, context: (pruned, record))
+    monkeypatch.setattr(comparison, "unless_costlier", lambda model, pruned, record, context: (pruned, record))
 
 
 def test_job_is_refused_before_the_work_when_ci_has_no_key(monkeypatch, tmp_path):
