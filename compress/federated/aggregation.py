@@ -94,6 +94,7 @@ def aggregate(names: Sequence[str], weights: Sequence[float], read: Read, form: 
     if rule.name in ORDER_STATISTICS:
         return Aggregate(_order_statistic(names, read, form, rule))
     if rule.name == "norm-bound":
+        # The median norm: less than half of the clients cannot move it out of the range of the others.
         bound = float(np.median([norm(form.decode(read(name))) for name in names]))
         return Aggregate(_mean(names, len(names), lambda name: clipped(form.decode(read(name)), bound)))
     if isinstance(form, Int8):
@@ -106,6 +107,7 @@ def aggregate(names: Sequence[str], weights: Sequence[float], read: Read, form: 
 
 def of_integers(total: npt.NDArray[np.int64], weight: float, form: Int8) -> Aggregate:
     """Return the mean from a sum of integers; it is bit-identical with and without masks."""
+    # The grid and the weights apply once to the exact sum, so masks and order cannot change a bit.
     exact = total[: sum(form.parts)] * form.steps()
     return Aggregate((exact / weight).astype(np.float32), total)
 
@@ -127,6 +129,7 @@ def _order_statistic(names: Sequence[str], read: Read, form: Form, rule: Rule) -
     left_out = int(rule.trimmed * len(names))
     summed = np.empty(count, dtype=np.float32)
     for start in range(0, count, width):
+        # Decoded again for each slice: time instead of memory for all answers at once.
         rows = np.stack([form.decode(read(name))[start : start + width] for name in names]).astype(np.float64)
         if rule.name == "median":
             summed[start : start + width] = np.median(rows, axis=0)
@@ -178,6 +181,7 @@ class ServerStep:
             if self.name == "adam":
                 state[0] = first + (1 - self.momentum) * step
                 state[1] = self.second * state[1] + (1 - self.second) * step**2
+                # Without bias correction, as in their algorithm 2; the floor limits the first steps.
                 moved = state[0] / (np.sqrt(state[1]) + ADAM_FLOOR)
             else:
                 state[0] = first + step

@@ -71,12 +71,13 @@ class ServerState:
         """
         path = _path(folder, number)
         try:
-            with np.load(path, allow_pickle=False) as held:
-                content = held["model"].tobytes()
-                bounds = tuple(held["bounds"].tolist())
-                found = cls(number, content, held["optimizer"], bounds, float(held["reference"]))
+            with np.load(path, allow_pickle=False) as saved:
+                content = saved["model"].tobytes()
+                bounds = tuple(saved["bounds"].tolist())
+                found = cls(number, content, saved["optimizer"], bounds, float(saved["reference"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"The state of round {number} cannot be read ({path}); start the run again.") from error
+        # The log is signed and the checkpoint is not.
         if digest(content) != model:
             raise DataError(f"{path} does not hold the model that the log names; start the run again.")
         return found
@@ -96,8 +97,8 @@ def kept_receipts(folder: Path, number: int) -> dict[str, bytes]:
     path = folder / RECEIPTS
     if not path.is_file():
         return {}
-    held = json.loads(path.read_bytes())
-    return {name: line.encode() for name, line in held["receipts"].items()} if held["number"] == number else {}
+    stored = json.loads(path.read_bytes())
+    return {name: line.encode() for name, line in stored["receipts"].items()} if stored["number"] == number else {}
 
 
 def forget_receipts(folder: Path) -> None:

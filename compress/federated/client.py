@@ -91,22 +91,23 @@ class Client:
 
     def answer(self, message: bytes) -> bytes:
         """See :meth:`compress.federated.transport.Participant.answer`."""
-        given = Message.parse(message, self.learner.layout.content_bytes + MODEL_SLACK_BYTES)
+        # No message holds more than a model of this architecture.
+        request = Message.parse(message, self.learner.layout.content_bytes + MODEL_SLACK_BYTES)
         answers = {
             "enrol": self._enrol, "keys": self._keys, "shares": self._shares, "train": self._train,
             "unmask": self._unmask, "receipt": self._receipt, "logits": self._logits,
         }  # fmt: skip
-        if given.kind not in answers:
-            raise DataError(f"Messages of kind '{given.kind[:40]}' are unknown.")
+        if request.kind not in answers:
+            raise DataError(f"Messages of kind '{request.kind[:40]}' are unknown.")
         try:
-            return answers[given.kind](given).content()
+            return answers[request.kind](request).content()
         except Declined as error:
             return Message("declined", {"reason": error.reason, "sentence": str(error)}).content()
         except NotPermittedError as error:
             return Message("declined", {"reason": "policy", "sentence": str(error)}).content()
 
-    def _enrol(self, given: Message) -> Message:
-        opening = given.expect("enrol", opening=str)["opening"].encode()
+    def _enrol(self, request: Message) -> Message:
+        opening = request.expect("enrol", opening=str)["opening"].encode()
         run = self.keeping.join(opening).message
         if self.purpose is not None and run.use.purpose != self.purpose:
             raise NotPermittedError(
@@ -116,41 +117,42 @@ class Client:
         line = sign(Enrolment(run.run, self.key.public.hex, data.policy), self.key).line
         return Message("enrol", {"line": line.decode(), "band": data.band})
 
-    def _train(self, given: Message) -> Message:
-        masked = self._masked if "boxes" in given.values else None
+    def _train(self, request: Message) -> Message:
+        masked = self._masked if "boxes" in request.values else None
         more = {} if masked is None else {"boxes": dict}
-        values = given.expect("train", begin=str, weight=float, form=dict, training=dict, seed=int, **more)
-        run, begin = self._begun(values["begin"], given.payload)
+        settings = request.expect("train", begin=str, weight=float, form=dict, training=dict, seed=int, **more)
+        run, begin = self._begun(settings["begin"], request.payload)
         self.keeping.require_new(begin)
-        form, weight = form_of(values["form"], self.learner.layout.parts), float(values["weight"])
+        form, weight = form_of(settings["form"], self.learner.layout.parts), float(settings["weight"])
+        # A server's weight multiplies the update: 0 or infinity would leave a residual that is not a number.
         if not 1 / MOST_WEIGHT <= weight <= MOST_WEIGHT:
             raise DataError(f"The weight of an update must be in [2^-{MAX_BAND}, 2^{MAX_BAND}], got {weight}.")
         with self._measured() as bill, acting(run.use.action):
-            update = self._learn(run, begin, given.payload, values) * np.float32(weight)
+            update = self._learn(run, begin, request.payload, settings) * np.float32(weight)
             if self.tamper is not None:
                 update = self.tamper(update).astype(np.float32)
             residual = self.keeping.residual(len(update))
             left: Vector | None
             if masked is not None and isinstance(form, Int8):
                 integers, left = form.integers(update, residual)
-                payload = masked.hide(integers, values["boxes"])
+                payload = masked.hide(integers, settings["boxes"])
             else:
                 payload, left = form.encode(update, residual)
-            if not all(np.isfinite(one).all() for one in (update, left) if one is not None):
+            if not all(np.isfinite(each).all() for each in (update, left) if each is not None):
                 raise DataError("The update is not finite under the settings of this round, so it is not sent.")
         mask = None if masked is None else masked.record()
-        return self._answered("train", run, begin, given.payload, payload, left, bill.spent, mask)
+        return self._answered("train", run, begin, request.payload, payload, left, bill.spent, mask)
 
-    def _logits(self, given: Message) -> Message:
-        values = given.expect("logits", begin=str, training=dict, seed=int, public=str)
-        run, begin = self._begun(values["begin"], given.payload)
+    def _logits(self, request: Message) -> Message:
+        values = request.expect("logits", begin=str, training=dict, seed=int, public=str)
+        run, begin = self._begun(values["begin"], request.payload)
         self.keeping.require_new(begin)
         if self.public is None or (public := self.public()).digest != values["public"]:
             raise DataError("This client does not have the public samples named by the server.")
         with self._measured() as bill, acting(run.use.action):
-            self._learn(run, begin, given.payload, values)
+            self._learn(run, begin, request.payload, values)
             payload = public.answers(self.learner.model)
-        return self._answered("logits", run, begin, given.payload, payload, None, bill.spent, None)
+        return self._answered("logits", run, begin, request.payload, payload, None, bill.spent, None)
 
     def _learn(self, run: Run, begin: Begin, model: bytes, values: dict[str, Any]) -> Vector:
         training, looks = LocalTraining.from_json(values["training"]), None if self.idle is None else self.idle.step
@@ -159,24 +161,26 @@ class Client:
         moment = Moment(begin.number, run.rounds, values["seed"])
         return self.learner.learn(model, self._local(), training, moment, looks)
 
-    def _keys(self, given: Message) -> Message:
-        run, begin = self._begun(given.expect("keys", begin=str)["begin"], None)
+    def _keys(self, request: Message) -> Message:
+        run, begin = self._begun(request.expect("keys", begin=str)["begin"], None)
         if self.idle is not None:
             self.idle.require()
+        # Fresh secrets for every attempt: a repeated one must not mask two updates alike.
         self._masked = MaskedRound.start(self.id, begin, run.mask_threshold)
         return self._masked.keys(self.key)
 
-    def _shares(self, given: Message) -> Message:
-        return self._in_masks(given).shares(given)
+    def _shares(self, request: Message) -> Message:
+        return self._in_masks(request).shares(request)
 
-    def _unmask(self, given: Message) -> Message:
+    def _unmask(self, request: Message) -> Message:
         try:
-            return self._in_masks(given).unmask(given)
+            return self._in_masks(request).unmask(request)
         finally:
+            # Also after an error: these secrets must not answer a second question.
             self._masked = None
 
-    def _receipt(self, given: Message) -> Message:
-        receipt = given.expect("receipt", receipt=str)["receipt"].encode()
+    def _receipt(self, request: Message) -> Message:
+        receipt = request.expect("receipt", receipt=str)["receipt"].encode()
         self.keeping.received(receipt, self._server())
         return Message("receipt", {})
 
@@ -189,6 +193,7 @@ class Client:
         """
         found = _signed_begin(line, self._server())
         run = self._run().message
+        # Otherwise a server could replay the signed start of a round to clients that were not drawn.
         if found.run != run.run or self.id not in found.selected:
             raise DataError("The round is of another run, or this client was not selected for it.")
         if model is not None and found.payload != Payload(hashlib.sha256(model).hexdigest(), len(model)):
@@ -204,8 +209,8 @@ class Client:
     def _server(self) -> PublicKey:
         return PublicKey(bytes.fromhex(self._run().message.server))
 
-    def _in_masks(self, given: Message) -> MaskedRound:
-        line = given.values.get("begin")
+    def _in_masks(self, request: Message) -> MaskedRound:
+        line = request.values.get("begin")
         begin = self._begun(line if isinstance(line, str) else "", None)[1]
         if self._masked is None or self._masked.begin.nonce != begin.nonce:
             raise DataError("This client holds no masks of the round; it was restarted, or is too late.")
@@ -233,6 +238,7 @@ class Client:
             ),
             self.key,
         )  # fmt: skip
+        # Before the answer leaves: after a kill in between, the update is lost but not counted twice.
         self.keeping.sent(entry, left, begin.attempt)
         return Message(kind, {"line": entry.line.decode()}, sent)
 

@@ -52,6 +52,7 @@ class Keeping:
         if not run.signed_by(PublicKey(bytes.fromhex(run.message.server))):
             raise CertificateError("The opening is not signed by the server that it names.")
         known = self.run()
+        # A residual corrects updates of its own run only.
         if known is None or known.line != opening:
             if self.folder.is_dir():
                 for path in (*self.folder.glob("*.npy"), *self.folder.glob(ANSWERED)):

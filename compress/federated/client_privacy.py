@@ -54,6 +54,7 @@ class NoisySum:
             )
         if clip is None:
             raise UsageError("Client-level differential privacy needs the largest norm of an update; set clip.")
+        # A mechanism that publishes one random client in full has delta 1 / n.
         if delta >= 1 / clients:
             raise UsageError(f"delta {delta:g} is not below 1/{clients}: one client could be revealed completely.")
         noise = noise_for(epsilon, delta, sampling_rate=1.0, steps=rounds, adjacency="add-remove")
@@ -71,6 +72,7 @@ class NoisySum:
             mean: mean of the answers.
             clients: number of clients, which is public because the log names them.
         """
+        # The sum is public knowledge divided by a public number, so noise may be added to the mean.
         noisy: Vector = (mean + gaussian(len(mean)) * (self.noise * self.clip / clients)).astype(np.float32)
         return noisy
 

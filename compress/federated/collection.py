@@ -57,6 +57,7 @@ class Clients:
                 continue
             except MessageRefused:
                 continue  # the log has the reason
+            # One key under two names would count twice.
             if client in self.ids.values() or not 0 <= values["band"] <= MAX_BAND:
                 self.log.refuse("duplicate", answer.content(), client)
                 continue
@@ -80,6 +81,7 @@ class Clients:
         """
         answered: set[str] = set()
         for name, content in self.transport.ask(messages, deadline_s):
+            # Before parsing, so that a large answer costs the server nothing.
             if len(content) > most_bytes + ANSWER_HEADER_BYTES:
                 self.log.refuse("oversized", None, self.ids.get(name))
                 continue

@@ -118,23 +118,24 @@ class Coordinator:
         (self.folder / ANSWERS).mkdir(parents=True, exist_ok=True)
         form, weights = plan.form(self.layout, self._state.bounds), self._weights(names)
         if plan.masked and isinstance(form, Int8):
-            made, entries = self._masked(begun, ids, form, weights)
+            mean, entries = self._masked(begun, ids, form, weights)
         else:
             entries = self._ask(self._messages(begun, form, weights), form)
-            made = self._combined(sorted(entries), weights, form) if entries else None
-        taken = sorted(entries)
-        receipts = {name: self.log.accept(entries[name]).line for name in taken}
-        state = self._next(made, taken, form)
+            mean = self._combined(sorted(entries), weights, form) if entries else None
+        counted = sorted(entries)
+        receipts = {name: self.log.accept(entries[name]).line for name in counted}
+        state = self._next(mean, counted, form)
+        # Checkpoint and receipts before the close: after a kill, what the log states must exist.
         state.write(self.folder)
         keep_receipts(self.folder, number, receipts)
-        content = b"" if made is None else made.content()
-        recovered = self._recovered(begun.message, {self._clients.ids[name] for name in taken})
+        content = b"" if mean is None else mean.content()
+        recovered = self._recovered(begun.message, {self._clients.ids[name] for name in counted})
         self.log.close(hashlib.sha256(content).hexdigest(), digest(state.model), self._spent, recovered)
         self._state = state
         remove_before(self.folder, number)
         shutil.rmtree(self.folder / ANSWERS, ignore_errors=True)
         self._deliver(receipts)
-        return len(taken)
+        return len(counted)
 
     def _deliver(self, receipts: Mapping[str, bytes]) -> None:
         """Send clients the receipts of a closed round, again after a kill before all clients had theirs."""
@@ -148,6 +149,7 @@ class Coordinator:
         """Return the factor of each client's update; the largest factor of the first round is 1."""
         if self.plan.equal:
             return dict.fromkeys(names, 1.0)
+        # Bands are powers of two, so that weights multiply and divide float32 values exactly.
         sizes = {name: float(2 ** self._clients.bands[name]) for name in names}
         if not self._state.reference:
             self._state = self._state.referring(max(sizes.values()))
@@ -223,7 +225,7 @@ class Coordinator:
     ) -> tuple[Aggregate | None, dict[str, Signed[Entry]]]:
         """Run a masked round; return the mean, and the entries of the clients whose answers are in it."""
         server = MaskedServer(self._clients, begun, self.plan.threshold, self.plan.deadline_s)
-        boxes = {names[client]: held for client, held in server.prepare(names).items()}
+        boxes = {names[client]: opened for client, opened in server.prepare(names).items()}
         messages = self._messages(begun, form, {name: weights[name] for name in boxes}, boxes=boxes)
         self._gone([client for client, name in names.items() if name not in boxes])
         entries = self._ask(messages, form)
@@ -232,35 +234,37 @@ class Coordinator:
             total, counted = server.sums(names, survivors, lambda client: self._read(names[client]), form.count)
         for client in set(survivors) - set(counted):
             self._clients.drop(client, "failed")
-        taken = {name: entries[name] for name in sorted(names[client] for client in counted)}
-        weight = sum(weights[name] for name in taken)
-        return of_integers(total, weight, form) if taken else None, taken
+        summed = {name: entries[name] for name in sorted(names[client] for client in counted)}
+        weight = sum(weights[name] for name in summed)
+        return of_integers(total, weight, form) if summed else None, summed
 
     def _recovered(self, begin: Begin, counted: set[str]) -> list[str]:
         """Return dropped clients whose masks were removed from the sum."""
-        return [one for group in begin.groups if counted & set(group) for one in group if one not in counted]
+        return [member for group in begin.groups if counted & set(group) for member in group if member not in counted]
 
-    def _next(self, made: Aggregate | None, taken: Sequence[str], form: Form) -> ServerState:
+    def _next(self, mean: Aggregate | None, counted: Sequence[str], form: Form) -> ServerState:
         """Return the state after this round; without answers, that of the previous round."""
         old, plan, number = self._state, self.plan, self.log.closed + 1
-        if made is None:
+        if mean is None:
             return ServerState(number, old.model, old.optimizer, old.bounds, old.reference)
         with self._working():
-            update: Vector = made.update
+            update: Vector = mean.update
             if plan.noise is not None:
-                update = plan.noise.added(update, len(taken))
+                update = plan.noise.added(update, len(counted))
             learned = self.layout.where(lambda _, is_learned: is_learned)
             weights, optimizer = plan.server.apply(self.layout.vector(old.model), update, old.optimizer, learned)
+            # Rounded or sparsified updates, with their residuals, may take a variance below 0.
             variances = self.layout.where(lambda name, is_learned: not is_learned and name.endswith("running_var"))
             weights = np.where(variances, np.maximum(weights, 0), weights).astype(np.float32)
             if not np.isfinite(weights).all():
                 raise ModelError(f"Round {number} gave weights that are not finite; lower the learning rates.")
             bounds = old.bounds
-            if isinstance(form, Int8) and form.votes and made.integers is not None:
-                bounds = form.next_bounds(made.integers, len(taken))
+            if isinstance(form, Int8) and form.votes and mean.integers is not None:
+                bounds = form.next_bounds(mean.integers, len(counted))
             return ServerState(number, self.layout.replaced(old.model, weights), optimizer, bounds, old.reference)
 
     def _path(self, name: str) -> Path:
+        # A transport's names may contain slashes.
         return self.folder / ANSWERS / hashlib.sha256(name.encode()).hexdigest()
 
     def _read(self, name: str) -> bytes:
@@ -272,6 +276,7 @@ class Coordinator:
         with self.spending.measured() as bill:
             yield
         old, new = self._spent, bill.spent
+        # A sum with an unknown part is unknown, except when the part before it is empty.
         known = new.energy_j is not None and (old.energy_j is not None or not old.cpu_s)
         joules = (old.energy_j or 0.0) + (new.energy_j or 0.0) if known else None
         self._spent = Spent(old.cpu_s + new.cpu_s, joules, new.level if known else None)

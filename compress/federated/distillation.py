@@ -166,10 +166,10 @@ class Distiller:
             with self.progress.task("Distilling from the clients' logits"):
                 teach(model, self.public, mean, self.teaching, self.seed, self.device)
         aggregate = hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()
-        made = self.layout.content(model)
+        distilled = self.layout.content(model)
         if self.keep is not None:
-            self.keep(made)
-        self.log.close(aggregate, digest(made), bill.spent)
+            self.keep(distilled)
+        self.log.close(aggregate, digest(distilled), bill.spent)
         clients.receipts(receipts, None)
         return len(answers)
 

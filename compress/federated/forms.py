@@ -108,6 +108,7 @@ class TopK:
         """See :meth:`Form.encode`."""
         whole = clipped(update if residual is None else update + residual, self.clip)
         order = np.argsort(-np.abs(whole), kind="stable")[: self.kept]
+        # Ascending, so that a set of positions has one encoding and repeated ones are detected.
         places = np.sort(order).astype("<u4")
         left = whole.copy()
         left[places] = 0
@@ -160,6 +161,7 @@ class Int8:
         steps = self.steps()
         exact = whole / steps
         rounded = np.clip(np.rint(exact), -LEVELS, LEVELS)
+        # Rounding away from 0 may exceed the norm, and the server refuses such an answer.
         if self.clip is not None and norm(rounded * steps) > self.clip:
             rounded = np.clip(np.trunc(exact), -LEVELS, LEVELS)  # towards zero, which cannot increase the norm
         sent: Vector = (rounded * steps).astype(np.float32)
@@ -168,8 +170,8 @@ class Int8:
 
     def encode(self, update: Vector, residual: Vector | None) -> tuple[bytes, Vector | None]:
         """See :meth:`Form.encode`."""
-        made, left = self.integers(update, residual)
-        return made.tobytes(), left
+        coded, left = self.integers(update, residual)
+        return coded.tobytes(), left
 
     def decode(self, payload: bytes) -> Vector:
         """See :meth:`Form.decode`."""
@@ -202,6 +204,7 @@ class Int8:
             integers: sum of the answers.
             answers: number of answers.
         """
+        # Sums of votes, not the votes themselves: under masks the server sees nothing else.
         votes = integers[sum(self.parts) :]
         factors = np.where(2 * votes > answers, 2.0, np.where(2 * votes < -answers, 0.5, 1.0))
         return tuple(float(bound * factor) for bound, factor in zip(self.bounds, factors, strict=True))
@@ -224,7 +227,7 @@ def first_bounds(vector: Vector, parts: Sequence[int], clip: float | None) -> tu
     if clip is not None:
         return (8.0 * clip / float(np.sqrt(len(vector))),) * len(parts)
     starts = np.cumsum((0, *parts[:-1]))
-    return tuple(float(max(0.1 * one, 1e-4)) for one in np.maximum.reduceat(np.abs(vector), starts))
+    return tuple(float(max(0.1 * largest, 1e-4)) for largest in np.maximum.reduceat(np.abs(vector), starts))
 
 
 def form_of(values: Mapping[str, object], parts: Sequence[int]) -> Form:
@@ -243,7 +246,7 @@ def form_of(values: Mapping[str, object], parts: Sequence[int]) -> Form:
     if name == "top-k" and isinstance(kept, int) and 1 <= kept <= count:
         return TopK(count, kept, bound)
     bounds = values.get("bounds")
-    listed = isinstance(bounds, list) and all(isinstance(one, float | int) and 0 < one < np.inf for one in bounds)
+    listed = isinstance(bounds, list) and all(isinstance(edge, float | int) and 0 < edge < np.inf for edge in bounds)
     if name == "int8" and isinstance(bounds, list) and listed and len(bounds) == len(parts):
         return Int8(tuple(parts), tuple(map(float, bounds)), bound, bool(values.get("votes")))
     raise DataError(f"The server asks for updates of an unknown or invalid form: {str(name)[:40]}.")

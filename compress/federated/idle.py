@@ -82,6 +82,7 @@ class Machine:
     def busy_s() -> float:
         """Return the CPU-seconds used by all processes since the machine started."""
         times = _psutil().cpu_times()
+        # On Linux, guest time is contained in user time (proc(5)), and iowait is idle.
         return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
     @staticmethod
@@ -130,6 +131,7 @@ class Idle:
         if self.policy.mains_only and self.machine.on_battery():
             raise Declined("policy", "The client computes on mains power only; it is on battery.")
         self.require_budget()
+        # Two readings of its own: the interval since the last round would be an average over hours.
         self._seen = None
         self.others()
         self.sleep(LOOK_EVERY_S)

@@ -62,18 +62,21 @@ class LocalTraining:
             raise DataError("The server's settings of local training have unknown or missing names.")
         for name, kind in known.items():
             value = values[name]
+            # JSON writes 1.0 as 1.
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
             if type(value) is not kind:
                 raise DataError(f"The setting '{name}' of local training must be of type {kind.__name__}.")
-        made = cls(**{name: kind(values[name]) for name, kind in known.items()})
+        training = cls(**{name: kind(values[name]) for name, kind in known.items()})
         try:
-            made.config()
+            training.config()
         except UsageError as error:
             raise DataError(str(error)) from error
-        if not 0 <= made.proximal <= MOST_PROXIMAL:
-            raise DataError(f"The weight of the proximal term must be in [0, {MOST_PROXIMAL:g}], got {made.proximal}.")
-        return made
+        if not 0 <= training.proximal <= MOST_PROXIMAL:
+            raise DataError(
+                f"The weight of the proximal term must be in [0, {MOST_PROXIMAL:g}], got {training.proximal}."
+            )
+        return training
 
     def config(self) -> TrainingConfig:
         """Return the settings of the training loop."""
@@ -148,6 +151,7 @@ class Learner:
                 self.model, None, training.config(), Task.of(data.split, self.preprocess), torch.device(self.device),
                 steps * moment.rounds, hooks=self._hooks(training.proximal, looks),
             )  # fmt: skip
+            # The schedule runs over all rounds, so this round starts where the last one ended.
             run.done = steps * (moment.number - 1)
             run.model.train()
             for _ in range(training.epochs):

@@ -63,10 +63,11 @@ class MaskedServer:
         messages: dict[str, bytes] = {}
         size: dict[str, int] = {}
         for group in begin.groups:
-            keys = {one: self._stated[one] for one in group if one in self._stated}
+            keys = {member: self._stated[member] for member in group if member in self._stated}
             if len(keys) >= self.needed:
                 content = Message("shares", {"begin": self._line, "keys": keys}).content()
-                messages |= {names[one]: content for one in keys}
+                messages |= {names[member]: content for member in keys}
+                # Each member sends one box to every other one.
                 size |= dict.fromkeys(keys, len(keys) - 1)
         most = BOX_BYTES * max(size.values(), default=0)
         for name, answer in self.clients.collect("shares", messages, most, self.deadline_s):
@@ -75,8 +76,8 @@ class MaskedServer:
                 log.refuse("malformed", answer.content(), client)
                 continue
             self._boxes[client] = self._addressed(client, answer.payload)
-        members = [one for group in begin.groups for one in self._members(group)]
-        return {one: {other: self._boxes[other][one] for other in self._peers(one)} for one in members}
+        members = [member for group in begin.groups for member in self._members(group)]
+        return {member: {peer: self._boxes[peer][member] for peer in self._peers(member)} for member in members}
 
     def sums(
         self, names: Mapping[str, str], survivors: Sequence[str], read: Callable[[str], bytes], count: int
@@ -89,12 +90,16 @@ class MaskedServer:
             read: function that returns a client's masked answer.
             count: number of integers of an answer.
         """
-        alive = {tuple(group): [one for one in group if one in set(survivors)] for group in self.begun.message.groups}
+        alive = {
+            tuple(group): [member for member in group if member in set(survivors)]
+            for group in self.begun.message.groups
+        }
+        # A group with too few survivors is lost: its masks cannot be removed, and should not be.
         whole = {group: those for group, those in alive.items() if len(those) >= self.needed}
         messages = {
-            names[one]: Message("unmask", {"begin": self._line, "survivors": those}).content()
+            names[member]: Message("unmask", {"begin": self._line, "survivors": those}).content()
             for those in whole.values()
-            for one in those
+            for member in those
         }
         revealed: dict[str, dict[str, bytes]] = {}
         most = SHARE_BYTES * max(map(len, self.begun.message.groups))
@@ -109,7 +114,9 @@ class MaskedServer:
             revealed[client] = dict(zip(members, shares, strict=True))
         total, counted = np.zeros(count, dtype=np.int64), []
         for group, those in whole.items():
-            found = self._sum(group, those, {one: revealed[one] for one in those if one in revealed}, read, count)
+            found = self._sum(
+                group, those, {member: revealed[member] for member in those if member in revealed}, read, count
+            )
             if found is not None:
                 total += found
                 counted += those
@@ -124,8 +131,8 @@ class MaskedServer:
         count: int,
     ) -> npt.NDArray[np.int64] | None:
         """Return the sum of one group; None if it cannot be unmasked, so its answers are lost."""
-        keys = {one: PublicKeys.from_hex(self._stated[one]["keys"]) for one in self._keyed(group)}
-        rings = (np.frombuffer(read(one), "<u2").astype(np.uint16) for one in those)
+        keys = {member: PublicKeys.from_hex(self._stated[member]["keys"]) for member in self._keyed(group)}
+        rings = (np.frombuffer(read(member), "<u2").astype(np.uint16) for member in those)
         context = context_of(self.begun.message)
         try:
             return unmasked(rings, those, self._members(group), keys, revealed, self.needed, context, count)
@@ -133,17 +140,17 @@ class MaskedServer:
             return None
 
     def _keyed(self, group: Sequence[str]) -> list[str]:
-        return sorted(one for one in group if one in self._stated)
+        return sorted(member for member in group if member in self._stated)
 
     def _members(self, group: Sequence[str]) -> list[str]:
         """Return the members of a group that shared their secrets; none if they are too few."""
-        members = sorted(one for one in group if one in self._boxes)
+        members = sorted(member for member in group if member in self._boxes)
         return members if len(members) >= self.needed else []
 
     def _peers(self, client: str) -> list[str]:
-        return [one for one in self._members(group_of(self.begun.message, client)) if one != client]
+        return [member for member in self._members(group_of(self.begun.message, client)) if member != client]
 
     def _addressed(self, client: str, payload: bytes) -> dict[str, str]:
-        others = [one for one in self._keyed(group_of(self.begun.message, client)) if one != client]
+        others = [member for member in self._keyed(group_of(self.begun.message, client)) if member != client]
         cut = range(0, len(payload), BOX_BYTES)
-        return {one: payload[at : at + BOX_BYTES].hex() for one, at in zip(others, cut, strict=True)}
+        return {member: payload[at : at + BOX_BYTES].hex() for member, at in zip(others, cut, strict=True)}

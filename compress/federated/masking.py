@@ -79,19 +79,20 @@ class MaskedRound:
         self._up += len(message.content())
         return message
 
-    def shares(self, given: Message) -> Message:
+    def shares(self, request: Message) -> Message:
         """Return the encrypted shares for the other members, concatenated in the order of their ids.
 
         Raises:
             DataError: keys are malformed, not signed by their clients, or from clients outside the group.
         """
-        values = given.expect("shares", begin=str, keys=dict)
-        keys = {name: checked_keys(self.begin, name, one) for name, one in values["keys"].items()}
+        values = request.expect("shares", begin=str, keys=dict)
+        keys = {name: checked_keys(self.begin, name, stated) for name, stated in values["keys"].items()}
+        # The signed start names the group; a server must not widen it by clients of its own.
         if not set(keys) <= set(self.group):
             raise DataError("Keys are from clients that are not in the group.")
         boxes = self._member.shares(keys, self.needed)
         message = Message("shares", {}, b"".join(boxes[name] for name in sorted(boxes)))
-        self._down += len(given.content())
+        self._down += len(request.content())
         self._up += len(message.content())
         return message
 
@@ -116,16 +117,17 @@ class MaskedRound:
 
     def record(self) -> Mask:
         """Return the masking for the entry; its bytes include the shares that the client reveals later."""
+        # The entry is signed before the shares are revealed, so their bytes are counted in advance.
         later = len(Message("unmask", {}, bytes(SHARE_BYTES * self._boxes)).content())
         return Mask(peers_digest(self.group), self._up + later, self._down)
 
-    def unmask(self, given: Message) -> Message:
+    def unmask(self, request: Message) -> Message:
         """Return a share for each member, in the order of their ids.
 
         Raises:
             DataError: too few answered, or the client has revealed shares before.
         """
-        values = given.expect("unmask", begin=str, survivors=list)
+        values = request.expect("unmask", begin=str, survivors=list)
         revealed = self._member.reveal([str(one) for one in values["survivors"]], self.needed)
         return Message("unmask", {}, b"".join(revealed[name] for name in sorted(revealed)))
 
@@ -139,17 +141,17 @@ def _signed(begin: Begin, keys: str) -> bytes:
     return context_of(begin) + b"keys\0" + bytes.fromhex(keys)
 
 
-def checked_keys(begin: Begin, client: str, one: Any) -> PublicKeys:
+def checked_keys(begin: Begin, client: str, stated: Any) -> PublicKeys:
     """Return the keys of a client after checking its signature, as the server and every other client do.
 
     Raises:
         DataError: the keys are malformed, or not signed by the client.
     """
-    if not isinstance(one, dict) or set(one) != {"keys", "public", "signature"}:
+    if not isinstance(stated, dict) or set(stated) != {"keys", "public", "signature"}:
         raise DataError("Keys for masks must be an object with 'keys', 'public' and 'signature'.")
-    keys = PublicKeys.from_hex(str(one["keys"]))
+    keys = PublicKeys.from_hex(str(stated["keys"]))
     try:
-        public, signature = PublicKey(bytes.fromhex(str(one["public"]))), bytes.fromhex(str(one["signature"]))
+        public, signature = PublicKey(bytes.fromhex(str(stated["public"]))), bytes.fromhex(str(stated["signature"]))
     except ValueError as error:
         raise DataError("Keys for masks are not hexadecimal.") from error
     except CertificateError as error:  # another length

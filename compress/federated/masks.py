@@ -114,7 +114,7 @@ class Member:
         self._own_seed = os.urandom(shamir.SECRET_BYTES)
         self._peers: dict[str, PublicKeys] = {}
         self._places: dict[str, int] = {}
-        self._held: dict[str, bytes] = {}
+        self._received: dict[str, bytes] = {}
         self._revealed = False
 
     @property
@@ -135,6 +135,7 @@ class Member:
         """
         if keys.get(self._name) != self.keys or len(keys) < FEWEST_IN_GROUP or len(set(keys.values())) < len(keys):
             raise DataError("The group's keys are not those of at least three clients including this one.")
+        # With half or less, a server could ask disjoint sets for both secrets of one client.
         if not len(keys) / 2 < needed <= len(keys):
             raise DataError(f"{needed} of {len(keys)} shares would recover a secret; it must be more than half.")
         self._peers = {name: keys[name] for name in sorted(keys)}
@@ -144,7 +145,7 @@ class Member:
         masks = {}
         for (name, public), first, second in zip(self._peers.items(), own, key, strict=True):
             if name == self._name:
-                self._held[name] = first + second
+                self._received[name] = first + second
             else:
                 box = ChaCha20Poly1305(self._agreed(public.sharing, self._sharing, self._name, name))
                 masks[name] = box.encrypt(_ONCE, first + second, self._context)
@@ -161,7 +162,7 @@ class Member:
                 raise DataError("Shares are from a client that is not in the group.")
             key = self._agreed(self._peers[name].sharing, self._sharing, name, self._name)
             try:
-                self._held[name] = ChaCha20Poly1305(key).decrypt(_ONCE, box, self._context)
+                self._received[name] = ChaCha20Poly1305(key).decrypt(_ONCE, box, self._context)
             except InvalidTag:
                 raise DataError(f"The shares of {name} were altered in transit.") from None
 
@@ -171,13 +172,15 @@ class Member:
         Raises:
             DataError: this client holds shares of fewer than two other members.
         """
-        others = [name for name in self._held if name != self._name]
+        others = [name for name in self._received if name != self._name]
         if len(others) < FEWEST_IN_GROUP - 1:
             raise DataError("This client shares masks with fewer than two others, so they would hide nothing.")
+        # uint16 arithmetic wraps, which is the ring; int16 first, so that negative integers get their sign bits.
         total = integers.astype(np.int16).astype(np.uint16) + stream(self._own_seed, self._context, len(integers))
         for name in others:
             seed = self._agreed(self._peers[name].masking, self._masking, *sorted((self._name, name)))
             mask = stream(seed, self._context, len(integers))
+            # The order of names gives the two members of a pair opposite signs.
             total = total + mask if self._name < name else total - mask
         return total
 
@@ -194,11 +197,11 @@ class Member:
         if self._revealed:
             raise DataError("Shares of this round were revealed before; a second set could uncover an update.")
         alive = set(survivors)
-        if not alive <= set(self._held) or len(alive) < needed or self._name not in alive:
+        if not alive <= set(self._received) or len(alive) < needed or self._name not in alive:
             raise DataError("Too few updates arrived, or the server names strangers; nothing is revealed.")
         self._revealed = True
         size = shamir.SHARE_BYTES
-        return {name: held[:size] if name in alive else held[size:] for name, held in sorted(self._held.items())}
+        return {name: pair[:size] if name in alive else pair[size:] for name, pair in sorted(self._received.items())}
 
     def _agreed(self, public: bytes, private: X25519PrivateKey, first: str, second: str) -> bytes:
         return agreed(public, private, self._context, first, second)
@@ -210,6 +213,7 @@ def agreed(public: bytes, private: X25519PrivateKey, context: bytes, first: str,
     Raises:
         DataError: the public key does not give a shared secret.
     """
+    # Bound to the attempt and the direction, so that no key encrypts or masks twice.
     info = context + b"\0" + first.encode() + b"\0" + second.encode()
     try:
         secret = private.exchange(X25519PublicKey.from_public_bytes(public))
@@ -221,6 +225,7 @@ def agreed(public: bytes, private: X25519PrivateKey, context: bytes, first: str,
 def stream(seed: bytes, context: bytes, count: int) -> Ring:
     """Return pseudorandom ring elements from a seed: ChaCha20's key stream under a derived key, (count,)."""
     key = HKDF(SHA256(), 32, None, b"leanmark mask stream\0" + context).derive(seed)
+    # A constant nonce is safe, since each derived key produces one stream.
     encryptor = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
     return np.frombuffer(encryptor.update(bytes(RING_BYTES * count)), "<u2").astype(np.uint16)
 
@@ -262,10 +267,12 @@ def unmasked(
             total = total - stream(secret, context, count)
             continue
         private = X25519PrivateKey.from_private_bytes(secret)
+        # A wrong share gives another key and so a wrong sum, which nothing later would show.
         if private.public_key().public_bytes_raw() != keys[name].masking:
             raise DataError(f"The shares do not recover the key of {name}; a client sent a wrong one.")
         for other in survivors:
             seed = agreed(keys[other].masking, private, context, *sorted((name, other)))
             mask = stream(seed, context, count)
             total = total - mask if other < name else total + mask
+    # At most 100 clients of +-127 in a group: the sum fits 16 bits with its sign.
     return total.astype(np.int16).astype(np.int64)

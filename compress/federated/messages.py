@@ -70,6 +70,7 @@ class Message:
         header = content[8 : 8 + length]
         try:
             values = json.loads(header)
+            # Canonical bytes only, so that a message has one encoding and digests of it one value.
             whole = isinstance(values, dict) and rfc8785.dumps(values) == header
         except (ValueError, RecursionError, rfc8785.CanonicalizationError) as error:
             raise DataError("The message's header is not valid JSON.") from error
@@ -98,6 +99,7 @@ class Message:
             raise DataError(f"The '{kind}' message lacks or must not have '{min(odd)[:40]}'.")
         for name, wanted in kinds.items():
             value = self.values[name]
+            # JSON writes 1.0 as 1, and in Python True is an int.
             fits = isinstance(value, (int, float)) if wanted is float else isinstance(value, wanted)
             if not fits or (isinstance(value, bool) and wanted is not bool):
                 raise DataError(f"The value '{name}' of the '{kind}' message must be of type {wanted.__name__}.")

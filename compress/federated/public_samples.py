@@ -44,7 +44,7 @@ class PublicSamples:
 
         The mean does not change the softmax, and without it the values are small enough for half precision.
         """
-        place = next((one.device for one in model.parameters()), torch.device("cpu"))
+        place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         parts = [model(on_device(part, place)).float().cpu() for part in self.samples.split(BATCH)]
         logits = torch.cat(parts)
         return (logits - logits.mean(1, keepdim=True)).numpy().astype("<f2").tobytes()

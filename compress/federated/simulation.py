@@ -90,6 +90,7 @@ class Simulation:
         server = self.server_key()
         fixed = replace(opening, server=server.public.hex)
         if self.log.is_file():
+            # A log that cannot be read belongs to no run that could resume.
             with contextlib.suppress(CertificateError):
                 found = RoundLog.resume(self.log, server)
                 known = found.run
@@ -158,14 +159,14 @@ class Simulation:
         """Return a summary of the log, as JSON values of a pass's record."""
         run = parse_run(self.log.read_bytes(), str(self.log))
         closed = [each.close.message for each in run.rounds]
-        entries = [one.message for one in run.entries]
+        entries = [each.message for each in run.entries]
         return {
             "rounds": len(closed),
             "answers": len(entries),
-            "dropped": sum(len(one.dropped) for one in closed),
-            "bytes_up": sum(one.bytes_up for one in closed),
-            "bytes_down": sum(one.bytes_down for one in closed),
-            "client_cpu_s": sum(one.spent.cpu_s for one in entries),
+            "dropped": sum(len(each.dropped) for each in closed),
+            "bytes_up": sum(each.bytes_up for each in closed),
+            "bytes_down": sum(each.bytes_down for each in closed),
+            "client_cpu_s": sum(each.spent.cpu_s for each in entries),
         }
 
     def close(self) -> None:

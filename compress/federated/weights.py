@@ -51,6 +51,7 @@ class Layout:
         for name, tensor in sorted(model.state_dict().items()):
             if tensor.is_floating_point() and tensor.dtype != torch.float32:
                 raise ModelError(f"Federated training averages float32 weights, and {name} is {tensor.dtype}.")
+            # The same framing as state_digest, so that one SHA-256 serves both.
             header = f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode()
             headers.append(struct.pack("<I", len(header)) + header)
             sizes.append(tensor.numel() * tensor.element_size())
@@ -84,8 +85,8 @@ class Layout:
             wanted: function of a tensor's name and of whether it is a parameter.
         """
         chosen = [
-            wanted(*one)
-            for one, count in zip(zip(self.names, self.learned, strict=True), self.floats, strict=True)
+            wanted(name, learned)
+            for name, learned, count in zip(self.names, self.learned, self.floats, strict=True)
             if count
         ]
         return np.repeat(np.array(chosen, dtype=np.bool_), self.parts)
@@ -118,13 +119,13 @@ class Layout:
 
     def replaced(self, content: bytes, vector: Vector) -> bytes:
         """Return a model's bytes with other averaged values."""
-        made, at, taken = bytearray(content), 0, 0
+        copy, at, read = bytearray(content), 0, 0
         for header, size, count in zip(self.headers, self.sizes, self.floats, strict=True):
             at += len(header)
             if count:
-                made[at : at + size] = vector[taken : taken + count].astype("<f4").tobytes()
-            at, taken = at + size, taken + count
-        return bytes(made)
+                copy[at : at + size] = vector[read : read + count].astype("<f4").tobytes()
+            at, read = at + size, read + count
+        return bytes(copy)
 
     def load(self, model: nn.Module, content: bytes) -> None:
         """Load the state in a model's bytes into the model, in place.
@@ -139,6 +140,7 @@ class Layout:
             for header, size, tensor in zip(self.headers, self.sizes, states, strict=True):
                 at += len(header)
                 if size:
+                    # A copy: torch warns about read-only buffers, and slices of bytes may be unaligned.
                     raw = torch.frombuffer(bytearray(content[at : at + size]), dtype=tensor.dtype)
                     tensor.copy_(raw.reshape(tensor.shape))
                 at += size
@@ -158,4 +160,5 @@ def digest(content: bytes) -> str:
 
 def _raw(tensor: torch.Tensor) -> bytes:
     plain = tensor.detach().cpu().contiguous()
+    # Through uint8, as numpy has no bfloat16; an empty tensor cannot be viewed.
     return plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""

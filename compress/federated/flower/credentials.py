@@ -77,6 +77,7 @@ def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
     certificates = Certificates(folder)
     if certificates.key.exists():
         raise UsageError(f"{certificates.key} exists; clients trust its certificate. Use another folder.")
+    # The authority's key is used once and never written, so that nobody can issue a second certificate.
     signing, own = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leanmark federation")])
     names = list(dict.fromkeys(["localhost", "127.0.0.1", *hosts]))
@@ -92,7 +93,7 @@ def write_authority(folder: Path, hosts: Sequence[str]) -> Certificates:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_named(one) for one in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_named(name) for name in names]), critical=False)
         .sign(signing, SHA256())
     )
     write_secret(certificates.key, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -109,9 +110,9 @@ def node_key(folder: Path) -> tuple[Path, Path]:
     """
     private, public = folder / NODE_KEY, folder / f"{NODE_KEY}.pub"
     if not private.is_file():
-        made = ec.generate_private_key(ec.SECP384R1())
-        write_secret(private, made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-        write_bytes(public, made.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
+        key = ec.generate_private_key(ec.SECP384R1())
+        write_secret(private, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        write_bytes(public, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
     if os.name == "posix" and private.stat().st_mode & 0o077:
         raise UsageError(f"{private} can be read by others; run chmod 600 {private}, or delete it to get a new key.")
     return private, public
@@ -125,6 +126,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
+        # Clocks of clients may be slow.
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=DAYS))
     )

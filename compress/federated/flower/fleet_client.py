@@ -97,6 +97,7 @@ class Joining:
         finally:
             stop(node)
             worker.close()
+        # -15: ended by stop() with SIGTERM.
         if node.returncode not in (0, -15):
             raise UsageError(f"The SuperNode ended with {node.returncode}; see {log}: {_last(log)}")
 

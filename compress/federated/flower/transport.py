@@ -24,7 +24,9 @@ def listening(path: Path) -> socket.socket:
     if len(bytes(path)) > PATH_BYTES:
         raise UsageError(f"The path of the socket {path} is too long for the system; use a shorter folder.")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # mkdir's mode is subject to the umask and not applied to an existing folder.
     path.parent.chmod(0o700)
+    # A killed process leaves its socket, and bind() refuses an existing path.
     path.unlink(missing_ok=True)
     bridge = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     bridge.bind(str(path))
@@ -101,5 +103,6 @@ class FlowerTransport:
                     f"Flower's ServerApp did not start within {self._listener.gettimeout():.0f} s; see the SuperLink's "
                     "log, and 'flwr log'."
                 ) from None
+            # Training takes as long as it takes; only the connection has a limit.
             self._stream.settimeout(None)
         return self._stream

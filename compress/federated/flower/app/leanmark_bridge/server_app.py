@@ -32,7 +32,7 @@ def main(grid: Grid, context: Context) -> None:
             except ConnectionError:
                 return
             if request["do"] == "clients":
-                channel.send_json(stream, {"clients": sorted(str(one) for one in grid.get_node_ids())})
+                channel.send_json(stream, {"clients": sorted(str(node) for node in grid.get_node_ids())})
             elif request["do"] == "ask":
                 _ask(grid, stream, request["names"], request["deadline_s"])
             else:
@@ -40,10 +40,10 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _ask(grid: Grid, stream: socket.socket, names: list[str], deadline_s: float | None) -> None:
-    asked: dict[str, str] = {}
+    pending: dict[str, str] = {}
     for name in names:  # each message leaves before the next one is read, so only one model is in memory
-        asked |= dict.fromkeys(_pushed(grid, name, channel.receive(stream), deadline_s), name)
-    for name, content in _answers(grid, asked, deadline_s):
+        pending |= dict.fromkeys(_pushed(grid, name, channel.receive(stream), deadline_s), name)
+    for name, content in _answers(grid, pending, deadline_s):
         channel.send_json(stream, {"from": name})
         channel.send(stream, content)
     channel.send_json(stream, {"from": None})
@@ -53,25 +53,27 @@ def _pushed(grid: Grid, name: str, content: bytes, deadline_s: float | None) -> 
     """Send a message to a node and return its id; nothing if Flower does not accept it."""
     message = Message(
         RecordDict({"leanmark": ConfigRecord({"bytes": content})}), dst_node_id=int(name), message_type="train",
+        # Flower discards older messages; a minute more than the deadline, so that ours decides.
         ttl=24 * 3600.0 if deadline_s is None else deadline_s + 60,
     )  # fmt: skip
-    return [one for one in grid.push_messages([message]) if one]
+    return [message_id for message_id in grid.push_messages([message]) if message_id]
 
 
-def _answers(grid: Grid, asked: dict[str, str], deadline_s: float | None) -> Iterator[tuple[str, bytes]]:
+def _answers(grid: Grid, pending: dict[str, str], deadline_s: float | None) -> Iterator[tuple[str, bytes]]:
     ends = None if deadline_s is None else time.monotonic() + deadline_s
-    seen = dict.fromkeys(asked.values(), time.monotonic())
-    while asked and (ends is None or time.monotonic() < ends):
-        waiting = list(asked)
+    seen = dict.fromkeys(pending.values(), time.monotonic())
+    while pending and (ends is None or time.monotonic() < ends):
+        waiting = list(pending)
+        # Asked for in parts, since one request returns all answers that have arrived.
         for start in range(0, len(waiting), PULLED):
             for reply in grid.pull_messages(waiting[start : start + PULLED]):
-                name = asked.pop(reply.metadata.reply_to_message_id, None)
+                name = pending.pop(reply.metadata.reply_to_message_id, None)
                 if name is not None and not reply.has_error():
                     content = reply.content["leanmark"]["bytes"]
                     if isinstance(content, bytes):
                         yield name, content
         now = time.monotonic()
-        seen.update(dict.fromkeys((str(one) for one in grid.get_node_ids()), now))
-        asked = {message: name for message, name in asked.items() if now - seen[name] < GONE_S}
-        if asked:
+        seen.update(dict.fromkeys((str(node) for node in grid.get_node_ids()), now))
+        pending = {message: name for message, name in pending.items() if now - seen[name] < GONE_S}
+        if pending:
             time.sleep(PAUSE_S)
