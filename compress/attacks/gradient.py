@@ -152,10 +152,12 @@ def _fgsm(search: _Search, steps: int, generator: torch.Generator) -> None:
 
 def _pgd(search: _Search, steps: int, generator: torch.Generator) -> None:
     at = search.start(generator)
+    # Madry et al.: the steps together reach 2.5 times the radius, so any point of the box can be reached and left.
     step = max(2.5 * search.eps / steps, search.eps / 10)
     for number in range(steps):
         _, gradient = search.gradient(at)
         at = search.inside(at + step * gradient.sign())
+        # A look costs a forward pass, and early points are near their random start.
         if number >= steps // 2 or number + 1 == steps:
             search.look(at, gradient)
 
@@ -171,6 +173,7 @@ def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
     wait, looked = max(int(FIRST_CHECK * steps), 1), 0
     for number in range(steps):
         ahead = search.inside(at + step * gradient.sign())
+        # No previous move to mix in at the first step.
         weight = MOMENTUM if number else 1.0
         mixed = search.inside(at + weight * (ahead - at) + (1 - weight) * (at - before))
         before, at = at, mixed
@@ -182,9 +185,11 @@ def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
         best_at[better], best_gradient[better] = at[better], gradient[better]
         if number - looked + 1 == wait:
             few = rose < RISING * wait
+            # The conditions of section 3.1: too few rises, or no better point without a halving.
             halve = few | (~halved & (best_loss <= best_before))
             step[halve] /= 2
             at, gradient, last = at.clone(), gradient.clone(), last.clone()
+            # After halving, the search goes back to the best point.
             at[halve], gradient[halve], last[halve] = best_at[halve], best_gradient[halve], best_loss[halve]
             halved, best_before = halve, best_loss.clone()
             rose.zero_()

@@ -52,7 +52,7 @@ def load_parent(path: Path | None, spec: str | None, weights: str | None, datase
     return model.eval().requires_grad_(False), sha256_file(file or Path())
 
 
-def require_parent(model: nn.Module, asked: Answers, split: Split) -> float:
+def require_parent(model: nn.Module, answers: Answers, split: Split) -> float:
     """Reject a torch model whose answers differ from the file's.
 
     Returns:
@@ -62,11 +62,11 @@ def require_parent(model: nn.Module, asked: Answers, split: Split) -> float:
         UsageError: they agree too seldom for one to be the other's parent.
     """
     some = split.subset(np.arange(min(LOOKED_AT, len(split))))
-    answers = asked.scores(some).top1
+    theirs = answers.scores(some).top1
     with torch.no_grad():
-        outputs = model(as_tensor(asked.contract.batch(some, range(len(some)))))
-    mine = asked.read(outputs.numpy(), some.labels).top1
-    agreement = float((answers == mine).mean())
+        outputs = model(as_tensor(answers.contract.batch(some, range(len(some)))))
+    mine = answers.read(outputs.numpy(), some.labels).top1
+    agreement = float((theirs == mine).mean())
     if agreement < LEAST_AGREEMENT:
         raise UsageError(
             f"The torch model and the file agree on only {100 * agreement:.0f} % of {len(some)} samples, so it is not "

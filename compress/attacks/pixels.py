@@ -52,8 +52,10 @@ class Pixels(nn.Module):
         outputs: torch.Tensor = self.model(ready)
         if contract.class_map is not None:
             outputs = outputs[:, list(contract.class_map)]
+        # One output is the logit of the second class against 0.
         if outputs.shape[1] == 1:
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+        # Cross-entropy takes logits; the logarithm of probabilities gives the same softmax.
         return outputs.clamp_min(1e-12).log() if contract.reading == "probabilities" else outputs
 
     def _geometry(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -63,6 +65,7 @@ class Pixels(nn.Module):
         if contract.resize == "exact":
             size = (contract.height, contract.width)
         elif contract.resize is not None:
+            # Truncated, as torchvision's Resize does.
             long = int(contract.resize * max(height, width) / min(height, width))
             size = (contract.resize, long) if height <= width else (long, contract.resize)
         if size != (height, width):

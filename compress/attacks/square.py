@@ -58,6 +58,7 @@ class SquareAttack:
         """
         rng = np.random.default_rng(self.seed)
         count, height, width, channels = images.shape
+        # The authors' start: vertical stripes, to which convolutions are sensitive.
         stripes = rng.choice(np.array([-1, 1], dtype=np.int8), (count, 1, width, channels))
         best: Signs = np.broadcast_to(stripes, images.shape).copy()
         margins = ask(_moved(images, best, eps), np.arange(count))
@@ -86,9 +87,11 @@ class SquareAttack:
         done = query * SCHEDULE / self.queries
         share = self.first_share / 2 ** sum(done > step for step in HALVINGS)
         side = round(float(np.sqrt(share * height * width)))
+        # Smaller than the image, or no place would be left to choose; `or 1` for images of one row or column.
         return int(min(max(side, 1), height - 1 or 1, width - 1 or 1))
 
 
 def _moved(images: Images, signs: Signs, eps: int) -> Images:
+    # Widened first: uint8 would wrap around.
     attacked: Images = np.clip(images.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
     return attacked

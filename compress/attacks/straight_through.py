@@ -38,13 +38,15 @@ class _Rounded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to rounded values."""
         if self.watching:
+            # Starting at 0, which every range contains, as in the files.
             self.low = torch.minimum(self.low, x.detach().amin())
             self.high = torch.maximum(self.high, x.detach().amax())
             rounded = x
         else:
             step = ((self.high - self.low) / LEVELS).clamp_min(1e-12)
-            held = x.clamp(float(self.low), float(self.high))
-            rounded = held + ((held / step).round() * step - held).detach()
+            inside = x.clamp(float(self.low), float(self.high))
+            # Adds the rounding error as a constant: the gradient passes as if nothing were rounded.
+            rounded = inside + ((inside / step).round() * step - inside).detach()
         output: torch.Tensor = self.layer(rounded)
         return output
 
@@ -62,6 +64,7 @@ def straight_through(model: nn.Module, samples: torch.Tensor) -> nn.Module:
         (1, 2)
     """
     copied = copy.deepcopy(model).eval()
+    # A layer by itself has no parent in which it could be replaced.
     if isinstance(copied, LAYERS):
         copied = nn.Sequential(copied)
     for parent in [module for module in copied.modules() if not isinstance(module, _Rounded)]:

@@ -48,7 +48,7 @@ class Hunt:
 
 
 def hunt(
-    asked: Answers,
+    answers: Answers,
     dataset: Dataset,
     model: str,
     plan: Hunt,
@@ -58,7 +58,7 @@ def hunt(
     """Search for witnesses against a file.
 
     Args:
-        asked: the file, at the runtime's usual settings.
+        answers: answers of the file, at the runtime's usual settings.
         dataset: data set whose test part is attacked.
         model: content digest of the file.
         plan: settings of the search.
@@ -74,14 +74,15 @@ def hunt(
     base, progress = Base.of(dataset), progress or Silent()
     places = np.array(base.order[: plan.samples], dtype=np.int64)
     test = dataset.test
-    clean = margins(asked, test.subset(places))
+    clean = margins(answers, test.subset(places))
     past = plan.past * float(np.median(np.abs(clean)))
+    # A sample that is wrong without any change needs no witness.
     standing = places[clean > 0]
     found: list[Witness] = []
     with progress.task("Searching for witnesses", len(plan.eps)) as task:
         for eps in plan.eps:
             for attack in attacks:
-                fell = dict(_fallen(asked, test, standing, eps, past, attack))
+                fell = dict(_fallen(answers, test, standing, eps, past, attack))
                 found += fell.values()
                 standing = np.setdiff1d(standing, np.array([*fell], dtype=np.int64))
             task.advance(note=f"{len(standing)} without a witness at {eps}/255")
@@ -99,27 +100,29 @@ def hunt(
 
 
 def _fallen(
-    asked: Answers, test: Split, standing: npt.NDArray[np.int64], eps: int, past: float, attack: Attack
+    answers: Answers, test: Split, standing: npt.NDArray[np.int64], eps: int, past: float, attack: Attack
 ) -> Iterator[tuple[int, Witness]]:
     """Yield the samples that the file gets wrong past the margin under an attack, each with its witness."""
     for part in _by_size(test, standing):
         images, labels = np.stack([test.image(int(i)) for i in part]), test.labels[part]
         signs, _ = attack(images, labels, eps, past)
-        left = margins(asked, _split(np.stack([moved(*one, eps) for one in zip(images, signs, strict=True)]), labels))
+        left = margins(
+            answers, _split(np.stack([moved(*each, eps) for each in zip(images, signs, strict=True)]), labels)
+        )
         for row in np.flatnonzero(left < -past):
             place = int(part[row])
             witness = Witness(sample_id(test.digest(place)), int(labels[row]), eps, pack_signs(signs[row]))
             yield place, witness
 
 
-def margins(asked: Answers, split: Split) -> Margins:
+def margins(answers: Answers, split: Split) -> Margins:
     """Return the file's output of the true class less the largest other one, (n,)."""
     if not len(split):
         return np.zeros(0)
-    outputs = asked.outputs(split)
-    asked.read(outputs, split.labels)  # rejects outputs that are not a table of the classes
+    outputs = answers.outputs(split)
+    answers.read(outputs, split.labels)  # rejects outputs that are not a table of the classes
     values = outputs.reshape(len(split), -1).astype(np.float64)
-    contract = asked.contract
+    contract = answers.contract
     if contract.class_map is not None:
         values = values[:, list(contract.class_map)]
     if values.shape[1] == 1:
@@ -131,12 +134,12 @@ def margins(asked: Answers, split: Split) -> Margins:
     return found
 
 
-def asking(asked: Answers, labels: npt.NDArray[np.int64]) -> Callable[[Images, npt.NDArray[np.int64]], Margins]:
+def margins_of(answers: Answers, labels: npt.NDArray[np.int64]) -> Callable[[Images, npt.NDArray[np.int64]], Margins]:
     """Return a function that queries a file, as :class:`compress.attacks.square.SquareAttack` needs it."""
-    return lambda images, places: margins(asked, _split(images, labels[places]))
+    return lambda images, places: margins(answers, _split(images, labels[places]))
 
 
-class _Given:
+class _InMemory:
     """Images in memory."""
 
     def __init__(self, images: Images) -> None:
@@ -153,7 +156,7 @@ class _Given:
 
 
 def _split(images: Images, labels: npt.NDArray[np.int64]) -> Split:
-    return Split(_Given(images), labels)
+    return Split(_InMemory(images), labels)
 
 
 def _by_size(split: Split, places: npt.NDArray[np.int64]) -> Sequence[npt.NDArray[np.int64]]:

@@ -47,7 +47,7 @@ EDITION = "2026"
 
 
 @dataclass(frozen=True)
-class Asked:
+class AuditSettings:
     """Settings of an audit.
 
     Attributes:
@@ -64,7 +64,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Audited:
+class AuditResult:
     """Result of an audit.
 
     Attributes:
@@ -80,7 +80,7 @@ class Audited:
 def audit(
     model: str | Path,
     data: Any,
-    asked: Asked,
+    settings: AuditSettings,
     *,
     spec: str | None = None,
     model_args: Mapping[str, Any] | None = None,
@@ -88,13 +88,13 @@ def audit(
     data_key: DataKey | None = None,
     signer: SigningKey | None = None,
     progress: Progress | bool | None = None,
-) -> Audited:
+) -> AuditResult:
     """Attack a model made by leanmark compress, with twins by its own recipe, and sign a statement of the findings.
 
     Args:
         model: model file, with its original and its lineage next to it.
         data: data that it was made from; see :func:`certify.data.load`.
-        asked: settings of the audit.
+        settings: settings of the audit.
         spec: name of the original, if the lineage does not say how it is built.
         model_args: arguments of the original's factory.
         weights: weights of the original. Default: those that the lineage names.
@@ -107,32 +107,34 @@ def audit(
         LeanmarkError: errors of loading, training and running.
     """
     shown_progress, path = shown(progress), Path(model)
-    if not asked.shadows and asked.canaries is None and not asked.queries:
+    if not settings.shadows and settings.canaries is None and not settings.queries:
         raise UsageError("Nothing is asked: give shadows, canaries or queries.")
-    found = _Found.of(path, data, spec, model_args, weights, data_key, shown_progress)
-    pool = _pool(found, asked.shadows) if asked.shadows else None
-    thief = _thief(found, asked.queries) if asked.queries else None
-    shelf = Shelf(path.parent, _fingerprint(found, asked), shown_progress)
+    subject = _Subject.of(path, data, spec, model_args, weights, data_key, shown_progress)
+    # Everything that can be refused is refused before the first training.
+    pool = _pool(subject, settings.shadows) if settings.shadows else None
+    thief = _thief(subject, settings.queries) if settings.queries else None
+    shelf = Shelf(path.parent, _fingerprint(subject, settings), shown_progress)
+    # Kept over interruptions, so that a resumed audit states when it began.
     begun = shelf.finished("begun") or shelf.finish("begun", now())
     rows: list[Record] = []
-    if asked.canaries is not None:
-        claim = asked.claim or Claim.beside(path.parent)
-        rows += audit_one_run(found.repeater, path, found.contract, asked.canaries, claim, shelf, shown_progress)
+    if settings.canaries is not None:
+        claim = settings.claim or Claim.beside(path.parent)
+        rows += audit_one_run(subject.repeater, path, subject.contract, settings.canaries, claim, shelf, shown_progress)
     if pool is not None:
         rows += attack_membership(
-            pool, found.repeater, found.contract, found.recipe, asked.shadows, shelf, shown_progress
+            pool, subject.repeater, subject.contract, subject.recipe, settings.shadows, shelf, shown_progress
         )
     if thief is not None:
-        rows += steal(thief, found.repeater.dataset, path, found.contract, shelf, shown_progress)
-    files = _written(path, _records(found, rows, begun, data_key is not None), data_key)
+        rows += steal(thief, subject.repeater.dataset, path, subject.contract, shelf, shown_progress)
+    files = _written(path, _records(subject, rows, begun, data_key is not None), data_key)
     statement = state(path, ASSESSMENT, files["records"], edition=EDITION, signer=signer)
     files.pop("records").unlink()
     shelf.remove()
-    return Audited(statement, files)
+    return AuditResult(statement, files)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Subject:
     """Everything that is known about the model before anything is trained."""
 
     path: Path
@@ -155,7 +157,8 @@ class _Found:
         weights: str | None,
         key: DataKey | None,
         progress: Progress,
-    ) -> _Found:
+    ) -> _Subject:
+        # The public lineage of a private job withholds the sampling rate, without which no twin can be made.
         kept = path.parent / FOLDER / LINEAGE
         lineage = read_lineage(kept if key is not None and kept.is_file() else path.parent / LINEAGE)
         recipe, named = recipe_of(lineage), spec or str(lineage["model"]["spec"])
@@ -166,8 +169,8 @@ class _Found:
         require_parts(dataset, lineage)
         _require_trainable(dataset)
         contract = contract_of(path, None)
-        given = weights if weights is not None else lineage["model"]["weights"]
-        request = Request(named, given, contract, lineage["seed"] or 0, model_args)
+        weight_source = weights if weights is not None else lineage["model"]["weights"]
+        request = Request(named, weight_source, contract, lineage["seed"] or 0, model_args)
         original = find_original(request, dataset, progress)
         baseline = path.parent / BASELINE
         trained = bool(lineage["baseline"]["trained_here"])
@@ -214,32 +217,34 @@ def _require_original(original: OriginalModel, lineage: Mapping[str, Any], train
         )
 
 
-def _pool(found: _Found, shadows: int) -> Pool:
+def _pool(subject: _Subject, shadows: int) -> Pool:
     """Return members and non-members, and the files to attack.
 
     Raises:
         UsageError: there are too few shadows, or no step of the model learned from the data.
     """
     require_shadows(shadows)
-    dataset = found.repeater.dataset
+    dataset = subject.repeater.dataset
     if dataset.train is None:
         raise ValueError("a train part was required")
-    if not found.baseline_trained and not found.learns:
+    if not subject.baseline_trained and not subject.learns:
         raise UsageError("No step of the model's making read the train part, so no shadow would differ from another.")
     arms = (
-        {"candidate": found.path} if found.baseline is None else {"baseline": found.baseline, "candidate": found.path}
+        {"candidate": subject.path}
+        if subject.baseline is None
+        else {"baseline": subject.baseline, "candidate": subject.path}
     )
-    shadowed = tuple(arms) if found.baseline_trained else ("candidate",)
+    shadowed = tuple(arms) if subject.baseline_trained else ("candidate",)
     return Pool(join(dataset.train, dataset.test), len(dataset.train), arms, shadowed)
 
 
-def _thief(found: _Found, queries: tuple[int, ...]) -> Thief:
+def _thief(subject: _Subject, queries: tuple[int, ...]) -> Thief:
     """Return the attacker of a served model.
 
     Raises:
         UsageError: the original cannot be built by name, or there are more queries than half of the test part.
     """
-    source, half = found.original.source, len(found.repeater.dataset.test) // 2
+    source, half = subject.original.source, len(subject.repeater.dataset.test) // 2
     if source is None:
         raise UsageError("Extraction needs an original that can be built again by name.")
     if max(queries) > half:
@@ -247,34 +252,34 @@ def _thief(found: _Found, queries: tuple[int, ...]) -> Thief:
     return Thief(source, queries)
 
 
-def _fingerprint(found: _Found, asked: Asked) -> dict[str, Any]:
+def _fingerprint(subject: _Subject, settings: AuditSettings) -> dict[str, Any]:
     """Return everything that the parts of an audit depend on."""
-    dataset = found.repeater.dataset
+    dataset = subject.repeater.dataset
     return {
-        "model": sha256_file(found.path),
-        "baseline": None if found.baseline is None else sha256_file(found.baseline),
-        "lineage": found.lineage,
-        "recipe": found.recipe,
+        "model": sha256_file(subject.path),
+        "baseline": None if subject.baseline is None else sha256_file(subject.baseline),
+        "lineage": subject.lineage,
+        "recipe": subject.recipe,
         "test": dataset.test.whole_digest(),
         "groups": group_digests(dataset.parts),
-        "key": None if found.repeater.key is None else found.repeater.key.id,
-        "asked": asdict(asked),
+        "key": None if subject.repeater.key is None else subject.repeater.key.id,
+        "asked": asdict(settings),
     }
 
 
-def _records(found: _Found, rows: list[Record], begun: str, private: bool) -> Records:
+def _records(subject: _Subject, rows: list[Record], begun: str, private: bool) -> Records:
     kinds: dict[Part, type] = {"membership": Membership, "canaries": Canaries, "extraction": Extraction}
     header = Header(
         created=begun,
         leanmark=maker_version(),
-        model=ModelDigests(**subject_digests(found.path)),
-        baseline=None if found.baseline is None else ModelDigests(**subject_digests(found.baseline)),
-        data=found.repeater.dataset.name,
+        model=ModelDigests(**subject_digests(subject.path)),
+        baseline=None if subject.baseline is None else ModelDigests(**subject_digests(subject.baseline)),
+        data=subject.repeater.dataset.name,
         private=private,
-        recipe=found.recipe,
-        baseline_trained=found.baseline_trained,
+        recipe=subject.recipe,
+        baseline_trained=subject.baseline_trained,
         parts=tuple(name for name, kind in kinds.items() if any(type(row) is kind for row in rows)),
-        lineage=found.lineage,
+        lineage=subject.lineage,
     )
     order = list(KINDS.values())
     return Records(header, tuple(sorted(rows, key=lambda row: order.index(type(row)))))

@@ -120,24 +120,28 @@ def audit_one_run(
         progress: where to report progress.
     """
     dataset = repeater.dataset
-    kept = shelf.finished("coins") or shelf.finish("coins", _commit(plan, claim, dataset.test, len(dataset.classes)))
-    fixed = Canaries(**kept["fixed"])
+    committed = shelf.finished("coins") or shelf.finish(
+        "coins", _commit(plan, claim, dataset.test, len(dataset.classes))
+    )
+    fixed = Canaries(**committed["fixed"])
     progress.say(f"Committed to {fixed.canaries} coins and {fixed.guesses} guesses: {fixed.commitment}.")
-    canaries = dataset.test.subset(kept["rows"]).relabelled(kept["labels"])
+    canaries = dataset.test.subset(committed["rows"]).relabelled(committed["labels"])
     values = shelf.finished("twin")
     if values is None:
         with progress.task("Training the twin with canaries"):
-            values = shelf.finish("twin", _twin(repeater, model, contract, canaries, kept["seed"], shelf))
+            values = shelf.finish("twin", _twin(repeater, model, contract, canaries, committed["seed"], shelf))
         shutil.rmtree(shelf.folder / "twin")
-    opened = Opened(kept["seed"], values["trained"], values["recipe"], tuple(values["scores"]))
+    opened = Opened(committed["seed"], values["trained"], values["recipe"], tuple(values["scores"]))
     return [fixed, step_of(values["step"]), opened]
 
 
 def _commit(plan: Plan, claim: Claim, pool: Split, classes: int) -> dict[str, Any]:
     """Draw canaries and coins from the system's entropy, and commit to everything that they will be judged by."""
     count, guesses = plan.numbers(len(pool))
+    # The seed of the coins must be unpredictable; the choice of canaries only has to be unrelated to them.
     seed, random = secrets.token_hex(32), np.random.default_rng()
     places = np.sort(random.permutation(len(pool))[:count])
+    # Any class but the true one, each with the same probability.
     labels = (pool.labels[places] + random.integers(1, classes, count)) % classes
     lines = "".join(f"{pool.digest(int(i))} {label}\n" for i, label in zip(places, labels, strict=True))
     fixed = Canaries(
@@ -165,6 +169,7 @@ def _twin(
         twin = repeater.make(join(dataset.train, included), 0, shelf.folder / "twin")
         classes = len(dataset.classes)
         found, before = (sample_odds(path, contract, classes, canaries) for path in (twin.model, model))
+    # The difference removes what makes a sample easy or hard for any model, which is most of the variance.
     scores = np.round(found - before, DECIMALS)
     touched = {**twin.touched, "test": ["raw"]}
     step = {"name": "twin with canaries", **cost.to_json(), "touched": touched}

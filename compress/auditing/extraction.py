@@ -101,9 +101,9 @@ def steal(
                 bar.advance(1)
         values = shelf.finish("extraction", values)
     rows: list[Record] = []
-    for one in values:
-        rows.append(step_of(one["step"]))
-        rows += [Extraction(**table) for table in one["tables"]]
+    for each in values:
+        rows.append(step_of(each["step"]))
+        rows += [Extraction(**table) for table in each["tables"]]
     return rows
 
 
@@ -113,16 +113,16 @@ def _copies(
     """Train one copy on labels, one on probabilities, and the control, and compare them with the model."""
     test, classes = dataset.test, len(dataset.classes)
     order = np.random.default_rng(SEED).permutation(len(test))  # files are often sorted by class
-    asked, judged = test.subset(order[:count]), test.subset(order[len(test) // 2 :])
+    queried, judged = test.subset(order[:count]), test.subset(order[len(test) // 2 :])
     with costed(shelf, f"copies-{count}") as cost:
-        answers = class_logits(model, contract, classes, asked)
+        answers = class_logits(model, contract, classes, queried)
         victim = class_logits(model, contract, classes, judged).argmax(1)
         targets = {
             "labels": np.eye(classes)[answers.argmax(1)],
             "probabilities": softmax(answers, axis=1),
-            "control": np.eye(classes)[asked.labels],
+            "control": np.eye(classes)[queried.labels],
         }
-        samples = as_tensor(contract.batch(asked, range(count)))
+        samples = as_tensor(contract.batch(queried, range(count)))
         unseen = as_tensor(contract.batch(judged, range(len(judged))))
         same = {
             name: _answers(imitate(source, samples, torch.from_numpy(each).float(), SEED), unseen, contract) == victim

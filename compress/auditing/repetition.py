@@ -127,7 +127,7 @@ class Cost:
     def add(self, other: Mapping[str, Any] | None) -> None:
         """Add the cost fields of an earlier process; None if it was killed, so that its share is unknown."""
         energies = [self.energy_j, None if other is None else other["energy_j"]]
-        known = [Estimate.from_json(one) for one in energies if one is not None]
+        known = [Estimate.from_json(each) for each in energies if each is not None]
         if other is not None:
             self.seconds, self.cpu_s = self.seconds + other["seconds"], self.cpu_s + other["cpu_s"]
         self.energy_j = total(known).to_json() if len(known) == len(energies) else None
@@ -145,7 +145,9 @@ def costed(shelf: Shelf, name: str) -> Iterator[Cost]:
     """
     place = f"{name}-cost"
     earlier, cost = shelf.finished(place) or [], Cost()
+    # None stands until the block ends: a killed process leaves it, and its cost is known to be unknown.
     shelf.finish(place, [*earlier, None])
+    # User and system time, of this process and of its finished children.
     wall, cpu = time.monotonic(), sum(os.times()[:4])
     try:
         with metered(this_process_only=True) as step:
@@ -154,8 +156,8 @@ def costed(shelf: Shelf, name: str) -> Iterator[Cost]:
         cost.seconds, cost.cpu_s = time.monotonic() - wall, sum(os.times()[:4]) - cpu
         cost.energy_j = step.energy_json()
         shelf.finish(place, [*earlier, cost.to_json()])
-    for one in earlier:
-        cost.add(one)
+    for each in earlier:
+        cost.add(each)
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class Repeater:
         job = Job(original, self.recipe, dataset, context, workspace, folder / "cache", data_key=self.key)
         repeated = job.make()
         steps = (repeated.baseline_row.touched, *(row.touched for row in repeated.rows))
-        read = joined(*(_tuples(one) for one in steps)) or {"train": ["unknown"]}
+        read = joined(*(_tuples(each) for each in steps)) or {"train": ["unknown"]}
         digest = passes_digest([[row.name, row.version, row.config] for row in repeated.rows])
         return Twin(repeated.model, repeated.baseline, digest, read)
 

@@ -25,8 +25,8 @@ def class_logits(path: Path, contract: Preprocess, classes: int, split: Split) -
     Raises:
         ModelError: the file cannot be run, or its outputs do not fit the classes.
     """
-    with Answers(path, contract, classes) as asked:
-        outputs = asked.outputs(split)
+    with Answers(path, contract, classes) as answers:
+        outputs = answers.outputs(split)
     scored = score(outputs, split.labels, contract.class_map, classes, KEPT, contract.reading)
     if scored.outputs is None:
         raise ValueError("a declared metric keeps the outputs")
@@ -52,6 +52,7 @@ def log_odds(logits: Floats, labels: npt.NDArray[np.int64]) -> Floats:
     rows = np.arange(len(labels))
     own = logits[rows, labels]
     others = logits.copy()
+    # log(1 - p) by the other classes: 1 - p itself would be 0 for confident answers.
     others[rows, labels] = -np.inf
     odds: Floats = np.clip(own - logsumexp(others, axis=1), -LARGEST, LARGEST)
     return np.round(odds, DECIMALS)

@@ -44,7 +44,7 @@ class Pool:
 
     def digest(self) -> str:
         """Return the hex SHA-256 over the identifiers in order."""
-        return hashlib.sha256("".join(f"{one}\n" for one in self.split.digests()).encode()).hexdigest()
+        return hashlib.sha256("".join(f"{each}\n" for each in self.split.digests()).encode()).hexdigest()
 
 
 def require_shadows(shadows: int) -> None:
@@ -74,6 +74,7 @@ def draw_inside(count: int, shadows: int, share: float, random: np.random.Genera
     """
     require_shadows(shadows)
     seen = min(max(FEWEST, round(share * shadows)), shadows - FEWEST)
+    # A permutation of the shadows for each sample; the first `seen` of them train on it.
     order = random.permuted(np.tile(np.arange(shadows)[:, None], count), axis=0)
     return order < seen
 
@@ -128,6 +129,7 @@ def _shadow(
         files = {"baseline": twin.baseline, "candidate": twin.model}
         classes = len(repeater.dataset.classes)
         scores = {arm: sample_odds(files[arm], contract, classes, pool.split).tolist() for arm in pool.shadowed}
+    # A shadow learns from samples of both parts, which its own job counts as one train part.
     touched = {**twin.touched, "train": ["raw"], "test": ["raw"]}
     step = {"name": f"shadow {number}", **cost.to_json(), "touched": touched}
     return {"of": str(number), "recipe": twin.recipe, "inside": pack_bits(inside), "scores": scores, "step": step}
@@ -135,7 +137,7 @@ def _shadow(
 
 def _rows(values: Mapping[str, Any]) -> Iterator[Record]:
     yield step_of(values["step"])
-    for arm in (one for one in ARMS if one in values["scores"]):
+    for arm in (each for each in ARMS if each in values["scores"]):
         yield ScoresOf(values["of"], arm, values["recipe"], values["inside"], tuple(values["scores"][arm]))  # type: ignore[arg-type]
 
 

@@ -114,13 +114,13 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
 def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
     """Return the attacks in order, and the digest of their parent model (None without one)."""
     from compress.attacks.square import SquareAttack
-    from compress.attacks.witness_search import asking
+    from compress.attacks.witness_search import margins_of
 
     if method == BLACK_BOX:
         if options["checkpoint"] is not None or options["spec"] is not None:
             raise UsageError("square queries only the file; drop --checkpoint and --model.")
         square = SquareAttack(queries=options["queries"], seed=options["seed"])
-        return [lambda images, labels, eps, past: square.signs(images, eps, asking(asked, labels), past)], None
+        return [lambda images, labels, eps, past: square.signs(images, eps, margins_of(asked, labels), past)], None
     from compress.attacks.parent import load_parent, require_parent
     from compress.attacks.pixels import Pixels
     from compress.attacks.straight_through import straight_through

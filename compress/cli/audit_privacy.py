@@ -105,7 +105,7 @@ def _asked(options: dict[str, Any]) -> Any:
         UsageError: the options conflict.
     """
     from certify.core.errors import UsageError
-    from compress.auditing.audit import Asked
+    from compress.auditing.audit import AuditSettings
     from compress.auditing.canaries import Claim, Plan
     from compress.auditing.extraction import parse_queries
 
@@ -116,7 +116,9 @@ def _asked(options: dict[str, Any]) -> Any:
         raise UsageError("--epsilon and --guesses are about canaries; drop them, or drop --canaries 0.")
     claim = None if epsilon is None else Claim(epsilon, USUAL_DELTA if delta is None else delta)
     plan = None if canaries == 0 else Plan(canaries, options["guesses"])
-    return Asked(options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ())
+    return AuditSettings(
+        options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ()
+    )
 
 
 def _tables(statement: Any, path: Path) -> list[object]:

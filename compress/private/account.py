@@ -58,7 +58,7 @@ class Account:
         """Return JSON values; the inverse of :meth:`from_json`."""
         values = asdict(self)
         lists = {name: list(values[name]) for name in ("sizes", "sources", "choices")}
-        members = [{**one, "ids": list(one["ids"])} for one in values["members"]]
+        members = [{**each, "ids": list(each["ids"])} for each in values["members"]]
         sgd = values["sgd"]
         if sgd is not None:
             sgd = {**sgd, "cross_sample_layers": list(sgd["cross_sample_layers"])}
@@ -72,9 +72,9 @@ class Account:
             None if sgd is None else _training(sgd),
             None if votes is None else GnMaxVotes(**{**votes, "randomness": Randomness(**votes["randomness"])}),
             tuple(values["sizes"]),
-            tuple(SourceOf(**one) for one in values["sources"]),
-            tuple(Choice(**one) for one in values["choices"]),
-            tuple(Members(one["part"], tuple(one["ids"])) for one in values["members"]),
+            tuple(SourceOf(**each) for each in values["sources"]),
+            tuple(Choice(**each) for each in values["choices"]),
+            tuple(Members(each["part"], tuple(each["ids"])) for each in values["members"]),
         )
 
 

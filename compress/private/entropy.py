@@ -19,7 +19,9 @@ MANTISSA = 53
 
 def uniform(count: int) -> Floats:
     """Return uniform random numbers in (0, 1], (count,)."""
+    # 53 bits fill the mantissa of a double, so that every value is equally likely.
     words = np.frombuffer(os.urandom(8 * count), dtype="<u8") >> np.uint64(64 - MANTISSA)
+    # Never 0, whose logarithm is infinite in gaussian().
     numbers: Floats = (words.astype(np.float64) + 1.0) * 2.0**-MANTISSA
     return numbers
 

@@ -66,6 +66,7 @@ def public_data(spec: str, context: PassContext, private: Split, wanted_by: str)
         split = dataset.train
     ids = split.digests()
     for name, others in (("private", set(private.digests())), ("test", context.test_digests)):
+        # A public sample that is also private would be used without noise.
         if seen := others.intersection(ids):
             raise DataError(f"{len(seen)} of the public samples of '{spec}' are {name} samples; take them out.")
     return PublicData(split, SourceOf("data", spec, "public", digest), Members(f"public:{spec}", tuple(ids)), dataset)
@@ -86,6 +87,7 @@ def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:
             outputs = model(as_tensor(preprocess.noise(2)))
     finally:
         handle.remove()
+    # Exactly the outputs: anything after the layer would not be in the head's gradient.
     if type(layer) is not nn.Linear or len(seen) != 1 or not torch.equal(seen[0], outputs):
         raise ModelError(f"The outputs are not those of one linear layer (found '{path}'); use dp_finetune.")
     return path

@@ -101,22 +101,23 @@ def fold_exactly(
     Raises:
         ModelError: the outputs differ.
     """
-    made, folded, left = fold(model)
+    folded_model, folded, left = fold(model)
     if not folded:
-        return made, folded, left, 0.0
+        return folded_model, folded, left, 0.0
     inputs = as_tensor(samples)
     with torch.no_grad():
-        before, after = model.eval()(inputs), made(inputs)
+        before, after = model.eval()(inputs), folded_model(inputs)
     error = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
     if not error <= TOLERANCE:
         raise ModelError(f"After folding the norms the model's outputs differ by {error:.2g} of the largest.")
-    return made, folded, left, error
+    return folded_model, folded, left, error
 
 
 def _layers_before(model: nn.Module) -> dict[str, str]:
     """Return the layer that only a batch norm reads, by the norm's name; empty if the model cannot be traced."""
     try:
         graph = fx.Tracer().trace(model)
+    # Code that depends on values cannot be traced; each norm then becomes a scale and a shift.
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return {}
     return dict(_pairs(model, graph))

@@ -86,9 +86,10 @@ def train(
         ModelError: gradients differ from those of a loop, or the sums do not contain the noise.
     """
     model.train()
-    made_up = as_tensor(preprocess.noise(PROBED))
-    labels = torch.arange(PROBED) % split_classes(model, made_up)
-    error = gradient_error(model, made_up, labels)
+    synthetic = as_tensor(preprocess.noise(PROBED))
+    labels = torch.arange(PROBED) % split_classes(model, synthetic)
+    error = gradient_error(model, synthetic, labels)
+    # Negated, so that NaN fails too.
     if not error <= TOLERANCE:
         raise ModelError(f"Per-sample gradients differ from those of a loop by {error:.2g}; nothing was trained.")
     records = Records(split, preprocess, schedule.mechanism, device)
@@ -98,6 +99,7 @@ def train(
     adam, sizes = Adam(count, schedule.lr, schedule.steps), []
     with torch.random.fork_rng(devices=[]), watched(model) as wrapped:
         torch.seed()  # dropout masks must not repeat under the job's seed
+        # The noise does not depend on the records, so the test runs on a sum of zeros.
         quiet = torch.zeros(count, dtype=torch.float64).numpy()
         require_noise(lambda: noisy(quiet, schedule), schedule.noise * schedule.clip, schedule.mechanism)
         with progress.task("Training privately", total=schedule.steps) as bar:
@@ -126,6 +128,7 @@ def _sum(wrapped: nn.Module, records: Records, drawn: np.ndarray, clip: float, c
     total = torch.zeros(count, dtype=torch.float64)
     for start in range(0, len(drawn), chunk):
         samples, labels = records.batch(drawn[start : start + chunk])
+        # In double: sums of thousands of float32 gradients would lose the low bits.
         total += clipped(gradients(wrapped, samples, labels).detach(), clip).double().cpu()
     return total.numpy()
 

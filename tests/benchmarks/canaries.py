@@ -20,7 +20,7 @@ from private import Small
 from certify.attest.keys import new_key
 from certify.core.private_data import DataKey
 from certify.data import load
-from compress.auditing.audit import Asked, audit
+from compress.auditing.audit import AuditSettings, audit
 from compress.auditing.canaries import Claim, Plan
 from compress.job import pipeline
 from compress.training import baseline
@@ -63,14 +63,14 @@ def main() -> int:
             pipeline.run(
                 "canaries:network", data=dataset, out=out, cache=Path(scratch), progress=False, data_key=key, **job
             )
-            asked = Asked(0, Plan(given.canaries), None if key else Claim(None))
+            asked = AuditSettings(0, Plan(given.canaries), None if key else Claim(None))
             # If the data were private, only the auditor would see these figures; mnist5k is public.
             show(out, dataset, asked, key, bars)
             print(f"  {time.process_time() - began:.0f} CPU-seconds", flush=True)
     return bars.code(given.strict)
 
 
-def show(out: Path, dataset: Any, asked: Asked, key: DataKey | None, bars: Bars) -> None:
+def show(out: Path, dataset: Any, asked: AuditSettings, key: DataKey | None, bars: Bars) -> None:
     """Print the figures, from the auditor file if there is one."""
     from certify.assessment.assessment import profile_of
     from certify.assessments.privacy_audit.assessment import PrivacyAudit

@@ -25,7 +25,7 @@ from torch import nn
 
 from certify.attest.keys import new_key
 from certify.data import Dataset, array_split
-from compress.auditing.audit import Asked, audit
+from compress.auditing.audit import AuditSettings, audit
 from compress.auditing.canaries import Plan
 from compress.job import pipeline
 from compress.training import baseline
@@ -101,7 +101,7 @@ def main() -> int:
             out, began, clock = Path(scratch) / "out", time.process_time(), time.monotonic()
             job = {"recipe": {"name": name, "passes": RECIPES[name]}, "preprocess": PIXELS, "measure": False}
             pipeline.run("membership:SmallNet", data=dataset, out=out, cache=Path(scratch), progress=False, **job)
-            asked = Asked(given.shadows, Plan(given.canaries))
+            asked = AuditSettings(given.shadows, Plan(given.canaries))
             found = audit(out / "model.onnx", dataset, asked, signer=new_key(), progress=False)
             extent = f"{given.shadows} shadows, {given.canaries} canaries"
             print(f"{name}, {extent}, {time.process_time() - began:.0f} CPU-seconds", flush=True)

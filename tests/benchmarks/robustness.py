@@ -46,7 +46,7 @@ from certify.workflows.robustness_records import Asked, Stress
 from certify.workflows.witness_check import Base, check, turned
 from compress.attacks import GradientAttack, Hunt, SquareAttack, hunt
 from compress.attacks.pixels import Pixels
-from compress.attacks.witness_search import asking
+from compress.attacks.witness_search import margins_of
 from compress.core.targets import choose
 from compress.exchange.onnx_export import export
 from compress.passes import PassContext, PassData
@@ -179,7 +179,7 @@ def square(file: Path, data: Dataset, bars: Bars) -> None:
     places = np.array(base.order[:ASKED])
     images, labels = np.stack([data.test.image(int(i)) for i in places]), data.test.labels[places]
     with Answers(file, contract, len(data.classes)) as asked:
-        ask = asking(asked, labels)
+        ask = margins_of(asked, labels)
         mine = SquareAttack(queries=QUERIES)
         (_, left), _ = timed("  Square", lambda: mine.signs(images, SQUARE_EPS, ask))
         print(f"  Square, {QUERIES} questions at {SQUARE_EPS}/255: {100 * np.mean(left > 0):.1f} % stand")

@@ -25,7 +25,7 @@ from compress.attacks.gradient import margin
 from compress.attacks.parent import require_parent
 from compress.attacks.pixels import Pixels
 from compress.attacks.straight_through import straight_through
-from compress.attacks.witness_search import asking, margins
+from compress.attacks.witness_search import margins, margins_of
 from compress.core.samples import as_tensor
 from compress.exchange.onnx_export import export
 from compress.passes.distill import Distill
@@ -120,7 +120,7 @@ def test_hunt_writes_only_witnesses_that_hold(trained, dataset, contract, file, 
 def test_square_never_increases_a_margin_and_stops_when_done(dataset, contract, file, images) -> None:
     questions = []
     with Answers(file, contract, CLASSES) as asked:
-        ask = asking(asked, images[1])
+        ask = margins_of(asked, images[1])
 
         def counted(shown: np.ndarray, places: np.ndarray) -> np.ndarray:
             questions.append(len(shown))

@@ -22,7 +22,7 @@ from certify.cli.main import main
 from certify.core.errors import LeanmarkError, UsageError
 from certify.core.private_data import DataKey
 from compress.auditing import canaries
-from compress.auditing.audit import Asked, audit
+from compress.auditing.audit import AuditSettings, audit
 from compress.auditing.canaries import Claim, Plan
 from compress.auditing.repetition import Repeater, Twin, digest_of_rows
 from compress.job import pipeline
@@ -68,7 +68,7 @@ def private(folders: Path) -> Path:
     return make(folders / "private", HEAD, data_key=KEY)
 
 
-def run(out: Path, asked: Asked, **options: Any) -> Any:
+def run(out: Path, asked: AuditSettings, **options: Any) -> Any:
     return audit(out / "model.onnx", blobs(), asked, signer=SIGNER, progress=False, **options)
 
 
@@ -89,7 +89,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-EVERYTHING = Asked(4, Plan(20), None, (10,))
+EVERYTHING = AuditSettings(4, Plan(20), None, (10,))
 
 
 def test_everything_is_attacked_stated_and_verified(made: Path) -> None:
@@ -123,7 +123,7 @@ def test_stopped_audit_resumes_with_the_same_coins_after_its_last_training(
         return quickly(self, *given)
 
     monkeypatch.setattr(Repeater, "make", stopping)
-    asked = Asked(4, Plan(20))
+    asked = AuditSettings(4, Plan(20))
     with pytest.raises(KeyboardInterrupt):
         run(made, asked)
     coins = json.loads((made / ".audit" / "coins.json").read_text())
@@ -146,10 +146,10 @@ def knowing(repeater: Repeater, model: Path, contract: Any, split: Any, seed: st
 
 def test_claim_is_refused_when_the_twin_knows_its_canaries(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canaries, "_twin", knowing)
-    found = run(made, Asked(0, Plan(60, 30), Claim(2.0)))
+    found = run(made, AuditSettings(0, Plan(60, 30), Claim(2.0)))
     assert found.statement.claims.refused and "contradicts the claim of 2" in found.statement.claims.reasons[0]
-    assert not run(made, Asked(0, Plan(60, 30), Claim(9.0))).statement.claims.refused
-    assert not run(made, Asked(0, Plan(60, 30))).statement.claims.refused
+    assert not run(made, AuditSettings(0, Plan(60, 30), Claim(9.0))).statement.claims.refused
+    assert not run(made, AuditSettings(0, Plan(60, 30))).statement.claims.refused
 
 
 def test_canaries_have_wrong_labels_and_enter_by_the_coins(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_canaries_have_wrong_labels_and_enter_by_the_coins(made: Path, monkeypat
 
     monkeypatch.setattr(Repeater, "make", watched)
     with pytest.raises(KeyboardInterrupt):
-        run(made, Asked(0, Plan(40)))
+        run(made, AuditSettings(0, Plan(40)))
     kept, test = json.loads((made / ".audit" / "coins.json").read_text()), blobs().test
     assert not (test.labels[kept["rows"]] == np.array(kept["labels"])).any()
     included = np.flatnonzero(coins_of(kept["seed"], 40))
@@ -173,7 +173,7 @@ def test_canaries_have_wrong_labels_and_enter_by_the_coins(made: Path, monkeypat
 
 def test_findings_about_private_data_go_to_the_auditor_alone(private: Path, tmp_path: Path, quick: list[str]) -> None:
     out = Path(shutil.copytree(private, tmp_path / "out"))
-    found = run(out, Asked(4, Plan(20)), data_key=KEY)
+    found = run(out, AuditSettings(4, Plan(20)), data_key=KEY)
     claims = found.statement.claims
     assert not claims.refused, claims.reasons
     assert not any(name.startswith(("membership", "canary_epsilon_shown")) for name in claims.figures)
@@ -190,12 +190,16 @@ def test_findings_about_private_data_go_to_the_auditor_alone(private: Path, tmp_
 
 
 BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
-    "nothing": ({"asked": Asked(0)}, UsageError, "Nothing is asked"),
-    "three shadows": ({"asked": Asked(3)}, UsageError, "take 4"),
-    "three shadows after canaries": ({"asked": Asked(3, Plan(20))}, UsageError, "take 4"),
-    "too many canaries": ({"asked": Asked(0, Plan(65))}, UsageError, "more than the 64 samples"),
-    "too many queries": ({"asked": Asked(0, queries=(33,))}, UsageError, "more than the 32 samples"),
-    "too many queries after canaries": ({"asked": Asked(0, Plan(20), None, (33,))}, UsageError, "the 32 samples"),
+    "nothing": ({"settings": AuditSettings(0)}, UsageError, "Nothing is asked"),
+    "three shadows": ({"settings": AuditSettings(3)}, UsageError, "take 4"),
+    "three shadows after canaries": ({"settings": AuditSettings(3, Plan(20))}, UsageError, "take 4"),
+    "too many canaries": ({"settings": AuditSettings(0, Plan(65))}, UsageError, "more than the 64 samples"),
+    "too many queries": ({"settings": AuditSettings(0, queries=(33,))}, UsageError, "more than the 32 samples"),
+    "too many queries after canaries": (
+        {"settings": AuditSettings(0, Plan(20), None, (33,))},
+        UsageError,
+        "the 32 samples",
+    ),
     "another architecture": ({"spec": "squeezenet1_1"}, UsageError, "parameters and the model's original"),
     "an ONNX file": ({"spec": "baseline.onnx"}, UsageError, "cannot be repeated"),
     "a typing error": ({"spec": "resnet81"}, UsageError, "resnet"),
@@ -215,7 +219,7 @@ def test_bad_input_is_refused_with_one_sentence_and_nothing_is_trained(
     monkeypatch.setattr(Repeater, "make", never)
     monkeypatch.chdir(made)
     options, kind, sentence = BAD[what]
-    given = {"data": blobs(), "asked": Asked(4), **options}
+    given = {"data": blobs(), "settings": AuditSettings(4), **options}
     with pytest.raises(kind, match=sentence):
         audit(made / "model.onnx", signer=SIGNER, progress=False, **given)
     assert not (made / "statements").exists()
@@ -228,12 +232,12 @@ def test_lineage_is_needed_and_must_be_whole(made: Path, content: str | None, se
     path = made / "lineage.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(LeanmarkError, match=sentence):
-        run(made, Asked(4))
+        run(made, AuditSettings(4))
 
 
 def test_private_model_is_not_audited_without_its_key(private: Path) -> None:
     with pytest.raises(UsageError, match="needs --private-data"):
-        run(private, Asked(4))
+        run(private, AuditSettings(4))
 
 
 def test_shadows_are_refused_when_nothing_learned_from_the_data(folders: Path) -> None:
@@ -243,7 +247,7 @@ def test_shadows_are_refused_when_nothing_learned_from_the_data(folders: Path) -
     values["baseline"]["trained_here"] = False
     path.write_text(json.dumps(values))
     with pytest.raises(UsageError, match="no shadow would differ"):
-        run(out, Asked(4))
+        run(out, AuditSettings(4))
 
 
 COMMANDS: dict[str, tuple[list[str], str]] = {
