@@ -114,7 +114,7 @@ class Pass(BaseModel, abc.ABC):
         return False
 
     @property
-    def asked(self) -> Mapping[str, float]:
+    def goals(self) -> Mapping[str, float]:
         """Targets as shares of the original's ``macs``, ``parameters``, ``energy``, ``latency`` or ``bytes``.
 
         Only targets that follow from the parameters alone; bytes follow from the bits per weight.

@@ -78,7 +78,7 @@ def _scores(pruner: BlockPruner, settings: PruneSettings, context: PassContext) 
         heads = settings.attention == "heads"
         estimator = EliminationEstimator(context, settings.refit_samples, pruner.takers, whole_heads=heads)
     elif settings.importance in FROM_DATA:
-        estimator = Estimator(settings.importance, context, settings.batches, settings.asked_by)
+        estimator = Estimator(settings.importance, context, settings.batches, settings.pass_name)
     else:
         return _known(pruner, settings.importance)
     with with_gradients(model):

@@ -57,31 +57,33 @@ def keep_use(
     if guard is None:
         return None
     parts = _parts_read(lineage)
-    read = {one for name in parts for one in dataset.parts[name].identifiers}
+    read = {identifier for name in parts for identifier in dataset.parts[name].identifiers}
     actions = _actions(guard, parts)
-    original = _made(guard, "original", models["original"], read if lineage.baseline.trained_here else set(), actions)
+    original = _entry(guard, "original", models["original"], read if lineage.baseline.trained_here else set(), actions)
     original = replace(original, parents=tuple(filter(None, [job["start"]])))
     inherited = _seen_before(guard, original)
+    # What the original's weights saw, every model made from it has seen too.
     original = replace(original, records=_sorted(inherited, original.records))
-    model = _made(guard, "model", models["model"], inherited | read, actions)
-    again = _job(job, guard.use.recipient)
+    model = _entry(guard, "model", models["model"], inherited | read, actions)
+    earlier_job = _job(job, guard.use.recipient)
     checkpoint = tuple(sorted(lineage.artifacts.values()))
-    model = replace(model, parents=(original.sha256,), files=checkpoint, job=again)
-    for one in (original, model):
-        guard.folder.add_model(replace(one, root=root_of(one.records)))
+    model = replace(model, parents=(original.sha256,), files=checkpoint, job=earlier_job)
+    for entry in (original, model):
+        guard.folder.add_model(replace(entry, root=root_of(entry.records)))
     return _state(guard, models["model"], model, signer)
 
 
 def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Path:
     """Sign how the data was used, and return the auditor file."""
     digests = {"sha256": model.sha256, "leanmarkContent": model.content}
-    actions = tuple(action(one) for one in model.actions)
+    actions = tuple(map(action, model.actions))
     records = record(guard.folder, guard.use, digests, actions, model.records, model.made, maker_version())
     auditor = path.parent / FOLDER / "data_use.jsonl"
     auditor.parent.mkdir(exist_ok=True)
     public = auditor.with_name("data_use.public.jsonl")
     write(records, public, auditor, guard.use.key)
     certify.state(path, DataUse.name, public, edition=EDITION, signer=signer)
+    # The statement contains the public records; a file next to it would repeat them.
     public.unlink()
     return auditor
 
@@ -89,28 +91,30 @@ def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Pa
 def _seen_before(guard: Guard, original: MadeModel) -> set[str]:
     """Return the records that an original has seen, if it or its initial weights are a model in the journal."""
     names = {original.sha256, original.content, *original.parents}
-    known = [one for one in guard.folder.models() if names & {one.sha256, one.content, *one.files}]
-    return {record for one in known for record in one.records}
+    known = [each for each in guard.folder.models() if names & {each.sha256, each.content, *each.files}]
+    return {record for each in known for record in each.records}
 
 
 def _sorted(*records: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({one for each in records for one in each}))
+    return tuple(sorted(set[str]().union(*records)))
 
 
 def _job(arguments: Mapping[str, Any], recipient: str) -> Mapping[str, Any] | None:
     """Return the arguments as JSON values, or None if one of them is not."""
     start = arguments["start"]
-    kept = {name: str(one) if isinstance(one, Path) else one for name, one in arguments.items() if name != "start"}
-    kept = {name: one.to_json() if isinstance(one, Preprocess) else one for name, one in kept.items()}
-    if not all(_is_json(one) for one in kept.values()):
+    stored = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+    stored = {name: value.to_json() if isinstance(value, Preprocess) else value for name, value in stored.items()}
+    del stored["start"]
+    # A job given Python objects cannot be run again from the journal.
+    if not all(map(_is_json, stored.values())):
         return None
-    plain: Mapping[str, Any] = json.loads(json.dumps({**kept, "recipient": recipient, "weights_digest": start}))
+    plain: Mapping[str, Any] = json.loads(json.dumps({**stored, "recipient": recipient, "weights_digest": start}))
     return plain
 
 
 def _is_json(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_json(one) for key, one in value.items())
+        return all(isinstance(key, str) and _is_json(each) for key, each in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_json, value))
     return value is None or isinstance(value, str | int | float | bool)
@@ -120,17 +124,17 @@ def _parts_read(lineage: Lineage) -> list[str]:
     """Return the parts that were read according to the lineage; the test part only judges the result."""
     touched = [lineage.baseline.touched, *(row.touched for row in lineage.rows)]
     touched.append((lineage.export or {}).get("touched"))
-    names = {part for one in touched for part in one or {}}
+    names = {part for each in touched for part in each or {}}
     return [part for part in ("train", "calibration", "validation") if part in names]
 
 
 def _actions(guard: Guard, parts: Sequence[str]) -> tuple[Action, ...]:
     """Return the actions by which the model saw records, including those of an earlier run of the same job."""
     found = {*guard.seen()[0], *(ACTION_OF_PART[part] for part in parts)}
-    return tuple(one for one in ACTIONS if one in found)
+    return tuple(each for each in ACTIONS if each in found)
 
 
-def _made(guard: Guard, role: str, path: Path, seen: set[str], actions: Sequence[Action]) -> MadeModel:
+def _entry(guard: Guard, role: str, path: Path, seen: set[str], actions: Sequence[Action]) -> MadeModel:
     digests, records = subject_digests(path), _sorted(seen)
     return MadeModel(
         sha256=digests["sha256"], content=digests["leanmarkContent"], role=role, path=str(path.resolve()), made=now(),

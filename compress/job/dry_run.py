@@ -114,8 +114,8 @@ def dry_run(
     Example:
         >>> from compress.testing.networks import blobs, network
         >>> pixels = {"mean": [0.5] * 3, "std": [0.5] * 3}
-        >>> asked = [{"structured_prune": {"macs": 0.5}}]
-        >>> planned = dry_run(network("residual"), asked, blobs(), preprocess=pixels)
+        >>> recipe = [{"structured_prune": {"macs": 0.5}}]
+        >>> planned = dry_run(network("residual"), recipe, blobs(), preprocess=pixels)
         >>> planned.passes[0].asked["macs"] == planned.size.macs / 2
         True
     """
@@ -156,13 +156,14 @@ def _passes(recipe: Recipe, original: OriginalModel, size: ModelStats) -> tuple[
     planned = []
     parameters = 1.0
     for each in recipe.passes:
-        shares = dict(each.asked)
+        shares = dict(each.goals)
         parameters = shares.get("parameters", parameters)
         if "bytes" in shares:
+            # Shares multiply: int8, a quarter, of half the parameters is an eighth of the bytes.
             shares["bytes"] *= parameters
-        asked = {name: share * getattr(size, name, 1) for name, share in shares.items()}
+        targets = {name: share * getattr(size, name, 1) for name, share in shares.items()}
         left_out = NOT_TORCH if original.file is not None and each.stage == "torch" else None
-        planned.append(PlannedPass(each.name, each.stage, _stated(each), asked, left_out))
+        planned.append(PlannedPass(each.name, each.stage, _stated(each), targets, left_out))
     return tuple(planned)
 
 

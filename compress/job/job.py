@@ -98,15 +98,17 @@ class Job:
         return self._known
 
     def _from_file(self, baseline: Baseline) -> JobOutputs:
-        file = self._normalised(self._given_file(), BASELINE)
+        file = self._normalised(self._source_file(), BASELINE)
         model, _ = self._onnx_passes(file, baseline.row.facts)
         rows = tuple(self._rows)
         return JobOutputs(self._normalised(model, MODEL), file, {}, baseline.origin, baseline.row, rows, None)
 
     def _from_module(self, baseline: Baseline, module: nn.Module) -> JobOutputs:
         self._context = replace(self._context, teacher=module)
+        # Exported before any pass: a model that cannot become a faithful file is refused in seconds, not after hours.
         file, export = self._export(module, "baseline")
         compressed, changed = self._torch_passes(module, baseline.row.facts)
+        # An unchanged module would give the same file again.
         exported, export = self._export(compressed, "candidate") if changed else (file, export)
         model, _ = self._onnx_passes(exported, model_stats.of_file(exported))
         return JobOutputs(
@@ -120,15 +122,15 @@ class Job:
             logs=logs_of(self._recipe.passes, self._workspace.path),
         )
 
-    def _given_file(self) -> Path:
+    def _source_file(self) -> Path:
         if self._original.file is None:
             raise ValueError("an original has a module or a file")
         return self._original.file
 
     def _baseline_of_file(self) -> Baseline:
-        file = self._normalised(self._given_file(), BASELINE)
+        file = self._normalised(self._source_file(), BASELINE)
         admit(file, self._context.preprocess, self._context.data, self._batch)
-        facts, accuracy = model_stats.of_file(file), self._file_accuracy(file)
+        facts, accuracy = model_stats.of_file(file), self._accuracy(file)
         row = BaselineRow(facts, accuracy, trained_here=False, touched=self._ledger.since({}))
         return Baseline(None, self._original.origin, row)
 
@@ -140,6 +142,7 @@ class Job:
         if module is None:
             raise ValueError("an original has a module or a file")
         with metered(context.device) as cost:
+            # A baseline trained on private data, without noise, would be a release of its own.
             if original.built is not None and original.needs_training and not self._recipe.is_private:
                 module, origin, cached, result = trained_baseline(
                     original.built,
@@ -152,7 +155,7 @@ class Job:
                     callbacks=context.callbacks,
                 )
                 trained, done = True, {"cached": cached}
-        facts, accuracy = model_stats.of_module(module, context.sample(1)), self._module_accuracy(module)
+        facts, accuracy = model_stats.of_module(module, context.sample(1)), self._accuracy(module)
         row = BaselineRow(
             facts,
             accuracy,
@@ -174,6 +177,7 @@ class Job:
             last = [step for step in finished if step is not None][-1]
             self._rows += [step.row for step in finished if step is not None and step.row is not None]
             for applied, step in zip(passes, finished, strict=True):
+                # A finished pass may have built another architecture, into which the checkpoint has to be loaded.
                 module = self._architecture(applied, module) if step is not None else module
             module = checkpoint.load(self._workspace.path(last.file), into=module)
             size = self._rows[-1].facts
@@ -182,13 +186,14 @@ class Job:
             if step is not None:
                 continue
             mark = self._ledger.mark()
+            # Loaders ask the use policy of the data for this action.
             with metered(self._context.device) as cost, acting(ACTION_OF_PASS.get(applied.name)):
                 module, record = applied.apply(module, self._context_of(applied))
             self._source = applied.source(self._source, self._context)
             file = self._workspace.path(f"{name}.safetensors")
             self._save(file, module)
             before, size = size, model_stats.of_module(module, self._context.sample(1))
-            accuracy = self._module_accuracy(module)
+            accuracy = self._accuracy(module)
             row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))
             self._sign_off(name, file, row, record)
             changed = changed or record.changed
@@ -216,7 +221,7 @@ class Job:
                 if self._original.file is not None:
                     refused = PassRecord.refused(NOT_TORCH)
                     self._context.progress.say(f"{applied.name}: skipped, {NOT_TORCH}.")
-                    mark, accuracy = self._ledger.mark(), self._file_accuracy(path)
+                    mark, accuracy = self._ledger.mark(), self._accuracy(path)
                     touched = self._ledger.since(mark)
                     self._rows.append(Row.of(applied, size.digest, size, accuracy, StepCost(), refused, touched))
                 continue
@@ -226,7 +231,7 @@ class Job:
                 with metered() as cost:
                     path, record = applied.apply(path, self._context_of(applied))
                 before, size = size, model_stats.of_file(path)
-                accuracy = self._file_accuracy(path)
+                accuracy = self._accuracy(path)
                 row = Row.of(applied, before.digest, size, accuracy, cost, record, self._ledger.since(mark))
                 self._sign_off(name, path, row, record)
             elif step.row is not None:
@@ -261,6 +266,7 @@ class Job:
         split = data.validation or data.calibration or data.train
         if split is None or len(split) < 2:
             return None
+        # Spread, because files are often sorted by class.
         spread = np.linspace(0, len(split) - 1, min(REAL_SAMPLES, len(split))).astype(int)
         return self._context.preprocess.batch(split, spread.tolist())
 
@@ -282,19 +288,12 @@ class Job:
         normalise(path, target, self._context.preprocess)
         return target
 
-    def _module_accuracy(self, module: nn.Module) -> float | None:
-        context = self._context
-        if context.data.validation is None:
+    def _accuracy(self, model: nn.Module | Path) -> float | None:
+        """Return the accuracy on the validation part; None without one."""
+        context, split = self._context, self._context.data.validation
+        if split is None:
             return None
-        with context.progress.task(f"Scoring on {len(context.data.validation)} validation samples"):
-            scores = evaluate(module, context.data.validation, context.preprocess, context.preprocess.class_map)
-        return scores.accuracy
-
-    def _file_accuracy(self, path: Path) -> float | None:
-        context = self._context
-        if context.data.validation is None:
-            return None
-        with context.progress.task(f"Scoring on {len(context.data.validation)} validation samples"):
-            return model_stats.file_accuracy(
-                path, context.data.validation, context.preprocess, len(context.data.classes)
-            )
+        with context.progress.task(f"Scoring on {len(split)} validation samples"):
+            if isinstance(model, Path):
+                return model_stats.file_accuracy(model, split, context.preprocess, len(context.data.classes))
+            return evaluate(model, split, context.preprocess, context.preprocess.class_map).accuracy

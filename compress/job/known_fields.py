@@ -34,6 +34,7 @@ def fields_of_ports(file: ModelFile) -> dict[str, Any]:
     shape = inputs[0].shape if len(inputs) == 1 else ()
     layouts = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)} if len(shape) == 4 else {}
     fitting = {name: dimensions for name, dimensions in layouts.items() if shape[dimensions[0]] in (1, 3)}
+    # Only if one layout fits: (1, 3, 3, 3) could be either.
     if len(fitting) == 1:
         ((known["layout"], (_, height, width)),) = fitting.items()
         sides = {"height": shape[height], "width": shape[width]}

@@ -229,7 +229,9 @@ class Lineage:
                 "digest": self.recipe.digest(None if self.auditor is None else public_config),
                 "passes": [p.name for p in self.recipe.passes],
                 "extends": list(self.recipe.extends),
-                "settings": [one for one in self.recipe.settings if self.auditor is None or not is_hidden(one)],
+                "settings": [
+                    setting for setting in self.recipe.settings if self.auditor is None or not is_hidden(setting)
+                ],
             },
             **({} if self.search is None else {"search": dict(self.search)}),
             "seed": self.seed,

@@ -74,8 +74,8 @@ class OriginalModel:
     @property
     def described(self) -> str:
         """The spec with the user's arguments of the factory: ``nets:leaf(width=2)``."""
-        given = ", ".join(f"{name}={value}" for name, value in (self.arguments or {}).items())
-        return f"{self.spec}({given})" if given else self.spec
+        arguments = ", ".join(f"{name}={value}" for name, value in (self.arguments or {}).items())
+        return f"{self.spec}({arguments})" if arguments else self.spec
 
     @property
     def needs_training(self) -> bool:
@@ -111,14 +111,14 @@ class Request:
         """Whether the model is an ONNX file."""
         return isinstance(self.model, Path) or is_onnx(str(self.model))
 
-    def data(self, given: Any) -> Any:
+    def data(self, data: Any) -> Any:
         """Return the requested data; only an architecture that is trained here has a default.
 
         Raises:
             UsageError: no data was given for a model or weights of the user's own, or the model does not exist.
         """
-        if given is not None:
-            return given
+        if data is not None:
+            return data
         by_name = isinstance(self.model, str) and not self.is_file and not huggingface.takes(self.model)
         architecture = by_name and catalog.is_architecture(self.model)
         if architecture and self.weights is None:
@@ -145,29 +145,29 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
         json.dumps(request.arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Model arguments must be JSON values, which a checkpoint can store ({error}).") from error
-    given = read_stated(request.preprocess)
+    preprocess = read_stated(request.preprocess)
     if request.is_file:
-        return _from_file(Path(request.model), request, given, dataset)
+        return _from_file(Path(request.model), request, preprocess, dataset)
     if isinstance(request.model, str):
-        return _from_name(request, dataset, given, progress)
-    return _from_module(request, dataset, given)
+        return _from_name(request, dataset, preprocess, progress)
+    return _from_module(request, dataset, preprocess)
 
 
-def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset: Dataset) -> OriginalModel:
+def _from_file(path: Path, request: Request, preprocess: Stated | Preprocess, dataset: Dataset) -> OriginalModel:
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file, which contains its weights; leave out --weights.")
     if not path.is_file():
         raise ModelError(f"{path}: ONNX file not found.")
-    contract: Preprocess | None = given if isinstance(given, Preprocess) else None
+    contract: Preprocess | None = preprocess if isinstance(preprocess, Preprocess) else None
     stated = "as given"
-    if isinstance(given, Stated):
-        contract, stated = stored_in(path, given) or as_given_to(path, dataset), "from the file"
+    if isinstance(preprocess, Stated):
+        contract, stated = stored_in(path, preprocess) or as_given_to(path, dataset), "from the file"
         if contract is None and dataset.test.kind == "image":
-            contract, stated = image_contract(dataset, given, from_ports(path, given), None, own=str(path))
-        elif given.fields:
+            contract, stated = image_contract(dataset, preprocess, from_ports(path, preprocess), None, own=str(path))
+        elif preprocess.fields:
             carried = {} if contract is None else contract.to_json()
-            contract = Preprocess.from_json({**carried, **given.fields}, given.place())
-            stated = f"{', '.join(given.fields)} {given.by}{', the rest from the file' if carried else ''}"
+            contract = Preprocess.from_json({**carried, **preprocess.fields}, preprocess.place())
+            stated = f"{', '.join(preprocess.fields)} {preprocess.by}{', the rest from the file' if carried else ''}"
     if contract is None:
         raise UsageError(
             f"{path} contains no preprocessing contract, and none was given; describe its input with "
@@ -178,7 +178,9 @@ def _from_file(path: Path, request: Request, given: Stated | Preprocess, dataset
     )
 
 
-def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, progress: Progress) -> OriginalModel:
+def _from_name(
+    request: Request, dataset: Dataset, preprocess: Stated | Preprocess, progress: Progress
+) -> OriginalModel:
     classes = _outputs(dataset)
     built = catalog.build(
         request.model, classes, request.weights, dataset.class_map, request.seed, progress, request.arguments
@@ -187,11 +189,11 @@ def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, p
     class_map = dataset.class_map if built.uses_class_map else None
     trained_here = not built.pretrained and (huggingface.takes(request.model) or catalog.is_architecture(request.model))
     own = None if trained_here else request.model
-    if dataset.test.kind == "arrays" and not isinstance(given, Preprocess):
+    if dataset.test.kind == "arrays" and not isinstance(preprocess, Preprocess):
         contract: Preprocess = contract_for(built.model, dataset)
         stated = "as given"
     else:
-        contract, stated = _contract(built.tokens, dataset, given, of_built(built), class_map, own)
+        contract, stated = _contract(built.tokens, dataset, preprocess, of_built(built), class_map, own)
     fed_by(built.model, contract)
     _require_outputs(request.model, built.model, contract, dataset)
     digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
@@ -211,22 +213,22 @@ def _from_name(request: Request, dataset: Dataset, given: Stated | Preprocess, p
 def _contract(
     tokens: TokenInput | None,
     dataset: Dataset,
-    given: Stated | Preprocess,
+    preprocess: Stated | Preprocess,
     carried: Stated,
     class_map: tuple[int, ...] | None,
     own: str | None,
 ) -> tuple[Preprocess, str]:
     """Return the contract of a torch model, and the sources of its fields."""
-    if isinstance(given, Preprocess):
-        return given, "as given"
+    if isinstance(preprocess, Preprocess):
+        return preprocess, "as given"
     if tokens is not None:
-        if given is not NOTHING:
+        if preprocess is not NOTHING:
             raise UsageError("A text model takes a preprocessing contract of the kind tokens, or none.")
         return tokens.contract(dataset), "from the model and the data"
-    return image_contract(dataset, given, carried, class_map, own=own)
+    return image_contract(dataset, preprocess, carried, class_map, own=own)
 
 
-def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess) -> OriginalModel:
+def _from_module(request: Request, dataset: Dataset, preprocess: Stated | Preprocess) -> OriginalModel:
     if not isinstance(request.model, nn.Module):
         raise UsageError(
             f"The 'model' must be a name, the path of an ONNX file or an nn.Module, got {type(request.model).__name__}."
@@ -235,16 +237,17 @@ def _from_module(request: Request, dataset: Dataset, given: Stated | Preprocess)
         raise UsageError("A module is used with its own weights; load others into it first, and leave out weights.")
     own = plain_copy(request.model)
     module, kind = as_classifier(own), f"{type(own).__module__}:{type(own).__qualname__}"
-    asked = (token_input(module), dataset, given, carried_by(own))
-    if dataset.test.kind == "arrays" and not isinstance(given, Preprocess):
+    described = (token_input(module), dataset, preprocess, carried_by(own))
+    if dataset.test.kind == "arrays" and not isinstance(preprocess, Preprocess):
         contract: Preprocess = contract_for(module, dataset)
         stated = "as given"
     else:
-        contract, stated = _contract(*asked, None, kind)
+        contract, stated = _contract(*described, None, kind)
     fed_by(module, contract)
-    ours = dataset.class_map is not None and not isinstance(given, Preprocess)
+    ours = dataset.class_map is not None and not isinstance(preprocess, Preprocess)
+    # A module with other outputs than the data's classes may have those of the data set that it was published for.
     if ours and probe(module, contract.noise(2), kind) != len(dataset.classes):
-        contract, stated = _contract(*asked, dataset.class_map, kind)
+        contract, stated = _contract(*described, dataset.class_map, kind)
     _require_outputs(kind, module, contract, dataset)
     origin = f"the module {type(own).__qualname__}, with the weights that it was given with"
     return OriginalModel(kind, origin, None, state_digest(module), contract, stated, module=module)
@@ -269,8 +272,8 @@ def _require_outputs(kind: str, module: nn.Module, contract: Preprocess, dataset
         raise ModelError(f"{kind} has {outputs} output(s), but the data has {meant}; adapt the head of the model.")
     if outputs == 1 and wanted == 2 and contract.reading == "logits":
         with torch.no_grad():
-            given = module(as_tensor(samples))
-        if bool(((given >= 0) & (given <= 1)).all()):
+            values = module(as_tensor(samples))
+        if bool(((values >= 0) & (values <= 1)).all()):
             raise UsageError(
                 f"{kind} has one output for two classes, always between 0 and 1, which may be logits or probabilities; "
                 "state which with 'reading' in a preprocessing contract, or remove the sigmoid from the model."

@@ -45,11 +45,11 @@ def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) 
     return {name: folder / name for name in files}
 
 
-def bring_unmeasured(made: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
+def bring_unmeasured(outputs: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
     """Copy models, lineage and checkpoint into a folder, and remove any certificate of an earlier model."""
-    models = {part.name: part for path in (made.model, made.baseline) for part in onnx_file.parts(path)}
+    models = {part.name: part for path in (outputs.model, outputs.baseline) for part in onnx_file.parts(path)}
     earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, CHECKPOINT, STRUCTURE)
-    return bring({**models, LINEAGE: lineage, **made.checkpoint}, folder, earlier)
+    return bring({**models, LINEAGE: lineage, **outputs.checkpoint}, folder, earlier)
 
 
 def certify_command(folder: Path, lineage: Lineage) -> str:
@@ -64,10 +64,10 @@ def certify_command(folder: Path, lineage: Lineage) -> str:
     plan = {name: getattr(workload, name) for name in ("batch", "runtime")}
     plan = {name: value for name, value in plan.items() if value != getattr(usual, name)}
     if named["data"].startswith(IN_PYTHON):
-        given = {name: repr(str(value)) for name, value in named.items()} | {"data": "data"}
-        given |= {"plan": f"certify.Plan(**{plan})"} if plan else {}
-        given |= {"data_key": "data_key"} if private else {}
-        arguments = [repr(str(folder / MODEL)), *(f"{name}={value}" for name, value in given.items())]
+        keywords = {name: repr(str(value)) for name, value in named.items()} | {"data": "data"}
+        keywords |= {"plan": f"certify.Plan(**{plan})"} if plan else {}
+        keywords |= {"data_key": "data_key"} if private else {}
+        arguments = [repr(str(folder / MODEL)), *(f"{name}={value}" for name, value in keywords.items())]
         return f"certify.certify({', '.join(arguments)})"
     options = [part for name, value in {**named, **plan}.items() for part in (f"--{name}", value)]
     options += ["--private-data"] if private else []

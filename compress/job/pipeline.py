@@ -127,6 +127,7 @@ def run(
     plan = plan or _plan(chosen, runtime, seed=seed, time_limit_s=time_limit, threads=threads, metric=metric)
     if measure:
         require_usable(plan)
+    # A missing or unreadable key is found here and not after the measurement.
     signer = signing_key(None if key is None else Path(key)) if measure else None
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
@@ -156,23 +157,26 @@ def run(
         runtime=plan.runtime if measure else None,
     )
     described = describe_data(dataset)
+    # The metric states the scale of a regression's numbers, which enters the training.
     trained_on = {**described, "metric": plan.metric}
     workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
-    made = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()
-    lineage, whole = replace(_lineage(original, described, chosen, seed, made), search=searched), None
+    outputs = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()
+    lineage, whole = replace(_lineage(original, described, chosen, seed, outputs), search=searched), None
     whole_lineage = lineage
     if data_key is not None:
-        made = replace(made, origin=without_seed(made.origin))
+        outputs = replace(outputs, origin=without_seed(outputs.origin))
         lineage, whole = lineage.withheld(data_key)
     lineage.write(workspace.path(LINEAGE))
     if signer is None:
-        files = bring_unmeasured(made, workspace.path(LINEAGE), folder)
+        files = bring_unmeasured(outputs, workspace.path(LINEAGE), folder)
         result = CompressionResult(folder, None, lineage, chosen, None, files)
         workspace.remove()
     else:
-        result = _certify(folder, original, dataset, chosen, made, lineage, plan, signer, workspace, progress, data_key)
+        result = _certify(
+            folder, original, dataset, chosen, outputs, lineage, plan, signer, workspace, progress, data_key
+        )
     guard = dataset.test.guard
-    records = [write_federation(folder, made.logs, () if guard is None else (guard.policy,))]
+    records = [write_federation(folder, outputs.logs, () if guard is None else (guard.policy,))]
     if whole is not None and data_key is not None:
         write_bytes(folder / FOLDER / LINEAGE, whole)
         if chosen.is_private:
@@ -197,16 +201,20 @@ def _plan(recipe: Recipe, runtime: str | None, **given: Any) -> Plan:
     return Plan(batch=workload.batch, runtime=runtime or workload.runtime, **fields)
 
 
-def _lineage(original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, made: JobOutputs) -> Lineage:
+def _lineage(
+    original: OriginalModel, data: Mapping[str, Any], recipe: Recipe, seed: int, outputs: JobOutputs
+) -> Lineage:
     return Lineage(
-        model={"spec": original.described, "origin": made.origin, "weights": original.weights},
+        model={"spec": original.described, "origin": outputs.origin, "weights": original.weights},
         data=data,
         recipe=recipe,
         seed=seed,
-        baseline=made.baseline_row,
-        rows=made.rows,
-        export=made.export,
-        artifacts={path.name: sha256_file(path) for path in (made.model, made.baseline, *made.checkpoint.values())},
+        baseline=outputs.baseline_row,
+        rows=outputs.rows,
+        export=outputs.export,
+        artifacts={
+            path.name: sha256_file(path) for path in (outputs.model, outputs.baseline, *outputs.checkpoint.values())
+        },
     )
 
 
@@ -215,7 +223,7 @@ def _certify(
     original: OriginalModel,
     dataset: Dataset,
     recipe: Recipe,
-    made: JobOutputs,
+    outputs: JobOutputs,
     lineage: Lineage,
     plan: Plan,
     signer: SigningKey,
@@ -228,22 +236,22 @@ def _certify(
     OUT is only changed once the measurement is done, so until then it holds the whole result of an earlier job.
     """
     certified = certify(
-        made.model,
-        baseline=made.baseline,
+        outputs.model,
+        baseline=outputs.baseline,
         data=dataset,
         preprocess=original.preprocess,
         baseline_preprocess=original.preprocess,
         out=folder,
         plan=plan,
-        origin=made.origin,
+        origin=outputs.origin,
         lineage=workspace.path(LINEAGE),
-        companions=made.checkpoint,
+        companions=outputs.checkpoint,
         model_name=original.described,
         data_key=data_key,
         signer=signer,
         progress=progress,
     )
-    files = {**certified.files, **bring(made.checkpoint, folder, of_earlier=(CHECKPOINT, STRUCTURE))}
+    files = {**certified.files, **bring(outputs.checkpoint, folder, of_earlier=(CHECKPOINT, STRUCTURE))}
     workspace.remove()
     loss = _loss(certified.files[EVIDENCE_NAME], recipe.budget.confidence)
     return CompressionResult(folder, replace(certified, files=files), lineage, recipe, loss, files)

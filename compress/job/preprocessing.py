@@ -24,7 +24,7 @@ from compress.models.built_model import BuiltModel
 NORMALISATION = ("mean", "std")
 CARRIED = ("transforms", "processor", "pretrained_cfg")
 """Attributes of modules that describe their input."""
-SHOWN = ("resize", "crop", "interpolation", "scale", "mean", "std", "layout", "dtype", "reading")
+PRINTED = ("resize", "crop", "interpolation", "scale", "mean", "std", "layout", "dtype", "reading")
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Stated:
 NOTHING = Stated({}, "", lambda *_: "preprocessing contract", {})
 
 
-def read_stated(given: object) -> Stated | Preprocess:
+def read_stated(value: object) -> Stated | Preprocess:
     """Parse the ``preprocess`` argument.
 
     Args:
-        given: a whole contract; some of its fields as a mapping, or in a YAML file; torchvision's evaluation
+        value: a whole contract; some of its fields as a mapping, or in a YAML file; torchvision's evaluation
             transforms; timm's data config; a Hugging Face image processor; or None.
 
     Raises:
@@ -61,38 +61,38 @@ def read_stated(given: object) -> Stated | Preprocess:
         >>> read_stated({"mean": [0.5, 0.5, 0.5]}).fields
         {'mean': [0.5, 0.5, 0.5]}
     """
-    if isinstance(given, Preprocess):
-        return given
-    if given is None:
+    if isinstance(value, Preprocess):
+        return value
+    if value is None:
         return NOTHING
-    if isinstance(given, str | Path):
-        document = read_document(Path(given), MAX_YAML_BYTES)
+    if isinstance(value, str | Path):
+        document = read_document(Path(value), MAX_YAML_BYTES)
         if document.values.get("kind", "image") != "image":
-            return Preprocess.from_yaml(Path(given))
+            return Preprocess.from_yaml(Path(value))
         fields = {key: value for key, value in document.values.items() if key != "kind"}
-        return Stated(fields, Path(given).name, document.place, {})
-    described = _described(given)
+        return Stated(fields, Path(value).name, document.place, {})
+    described = _described(value)
     if described is not None:
-        return replace(NOTHING, by=f"the {type(given).__name__}", input=described)
-    if isinstance(given, Mapping):
-        return replace(NOTHING, by="as given", fields=given)
+        return replace(NOTHING, by=f"the {type(value).__name__}", input=described)
+    if isinstance(value, Mapping):
+        return replace(NOTHING, by="as given", fields=value)
     raise UsageError(
         "The 'preprocess' parameter must be a contract, a YAML file or dict of its fields, torchvision's evaluation "
-        f"transforms, timm's data config or an image processor, got {type(given).__name__}."
+        f"transforms, timm's data config or an image processor, got {type(value).__name__}."
     )
 
 
-def stored_in(path: Path, given: Stated) -> Preprocess | None:
+def stored_in(path: Path, user: Stated) -> Preprocess | None:
     """Return the contract in a file; None if it cannot be read and the user states a whole one instead."""
     try:
         return stored_contract(path)
     except (CertificateError, ModelError, UsageError):
-        if any(field.name not in given.fields for field in fields(ImagePreprocess) if field.default is MISSING):
+        if any(field.name not in user.fields for field in fields(ImagePreprocess) if field.default is MISSING):
             raise
         return None
 
 
-def from_ports(path: Path, given: Stated) -> Stated:
+def from_ports(path: Path, user: Stated) -> Stated:
     """Return the contract fields that the ports of a file without a contract imply.
 
     Raises:
@@ -101,7 +101,7 @@ def from_ports(path: Path, given: Stated) -> Stated:
     with open_model(path) as file:
         known = fields_of_ports(file)
     for name in ("input_name", "output_name"):
-        if name not in known and name not in given.fields:
+        if name not in known and name not in user.fields:
             port = name.partition("_")[0]
             raise UsageError(f"{path} does not have exactly one {port}; choose one with --{port}-name NAME.")
     return replace(NOTHING, fields=known, by="the file")
@@ -116,18 +116,18 @@ def carried_by(module: object) -> Stated:
     return NOTHING
 
 
-def _described(given: object) -> Mapping[str, Any] | None:
+def _described(value: object) -> Mapping[str, Any] | None:
     """Return another library's description in the form of BuiltModel, or None for anything else."""
-    if hasattr(given, "to_dict"):
-        given = given.to_dict()
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
     try:
-        if isinstance(given, Mapping):
-            if "input_size" in given and "mean" in given:
-                return image_input.of_timm(given)
-            return image_input.of_processor(given) if "image_mean" in given or "do_normalize" in given else None
-        return image_input.of_torchvision(given) if hasattr(given, "crop_size") else None
+        if isinstance(value, Mapping):
+            if "input_size" in value and "mean" in value:
+                return image_input.of_timm(value)
+            return image_input.of_processor(value) if "image_mean" in value or "do_normalize" in value else None
+        return image_input.of_torchvision(value) if hasattr(value, "crop_size") else None
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"The {type(given).__name__} does not describe a model input ({error!r}).") from error
+        raise UsageError(f"The {type(value).__name__} does not describe a model input ({error!r}).") from error
 
 
 def of_built(built: BuiltModel) -> Stated:
@@ -137,13 +137,13 @@ def of_built(built: BuiltModel) -> Stated:
 
 
 def image_contract(
-    dataset: Dataset, given: Stated, carried: Stated, class_map: tuple[int, ...] | None, *, own: str | None
+    dataset: Dataset, user: Stated, carried: Stated, class_map: tuple[int, ...] | None, *, own: str | None
 ) -> tuple[Preprocess, str]:
     """Return the contract, and the sources of its fields in words.
 
     Args:
         dataset: data set with the images that the model takes.
-        given: the user's statements, which take precedence.
+        user: statements of the user, which take precedence.
         carried: the model's statements.
         class_map: see :func:`certify.data.default_preprocess`.
         own: name of a model with the user's own weights; None for weights trained here or published.
@@ -151,8 +151,9 @@ def image_contract(
     Raises:
         UsageError: mean or standard deviation of the user's own weights is missing, or a field is not allowed.
     """
-    described = {**(carried.input if carried.by or own is None else _without(carried.input)), **given.input}
-    known = {key for key in NORMALISATION if key in given.fields or described.get(key)}
+    # An architecture's usual mean and std say nothing about the user's own weights.
+    described = {**(carried.input if carried.by or own is None else _without(carried.input)), **user.input}
+    known = {key for key in NORMALISATION if key in user.fields or described.get(key)}
     if own is not None and len(known) < len(NORMALISATION):
         raise UsageError(_unstated(own, known))
     base = default_preprocess(
@@ -161,13 +162,14 @@ def image_contract(
         described.get("std") or IMAGENET_STD,
         class_map=class_map,
     )
-    stated = {**carried.fields, **given.fields}
+    stated = {**carried.fields, **user.fields}
     values = {**base.to_json(), **_sized(base, dataset, described), **stated}
+    # Another input size keeps the ratio of resize to crop, as in the default evaluation.
     if {"height", "width"} & stated.keys() and "resize" not in stated and base.crop != "none":
         shorter = min(values["height"], values["width"])
         values["resize"] = round(shorter * base.resize / base.height) if isinstance(base.resize, int) else base.resize
-    made = ImagePreprocess(**ImagePreprocess._checked(values, given.place))
-    return made, _who(given, carried)
+    contract = ImagePreprocess(**ImagePreprocess._checked(values, user.place))
+    return contract, _who(user, carried)
 
 
 def _without(described: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,9 +199,9 @@ def _unstated(own: str, known: set[str]) -> str:
     )
 
 
-def _who(given: Stated, carried: Stated) -> str:
-    stated = [f"{', '.join(given.fields)} {given.by if given.by == 'as given' else f'from {given.by}'}"]
-    parts = stated if given.fields else [f"from {given.by}"] if given.input else []
+def _who(user: Stated, carried: Stated) -> str:
+    stated = [f"{', '.join(user.fields)} {user.by if user.by == 'as given' else f'from {user.by}'}"]
+    parts = stated if user.fields else [f"from {user.by}"] if user.input else []
     parts += [f"from {carried.by}"] if carried.by else []
     return "; ".join([*parts, "the rest by default"])
 
@@ -215,11 +217,11 @@ def describe(contract: Preprocess) -> str:
     if not isinstance(contract, ImagePreprocess):
         return contract.kind
     values = contract.to_json()
-    shown = (f"{key} {_plain(values[key])}" for key in SHOWN)
-    return f"{contract.height} x {contract.width} {contract.colour}, {', '.join(shown)}"
+    printed = (f"{key} {_plain(values[key])}" for key in PRINTED)
+    return f"{contract.height} x {contract.width} {contract.colour}, {', '.join(printed)}"
 
 
 def _plain(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(f"{one:g}" for one in value)
+        return ",".join(f"{each:g}" for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

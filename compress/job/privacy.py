@@ -114,18 +114,19 @@ def _records(lineage: Lineage, dataset: Dataset, original: SourceOf, parts: Sequ
     )
     records = Records(
         header,
-        sgd=tuple(one.sgd for one in accounts if one.sgd is not None),
-        votes=tuple(one.votes for one in accounts if one.votes is not None),
-        sources=(original, *(source for one in accounts for source in one.sources)),
+        sgd=tuple(each.sgd for each in accounts if each.sgd is not None),
+        votes=tuple(each.votes for each in accounts if each.votes is not None),
+        sources=(original, *(source for each in accounts for source in each.sources)),
         touches=touches_of(lineage.to_json()),
-        choices=tuple(dict.fromkeys(choice for one in accounts for choice in one.choices)),
-        batches=tuple(batches for one in accounts for batches in one.batches),
-        members=(*own, *_once([member for one in accounts for member in one.members])),
+        choices=tuple(dict.fromkeys(choice for each in accounts for choice in each.choices)),
+        batches=tuple(batches for each in accounts for batches in each.batches),
+        members=(*own, *_once([member for each in accounts for member in each.members])),
     )
     withheld = AuditorBinding("0" * 64, 0, "0" * 64).to_json()  # sampling counts, since the sizes will be withheld
+    # The claim is derived from the records like the referee does, so that the two cannot differ.
     total = total_spent(replace(records, header=replace(header, auditor=withheld)))
     return records if total is None else replace(records, header=replace(header, claimed_epsilon=total.epsilon))
 
 
 def _once(members: Sequence[Members]) -> tuple[Members, ...]:
-    return tuple({one.part: one for one in members}.values())
+    return tuple({each.part: each for each in members}.values())

@@ -99,15 +99,17 @@ class Recipe:
         """Whether a pass protects private data by noise."""
         return any(each.tags.noisy for each in self.passes)
 
-    def digest(self, shown: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> str:
+    def digest(self, public: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> str:
         """Return the hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes.
 
         Args:
-            shown: removes parameters that could be guessed from the digest.
+            public: removes parameters that could be guessed from the digest.
         """
         values = {**self.to_json(), "versions": [each.version for each in self.passes]}
-        if shown is not None:
-            values["passes"] = [{name: dict(shown(config)) for name, config in one.items()} for one in values["passes"]]
+        if public is not None:
+            values["passes"] = [
+                {name: dict(public(config)) for name, config in each.items()} for each in values["passes"]
+            ]
         return hashlib.sha256(rfc8785.dumps(values)).hexdigest()
 
 
@@ -184,6 +186,7 @@ def _read(recipe: Any, folder: Path, seen: tuple[Any, ...]) -> tuple[RecipeText,
             f"{type(recipe).__name__}."
         )
     path = Path(recipe)
+    # A bare word is a name; anything with a folder or a suffix is a path.
     if path.suffix not in SUFFIXES and len(path.parts) < 2:
         if str(recipe) not in names():
             raise unknown_name("recipe", str(recipe), names(), HINT)

@@ -53,9 +53,16 @@ class RecipeText:
         for key in SECTIONS:
             if isinstance(own.get(key), dict) and isinstance(inherited.get(key), dict):
                 merged[key] = {**inherited[key], **own[key]}
-        kept = {keys: place for keys, place in base.places.items() if keys[:1] != ("passes",) or "passes" not in own}
+        # Places of inherited passes must not be taken for those of the recipe's own.
+        inherited_places = {
+            keys: place for keys, place in base.places.items() if keys[:1] != ("passes",) or "passes" not in own
+        }
         return replace(
-            self, values=merged, places={**kept, **self.places}, extends=(name, *base.extends), settings=base.settings
+            self,
+            values=merged,
+            places={**inherited_places, **self.places},
+            extends=(name, *base.extends),
+            settings=base.settings,
         )
 
     def with_setting(self, name: str, value: Any, place: str) -> RecipeText:

@@ -34,8 +34,9 @@ def retrain_all(models: Sequence[MadeModel], key: DataKey, signing: Path | None,
     Returns:
         For each compressed model its ``path``, an ``outcome`` (``made`` or ``declined``) and a ``sentence``.
     """
-    latest = {one.path: one for one in models if one.role == "model"}
-    return [_again(one, models, key, signing, progress) for one in latest.values()]
+    # Later entries replace earlier ones: a folder's model may have been made more than once.
+    latest = {each.path: each for each in models if each.role == "model"}
+    return [_again(each, models, key, signing, progress) for each in latest.values()]
 
 
 def _again(
@@ -46,10 +47,10 @@ def _again(
         return _declined(model, "it was made from Python objects, so run that program again")
     job: dict[str, Any] = dict(model.job)
     start = job.pop("weights_digest", None)
-    names = {name for one in models for name in (one.sha256, one.content, *one.files)}
+    names = {name for each in models for name in (each.sha256, each.content, *each.files)}
     folder = Path(model.path).parent
-    original = [one for one in models if one.sha256 in model.parents and Path(one.path).parent == folder]
-    if start in names or any(one.parents for one in original):
+    original = [each for each in models if each.sha256 in model.parents and Path(each.path).parent == folder]
+    if start in names or any(each.parents for each in original):
         return _declined(model, "it starts from the weights of a model that saw the records; make that one again first")
     try:
         with using(Use(model.purpose, job.pop("recipient"), key)):

@@ -75,8 +75,8 @@ def apply(
     dataset = load(request.data(data), seed=seed, progress=progress)
     require_separate(dataset)
     original = find_original(request, dataset, progress)
-    given = original.module if pass_.stage == "torch" else original.file
-    if given is None:
+    source = original.module if pass_.stage == "torch" else original.file
+    if source is None:
         kind = "a torch module, or a model by name" if pass_.stage == "torch" else "the path of an ONNX file"
         raise UsageError(f"The 'model' of {pass_.name} must be {kind}, got {original.spec}.")
     context = make_context(
@@ -88,17 +88,17 @@ def apply(
         seed=seed,
         max_train_time=max_train_time,
     )
-    if isinstance(given, Path):
-        return _on_file(pass_, given, context)
-    changed, record = pass_.apply(given, replace(context, teacher=original.module))
+    if isinstance(source, Path):
+        return _on_file(pass_, source, context)
+    changed, record = pass_.apply(source, replace(context, teacher=original.module))
     return changed, record
 
 
-def _on_file(pass_: Pass, given: Path, context: PassContext) -> tuple[Path, PassRecord]:
+def _on_file(pass_: Pass, source: Path, context: PassContext) -> tuple[Path, PassRecord]:
     """Apply a pass to a file's normal form, which passes expect; the new file is written next to the given one."""
     with tempfile.TemporaryDirectory() as scratch:
-        normal = Path(scratch) / given.name
-        normalise(given, normal, context.preprocess)
+        normal = Path(scratch) / source.name
+        normalise(source, normal, context.preprocess)
         admit(normal, context.preprocess, context.data)
-        made, record = pass_.apply(normal, replace(context, workspace=given.parent))
-    return given if made == normal else made, record
+        changed, record = pass_.apply(normal, replace(context, workspace=source.parent))
+    return source if changed == normal else changed, record

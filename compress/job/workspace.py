@@ -73,6 +73,7 @@ class Workspace:
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
         self.folder = out / FOLDER
+        # Through JSON, so that tuples compare equal to the lists of the file.
         self._fingerprint = json.loads(json.dumps({**fingerprint, "libraries": library_versions()}))
         self._progress = progress
         self._steps = self._earlier_steps()

@@ -49,8 +49,8 @@ class DepthPrune(TorchPass):
     refit_samples: int = REFIT_SAMPLES
 
     @property
-    def asked(self) -> Mapping[str, float]:
-        """See :attr:`Pass.asked`."""
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
         return {"macs": self.macs}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:

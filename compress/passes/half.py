@@ -42,8 +42,8 @@ class Half(OnnxPass):
     keep_nodes: tuple[str, ...] = Field(default=(), description="Names of ONNX nodes that stay in 32 bits.")
 
     @property
-    def asked(self) -> Mapping[str, float]:
-        """See :attr:`Pass.asked`."""
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
         return {"bytes": 16 / 32}
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
@@ -53,4 +53,4 @@ class Half(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime cannot prepare, convert or run the file, or a value is not finite.
         """
-        return post_training.to_float16(model, context, asked_by=self.name, **dict(self))
+        return post_training.to_float16(model, context, pass_name=self.name, **dict(self))

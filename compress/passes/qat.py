@@ -99,11 +99,11 @@ class Qat(IntegerPass, RecoveryTraining):
 
         The network is compared with its file first, so that no training is spent on a model that cannot be exported.
         """
-        own = ("asked_by", "target")
+        own = ("pass_name", "target")
         names = (field.name for field in fields(aware_training.FakeQuantSettings) if field.name not in own)
         shared = {name: getattr(self, name) for name in names}
         settings = aware_training.FakeQuantSettings(
-            asked_by=self.name, target=self.target_for(context.target), **shared
+            pass_name=self.name, target=self.target_for(context.target), **shared
         )
         rounded, found, declined = aware_training.fake_quantized(
             settings, network, context, lambda marked, path: exchange.write_once(marked, context.preprocess, path)

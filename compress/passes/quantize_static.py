@@ -89,5 +89,5 @@ class QuantizeStatic(IntegerPass, OnnxPass):
             ModelError: ONNX Runtime cannot prepare, quantize, run or load the file.
         """
         shared = {name: value for name, value in self if name not in ("target", "activation_type", "reduce_range")}
-        settings = post_training.StaticSettings(asked_by=self.name, target=self.target_for(context.target), **shared)
+        settings = post_training.StaticSettings(pass_name=self.name, target=self.target_for(context.target), **shared)
         return post_training.quantize_static(settings, model, context)

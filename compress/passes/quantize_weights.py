@@ -54,8 +54,8 @@ class QuantizeWeights(OnnxPass):
     keep_nodes: tuple[str, ...] = Field(default=(), description="Names of ONNX nodes that stay float.")
 
     @property
-    def asked(self) -> Mapping[str, float]:
-        """See :attr:`Pass.asked`."""
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
         return {"bytes": self.bits / 32}
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
@@ -65,5 +65,5 @@ class QuantizeWeights(OnnxPass):
             UsageError: ``keep_nodes`` names a node that does not exist, or gptq has no calibration samples.
             ModelError: ONNX Runtime cannot prepare, run or load the file.
         """
-        settings = post_training.WeightSettings(asked_by=self.name, **dict(self))
+        settings = post_training.WeightSettings(pass_name=self.name, **dict(self))
         return post_training.quantize_weights(settings, model, context)

@@ -79,8 +79,8 @@ class Reconstruct(OnnxPass):
         return tuple(given) if isinstance(given, list) else given  # recipes hold lists
 
     @property
-    def asked(self) -> Mapping[str, float]:
-        """See :attr:`Pass.asked`."""
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
         return {"macs": self.macs}
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
@@ -90,4 +90,4 @@ class Reconstruct(OnnxPass):
             UsageError: the data has only test samples.
             ModelError: ONNX Runtime cannot prepare or run the file.
         """
-        return pruning.reconstruct_file(pruning.FileSettings(asked_by=self.name, **dict(self)), model, context)
+        return pruning.reconstruct_file(pruning.FileSettings(pass_name=self.name, **dict(self)), model, context)

@@ -128,8 +128,8 @@ class StructuredPrune(CostOptions):
         return given if named else {**given, "macs": DEFAULT_MACS}
 
     @property
-    def asked(self) -> Mapping[str, float]:
-        """See :attr:`Pass.asked`."""
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
         return {name: share for name in TARGETS if (share := getattr(self, name)) is not None}
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
@@ -151,7 +151,7 @@ class StructuredPrune(CostOptions):
         """Return the settings of the pruning engine."""
         shared = {name: value for name, value in self if name not in (*OPTIONS, "attention", "reconstruct")}
         attention = None if self.attention == "none" else self.attention
-        return pruning.PruneSettings(**shared, attention=attention, asked_by=self.name, reconstruct=reconstruct)
+        return pruning.PruneSettings(**shared, attention=attention, pass_name=self.name, reconstruct=reconstruct)
 
 
 def _teach(model: nn.Module, context: PassContext, hooks: Hooks | None, **schedule: Any) -> None:

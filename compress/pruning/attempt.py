@@ -195,7 +195,7 @@ class Attempt:
             f"{left:.3f} of the {self._what} remain where {self._share:g} was requested: channels that depend on each "
             f"other are removed together, in multiples of {record.done['round_to']}; one step less misses the target"
         )
-        self._context.progress.say(f"{self._settings.asked_by}: {why}.")
+        self._context.progress.say(f"{self._settings.pass_name}: {why}.")
         return [Declined("the target", why)]
 
     def _prune(self, model: nn.Module, advance: Callable[..., None]) -> tuple[PassRecord, Provenance]:
@@ -261,7 +261,7 @@ class Attempt:
             whole_heads = settings.attention == "heads"
             return EliminationEstimator(context, settings.refit_samples, pruner.takers, whole_heads=whole_heads)
         if settings.importance in FROM_DATA:
-            return Estimator(settings.importance, context, settings.batches, settings.asked_by)
+            return Estimator(settings.importance, context, settings.batches, settings.pass_name)
         return None
 
     def _rounds(self, pruner: Pruner, wanted: float, advance: Callable[..., None]) -> int:

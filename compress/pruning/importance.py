@@ -56,15 +56,15 @@ class Estimator:
         name: name of the importance.
         context: context of the pass, whose train samples are used.
         batches: number of batches of 64 samples.
-        asked_by: name of the pass, for the error.
+        pass_name: name of the pass, for the error.
 
     Raises:
         UsageError: there are no train samples.
     """
 
-    def __init__(self, name: str, context: PassContext, batches: int, asked_by: str) -> None:
+    def __init__(self, name: str, context: PassContext, batches: int, pass_name: str) -> None:
         self._name, self._context = name, context
-        self._train = context.data.part("train", f"{asked_by} with {name} importance")
+        self._train = context.data.part("train", f"{pass_name} with {name} importance")
         generator = torch.Generator().manual_seed(context.seed)
         order = torch.randperm(len(self._train), generator=generator).tolist()
         self._chosen = order[: batches * BATCH]

@@ -70,7 +70,7 @@ class PruneSettings:
     """Settings of structured pruning; the fields are those of the pass StructuredPrune.
 
     Attributes:
-        asked_by: name of the pass, for errors.
+        pass_name: name of the pass, for errors.
         macs: target MACs as a fraction of the original's, or None.
         parameters: target number of parameters likewise, or None.
         attention: what to prune in attention: ``heads``, ``head_dims`` or None.
@@ -90,7 +90,7 @@ class PruneSettings:
         reconstruct: whether layers are refitted to the original's activations afterwards.
     """
 
-    asked_by: str
+    pass_name: str
     macs: float | None
     parameters: float | None
     attention: Unit | None

@@ -40,8 +40,8 @@ class IntegerPass(Pass):
     keep_last: bool = Field(default=False, description="Whether the last layer with weights stays float.")
 
     @property
-    def asked(self) -> Mapping[str, float]:
-        """See :attr:`Pass.asked`."""
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
         return {"bytes": 8 / 32}
 
     def target_for(self, of_job: Target) -> Target:

@@ -44,7 +44,7 @@ class FileSettings:
     """Settings of the engine; the fields are those of the pass Reconstruct.
 
     Attributes:
-        asked_by: name of the pass, for errors.
+        pass_name: name of the pass, for errors.
         macs: target MACs as a fraction of the file's.
         scope: whether all groups compete by the errors of layers or of the outputs, or each loses the same share.
         round_to: multiple to which numbers of units are rounded; None for the target's, at most an eighth of a group.
@@ -54,7 +54,7 @@ class FileSettings:
         keep_nodes: patterns of nodes whose units stay.
     """
 
-    asked_by: str
+    pass_name: str
     macs: float
     scope: Scope
     round_to: int | None
@@ -123,7 +123,7 @@ class _Work:
         self._tried = self._fed(PROVED, PROVED, checked)
 
     def _fed(self, samples: int, batch: int, split: Split | None) -> Feeds:
-        return Feeds(self._context, self._graph.model, samples, batch, self._settings.asked_by, split)
+        return Feeds(self._context, self._graph.model, samples, batch, self._settings.pass_name, split)
 
     def proven(self, groups: Sequence[UnitGroup]) -> list[UnitGroup]:
         """Return the groups for which removing every other unit is equivalent to masking it."""

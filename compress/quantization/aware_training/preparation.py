@@ -31,7 +31,7 @@ class FakeQuantSettings:
     """Settings of quantization-aware training: what is rounded, and how initial steps are found.
 
     Attributes:
-        asked_by: name of the pass, for errors.
+        pass_name: name of the pass, for errors.
         target: types and kernels.
         operators: operators to quantize.
         per_channel: whether each output channel of a weight has its own step.
@@ -44,7 +44,7 @@ class FakeQuantSettings:
         keep_last: whether the last layer stays float.
     """
 
-    asked_by: str
+    pass_name: str
     target: Target
     operators: Operators
     per_channel: bool
@@ -114,7 +114,7 @@ def _kept(settings: FakeQuantSettings, network: nn.Module, found: MarkedGraph) -
 def _ranges(
     settings: FakeQuantSettings, found: MarkedGraph, chosen: QuantizationPlan, context: PassContext
 ) -> dict[str, tuple[float, float]]:
-    feeds = Feeds(context, found.graph.model, settings.samples, CALIBRATION_BATCH, settings.asked_by)
+    feeds = Feeds(context, found.graph.model, settings.samples, CALIBRATION_BATCH, settings.pass_name)
     names = observed_names(found.graph, chosen)
     watched = feeds.watched(context.progress, "Calibrating")
     return ranges(found.graph, names, watched, settings.calibration, settings.percentile)

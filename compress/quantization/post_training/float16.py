@@ -33,7 +33,7 @@ def to_float16(
     path: Path,
     context: PassContext,
     *,
-    asked_by: str,
+    pass_name: str,
     kind: Kind,
     samples: int,
     batch: int,
@@ -45,7 +45,7 @@ def to_float16(
     Args:
         path: path of an ONNX file.
         context: calibration samples, and the folder of the new file.
-        asked_by: name of the pass, for errors.
+        pass_name: name of the pass, for errors.
         kind: 16-bit format.
         samples: calibration samples for the ranges of values.
         batch: samples per run.
@@ -61,7 +61,7 @@ def to_float16(
     require_nodes(graph, keep_nodes)
     if not graph.weighted():
         return path, PassRecord.refused("it has no float layer with weights")
-    feeds = Feeds(context, graph.model, samples, batch, asked_by)
+    feeds = Feeds(context, graph.model, samples, batch, pass_name)
     overflowing = _overflowing(graph, feeds, margin) if kind == "fp16" else {}
     kept = list(dict.fromkeys((*keep_nodes, *overflowing)))
     if len(kept) >= len(graph.nodes):

@@ -42,7 +42,7 @@ class StaticSettings:
     """Settings of static quantization; the fields are those of the pass QuantizeStatic.
 
     Attributes:
-        asked_by: name of the pass, for errors.
+        pass_name: name of the pass, for errors.
         target: types and kernels.
         operators: operators to quantize.
         per_channel: whether each output channel of a weight has its own scale.
@@ -61,7 +61,7 @@ class StaticSettings:
         keep_last: whether the last layer stays float.
     """
 
-    asked_by: str
+    pass_name: str
     target: Target
     operators: Operators
     per_channel: bool
@@ -131,8 +131,8 @@ class Quantizer:
         self._floats = graph
         chosen = choose_batch(graph, free_bytes())
         self._batch = settings.batch or chosen.samples
-        self._feeds = Feeds(context, graph.model, settings.samples, self._batch, settings.asked_by)
-        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), self._batch, settings.asked_by)
+        self._feeds = Feeds(context, graph.model, settings.samples, self._batch, settings.pass_name)
+        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), self._batch, settings.pass_name)
         budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
         self.judged = budget is not None and context.data.validation is not None
         self.limit = budget if budget is not None and self.judged else 0.0
@@ -206,7 +206,7 @@ class Quantizer:
 
     def _scored(self, path: Path) -> Array:
         context = self._context
-        split = context.data.part("validation", self._settings.asked_by)
+        split = context.data.part("validation", self._settings.pass_name)
         if len(split) > VALIDATED:
             # Evenly spaced: folders are sorted by class.
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
@@ -227,5 +227,5 @@ class Quantizer:
 
     def saturation(self, candidate: Graph) -> Saturation:
         """Simulate on one batch what 16-bit sums would clip."""
-        batch = Feeds(self._context, candidate.model, self._batch, self._batch, self._settings.asked_by)
+        batch = Feeds(self._context, candidate.model, self._batch, self._batch, self._settings.pass_name)
         return simulate(candidate, batch, self._context.seed)

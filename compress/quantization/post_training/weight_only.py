@@ -38,7 +38,7 @@ class WeightSettings:
     """Settings of weight-only quantization; the fields are those of the pass QuantizeWeights.
 
     Attributes:
-        asked_by: name of the pass, for errors.
+        pass_name: name of the pass, for errors.
         bits: bits per weight.
         block: inputs that share a scale.
         rounding: ``rtn``, ``hqq`` or ``gptq``.
@@ -49,7 +49,7 @@ class WeightSettings:
         keep_nodes: names of nodes that stay float.
     """
 
-    asked_by: str
+    pass_name: str
     bits: int
     block: int
     rounding: RoundingMethod
@@ -141,7 +141,7 @@ def _with_hessians(
             yield node, _weight(graph, node), None
         return
     batch = settings.batch or choose_batch(graph, free_bytes()).samples
-    feeds = Feeds(context, graph.model, settings.samples, batch, settings.asked_by)
+    feeds = Feeds(context, graph.model, settings.samples, batch, settings.pass_name)
     group: list[onnx.NodeProto] = []
     elements = 0
     for position, node in enumerate(nodes):

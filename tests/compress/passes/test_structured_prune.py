@@ -94,7 +94,7 @@ def test_sparse_learning_precedes_pruning_when_requested(model, context):
 
 def _scores(model, context, name):
     """Importance of the first layer's channels, as the pruner sees it."""
-    estimator = Estimator(name, context, batches=1, asked_by="test")
+    estimator = Estimator(name, context, batches=1, pass_name="test")
     estimator.estimate(model)
     graph = tp.DependencyGraph().build_dependency(model, context.sample(1))
     group = graph.get_pruning_group(model.down[0], tp.prune_conv_out_channels, idxs=list(range(32)))

@@ -20,7 +20,7 @@ def share(recipe) -> float:
     """Multiply-adds that a recipe leaves, 0 to 1."""
     left = 1.0
     for each in recipe.passes:
-        left *= each.asked.get("macs", 1.0)
+        left *= each.goals.get("macs", 1.0)
     return left
 
 
