@@ -37,5 +37,6 @@ def describe_error(error: BaseException) -> str:
 def eval_copy(model: nn.Module) -> nn.Module:
     """Return a copy on the CPU in evaluation mode, whatever the model's ``eval`` returns."""
     copied = copy.deepcopy(model).cpu()
+    # Not chained: overridden eval() methods of user code may return nothing.
     copied.eval()
     return copied

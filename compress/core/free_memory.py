@@ -34,4 +34,5 @@ def _left(group: Path) -> float:
 
 def _number(path: Path) -> float | None:
     text = path.read_text().strip() if path.is_file() else ""
+    # Without a limit, memory.max contains the word "max".
     return float(text) if text.isdigit() else None

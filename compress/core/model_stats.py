@@ -86,6 +86,7 @@ def count_macs(module: nn.Module, sample: torch.Tensor) -> int:
             part.training = training
         for parameter in trained:
             parameter.requires_grad_(True)
+    # The counter counts a multiply-add as two operations.
     return int(counter.get_total_flops()) // 2
 
 

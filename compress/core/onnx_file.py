@@ -48,6 +48,7 @@ def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
     """
     if weight_bytes(model) <= INLINE_BYTES:
         return model, {}
+    # Copied field by field: a copy of the whole message would hold the weights twice.
     copied = _without(model, "graph")
     copied.graph.CopyFrom(_without(model.graph, "initializer"))
     weights: dict[str, onnx.TensorProto] = {}
@@ -83,6 +84,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
             with beside.open("wb") as stream:
                 for tensor in weights.values():
                     array = onnx.numpy_helper.to_array(tensor)
+                    # External data is little-endian on every machine (ONNX's ExternalData.md).
                     stream.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
                     stream.write(b"\0" * (-stream.tell() % ALIGNMENT))
             for tensor in copied.graph.initializer:
@@ -102,9 +104,10 @@ def replacing(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder, path.name)
         yield written
-        for other in sorted(written.parent.iterdir()):
-            if other != written:
-                other.replace(path.parent / other.name)
+        for part in sorted(written.parent.iterdir()):
+            if part != written:
+                part.replace(path.parent / part.name)
+        # Atomically, and last: until then the old file and its old weights belong together.
         files.copy(written, path)
 
 

@@ -142,9 +142,9 @@ class TorchPass(Pass):
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`; the returned module is in eval mode."""
 
-    def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
-        """Return how to rebuild the resulting architecture: as the given one, for most passes."""
-        return given
+    def source(self, current: ModelSource | None, context: PassContext) -> ModelSource | None:
+        """Return how to rebuild the resulting architecture: as the current one, for most passes."""
+        return current
 
 
 class OnnxPass(Pass):

@@ -92,6 +92,7 @@ def share(original: Timer, candidate: Timer) -> Estimate:
         spent = [0.0, 0.0]
         for which in (0, 1) if pair % 2 else (1, 0):
             spent[which] = timers[which](runs[which]) / runs[which]
+        # Ratios of neighbouring windows: what the machine does meanwhile slows both down alike.
         ratios.append(spent[1] / max(1e-12, spent[0]))
     return replace(quantile_estimate(ratios, 0.5, CONFIDENCE), unit="1", method=METHOD)
 

@@ -160,6 +160,7 @@ class WindowAttention(SelfAttention):
         mask = None
         if any(shift):
             x = torch.roll(x, (-shift[0], -shift[1]), (1, 2))
+            # Rolled images wrap around: tokens from opposite edges share a window but must not attend to each other.
             mask = self._regions(high, wide, shift, x)
         x = x.view(batch, high // rows, rows, wide // columns, columns, numbers).transpose(2, 3)
         x = self.attend(x.reshape(batch, -1, rows * columns, numbers), mask)

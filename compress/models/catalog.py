@@ -53,27 +53,28 @@ def build(
         UsageError: model or weights are unknown; the nearest name is given.
         ModelError: weights cannot be read or fetched, do not fit, or contain NaN.
     """
-    shown = progress or Silent()
+    reporter = progress or Silent()
     if huggingface.takes(spec):
-        for given, what in ((weights, "weights"), (arguments, "model arguments")):
-            if given:
+        for value, what in ((weights, "weights"), (arguments, "model arguments")):
+            if value:
                 raise UsageError(f"{spec} contains its own weights and configuration; leave out the {what}.")
-        folder = huggingface.find(spec, shown)
+        folder = huggingface.find(spec, reporter)
         config = timm.published(folder)
         if config is None:
             return huggingface.build(spec, folder, classes, class_map, seed)
         source = source_of(f"{timm.PREFIX}{config['architecture']}", classes, config.get("model_args"))
-        built = _with_weights(spec, source, folder / hub.WEIGHTS, class_map, seed, shown)
+        built = _with_weights(spec, source, folder / hub.WEIGHTS, class_map, seed, reporter)
         stated = image_input.of_timm(config["pretrained_cfg"])
         return replace(built, **stated, stated_by="the folder's config.json", digest=sha256_file(folder / hub.WEIGHTS))
     source = source_of(spec, classes, arguments)
     if weights is None:
         model = source.instantiate(seed)
+        # Built twice with different seeds: equal weights cannot be random ones.
         if not is_architecture(spec) and state_digest(model) == (digest := state_digest(source.instantiate(seed + 1))):
             return BuiltModel(model, spec, source, True, "with the weights that its factory gives it", digest=digest)
         origin = f"random weights, seed {seed}"
         return BuiltModel(model, spec, source, pretrained=False, origin=origin, input_size=_least_size(source))
-    return _with_weights(spec, source, weights, class_map, seed, shown)
+    return _with_weights(spec, source, weights, class_map, seed, reporter)
 
 
 def source_of(spec: str, classes: int, arguments: Mapping[str, Any] | None = None) -> ModelSource:
@@ -82,13 +83,13 @@ def source_of(spec: str, classes: int, arguments: Mapping[str, Any] | None = Non
     Raises:
         UsageError: there is no such name; the error gives the right spelling or the nearest name.
     """
-    name, given = spec.removeprefix(f"{torchvision.FACTORY}:"), arguments or {}
+    name, extra = spec.removeprefix(f"{torchvision.FACTORY}:"), arguments or {}
     if name in names():
-        return ModelSource(f"{torchvision.FACTORY}:{name}", {**torchvision.arguments(name), **given}, classes)
+        return ModelSource(f"{torchvision.FACTORY}:{name}", {**torchvision.arguments(name), **extra}, classes)
     if spec.startswith(timm.PREFIX):
-        return ModelSource(timm.FACTORY, {**timm.arguments(spec), **given}, classes)
+        return ModelSource(timm.FACTORY, {**timm.arguments(spec), **extra}, classes)
     if FORM.fullmatch(spec) and Path(spec.partition(":")[0]).suffix != ".py":
-        return ModelSource(spec, dict(given), classes)
+        return ModelSource(spec, dict(extra), classes)
     raise unknown_model(spec)
 
 
@@ -134,6 +135,7 @@ def _with_weights(
     of_torchvision = source.factory.startswith(f"{torchvision.FACTORY}:")
     loaded = weight_files.load(weights, name if of_torchvision else None, progress)
     if loaded.transforms is not None and name in torchvision.AUXILIARY_HEADS:
+        # torchvision's Inception weights expect another normalisation, which these models apply by themselves.
         source = ModelSource(source.factory, {**source.kwargs, "transform_input": True}, source.classes)
     model = source.instantiate(seed, folded=False)
     state, taken = matched(loaded.state, model.state_dict().keys(), loaded.name)

@@ -70,7 +70,7 @@ def _only_definition(path: Path) -> str:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return "FACTORY"
-    defined = [one.name for one in body if isinstance(one, ast.ClassDef | ast.FunctionDef) and one.name[0] != "_"]
+    defined = [node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_"]
     return defined[0] if len(defined) == 1 else "FACTORY"
 
 

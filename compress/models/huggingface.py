@@ -46,7 +46,7 @@ ATTENTION = "eager"
 """Plain matrix products and softmax, which exporters, counters and pruning can read."""
 UNLOADABLE = (ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError)
 """Errors that transformers raises on a folder that it cannot load."""
-SHOWN = 300
+LONGEST_ERROR = 300
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ def classifier(config: Mapping[str, Any], num_classes: int, pooling: str | None 
         UsageError: the architecture is unknown; the nearest name is given.
         ModelError: it is not a classifier, or its sizes do not fit together.
     """
-    made = _config(config, num_classes)
-    family = _family(made) if pooling is None else _library().AutoModel
+    built = _config(config, num_classes)
+    family = _family(built) if pooling is None else _library().AutoModel
     try:
-        model: nn.Module = family.from_config(made, attn_implementation=ATTENTION)
+        model: nn.Module = family.from_config(built, attn_implementation=ATTENTION)
     except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
-        raise ModelError(f"The config of '{made.model_type}' does not build a model ({_line(error)}).") from error
+        raise ModelError(f"The config of '{built.model_type}' does not build a model ({_line(error)}).") from error
     return model if pooling is None else SentenceClassifier(model, pooling, num_classes)
 
 
@@ -180,7 +180,7 @@ def _digest(path: Path) -> str:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:SHOWN]
+    return " ".join(str(error).split())[:LONGEST_ERROR]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -246,6 +246,7 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
         with _quiet():
             loaded, info = family.from_pretrained(
                 folder.path, config=config, attn_implementation=ATTENTION, dtype=torch.float32,
+                # A head for other classes does not fit; it stays random and is reported as new.
                 use_safetensors=True, local_files_only=True, trust_remote_code=False, ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )  # fmt: skip
@@ -253,12 +254,13 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
         raise ModelError(f"{folder.path}: cannot be loaded ({_line(error)}).") from error
     absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
     encoder = f"{loaded.base_model_prefix}." if folder.pooling is None else ""
+    # Some checkpoints leave out the pooler, which only the classifier reads.
     broken = [key for key in absent if key.startswith(encoder) and "pooler" not in key]
     if broken:
         raise ModelError(f"{folder.path}: weights lack {broken[0]} and {len(broken) - 1} others; give complete ones.")
     part = model.encoder if isinstance(model, SentenceClassifier) else model
-    given = {key: value for key, value in loaded.state_dict().items() if key not in absent}
-    part.load_state_dict({key: given.get(key, value) for key, value in part.state_dict().items()})
+    present = {key: value for key, value in loaded.state_dict().items() if key not in absent}
+    part.load_state_dict({key: present.get(key, value) for key, value in part.state_dict().items()})
     return bool(absent) or folder.pooling is not None
 
 

@@ -60,7 +60,7 @@ def of_processor(values: Mapping[str, Any]) -> Stated:
         stated |= {"mean": tuple(values["image_mean"]), "std": tuple(values["image_std"])}
     factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
     if stated:  # in units of pixels from 0 to 1, whatever they were rescaled to
-        stated |= {key: tuple(one / (255 * factor) for one in stated[key]) for key in ("mean", "std")}
+        stated |= {key: tuple(value / (255 * factor) for value in stated[key]) for key in ("mean", "std")}
     if values.get("resample") in RESAMPLING:
         stated["interpolation"] = RESAMPLING[values["resample"]]
     return stated | _sizes(values)

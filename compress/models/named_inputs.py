@@ -39,6 +39,7 @@ class Unpacking:
             return inputs
         (packed,) = inputs
         return tuple(
+            # Cloned, since view(dtype) needs contiguous memory at an aligned address.
             packed[:, start:end].clone(memory_format=torch.contiguous_format).view(kind).reshape(-1, *shape)
             for start, end, kind, shape in zip(self._starts, self._ends, self._dtypes, self._shapes, strict=True)
         )
@@ -59,14 +60,16 @@ def contract_for(model: nn.Module, dataset: Dataset) -> ArrayPreprocess:
     contract = as_given(dataset)
     if len(fields) == 1:
         return contract
-    taken = inspect.signature(model.forward).parameters
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in taken.values()) or _unnamed(fields, len(taken)):
+    parameters = inspect.signature(model.forward).parameters
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values()) or _unnamed(
+        fields, len(parameters)
+    ):
         return contract
-    names = [name for name in taken if name in fields]
-    if len(names) < len(fields) or names != list(taken)[: len(names)]:
+    names = [name for name in parameters if name in fields]
+    if len(names) < len(fields) or names != list(parameters)[: len(names)]:
         raise ModelError(
-            f"The model takes {', '.join(taken)}, but data '{dataset.name}' has {', '.join(fields)}; name the arrays "
-            "after the first parameters of forward."
+            f"The model takes {', '.join(parameters)}, but data '{dataset.name}' has {', '.join(fields)}; name the "
+            "arrays after the first parameters of forward."
         )
     return as_given(dataset, {name: contract.port(name)[1] for name in names})
 

@@ -40,10 +40,10 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
             f"{name} drops the batch dimension of a single sample: it returns {tuple(alone.shape)} for one sample and "
             f"{tuple(beside.shape)} for two; name the dimensions that its squeeze() removes."
         )
-    for given, count in ((alone, 1), (beside, 2)):
-        if given.ndim != 2 or len(given) != count:
+    for outputs, count in ((alone, 1), (beside, 2)):
+        if outputs.ndim != 2 or len(outputs) != count:
             raise ModelError(
-                f"{name} returns {tuple(given.shape)} for {count} sample(s), but a classifier must return ({count}, "
+                f"{name} returns {tuple(outputs.shape)} for {count} sample(s), but a classifier must return ({count}, "
                 "classes) for any batch; give a model that ends in one logit per class."
             )
     if not bool(torch.isfinite(beside).all()):
@@ -72,10 +72,10 @@ def _logits(model: nn.Module, samples: torch.Tensor, name: str) -> torch.Tensor:
     return outputs.float()
 
 
-def _describe(given: object) -> str:
-    if isinstance(given, Mapping):
-        return f"a {type(given).__name__} ({', '.join(map(str, given))})"
-    return f"a {type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple | list) else ''}"
+def _describe(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} ({', '.join(map(str, value))})"
+    return f"a {type(value).__name__}{f' of {len(value)}' if isinstance(value, tuple | list) else ''}"
 
 
 def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseException) -> str:
@@ -85,13 +85,13 @@ def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseE
         inputs = f"{len(needed)} inputs ({', '.join(needed)})"
         return f"{name} takes {inputs}, but a classifier takes one; wrap it in a module whose forward takes one."
     shape = " x ".join(map(str, samples.shape[1:]))
-    path, layer, given = _last_layer(model, samples)
-    if given is not None:
+    path, layer, layer_input = _last_layer(model, samples)
+    if layer_input is not None:
         of_channels = hasattr(layer, "in_channels")
         takes = getattr(layer, "in_channels" if of_channels else "in_features", None)
-        what, gets = ("channel", given.shape[1]) if of_channels else ("feature", given.shape[-1])
+        what, gets = ("channel", layer_input.shape[1]) if of_channels else ("feature", layer_input.shape[-1])
         if takes not in (None, gets):
-            if of_channels and given.shape == samples.shape and samples.shape[-1] == takes:
+            if of_channels and layer_input.shape == samples.shape and samples.shape[-1] == takes:
                 return (
                     f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} channel(s), which are "
                     "last in the samples; put them first (in NumPy: x = np.moveaxis(x, -1, 1))."

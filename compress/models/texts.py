@@ -73,20 +73,22 @@ def tokenize(
         with files.replacing(target) as beside, beside.open("wb") as stream:
             y = np.array([names.index(label) for label, _ in rows])
             np.savez_compressed(stream, **arrays, y=y, classes=np.array(names), tokenizer=np.array(digest))
-        written.append(TokenizedTexts(target, len(rows), sum(bool(one.overflowing) for one in encoded), names))
+        written.append(
+            TokenizedTexts(target, len(rows), sum(bool(encoding.overflowing) for encoding in encoded), names)
+        )
     return written
 
 
 def _arrays(encoded: Sequence[Encoding]) -> dict[str, Any]:
     """Return tokens, mask and segments (n, longest), padded with 0."""
-    longest = max(len(one.ids) for one in encoded)
+    longest = max(len(encoding.ids) for encoding in encoded)
     arrays = {name: np.zeros((len(encoded), longest), np.int32) for name in ("input_ids", "token_type_ids")}
     arrays["attention_mask"] = np.zeros((len(encoded), longest), np.uint8)
-    for row, one in enumerate(encoded):
-        width = len(one.ids)
-        arrays["input_ids"][row, :width] = one.ids
-        arrays["token_type_ids"][row, :width] = one.type_ids
-        arrays["attention_mask"][row, :width] = one.attention_mask
+    for row, encoding in enumerate(encoded):
+        width = len(encoding.ids)
+        arrays["input_ids"][row, :width] = encoding.ids
+        arrays["token_type_ids"][row, :width] = encoding.type_ids
+        arrays["attention_mask"][row, :width] = encoding.attention_mask
     return arrays
 
 

@@ -110,16 +110,16 @@ class TokenAdapter(nn.Module):
 
     Args:
         classifier: classifier to feed.
-        taken: positions of the inputs that it takes.
+        positions: positions of the inputs that it takes.
     """
 
-    def __init__(self, classifier: TokenClassifier, taken: tuple[int, ...]) -> None:
+    def __init__(self, classifier: TokenClassifier, positions: tuple[int, ...]) -> None:
         super().__init__()
-        self.classifier, self.taken = classifier, taken
+        self.classifier, self.positions = classifier, positions
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Return logits (n, classes)."""
-        return self.classifier.separately(*(samples[:, position] for position in self.taken))
+        return self.classifier.separately(*(samples[:, position] for position in self.positions))
 
 
 def as_classifier(model: nn.Module) -> nn.Module:
@@ -170,15 +170,15 @@ def adapt_tokens(model: nn.Module, preprocess: TokenPreprocess) -> nn.Module:
 
 
 def _other_inputs(model: nn.Module, preprocess: TokenPreprocess) -> ModelError:
-    taken = ", ".join(model.takes.names) if isinstance(model, TokenClassifier) else "one input and no tokens"
+    names = ", ".join(model.takes.names) if isinstance(model, TokenClassifier) else "one input and no tokens"
     return ModelError(
-        f"The model takes {taken}, but the preprocessing contract makes {', '.join(preprocess.kinds)}; adapt the "
+        f"The model takes {names}, but the preprocessing contract makes {', '.join(preprocess.kinds)}; adapt the "
         "contract."
     )
 
 
-def _logits(given: Any) -> torch.Tensor:
-    logits: torch.Tensor = given if isinstance(given, torch.Tensor) else given.logits
+def _logits(output: Any) -> torch.Tensor:
+    logits: torch.Tensor = output if isinstance(output, torch.Tensor) else output.logits
     return logits
 
 
@@ -187,9 +187,10 @@ def _input_of(model: nn.Module) -> TokenInput:
     vocabulary = getattr(config, "vocab_size", None)
     if not isinstance(vocabulary, int):
         raise ModelError(f"{type(model).__name__} takes tokens, but its config has no vocab_size; add it.")
-    taken = inspect.signature(model.forward).parameters
+    parameters = inspect.signature(model.forward).parameters
     segments = getattr(config, "type_vocab_size", 0)
-    names = tuple(name for name in INPUTS if name in taken and (name != INPUTS[2] or segments))
+    # A model without segment embeddings may have the parameter, but ignores it.
+    names = tuple(name for name in INPUTS if name in parameters and (name != INPUTS[2] or segments))
     return TokenInput(names, vocabulary, getattr(config, "pad_token_id", None) or 0, _longest(config))
 
 

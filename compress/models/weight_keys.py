@@ -46,6 +46,7 @@ def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str) ->
         key.removesuffix(own) for key in state for own in _endings(key) if own in wanted or current_key(own) in wanted
     )
     most = max(found.values(), default=0)
+    # No prefix fits as many keys, so the state is the model's own.
     if found[""] == most:
         return state, ""
     below = {
@@ -62,7 +63,7 @@ def matched(tensors: Mapping[str, torch.Tensor], wanted: Set[str], name: str) ->
 def _choose(below: Mapping[str, State], name: str) -> str:
     """Return the intended prefix among several that fit equally well."""
     main = next((near for near in ([p for p in below if p.split(".")[0] == key] for key in MAIN) if near), list(below))
-    if any(not _same(below[main[0]], below[other]) for other in main):
+    if any(not _same(below[main[0]], below[prefix]) for prefix in main):
         raise ModelError(
             f"{name} holds {len(main)} sets of weights that fit the model, under {', '.join(map(repr, main))}; save "
             "the intended one as a state dict or safetensors file of its own."
@@ -97,5 +98,5 @@ def _endings(key: str) -> Iterator[str]:
         key = key.partition(".")[2]
 
 
-def _same(one: State, other: State) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+def _same(first: State, second: State) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)

@@ -116,22 +116,22 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
             NaN or infinite.
     """
     wanted = {key: value for key, value in model.state_dict().items() if key not in leave_out}
-    kept = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
+    loaded = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
     # Batch counters of batch normalisation: absent from old files, without effect on the outputs.
-    kept |= {key: wanted[key] for key in wanted if key.endswith("num_batches_tracked") and key not in kept}
-    missing = [key for key in wanted if key not in kept]
-    unexpected = [key for key in kept if key not in wanted]
+    loaded |= {key: wanted[key] for key in wanted if key.endswith("num_batches_tracked") and key not in loaded}
+    missing = [key for key in wanted if key not in loaded]
+    unexpected = [key for key in loaded if key not in wanted]
     misshaped = [
-        f"{key} ({_shape(kept[key])}, the model has {_shape(wanted[key])})"
+        f"{key} ({_shape(loaded[key])}, the model has {_shape(wanted[key])})"
         for key in wanted
-        if key in kept and kept[key].shape != wanted[key].shape
+        if key in loaded and loaded[key].shape != wanted[key].shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
     found = "; ".join(f"{len(keys)} {kind}: {first_few(keys)}" for kind, keys in kinds.items() if keys)
     if found:
         raise ModelError(f"{name} does not fit the model ({found}); give weights of this architecture.")
-    require_finite(kept, name)
-    model.load_state_dict(kept, strict=False)
+    require_finite(loaded, name)
+    model.load_state_dict(loaded, strict=False)
 
 
 def _shape(tensor: torch.Tensor) -> str:

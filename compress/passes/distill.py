@@ -120,9 +120,9 @@ class Distill(GroupOptions):
         more = {**self._under_attack(student, context), **self._groups_after(student, context)}
         return PassRecord({**record.done, **more}, record.declined)
 
-    def source(self, given: ModelSource | None, context: PassContext) -> ModelSource | None:
+    def source(self, current: ModelSource | None, context: PassContext) -> ModelSource | None:
         """See :meth:`TorchPass.source`."""
-        return given if self.student is None else self._student(context).source
+        return current if self.student is None else self._student(context).source
 
     def _student(self, context: PassContext) -> BuiltModel:
         return self._built(self.student or "", self.student_weights, context)

@@ -44,12 +44,12 @@ class Trial:
     """A pass and the model on which it is tested.
 
     Attributes:
-        tried: the configured pass.
+        candidate: the configured pass.
         model: a module or an ONNX file, depending on the stage of the pass.
         context: context with the model's original as the teacher and a folder of its own.
     """
 
-    tried: Pass
+    candidate: Pass
     model: Model
     context: PassContext
 
@@ -59,7 +59,7 @@ class Trial:
         Raises:
             CheckFailed: the record is not a PassRecord.
         """
-        changed, record = self.tried.apply(self.model, self.context)
+        changed, record = self.candidate.apply(self.model, self.context)
         require(isinstance(record, PassRecord), f"returned a {type(record).__name__} instead of a PassRecord")
         return changed, record
 
@@ -84,18 +84,18 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
         >>> from compress.passes.low_rank import LowRank
         >>> check_pass(LowRank)
     """
-    tried = pass_ if isinstance(pass_, Pass) else pass_(**pass_.tags.quick)
+    candidate = pass_ if isinstance(pass_, Pass) else pass_(**pass_.tags.quick)
     for name, check in CHECKS.items():
         with tempfile.TemporaryDirectory() as folder:
             try:
-                check(_trial(tried, model, Path(folder)))
+                check(_trial(candidate, model, Path(folder)))
             except CheckFailed as error:
-                raise CheckFailed(f"{type(tried).__name__} {error} (check: {name})") from error
+                raise CheckFailed(f"{type(candidate).__name__} {error} (check: {name})") from error
 
 
-def _trial(tried: Pass, given: Model | None, folder: Path) -> Trial:
+def _trial(candidate: Pass, model: Model | None, folder: Path) -> Trial:
     dataset = _dataset()
-    original = given if isinstance(given, nn.Module) else network(tried.tags.tried_on)
+    original = model if isinstance(model, nn.Module) else network(candidate.tags.tried_on)
     context = PassContext(
         data=PassData.without_test(dataset),
         preprocess=default_preprocess(dataset),
@@ -103,11 +103,11 @@ def _trial(tried: Pass, given: Model | None, folder: Path) -> Trial:
         teacher=original,
         workspace=folder,
     )
-    if tried.stage == "torch":
-        return Trial(tried, original, context)
+    if candidate.stage == "torch":
+        return Trial(candidate, original, context)
     path = folder / "given.onnx"
-    path.write_bytes(given.read_bytes() if isinstance(given, Path) else _exported(tried.tags.tried_on))
-    return Trial(tried, path, context)
+    path.write_bytes(model.read_bytes() if isinstance(model, Path) else _exported(candidate.tags.tried_on))
+    return Trial(candidate, path, context)
 
 
 @functools.cache
@@ -128,7 +128,7 @@ def _digest(model: Model) -> str:
 
 
 def _check_description(trial: Trial) -> None:
-    kind = type(trial.tried)
+    kind = type(trial.candidate)
     text = inspect.getdoc(kind) or ""
     require(bool(getattr(kind, "name", "")), "has no name")
     require(getattr(kind, "version", 0) >= 1, "has no version of at least 1")
@@ -141,7 +141,7 @@ def _check_description(trial: Trial) -> None:
 
 def _check_unknown_parameter(trial: Trial) -> None:
     try:
-        type(trial.tried).model_validate({**trial.tried.config(), "no_such_parameter": 1})
+        type(trial.candidate).model_validate({**trial.candidate.config(), "no_such_parameter": 1})
     except ValidationError as error:
         require("no_such_parameter" in str(error), "rejects an unknown parameter without naming it")
         return
@@ -150,16 +150,16 @@ def _check_unknown_parameter(trial: Trial) -> None:
 
 def _check_frozen(trial: Trial) -> None:
     try:
-        trial.tried.anything = 1  # type: ignore[attr-defined]
+        trial.candidate.anything = 1  # type: ignore[attr-defined]
     except ValueError:
         return
     raise CheckFailed("can be changed after its creation; make its config frozen")
 
 
 def _check_config(trial: Trial) -> None:
-    config = json.loads(json.dumps(trial.tried.config(), allow_nan=False))
-    again = type(trial.tried).model_validate_json(json.dumps(config), strict=True)
-    require(again == trial.tried, "differs after its config is converted to JSON and back")
+    config = json.loads(json.dumps(trial.candidate.config(), allow_nan=False))
+    again = type(trial.candidate).model_validate_json(json.dumps(config), strict=True)
+    require(again == trial.candidate, "differs after its config is converted to JSON and back")
 
 
 def _check_input(trial: Trial) -> None:
@@ -185,7 +185,7 @@ def _check_record(trial: Trial) -> None:
 
 
 def _check_seed(trial: Trial) -> None:
-    tags = trial.tried.tags
+    tags = trial.candidate.tags
     if not (tags.deterministic or tags.noisy):
         return
     digests = []
@@ -201,7 +201,7 @@ def _check_seed(trial: Trial) -> None:
 
 
 def _check_noise(trial: Trial) -> None:
-    if trial.tried.tags.noisy:
+    if trial.candidate.tags.noisy:
         require_refusal_without_noise(trial.apply)
 
 
@@ -248,7 +248,7 @@ def _check_folder(trial: Trial) -> None:
     folder = trial.context.workspace or Path()
     before = set(folder.rglob("*"))
     changed, _ = trial.apply()
-    records = {folder / f"{trial.context.place}-{name}" for name in trial.tried.tags.leaves}
+    records = {folder / f"{trial.context.place}-{name}" for name in trial.candidate.tags.leaves}
     left = set(folder.rglob("*")) - before - records - ({changed} if isinstance(changed, Path) else set())
     require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
 

@@ -60,6 +60,7 @@ class Deep(nn.Module):
         self.head = nn.Linear(width, num_classes)
         with torch.no_grad():
             for number in range(1, blocks - 1):
+                # Each six times as strong as the one before, so that their order by effect is known.
                 parts[number].conv.weight.mul_(1e-3 * 6**number)
                 parts[number].conv.bias.zero_()  # type: ignore[union-attr]
 
