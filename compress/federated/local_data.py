@@ -30,12 +30,12 @@ class LocalData:
 
     Attributes:
         split: its samples, read through loaders that check its use policy and record the access.
-        kept: the preprocessed samples, if they were read before; None to read them in each round.
+        cached: the preprocessed samples, if they were read before; None to read them in each round.
         policy: digest of their use policy; None if there is none.
     """
 
     split: Split
-    kept: Batch | None = None
+    cached: Batch | None = None
     policy: str | None = None
 
     @property
@@ -56,7 +56,7 @@ class LocalData:
         """
         return loader(
             self.split, preprocess, training.batch, shuffle=True, seed=seed, augment=training.augment,
-            flip=training.flip, kept=self.kept,
+            flip=training.flip, cached=self.cached,
         )  # fmt: skip
 
 
@@ -72,17 +72,17 @@ class Cut:
     def __init__(self, split: Split, rows: Sequence[Rows], preprocess: Preprocess) -> None:
         self._split, self._rows = split, rows
         data = TorchSplit(split, preprocess)
-        self._kept = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
+        self._cached = data.batch(np.arange(len(data))) if data.bytes <= IN_MEMORY_BYTES else None
 
     def client(self, number: int) -> LocalData:
         """Return the data of a client; only its own samples are copied."""
         rows = self._rows[number]
-        kept = None
-        if self._kept is not None:
+        cached = None
+        if self._cached is not None:
             chosen = torch.from_numpy(rows)
-            kept = self._kept[0][chosen], self._kept[1][chosen]
+            cached = self._cached[0][chosen], self._cached[1][chosen]
         guard = self._split.guard
-        return LocalData(self._split.subset(rows), kept, None if guard is None else guard.policy.digest)
+        return LocalData(self._split.subset(rows), cached, None if guard is None else guard.policy.digest)
 
 
 def own_data(spec: str, use: Use | None, progress: Progress | None = None) -> tuple[Dataset, LocalData]:

@@ -82,13 +82,14 @@ class SearchResult:
 def front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """Return measured trials that no other beats in both cost and loss, cheapest first; the first of equal ones."""
     measured = [each for each in trials if each.cost is not None and each.loss is not None]
-    kept: list[Trial] = []
+    undominated: list[Trial] = []
     least = float("inf")
+    # By cost: a trial is on the front if it loses less than every cheaper one.
     for each in sorted(measured, key=lambda t: (float(t.cost or 0), float(t.loss or 0), t.number)):
         if each.loss is not None and each.loss.value < least:
             least = each.loss.value
-            kept.append(each)
-    return tuple(kept)
+            undominated.append(each)
+    return tuple(undominated)
 
 
 def recipe_text(recipe: Recipe, found: str) -> str:

@@ -21,7 +21,7 @@ from compress.search.optional import ray
 from compress.search.question import Question
 from compress.search.study import SQLITE, Study
 from compress.search.trial import Objective
-from compress.search.trial_output import Made
+from compress.search.trial_output import TrialOutput
 from compress.search.turns import Turns
 from compress.search.workshop import Workshop
 
@@ -57,6 +57,7 @@ def work_on_ray(question: Question, until_s: float, address: str, study: Study, 
         MeasureError: a worker died too often.
     """
     library = ray()
+    # Workers have another working directory, and another processor would give the study another name.
     question = replace(question, out=question.out.resolve(), study=study.name)
     started = not library.is_initialized()
     _connect(library, address)
@@ -96,7 +97,7 @@ def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
 def work(question: Question, until_s: float) -> None:
     """Run trials on a node, and let the labelled machines measure them."""
     workshop = Workshop(question)
-    away = None if question.objective == "bytes" else lambda made: _measured_away(question, made)
+    away = None if question.objective == "bytes" else lambda output: _measured_away(question, output)
     objective = Objective(workshop, question.max_loss_percent, Turns(), away)
     Study(question, workshop.space, workshop.job).work(objective, until_s)
 
@@ -115,11 +116,12 @@ def measure(question: Question, files: tuple[dict[str, bytes], dict[str, bytes]]
         return workshop.cost_of(paths[0], paths[1]).to_json()
 
 
-def _measured_away(question: Question, made: Made) -> Estimate:
+def _measured_away(question: Question, output: TrialOutput) -> Estimate:
     library = ray()
+    # No processors: the labelled resource alone decides where and when it runs.
     task = library.remote(measure).options(num_cpus=0, resources={METER: 1}, max_retries=1)
     try:
-        return Estimate.from_json(library.get(task.remote(question, made.contents())))
+        return Estimate.from_json(library.get(task.remote(question, output.contents())))
     except library.exceptions.RayError as error:
         raise MeasureError(f"The measuring machine failed ({str(error).strip().splitlines()[-1]}).") from error
 
@@ -135,6 +137,7 @@ def _connect(library: Any, address: str) -> None:
 
 def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
     strategies = importlib.import_module("ray.util.scheduling_strategies")
+    # Pinned, or Ray could pack all workers onto one node.
     pinned = strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     task = library.remote(work).options(num_cpus=1, scheduling_strategy=pinned, max_retries=RESTARTS)
     return task.remote(question, until_s)
@@ -142,7 +145,7 @@ def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
 
 def _watch(library: Any, tasks: list[Any], study: Study, question: Question, progress: Progress) -> None:
     """Report progress; the trials of a lost node are left to the others."""
-    shown, lost = 0, []
+    reported, lost = 0, []
     count = len(tasks)
     with progress.task(f"Searching on {count} nodes", question.trials) as bar:
         while tasks:
@@ -151,12 +154,13 @@ def _watch(library: Any, tasks: list[Any], study: Study, question: Question, pro
                 try:
                     library.get(each)
                 except library.exceptions.RayTaskError as error:
+                    # The worker's own error, of a class that determines the exit code.
                     raise error.as_instanceof_cause() from error
                 except library.exceptions.RayError as error:
                     lost.append(str(error).strip().splitlines()[0])
                     progress.say(f"A node was lost ({lost[-1]}).")
             done = study.count()
-            bar.advance(done - shown)
-            shown = done
+            bar.advance(done - reported)
+            reported = done
     if len(lost) == count:
         raise MeasureError(f"All {count} nodes were lost; the last one: {lost[-1]}")

@@ -121,11 +121,11 @@ def search_recipe(
     result = _search(question, workers, progress)
     if then == "nothing" or result.recipe is None:
         return result
-    made = _carry_out(
+    job_result = _carry_out(
         question, result, result.recipe, progress, measure=then == "certify", key=key, keep_data=keep_data
     )
-    finished = replace(result, job=made)
-    return replace(finished, files={**outcome.write(finished, folder), **made.files})
+    finished = replace(result, job=job_result)
+    return replace(finished, files={**outcome.write(finished, folder), **job_result.files})
 
 
 def _search(question: Question, workers: int | str, progress: Progress) -> SearchResult:

@@ -171,7 +171,7 @@ def make_space(
         target: name of the target, see :mod:`compress.core.targets`.
     """
     wanted = _choices(network, budget.max_loss_percent, max_epochs, students, on_gpu=target.startswith("cuda"))
-    choices = [kept for choice in wanted if (kept := _available(choice, stages)) is not None]
+    choices = [supported for choice in wanted if (supported := _available(choice, stages)) is not None]
     always = tuple(each for each in LOSSLESS[network] if each in passes.names())
     return Space(tuple(choices), always, budget, workload or Workload())
 
@@ -208,6 +208,7 @@ def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
     yield Choice(f"{static}.calibration", ("minmax", "mse", "entropy", "percentile"), needs=static)
     yield Choice(f"{static}.samples", (64, 256, 512), needs=static)
     yield Choice(f"{static}.operators", ("auto", "weights", "all"), needs=static)
+    # Below the bound: pruning or a student spend a part of it before.
     yield Choice(f"{static}.max_loss", (None, round(loss / 2, 4), round(loss / 4, 4)), needs=static)
     if network == "transformer":
         yield Choice(f"{static}.smooth", (0.0, 0.5, 0.75), needs=static)
@@ -221,13 +222,16 @@ def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
 def _available(choice: Choice, stages: tuple[str, ...]) -> Choice | None:
     """Return the choice without values that the installed passes lack, or None if nothing is left to choose."""
     if choice.name == FORMAT:
-        kept = tuple(v for v in choice.values if v == FLOAT or _has(str(v), {}, stages))
-        return replace(choice, values=kept)
+        values = tuple(v for v in choice.values if v == FLOAT or _has(str(v), {}, stages))
+        return replace(choice, values=values)
     if choice.step is not None:
+        # The value that switches a pass off need not be valid for it.
         inside = next(v for v in choice.values if v != choice.off)
         return choice if _has(choice.of, {choice.parameter: inside}, stages) else None
-    kept = tuple(v for v in choice.values if v in (None, choice.off) or _has(choice.of, {choice.parameter: v}, stages))
-    return replace(choice, values=kept) if len(kept) > 1 or choice.decides else None
+    values = tuple(
+        v for v in choice.values if v in (None, choice.off) or _has(choice.of, {choice.parameter: v}, stages)
+    )
+    return replace(choice, values=values) if len(values) > 1 or choice.decides else None
 
 
 def _has(name: str, parameters: Mapping[str, Value], stages: tuple[str, ...]) -> bool:

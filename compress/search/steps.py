@@ -52,6 +52,7 @@ class StepCache:
         if dash and number.isdecimal():
             passes = recipe.passes[: int(number) + 1]
         else:
+            # The export of a candidate depends on all torch passes, that of the baseline on none.
             passes = () if name == OF_BASELINE else tuple(p for p in recipe.passes if isinstance(p, TorchPass))
         later = recipe.passes[len(passes) :] if passes else ()
         values: dict[str, Any] = {
@@ -78,24 +79,24 @@ class RecipeSteps:
         self.folder = folder
         self._cache = cache
         self._recipe = recipe
-        self._held: dict[str, contextlib.ExitStack] = {}
+        self._locks: dict[str, contextlib.ExitStack] = {}
         self._missed = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def finished(self, name: str) -> Step | None:
         """Return the step of that name if any recipe has finished it; its files are then in the folder."""
         digest = self._cache.digest(self._recipe, name)
-        kept = self._cache.folder / digest
+        stored = self._cache.folder / digest
         if self._missed and name != OF_BASELINE:
             return None  # steps after a missing one depend on the new result
-        if not (kept / NOTES).is_file():
+        if not (stored / NOTES).is_file():
             self._hold(digest)
-        if not (kept / NOTES).is_file():
+        if not (stored / NOTES).is_file():
             self._missed = self._missed or name != OF_BASELINE
             return None
         self._release(digest)
-        step = Step.from_json({**json.loads((kept / NOTES).read_text()), "name": name})
-        for file in kept.iterdir():
+        step = Step.from_json({**json.loads((stored / NOTES).read_text()), "name": name})
+        for file in stored.iterdir():
             if file.name != NOTES:
                 _link(file, self.folder / file.name)
         return step
@@ -114,6 +115,7 @@ class RecipeSteps:
                 _link(part, beside / part.name)
             (beside / NOTES).write_text(json.dumps(step.to_json()))
             if not (self._cache.folder / digest).exists():
+                # Renamed when complete; two processes that finish the same step have equal results.
                 beside.rename(self._cache.folder / digest)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -121,19 +123,19 @@ class RecipeSteps:
         return step
 
     def _hold(self, digest: str) -> None:
-        if digest not in self._held:
-            self._held[digest] = contextlib.ExitStack()
-            self._held[digest].enter_context(locked(self._cache.folder / f"{digest}.lock"))
+        if digest not in self._locks:
+            self._locks[digest] = contextlib.ExitStack()
+            self._locks[digest].enter_context(locked(self._cache.folder / f"{digest}.lock"))
 
     def _release(self, digest: str) -> None:
-        if digest in self._held:
-            self._held.pop(digest).close()
+        if digest in self._locks:
+            self._locks.pop(digest).close()
 
     def __enter__(self) -> RecipeSteps:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for digest in list(self._held):
+        for digest in list(self._locks):
             self._release(digest)
 
 

@@ -64,7 +64,8 @@ class Trial:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         ends = {
-            name: None if one is None else one.to_json() for name, one in (("loss", self.loss), ("cost", self.cost))
+            name: None if estimate is None else estimate.to_json()
+            for name, estimate in (("loss", self.loss), ("cost", self.cost))
         }
         return {**vars(self), **ends, "declined": dict(self.declined)}
 
@@ -124,6 +125,7 @@ class Study:
                     time.sleep(POLL_S)
                     optuna().storages.fail_stale_trials(self._study)
                     continue
+                # A trial is not started if one as long as the longest so far would end too late.
                 longest_s = max(longest_s, time.time() - began_s)
                 lost = 0 if self.count() > done else lost + 1
                 if lost >= LOST_IN_A_ROW:
@@ -165,6 +167,7 @@ class Study:
         except (ImportError, library.exceptions.StorageInternalError) as error:
             raise _no_database(self._url, error) from error
         except Exception as error:
+            # SQLAlchemy is imported by Optuna alone, so its errors are told by the name of their module.
             if type(error).__module__.partition(".")[0] != "sqlalchemy":
                 raise
             raise _no_database(self._url, error) from error
@@ -185,6 +188,7 @@ class Study:
     def _seed_again(self) -> None:
         """Give a process that resumes or joins others a seed that was not used before."""
         states = [each.state.name for each in self._study.get_trials(deepcopy=False)]
+        # The sampler would repeat its first draws; the process id separates workers that start at the same time.
         shift = len(states) - states.count("WAITING") + (os.getpid() << 16 if "RUNNING" in states else 0)
         self._study.sampler = self._sampler(optuna(), self._question.plan.seed + shift)
 
@@ -241,6 +245,7 @@ def _read(trial: Any) -> Trial:
         loss=loss,
         cost=cost,
         bytes=attributes.get(keys.BYTES),
+        # Optuna's convention: a constraint is kept if its value is at most 0.
         feasible=trial.state.name == "COMPLETE" and all(value <= 0 for value in trial.constraints.values()),
         why=attributes.get(keys.WHY, ""),
         declined=attributes.get(keys.DECLINED, {}),

@@ -14,7 +14,7 @@ from compress.core.callbacks import TrainingCallback
 from compress.job.recipe import Recipe
 from compress.search.optional import optuna
 from compress.search.space import Space
-from compress.search.trial_output import Made
+from compress.search.trial_output import TrialOutput
 from compress.search.turns import Turns
 
 FAR = 2.0
@@ -30,10 +30,12 @@ class Bench(Protocol):
 
     space: Space
 
-    def made(self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()) -> AbstractContextManager[Made]:
+    def output_of(
+        self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()
+    ) -> AbstractContextManager[TrialOutput]:
         """Run a recipe."""
 
-    def cost(self, made: Made) -> Estimate:
+    def cost(self, output: TrialOutput) -> Estimate:
         """Return the model's cost as a ratio of the original's."""
 
     def baseline_accuracy(self) -> float:
@@ -61,6 +63,7 @@ class Halving(TrainingCallback):
             return
         self._epochs += 1
         short = max(0.0, self._floor - figures["validation_accuracy"]) / self._floor
+        # Counted over all trainings of the recipe: Optuna takes each step only once.
         self._trial.report(short, self._epochs)
         if short and self._trial.should_prune():
             stop(self._trial, f"stopped after epoch {self._epochs}: others were better by then", 100 * short)
@@ -69,6 +72,7 @@ class Halving(TrainingCallback):
 def stop(trial: Any, why: str, violation: float) -> None:
     """End a trial that is not measured; ``violation`` is how far it exceeds the bound, in percent."""
     trial.set_user_attr(WHY, why)
+    # Stopped trials have a constraint too, from which the sampler learns in which direction the bound lies.
     trial.set_constraint(LOSS, violation)
     raise optuna().TrialPruned(why)
 
@@ -87,7 +91,7 @@ class Objective:
     bench: Bench
     max_loss_percent: float
     turns: Turns
-    measure: Callable[[Made], Estimate] | None = None
+    measure: Callable[[TrialOutput], Estimate] | None = None
 
     def __call__(self, trial: Any) -> float:
         """Run one trial.
@@ -102,8 +106,8 @@ class Objective:
         try:
             with contextlib.ExitStack() as live:
                 with self.turns.working():
-                    made = live.enter_context(self.bench.made(recipe, [Halving(trial, floor)]))
-                return self._judge(trial, made)
+                    output = live.enter_context(self.bench.output_of(recipe, [Halving(trial, floor)]))
+                return self._judge(trial, output)
         except MeasureError as error:
             trial.set_user_attr(WHY, str(error))
             raise
@@ -111,25 +115,26 @@ class Objective:
             stop(trial, str(error), NOT_MADE)
             raise
 
-    def _judge(self, trial: Any, made: Made) -> float:
-        facts = {LOSS: made.loss.to_json(), BYTES: made.size_bytes, MACS: made.macs, DIGEST: made.digest}
-        for name, value in {**facts, DECLINED: dict(made.declined)}.items():
+    def _judge(self, trial: Any, output: TrialOutput) -> float:
+        facts = {LOSS: output.loss.to_json(), BYTES: output.size_bytes, MACS: output.macs, DIGEST: output.digest}
+        for name, value in {**facts, DECLINED: dict(output.declined)}.items():
             trial.set_user_attr(name, value)
-        if made.loss.high > FAR * self.max_loss_percent:
-            why = f"not measured: the loss may be {made.loss.high:.1f} %"
-            stop(trial, why, made.loss.high - self.max_loss_percent)
-        cost = self._known(trial, made) or self._measured(made)
+        if output.loss.high > FAR * self.max_loss_percent:
+            why = f"not measured: the loss may be {output.loss.high:.1f} %"
+            stop(trial, why, output.loss.high - self.max_loss_percent)
+        # Different points often give the same file, for example where a pass declines.
+        cost = self._known(trial, output) or self._measured(output)
         trial.set_user_attr(COST, cost.to_json())
-        trial.set_constraint(LOSS, made.loss.high - self.max_loss_percent)
+        trial.set_constraint(LOSS, output.loss.high - self.max_loss_percent)
         return cost.value
 
-    def _known(self, trial: Any, made: Made) -> Estimate | None:
+    def _known(self, trial: Any, output: TrialOutput) -> Estimate | None:
         """Return what an earlier trial measured for the same file."""
-        for other in trial.study.get_trials(deepcopy=False):
-            if other.user_attrs.get(DIGEST) == made.digest and COST in other.user_attrs:
-                return Estimate.from_json(other.user_attrs[COST])
+        for earlier in trial.study.get_trials(deepcopy=False):
+            if earlier.user_attrs.get(DIGEST) == output.digest and COST in earlier.user_attrs:
+                return Estimate.from_json(earlier.user_attrs[COST])
         return None
 
-    def _measured(self, made: Made) -> Estimate:
+    def _measured(self, output: TrialOutput) -> Estimate:
         with self.turns.measuring():
-            return (self.measure or self.bench.cost)(made)
+            return (self.measure or self.bench.cost)(output)

@@ -11,7 +11,7 @@ from compress.core import onnx_file
 
 
 @dataclass(frozen=True)
-class Made:
+class TrialOutput:
     """Output of a recipe.
 
     Attributes:

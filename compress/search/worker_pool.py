@@ -47,11 +47,11 @@ def work_apart(target: Work, question: Question, until_s: float, count: int, stu
     crew = [Worker(target, question, until_s) for _ in range(count)]
     try:
         with progress.task(f"Searching with {count} workers", question.trials) as task:
-            shown = 0
+            reported = 0
             while sum(each.is_busy() for each in crew):  # checks every worker
                 done = study.count()
-                task.advance(done - shown)
-                shown = done
+                task.advance(done - reported)
+                reported = done
                 time.sleep(POLL_S)
     finally:
         for each in crew:
@@ -94,10 +94,12 @@ class Worker:
         self._process.join()
 
     def _start(self) -> None:
+        # A fork would copy locks that threads of torch and ONNX Runtime may hold.
         context = multiprocessing.get_context("spawn")
         self._ear, mouth = context.Pipe(duplex=False)
         self._process: Any = context.Process(target=_guarded, args=(mouth, *self._arguments), daemon=False)
         self._process.start()
+        # So that the end of the pipe is seen when the child dies.
         mouth.close()
         self._starts += 1
 

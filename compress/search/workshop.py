@@ -34,7 +34,7 @@ from compress.job.workspace import library_versions
 from compress.search.question import Question
 from compress.search.space import Network, Space, make_space
 from compress.search.steps import RecipeSteps, StepCache
-from compress.search.trial_output import Made
+from compress.search.trial_output import TrialOutput
 
 CONFIDENCE = 0.95
 ENOUGH = 10_000_000
@@ -74,8 +74,8 @@ class Workshop:
             question.model, question.weights, question.preprocess, question.plan.seed, question.model_args
         )
         if dataset is None:
-            given = request.data(question.data)
-            dataset = load(given, seed=question.plan.seed, cache=question.cache, progress=self._progress)
+            requested = request.data(question.data)
+            dataset = load(requested, seed=question.plan.seed, cache=question.cache, progress=self._progress)
         self.dataset = blind(dataset).scaled(scale_of(question.plan.metric))
         self.original = find_original(request, self.dataset, self._progress)
         self._context = make_context(
@@ -94,7 +94,7 @@ class Workshop:
         self._right: npt.NDArray[np.bool_] | None = None
 
     @contextlib.contextmanager
-    def made(self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()) -> Iterator[Made]:
+    def output_of(self, recipe: Recipe, callbacks: Sequence[TrainingCallback] = ()) -> Iterator[TrialOutput]:
         """Run a recipe; its files exist until the ``with`` block ends.
 
         Args:
@@ -113,7 +113,7 @@ class Workshop:
             facts = model_stats.of_file(outputs.model)
             before = sum(part.stat().st_size for part in onnx_file.parts(outputs.baseline))
             method = "bytes of the file over those of the original's"
-            yield Made(
+            yield TrialOutput(
                 model=outputs.model,
                 baseline=outputs.baseline,
                 digest=facts.digest,
@@ -124,15 +124,15 @@ class Workshop:
                 declined={row.name: _reason(row.record) for row in outputs.rows if not row.record["done"]},
             )
 
-    def cost(self, made: Made) -> Estimate:
+    def cost(self, output: TrialOutput) -> Estimate:
         """Return the model's cost of the objective as a ratio of the original's.
 
         Raises:
             MeasureError: a worker or the meter failed.
         """
         if self._question.objective == "bytes":
-            return made.size_ratio
-        return self.cost_of(made.baseline, made.model)
+            return output.size_ratio
+        return self.cost_of(output.baseline, output.model)
 
     def cost_of(self, baseline: Path, model: Path) -> Estimate:
         """Return the cost ratio of two files: joules or seconds per inference, in turn on validation samples."""
@@ -152,8 +152,8 @@ class Workshop:
         if self._question.objective == "energy":
             short_comparison.require_meter(self._question.plan)
         recipe = Recipe("original", "", self.space.budget, self.space.workload, ())
-        with self.made(recipe) as made:
-            right = self._answers(made.baseline)
+        with self.output_of(recipe) as output:
+            right = self._answers(output.baseline)
         least, bound = _least_loss(right), self._question.max_loss_percent
         if least is None:
             raise UsageError(

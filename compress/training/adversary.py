@@ -78,7 +78,7 @@ class Adversary:
 
     def on(self, device: torch.device) -> Adversary:
         """Return the same adversary on a device."""
-        return Adversary(self.kind, self.steps, *(one.to(device) for one in (self.low, self.high, self.eps)))
+        return Adversary(self.kind, self.steps, *(tensor.to(device) for tensor in (self.low, self.high, self.eps)))
 
     def inside(self, at: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Clip images to the maximum change and to valid pixel values."""
@@ -144,10 +144,11 @@ def robust_accuracy(
 
             attacked = adversary.attack(images, loss)
             with torch.no_grad():
-                for outputs, shown in zip(found, (images, attacked), strict=True):
-                    outputs.append(model(shown))
+                for outputs, inputs in zip(found, (images, attacked), strict=True):
+                    outputs.append(model(inputs))
     scores = (
         score_split(torch.cat(outputs).numpy(), chosen, columns, None, reading=contract.reading) for outputs in found
     )
-    clean, right = (one.correct for one in scores)
+    clean, right = (each.correct for each in scores)
+    # A sample that is right only under attack was not defended but hit by chance.
     return float(clean.mean()), float((clean & right).mean())

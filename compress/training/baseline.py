@@ -71,7 +71,7 @@ def trained_baseline(
             f"{built.spec} has no trained classifier for data '{dataset.name}', which has no train and validation "
             "parts to train one on; give WEIGHTS that fit, or data with a train part."
         )
-    shown = progress or Silent()
+    reporter = progress or Silent()
     chosen = config or replace(
         FINE_TUNING if built.pretrained else FROM_SCRATCH, flip=min(dataset.input_size) > FLIPPED_FROM
     )
@@ -81,10 +81,10 @@ def trained_baseline(
     if path.is_file():
         origin = _take(path, model)
         if origin is not None:
-            shown.say(f"The baseline {built.spec} was trained in an earlier run and is loaded from {path}.")
+            reporter.say(f"The baseline {built.spec} was trained in an earlier run and is loaded from {path}.")
             model.eval()
             return model, origin, True, None
-        shown.say(f"The cached baseline {path} is damaged; training it again.")
+        reporter.say(f"The cached baseline {path} is damaged; training it again.")
 
     deadline = None if max_train_time is None else time.monotonic() + max_train_time
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def trained_baseline(
         chosen,
         seed=seed,
         deadline=deadline,
-        progress=shown,
+        progress=reporter,
         callbacks=callbacks,
         description=f"Training the baseline {built.spec} on {dataset.name}",
         resume=path.with_suffix(".training"),
@@ -122,6 +122,7 @@ def _key(
     max_train_time: float | None,
 ) -> str:
     """Return the name of the cached file, from everything that the trained weights depend on."""
+    # The initial weights too: the same architecture may start from random or from pretrained ones.
     start = hashlib.sha256()
     for key, tensor in built.model.state_dict().items():
         start.update(key.encode())
@@ -160,9 +161,9 @@ def _take(path: Path, model: nn.Module) -> str | None:
     """Load cached weights into the model; return their origin, or None if the file is damaged."""
     wanted = model.state_dict()
     try:
-        with safetensors.safe_open(str(path), framework="pt", device="cpu") as kept:  # type: ignore[no-untyped-call]
-            state = {key: kept.get_tensor(key) for key in kept.keys()}  # noqa: SIM118  not a mapping
-            origin = (kept.metadata() or {}).get("origin")
+        with safetensors.safe_open(str(path), framework="pt", device="cpu") as opened:  # type: ignore[no-untyped-call]
+            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  not a mapping
+            origin = (opened.metadata() or {}).get("origin")
     except (safetensors.SafetensorError, OSError):
         return None
     if origin is None or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in wanted.items()}:

@@ -79,7 +79,7 @@ class Loader:
         augment: bool,
         flip: bool,
         shard: Shard,
-        kept: Batch | None = None,
+        cached: Batch | None = None,
         attribute: Attribute | None = None,
         balance: bool = False,
     ) -> None:
@@ -94,8 +94,8 @@ class Loader:
                 "start fewer processes, or use larger batches."
             )
         self.random = np.random.default_rng(seed)
-        small = kept is None and data.bytes <= IN_MEMORY_BYTES
-        self._kept = data.batch(np.arange(len(data))) if small else kept
+        small = cached is None and data.bytes <= IN_MEMORY_BYTES
+        self._cached = data.batch(np.arange(len(data))) if small else cached
 
     def __len__(self) -> int:
         return self._batches
@@ -123,14 +123,15 @@ class Loader:
         return np.resize(part, -(-len(part) // self._world_size) * self._world_size)
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
-        if self._kept is not None:
-            images, labels = self._kept
+        if self._cached is not None:
+            images, labels = self._cached
             for part in parts:
                 self._data.split.ask(part)  # consent may have been withdrawn since they were read
                 rows = torch.from_numpy(part)
                 yield images[rows], labels[rows]
             return
         with ThreadPoolExecutor(DECODERS) as pool:
+            # Only a few batches ahead, so that memory does not grow with the split.
             ahead = [pool.submit(self._data.batch, part) for part in parts[:DECODERS]]
             for upcoming in range(len(parts)):
                 ready = ahead.pop(0).result()
@@ -193,7 +194,7 @@ def loader(
     flip: bool = False,
     shard: Shard = (0, 1),
     mechanism: str | None = None,
-    kept: Batch | None = None,
+    cached: Batch | None = None,
     attribute: Attribute | None = None,
     balance: bool = False,
 ) -> Loader:
@@ -214,7 +215,7 @@ def loader(
         shard: rank and number of the processes that share each batch; all must use the same seed.
         mechanism: mechanism under which the ledger records the reads; None for raw reads. Only a loader whose batches
             reach the model through the noise of that mechanism may name one.
-        kept: samples already read and preprocessed, (n, ...), and their labels; None reads them.
+        cached: samples already read and preprocessed, (n, ...), and their labels; None reads them.
         attribute: groups to join with the labels (:meth:`Attribute.join`); None keeps the labels.
         balance: whether to draw all cells of group and label equally often, with replacement; needs ``attribute``.
 
@@ -223,7 +224,7 @@ def loader(
     """
     data = TorchSplit(split if mechanism is None else split.under(mechanism), preprocess)
     return Loader(
-        data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard, kept=kept,
+        data, batch, shuffle=shuffle, seed=seed, augment=augment, flip=flip, shard=shard, cached=cached,
         attribute=attribute, balance=balance,
     )  # fmt: skip
 

@@ -43,6 +43,7 @@ def dkd_loss(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor,
     soft = [logits / temperature for logits in (student, teacher)]
     target, others = [], []
     for logits in soft:
+        # log(1 - share) is infinite where float32 rounds the share to 1.
         share = F.softmax(logits, dim=1)[true].clamp(TINY, 1 - TINY)
         target.append(torch.stack([share, 1 - share], dim=1).log())
         others.append(F.log_softmax(logits[~true].view(len(logits), -1), dim=1))
@@ -100,6 +101,7 @@ class Taps:
     def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, torch.Tensor) and output.ndim == 4:
+                # Removed first: a dict keeps the place of a key that is assigned again.
                 self.maps.pop(name, None)
                 self.maps[name] = output  # in order of completion
 

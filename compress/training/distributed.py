@@ -56,6 +56,7 @@ def process_group() -> Iterator[bool]:
 
 def _serve_lead() -> None:
     """Run the lead's requests until it sends none."""
+    # The lead's functions may be defined in modules of the folder where the job was started.
     with importing_from_here():
         while (work := broadcast(None)) is not None:
             function, arguments = pickle.loads(work)  # written by the lead of this job
@@ -103,18 +104,18 @@ def broadcast(value: T) -> T:
     """Return the lead's value on every rank."""
     if not _several():
         return value
-    held = [value]
-    dist.broadcast_object_list(held)
-    return held[0]
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
 
 
 def mean(value: float) -> float:
     """Return the mean of a number over all ranks."""
     if not _several():
         return value
-    held = torch.tensor(value, dtype=torch.float64)
-    dist.all_reduce(held)
-    return float(held) / world_size()
+    summed = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(summed)
+    return float(summed) / world_size()
 
 
 def total(values: torch.Tensor) -> torch.Tensor:

@@ -124,6 +124,7 @@ class Epochs:
         """Run one pass over the data; return whether the time is up."""
         run, state, out_of_time = self._run, self._state, False
         state.epoch += 1
+        # Per epoch: a resumed training draws as if uninterrupted. Per rank: dropout differs between them.
         torch.manual_seed(_drawn(self._seed, state.epoch, distributed.rank()))
         run.model.train()
         best = f", validation {state.best[0]:.1%}" if state.kept else ""
@@ -132,6 +133,7 @@ class Epochs:
             losses.append(loss := run.step(images, labels))
             self._bar.advance(1, note=f"epoch {state.epoch}, loss {loss:.3f}{best}")
             if deadline is not None:
+                # Clocks differ: a rank that decides for itself could wait for a batch that the others never start.
                 out_of_time, run.steps = distributed.broadcast(self._time_left(deadline, began))
             if out_of_time or run.done >= run.steps:
                 break

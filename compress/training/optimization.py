@@ -125,8 +125,8 @@ class Run:
 
     def _learn(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """Update the weights once."""
-        shown = images if self.adversary is None else self._attacked(self.adversary, images, labels)
-        loss = self._objective(shown, labels)
+        inputs = images if self.adversary is None else self._attacked(self.adversary, images, labels)
+        loss = self._objective(inputs, labels)
         value = distributed.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(
@@ -135,10 +135,11 @@ class Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.adversary is not None and shown.grad is not None:
-            self.adversary.keep(images, shown.detach(), shown.grad)
+        if self.adversary is not None and inputs.grad is not None:
+            self.adversary.keep(images, inputs.detach(), inputs.grad)
         if self.hooks.adjust is not None:
             self.hooks.adjust()
+            # The hook ran on the lead only; without this, the weights of the ranks would drift apart.
             distributed.broadcast_tensors(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimizer.step()
         if self.hooks.constrain is not None:
@@ -179,15 +180,15 @@ class Run:
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         labels, groups = self._separate(labels)
         with contextlib.ExitStack() as listening:
-            taps = kept = None
+            taps = representation = None
             if "forget" in self.remedies:
-                kept = listening.enter_context(Representation(self.model))
+                representation = listening.enter_context(Representation(self.model))
             if self.features is not None and self.teacher is not None:
                 taps = [listening.enter_context(tap) for tap in self.features.taps(self.model, self.teacher)]
             logits = self._outputs(self.model, images)
             loss = self._of_labels(logits, labels, groups)
-            if kept is not None:
-                loss = loss + self.remedies["forget"](kept.read(), groups)
+            if representation is not None:
+                loss = loss + self.remedies["forget"](representation.read(), groups)
             if self.teacher is None:
                 return loss
             with torch.no_grad():
@@ -228,6 +229,7 @@ class Run:
         if config.standardise:
             logits, taught = standardise(logits), standardise(taught)
         true = labels if self.columns is None else self.columns[labels.clamp(min=0)]
+        # dkd needs a true class; for an unlabelled sample it is the teacher's answer.
         true = torch.where(labels == UNLABELLED, taught.argmax(1), true)
         return OUTPUT_LOSSES[config.method](logits, taught, true, config.temperature)
 

@@ -71,6 +71,7 @@ class Attribute:
     def separate(self, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return labels and groups, (n,) each; a sample without a label has the group ``NO_GROUP``."""
         known = joint != UNLABELLED
+        # UNLABELLED is negative, and % would turn it into a class.
         labels = torch.where(known, joint % self.classes, joint)
         return labels, torch.where(known, joint // self.classes, torch.full_like(joint, NO_GROUP))
 
@@ -209,7 +210,7 @@ class Forgetting(nn.Module):
         return F.cross_entropy(answers, groups, ignore_index=NO_GROUP)
 
 
-def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, column: str) -> dict[str, float]:
+def probe(model: nn.Module, train: Split, held_out: Split, preprocess: Preprocess, column: str) -> dict[str, float]:
     """Measure how well a linear probe predicts an attribute from a model's representation.
 
     The probe is a logistic regression on the standardised inputs of the last linear layer, fitted on one part and
@@ -218,7 +219,7 @@ def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, c
     Args:
         model: model in evaluation mode; not modified.
         train: samples to fit the probe on; fewer than 10,000 of them are used, evenly spaced.
-        held: samples to score the probe on.
+        held_out: samples to score the probe on.
         preprocess: preprocessing contract.
         column: group column of the attribute.
 
@@ -230,7 +231,7 @@ def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, c
         DataError: all training samples are in one group, or the data hold numeric targets.
         ModelError: the model has no linear layer.
     """
-    attribute, scored = Attribute.of(train, column), _column(held, column)
+    attribute, scored = Attribute.of(train, column), _column(held_out, column)
     rows = np.arange(len(train))[:: max(1, len(train) // 5_000)]
     x, y = _representations(model, train, preprocess, rows), torch.from_numpy(attribute.groups[rows])
     mean, deviation = x.mean(0), x.std(0).clamp_min(1e-6)
@@ -239,13 +240,16 @@ def probe(model: nn.Module, train: Split, held: Split, preprocess: Preprocess, c
         torch.manual_seed(0)
         layer = nn.Linear(x.shape[1], len(attribute.names))
         optimizer = torch.optim.Adam(layer.parameters(), PROBE_RATE, weight_decay=PROBE_DECAY)
+        # Balanced like the score, or the probe would answer with the largest group.
         weights = 1 / torch.bincount(y, minlength=len(attribute.names)).clamp(min=1)
         for _ in range(PROBE_STEPS):
             optimizer.zero_grad()
             F.cross_entropy(layer(x), y, weight=weights.float()).backward()
             optimizer.step()
     with torch.no_grad():
-        answers = layer((_representations(model, held, preprocess, np.arange(len(held))) - mean) / deviation).argmax(1)
+        answers = layer(
+            (_representations(model, held_out, preprocess, np.arange(len(held_out))) - mean) / deviation
+        ).argmax(1)
     right = answers.numpy() == np.searchsorted(np.asarray(attribute.names), scored)
     shares = [right[scored == name].mean() for name in attribute.names if (scored == name).any()]
     return {"balanced_accuracy": float(np.mean(shares)), "chance": 1 / len(attribute.names)}
@@ -257,8 +261,8 @@ def _representations(
 ) -> torch.Tensor:
     """Return the inputs of the last linear layer for some samples, float32 (n, width)."""
     parts = []
-    with Representation(model) as kept:
+    with Representation(model) as recorded:
         for batch in np.array_split(rows, max(1, -(-len(rows) // BATCH))):
             model(as_tensor(preprocess.batch(split, batch)))
-            parts.append(kept.read().float().cpu())
+            parts.append(recorded.read().float().cpu())
     return torch.cat(parts)

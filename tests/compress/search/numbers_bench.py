@@ -10,7 +10,7 @@ from pathlib import Path
 from certify.core.estimate import Estimate
 from compress.job.recipe import Budget
 from compress.search.space import make_space
-from compress.search.trial_output import Made
+from compress.search.trial_output import TrialOutput
 
 BOUND = 1.0
 JOB = {"model": "numbers"}
@@ -34,7 +34,7 @@ class NumberBench:
         self.fail_at: dict[int, Exception] = {}
 
     @contextlib.contextmanager
-    def made(self, recipe, callbacks=()) -> Iterator[Made]:
+    def output_of(self, recipe, callbacks=()) -> Iterator[TrialOutput]:
         error = self.fail_at.pop(len(self.made_recipes), None)
         self.made_recipes.append(recipe.name)
         if error is not None:
@@ -45,9 +45,11 @@ class NumberBench:
         digest = hashlib.sha256(f"{left} {integers}".encode()).hexdigest()
         estimate = Estimate(loss, loss - 0.3, loss + 0.3, "%", 1000, "as computed")
         size = Estimate.exact(left * (0.25 if integers else 1), "1", "as computed")
-        yield Made(Path("model.onnx"), Path("baseline.onnx"), digest, int(1000 * size.value), 1, estimate, size, {})
+        yield TrialOutput(
+            Path("model.onnx"), Path("baseline.onnx"), digest, int(1000 * size.value), 1, estimate, size, {}
+        )
 
-    def cost(self, made: Made) -> Estimate:
+    def cost(self, made: TrialOutput) -> Estimate:
         self.measured += 1
         value = made.size_ratio.value
         return Estimate(value, 0.9 * value, 1.1 * value, "1", 8, "as computed")

@@ -105,7 +105,7 @@ def test_common_prefix_is_run_once_when_recipes_share_it(model, dataset, tmp_pat
     pruned = {"structured_prune": {"macs": 0.5}}
     made = []
     for passes in ([pruned], [pruned, "trim_kernels"], [pruned, "trim_kernels"]):
-        with workshop.made(recipe.load({"passes": passes})) as one:
+        with workshop.output_of(recipe.load({"passes": passes})) as one:
             made.append(one.digest)
     assert applied == ["export of the baseline", "0-structured_prune", "export of the candidate", "1-trim_kernels"]
     assert made[1] == made[2]

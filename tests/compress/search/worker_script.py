@@ -22,11 +22,11 @@ class SlowBench(NumberBench):
         self._out, self._seconds = out, seconds
 
     @contextlib.contextmanager
-    def made(self, recipe, callbacks=()):
+    def output_of(self, recipe, callbacks=()):
         with (self._out / "begun.txt").open("a") as begun:
             begun.write(f"{recipe.name}\n")
         time.sleep(self._seconds)
-        with super().made(recipe, callbacks) as made:
+        with super().output_of(recipe, callbacks) as made:
             yield made
 
 
