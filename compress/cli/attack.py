@@ -94,14 +94,14 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
     dataset = load(data, progress=bars())
     contract = contract_of(file, options["preprocess"])
     digest = subject_digests(file)["leanmarkContent"]
-    with Answers(file, contract, len(dataset.classes)) as asked:
-        attacks, gradients = _attacks(method, options, asked, dataset)
+    with Answers(file, contract, len(dataset.classes)) as answers:
+        attacks, gradients = _attacks(method, options, answers, dataset)
         rounded = options["straight_through"] and gradients is not None
         plan = Hunt(method, options["eps"], options["samples"], gradients, rounded, options["past"])
-        found = hunt(asked, dataset, digest, plan, attacks, bars())
+        found = hunt(answers, dataset, digest, plan, attacks, bars())
     content = found.to_bytes()
     write_bytes(out, content)
-    counts = {str(eps): sum(one.eps <= eps for one in found.witnesses) for eps in options["eps"]}
+    counts = {str(eps): sum(witness.eps <= eps for witness in found.witnesses) for eps in options["eps"]}
     result = {"witnesses": len(found.witnesses), "samples": found.header.samples, "fell": counts, "bytes": len(content)}
     if as_json:
         print_json({**result, "file": str(out)})
@@ -111,7 +111,9 @@ def command(file: Path, data: str, out: Path, method: str, as_json: bool, **opti
     click.echo(f"{out}: {result['witnesses']} witnesses, {result['bytes']} bytes")
 
 
-def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Dataset) -> tuple[list[Attack], str | None]:
+def _attacks(
+    method: str, options: dict[str, Any], answers: Answers, dataset: Dataset
+) -> tuple[list[Attack], str | None]:
     """Return the attacks in order, and the digest of their parent model (None without one)."""
     from compress.attacks.square import SquareAttack
     from compress.attacks.witness_search import margins_of
@@ -120,7 +122,7 @@ def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Data
         if options["checkpoint"] is not None or options["spec"] is not None:
             raise UsageError("square queries only the file; drop --checkpoint and --model.")
         square = SquareAttack(queries=options["queries"], seed=options["seed"])
-        return [lambda images, labels, eps, past: square.signs(images, eps, margins_of(asked, labels), past)], None
+        return [lambda images, labels, eps, past: square.signs(images, eps, margins_of(answers, labels), past)], None
     from compress.attacks.parent import load_parent, require_parent
     from compress.attacks.pixels import Pixels
     from compress.attacks.straight_through import straight_through
@@ -129,12 +131,12 @@ def _attacks(method: str, options: dict[str, Any], asked: Answers, dataset: Data
     parent, digest = load_parent(options["checkpoint"], options["spec"], options["weights"], dataset)
     test = dataset.test
     if not options["transfer"]:
-        require_parent(parent, asked, test)
+        require_parent(parent, answers, test)
     if options["straight_through"]:
         source = dataset.calibration or dataset.validation or dataset.train or test
-        ranges = asked.contract.batch(source, range(min(RANGES, len(source))))
+        ranges = answers.contract.batch(source, range(min(RANGES, len(source))))
         parent = straight_through(parent, as_tensor(ranges))
-    model = Pixels(parent, asked.contract).eval()
+    model = Pixels(parent, answers.contract).eval()
     return gradient_attacks(model, method, options), None if options["transfer"] else digest
 
 
@@ -144,6 +146,7 @@ def gradient_attacks(model: Any, method: str, options: dict[str, Any]) -> list[A
 
     steps, restarts, seed = (options[name] for name in ("steps", "restarts", "seed"))
     found: list[Attack] = []
+    # Small witnesses first: the second attack only tries the samples that withstood the first.
     for shared in (True, False):
         search = GradientAttack(method, steps, restarts, seed, shared=shared)  # type: ignore[arg-type]
         found.append(functools.partial(search.signs, model))

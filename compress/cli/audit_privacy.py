@@ -78,18 +78,18 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     from certify.attest.keys import signing_key
 
     use, key = take_use(arguments), arguments.pop("key")
-    data_key, asked = take_data_key(arguments), arguments
+    data_key = take_data_key(arguments)
     with bars().task("Loading PyTorch"):
         from compress.auditing.audit import audit
     signer = signing_key(key) if key else None
-    given = {name: arguments[name] for name in ("spec", "model_args", "weights")}
+    original = {name: arguments[name] for name in ("spec", "model_args", "weights")}
     with use:
-        found = audit(file, data, _asked(asked), data_key=data_key, signer=signer, progress=bars(), **given)
+        found = audit(file, data, _settings(arguments), data_key=data_key, signer=signer, progress=bars(), **original)
     claims = found.statement.claims
     path = file.parent / "statements" / "privacy_audit.json"
     if as_json:
-        figures = {name: one.to_json() for name, one in claims.figures.items()}
-        files = {name: str(one) for name, one in found.files.items()}
+        figures = {name: figure.to_json() for name, figure in claims.figures.items()}
+        files = {name: str(file) for name, file in found.files.items()}
         print_json(
             {"path": str(path), "outcome": claims.text, "reasons": list(claims.reasons), "figures": figures, **files}
         )
@@ -98,7 +98,7 @@ def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     click.get_current_context().exit(exit_codes.NO if claims.refused else exit_codes.DONE)
 
 
-def _asked(options: dict[str, Any]) -> Any:
+def _settings(options: dict[str, Any]) -> Any:
     """Return the settings of the audit.
 
     Raises:
@@ -115,6 +115,7 @@ def _asked(options: dict[str, Any]) -> Any:
     if canaries == 0 and (epsilon is not None or options["guesses"] is not None):
         raise UsageError("--epsilon and --guesses are about canaries; drop them, or drop --canaries 0.")
     claim = None if epsilon is None else Claim(epsilon, USUAL_DELTA if delta is None else delta)
+    # None leaves the number to the audit, which knows how many samples the test part has.
     plan = None if canaries == 0 else Plan(canaries, options["guesses"])
     return AuditSettings(
         options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ()
@@ -131,8 +132,8 @@ def _tables(statement: Any, path: Path) -> list[object]:
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("Attacks on the training data")
     table.add_column("", justify="right")
-    for name, one in claims.figures.items():
-        table.add_row(name.replace("_", " "), str(one))
-    checks = "\n".join(str(one) for one in claims.findings)
+    for name, figure in claims.figures.items():
+        table.add_row(name.replace("_", " "), str(figure))
+    checks = "\n".join(str(finding) for finding in claims.findings)
     lines = [f"{claims.title}: {claims.text}", *claims.reasons, *claims.notes]
     return [table, clean(checks) if "\n" not in checks else checks, *map(clean, lines), str(path)]

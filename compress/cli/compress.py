@@ -30,6 +30,7 @@ def model_arguments(text: str) -> dict[str, Any]:
         >>> model_arguments("width=2,depth=[3, 4]")
         {'width': 2, 'depth': [3, 4]}
     """
+    # YAML needs `name: value`; NAME=VALUE needs no quotes in a shell.
     pairs = text if text.lstrip().startswith("{") else "{" + ARGUMENT.sub(r"\1\2: ", text) + "}"
     return parse_document(pairs, "--model-args").values
 
@@ -109,8 +110,9 @@ def command(**arguments: Any) -> None:
     cannot be read. 3: no grade, no recipe keeps --max-loss, or the budget was missed; the model is still written. 6:
     not permitted for --purpose by the data's use policy.
     """
-    asked = click.get_current_context().get_parameter_source("recipe")
-    if arguments["max_loss"] is not None and asked is ParameterSource.DEFAULT:
+    # A recipe that was typed is run as it is, even if it is the default one.
+    source = click.get_current_context().get_parameter_source("recipe")
+    if arguments["max_loss"] is not None and source is ParameterSource.DEFAULT:
         search_short(arguments)
         return
     if not arguments["measure"]:
@@ -132,14 +134,16 @@ def carry_out(
     **arguments: Any,
 ) -> None:
     """Run the job of ``leanmark compress`` and its short forms, and exit with its code."""
-    from compress.cli.unmeasured_output import print_made, print_plan
+    from compress.cli.unmeasured_output import print_outputs, print_plan
     from compress.job import recipe as recipes
 
+    # Appended after --set, so that --max-loss wins.
     bound = () if max_loss is None else (f"budget.max_loss_percent={max_loss:g}",)
     chosen = recipes.load(recipe, (*settings, *bound))
     arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
     plan = take_plan(arguments, **workload) if measure else None
+    # Options and recipe are checked before torch is loaded, which takes seconds.
     use = take_use(arguments)
     arguments |= {
         "recipe": chosen,
@@ -154,19 +158,21 @@ def carry_out(
         from compress.training import distributed
 
     if dry_run:
+        # A dry run signs, measures and protects nothing.
         for name in ("key", "keep_data", "metric", "data_key", "private_parts", "public_original"):
             arguments.pop(name, None)
         with use:
             print_plan(planned(model, progress=bars(), **arguments), as_json)
         return
 
+    # Under torchrun every rank runs this command; all but the lead only serve its trainings.
     with distributed.process_group() as leads:
         if not leads:
             return
         with use:
             result = run(model, progress=bars(), **arguments)
     if result.certified is None:
-        print_made(result, as_json)
+        print_outputs(result, as_json)
         return
     scored, why_not = _score(result.certified.model)
     more = {
@@ -184,6 +190,7 @@ def carry_out(
             f"\nThe accuracy loss is not shown to be within the recipe's budget of {budget.max_loss_percent:g} % "
             f"(confidence {budget.confidence:g})."
         )
+    # The model is written in either case; scripts learn of it from the exit code.
     refused = result.grade.letter is None
     click.get_current_context().exit(exit_codes.NO if missed or refused else exit_codes.DONE)
 
@@ -207,6 +214,7 @@ def search_short(arguments: dict[str, Any]) -> None:
     from compress.cli.search import search
     from compress.search.question import SHORT_TRIALS
 
+    # Refused, not ignored: the job would otherwise run without what was asked for.
     for name in ("settings", "dry_run"):
         if arguments.pop(name):
             flag = {"settings": "set", "dry_run": "dry-run"}[name]

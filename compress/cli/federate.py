@@ -59,12 +59,13 @@ def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
     program("flower-superlink")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     certificates = Certificates(folder / TLS)
+    # Kept over restarts, since clients pin the authority of the first start.
     if not certificates.key.is_file():
         write_authority(folder / TLS, [*names, *([host] if host != "0.0.0.0" else [])])
         click.echo(f"Created certificates valid for a year; clients need {certificates.authority}.")
     write_text(folder / LINK_FILE, json.dumps({"host": host, "port": port}) + "\n")
-    made = Link(folder, host, port, certificates)
-    process = made.start(folder / SERVER_LOG)
+    superlink = Link(folder, host, port, certificates)
+    process = superlink.start(folder / SERVER_LOG)
     click.echo(f"The SuperLink listens on {host}:{port} and logs to {folder / SERVER_LOG}. Ctrl-C stops it.")
     try:
         code = process.wait()
@@ -98,6 +99,7 @@ def _run(
     from compress.federated.flower.transport import FlowerTransport
     from compress.job.output import folder_of
 
+    # Fails here, with the name of the extra, and not after a model was built.
     program("flwr")
     reached, socket = opened(link_folder), (link_folder / "sock" / "s").resolve()
     use = Use("finetune", purpose(client_purpose), client_recipient)
@@ -105,6 +107,7 @@ def _run(
     transport = FlowerTransport(socket, lambda: reached.run_app(socket))
     signer = signing_key(arguments["key"])  # of the log, whether or not anything is measured
     if not arguments["measure"]:
+        # Of a copy, since the log is signed with the same --key whether or not anything is measured.
         compress.refuse_measuring({**arguments, "key": None})
         for name in compress.ABOUT_MEASURING:
             del arguments[name]
@@ -112,6 +115,7 @@ def _run(
         try:
             compress.carry_out(recipe=recipe, dry_run=False, **arguments)
         finally:
+            # Also after a failure: Flower's run would go on and occupy the clients.
             transport.close()
 
 
@@ -130,6 +134,7 @@ command.add_command(
             click.Option(["--client-purpose"], default="research", show_default=True,
                          help="Purpose of use of clients' data, checked against their use policies."),
             click.Option(["--client-recipient"], default="", help="Recipient of the data, as in the use policies."),
+            # Options added to leanmark compress appear here without another list.
             *(each for each in compress.command.params if each.name not in NOT_HERE),
         ],
         callback=_run,
@@ -166,7 +171,7 @@ leanmark federate join fleet.example.org:8443 --ca ca.pem --start start --data i
 @click.option("--data-key", type=FILE, help="Data key of the data's use policy.  [default: your own]")
 @click.option("--port", type=click.IntRange(1024, 65535), default=9094, show_default=True,
               help="Port of Flower's own programs, reachable only from this machine.")  # fmt: skip
-def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given: Any) -> None:
+def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **options: Any) -> None:
     """Join the federation at SUPERLINK (host:port) as a client, until stopped.
 
     Your key signs your entry in each round, and FOLDER/receipts.jsonl stores the server's receipts: leanmark verify
@@ -181,12 +186,12 @@ def join(superlink: str, ca: Path, start: Path, data: str, folder: Path, **given
     program("flower-supernode")
     public = prepare(folder)
     click.echo(f"The server's operator admits you with: leanmark federate admit LINK {public}")
-    made = Joining(
-        folder, superlink, ca, start, data, use=_use(**given), idle=_idle(given["idle"]), port=given["port"],
-        build=_build(given["model"]),
+    client = Joining(
+        folder, superlink, ca, start, data, use=_use(**options), idle=_idle(options["idle"]), port=options["port"],
+        build=_build(options["model"]),
     )  # fmt: skip
     try:
-        made.run(click.echo)
+        client.run(click.echo)
     except KeyboardInterrupt:
         click.echo("Stopped.")
 
@@ -255,4 +260,5 @@ def _build(model: str | None) -> Any:
 
     if model is None:
         return None
+    # Built on the client: no code travels from the server, only weights for a model that the client named itself.
     return lambda dataset, contract: find_original(Request(model, preprocess=contract), dataset, Silent()).module

@@ -46,10 +46,11 @@ def command(
         with bars().task("Loading PyTorch"):
             from compress.job.retrain import retrain_all
 
+        # After the revocation: a failed retraining must not leave the old certificates valid.
         outcomes = retrain_all(found.models, secret, key, bars())
     values: dict[str, Any] = {
         "records": list(found.identifiers),
-        "models": [{"sha256": one.sha256, "role": one.role, "path": one.path} for one in found.models],
+        "models": [{"sha256": each.sha256, "role": each.role, "path": each.path} for each in found.models],
         "revoked_in": [str(path) for path in found.written],
         "made_again": outcomes,
     }
@@ -57,9 +58,9 @@ def command(
         print_json(values)
     else:
         lines = [f"{len(found.identifiers)} records are withdrawn; no loader yields them from now on."]
-        lines += [f"The {one.role} {one.path} ({one.sha256[:12]}) saw them and is revoked." for one in found.models]
+        lines += [f"The {each.role} {each.path} ({each.sha256[:12]}) saw them and is revoked." for each in found.models]
         lines += [f"Revocation written to {path}" for path in found.written]
-        lines += [one["sentence"] for one in outcomes]
+        lines += [outcome["sentence"] for outcome in outcomes]
         click.echo("\n".join(clean(line) for line in lines))
-    failed = any(one["outcome"] == "declined" for one in outcomes)
+    failed = any(outcome["outcome"] == "declined" for outcome in outcomes)
     click.get_current_context().exit(exit_codes.NO if failed else exit_codes.DONE)

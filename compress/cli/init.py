@@ -40,6 +40,7 @@ def command(model: str, data: str, recipe: str | None, out: Path) -> None:
     from compress.job import recipe as recipes
     from compress.job.templates import contract_template, open_fields, recipe_template
 
+    # Both are checked before either is written.
     for path in (out / RECIPE, out / CONTRACT):
         if path.exists():
             raise UsageError(f"{path} already exists; choose another folder with --out, or move the file.")
@@ -77,7 +78,7 @@ def _known(model: str, data: str) -> dict[str, Any] | None:
         return contract_of_file(Path(model))
     if model.startswith(("hf:", "timm:")):
         return None
-    made = {
+    known = {
         "input_name": "input",
         "output_name": "output",
         "colour": "RGB",
@@ -89,5 +90,5 @@ def _known(model: str, data: str) -> dict[str, Any] | None:
 
         if model not in factories.names():
             raise unknown_name("model", model, factories.names(), factories.LIST_HINT)
-        made |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
-    return {**usual, **made, **size_of_data(data)}
+        known |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+    return {**usual, **known, **size_of_data(data)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compress.search.outcome import SearchResult
     from compress.search.search import Then
 
-SHOWN = 12
+LISTED = 12
 """Maximum number of trials in the table; search.json lists all."""
 
 
@@ -106,14 +106,15 @@ def _exit_code(result: SearchResult) -> int:
         return exit_codes.NO
     job = result.job
     measured = job is not None and job.certified is not None
-    kept = job is None or not measured or (job.grade.letter is not None and job.within_budget is not False)
-    return exit_codes.DONE if kept else exit_codes.NO
+    # A recipe found but not measured is a success: the search was told to stop there.
+    within = job is None or not measured or (job.grade.letter is not None and job.within_budget is not False)
+    return exit_codes.DONE if within else exit_codes.NO
 
 
 def _print(result: SearchResult, carbon_intensity: float | None, embodied: float | None) -> None:
     from certify.cli.output import print_result
     from certify.cli.tables import files
-    from compress.cli.unmeasured_output import print_made
+    from compress.cli.unmeasured_output import print_outputs
 
     print_rich(_table(result), _verdict(result))
     if result.job is None:
@@ -121,7 +122,7 @@ def _print(result: SearchResult, carbon_intensity: float | None, embodied: float
         return
     click.echo()
     if result.job.certified is None:
-        print_made(result.job, False)
+        print_outputs(result.job, False)
         return
     print_result(result.job.certified, False, carbon_intensity, embodied)
     if result.job.within_budget is False:
@@ -145,9 +146,10 @@ def _table(result: SearchResult) -> Any:
     fronted = {each.number for each in result.front}
     ranked = sorted(
         (each for each in result.trials if each.cost is not None and each.loss is not None),
+        # Only the first rows are printed, so the best trial and those within the bound come first.
         key=lambda each: (each != result.best, not each.feasible, float(each.cost or 0)),
     )
-    for each in ranked[:SHOWN]:
+    for each in ranked[:LISTED]:
         star = " *" if each.number in fronted else ""
         size = quantity(each.bytes, "B") if each.bytes is not None else ""
         table.add_row(f"{each.number}{star}", _ends(each.cost, 3), _ends(each.loss, 2), size, _words(each.recipe))

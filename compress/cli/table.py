@@ -71,11 +71,11 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
     show(table)
 
 
-def show(made: CostTable) -> None:
+def show(table: CostTable) -> None:
     """Print a cost table for human readers."""
     from certify.cli.tables import quantity
 
-    key, whole = made.key, made.whole
+    key, whole = table.key, table.whole
     joules = (
         "" if whole.energy_j is None else f", {quantity(whole.energy_j.value, 'J')} ({whole.energy_j.evidence.value})"
     )
@@ -83,23 +83,24 @@ def show(made: CostTable) -> None:
     print_rich(
         clean(f"{key['precision']} in {key['runtime']} {key['version']}, {threads}, on {key['processor']}"),
         clean(f"Whole model: {quantity(whole.duration_s.value, 's')}{joules} per inference."),
-        _blocks(made),
-        clean(_note(made)),
+        _blocks(table),
+        clean(_note(table)),
     )
 
 
-def _blocks(made: CostTable) -> Table:
+def _blocks(table: CostTable) -> Table:
     from rich.table import Table
 
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    grid = Table(show_edge=False, pad_edge=False, header_style="bold")
     for title in ("block", "width", "us", "uJ", "of full"):
-        table.add_column(title, justify="left" if title == "block" else "right", no_wrap=title != "block")
+        grid.add_column(title, justify="left" if title == "block" else "right", no_wrap=title != "block")
+    # Blocks with the same code and shapes cost the same and were measured once.
     alike: dict[str, list[Item]] = {}
-    for item in made.items:
+    for item in table.items:
         alike.setdefault(item.signature, []).append(item)
     for items in alike.values():
-        first, costs = items[0], made.costs[items[0].signature]
-        taken = {first.label(each) for each in made.worthwhile(first, "latency")}
+        first, costs = items[0], table.costs[items[0].signature]
+        taken = {first.label(each) for each in table.worthwhile(first, "latency")}
         full = costs[first.label(first.variants[0])].duration_s.value
         for place, variant in enumerate(first.variants):
             label = first.label(variant)
@@ -108,12 +109,12 @@ def _blocks(made: CostTable) -> Table:
             share = f"{cost.duration_s.value / full:.2f}" if full > 0 else ""
             mark = "" if label in taken else " (no gain)"
             name = clean(f"{first.path or 'whole model'}{f' and {len(items) - 1} alike' if len(items) > 1 else ''}")
-            table.add_row("" if place else name, label, f"{US * cost.duration_s.value:.2f}", joules, share + mark)
-    return table
+            grid.add_row("" if place else name, label, f"{US * cost.duration_s.value:.2f}", joules, share + mark)
+    return grid
 
 
-def _note(made: CostTable) -> str:
-    unstacked = any(not item.keeps_shape for item in made.items)
-    found = f"{made.measured} kinds of blocks were measured, {len(made.costs) - made.measured} read from the cache."
+def _note(table: CostTable) -> str:
+    unstacked = any(not item.keeps_shape for item in table.items)
+    found = f"{table.measured} kinds of blocks were measured, {len(table.costs) - table.measured} read from the cache."
     calls = " Blocks that change their shape cannot be stacked, so their costs include a call of the runtime."
     return found + (calls if unstacked else "")

@@ -40,13 +40,14 @@ def command(texts: tuple[Path, ...], folder: Path, out: Path, length: int, class
 
     written = tokenize(texts, folder, out, length, None if classes is None else classes.split(","))
     if as_json:
-        print_json({"files": [{**asdict(one), "path": str(one.path)} for one in written]})
+        print_json({"files": [{**asdict(file), "path": str(file.path)} for file in written]})
         return
     click.echo(f"Classes, in the order of the model's outputs: {', '.join(written[0].classes)}")
-    for one in written:
-        click.echo(f"{one.path}: {one.samples} texts, {one.cut} of them truncated to {length} tokens")
-    stems = {one.path.stem: one.path for one in written}
+    for file in written:
+        click.echo(f"{file.path}: {file.samples} texts, {file.cut} of them truncated to {length} tokens")
+    stems = {file.path.stem: file.path for file in written}
     named = ",".join(f"{stem}={path}" for stem, path in stems.items())
+    # Only files named like parts fit into one specification, and one of them must be the test part.
     if len(written) == 1 or "test" not in stems or not set(stems) <= set(PARTS):
         named = str(written[0].path)
     click.echo(f"Use it with: --data npz:{named}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compress.job.compression_result import CompressionResult
     from compress.job.dry_run import JobPlan, PlannedPass
 
-SHOWN = {"macs": "MACs", "parameters": "parameters"}
+UNITS = {"macs": "MACs", "parameters": "parameters"}
 
 
 def print_plan(plan: JobPlan, as_json: bool) -> None:
@@ -43,19 +43,19 @@ def _line(number: int, planned: PlannedPass) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in planned.config.items()) or "defaults"
     if planned.left_out is not None:
         return f"{number}. {planned.name}: skipped, {planned.left_out}."
-    asked = ", ".join(_asked(name, value) for name, value in planned.asked.items())
-    return f"{number}. {planned.name} ({settings})" + (f": target about {asked}." if asked else ".")
+    targets = ", ".join(_target(name, value) for name, value in planned.asked.items())
+    return f"{number}. {planned.name} ({settings})" + (f": target about {targets}." if targets else ".")
 
 
-def _asked(name: str, value: float) -> str:
+def _target(name: str, value: float) -> str:
     from certify.cli.tables import quantity
 
     if name in ("energy", "latency"):
         return f"{value:g} of the original's {name} in the precision that ships"
-    return quantity(value, "B") if name == "bytes" else f"{quantity(value, '')} {SHOWN[name]}"
+    return quantity(value, "B") if name == "bytes" else f"{quantity(value, '')} {UNITS[name]}"
 
 
-def print_made(result: CompressionResult, as_json: bool) -> None:
+def print_outputs(result: CompressionResult, as_json: bool) -> None:
     """Print what a job made, and the command that certifies it."""
     if as_json:
         print_json(result.to_json())
@@ -65,17 +65,18 @@ def print_made(result: CompressionResult, as_json: bool) -> None:
     baseline, rows = result.lineage.baseline, result.lineage.rows
     after, accuracy = (rows[-1].facts, rows[-1].validation_accuracy) if rows else (baseline.facts, None)
     parts = [comparison({**_figures(baseline.facts, "baseline"), **_figures(after, "candidate")})]
-    said = [
+    sentences = [
         f"{row.name} skipped: {each['why']}."
         for row in rows
         if not row.record["done"]
+        # The first reason explains why the pass did nothing; later ones are about single layers.
         for each in row.record["declined"][:1]
     ]
     if accuracy is not None and baseline.validation_accuracy is not None:
         shares = f"{100 * baseline.validation_accuracy:.1f} % before, {100 * accuracy:.1f} % after"
-        said.append(f"Accuracy on validation samples: {shares}.")
-    said.append("Nothing was measured. Certify it, here or where it will run, with:")
-    print_rich(*parts, files(result.files), _lines(*said))
+        sentences.append(f"Accuracy on validation samples: {shares}.")
+    sentences.append("Nothing was measured. Certify it, here or where it will run, with:")
+    print_rich(*parts, files(result.files), _lines(*sentences))
     click.echo(f"  {clean(result.certify_command)}")
 
 

@@ -145,6 +145,7 @@ def describe(name: str) -> tuple[str, tuple[Parameter, ...]]:
 def _parameter(name: str, schema: Mapping[str, Any]) -> Parameter:
     choices = schema.get("anyOf", [schema])
     limits = [f"{sign} {choice[key]:,.9g}" for choice in choices for key, sign in _BOUNDS.items() if key in choice]
+    # Null means that the pass chooses; the default already says so.
     kinds = [_kind(choice) for choice in choices if choice.get("type") != "null"]
     return Parameter(name, " or ".join(kinds), schema.get("default"), ", ".join(limits), schema.get("description", ""))
 

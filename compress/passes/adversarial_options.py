@@ -34,6 +34,7 @@ class AdversarialOptions(RecoveryTraining):
         if self.adversarial == "none":
             return {}
         validation = context.data.part("validation", self.name)
+        # An upper bound: a stronger attack may find more, hence the name of the field.
         clean, robust = training.robust_accuracy(
             model.eval(), validation, context.preprocess, self.adversarial_eps, self.adversarial_steps, context.seed
         )

@@ -64,23 +64,29 @@ class DpFinetune(PrivateTraining):
                 "dp_finetune needs a model with one output for each class of the data; replace its head first."
             )
         schedule = self.schedule(context.place, self.lr, len(private))
-        made = copy.deepcopy(model)
-        learned = [name for name, one in made.named_parameters() if one.requires_grad]
+        trained = copy.deepcopy(model)
+        learned = [name for name, parameter in trained.named_parameters() if parameter.requires_grad]
         names = [name for name in learned if name.startswith(self.layers)]
         if not names:
             raise UsageError(
                 f"No trainable parameter begins with '{self.layers}'; the first ones are {', '.join(learned[:5])}."
             )
-        frozen = [one for name, one in made.named_parameters() if one.requires_grad and name not in set(names)]
+        chosen = set(names)
+        # The engine trains whatever requires gradients, and clips the norm over exactly these.
+        frozen = [each for name, each in trained.named_parameters() if each.requires_grad and name not in chosen]
         for parameter in frozen:
             parameter.requires_grad_(False)
-        run = engines.train(made, private, context.preprocess, schedule, self.chunk, context.progress, context.device)
+        run = engines.train(
+            trained, private, context.preprocess, schedule, self.chunk, context.progress, context.device
+        )
+        # Later passes may train what this one left alone.
         for parameter in frozen:
             parameter.requires_grad_(True)
         mechanism = DpSgd(
             schedule.mechanism, 1, schedule.steps, schedule.noise, schedule.clip, "record", 1,
             sampling(schedule.rate, len(private)), FROM_SYSTEM, (), run.gradient_error,
         )  # fmt: skip
+        # At rate 1 every batch is the whole data set, so that there was no draw to document.
         sizes = run.sizes if schedule.rate < 1 else ()
         account = Account(sgd=mechanism, sizes=sizes, choices=self.choices())
         done = {
@@ -90,4 +96,4 @@ class DpFinetune(PrivateTraining):
             "noise": schedule.noise,
             "gradient_error": run.gradient_error,
         }
-        return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})
+        return trained.eval(), PassRecord({**done, PRIVATE: account.to_json()})

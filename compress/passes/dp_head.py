@@ -62,25 +62,29 @@ class DpHead(PrivateTraining):
         """
         private, classes = context.data.part("train", self.name), len(context.data.classes)
         schedule = self.schedule(context.place, self.lr, len(private))
-        made = copy.deepcopy(model).eval()
-        path = engines.linear_head(made, classes, context.preprocess)
+        trained = copy.deepcopy(model).eval()
+        path = engines.linear_head(trained, classes, context.preprocess)
+        # Missing or overlapping public data are refused before any private record is read.
         public = None if self.public is None else engines.public_data(self.public, context, private, self.name)
-        width = cast("nn.Linear", made.get_submodule(path)).in_features
+        width = cast("nn.Linear", trained.get_submodule(path)).in_features
         scale, shift = np.ones(width), np.zeros(width)
         if public is not None:
-            engines.teach_features(made, path, public, self.public_epochs, context)
+            engines.teach_features(trained, path, public, self.public_epochs, context)
+            # Scaled by public samples: statistics of private records would have a privacy cost of their own.
             few = public.split.subset(np.arange(min(engines.PLENTY, len(public.split))))
-            scale, shift = engines.scale_of(engines.read_features(made, path, few, context.preprocess))
+            scale, shift = engines.scale_of(engines.read_features(trained, path, few, context.preprocess))
+        # Ties the reads to the mechanism, so that the statement can check that nothing else saw the records.
         own = private.under(schedule.mechanism)
-        read = engines.read_features(made, path, own, context.preprocess)
+        read = engines.read_features(trained, path, own, context.preprocess)
         head = engines.train_head(read, own.labels, classes, schedule, scale, shift)
         import torch
 
+        # The values are set below; the usual initialisation would only advance torch's generator.
         layer = torch.nn.utils.skip_init(torch.nn.Linear, width, classes)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(head.weight))
             layer.bias.copy_(torch.from_numpy(head.bias))
-        engines.put_head(made, path, layer)
+        engines.put_head(trained, path, layer)
         mechanism = DpSgd(
             schedule.mechanism, 1, schedule.steps, schedule.noise, schedule.clip, "record", 1,
             sampling(schedule.rate, len(private)), FROM_SYSTEM, (), head.gradient_error,
@@ -93,7 +97,7 @@ class DpHead(PrivateTraining):
             members=() if public is None else (public.members,),
         )
         done = {"mechanism": schedule.mechanism, "head": path, "epsilon": self.spent(schedule), "noise": schedule.noise}
-        return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})
+        return trained.eval(), PassRecord({**done, PRIVATE: account.to_json()})
 
 
 def _source(source: SourceOf) -> SourceOf:

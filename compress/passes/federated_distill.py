@@ -66,6 +66,7 @@ class FederatedDistill(FederatedTraining):
             DataError: the public data contain train or test samples.
             ModelError: the loss is not finite.
         """
+        # The messages of a fleet carry updates of weights, not outputs on public samples.
         if federated.connected() is not None:
             raise UsageError(
                 "federated_distill simulates its clients and cannot run on a fleet; use federated_finetune."

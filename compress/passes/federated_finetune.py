@@ -71,6 +71,7 @@ class FederatedFinetune(FederatedTraining):
 
     @model_validator(mode="after")
     def _fits(self) -> FederatedFinetune:
+        # Checked when the recipe is read, long before clients have trained for the first round.
         if self.update == "int8-masked" and self.rule != "mean":
             raise ValueError(
                 f"rule {self.rule} compares single updates, and masked ones reveal only their sum; use update: int8"
@@ -90,6 +91,7 @@ class FederatedFinetune(FederatedTraining):
             noise = federated.NoisySum.of(self.epsilon, self.delta, self.clip, self.rounds, clients)
         return federated.Plan(
             rounds=self.rounds,
+            # A small share of a few clients would round to none.
             per_round=max(1, round(self.participation * clients)),
             training=self.training(context),
             update=self.update,
@@ -109,20 +111,21 @@ class FederatedFinetune(FederatedTraining):
             UsageError: there are no or too few train samples, too few clients, or incompatible settings.
             ModelError: the loss or the weights are not finite.
         """
+        # Recipes are the same in simulations and on a fleet; `leanmark federate run` connects one around the job.
         fleet = federated.connected()
         if fleet is not None:
             return self._on_fleet(model, context, fleet)
         clients = self.simulated(context, "finetune", self.stragglers)
         plan = self.plan(context, len(clients.names))
-        made = copy.deepcopy(model).eval()
+        trained = copy.deepcopy(model).eval()
         with self.simulation(context) as place:
-            done = federated.run_in_memory(made, clients, plan, place)
-        return made, PassRecord({**done, **self.message(clients)})
+            done = federated.run_in_memory(trained, clients, plan, place)
+        return trained, PassRecord({**done, **self.message(clients)})
 
     def _on_fleet(self, model: nn.Module, context: PassContext, fleet: Fleet) -> tuple[nn.Module, PassRecord]:
         """Run the rounds on real clients, each with its own samples."""
         plan = self.plan(context, fleet.clients)
-        made = copy.deepcopy(model).eval()
+        trained = copy.deepcopy(model).eval()
         with self.simulation(context) as place:
-            done = federated.run_on_fleet(made, fleet, plan, place, context)
-        return made, PassRecord({**done, "clients": fleet.clients})
+            done = federated.run_on_fleet(trained, fleet, plan, place, context)
+        return trained, PassRecord({**done, "clients": fleet.clients})

@@ -41,8 +41,9 @@ class FoldNorms(TorchPass):
         Raises:
             ModelError: the outputs differ.
         """
-        made, folded, left, error = engines.fold_exactly(model, context.preprocess.noise(SAMPLES))
+        # Noise instead of samples, so that private records are read by the private training alone.
+        without_norms, folded, left, error = engines.fold_exactly(model, context.preprocess.noise(SAMPLES))
         declined = tuple(Declined(name, why) for name, why in left.items())
         if not folded:
-            return made, PassRecord.refused("it has no batch norm that can be folded", declined)
-        return made, PassRecord({"folded": len(folded), "norms": folded, "output_error": error}, declined)
+            return without_norms, PassRecord.refused("it has no batch norm that can be folded", declined)
+        return without_norms, PassRecord({"folded": len(folded), "norms": folded, "output_error": error}, declined)

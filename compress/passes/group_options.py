@@ -50,6 +50,8 @@ class GroupOptions(AdversarialOptions):
             done["forget_strength"] = self.forget_strength
         column = self.probe or self.forget
         if column is not None:
-            train, held = (context.data.part(name, self.name) for name in ("train", "validation"))
-            done["probe"] = {"column": column, **training.probe(model.eval(), train, held, context.preprocess, column)}
+            # The probe is fitted on one part and scored on the other, or it would only measure its own memory.
+            train, held_out = (context.data.part(name, self.name) for name in ("train", "validation"))
+            result = training.probe(model.eval(), train, held_out, context.preprocess, column)
+            done["probe"] = {"column": column, **result}
         return done

@@ -70,11 +70,13 @@ class NmSparsity(RecoveryTraining):
             return sparse, PassRecord.refused("it has no layer whose number of inputs is a multiple of four")
 
         def keep_zeros() -> None:
+            # Gradients and momentum move masked weights away from zero, so training repeats this after every step.
             for weight, mask in masks.values():
                 weight.data.mul_(mask.to(weight.device))
 
         keep_zeros()
         record = PassRecord({"pattern": "2:4", "layers": list(masks)}, tuple(declined))
+        # This pass's own training counts as training that follows.
         follows = replace(context, training_follows=context.training_follows or self.trains)
         if refit := samples_to_refit(self.reconstruct, self.refit_samples, follows):
             record = pruning.refit_around_zeros(record, eval_copy(model), sparse, masks, context, refit)

@@ -100,6 +100,7 @@ class PateDistill(TorchPass):
     def cost(self) -> float:
         """Compute epsilon from the caps."""
         checked = self.threshold is not None
+        # From the caps, since the number of answers itself depends on the private data.
         votes = GnMax(
             self.noise,
             self.answers,
@@ -119,13 +120,14 @@ class PateDistill(TorchPass):
         private = context.data.part("train", self.name)
         require_delta(self.delta, len(private))
         cost, mechanism = self.cost(), f"gnmax#{context.place}"
+        # Before the first vote: a vote spends budget even if the job fails afterwards.
         if self.epsilon is not None and cost > self.epsilon:
             raise UsageError(
                 f"{self.answers} answers cost epsilon {cost:.3g}, more than the allowed {self.epsilon:g}; ask for "
                 "fewer answers, or use more noise and more teachers."
             )
         public = engines.public_data(self.public, context, private, self.name)
-        made = copy.deepcopy(model).eval()
+        student = copy.deepcopy(model).eval()
         checked = self.threshold is not None
         vote = engines.Vote(
             self.noise,
@@ -134,17 +136,17 @@ class PateDistill(TorchPass):
             self.threshold_noise if checked else None,
             self.queries,
         )
-        asked = public.split.subset(np.arange(min(self.queries, len(public.split))))
+        queried = public.split.subset(np.arange(min(self.queries, len(public.split))))
         election = engines.Election(self.teachers, self.teacher_steps, self.inputs == "features", vote)
-        parts, chosen, labels = engines.elect(made, private.under(mechanism), asked, election, context)
+        parts, chosen, labels = engines.elect(student, private.under(mechanism), queried, election, context)
         if not len(labels):
             raise UsageError("The teachers agreed on no public sample; lower the threshold or use fewer teachers.")
         config = training.TrainingConfig(epochs=self.epochs, lr=self.lr, keep="last", batch=min(64, len(labels)))
-        engines.train_on(made, asked.subset(chosen).relabelled(labels), "the answered samples", config, context)
+        engines.train_on(student, queried.subset(chosen).relabelled(labels), "the answered samples", config, context)
         record = GnMaxVotes(
             mechanism, 1, self.teachers, self.noise, self.answers, self.threshold_noise if checked else None,
             self.queries if checked else None, True, FROM_SYSTEM,
         )  # fmt: skip
         account = account_of_votes(record, public.source, public.members, private.digests(), parts)
         done = {"mechanism": mechanism, "answered": len(labels), "epsilon": cost}
-        return made.eval(), PassRecord({**done, PRIVATE: account.to_json()})
+        return student.eval(), PassRecord({**done, PRIVATE: account.to_json()})

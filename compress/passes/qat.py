@@ -72,17 +72,18 @@ class Qat(IntegerPass, RecoveryTraining):
             UsageError: train, validation or calibration samples are missing, or ``keep_layers`` names no layer.
             ModelError: the model cannot be exported, its file computes something else, or the loss is not finite.
         """
-        given = eval_copy(model)
-        if isinstance(given, aware_training.FakeQuantModel):
-            return given, PassRecord.refused("it is already trained with rounding")
+        original = eval_copy(model)
+        if isinstance(original, aware_training.FakeQuantModel):
+            return original, PassRecord.refused("it is already trained with rounding")
         if isinstance(context.preprocess, ArrayPreprocess) and len(context.preprocess.inputs) > 1:
-            return given, PassRecord.refused("it takes several arrays; use quantize_static for such a model")
-        network = copy.deepcopy(given)
+            return original, PassRecord.refused("it takes several arrays; use quantize_static for such a model")
+        network = copy.deepcopy(original)
         opened = pruning.loosen(network, context.sample(1))  # projections of attention become layers
         rounded, declined = self._rounded(network, context)
         if not rounded.rounding.layers:
             first = f" ({declined[0].what}: {declined[0].why})" if declined else ""
-            return given, PassRecord.refused(f"none of its layers can be rounded{first}")
+            return original, PassRecord.refused(f"none of its layers can be rounded{first}")
+        # Read twice, to record how far training moved the steps from calibration.
         steps = aware_training.step_sizes(rounded)
         trained = self._train(rounded, context, {"label_smoothing": 0.0}, "Training with rounding", context.teacher)
         moved = aware_training.step_sizes(rounded)

@@ -75,8 +75,8 @@ class Reconstruct(OnnxPass):
 
     @field_validator("keep_nodes", mode="before")
     @classmethod
-    def _as_tuple(cls, given: Any) -> Any:
-        return tuple(given) if isinstance(given, list) else given  # recipes hold lists
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value  # recipes hold lists
 
     @property
     def goals(self) -> Mapping[str, float]:

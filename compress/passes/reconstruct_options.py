@@ -20,13 +20,13 @@ REFIT_SAMPLES: Any = Field(
 )
 
 
-def samples_to_refit(asked: Reconstruct, samples: int, context: PassContext) -> int:
+def samples_to_refit(setting: Reconstruct, samples: int, context: PassContext) -> int:
     """Return the number of samples to refit on, or 0 if the layers are not refitted.
 
     Args:
-        asked: value of ``reconstruct`` in the recipe.
+        setting: value of ``reconstruct`` in the recipe.
         samples: value of ``refit_samples`` in the recipe.
         context: context of the pass, which knows whether training follows.
     """
-    wanted = not context.training_follows if asked == "auto" else bool(asked)
+    wanted = not context.training_follows if setting == "auto" else bool(setting)
     return samples if wanted else 0

@@ -114,18 +114,18 @@ class StructuredPrune(CostOptions):
 
     @field_validator("keep_layers", mode="before")
     @classmethod
-    def _as_tuple(cls, given: Any) -> Any:
-        return tuple(given) if isinstance(given, list) else given  # recipes hold lists
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value  # recipes hold lists
 
     @model_validator(mode="before")
     @classmethod
-    def _one_target(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        named = [name for name in TARGETS if given.get(name) is not None]
+    def _one_target(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        named = [name for name in TARGETS if values.get(name) is not None]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(named)} are both given; choose one target")
-        return given if named else {**given, "macs": DEFAULT_MACS}
+        return values if named else {**values, "macs": DEFAULT_MACS}
 
     @property
     def goals(self) -> Mapping[str, float]:
