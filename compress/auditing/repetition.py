@@ -98,10 +98,10 @@ def require_parts(dataset: Dataset, lineage: Mapping[str, Any]) -> None:
     stated, found = lineage["data"]["digests"], describe_data(dataset)["digests"]
     if not any(stated.values()):
         raise UsageError("The lineage withholds its data's digests; the audit of private data needs --private-data.")
-    other = [part for part in TRAINING_PARTS if stated.get(part) != found[part]]
-    if other:
+    differing = [part for part in TRAINING_PARTS if stated.get(part) != found[part]]
+    if differing:
         raise UsageError(
-            f"The {' and '.join(other)} part of {dataset.spec} is not what the model was made from; give the data "
+            f"The {' and '.join(differing)} part of {dataset.spec} is not what the model was made from; give the data "
             f"{lineage['data']['spec']}, and the data key if they are private."
         )
 

@@ -106,7 +106,7 @@ def _exit_code(result: SearchResult) -> int:
         return exit_codes.NO
     job = result.job
     measured = job is not None and job.certified is not None
-    # A recipe found but not measured is a success: the search was told to stop there.
+    # A recipe that was found but not measured is a success: --no-certify ends the search there.
     within = job is None or not measured or (job.grade.letter is not None and job.within_budget is not False)
     return exit_codes.DONE if within else exit_codes.NO
 

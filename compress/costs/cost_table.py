@@ -92,6 +92,7 @@ class CostTable:
                 # Equal blocks share one measurement, so their errors are the same error and add up linearly.
                 place = (item.signature, item.label(variant))
                 alike[place] = alike.get(place, 0.0) + half
+        # Blocks are measured apart from the model, so their savings can add up to more than its cost.
         share = max(0.0, 1 + change / whole.value)
         # Different blocks were measured apart, so their errors add up in quadrature.
         error = math.hypot(*alike.values()) / whole.value

@@ -181,6 +181,7 @@ class Narrowing:
 
     def _judged(self) -> torch.Tensor:
         data = self._context.data
+        # The weights were fitted to the train part, which therefore shows losses too small.
         split = data.validation or data.calibration or data.train
         if split is None:
             return self._context.sample(self._goal.samples)

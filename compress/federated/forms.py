@@ -78,6 +78,7 @@ class Float32:
 
     def encode(self, update: Vector, residual: Vector | None) -> tuple[bytes, Vector | None]:
         """See :meth:`Form.encode`."""
+        # Nothing is rounded, so nothing remains for the next answer.
         return clipped(update, self.clip).astype("<f4").tobytes(), None
 
     def decode(self, payload: bytes) -> Vector:
@@ -107,6 +108,7 @@ class TopK:
     def encode(self, update: Vector, residual: Vector | None) -> tuple[bytes, Vector | None]:
         """See :meth:`Form.encode`."""
         whole = clipped(update if residual is None else update + residual, self.clip)
+        # Stable, so that of equal values the same are chosen on every machine.
         order = np.argsort(-np.abs(whole), kind="stable")[: self.kept]
         # Ascending, so that a set of positions has one encoding and repeated ones are detected.
         places = np.sort(order).astype("<u4")

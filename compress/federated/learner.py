@@ -65,6 +65,7 @@ class LocalTraining:
             # JSON writes 1.0 as 1.
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
+            # Not isinstance: True is an int.
             if type(value) is not kind:
                 raise DataError(f"The setting '{name}' of local training must be of type {kind.__name__}.")
         training = cls(**{name: kind(values[name]) for name, kind in known.items()})

@@ -188,6 +188,7 @@ def _from_name(
     weights = None if request.weights is None else Path(request.weights)
     class_map = dataset.class_map if built.uses_class_map else None
     trained_here = not built.pretrained and (huggingface.takes(request.model) or catalog.is_architecture(request.model))
+    # A network trained here can take any normalisation; other weights need the one that they were trained with.
     own = None if trained_here else request.model
     if dataset.test.kind == "arrays" and not isinstance(preprocess, Preprocess):
         contract: Preprocess = contract_for(built.model, dataset)

@@ -185,12 +185,14 @@ def run(
     stated_later = {path.name: path for path in records if path is not None}
     result = replace(result, files={**result.files, **stated_later})
     if guard is not None:
+        # All that `leanmark forget --retrain` needs to run this job again.
         job = {
             "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
             "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
             "preprocess": preprocess, "target": target, "model_args": model_args, "start": original.digest,
         }  # fmt: skip
         files = {"original": result.files[BASELINE], "model": result.files[MODEL]}
+        # The use of governed data is signed even if nothing was measured.
         keep_use(dataset, files, lineage, job, signer or signing_key(None if key is None else Path(key)))
     return result
 

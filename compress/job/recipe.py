@@ -220,9 +220,11 @@ def _extended(text: RecipeText, folder: Path, seen: tuple[Any, ...]) -> RecipeTe
 
 
 def _recipe(text: RecipeText, default_name: str) -> Recipe:
+    # An empty key in YAML stands for its default.
     stated = {key: value for key, value in text.values.items() if value is not None}
     items = stated.get("passes")
     if isinstance(items, list):
+        # Configured passes were validated when they were created.
         stated["passes"] = [each.name if isinstance(each, Pass) else each for each in items]
     written = validated(_Written, stated, "the recipe", text.place)
     return Recipe(

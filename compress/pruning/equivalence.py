@@ -53,7 +53,7 @@ def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: to
         sample: (2, ...) to compare on.
     """
     original = eval_copy(model)
-    # Untrained networks have many equal values, by which removed channels could not be told apart.
+    # Untrained networks have many equal values, so that removing the wrong channel might change nothing.
     lively(original, sample)
     pruned = copy.deepcopy(original)
     cut(pruned)

@@ -167,7 +167,7 @@ class Study:
         except (ImportError, library.exceptions.StorageInternalError) as error:
             raise _no_database(self._url, error) from error
         except Exception as error:
-            # SQLAlchemy is imported by Optuna alone, so its errors are told by the name of their module.
+            # SQLAlchemy is imported by Optuna alone, so its errors are recognised by the name of their module.
             if type(error).__module__.partition(".")[0] != "sqlalchemy":
                 raise
             raise _no_database(self._url, error) from error

@@ -109,6 +109,7 @@ class Workshop:
         with tempfile.TemporaryDirectory(dir=own) as name, RecipeSteps(self._cache, recipe, Path(name)) as steps:
             job = self._new_job(recipe, steps, callbacks)
             outputs = job.make()
+            # The original is trained and scored once, and shared by all trials.
             self._job_on_original = self._job_on_original or job
             facts = model_stats.of_file(outputs.model)
             before = sum(part.stat().st_size for part in onnx_file.parts(outputs.baseline))
@@ -151,6 +152,7 @@ class Workshop:
         """
         if self._question.objective == "energy":
             short_comparison.require_meter(self._question.plan)
+        # Without passes the candidate gives the original's answers: no recipe can be shown to lose less.
         recipe = Recipe("original", "", self.space.budget, self.space.workload, ())
         with self.output_of(recipe) as output:
             right = self._answers(output.baseline)
@@ -217,6 +219,7 @@ class Workshop:
 def network_of(original: OriginalModel) -> Network:
     """Return the kind of a network, as far as a search needs it."""
     if original.file is not None:
+        # Exporters may split GELU and LayerNormalization into smaller operators; Erf belongs to GELU.
         kinds = {node.op_type for node in load_model(original.file).graph.node}
         return (
             "transformer" if {"LayerNormalization", "Erf", "Gelu"} & kinds and "Softmax" in kinds else "convolutional"

@@ -87,6 +87,7 @@ class Adversary:
 
     def start(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images for the next step; for ``free``, with the perturbation of the previous step."""
+        # The last batch of an epoch may be smaller.
         if self.kind == "free" and self._kept is not None and self._kept.shape == images.shape:
             return self.inside(images + self._kept, images)
         return self.inside(images + self.eps * (2 * torch.rand_like(images) - 1), images)

@@ -126,6 +126,7 @@ def _key(
     start = hashlib.sha256()
     for key, tensor in built.model.state_dict().items():
         start.update(key.encode())
+        # As bytes, since NumPy has no bfloat16.
         start.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     facts = {
         "format": KEPT_FORMAT,

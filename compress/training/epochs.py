@@ -141,6 +141,7 @@ class Epochs:
         self._figures = {"loss": sum(losses) / len(losses), "validation_accuracy": reached[0]}
         if reached > state.best or run.config.keep == "last":
             state.best, state.best_epoch = reached, state.epoch
+            # Copies: the tensors of a state dict change with the next step.
             state.kept = {key: value.detach().clone() for key, value in run.model.state_dict().items()}
         self._bar.advance(0, note=f"epoch {state.epoch}, loss {loss:.3f}, validation {state.best[0]:.1%}")
         return out_of_time
@@ -199,6 +200,7 @@ def _read(path: Path, key: str | None) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        # weights_only: a file in a job's folder must not run code.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         return None

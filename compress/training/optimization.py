@@ -127,6 +127,7 @@ class Run:
         """Update the weights once."""
         inputs = images if self.adversary is None else self._attacked(self.adversary, images, labels)
         loss = self._objective(inputs, labels)
+        # Of all ranks, so that they fail together: one that failed alone would leave the others waiting.
         value = distributed.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(
@@ -214,6 +215,7 @@ class Run:
     def _outputs(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             logits: torch.Tensor = model(images)
+        # Softmax and logarithms of the losses need float32.
         return logits.float()
 
     def _taught(self, logits: torch.Tensor, taught: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -276,6 +278,7 @@ def _on(device: torch.device, module: M) -> M:
 def _optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     trained = [p for p in parameters if p.requires_grad]
     groups = [
+        # As usual, biases and the scales of norms are not decayed.
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
@@ -287,5 +290,6 @@ def _optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> to
 def _cosine(progress: float, warmup: float, step: float) -> float:
     """Return the factor of the learning rate: a linear warm-up to 1, then half a cosine down to 0."""
     if progress < warmup:
+        # Shifted by a step, or the first batch would train at rate 0.
         return (progress + step) / (warmup + step)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))

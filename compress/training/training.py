@@ -101,6 +101,7 @@ def train(
         raise UsageError("Unlabelled samples can only be learnt from with a teacher; give one, or leave them out.")
     validation = dataset.validation
     job = _Job(model, dataset.train, preprocess, config, teacher, unlabelled, seed, deadline, str(place), hooks)
+    # Only the kind of device is sent: each rank has chosen its own GPU.
     with distributed.on_every_rank(_learn, replace(job, device=place.type, hooks=hooks.followed())):
         result = _learn(job, lambda: _validate(model, validation, preprocess), resume, progress, description, callbacks)
     model.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -233,6 +234,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
+        # Benchmarking would choose kernels by their time, and so differently in each run.
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
         torch.manual_seed(seed)

@@ -51,6 +51,7 @@ class Feeds:
     ) -> None:
         self._split = split or context.data.part("calibration", wanted_by)
         self._preprocess = context.preprocess
+        # Files are often sorted by class, so the first samples do not represent the data.
         order = np.random.default_rng(context.seed).permutation(len(self._split))[:samples]
         self.samples = len(order)
         fixed = _fixed_batch(model, context.preprocess.input_names[0])
@@ -98,6 +99,7 @@ def observe(
     """
     nodes: list[onnx.NodeProto] = []
     outputs: list[str] = []
+    # 2**62: Slice cuts an end beyond the last element.
     tensors = {"leanmark.flat": np.array([-1]), "leanmark.first": np.array([0]), "leanmark.last": np.array([2**62])}
     for index, name in enumerate(names):
         part = f"leanmark.{index}.part"
