@@ -170,7 +170,7 @@ def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
     step = torch.full((len(at), 1, 1, 1), 2 * search.eps)
     halved = torch.zeros(len(at), dtype=torch.bool)
     rose, best_before = torch.zeros(len(at)), best_loss.clone()
-    wait, looked = max(int(FIRST_CHECK * steps), 1), 0
+    wait, last_check = max(int(FIRST_CHECK * steps), 1), 0
     for number in range(steps):
         ahead = search.inside(at + step * gradient.sign())
         # No previous move to mix in at the first step.
@@ -183,7 +183,7 @@ def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
         better = loss > best_loss
         best_loss = torch.where(better, loss, best_loss)
         best_at[better], best_gradient[better] = at[better], gradient[better]
-        if number - looked + 1 == wait:
+        if number - last_check + 1 == wait:
             few = rose < RISING * wait
             # The conditions of section 3.1: too few rises, or no better point without a halving.
             halve = few | (~halved & (best_loss <= best_before))
@@ -193,7 +193,7 @@ def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
             at[halve], gradient[halve], last[halve] = best_at[halve], best_gradient[halve], best_loss[halve]
             halved, best_before = halve, best_loss.clone()
             rose.zero_()
-            looked, wait = number + 1, max(wait - int(SHORTER * steps), int(SHORTEST * steps), 1)
+            last_check, wait = number + 1, max(wait - int(SHORTER * steps), int(SHORTEST * steps), 1)
         if number >= steps // 2:
             search.look(at, gradient)
     search.look(best_at, best_gradient)

@@ -17,7 +17,7 @@ from compress import models
 from compress.core.samples import as_tensor
 from compress.exchange import checkpoint
 
-LOOKED_AT = 64
+COMPARED = 64
 LEAST_AGREEMENT = 0.85
 """Minimum share of equal answers between a file and its float parent; int8 files reach 0.97 and more."""
 
@@ -61,7 +61,7 @@ def require_parent(model: nn.Module, answers: Answers, split: Split) -> float:
     Raises:
         UsageError: they agree too seldom for one to be the other's parent.
     """
-    some = split.subset(np.arange(min(LOOKED_AT, len(split))))
+    some = split.subset(np.arange(min(COMPARED, len(split))))
     theirs = answers.scores(some).top1
     with torch.no_grad():
         outputs = model(as_tensor(answers.contract.batch(some, range(len(some)))))

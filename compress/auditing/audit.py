@@ -159,8 +159,8 @@ class _Subject:
         progress: Progress,
     ) -> _Subject:
         # The public lineage of a private job withholds the sampling rate, without which no twin can be made.
-        kept = path.parent / FOLDER / LINEAGE
-        lineage = read_lineage(kept if key is not None and kept.is_file() else path.parent / LINEAGE)
+        whole = path.parent / FOLDER / LINEAGE
+        lineage = read_lineage(whole if key is not None and whole.is_file() else path.parent / LINEAGE)
         recipe, named = recipe_of(lineage), spec or str(lineage["model"]["spec"])
         if spec is None and named.endswith(")"):
             raise UsageError(f"The original is {named}; give its name with --model, its arguments with --model-args.")

@@ -110,8 +110,8 @@ def _thinned(front: Indices, cost: Floats) -> Indices:
     step = np.floor((span - span[0]) / (span[-1] - span[0]) * (MOST_STATES - 2)).astype(np.int64)
     last = np.append(step[1:] != step[:-1], True)
     last[0] = True
-    kept: Indices = front[last]
-    return kept
+    thinned: Indices = front[last]
+    return thinned
 
 
 def _walked_back(steps: Sequence[tuple[Indices, Indices]]) -> tuple[int, ...]:

@@ -190,11 +190,11 @@ class Idle:
     def _today(self) -> tuple[str, float]:
         day = self.today().date().isoformat()
         if self._used is None and self.folder is not None:
-            self._used = _kept(self.folder / "energy.json")
+            self._used = _stored(self.folder / "energy.json")
         return self._used if self._used is not None and self._used[0] == day else (day, 0.0)
 
 
-def _kept(path: Path) -> tuple[str, float] | None:
+def _stored(path: Path) -> tuple[str, float] | None:
     try:
         values = json.loads(path.read_bytes())
         return str(values["day"]), float(values["energy_j"])

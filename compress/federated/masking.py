@@ -128,7 +128,7 @@ class MaskedRound:
             DataError: too few answered, or the client has revealed shares before.
         """
         values = request.expect("unmask", begin=str, survivors=list)
-        revealed = self._member.reveal([str(one) for one in values["survivors"]], self.needed)
+        revealed = self._member.reveal([str(client) for client in values["survivors"]], self.needed)
         return Message("unmask", {}, b"".join(revealed[name] for name in sorted(revealed)))
 
 

@@ -131,12 +131,12 @@ def distil_in_memory(
         opening_of_logits(samples, outputs, teaching.temperature, layout, digest(content), population, clients.use)
     )
     if log.closed:
-        layout.load(model, place.kept())
+        layout.load(model, place.stored_model())
     else:
         transport = clients.transport(place, learner, samples)
         Distiller(
             layout, transport, log, samples, outputs, training, teaching, seed=seed, weighted=weighted,
-            progress=clients.progress, device=clients.device, keep=place.keep,
+            progress=clients.progress, device=clients.device, keep=place.store_model,
         ).run(model)  # fmt: skip
     if not place.ended:
         log.end(digest(layout.content(model)), Spent(0.0))

@@ -138,12 +138,12 @@ class Simulation:
 
         return make
 
-    def keep(self, model: bytes) -> None:
+    def store_model(self, model: bytes) -> None:
         """Store a model that is in no checkpoint until the run ends."""
         write_bytes(self.folder / MODEL, model)
 
-    def kept(self) -> bytes:
-        """Return the model stored by :meth:`keep`.
+    def stored_model(self) -> bytes:
+        """Return the model stored by :meth:`store_model`.
 
         Raises:
             DataError: it is missing.

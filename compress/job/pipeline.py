@@ -197,9 +197,9 @@ def run(
     return result
 
 
-def _plan(recipe: Recipe, runtime: str | None, **given: Any) -> Plan:
+def _plan(recipe: Recipe, runtime: str | None, **settings: Any) -> Plan:
     workload = recipe.workload
-    fields = {name: value for name, value in given.items() if value is not None}
+    fields = {name: value for name, value in settings.items() if value is not None}
     return Plan(batch=workload.batch, runtime=runtime or workload.runtime, **fields)
 
 

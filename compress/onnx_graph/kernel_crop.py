@@ -125,9 +125,9 @@ def _cut(
         if value.name == node.input[1]:
             graph.value_info.remove(value)
             break
-    kept = [a for a in node.attribute if a.name not in ("kernel_shape", "pads")]
+    unchanged = [a for a in node.attribute if a.name not in ("kernel_shape", "pads")]
     pads = [axis.pads[0] for axis in axes] + [axis.pads[1] for axis in axes]
     sizes = onnx.helper.make_attribute("kernel_shape", list(smaller.shape[2:]))
     del node.attribute[:]
-    node.attribute.extend([*kept, sizes, onnx.helper.make_attribute("pads", pads)])
+    node.attribute.extend([*unchanged, sizes, onnx.helper.make_attribute("pads", pads)])
     return weight.shape, smaller.shape

@@ -110,8 +110,8 @@ def _rewrite(node: onnx.NodeProto, graph: Graph, layout: _Layout) -> list[str]:
     nodes = graph.model.graph.node
     nodes.insert(list(nodes).index(node), before)
     node.input[0] = blocks
-    kept = [a for a in node.attribute if a.name not in ("kernel_shape", "pads", "strides")]
+    unchanged = [a for a in node.attribute if a.name not in ("kernel_shape", "pads", "strides")]
     changed = {"kernel_shape": list(layout.size), "pads": list(layout.pads), "strides": [1, 1]}
     del node.attribute[:]
-    node.attribute.extend([*kept, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())])
+    node.attribute.extend([*unchanged, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())])
     return ["x".join(map(str, shape)) for shape in (weight.shape, folded.shape)]

@@ -45,18 +45,18 @@ class Records:
         self._place = torch.device(device)
         self._data = TorchSplit(split.under(mechanism), preprocess)
         small = self._data.bytes <= IN_MEMORY_BYTES
-        self._kept = self._data.batch(np.arange(len(split))) if small else None
+        self._cached = self._data.batch(np.arange(len(split))) if small else None
 
     def __len__(self) -> int:
         return len(self._data)
 
     def batch(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return samples (n, ...) and labels (n,)."""
-        if self._kept is None:
+        if self._cached is None:
             samples, labels = self._data.batch(indices)
         else:
             chosen = torch.from_numpy(indices)
-            samples, labels = self._kept[0][chosen], self._kept[1][chosen]
+            samples, labels = self._cached[0][chosen], self._cached[1][chosen]
         return samples.to(self._place), labels.to(self._place)
 
 

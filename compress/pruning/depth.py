@@ -70,8 +70,8 @@ def find_blocks(model: nn.Module, sample: torch.Tensor) -> list[str]:
 
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-            one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
-            same = one and inputs[0].shape == output.shape  # type: ignore[attr-defined]
+            single = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) and isinstance(output, torch.Tensor)
+            same = single and inputs[0].shape == output.shape  # type: ignore[attr-defined]
             fitting[path] = bool(same) and path not in fitting  # a module that runs twice is not a block
 
         return hook

@@ -152,7 +152,9 @@ def _settled(whole: Array, part: Array, lines: list[list[list[int]]], axis: int)
     there = [[lines[i][j][0] for j in each] for i, each in enumerate(across)]
 
     def alike(place: int, index: int) -> bool:
-        first, second = (np.ix_(*(*at[:axis], [one], *at[axis + 1 :])) for at, one in ((there, place), (across, index)))
+        first, second = (
+            np.ix_(*(*at[:axis], [position], *at[axis + 1 :])) for at, position in ((there, place), (across, index))
+        )
         return np.array_equal(whole[first], part[second])
 
     chosen: list[int] = []

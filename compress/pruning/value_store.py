@@ -32,7 +32,7 @@ class ArrayShelf(Generic[Key]):
 
     def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._most_bytes = folder, most_bytes
-        self._held: dict[int, dict[Key, Any]] = {}
+        self._values: dict[int, dict[Key, Any]] = {}
         self._sizes: dict[int, int] = {}
 
     @property
@@ -44,19 +44,19 @@ class ArrayShelf(Generic[Key]):
         """Replace the values of a batch."""
         size = sum(getattr(value, "nbytes", 0) for value in values.values())
         # The old values of this batch make room before the new ones are counted.
-        self._held.pop(batch, None)
+        self._values.pop(batch, None)
         self._sizes.pop(batch, None)
         if self.bytes_held + size <= self._most_bytes:
-            self._held[batch], self._sizes[batch] = dict(values), size
+            self._values[batch], self._sizes[batch] = dict(values), size
             self._file(batch).unlink(missing_ok=True)
         else:
             self._save(list(values.values()), self._file(batch))
             # The keys keep their order, by which the file's arrays are assigned when they are read.
-            self._held[batch] = dict.fromkeys(values)
+            self._values[batch] = dict.fromkeys(values)
 
     def take(self, batch: int) -> dict[Key, Any]:
         """Return the values of a batch, as a separate dict."""
-        values = dict(self._held[batch])
+        values = dict(self._values[batch])
         if batch not in self._sizes:
             values = dict(zip(values, self._load(self._file(batch)), strict=True))
         return values

@@ -26,7 +26,7 @@ STEP = 2.5
 """Total length of the PGD steps, in multiples of the maximum change (Madry et al. 2018 use a little more than 1)."""
 LEAST_STEPS = 10
 """Minimum number of steps for measuring robust accuracy; fewer would flatter the model."""
-LOOKED_AT = 200
+EVALUATED = 200
 BATCH = 50
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -52,7 +52,7 @@ class Adversary:
     low: torch.Tensor
     high: torch.Tensor
     eps: torch.Tensor
-    _kept: torch.Tensor | None = None
+    _perturbation: torch.Tensor | None = None
 
     @classmethod
     def of(cls, kind: str, steps: int, grey_levels: float, contract: Preprocess) -> Adversary | None:
@@ -88,13 +88,13 @@ class Adversary:
     def start(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images for the next step; for ``free``, with the perturbation of the previous step."""
         # The last batch of an epoch may be smaller.
-        if self.kind == "free" and self._kept is not None and self._kept.shape == images.shape:
-            return self.inside(images + self._kept, images)
+        if self.kind == "free" and self._perturbation is not None and self._perturbation.shape == images.shape:
+            return self.inside(images + self._perturbation, images)
         return self.inside(images + self.eps * (2 * torch.rand_like(images) - 1), images)
 
     def keep(self, images: torch.Tensor, at: torch.Tensor, gradient: torch.Tensor) -> None:
         """Update the perturbation by a gradient that a training step computed."""
-        self._kept = (self.inside(at + self.eps * gradient.sign(), images) - images).detach()
+        self._perturbation = (self.inside(at + self.eps * gradient.sign(), images) - images).detach()
 
     def attack(self, images: torch.Tensor, loss: Loss) -> torch.Tensor:
         """Run PGD and return the perturbed images.
@@ -130,7 +130,7 @@ def robust_accuracy(
     adversary = Adversary.of("pgd", max(steps, LEAST_STEPS), grey_levels, contract)
     if adversary is None:
         raise UsageError("The attack is 'none'; choose pgd to measure robust accuracy.")
-    chosen = split.subset(np.arange(min(LOOKED_AT, len(split))))
+    chosen = split.subset(np.arange(min(EVALUATED, len(split))))
     columns = contract.class_map
     found: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     with torch.random.fork_rng(devices=[]):

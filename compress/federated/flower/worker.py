@@ -40,13 +40,13 @@ class Worker:
                 continue
             stream.settimeout(None)
             with stream:
-                self._one(stream)
+                self._answer(stream)
 
     def close(self) -> None:
         """Stop listening."""
         self._listener.close()
 
-    def _one(self, stream: socket.socket) -> None:
+    def _answer(self, stream: socket.socket) -> None:
         try:
             answer = self._client.answer(channel.receive(stream))
             channel.send(stream, answer)

@@ -56,19 +56,19 @@ def simulate(integers: Graph, feeds: Iterable[Feed], seed: int) -> Saturation:
     nodes = [node for node in nodes if int(attributes(node).get("group", 1)) == 1]
     codes = {node.name: _codes_of(integers, node) or "" for node in nodes}
     clipped = dict.fromkeys(codes, 0)
-    looked = dict.fromkeys(codes, 0)
+    examined = dict.fromkeys(codes, 0)
     random = np.random.default_rng(seed)
     for found in probe(integers.model, list(dict.fromkeys(codes.values())), feeds):
         for node in nodes:
             rows = _rows(node, found[codes[node.name]], weights[node.name].codes.shape, random)
             sums = _pair_sums(rows, _columns(node, weights[node.name]))
             clipped[node.name] += int((np.abs(sums) > LIMIT).sum())
-            looked[node.name] += sums.size
-    shares = {name: clipped[name] / looked[name] for name in codes if looked[name]}
+            examined[node.name] += sums.size
+    shares = {name: clipped[name] / examined[name] for name in codes if examined[name]}
     worst = max(shares, key=lambda name: shares[name], default="")
     some = sum(clipped.values())
     return Saturation(
-        share=some / max(1, sum(looked.values())),
+        share=some / max(1, sum(examined.values())),
         worst=worst if some else "",
         worst_share=shares.get(worst, 0.0),
         operators=sum(count > 0 for count in clipped.values()),
