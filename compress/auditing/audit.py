@@ -234,6 +234,7 @@ def _pool(subject: _Subject, shadows: int) -> Pool:
         if subject.baseline is None
         else {"baseline": subject.baseline, "candidate": subject.path}
     )
+    # An original that came with weights is the same in all shadows.
     shadowed = tuple(arms) if subject.baseline_trained else ("candidate",)
     return Pool(join(dataset.train, dataset.test), len(dataset.train), arms, shadowed)
 

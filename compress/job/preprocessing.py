@@ -67,6 +67,7 @@ def read_stated(value: object) -> Stated | Preprocess:
         return NOTHING
     if isinstance(value, str | Path):
         document = read_document(Path(value), MAX_YAML_BYTES)
+        # Contracts of tokens and arrays have no fields that model or data could fill.
         if document.values.get("kind", "image") != "image":
             return Preprocess.from_yaml(Path(value))
         fields = {key: value for key, value in document.values.items() if key != "kind"}
@@ -118,6 +119,7 @@ def carried_by(module: object) -> Stated:
 
 def _described(value: object) -> Mapping[str, Any] | None:
     """Return another library's description in the form of BuiltModel, or None for anything else."""
+    # The image processors of transformers.
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     try:
@@ -182,6 +184,7 @@ def _sized(base: ImagePreprocess, dataset: Dataset, described: Mapping[str, Any]
     if described.get("interpolation"):
         fields["interpolation"] = described["interpolation"]
     size, resize = described.get("input_size"), described.get("resize")
+    # Without a stated resize, only images smaller than the model's input have to be brought to its size.
     covered = size is None or (dataset.input_size[0] >= size[0] and dataset.input_size[1] >= size[1])
     if size is None or (resize is None and covered):
         return fields

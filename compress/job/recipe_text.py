@@ -41,6 +41,7 @@ class RecipeText:
 
     def place(self, *keys: int | str) -> str:
         """Return where a value was written, or where it would be."""
+        # A default was written nowhere, so the nearest value around it gives the line.
         while keys not in self.places:
             keys = keys[:-1]
         return self.places[keys]

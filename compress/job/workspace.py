@@ -78,11 +78,13 @@ class Workspace:
         self._progress = progress
         self._steps = self._earlier_steps()
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Before the first step, so that the next run recognises the folder of a killed one.
         self._write()
 
     def _earlier_steps(self) -> dict[str, Step]:
         if not self.folder.is_dir() or not any(self.folder.iterdir()):
             return {}
+        # Never remove a folder that leanmark did not write.
         if not (self.folder / STATE).is_file():
             raise UsageError(f"{self.folder} exists and is not leanmark's; remove it or choose another folder.")
         try:

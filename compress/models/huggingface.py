@@ -168,6 +168,7 @@ def _read(path: Path) -> Folder:
         )
     names = values.get("architectures") or [""]
     classifies = any("Classification" in str(name) for name in names)
+    # transformers assumes two classes where a config names none.
     labels = len(values.get("id2label") or (0, 1)) if classifies else None
     pooling = None if classifies or not (path / POOLING).is_file() else _pooling(path / POOLING)
     return Folder(path, {k: v for k, v in values.items() if k not in LEFT_OUT}, labels, pooling, weights)
@@ -260,6 +261,7 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
         raise ModelError(f"{folder.path}: weights lack {broken[0]} and {len(broken) - 1} others; give complete ones.")
     part = model.encoder if isinstance(model, SentenceClassifier) else model
     present = {key: value for key, value in loaded.state_dict().items() if key not in absent}
+    # Missing parts keep the values from the seed, not those that from_pretrained drew.
     part.load_state_dict({key: present.get(key, value) for key, value in part.state_dict().items()})
     return bool(absent) or folder.pooling is not None
 

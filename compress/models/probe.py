@@ -34,6 +34,7 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
             of its own sample; the error says what was found.
     """
     both = as_tensor(samples)
+    # With one sample and with two: squeeze() and view() often fix the batch that their author used.
     alone, beside = _logits(model, both[:1], name), _logits(model, both, name)
     if alone.ndim == 1 and beside.ndim == 2:
         raise ModelError(
@@ -50,6 +51,7 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
         raise ModelError(f"{name} returns outputs that are not finite (NaN or infinite); check its weights.")
     largest = float(beside.abs().max())
     if float((alone - beside[:1]).abs().max()) > COUPLED * largest:
+        # Random outputs also differ from themselves, which needs another remedy.
         again = _logits(model, both[:1], name)
         by_chance = float((alone - again).abs().max()) > COUPLED * largest
         raise ModelError(f"{name} {_why_coupled(model, by_chance)}, so no exported file can agree with it.")

@@ -141,6 +141,7 @@ def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         put_head(model, path, nn.Linear(own.in_features, len(dataset.classes)))
+    # Only reported: the last epoch is kept, so nothing is chosen by these samples.
     validation = dataset.validation or train
     seen = cast(Dataset, _Parts(dataset.name, train, validation))
     training.train(

@@ -132,6 +132,7 @@ def key_of(folder: Path) -> SigningKey:
 def prepare(folder: Path) -> Path:
     """Create a client's folder and keys; return the path of the public node key, which the server's operator admits."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # mkdir's mode does not change a folder that exists.
     folder.chmod(0o700)
     key_of(folder)
     return node_key(folder)[1]

@@ -117,6 +117,7 @@ def start_node(
 def started(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start one of Flower's processes, with its output in a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    # Appended: a restart must not erase why the last process ended.
     with log.open("ab") as stream:
         return subprocess.Popen(command, stdout=stream, stderr=stream, env=surroundings(folder))
 
@@ -145,5 +146,6 @@ def program(name: str) -> Path:
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    # Flower draws boxes around its messages.
     lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip(" │╭╰─╮╯")]
     return " ".join(lines[-3:])[:500] if lines else f"it ended with {done.returncode} and no output"
