@@ -22,6 +22,7 @@ SHORTER, SHORTEST = 0.03, 0.06
 """Decrease of the interval between two checks, and its minimum, as shares of the steps (likewise)."""
 RISING = 0.75
 """Share of the steps since the last check that should have raised the loss (likewise)."""
+# The share of the new step in a move, as in the paper.
 MOMENTUM = 0.75
 
 

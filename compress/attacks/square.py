@@ -21,6 +21,7 @@ Ask = Callable[[Images, npt.NDArray[np.int64]], Margins]
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 queries: when the share of pixels in a square is halved (section 3.1 and the authors' code)."""
+# The number of queries for which the authors state the halvings.
 SCHEDULE = 10_000
 
 

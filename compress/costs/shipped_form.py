@@ -150,6 +150,7 @@ def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]
         return model
     graph = Graph(model)
     chosen = plan(graph, shipping.target, shipping.operators, ())
+    # By minimum and maximum, which ignore the percentile: ranges do not change what a kernel costs.
     found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
     return quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
 

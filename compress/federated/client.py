@@ -46,6 +46,7 @@ from compress.federated.messages import Message
 from compress.federated.public_samples import PublicSamples
 from compress.federated.weights import Vector
 
+# For the fields of a message besides the model.
 MODEL_SLACK_BYTES = 1024
 MOST_WEIGHT = 2.0**MAX_BAND
 """The largest band of samples over the smallest."""

@@ -17,6 +17,7 @@ from certify.core.federation import ClientPrivacy
 from compress.federated.weights import Layout, Vector
 from compress.private.entropy import gaussian
 
+# With fewer, the referee's finding clients_enough refuses the claim.
 FEWEST_CLIENTS = 100
 
 

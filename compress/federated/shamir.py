@@ -10,6 +10,7 @@ from certify.core.errors import DataError, UsageError
 PRIME = 2**256 + 297
 """The smallest prime above all secrets of 32 bytes."""
 SECRET_BYTES = 32
+# A value below the prime may need one bit more than a secret.
 SHARE_BYTES = 33
 
 

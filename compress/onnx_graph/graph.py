@@ -20,6 +20,7 @@ Feed = Mapping[str, Array]
 
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights, the targets of quantization."""
+# Stands for an exact result: JSON has no infinity.
 MOST_DB = 1000.0
 PART = 1 << 20
 """Elements that are compared at a time, as doubles."""

@@ -17,7 +17,9 @@ from compress.onnx_graph.graph import Graph, attributes, drop_unread, opset
 
 SINCE = 14
 """Operator set that introduced HardSwish."""
+# alpha and beta of the HardSigmoid in a HardSwish: x * clip(x / 6 + 1 / 2, 0, 1).
 SLOPE, HEIGHT = 1 / 6, 1 / 2
+# An attribute holds 1 / 6 as a float32.
 CLOSE = 1e-6
 
 

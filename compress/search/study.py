@@ -178,6 +178,7 @@ class Study:
 
     def _storage(self, library: Any) -> Any:
         beat = self._question.heartbeat_s
+        # SQLite lets one process write at a time, and the others wait.
         arguments = {"connect_args": {"timeout": WAIT_FOR_DATABASE_S}} if self._url.startswith(SQLITE) else {}
         retry = library.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
         return library.storages.RDBStorage(

@@ -33,8 +33,10 @@ from compress.testing.counted_source import CountedSource
 from compress.testing.networks import CLASSES, blobs, network
 from compress.testing.silence import require_refusal_without_noise
 
+# Not the batch of the exporter's example, which a file with a fixed batch would take.
 BATCH = 5
 PARTS = ("train", "calibration", "validation")
+# A pass that seeds the global generator itself must not arrive at the same state by chance.
 UNLIKELY_SEED = 0x5EED
 Model = nn.Module | Path
 

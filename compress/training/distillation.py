@@ -18,6 +18,7 @@ OutputLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.T
 """(student's logits, teacher's logits, columns of the true classes (n,), temperature) -> scalar."""
 DKD_OTHERS = 8.0
 """Weight of the other classes relative to the true one: beta of Zhao et al. 2022, section 4.1, as set for CIFAR."""
+# Just above the precision of float32, so that 1 - TINY is below 1.
 TINY = 1e-7
 
 

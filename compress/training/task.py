@@ -12,6 +12,7 @@ from certify.data import Preprocess, Split
 
 UNLABELLED = -100
 """Label of an unlabelled sample, which torch's cross-entropy ignores."""
+# Just above the precision of float32, so that 1 - TINY is below 1.
 TINY = 1e-7
 
 

@@ -23,6 +23,7 @@ from torch import nn
 from compress.core.targets import IntegerType
 
 CODES: dict[IntegerType, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127)}
+# Symmetric without -128, as ONNX Runtime's quantizer rounds weights.
 WEIGHT_CODES = (-127, 127)
 REDUCED_WEIGHT_CODES = (-64, 64)
 """7-bit codes, for processors that add two products in 16 bits (see :mod:`compress.core.targets`)."""

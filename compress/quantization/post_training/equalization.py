@@ -32,6 +32,7 @@ HOMOGENEOUS = frozenset(
 """Operators that commute with a positive factor per channel."""
 UNBOUNDED = float(np.finfo(np.float32).max)
 """Value that exporters write for a missing bound of a Clip."""
+# A pair disturbs its neighbours in a chain of layers, so all pairs are equalised in turn until nothing moves.
 ROUNDS = 20
 CONVERGED = 1e-3
 
