@@ -17,7 +17,7 @@ from certify.core.federation import ClientPrivacy
 from compress.federated.weights import Layout, Vector
 from compress.private.entropy import gaussian
 
-# With fewer, the referee's finding clients_enough refuses the claim.
+# With fewer, the finding enough_clients would refuse the statement.
 FEWEST_CLIENTS = 100
 
 
