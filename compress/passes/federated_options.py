@@ -121,5 +121,5 @@ class FederatedTraining(TorchPass):
             folder = context.workspace / f"{context.place}-{self.name}"
             yield federated.Simulation(folder, context.workspace / federated.log_name(context.place))
             return
-        with tempfile.TemporaryDirectory() as folder:
-            yield federated.Simulation(Path(folder) / "run", Path(folder) / "log")
+        with tempfile.TemporaryDirectory() as scratch:
+            yield federated.Simulation(Path(scratch) / "run", Path(scratch) / "log")
