@@ -35,7 +35,7 @@ from certify.core.errors import DataError, NotPermittedError
 from certify.core.federation import Begin, Enrolment, Entry, Mask, Payload, Run, Signed, Spent, sign, verified
 from certify.core.federation.fields import MAX_BAND
 from certify.core.signing_keys import PublicKey, SigningKey
-from compress.federated.client_folder import Keeping
+from compress.federated.client_folder import ClientFolder
 from compress.federated.costs import Bill, Spending
 from compress.federated.forms import Int8, form_of
 from compress.federated.idle import Declined, Idle
@@ -60,7 +60,7 @@ class Client:
         key: key that signs its entries.
         data: function that loads its samples, called when they are first needed.
         learner: local training of the model's architecture.
-        keeping: its folder.
+        store: its folder.
         spending: meter of its costs.
         idle: idle policy; None to compute at any time.
         purpose: purpose of use if a use policy governs its data; None otherwise.
@@ -71,7 +71,7 @@ class Client:
     key: SigningKey
     data: Callable[[], LocalData]
     learner: Learner
-    keeping: Keeping
+    store: ClientFolder
     spending: Spending
     idle: Idle | None = None
     purpose: str | None = None
@@ -109,7 +109,7 @@ class Client:
 
     def _enrol(self, request: Message) -> Message:
         opening = request.expect("enrol", opening=str)["opening"].encode()
-        run = self.keeping.join(opening).message
+        run = self.store.join(opening).message
         if self.purpose is not None and run.use.purpose != self.purpose:
             raise NotPermittedError(
                 f"The run is for {run.use.purpose}, and this client's data are used for {self.purpose}."
@@ -123,7 +123,7 @@ class Client:
         more = {} if masked is None else {"boxes": dict}
         settings = request.expect("train", begin=str, weight=float, form=dict, training=dict, seed=int, **more)
         run, begin = self._begun(settings["begin"], request.payload)
-        self.keeping.require_new(begin)
+        self.store.require_new(begin)
         form, weight = form_of(settings["form"], self.learner.layout.parts), float(settings["weight"])
         # A server's weight multiplies the update: 0 or infinity would leave a residual that is not a number.
         if not 1 / MOST_WEIGHT <= weight <= MOST_WEIGHT:
@@ -132,7 +132,7 @@ class Client:
             update = self._learn(run, begin, request.payload, settings) * np.float32(weight)
             if self.tamper is not None:
                 update = self.tamper(update).astype(np.float32)
-            residual = self.keeping.residual(len(update))
+            residual = self.store.residual(len(update))
             left: Vector | None
             if masked is not None and isinstance(form, Int8):
                 integers, left = form.integers(update, residual)
@@ -147,7 +147,7 @@ class Client:
     def _logits(self, request: Message) -> Message:
         values = request.expect("logits", begin=str, training=dict, seed=int, public=str)
         run, begin = self._begun(values["begin"], request.payload)
-        self.keeping.require_new(begin)
+        self.store.require_new(begin)
         if self.public is None or (public := self.public()).digest != values["public"]:
             raise DataError("This client does not have the public samples named by the server.")
         with self._measured() as bill, acting(run.use.action):
@@ -156,11 +156,11 @@ class Client:
         return self._answered("logits", run, begin, request.payload, payload, None, bill.spent, None)
 
     def _learn(self, run: Run, begin: Begin, model: bytes, values: dict[str, Any]) -> Vector:
-        training, looks = LocalTraining.from_json(values["training"]), None if self.idle is None else self.idle.step
+        training, pause = LocalTraining.from_json(values["training"]), None if self.idle is None else self.idle.step
         if values["seed"] < 0:
             raise DataError(f"The seed of a round must be at least 0, got {values['seed']}.")
         moment = Moment(begin.number, run.rounds, values["seed"])
-        return self.learner.learn(model, self._local(), training, moment, looks)
+        return self.learner.learn(model, self._local(), training, moment, pause)
 
     def _keys(self, request: Message) -> Message:
         run, begin = self._begun(request.expect("keys", begin=str)["begin"], None)
@@ -182,7 +182,7 @@ class Client:
 
     def _receipt(self, request: Message) -> Message:
         receipt = request.expect("receipt", receipt=str)["receipt"].encode()
-        self.keeping.received(receipt, self._server())
+        self.store.received(receipt, self._server())
         return Message("receipt", {})
 
     def _begun(self, line: str, model: bytes | None) -> tuple[Run, Begin]:
@@ -202,7 +202,7 @@ class Client:
         return run, found
 
     def _run(self) -> Signed[Run]:
-        run = self.keeping.run()
+        run = self.store.run()
         if run is None:
             raise DataError("This client is not in a run; the server must enrol it first.")
         return run
@@ -240,7 +240,7 @@ class Client:
             self.key,
         )  # fmt: skip
         # Before the answer leaves: after a kill in between, the update is lost but not counted twice.
-        self.keeping.sent(entry, left, begin.attempt)
+        self.store.sent(entry, left, begin.attempt)
         return Message(kind, {"line": entry.line.decode()}, sent)
 
     def _local(self) -> LocalData:

@@ -30,7 +30,7 @@ MAX_RUN_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Keeping:
+class ClientFolder:
     """Folder of one client.
 
     Attributes:

@@ -53,7 +53,7 @@ class Teaching:
 
 
 @dataclass(frozen=True)
-class Taught(Task):
+class LogitsTask(Task):
     """Task whose labels are row numbers of a table of the teacher's logits.
 
     Attributes:
@@ -90,7 +90,7 @@ def teach(
     order = np.random.default_rng(seed)
     batches = -(-len(public) // teaching.batch)
     with seeded(seed, device):
-        task = Taught(None, table=torch.from_numpy(logits), temperature=teaching.temperature)
+        task = LogitsTask(None, table=torch.from_numpy(logits), temperature=teaching.temperature)
         run = Run(model, None, config, task, torch.device(device), batches * teaching.epochs)
         run.model.train()
         for _ in range(teaching.epochs):

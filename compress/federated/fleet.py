@@ -31,7 +31,7 @@ START = "start"
 """Name of the folder that a client needs to join: the structure of the model, and its preprocessing."""
 
 
-class Reached(Transport, Protocol):
+class FleetTransport(Transport, Protocol):
     """A transport whose clients go online and offline."""
 
     def wait_for(self, count: int, wait_s: float, notify: Any) -> Any:
@@ -52,7 +52,7 @@ class Fleet:
         deadline_s: seconds after which a round closes without clients that have not answered.
     """
 
-    transport: Reached
+    transport: FleetTransport
     server: SigningKey
     clients: int
     use: Use

@@ -125,7 +125,7 @@ class Learner:
         data: LocalData,
         training: LocalTraining,
         moment: Moment,
-        looks: Callable[[], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> Vector:
         """Train the global model on a client's samples and return the change of its weights, (count,).
 
@@ -136,7 +136,7 @@ class Learner:
             data: data of the client.
             training: settings.
             moment: position within the run.
-            looks: function called before each layer, after the gradients of each and after each step, which may wait,
+            pause: function called before each layer, after the gradients of each and after each step, which may wait,
                 or raise to give up.
 
         Raises:
@@ -147,10 +147,10 @@ class Learner:
         self.layout.load(self.model, content)
         batches = data.loader(self.preprocess, training, moment.seed)
         steps = len(batches) * training.epochs
-        with seeded(moment.seed, self.device), looking(self.model, looks):
+        with seeded(moment.seed, self.device), pausing(self.model, pause):
             run = Run(
                 self.model, None, training.config(), Task.of(data.split, self.preprocess), torch.device(self.device),
-                steps * moment.rounds, hooks=self._hooks(training.proximal, looks),
+                steps * moment.rounds, hooks=self._hooks(training.proximal, pause),
             )  # fmt: skip
             # The schedule runs over all rounds, so this round starts where the last one ended.
             run.done = steps * (moment.number - 1)
@@ -163,8 +163,8 @@ class Learner:
         update: Vector = after - before
         return update
 
-    def _hooks(self, proximal: float, looks: Callable[[], None] | None) -> Hooks:
-        """Add FedProx's gradient of ``proximal / 2 * |w - w_global|^2``, and call ``looks`` after each step."""
+    def _hooks(self, proximal: float, pause: Callable[[], None] | None) -> Hooks:
+        """Add FedProx's gradient of ``proximal / 2 * |w - w_global|^2``, and call ``pause`` after each step."""
         learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         anchors = [parameter.detach().clone() for parameter in learned] if proximal else []
 
@@ -173,22 +173,22 @@ class Learner:
                 if parameter.grad is not None:
                     parameter.grad.add_(parameter.detach() - anchor.to(parameter.device), alpha=proximal)
 
-        return Hooks(adjust=pull if proximal else None, constrain=looks)
+        return Hooks(adjust=pull if proximal else None, constrain=pause)
 
 
 @contextlib.contextmanager
-def looking(model: nn.Module, looks: Callable[[], None] | None) -> Iterator[None]:
+def pausing(model: nn.Module, pause: Callable[[], None] | None) -> Iterator[None]:
     """Call a function within the steps of a block: before each layer, and once the gradient of each parameter is known.
 
     Hooks of parameters are used on the way back, since those of modules forbid activations in place.
     """
-    if looks is None:
+    if pause is None:
         yield
         return
     layers = [each for each in model.modules() if not any(each.children())]
     learned = [each for each in model.parameters() if each.requires_grad]
-    handles = [each.register_forward_pre_hook(lambda *_: looks()) for each in layers]
-    handles += [each.register_post_accumulate_grad_hook(lambda _: looks()) for each in learned]
+    handles = [each.register_forward_pre_hook(lambda *_: pause()) for each in layers]
+    handles += [each.register_post_accumulate_grad_hook(lambda _: pause()) for each in learned]
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ from certify.core.files import write_bytes, write_secret
 from certify.core.signing_keys import SigningKey
 from compress.federated.checkpoints import has_state
 from compress.federated.client import Client
-from compress.federated.client_folder import Keeping
+from compress.federated.client_folder import ClientFolder
 from compress.federated.costs import Spending
 from compress.federated.learner import Learner
 from compress.federated.local_data import LocalData
@@ -132,7 +132,7 @@ class Simulation:
         def make(name: str) -> Client:
             return Client(
                 keys.key(name), lambda: data(numbers[name]), learner,
-                Keeping(self.folder / "clients" / name, simulated=True), spending,
+                ClientFolder(self.folder / "clients" / name, simulated=True), spending,
                 public=None if public is None else lambda: public,
             )  # fmt: skip
 

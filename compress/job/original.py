@@ -23,7 +23,7 @@ from compress.core.samples import as_tensor
 from compress.job.lineage import describe_data
 from compress.job.preprocessing import (
     NOTHING,
-    Stated,
+    StatedFields,
     carried_by,
     describe,
     from_ports,
@@ -153,14 +153,14 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
     return _from_module(request, dataset, preprocess)
 
 
-def _from_file(path: Path, request: Request, preprocess: Stated | Preprocess, dataset: Dataset) -> OriginalModel:
+def _from_file(path: Path, request: Request, preprocess: StatedFields | Preprocess, dataset: Dataset) -> OriginalModel:
     if request.weights is not None:
         raise UsageError(f"{path} is an ONNX file, which contains its weights; leave out --weights.")
     if not path.is_file():
         raise ModelError(f"{path}: ONNX file not found.")
     contract: Preprocess | None = preprocess if isinstance(preprocess, Preprocess) else None
     stated = "as given"
-    if isinstance(preprocess, Stated):
+    if isinstance(preprocess, StatedFields):
         contract, stated = stored_in(path, preprocess) or as_given_to(path, dataset), "from the file"
         if contract is None and dataset.test.kind == "image":
             contract, stated = image_contract(dataset, preprocess, from_ports(path, preprocess), None, own=str(path))
@@ -179,7 +179,7 @@ def _from_file(path: Path, request: Request, preprocess: Stated | Preprocess, da
 
 
 def _from_name(
-    request: Request, dataset: Dataset, preprocess: Stated | Preprocess, progress: Progress
+    request: Request, dataset: Dataset, preprocess: StatedFields | Preprocess, progress: Progress
 ) -> OriginalModel:
     classes = _outputs(dataset)
     built = catalog.build(
@@ -214,8 +214,8 @@ def _from_name(
 def _contract(
     tokens: TokenInput | None,
     dataset: Dataset,
-    preprocess: Stated | Preprocess,
-    carried: Stated,
+    preprocess: StatedFields | Preprocess,
+    carried: StatedFields,
     class_map: tuple[int, ...] | None,
     own: str | None,
 ) -> tuple[Preprocess, str]:
@@ -229,7 +229,7 @@ def _contract(
     return image_contract(dataset, preprocess, carried, class_map, own=own)
 
 
-def _from_module(request: Request, dataset: Dataset, preprocess: Stated | Preprocess) -> OriginalModel:
+def _from_module(request: Request, dataset: Dataset, preprocess: StatedFields | Preprocess) -> OriginalModel:
     if not isinstance(request.model, nn.Module):
         raise UsageError(
             f"The 'model' must be a name, the path of an ONNX file or an nn.Module, got {type(request.model).__name__}."

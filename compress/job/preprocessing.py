@@ -28,7 +28,7 @@ PRINTED = ("resize", "crop", "interpolation", "scale", "mean", "std", "layout", 
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedFields:
     """Some fields of a contract, and their source.
 
     Attributes:
@@ -44,10 +44,10 @@ class Stated:
     input: Mapping[str, Any]
 
 
-NOTHING = Stated({}, "", lambda *_: "preprocessing contract", {})
+NOTHING = StatedFields({}, "", lambda *_: "preprocessing contract", {})
 
 
-def read_stated(value: object) -> Stated | Preprocess:
+def read_stated(value: object) -> StatedFields | Preprocess:
     """Parse the ``preprocess`` argument.
 
     Args:
@@ -71,7 +71,7 @@ def read_stated(value: object) -> Stated | Preprocess:
         if document.values.get("kind", "image") != "image":
             return Preprocess.from_yaml(Path(value))
         fields = {key: value for key, value in document.values.items() if key != "kind"}
-        return Stated(fields, Path(value).name, document.place, {})
+        return StatedFields(fields, Path(value).name, document.place, {})
     described = _described(value)
     if described is not None:
         return replace(NOTHING, by=f"the {type(value).__name__}", input=described)
@@ -83,7 +83,7 @@ def read_stated(value: object) -> Stated | Preprocess:
     )
 
 
-def stored_in(path: Path, user: Stated) -> Preprocess | None:
+def stored_in(path: Path, user: StatedFields) -> Preprocess | None:
     """Return the contract in a file; None if it cannot be read and the user states a whole one instead."""
     try:
         return stored_contract(path)
@@ -93,7 +93,7 @@ def stored_in(path: Path, user: Stated) -> Preprocess | None:
         return None
 
 
-def from_ports(path: Path, user: Stated) -> Stated:
+def from_ports(path: Path, user: StatedFields) -> StatedFields:
     """Return the contract fields that the ports of a file without a contract imply.
 
     Raises:
@@ -108,7 +108,7 @@ def from_ports(path: Path, user: Stated) -> Stated:
     return replace(NOTHING, fields=known, by="the file")
 
 
-def carried_by(module: object) -> Stated:
+def carried_by(module: object) -> StatedFields:
     """Return what a module itself states about its input; nothing for most modules."""
     for name in CARRIED:
         described = _described(getattr(module, name, None))
@@ -132,14 +132,14 @@ def _described(value: object) -> Mapping[str, Any] | None:
         raise UsageError(f"The {type(value).__name__} does not describe a model input ({error!r}).") from error
 
 
-def of_built(built: BuiltModel) -> Stated:
+def of_built(built: BuiltModel) -> StatedFields:
     """Return what the weights or architecture of a named model state; ``by`` is empty if nothing covers the weights."""
     names = ("input_size", "resize", "mean", "std", "interpolation")
     return replace(NOTHING, by=built.stated_by or "", input={name: getattr(built, name) for name in names})
 
 
 def image_contract(
-    dataset: Dataset, user: Stated, carried: Stated, class_map: tuple[int, ...] | None, *, own: str | None
+    dataset: Dataset, user: StatedFields, carried: StatedFields, class_map: tuple[int, ...] | None, *, own: str | None
 ) -> tuple[Preprocess, str]:
     """Return the contract, and the sources of its fields in words.
 
@@ -202,7 +202,7 @@ def _unstated(own: str, known: set[str]) -> str:
     )
 
 
-def _who(user: Stated, carried: Stated) -> str:
+def _who(user: StatedFields, carried: StatedFields) -> str:
     stated = [f"{', '.join(user.fields)} {user.by if user.by == 'as given' else f'from {user.by}'}"]
     parts = stated if user.fields else [f"from {user.by}"] if user.input else []
     parts += [f"from {carried.by}"] if carried.by else []

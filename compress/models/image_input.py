@@ -14,10 +14,10 @@ RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 CONVNEXT_CROPS_BELOW = 384
 """Size in pixels below which an image processor with ``crop_pct`` crops (transformers' ConvNextImageProcessor)."""
 
-Stated = dict[str, Any]
+InputFields = dict[str, Any]
 
 
-def of_torchvision(transforms: Any) -> Stated:
+def of_torchvision(transforms: Any) -> InputFields:
     """Convert torchvision's evaluation transforms, such as ``ResNet50_Weights.DEFAULT.transforms()``."""
     return {
         "input_size": (transforms.crop_size[0], transforms.crop_size[0]),
@@ -28,7 +28,7 @@ def of_torchvision(transforms: Any) -> Stated:
     }
 
 
-def of_timm(config: Mapping[str, Any]) -> Stated:
+def of_timm(config: Mapping[str, Any]) -> InputFields:
     """Convert timm's ``pretrained_cfg``, or the result of its ``resolve_model_data_config``.
 
     Example:
@@ -47,13 +47,13 @@ def of_timm(config: Mapping[str, Any]) -> Stated:
     }
 
 
-def of_processor(values: Mapping[str, Any]) -> Stated:
+def of_processor(values: Mapping[str, Any]) -> InputFields:
     """Convert Hugging Face's ``preprocessor_config.json``.
 
     A processor that scales to one size and then crops to another is read as scaling the shorter side, as DeiT is
     evaluated (Touvron et al. 2021, arXiv 2012.12877).
     """
-    stated: Stated = {}
+    stated: InputFields = {}
     if not values.get("do_normalize", True):
         stated |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     elif values.get("image_mean") and values.get("image_std"):
@@ -66,7 +66,7 @@ def of_processor(values: Mapping[str, Any]) -> Stated:
     return stated | _sizes(values)
 
 
-def _sizes(values: Mapping[str, Any]) -> Stated:
+def _sizes(values: Mapping[str, Any]) -> InputFields:
     scaled, cut, share = values.get("size"), values.get("crop_size"), values.get("crop_pct")
     if values.get("do_center_crop") and cut:
         height, width = (cut["height"], cut["width"]) if isinstance(cut, dict) else (cut, cut)

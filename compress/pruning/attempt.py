@@ -53,11 +53,11 @@ TRACE_S, TRACE_S_PER_LAYER = 5.0, 1.0
 WAYS = {"channels": "torch-pruning", "buffers": "torch-pruning", "blocks": "pruning inside of blocks"}
 
 
-class NotThisWay(Exception):
+class PruningImpossible(Exception):
     """A model cannot be pruned in the way that was tried."""
 
 
-class Unreached(NotThisWay):
+class TargetUnreached(PruningImpossible):
     """The target cannot be reached in the way that was tried.
 
     Args:
@@ -105,7 +105,7 @@ class Attempt:
         """Prune a copy, or return an unchanged one with the reason why the target cannot be reached.
 
         Raises:
-            NotThisWay: the architecture does not allow it, or pruning takes too long.
+            PruningImpossible: the architecture does not allow it, or pruning takes too long.
         """
         task = self._context.progress.task("Pruning")
         # Drawing importances and training seed torch's generator; a pass must leave the caller's alone.
@@ -115,19 +115,21 @@ class Attempt:
             try:
                 # Groups inside blocks are proven when they are found; a trace only as a whole, here.
                 if self._way != "blocks" and (why := self._why_inexact(eval_copy(model))):
-                    raise NotThisWay(why)
+                    raise PruningImpossible(why)
                 pruned, record, provenance = self._nearest(model, bar.advance)
             except LimitExceeded as error:
-                raise NotThisWay(f"{WAYS[self._way]} {error}") from error
+                raise PruningImpossible(f"{WAYS[self._way]} {error}") from error
             except NotTraceable as error:
-                raise NotThisWay(f"{self._settings.importance} importance cannot be estimated: {error}") from error
+                raise PruningImpossible(
+                    f"{self._settings.importance} importance cannot be estimated: {error}"
+                ) from error
             except MODEL_FAILURES as error:
                 why = f"{WAYS[self._way]} cannot handle this architecture ({describe_error(error)})"
-                raise NotThisWay(why) from error
+                raise PruningImpossible(why) from error
         if not record.changed:
             return eval_copy(model), record
         if why := why_broken(pruned, model, self._context.sample(2)):
-            raise NotThisWay(why)
+            raise PruningImpossible(why)
         if self._settings.reconstruct:
             record = self._reconstructed(model, pruned, record, provenance)
         return pruned, record
@@ -163,7 +165,7 @@ class Attempt:
         """Prune copies with ever smaller multiples of channels until one is near the target; return the nearest.
 
         Raises:
-            Unreached: none of them reaches it.
+            TargetUnreached: none of them reaches it.
         """
         settings, found, missed = self._settings, [], None
         fixed = settings.round_to or settings.sparsify_epochs or settings.recover_epochs
@@ -173,7 +175,7 @@ class Attempt:
             try:
                 with self._form(pruned):
                     record, provenance = self._prune(pruned, advance)
-            except Unreached as error:
+            except TargetUnreached as error:
                 missed = error
             else:
                 if not record.changed:
@@ -184,7 +186,7 @@ class Attempt:
                 break
             self._multiple = (self._multiple or 1) // 2
         if not found:
-            raise missed or NotThisWay("it has no channels")
+            raise missed or PruningImpossible("it has no channels")
         left, pruned, record, provenance = max(found, key=lambda each: each[0])
         return pruned, PassRecord(record.done, (*record.declined, *self._overshoot(left, record))), provenance
 
@@ -221,7 +223,7 @@ class Attempt:
                     f"{share:g} of the {self._what} cannot be reached, only {left / original:.3f}, with at most "
                     f"{settings.max_ratio:g} of a layer removed in multiples of {pruner.rules.multiple}"
                 )
-            raise Unreached(PassRecord.refused(why, declined), left / original)
+            raise TargetUnreached(PassRecord.refused(why, declined), left / original)
         done: dict[str, Any] = {
             self._key: left / original,
             "way": "channels" if self._way == "buffers" else self._way,

@@ -27,7 +27,7 @@ class EmbeddingUnclear(Exception):
     """The width between the blocks is ambiguous, or cutting it is not equivalent to masking it."""
 
 
-class KeptNorm(nn.Module):
+class PartialLayerNorm(nn.Module):
     """A layer norm that sees only some of its inputs and returns 0 for the others.
 
     Args:
@@ -83,7 +83,7 @@ def masked_norms(model: nn.Module, kept: Kept) -> nn.Module:
     for path, module in model.named_modules():
         if isinstance(module, nn.LayerNorm):
             parent, _, name = path.rpartition(".")
-            setattr(masked.get_submodule(parent), name, KeptNorm(masked.get_submodule(path), kept[0]))  # type: ignore[arg-type]
+            setattr(masked.get_submodule(parent), name, PartialLayerNorm(masked.get_submodule(path), kept[0]))  # type: ignore[arg-type]
     return masked
 
 

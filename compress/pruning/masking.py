@@ -83,12 +83,12 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
         kept = left.get(f"{path}.weight", ())
         # Zeros would change the mean and deviation of the others.
         if kept and any(kind.__name__ in ACROSS_CHANNELS for kind in type(norm).__mro__):
-            copied.set_submodule(path, OverKept(pruned.get_submodule(path), kept[-1], _channel_axis(norm)))
+            copied.set_submodule(path, PartialNorm(pruned.get_submodule(path), kept[-1], _channel_axis(norm)))
     copied.eval()
     return copied
 
 
-class OverKept(nn.Module):
+class PartialNorm(nn.Module):
     """A normalisation over the remaining channels; masked ones are neither read nor written.
 
     Args:

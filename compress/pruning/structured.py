@@ -7,7 +7,7 @@ from torch import nn
 from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.pruning.attempt import Attempt, NotThisWay, Teach, Unreached
+from compress.pruning.attempt import Attempt, PruningImpossible, TargetUnreached, Teach
 from compress.pruning.heads import has_attention
 from compress.pruning.limits import enforceable
 from compress.pruning.rules import PruneSettings
@@ -30,16 +30,16 @@ def prune(
     Raises:
         UsageError: samples or the original are missing, or no layer matches ``keep_layers``.
     """
-    failed: list[NotThisWay] = []
+    failed: list[PruningImpossible] = []
     for way in _ways(settings, model):
         try:
             pruned, record = Attempt(settings, way, context, teach).prune(model)
-        except NotThisWay as error:
+        except PruningImpossible as error:
             failed.append(error)
             continue
         no_limit = [] if enforceable() else [Declined("time limit", NO_LIMIT)]
         return pruned, PassRecord(record.done, (*record.declined, *_across(failed), *no_limit))
-    unreached = [error for error in failed if isinstance(error, Unreached)]
+    unreached = [error for error in failed if isinstance(error, TargetUnreached)]
     if not unreached:
         return eval_copy(model), PassRecord.refused("; ".join(str(error) for error in failed))
     nearest = min(unreached, key=lambda error: error.left)
@@ -56,5 +56,5 @@ def _ways(settings: PruneSettings, model: nn.Module) -> tuple[str, ...]:
     return ("channels", "buffers", "blocks") if untrained and has_plain_buffers(model) else ("channels", "blocks")
 
 
-def _across(failed: list[NotThisWay]) -> list[Declined]:
+def _across(failed: list[PruningImpossible]) -> list[Declined]:
     return [Declined("channels across blocks", why) for why in dict.fromkeys(str(error) for error in failed)]

@@ -41,7 +41,7 @@ ENOUGH = 10_000_000
 """Number of samples above which the error does not ask for more."""
 
 
-def blind(dataset: Dataset) -> Dataset:
+def without_test_part(dataset: Dataset) -> Dataset:
     """Return the data set with the validation part in place of the test part, so that nothing can read the latter.
 
     Raises:
@@ -76,7 +76,7 @@ class Workshop:
         if dataset is None:
             requested = request.data(question.data)
             dataset = load(requested, seed=question.plan.seed, cache=question.cache, progress=self._progress)
-        self.dataset = blind(dataset).scaled(scale_of(question.plan.metric))
+        self.dataset = without_test_part(dataset).scaled(scale_of(question.plan.metric))
         self.original = find_original(request, self.dataset, self._progress)
         self._context = make_context(
             self.original,

@@ -14,7 +14,7 @@ from certify.core.federation import FederatedRun, Spent, parse_run, read_receipt
 from certify.core.progress import Silent
 from certify.core.signing_keys import SigningKey
 from compress.federated.client import Client
-from compress.federated.client_folder import Keeping
+from compress.federated.client_folder import ClientFolder
 from compress.federated.coordinator import Coordinator
 from compress.federated.costs import Spending
 from compress.federated.flower.fleet_client import contract_of, start_of
@@ -54,8 +54,8 @@ def replayed(
             nonce = run.opening.message.run
 
             def client(name: str) -> Client:
-                keeping = Keeping(Path(made) / name, simulated=True)
-                return Client(keys[name], lambda: datasets[name][1], learner, keeping, Spending())
+                store = ClientFolder(Path(made) / name, simulated=True)
+                return Client(keys[name], lambda: datasets[name][1], learner, store, Spending())
 
             heard = {
                 (node, one.receipt.message.number)

@@ -135,7 +135,7 @@ class Tampering(Memory):
         outcome.slowest_s = max(outcome.slowest_s, taken)
         if taken > LONGEST_S:
             outcome.wrong.append(f"{taken:.1f} s of CPU time for {message[:300]!r}")
-        for path in (client.keeping.folder / RESIDUAL, *client.keeping.folder.glob("sent-*.npy")):
+        for path in (client.store.folder / RESIDUAL, *client.store.folder.glob("sent-*.npy")):
             if path.is_file() and not np.isfinite(np.load(path)).all():
                 outcome.wrong.append(f"a residual that is not finite, after {message[:300]!r}")
 
@@ -160,9 +160,9 @@ class Tampering(Memory):
 def twin(client: Client, folder: Path) -> Client:
     """Return a copy of a client and its folder, with the secrets of its masked round."""
     made = copy.copy(client)
-    if client.keeping.folder.is_dir():
-        shutil.copytree(client.keeping.folder, folder)
-    made.keeping = replace(client.keeping, folder=folder)
+    if client.store.folder.is_dir():
+        shutil.copytree(client.store.folder, folder)
+    made.store = replace(client.store, folder=folder)
     if client._masked is not None:
         made._masked = copy.copy(client._masked)
         made._masked._member = copy.copy(client._masked._member)

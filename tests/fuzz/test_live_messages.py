@@ -51,7 +51,7 @@ def test_client_refuses_a_number_that_no_server_sends(tmp_path: Path, change: di
         values = {**given.values, **change, "training": {**given.values["training"], **change.get("training", {})}}
         with pytest.raises(DataError, match=sentence):
             client.answer(Message("train", values, given.payload).content())
-        assert not list(client.keeping.folder.glob("sent-*.npy"))
+        assert not list(client.store.folder.glob("sent-*.npy"))
 
     asked(tmp_path, "train", ask)
 

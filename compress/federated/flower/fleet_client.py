@@ -16,7 +16,7 @@ from certify.core.signing_keys import SigningKey
 from certify.data import Dataset, Preprocess
 from compress.exchange import checkpoint
 from compress.federated.client import Client
-from compress.federated.client_folder import RECEIPTS, Keeping
+from compress.federated.client_folder import RECEIPTS, ClientFolder
 from compress.federated.costs import Spending
 from compress.federated.flower.credentials import node_key
 from compress.federated.flower.processes import start_node
@@ -75,7 +75,7 @@ class Joining:
                 f"{learner.preprocess.kind}; use data of this federation's kind."
             )
         return Client(
-            key_of(self.folder), lambda: local, learner, Keeping(self.folder), Spending(),
+            key_of(self.folder), lambda: local, learner, ClientFolder(self.folder), Spending(),
             idle=None if self.idle is None else Idle(self.idle, self.folder),
             purpose=None if self.use is None else self.use.purpose,
         )  # fmt: skip

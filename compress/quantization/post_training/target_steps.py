@@ -36,7 +36,7 @@ def floats_for(target: Target, path: Path, folder: Path) -> Graph:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedZeroPoints:
     """A quantized model whose weights have the zero points that run fastest on its target.
 
     Attributes:
@@ -50,7 +50,7 @@ class Moved:
     declined: tuple[Declined, ...] = ()
 
 
-def with_zero_points(target: Target, quantizer: Quantizer, candidate: onnx.ModelProto) -> Moved:
+def with_zero_points(target: Target, quantizer: Quantizer, candidate: onnx.ModelProto) -> MovedZeroPoints:
     """Move weight zero points if the target asks for it, unless the whole model then loses too much.
 
     Args:
@@ -63,7 +63,7 @@ def with_zero_points(target: Target, quantizer: Quantizer, candidate: onnx.Model
         MeasureError: a process that timed one ended or did not answer.
     """
     if not target.moves_zero_points:
-        return Moved(candidate)
+        return MovedZeroPoints(candidate)
     model = onnx.ModelProto()
     # The quantizer keeps its last result and must not see it changed.
     model.CopyFrom(candidate)
@@ -71,8 +71,8 @@ def with_zero_points(target: Target, quantizer: Quantizer, candidate: onnx.Model
     declined = tuple(Declined(name, reason) for name, reason in distrusted.items())
     if shares and quantizer.excess(model) > quantizer.limit:
         lost = Declined("weight zero points", "with them the model loses more than the budget allows")
-        return Moved(candidate, {"zero_points": {}}, (*declined, lost))
-    return Moved(model, {"zero_points": shares}, declined)
+        return MovedZeroPoints(candidate, {"zero_points": {}}, (*declined, lost))
+    return MovedZeroPoints(model, {"zero_points": shares}, declined)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from certify.data import default_preprocess
 from certify.workflows.data_governance import bind_policy
 from certify.workflows.use_control import governing
 from compress.federated.client import Client
-from compress.federated.client_folder import Keeping
+from compress.federated.client_folder import ClientFolder
 from compress.federated.coordinator import Coordinator
 from compress.federated.costs import Spending
 from compress.federated.learner import Learner
@@ -60,7 +60,7 @@ def client(folder: Path, spec: str, purpose: str | None, number: int) -> Client:
     learner = Learner(small_model(), default_preprocess(blobs()))
     assert dataset.train is not None
     return Client(
-        SigningKey(Ed25519PrivateKey.generate()), lambda: data, learner, Keeping(folder / f"client-{number}"),
+        SigningKey(Ed25519PrivateKey.generate()), lambda: data, learner, ClientFolder(folder / f"client-{number}"),
         Spending(), purpose=purpose,
     )  # fmt: skip
 
