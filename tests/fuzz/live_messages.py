@@ -166,7 +166,7 @@ def twin(client: Client, folder: Path) -> Client:
     if client._masked is not None:
         made._masked = copy.copy(client._masked)
         made._masked._member = copy.copy(client._masked._member)
-        for name in ("_peers", "_places", "_held"):
+        for name in ("_peers", "_places", "_received"):
             setattr(made._masked._member, name, dict(getattr(made._masked._member, name)))
     return made
 
