@@ -90,8 +90,8 @@ def flipped_labels(client: Client) -> None:
     def wrong() -> LocalData:
         data = honest()
         labels = (data.split.labels + 1) % 4
-        kept = None if data.kept is None else (data.kept[0], (data.kept[1] + 1) % 4)
-        return LocalData(data.split.relabelled(labels), kept)
+        cached = None if data.cached is None else (data.cached[0], (data.cached[1] + 1) % 4)
+        return LocalData(data.split.relabelled(labels), cached)
 
     client.data = wrong
     client.tamper = lambda update: 10 * update

@@ -147,14 +147,14 @@ def test_data_are_refused_when_they_have_no_validation_part(model, dataset, tmp_
 
 
 def test_search_reports_that_it_found_none_when_no_trial_succeeded(model, dataset, tmp_path, monkeypatch):
-    made = Workshop.made
+    output_of = Workshop.output_of
 
     def broken(self, chosen, callbacks=()):
         if chosen.passes:
             raise ModelError("The model can't be exported.")
-        return made(self, chosen, callbacks)
+        return output_of(self, chosen, callbacks)
 
-    monkeypatch.setattr(Workshop, "made", broken)
+    monkeypatch.setattr(Workshop, "output_of", broken)
     found = searching._search(asked(model, dataset, tmp_path), 1, Silent())
     assert found.best is None and found.recipe is None
     assert not (tmp_path / RECIPE).exists() and (tmp_path / TRIALS).exists()
