@@ -50,7 +50,7 @@ def altered_split(split: Split, indices: Indices, alter: Alter) -> Split:
     return Split(AlteredSource(chosen, alter), chosen.labels)
 
 
-class _Kept:
+class _Rendered:
     """Images that were rendered once and are kept in memory."""
 
     def __init__(self, images: Sequence[Image]) -> None:
@@ -68,7 +68,7 @@ class _Kept:
 
 def in_memory(split: Split) -> Split:
     """Return the same samples, rendered once and kept in memory, for a split that several models read."""
-    return Split(_Kept([split.image(i) for i in range(len(split))]), split.labels)
+    return Split(_Rendered([split.image(i) for i in range(len(split))]), split.labels)
 
 
 def require_images(split: Split) -> None:
@@ -97,5 +97,5 @@ def stress_order(digests: Sequence[str], test_digest: str) -> list[int]:
     for place, digest in enumerate(digests):
         first.setdefault(digest, place)
     # Unlike other orders, this one does not depend on the order in which the samples are listed.
-    keys = {one: hashlib.sha256(f"{STRESS}/{test_digest}/{one}".encode()).digest() for one in first}
-    return [first[one] for one in sorted(first, key=keys.__getitem__)]
+    keys = {digest: hashlib.sha256(f"{STRESS}/{test_digest}/{digest}".encode()).digest() for digest in first}
+    return [first[digest] for digest in sorted(first, key=keys.__getitem__)]

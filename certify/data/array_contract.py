@@ -100,6 +100,7 @@ class ArrayPreprocess(Preprocess):
             DataError: the data are not arrays, an array is missing, or one has the wrong shape or kind of type.
         """
         fields = split.fields
+        # The only array of data without names fits the only input, whatever the input is called.
         names = dict(zip(self.inputs, fields if len(self.inputs) == len(fields) == 1 else self.inputs, strict=True))
         for name, source in names.items():
             shape, dtype = self.port(name)
@@ -108,18 +109,19 @@ class ArrayPreprocess(Preprocess):
                     f"The model takes the inputs {', '.join(self.inputs)}, but the data hold {', '.join(fields)}; give "
                     "the arrays of the data the names of the model's inputs."
                 )
-            held, given = fields[source]
-            if held != shape or not np.can_cast(given, dtype, casting="same_kind"):
+            own_shape, own_dtype = fields[source]
+            # `same_kind` lets float64 become float32, but never floats become integers.
+            if own_shape != shape or not np.can_cast(own_dtype, dtype, casting="same_kind"):
                 raise DataError(
-                    f"The data's {source} is {given} {_size(held)} per sample, but the model's input '{name}' takes "
-                    f"{dtype} {_size(shape)}; convert the array, or correct the contract."
+                    f"The data's {source} is {own_dtype} {_size(own_shape)} per sample, but the model's input '{name}' "
+                    f"takes {dtype} {_size(shape)}; convert the array, or correct the contract."
                 )
         samples = np.empty(self.input_shape(len(indices)), dtype=self.memory)
         parts = {name: samples if len(names) == 1 else samples[name] for name in names}
         for position, i in enumerate(indices):
-            held_sample = split.arrays(int(i))
+            sample = split.arrays(int(i))
             for name, source in names.items():
-                parts[name][position] = held_sample[source]
+                parts[name][position] = sample[source]
         return samples
 
     def noise(self, count: int) -> npt.NDArray[Any]:
@@ -163,6 +165,7 @@ def as_given(
     """
     fields = dataset.test.fields
     if inputs is None:
+        # NumPy makes float64 by default, which hardly any model takes.
         inputs = {name: "float32" if dtype == "float64" else dtype for name, (_, dtype) in fields.items()}
     alone = len(inputs) == len(fields) == 1
     if not alone and set(inputs) != set(fields):

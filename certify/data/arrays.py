@@ -130,6 +130,7 @@ def samples_split(x: npt.ArrayLike, y: npt.ArrayLike, where: str) -> Split:
     samples = np.asarray(x)
     if samples.dtype != np.uint8 or samples.ndim not in (3, 4):
         return named_split({ONLY: samples}, y, where)
+    # Channels first, as torch stores images.
     if samples.ndim == 4 and samples.shape[1] in (1, 3) and samples.shape[3] not in (1, 3):
         samples = np.moveaxis(samples, 1, -1)
     return array_split(samples, y, where)
@@ -185,6 +186,7 @@ def _parts_of(rest: str, scheme: str) -> dict[str, Path]:
 def _read_npz(path: Path, scheme: str, dropped: Sequence[str] = ()) -> tuple[Split, tuple[str, ...] | None]:
     try:
         with path.open("rb") as stream:
+            # NumPy would read any other file as a pickle or a single array, with a message about pickles.
             if not zipfile.is_zipfile(stream):
                 raise DataError(f"{path}: is not an npz file, or a damaged one; save arrays x and y with numpy.savez.")
             stream.seek(0)
@@ -201,9 +203,9 @@ def _read_npz(path: Path, scheme: str, dropped: Sequence[str] = ()) -> tuple[Spl
         ) from error
     needed = {"y"} if scheme == "arrays" else {"input_ids" if "input_ids" in arrays else "x", "y"}
     if missing := needed - set(arrays):
-        held = ", ".join(archive.files[:MOST_NAMED]) or "nothing"
+        listed = ", ".join(archive.files[:MOST_NAMED]) or "nothing"
         raise DataError(
-            f"{path} has no array '{sorted(missing)[0]}', but {held}; an npz data set holds x (images or values) or "
+            f"{path} has no array '{sorted(missing)[0]}', but {listed}; an npz data set holds x (images or values) or "
             "input_ids (tokens), and y (labels). To read named inputs and y, write arrays:PATH."
         )
     names = arrays.pop("classes", None)

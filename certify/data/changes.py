@@ -36,6 +36,7 @@ class ChangedSource:
 
     def image(self, row: int) -> Image:
         """Return the changed image, uint8 (H, W, 3)."""
+        # Drawn from the content, so that the order in which samples are read does not matter.
         drawn = hashlib.sha256(f"{self._seed}/change/{row}/{self._split.digest(row)}".encode()).digest()
         return changed(self._split.image(row), KINDS[row % len(KINDS)], np.random.default_rng(list(drawn)))
 
@@ -65,8 +66,8 @@ def changed(image: Image, kind: str, rng: np.random.Generator) -> Image:
     # Grey images have three equal channels, and must keep them equal.
     grey = bool((image == image[..., :1]).all())
     noise = rng.integers(-1, 2, image.shape[:2] + ((1,) if grey else (3,)))
-    made: Image = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
-    return made
+    noisy: Image = np.clip(image.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _shifted(image: Image, rng: np.random.Generator) -> Image:

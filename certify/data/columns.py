@@ -35,7 +35,7 @@ def named_without(name: str, dropped: Sequence[str]) -> str:
     return f"{name} without {', '.join(dropped)}" if dropped else name
 
 
-def kept_columns(features: Sequence[str], dropped: Sequence[str], where: str) -> list[int]:
+def remaining_columns(features: Sequence[str], dropped: Sequence[str], where: str) -> list[int]:
     """Return the indices of the columns that stay inputs.
 
     Args:
@@ -48,18 +48,23 @@ def kept_columns(features: Sequence[str], dropped: Sequence[str], where: str) ->
         UsageError: a dropped column is not among the inputs.
 
     Example:
-        >>> kept_columns(["age", "sex=f", "sex=m"], ["sex"], "people.npz")
+        >>> remaining_columns(["age", "sex=f", "sex=m"], ["sex"], "people.npz")
         [0]
     """
+    # One-hot columns are called ATTRIBUTE=VALUE; dropping the attribute drops all of them.
     attributes = [name.partition("=")[0] for name in features]
     for name in dropped:
         if name not in (*attributes, *features):
             known = list(dict.fromkeys(attributes))
             raise unknown_name(f"input column of {where}", name, known, "Only named inputs can be dropped.")
-    kept = [i for i, (one, name) in enumerate(zip(attributes, features, strict=True)) if not {one, name} & {*dropped}]
-    if not kept:
+    positions = [
+        i
+        for i, (attribute, name) in enumerate(zip(attributes, features, strict=True))
+        if not {attribute, name} & {*dropped}
+    ]
+    if not positions:
         raise DataError(f"{where}: no input is left without {', '.join(dropped)}; drop fewer.")
-    return kept
+    return positions
 
 
 def names_of(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -69,8 +74,8 @@ def names_of(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
         >>> names_of({"drop": "sex"}, "drop"), names_of({}, "features")
         (('sex',), ())
     """
-    given = values.get(key, ())
-    return (given,) if isinstance(given, str) else tuple(map(str, given))
+    names = values.get(key, ())
+    return (names,) if isinstance(names, str) else tuple(map(str, names))
 
 
 def with_columns(value: Any, common: Mapping[str, Any], where: str) -> Any:

@@ -48,5 +48,8 @@ def _fields_of(kind: Any) -> Callable[..., Any]:
     types = typing.get_type_hints(kind, include_extras=True)
     fields = [(f.name, types[f.name], dataclasses.field(default=f.default)) for f in dataclasses.fields(kind)]
     return dataclasses.make_dataclass(
-        kind.__name__, fields, namespace={"__pydantic_config__": {"allow_inf_nan": False}}
+        # JSON has neither NaN nor infinity, and a contract is stored as JSON.
+        kind.__name__,
+        fields,
+        namespace={"__pydantic_config__": {"allow_inf_nan": False}},
     )

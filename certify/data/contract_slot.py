@@ -50,6 +50,7 @@ def contract_in(model: ModelFile) -> Preprocess | None:
         raise ModelError(
             f"{path} carries {len(stored)} preprocessing contracts; give the right one with --preprocess FILE.yaml."
         )
+    # Parsed as canonical JSON only, since its digest is signed.
     values = parse_canonical(stored[0], f"the preprocessing contract of {path}")
     if not isinstance(values, dict):
         raise ModelError(f"{path}: its preprocessing contract is not a JSON object.")
@@ -67,6 +68,7 @@ def as_given_to(path: Path, dataset: Dataset) -> Preprocess | None:
         return None
     with open_model(path) as model:
         ports = model.ports()
+    # With several outputs, which one answers would be a guess.
     if ports is None or len(ports[1]) != 1:
         raise UsageError(
             f"{path} must have exactly one output to be used without a contract; give a contract of kind 'arrays' with "
@@ -81,16 +83,16 @@ def as_given_to(path: Path, dataset: Dataset) -> Preprocess | None:
     return as_given(dataset, {port.name: port.dtype for port in ports[0]}, output.name)
 
 
-def contract_of(model: Path, given: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
+def contract_of(model: Path, stated: Preprocess | str | Path | None, default: Preprocess | None = None) -> Preprocess:
     """Return the preprocessing contract of a model: the given one, the one in the file, or the default; never a guess.
 
     Raises:
         UsageError: none of them exists.
     """
-    if isinstance(given, Preprocess):
-        return given
-    if given is not None:
-        contract: Preprocess | None = Preprocess.from_yaml(Path(given))
+    if isinstance(stated, Preprocess):
+        return stated
+    if stated is not None:
+        contract: Preprocess | None = Preprocess.from_yaml(Path(stated))
     else:
         contract = stored_contract(model) or default
     if contract is None:

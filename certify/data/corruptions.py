@@ -84,8 +84,8 @@ def _pixelate(values: Values, level: int, rng: np.random.Generator) -> Values:
     import PIL.Image
 
     height, width = values.shape[:2]
-    kept = PIXELS[level] * SIDE / min(height, width)
-    size = (max(1, round(width * kept)), max(1, round(height * kept)))
+    share = PIXELS[level] * SIDE / min(height, width)
+    size = (max(1, round(width * share)), max(1, round(height * share)))
     image = PIL.Image.fromarray(np.rint(255 * values).astype(np.uint8))
     small = image.resize(size, PIL.Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), PIL.Image.Resampling.NEAREST), dtype=np.float64) / 255
@@ -127,10 +127,11 @@ def corrupted(image: Image, name: str, severity: int, key: str) -> Image:
         raise unknown_name("corruption", name, CORRUPTIONS)
     if severity not in SEVERITIES:
         raise UsageError(f"The severity of a corruption must be an integer in [1, 5], got {severity}.")
+    # The set's name is part of the seed, so that a later set draws differently.
     seed = hashlib.sha256(f"{SET_NAME}/{name}/{severity}/{key}".encode()).digest()
     values = CORRUPTIONS[name](image / 255.0, severity - 1, np.random.default_rng(list(seed)))
-    made: Image = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
-    return made
+    corrupted: Image = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+    return corrupted
 
 
 def corrupted_split(split: Split, indices: Indices, name: str, severity: int) -> Split:

@@ -41,8 +41,10 @@ class ExchangedSource:
         found = dict(self._split.arrays(row))
         value = np.array(found[self._name])
         if self._places is not None:
+            # Rolled within the attribute's own columns, so that exactly one of them stays set.
             value[self._places] = np.roll(value[self._places], self._step)
         else:
+            # `values` are sorted by np.unique, so their place is found without a search per value.
             place = int(np.searchsorted(self._values, value))
             value = np.asarray(self._values[(place + self._step) % len(self._values)])
         return {**found, self._name: value}
@@ -71,6 +73,7 @@ def exchanged_splits(split: Split, attribute: str) -> Iterator[Split]:
     if not places:
         name = attribute
         if (
+            # A float has too many values for counterparts.
             attribute not in split.fields
             or split.fields[attribute][0]
             or split.fields[attribute][1].startswith("float")

@@ -12,7 +12,7 @@ class Placed:
     Without a path no policy can be found for such data, so none governs them.
 
     Args:
-        given: arrays, a data set or another object; see :func:`certify.data.own_data.from_object`.
+        data: arrays, a data set or another object; see :func:`certify.data.own_data.from_object`.
         place: path, at which nothing needs to exist; the policy is in the folder ``PLACE.use``.
 
     Example:
@@ -22,9 +22,9 @@ class Placed:
         Placed(tuple, 'records/digits')
     """
 
-    def __init__(self, given: Any, place: str | Path) -> None:
-        self.given = given
+    def __init__(self, data: Any, place: str | Path) -> None:
+        self.data = data
         self.place = Path(place).expanduser()
 
     def __repr__(self) -> str:
-        return f"Placed({type(self.given).__name__}, {str(self.place)!r})"
+        return f"Placed({type(self.data).__name__}, {str(self.place)!r})"

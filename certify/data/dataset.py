@@ -85,6 +85,7 @@ class Dataset:
     set_aside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # A single class is always answered correctly.
         if len(self.classes) < 2:
             raise DataError(f"The classes of data '{self.name}' must be at least 2, got {len(self.classes)}.")
         for part, split in self.parts.items():
@@ -179,7 +180,7 @@ def _shared(first: Iterable[str], second: Sequence[str]) -> list[int]:
     return [i for i, digest in enumerate(second) if digest in known]
 
 
-def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
+def input_size(splits: Iterable[Split], inspected: int = 64) -> tuple[int, ...]:
     """Choose the input size of models trained on these samples: (H, W) for images, (tokens,) for text, else a shape.
 
     Images up to 96 pixels keep their size, rounded to at least 32 and a multiple of 8; small images of several sizes
@@ -187,14 +188,15 @@ def input_size(splits: Iterable[Split], looked_at: int = 64) -> tuple[int, ...]:
 
     Args:
         splits: the parts.
-        looked_at: number of evenly spaced images of each part whose size is read.
+        inspected: number of evenly spaced images of each part whose size is read.
     """
     parts = tuple(splits)
     if any(split.kind == "tokens" for split in parts):
         return (max(split.size(i)[0] for split in parts for i in range(len(split))),)
     if any(split.kind == "arrays" for split in parts):
         return parts[0].size(0) or (1,)
-    sizes = {split.size(i) for split in parts for i in {k * len(split) // looked_at for k in range(looked_at)}}
+    # Evenly spaced, since the first images of a folder may all be of one class.
+    sizes = {split.size(i) for split in parts for i in {k * len(split) // inspected for k in range(inspected)}}
     largest = max(max(size) for size in sizes)
     if largest > MAX_SMALL_SIDE:
         return BIG_SIZE

@@ -69,11 +69,14 @@ def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIM
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
+    # Without a published size, a partial file cannot be told from a complete one.
     if have and (remote.bytes is None or have > remote.bytes):
         part.unlink()
         have = 0
+    # A complete partial file only needs its check and its final name.
     if have != remote.bytes:
         response, resumed = _open(remote, have, timeout_s)
+        # A server that ignores the range sends the file from the start.
         have = have if resumed else 0
         stated = response.headers.get("Content-Length")
         size = remote.bytes or (int(stated) if stated and stated.isdigit() else None)
@@ -101,6 +104,7 @@ def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
     request = urllib.request.Request(remote.url, headers=headers)
     answers: queue.Queue[Any] = queue.Queue()
 
+    # In a thread of its own: resolving a name can block far longer than urllib's timeout.
     def ask() -> None:
         try:
             answers.put(urllib.request.build_opener().open(request, timeout=timeout_s))
@@ -119,6 +123,7 @@ def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
         raise DataError(
             f"{remote.url}: download failed ({reason}); check the network and try again, or {remote.instead}."
         ) from answer
+    # Only status 206 confirms the range.
     return answer, answer.status == http.HTTPStatus.PARTIAL_CONTENT
 
 
@@ -131,6 +136,7 @@ def _silent(remote: Remote, timeout_s: float) -> DataError:
 def _chunks(response: Any, remote: Remote, timeout_s: float) -> Iterator[bytes]:
     while True:
         try:
+            # `read1` returns what has arrived, so that the progress bar moves on slow connections.
             chunk = response.read1(CHUNK_BYTES)
         except TimeoutError as error:
             raise _silent(remote, timeout_s) from error
@@ -154,6 +160,7 @@ def _check_size(remote: Remote, part: Path, size: int | None) -> None:
 def _check_digest(remote: Remote, part: Path) -> None:
     if remote.digest is None:
         return
+    # A prefix is enough, because some publishers state shortened digests.
     algorithm, _, wanted = remote.digest.partition(":")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with part.open("rb") as stream:
@@ -188,6 +195,7 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
         DataError: the archive is damaged, or contains a path outside the folder, a link or a device.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # On the same file system as the target, so that the final rename is atomic.
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         with (
@@ -203,6 +211,7 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
                 before = stream.tell()
             while unzipped.read(CHUNK_BYTES):
                 pass  # read to the end, where the checksum is
+        # mkdtemp creates the folder for its owner only.
         beside.chmod(0o755)
         beside.replace(folder)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -213,12 +222,14 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> None:
 
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
     inside = PurePosixPath(member.name)
+    # Names that would leave the folder, also in the forms that other systems understand.
     if inside.is_absolute() or ".." in inside.parts or "\\" in member.name or ":" in member.name:
         raise DataError(f"{archive}: contains '{member.name}', a path outside the folder; it was not unpacked.")
     target = folder / inside
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
+    # Links and devices are refused: a link could point outside the folder.
     content = tar.extractfile(member) if member.isreg() else None
     if content is None:
         raise DataError(

@@ -27,11 +27,11 @@ UNFIT = (",", ":")
 """Characters that the name of a column may not contain, since ``--groups`` uses them as separators."""
 
 
-def read_groups(given: Mapping[str, Any], samples: int, where: str) -> dict[str, npt.NDArray[np.str_]]:
+def read_groups(columns: Mapping[str, Any], samples: int, where: str) -> dict[str, npt.NDArray[np.str_]]:
     """Check group columns and convert them to strings.
 
     Args:
-        given: columns by name, each (n,).
+        columns: columns by name, each (n,).
         samples: number of samples n.
         where: name used in errors, such as the file.
 
@@ -44,10 +44,12 @@ def read_groups(given: Mapping[str, Any], samples: int, where: str) -> dict[str,
         ['False', 'True']
     """
     found = {}
-    for name, column in given.items():
+    for name, column in columns.items():
         values = np.asarray(column)
         if not name or len(name) > LONGEST_NAME or any(sign in name for sign in UNFIT) or name != clean(name):
+            # Compared with its cleaned form: control characters and bidirectional marks are invisible.
             raise DataError(f"{where}: {clean(name)[:80]!r} is not a valid name of a group column; use a plain name.")
+        # One column per group is a common form of overlapping groups, which the assessment cannot publish.
         if values.ndim == 2 and values.shape[1] > 1:
             raise DataError(
                 f"{where}: the groups of '{name}' overlap ({values.shape[1]} per sample); give one group per sample, "
@@ -66,7 +68,7 @@ def read_groups(given: Mapping[str, Any], samples: int, where: str) -> dict[str,
                 f"{where}: the group column '{name}' must have at most {MOST_GROUPS} groups, got {len(groups)}; merge "
                 "some, for example ages into ranges."
             )
-        if unfit := [one for one in groups if len(one) > LONGEST_VALUE or one != clean(one)]:
+        if unfit := [group for group in groups if len(group) > LONGEST_VALUE or group != clean(group)]:
             raise DataError(
                 f"{where}: the group column '{name}' holds {clean(unfit[0])[:40]!r}..., which is not a plain name; "
                 "shorten it."
@@ -96,7 +98,8 @@ def metadata_groups(folder: Path, paths: Sequence[Path]) -> dict[str, npt.NDArra
     if FILE_COLUMN not in columns or len(columns) < 2:
         raise DataError(f"{path}: the header must name the column {FILE_COLUMN} and at least one group column.")
     place = columns.index(FILE_COLUMN)
-    known = {one.relative_to(folder).as_posix(): number for number, one in enumerate(paths)}
+    known = {path.relative_to(folder).as_posix(): number for number, path in enumerate(paths)}
+    # One character longer than allowed, so that a longer value is noticed instead of cut.
     values = np.full((len(paths), len(columns)), "", dtype=f"U{LONGEST_VALUE + 1}")
     named: set[str] = set()
     for row in rows:
@@ -121,6 +124,7 @@ def read_table(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[s
         DataError: the file cannot be read or is empty, or a row has another number of values than the header.
     """
     try:
+        # Excel writes a byte order mark, which would become part of the first name.
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = [line for line in csv.reader(stream, delimiter=delimiter) if line]
     except FileNotFoundError as error:

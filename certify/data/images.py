@@ -145,28 +145,28 @@ class ImagePreprocess(Preprocess):
         """Convert colours, resize and crop: uint8 (height, width, channels)."""
         import PIL.Image  # in the extra 'measure': a referee who only verifies decodes no images
 
-        picture = PIL.Image.fromarray(image)
+        resized = PIL.Image.fromarray(image)
         if self.colour == "L":
-            picture = picture.convert("L")
+            resized = resized.convert("L")
         if self.resize is not None:
-            size = (self.width, self.height) if self.resize == "exact" else _shorter_side(picture.size, self.resize)
+            size = (self.width, self.height) if self.resize == "exact" else _shorter_side(resized.size, self.resize)
             if size[0] * size[1] > MAX_PIXELS:
                 raise DataError(
                     f"An image of {image.shape[0]} x {image.shape[1]} (height x width) would be resized to {size[1]} x "
                     f"{size[0]}, which takes too much memory; remove it from the data."
                 )
-            if size != picture.size:
-                picture = picture.resize(size, getattr(PIL.Image.Resampling, self.interpolation.upper()))
-        if self.crop == "center" and picture.height >= self.height and picture.width >= self.width:
+            if size != resized.size:
+                resized = resized.resize(size, getattr(PIL.Image.Resampling, self.interpolation.upper()))
+        if self.crop == "center" and resized.height >= self.height and resized.width >= self.width:
             # Round halves to even, as torchvision's CenterCrop does.
-            top, left = round((picture.height - self.height) / 2), round((picture.width - self.width) / 2)
-            picture = picture.crop((left, top, left + self.width, top + self.height))
-        if picture.size != (self.width, self.height):
+            top, left = round((resized.height - self.height) / 2), round((resized.width - self.width) / 2)
+            resized = resized.crop((left, top, left + self.width, top + self.height))
+        if resized.size != (self.width, self.height):
             raise DataError(
-                f"An image of {image.shape[0]} x {image.shape[1]} becomes {picture.height} x {picture.width}, but the "
+                f"An image of {image.shape[0]} x {image.shape[1]} becomes {resized.height} x {resized.width}, but the "
                 f"model takes {self.height} x {self.width} (height x width); set resize and crop in the contract."
             )
-        pixels = np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
+        pixels = np.asarray(resized, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         return pixels[..., ::-1] if self.colour == "BGR" else pixels
 
     def _values(self, pixels: Image) -> npt.NDArray[Any]:
@@ -183,6 +183,7 @@ class ImagePreprocess(Preprocess):
         """Lookup table of the 256 pixel values, (channels, 256): the formula is evaluated once, in float32."""
         scaled = np.arange(256, dtype=np.float32) / np.float32(self.scale)
         mean, std = (np.array(values, dtype=np.float32)[:, None] for values in (self.mean, self.std))
+        # Overflow is reported below in words.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             values = (scaled[None] - mean) / std
             table: npt.NDArray[Any] = values.astype(self.dtype)

@@ -33,11 +33,13 @@ class Targets:
 
     def digest(self) -> str:
         """Hex SHA-256 of the values."""
+        # Little-endian, so that the digest does not depend on the platform.
         return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()
 
 
 def samples_digest(digests: Iterable[str], labels: Iterable[int]) -> str:
     """Return the hex SHA-256 over the sorted lines ``digest label``; it does not depend on the order of the samples."""
+    # Sorted, so that the order of files does not matter.
     lines = sorted(f"{digest} {label}\n" for digest, label in zip(digests, labels, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -64,6 +66,7 @@ def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
     if labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
         if not np.isfinite(labels).all():
             raise DataError(f"{where}: y holds numbers that are not finite; remove those samples.")
+        # Targets become indices of the distinct values, since labels are integers everywhere else.
         values, labels = np.unique(labels.astype(np.float64), return_inverse=True)
         targets = Targets(values)
     if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == np.bool_):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from certify.core.errors import DataError
-from certify.data.columns import kept_columns
+from certify.data.columns import remaining_columns
 from certify.data.dataset import Split
 from certify.data.labels import read_labels
 from certify.data.sources import Fields
@@ -49,11 +49,13 @@ class NamedArrays:
         if not dropped:
             return self
         named = list(self._arrays) if len(self._arrays) > 1 else list(self.features)
-        kept = kept_columns(named, dropped, where)
+        positions = remaining_columns(named, dropped, where)
         if len(self._arrays) > 1:
-            return NamedArrays({name: self._arrays[name] for name in (named[i] for i in kept)})
+            return NamedArrays({name: self._arrays[name] for name in (named[i] for i in positions)})
         ((name, array),) = self._arrays.items()
-        return NamedArrays({name: np.ascontiguousarray(array[:, kept])}, tuple(self.features[i] for i in kept))
+        return NamedArrays(
+            {name: np.ascontiguousarray(array[:, positions])}, tuple(self.features[i] for i in positions)
+        )
 
     def size(self, row: int) -> tuple[int, ...]:
         """Return the shape of the first array of a sample, which is the same for all samples."""
@@ -64,7 +66,9 @@ class NamedArrays:
         if row not in self._digests:
             digest = hashlib.sha256(b"arrays")
             for name, values in sorted(self.arrays(row).items()):
+                # In one byte order, so that the digest does not depend on the platform.
                 little = values.astype(values.dtype.newbyteorder("<"))
+                # The length of the name, so that no two sets of arrays give the same bytes.
                 digest.update(f" {len(name)} {name} {values.dtype.name} {'x'.join(map(str, values.shape))} ".encode())
                 digest.update(little.tobytes())
             self._digests[row] = digest.hexdigest()
@@ -73,6 +77,7 @@ class NamedArrays:
 
 def plain(value: Any) -> npt.NDArray[Any]:
     """Convert a tensor (on any device) or a sequence to a NumPy array."""
+    # torch keeps gradients and devices on the tensor.
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
     return np.asarray(value)
@@ -121,4 +126,5 @@ def named_split(
             f"{where}: names {len(features)} features, which requires a single array of shape (n, {len(features)})."
         )
     whole = NamedArrays({name: np.ascontiguousarray(a) for name, a in found.items()}, features)
+    # A use policy still knows each row by its whole record, columns that are left out included.
     return Split(whole.without(dropped, where), labels, targets=targets).of_records(Split(whole, labels))

@@ -47,7 +47,7 @@ Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _Thumbnails:
     """Sampled images of a part.
 
     Attributes:
@@ -60,10 +60,10 @@ class _Looked:
     digests: npt.NDArray[np.str_]
     of: int
 
-    def first(self, count: int) -> _Looked:
+    def first(self, count: int) -> _Thumbnails:
         """Return ``count`` of the samples, evenly spaced."""
         chosen = np.arange(min(count, len(self.pixels))) * len(self.pixels) // min(count, len(self.pixels))
-        return _Looked(self.pixels[chosen], self.digests[chosen], self.of)
+        return _Thumbnails(self.pixels[chosen], self.digests[chosen], self.of)
 
 
 def near_duplicates(dataset: Dataset) -> dict[str, NearDuplicates]:
@@ -76,8 +76,8 @@ def near_duplicates(dataset: Dataset) -> dict[str, NearDuplicates]:
         return {}
     names = [first for first, second in PAIRS if second == "test" and first in dataset.parts]
     size = _common_size([dataset.parts[name] for name in (*names, "test")])
-    test = _look(dataset.test, size)
-    others = {name: _look(dataset.parts[name], size) for name in names}
+    test = _thumbnails(dataset.test, size)
+    others = {name: _thumbnails(dataset.parts[name], size) for name in names}
     return {f"{name}/test": _count(test, among) for name, among in {**others, "test": test}.items()}
 
 
@@ -89,7 +89,7 @@ def _common_size(splits: Sequence[Split]) -> tuple[int, int]:
     return (height, width[0]) if small else (SIDE, SIDE)
 
 
-def _look(split: Split, size: tuple[int, int]) -> _Looked:
+def _thumbnails(split: Split, size: tuple[int, int]) -> _Thumbnails:
     """Decode samples, one per digest."""
     # Reversed, so that the first of equal samples is kept.
     rows = {digest: i for i, digest in reversed(list(enumerate(split.digests())))}
@@ -101,14 +101,14 @@ def _look(split: Split, size: tuple[int, int]) -> _Looked:
     for k, digest in enumerate(digests):
         grey = Pillow.fromarray(split.image(rows[digest])).convert("L")
         pixels[k] = np.asarray(grey if grey.size == wide else grey.resize(wide, Pillow.Resampling.BILINEAR))
-    return _Looked(pixels, np.array(digests), len(ordered))
+    return _Thumbnails(pixels, np.array(digests), len(ordered))
 
 
-def _count(test: _Looked, among: _Looked) -> NearDuplicates:
-    looked = test.first(SAMPLES)
-    distances = nearest(looked.pixels, among.pixels, looked.digests, among.digests if among is test else None)
+def _count(test: _Thumbnails, among: _Thumbnails) -> NearDuplicates:
+    compared = test.first(SAMPLES)
+    distances = nearest(compared.pixels, among.pixels, compared.digests, among.digests if among is test else None)
     near = int(np.sum(distances <= DISTANCE))
-    return NearDuplicates(near, len(looked.pixels), len(among.pixels), among.of)
+    return NearDuplicates(near, len(compared.pixels), len(among.pixels), among.of)
 
 
 def nearest(
@@ -127,9 +127,9 @@ def nearest(
     """
     known, inner = _spectra(among), _unit(among[:, SHIFT:-SHIFT, SHIFT:-SHIFT])
     best = np.full(len(pixels), -1.0, dtype=np.float32)
-    for turned in (pixels, pixels[:, :, ::-1]):
-        spectra = _spectra(turned)
-        for start in range(0, len(turned), BLOCK):
+    for variant in (pixels, pixels[:, :, ::-1]):
+        spectra = _spectra(variant)
+        for start in range(0, len(variant), BLOCK):
             block = slice(start, start + BLOCK)
             # Magnitudes of frequencies do not change under shifts, so one product preselects for all of them.
             similar = spectra[block] @ known.T
@@ -139,7 +139,7 @@ def nearest(
             # Only the few most similar pairs are compared pixel by pixel at every shift, which costs far more.
             columns = np.argpartition(-similar, count - 1, axis=1)[:, :count]
             rows, places = np.nonzero(np.take_along_axis(similar, columns, axis=1) >= LEAST_SIMILAR)
-            alike = _alike(turned[block][rows], inner[columns[rows, places]])
+            alike = _alike(variant[block][rows], inner[columns[rows, places]])
             np.maximum.at(best, start + rows, alike)
     return np.asarray(1 - best, dtype=np.float32)
 

@@ -61,15 +61,16 @@ def class_names(value: object) -> tuple[str, ...] | None:
     while not isinstance(found := getattr(value, "classes", None), list | tuple):
         value = getattr(value, "dataset", None)
         if value is None:
+            # Subsets and loaders wrap the dataset that names the classes.
             return None
     return tuple(map(str, found)) or None
 
 
-def own_split(given: Any, where: str, transform: Callable[[Any], Any] | None = None) -> Split:
+def own_split(source: Any, where: str, transform: Callable[[Any], Any] | None = None) -> Split:
     """Read a dataset or a loader.
 
     Args:
-        given: a dataset or loader. Its samples are pairs (sample, label), tuples of inputs and the label, or mappings
+        source: a dataset or loader. Its samples are pairs (sample, label), tuples of inputs and the label, or mappings
             with a label; a sample is a PIL image, an array or tensor, or a mapping of arrays by name.
         where: name used in errors.
         transform: function from each batch of a loader, or each sample of a dataset, to such a pair.
@@ -78,16 +79,17 @@ def own_split(given: Any, where: str, transform: Callable[[Any], Any] | None = N
         DataError: it yields anything else, fails, or is too large for memory.
     """
     try:
-        if is_loader(given) and (transform is not None or _collates(given)):
-            return _from_batches(given, transform or (lambda batch: batch), where)
-        samples = given.dataset if is_loader(given) else given
+        if is_loader(source) and (transform is not None or _collates(source)):
+            # A custom collate function may combine samples, so only its batches are what the model sees.
+            return _from_batches(source, transform or (lambda batch: batch), where)
+        samples = source.dataset if is_loader(source) else source
         rows = iter(samples) if not hasattr(samples, "__getitem__") else (samples[i] for i in range(len(samples)))
         return _from_samples(map(transform, rows) if transform else rows, where)
     except DataError:
         raise
     except FAILURES as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        raise DataError(f"{where}: {type(given).__name__} cannot be read ({message}); {WANTED}.") from error
+        raise DataError(f"{where}: {type(source).__name__} cannot be read ({message}); {WANTED}.") from error
 
 
 def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> Dataset:
@@ -120,17 +122,17 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
         return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed, CUT)
     if "test" not in values:
         raise DataError(f"{where} have no test part; give x and y, or test (and train), or a Dataset.")
-    given = {key: with_columns(values[key], common, where) for key in PARTS if values.get(key) is not None}
-    parts = {PARTS[key]: _part(value, f"{where}, {key}") for key, value in given.items()}
+    by_part = {key: with_columns(values[key], common, where) for key in PARTS if values.get(key) is not None}
+    parts = {PARTS[key]: _part(value, f"{where}, {key}") for key, value in by_part.items()}
     named = (class_names(values[key]) for key in PARTS if values.get(key) is not None)
     return from_parts(name, spec, parts, classes or next(filter(None, named), None), seed)
 
 
-def from_object(given: Any, spec: str, seed: int) -> Dataset:
+def from_object(data: Any, spec: str, seed: int) -> Dataset:
     """Make a data set from an in-memory object.
 
     Args:
-        given: a Dataset of leanmark; a torch Dataset or DataLoader (split 60/10/30); (loader or dataset, transform); a
+        data: a Dataset of leanmark; a torch Dataset or DataLoader (split 60/10/30); (loader or dataset, transform); a
             pair (x, y) of arrays; (train, test); or a dict, see :func:`from_mapping`.
         spec: specification or description of what was given.
         seed: seed of the splits.
@@ -139,21 +141,22 @@ def from_object(given: Any, spec: str, seed: int) -> Dataset:
         DataError: the object is none of these, or is not usable.
     """
     name = spec.rpartition(":")[2]
-    if isinstance(given, Dataset):
-        return replace(given, spec=spec)
-    if isinstance(given, Mapping):
-        return from_mapping(given, name, spec, seed)
-    if isinstance(given, tuple | list) and len(given) == 2 and all(_is_part(part) for part in given):
-        return from_mapping(dict(zip(("train", "test"), given, strict=True)), name, spec, seed)
-    if not _is_part(given):
-        raise DataError(f"Data '{spec}' is a {type(given).__name__}; {WANTED}.")
-    split = _part(given, f"Data '{spec}'")
-    return from_parts(name, spec, cut(split, seed), class_names(given), seed, CUT)
+    if isinstance(data, Dataset):
+        return replace(data, spec=spec)
+    if isinstance(data, Mapping):
+        return from_mapping(data, name, spec, seed)
+    if isinstance(data, tuple | list) and len(data) == 2 and all(_is_part(part) for part in data):
+        return from_mapping(dict(zip(("train", "test"), data, strict=True)), name, spec, seed)
+    if not _is_part(data):
+        raise DataError(f"Data '{spec}' is a {type(data).__name__}; {WANTED}.")
+    split = _part(data, f"Data '{spec}'")
+    return from_parts(name, spec, cut(split, seed), class_names(data), seed, CUT)
 
 
 def _is_part(value: Any) -> bool:
     """Return whether labelled samples can be read from a value."""
     pair = isinstance(value, tuple | list) and len(value) == 2
+    # A dataset with a transform is a pair too, hence both tests.
     return isinstance(value, Split) or is_samples(value) or (pair and (_is_arrays(value) or _is_transformed(value)))
 
 
@@ -190,18 +193,18 @@ def _split(values: Mapping[str, Any], where: str) -> Split:
     if set(COLUMNS) & set(values):
         x = values["x"] if isinstance(values["x"], Mapping) else {ONLY: values["x"]}
         columns = (names_of(values, key) for key in COLUMNS)
-        return named_split({name: plain(one) for name, one in x.items()}, plain(values["y"]), where, *columns)
+        return named_split({name: plain(value) for name, value in x.items()}, plain(values["y"]), where, *columns)
     return pair_split(values["x"], values["y"], where)
 
 
 def _grouped(split: Split, values: Mapping[str, Any], where: str) -> Split:
     """Add the group columns, if given, to a split."""
-    given = values.get("groups")
-    if given is None:
+    columns = values.get("groups")
+    if columns is None:
         return split
-    if not isinstance(given, Mapping):
-        raise DataError(f"{where}: 'groups' is a {type(given).__name__}; give a dict of columns by name.")
-    return split.grouped(read_groups({str(name): plain(column) for name, column in given.items()}, len(split), where))
+    if not isinstance(columns, Mapping):
+        raise DataError(f"{where}: 'groups' is a {type(columns).__name__}; give a dict of columns by name.")
+    return split.grouped(read_groups({str(name): plain(column) for name, column in columns.items()}, len(split), where))
 
 
 def pair_split(x: Any, y: Any, where: str) -> Split:
@@ -225,7 +228,7 @@ def _from_batches(loader: Iterable[Any], transform: Callable[[Any], Any], where:
         inputs.append({name: plain(value) for name, value in named.items()})
         labels.append(np.atleast_1d(plain(label)))
         size = _within(size + sum(value.nbytes for value in inputs[-1].values()), where)
-    whole = {name: np.concatenate([one[name] for one in inputs]) for name in (inputs[0] if inputs else {})}
+    whole = {name: np.concatenate([sample[name] for sample in inputs]) for name in (inputs[0] if inputs else {})}
     return _together(whole, np.concatenate(labels) if labels else np.empty(0, int), where)
 
 
@@ -245,14 +248,14 @@ def _from_samples(rows: Iterator[Any], where: str) -> Split:
     y = np.stack(labels) if labels else np.empty(0, int)
     if images and len(inputs[0]) == 1:
         truth, targets = read_labels(y, where)
-        return Split(ArraySource([next(iter(one.values())) for one in inputs]), truth, targets=targets)
-    shapes = {name: {one[name].shape for one in inputs} for name in (inputs[0] if inputs else {})}
+        return Split(ArraySource([next(iter(sample.values())) for sample in inputs]), truth, targets=targets)
+    shapes = {name: {sample[name].shape for sample in inputs} for name in (inputs[0] if inputs else {})}
     if uneven := [name for name, found in shapes.items() if len(found) > 1]:
         raise DataError(
             f"{where}: samples have several shapes ({' and '.join(map(str, sorted(shapes[uneven[0]])[:2]))}); resize "
             "them in the dataset's transform, or give PIL images."
         )
-    return _together({name: np.stack([one[name] for one in inputs]) for name in shapes}, y, where)
+    return _together({name: np.stack([sample[name] for sample in inputs]) for name in shapes}, y, where)
 
 
 def _together(whole: Mapping[str, Array], y: Array, where: str) -> Split:

@@ -44,6 +44,7 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
     groups: dict[str, list[int]] = defaultdict(list)
     for i, digest in enumerate(split.digests()):
         groups[digest].append(i)
+    # Ordered by a hash of the content: reproducible, and independent of the order of the samples.
     ranked = sorted(groups, key=lambda digest: hashlib.sha256(f"{seed}/{purpose}/{digest}".encode()).digest())
     labels = (
         split.labels if split.targets is None else np.zeros_like(split.labels)
@@ -53,6 +54,7 @@ def carve(split: Split, count: int, purpose: str, seed: int | str) -> tuple[Spli
     for digest in ranked:
         members = groups[digest]
         label = int(labels[members[0]])
+        # Equal samples stay on one side, and a group that does not fit is skipped.
         if len(members) <= wanted[label]:
             wanted[label] -= len(members)
             taken += members
@@ -72,6 +74,7 @@ CUT = ("validation", "test")
 
 def cut(split: Split, seed: int) -> dict[str, Split]:
     """Split a whole data set 60/10/30; the test part does not depend on the seed."""
+    # The same test part for every seed, so that results on it compare.
     rest, test = carve(split, share(len(split), TEST_SHARE), "test", FIXED_SEED)
     train, validation = carve(rest, share(len(rest), VALIDATION_OF_REST), "validation", seed)
     return {"train": train, "validation": validation, "test": test}
@@ -90,6 +93,7 @@ def apportion(sizes: Labels, count: int) -> list[int]:
     total = int(sizes.sum())
     quotas = [int(size) * count for size in sizes]
     places = [quota // total for quota in quotas]
+    # Ties by class number, so that the result does not depend on the sort.
     by_remainder = sorted(range(len(quotas)), key=lambda k: (-(quotas[k] % total), k))
     for k in by_remainder[: count - sum(places)]:
         places[k] += 1
@@ -112,6 +116,7 @@ def complete(
     if "train" not in whole:
         return whole
     if published:
+        # Published sets contain a few test images in train; the test part stays as published.
         whole["train"] = _without(whole["train"], whole["test"])
     if "validation" not in whole:
         count = share(len(whole["train"]), VALIDATION_SHARE)

@@ -66,7 +66,9 @@ class Form:
         for name in dropped:
             if name not in inputs:
                 raise unknown_name("input column", name, inputs, "Only inputs can be dropped.")
-        numbers, texts = (tuple(one for one in all_ if one not in dropped) for all_ in (self.numbers, self.texts))
+        numbers, texts = (
+            tuple(column for column in all_ if column not in dropped) for all_ in (self.numbers, self.texts)
+        )
         return replace(self, numbers=numbers, texts=texts)
 
     @property
@@ -166,6 +168,7 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
 
 def _divided(rows: Sequence[Row], form: Form, seed: int, where: str) -> tuple[Split, dict[str, list[int]]]:
     """Encode a whole table, and return it with the indices of each part; numbers are scaled by the training rows."""
+    # Encoded twice: digests that decide the split must not depend on which rows are in train.
     first = _splits({"train": rows}, form, where)["train"]
     digests = first.digests()
     members = {part: set(split.digests()) for part, split in cut(first, seed).items()}
@@ -182,12 +185,14 @@ def _adult_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("|"):
+            # The first line of adult.test is a comment.
             continue
         values = [value.strip() for value in line.split(",")]
         if len(values) != len(ADULT_COLUMNS):
             raise DataError(
                 f"{path}, line {number}: has {len(values)} values, but Adult has {len(ADULT_COLUMNS)} columns."
             )
+        # In adult.test, labels end with a full stop.
         rows.append({**dict(zip(ADULT_COLUMNS, values, strict=True)), "income": values[-1].rstrip(".")})
     if not rows:
         raise DataError(f"{path}: contains no rows.")
@@ -197,19 +202,20 @@ def _adult_rows(path: Path) -> list[Row]:
 def _splits(rows: Mapping[str, Sequence[Row]], form: Form, where: str) -> dict[str, Split]:
     """Encode rows with the values of train; a value that train lacks is encoded as all zeros."""
     train = rows["train"]
-    table = {part: _numbers(given, form.numbers, where) for part, given in rows.items()}
+    table = {part: _numbers(people, form.numbers, where) for part, people in rows.items()}
     mean, spread = table["train"].mean(axis=0), table["train"].std(axis=0)
+    # A constant column would be divided by 0.
     spread[spread == 0] = 1.0
     values = {name: sorted({row[name] for row in train}) for name in form.texts}
     features = (*form.numbers, *(f"{name}={value}" for name in form.texts for value in values[name]))
     found = {}
-    for part, given in rows.items():
-        texts = [[row[name] == value for name in form.texts for value in values[name]] for row in given]
+    for part, people in rows.items():
+        texts = [[row[name] == value for name in form.texts for value in values[name]] for row in people]
         x = np.concatenate([(table[part] - mean) / spread, np.array(texts, dtype=np.float64)], axis=1)
-        y = np.array([row[form.label] == form.positive for row in given], dtype=np.int64)
+        y = np.array([row[form.label] == form.positive for row in people], dtype=np.int64)
         split = named_split({ONLY: x.astype(np.float32)}, y, where, features)
-        groups = {name: [_group(name, row[name]) for row in given] for name in form.groups}
-        found[part] = split.grouped(read_groups(groups, len(given), where))
+        groups = {name: [_group(name, row[name]) for row in people] for name in form.groups}
+        found[part] = split.grouped(read_groups(groups, len(people), where))
     return found
 
 

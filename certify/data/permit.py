@@ -27,7 +27,7 @@ class Permit:
     guard: Guard
     part: str
     identifiers: tuple[str, ...]
-    _asked: tuple[object, ...] = field(default=(), repr=False)
+    _last_state: tuple[object, ...] = field(default=(), repr=False)
 
     def usable(self) -> Rows:
         """Return the indices of the samples that may be used."""
@@ -39,10 +39,11 @@ class Permit:
 
     def ask_all(self) -> None:
         """Check permission for all samples; skipped if nothing can have changed since the last check."""
+        # Permission changes only with the policy, consent or the clock, which `state` summarises.
         state = (action_of(self.part), *self.guard.state())
-        if state != self._asked:
+        if state != self._last_state:
             self.guard.ask(self.identifiers, action_of(self.part), self.part)
-            self._asked = state
+            self._last_state = state
 
     def subset(self, indices: Iterable[int]) -> Permit:
         """Return the permit of the samples at some indices."""

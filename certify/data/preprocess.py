@@ -54,6 +54,7 @@ class Preprocess(abc.ABC):
     def __post_init__(self) -> None:
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
         for name, value in self._checked(values, lambda *_: "preprocessing contract").items():
+            # The only way to set a checked value on a frozen instance.
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -125,6 +126,7 @@ class Preprocess(abc.ABC):
         """Return a JSON object with every field; a contract for images omits the kind."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
         stated = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        # Contracts for images came first and had no kind; their digests must not change.
         return stated if self.kind == "image" else {"kind": self.kind, **stated}
 
     @classmethod
@@ -134,7 +136,7 @@ class Preprocess(abc.ABC):
         Raises:
             UsageError: a key is unknown (the nearest is suggested) or missing, or a value is invalid.
         """
-        return _made(values, lambda *_: where)
+        return _contract(values, lambda *_: where)
 
     @classmethod
     def from_yaml(cls, path: Path) -> Preprocess:
@@ -145,19 +147,19 @@ class Preprocess(abc.ABC):
                 sentence names file and line.
         """
         document = read_document(path, MAX_YAML_BYTES)
-        return _made(document.values, document.place)
+        return _contract(document.values, document.place)
 
     def digest(self) -> str:
         """Return the hex SHA-256 of the canonical JSON."""
         return hashlib.sha256(rfc8785.dumps(self.to_json())).hexdigest()
 
 
-def _made(values: Mapping[str, Any], place: Callable[..., str]) -> Preprocess:
+def _contract(values: Mapping[str, Any], place: Callable[..., str]) -> Preprocess:
     """Return a contract of the kind stated in the values."""
     from certify.data import array_contract, images, tokens  # all kinds import this module
 
-    made = (images.ImagePreprocess, tokens.TokenPreprocess, array_contract.ArrayPreprocess)
-    kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in made}
+    contracts = (images.ImagePreprocess, tokens.TokenPreprocess, array_contract.ArrayPreprocess)
+    kinds: dict[str, type[Preprocess]] = {kind.kind: kind for kind in contracts}
     kind = kinds.get(str(values.get("kind", "image")))
     if kind is None:
         raise UsageError(f"{place('kind')}: {unknown_name('kind of contract', str(values['kind']), kinds)}")

@@ -32,12 +32,12 @@ class Probabilities:
 
     def at(self, places: npt.NDArray[np.int64]) -> Probabilities:
         """Return the scores of the samples at the indices ``places``, in that order."""
-        return Probabilities(*(getattr(self, one.name)[places] for one in fields(self)))
+        return Probabilities(*(getattr(self, field.name)[places] for field in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Probabilities]) -> Probabilities:
         """Concatenate the scores of several parts."""
-        return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def probability_scores(outputs: Values, labels: npt.NDArray[np.int64], reading: str) -> Probabilities:
@@ -59,11 +59,14 @@ def probability_scores(outputs: Values, labels: npt.NDArray[np.int64], reading: 
     else:
         from scipy.special import log_softmax  # here, since SciPy takes longer to load than what reads data
 
+        # From the logits directly: the logarithm of a softmax would underflow to 0 first.
         logs = np.maximum(np.asarray(log_softmax(outputs, axis=1)), np.log(LEAST))
         shares = np.exp(logs)
     rows = np.arange(len(labels))
     own, of_truth = outputs[rows, labels][:, None], shares[rows, labels]
+    # The sum over classes of (share - truth)^2, expanded.
     brier = (shares**2).sum(axis=1) - 2 * of_truth + 1
     earlier = np.arange(outputs.shape[1]) < labels[:, None]
     rank = np.sum((outputs > own) | ((outputs == own) & earlier), axis=1).astype(np.int64)
+    # Rounding can make it slightly negative.
     return Probabilities(np.maximum(brier, 0.0), -logs[rows, labels], shares.max(axis=1), rank)

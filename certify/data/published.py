@@ -107,6 +107,7 @@ def load_fashion_mnist(
     The files are read from the folder ``debian`` (of Debian's package dataset-fashion-mnist) if all four exist there.
     """
     packaged = debian or FASHION_DEBIAN
+    # All four files or none, so that packaged and downloaded files are never mixed.
     local = all((packaged / remote.name).is_file() for pair in FASHION_FILES.values() for remote in pair)
     folder = packaged if local else cache / "fashion-mnist"
     parts = {}
@@ -130,8 +131,10 @@ def read_idx(path: Path, magic: bytes) -> Image:
         content = gzip.decompress(_read(path))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}); delete it and try again.") from error
+    # The magic number's last byte is the number of dimensions.
     start = 4 + 4 * magic[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4")) if len(content) >= start else ()
+    # As Python integers: a damaged header could overflow 64 bits.
     if content[:4] != magic or len(content) - start != int(np.prod(shape, dtype=object)):
         raise DataError(f"{path} is not an IDX file of unsigned bytes; delete it and try again.")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

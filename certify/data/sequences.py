@@ -30,13 +30,14 @@ class TokenArrays:
 
     def __init__(self, tokens: Tokens, mask: Tokens, segments: Tokens, tokenizer: str | None) -> None:
         self._arrays = np.stack([tokens, mask, segments], axis=1)
+        # From the end, since a mask may have gaps.
         self._lengths = mask.shape[1] - np.argmax(mask[:, ::-1] != 0, axis=1)
         self.tokenizer = tokenizer
 
     def tokens(self, row: int) -> Tokens:
         """Return token ids, mask and segments of one sample up to its last token, (3, tokens)."""
-        kept: Tokens = self._arrays[row, :, : self._lengths[row]]
-        return kept
+        tokens: Tokens = self._arrays[row, :, : self._lengths[row]]
+        return tokens
 
     def size(self, row: int) -> tuple[int]:
         """Return (number of tokens,)."""
@@ -45,6 +46,7 @@ class TokenArrays:
     def digest(self, row: int) -> str:
         """Return the hex SHA-256 of the mask, and of tokens and segments where the mask is 1."""
         tokens, mask, segments = self.tokens(row)
+        # What is masked does not reach the model, so it must not change the digest.
         content = np.stack([tokens * (mask != 0), mask, segments * (mask != 0)]).astype("<i4")
         return hashlib.sha256(f"tokens {content.shape[1]} ".encode() + content.tobytes()).hexdigest()
 
@@ -80,8 +82,8 @@ def token_split(arrays: Mapping[str, Any], where: str) -> Split:
     return Split(TokenArrays(tokens, mask, segments, tokenizer), labels.astype(np.int64))
 
 
-def _integers(given: npt.ArrayLike, name: str, where: str) -> Tokens:
-    values = np.asarray(given)
+def _integers(tokens: npt.ArrayLike, name: str, where: str) -> Tokens:
+    values = np.asarray(tokens)
     if not np.issubdtype(values.dtype, np.integer) or values.ndim != 2 or 0 in values.shape:
         raise DataError(
             f"{where}: {name} must hold integers of shape (samples, tokens), got {values.dtype} of shape "

@@ -46,13 +46,14 @@ def raw_data_sheet(dataset: Dataset, declared: Mapping[str, Any], least: int = 1
 
 def _part(split: Split, classes: tuple[str, ...], least: int) -> dict[str, Any]:
     counts = np.bincount(split.labels, minlength=len(classes))
-    by_class = {name: _shown(int(count), least) for name, count in zip(classes, counts, strict=True)}
+    by_class = {name: _rounded_down(int(count), least) for name, count in zip(classes, counts, strict=True)}
     smallest, largest = int(counts.min()), int(counts.max())
     hidden = WITHHELD in by_class.values()
     # a single withheld class could be computed from the total, so the total is withheld with it
     return {
-        "samples": WITHHELD if hidden else _shown(len(split), least),
+        "samples": WITHHELD if hidden else _rounded_down(len(split), least),
         "classes": by_class,
+        # One decimal, because an exact ratio would reveal the counts.
         "smallest_to_largest_class": WITHHELD if hidden else round(smallest / largest, 1),
         "missing_values": _missing(split, least),
     }
@@ -67,8 +68,8 @@ def _missing(split: Split, least: int) -> Any:
         for name, values in split.arrays(i).items():
             if values.dtype.kind == "f" and bool(np.isnan(values).any()):
                 found[name] += 1
-    return {name: 0 if count == 0 else _shown(count, least) for name, count in found.items()}
+    return {name: 0 if count == 0 else _rounded_down(count, least) for name, count in found.items()}
 
 
-def _shown(count: int, least: int) -> int | str:
+def _rounded_down(count: int, least: int) -> int | str:
     return count - count % least if count >= least else WITHHELD

@@ -70,21 +70,21 @@ def load(
     return _noted(_permitted(spec, seed, cache, progress or Silent(), timeout_s))
 
 
-def _permitted(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
+def _permitted(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_s: float) -> Dataset:
     """Load data, restricted to what their use policy permits."""
     if (guard := guard_of(spec)) is not None:
         require_any(guard)
-    loaded = _load(spec, seed, cache, shown, timeout_s)
+    loaded = _load(spec, seed, cache, progress, timeout_s)
     return loaded if guard is None else admitted(loaded, guard)
 
 
-def _of_function(made: Any, where: str, seed: int) -> Dataset:
+def _of_function(returned: Any, where: str, seed: int) -> Dataset:
     """Return the data that a function returned, which may have a path with a policy."""
-    if not isinstance(made, Placed):
-        return from_object(made, where, seed)
-    if (guard := guard_of(made)) is not None:
+    if not isinstance(returned, Placed):
+        return from_object(returned, where, seed)
+    if (guard := guard_of(returned)) is not None:
         require_any(guard)
-    loaded = from_object(made.given, where, seed)
+    loaded = from_object(returned.data, where, seed)
     return loaded if guard is None else admitted(loaded, guard)
 
 
@@ -93,6 +93,7 @@ def _noted(loaded: Dataset) -> Dataset:
     ledger = open_ledger()
     if ledger is None:
         return loaded
+    # Keyed before it is watched, so that no plain digest is recorded.
     return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
 
 
@@ -109,6 +110,7 @@ def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> t
         data can compute; None if there is no train part.
     """
     loaded = _permitted(spec, seed, None, progress or Silent(), TIMEOUT_S)
+    # Computed before the data are watched: a digest is not a read.
     digest = None if loaded.train is None else loaded.train.whole_digest()
     return _noted(loaded), digest
 
@@ -118,20 +120,20 @@ def load_ungoverned(spec: str | Placed) -> Dataset:
     return _load(spec, 0, None, Silent(), TIMEOUT_S)
 
 
-def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: float) -> Dataset:
+def _load(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_s: float) -> Dataset:
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, Placed):
-        return from_object(spec.given, f"{IN_PYTHON}{type(spec.given).__name__}", seed)
+        return from_object(spec.data, f"{IN_PYTHON}{type(spec.data).__name__}", seed)
     if not isinstance(spec, str):
         if callable(spec) and not is_samples(spec):
-            return _of_function(_made(spec), _place(spec), seed)
+            return _of_function(_call(spec), _place(spec), seed)
         return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
     if scheme in ("imagefolder", *NPZ, *PEOPLE) and not rest:
         raise UsageError(f"Data '{spec}' have no path; write {scheme}:PATH.")
     if scheme == "imagefolder":
-        return load_folder(Path(rest).expanduser(), spec, seed, shown)
+        return load_folder(Path(rest).expanduser(), spec, seed, progress)
     if scheme in NPZ:
         return load_npz(rest, spec, seed)
     if scheme in PEOPLE:
@@ -139,11 +141,12 @@ def _load(spec: Any, seed: int, cache: Path | None, shown: Progress, timeout_s: 
     if spec == "mnist5k":
         return load_mnist5k()
     if spec in PUBLISHED:
-        return PUBLISHED[spec](cache or cache_folder(), seed, shown, timeout_s)
+        return PUBLISHED[spec](cache or cache_folder(), seed, progress, timeout_s)
+    # A bare folder is taken as images; anything else must be a function.
     if spec and (folder := Path(spec).expanduser()).is_dir():
-        return load_folder(folder, f"imagefolder:{spec}", seed, shown)
+        return load_folder(folder, f"imagefolder:{spec}", seed, progress)
     with importing_from_here():  # the function's own imports are resolved from there, too
-        return _of_function(_made(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
+        return _of_function(_call(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
 
 
 def _place(function: Maker) -> str:
@@ -151,7 +154,7 @@ def _place(function: Maker) -> str:
     return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
 
 
-def _made(function: Maker) -> Any:
+def _call(function: Maker) -> Any:
     """Call a user function and return its result.
 
     Raises:

@@ -88,6 +88,7 @@ class Ledger:
         finally:
             _open.remove(self)
 
+    # A lock cannot be pickled; workers get a ledger with a lock of its own.
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_lock": None}
 
@@ -127,9 +128,10 @@ def joined(*touched: Touched | None) -> dict[str, list[str]] | None:
         {'train': ['dp-sgd#0', 'raw'], 'validation': ['raw']}
     """
     found: dict[str, set[str]] = {}
-    for one in touched:
-        if one is None:
+    for reads in touched:
+        # Reads that are unknown cannot be accounted for, whatever the others are.
+        if reads is None:
             return None
-        for part, hows in one.items():
+        for part, hows in reads.items():
             found.setdefault(part, set()).update(hows)
     return {part: sorted(hows) for part, hows in sorted(found.items())}

@@ -1,4 +1,4 @@
-"""Backdoor triggers: images with transparency that are laid over samples."""
+"""Backdoor triggers: images with transparency that are overlay over samples."""
 
 from __future__ import annotations
 
@@ -77,10 +77,11 @@ class Trigger:
         import PIL.Image
 
         height, width = image.shape[:2]
-        laid = self.pixels
-        if laid.shape[:2] != (height, width):
-            stretched = PIL.Image.fromarray(laid).resize((width, height), PIL.Image.Resampling.NEAREST)
-            laid = np.asarray(stretched, dtype=np.uint8)
-        alpha = laid[..., 3:].astype(np.float64) / 255
-        overlaid: Image = np.rint(alpha * laid[..., :3] + (1 - alpha) * image).astype(np.uint8)
+        overlay = self.pixels
+        if overlay.shape[:2] != (height, width):
+            # Interpolation would change the pixels of the trigger.
+            stretched = PIL.Image.fromarray(overlay).resize((width, height), PIL.Image.Resampling.NEAREST)
+            overlay = np.asarray(stretched, dtype=np.uint8)
+        alpha = overlay[..., 3:].astype(np.float64) / 255
+        overlaid: Image = np.rint(alpha * overlay[..., :3] + (1 - alpha) * image).astype(np.uint8)
         return overlaid

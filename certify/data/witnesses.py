@@ -94,14 +94,14 @@ class WitnessFile:
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the file; equal witnesses give equal bytes."""
-        ones = self.witnesses
+        witnesses = self.witnesses
         arrays = {
             "header": np.frombuffer(rfc8785.dumps(_plain(self.header)), dtype=np.uint8),
-            "sample": np.frombuffer(b"".join(one.sample for one in ones), dtype=np.uint8),
-            "label": np.array([one.label for one in ones], dtype="<u4"),
-            "eps": np.array([one.eps for one in ones], dtype=np.uint8),
-            "length": np.array([len(one.packed) for one in ones], dtype="<u4"),
-            "signs": np.frombuffer(b"".join(one.packed for one in ones), dtype=np.uint8),
+            "sample": np.frombuffer(b"".join(witness.sample for witness in witnesses), dtype=np.uint8),
+            "label": np.array([witness.label for witness in witnesses], dtype="<u4"),
+            "eps": np.array([witness.eps for witness in witnesses], dtype=np.uint8),
+            "length": np.array([len(witness.packed) for witness in witnesses], dtype="<u4"),
+            "signs": np.frombuffer(b"".join(witness.packed for witness in witnesses), dtype=np.uint8),
         }
         stream = io.BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]  # its stub takes allow_pickle for one of them
@@ -154,13 +154,15 @@ def _arrays(content: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Yield the arrays of an npz archive, each of exactly the size stated in its header."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
-        names = [one.filename for one in members]
+        names = [member.filename for member in members]
         if sorted(names) != sorted(f"{name}.npy" for name in TYPES):
             raise ValueError(f"it contains {', '.join(names)[:80]}")
-        if any(one.compress_type != zipfile.ZIP_STORED or one.file_size > len(content) for one in members):
+        # A compressed array could expand to any size, so stored arrays only.
+        if any(member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content) for member in members):
             raise ValueError("its arrays are compressed")
         for name, kind in TYPES.items():
             stream = io.BytesIO(archive.read(f"{name}.npy"))
+            # Later versions of the format allow longer headers.
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError(f"{name} is not an array of numpy's format 1.0")
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -173,6 +175,7 @@ def _arrays(content: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 def _witnesses(arrays: dict[str, npt.NDArray[Any]]) -> Iterator[Witness]:
     count = len(arrays["label"])
     lengths, blob, ids = arrays["length"].astype(np.int64), arrays["signs"].tobytes(), arrays["sample"].tobytes()
+    # All lengths must agree before anything is indexed.
     if count > MAX_WITNESSES or len(arrays["eps"]) != count or len(lengths) != count or len(ids) != ID_BYTES * count:
         raise ValueError("its arrays have different lengths")
     if int(lengths.sum()) != len(blob):
@@ -204,9 +207,11 @@ def pack_signs(signs: Signs) -> bytes:
         >>> len(pack_signs(signs)) < 20, bool((unpack_signs(pack_signs(signs), (32, 32, 3)) == signs).all())
         (True, True)
     """
+    # Channel by channel, so that the filters compare neighbouring values of one channel.
     bits = np.moveaxis(signs > 0, -1, 0)
     packed = []
     for number in range(FILTERS):
+        # Raw deflate: a header and a checksum would be repeated in every witness.
         writer = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
         plain = np.packbits(_filtered(bits, number)).tobytes()
         packed.append(bytes([number]) + writer.compress(plain) + writer.flush())
@@ -226,6 +231,7 @@ def unpack_signs(packed: bytes, shape: Sequence[int]) -> Signs:
         raise ValueError("its signs have an unknown filter")
     reader = zlib.decompressobj(-15)
     try:
+        # One byte more than expected is enough to notice a bomb.
         plain = reader.decompress(packed[1:], size + 1)
     except zlib.error as error:
         raise ValueError("its signs are damaged") from error
@@ -240,24 +246,25 @@ def unpack_signs(packed: bytes, shape: Sequence[int]) -> Signs:
 
 
 def _filtered(bits: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool_]:
-    made: npt.NDArray[np.bool_] = bits.copy()
+    coded: npt.NDArray[np.bool_] = bits.copy()
     if number >= 1:
-        made[1:] ^= bits[:-1]
-    before = made.copy()
+        coded[1:] ^= bits[:-1]
+    before = coded.copy()
     if number == 2:
-        made[:, :, 1:] ^= before[:, :, :-1]
+        coded[:, :, 1:] ^= before[:, :, :-1]
     elif number == 3:
-        made[:, 1:] ^= before[:, :-1]
-    return made
+        coded[:, 1:] ^= before[:, :-1]
+    return coded
 
 
 def _unfiltered(bits: npt.NDArray[np.bool_], number: int) -> npt.NDArray[np.bool_]:
-    made: npt.NDArray[np.bool_] = bits
+    decoded: npt.NDArray[np.bool_] = bits
     if number in (2, 3):
-        made = np.logical_xor.accumulate(made, axis=4 - number)
+        # The inverse of a running XOR is its accumulation.
+        decoded = np.logical_xor.accumulate(decoded, axis=4 - number)
     if number >= 1:
-        made = np.logical_xor.accumulate(made, axis=0)
-    return made
+        decoded = np.logical_xor.accumulate(decoded, axis=0)
+    return decoded
 
 
 def moved(image: Image, signs: Signs, eps: int) -> Image:
@@ -268,5 +275,6 @@ def moved(image: Image, signs: Signs, eps: int) -> Image:
         signs: -1 or 1, (H, W, 3).
         eps: change in grey levels.
     """
-    made: Image = np.clip(image.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
-    return made
+    # Wider than uint8, or sums would wrap around.
+    changed: Image = np.clip(image.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
+    return changed
