@@ -25,4 +25,6 @@ def dataframe(rows: Iterable[Mapping[str, Any]]) -> Any:
 
 def figure_rows(estimates: Mapping[str, Estimate]) -> list[dict[str, Any]]:
     """Return a row per figure: name, value, interval, unit, number of observations, evidence level and method."""
-    return [{"figure": name, **vars(one), "evidence": one.evidence.value} for name, one in estimates.items()]
+    return [
+        {"figure": name, **vars(estimate), "evidence": estimate.evidence.value} for name, estimate in estimates.items()
+    ]

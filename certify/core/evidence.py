@@ -218,7 +218,7 @@ class Observation:
     @classmethod
     def by_arm(cls, kind: type[Observed], observed: Mapping[str, Observed]) -> Observation:
         """Make a record of typed observations, one per arm."""
-        return cls(kind.NAME, {arm: one.values() for arm, one in observed.items()})
+        return cls(kind.NAME, {arm: observation.values() for arm, observation in observed.items()})
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class DataKey:
 
     def keyed(self, identifier: str) -> str:
         """Return the keyed identifier of a sample from its digest: HMAC-SHA256 in hexadecimal."""
+        # The prefix keeps identifiers apart from the key's id, which is an HMAC under the same key.
         return hmac.new(self.secret, f"sample {identifier}".encode(), hashlib.sha256).hexdigest()
 
     def __repr__(self) -> str:

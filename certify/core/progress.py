@@ -86,6 +86,7 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = inspect.signature(function).bind(*args, **kwargs)
+            # Bound by name, since callers may pass it by position.
             bound.arguments["progress"] = progress = shown(bound.arguments.get("progress"))
             try:
                 with progress.task(description):
@@ -217,11 +218,11 @@ class _Notebook:
 
     def draw(self, tasks: list[Any]) -> None:
         """Replace the output, without widgets."""
-        shown: Any = importlib.import_module("IPython.display")
+        display: Any = importlib.import_module("IPython.display")
         rows = "".join(map(_html_row, tasks))
-        content = shown.HTML(f"<pre>{html.escape(chr(10).join(self.lines))}</pre><table>{rows}</table>")
+        content = display.HTML(f"<pre>{html.escape(chr(10).join(self.lines))}</pre><table>{rows}</table>")
         if self._handle is None:
-            self._handle = shown.display(content, display_id=True)
+            self._handle = display.display(content, display_id=True)
         else:
             self._handle.update(content)
 

@@ -53,12 +53,14 @@ class _Redraw:
             self._thread.start()
         elif not wanted and self._thread is not None:
             self._end.set()
+            # _run takes no lock, so joining it with the lock in hand cannot deadlock.
             self._thread.join()
             self._thread = None
 
     def _run(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the terminal was closed
             while not self._end.wait(REDRAW_S):
+                # A copy, since steps may end while their bars are drawn.
                 for draw in tuple(self._drawn):
                     draw()
 

@@ -91,7 +91,7 @@ class Registry:
             UsageError: as for :meth:`load`, or the call fails, or a member of the protocol is missing.
         """
         part = self.load(name)
-        return part() if name in self.own else self._foreign(name, lambda: self._made(part))
+        return part() if name in self.own else self._foreign(name, lambda: self._instance(part))
 
     def check_name(self, name: str, own_name: str) -> None:
         """Check that a third-party part has a name of its own.
@@ -145,8 +145,9 @@ class Registry:
             raise TypeError("it is not callable")
         return found
 
-    def _made(self, part: Callable[..., Any]) -> Any:
+    def _instance(self, part: Callable[..., Any]) -> Any:
         instance = part()
+        # A protocol lists its attributes as annotations and its methods in its namespace.
         members = {**getattr(self._protocol, "__annotations__", {}), **vars(self._protocol or object)}
         lacking = [member for member in members if not member.startswith("_") and not hasattr(instance, member)]
         if lacking:

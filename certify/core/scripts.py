@@ -49,6 +49,7 @@ def look_alikes(text: str) -> str | None:
         >>> look_alikes("ResNet-50 日本語"), look_alikes("R\u0435sNet-50")
         (None, "'\u0435' (CYRILLIC SMALL LETTER IE) among letters of another script")
     """
+    # clean() shows these characters as spaces, so they cannot mislead.
     readable = "".join(c for c in text if unicodedata.category(c) not in ("Cs", "Cn"))
     for character in readable:
         plain = unicodedata.normalize("NFKC", character)
@@ -60,8 +61,10 @@ def look_alikes(text: str) -> str | None:
             return f"'{character}' ({name}), a phonetic letter"
     found = [pattern.search(readable) for pattern in _FOREIGN.values()]
     first = [match for match in found if match is not None]
+    # One of the allowed sets covers the whole text.
     if len(first) < len(found):
         return None
+    # Against the set that covers the longest beginning, whose exception is the strange character.
     strange = max(first, key=lambda match: match.start()).group()
     return f"'{strange}' ({unicodedata.name(strange, 'a character')}) among letters of another script"
 

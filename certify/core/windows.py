@@ -85,8 +85,8 @@ class Run:
     def last(self) -> Run:
         """The last attempt alone."""
         last = self.attempts - 1
-        kept = tuple(window for window in self.windows if window.attempt == last)
-        return self if len(kept) == len(self.windows) else Run(kept, self.models)
+        windows = tuple(window for window in self.windows if window.attempt == last)
+        return self if len(windows) == len(self.windows) else Run(windows, self.models)
 
     @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:

@@ -99,6 +99,7 @@ class _Loader(yaml.SafeLoader):
         self.lines: dict[tuple[int | str, ...], int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # At the event, before anything is built: expanded aliases could exhaust the memory.
         event = self.peek_event()  # type: ignore[no-untyped-call]
         nests = isinstance(event, yaml.CollectionStartEvent)
         if getattr(event, "anchor", None):
@@ -114,6 +115,7 @@ class _Loader(yaml.SafeLoader):
 
     def plain(self, node: yaml.Node, keys: tuple[int | str, ...]) -> Any:
         """Return the value of a node at a path of keys."""
+        # A value in a mapping keeps the line of its key.
         self.lines.setdefault(keys, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             return [self.plain(item, (*keys, place)) for place, item in enumerate(node.value)]
@@ -135,6 +137,7 @@ class _Loader(yaml.SafeLoader):
         """Return text, a number, a boolean or None."""
         if node.tag not in PLAIN_TAGS:
             raise _Refused(node, f"{name} must be quoted text, a number, true, false or null, got {node.value}")
+        # Only an unquoted scalar has no style: "1e-3" in quotes stays text.
         number = node.style is None and EXPONENT.fullmatch(node.value)
         value: Any = float(node.value) if number else self.construct_object(node)
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:

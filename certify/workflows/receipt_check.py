@@ -11,7 +11,7 @@ from certify.attest.statements import records_path, statement_path
 from certify.attest.verification import Verification
 from certify.core.errors import CertificateError
 from certify.core.federation import read_receipts, unanswered
-from certify.core.federation.receipts import Kept
+from certify.core.federation.receipts import ReceiptPair
 from certify.core.finding import Finding
 
 UNDETECTABLE = Finding(
@@ -32,17 +32,20 @@ def with_receipts(found: Verification, files: Sequence[Path]) -> Verification:
     Raises:
         CertificateError: a receipt file cannot be read or is malformed.
     """
-    receipts = [one for path in files for one in read_receipts(path)]
+    receipts = [receipt for path in files for receipt in read_receipts(path)]
     name = Federation.name
     checks = tuple(_checks(found, receipts))
-    if found.name == name or not any(one.name == name for one in found.others):
+    if found.name == name or not any(statement.name == name for statement in found.others):
         return replace(found, checks=(*found.checks, *checks))
-    others = (replace(one, checks=(*one.checks, *checks)) if one.name == name else one for one in found.others)
+    others = (
+        replace(statement, checks=(*statement.checks, *checks)) if statement.name == name else statement
+        for statement in found.others
+    )
     return replace(found, others=tuple(others))
 
 
-def _checks(found: Verification, receipts: Sequence[Kept]) -> Iterator[Finding]:
-    if not any(one.assessment.name == Federation.name for one in found.certificates):
+def _checks(found: Verification, receipts: Sequence[ReceiptPair]) -> Iterator[Finding]:
+    if not any(certificate.assessment.name == Federation.name for certificate in found.certificates):
         yield Finding("receipts", "fail", "The model has no federation statement; ask its maker for one.")
         return
     path = records_path(statement_path(found.path.parent, Federation.name))
@@ -57,4 +60,5 @@ def _checks(found: Verification, receipts: Sequence[Kept]) -> Iterator[Finding]:
         yield Finding("receipts", "fail", str(error))
         return
     yield from unanswered(records.runs, receipts)
+    # Stated in every result, since a silent limit would be read as a guarantee.
     yield UNDETECTABLE

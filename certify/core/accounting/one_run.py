@@ -98,24 +98,24 @@ def epsilon_showable(canaries: int, guesses: int, delta: float, confidence: floa
     return epsilon_shown(canaries, guesses, guesses, delta, confidence)
 
 
-def refutation(shown: float, claimed: float) -> str:
+def refutation(bound: float, claimed: float) -> str:
     """Return the sentence about a claimed epsilon that canaries refute.
 
     Example:
         >>> refutation(2.94, 1.0)
         'Canaries show epsilon of at least 2.94, and the privacy statement claims 1.'
     """
-    return f"Canaries show epsilon of at least {shown:.3g}, and the privacy statement claims {claimed:g}."
+    return f"Canaries show epsilon of at least {bound:.3g}, and the privacy statement claims {claimed:g}."
 
 
-def refutes_claim(shown: float, shown_delta: float, claimed: float, delta: float) -> bool:
+def refutes_claim(bound: float, bound_delta: float, claimed: float, delta: float) -> bool:
     """Return whether a lower bound on epsilon refutes a claimed epsilon.
 
     A claim for one delta holds for every larger one too; for a smaller one nothing can be compared.
 
     Args:
-        shown: lower bound on epsilon.
-        shown_delta: delta for which it holds.
+        bound: lower bound on epsilon.
+        bound_delta: delta for which it holds.
         claimed: claimed epsilon.
         delta: delta of the claim.
 
@@ -123,4 +123,4 @@ def refutes_claim(shown: float, shown_delta: float, claimed: float, delta: float
         >>> refutes_claim(2.9, 1e-5, 1.0, 1e-5), refutes_claim(2.9, 1e-6, 1.0, 1e-5)
         (True, False)
     """
-    return shown_delta >= delta and shown > claimed * (1 + ROUNDING)
+    return bound_delta >= delta and bound > claimed * (1 + ROUNDING)

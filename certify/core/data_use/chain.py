@@ -130,6 +130,7 @@ def append(path: Path, *entries: Mapping[str, Any]) -> Chain:
         with path.open("ab") as stream:
             stream.write(b"".join(lines))
             stream.flush()
+            # On disk before records are yielded: a crash must not lose the entry of a use.
             os.fsync(stream.fileno())
     return chain
 

@@ -57,11 +57,11 @@ class Receipt:
     schema_version: Literal["leanmark-27560-1"] = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        for one in (self.pii_principal_id, *self.pii_records):
-            if not is_identifier(one):
+        for identifier in (self.pii_principal_id, *self.pii_records):
+            if not is_identifier(identifier):
                 raise UsageError(
                     "A receipt must name people and records by keyed identifiers of 64 hexadecimal digits, got "
-                    f"{one[:70]!r}."
+                    f"{identifier[:70]!r}."
                 )
         if not is_time(self.event_time) or not (self.validity_until is None or is_time(self.validity_until)):
             raise UsageError(
@@ -91,7 +91,7 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(self).items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def is_identifier(text: str) -> bool:
@@ -119,12 +119,12 @@ class Register:
         Raises:
             CertificateError: a receipt is malformed.
         """
-        receipts = tuple(Receipt.from_json(one, f"{name}, line {n + 1}") for n, one in enumerate(chain.entries))
+        receipts = tuple(Receipt.from_json(entry, f"{name}, line {n + 1}") for n, entry in enumerate(chain.entries))
         by_record: dict[str, list[Receipt]] = {}
         for receipt in receipts:
             for identifier in receipt.pii_records:
                 by_record.setdefault(identifier, []).append(receipt)
-        return cls(receipts, chain.head, {one: tuple(found) for one, found in by_record.items()})
+        return cls(receipts, chain.head, {record: tuple(found) for record, found in by_record.items()})
 
     def of_record(self, identifier: str) -> tuple[Receipt, ...]:
         """Return the receipts about a record."""
@@ -132,15 +132,15 @@ class Register:
 
     def of_principal(self, identifier: str) -> tuple[Receipt, ...]:
         """Return the receipts of a person."""
-        return tuple(one for one in self.receipts if one.pii_principal_id == identifier)
+        return tuple(receipt for receipt in self.receipts if receipt.pii_principal_id == identifier)
 
     def withdrawn(self) -> frozenset[str]:
         """Return the records for which the latest receipt of any person concerned is a withdrawal."""
-        return frozenset(one for one in self._by_record if self.is_withdrawn(one))
+        return frozenset(record for record in self._by_record if self.is_withdrawn(record))
 
     def is_withdrawn(self, identifier: str) -> bool:
         """Return whether a person in a record has withdrawn and not consented again since."""
-        return any(one.event_state == "withdrawn" for one in self._last(identifier))
+        return any(receipt.event_state == "withdrawn" for receipt in self._last(identifier))
 
     def allows(self, identifier: str, action: Action, purpose: str, time: str, required: bool) -> bool:
         """Return whether the people in a record permit its use.
@@ -153,20 +153,24 @@ class Register:
             required: whether consent is required, or only the absence of a withdrawal.
         """
         last = self._last(identifier)
-        if any(one.event_state == "withdrawn" for one in last):
+        if any(receipt.event_state == "withdrawn" for receipt in last):
             return False
         if not last:
             return not required
-        return all(_gives(one, action, purpose, time) for one in last) if required else True
+        return all(_gives(receipt, action, purpose, time) for receipt in last) if required else True
 
     def _last(self, identifier: str) -> Iterable[Receipt]:
         """Return the latest receipt of each person in a record."""
-        return {one.pii_principal_id: one for one in self.of_record(identifier)}.values()
+        # In the order of entry, so a person's later receipt replaces the earlier one.
+        return {receipt.pii_principal_id: receipt for receipt in self.of_record(identifier)}.values()
 
 
 def _gives(receipt: Receipt, action: Action, purpose: str, time: str) -> bool:
+    # Times of this form sort as text.
     in_time = receipt.event_time <= time and (receipt.validity_until is None or time < receipt.validity_until)
-    return in_time and action in receipt.processing and any(covers(one, purpose) for one in receipt.purposes)
+    return (
+        in_time and action in receipt.processing and any(covers(consented, purpose) for consented in receipt.purposes)
+    )
 
 
 def withdrawals(register: Register, records: Sequence[str], time: str, method: str, party: str) -> list[Receipt]:
@@ -176,7 +180,7 @@ def withdrawals(register: Register, records: Sequence[str], time: str, method: s
     """
     people: dict[str, list[str]] = {}
     for identifier in records:
-        for principal in {one.pii_principal_id for one in register.of_record(identifier)} or {identifier}:
+        for principal in {receipt.pii_principal_id for receipt in register.of_record(identifier)} or {identifier}:
             people.setdefault(principal, []).append(identifier)
     return [
         Receipt(f"withdrawal-{time}-{principal[:12]}", principal, tuple(sorted(about)), "withdrawal", "withdrawn", time,

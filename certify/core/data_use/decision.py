@@ -61,7 +61,7 @@ def decide(policy: UsePolicy, request: Request) -> Decision:
         >>> decide(policy, Request("train", "dpv:Marketing", "", "2026-02-01T00:00:00Z")).permitted
         False
     """
-    asked = f"{request.action} for {request.purpose}" + (f" by {request.recipient}" if request.recipient else "")
+    use = f"{request.action} for {request.purpose}" + (f" by {request.recipient}" if request.recipient else "")
     begins = f"The use policy {policy.name} ({policy.digest[:12]})"
     if request.time < policy.issued:
         return Decision(False, f"{begins} permits nothing before {policy.issued}.", policy.issued)
@@ -71,14 +71,14 @@ def decide(policy: UsePolicy, request: Request) -> Decision:
         return Decision(False, f"{begins} forbids every sale.")
     for rule in policy.prohibitions:
         if _about(rule, request) and _forbids(rule, request):
-            return Decision(False, f"{begins} prohibits {asked}.", rule.until)
+            return Decision(False, f"{begins} prohibits {use}.", rule.until)
     fitting = [rule for rule in policy.permissions if request.action in rule.actions and _permits(rule, request)]
     holding = [rule for rule in fitting if _holds(rule, request.time)]
     if not holding:
         ended = max((rule.until for rule in fitting if rule.until is not None), default=None)
         why = f" since {ended}" if ended is not None else ""
-        return Decision(False, f"{begins} does not permit {asked}{why}.")
-    return Decision(True, f"{begins} permits {asked}.", _end(policy, holding, request))
+        return Decision(False, f"{begins} does not permit {use}{why}.")
+    return Decision(True, f"{begins} permits {use}.", _end(policy, holding, request))
 
 
 def _about(rule: Rule, request: Request) -> bool:
@@ -90,13 +90,17 @@ def _holds(rule: Rule, time: str) -> bool:
 
 
 def _forbids(rule: Rule, request: Request) -> bool:
+    # A request without a recipient may be for anybody, so a prohibition for some recipients applies.
     met = not rule.recipients or not request.recipient or request.recipient in rule.recipients
-    return met and any(covers(one, request.purpose) or covers(request.purpose, one) for one in rule.purposes)
+    # A prohibited purpose also forbids a broader one, which includes it.
+    return met and any(
+        covers(purpose, request.purpose) or covers(request.purpose, purpose) for purpose in rule.purposes
+    )
 
 
 def _permits(rule: Rule, request: Request) -> bool:
     met = not rule.recipients or request.recipient in rule.recipients
-    return met and any(covers(one, request.purpose) for one in rule.purposes)
+    return met and any(covers(purpose, request.purpose) for purpose in rule.purposes)
 
 
 def _end(policy: UsePolicy, holding: list[Rule], request: Request) -> str | None:

@@ -129,6 +129,7 @@ class UseFolder:
             CertificateError: the list is missing, or does not match the policy.
         """
         path = self.path / "records.txt"
+        # Damaged characters are replaced, so they fail the comparison with the root.
         found = tuple(self._read(path, MAX_POLICY_BYTES << 10).decode("ascii", "replace").split())
         if root_of(found) != policy.data.root:
             raise CertificateError(f"{path} does not match the list bound to the policy {policy.name}; restore it.")
@@ -149,14 +150,14 @@ class UseFolder:
             CertificateError: one of them, or the journal, was altered, truncated or rewritten.
         """
         policy, chain, journal = self.policy(), read_chain(self.consent_path), self.journal()
-        bound = [str(one["policy"]) for one in journal.entries if one.get("kind") == "policy"]
+        bound = [str(entry["policy"]) for entry in journal.entries if entry.get("kind") == "policy"]
         if not bound or bound[-1] != policy.digest:
             raise CertificateError(
                 f"{self.policy_path} is not the policy that was bound according to the journal; run: leanmark policy "
                 "bind."
             )
         known = {START, *chain.heads}
-        if any(str(one.get("consent", START)) not in known for one in journal.entries):
+        if any(str(entry.get("consent", START)) not in known for entry in journal.entries):
             raise CertificateError(
                 f"{self.consent_path} lacks receipts on which decisions in the journal were based; restore it."
             )
@@ -172,14 +173,15 @@ class UseFolder:
         if root_of(found) != policy.data.root:
             raise UsageError(f"The policy {policy.name} is bound to different records; bind it to these first.")
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bytes(self.path / "records.txt", "".join(f"{one}\n" for one in found).encode())
+        write_bytes(self.path / "records.txt", "".join(f"{record}\n" for record in found).encode())
         write_bytes(self.policy_path, policy.content() + b"\n")
+        # Last: after a crash in between, untouched() refuses the data, since the journal names another policy.
         self.enter({"kind": "policy", "time": time, "policy": policy.digest})
 
     def add(self, receipts: Sequence[Receipt]) -> Register:
         """Enter receipts in the consent register."""
         self.register()  # do not add to a broken register
-        chain = append(self.consent_path, *(one.to_json() for one in receipts))
+        chain = append(self.consent_path, *(receipt.to_json() for receipt in receipts))
         return Register.of(chain, str(self.consent_path))
 
     def enter(self, *entries: Mapping[str, Any]) -> Chain:
@@ -201,8 +203,9 @@ class UseFolder:
         Raises:
             CertificateError: a list is missing, malformed, or differs from the one in the journal.
         """
-        entries = [one for one in self.journal().entries if one["kind"] == "model"]
-        named = {f"{one['model']}-{one['at']}": str(one["root"]) for one in entries}
+        entries = [entry for entry in self.journal().entries if entry["kind"] == "model"]
+        # The last entry counts for a model that was made again at the same path.
+        named = {f"{entry['model']}-{entry['at']}": str(entry["root"]) for entry in entries}
         for name, root in named.items():
             path = self.path / "models" / f"{name}.json"
             values = parse_canonical(self._read(path, MAX_POLICY_BYTES << 10).removesuffix(b"\n"), str(path))

@@ -63,6 +63,7 @@ class Guard:
         self._refresh()
 
     def __getstate__(self) -> dict[str, object]:
+        # A lock cannot be copied into the processes of a loader; each copy gets its own.
         return {**vars(self), "_lock": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -95,7 +96,7 @@ class Guard:
             self._refresh()
             time = self._clock()
             self._require(action, part, time)
-            if not all(self._usable(one, action, time) for one in identifiers):
+            if not all(self._usable(identifier, action, time) for identifier in identifiers):
                 sentence = (
                     f"A record of the {part} part was withdrawn, or is not covered by consent or by the policy "
                     f"{self._policy.name}; reload the data, which excludes it."
@@ -109,7 +110,7 @@ class Guard:
         with self._lock:
             self._refresh()
             time = self._clock()
-            return [self._usable(one, action, time) for one in identifiers]
+            return [self._usable(identifier, action, time) for identifier in identifiers]
 
     def state(self) -> tuple[object, ...]:
         """Return the state on which answers depend: they do not change while it stays the same."""
@@ -119,7 +120,7 @@ class Guard:
         """Return the actions by which a model saw records, and their sorted identifiers, except for the test part."""
         with self._lock:
             seen = {key: records for key, records in self._seen.items() if key[1] != "test"}
-            actions = tuple(one for one in ACTIONS if any(key[0] == one for key in seen))
+            actions = tuple(action for action in ACTIONS if any(key[0] == action for key in seen))
             return actions, tuple(sorted({record for records in seen.values() for record in records}))
 
     def _refresh(self) -> None:
@@ -151,6 +152,7 @@ class Guard:
 
     def _enter(self, action: Action, part: str, decision: Decision, time: str) -> None:
         state = (action, part, self._policy.digest, self._register.head, decision)
+        # Loaders ask for every batch, and the journal holds each answer once.
         if state in self._entered:
             return
         self.folder.enter({
@@ -165,6 +167,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         found = path.stat()
     except OSError:
+        # Absence is a state of its own, so that a removed policy is noticed like a changed one.
         return (0, 0, 0)
     return found.st_mtime_ns, found.st_size, found.st_ino
 

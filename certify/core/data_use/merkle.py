@@ -70,8 +70,12 @@ class Absence:
             CertificateError: the values are not a valid proof.
         """
         try:
-            places = [None if one is None else Place(str(one["leaf"]), int(one["index"]), tuple(map(str, one["path"])))
-                    for one in (values["before"], values["after"])]  # fmt: skip
+            places = [
+                None
+                if place is None
+                else Place(str(place["leaf"]), int(place["index"]), tuple(map(str, place["path"])))
+                for place in (values["before"], values["after"])
+            ]
             return cls(int(values["size"]), *places)
         except (KeyError, TypeError, ValueError) as error:
             raise CertificateError(f"A proof of absence is malformed ({error!r}).") from error
@@ -85,7 +89,7 @@ def root_of(identifiers: Iterable[str]) -> str:
         True
     """
     leaves = sorted(set(identifiers))
-    level = [_leaf(one) for one in leaves]
+    level = [_leaf(leaf) for leaf in leaves]
     while len(level) > 1:
         level = _above(level)
     return _sealed(len(leaves), level[0] if level else b"")
@@ -108,8 +112,9 @@ def prove_absence(identifier: str, identifiers: Iterable[str]) -> Absence | None
 
 
 def _place(leaves: Sequence[str], index: int) -> Place:
-    level, at, path = [_leaf(one) for one in leaves], index, []
+    level, at, path = [_leaf(leaf) for leaf in leaves], index, []
     while len(level) > 1:
+        # at ^ 1 is the sibling. A node without one is carried over, so it adds nothing to the path.
         if at ^ 1 < len(level):
             path.append(level[at ^ 1].hex())
         level, at = _above(level), at // 2
@@ -126,11 +131,12 @@ def _leads(place: Place, size: int, root: str) -> bool:
             if not path:
                 return False
             try:
-                other = bytes.fromhex(path.pop(0))
+                sibling = bytes.fromhex(path.pop(0))
             except ValueError:
                 return False
-            found = _node(other, found) if at % 2 else _node(found, other)
+            found = _node(sibling, found) if at % 2 else _node(found, sibling)
         at, width = at // 2, (width + 1) // 2
+    # A proof has one form only: leftover hashes are refused.
     return not path and _sealed(size, found) == root
 
 

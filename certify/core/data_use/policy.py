@@ -140,6 +140,7 @@ class UsePolicy:
         Raises:
             CertificateError: it is not canonical JSON, or does not match the schema.
         """
+        # UseFolder.bind adds a line end, which is not part of the digest.
         return cls.from_json(parse_canonical(content.removesuffix(b"\n"), name), name)
 
     @classmethod
@@ -175,5 +176,5 @@ class UsePolicy:
 
 def _listed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _listed(one) for key, one in value.items()}
-    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

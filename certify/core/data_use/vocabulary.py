@@ -87,7 +87,7 @@ def action(text: str) -> Action:
     Raises:
         UsageError: unknown name; the nearest is suggested.
     """
-    found = next((one for one in ACTIONS if one == text), None)
+    found = next((action for action in ACTIONS if action == text), None)
     if found is None:
         raise unknown_name("action", text, ACTIONS)
     return found
@@ -114,6 +114,6 @@ def require_purposes(purposes: tuple[str, ...], where: str) -> None:
     Raises:
         UsageError: a purpose is invalid; the message names the first one and its location.
     """
-    for one in purposes:
-        if one not in BROADER and "://" not in one:
-            raise UsageError(f"{where}: a purpose must be a known DPV term or an IRI, got {one!r}.")
+    for purpose in purposes:
+        if purpose not in BROADER and "://" not in purpose:
+            raise UsageError(f"{where}: a purpose must be a known DPV term or an IRI, got {purpose!r}.")

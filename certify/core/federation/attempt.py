@@ -55,6 +55,7 @@ class Attempt:
         """
         begin = self.begun.message
         if (entry.number, entry.nonce) != (begin.number, begin.nonce):
+            # The nonce of an abandoned attempt means a late client, an unknown one a wrong round.
             reason: RefusalReason = "late" if entry.nonce in nonces else "wrong-round"
             raise MessageRefused(reason, f"The entry is not of round {begin.number} as it is open.")
         if entry.client not in self._selected:
@@ -100,4 +101,6 @@ class Attempt:
         """Return entries and dropped clients by id; clients without an outcome are dropped as stragglers."""
         missing = {client: Drop(client, "straggler") for client in self._selected - self.entries.keys()}
         dropped = {**missing, **self.dropped}
-        return [self.entries[client] for client in sorted(self.entries)], tuple(dropped[one] for one in sorted(dropped))
+        return [self.entries[client] for client in sorted(self.entries)], tuple(
+            dropped[client] for client in sorted(dropped)
+        )

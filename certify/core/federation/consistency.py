@@ -46,24 +46,26 @@ def chain_unbroken(run: FederatedRun) -> Iterator[str]:
     """Check that each line of the server follows its previous line, and each model that of the previous round."""
     head, model, time = run.opening.digest, run.opening.message.model, run.opening.message.started
     nonces = set()
-    for number, (attempts, each) in enumerate([*((one.attempts, one) for one in run.rounds), (run.open, None)], 1):
+    for number, (attempts, each) in enumerate(
+        [*((closed.attempts, closed) for closed in run.rounds), (run.open, None)], 1
+    ):
         for attempt, begun in enumerate(attempts, 1):
-            one = begun.message
-            if (one.previous, one.model, one.number, one.attempt) != (head, model, number, attempt):
-                yield f"The start of round {one.number} does not follow the line before it"
-            if one.nonce in nonces:
-                yield f"Round {one.number} repeats the nonce of another attempt"
-            if one.started < time:
-                yield f"Round {one.number} began before what stands in front of it"
-            nonces.add(one.nonce)
-            head, time = begun.digest, one.started
+            message = begun.message
+            if (message.previous, message.model, message.number, message.attempt) != (head, model, number, attempt):
+                yield f"The start of round {message.number} does not follow the line before it"
+            if message.nonce in nonces:
+                yield f"Round {message.number} repeats the nonce of another attempt"
+            if message.started < time:
+                yield f"Round {message.number} is dated before the line that precedes it"
+            nonces.add(message.nonce)
+            head, time = begun.digest, message.started
         if each is None:
             break
         close = each.close.message
         if (close.previous, close.number, close.nonce) != (head, number, each.begin.nonce) or close.closed < time:
             yield f"The close of round {number} does not follow its start"
-        if close.joined != tuple(one.digest for one in each.joined):
-            yield f"Round {number} names other enrolments than stand in front of its close"
+        if close.joined != tuple(member.digest for member in each.joined):
+            yield f"The close of round {number} does not list exactly the enrolments before it"
         head, model, time = each.close.digest, close.model, close.closed
     if run.end is not None and (run.end.message.previous != head or run.end.message.ended < time):
         yield "The end does not follow the line before it"
@@ -73,11 +75,12 @@ def chain_unbroken(run: FederatedRun) -> Iterator[str]:
 def _one_run(run: FederatedRun) -> Iterator[str]:
     name = run.opening.message.run
     messages: list[Signed[Message]] = [
-        *run.attempts, *run.entries, *(one for each in run.rounds for one in each.joined),
+        *run.attempts, *run.entries, *(member for each in run.rounds for member in each.joined),
         *(each.close for each in run.rounds), *([] if run.end is None else [run.end]),
     ]  # fmt: skip
-    if any(one.message.run != name for one in messages):
+    if any(signed.message.run != name for signed in messages):
         yield "A line is of another run"
+    # Clients are kept by id, so a second enrolment makes them fewer than the enrolments.
     if len(run.clients) < sum(len(each.joined) for each in run.rounds):
         yield "A client enrolled twice"
 
@@ -86,21 +89,21 @@ def entries_once(run: FederatedRun) -> Iterator[str]:
     """Check that each selected client has one entry in a round or was dropped with a reason, and no others have."""
     known: set[str] = set()
     for each in run.rounds:
-        known |= {client_id(one.message.key) for one in each.joined}
+        known |= {client_id(member.message.key) for member in each.joined}
         begin, close = each.begin, each.close.message
-        answered = [one.message.client for one in each.entries]
-        dropped = [one.client for one in close.dropped]
-        if close.entries != tuple(one.digest for one in each.entries):
-            yield f"Round {begin.number} names other entries than stand in front of its close"
+        answered = [entry.message.client for entry in each.entries]
+        dropped = [drop.client for drop in close.dropped]
+        if close.entries != tuple(entry.digest for entry in each.entries):
+            yield f"The close of round {begin.number} does not list exactly the entries before it"
         if answered != sorted(set(answered)) or dropped != sorted(set(dropped)):
-            yield f"A client has two entries in round {begin.number}, or they stand out of order"
+            yield f"A client has two entries in round {begin.number}, or its entries are out of order"
         if sorted([*answered, *dropped]) != list(begin.selected):
-            yield f"Entries and dropped clients of round {begin.number} are not its selected clients"
+            yield f"The entries and dropped clients of round {begin.number} are not exactly its selected clients"
         if not set(begin.selected) <= known:
             yield f"A client was selected for round {begin.number} before it enrolled"
-        for one in each.entries:
-            if (one.message.number, one.message.nonce) != (begin.number, begin.nonce):
-                yield f"Client {one.message.client[:16]} has an entry of another attempt in round {begin.number}"
+        for entry in each.entries:
+            if (entry.message.number, entry.message.nonce) != (begin.number, begin.nonce):
+                yield f"Client {entry.message.client[:16]} has an entry of another attempt in round {begin.number}"
 
 
 def sizes_add_up(run: FederatedRun) -> Iterator[str]:
@@ -108,16 +111,16 @@ def sizes_add_up(run: FederatedRun) -> Iterator[str]:
     update = run.opening.message.update
     for each in run.rounds:
         begin, close = each.begin, each.close.message
-        for entry in (one.message for one in each.entries):
+        for entry in (signed.message for signed in each.entries):
             who = f"Client {entry.client[:16]} in round {begin.number}"
             if entry.received != begin.payload:
-                yield f"{who} received something else than the server says it sent"
+                yield f"{who} received another payload than the server states"
             if not update.least_bytes <= entry.sent.bytes <= update.most_bytes:
                 yield (
                     f"{who} sent {entry.sent.bytes} bytes, and {update.values} values of {update.bits} bits have "
                     f"{update.least_bytes} to {update.most_bytes}"
                 )
-        entries = [one.message for one in each.entries]
+        entries = [entry.message for entry in each.entries]
         sums = bytes_up(entries), bytes_down(begin, entries, close.dropped)
         if (close.bytes_up, close.bytes_down) != sums:
             yield (
@@ -133,10 +136,10 @@ def as_announced(run: FederatedRun) -> Iterator[str]:
         yield f"{len(run.clients)} clients enrolled, and the opening announces {opening.population}"
     if len(run.rounds) > opening.rounds:
         yield f"{len(run.rounds)} rounds were closed, and the opening announces {opening.rounds}"
-    for one in run.entries:
-        client = run.clients.get(one.message.client)
-        if client is not None and client.policy != one.message.policy:
-            yield f"Client {one.message.client[:16]} names another policy than it enrolled with"
+    for entry in run.entries:
+        client = run.clients.get(entry.message.client)
+        if client is not None and client.policy != entry.message.policy:
+            yield f"Client {entry.message.client[:16]} names another policy than it enrolled with"
 
 
 def masks_complete(run: FederatedRun) -> Iterator[str]:
@@ -145,29 +148,30 @@ def masks_complete(run: FederatedRun) -> Iterator[str]:
     for each in run.rounds:
         begin, close = each.begin, each.close.message
         members = [client for group in begin.groups for client in group]
-        if masked != bool(members) or any((one.message.mask is not None) != masked for one in each.entries):
-            yield f"Round {begin.number} has masks where its form has none, or lacks them"
+        if masked != bool(members) or any((entry.message.mask is not None) != masked for entry in each.entries):
+            yield f"Round {begin.number} has masks that its form does not use, or lacks masks that it needs"
         elif masked:
             if sorted(members) != list(begin.selected):
-                yield f"The groups of round {begin.number} are not its selected clients, each in one"
+                yield f"The groups of round {begin.number} do not contain each selected client exactly once"
             yield from _recovered(each, begin, close, run.opening.message.mask_threshold)
         elif close.recovered:
             yield f"Masks were recovered in round {begin.number}, which has none"
 
 
 def _recovered(each: ClosedRound, begin: Begin, close: Round, threshold: int) -> Iterator[str]:
-    entries = {one.message.client: one.message for one in each.entries}
+    entries = {entry.message.client: entry.message for entry in each.entries}
     recovered = set(close.recovered)
+    # Without its mask, an answer that is in the sum could be computed from what the client sent.
     if len(recovered) < len(close.recovered) or recovered & set(entries):
         yield f"The masks of a client whose answer is in the sum of round {begin.number} were opened"
     for group in begin.groups:
-        peers, answered = peers_digest(group), [one for one in group if one in entries]
-        if any((mask := entries[one].mask) is None or mask.peers != peers for one in answered):
+        peers, answered = peers_digest(group), [client for client in group if client in entries]
+        if any((mask := entries[client].mask) is None or mask.peers != peers for client in answered):
             yield f"A client of round {begin.number} masked its update for other peers than its group"
         if answered and len(answered) < threshold:
             yield f"{len(answered)} clients of a group answered in round {begin.number}; recovery needs {threshold}"
         if answered and not set(group) - set(answered) <= recovered:
-            yield f"The masks of a client that went away in round {begin.number} were not recovered"
+            yield f"The masks of a client that dropped out of round {begin.number} were not recovered"
     if not recovered <= set(begin.selected):
         yield f"Masks of a client that was not selected were recovered in round {begin.number}"
 
@@ -183,7 +187,7 @@ def final_model(run: FederatedRun) -> Iterator[str]:
 
 
 CHECKS: Mapping[str, tuple[Check, str]] = {
-    "signatures": (signatures, "Every line is signed by the server or by the client whose it is."),
+    "signatures": (signatures, "Every line is signed by the server or by the client that it comes from."),
     "chain_unbroken": (chain_unbroken, "The rounds follow one another, from the opening to the end."),
     "entries_once": (entries_once, "Each selected client has one entry in a round, or was dropped with a reason."),
     "as_announced": (as_announced, "There are no more clients and rounds than were announced, under one policy each."),

@@ -18,7 +18,7 @@ MAX_RECEIPTS_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Kept:
+class ReceiptPair:
     """An entry and the server's receipt for it."""
 
     entry: Signed[Entry]
@@ -47,11 +47,12 @@ class ReceiptFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as stream:
             stream.write(entry.line + b"\n" + receipt + b"\n")
+            # On disk at once: a receipt is the client's only proof.
             stream.flush()
             os.fsync(stream.fileno())
 
 
-def read_receipts(path: Path) -> list[Kept]:
+def read_receipts(path: Path) -> list[ReceiptPair]:
     """Read a client's file.
 
     Raises:
@@ -59,37 +60,38 @@ def read_receipts(path: Path) -> list[Kept]:
     """
     try:
         if path.stat().st_size > MAX_RECEIPTS_BYTES:
-            raise CertificateError(f"{path} has over {MAX_RECEIPTS_BYTES} bytes, which no file of receipts is read to.")
+            raise CertificateError(f"{path} has more than {MAX_RECEIPTS_BYTES} bytes, the limit for files of receipts.")
         content = path.read_bytes()
     except OSError as error:
         raise CertificateError(f"The receipts {path} cannot be read: {error.strerror}.") from error
     return parse_receipts(content, str(path))
 
 
-def parse_receipts(content: bytes, name: str) -> list[Kept]:
+def parse_receipts(content: bytes, name: str) -> list[ReceiptPair]:
     """Parse the bytes of a client's file; see :func:`read_receipts`."""
     lines = content.split(b"\n")
+    # What follows the last line end is the last element, and must be empty.
     if lines.pop() or not lines or len(lines) % 2:
-        raise CertificateError(f"{name} does not hold pairs of an entry and its receipt, each a line.")
+        raise CertificateError(f"{name} must hold pairs of lines: an entry and its receipt.")
     found = []
     for number in range(0, len(lines), 2):
         place = f"{name}, line {number + 2}"
         entry = parse(lines[number], f"{name}, line {number + 1}", "entry")
         receipt = parse(lines[number + 1], place, "receipt")
         _require_pair(entry, receipt, place)
-        found.append(Kept(entry, receipt))
+        found.append(ReceiptPair(entry, receipt))
     return found
 
 
 def _require_pair(entry: Signed[Entry], receipt: Signed[Receipt], place: str) -> None:
-    one, other = entry.message, receipt.message
-    if (other.entry, other.client, other.run, other.number, other.nonce) != (
-        entry.digest, one.client, one.run, one.number, one.nonce,
+    sent, received = entry.message, receipt.message
+    if (received.entry, received.client, received.run, received.number, received.nonce) != (
+        entry.digest, sent.client, sent.run, sent.number, sent.nonce,
     ):  # fmt: skip
-        raise CertificateError(f"{place}: is not a receipt for the entry that was sent.")
+        raise CertificateError(f"{place}: the receipt is not for the entry that was sent.")
 
 
-def unanswered(runs: Sequence[FederatedRun], receipts: Sequence[Kept]) -> Iterator[Finding]:
+def unanswered(runs: Sequence[FederatedRun], receipts: Sequence[ReceiptPair]) -> Iterator[Finding]:
     """Compare a client's receipts with the log.
 
     Args:
@@ -101,21 +103,21 @@ def unanswered(runs: Sequence[FederatedRun], receipts: Sequence[Kept]) -> Iterat
     """
     known = {run.opening.message.run: run for run in runs}
     for name, run in known.items():
-        if mine := [one for one in receipts if one.receipt.message.run == name]:
+        if mine := [receipt for receipt in receipts if receipt.receipt.message.run == name]:
             yield _compared(run, mine)
-    strangers = {one.receipt.message.run for one in receipts} - set(known)
+    strangers = {receipt.receipt.message.run for receipt in receipts} - set(known)
     if strangers:
-        yield Finding("receipts", "fail", f"Receipts are of run {min(strangers)[:16]}, which the log does not hold.")
+        yield Finding("receipts", "fail", f"Some receipts are for run {min(strangers)[:16]}, which is not in the log.")
 
 
-def _compared(run: FederatedRun, receipts: Sequence[Kept]) -> Finding:
+def _compared(run: FederatedRun, receipts: Sequence[ReceiptPair]) -> Finding:
     opening = run.opening.message
     server = PublicKey(bytes.fromhex(opening.server))
-    abandoned = {one.message.nonce for one in run.attempts} - {each.begin.nonce for each in run.rounds}
-    logged = {one.digest for one in run.entries}
-    signed = [one for one in receipts if one.receipt.signed_by(server)]
-    missing = [one for one in signed if one.entry.digest not in logged]
-    silent = [one for one in missing if one.entry.message.nonce not in abandoned]
+    abandoned = {attempt.message.nonce for attempt in run.attempts} - {each.begin.nonce for each in run.rounds}
+    logged = {entry.digest for entry in run.entries}
+    signed = [receipt for receipt in receipts if receipt.receipt.signed_by(server)]
+    missing = [receipt for receipt in signed if receipt.entry.digest not in logged]
+    silent = [receipt for receipt in missing if receipt.entry.message.nonce not in abandoned]
     if len(signed) < len(receipts):
         sentence = f"{len(receipts) - len(signed)} of {len(receipts)} receipts are not signed by the run's server."
         return Finding("receipts", "fail", sentence)

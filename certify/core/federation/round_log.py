@@ -54,7 +54,7 @@ class RoundLog:
         steps: tuple[Signed[Message], ...] = (found.opening, *(each.close for each in found.rounds), *found.open)
         self._head = steps[-1].digest
         self._attempts = len(found.open)
-        self._nonces = {one.message.nonce for one in found.attempts}
+        self._nonces = {attempt.message.nonce for attempt in found.attempts}
         self._ended = found.end is not None
         self._attempt: Attempt | None = None
         self._joined: list[Signed[Enrolment]] = []
@@ -95,8 +95,10 @@ class RoundLog:
             found = run_of(lines, str(path))
             if found.opening.message.server != server.public.hex:
                 raise CertificateError(f"{path} is a run of another server ({found.opening.message.server[:16]}).")
+            # Before incomplete lines are removed: an altered log stays as it was found.
             require_unaltered(found, str(path))
             file.keep(lines)
+            # The new object keeps the file open and locked; only an error above closes it.
             closing.pop_all()
         return cls(file, server, found, clock)
 
@@ -146,7 +148,7 @@ class RoundLog:
         """
         if self._ended:
             raise UsageError("The run has ended; start another one.")
-        if strangers := [one for one in selected if one not in self.clients]:
+        if strangers := [client for client in selected if client not in self.clients]:
             raise UsageError(f"Client {strangers[0][:16]} is selected and has not enrolled.")
         self._attempts += 1
         begun = sign(
@@ -187,13 +189,14 @@ class RoundLog:
 
     def accept(self, entry: Signed[Entry]) -> Signed[Receipt]:
         """Add a checked entry to the round, and return the receipt for the client."""
-        one = entry.message
-        self._open().entries[one.client] = entry
-        return sign(Receipt(one.run, one.number, one.nonce, one.client, entry.digest), self._server)
+        message = entry.message
+        self._open().entries[message.client] = entry
+        return sign(Receipt(message.run, message.number, message.nonce, message.client, entry.digest), self._server)
 
     def refuse(self, reason: RefusalReason, content: bytes | None = None, client: str | None = None) -> None:
         """Log a rejected message, such as one that was too long to read."""
         digest = None if content is None else hashlib.sha256(content).hexdigest()
+        # Only enrolled clients are named, since anybody can claim another id.
         self._refused.append(Refusal(reason, digest, client if client in self.clients else None))
 
     def drop(self, client: str, reason: DropReason) -> None:
@@ -218,15 +221,18 @@ class RoundLog:
         closed = sign(
             Round(
                 run=self.run.run, number=begun.message.number, nonce=begun.message.nonce, previous=begun.digest,
-                closed=self._clock(), joined=tuple(one.digest for one in self._joined),
-                entries=tuple(one.digest for one in entries), dropped=dropped, refused=tuple(self._refused),
+                closed=self._clock(), joined=tuple(signed.digest for signed in self._joined),
+                entries=tuple(entry.digest for entry in entries), dropped=dropped, refused=tuple(self._refused),
                 recovered=tuple(sorted(recovered)), aggregate=aggregate, model=model,
-                bytes_up=bytes_up(one.message for one in entries),
-                bytes_down=bytes_down(begun.message, (one.message for one in entries), dropped), spent=spent,
+                bytes_up=bytes_up(entry.message for entry in entries),
+                bytes_down=bytes_down(begun.message, (entry.message for entry in entries), dropped), spent=spent,
             ),
             self._server,
         )  # fmt: skip
-        self._append([*(one.line for one in self._joined), *(one.line for one in entries), closed.line], closed)
+        # In one write with the close: after a kill the file holds all of a round or none of its entries.
+        self._append(
+            [*(signed.line for signed in self._joined), *(signed.line for signed in entries), closed.line], closed
+        )
         self.closed, self.model = begun.message.number, model
         self._attempt, self._attempts, self._joined, self._refused = None, 0, [], []
         return closed
@@ -255,6 +261,7 @@ class RoundLog:
 
     def _parsed(self, line: bytes, kind: str) -> Signed[Any]:
         with self._logging_refusals(line):
+            # Before parsing, since anybody can send a message.
             if len(line) > SMALL_BYTES:
                 raise MessageRefused("oversized", f"The message has {len(line)} bytes.")
             try:

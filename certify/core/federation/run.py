@@ -48,7 +48,7 @@ class ClosedRound:
     def lines(self) -> Iterator[bytes]:
         """Yield the lines in order."""
         signed: tuple[Signed[Message], ...] = (*self.attempts, *self.joined, *self.entries, self.close)
-        yield from (one.line for one in signed)
+        yield from (message.line for message in signed)
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class FederatedRun:
     @cached_property
     def clients(self) -> dict[str, Enrolment]:
         """Enrolments by client id."""
-        return {client_id(one.message.key): one.message for each in self.rounds for one in each.joined}
+        return {client_id(member.message.key): member.message for each in self.rounds for member in each.joined}
 
     @property
     def entries(self) -> Iterator[Signed[Entry]]:
         """Entries of all rounds."""
-        return (one for each in self.rounds for one in each.entries)
+        return (entry for each in self.rounds for entry in each.entries)
 
     @property
     def attempts(self) -> Iterator[Signed[Begin]]:
         """All attempts at rounds, including abandoned ones."""
-        yield from (one for each in self.rounds for one in each.attempts)
+        yield from (attempt for each in self.rounds for attempt in each.attempts)
         yield from self.open
 
     def lines(self) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class FederatedRun:
         yield self.opening.line
         for each in self.rounds:
             yield from each.lines()
-        yield from (one.line for one in self.open)
+        yield from (message.line for message in self.open)
         if self.end is not None:
             yield self.end.line
 
@@ -108,6 +108,7 @@ def parse_run(content: bytes, name: str) -> FederatedRun:
         CertificateError: the file is truncated or too long, or a line is malformed or misplaced.
     """
     lines = content.split(b"\n")
+    # What follows the last line end is the last element, and must be empty.
     if lines.pop() or not lines:
         raise CertificateError(f"{name} does not end with a newline, so it is truncated.")
     return run_of(lines, name)

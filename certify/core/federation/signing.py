@@ -110,6 +110,7 @@ def sign(message: M, key: SigningKey) -> Signed[M]:
     """
     kind = _NAMES[type(message)]
     fields = asdict(message)
+    # As a reader will get it: what cannot be read back is never signed.
     checked = cast(M, _read(kind, json.loads(rfc8785.dumps(fields)), f"The {kind}"))
     signature = key.sign(signing_bytes(checked))
     line = rfc8785.dumps({**fields, "kind": kind, "signature": signature.hex()})
@@ -129,8 +130,9 @@ def parse(line: bytes, what: str, *kinds: str) -> Signed[Any]:
         CertificateError: the line is too long, not canonical, of another kind, or a field is missing, unknown or not
             allowed.
     """
+    # Before parsing, which takes many times the memory of the bytes.
     if len(line) > LARGE_BYTES:
-        raise CertificateError(f"{what}: has {len(line)} bytes, and no message has more than {LARGE_BYTES}.")
+        raise CertificateError(f"{what}: has {len(line)} bytes, more than the limit of {LARGE_BYTES}.")
     values = parse_canonical(line, what)
     kind = values.pop("kind", None) if isinstance(values, dict) else None
     if not isinstance(kind, str) or kind not in (kinds or KINDS):
@@ -168,5 +170,5 @@ def _read(kind: str, values: dict[str, Any], what: str) -> Message:
         raise CertificateError(str(error)) from error
     # A line with omitted defaults would have a different canonical form from the signed one.
     if json.loads(rfc8785.dumps(asdict(message))) != values:
-        raise CertificateError(f"{what}: the {kind} does not state every field as it is written.")
+        raise CertificateError(f"{what}: the {kind} does not state every field in its canonical form.")
     return message

@@ -13,10 +13,12 @@ DECLINED: tuple[DropReason, ...] = ("busy", "budget", "policy")
 
 def bytes_up(entries: Iterable[Entry]) -> int:
     """Return the bytes sent by clients: answers, and keys and shares of masks."""
-    return sum(one.sent.bytes + (0 if one.mask is None else one.mask.bytes_up) for one in entries)
+    return sum(entry.sent.bytes + (0 if entry.mask is None else entry.mask.bytes_up) for entry in entries)
 
 
 def bytes_down(begin: Begin, entries: Iterable[Entry], dropped: Iterable[Drop]) -> int:
     """Return the bytes received by clients, including the model sent to clients that dropped out later."""
-    receivers = len(begin.selected) - sum(one.reason in DECLINED for one in dropped)
-    return receivers * begin.payload.bytes + sum(0 if one.mask is None else one.mask.bytes_down for one in entries)
+    receivers = len(begin.selected) - sum(drop.reason in DECLINED for drop in dropped)
+    return receivers * begin.payload.bytes + sum(
+        0 if entry.mask is None else entry.mask.bytes_down for entry in entries
+    )

@@ -80,8 +80,8 @@ def area_difference_interval(first: Placements, second: Placements, confidence: 
 
 def _variance(positives: Floats, negatives: Floats) -> float:
     # A single score has no spread; its part of the variance cannot be estimated and is left out.
-    kinds = [one for one in (positives, negatives) if len(one) > 1]
-    return sum(float(np.var(one, ddof=1)) / len(one) for one in kinds)
+    kinds = [values for values in (positives, negatives) if len(values) > 1]
+    return sum(float(np.var(kind, ddof=1)) / len(kind) for kind in kinds)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def change(table: PairedTable, confidence: float) -> Bounded:
     return Bounded.within(value, difference_interval(table, confidence))
 
 
-def mover_difference(one: Bounded, other: Bounded) -> Bounded:
-    """Return ``one`` minus ``other``, two independent quantities, with an interval from those of both.
+def mover_difference(first: Bounded, second: Bounded) -> Bounded:
+    """Return ``first`` minus ``second``, two independent quantities, with an interval from those of both.
 
     Zou and Donner (2008): low = d - sqrt((d1 - l1)^2 + (u2 - d2)^2), high = d + sqrt((u1 - d1)^2 + (d2 - l2)^2).
 
@@ -69,14 +69,14 @@ def mover_difference(one: Bounded, other: Bounded) -> Bounded:
         >>> round(found.low, 12), round(found.high, 12)
         (-0.1, 0.812310562562)
     """
-    d = one.value - other.value
-    low = d - math.hypot(one.value - one.low, other.high - other.value)
-    high = d + math.hypot(one.high - one.value, other.value - other.low)
+    d = first.value - second.value
+    low = d - math.hypot(first.value - first.low, second.high - second.value)
+    high = d + math.hypot(first.high - first.value, second.value - second.low)
     return Bounded(d, low, high)
 
 
-def mover_ratio(one: Bounded, other: Bounded) -> Bounded:
-    """Return ``one`` over ``other``, two independent proportions, with an interval from those of both.
+def mover_ratio(first: Bounded, second: Bounded) -> Bounded:
+    """Return ``first`` over ``second``, two independent proportions, with an interval from those of both.
 
     Donner and Zou (2012), "Closed-form confidence intervals for functions of the normal mean and standard deviation";
     Newcombe (2016), "MOVER-R confidence intervals for ratios and products of two independently estimated quantities".
@@ -88,17 +88,17 @@ def mover_ratio(one: Bounded, other: Bounded) -> Bounded:
         >>> round(mover_ratio(rate(30, 100, 0.95), rate(60, 100, 0.95)).value, 3)
         0.5
     """
-    if other.value <= 0:
-        return Bounded(1.0 if one.value <= 0 else math.inf, 0.0, math.inf)
-    product = one.value * other.value
-    low = product - _root(product**2 - _twice(one.value, one.low) * _twice(other.value, other.high))
-    low /= _twice(other.value, other.high)
+    if second.value <= 0:
+        return Bounded(1.0 if first.value <= 0 else math.inf, 0.0, math.inf)
+    product = first.value * second.value
+    low = product - _root(product**2 - _twice(first.value, first.low) * _twice(second.value, second.high))
+    low /= _twice(second.value, second.high)
     # A denominator whose interval reaches 0 leaves the ratio without an upper bound.
-    if (below := _twice(other.value, other.low)) <= 0:
+    if (below := _twice(second.value, second.low)) <= 0:
         high = math.inf
     else:
-        high = (product + _root(product**2 - _twice(one.value, one.high) * below)) / below
-    return Bounded.within(one.value / other.value, Interval(max(0.0, low), high))
+        high = (product + _root(product**2 - _twice(first.value, first.high) * below)) / below
+    return Bounded.within(first.value / second.value, Interval(max(0.0, low), high))
 
 
 def _twice(value: float, end: float) -> float:
@@ -119,18 +119,18 @@ def absolute(gap: Bounded) -> Bounded:
     return Bounded(abs(gap.value), 0.0, max(-gap.low, gap.high))
 
 
-def gap(one: PairedTable, other: PairedTable, arm: str, confidence: float) -> Bounded:
+def gap(first: PairedTable, second: PairedTable, arm: str, confidence: float) -> Bounded:
     """Return the rate of one group minus that of another, before (``baseline``) or after (``candidate``)."""
-    rates = (rate(getattr(table, arm), table.n, confidence) for table in (one, other))
+    rates = (rate(getattr(table, arm), table.n, confidence) for table in (first, second))
     return mover_difference(*rates)
 
 
-def gap_change(one: PairedTable, other: PairedTable, confidence: float) -> Bounded:
+def gap_change(first: PairedTable, second: PairedTable, confidence: float) -> Bounded:
     """Return the change of the signed gap between two groups, as fractions: after minus before."""
-    return mover_difference(change(one, confidence), change(other, confidence))
+    return mover_difference(change(first, confidence), change(second, confidence))
 
 
-def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float) -> Bounded:
+def absolute_gap_change(first: PairedTable, second: PairedTable, confidence: float) -> Bounded:
     """Return the change of the absolute gap between two groups, whichever group is ahead.
 
     With a and b the signed gap before and after, D = b - a and S = b + a,
@@ -154,10 +154,10 @@ def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float)
         >>> absolute_gap_change(equal, equal, 0.95).value
         0.0
     """
-    before, after = (_signed(one, other, arm) for arm in ("baseline", "candidate"))
-    d, s = _change_and_sum(one, other, confidence)
+    before, after = (_signed(first, second, arm) for arm in ("baseline", "candidate"))
+    d, s = _change_and_sum(first, second, confidence)
     if _may_be_zero(d) and _may_be_zero(s) and (error := WIDER_ERROR * (1 - confidence)) < 1:
-        shorter = _change_and_sum(one, other, 1 - error)
+        shorter = _change_and_sum(first, second, 1 - error)
         if not any(map(_may_be_zero, shorter)):
             d, s = shorter
     low = min(max(d.low, -s.high), max(s.low, -d.high))
@@ -165,18 +165,18 @@ def absolute_gap_change(one: PairedTable, other: PairedTable, confidence: float)
     return Bounded.within(abs(after) - abs(before), Interval(low, high))
 
 
-def _change_and_sum(one: PairedTable, other: PairedTable, confidence: float) -> tuple[Bounded, Bounded]:
+def _change_and_sum(first: PairedTable, second: PairedTable, confidence: float) -> tuple[Bounded, Bounded]:
     """Return the signed gap after minus before, and after plus before."""
-    total = mover_difference(_doubled(one, confidence), _doubled(other, confidence))
-    return gap_change(one, other, confidence), total
+    total = mover_difference(_doubled(first, confidence), _doubled(second, confidence))
+    return gap_change(first, second, confidence), total
 
 
 def _may_be_zero(found: Bounded) -> bool:
     return found.low <= 0 <= found.high
 
 
-def _signed(one: PairedTable, other: PairedTable, arm: str) -> float:
-    return float(getattr(one, arm) / one.n - getattr(other, arm) / other.n)
+def _signed(first: PairedTable, second: PairedTable, arm: str) -> float:
+    return float(getattr(first, arm) / first.n - getattr(second, arm) / second.n)
 
 
 def _doubled(table: PairedTable, confidence: float) -> Bounded:
@@ -193,6 +193,6 @@ def extremes_difference(rates: Sequence[Bounded]) -> Bounded:
         0.39999999999999997
     """
     # The group with the largest rate need not be known: some group is at least this high, and some at most that low.
-    low = max(one.low for one in rates) - min(one.high for one in rates)
-    high = max(one.high for one in rates) - min(one.low for one in rates)
+    low = max(group.low for group in rates) - min(group.high for group in rates)
+    high = max(group.high for group in rates) - min(group.low for group in rates)
     return Bounded(max(r.value for r in rates) - min(r.value for r in rates), max(0.0, low), high)

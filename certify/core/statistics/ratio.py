@@ -112,8 +112,8 @@ def ratio_estimate(
 
 def energy_log_ratios(evidence: Evidence, run: str) -> Series | None:
     """Return the log-ratios of energy of the last attempt of the ``main`` run, or of the ``null`` run."""
-    other = "baseline_again" if run == "null" else "candidate"
-    return block_log_ratios(evidence.run(run).last, candidate=other)
+    second = "baseline_again" if run == "null" else "candidate"
+    return block_log_ratios(evidence.run(run).last, candidate=second)
 
 
 def arm_means(run: Run, arm: str, quantity: Quantity) -> Series | None:

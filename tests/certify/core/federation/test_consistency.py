@@ -151,7 +151,7 @@ def test_entries_fail_when_they_stand_out_of_the_order_of_their_clients() -> Non
     entries = (second.entries[1], second.entries[0], *second.entries[2:])
     close = replace(second.close, message=replace(second.close.message, entries=tuple(one.digest for one in entries)))
     found = problems(altered(run, 2, entries=entries, close=close), "entries_once")
-    assert found == ["A client has two entries in round 2, or they stand out of order"]
+    assert found == ["A client has two entries in round 2, or its entries are out of order"]
 
 
 def test_every_check_is_broken_by_a_test() -> None:

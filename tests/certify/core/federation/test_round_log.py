@@ -282,6 +282,6 @@ def test_receipts_fail_when_another_key_signed_them_or_the_log_lacks_their_run(t
     (found,) = unanswered([run], read_receipts(tmp_path / "r.jsonl"))
     assert found.outcome == "fail" and "not signed by the run's server" in found.sentence
     (lost,) = unanswered([], read_receipts(tmp_path / "r.jsonl"))
-    assert lost.outcome == "fail" and "which the log does not hold" in lost.sentence
-    with pytest.raises(CertificateError, match="not a receipt for the entry"):
+    assert lost.outcome == "fail" and "which is not in the log" in lost.sentence
+    with pytest.raises(CertificateError, match="not for the entry that was sent"):
         ReceiptFile(tmp_path / "r.jsonl", SERVER.public).keep(receipts[1][0], receipt.line)
