@@ -57,7 +57,7 @@ class Answers:
     ) -> None:
         runtimes.check(runtime)
         self.path, self.contract, self.classes, self.arm = path, contract, classes, arm
-        self.asked = 0
+        self.queries = 0
         with open_model(path) as model:
             self.batch = _batch(model.check_feedable, contract)
             weights = model.weights_files()
@@ -72,6 +72,7 @@ class Answers:
         self._folder = tempfile.TemporaryDirectory(prefix="leanmark-answers-")
         try:
             self._worker = Worker(arm, path, {**settings, "graph_optimization": graph_optimization})
+        # Also for Ctrl-C: without the object nobody would remove its folder.
         except BaseException:
             self._folder.cleanup()
             raise
@@ -90,7 +91,7 @@ class Answers:
             save_samples(samples, split, [chosen[i] for i in part], self.contract)
             self._worker.predict(samples, outputs, self.batch, EXPECTED_S * len(part))
             found.append(np.load(outputs))
-        self.asked += len(chosen)
+        self.queries += len(chosen)
         answers: npt.NDArray[np.float32] = np.concatenate(found)
         return answers
 

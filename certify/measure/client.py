@@ -68,6 +68,7 @@ class Worker:
     ) -> None:
         self.arm = arm
         self.model = model
+        # The worker opens a neutral copy; messages to the user name the model's own file.
         self._file = model.resolve() if file is None else file
         self._slack_s = CALL_TIMEOUT_S if call_timeout_s is None else call_timeout_s
         self._unread = b""

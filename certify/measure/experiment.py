@@ -118,6 +118,7 @@ def measure(
     """
     get_metric(plan.metric)  # fail on an unknown name before anything is measured
     scale = scale_of(plan.metric)
+    # Here already, since it refuses labels that do not fit the metric before anything is measured.
     dataset = replace(dataset, test=dataset.test.scaled(scale))
     fresh = fresh if fresh is None else replace(fresh, test=fresh.test.scaled(scale))
     by_arm = dict(zip(ARMS[-len(models) :], models, strict=True))
@@ -178,11 +179,13 @@ def _run(
 ) -> Measured:
     """Execute all runs in order."""
     plan, compares = bench.plan, len(subjects) > 1
+    # The yardstick is an ONNX file, so runtimes for other files cannot run it.
     yardstick = yardstick_file() if plan.yardstick and settled.runtime.suffix == OnnxFile.suffix else None
     graphs = observations.graphs(subjects, settled.names, plan.threads or 1, bench.folder) if compares else []
     arms = [runs.choose_threads(bench, model, settled.names[model.arm]) for model in subjects]
     workload = make_workload(settled, arms[0].threads, arms[-1].threads)
     attempt, blocks = 1, bench.blocks_a_start(arms)
+    # Before the null run, so that a measurement that is stopped because its result displeases counts too.
     if compares:
         before, after = (model.identities for model in subjects)
         attempt = count_attempt(before, after, workload, dataset.test_digest(), created)
@@ -195,6 +198,7 @@ def _run(
         runs.main_run(bench, workers)
     if yardstick is not None:
         runs.yardstick_run(bench, yardstick, arms[0].threads)
+    # Follows from the files' digests, so no file can contain answers by position.
     seed = order_seed_of(subjects, dataset, plan)
     finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares, fresh, further) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
@@ -207,12 +211,16 @@ def _run(
         Observation.of(PeakMemory({name: found.peak_memory for name, found in finished.items()})),
         *([Observation.by_arm(NodeCosts, costs)] if costs else []),
         *(_compared(bench, subjects, dataset, predicted) if compares else observations.scored(dataset, predicted)),
-        *recognition.observations({name: one.recognition for name, one in finished.items()}, plan.salt),
+        *recognition.observations({name: finish.recognition for name, finish in finished.items()}, plan.salt),
         *_fresh(dataset, fresh, finished),
     )
     latencies = tuple(found.latencies for found in finished.values())
     scored = pair(dataset, **predicted) if compares else ()
-    loaded = {name: digest for one in workers.surroundings.values() for name, digest in one.libraries.items()}
+    loaded = {
+        name: digest
+        for surroundings in workers.surroundings.values()
+        for name, digest in surroundings.libraries.items()
+    }
     return Measured(attempt, workload, latencies, scored, recorded, stated_libraries(loaded))
 
 
@@ -230,8 +238,8 @@ def _compared(
 
 def _fresh(dataset: Dataset, fresh: Dataset | None, finished: Mapping[str, Finish]) -> list[Observation]:
     """Record how both models did on fresh data; nothing if none were given."""
-    observed = {arm: one.recognition.fresh for arm, one in finished.items() if one.recognition is not None}
-    predicted = {arm: one for arm, one in observed.items() if one is not None}
+    observed = {arm: finish.recognition.fresh for arm, finish in finished.items() if finish.recognition is not None}
+    predicted = {arm: scores for arm, scores in observed.items() if scores is not None}
     return [] if fresh is None or not predicted else [recognition.fresh_scores(dataset, fresh, predicted)]
 
 
@@ -252,10 +260,12 @@ def _finish(
         running = arm.start(live)
         with bench.progress.task(f"Timing single inferences of the {arm.name}"):
             seconds = running.worker.latency(rules.latency_calls, rules.latency_time_s)
+        # Before scoring, whose samples and outputs would count as memory of the model.
         memory = running.worker.peak_memory()
         if score or compares:
             scorer = Scorer(arm.model, running, arm.batch, bench.folder, bench.progress)
             predicted = score_shuffled(scorer, dataset, seed, get_metric(bench.plan.metric))
+            # A plan with shorter windows must not wait for those of the edition.
             short = replace(rules, changed_window_s=min(rules.changed_window_s, bench.window_s))
             recognised = look(scorer, dataset, seed, short) if compares else None
             if further is not None:

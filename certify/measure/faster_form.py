@@ -58,20 +58,22 @@ def faster_form(
         ModelError: a form cannot be loaded or run.
         MeasureError: a worker failed.
     """
-    kept, notes = forms[0], list[str]()
+    best, notes = forms[0], list[str]()
     for what, write in FORMS.items():
-        tried = [_rewritten(form, write) for form in (forms if not notes else [kept])]
-        rewritten, count = max(tried, key=lambda one: one[1])
+        # Any form may show the first rewrite best; later ones must add up in one file.
+        tried = [_rewritten(form, write) for form in (forms if not notes else [best])]
+        rewritten, count = max(tried, key=lambda candidate: candidate[1])
         if not count or not says_the_same(rewritten):
             continue
-        with opened(kept) as given, opened(rewritten) as other:
-            before_s, after_s = _in_turn(given, other)
+        # Both live at once and take turns, so that drift of the machine cancels.
+        with opened(best) as original, opened(rewritten) as variant:
+            before_s, after_s = _in_turn(original, variant)
         if sum(after < before for before, after in zip(before_s, after_s, strict=True)) < FASTER_IN:
             continue
         middle = [f"{1e3 * statistics.median(taken):.3g}" for taken in (after_s, before_s)]
         notes.append(f"{count} {what} ({' of '.join(middle)} ms of one thread)")
-        kept = rewritten
-    return (kept, notes) if notes else None
+        best = rewritten
+    return (best, notes) if notes else None
 
 
 def _rewritten(form: onnx.ModelProto, write: Callable[[onnx.ModelProto], int]) -> tuple[onnx.ModelProto, int]:
@@ -80,14 +82,14 @@ def _rewritten(form: onnx.ModelProto, write: Callable[[onnx.ModelProto], int]) -
     return copied, write(copied)
 
 
-def _in_turn(given: Worker, rewritten: Worker) -> tuple[list[float], list[float]]:
+def _in_turn(original: Worker, rewritten: Worker) -> tuple[list[float], list[float]]:
     """Return the CPU seconds per inference of each form, by round."""
-    pair = [warm_up(worker, 1, WINDOW_S, WINDOW_S) for worker in (given, rewritten)]
+    pair = [warm_up(worker, 1, WINDOW_S, WINDOW_S) for worker in (original, rewritten)]
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(ROUNDS):
         for arm in (0, 1) if number % 2 == 0 else (1, 0):
-            one = pair[arm]
-            window = one.worker.window(one.inferences, one.inferences * one.inference_s)
+            running = pair[arm]
+            window = running.worker.window(running.inferences, running.inferences * running.inference_s)
             # CPU time of one thread: neighbours on the machine slow the clock on the wall far more.
-            taken[arm].append(window.cpu_s / one.inferences)
+            taken[arm].append(window.cpu_s / running.inferences)
     return taken

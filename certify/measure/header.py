@@ -82,5 +82,6 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
 def _version() -> str:
     try:
         return importlib.metadata.version("leanmark")
+    # A source tree on the path has no metadata.
     except importlib.metadata.PackageNotFoundError:
         return "not installed"

@@ -21,7 +21,7 @@ ARRAY_BYTES = 64 * 1024 * 1024
 """Largest size of the samples that are preprocessed, or held by a worker, at a time."""
 INPUT_BYTES = 512 * 1024 * 1024
 """Largest size of all samples for a model's windows; beyond it, only the first samples are used."""
-LOOKED_AT = 32
+INSPECTED = 32
 """Number of samples whose values are inspected."""
 
 
@@ -54,8 +54,8 @@ class InputStatistics(Inputs):
         )
 
 
-def _least(one: float | None, other: float | None) -> float | None:
-    known = [value for value in (one, other) if value is not None]
+def _least(first: float | None, second: float | None) -> float | None:
+    known = [value for value in (first, second) if value is not None]
     return min(known, default=None)
 
 
@@ -69,6 +69,7 @@ def window_samples(order: Sequence[int], sample_bytes: int, batch: int) -> list[
     """
     fitting = max(1, INPUT_BYTES // max(1, sample_bytes * batch))
     batches = min(fitting, -(-len(order) // batch))
+    # A shorter last batch would be another workload, so the first samples fill it up.
     return [int(i) for i in np.resize(np.asarray(order, dtype=np.int64), batches * batch)]
 
 
@@ -89,14 +90,16 @@ def input_part(path: Path, batch: int, turn: int) -> tuple[int, int]:
 def save_samples(path: Path, split: Split, indices: list[int], preprocess: Preprocess) -> InputStatistics:
     """Preprocess samples and write them as one array file, (n, ...)."""
     shape = (len(indices), *preprocess.input_shape(1)[1:])
+    # A memory map, as all samples together may not fit into memory.
     array = np.lib.format.open_memmap(path, "w+", preprocess.memory, shape)
     digests: set[bytes] = set()
     first: InputStatistics | None = None
     for part in parts(len(indices), preprocess.sample_bytes(), 1):
         ready = preprocess.batch(split, [indices[i] for i in part])
         array[part[0] : part[-1] + 1] = ready
+        # Repeats show only among all samples; the other statistics are those of the first few.
         digests |= {hashlib.sha256(sample.tobytes()).digest() for sample in ready}
-        first = first or InputStatistics.of(ready[:LOOKED_AT], preprocess)
+        first = first or InputStatistics.of(ready[:INSPECTED], preprocess)
     array.flush()
     if first is None:
         raise DataError("There are no samples to preprocess; give at least one.")

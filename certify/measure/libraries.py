@@ -27,6 +27,7 @@ def digests(paths: Iterable[str]) -> dict[str, str]:
     Raises:
         MeasureError: a file was replaced after it had been loaded.
     """
+    # The longest first: one folder of the path may be inside another.
     homes = sorted((os.path.realpath(folder) for folder in search_path()), key=len, reverse=True)
     found: dict[str, str] = {}
     for path in paths:
@@ -38,6 +39,7 @@ def digests(paths: Iterable[str]) -> dict[str, str]:
                 f"The library {path.removesuffix(DELETED)} was replaced while a worker was using it; do not change the "
                 "installation during a measurement."
             ) from error
+        # A swapped file can have the same size and modification time, but not the same inode and change time.
         key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         while name in found:
             name += "+"  # a different file with the same name
@@ -52,6 +54,7 @@ def joined(known: WorkerSurroundings, found: WorkerSurroundings, arm: str) -> Wo
         MeasureError: they differ.
     """
     both = {**known.libraries, **found.libraries}
+    # Each side gets what only the other loaded, so only a name with two digests remains a difference.
     if replace(known, libraries=both) != replace(found, libraries={**found.libraries, **known.libraries}):
         raise MeasureError(
             f"Two workers of the {arm} ran with different libraries or in different surroundings; do not change the "

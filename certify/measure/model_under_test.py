@@ -62,7 +62,7 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
         identities = model.identities()
     digest = sha256_file(path, *weights)
     file = neutral(path, weights, kind_of(path).suffix, folder)
-    beside = tuple(file.parent / one.resolve().relative_to(path.resolve().parent) for one in weights)
+    beside = tuple(file.parent / source.resolve().relative_to(path.resolve().parent) for source in weights)
     inputs = file.parent / "inputs.npy"
     return Subject(arm, path, preprocess, facts, weights, digest, inputs, identities, file, beside)
 
@@ -96,6 +96,7 @@ def session_settings(
     """Return the arguments of a worker's ``open`` command besides the model."""
     return {
         "runtime": runtime,
+        # A worker does not see this process's path, so a third-party runtime is imported from its own folder.
         "folders": [] if runtime in RUNTIMES.own else plug_in_folders(RUNTIMES.place(runtime)),
         "threads": threads,
         "cores": list(cores_for(threads)),
@@ -132,6 +133,7 @@ def open_worker(
     settings["profile"] = profile
     worker = Worker(arm or model.arm, model.path, settings, file=model.file)
     try:
+        # The worker hashed what it loaded; only then do its joules belong to the digest in the evidence.
         if worker.facts["sha256"] != model.sha256:
             raise MeasureError(f"{model.path} was changed during the measurement; measure it again.")
         worker.inputs(model.inputs, batch, *input_part(model.inputs, batch, turn))

@@ -51,6 +51,7 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
     """Inspect, in a separate worker, the graph that the runtime really runs."""
     meant = model.quantization(None)
     writes = runtimes.get(runtime).writes_graph
+    # Without quantized operators, or if the stored graph runs as it is, a session shows nothing new.
     if meant.intended == 0 or model.runs_as_stored:
         return meant
     contract = subject.preprocess
@@ -84,7 +85,7 @@ def sessions(
     placed = {
         arm: _placed(session, costs.get(arm), runtimes.get(names[arm])).values() for arm, session in found.items()
     }
-    observed = {arm: {key: value for key, value in one.items() if value is not None} for arm, one in placed.items()}
+    observed = {arm: {key: value for key, value in facts.items() if value is not None} for arm, facts in placed.items()}
     return Observation(SessionFacts.NAME, observed)
 
 
@@ -94,15 +95,17 @@ def surroundings(found: Mapping[str, WorkerSurroundings]) -> Observation:
 
 
 def _placed(session: SessionFacts, costs: NodeCosts | None, runtime: Runtime) -> SessionFacts:
+    # A single provider leaves no doubt; how nodes were split between several only the profile shows.
     if len(session.providers or ()) == 1:
         return session
     if costs is None or costs.places is None:
+        # Unknown: a session lists the providers that it may use, not those that it used.
         return replace(session, providers=None)
     places = costs.places
     others = sorted(set(places) - runtime.own_providers)
-    asked = [runtime.provider] if len(others) < len(places) else []
+    requested = [runtime.provider] if len(others) < len(places) else []
     elsewhere = [name for other in others for name in places[other]["names"]]
-    return replace(session, providers=[*asked, *others], elsewhere=elsewhere)
+    return replace(session, providers=[*requested, *others], elsewhere=elsewhere)
 
 
 def places(nodes: Iterable[NodeRun]) -> dict[str, Any]:
@@ -150,6 +153,7 @@ def data(dataset: Dataset) -> list[Observation]:
 
 def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
     """Record how many distinct test samples a single model got right; nothing if they were not scored."""
+    # Reversed, so that the first of equal samples stays, as in Evidence.samples.
     first = {digest: i for i, digest in reversed(list(enumerate(dataset.test.digests())))}
     different = sorted(first.values())
     for found in predicted.values():

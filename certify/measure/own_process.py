@@ -54,6 +54,7 @@ def executables(maps: str) -> list[str]:
         >>> executables("7f00-7f01 r-xp 00000000 08:01 12  /usr/lib/libm.so.6\n7f02-7f03 rw-p 00000000 00:00 0")
         ['/usr/lib/libm.so.6']
     """
+    # The path is the sixth field and may contain spaces, so it is not split.
     parts = (line.split(maxsplit=5) for line in maps.splitlines())
     found = {fields[5] for fields in parts if len(fields) == 6 and "x" in fields[1] and fields[5].startswith("/")}
     return sorted(path for path in found if not path.startswith(_NO_FILES))

@@ -89,6 +89,7 @@ def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> 
     again = ranked(digests, seed, AGAIN)[: rules.repeated_count(len(test))]
     found = scorer.predict(replace(dataset, test=test.subset(again)))
     repeated = RepeatedAnswers(again, found.top1.tolist(), found.margin.tolist())
+    # The samples of the energy windows: a model could have learned to be cheap on just those.
     chosen = ranked(digests, seed, ENERGY)[: rules.changed_samples]
     split = changed_split(test, chosen, seed)
     if split is None:
@@ -137,7 +138,7 @@ def _files(scorer: Scorer, unchanged: Split, changed: Split) -> dict[str, Path]:
 
 def fresh_scores(dataset: Dataset, fresh: Dataset, predicted: Mapping[str, Predicted]) -> Observation:
     """Record how both models did on data that the maker has not seen."""
-    right = {arm: one.top1 == fresh.test.labels for arm, one in predicted.items()}
+    right = {arm: answers.top1 == fresh.test.labels for arm, answers in predicted.items()}
     known = set(dataset.test.digests())
     digests = fresh.test.digests()
     baseline, candidate = right["baseline"], right["candidate"]
@@ -156,16 +157,16 @@ def fresh_scores(dataset: Dataset, fresh: Dataset, predicted: Mapping[str, Predi
 
 def observations(found: Mapping[str, Recognition | None], salt: str) -> Iterator[Observation]:
     """Yield the observations about both models; none for a single model."""
-    known = {arm: one for arm, one in found.items() if one is not None}
+    known = {arm: result for arm, result in found.items() if result is not None}
     if not known:
         return
     yield Observation.of(SampleOrder(salt))
     by_kind: dict[str, dict[str, Observed | None]] = {
-        RepeatedAnswers.NAME: {arm: one.repeated for arm, one in known.items()},
-        ChangedAnswers.NAME: {arm: one.changed for arm, one in known.items()},
-        ChangedCost.NAME: {arm: one.cost for arm, one in known.items()},
+        RepeatedAnswers.NAME: {arm: result.repeated for arm, result in known.items()},
+        ChangedAnswers.NAME: {arm: result.changed for arm, result in known.items()},
+        ChangedCost.NAME: {arm: result.cost for arm, result in known.items()},
     }
     for name, by_arm in by_kind.items():
-        values = {arm: one.values() for arm, one in by_arm.items() if one is not None}
+        values = {arm: observed.values() for arm, observed in by_arm.items() if observed is not None}
         if values:
             yield Observation(name, values)

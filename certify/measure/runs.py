@@ -91,6 +91,7 @@ class Bench:
         """
         time_s = min(self.rules.null_time_s, (1 + attempt) * self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
+        # Each block also pays its share of the start of workers.
         fitting = math.floor(time_s / (windows_s + baseline.start_s / blocks_a_start))
         most = min(fitting, self.rules.largest_null_blocks)
         return self.least_blocks(max(self.rules.null_blocks, most))
@@ -119,6 +120,7 @@ def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, nam
     arms: dict[int, Arm] = {}
     with bench.progress.task(f"Choosing the number of threads of the {arm}", len(numbers) * count) as task:
         for block, threads in enumerate(numbers):
+            # Includes opening and warming up: what each restart of this arm will cost.
             began_s = time.monotonic()
             with open_worker(model, runtime, threads, plan.batch, arm) as worker:
                 running = bench.warm(worker, threads)
@@ -192,6 +194,7 @@ def main_run(bench: Bench, workers: Workers) -> None:
             for _ in run_block(bench, workers, next(order), "main", 0, number):
                 task.advance()
     wanted, found = least, _logs(bench, names)
+    # Without a reading in every block there is no spread to plan with.
     if found is not None:
         wanted = blocks_needed(found, plan.wanted_half_width, least, rules.maximum_blocks, rules)
     if wanted <= pilot:
@@ -232,6 +235,7 @@ def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
     np.save(samples, yardstick.images())
     count = bench.rules.yardstick_windows
     with bench.progress.task("Measuring the yardstick", count) as task:
+        # Restarted like the arms, so that its figure includes the variation between processes.
         for first in range(0, count, 2):
             with Worker(YARDSTICK, model, settings) as worker:
                 worker.inputs(samples, 1)

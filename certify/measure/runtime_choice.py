@@ -115,6 +115,7 @@ def settle(
                     f"{path}: runtime {plan.runtime} runs {runtime.suffix} files only; choose another one with "
                     "--runtime."
                 )
+        # As the evidence names it: a plug-in by the place of its code, however it was asked for.
         place = runtimes.RUNTIMES.place(plan.runtime)
         return Settled(replace(plan, runtime=place), dict.fromkeys(models, place))
     progress = progress or Silent()
@@ -122,16 +123,16 @@ def settle(
         folder = Path(name)
         subjects = tuple(subject(arm, *model, plan.batch, folder) for arm, model in models.items())
         indices = energy_samples(subjects, dataset, plan)[: TRIED * plan.batch]
-        for one in subjects:
-            save_samples(one.inputs, dataset.test, indices, one.preprocess)
+        for under_test in subjects:
+            save_samples(under_test.inputs, dataset.test, indices, under_test.preprocess)
         return _cheapest(_Trial(plan, rules, subjects, folder, progress), available_meters)
 
 
 def make_workload(settled: Settled, threads: int, candidate_threads: int) -> Workload:
     """Return the workload as recorded in the evidence."""
     runtime, last = settled.runtime, list(settled.names.values())[-1]
-    other = runtimes.get(last)
-    own = dict(zip(PER_ARM, (last, other.version(), other.provider, other.precision), strict=True))
+    candidate = runtimes.get(last)
+    own = dict(zip(PER_ARM, (last, candidate.version(), candidate.provider, candidate.precision), strict=True))
     return Workload(
         runtime=settled.plan.runtime,
         runtime_version=runtime.version(),
@@ -141,7 +142,7 @@ def make_workload(settled: Settled, threads: int, candidate_threads: int) -> Wor
         candidate_threads=candidate_threads,
         spinning=runtime.spinning,
         precision=runtime.precision,
-        library_versions={**runtime.libraries(), **other.libraries()},
+        library_versions={**runtime.libraries(), **candidate.libraries()},
         candidate_runtime={} if last == settled.plan.runtime else own,
     )
 
@@ -231,6 +232,7 @@ def _try(bench: Bench, name: str, model: Subject) -> Costs:
     plan, count = bench.plan, bench.rules.settings_windows
     costs: Costs = {}
     on_accelerator = "accelerator" in runtimes.get(name).accelerator()
+    # With a number set by the user, only that one counts, since the measurement will use it.
     numbers = threads_to_try(None, on_accelerator) if plan.threads is None else (plan.threads,)
     with bench.progress.task(f"Trying {name} on the {model.arm}", len(numbers) * count) as task:
         for threads in numbers:
@@ -240,6 +242,7 @@ def _try(bench: Bench, name: str, model: Subject) -> Costs:
                 for position in range(count):
                     window = bench.recorder.record(running, (), RUN, 0, 0, position)
                     cost = bench.quantity(window)
+                    # A runtime at 0 J would always be the cheapest.
                     if cost is None or cost <= 0:
                         raise MeasureError(
                             f"The meter read no energy in a trial window of {name}; choose another meter with --meter."

@@ -39,7 +39,7 @@ from certify.model_file.onnx_file.onnx_file import OnnxFile
 from certify.model_file.onnx_graph.branches import branches, without
 from certify.model_file.onnx_graph.control_flow import Counting
 from certify.model_file.onnx_graph.equal_values import (
-    LOOKED_AT,
+    OBSERVED,
     comparable_values,
     denormal_values,
     equal_values,
@@ -89,8 +89,8 @@ class _Bench:
         with self._worker(model, output) as worker:
             target = self.folder / "outputs.npy"
             worker.predict(samples, target, self.batch, RUN_S)
-        made: Outputs = np.load(target).astype(np.float64)
-        return made.reshape(len(made), -1)
+        values: Outputs = np.load(target).astype(np.float64)
+        return values.reshape(len(values), -1)
 
     def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """Return the model as the runtime optimises it on loading, with constants folded."""
@@ -102,6 +102,7 @@ class _Bench:
         """Start a worker that runs a model with all of the runtime's optimisations, and set its inputs."""
         looks = np.load(self.looks)
         timed = self._place() / "timed.npy"
+        # Some files have a fixed batch, so the samples are repeated to whole batches.
         np.save(timed, looks[np.resize(np.arange(len(looks)), -(-len(looks) // self.batch) * self.batch)])
         worker = self._worker(model, self.contract.output_name, optimization="all")
         worker.inputs(timed, self.batch)
@@ -152,16 +153,17 @@ def simplify(
             save_samples(file, dataset.test, order[: max(plan.batch, count)], contract)
         try:
             with progress.task("Simplifying the baseline"):
-                given = load_model(path)
-                answers = _Answers(bench, given)
-                lean, found = _leanest(bench, given, answers, rules, int(digest[:8], 16))
-            if applies_to(plan) and (faster := _faster(bench, lean or given, answers, rules, progress)) is not None:
+                original = load_model(path)
+                answers = _Answers(bench, original)
+                lean, found = _leanest(bench, original, answers, rules, int(digest[:8], 16))
+            if applies_to(plan) and (faster := _faster(bench, lean or original, answers, rules, progress)) is not None:
                 lean, found["rewritten"] = faster
         except (ModelError, MeasureError) as error:
             reason = " ".join(str(error).replace(f"{folder}/", "").split())
             return Observation.of(Simplified(digest, size, size, failed=reason))
         if lean is not None:
             onnx.save(lean, str(folder / "lean.onnx"))
+            # In normal form, like the file that it replaces.
             normalise(folder / "lean.onnx", path, contract)
     return Observation.of(Simplified(digest, size, path.stat().st_size, **found))
 
@@ -176,20 +178,21 @@ def _faster(
 
 
 def _leanest(
-    bench: _Bench, given: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, seed: int
+    bench: _Bench, original: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
     """Return the simplified model (None if not worthwhile), the costs of both, and what was removed."""
+    # A copy, since unrolling changes the graph in place.
     flat = onnx.ModelProto()
-    flat.CopyFrom(inlined(given))
+    flat.CopyFrom(inlined(original))
     loops = unroll(flat.graph)
-    loaded = bench.as_loaded(given)
+    loaded = bench.as_loaded(original)
     start = bench.as_loaded(flat) if loops else loaded
     cost = bench.cost(loaded)
     kinds = comparable_values(start, bench.contract.port_shape(1)[1:])
-    looked_at = bench.run(looking_at(start, list(kinds), seed), LOOKED_AT, bench.looks)
+    observed = bench.run(looking_at(start, list(kinds), seed), OBSERVED, bench.looks)
     lean, cut = start, list[str]()
     for share in STRICTER:
-        equal = equal_values(kinds, looked_at, share * rules.equal_values)
+        equal = equal_values(kinds, observed, share * rules.equal_values)
         tried = replaced(start, equal)
         kernels = trim_kernels(tried)
         if not equal and not kernels:
@@ -200,8 +203,9 @@ def _leanest(
             break
     lean = _without_branches(bench, lean, kinds, answers, rules)
     left = bench.cost(lean)
-    needless = _needless(bench, lean, rules, seed, denormal_values(kinds, looked_at))
-    if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * given.ByteSize():
+    needless = _needless(bench, lean, rules, seed, denormal_values(kinds, observed))
+    # Either saving alone is enough to change the file.
+    if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * original.ByteSize():
         return None, {"given_cost": cost, "cost": cost, **needless}
     trips = [f"{len(loops)} loops with fixed trip counts"] if loops else []
     kernels = [f"the borders of {len(cut)} kernels"] if cut else []
@@ -215,8 +219,8 @@ def _needless(
     sample = bench.contract.port_shape(1)[1:]
     kinds = comparable_values(lean, sample)
     axes = sliced_values(lean, kinds)
-    looked_at = bench.run(looking_at_slices(lean, axes, kinds, seed), LOOKED_AT, bench.looks) if axes else None
-    repeats = {} if looked_at is None else repetitions(axes, looked_at, rules.equal_values)
+    observed = bench.run(looking_at_slices(lean, axes, kinds, seed), OBSERVED, bench.looks) if axes else None
+    repeats = {} if observed is None else repetitions(axes, observed, rules.equal_values)
     found = needless_work(lean, sample, repeats, denormal)
     most = sorted(found, key=lambda name: -found[name])[:NAMED]
     return {"needless_cost": sum(found.values()), "needless": most} if found else {}
@@ -227,8 +231,8 @@ def _without_branches(
 ) -> onnx.ModelProto:
     """Remove parallel branches that the outputs do not need; this fixes the file to the batch size."""
     for branch in branches(lean.graph)[:BRANCHES]:
-        made = any(branch in node.output for node in lean.graph.node)
-        kind = kinds.get(branch) if made else None
+        computed = any(branch in node.output for node in lean.graph.node)
+        kind = kinds.get(branch) if computed else None
         if kind is None:
             continue
         tried = without(lean, branch, (bench.batch, *kind[2:]), kind[0])
@@ -240,9 +244,9 @@ def _without_branches(
 class _Answers:
     """Outputs of a baseline for the samples, computed on first use."""
 
-    def __init__(self, bench: _Bench, given: onnx.ModelProto) -> None:
+    def __init__(self, bench: _Bench, original: onnx.ModelProto) -> None:
         self._bench = bench
-        self._before = functools.cache(lambda samples: bench.run(given, bench.contract.output_name, samples))
+        self._before = functools.cache(lambda samples: bench.run(original, bench.contract.output_name, samples))
 
     def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
         """Return whether another model agrees: in top-1 and in all outputs up to a common factor, or in the number.
@@ -262,6 +266,7 @@ class _Answers:
     def _compared(self, lean: onnx.ModelProto, samples: Path) -> tuple[float, float]:
         """Return the unexplained fraction of the outputs' spread, and the fraction of equal top-1 classes."""
         before, after = self._before(samples), self._bench.run(lean, self._bench.contract.output_name, samples)
+        # A common positive factor changes no answer, so the one that fits best is allowed.
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
         if before.shape[1] == 1:  # a single number, for which a factor matters
             scale = 1.0
@@ -272,6 +277,6 @@ class _Answers:
 
 def _fewer(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:
     """Return how many operators of each type were removed."""
-    types = [Counter(n.op_type for n in one.graph.node if n.domain in STANDARD_DOMAINS) for one in (before, after)]
+    types = [Counter(n.op_type for n in model.graph.node if n.domain in STANDARD_DOMAINS) for model in (before, after)]
     gone = (types[0] - types[1]).most_common(NAMED)
     return [f"{count} of {types[0][name]} {name}" for name, count in gone]

@@ -35,18 +35,18 @@ def command() -> list[str]:
     return [sys.executable, *ISOLATED, start_worker.__file__, str(package), *search_path()]
 
 
-def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment variables of a worker.
 
     Args:
-        given: environment variables of this process.
+        variables: environment variables of this process.
 
     Example:
         >>> made = environment({"PATH": "/bin", "OMP_WAIT_POLICY": "passive", "LD_LIBRARY_PATH": "/home/me"})
         >>> sorted(made)
         ['LC_ALL', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'PATH']
     """
-    passed = {name: given[name] for name in PASSED_ON if given.get(name)}
+    passed = {name: variables[name] for name in PASSED_ON if variables.get(name)}
     libraries = [folder for folder in passed.pop("LD_LIBRARY_PATH", "").split(os.pathsep) if is_system(folder)]
     return {**passed, **({"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}), **SET}
 
@@ -72,6 +72,7 @@ def _named_by_pth(home: Path) -> Iterator[str]:
     for file in sorted(home.glob("*.pth")):
         for line in file.read_text(errors="replace").splitlines():
             folder = home / line.strip()
+            # Python's site module would run lines that begin with import.
             if line.strip() and not line.startswith(("#", "import ", "import\t")) and folder.is_dir():
                 yield str(folder)
 
@@ -112,7 +113,8 @@ def neutral(path: Path, weights: Sequence[Path], suffix: str, folder: Path) -> P
     """
     place, home = Path(tempfile.mkdtemp(prefix="", dir=folder)), path.resolve().parent
     file = place / f"model{suffix}"
-    for source, target in [(path, file), *((one, place / one.resolve().relative_to(home)) for one in weights)]:
+    # A hard link costs neither time nor space for gigabytes of weights.
+    for source, target in [(path, file), *((weight, place / weight.resolve().relative_to(home)) for weight in weights)]:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             _link(source.resolve(), target)

@@ -165,14 +165,14 @@ class Recorder:
             host=around(before, after, time.process_time() - own_s, worker_s, idle_s),
         )
         # Opened per window, so that a crash of this process loses no finished window.
-        with self._path.open("ab") as kept:
-            kept.write(window_line(window))
+        with self._path.open("ab") as stream:
+            stream.write(window_line(window))
         return window
 
     def windows(self) -> Iterator[Window]:
         """Yield all windows so far, read back from the file one at a time, in order of execution."""
-        with self._path.open("rb") as kept:
-            for line in kept:
+        with self._path.open("rb") as stream:
+            for line in stream:
                 fields = json.loads(line)
                 # Lines are those of the evidence file, whose kind is not a field of the record.
                 del fields["kind"]

@@ -83,6 +83,7 @@ def build() -> bytes:
         [helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, [1, CLASSES])],
         net.weights,
     )
+    # Pinned versions, so that the bytes do not follow the installed onnx.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -141,6 +142,7 @@ def images() -> npt.NDArray[np.float32]:
     """
     random = np.random.RandomState(SEED)
     frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None, :])
+    # Avoids a division by 0; this term is removed below.
     frequency[0, 0] = 1.0
     spectrum = np.fft.rfft2(random.random_sample((IMAGES, 3, SIDE, SIDE)) - 0.5) / frequency
     spectrum[..., 0, 0] = 0.0

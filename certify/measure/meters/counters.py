@@ -65,6 +65,7 @@ class Counters:
         self._meter = meter
         self._still_s = still_s
         self._clock = clock
+        # Half of the shortest wrap at the largest power, so that no two wraps hide between two readings.
         self._follow_s = min((c.turn * c.joules / MOST_W / 2 for c in counters if c.turn is not None), default=None)
         self._follower: Repeated | None = None
         self._first: dict[str, int] = {}
@@ -106,6 +107,7 @@ class Counters:
         raw = {}
         for counter in self.counters:
             before, after = first[counter.name], self._latest[counter.name]
+            # A live counter moves within still_s, so no step means that it died during the window.
             if elapsed_s > self._still_s and not self._used_j[counter.name]:
                 raise self._failed(f"the counter {counter.name} did not move from {after} in {elapsed_s:.3g} s")
             raw[f"{counter.name}_before_{counter.unit}"] = float(before)

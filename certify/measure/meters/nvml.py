@@ -192,6 +192,7 @@ class Nvml:
         if self._counters is None:
             self._sampled.start()
             return
+        # Sampling starts before the counter and ends after it, so its own start and end are outside the counted joules.
         with contextlib.suppress(MeasureError):  # the counter is then unchecked, which its guard reports
             self._sampled.start()
         self._counters.start()

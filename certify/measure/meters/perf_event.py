@@ -39,6 +39,7 @@ class PerfEvent:
         library = ctypes.CDLL(None, use_errno=True)
         attributes = ATTRIBUTES.pack(kind, ATTRIBUTES.size, config, 0, 0, 0, 0, 0, 0, 0)
         descriptor = library.syscall(
+            # syscall() is variadic: ctypes would pass plain Python integers as 32-bit ints.
             ctypes.c_long(number),
             ctypes.create_string_buffer(attributes, len(attributes)),
             ctypes.c_int(ANY_PROCESS),
@@ -50,6 +51,7 @@ class PerfEvent:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
         self._descriptor: int = descriptor
+        # Meters have no close of their own, so the descriptor ends with the object.
         weakref.finalize(self, os.close, descriptor)
 
     def read(self) -> int:

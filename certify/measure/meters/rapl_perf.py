@@ -94,6 +94,7 @@ class RaplPerf(Opened[Counters]):
             ) from error
         except (OSError, ValueError) as error:
             raise MeasureError(f"perf: the event energy-pkg cannot be counted ({error}). {HINT}.") from error
+        # Client processors expose an energy-ram event that never moves; it is left out and named, never read as 0.
         self._still = [counter.name for counter in counters if counter not in alive]
         if dead := [name for name in self._still if not name.endswith(EVENTS["energy-ram"])]:
             raise MeasureError(
@@ -116,6 +117,7 @@ class RaplPerf(Opened[Counters]):
                 file = self._events_at / "events" / event
                 if not file.is_file():
                     continue
+                # The scale belongs to a unit; in any other the joules would be wrong without an error.
                 if (unit := _text(file.with_name(f"{event}.unit"))) != "Joules":
                     raise ValueError(f"{event} is counted in {unit} instead of Joules")
                 scale = float(_text(file.with_name(f"{event}.scale")))
@@ -131,6 +133,7 @@ class RaplPerf(Opened[Counters]):
             topology = self._root / f"sys/devices/system/cpu/cpu{number}/topology"
             die = topology / "die_id"
             has_own = not one_set and die.is_file()  # kernels before 5.2 do not report dies
+            # Some kernels list all processors of a package in the mask; the first one stands for its set of counters.
             first.setdefault((_text(topology / "physical_package_id"), _text(die) if has_own else ""), number)
         return list(first.values())
 

@@ -67,6 +67,7 @@ class TraceWriter:
     def __init__(self, path: Path, meter: MeterFacts, devices: frozenset[str]) -> None:
         self._path = path
         header = {"kind": "trace", "version": VERSION, "devices": sorted(devices), "meter": asdict(meter)}
+        # Exclusive: a file that appeared since Recording.unavailable() must not be overwritten.
         self._line("x", header)
 
     def write(self, window: TraceWindow) -> None:
@@ -76,6 +77,7 @@ class TraceWriter:
     def _line(self, mode: str, values: Mapping[str, Any]) -> None:
         try:
             with self._path.open(mode, encoding="utf-8") as stream:
+                # NaN is not JSON, so other readers could not parse the trace.
                 stream.write(json.dumps(values, allow_nan=False) + "\n")
         except OSError as error:
             reason = f"The trace {self._path} cannot be written ({error.strerror}). Name another file."
@@ -123,6 +125,7 @@ def _header(values: dict[str, Any]) -> tuple[frozenset[str], MeterFacts]:
     texts = ("name", "level", "scope", "method")
     if set(meter) != {f.name for f in fields(MeterFacts)} or not all(isinstance(meter[name], str) for name in texts):
         raise ValueError("'meter' must hold the facts of a meter")
+    # For its error: an unknown level must fail here, not where the evidence is judged.
     EvidenceLevel(meter["level"])
     return devices, MeterFacts(**meter)
 

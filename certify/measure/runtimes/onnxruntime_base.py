@@ -101,6 +101,7 @@ class OnnxRuntime:
             session = ort.InferenceSession(str(path), settings, providers=list(self.providers(path)))
         except _LOAD_ERRORS as error:
             raise ModelError(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())}") from error
+        # The library only warns and falls back to the processor, which would then be measured.
         if self.provider not in session.get_providers():
             raise ModelError(
                 f"{path}: {self.provider} was requested, but ONNX Runtime could only start "
@@ -120,6 +121,7 @@ class OnnxRuntime:
 def _settings(options: SessionOptions) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
+    # One operator at a time: the workload's number of threads is that of the pool within an operator.
     settings.inter_op_num_threads = 1
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     settings.graph_optimization_level = LEVELS[options.graph_optimization]
@@ -202,6 +204,7 @@ def node_runs(events: Sequence[Mapping[str, Any]]) -> list[NodeRun]:
     for event in events:
         title, details = str(event.get("name", "")), event.get("args", {})
         if event.get("cat") != "Node" or not title.endswith(_KERNEL_TIME):
+            # Other events of a profile are the session's own, not work of a node.
             continue
         name = title.removesuffix(_KERNEL_TIME)
         before = found.get(name)

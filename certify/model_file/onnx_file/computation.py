@@ -74,6 +74,7 @@ def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) 
     constant = _constant(node)
     if constant is not None:
         return [(node.output[0], _tensor(constant, tensors))]
+    # An omitted optional input is not the same as a value that is unknown.
     taken = [known.get(name, b"") if name else b"-" for name in node.input]
     if node.op_type == IDENTITY and len(taken) == len(node.output) == 1:
         return [(node.output[0], taken[0])]
@@ -85,10 +86,11 @@ def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) 
 
 def _attribute(attribute: onnx.AttributeProto, known: Known, tensors: _Tensors, depth: int) -> bytes:
     graphs = [_graph(graph, known, tensors, depth + 1) for graph in (*attribute.graphs, *_one_graph(attribute))]
-    held = [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
-    values = [_tensor(tensor, tensors) for tensor in held]
+    constants = [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
+    values = [_tensor(tensor, tensors) for tensor in constants]
     plain = onnx.AttributeProto()
     plain.CopyFrom(attribute)
+    # Graphs and tensors enter by their digests, and documentation not at all.
     for held_apart in ("g", "graphs", "t", "tensors", "doc_string"):
         plain.ClearField(held_apart)
     return _joined(b"attribute", [plain.SerializeToString(deterministic=True), *graphs, *values])

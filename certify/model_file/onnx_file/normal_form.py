@@ -83,6 +83,7 @@ def _restate_ports(model: onnx.ModelProto) -> None:
     """Remove weights from the inputs, and state the outputs' shapes if they are missing or stale."""
     graph = model.graph
     weights = {tensor.name for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))}
+    # From the end, so that positions before a removed one stay valid.
     for index in reversed(range(len(graph.input))):
         if graph.input[index].name in weights:
             del graph.input[index]
@@ -94,16 +95,16 @@ def _restate_ports(model: onnx.ModelProto) -> None:
             stated.shape.CopyFrom(found[value.name])
 
 
-def _agree(one: onnx.TensorShapeProto, other: onnx.TensorShapeProto) -> bool:
+def _agree(first: onnx.TensorShapeProto, second: onnx.TensorShapeProto) -> bool:
     """Return whether two shapes are compatible: a dimension without a number matches any."""
-    pairs = zip(one.dim, other.dim, strict=False)
-    return len(one.dim) == len(other.dim) and all(
+    pairs = zip(first.dim, second.dim, strict=False)
+    return len(first.dim) == len(second.dim) and all(
         a.dim_value == b.dim_value for a, b in pairs if a.HasField("dim_value") and b.HasField("dim_value")
     )
 
 
 def _replace_own_metadata(model: onnx.ModelProto, contract: bytes) -> None:
     foreign = [entry for entry in model.metadata_props if not entry.key.startswith(OWN_PREFIX)]
-    kept = [onnx.StringStringEntryProto(key=entry.key, value=entry.value) for entry in foreign]
+    entries = [onnx.StringStringEntryProto(key=entry.key, value=entry.value) for entry in foreign]
     model.ClearField("metadata_props")
-    model.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=PREPROCESS_KEY, value=contract.decode())])
+    model.metadata_props.extend([*entries, onnx.StringStringEntryProto(key=PREPROCESS_KEY, value=contract.decode())])

@@ -36,6 +36,7 @@ def write_weights(model: onnx.ModelProto, folder: Path, path: Path) -> None:
     """
     _refuse_overlap(model, folder)
     target = path.with_name(path.name + SUFFIX)
+    # The format of external data names SHA-1; the certificate does not rest on it.
     checksum = hashlib.sha1(usedforsecurity=False)
     placed: dict[ExternalBytes | int, int] = {}
     large = []
@@ -90,6 +91,7 @@ def _only_zeros_between(path: Path, stretches: list[tuple[int, int]]) -> bool:
     reached = 0
     with path.open("rb") as stream:
         for start, end in stretches:
+            # No alignment needs a longer gap, and reading one could take any amount of memory.
             if start - reached >= ALIGNMENT:
                 return False
             stream.seek(reached)
@@ -102,6 +104,6 @@ def _only_zeros_between(path: Path, stretches: list[tuple[int, int]]) -> bool:
 def _refuse_overlap(model: onnx.ModelProto, folder: Path) -> None:
     """Refuse overlapping weights: a small hostile file could use the same bytes for any number of weights."""
     places = set(external_places(model, folder))
-    held = sum(path.stat().st_size for path in {place.path for place in places})
-    if sum(place.length for place in places) > held:
+    available = sum(path.stat().st_size for path in {place.path for place in places})
+    if sum(place.length for place in places) > available:
         raise ModelError("Weights of the model overlap in its sidecar files. Save the model again.")

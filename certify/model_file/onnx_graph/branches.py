@@ -48,11 +48,11 @@ def without(model: onnx.ModelProto, branch: str, shape: Sequence[int], kind: int
 
 def _joined(graph: onnx.GraphProto) -> Iterator[str]:
     """Yield the computed inputs of operators with several of them."""
-    made = {name for node in graph.node for name in node.output}
-    varying = made | {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    computed = {name for node in graph.node for name in node.output}
+    varying = computed | {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         if len(varying.intersection(node.input)) > 1:
-            yield from (name for name in node.input if name in made)
+            yield from (name for name in node.input if name in computed)
 
 
 def _reads_input(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> bool:
@@ -63,12 +63,12 @@ def _reads_input(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> boo
 
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Drop operators and weights that no output needs, in place."""
-    kept = _needed(graph)
-    read = {name for node in kept for name in used(node)} | {value.name for value in graph.output}
+    nodes = _needed(graph)
+    read = {name for node in nodes for name in used(node)} | {value.name for value in graph.output}
     weights = [tensor for tensor in graph.initializer if tensor.name in read]
     gone = {tensor.name for tensor in graph.initializer} - read
     ports = [port for port in graph.input if port.name not in gone]
-    for name, left in (("node", kept), ("initializer", weights), ("input", ports)):
+    for name, left in (("node", nodes), ("initializer", weights), ("input", ports)):
         graph.ClearField(name)
         getattr(graph, name).extend(left)
 
@@ -76,12 +76,12 @@ def drop_unused(graph: onnx.GraphProto) -> None:
 def _needed(graph: onnx.GraphProto, besides: str | None = None) -> list[onnx.NodeProto]:
     """Return the operators that lead to an output, other than through a value."""
     needed = {value.name for value in graph.output}
-    kept = []
+    nodes = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            kept.append(node)
+            nodes.append(node)
             needed.update(name for name in used(node) if name != besides)
-    return kept[::-1]
+    return nodes[::-1]
 
 
 def _products(nodes: Sequence[onnx.NodeProto]) -> int:

@@ -30,10 +30,10 @@ def connected_share(matters: Mask, groups: npt.NDArray[np.int64] | None = None) 
     kernel: Mask = np.asarray(matters.any(axis=(0, 1)))
     pairs: Mask = np.asarray(matters.any(axis=tuple(range(2, matters.ndim))))
     if pairs.shape[1] == 1 or groups is None:
-        kept = int(pairs.sum()) if pairs.shape[1] == 1 else sum(_blocks(pairs))
+        connected = int(pairs.sum()) if pairs.shape[1] == 1 else sum(_blocks(pairs))
     else:
-        kept = sum(sum(_blocks(pairs[groups == group])) for group in np.unique(groups))
-    return float(kernel.mean()) * kept / pairs.size
+        connected = sum(sum(_blocks(pairs[groups == group])) for group in np.unique(groups))
+    return float(kernel.mean()) * connected / pairs.size
 
 
 def _blocks(pairs: Mask) -> Iterator[int]:

@@ -112,6 +112,7 @@ def fold_small_constants(
             continue
         try:
             found = onnx.reference.ReferenceEvaluator(node).run(None, {name: known[name] for name in taken})
+        # The evaluator runs NumPy on values from an untrusted file; what it cannot compute stays unknown.
         except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError):
             continue
         value: npt.NDArray[Any] = np.asarray(next(iter(found)))
@@ -152,6 +153,7 @@ def _grows(operator: str, values: Sequence[npt.NDArray[Any]]) -> bool:
         return math.prod(max(sizes) for sizes in _sizes_by_axis(values)) > MAX_ELEMENTS
     if operator == "Range" and all(value.size == 1 for value in values) and len(values) == 3:
         start, limit, step = (float(value.flat[0]) for value in values)
+        # Written so that NaN counts as large.
         return not abs(limit - start) <= MAX_ELEMENTS * abs(step)
     return False
 

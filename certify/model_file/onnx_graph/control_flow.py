@@ -39,7 +39,7 @@ MAX_NODES = 100_000
 GRAPH_NODES = 100
 """Number of nodes that each further graph counts for: inference takes about a millisecond for any graph."""
 
-Held = Mapping[str, onnx.TensorProto]
+Weights = Mapping[str, onnx.TensorProto]
 
 
 class Ran(NamedTuple):
@@ -88,44 +88,45 @@ class Counting:
     def _take_out(self, model: onnx.ModelProto, sample: tuple[int, ...] | None, inside: Work) -> Inferred:
         """Remove the operators with subgraphs from a graph, in order; their outputs become inputs."""
         while True:
+            # Repeated, as the results of one operator may fix the sizes that the next one needs.
             inferred = fold_sized(model, infer(model, sample))
             ready, waiting = next_operators(model.graph)
             if not ready and not waiting:
                 return inferred
-            held, given = tensors(model), []
+            weights, outputs = tensors(model), []
             self._left -= len(model.graph.node)
             for node in ready:
-                ran = self._operator(node, inferred, held) if self._left > 0 else _uncounted(node)
+                ran = self._operator(node, inferred, weights) if self._left > 0 else _uncounted(node)
                 inside.add(ran.work)
-                given += list(itertools.zip_longest(node.output, ran.outputs[: len(node.output)]))
+                outputs += list(itertools.zip_longest(node.output, ran.outputs[: len(node.output)]))
             take_out(model.graph, ready)
-            for name, known in given:
+            for name, known in outputs:
                 give(model.graph, name, known)
 
-    def _operator(self, node: onnx.NodeProto, outer: Inferred, held: Held) -> Ran:
+    def _operator(self, node: onnx.NodeProto, outer: Inferred, weights: Weights) -> Ran:
         bodies = subgraphs(node)
         if node.domain in STANDARD_DOMAINS and node.op_type == "If" and len(bodies) == 2:
-            return self._if(node, outer, held)
+            return self._if(node, outer, weights)
         if node.domain in STANDARD_DOMAINS and node.op_type == "Loop" and len(bodies) == 1:
-            return self._loop(node, bodies[0], outer, held)
+            return self._loop(node, bodies[0], outer, weights)
         if node.domain in STANDARD_DOMAINS and node.op_type == "Scan" and len(bodies) == 1:
-            return self._scan(node, bodies[0], outer, held)
+            return self._scan(node, bodies[0], outer, weights)
         return _uncounted(node)
 
     def _body(
         self,
         graph: onnx.GraphProto,
-        given: Sequence[Known],
+        inputs: Sequence[Known],
         outer: Inferred,
-        held: Held,
+        weights: Weights,
         steady: Sequence[str] = (),
     ) -> Ran:
         body = onnx.GraphProto(name=graph.name, node=graph.node, initializer=graph.initializer, output=graph.output)
-        for value, known in itertools.zip_longest(graph.input, given[: len(graph.input)]):
+        for value, known in itertools.zip_longest(graph.input, inputs[: len(graph.input)]):
             give(body, value.name, known)
         for name in sorted(captured(graph)):
-            if name in held and name not in outer.constants:
-                body.initializer.append(held[name])
+            if name in weights and name not in outer.constants:
+                body.initializer.append(weights[name])
             else:
                 give(body, name, outer.constants.get(name, outer.types.get(name)))
         self._left -= len(graph.node) + GRAPH_NODES
@@ -134,37 +135,39 @@ class Counting:
             return Ran(Work(unbounded=["control flow"], missed=["control flow"]), ())
         return self._graph(model, steady=steady)
 
-    def _if(self, node: onnx.NodeProto, outer: Inferred, held: Held) -> Ran:
+    def _if(self, node: onnx.NodeProto, outer: Inferred, weights: Weights) -> Ran:
         bodies = {a.name: a.g for a in node.attribute}
         branches = [bodies.get("then_branch"), bodies.get("else_branch")]
         if branches[0] is None or branches[1] is None:
             return _uncounted(node)
         condition = outer.constants.get(node.input[0])
         if condition is not None and condition.size == 1:
-            return self._body(branches[0] if bool(condition.flat[0]) else branches[1], (), outer, held)
-        first, second = (self._body(branch, (), outer, held) for branch in branches if branch is not None)
+            return self._body(branches[0] if bool(condition.flat[0]) else branches[1], (), outer, weights)
+        first, second = (self._body(branch, (), outer, weights) for branch in branches if branch is not None)
         work = Work()
-        work.add(max(first.work, second.work, key=lambda one: one.total))
+        work.add(max(first.work, second.work, key=lambda option: option.total))
         work.missed = [*first.work.missed, *second.work.missed]
         work.unbounded = [*first.work.unbounded, *second.work.unbounded]
         work.differing = first.work.distance(second.work) + max(first.work.differing, second.work.differing)
-        moved = [one.work.moved for one in (first, second)]
+        moved = [ran.work.moved for ran in (first, second)]
         work.moved = None if moved[0] is None or moved[1] is None else max(moved[0], moved[1])
         outputs = [common(*pair) for pair in zip(first.outputs, second.outputs, strict=False)]
         if work.missed or any(known is None for known in outputs):
             work.unbounded.append("If")
         return Ran(work, outputs)
 
-    def _loop(self, node: onnx.NodeProto, body: onnx.GraphProto, outer: Inferred, held: Held) -> Ran:
+    def _loop(self, node: onnx.NodeProto, body: onnx.GraphProto, outer: Inferred, weights: Weights) -> Ran:
         if len(body.input) < 2 or len(node.input) < 2 or len(body.output) < len(body.input) - 1:
             return _uncounted(node)
         carried = [sized(outer, name) for name in node.input[2:]]
         number = tensor_type(onnx.TensorProto.INT64, ())
+        # The number of the trip is not a constant, but it is the same for every sample.
         steady = [body.input[0].name]
-        ran = self._body(body, [number, np.array(True), *carried], outer, held, steady)
+        ran = self._body(body, [number, np.array(True), *carried], outer, weights, steady)
         last, *outputs = ran.outputs
         trips = scalar(outer, node.input[0])
         starts = not node.input[1] or bool(scalar(outer, node.input[1]))
+        # The body must always end with "go on": otherwise the data may end the loop.
         if trips is None or not starts or not isinstance(last, np.ndarray) or not bool(last.all()):
             return _uncounted(node, ran.work)
         trips = max(0, trips)
@@ -176,7 +179,7 @@ class Counting:
         collected = [stacked(known, trips, 0) for known in outputs[len(carried) :]]
         return Ran(work, [*after, *collected])
 
-    def _scan(self, node: onnx.NodeProto, body: onnx.GraphProto, outer: Inferred, held: Held) -> Ran:
+    def _scan(self, node: onnx.NodeProto, body: onnx.GraphProto, outer: Inferred, weights: Weights) -> Ran:
         scanned = attribute(node, "num_scan_inputs", 0)
         states = len(node.input) - scanned
         if not 0 < scanned <= len(node.input) or len(body.input) != len(node.input):
@@ -184,10 +187,10 @@ class Counting:
         axes = integers(node, "scan_input_axes", scanned)
         kinds = [sized(outer, name) for name in node.input]
         slices = [sliced(kind, axis) for kind, axis in zip(kinds[states:], axes, strict=False)]
-        lengths = {None if one is None else one.length for one in slices}
+        lengths = {None if part is None else part.length for part in slices}
         length = next(iter(lengths))
-        given = [*kinds[:states], *(None if one is None else one.kind for one in slices)]
-        ran = self._body(body, given, outer, held)
+        inputs = [*kinds[:states], *(None if part is None else part.kind for part in slices)]
+        ran = self._body(body, inputs, outer, weights)
         if length is None or len(lengths) > 1 or len(slices) < scanned:
             return _uncounted(node, ran.work)
         after = [common(*pair) for pair in zip(kinds[:states], ran.outputs, strict=False)]

@@ -68,8 +68,8 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
         graph: graph in topological order; inputs with an initializer are constants.
         fixed: names of values that do not depend on the data.
     """
-    held = {tensor.name for tensor in graph.initializer} | set(fixed)
-    varying = {value.name for value in graph.input} - held
+    constants = {tensor.name for tensor in graph.initializer} | set(fixed)
+    varying = {value.name for value in graph.input} - constants
     """Values that depend on the data."""
     sized: set[str] = set()
     """Values whose size depends on the data."""

@@ -20,7 +20,7 @@ from certify.model_file.onnx_graph.shapes import infer, shape_of
 
 POINTS = 512
 """Number of elements of each value that are read per sample, possibly with repetition."""
-LOOKED_AT = "leanmark.looked_at"
+OBSERVED = "leanmark.observed"
 """Output of the graph with the elements read."""
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 DENORMAL_SHARE = 0.1
@@ -65,50 +65,53 @@ def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.Mode
     """
     looking = onnx.ModelProto()
     looking.CopyFrom(model)
-    graph, made = looking.graph, onnx.helper.make_node
+    graph, make = looking.graph, onnx.helper.make_node
+    # Below 1, so that no index reaches the size.
     places = np.random.default_rng(seed).uniform(0, 0.9999, POINTS)
     constants = {"places": places, "flat": np.array([-1]), "row": np.array([1, -1])}
     for name, array in constants.items():
         graph.initializer.append(onnx.numpy_helper.from_array(array, f"leanmark.{name}"))
-    looked = []
+    elements = []
     for number, name in enumerate(names):
         at = [f"leanmark.{number}.{step}" for step in ("size", "real", "place", "index", "flat", "taken", "float")]
         graph.node.extend(
             [
-                made("Size", [name], [at[0]]),
-                made("Cast", [at[0]], [at[1]], to=onnx.TensorProto.DOUBLE),
-                made("Mul", [at[1], "leanmark.places"], [at[2]]),
-                made("Cast", [at[2]], [at[3]], to=onnx.TensorProto.INT64),
-                made("Reshape", [name, "leanmark.flat"], [at[4]]),
-                made("Gather", [at[4], at[3]], [at[5]], axis=0),
-                made("Cast", [at[5]], [at[6]], to=onnx.TensorProto.FLOAT),
+                make("Size", [name], [at[0]]),
+                # Double precision, since float32 cannot represent every index of a large value.
+                make("Cast", [at[0]], [at[1]], to=onnx.TensorProto.DOUBLE),
+                make("Mul", [at[1], "leanmark.places"], [at[2]]),
+                make("Cast", [at[2]], [at[3]], to=onnx.TensorProto.INT64),
+                make("Reshape", [name, "leanmark.flat"], [at[4]]),
+                make("Gather", [at[4], at[3]], [at[5]], axis=0),
+                make("Cast", [at[5]], [at[6]], to=onnx.TensorProto.FLOAT),
             ]
         )
-        looked.append(at[6])
+        elements.append(at[6])
     graph.node.extend(
         [
-            made("Concat", looked, ["leanmark.all"], axis=0),
-            made("Reshape", ["leanmark.all", "leanmark.row"], [LOOKED_AT]),
+            make("Concat", elements, ["leanmark.all"], axis=0),
+            make("Reshape", ["leanmark.all", "leanmark.row"], [OBSERVED]),
         ]
     )
-    graph.output.append(onnx.helper.make_tensor_value_info(LOOKED_AT, onnx.TensorProto.FLOAT, None))
+    graph.output.append(onnx.helper.make_tensor_value_info(OBSERVED, onnx.TensorProto.FLOAT, None))
     return looking
 
 
-def equal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array, tolerance: float) -> dict[str, Earlier]:
+def equal_values(kinds: Mapping[str, tuple[int, ...]], observed: Array, tolerance: float) -> dict[str, Earlier]:
     """Return the values that match an earlier one.
 
     Args:
         kinds: kind of each value, in graph order; only values of the same kind are compared.
-        looked_at: elements of the values, (samples, values x POINTS).
+        observed: elements of the values, (samples, values x POINTS).
         tolerance: root mean square of the unexplained part, relative to that of the value about its mean.
     """
-    values = _by_value(kinds, looked_at)
+    values = _by_value(kinds, observed)
     found: dict[str, Earlier] = {}
-    kept: dict[tuple[int, ...], list[tuple[str, Array]]] = {}
+    distinct: dict[tuple[int, ...], list[tuple[str, Array]]] = {}
     for (name, kind), row in zip(kinds.items(), values, strict=True):
-        others = kept.setdefault(kind, [])
+        others = distinct.setdefault(kind, [])
         scale = float(np.std(row))
+        # A constant equals any other constant up to a factor, so it matches nothing.
         match = next(_followed(row, others, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
         if match is None:
             others.append((name, row))
@@ -117,16 +120,16 @@ def equal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array, toleran
     return found
 
 
-def denormal_values(kinds: Mapping[str, tuple[int, ...]], looked_at: Array) -> set[str]:
+def denormal_values(kinds: Mapping[str, tuple[int, ...]], observed: Array) -> set[str]:
     """Return the values with denormal numbers, with which processors compute up to a hundred times as slowly."""
-    size = np.abs(_by_value(kinds, looked_at))
+    size = np.abs(_by_value(kinds, observed))
     shares = np.mean((size > 0) & (size < np.finfo(np.float32).tiny), axis=1)
     return {name for name, share in zip(kinds, shares, strict=True) if share > DENORMAL_SHARE}
 
 
-def _by_value(kinds: Mapping[str, tuple[int, ...]], looked_at: Array) -> Array:
+def _by_value(kinds: Mapping[str, tuple[int, ...]], observed: Array) -> Array:
     """Return one row for each value."""
-    rows: Array = looked_at.reshape(len(looked_at), len(kinds), -1).transpose(1, 0, 2).reshape(len(kinds), -1)
+    rows: Array = observed.reshape(len(observed), len(kinds), -1).transpose(1, 0, 2).reshape(len(kinds), -1)
     return rows
 
 
@@ -147,6 +150,7 @@ def replaced(model: onnx.ModelProto, found: Mapping[str, Earlier]) -> onnx.Model
     added: list[onnx.NodeProto] = []
     for node in lean.graph.node:
         again = [name for name in node.output if name in found]
+        # The old result keeps another name until drop_unused removes it, with the nodes that only led to it.
         node.output[:] = [f"{name}.replaced" if name in found else name for name in node.output]
         added.append(node)
         for name in again:

@@ -95,6 +95,7 @@ def _confined(location: str, folder: Path) -> Path:
         f"External data '{location[:200]}' is not a regular file inside the model's folder {folder}; save the model "
         "with internal weights, or with the weights in its own folder."
     )
+    # In both notations: a file written on Linux must not lead out of the folder on Windows.
     parts = PurePosixPath(location.replace("\\", "/"))
     leaves = parts.is_absolute() or ".." in parts.parts or PureWindowsPath(location).drive
     if not location or "\0" in location or leaves:
@@ -115,6 +116,7 @@ def _confined(location: str, folder: Path) -> Path:
 
 
 def _position(text: str, tensor: str) -> int:
+    # isdigit alone accepts digits of other scripts, and longer numbers exceed 64 bits.
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise ModelError(f"Tensor '{tensor}' has a malformed location of external data: '{text[:40]}'.")
     return int(text)

@@ -70,8 +70,8 @@ def _quantized_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def _quantize_outputs(model: onnx.ModelProto) -> dict[str, list[str]]:
-    made: dict[str, list[str]] = {}
+    outputs: dict[str, list[str]] = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
-            made.setdefault(node.input[0], []).append(node.output[0])
-    return made
+            outputs.setdefault(node.input[0], []).append(node.output[0])
+    return outputs

@@ -88,11 +88,11 @@ def integers(node: onnx.NodeProto, name: str, count: int) -> list[int]:
     return [int(number) for number in found] or [0] * count
 
 
-def common(one: Known, other: Known) -> Known:
+def common(left: Known, right: Known) -> Known:
     """Return what is known of a value that is one or the other."""
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other):
-        return one
-    first, second = _type_of(one), _type_of(other)
+    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray) and np.array_equal(left, right):
+        return left
+    first, second = _type_of(left), _type_of(right)
     if first is None or second is None or first.SerializeToString() != second.SerializeToString():
         return None
     return first

@@ -96,6 +96,7 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
             "the shapes of its inputs and outputs."
         )
     try:
+        # By path: a model of more than 2 GB cannot be serialised for the check.
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -223,8 +224,8 @@ def check_port(port: Port, contract: InputContract, batch: int) -> None:
         fits = all(not isinstance(have, int) or have == want for have, want in zip(port.shape, wanted, strict=True))
     if not fits:
         raise ModelError(
-            f"Input '{port.name}' has the shape {_shown(port.shape)}, but the preprocessing contract and batch {batch} "
-            f"give {_shown(wanted)}; {_advice(port.shape, wanted)}"
+            f"Input '{port.name}' has the shape {_format_shape(port.shape)}, but the preprocessing contract and "
+            f"batch {batch} give {_format_shape(wanted)}; {_advice(port.shape, wanted)}"
         )
 
 
@@ -257,5 +258,5 @@ def _advice(have: tuple[int | str | None, ...], want: tuple[int, ...]) -> str:
     return f"correct {sizes} in the contract."
 
 
-def _shown(shape: tuple[int | str | None, ...]) -> str:
+def _format_shape(shape: tuple[int | str | None, ...]) -> str:
     return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"

@@ -234,9 +234,9 @@ class NeededPositions:
     def _sliced(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
         bounds = [self._constants.get(name) for name in node.input[1:]]
         shape = self._shapes[node.input[0]]
-        if len(bounds) < 2 or any(one is None for one in bounds):
+        if len(bounds) < 2 or any(bound is None for bound in bounds):
             return None
-        starts, ends, *more = (np.asarray(one).reshape(-1).tolist() for one in bounds)
+        starts, ends, *more = (np.asarray(bound).reshape(-1).tolist() for bound in bounds)
         axes = more[0] if more else list(range(len(starts)))
         steps = more[1] if len(more) > 1 else [1] * len(starts)
         found = list(masks)

@@ -48,13 +48,14 @@ class Print(NamedTuple):
         """Return whether both are of the same weight, up to scales of its channels."""
         if self.shape != other.shape or len(self.pieces) != len(other.pieces):
             return False
-        pairs = [np.frombuffer(one.pieces, np.uint16) for one in (self, other)]
+        pairs = [np.frombuffer(fingerprint.pieces, np.uint16) for fingerprint in (self, other)]
         return float(np.mean(pairs[0] == pairs[1])) >= SAME_PIECES
 
 
 def print_of(matrix: Matrix) -> Print:
     """Return the fingerprint of a weight, (output channels, all other dimensions)."""
     real = matrix.astype(np.float64)
+    # The signed element, so that a negative scale of a folded normalisation cancels too.
     largest = np.take_along_axis(real, np.abs(real).argmax(axis=1)[:, None], axis=1)
     scaled = np.divide(real, largest, out=np.zeros_like(real), where=largest != 0)
     steps = np.rint(scaled / STEP).astype("<i2").reshape(-1)
@@ -67,7 +68,7 @@ def print_of(matrix: Matrix) -> Print:
 def published() -> Mapping[str, tuple[Print, ...]]:
     """Return the known networks, by name."""
     rows = parse_document(TABLE.read_bytes(), TABLE.name).values
-    return {str(name): tuple(_read(one) for one in prints) for name, prints in rows.items()}
+    return {str(name): tuple(_read(row) for row in prints) for name, prints in rows.items()}
 
 
 def _read(row: Any) -> Print:
@@ -81,13 +82,19 @@ def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | 
         model: model with internal or external weights.
         folder: folder of its external data.
     """
-    known = {one.shape for prints in published().values() for one in prints}
+    known = {fingerprint.shape for prints in published().values() for fingerprint in prints}
     own = [(matrix.size, matrix.shape, matrix) for matrix in _weights(model, folder)]
     total = sum(size for size, _, _ in own)
     prints = [print_of(matrix) for _, shape, matrix in own if shape in known]
     for name, table in published().items():
-        same = [one.shape[0] * one.shape[1] for one in table if any(one.same(other) for other in prints)]
-        if sum(same) >= SAME_WEIGHTS * max(total, sum(one.shape[0] * one.shape[1] for one in table)):
+        same = [
+            fingerprint.shape[0] * fingerprint.shape[1]
+            for fingerprint in table
+            if any(fingerprint.same(candidate) for candidate in prints)
+        ]
+        if sum(same) >= SAME_WEIGHTS * max(
+            total, sum(fingerprint.shape[0] * fingerprint.shape[1] for fingerprint in table)
+        ):
             return name
     return None
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from certify.model_file.onnx_graph.equal_values import LOOKED_AT
+from certify.model_file.onnx_graph.equal_values import OBSERVED
 from certify.model_file.onnx_graph.operators import compute_of
 
 POINTS = 32
@@ -77,7 +77,7 @@ def looking_at_slices(
         put(f"leanmark.{name}", np.array(value))
         for name, value in (("flat", [-1]), ("rows", [0, -1]), ("row", [1, -1]))
     )
-    looked = []
+    elements = []
     for name, axis in ((name, axis) for name, those in axes.items() for axis in those):
         rank, at = len(kinds[name]) - 1, f"leanmark.{name}.{axis}"
         columns = math.prod(kinds[name][1:]) // kinds[name][axis + 1]
@@ -94,26 +94,26 @@ def looking_at_slices(
                 make("Reshape", [f"{at}.float", flat], [f"{at}.flat"]),
             ]
         )
-        looked += [f"{at}.sizes", f"{at}.flat"]
+        elements += [f"{at}.sizes", f"{at}.flat"]
     graph.node.extend(
-        [make("Concat", looked, ["leanmark.all"], axis=0), make("Reshape", ["leanmark.all", row], [LOOKED_AT])]
+        [make("Concat", elements, ["leanmark.all"], axis=0), make("Reshape", ["leanmark.all", row], [OBSERVED])]
     )
-    graph.output.append(onnx.helper.make_tensor_value_info(LOOKED_AT, float_, None))
+    graph.output.append(onnx.helper.make_tensor_value_info(OBSERVED, float_, None))
     return looking
 
 
 def repetitions(
-    axes: Mapping[str, tuple[int, ...]], looked_at: Array, tolerance: float
+    axes: Mapping[str, tuple[int, ...]], observed: Array, tolerance: float
 ) -> dict[str, dict[int, npt.NDArray[np.int64]]]:
     """Return, by value and axis, which earlier slice each slice repeats: itself if none, -1 if it is constant.
 
     Args:
         axes: axes of each value, in the order of the graph's output.
-        looked_at: elements of the slices, (runs, n).
+        observed: elements of the slices, (runs, n).
         tolerance: root mean square of the unexplained part, relative to that of the slice about its mean.
     """
     found: dict[str, dict[int, npt.NDArray[np.int64]]] = {}
-    pieces = _pieces(looked_at)
+    pieces = _pieces(observed)
     for name, those in axes.items():
         found[name] = {}
         for axis in those:
@@ -124,13 +124,13 @@ def repetitions(
     return found
 
 
-def _pieces(looked_at: Array) -> Iterator[Array]:
+def _pieces(observed: Array) -> Iterator[Array]:
     """Yield the slices of each axis, (slices, runs x POINTS)."""
     start = 0
-    while start < looked_at.shape[1]:
-        slices, points = (int(size) for size in looked_at[0, start : start + 2])
+    while start < observed.shape[1]:
+        slices, points = (int(size) for size in observed[0, start : start + 2])
         start += 2
-        piece = looked_at[:, start : start + slices * points].reshape(len(looked_at), slices, points)
+        piece = observed[:, start : start + slices * points].reshape(len(observed), slices, points)
         start += slices * points
         yield piece.transpose(1, 0, 2).reshape(slices, -1)
 
@@ -140,8 +140,10 @@ def _first_alike(slices: Array, tolerance: float, constant: bool) -> npt.NDArray
     varies = spread > CONSTANT * (np.std(slices) * math.sqrt(slices.shape[1]))
     unit = slices / np.maximum(lengths, 1e-30)[:, None]
     alike = unit @ unit.T
+    # Distance from the line through the other slice: the length times the sine of their angle.
     apart = np.sqrt(np.maximum(0.0, 1 - alike**2)) * lengths[:, None]
     same = (apart <= tolerance * spread[:, None]) & (alike > 0) & varies[:, None] & varies[None]
     np.fill_diagonal(same, True)
+    # argmax gives the first True, and so the earliest slice.
     first = np.argmax(same, axis=1).astype(np.int64)
     return np.where(varies, first, -1) if constant else first

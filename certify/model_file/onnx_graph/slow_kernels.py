@@ -138,7 +138,7 @@ def _masking(
         elif source is not None and source.op_type in MOVING:
             yield from _masking(source, producers, values)
         elif source is not None and source.op_type in MASKING:
-            yield from ((source, place) for place, other in enumerate(source.input) if _is_low(values.get(other)))
+            yield from ((source, place) for place, operand in enumerate(source.input) if _is_low(values.get(operand)))
 
 
 def _is_low(array: Array | None) -> bool:

@@ -70,8 +70,8 @@ def bytes_moved(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int)
         written = values.get(node.output[0])
         if written is None:
             return None
-        kept = values.get(links.written_as(node.output[0]))
-        bits = 32 if node.op_type in FOUR_BYTES_OUT else (kept or written).bits
+        stored = values.get(links.written_as(node.output[0]))
+        bits = 32 if node.op_type in FOUR_BYTES_OUT else (stored or written).bits
         size = _bytes(Value(written.shape, bits))
         if size is None:
             return None

@@ -33,8 +33,8 @@ def trim_kernels(model: onnx.ModelProto) -> list[str]:
             weight = onnx.numpy_helper.to_array(weights[node.input[1]])
             spans = [_span(weight, axis) for axis in range(2, weight.ndim)]
             smaller = weight[tuple([slice(None)] * 2 + [slice(*span) for span in spans])]
-            given = next((a.s for a in node.attribute if a.name == "auto_pad"), b"NOTSET")
-            if smaller.shape != weight.shape and given == b"NOTSET" and _opset(model) >= SLICE:
+            auto_pad = next((a.s for a in node.attribute if a.name == "auto_pad"), b"NOTSET")
+            if smaller.shape != weight.shape and auto_pad == b"NOTSET" and _opset(model) >= SLICE:
                 nodes += _cut(node, graph, np.ascontiguousarray(smaller), weight.shape[2:], spans)
                 cut.append(f"{node.output[0]} ({_size(weight)} to {_size(smaller)})")
         nodes.append(node)
@@ -77,13 +77,14 @@ def _cut(
     name = f"{node.input[1]}.trimmed_for.{node.output[0]}"
     graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
     node.input[1] = name
-    kept = [a for a in node.attribute if a.name not in ("kernel_shape", "pads")]
+    unchanged = [a for a in node.attribute if a.name not in ("kernel_shape", "pads")]
     del node.attribute[:]
     changed = {"kernel_shape": list(weight.shape[2:]), "pads": [max(0, pad) for pad in pads]}
-    node.attribute.extend([*kept, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())])
+    node.attribute.extend([*unchanged, *(onnx.helper.make_attribute(key, value) for key, value in changed.items())])
     if min(pads) >= 0:
         return []
     cropped = f"{node.output[0]}.cropped"
+    # An end of 0 would select nothing; where nothing is cropped, END takes its place.
     bounds = {"starts": [-min(0, pad) for pad in pads[:axes]], "ends": [min(0, pad) or END for pad in pads[axes:]],
               "axes": list(range(2, 2 + axes))}  # fmt: skip
     for key, values in bounds.items():

@@ -67,7 +67,7 @@ def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: on
     for tensor in body.initializer:
         graph.initializer.add().CopyFrom(tensor)
         graph.initializer[-1].name = weights[tensor.name]
-    carried, made = list(node.input[2:]), []
+    carried, nodes = list(node.input[2:]), []
     for trip in range(trips):
         number, going = f"{prefix}{trip}.number", f"{prefix}{trip}.going"  # unused as a name in the body
         for name, value in ((number, np.int64(trip)), (going, np.bool_(True))):
@@ -81,7 +81,7 @@ def _unrolled(node: onnx.NodeProto, body: onnx.GraphProto, trips: int, graph: on
             copy.input[:] = [names.get(name, name) for name in inner.input]
             copy.output[:] = [names.get(name, name) for name in inner.output]
             copy.ClearField("name")  # it would occur once per trip
-            made.append(copy)
+            nodes.append(copy)
         carried = [names.get(port.name, port.name) for port in body.output[1:]]
     pairs = zip(carried, node.output, strict=True)
-    return made + [onnx.helper.make_node("Identity", [inside], [name]) for inside, name in pairs if name]
+    return nodes + [onnx.helper.make_node("Identity", [inside], [name]) for inside, name in pairs if name]

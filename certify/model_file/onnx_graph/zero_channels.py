@@ -100,13 +100,13 @@ class _Constants:
         self._model = model
         self._folder = folder
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._made_by = {name: node for node in model.graph.node for name in node.output}
+        self._producers = {name: node for node in model.graph.node for name in node.output}
 
     def value(self, name: str) -> npt.NDArray[Any] | None:
         """Return the constant, or None if the value depends on the input (or on an operator that is not folded)."""
         if name in self._tensors:
             return array_of(self._tensors[name], self._folder)
-        node = self._made_by.get(name)
+        node = self._producers.get(name)
         if node is None:
             return None
         if node.op_type == "DequantizeLinear":
@@ -215,8 +215,8 @@ def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array 
         return constants.value(next((name for name in node.input if name != masked), ""))
     if node.op_type == "Where" and masked in node.input[1:]:
         condition = constants.value(node.input[0])
-        other = constants.value(node.input[2 if node.input[1] == masked else 1])
-        if condition is None or other is None or np.any(other):
+        alternative = constants.value(node.input[2 if node.input[1] == masked else 1])
+        if condition is None or alternative is None or np.any(alternative):
             return None
         return condition if node.input[1] == masked else np.logical_not(condition)
     return None

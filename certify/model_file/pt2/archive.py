@@ -160,20 +160,23 @@ def stored_contract(exported: Exported) -> bytes | None:
 
 def _plain(exported: Exported) -> dict[str, bytes]:
     program = json.loads(exported.members[PROGRAM])
+    # torch would evaluate guards as Python, and metadata contain stack traces of the exporter.
     program["guards_code"] = []
     for node in program["graph_module"]["graph"]["nodes"]:
         node["metadata"] = {}
     left_out = {name for name in exported.members if name.startswith("extra/")} | {SERIALIZATION_ID}
-    kept = {name: content for name, content in exported.members.items() if name not in left_out}
-    return {**kept, PROGRAM: json.dumps(program, sort_keys=True).encode(), SAMPLE_INPUTS: b""}
+    members = {name: content for name, content in exported.members.items() if name not in left_out}
+    # torch would unpickle sample inputs; an empty part takes their place.
+    return {**members, PROGRAM: json.dumps(program, sort_keys=True).encode(), SAMPLE_INPUTS: b""}
 
 
 def _archive(members: Mapping[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
+            # The time of writing would give equal programs different bytes.
             archive.writestr(zipfile.ZipInfo(f"model/{name}", _DATE), members[name])
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def _members(path: Path) -> dict[str, bytes]:
@@ -206,6 +209,7 @@ def _parsed(content: bytes) -> Any:
     Raises:
         ValueError: it is not valid JSON, or has too many values.
     """
+    # Counted in the text, before a tree is built from it.
     containers = content.count(b"[") + content.count(b"{")
     if containers > MAX_CONTAINERS or containers + content.count(b",") > MAX_VALUES:
         raise ValueError(f"a part has more than {MAX_CONTAINERS} lists and objects, or {MAX_VALUES} values")

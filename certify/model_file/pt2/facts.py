@@ -117,10 +117,10 @@ def exported_quantization(exported: Exported) -> Quantization:
     """Return operators with dequantized weights, none fused: torch runs operators one by one, in float."""
     unfused = []
     with reading(exported):
-        made_by = {name: node for node in operators(exported) for name in node.outputs}
+        producers = {name: node for node in operators(exported) for name in node.outputs}
         for node in operators(exported):
             position = positions_of(node)
-            maker = None if position is None else made_by.get(node.inputs[position[1]] or "")
+            maker = None if position is None else producers.get(node.inputs[position[1]] or "")
             if maker is not None and maker.kind.startswith("dequantize"):
                 unfused.append(node.name)
     return Quantization(len(unfused), 0, tuple(unfused))
