@@ -26,6 +26,7 @@ from certify.core.schema import load_schema
 from certify.testing.checks import CheckFailed, require
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+# One of each JSON kind, with the values on which readers most often fail.
 ALTERATIONS: tuple[Any, ...] = (None, True, -1, 0, 1e300, "", "\x00", [], {})
 """Replacement values for a field of a record."""
 
@@ -95,6 +96,7 @@ def check_assessment(
 def _check_names(trial: Trial) -> None:
     assessment = trial.assessment
     require(bool(NAME.fullmatch(assessment.name)), "must have a name of lower-case letters, digits, '-' and '_'")
+    # Parsing by predicate type goes through the registry, so an assessment outside it cannot be verified.
     require(assessment.name in ASSESSMENTS.names(), "is not registered (entry point leanmark.assessments)")
     require(bool(assessment.title.strip()), "has no display title")
     newest = [kind for kind, version in assessment.versions.items() if version.upgrade is None]
@@ -115,6 +117,7 @@ def _check_editions(trial: Trial) -> None:
     try:
         trial.assessment.load_edition("no such edition")
     except UsageError:
+        # Falling back to another edition would judge by other constants than the statement names.
         return
     raise CheckFailed("loads an edition that does not exist")
 
@@ -122,6 +125,7 @@ def _check_editions(trial: Trial) -> None:
 def _check_records(trial: Trial) -> None:
     assessment = trial.assessment
     records = assessment.parse(trial.content, "records.jsonl")
+    # Byte for byte: digests of records would otherwise depend on who wrote them.
     require(assessment.dump(records) == trial.content, "does not write the records as they were read")
     require(
         assessment.is_repeat(records, assessment.parse(trial.content, "again")),
@@ -129,7 +133,7 @@ def _check_records(trial: Trial) -> None:
     )
     subject = assessment.subject(records)
     require(set(subject) == {"sha256", "leanmarkContent"}, "does not name both digests of its model")
-    require(all(DIGEST.fullmatch(one) for one in subject.values()), "names a digest that is not a hex SHA-256")
+    require(all(DIGEST.fullmatch(digest) for digest in subject.values()), "names a digest that is not a hex SHA-256")
     require({"leanmark", "created"} <= set(assessment.repeated(records)), "repeats neither version nor time")
 
 
@@ -137,6 +141,7 @@ def _check_judging(trial: Trial) -> None:
     (profile, outcome), (again, second) = trial.judged(), trial.judged()
     rows = [*compare_figures(profile, again), *compare_guards(profile, again)]
     rows += compare_outcomes(outcome.to_json(), second.to_json())
+    # Figures must follow from the records alone; a clock or a random number would show here.
     require(all(row.match == "same" for row in rows), "judges the same records differently the second time")
     require(not outcome.refused, "refuses the records that it is tried on; give check_assessment better ones")
     require({"text", "reasons", "notes"} <= set(outcome.to_json()), "has an outcome without text, reasons or notes")
@@ -149,8 +154,8 @@ def _check_judging(trial: Trial) -> None:
             finding.sentence.endswith("."),
             f"has the finding {finding.name} whose sentence does not end with a full stop",
         )
-    for name, one in profile.estimates.items():
-        require(one.low <= one.value <= one.high, f"has the figure {name} outside of its own interval")
+    for name, estimate in profile.estimates.items():
+        require(estimate.low <= estimate.value <= estimate.high, f"has the figure {name} outside of its own interval")
 
 
 def _check_statement(trial: Trial) -> None:
@@ -182,8 +187,10 @@ def _check_altered(trial: Trial) -> None:
 
 def _altered(content: bytes) -> Iterator[bytes]:
     """Yield truncated record files, and files with one field of one of the first lines replaced."""
+    # Truncated in several ways, because a file may end anywhere when a disk is full.
     yield from (b"", b"\n", b"{}\n", content[:-1], content[: len(content) // 2], content + b"\x00\n")
     lines = content.splitlines(keepends=True)
+    # The first three lines are the header and two records; further ones are of the same kinds.
     for number, line in enumerate(lines[:3]):
         yield b"".join([*lines[:number], *lines[number + 1 :]])
         values = json.loads(line)

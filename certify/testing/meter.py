@@ -105,6 +105,7 @@ def check_meter(meter: Callable[[], Meter], *, work: Callable[[], object] = keep
 def _check_description(trial: Trial) -> None:
     meter = trial.make()
     require(isinstance(meter.level, EvidenceLevel), "has no EvidenceLevel as its level")
+    # Joules are always read from something or computed, never counted directly.
     require(meter.level is not EvidenceLevel.DIRECT, "has the level 'direct', which joules cannot have")
     require(
         bool(meter.devices) and set(meter.devices) <= set(COVERED), "must cover 'cpu', 'cuda' or both, and nothing else"
@@ -125,6 +126,7 @@ def _check_name(trial: Trial) -> None:
         bool(NAME.fullmatch(meter.name)),
         f"must have a name of lower-case letters, digits, '-' and '_', got '{meter.name}'",
     )
+    # A meter outside leanmark must not pass for a built-in one in evidence.
     require(meter.name not in METERS.own, f"has the name of the built-in meter '{meter.name}'")
 
 
@@ -147,6 +149,7 @@ def _reason(meter: Meter) -> str | None:
 def _check_availability(trial: Trial) -> None:
     trial.ready()
     meter = trial.make()
+    # Asked twice, since the choice of a meter and its use are two calls.
     require([_reason(meter) for _ in range(2)] == [None, None], "gives different answers on whether it can be used")
 
 
@@ -162,6 +165,7 @@ def _check_refusal(trial: Trial) -> None:
 
 def _check_facts(trial: Trial) -> None:
     meter = trial.ready()
+    # Better meters were refused for a reason, which must reach the evidence unchanged.
     facts = meter.facts({"better": "why not"})
     require(isinstance(facts, MeterFacts), f"returns {type(facts).__name__} instead of MeterFacts")
     stated = (facts.name, facts.level, facts.scope)
@@ -179,6 +183,7 @@ def _check_facts(trial: Trial) -> None:
     except (TypeError, ValueError) as cause:
         raise CheckFailed(f"states parameters that are not JSON ({cause})") from cause
     trial.joules(meter)
+    # Facts are signed once for all windows, so they must not depend on the object or on earlier windows.
     others = [meter.facts({"better": "why not"}), trial.ready().facts({"better": "why not"})]
     require(others == [facts, facts], "states different facts after a window, or in a second object")
 
@@ -206,6 +211,7 @@ def check_reading(meter: Meter, reading: Reading, usage: Usage) -> None:
         CheckFailed: evidence with it would be refused.
     """
     facts = replace(meter.facts({}), code=code(meter))
+    # Measured here and now, so the vCPUs that the meter states are those that the machine allowed.
     wrong = fault(facts, {"processors_allowed": facts.parameters.get("vcpus")})
     require(wrong is None, f"has a reading for which evidence would be refused: {wrong}")
     window = Window(
@@ -222,6 +228,7 @@ def _check_sequence(trial: Trial) -> None:
     meter = trial.ready()
     first, second, both = trial.joules(meter), trial.joules(meter), trial.joules(meter, times=2)
     message = f"gives {first:g} J and {second:g} J for two windows, and {both:g} J for one with the work of both"
+    # Additive: a counter that is not reset would count the first window again.
     require(math.isclose(first + second, both, rel_tol=SAME), f"{message}; a window must only count its own joules")
 
 
@@ -231,6 +238,7 @@ def _check_idle(trial: Trial) -> None:
     used = trial.joules(meter)
     idle = trial.joules(meter, times=0)
     require(0 <= idle < SAME * used, f"gives {idle:g} J for a window without work, after one of {used:g} J")
+    # Started and abandoned: a worker may die in the middle of a window.
     meter.start()
     trial.work()
     given_up = trial.joules(meter, times=0)
