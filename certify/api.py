@@ -16,7 +16,7 @@ from certify.assessments.social.edition import load_edition as load_social_editi
 from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME
 from certify.attest.keys import SigningKey, signing_key
-from certify.attest.lineage import given_lineage, require_same_file, unchanged_beside
+from certify.attest.lineage import require_same_file, unchanged_beside, users_lineage
 from certify.attest.statements import remove_outdated
 from certify.core.errors import UsageError
 from certify.core.files import copy, write_bytes
@@ -132,13 +132,13 @@ def certify(
     original = baseline_name(baseline)
     signer = signer or signing_key()
     lineage = None if lineage is None else Path(lineage)
-    made = None if lineage is None else given_lineage(lineage)
-    if lineage is not None and made is not None:
-        model_name, origin = model_name or made["model"]["spec"], origin or made["model"]["origin"]
-        companions = unchanged_beside(made, lineage, out) if companions is None else companions
+    lineage_values = None if lineage is None else users_lineage(lineage)
+    if lineage is not None and lineage_values is not None:
+        model_name, origin = model_name or lineage_values["model"]["spec"], origin or lineage_values["model"]["origin"]
+        companions = unchanged_beside(lineage_values, lineage, out) if companions is None else companions
     origin, model_name = origin or _origin(baseline), model_name or candidate.stem
-    said = {"model's name": model_name, "baseline's origin": origin}
-    _require_plain({**said, "reason why the contracts differ": contracts_differ or ""})
+    texts = {"model's name": model_name, "baseline's origin": origin}
+    _require_plain({**texts, "reason why the contracts differ": contracts_differ or ""})
     out.mkdir(parents=True, exist_ok=True)
     if keep_data:
         progress.say(keep_test_part(dataset, out))
@@ -153,9 +153,9 @@ def certify(
             constants,
             origin,
             progress,
-            made,
+            lineage_values,
             contracts_differ=contracts_differ,
-            further=None if grouping is None else grouping.look,
+            further=None if grouping is None else grouping.collect,
         )
         if data_key is not None:
             evidence, rows = withhold(evidence, data_key)
@@ -273,8 +273,8 @@ def _measure(
 
 def _origin(baseline: Path) -> str:
     """Return the default origin of a baseline, without its name if that could be mistaken for another."""
-    said = f"{baseline.name}, as given"
-    return said if look_alikes(said) is None else "as given"
+    origin = f"{baseline.name}, as given"
+    return origin if look_alikes(origin) is None else "as given"
 
 
 def _require_plain(texts: Mapping[str, str]) -> None:

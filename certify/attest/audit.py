@@ -69,7 +69,11 @@ class Audit:
     def differs(self) -> tuple[str, ...]:
         """Names of figures that do not follow, and of failed checks; for further statements as ``NAME.CHECK``."""
         others = [check.name for check in self.verification.failed if check not in self.verification.checks]
-        further = [f"{one.certificate.assessment.name}.{name}" for one in self.others for name in one._rows_that_differ]
+        further = [
+            f"{statement.certificate.assessment.name}.{name}"
+            for statement in self.others
+            for name in statement._rows_that_differ
+        ]
         return tuple(dict.fromkeys([*self.own_differs, *others, *further]))
 
     @property
@@ -111,7 +115,7 @@ class Audit:
         """Answer in one sentence."""
         if not self.agrees:
             return f"DOES NOT FOLLOW: {', '.join(self.differs)}."
-        counts = "; ".join(one._counts for one in (self, *self.others))
+        counts = "; ".join(statement._counts for statement in (self, *self.others))
         stranger = "" if self.verification.trusted else " It is signed by a key you do not trust."
         return f"All {counts} follow from the evidence, as signed.{stranger}"
 
@@ -129,7 +133,7 @@ class Audit:
             **{name: [row.to_json() for row in rows] for name, rows in parts.items()},
             "countersignatures": [asdict(check) for check in self.countersignatures],
             "verification": self.verification.to_json(),
-            "statements": {one.certificate.assessment.name: one.to_json() for one in self.others},
+            "statements": {statement.certificate.assessment.name: statement.to_json() for statement in self.others},
         }
 
     def __repr__(self) -> str:
@@ -173,7 +177,7 @@ def audit(
     if evidence is None and not sealed:
         places = _records_places(verification, folders)
     main = _audit(verification, places, access)
-    others = tuple(_audit(one, _records_places(one, folders), access) for one in verification.others)
+    others = tuple(_audit(statement, _records_places(statement, folders), access) for statement in verification.others)
     found = tuple(_countersignatures(main)) if sealed else ()
     return replace(main, countersignatures=found, others=others)
 
@@ -208,6 +212,7 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
     except NOT_DERIVABLE as error:
         raise CertificateError(f"{source}: no figures follow from it: {error}") from error
     rows = verification.check(ROWS)
+    # Rows that pass by an auditor's word alone were not read here, so there is nothing to join.
     judged = rows is not None and rows.outcome == "pass" and access is not None
     return Audit(
         path,

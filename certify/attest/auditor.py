@@ -36,8 +36,8 @@ class Access:
     key: DataKey
 
     @classmethod
-    def given(cls, files: Sequence[Path], key: Path | None) -> Access | None:
-        """Return the access given by a command's options; None if none was given.
+    def from_options(cls, files: Sequence[Path], key: Path | None) -> Access | None:
+        """Return the access that a command's options give; None if they give none.
 
         Raises:
             UsageError: a key was given without files, files without a key, or the key cannot be read.
@@ -74,14 +74,17 @@ def vouched(found: Verification, main: Verification) -> Verification:
     rows, binding = found.check(ROWS), None if found.certificate is None else binding_of(found.certificate)
     if rows is None or rows.outcome != "skipped" or binding is None:
         return found
-    heard = [
-        one
-        for one in main.signatures
-        if one.role == "verifier" and one.trusted and one.agrees and binding.sha256 in one.auditor_files
+    auditors = [
+        signature
+        for signature in main.signatures
+        if signature.role == "verifier"
+        and signature.trusted
+        and signature.agrees
+        and binding.sha256 in signature.auditor_files
     ]
-    if not heard:
+    if not auditors:
         return found
-    who = heard[0].name or str(heard[0].key_id)[:16]
+    who = auditors[0].name or str(auditors[0].key_id)[:16]
     message = Finding(
         ROWS, "pass", f"Derived again from the auditor file by {who}, an auditor that you trust, who countersigned it."
     )
@@ -148,11 +151,11 @@ def check_rows(
     if outcome.refused and certificate.predicate["outcome"] != "refused":
         wrong.append(result)
     if wrong:
-        message = next((f" ({one.sentence})" for one in profile.guards if one.name == wrong[0]), "")
+        message = next((f" ({guard.sentence})" for guard in profile.guards if guard.name == wrong[0]), "")
         return Audited(Finding(ROWS, "fail", f"The rows contradict what was signed: {', '.join(wrong)}{message}."), {})
     further = [name for name in profile.estimates if name not in certificate.profile.estimates]
-    told_of = [f"{name} {profile[name]}" for name in further[:SHOWN]] + ["..."] * (len(further) > SHOWN)
-    also = f" The rows also give: {', '.join(told_of)}." if further else ""
+    listed = [f"{name} {profile[name]}" for name in further[:SHOWN]] + ["..."] * (len(further) > SHOWN)
+    also = f" The rows also give: {', '.join(listed)}." if further else ""
     sentence = f"Everything that was signed follows from the rows; checked with them: {waiting}.{also}"
     return Audited(
         Finding(ROWS, "pass", sentence), {"profile": profile.to_json(), result: outcome.to_json()}
@@ -170,6 +173,7 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
             "The data key is not the one under which the identifiers were made; ask the data holder for it."
         )
     for path in access.files:
+        # The size first, so that no other file is read.
         if path.is_file() and path.stat().st_size == binding.size <= MAX_EVIDENCE_BYTES:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == binding.sha256:
@@ -181,10 +185,13 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
 
 
 def _wrong(signed: Profile, full: Profile) -> list[str]:
-    known = Profile({name: one for name, one in full.estimates.items() if name in signed.estimates}, full.guards)
+    known = Profile(
+        {name: estimate for name, estimate in full.estimates.items() if name in signed.estimates}, full.guards
+    )
     wrong = [row.name for row in compare_figures(signed, known) if row.match == "differs"]
     for guard in signed.guards:
         found = full.guard(guard.name)
+        # A check that was unknown in public may pass with the rows, but must not fail.
         outcomes = ("pass", "unknown") if guard.outcome == "unknown" else (guard.outcome,)
         if found is None or found.outcome not in outcomes:
             wrong.append(guard.name)

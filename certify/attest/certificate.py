@@ -49,6 +49,7 @@ class Certificate:
     audited: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        # Parsed at once: a certificate that cannot be read must not exist as an object.
         _ = self.statement
 
     @classmethod
@@ -109,8 +110,8 @@ class Certificate:
         return assessment_of(self.statement["predicateType"], self.may_be_unknown)
 
     @cached_property
-    def shown(self) -> Mapping[str, Any]:
-        """Predicate as shown to readers."""
+    def displayed(self) -> Mapping[str, Any]:
+        """Predicate as displayed to readers."""
         return {**self.predicate, **self.derived}
 
     @cached_property
@@ -120,12 +121,12 @@ class Certificate:
         Raises:
             CertificateError: a printable field is malformed.
         """
-        return self.assessment.claims(self.shown, self.digest)
+        return self.assessment.claims(self.displayed, self.digest)
 
     @property
     def audited_claims(self) -> Claims:
         """Claims for an auditor who read the auditor file; equal to :attr:`claims` if it was not read."""
-        return self.assessment.claims({**self.shown, **self.audited}, self.digest) if self.audited else self.claims
+        return self.assessment.claims({**self.displayed, **self.audited}, self.digest) if self.audited else self.claims
 
     def require(self, assessment: str) -> None:
         """Require that the statement belongs to an assessment.
@@ -145,7 +146,7 @@ class Certificate:
     @property
     def outcome_text(self) -> str:
         """Outcome as printed: a letter, a claim, or ``refused``."""
-        return REFUSED if self.shown["outcome"] == REFUSED else str(self.shown[self.assessment.result]["text"])
+        return REFUSED if self.displayed["outcome"] == REFUSED else str(self.displayed[self.assessment.result]["text"])
 
     @property
     def digest(self) -> str:

@@ -18,18 +18,24 @@ def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verifica
     it supports nothing. What follows from an auditor file counts for readers who have it.
     """
     try:
-        claims = [None if one.certificate is None else one.certificate.audited_claims for one in verifications]
+        claims = [
+            None if verification.certificate is None else verification.certificate.audited_claims
+            for verification in verifications
+        ]
     except LeanmarkError:  # unprintable claims fail a separate check
         return tuple(verifications)
-    valid = [own for one, own in zip(verifications, claims, strict=True) if one.valid and own is not None]
+    # Only valid statements refute: anybody could put an invalid one next to a model.
+    valid = [
+        own for verification, own in zip(verifications, claims, strict=True) if verification.valid and own is not None
+    ]
     sentences = []
-    for one, own in zip(verifications, claims, strict=True):
+    for verification, own in zip(verifications, claims, strict=True):
         others = [other for other in claims if other is not None and other is not own]
         refuted = () if own is None else own.refuted_by([other for other in valid if other is not own])
         found = () if own is None else own.beside(others)
         notes = [Finding(each.name, "note", each.sentence) for each in found if each.outcome == "fail"]
         checks = (*refuted, *(note for note in notes if note.sentence not in {each.sentence for each in refuted}))
-        sentences.append(replace(one, checks=(*one.checks, *checks)) if checks else one)
+        sentences.append(replace(verification, checks=(*verification.checks, *checks)) if checks else verification)
     return tuple(sentences)
 
 

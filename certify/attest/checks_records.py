@@ -40,10 +40,12 @@ def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
 
 def find_evidence(places: Sequence[Path]) -> Path | str:
     """Return the record file from the first path that has one, or the reason why it cannot be read."""
+    # lexists, so that a dangling link counts as unreadable evidence and not as missing.
     path = next((place for place in places if os.path.lexists(place)), None)
     if path is None:
         return f"{places[0].name} is missing"
     try:
+        # A pipe in place of the file would block the reader for ever.
         if not stat.S_ISREG(path.stat().st_mode):
             return f"{path} is not a regular file"
         with path.open("rb"):
@@ -81,6 +83,7 @@ def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, lis
 def _header_check(certificate: Certificate, records: Any) -> Finding:
     """Check that the statement repeats its records, and that both are about one model."""
     predicate, repeated = certificate.predicate, certificate.assessment.repeated(records)
+    # As canonical JSON, since records hold tuples where the statement has lists.
     differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
     if dict(certificate.assessment.subject(records)) != dict(certificate.subject_digest):
         differing.append("model")
@@ -132,7 +135,8 @@ def check_derivation(
         return [*found, Finding("outcome_follows", "fail", sentence)], {}
     found.append(_follows("outcome_follows", f"The outcome {derived.text} follows from the {what}", rows))
     words[certificate.assessment.result] = derived.to_json()
-    outcomes = {one.outcome for one in found}
+    outcomes = {finding.outcome for finding in found}
+    # Derived words replace the signed ones only if some were reworded and nothing failed.
     return found, words if "note" in outcomes and "fail" not in outcomes else {}
 
 
@@ -140,8 +144,8 @@ def _follows(name: str, sentence: str, rows: Sequence[Compared]) -> Finding:
     wrong = sorted(row.name for row in rows if row.match == "differs")
     reworded = sorted(row.name for row in rows if row.match == "reworded")
     if wrong:
-        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        return Finding(name, "fail", f"What was signed does not follow from the evidence: {shown}.")
+        listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        return Finding(name, "fail", f"What was signed does not follow from the evidence: {listed}.")
     outcome: FindingOutcome = "note" if reworded else "pass"
     words = (
         f"; {', '.join(reworded)} were signed in different words, and the derived words are shown" if reworded else ""

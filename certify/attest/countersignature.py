@@ -202,6 +202,7 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
     signed = read_statement(read_certificate(path), SCHEMA)
     if list(signed.subject) != _subject(certificate):
         raise CertificateError("The countersignature is about another certificate.")
+    # One file per key: a copy under another name would count twice.
     if path.stem != signed.signer.key_id:
         raise CertificateError("The file is not named after the key that signed it.")
     evidence = path.with_suffix(EVIDENCE_SUFFIX)

@@ -115,6 +115,7 @@ def _write_sealed(certificate: Certificate, source: Path, records: bytes, lineag
         model.write_sealed(out / subject_name(source), certificate.content)
     write_bytes(out / EVIDENCE_NAME, records)
     write_bytes(out / SIGNER_NAME, certificate.signer.to_pem())
+    # A lineage that is already in place must not be copied onto itself.
     if lineage is not None and lineage.resolve() != (out / LINEAGE_NAME).resolve():
         copy(lineage, out / LINEAGE_NAME)
     write_bytes(out / CERTIFICATE_NAME, certificate.content)

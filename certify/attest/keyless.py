@@ -93,8 +93,8 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _words(error: BaseException) -> str:
     """Return the message of the innermost error that has one: sigstore's own errors are often empty."""
-    said, cause = type(error).__name__, error
+    text, cause = type(error).__name__, error
     while cause is not None:
-        said = " ".join(str(cause).split()) or said
+        text = " ".join(str(cause).split()) or text
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    return said[:300].rstrip(".")
+    return text[:300].rstrip(".")

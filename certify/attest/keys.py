@@ -54,12 +54,12 @@ def signing_key(path: Path | None = None) -> SigningKey:
         >>> signing_key(Path("release.key")).public == made.public
         True
     """
-    if path is not None or (given := given_key()) is None:
+    if path is not None or (key := environment_key()) is None:
         return load_private(path) if path is not None else _own_key(config_folder() / PRIVATE_NAME)
-    return given
+    return key
 
 
-def given_key() -> SigningKey | None:
+def environment_key() -> SigningKey | None:
     """Return the key of LEANMARK_SIGNING_KEY; None if it is not set.
 
     Raises:

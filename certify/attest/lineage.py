@@ -12,7 +12,7 @@ from certify.core.files import sha256_file
 from certify.model_file.model_file import has_model_suffix
 
 
-def given_lineage(path: Path) -> Mapping[str, Any]:
+def users_lineage(path: Path) -> Mapping[str, Any]:
     """Read the ``lineage.json`` given by a user.
 
     Raises:

@@ -127,6 +127,7 @@ def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
     yield from (path for name in (*SIDECARS, *bound) if (path := model.parent / name).is_file())
     for name in _FOLDERS:
         found = sorted((model.parent / name).glob("*"))
+        # A link among statements of others would take its target along.
         yield from (path for path in found if path.is_file() and not path.is_symlink())
 
 
@@ -149,6 +150,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                     # Exclusive: an entry never replaces a file that another one wrote.
                     with archive.open(info) as source, target.open("xb") as stream:
                         shutil.copyfileobj(source, stream, CHUNK_BYTES)
+        # RuntimeError and NotImplementedError: zipfile's errors for encrypted parts and unknown methods.
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise UsageError(f"{path} is not a pack, or is damaged ({error}). Ask its maker for a new copy.") from error
         yield model_in(folder)

@@ -88,13 +88,13 @@ def check_release(
     signed = read_statement(read_certificate(statement), SCHEMA)
     place = folder or statement.parent
     good, faults = [], []
-    for one in signed.subject:
-        path = place / one["name"]
+    for file in signed.subject:
+        path = place / file["name"]
         if not path.is_file():
-            faults.append(f"{one['name']}: missing in {place}.")
-        elif sha256_file(path) != one["digest"]["sha256"]:
-            faults.append(f"{one['name']}: not the file that was signed; its SHA-256 differs.")
+            faults.append(f"{file['name']}: missing in {place}.")
+        elif sha256_file(path) != file["digest"]["sha256"]:
+            faults.append(f"{file['name']}: not the file that was signed; its SHA-256 differs.")
         else:
-            good.append(one["name"])
+            good.append(file["name"])
     standing = trusted(trust).standing(signed.signer)
     return ReleaseCheck(signed.predicate["release"], tuple(good), tuple(faults), standing)

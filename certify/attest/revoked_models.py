@@ -50,14 +50,15 @@ def check_revoked(
     files = [(folder / NAME, False) for folder in folders if (folder / NAME).is_file()]
     files += [(path, True) for path in named]
     found: Finding | None = None
-    for path, asked in files:
+    for path, required in files:
         try:
             statement = read_statement(read_certificate(path).removesuffix(b"\n"), SCHEMA)
         except CertificateError as error:
-            if asked:
+            # A list that the user names must be readable; one next to the model fails the check.
+            if required:
                 raise
             return Finding("not_revoked", "fail", f"{path.name} cannot be read, so it may revoke the model: {error}")
-        about = any(one["digest"]["leanmarkContent"] == content for one in statement.subject)
+        about = any(subject["digest"]["leanmarkContent"] == content for subject in statement.subject)
         counts = statement.signer == certificate.signer or store.standing(statement.signer).trusted
         who = "its maker" if statement.signer == certificate.signer else f"key {statement.signer.key_id[:16]}"
         if about and counts:

@@ -48,12 +48,14 @@ def rotate(path: Path | None = None) -> Rotation:
     if not path.is_file():
         raise UsageError(f"No key to rotate was found at {path}; create one with leanmark keygen.")
     old, new = load_private(path), new_key()
-    kept = path.with_name(f"{path.stem}-{old.public.key_id[:16]}{path.suffix}")
-    kept.unlink(missing_ok=True)  # left by an interrupted rotation; it contains this same key
-    os.link(path, kept)
-    write_bytes(kept.with_suffix(".pub"), old.public.to_pem())
+    retired = path.with_name(f"{path.stem}-{old.public.key_id[:16]}{path.suffix}")
+    retired.unlink(missing_ok=True)  # left by an interrupted rotation; it contains this same key
+    # Linked, not moved: there is a key at the path at any time.
+    os.link(path, retired)
+    write_bytes(retired.with_suffix(".pub"), old.public.to_pem())
     statements = path.with_suffix(STATEMENTS_SUFFIX)
     before = statements.read_bytes() if statements.is_file() else b""
+    # Before the new key is stored, since without the handover nobody would trust it.
     write_bytes(statements, before + hand_over(old, new.public).content + b"\n")
     store_key(new, path, force=True)
-    return Rotation(old.public, new, kept, statements)
+    return Rotation(old.public, new, retired, statements)

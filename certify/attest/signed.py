@@ -96,6 +96,7 @@ def sign_statement(
         payload = rfc8785.dumps(statement)
     except ValueError as error:
         raise CertificateError(f"The statement cannot be written as canonical JSON: {error}.") from error
+    # As a verifier will read it: what cannot be read is never written.
     return read_statement(sign(payload, signer).to_bytes(), schema)
 
 

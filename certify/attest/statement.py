@@ -94,6 +94,7 @@ def build_statement(
         content = rfc8785.dumps(statement)
     except ValueError as error:
         raise CertificateError(f"The statement cannot be written as canonical JSON: {error}.") from error
+    # As a verifier will read it: what cannot be read is never signed.
     parse_statement(content)
     return content
 

@@ -67,9 +67,9 @@ def remove_outdated(folder: Path, digests: Mapping[str, str]) -> None:
 
 def remove_resting(folder: Path) -> None:
     """Remove the folder's statements that are derived from other statements, because one of those was replaced."""
-    for room in assessments().values():
-        if room.rests_on_others:
-            path = statement_path(folder, room.name)
+    for assessment in assessments().values():
+        if assessment.rests_on_others:
+            path = statement_path(folder, assessment.name)
             path.unlink(missing_ok=True)
             records_path(path).unlink(missing_ok=True)
 
@@ -80,6 +80,7 @@ def files_beside(name: str, folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than the limit.
     """
+    # A file that is reached by two paths counts once.
     paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / name).glob("*.json"))}
     if len(paths) > MAX_STATEMENTS:
         raise CertificateError(f"Found {len(paths)} {name}, more than the limit of {MAX_STATEMENTS}; remove some.")

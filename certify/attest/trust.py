@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.attest.certificate import read_certificate
-from certify.attest.keys import PUBLIC_NAME, PublicKey, given_key, load_public
+from certify.attest.keys import PUBLIC_NAME, PublicKey, environment_key, load_public
 from certify.attest.signed import Signed
 from certify.core.errors import CertificateError, UsageError
 from certify.core.files import write_text
@@ -72,17 +72,17 @@ class TrustStore:
         if key in self.revoked:
             why = self.revoked[key]
             return Standing(False, True, None, f"Key {short} is REVOKED ({why}): all its signatures are void.")
-        known = {other: name for name, other in self.keys.items() if other not in self.revoked}
+        known = {trusted_key: name for name, trusted_key in self.keys.items() if trusted_key not in self.revoked}
         if key in known:
             return Standing(True, False, known[key], f"You trust this key ({known[key]}).")
         chain = self._chain(known, key)
-        if chain is None and any(other.hex == key.key_id for other in known):
+        if chain is None and any(trusted_key.hex == key.key_id for trusted_key in known):
             return Standing(False, False, None, "--trust needs the key itself, but you gave its id.")
         if chain is None:
             return Standing(
                 False, False, None, "You do not trust this key (to trust it, use --trust or leanmark trust add)."
             )
-        path = " to ".join(one.key_id[:16] for one in chain)
+        path = " to ".join(link.key_id[:16] for link in chain)
         name = known[chain[0]]
         return Standing(True, False, name, f"You trust {name}, which handed over to this key: {path}.")
 
@@ -95,7 +95,7 @@ class TrustStore:
         """Return these keys and all keys linked to them by handovers, in either direction: they have one holder."""
         found, grown = set(keys), True
         while grown:
-            more = {other for pair in self.handovers for other in pair if found & set(pair)} - found
+            more = {linked for pair in self.handovers for linked in pair if found & set(pair)} - found
             found, grown = found | more, bool(more)
         return found
 
@@ -106,6 +106,7 @@ class TrustStore:
         while paths:
             longer = []
             for path in paths:
+                # Sorted, so that of several shortest chains the same one is named everywhere.
                 for successor in sorted({new for old, new in self.handovers if old == path[-1]}, key=lambda k: k.raw):
                     if successor in reached or successor in self.revoked:
                         continue
@@ -243,7 +244,7 @@ def load_store() -> TrustStore:
     )
 
 
-def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[Signed] = ()) -> TrustStore:
+def trusted(named: Iterable[str | Path | PublicKey] = (), statements: Iterable[Signed] = ()) -> TrustStore:
     """Return the trust for one verification: the store, the user's own key, given keys, and what keys state.
 
     Raises:
@@ -252,10 +253,10 @@ def trusted(given: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
     """
     store = load_store()
     keys = {}
-    for number, source in enumerate(given, start=1):
+    for number, source in enumerate(named, start=1):
         keys[GIVEN if number == 1 else f"{GIVEN} ({number})"] = load_public(source)
     own = config_folder() / PUBLIC_NAME
-    if (given_signer := given_key()) is not None:
+    if (given_signer := environment_key()) is not None:
         keys[OWN] = given_signer.public
     elif own.is_file():
         keys[OWN] = load_public(own)

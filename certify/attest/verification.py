@@ -81,7 +81,11 @@ class Verification:
     def failed(self) -> tuple[Finding, ...]:
         """Checks that did not pass; those of further statements as ``ASSESSMENT.NAME``."""
         own = tuple(check for check in self.checks if check.outcome == "fail")
-        further = (replace(check, name=f"{one.name}.{check.name}") for one in self.others for check in one.failed)
+        further = (
+            replace(check, name=f"{statement.name}.{check.name}")
+            for statement in self.others
+            for check in statement.failed
+        )
         return (*own, *further)
 
     @property
@@ -93,17 +97,17 @@ class Verification:
     def trusted(self) -> bool:
         """Whether it is valid and signed by makers that the caller trusts."""
         own = any(signature.trusted for signature in self.signatures if signature.role == "maker")
-        return self.valid and own and all(one.trusted for one in self.others)
+        return self.valid and own and all(statement.trusted for statement in self.others)
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """Every readable statement, the main one first."""
-        return tuple(one.certificate for one in (self, *self.others) if one.certificate is not None)
+        return tuple(statement.certificate for statement in (self, *self.others) if statement.certificate is not None)
 
     @property
     def vouched_for(self) -> str:
         """Strongest level that a trusted signer vouches for; ``self-attested`` if there is only the maker."""
-        heard = {one.vouches_for for one in self.signatures if one.trusted and one.agrees}
+        heard = {signature.vouches_for for signature in self.signatures if signature.trusted and signature.agrees}
         return next((level for level in reversed(VOUCHING) if level in heard), VOUCHING[0])
 
     @property
@@ -114,7 +118,7 @@ class Verification:
     @property
     def derived(self) -> bool:
         """Whether figures, findings and outcome of every statement were derived again from its records."""
-        return self._derived and all(one.derived for one in self.others)
+        return self._derived and all(statement.derived for statement in self.others)
 
     @property
     def _derived(self) -> bool:
@@ -124,8 +128,14 @@ class Verification:
     @property
     def auditor_files(self) -> frozenset[str]:
         """Digests of the auditor files from which statements were derived here, and that agree with them."""
-        judged = [one for one in (self, *self.others) if one.certificate is not None and one.rows_hold]
-        stated = [one.certificate.predicate["auditor"]["sha256"] for one in judged if one.certificate is not None]
+        judged = [
+            statement for statement in (self, *self.others) if statement.certificate is not None and statement.rows_hold
+        ]
+        stated = [
+            statement.certificate.predicate["auditor"]["sha256"]
+            for statement in judged
+            if statement.certificate is not None
+        ]
         return frozenset(stated)
 
     @property
@@ -144,13 +154,15 @@ class Verification:
         """What needs an auditor file, in one sentence; empty if nothing does."""
         rows = self.check(ROWS)
         own = "" if rows is None or rows.outcome == "pass" else rows.sentence
-        return own or next((one.waiting for one in self.others if one.waiting), "")
+        return own or next((statement.waiting for statement in self.others if statement.waiting), "")
 
     @property
     def not_derived(self) -> str:
         """Why the figures were not derived again, in one sentence; empty if they were."""
         if self._derived:
-            return next((f"{one.name}: {one.not_derived}" for one in self.others if not one.derived), "")
+            return next(
+                (f"{statement.name}: {statement.not_derived}" for statement in self.others if not statement.derived), ""
+            )
         check = self.check("profile_follows")
         return "Its figures were not checked." if check is None else check.sentence
 
@@ -180,7 +192,11 @@ class Verification:
         if certificate is None:  # for the type checker: a valid verification has a certificate
             return ""
         words = [f"valid: {_what(certificate, self.name)}", self.vouched_for]
-        words += [_what(one.certificate, one.name) for one in self.others if one.certificate is not None]
+        words += [
+            _what(statement.certificate, statement.name)
+            for statement in self.others
+            if statement.certificate is not None
+        ]
         if not self.derived:
             words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
         elif self.waiting:
@@ -206,7 +222,7 @@ class Verification:
             if certificate is None
             else {
                 "sha256": certificate.digest,
-                certificate.assessment.result: certificate.shown[certificate.assessment.result],
+                certificate.assessment.result: certificate.displayed[certificate.assessment.result],
                 "edition": certificate.predicate["edition"]["name"],
                 "created": certificate.predicate["created"],
                 "key_id": certificate.signer.key_id,
@@ -214,7 +230,7 @@ class Verification:
             },
             "signatures": [asdict(signature) for signature in self.signatures],
             "checks": [check.to_json() for check in self.checks],
-            "statements": {one.name: one.to_json() for one in self.others},
+            "statements": {statement.name: statement.to_json() for statement in self.others},
         }
 
     def _repr_svg_(self) -> str | None:
@@ -222,9 +238,9 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [str(check) for check in self.checks]
-        for one in self.others:
-            lines += ["", f"{one.name}:", *(str(check) for check in one.checks)]
-        text = legend(check for one in (self, *self.others) for check in one.checks)
+        for statement in self.others:
+            lines += ["", f"{statement.name}:", *(str(check) for check in statement.checks)]
+        text = legend(check for statement in (self, *self.others) for check in statement.checks)
         return "\n".join([*lines, "", f"({text})", self.verdict])
 
     def __repr__(self) -> str:
@@ -237,7 +253,7 @@ def _what(certificate: Certificate, name: str) -> str:
     edition = f"edition {certificate.predicate['edition']['name']}"
     kind = result if certificate.assessment.sealed else name
     if certificate.outcome_text == REFUSED:
-        refusal = f"refused ({'; '.join(certificate.shown[result]['reasons'])}), {edition}"
+        refusal = f"refused ({'; '.join(certificate.displayed[result]['reasons'])}), {edition}"
         return refusal if certificate.assessment.sealed else f"{kind} {refusal}"
     where = certificate.assessment.where(certificate.predicate)
     return f"{kind} {certificate.outcome_text}{where and f' on {where}'}, {edition}"

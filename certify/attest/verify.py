@@ -103,13 +103,13 @@ def verify(
                 main = replace(main, checks=(*main.checks, Finding("statement_name", "fail", sentence)))
     if main.certificate is not None:
         further = [read for other in others for read in other.certificates]
-        sidecars = [one for checks in provided("sidecar_checks") for one in checks(main.certificate, folders, further)]
+        sidecars = [check for run in provided("sidecar_checks") for check in run(main.certificate, folders, further)]
         checks, signatures = check_identity(main.certificate, folders, identity, issuer)
         revoked = check_revoked(main.certificate, folders, revocations, store)
         checks = [*sidecars, *checks, *([] if revoked is None else [revoked])]
         main = replace(main, checks=(*main.checks, *checks), signatures=(*main.signatures, *signatures))
     main, *others = with_contradictions([main, *others])
-    return replace(vouched(main, main), others=tuple(vouched(one, main) for one in others))
+    return replace(vouched(main, main), others=tuple(vouched(statement, main) for statement in others))
 
 
 def _verify_statement(
@@ -200,8 +200,8 @@ def _check_files(
         found.append(Finding("own_checks", "fail", f"The checks of {read.assessment.name} ended in an error: {error}"))
     found += [check_lineage(read, beside(LINEAGE_NAME, folders)), check_companions(read, folders)]
     found += check_signer(read, folders)
-    shown = NOTHING if isinstance(read.assessment, NotInstalled) else derived
-    return found, shown, {} if rows is None else rows.predicate
+    displayed = NOTHING if isinstance(read.assessment, NotInstalled) else derived
+    return found, displayed, {} if rows is None else rows.predicate
 
 
 def require_derived(

@@ -79,10 +79,10 @@ def command(
         raise click.UsageError("--fresh-data needs --remeasure and --data; add both.")
     if keep is not None and not remeasure:
         raise click.UsageError("--keep writes new evidence, which only --remeasure produces; add --remeasure.")
-    asked = {name: arguments.pop(name) for name in ("purpose", "recipient")}
-    use = take_use({**asked, "data_key": auditor_key})
+    purpose = {name: arguments.pop(name) for name in ("purpose", "recipient")}
+    use = take_use({**purpose, "data_key": auditor_key})
     plan = take_plan(arguments)
-    access = Access.given(auditor_file, auditor_key)
+    access = Access.from_options(auditor_file, auditor_key)
     found = audit(file, certificate, evidence, trust, access)
     agreement = None
     if data is not None:
@@ -93,6 +93,7 @@ def command(
             again = measure_again(
                 file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key
             )
+        # Written before the comparison, so that hours of measuring survive an error in it.
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:
@@ -133,6 +134,7 @@ def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:
     for row in (row for row in found.figures if verbose or row.match == "differs"):
         difference = "–" if row.difference is None else f"{row.difference:.1g}"
         signed, derived = _estimate(row.signed), _estimate(row.derived)
+        # A derived figure that reads the same is not repeated: its last digits are in the difference.
         derived = "same" if derived == signed else derived
         figures.add_row(clean(row.name), signed, derived, difference, _mark(row.match))
     result = found.certificate.assessment.result
@@ -154,8 +156,8 @@ def agreement_parts(agreement: Agreement) -> list[object]:
         table.add_row(figure.name, *estimates, figure.outcome)
     sentences = [f"{figure.name}: {figure.sentence}" for figure in agreement.figures]
     for arm, digests in agreement.changed.items():
-        shown = ", ".join(digest[:12] for digest in digests[:5]) + (" ..." if len(digests) > 5 else "")
-        sentences.append(f"{arm}: {len(digests)} samples changed their top-1 class{': ' if digests else ''}{shown}.")
+        listed = ", ".join(digest[:12] for digest in digests[:5]) + (" ..." if len(digests) > 5 else "")
+        sentences.append(f"{arm}: {len(digests)} samples changed their top-1 class{': ' if digests else ''}{listed}.")
     sentences.append(f"Graded on its own, the new measurement gives {agreement.text}.")
     return [table, "\n".join(clean(sentence) for sentence in sentences), clean(agreement.verdict)]
 
@@ -165,6 +167,7 @@ def _table(*headings: str) -> Table:
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for heading in headings:
+        # The first column is never folded: names are what readers look for.
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     table.add_column("")
     return table

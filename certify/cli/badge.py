@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from certify.cli.command import Command, ModelPath, folder_of
-from certify.cli.label import shown_certificates
+from certify.cli.label import verified_certificates
 from certify.cli.output import json_option, print_json
 from certify.cli.values import OutFile
 
@@ -31,7 +31,7 @@ def command(file: Path, certificate: Path | None, evidence: Path | None, out: Pa
     from certify.core.files import write_text
     from certify.present.label import badge
 
-    read, _ = shown_certificates(file, certificate, evidence)
+    read, _ = verified_certificates(file, certificate, evidence)
     path = out or folder_of(file) / "badge.svg"
     from certify.present.statements import of_efficiency
 

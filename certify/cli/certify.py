@@ -73,9 +73,11 @@ def command(
     from certify.data.preprocess import Preprocess
 
     use = take_use(arguments)
-    plan, flags, asked = take_plan(arguments), take_flags(arguments), take_stress(arguments)
+    # Each takes its own options out of the arguments; what remains is passed on.
+    plan, flags, stress = take_plan(arguments), take_flags(arguments), take_stress(arguments)
     arguments["data_key"] = take_data_key(arguments)
-    if arguments["data_key"] is not None and asked.get("witnesses"):
+    # Refused here: the witnesses would be found unusable only after the measurement.
+    if arguments["data_key"] is not None and stress.get("witnesses"):
         raise UsageError(
             "Witnesses identify samples by digest, so they cannot be published for private data; drop --witnesses."
         )
@@ -89,23 +91,25 @@ def command(
             progress=bars(),
             **{name: value for name, value in arguments.items() if value is not None},
         )
-        stressed = _stressed(result, arguments, asked, plan) if asked else None
+        stressed = _stressed(result, arguments, stress, plan) if stress else None
     more = None if stressed is None else {"robustness": stressed.to_json()}
     print_result(result, as_json, carbon_intensity, embodied, more)
     if stressed is not None and not as_json:
         print_rich("", *tables(stressed))
+    # A refusal is a result: it is signed and written, and has its own exit code.
     click.get_current_context().exit(exit_codes.NO if result.grade.letter is None else exit_codes.DONE)
 
 
-def _stressed(result: Result, arguments: dict[str, Any], asked: dict[str, Any], plan: Plan) -> Assessed:
+def _stressed(result: Result, arguments: dict[str, Any], stress: dict[str, Any], plan: Plan) -> Assessed:
     """Test both certified files under stress; they carry their own contracts."""
     from certify.assessments.efficiency.facts import baseline_name
     from certify.workflows.robustness_statement import assess
 
     baseline = result.model.with_name(baseline_name(result.model))
+    # `auto` chooses a runtime per model, but answers are compared under one.
     runtime = plan.runtime if plan.runtime != "auto" else "onnxruntime-cpu"
     name, signer = result.certificate.claims.model, arguments["signer"]
     return assess(
         result.model, baseline=baseline, data=arguments["data"], runtime=runtime, name=name, signer=signer,
-        progress=bars(), **asked,
+        progress=bars(), **stress,
     )  # fmt: skip

@@ -38,10 +38,12 @@ class ModelPath(click.Path):
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
             return model_in(path)
+        # Without a context there is nobody to remove the unpacked files.
         if path.suffix.lower() != PACK_SUFFIX or ctx is None:
             return path
         if not self._packs:
             self.fail(f"{path} is a pack, but this command writes next to the model; unpack it and pass the folder.")
+        # The pack's folder, because the model itself is unpacked to a temporary one.
         ctx.meta[_PACK_FOLDER] = path.parent
         return ctx.with_resource(unpacked(path))
 
@@ -87,6 +89,7 @@ class _WithExample(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description without the exit codes."""
+        # Restored afterwards: the help text is an attribute of the command, which outlives the call.
         full, self.help = self.help, _described(self.help or "")[0]
         super().format_help_text(ctx, formatter)
         self.help = full
@@ -102,6 +105,7 @@ class _WithExample(click.Command):
 def _described(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Split a command's help into its description, and its exit codes with their meanings."""
     description, start, codes = text.partition("Exit code ")
+    # Matches a digit at the beginning or after a full stop only, so that figures in a sentence stay in it.
     _, *rows = re.split(r"(?:^|(?<=\.) )([0-6])[:,] ", " ".join(codes.split()))
     meanings = [meaning[0].upper() + meaning[1:] for meaning in rows[1::2]]
     return (description.rstrip(), list(zip(rows[::2], meanings, strict=True))) if start else (text, [])
@@ -112,8 +116,10 @@ class Command(_WithExample):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments and check paths and numbers."""
+        # A half-written command line has no complete arguments to check.
         if ctx.resilient_parsing:  # completion
             return super().parse_args(ctx, args)
+        # Before click parses them, since an empty path would become the working folder.
         require_paths(self, ctx, args)
         rest = super().parse_args(ctx, args)
         require_finite(self, ctx)
@@ -128,7 +134,10 @@ class Group(_WithExample, click.Group):
         """Write the list of commands; a summary is wrapped, where click would cut it."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, one.get_short_help_str(limit=LONGEST_SUMMARY)) for name, one in commands if one])
+            formatter.write_dl(
+                # Click cuts summaries by default.
+                [(name, command.get_short_help_str(limit=LONGEST_SUMMARY)) for name, command in commands if command]
+            )
 
 
 def write_example(example: str, formatter: click.HelpFormatter) -> None:
@@ -136,6 +145,7 @@ def write_example(example: str, formatter: click.HelpFormatter) -> None:
     width = formatter.width - formatter.indent_increment
     with formatter.section("Example"):
         for line in example.strip().splitlines():
+            # Broken before an option, where a shell accepts a continued line.
             while len(line) > width and (end := line.rfind(" -", 5, width - len(CONTINUED))) > 0:
                 formatter.write(f"{'':>{formatter.current_indent}}{line[:end]}{CONTINUED}\n")
                 line = f"{'':4}{line[end + 1 :]}"
@@ -176,12 +186,14 @@ def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
     from certify.core.data_use.guard import Use, using
     from certify.core.data_use.vocabulary import purpose
 
+    # Removed in any case: the commands that follow do not know these options.
     what, who = arguments.pop("purpose", None), arguments.pop("recipient", None)
     if what is None:
         if who is not None:
             raise click.UsageError("--recipient needs --purpose; add --purpose.")
         return nullcontext()
     path = arguments.get("data_key")
+    # The key also identifies private data; only then does the command use it itself.
     if not arguments.get("private_data"):
         arguments.pop("data_key", None)
     return using(Use(purpose(what), who or "", read_data_key(path)))

@@ -68,8 +68,9 @@ def command(
     if fresh_data is not None and data is None:
         raise click.UsageError("--fresh-data needs a new measurement; add --data.")
     plan = take_plan(arguments)
-    access = Access.given(auditor_file, auditor_key)
+    access = Access.from_options(auditor_file, auditor_key)
     found = audit(file, evidence=evidence, access=access)
+    # A keyless signature vouches for the identity behind the maker's own statement, so it takes no verdict.
     if sigstore:
         if remeasured or data or key or remark:
             raise click.UsageError(
@@ -98,8 +99,8 @@ def command(
     if as_json:
         print_json({"predicate": dict(statement.predicate), "files": files})
         return
-    said = Countersignature(written["countersignature"], statement)
-    click.echo(f"Key {signer.public.key_id[:16]} {said.sentence}.")
+    verdict = Countersignature(written["countersignature"], statement)
+    click.echo(f"Key {signer.public.key_id[:16]} {verdict.sentence}.")
     click.echo("\n".join(files.values()))
 
 
@@ -108,6 +109,7 @@ def _sign_keyless(found: Audit, as_json: bool) -> None:
     from certify.core.errors import CertificateError
     from certify.core.files import write_bytes
 
+    # A certificate that fails its audit must not gain a signature.
     if not found.agrees:
         raise CertificateError(f"The certificate failed its audit and was not signed: {found.verdict}")
     path = found.path.parent / BUNDLE_NAME

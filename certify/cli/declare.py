@@ -88,34 +88,38 @@ def _ask(declared: Declaration | None) -> Declaration:
     from certify.assessments.declarations.questions import QUESTIONS, SECTIONS
 
     values: dict[str, Any] = {"declaration": FORMAT} if declared is None else declared.to_json()
-    shown = ""
+    printed = ""
     click.echo("Empty answers are shown as not stated.", err=True)
-    for one in QUESTIONS:
+    for question in QUESTIONS:
         known = Declaration.from_json(values)
-        if not one.applies(known) or one.answer(known) is not None:
+        # Answered questions are skipped, so that an interrupted session can be continued from its file.
+        if not question.applies(known) or question.answer(known) is not None:
             continue
-        if one.section != shown and len(one.path) > 1:
-            shown = one.section
-            click.echo(f"\n{SECTIONS[shown]}", err=True)
-        answer = _answers(one.asks, one.choices, one.many)
-        one.put(values, answer)
-        if answer is not None and one.section == "safe_face":
+        if question.section != printed and len(question.path) > 1:
+            printed = question.section
+            click.echo(f"\n{SECTIONS[printed]}", err=True)
+        answer = _answers(question.asks, question.choices, question.many)
+        question.put(values, answer)
+        if answer is not None and question.section == "safe_face":
             more = {"text": _answers("  Why, or how?"), "evidence": _answers("  Where is the evidence?")}
-            values[one.section][one.path[-1]] |= {name: said for name, said in more.items() if said is not None}
+            values[question.section][question.path[-1]] |= {
+                name: value for name, value in more.items() if value is not None
+            }
     return Declaration.from_json(values)
 
 
 def _answers(asks: str, choices: tuple[str, ...] = (), many: bool = False) -> str | list[str] | None:
     allowed = f" ({', '.join(choices)})" if choices else " (separate several with ;)" if many else ""
     while True:
-        said = click.prompt(f"{asks}{allowed}", default="", show_default=False, err=True).strip()
-        if not said:
+        # Prompts go to standard error, since standard output may be the file itself.
+        answer = click.prompt(f"{asks}{allowed}", default="", show_default=False, err=True).strip()
+        if not answer:
             return None
         if many:
-            return [part.strip() for part in said.split(";") if part.strip()] or None
-        if not choices or said in choices:
-            return str(said)
-        click.echo(f"The answer must be one of {', '.join(choices)}, got '{said}'.", err=True)
+            return [part.strip() for part in answer.split(";") if part.strip()] or None
+        if not choices or answer in choices:
+            return str(answer)
+        click.echo(f"The answer must be one of {', '.join(choices)}, got '{answer}'.", err=True)
 
 
 def _sign(
@@ -138,8 +142,12 @@ def _sign(
                     issued.assessment.result: dict(issued.result)})  # fmt: skip
     else:
         click.echo(f"{claims.title}: {claims.text if claims.refused else line(claims)}")
-        for one in claims.findings:
-            if one.outcome != "pass":
-                click.echo(clean(f"{'FAILED' if one.outcome == 'fail' else 'not stated'}: {one.name}: {one.sentence}"))
+        for finding in claims.findings:
+            if finding.outcome != "pass":
+                click.echo(
+                    clean(
+                        f"{'FAILED' if finding.outcome == 'fail' else 'not stated'}: {finding.name}: {finding.sentence}"
+                    )
+                )
         click.echo(str(path))
     click.get_current_context().exit(exit_codes.NO if claims.refused else exit_codes.DONE)

@@ -60,8 +60,9 @@ def command(
         place = {"path": str(out)} if out is not None else {"content": written.content}
         print_json({"format": name, **place, "left_out": list(written.left_out)})
     else:
+        # A document ends with its own newline.
         click.echo(str(out) if out is not None else written.content, nl=out is not None)
-    _tell(written, verification)
+    _print_losses(written, verification)
 
 
 def _lineage(verification: Verification) -> dict[str, object] | None:
@@ -69,6 +70,7 @@ def _lineage(verification: Verification) -> dict[str, object] | None:
     from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
     check = verification.check("lineage_digest")
+    # A lineage that is not bound by the certificate may be anybody's.
     if check is None or check.outcome != "pass":
         return None
     return dict(read_lineage(verification.path.parent / LINEAGE_NAME))
@@ -79,14 +81,15 @@ def _signers(verification: Verification) -> list[Signer]:
     from certify.export.source import Signer
 
     return [
-        Signer(one.key_id or one.name or "unknown", one.name, one.vouches_for, one.agrees)
-        for one in verification.signatures
-        if one.role == "verifier"
+        Signer(signature.key_id or signature.name or "unknown", signature.name, signature.vouches_for, signature.agrees)
+        for signature in verification.signatures
+        if signature.role == "verifier"
     ]
 
 
-def _tell(written: Export, verification: Verification) -> None:
+def _print_losses(written: Export, verification: Verification) -> None:
     """Print to standard error what readers of the document will not see."""
+    # Standard error, so that a redirected document stays clean.
     from certify.core.text import clean
 
     if not verification.trusted:

@@ -79,17 +79,19 @@ def command(
 
     gate = Gate(at_least, max_loss_percent, metered, any_key, tuple(map(Requirement.parse, require)))
     try:
-        access = Access.given(auditor_file, auditor_key)
+        access = Access.from_options(auditor_file, auditor_key)
         wanted = None if purpose is None else vocabulary.purpose(purpose)
         result = evaluate_policy(
             file, gate, not_worse_than=not_worse_than, trust=trust, access=access, revocations=revocations
         )
         refused = None if wanted is None else why_not_permitted(result.verification, wanted, recipient)
+    # A gate that cannot judge must show as an error in the pipeline, not only in the log.
     except LeanmarkError as error:
         annotate(file, [str(error)])
         raise
     code = result.exit_code
     if refused:
+        # An invalid certificate outweighs a use that is not permitted.
         code = code if code == exit_codes.FAILED else exit_codes.NOT_PERMITTED
         result = replace(result, reasons=(*result.reasons, refused))
     annotate(file, result.reasons, result.verification.verdict)

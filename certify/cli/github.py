@@ -26,9 +26,11 @@ def annotate(file: Path, reasons: Sequence[str], passed: str = "") -> None:
         reasons: reasons to stop it; empty if it passed.
         passed: the verdict of a model that passed.
     """
+    # GitHub sets it to exactly "true".
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     for reason in reasons or (passed,):
+        # Standard error, because standard output may be JSON.
         click.echo(f"::{'error' if reasons else 'notice'} title={TITLE}::{_escaped(clean(reason))}", err=True)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         listed = "\n".join(f"- {_plain(reason)}" for reason in reasons or (passed,))
@@ -37,6 +39,7 @@ def annotate(file: Path, reasons: Sequence[str], passed: str = "") -> None:
 
 
 def _escaped(text: str) -> str:
+    # The escapes of workflow commands: a line break would start another command.
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

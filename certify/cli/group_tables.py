@@ -39,13 +39,13 @@ def _cells(found: Fairness) -> Table:
         for name, shares in figures.items():
             if name.startswith(CELL):
                 table.add_row(clean(found.words[name]), str(shares.n), figure(shares))
-    for number, one in enumerate(found.cells, start=1):
+    for number, cell in enumerate(found.cells, start=1):
         stem = f"{CELL}{number:03d}"
         before, after, change = (figures[f"{stem}_{end}"] for end in ("baseline", "candidate", "change_points"))
-        needed = f"too small, needs {one.needed}" if one.needed else "too small"
-        shown = needed if one.verdict == "too small" else one.verdict
+        needed = f"too small, needs {cell.needed}" if cell.needed else "too small"
+        result = needed if cell.verdict == "too small" else cell.verdict
         share = [f"{100 * part.value:.1f} %" for part in (before, after)]
-        table.add_row(clean(one.name), str(one.cell.table.n), *share, _points(change), shown)
+        table.add_row(clean(cell.name), str(cell.cell.table.n), *share, _points(change), result)
     return table
 
 
@@ -57,7 +57,7 @@ def _others(found: Fairness) -> Table:
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, one in found.profile.estimates.items():
+    for name, estimate in found.profile.estimates.items():
         if not name.startswith(CELL):
-            table.add_row(clean(found.words[name]), figure(one))
+            table.add_row(clean(found.words[name]), figure(estimate))
     return table

@@ -59,9 +59,10 @@ def command(
     if wants_level:
         drawing, stem = _mark(file, withdrawals), "mark"
     else:
-        drawing, stem = label_of(*shown_certificates(file, certificate, evidence)), "label"
+        drawing, stem = label_of(*verified_certificates(file, certificate, evidence)), "label"
     image = render(drawing, width_px)
     prefix = out or folder_of(file) / stem
+    # Not `with_suffix`: a prefix such as resnet50-v1.5 has a dot of its own.
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("svg", "png")}
     write_text(paths["svg"], drawing)
     write_bytes(paths["png"], image)
@@ -80,11 +81,12 @@ def _mark(file: Path, withdrawals: Sequence[Path]) -> str:
     return draw_mark(claims, awarded)
 
 
-def shown_certificates(
+def verified_certificates(
     file: Path, certificate: Path | None, evidence: Path | None
 ) -> tuple[Certificate, Sequence[Certificate]]:
     """Return a file's certificate and its further statements, verified and derived; its old label is not checked."""
     from certify.attest.verify import require_derived
 
+    # The old label is about to be replaced, so it must not prevent its own correction.
     read, verification = require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))
     return read, verification.certificates[1:]

@@ -33,6 +33,7 @@ leanmark certify small.onnx --baseline original.onnx \\
     --data imagefolder:photos --preprocess preprocess.yaml --out graded
 leanmark verify graded/model.onnx
 """
+# The shell's code for a program that was stopped by Ctrl-C.
 STOPPED = 130
 AS_JSON = "leanmark.as_json"
 
@@ -89,6 +90,7 @@ def makers() -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=MAKER_GROUP):
         known = found.setdefault(point.name, point)
+        # Two packages with one command: the order of installation must not decide which one runs.
         if point.name in REFEREE or known.value != point.value:
             other = REFEREE[point.name].where if point.name in REFEREE else known.value
             raise LeanmarkError(
@@ -104,6 +106,7 @@ def _missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra | None
     absent = (error.name or "").partition(".")[0]
     if name in REFEREE and absent in EXTRAS:
         return MissingExtra(f"leanmark {name} ({absent})", EXTRAS[absent])
+    # A missing module of our own is a fault, not a missing extra.
     if point is None or absent == "certify" or (absent == point.module.partition(".")[0] and error.name != absent):
         return None
     return MissingExtra(f"leanmark {name} ({absent})", MAKER_EXTRA)
@@ -120,6 +123,7 @@ class Program(click.Group):
         """Import a command; return None if the name is unknown."""
         if cmd_name in REFEREE:
             module, _, name = REFEREE[cmd_name].where.partition(":")
+            # Imported by name, so that `leanmark --help` loads neither torch nor onnxruntime.
             command: click.Command = getattr(importlib.import_module(module), name)
             command.name = cmd_name  # not the function's name: documentation tools print it
             return command
@@ -134,6 +138,7 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing those of the referee."""
+        # Summaries are constants here, because click's would import every command.
         rows = [(name, self._what(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
@@ -153,6 +158,7 @@ class Program(click.Group):
         """
         if not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             raise unknown_name("command", args[0], self.list_commands(ctx), "See leanmark --help.")
+        # The maker's commands load torch; see the function.
         if args[0] in makers():
             _require_working_folder()
         return super().resolve_command(ctx, args)
@@ -168,6 +174,7 @@ class Program(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Note whether errors should be JSON, which only the command's own options say."""
+        # Noted before parsing: an error while parsing must be JSON as well.
         ctx.meta[AS_JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
@@ -175,6 +182,7 @@ class Program(click.Group):
         """Run the command and exit with its code; SIGTERM stops it like Ctrl-C."""
         if threading.current_thread() is threading.main_thread():  # other threads cannot set a handler
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # In tests and notebooks standard output is another object.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # terminals with another encoding still get the full text
         try:
@@ -182,6 +190,7 @@ class Program(click.Group):
         except LeanmarkError as error:
             _fail(ctx, error, f"Error: {error}", error.exit_code)
         except click.ClickException as error:
+            # Without --json, click prints usage errors with its own hint.
             if not ctx.meta[AS_JSON]:
                 raise
             _fail(ctx, error, error.format_message(), error.exit_code)
@@ -191,6 +200,7 @@ class Program(click.Group):
                 raise
             _fail(ctx, error, f"Error: {missing}", missing.exit_code)
         except ImportError as error:
+            # Such an error comes from a shared library that is present but cannot be loaded.
             if not any(kind in str(error) for kind in (".so", ".dylib", "DLL")):
                 raise
             _fail(ctx, error, f"Error: A library cannot be loaded ({error}); {NO_MEMORY}", USAGE)
@@ -244,6 +254,7 @@ def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: in
     if ctx.params["debug"]:
         traceback.print_exception(error, file=sys.stderr)
     if ctx.meta[AS_JSON]:
+        # In JSON the key already says that it is an error.
         print_json({"error": {"code": exit_code, "message": one_line(sentence.removeprefix("Error: "))}})
     else:
         click.echo(one_line(sentence), err=True)

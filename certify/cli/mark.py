@@ -43,14 +43,14 @@ def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], ru
 
     found = marks_of(folder, trust=trust, withdrawals=withdrawals, runtime=runtime)
     if as_json:
-        print_json({"marks": [one.to_json() for one in found]})
-    for one in [] if as_json else found:
-        head = f"level {one.level}: " if one.level else "no level: "
-        rule = "" if one.rule is None else f" (rule {one.rule}: {RULES[one.rule]})"
-        click.echo(clean(f"{head}{one.sentence}{rule}"))
+        print_json({"marks": [mark.to_json() for mark in found]})
+    for mark in [] if as_json else found:
+        head = f"level {mark.level}: " if mark.level else "no level: "
+        rule = "" if mark.rule is None else f" (rule {mark.rule}: {RULES[mark.rule]})"
+        click.echo(clean(f"{head}{mark.sentence}{rule}"))
     if not found and not as_json:
         click.echo("The model has no mark, so it has no level.")
-    click.get_current_context().exit(exit_codes.DONE if any(one.level for one in found) else exit_codes.NO)
+    click.get_current_context().exit(exit_codes.DONE if any(mark.level for mark in found) else exit_codes.NO)
 
 
 @command.command(cls=Command, example="leanmark mark award graded --level silver --scheme scheme.yaml --key scheme.key")

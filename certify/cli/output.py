@@ -23,6 +23,7 @@ def json_option(command: F) -> F:
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a JSON object; raise ValueError for infinities and NaN, which are not valid JSON."""
+    # Infinity and NaN are not JSON, although Python would write them.
     click.echo(json.dumps(result, indent=2, allow_nan=False))
 
 
@@ -30,6 +31,7 @@ def print_rich(*parts: object) -> None:
     """Print tables and texts separated by blank lines; square brackets in them are not markup."""
     from rich.console import Console
 
+    # Names of models and groups may contain square brackets, which rich would read as markup.
     console = Console(highlight=False, markup=False, emoji=False)
     for number, part in enumerate(parts):
         if number:
@@ -95,6 +97,7 @@ def quiet_option(command: F) -> F:
     """Add ``--quiet``, which :func:`bars` reads."""
     return click.option("--quiet", is_flag=True, expose_value=False, callback=_keep_quiet, help="Show no progress.")(
         command
+        # A callback instead of an argument, since most commands only pass it on.
     )
 
 

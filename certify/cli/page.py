@@ -43,7 +43,7 @@ def command(folder: Path, out: Path | None, wants_level: bool, withdrawals: tupl
         from certify.cli.level import awarded_level
 
         awarded = awarded_level(folder, withdrawals)[0]
-    claims = [one.claims for one in verification.certificates]
+    claims = [certificate.claims for certificate in verification.certificates]
     page = content_of(claims, verification.signatures, awarded)
     prefix = out or folder_of(folder) / "page"
     paths = {ending: prefix.with_name(f"{prefix.name}.{ending}") for ending in ("html", "svg")}

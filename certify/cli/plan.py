@@ -35,11 +35,13 @@ def duration(text: str) -> float:
         (5400.0, 90.0)
     """
     match = DURATION.fullmatch(text.strip())
+    # Zero would measure nothing.
     if match is None or float(match["number"]) == 0:
         raise click.BadParameter(f"'{text}' is not a positive duration such as 600, 90s, 10m or 1.5h.")
     return float(match["number"]) * SECONDS[match["unit"]]
 
 
+# Click shows the name of a parser as the type of its value.
 duration.__name__ = "duration"
 
 _FLAGS: tuple[tuple[str, str, Any, str], ...] = (
@@ -87,6 +89,7 @@ def plan_options_but(*own: str) -> Callable[[F], F]:
     """Add the options of a Plan except those that the command defines itself, which must fill the same arguments."""
 
     def add(command: F) -> F:
+        # Reversed: each decorator puts its option before those that are there.
         for flag, name, kind, help_text in reversed(_FLAGS):
             if name not in own:
                 command = click.option(f"--{flag}", name, type=kind, help=help_text)(command)
@@ -111,7 +114,9 @@ def take_plan(arguments: dict[str, Any], **usual: Any) -> Plan:
     settings = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
     fields = {**usual, **{name: value for name, value in settings.items() if value is not None}}
     if "precision" in fields:
+        # Percent on the command line, a share in the plan.
         fields["wanted_half_width"] = fields.pop("precision") / 100
+    # Checked here, so that a misspelt runtime is reported before data are loaded.
     if "runtime" in fields:
         runtimes.check(fields["runtime"])
     return Plan(**fields)

@@ -44,9 +44,9 @@ def check(ctx: click.Context, data: str, action: str, purpose: str, recipient: s
     Exit code 0: permitted. 6: not permitted.
     """
     from certify.core.data_use import vocabulary
-    from certify.workflows.use_control import check as asked
+    from certify.workflows.use_control import check as decide_use
 
-    answer = asked(data, vocabulary.action(action), vocabulary.purpose(purpose), recipient)
+    answer = decide_use(data, vocabulary.action(action), vocabulary.purpose(purpose), recipient)
     if as_json:
         print_json({"permitted": answer.permitted, "reason": answer.sentence, "until": answer.until})
     else:

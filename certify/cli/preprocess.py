@@ -100,18 +100,21 @@ def contract(model: Path, preprocess: Path | None, flags: dict[str, Any]) -> Pre
     """
     from certify.data.preprocess import Preprocess
 
-    given = _given(preprocess, flags)
+    values = _from_flags(preprocess, flags)
     if preprocess is not None:
         return Preprocess.from_yaml(preprocess)
-    if not given:
+    if not values:
         return None
-    missing = [_flag(name) for name in flags if name not in given and name not in OPTIONAL]
+    missing = [_flag(name) for name in flags if name not in values and name not in OPTIONAL]
     if missing:
         raise UsageError(
             f"A preprocessing contract given by flags must be complete, but {', '.join(missing)} "
+            # "None is guessed" also holds for contracts that are nearly complete: a wrong mean costs accuracy silently.
             f"{'is' if len(missing) == 1 else 'are'} missing; add it, or pass a file with --preprocess."
         )
-    return Preprocess.from_json({"reading": "logits", **_ports(model, given), **_fields(given)}, "preprocessing flags")
+    return Preprocess.from_json(
+        {"reading": "logits", **_ports(model, values), **_fields(values)}, "preprocessing flags"
+    )
 
 
 def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, Any] | None:
@@ -120,11 +123,11 @@ def stated(preprocess: Path | None, flags: dict[str, Any]) -> Path | dict[str, A
     Raises:
         UsageError: both a file and flags were given.
     """
-    fields = _fields(_given(preprocess, flags))
+    fields = _fields(_from_flags(preprocess, flags))
     return preprocess or fields or None
 
 
-def _given(preprocess: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+def _from_flags(preprocess: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
     set_flags = {name: value for name, value in flags.items() if value is not None}
     if preprocess is not None and set_flags:
         raise UsageError(
@@ -142,8 +145,8 @@ def _flag(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def _fields(given: dict[str, Any]) -> dict[str, Any]:
-    fields = dict(given)
+def _fields(values: dict[str, Any]) -> dict[str, Any]:
+    fields = dict(values)
     if "input_size" in fields:
         fields["height"], fields["width"] = fields.pop("input_size")
     if fields.get("resize") == "none":
@@ -151,19 +154,21 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _ports(model: Path, given: dict[str, Any]) -> dict[str, str]:
+def _ports(model: Path, values: dict[str, Any]) -> dict[str, str]:
     """Return the names of the model's only input and output, unless flags name them."""
     from certify.model_file.model_file import open_model
 
-    if "input_name" in given and "output_name" in given:
+    if "input_name" in values and "output_name" in values:
         return {}
+    # Only read if a name is missing, because opening a large model takes time.
     with open_model(model) as file:
         both = file.ports()
     if both is None:
+        # Exported programs do not always name their ports.
         raise UsageError(f"{model} does not name its inputs and outputs; add --input-name and --output-name.")
     names: dict[str, str] = {}
     for field, ports in zip(("input_name", "output_name"), both, strict=True):
-        if field not in given and len(ports) != 1:
+        if field not in values and len(ports) != 1:
             listed = ", ".join(port.name for port in ports) or "none"
             raise UsageError(
                 f"{model} has {len(ports)} candidates for {_flag(field)} ({listed}); choose one. A text model needs a "

@@ -43,16 +43,17 @@ def sweep(result: Profiled) -> Table:
     for workload in result.workloads:
         for heading, figure in _figures(workload, result.against is not None).items():
             columns.setdefault(heading, []).append(figure)
-    kept = {heading: figures for heading, figures in columns.items() if any(one.figure for one in figures)}
+    # A column without any figure, such as energy without a meter, is left out.
+    filled = {heading: figures for heading, figures in columns.items() if any(figure.figure for figure in figures)}
     runtimes = [workload.runtime for workload in result.workloads]
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     if len(set(runtimes)) > 1:
         table.add_column("runtime", overflow="fold")
-    for heading in ("batch", *kept):
+    for heading in ("batch", *filled):
         table.add_column(heading, justify="right")
     for row, workload in enumerate(result.workloads):
         names = [workload.runtime] if len(set(runtimes)) > 1 else []
-        table.add_row(*names, str(workload.batch), *(two_lines(figures[row]) for figures in kept.values()))
+        table.add_row(*names, str(workload.batch), *(two_lines(figures[row]) for figures in filled.values()))
     return table
 
 
@@ -89,6 +90,7 @@ def _smallest(result: Profiled) -> Iterator[Text]:
     known = [workload.figures.smallest_detectable_saving for workload in result.workloads]
     found = [estimate.value for estimate in known if estimate is not None]
     if found:
+        # The largest: every workload of the sweep can distinguish at least that.
         smallest = percent(100 * max(found), "up")
         yield Text(f"Smallest difference detectable here: {smallest}.")
 
@@ -100,4 +102,5 @@ def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
 
 def _plain(rate: Estimate | None) -> Estimate | None:
     """Return a rate without its unit, which is in the heading."""
+    # The heading has the unit.
     return rate if rate is None else Estimate(rate.value, rate.low, rate.high, "", rate.n, rate.method)

@@ -39,10 +39,12 @@ def build(folder: Path, out: Path, trust: tuple[str, ...], made: str | None, as_
     registry = make(folder, out, trust=trust, made=made)
     counts = {state: registry.count(state) for state in STATES}
     if as_json:
-        models = [{"place": one.place, "state": one.state, "reasons": list(one.reasons), "sha256": one.certificate}
-                  for one in registry.entries]  # fmt: skip
+        models = [
+            {"place": entry.place, "state": entry.state, "reasons": list(entry.reasons), "sha256": entry.certificate}
+            for entry in registry.entries
+        ]
         print_json({"page": str(registry.page), "counts": counts, "models": models})
         return
-    for one in registry.entries:
-        click.echo(clean(f"{one.state}: {one.place}{': ' if one.reasons else ''}{' '.join(one.reasons)}"))
+    for entry in registry.entries:
+        click.echo(clean(f"{entry.state}: {entry.place}{': ' if entry.reasons else ''}{' '.join(entry.reasons)}"))
     click.echo(f"{registry.page}: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")

@@ -36,12 +36,12 @@ def command(
         print_json(found.to_json())
     else:
         holds = found.validity
-        lines = [f"{one.sentence} {one.again}" for one in holds.reasons]
+        lines = [f"{reason.sentence} {reason.again}" for reason in holds.reasons]
         if holds.holds:
             against = f", and with {found.runtime}" if found.runtime else "; no runtime was compared"
             lines = [f"The score holds until {holds.until}{against}."]
         else:
             lines.append("The figures remain; a level does not.")
-        lines += [f"Checked list: {one}." for one in holds.lists]
+        lines += [f"Checked list: {path}." for path in holds.lists]
         click.echo("\n".join(clean(line) for line in lines))
     click.get_current_context().exit(exit_codes.DONE if found.validity.holds else exit_codes.NO)

@@ -56,6 +56,7 @@ def command(
 
     if key is not None and not sign:
         raise UsageError("--key needs --sign; add --sign.")
+    # A pack is unpacked to a temporary folder, in which the signed score would be lost.
     if sign and folder_of(folder) != folder.parent:
         raise UsageError("The score of a pack cannot be signed; unpack it and pass the folder.")
     out = dict(_pair(text) for text in not_applicable)
@@ -72,6 +73,7 @@ def command(
 def _pair(text: str) -> tuple[str, str]:
     pillar, _, reason = text.partition("=")
     if not reason.strip():
+        # A reason is required, because it is printed wherever the points are.
         raise UsageError(
             f'--not-applicable must be a pillar and a reason, such as federated="no clients"; got {text!r}.'
         )
@@ -84,7 +86,7 @@ def tables(scored: Scored) -> list[object]:
 
     found = scored.score
     parts: list[object] = [_lines(scored), _pillars(scored)]
-    unmet = [f"{one.name} {one.prerequisite.title}: {one.state}. {one.sentence}" for one in found.asked]
+    unmet = [f"{row.name} {row.prerequisite.title}: {row.state}. {row.sentence}" for row in found.prerequisites]
     parts.append("Prerequisites (0 points)\n" + "\n".join(f"  {clean(line)}" for line in unmet))
     if scored.not_counted:
         parts.append("\n".join(clean(line) for line in scored.not_counted))
@@ -103,7 +105,7 @@ def _lines(scored: Scored) -> object:
     table.add_column("State", no_wrap=True)
     table.add_column("Result")
     for line in scored.score.lines:
-        points = f"{shown_points(line.points)} / {line.credit.points:g}"
+        points = f"{_points(line.points)} / {line.credit.points:g}"
         place = "" if line.source is None else f" ({scored.evidence_of(line.source)['path']})"
         found = "" if line.state == "not assessed" else f"{clean(line.sentence)}{place}"
         table.add_row(line.name, line.credit.title, points, line.state, found)
@@ -113,18 +115,18 @@ def _lines(scored: Scored) -> object:
 def _pillars(scored: Scored) -> str:
     found = scored.score
     parts = [
-        f"{pillar.title} {shown_points(found.of(name))} of {pillar.points:g}"
+        f"{pillar.title} {_points(found.of(name))} of {pillar.points:g}"
         + (" (not applicable)" if name in found.scoped_out else "")
         for name, pillar in found.edition.pillars.items()
     ]
     return "; ".join(parts) + "."
 
 
-def shown_points(points: float) -> str:
+def _points(points: float) -> str:
     """Format points in tenths, rounded down."""
-    from certify.scorecard.levels import shown
+    from certify.scorecard.levels import format_points
 
-    return shown(points)
+    return format_points(points)
 
 
 def next_steps(scored: Scored) -> str:
@@ -135,6 +137,6 @@ def next_steps(scored: Scored) -> str:
     if level is None:
         return "All requirements of the edition are met. Only a scheme can award a level (leanmark mark)."
     lines = [f"In addition to a scheme's signature, the level {level} needs:"]
-    lines += [f"  {one.sentence}" for one in lacking(scored.score, level)]
+    lines += [f"  {lack.sentence}" for lack in lacking(scored.score, level)]
     lines += [f"  {step}" for step in steps(scored.score, level)[:STEPS]]
     return "\n".join(lines)

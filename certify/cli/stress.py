@@ -62,21 +62,28 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
             a trigger.
     """
     options = {name: arguments.pop(name) for name in NAMES}
+    # Repeated severities would be measured twice.
     severities = tuple(dict.fromkeys(options.pop("severities")))
+    # A severity alone does not say which stress; corruptions are the only one that has severities.
     if options.pop("conditions") is not None:
         severities = severities or (USUAL_SEVERITY,)
     elif severities:
         raise UsageError("--severity needs --conditions corruptions; add it.")
+    # It says how the baseline resists attacks, which only witnesses show.
     if options["adversarially_trained"] and not options["witnesses"]:
         raise UsageError("--adversarially-trained needs witnesses; add --witnesses.")
     if options["float_parent"] is not None and not options["triggers"]:
         raise UsageError("--float-parent needs --trigger; add it.")
-    asked = {"severities": severities, **options}
-    return asked if severities or options["witnesses"] or options["triggers"] else {}
+    values = {"severities": severities, **options}
+    return values if severities or options["witnesses"] or options["triggers"] else {}
 
 
-def _shown(one: Estimate | None, factor: float) -> str:
-    return "" if one is None else f"{factor * one.value:.1f} [{factor * one.low:.1f}, {factor * one.high:.1f}]"
+def _format(estimate: Estimate | None, factor: float) -> str:
+    return (
+        ""
+        if estimate is None
+        else f"{factor * estimate.value:.1f} [{factor * estimate.low:.1f}, {factor * estimate.high:.1f}]"
+    )
 
 
 def tables(found: Assessed) -> list[object]:
@@ -89,11 +96,11 @@ def tables(found: Assessed) -> list[object]:
     for head in ("baseline, %", "candidate, %", "change, points"):
         table.add_column(head, justify="right")
     for name, cells in conditions.items():
-        table.add_row(name, *(_shown(cells.get(column), factor) for column, factor in COLUMNS.items()))
-    for name, one in others.items():
-        rest.add_row(name, str(one))
+        table.add_row(name, *(_format(cells.get(column), factor) for column, factor in COLUMNS.items()))
+    for name, estimate in others.items():
+        rest.add_row(name, str(estimate))
     claims = found.statement.claims
-    checks = [str(one) for one in found.profile.guards]
+    checks = [str(guard) for guard in found.profile.guards]
     text = ["\n".join(checks), f"{claims.title}: {claims.text}", *claims.reasons, str(found.path)]
     return [*([table, LEGEND] if conditions else []), rest, *text]
 
@@ -131,9 +138,9 @@ def command(file: Path, data: str, key: Path | None, as_json: bool, **arguments:
     from certify.attest.keys import signing_key
     from certify.workflows.robustness_statement import assess
 
-    asked = take_stress(arguments)
+    values = take_stress(arguments)
     signer = signing_key(key) if key else None
-    found = assess(file, data=data, signer=signer, progress=bars(), **asked, **arguments)
+    found = assess(file, data=data, signer=signer, progress=bars(), **values, **arguments)
     if as_json:
         print_json(found.to_json())
     else:

@@ -66,12 +66,12 @@ def several(comparison: Comparison) -> Table:
         names = headlines if axes is None else (axes.energy, axes.accuracy, axes.time)
         figures = [entry.estimate(name) for name in names]
         if axes is None:
-            cells = [Cell("" if one is None else figure(one)) for one in figures]
+            cells = [Cell("" if estimate is None else figure(estimate)) for estimate in figures]
         elif axes.is_ratio:
-            cells = [change_cell(one, None, None) for one in figures]
+            cells = [change_cell(figure, None, None) for figure in figures]
         else:
             stems = (NAMES.energy_j, NAMES.accuracy, NAMES.duration_s)
-            cells = [cell(one, stem) for one, stem in zip(figures, stems, strict=True)]
+            cells = [cell(figure, stem) for figure, stem in zip(figures, stems, strict=True)]
         if axes is not None:
             cells.append(cell(entry.estimate(NAMES.bytes("candidate")), NAMES.bytes))
         name, key = f"{number}{' *' if entry.name in best else ''}", "trusted" if entry.trusted else "not trusted"

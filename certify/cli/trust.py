@@ -43,6 +43,7 @@ def add(source: str, name: str | None, as_json: bool) -> None:
     from certify.attest.key_statements import read_key_statements
     from certify.attest.trust import load_store
 
+    # A model, a certificate, a PEM file or statements by keys: what SOURCE is follows from its content.
     store = load_store()
     certificate = _certificate_of(source)
     if certificate is None and _holds_statements(source):
@@ -50,16 +51,18 @@ def add(source: str, name: str | None, as_json: bool) -> None:
         for statement in statements:
             store = store.with_statement(statement)
         store.save()
-        _say(as_json, {"statements": [_statement(one) for one in statements]},
-             *(_sentence(_statement(one)) for one in statements))  # fmt: skip
+        _print(as_json, {"statements": [_statement(statement) for statement in statements]},
+             *(_sentence(_statement(statement)) for statement in statements))  # fmt: skip
         return
     key = store.find(source) if certificate is None else certificate.signer
+    # A key next to a certificate was published by whoever published the certificate.
     vouched = certificate or _certificate_of(str(Path(source).with_name("certificate.json")))
     chosen = name or (Path(source).stem if certificate is None and Path(source).is_file() else key.key_id[:16])
     store.with_key(chosen, key).save()
+    # Trusted nonetheless: the decision is the reader's.
     if vouched is not None and vouched.signer == key:
         click.echo(SAME_SOURCE, err=True)
-    _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust {chosen}, key {key.key_id}.")
+    _print(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust {chosen}, key {key.key_id}.")
 
 
 @command.command(cls=Command, example="leanmark trust meter 9f86d0...0f00a08 --name bench")
@@ -79,7 +82,7 @@ def meter(code: str, name: str | None, as_json: bool) -> None:
         raise UsageError(f"CODE must be 64 lower-case hexadecimal digits, got '{code}'.")
     chosen = name or code[:16]
     load_store().with_meter(chosen, code).save()
-    _say(as_json, {"name": chosen, "code": code}, f"You now trust the meter {chosen}, code {code}.")
+    _print(as_json, {"name": chosen, "code": code}, f"You now trust the meter {chosen}, code {code}.")
 
 
 @command.command(cls=Command, example="leanmark trust scheme scheme.pub --name example-scheme")
@@ -98,7 +101,7 @@ def scheme(source: str, name: str | None, as_json: bool) -> None:
     store, key = load_store(), load_public(source)
     chosen = name or (Path(source).stem if Path(source).is_file() else key.key_id[:16])
     store.with_scheme(chosen, key).save()
-    _say(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust the marks of {chosen}, key {key.key_id}.")
+    _print(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust the marks of {chosen}, key {key.key_id}.")
 
 
 @command.command("list", cls=Command, example="leanmark trust list")
@@ -123,15 +126,15 @@ def list_(as_json: bool) -> None:
         for line in (f"{key['name']}: id {key['key_id']}{' (REVOKED)' if key['revoked'] else ''}",
                      f"{key['name']}: key {key['public_key']}")
     ]  # fmt: skip
-    lines += [f"{one['from'][:16]} handed over to {one['to']}" for one in handovers]
-    lines += [f"revoked: {one['key_id']} ({one['reason']})" for one in revoked]
+    lines += [f"{handover['from'][:16]} handed over to {handover['to']}" for handover in handovers]
+    lines += [f"revoked: {key['key_id']} ({key['reason']})" for key in revoked]
     lines += [f"meter {name}: {code}" for name, code in sorted(store.meters.items())]
     lines += [f"scheme {name}: key {key.hex}" for name, key in sorted(store.schemes.items())]
     values = {
         "keys": keys, "handovers": handovers, "revoked": revoked, "meters": dict(store.meters),
         "schemes": {name: key.hex for name, key in sorted(store.schemes.items())},
     }  # fmt: skip
-    _say(as_json, values, *(lines or ["You do not trust any key yet."]))
+    _print(as_json, values, *(lines or ["You do not trust any key yet."]))
 
 
 @command.command(cls=Command, example="leanmark trust remove acme")
@@ -145,7 +148,7 @@ def remove(name: str, as_json: bool) -> None:
     from certify.attest.trust import load_store
 
     load_store().without(name).save()
-    _say(as_json, {"removed": name}, f"You no longer trust {name}.")
+    _print(as_json, {"removed": name}, f"You no longer trust {name}.")
 
 
 @command.command(cls=Command, example='leanmark trust revoke acme --reason "their key was stolen"')
@@ -164,19 +167,22 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
     from certify.core.errors import UsageError
 
     store = load_store()
+    # A name in the store comes first: a file in the working folder may have the same name.
     if source not in store.keys and _holds_statements(source):
-        statements = [one for one in read_key_statements(Path(source)) if one.schema == "revocation-1"]
+        statements = [
+            statement for statement in read_key_statements(Path(source)) if statement.schema == "revocation-1"
+        ]
         if not statements:
             raise UsageError(
                 f"{source} does not contain a revocation. To revoke a key yourself, pass the key or its name."
             )
-        revoked = {one.signer: str(one.predicate["reason"]) for one in statements}
+        revoked = {statement.signer: str(statement.predicate["reason"]) for statement in statements}
     else:
         revoked = {store.find(source): reason}
     for key, why in revoked.items():
         store = store.with_revoked(key, why)
     store.save()
-    _say(as_json, {"revoked": [{"key_id": key.key_id, "reason": why} for key, why in revoked.items()]},
+    _print(as_json, {"revoked": [{"key_id": key.key_id, "reason": why} for key, why in revoked.items()]},
          *(f"Key {key.key_id} is revoked ({why}): all its signatures are void." for key, why in revoked.items()),
          )  # fmt: skip
 
@@ -201,6 +207,7 @@ def _certificate_of(source: str) -> Any:
             found = Certificate.read(path)
         except CertificateError:
             return None  # a key, or statements by keys
+    # Without this check, anybody could have a stranger's key added.
     if not found.envelope.signed_by(found.signer):
         raise CertificateError(f"{source} is not signed by the key that it names; no key was added.")
     return found
@@ -230,7 +237,7 @@ def _sentence(statement: dict[str, str]) -> str:
     return f"Key {statement['from'][:16]} handed over to {statement['to']}: trusted as long as you trust the old key."
 
 
-def _say(as_json: bool, values: dict[str, Any], *lines: str) -> None:
+def _print(as_json: bool, values: dict[str, Any], *lines: str) -> None:
     from certify.core.text import clean
 
     if as_json:

@@ -23,9 +23,10 @@ def require_paths(command: click.Command, ctx: click.Context, args: list[str]) -
     Raises:
         BadParameter: a path is empty.
     """
-    given, _, _ = command.make_parser(ctx).parse_args(args=list(args))
+    # Parsed a second time, as click would already have replaced the empty path.
+    values, _, _ = command.make_parser(ctx).parse_args(args=list(args))
     for param in command.params:
-        if isinstance(param.type, click.Path) and "" in _each(given.get(param.name or "")):
+        if isinstance(param.type, click.Path) and "" in _each(values.get(param.name or "")):
             raise click.BadParameter("Path must not be empty.", ctx, param)
 
 
@@ -37,6 +38,7 @@ def require_finite(command: click.Command, ctx: click.Context) -> None:
     """
     for param in command.params:
         for number in _each(ctx.params.get(param.name or "")):
+            # Click's ranges compare, and every comparison with NaN is false.
             if isinstance(number, float) and not math.isfinite(number):
                 raise click.BadParameter(f"must be a finite number, got {number}.", ctx, param)
 
@@ -49,7 +51,12 @@ def require_spared_files(command: click.Command, ctx: click.Context) -> None:
     """
     for param in command.params:
         for path in _each(ctx.params.get(param.name or "")):
-            if isinstance(param.type, OutFile) and path is not None and path.is_file() and _is_kept(command, ctx, path):
+            if (
+                isinstance(param.type, OutFile)
+                and path is not None
+                and path.is_file()
+                and _must_stay(command, ctx, path)
+            ):
                 raise click.BadParameter(
                     f"File '{path}' is a model, belongs to its certificate, or is an input, and would be lost; choose "
                     "another path.",
@@ -58,10 +65,11 @@ def require_spared_files(command: click.Command, ctx: click.Context) -> None:
                 )
 
 
-def _is_kept(command: click.Command, ctx: click.Context, path: Path) -> bool:
+def _must_stay(command: click.Command, ctx: click.Context, path: Path) -> bool:
     from certify.attest.pack import SIDECARS
     from certify.model_file.model_file import has_model_suffix
 
+    # By identity and not by name, because two paths may lead to one file.
     return has_model_suffix(path) or path.name in SIDECARS or any(path.samefile(each) for each in _read(command, ctx))
 
 

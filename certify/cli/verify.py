@@ -63,7 +63,7 @@ def command(
     from certify.workflows.receipt_check import with_receipts
     from certify.workflows.use_control import why_not_permitted
 
-    access = Access.given(auditor_file, auditor_key)
+    access = Access.from_options(auditor_file, auditor_key)
     wanted = None if purpose is None else vocabulary.purpose(purpose)
     verification = verify(
         file, certificate, evidence, trust, identity=identity, issuer=issuer, access=access, revocations=revocations
@@ -72,11 +72,12 @@ def command(
         verification = with_receipts(verification, receipts)
     refused = None if wanted is None else why_not_permitted(verification, wanted, recipient)
     if as_json:
-        asked = {} if wanted is None else {"use": {"purpose": wanted, "permitted": not refused, "reason": refused}}
-        print_json({**verification.to_json(), **asked})
+        use = {} if wanted is None else {"use": {"purpose": wanted, "permitted": not refused, "reason": refused}}
+        print_json({**verification.to_json(), **use})
     else:
         click.echo("\n".join(clean(line) for line in str(verification).splitlines()))
         if wanted is not None:
             click.echo(clean(refused or f"The use policy of its data permits {wanted}."))
     code = verification.strict_exit_code if strict else verification.exit_code
+    # A failed check outweighs a use that is not permitted.
     ctx.exit(exit_codes.NOT_PERMITTED if refused and code != exit_codes.FAILED else code)

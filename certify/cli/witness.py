@@ -46,11 +46,12 @@ def check(
     from certify.workflows.witness_game import check_witnesses
 
     found = check_witnesses(model, files, data=data, baseline=baseline, preprocess=preprocess)
-    fell = any(one.stated is not None and one.now < one.stated for one in found.standing)
+    # Falling is a failure of the stated claim, not of this command.
+    fell = any(row.stated is not None and row.now < row.stated for row in found.standing)
     if as_json:
         print_json(found.to_json())
     else:
-        refused = (f"{one.file}: {why}" for one in found.files for why in one.refused)
+        refused = (f"{file.file}: {why}" for file in found.files for why in file.refused)
         print_rich(_files(found), _standing(found), *refused)
     click.get_current_context().exit(exit_codes.FAILED if fell else exit_codes.DONE)
 
@@ -93,9 +94,9 @@ def _files(found: Checks) -> Table:
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("Witnesses", "made for", "in file", "fool the model", "added by"):
         table.add_column(heading)
-    for one in found.files:
-        signer = "-" if one.signer is None else one.signer.key_id[:16]
-        table.add_row(clean(one.file), one.arm, str(one.witnesses), str(one.held), signer)
+    for file in found.files:
+        signer = "-" if file.signer is None else file.signer.key_id[:16]
+        table.add_row(clean(file.file), file.arm, str(file.witnesses), str(file.held), signer)
     return table
 
 
@@ -105,7 +106,7 @@ def _standing(found: Checks) -> Table:
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("Change", "stated: at most", "now: at most", "samples"):
         table.add_column(heading, justify="right")
-    for one in found.standing:
-        stated = "-" if one.stated is None else f"{100 * one.stated:.1f} %"
-        table.add_row(f"{one.eps}/255", stated, f"{100 * one.now:.1f} %", str(one.samples))
+    for row in found.standing:
+        stated = "-" if row.stated is None else f"{100 * row.stated:.1f} %"
+        table.add_row(f"{row.eps}/255", stated, f"{100 * row.now:.1f} %", str(row.samples))
     return table

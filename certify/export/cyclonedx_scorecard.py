@@ -26,6 +26,7 @@ def edition_of(claims: Claims) -> ScorecardEdition | None:
         return None
     try:
         return load_edition(claims.edition.name)
+    # An edition newer than this version: its statements are exported without points.
     except UsageError:
         return None
 
@@ -43,34 +44,34 @@ def pillars(edition: ScorecardEdition) -> Iterator[dict[str, Any]]:
 
 def described(edition: ScorecardEdition, finding: Finding) -> dict[str, Any]:
     """Return the rule and points of a credit, or the rule of a prerequisite."""
-    one = edition.credits.get(finding.name) or edition.prerequisites.get(finding.name)
-    if one is None:
+    rule = edition.credits.get(finding.name) or edition.prerequisites.get(finding.name)
+    if rule is None:
         return {}
-    found: dict[str, Any] = {"title": one.title, "text": one.reads, "descriptions": [one.why]}
-    points = one.points if isinstance(one, Credit) else 0
-    facts = {"rule": one.rule, "points": f"{points:g}"}
-    if isinstance(one, Credit):
-        found["parent"] = f"requirement:{SCORECARD}:pillar:{one.pillar}"
+    found: dict[str, Any] = {"title": rule.title, "text": rule.reads, "descriptions": [rule.why]}
+    points = rule.points if isinstance(rule, Credit) else 0
+    facts = {"rule": rule.rule, "points": f"{points:g}"}
+    if isinstance(rule, Credit):
+        found["parent"] = f"requirement:{SCORECARD}:pillar:{rule.pillar}"
     found["properties"] = [{"name": f"leanmark:{name}", "value": value} for name, value in facts.items()]
     return found
 
 
 def levels(edition: ScorecardEdition) -> list[dict[str, Any]]:
     """Return the requirements of each level, without saying which level a model has."""
-    asked = [f"requirement:{SCORECARD}:{name}" for name in (*edition.prerequisites, *edition.credits)]
+    requirements = [f"requirement:{SCORECARD}:{name}" for name in (*edition.prerequisites, *edition.credits)]
     return [
         {
             "bom-ref": f"level:{name}",
             "identifier": name,
             "title": name.capitalize(),
-            "description": _asks(level),
-            "requirements": asked,
+            "description": _level_requirements(level),
+            "requirements": requirements,
         }
         for name, level in edition.levels.items()
     ]
 
 
-def _asks(level: Level) -> str:
+def _level_requirements(level: Level) -> str:
     floors = ", ".join(f"{points:g} of {pillar}" for pillar, points in level.floors.items())
     parts = [f"All prerequisites; {level.total:g} points, at least {floors}"]
     parts += [f"{level.signer} by a third party"] if level.signer != "self-attested" else []
@@ -85,6 +86,7 @@ def earned(edition: ScorecardEdition, claims: Claims, finding: Finding) -> dict[
         return None
     rationale = f"{points.value:g} of {credit.points:g} points. {finding.sentence}"
     row: dict[str, Any] = {"conformance": {"score": points.value / credit.points, "rationale": rationale}}
+    # Only rules that read an interval's end have a confidence; an attestation or a yes has none.
     if finding.outcome == "pass" and credit.rule.startswith("linear"):
         message = "Earned by the pessimistic end of a 95 % interval."
         row["confidence"] = {"score": CONFIDENCE, "rationale": message}

@@ -16,8 +16,8 @@ from certify.scorecard import edition as editions
 from certify.scorecard import records as record_files
 from certify.scorecard.edition import PACKAGE, ScorecardEdition
 from certify.scorecard.findings import INTEGRITY, judge
-from certify.scorecard.levels import Score, score, shown
-from certify.scorecard.lines import Asked, Line
+from certify.scorecard.levels import Score, format_points, score
+from certify.scorecard.lines import Line, PrerequisiteResult
 from certify.scorecard.records import Attested, Counted, Countersigned, Records
 from certify.scorecard.sidecars import check_beside
 
@@ -59,10 +59,11 @@ class Scorecard(Assessment):
                 "uri": f"{POLICY}{header.edition}", "digest": {"sha256": header.edition_digest},
             },
             "inputAttestations": [
-                *({"uri": one.type, "digest": {"sha256": one.sha256}} for one in records.of(Counted)),
-                *({"uri": _uri(one), "digest": {"sha256": one.sha256}} for one in records.words),
+                *({"uri": statement.type, "digest": {"sha256": statement.sha256}} for statement in records.of(Counted)),
+                *({"uri": _uri(word), "digest": {"sha256": word.sha256}} for word in records.words),
             ],
             "scopedOut": dict(header.scoped_out),
+            # Only a scheme's mark awards a level, so the field that SLSA reserves for levels is always empty.
             "verifiedLevels": [],
         }  # fmt: skip
 
@@ -73,22 +74,30 @@ class Scorecard(Assessment):
     def findings(self, records: Records, edition: ScorecardEdition) -> tuple[Finding, ...]:
         """Compare the statements with each other, and report the state of each line."""
         found = score(records, edition)
-        asked = (Finding(one.name, _outcome_of(one), one.sentence) for one in found.asked)
-        lines = (Finding(one.name, _outcome_of(one), f"{one.state}: {one.sentence}") for one in found.lines)
-        return (*judge(records, edition), *asked, *lines)
+        prerequisites = (Finding(row.name, _outcome_of(row), row.sentence) for row in found.prerequisites)
+        lines = (Finding(line.name, _outcome_of(line), f"{line.state}: {line.sentence}") for line in found.lines)
+        return (*judge(records, edition), *prerequisites, *lines)
 
     def outcome(self, profile: Profile, edition: ScorecardEdition) -> ClaimOutcome:
         """Return the points; a refusal if the statements do not belong together."""
-        failed = [one for one in profile.guards if one.name in INTEGRITY and one.outcome == "fail"]
+        failed = [guard for guard in profile.guards if guard.name in INTEGRITY and guard.outcome == "fail"]
+        # Points of statements that do not belong together would be a sum over several models.
         if failed:
-            return ClaimOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
+            return ClaimOutcome("refused", tuple(f"{finding.name}: {finding.sentence}" for finding in failed), ())
         points = profile["points"].value
-        notes = [one.sentence for one in profile.guards if one.name == "no_contradiction" and one.outcome == "fail"]
-        missing = [one.name for one in profile.guards if one.outcome == "unknown" and one.name in edition.credits]
+        # A contradiction already costs points or a prerequisite; refusing as well would hide every other figure.
+        notes = [
+            guard.sentence for guard in profile.guards if guard.name == "no_contradiction" and guard.outcome == "fail"
+        ]
+        missing = [
+            guard.name for guard in profile.guards if guard.outcome == "unknown" and guard.name in edition.credits
+        ]
         notes += [f"Not assessed, declared or not applicable: {', '.join(missing)}."] if missing else []
-        unmet = [one.name for one in profile.guards if one.outcome == "fail" and one.name in edition.prerequisites]
+        unmet = [
+            guard.name for guard in profile.guards if guard.outcome == "fail" and guard.name in edition.prerequisites
+        ]
         notes += [f"Prerequisites that are not met: {', '.join(unmet)}."] if unmet else []
-        text = f"{shown(points)} of {edition.most:g} points"
+        text = f"{format_points(points)} of {edition.most:g} points"
         return ClaimOutcome(text, (), tuple(notes))
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
@@ -122,11 +131,12 @@ def _figures(found: Score) -> Iterator[tuple[str, Estimate]]:
 
 
 def _line_words(edition: str) -> dict[str, str]:
+    # The edition's name comes from the statement, so it may be one that this version does not know.
     if edition not in edition_files(PACKAGE):
         return {}  # reported by verification
     found = editions.load_edition(edition)
     pillars = {f"points_{name}": pillar.title for name, pillar in found.pillars.items()}
-    return {**pillars, **{f"line_{name.lower()}": one.title for name, one in found.credits.items()}}
+    return {**pillars, **{f"line_{name.lower()}": credit.title for name, credit in found.credits.items()}}
 
 
 OUTCOMES: Mapping[str, FindingOutcome] = {
@@ -135,9 +145,10 @@ OUTCOMES: Mapping[str, FindingOutcome] = {
 }  # fmt: skip
 
 
-def _outcome_of(one: Line | Asked) -> FindingOutcome:
-    return OUTCOMES[one.state]
+def _outcome_of(row: Line | PrerequisiteResult) -> FindingOutcome:
+    return OUTCOMES[row.state]
 
 
-def _uri(one: Countersigned | Attested) -> str:
-    return f"https://leanmark.org/secure/{'countersignature' if isinstance(one, Countersigned) else 'attestation'}/v1"
+def _uri(statement: Countersigned | Attested) -> str:
+    kind = "countersignature" if isinstance(statement, Countersigned) else "attestation"
+    return f"https://leanmark.org/secure/{kind}/v1"

@@ -68,6 +68,7 @@ def attest(
     Raises:
         CertificateError: a field violates the schema.
     """
+    # Sorted, so that the same credits in another order give the same signed bytes.
     about = [{"name": subject, "digest": dict(digests)}]
     signed = sign_statement(SCHEMA, about, {"name": name, "credits": sorted(set(credits)), "text": text}, signer)
     path = model.parent / ATTESTATIONS_FOLDER / f"{signer.public.key_id}.json"
@@ -90,11 +91,14 @@ def read_attestation(path: Path, model: ModelDigests) -> Attestation:
     Raises:
         CertificateError: it is malformed, its signature is invalid, or it is about another model.
     """
+    # Reading a directory or a named pipe would fail obscurely, or block.
     if not path.is_file():
         raise CertificateError(f"{path.name} is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
+    # Checked by digest: the subject's name is the third party's to choose, and the file may have been copied here.
     if dict(signed.subject[0]["digest"]) != asdict(model):
         raise CertificateError(f"{path.name} is about another model.")
+    # One file per key: otherwise the same third party could be listed twice, or overwrite another's.
     if path.stem != signed.signer.key_id:
         raise CertificateError(f"{path.name} is not named after the key that signed it.")
     return Attestation(signed)

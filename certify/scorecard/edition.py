@@ -145,8 +145,8 @@ class ScorecardEdition(_Constants):
     def rules(self) -> Iterator[Rule]:
         """Return every rule of the edition."""
         written = [rule for credit in self.credits.values() for rule in (credit.rule, credit.attested_rule)]
-        for one in self.prerequisites.values():
-            written += [one.rule, one.unless]
+        for prerequisite in self.prerequisites.values():
+            written += [prerequisite.rule, prerequisite.unless]
         written += [level.metered for level in self.levels.values()]
         written += [pillar.scope_out for pillar in self.pillars.values() if pillar.scope_out != ALWAYS]
         return (parse_rule(text) for text in written if text)
@@ -175,6 +175,7 @@ def load_edition(name: str = NEWEST) -> ScorecardEdition:
 
 
 def edition_names() -> list[str]:
+    # Names need not sort by age, so the date decides.
     """Return the names of all editions, oldest first."""
     return sorted(edition_files(PACKAGE), key=lambda name: (load_edition(name).date, name))
 
@@ -188,6 +189,7 @@ def check_edition(edition: ScorecardEdition) -> None:
     """
     for problem in _problems(edition):
         raise CertificateError(f"Edition {edition.name} of the scorecard: {problem}")
+    # Parsing a rule checks it, and an edition with a malformed rule must not load.
     for _ in edition.rules():
         pass
 
@@ -207,14 +209,16 @@ def _problems(edition: ScorecardEdition) -> Iterator[str]:
         return
     if both := sorted(set(edition.credits) & set(edition.prerequisites)):
         yield f"{both[0]} names both a credit and a prerequisite."
-    if idle := [name for name, one in edition.credits.items() if one.attested_rule and not one.attestable]:
+    if idle := [name for name, credit in edition.credits.items() if credit.attested_rule and not credit.attestable]:
         yield f"{idle[0]} has a rule for attestations but is not attestable."
+    # Levels must be nested: otherwise a model could meet a higher level without meeting the one below it.
     for lower, higher in zip(LEVELS, LEVELS[1:], strict=False):
-        one, other = edition.levels[lower], edition.levels[higher]
-        if one.total >= other.total or VOUCHING.index(one.signer) > VOUCHING.index(other.signer):
+        below, above = edition.levels[lower], edition.levels[higher]
+        if below.total >= above.total or VOUCHING.index(below.signer) > VOUCHING.index(above.signer):
             yield f"{higher} must require more than {lower}."
-        if any(points > other.floors.get(pillar, 0) for pillar, points in one.floors.items()):
+        if any(points > above.floors.get(pillar, 0) for pillar, points in below.floors.items()):
             yield f"{higher} must have floors at least as high as {lower}."
     for level in edition.levels.values():
+        # Energy that was modelled would otherwise satisfy a level that requires a meter.
         if level.metered and parse_rule(level.metered).end != EVIDENCE:
             yield "the rule of a level for energy must be about its evidence level."

@@ -45,6 +45,7 @@ def contradictions(records: Records) -> Mapping[str, str]:
 def _contradictions(records: Records) -> Iterator[tuple[str, str]]:
     declared = records.statement("declarations")
     groups = _has(records.statement("social"), "cells")
+    # Both concern P3, which can be unmet only once.
     if _has(declared, "contradictions"):
         yield "P3", "The cross-checks of the declarations contradict the maker's answers."
     elif _has(declared, "people_none") and groups:
@@ -61,7 +62,8 @@ def refuted(records: Records) -> Mapping[str, str]:
     stated, found = privacy.estimates(), audit.estimates()  # an audit that finds a contradiction is itself a refusal
     claim = [stated.get("epsilon_stated"), stated.get("delta")]
     bound = [found.get("canary_epsilon_shown"), found.get("canary_delta")]
-    values = [one.value for one in (*bound, *claim) if one is not None]
+    values = [estimate.value for estimate in (*bound, *claim) if estimate is not None]
+    # Four figures or none: a bound without its delta cannot be compared with the claim.
     if len(values) < 4 or not refutes_claim(*values):
         return {}
     return {"privacy": refutation(values[0], values[2])}
@@ -69,12 +71,14 @@ def refuted(records: Records) -> Mapping[str, str]:
 
 def _has(statement: Counted | None, figure: str) -> bool:
     """Return whether a statement that is not a refusal has a figure of at least 1."""
+    # The low end: a figure that may be 0 contradicts nobody.
     found = None if statement is None or statement.refused else statement.estimates().get(figure)
     return found is not None and found.low >= 1
 
 
 def _edition_counted(records: Records, edition: ScorecardEdition) -> Answer:
     header = records.header
+    # The digest too: an edition of the same name with other constants would give other points.
     if (header.edition, header.edition_digest) != (edition.name, edition.digest):
         return "fail", f"The statements were counted for edition {header.edition}, not for {edition.name}. Count again."
     unknown = sorted(set(header.scoped_out) - set(edition.pillars))
@@ -84,17 +88,21 @@ def _edition_counted(records: Records, edition: ScorecardEdition) -> Answer:
 
 
 def _others_are_others(records: Records, edition: ScorecardEdition) -> Answer:
-    makers = {one.key for one in records.of(Counted)}
-    if any(one.key in makers for one in records.words):
+    # A maker can create a second key; points for third parties need a key that signed no counted statement.
+    makers = {statement.key for statement in records.of(Counted)}
+    if any(word.key in makers for word in records.words):
         return "fail", "A key that signed a statement is counted as a third party's."
-    credits = {one.credit for one in records.of(Attested)} - set(edition.credits)
+    credits = {statement.credit for statement in records.of(Attested)} - set(edition.credits)
     if credits:
         return "fail", f"Unknown credit {sorted(credits)[0]} cannot be attested."
-    return "pass", f"{len({one.key for one in records.words})} third parties' keys are counted, and none is a maker's."
+    return (
+        "pass",
+        f"{len({word.key for word in records.words})} third parties' keys are counted, and none is a maker's.",
+    )
 
 
 def _one_lineage(records: Records, edition: ScorecardEdition) -> Answer:
-    stated = {one.assessment: one.lineage for one in records.of(Counted) if one.lineage}
+    stated = {statement.assessment: statement.lineage for statement in records.of(Counted) if statement.lineage}
     if len(set(stated.values())) > 1:
         return "fail", f"The statements of {' and '.join(stated)} are about different lineages."
     if not stated:
@@ -110,13 +118,14 @@ def of_another_baseline(records: Records) -> frozenset[str]:
     energy = records.statement("efficiency")
     if energy is None or not energy.baseline:
         return frozenset()
-    others = [one for one in records.of(Counted) if one.baseline and one is not energy]
-    return frozenset(one.assessment for one in others if not set(one.baseline) & set(energy.baseline))
+    others = [statement for statement in records.of(Counted) if statement.baseline and statement is not energy]
+    # One common file is enough, since a statement may name several digests of the same baseline.
+    return frozenset(statement.assessment for statement in others if not set(statement.baseline) & set(energy.baseline))
 
 
 def _one_baseline(records: Records, edition: ScorecardEdition) -> Answer:
     energy = records.statement("efficiency")
-    others = [one for one in records.of(Counted) if one.baseline and one is not energy]
+    others = [statement for statement in records.of(Counted) if statement.baseline and statement is not energy]
     if energy is None or not energy.baseline or not others:
         return "unknown", "Only one statement compares the model with a baseline."
     if apart := sorted(of_another_baseline(records)):
@@ -128,7 +137,7 @@ def _one_baseline(records: Records, edition: ScorecardEdition) -> Answer:
 
 
 def _one_test_set(records: Records, edition: ScorecardEdition) -> Answer:
-    stated = {one.assessment: one.test_data for one in records.of(Counted) if one.test_data}
+    stated = {statement.assessment: statement.test_data for statement in records.of(Counted) if statement.test_data}
     if len(stated) < 2:
         return "unknown", "Only one statement names test data."
     if len(set(stated.values())) > 1:

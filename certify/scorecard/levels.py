@@ -14,9 +14,9 @@ from certify.scorecard.findings import contradictions
 from certify.scorecard.lines import (
     DIGITS,
     HALF,
-    Asked,
     Figures,
     Line,
+    PrerequisiteResult,
     agreeing,
     credit_lines,
     out_of_scope,
@@ -36,19 +36,20 @@ class Score:
         records: counted statements.
         edition: rules of the count.
         lines: result of each credit.
-        asked: result of each prerequisite.
+        prerequisites: result of each prerequisite.
         scoped_out: pillars that do not apply, with the reason.
     """
 
     records: Records
     edition: ScorecardEdition
     lines: tuple[Line, ...]
-    asked: tuple[Asked, ...]
+    prerequisites: tuple[PrerequisiteResult, ...]
     scoped_out: Mapping[str, str]
 
     @property
     def points(self) -> float:
         """Sum over all credits."""
+        # Rounded after an exactly rounded sum: an error in the last bit must not decide whether a level is reached.
         return round(math.fsum(line.points for line in self.lines), DIGITS)
 
     @property
@@ -108,27 +109,31 @@ def lacking(found: Score, level: str) -> tuple[Lack, ...]:
 
 
 def _lacks(found: Score, level: str) -> Iterator[Lack]:
-    asked, edition = found.edition.levels[level], found.edition
-    for one in found.asked:
-        if not one.holds:
-            yield Lack("prerequisite", f"{one.name} is {one.state}: {one.prerequisite.improve}.")
-    if found.points < asked.total:
-        short = asked.total - found.points
-        yield Lack("points", f"{shown(found.points)} of {asked.total:g} points.", short)
-    for pillar, floor in asked.floors.items():
+    required, edition = found.edition.levels[level], found.edition
+    for row in found.prerequisites:
+        if not row.holds:
+            yield Lack("prerequisite", f"{row.name} is {row.state}: {row.prerequisite.improve}.")
+    if found.points < required.total:
+        short = required.total - found.points
+        yield Lack("points", f"{format_points(found.points)} of {required.total:g} points.", short)
+    for pillar, floor in required.floors.items():
+        # A pillar that was correctly scoped out has no points to earn, so its floor does not apply.
         if pillar not in found.scoped_out and found.of(pillar) < floor:
             title = edition.pillars[pillar].title
-            yield Lack("floor", f"{title}: {shown(found.of(pillar))} of {floor:g} points.", floor - found.of(pillar))
-    if asked.signer != "self-attested" and not agreeing(found.records, asked.signer):
-        yield Lack("signer", f"No third party that you trust has {asked.signer} the certificate and agrees.")
-    if asked.metered and not Figures(found.records).holds(asked.metered):
+            yield Lack(
+                "floor", f"{title}: {format_points(found.of(pillar))} of {floor:g} points.", floor - found.of(pillar)
+            )
+    if required.signer != "self-attested" and not agreeing(found.records, required.signer):
+        yield Lack("signer", f"No third party that you trust has {required.signer} the certificate and agrees.")
+    if required.metered and not Figures(found.records).holds(required.metered):
         yield Lack("energy", "The energy was not read from a meter or a counter.")
-    if asked.all_pillars and found.scoped_out:
+    if required.all_pillars and found.scoped_out:
         yield Lack("scope", f"No pillar may be scoped out, got {', '.join(found.scoped_out)}.")
 
 
 def enough_for(found: Score) -> str | None:
     """Return the highest level whose requirements a score meets, without awarding it; None if there is none."""
+    # From the top: requirements are nested, so the first level without a lack is the highest.
     return next((level for level in reversed(LEVELS) if not lacking(found, level)), None)
 
 
@@ -148,7 +153,7 @@ class Step:
     what: str
 
     def __str__(self) -> str:
-        return f"+{shown(self.points)} points: {self.name} {self.what}"
+        return f"+{format_points(self.points)} points: {self.name} {self.what}"
 
 
 def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
@@ -156,6 +161,7 @@ def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
     floors = {} if level is None else found.edition.levels[level].floors
     under = {pillar for pillar, floor in floors.items() if found.of(pillar) < floor}
     most = {
+        # A declaration earns nothing, so an attested half is the most that such a line can earn.
         line.name: line.credit.points * (HALF if line.credit.rule.startswith("declaration") else 1)
         for line in found.lines
     }
@@ -164,14 +170,16 @@ def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
         for line in found.lines
         if line.state != "not applicable" and most[line.name] > line.points
     ]
+    # Floors first: points elsewhere cannot make up for a pillar below its floor.
     return tuple(step for _, step in sorted(ways, key=lambda way: (way[0], -way[1].points)))
 
 
-def shown(points: float) -> str:
+def format_points(points: float) -> str:
     """Format points in tenths, rounded down.
 
     Example:
-        >>> shown(39.96), shown(40.0)
+        >>> format_points(39.96), format_points(40.0)
         ('39.9', '40.0')
     """
+    # Rounded to 6 decimals before the floor: 39.9 times 10 may be 398.99999999999994.
     return f"{math.floor(round(points * SHOWN, 6)) / SHOWN:.1f}"

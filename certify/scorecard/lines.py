@@ -47,7 +47,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PrerequisiteResult:
     """Result of a prerequisite."""
 
     name: str
@@ -69,16 +69,20 @@ class Figures:
     """
 
     def __init__(self, records: Records) -> None:
-        self.refused = {one.assessment for one in records.of(Counted) if one.refused}
+        self.refused = {statement.assessment for statement in records.of(Counted) if statement.refused}
         self.refuted = refuted(records)
         self._found: dict[str, Estimate] = {}
-        for one in records.of(Counted):
-            if not one.refused and one.assessment not in self.refuted:
-                self._found |= {f"{one.assessment}.{name}": found for name, found in one.estimates().items()}
+        for statement in records.of(Counted):
+            # A refused or refuted statement still names figures; none of them may earn anything.
+            if not statement.refused and statement.assessment not in self.refuted:
+                self._found |= {
+                    f"{statement.assessment}.{name}": found for name, found in statement.estimates().items()
+                }
         for checked in ("cross-checked", "reproduced"):
             count = len(agreeing(records, checked))
             method = f"keys of others by whom it was {checked}"
             name = f"{SIGNERS_FIGURES}.{checked.replace('-', '_')}"
+            # Absent rather than 0, so that a line without third parties reads as not assessed instead of failed.
             if count:
                 self._found[name] = Estimate.exact(float(count), "1", method)
 
@@ -96,11 +100,13 @@ class Figures:
 def agreeing(records: Records, checked: str) -> tuple[Countersigned, ...]:
     """Return the third parties that checked at least that thoroughly and agree; none if any of them disagrees."""
     words = records.of(Countersigned)
-    makers = {one.key for one in records.of(Counted)}
-    if any(not one.agrees for one in words):
+    makers = {statement.key for statement in records.of(Counted)}
+    # One third party that disagrees outweighs all that agree: a maker would publish only the agreeing ones.
+    if any(not word.agrees for word in words):
         return ()
+    # Measuring again includes deriving again, so it counts for both.
     enough = ("reproduced",) if checked == "reproduced" else ("cross-checked", "reproduced")
-    return tuple(one for one in words if one.checked in enough and one.key not in makers)
+    return tuple(word for word in words if word.checked in enough and word.key not in makers)
 
 
 def credit_lines(
@@ -126,6 +132,7 @@ def out_of_scope(records: Records, edition: ScorecardEdition) -> Mapping[str, st
     found = {}
     for name, reason in records.header.scoped_out.items():
         rule = edition.pillars[name].scope_out if name in edition.pillars else ""
+        # Only grounds that the edition names remove a pillar; a maker may not scope out what they would fail.
         if rule == ALWAYS or (rule and figures.holds(rule)):
             found[name] = reason
     return found
@@ -136,6 +143,7 @@ def _line(
 ) -> Line:
     rule = parse_rule(credit.rule)
     source = rule.assessment if records.statement(rule.assessment) is not None else None
+    # In order of precedence: each reason below explains why the figures of the statement do not count.
     if credit.pillar in out:
         return Line(name, credit, 0.0, "not applicable", f"According to the maker: {out[credit.pillar]}", None)
     if contradicted:
@@ -148,12 +156,16 @@ def _line(
         why = f"The {rule.assessment} statement has another baseline than the efficiency certificate."
         return Line(name, credit, 0.0, "failed", why, source)
     found = figures.get(rule)
-    words = [one for one in records.of(Attested) if one.credit == name and _independent(one, records)]
+    words = [
+        statement for statement in records.of(Attested) if statement.credit == name and _independent(statement, records)
+    ]
+    # A declaration falls through: it earns points only if a third party attests to it.
     if found is not None and rule.kind != "declaration":
         points = round(credit.points * rule.share(found), DIGITS)
         return Line(name, credit, points, "measured" if points else "failed", reason(rule, credit.reads, found), source)
     stated = parse_rule(credit.attested_rule) if credit.attested_rule else None
     claim = None if stated is None else figures.get(stated)
+    # Under a rule of its own, an attestation counts only together with the claim that it attests.
     if credit.attestable and words and (stated is None) == (claim is None):
         share = 1.0 if stated is None or claim is None else stated.share(claim)
         what = "" if stated is None or claim is None else f"{reason(stated, credit.reads, claim)} "
@@ -167,8 +179,8 @@ def _line(
     return Line(name, credit, 0.0, "not assessed", f"No statement reports {credit.reads}.", None)
 
 
-def _independent(one: Attested, records: Records) -> bool:
-    return one.key not in {counted.key for counted in records.of(Counted)}
+def _independent(attested: Attested, records: Records) -> bool:
+    return attested.key not in {counted.key for counted in records.of(Counted)}
 
 
 def reason(rule: Rule, reads: str, found: Estimate) -> str:
@@ -181,6 +193,7 @@ def reason(rule: Rule, reads: str, found: Estimate) -> str:
     end = getattr(found, rule.end)
     unit = "" if found.unit == "1" else f" {found.unit}"
     written = "without bound" if math.isinf(end) else f"{end:.4g}{unit}"
+    # An exact figure has no ends to choose between.
     which = "" if found.low == found.high else f", the {rule.end} end of {found.low:.4g} to {found.high:.4g}"
     if rule.kind == "at_least":
         return f"{what} is {written}{which}; {rule.full:g} is required."
@@ -189,27 +202,33 @@ def reason(rule: Rule, reads: str, found: Estimate) -> str:
 
 def prerequisites(
     records: Records, edition: ScorecardEdition, contradicted: Mapping[str, str] | None = None
-) -> tuple[Asked, ...]:
+) -> tuple[PrerequisiteResult, ...]:
     """Return the result of each prerequisite, in the order of the edition."""
     figures = Figures(records)
     return tuple(
-        _asked(name, one, figures, (contradicted or {}).get(name)) for name, one in edition.prerequisites.items()
+        _prerequisite(name, prerequisite, figures, (contradicted or {}).get(name))
+        for name, prerequisite in edition.prerequisites.items()
     )
 
 
-def _asked(name: str, one: Prerequisite, figures: Figures, contradicted: str | None) -> Asked:
+def _prerequisite(
+    name: str, prerequisite: Prerequisite, figures: Figures, contradicted: str | None
+) -> PrerequisiteResult:
     if contradicted:
-        return Asked(name, one, "contradicted", contradicted)
-    if one.unless and figures.holds(one.unless):
-        source = parse_rule(one.unless).assessment
-        return Asked(name, one, "not asked", f"Not required, according to the {source} statement.")
-    rule = parse_rule(one.rule)
+        return PrerequisiteResult(name, prerequisite, "contradicted", contradicted)
+    if prerequisite.unless and figures.holds(prerequisite.unless):
+        source = parse_rule(prerequisite.unless).assessment
+        return PrerequisiteResult(
+            name, prerequisite, "not asked", f"Not required, according to the {source} statement."
+        )
+    rule = parse_rule(prerequisite.rule)
     found = figures.get(rule)
-    if figures.holds(one.rule) and found is not None:
-        return Asked(name, one, "met", reason(rule, one.reads, found))
+    if figures.holds(prerequisite.rule) and found is not None:
+        return PrerequisiteResult(name, prerequisite, "met", reason(rule, prerequisite.reads, found))
+    # Refuted and refused figures are not in `figures`, so without these branches the reason would read "not reported".
     if rule.assessment in figures.refuted:
-        return Asked(name, one, "contradicted", figures.refuted[rule.assessment])
+        return PrerequisiteResult(name, prerequisite, "contradicted", figures.refuted[rule.assessment])
     if rule.assessment in figures.refused:
-        return Asked(name, one, "missing", f"The {rule.assessment} statement is a refusal.")
-    why = f"No statement reports {one.reads}." if found is None else reason(rule, one.reads, found)
-    return Asked(name, one, "missing", why)
+        return PrerequisiteResult(name, prerequisite, "missing", f"The {rule.assessment} statement is a refusal.")
+    why = f"No statement reports {prerequisite.reads}." if found is None else reason(rule, prerequisite.reads, found)
+    return PrerequisiteResult(name, prerequisite, "missing", why)

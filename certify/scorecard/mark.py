@@ -151,10 +151,12 @@ def award(
     """
     if not is_time(until):
         raise UsageError(f"The end of an award must be UTC such as 2028-11-26T00:00:00Z, got {until[:40]!r}.")
+    # Checked before anything is signed: a mark of an unmet level would have to be withdrawn later.
     if (lacks := lacking(found, level)) != ():
-        message = " ".join(one.sentence for one in lacks)
+        message = " ".join(lack.sentence for lack in lacks)
         raise UsageError(f"The level {level} cannot be awarded: {message}")
-    keys = {one.key for one in found.records.rows}
+    keys = {row.key for row in found.records.rows}
+    # Impartiality: whoever assessed the model must not also award the level.
     if signer.public.key_id in keys or signer.public in set(related):
         raise UsageError(
             "The scheme's key must be neither the maker's nor a verifier's, because assessing and certifying are two "
@@ -167,6 +169,7 @@ def award(
         "until": until,
         **_done(found),
     }
+    # Both digests: the model alone would leave the mark in force after a recount with fewer points.
     about = [scorecard.statement["subject"][0], {"name": SCORECARD_FILE, "digest": {"sha256": scorecard.digest}}]
     signed = sign_statement(SCHEMA, about, predicate, signer)
     path = out / MARKS_FOLDER / f"{signer.public.key_id}.json"
@@ -176,10 +179,11 @@ def award(
 
 def _done(found: Score) -> dict[str, Any]:
     """Return the most thorough check by a third party, and whose it is."""
+    # The most thorough check first, since the mark states only one.
     for checked in reversed(VOUCHING[1:]):
-        for one in agreeing(found.records, checked):
-            fresh = one.fresh_data if one.fresh_data not in ("", "no") else None
-            return {"checked": checked, "verifier": one.key, "fresh_data": fresh}
+        for statement in agreeing(found.records, checked):
+            fresh = statement.fresh_data if statement.fresh_data not in ("", "no") else None
+            return {"checked": checked, "verifier": statement.key, "fresh_data": fresh}
     return {"checked": "self-attested", "verifier": None, "fresh_data": None}
 
 
@@ -189,6 +193,7 @@ def mark_files(folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than the limit.
     """
+    # The list of withdrawals lives in the same folder, under a name that no key can have.
     return [path for path in files_beside(MARKS_FOLDER, folders) if path.stem != WITHDRAWN]
 
 
@@ -203,10 +208,12 @@ def read_mark(path: Path, scorecard: Certificate) -> Mark:
         raise CertificateError(f"{path.name} is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
     about = [scorecard.statement["subject"][0], {"name": SCORECARD_FILE, "digest": {"sha256": scorecard.digest}}]
+    # Not an error of the file: a model is recounted now and then, and the mark of the earlier count just lapses.
     if list(signed.subject) != about:
         raise LapsedError(f"{path.name} is a mark of another model or of an earlier count.")
     if path.stem != signed.signer.key_id:
         raise CertificateError(f"{path.name} is not named after the key that signed it.")
+    # The schema cannot express a calendar, so a 31 February would otherwise fail much later.
     if not is_time(signed.predicate["until"]):
         raise CertificateError(f"{path.name} ends at {signed.predicate['until']}, which is not a time.")
     if signed.predicate["edition"] != dict(scorecard.predicate["edition"]):
@@ -230,6 +237,7 @@ class Withdrawals:
 
     def reason(self, mark: Mark) -> str | None:
         """Return why the scheme withdrew a mark; None if it did not, or if the mark is another scheme's."""
+        # A scheme can withdraw only its own marks; anybody can publish a list.
         return self.marks.get(mark.signed.digest) if mark.key == self.key else None
 
 
@@ -245,6 +253,7 @@ def withdraw(marks: Mapping[str, str], scheme: Scheme, signer: SigningKey) -> Si
         CertificateError: a field violates the schema.
     """
     about = [{"name": "key", "digest": {"sha256": signer.public.key_id}}]
+    # Sorted, so that equal lists give equal bytes.
     rows = [{"sha256": digest, "reason": reason} for digest, reason in sorted(marks.items())]
     return sign_statement(LIST_SCHEMA, about, {"scheme": scheme.to_json(), "marks": rows}, signer)
 
@@ -256,7 +265,9 @@ def read_withdrawals(path: Path) -> Withdrawals:
         UsageError: the file cannot be read.
         CertificateError: it is malformed, or its signature is invalid.
     """
+    # A list may end with the newline that a text editor appends.
     signed = read_statement(read_certificate(path).removesuffix(b"\n"), LIST_SCHEMA)
+    # The signature alone shows only that some key signed it.
     if signed.subject[0]["digest"]["sha256"] != signed.signer.key_id:
         raise CertificateError(f"{path.name} names a scheme's key that did not sign it.")
     marks = {row["sha256"]: row["reason"] for row in signed.predicate["marks"]}

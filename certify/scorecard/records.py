@@ -149,11 +149,12 @@ class Records:
 
     def statement(self, assessment: str) -> Counted | None:
         """Return the statement of an assessment; None if there is none."""
-        return next((one for one in self.of(Counted) if one.assessment == assessment), None)
+        return next((statement for statement in self.of(Counted) if statement.assessment == assessment), None)
 
 
 def dump(records: Records) -> bytes:
     """Serialise records; equal records give equal bytes."""
+    # The kinds by class, the inverse of KINDS, since rows are read and written by the same table.
     names = {kind: name for name, kind in KINDS.items()}
     return dump_lines(VERSION, records.header, ((names[type(row)], asdict(row)) for row in records.rows))
 
@@ -173,6 +174,7 @@ def parse(content: bytes, name: str) -> Records:
     rows: list[Record] = []
     for place, kind, values in lines:
         row: Record = read_record(KINDS[kind], values, place)
+        # Estimates accept what equals a number, and two spellings of one record would have two digests.
         if isinstance(row, Counted):
             _require_written_as_read(row, place)
         rows.append(row)
@@ -183,6 +185,7 @@ def parse(content: bytes, name: str) -> Records:
 def _require_written_as_read(row: Counted, place: str) -> None:
     """Refuse a number that is written as text or as a boolean, which would otherwise be read as a number."""
     for name, estimate in row.estimates().items():
+        # Canonical JSON: equal values that are written differently, such as 1.0 and 1, do not differ in meaning.
         if rfc8785.dumps(estimate.to_json()) != rfc8785.dumps(row.figures[name]):
             raise CertificateError(f"{place}: the figure {name} is not written as figures are.")
 
@@ -190,9 +193,11 @@ def _require_written_as_read(row: Counted, place: str) -> None:
 def _require_once(rows: list[Record], name: str) -> None:
     seen: set[tuple[str, ...]] = set()
     for row in rows:
+        # One statement per assessment, one check per key, one attestation per key and credit.
         key: tuple[str, ...] = (row.assessment,) if isinstance(row, Counted) else (type(row).__name__, row.key)
         if isinstance(row, Attested):
             key = (*key, row.credit)
         if key in seen:
+            # The key of a row may be long text from the file, hence the cut.
             raise CertificateError(f"{name}: {' '.join(key)[:80]} is counted twice.")
         seen.add(key)

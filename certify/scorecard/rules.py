@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -60,12 +59,11 @@ class Rule:
             return 0.0
         if self.end == EVIDENCE:
             level = estimate.evidence
+            # A direct figure is a count or a clock reading: no meter backs it, although its rank is the best.
             return float(level is not EvidenceLevel.DIRECT and level.rank <= self.full)
         value = float(getattr(estimate, self.end))
         if self.kind == "at_least":
             return float(value >= self.full)
-        if math.isinf(value):
-            return float((value > 0) == (self.full > self.start))
         return min(1.0, max(0.0, (value - self.start) / (self.full - self.start)))
 
 
@@ -85,14 +83,14 @@ def parse_rule(text: str) -> Rule:
     """
     for kind, form in _FORMS.items():
         if (found := form.fullmatch(text)) is not None:
-            return _made(kind, found.groups(), text)
+            return _rule(kind, found.groups(), text)
     raise CertificateError(
         f"The rule '{text[:80]}' must be linear(ASSESSMENT.FIGURE, low|high, FROM, TO), "
         "at_least(ASSESSMENT.FIGURE, low|evidence, BAR) or declaration(ASSESSMENT.FIGURE)."
     )
 
 
-def _made(kind: Kind, parts: tuple[str, ...], text: str) -> Rule:
+def _rule(kind: Kind, parts: tuple[str, ...], text: str) -> Rule:
     assessment, _, figure = parts[0].partition(".")
     if kind == "declaration":
         return Rule(kind, assessment, figure, "low", 0.0, 1.0, text)
@@ -100,6 +98,7 @@ def _made(kind: Kind, parts: tuple[str, ...], text: str) -> Rule:
     if kind == "at_least":
         return Rule(kind, assessment, figure, end, 0.0, _bar(end, parts[2], text), text)
     start, full = float(parts[2]), float(parts[3])
+    # The pessimistic end, so that a wide interval cannot earn points that its far end would not.
     if start == full or (end == "low") != (full > start):
         raise CertificateError(
             f"The rule '{text}' must read the pessimistic end: low if more is better, high if less is better."

@@ -39,17 +39,19 @@ def counted(certificate: Certificate, edition: str, lineage: Mapping[str, Any] |
     Raises:
         CertificateError: a field that is read is malformed.
     """
-    room, predicate = certificate.assessment, certificate.predicate
-    wanted = load_edition(edition).figures.get(room.name, frozenset()) | READ.get(room.name, frozenset())
-    figures = room.figures(predicate, lineage)
-    facts = room.facts(predicate)
+    assessment, predicate = certificate.assessment, certificate.predicate
+    # Only figures that a rule or finding reads are repeated: the record stays small, and nothing else can be altered.
+    wanted = load_edition(edition).figures.get(assessment.name, frozenset()) | READ.get(assessment.name, frozenset())
+    figures = assessment.figures(predicate, lineage)
+    facts = assessment.facts(predicate)
     return Counted(
-        assessment=room.name,
+        assessment=assessment.name,
         type=str(certificate.statement["predicateType"]),
         sha256=certificate.digest,
         key=certificate.signer.key_id,
         created=predicate["created"],
         edition=predicate["edition"]["name"],
+        # Cut and cleaned, because these texts come from statements that other people wrote.
         outcome=clean(certificate.outcome_text)[:MAX_WORDS],
         refused=certificate.claims.refused,
         runtime=clean(facts.runtime)[:200],
@@ -82,6 +84,7 @@ def own_lineage(certificate: Certificate, folders: Iterable[Path]) -> Mapping[st
     stated = (certificate.predicate["lineage"] or {}).get("sha256")
     for folder in folders:
         path = folder / LINEAGE_NAME
+        # By digest: a lineage of another model in the same folder must not supply the cost of this one.
         if stated is not None and path.is_file() and sha256_file(path) == stated:
             return read_lineage(path)
     return None
@@ -93,10 +96,11 @@ def check_beside(around: Surroundings) -> Iterator[Finding]:
     if records is None:
         yield Finding("counted_statements", "skipped", "There are no records of what was counted.")
         return
-    found = {one.assessment.name: one for one in _statements(around.model, around.folders)}
+    found = {certificate.assessment.name: certificate for certificate in _statements(around.model, around.folders)}
     yield _statements_are_counted(records, found)
     yield _figures_follow(records, found, around.folders)
-    energy = next((one for one in found.values() if one.assessment.sealed), None)
+    # Countersignatures are about the sealed certificate, the only statement that a third party measures again.
+    energy = next((certificate for certificate in found.values() if certificate.assessment.sealed), None)
     yield _named_alike(around.predicate, energy)
     yield _others_are_counted(records, energy, around.folders)
     yield _reader_trusts(records, around)
@@ -106,13 +110,16 @@ def _statements(model: ModelFile | None, folders: Sequence[Path]) -> Iterator[Ce
     """Yield every readable statement; verification reports the others."""
     contents = []
     try:
+        # A sealed model carries its certificate; a file next to it might be an older one.
         sealed = None if model is None else model.seal()
         if sealed is not None:
             contents.append(sealed)
         else:
             contents += [read_certificate(f / CERTIFICATE_NAME) for f in folders if (f / CERTIFICATE_NAME).is_file()]
+        # The model's own folder only: statements elsewhere are about other files.
         contents += [read_certificate(path) for path in statement_files(folders[:1])]
     except LeanmarkError:
+        # The files that could be read are still compared.
         pass  # reported by the checks of that statement
     for content in contents:
         try:
@@ -122,14 +129,20 @@ def _statements(model: ModelFile | None, folders: Sequence[Path]) -> Iterator[Ce
 
 
 def _statements_are_counted(records: Records, found: Mapping[str, Certificate]) -> Finding:
-    name, stated = "counted_statements", {one.assessment: one for one in records.of(Counted)}
+    name, stated = "counted_statements", {statement.assessment: statement for statement in records.of(Counted)}
     missing = sorted(set(stated) - set(found))
-    other = sorted(one for one in set(stated) & set(found) if found[one].digest != stated[one].sha256)
+    other = sorted(
+        assessment for assessment in set(stated) & set(found) if found[assessment].digest != stated[assessment].sha256
+    )
     if missing or other:
-        changed = [f"{one} is missing" for one in missing] + [f"{one} was replaced" for one in other]
+        changed = [f"{assessment} is missing" for assessment in missing] + [
+            f"{assessment} was replaced" for assessment in other
+        ]
         return Finding(name, "fail", f"Counted statements changed: {', '.join(changed)}. Run leanmark score.")
+    # The scorecard is itself a statement next to the model, and cannot count itself.
     new = sorted(set(found) - set(stated) - {"scorecard"})
     if new:
+        # A note, since a maker may add a statement at any time without making the score wrong.
         return Finding(name, "note", f"Newer than the score and not counted: {', '.join(new)}. Run leanmark score.")
     return Finding(name, "pass", f"All {len(stated)} counted statements are here.")
 
@@ -137,22 +150,23 @@ def _statements_are_counted(records: Records, found: Mapping[str, Certificate]) 
 def _figures_follow(records: Records, found: Mapping[str, Certificate], folders: Sequence[Path]) -> Finding:
     name, wrong, unchecked = "counted_figures", [], []
     known = assessments()
-    for one in records.of(Counted):
-        certificate = found.get(one.assessment)
-        if certificate is None or one.assessment not in known:
+    for row in records.of(Counted):
+        certificate = found.get(row.assessment)
+        if certificate is None or row.assessment not in known:
             continue  # reported by counted_statements
         try:
             lineage = own_lineage(certificate, folders)
             again = counted(certificate, records.header.edition, lineage)
         except LeanmarkError as error:
-            wrong.append(f"{one.assessment} ({error})")
+            wrong.append(f"{row.assessment} ({error})")
             continue
-        needs = set(one.figures) - set(again.figures) if lineage is None and one.lineage else set()
+        # A missing lineage removes only the figure that needs it; the others are still compared.
+        needs = set(row.figures) - set(again.figures) if lineage is None and row.lineage else set()
         if needs == {"log10_payback_inferences"}:
-            unchecked.append(f"{one.assessment}.log10_payback_inferences ({LINEAGE_NAME} is missing)")
-            one = replace(one, figures={name: found for name, found in one.figures.items() if name not in needs})
-        if not _same(one, again):
-            wrong.append(one.assessment)
+            unchecked.append(f"{row.assessment}.log10_payback_inferences ({LINEAGE_NAME} is missing)")
+            row = replace(row, figures={name: found for name, found in row.figures.items() if name not in needs})
+        if not _same(row, again):
+            wrong.append(row.assessment)
     if wrong:
         return Finding(name, "fail", f"Counted figures differ from the statements: {', '.join(wrong)}.")
     if unchecked:
@@ -167,19 +181,23 @@ def _named_alike(predicate: Mapping[str, Any], energy: Certificate | None) -> Fi
     return Finding(name, "pass", "The score and the certificate give the model the same name.")
 
 
-def _same(one: Counted, other: Counted) -> bool:
+def _same(first: Counted, second: Counted) -> bool:
     """Return whether two records are equal, figures within the tolerance of closed formulas."""
-    if replace(one, figures=other.figures) != other or set(one.figures) != set(other.figures):
+    if replace(first, figures=second.figures) != second or set(first.figures) != set(second.figures):
         return False
-    return all(_close(one.figures[name], other.figures[name]) for name in one.figures)
+    return all(_close(first.figures[name], second.figures[name]) for name in first.figures)
 
 
-def _close(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if {**one, "value": 0, "low": 0, "high": 0} != {**other, "value": 0, "low": 0, "high": 0}:
+def _close(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    # Everything except the three numbers must be equal: unit, sample size, evidence level and method.
+    if {**first, "value": 0, "low": 0, "high": 0} != {**second, "value": 0, "low": 0, "high": 0}:
         return False
-    pairs = [(one[end], other[end]) for end in ("value", "low", "high")]
+    # Derived from logarithms and quotients, which differ in the last bits between platforms.
+    pairs = [(first[end], second[end]) for end in ("value", "low", "high")]
     return all(
-        a == b or (None not in (a, b) and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)) for a, b in pairs
+        # JSON has no infinity, so an unbounded end is null.
+        a == b or (None not in (a, b) and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12))
+        for a, b in pairs
     )
 
 
@@ -198,20 +216,21 @@ def _others_are_counted(records: Records, energy: Certificate | None, folders: S
             here |= set(attested(read_attestation(path, records.header.model)))
         except LeanmarkError:
             continue
+    # Missing is a failure, because points were earned with it; an additional one is only a note.
     if absent := stated - here:
-        keys = sorted({one.key[:16] for one in absent})
+        keys = sorted({word.key[:16] for word in absent})
         return Finding(name, "fail", f"Counted statements of third parties are missing: {', '.join(keys)}.")
-    against = sorted(one.key[:16] for one in here - stated if isinstance(one, Countersigned) and not one.agrees)
+    against = sorted(word.key[:16] for word in here - stated if isinstance(word, Countersigned) and not word.agrees)
     if against:
         return Finding(name, "note", f"Not counted: key {', '.join(against)} disagrees with the certificate.")
-    if further := sorted({one.key[:16] for one in here - stated}):
+    if further := sorted({word.key[:16] for word in here - stated}):
         return Finding(name, "note", f"Not counted: the statements of third parties {', '.join(further)}.")
     return Finding(name, "pass", f"All {len(stated)} counted statements of third parties are here.")
 
 
 def _reader_trusts(records: Records, around: Surroundings) -> Finding:
     name = "counted_keys"
-    keys = {one.key for one in records.words}
+    keys = {word.key for word in records.words}
     if not keys:
         return Finding(name, "pass", "No points depend on third parties.")
     strange = sorted(key[:16] for key in keys if not around.trusts(key))

@@ -110,7 +110,8 @@ def validity(found: Score, now: datetime.datetime, runtime: str = "", lists: Lis
     """
     lists = lists or Lists()
     statements = found.records.of(Counted)
-    oldest = min((_time(one.created) for one in statements), default=now)
+    # The score ages with its oldest statement; a recount does not renew a measurement.
+    oldest = min((_time(statement.created) for statement in statements), default=now)
     until = oldest + datetime.timedelta(days=found.edition.valid_days)
     reasons = [
         *_too_old(statements, now, found.edition.valid_days),
@@ -126,6 +127,7 @@ def validity(found: Score, now: datetime.datetime, runtime: str = "", lists: Lis
 def minor(runtime: str) -> tuple[str, str]:
     """Return name and minor version of a runtime."""
     name, _, version = runtime.partition(" ")
+    # The patch level is left out: energy and answers are expected to change only between minor versions.
     found = re.match(r"[0-9]+(\.[0-9]+)?", version)
     return name, version if found is None else found[0]
 
@@ -138,18 +140,22 @@ def _time(text: str) -> datetime.datetime:
 
 
 def _too_old(statements: Sequence[Counted], now: datetime.datetime, days: int) -> Iterator[Expired]:
-    for one in statements:
-        age = now - _time(one.created)
+    for statement in statements:
+        age = now - _time(statement.created)
         if age > datetime.timedelta(days=days):
-            message = f"The {one.assessment} was recorded {age.days} days ago; the maximum is {days}."
-            yield Expired("age", message, f"Record the {one.assessment} again.")
+            message = f"The {statement.assessment} was recorded {age.days} days ago; the maximum is {days}."
+            yield Expired("age", message, f"Record the {statement.assessment} again.")
+        # Clocks of makers and readers differ, so only a whole day ahead counts as the future.
         elif age < -datetime.timedelta(days=1):
-            message = f"The {one.assessment} was recorded at {one.created}, which is in the future."
-            yield Expired("time", message, f"Record the {one.assessment} again, with a correct clock.")
+            message = f"The {statement.assessment} was recorded at {statement.created}, which is in the future."
+            yield Expired("time", message, f"Record the {statement.assessment} again, with a correct clock.")
 
 
 def _revoked(found: Score, lists: Lists) -> Iterator[Expired]:
-    for key in dict.fromkeys([*(one.key for one in found.records.of(Counted)), *(w.key for w in found.records.words)]):
+    for key in dict.fromkeys(
+        # Once per key, however many statements it signed.
+        [*(statement.key for statement in found.records.of(Counted)), *(w.key for w in found.records.words)]
+    ):
         if key in lists.revoked:
             message = f"Key {key[:16]} was revoked ({lists.revoked[key]}), so nothing that it signed counts."
             yield Expired(
@@ -164,20 +170,21 @@ def _superseded(found: Score, lists: Lists) -> Iterator[Expired]:
 
 
 def _disagreed(found: Score, lists: Lists) -> Iterator[Expired]:
-    recorded = [one.key for one in found.records.of(Countersigned) if not one.agrees]
+    recorded = [statement.key for statement in found.records.of(Countersigned) if not statement.agrees]
     for key in dict.fromkeys([*recorded, *lists.disagreeing]):
         message = f"The verifier with key {key[:16]}, which you trust, disagrees with the certificate."
         yield Expired("disagrees", message, "Measure again, and ask the verifier what they found.")
 
 
 def _moved(statements: Sequence[Counted], runtime: str) -> Iterator[Expired]:
-    for one in statements:
+    for statement in statements:
         if (
+            # Another runtime altogether says nothing about the one that was measured.
             runtime
-            and one.runtime
-            and minor(one.runtime)[0] == minor(runtime)[0]
-            and minor(one.runtime) != minor(runtime)
+            and statement.runtime
+            and minor(statement.runtime)[0] == minor(runtime)[0]
+            and minor(statement.runtime) != minor(runtime)
         ):
-            message = f"The {one.assessment} was measured with {one.runtime}, and {runtime} runs here."
-            again = f"Measure the {one.assessment} again: energy and int8 answers depend on the runtime."
+            message = f"The {statement.assessment} was measured with {statement.runtime}, and {runtime} runs here."
+            again = f"Measure the {statement.assessment} again: energy and int8 answers depend on the runtime."
             yield Expired("runtime", message, again)

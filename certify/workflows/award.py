@@ -64,28 +64,35 @@ def award_level(
             f"There is no signed score next to {path}; its maker can create one with leanmark score --sign."
         )
     certificate, points = counted
+    # Nothing may be awarded for a file that its own reader would reject.
     if verification.failed:
-        message = ", ".join(one.name for one in verification.failed)
+        message = ", ".join(check.name for check in verification.failed)
         raise CertificateError(f"{path} is not valid ({message}), so nothing is awarded.")
     again = score_model(
         path, edition=points.edition.name, not_applicable=points.records.header.scoped_out, trust=keys, now=moment
     )
+    # A scheme vouches for its own count; points that rest on third parties it does not trust would be somebody else's.
     if again.score.records.rows != points.records.rows:
         raise UsageError(
             f"The scheme counts {again.score.points:g} points, but the maker signed {points.points:g}, because they "
             f"trust different third parties. Pass the verifiers' keys with --trust. {' '.join(again.not_counted)}"
         )
+    # An award for a score that has ended would be void on its first day.
     holds = validity(points, moment, lists=Lists(newest=edition_names()[-1]))
     if not holds.holds:
-        raise UsageError(f"The score has ended: {' '.join(one.sentence for one in holds.reasons)}")
+        raise UsageError(f"The score has ended: {' '.join(reason.sentence for reason in holds.reasons)}")
+    # Keys handed over count as one holder: a maker's second key must not act as the scheme.
     store = trusted(keys)
-    related = store.of_one_holder([*(one.signer for one in verification.certificates), *_verifiers(path, verification)])
+    related = store.of_one_holder(
+        [*(certificate.signer for certificate in verification.certificates), *_verifiers(path, verification)]
+    )
     return award(points, certificate, level, scheme, signer, path.parent, until=until or holds.until, related=related)
 
 
 def _verifiers(path: Path, verification: Verification) -> list[PublicKey]:
     """Return the keys of all countersigners, trusted or not."""
-    energy = next((one for one in verification.certificates if one.assessment.sealed), None)
+    energy = next((certificate for certificate in verification.certificates if certificate.assessment.sealed), None)
+    # Even a verifier that nobody trusts must not certify what it assessed.
     if energy is None:
         return []
     return [read_countersignature(file, energy).signed.signer for file in countersignature_files([path.parent])]
@@ -107,12 +114,14 @@ def withdraw_mark(mark: Path, reason: str, scheme: Scheme, signer: SigningKey, l
     """
     content = read_certificate(mark)
     if read_statement(content, SCHEMA).signer != signer.public:
+        # Otherwise a scheme could withdraw the mark of a competitor.
         raise UsageError(f"{mark} was signed by another key; a scheme can only withdraw its own marks.")
     known: dict[str, str] = {}
     if listed.is_file():
         before = read_withdrawals(listed)
         if before.key != signer.public:
             raise UsageError(f"{listed} is another scheme's list; pass your own.")
+        # A new list replaces the previous one, so it must repeat its marks.
         known = dict(before.marks)
     known[hashlib.sha256(content).hexdigest()] = reason
     write_bytes(listed, withdraw(known, scheme, signer).content)

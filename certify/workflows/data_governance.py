@@ -48,6 +48,7 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
         >>> folder.path.name, policy.no_sale
         ('people.npz.use', True)
     """
+    # Resolved by folder but not by file, since a data file that is a link is governed at the place that was named.
     paths = [path.parent.resolve() / path.name for path in paths_of(data) if path.name]
     if not paths or not (isinstance(data, Placed) or all(path.exists() for path in paths)):
         raise UsageError(
@@ -56,9 +57,11 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
         )
     folder = use_folder(data) or UseFolder.beside(paths[0])
     loaded = load_ungoverned(data)
-    found = sorted({one for split in loaded.parts.values() for one in split.record_ids(key)})
+    found = sorted({identifier for split in loaded.parts.values() for identifier in split.record_ids(key)})
+    # The root commits to all identifiers without publishing any.
     bound = {"name": loaded.name, "root": root_of(found), "key": key.id}
     policy, time = _policy({"issued": now(), **OPTIONAL, **terms, "version": 1, "data": bound}), now()
+    # A policy that permits nothing from its first moment is a mistake of the maker.
     if policy.retention is not None and policy.retention <= time:
         raise UsageError(
             f"The policy {policy.name} expired at {policy.retention} and would permit nothing; set a later retention."
@@ -66,6 +69,7 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
     folder.bind(policy, found, time)
     for path in paths:
         beside = UseFolder.beside(path).path
+        # Data in several places share one folder; links let a reader find it from each of them.
         if not os.path.lexists(beside):
             beside.symlink_to(os.path.relpath(folder.path, beside.parent), target_is_directory=True)
     return folder, policy
@@ -79,10 +83,12 @@ def _policy(values: dict[str, Any]) -> UsePolicy:
     """
     for name in ("permissions", "prohibitions"):
         if isinstance(values.get(name), list):
-            rules = [{**OPTIONAL_OF_RULES, **one} if isinstance(one, dict) else one for one in values[name]]
+            rules = [{**OPTIONAL_OF_RULES, **value} if isinstance(value, dict) else value for value in values[name]]
             values[name] = rules
     if isinstance(values.get("suppliers"), list):
-        values["suppliers"] = [{"digest": None, **one} if isinstance(one, dict) else one for one in values["suppliers"]]
+        values["suppliers"] = [
+            {"digest": None, **supplier} if isinstance(supplier, dict) else supplier for supplier in values["suppliers"]
+        ]
     try:
         return UsePolicy.from_json(values, "the policy")
     except CertificateError as error:
@@ -99,21 +105,24 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
     if folder is None:
         raise UsageError(f"The data {data} have no use policy; bind one with leanmark policy bind.")
     policy, _ = folder.untouched()
+    # Identifiers under another key would never match those in the policy.
     if policy.data.key != key.id:
         raise UsageError(f"The policy {policy.name} was written with another data key; pass that key with --data-key.")
     listed, receipts = set(folder.records(policy)), []
     if not isinstance(values, list) or not values:
         raise UsageError(f"{name} must contain a JSON list of receipts.")
-    for number, one in enumerate(values, start=1):
+    for number, value in enumerate(values, start=1):
         place = f"{name}, receipt {number}"
-        if not isinstance(one, dict) or not isinstance(one.get("pii_principal_id"), str):
+        if not isinstance(value, dict) or not isinstance(value.get("pii_principal_id"), str):
             raise UsageError(f"{place}: the key 'pii_principal_id' is missing; add it.")
         stated = {"withdrawal_method": policy.withdrawal, "party_name": policy.controller}
-        person = {"pii_principal_id": principal_identifier(key, one["pii_principal_id"])}
+        # Keyed at once, so that the name of a person is never written.
+        person = {"pii_principal_id": principal_identifier(key, value["pii_principal_id"])}
         try:
-            receipt = Receipt.from_json({**OPTIONAL_OF_RECEIPTS, **stated, **one, **person}, place)
+            receipt = Receipt.from_json({**OPTIONAL_OF_RECEIPTS, **stated, **value, **person}, place)
         except CertificateError as error:
             raise UsageError(str(error)) from error
+        # Consent for a record outside the policy would govern nothing.
         if unknown := set(receipt.pii_records) - listed:
             raise UsageError(
                 f"{place}: the policy is not bound to the record {min(unknown)[:16]}; correct the receipt."

@@ -83,12 +83,14 @@ def declare(
     facts, seen = _data(data, known, constants)
     header = Header(now(), __version__, ModelDigests(**digests), facts)
     records = Records.of_file(header, content, seen, str(source))
-    kept, lineage = model.with_name(FILE_NAME), model.with_name(LINEAGE_NAME)
-    named = name or next((one.predicate["model"]["name"] for one in known), None)
+    copied, lineage = model.with_name(FILE_NAME), model.with_name(LINEAGE_NAME)
+    # Every statement about a model gives it the same name.
+    named = name or next((certificate.predicate["model"]["name"] for certificate in known), None)
     stated = Stated(named, lineage if lineage.is_file() else None, {FILE_NAME: source})
     issued = issue(Declarations(), model, records, constants.name, signer or signing_key(), model.parent, stated)
-    if kept.resolve() != source.resolve():
-        write_bytes(kept, content)
+    # A copy next to the model, because the statement names the file by digest.
+    if copied.resolve() != source.resolve():
+        write_bytes(copied, content)
     redraw_label(model)
     return issued
 
@@ -100,6 +102,7 @@ def _statements(model: Path, digests: Any) -> list[Certificate]:
         try:
             read = Certificate.read(path)
         except (CertificateError, UsageError):
+            # The efficiency certificate comes first, and its name for the model wins.
             continue  # unreadable statement: verification reports it
         if dict(read.subject_digest) == dict(digests) and read.assessment.name != Declarations.name:
             found.append(read)
@@ -107,13 +110,21 @@ def _statements(model: Path, digests: Any) -> list[Certificate]:
 
 
 def _data(data: Any, known: list[Certificate], edition: DeclarationsEdition) -> tuple[DataFacts, tuple[Record, ...]]:
-    stated = next((one.predicate["data"] for one in known if "test_digest" in one.predicate.get("data", {})), None)
+    stated = next(
+        (
+            certificate.predicate["data"]
+            for certificate in known
+            if "test_digest" in certificate.predicate.get("data", {})
+        ),
+        None,
+    )
     if data is None:
         if stated is None:
             raise UsageError("No statement of the model names its test data; pass them with --data.")
         return DataFacts(stated["name"][:MAX_NAME], stated["test_digest"], False), ()
     dataset = load(data)
     digest = dataset.test_digest()
+    # Declarations about other data than those that were certified would describe another model's test.
     if stated is not None and stated["test_digest"] != digest:
         raise CertificateError(
             f"The test split of {dataset.name} has the digest {digest[:16]}, but the model was certified on "
@@ -124,6 +135,7 @@ def _data(data: Any, known: list[Certificate], edition: DeclarationsEdition) -> 
 
 def _seen(dataset: Dataset, edition: DeclarationsEdition) -> tuple[Record, ...]:
     """Return names in the data, counts of every split, and what the test split shares with others."""
+    # Records hold no empty names.
     classes = tuple(str(name)[:MAX_NAME] for name in dataset.classes if str(name))
     columns = tuple(sorted({str(name)[:MAX_NAME] for split in dataset.parts.values() for name in split.groups}))
     pairs: Any = ((*pair.split("/"), count) for pair, count in overlap(dataset).items() if count is not None)
@@ -137,6 +149,7 @@ def _counts(part: Any, split: Split, classes: tuple[str, ...], least: int) -> Pa
     by_class: dict[str, int] = {}
     if split.targets is None:
         for name, count in zip(classes, np.bincount(split.labels, minlength=len(classes)), strict=True):
+            # Names are cut, so several may become equal: their counts are added.
             by_class[str(name)[:MAX_NAME]] = by_class.get(str(name)[:MAX_NAME], 0) + int(count)
     groups = {name[:MAX_NAME]: withheld(Counter(values.tolist()), least) for name, values in split.groups.items()}
     return PartCounts(part, len(split), split.whole_digest(), by_class, groups)
@@ -151,7 +164,8 @@ def withheld(counts: Counter[str], least: int) -> dict[str, int | None]:
         >>> withheld(Counter({"a": 90, "b": 7, "c": 1}), 5)
         {'a': 90, 'b': None, 'c': None}
     """
-    ordered = sorted(counts.items(), key=lambda one: (one[1], one[0]))
+    # Two at least: a single withheld count could be computed from the total.
+    ordered = sorted(counts.items(), key=lambda pair: (pair[1], pair[0]))
     small = {name for name, count in ordered if count < least}
     if len(small) == 1 and len(ordered) > 1:
         small.add(ordered[1][0])

@@ -73,8 +73,8 @@ class Fairness:
             "model": self.name,
             "outcome": self.outcome.to_json(),
             "cells": [
-                {"name": one.name, "samples": one.cell.table.n, "verdict": one.verdict, "needed": one.needed}
-                for one in self.cells
+                {"name": cell.name, "samples": cell.cell.table.n, "verdict": cell.verdict, "needed": cell.needed}
+                for cell in self.cells
             ],
             "words": dict(self.words),
             "profile": self.profile.to_json(),
@@ -102,13 +102,13 @@ class Fairness:
 
     def _page(self) -> GroupPage:
         data = self.records.header.data
-        shown = {one.cell: one.sentence for one in self.cells}
+        sentences = {cell.cell: cell.sentence for cell in self.cells}
         return GroupPage(
             model=self.name,
             data=f"{data.name}, {data.samples} different samples",
             outcome=self.outcome.text,
             notes=(*self.outcome.reasons, *self.outcome.notes),
-            sentences=tuple(shown.values()),
+            sentences=tuple(sentences.values()),
             figures=dict(self.profile.estimates),
             words=self.words,
             findings=self.profile.guards,
@@ -162,15 +162,17 @@ def fairness(
     runtimes.check(runtime)
     if batch < 1:
         raise UsageError(f"The 'batch' parameter of fairness must be at least 1, got {batch}.")
-    constants, shower = load_edition(edition), shown(progress)
+    constants, reporter = load_edition(edition), shown(progress)
+    # The original first, as its answers are the baseline's.
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
-    dataset = load(data, progress=shower)
+    dataset = load(data, progress=reporter)
     grouping = Grouping.of(dataset, groups, constants, exchanges=True)
     contract = contract_of(sources[-1], preprocess, default=as_given_to(sources[-1], dataset))
+    # Without a contract of its own, the original is given what the candidate is given.
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
     created, facts = now(), {}
-    for arm, source, one in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
-        facts[arm] = _look(grouping, arm, source, one, (runtime, batch), shower)
+    for arm, source, own_contract in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
+        facts[arm] = _score(grouping, arm, source, own_contract, (runtime, batch), reporter)
     records = grouping.records(facts, created, __version__)
     profile = profile_of(Social(), records, constants)
     cells = judged_cells(records, constants) if records.compares else ()
@@ -181,7 +183,7 @@ def fairness(
     return found
 
 
-def _look(
+def _score(
     grouping: Grouping, arm: str, path: Path, contract: Preprocess, how: tuple[str, int], progress: Progress
 ) -> Any:
     """Score one file on the test split in its own worker.
@@ -191,16 +193,18 @@ def _look(
     """
     dataset: Dataset = grouping.dataset
     runtime, batch = how
+    # Temporary: the worker gets a normalised copy of the file, and one batch of samples.
     with tempfile.TemporaryDirectory(prefix="leanmark-fairness-") as name:
-        one = subject(arm, path, contract, batch, Path(name))
-        save_samples(one.inputs, dataset.test, _first(batch, len(dataset.test)), contract)
-        with open_worker(one, runtime, 1, batch) as worker:
+        model = subject(arm, path, contract, batch, Path(name))
+        save_samples(model.inputs, dataset.test, _first(batch, len(dataset.test)), contract)
+        with open_worker(model, runtime, 1, batch) as worker:
             start = time.perf_counter()
             worker.window(1, GUESSED_INFERENCE_S)
+            # From here on, the file's own time replaces the guess.
             running = Running(worker, 1, time.perf_counter() - start, 1)
-            scorer = Scorer(one, running, batch, Path(name), progress)
-            grouping.look(arm, scorer, dataset, scorer.predict(dataset))
-    return one.facts
+            scorer = Scorer(model, running, batch, Path(name), progress)
+            grouping.collect(arm, scorer, dataset, scorer.predict(dataset))
+    return model.facts
 
 
 def _first(batch: int, samples: int) -> list[int]:
@@ -210,4 +214,5 @@ def _first(batch: int, samples: int) -> list[int]:
         >>> _first(3, 2)
         [0, 1, 0]
     """
+    # Repeated samples: some data have fewer than one batch.
     return [i % samples for i in range(batch)]

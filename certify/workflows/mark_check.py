@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def check_marks(certificate: Certificate, folders: Sequence[Path], others: Sequence[Certificate]) -> Iterable[Finding]:
     """Report the marks next to a model in its verification; ``leanmark mark show`` judges them."""
-    scorecard = next((one for one in others if isinstance(one.assessment, Scorecard)), None)
+    scorecard = next((statement for statement in others if isinstance(statement.assessment, Scorecard)), None)
     try:
+        # The trust store is only read if there is a mark, so that verification needs no home directory otherwise.
         files = mark_files(folders[:1])
         store = load_store() if files else TrustStore()
     except LeanmarkError as error:
@@ -35,6 +36,7 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
         try:
             mark = read_mark(file, scorecard)
         except LapsedError as error:
+            # A lapsed mark is not a fault: the model was recounted.
             yield Finding("mark", "note", clean(error))
             continue
         except LeanmarkError as error:
@@ -42,4 +44,5 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
             continue
         name = store.scheme_of(mark.key)
         message = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
+        # A note, never a pass: whether a scheme counts is the reader's decision.
         yield Finding("mark", "note", f"There is a mark by {message}; run leanmark mark show to check it.")

@@ -79,7 +79,7 @@ class Believed:
             "scheme": self.scheme,
             "named_by_the_file": named,
             "until": None if self.mark is None or self.level is None else self.mark.until,
-            "lists": [] if self.validity is None else [str(one) for one in self.validity.lists],
+            "lists": [] if self.validity is None else [str(path) for path in self.validity.lists],
         }
 
 
@@ -118,7 +118,7 @@ def _judged(
     runtime: str,
     now: datetime.datetime | None,
 ) -> tuple[Verification, tuple[Believed, ...]]:
-    keys, lists = tuple(trust), tuple(read_withdrawals(one) for one in withdrawals)
+    keys, lists = tuple(trust), tuple(read_withdrawals(withdrawal) for withdrawal in withdrawals)
     verification = verify(path, trust=keys)
     return verification, believed_marks(path, verification, trusted(keys), lists, runtime, now or clock())
 
@@ -136,6 +136,7 @@ def believed_marks(
     files = mark_files(folders)
     if not files:
         return ()
+    # A scheme's list next to the model counts like one that the reader passes; both are signed.
     beside = path.parent / MARKS_FOLDER / f"{WITHDRAWN}.json"
     if beside.is_file():
         withdrawals = (*withdrawals, read_withdrawals(beside))
@@ -155,18 +156,20 @@ def believed_marks(
             continue
         lists = _lists(mark, store, withdrawals)
         found.append(_believe(mark, points, verification, store, lists, runtime, now))
-    return tuple(sorted(found, key=lambda one: one.rule is not None))
+    # Believed ones first: sorting by a boolean is stable.
+    return tuple(sorted(found, key=lambda belief: belief.rule is not None))
 
 
 def _lists(mark: Mark, store: TrustStore, withdrawals: Sequence[Withdrawals]) -> Lists:
-    own = [one for one in withdrawals if one.key == mark.key]
-    newest = sorted(own, key=lambda one: one.named.date)[-1:]
-    reasons = (one.reason(mark) for one in own)
+    own = [withdrawal for withdrawal in withdrawals if withdrawal.key == mark.key]
+    # The newest of the scheme's lists is named, but a reason in any of them counts.
+    newest = sorted(own, key=lambda withdrawal: withdrawal.named.date)[-1:]
+    reasons = (withdrawal.reason(mark) for withdrawal in own)
     return Lists(
         revoked={key.key_id: why for key, why in store.revoked.items()},
         newest=edition_names()[-1],
         withdrawn=tuple(reason for reason in reasons if reason is not None),
-        named=tuple(one.named for one in newest),
+        named=tuple(withdrawal.named for withdrawal in newest),
     )
 
 
@@ -193,14 +196,17 @@ def _believe(
 
     if (apart := _not_apart(mark, points, verification, store)) is not None:
         return no("roles_apart", apart)
-    failed = [one.name for one in verification.failed if one.name not in ("label", "label_picture", "mark")]
+    # Drawings are no grounds: they can be redrawn at any time.
+    failed = [check.name for check in verification.failed if check.name not in ("label", "label_picture", "mark")]
     if failed or not verification.derived:
         why = f"the checks {', '.join(failed)} failed" if failed else verification.not_derived
         return no("score_follows", f"The score is not valid: {why}.".replace("..", "."))
-    lacks = [one.sentence for one in lacking(points, mark.level)]
+    lacks = [lack.sentence for lack in lacking(points, mark.level)]
     needed = points.edition.levels[mark.level].signer
+    # The mark's own word on how it was checked must be backed by a countersignature in the count.
     if VOUCHING.index(mark.checked) < VOUCHING.index(needed) or (
-        mark.verifier is not None and mark.verifier not in {one.key for one in agreeing(points.records, mark.checked)}
+        mark.verifier is not None
+        and mark.verifier not in {statement.key for statement in agreeing(points.records, mark.checked)}
     ):
         lacks.append(f"The mark says that it was {mark.checked}; {needed} by a verifier of the count is required.")
     if lacks:
@@ -209,21 +215,22 @@ def _believe(
     if ends(mark.until, now):
         return no("in_force", f"The award ended at {mark.until}.", holds)
     if not holds.holds:
-        return no("in_force", " ".join(one.sentence for one in holds.reasons), holds)
-    looked = ", ".join(map(str, lists.named)) or "none was at hand"
-    return Believed(mark, None, f"Awarded by {name} and in force until {mark.until}; lists of withdrawals: {looked}.",
-                    name, holds)  # fmt: skip
+        return no("in_force", " ".join(reason.sentence for reason in holds.reasons), holds)
+    consulted = ", ".join(map(str, lists.named)) or "none was at hand"
+    sentence = f"Awarded by {name} and in force until {mark.until}; lists of withdrawals: {consulted}."
+    return Believed(mark, None, sentence, name, holds)
 
 
 def _not_apart(mark: Mark, points: Score, verification: Verification, store: TrustStore) -> str | None:
     """Return why the scheme's key is not a third party's; None if it is."""
-    signers = [one.signer for one in verification.certificates]
+    signers = [certificate.signer for certificate in verification.certificates]
     if mark.key in store.of_one_holder(signers):
         return "The mark is signed by the maker's own key, or by one that it handed over to."
-    keys = {one.key for one in points.records.words}
+    keys = {word.key for word in points.records.words}
     keys |= {signature.key_id for signature in verification.signatures if signature.key_id is not None}
     if mark.key.key_id in keys:
         return "The mark is signed by the key of a verifier: an assessor must not certify."
+    # A key that was handed over belongs to the same holder.
     related = {key.key_id for key in store.of_one_holder([mark.key])} & keys
     return "The mark's key and that of a verifier have the same holder." if related else None
 

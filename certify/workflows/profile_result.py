@@ -44,6 +44,7 @@ class WorkloadProfile:
     @property
     def arms(self) -> tuple[str, ...]:
         """``candidate`` for the model, and ``baseline`` if it was compared with another."""
+        # Baseline after candidate, as the model that was asked about comes first.
         return tuple(arm for arm in reversed(ARMS) if arm in self.evidence.header.models)
 
     @property
@@ -66,6 +67,7 @@ class WorkloadProfile:
 
     def per_sample(self, arm: str) -> Estimate | None:
         """Return joules per sample, or seconds without a meter; None if neither was measured."""
+        # Joules if there are any; seconds otherwise, never both in one column.
         cost = self.figures.energy_j(arm) or self.figures.duration_s(arm)
         return None if cost is None else cost.scaled(1 / self.batch)
 
@@ -133,6 +135,7 @@ class Profiled:
         """Return the offset of each workload, in seconds, that places the main runs one after the other."""
         starts, end = [], 0.0
         for workload in self.workloads:
+            # Main runs are placed one after the other, so the warm-up before each is cut out.
             starts.append(end - workload.first_s)
             main = (window for arm in workload.arms for window in workload.windows(arm))
             end += max((window.start_s + window.duration_s for window in main), default=0.0) - workload.first_s
@@ -153,13 +156,13 @@ class Profiled:
             UsageError: pandas is not installed.
         """
         return dataframe(
-            {"runtime": one.runtime, "batch": one.batch, **row}
-            for one in self.workloads
-            for row in figure_rows(one.profile.estimates)
+            {"runtime": workload.runtime, "batch": workload.batch, **row}
+            for workload in self.workloads
+            for row in figure_rows(workload.profile.estimates)
         )
 
     def _repr_html_(self) -> str:
-        return "".join([*(html_table(one.profile.estimates) for one in self.workloads), self.plot()])
+        return "".join([*(html_table(workload.profile.estimates) for workload in self.workloads), self.plot()])
 
 
 def _points(workload: WorkloadProfile, arm: str, start: float) -> Iterator[tuple[float, float]]:
@@ -170,6 +173,7 @@ def _points(workload: WorkloadProfile, arm: str, start: float) -> Iterator[tuple
     costs = [cost / window.inferences for cost, window in zip(costs, windows, strict=True)]
     mean = sum(costs) / len(costs) if costs else 0.0
     for window, cost in zip(windows, costs, strict=True):
+        # A mean of 0 has no percentages.
         if mean > 0:
             yield window.start_s + start, 100 * cost / mean
 

@@ -54,9 +54,11 @@ def profile_workloads(
         models = []
         for arm, source, contract in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
             path = Path(folder, f"{arm}{source.suffix}")
+            # Both files in one format, or the comparison would include their differences in form.
             normalise(source, path, contract)
             models.append((path, contract))
         for plan in plans:
+            # The answers depend on the runtime and not on the batch, so each runtime is scored once.
             score = plan.runtime not in {earlier.runtime for earlier in plans[: len(found)]}
             evidence = measure(
                 models, dataset, plan, edition.plan, baseline_origin=origin, score=score, progress=progress

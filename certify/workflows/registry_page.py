@@ -80,8 +80,10 @@ def build(
     places = list(_places(folder, out))
     if not places:
         raise UsageError(f"No certified model was found below {folder}; pass a folder written by leanmark.")
+    # Removed first: pages of models that are gone would remain valid links.
     shutil.rmtree(out / MODELS, ignore_errors=True)
     entries = [
+        # Numbered, because two folders may give the same slug.
         _entry(
             place, place.relative_to(folder).as_posix(), out, f"{MODELS}/{_slug(place, folder)}-{number}", keys, made
         )
@@ -96,6 +98,7 @@ def _places(folder: Path, out: Path) -> Iterator[Path]:
     found = {path.parent for path in folder.rglob(CERTIFICATE_NAME)}
     found |= {path.parent for path in folder.rglob(FOLDER) if path.is_dir() and any(path.glob("*.json"))}
     found |= set(folder.rglob(f"*{PACK_SUFFIX}"))
+    # The page's own copies of certificates must not be listed again.
     inside = out.resolve()
     return (path for path in sorted(found) if not path.resolve().is_relative_to(inside))
 
@@ -106,7 +109,7 @@ def _slug(place: Path, folder: Path) -> str:
 
 
 def _entry(
-    place: Path, name: str, out: Path, address: str, keys: tuple[str | Path | PublicKey, ...], made: str
+    place: Path, name: str, out: Path, address: str, keys: tuple[str | Path | PublicKey, ...], time: str
 ) -> Entry:
     """Check one model; the page states what is wrong with an invalid one and shows none of its figures."""
     with ExitStack() as stack:
@@ -114,11 +117,12 @@ def _entry(
         try:
             model = stack.enter_context(unpacked(place)) if place.is_file() else model_in(place)
             verification = verify(model, trust=keys)
-            state, reasons = _state(verification, made)
+            state, reasons = _state(verification, time)
             if state in (BROKEN, WITHDRAWN):
                 return Entry(name, state, _without(reasons, model, place), (), None, False, _digest(verification))
             claims = tuple(certificate.claims for certificate in verification.certificates)
-            ended, marks = _scored(model, verification, trusted(keys), made)
+            ended, marks = _scored(model, verification, trusted(keys), time)
+            # An ended score expires the entry; the certificate stays valid.
             state, reasons = (EXPIRED, (*reasons, *ended)) if ended else (state, reasons)
             report(model, out=out / address / "report.html")
             _copy(verification.certificates, out / address)
@@ -129,19 +133,20 @@ def _entry(
 
 
 def _scored(
-    model: Path, verification: Verification, store: TrustStore, made: str
+    model: Path, verification: Verification, store: TrustStore, time: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return why a signed score has ended, and an assessment of each mark; nothing without a scorecard."""
-    if not any(isinstance(one.assessment, Scorecard) for one in verification.certificates):
+    if not any(isinstance(certificate.assessment, Scorecard) for certificate in verification.certificates):
         return (), ()
-    when = parse_time(made)
+    when = parse_time(time)
     ended = renewal_of(model, verification, store, (), "", when).validity.reasons
     believed = believed_marks(model, verification, store, (), "", when)
+    # One bad mark does not hide the model.
     marks = (
-        f"{one.level}, awarded by {one.scheme}" if one.level else f"A mark that does not count: {one.sentence}"
-        for one in believed
+        f"{mark.level}, awarded by {mark.scheme}" if mark.level else f"A mark that does not count: {mark.sentence}"
+        for mark in believed
     )
-    return tuple(one.sentence for one in ended), tuple(marks)
+    return tuple(reason.sentence for reason in ended), tuple(marks)
 
 
 def _without(reasons: Iterable[str], model: Path, place: Path) -> tuple[str, ...]:
@@ -165,22 +170,23 @@ def _copy(certificates: Iterable[Certificate], out: Path) -> None:
         write_bytes(out / name, certificate.content)
 
 
-def _state(verification: Verification, made: str) -> tuple[str, tuple[str, ...]]:
+def _state(verification: Verification, time: str) -> tuple[str, tuple[str, ...]]:
     failed = verification.failed
-    withdrawn = [one for one in failed if one.name.rpartition(".")[2] in WITHDRAWALS]
+    withdrawn = [check for check in failed if check.name.rpartition(".")[2] in WITHDRAWALS]
     if withdrawn:
-        return WITHDRAWN, tuple(one.sentence for one in withdrawn)
+        return WITHDRAWN, tuple(check.sentence for check in withdrawn)
+    # A few reasons suffice; a broken file fails most checks at once.
     if failed or verification.certificate is None:
-        return BROKEN, tuple(f"{one.name}: {one.sentence}" for one in failed[:MOST_REASONS])
+        return BROKEN, tuple(f"{check.name}: {check.sentence}" for check in failed[:MOST_REASONS])
     if not verification.derived:
         return BROKEN, (f"Not derived: {verification.not_derived}",)
-    old = [one for certificate in verification.certificates if (one := _too_old(certificate.claims, made))]
+    old = [reason for certificate in verification.certificates if (reason := _too_old(certificate.claims, time))]
     return (EXPIRED, tuple(old)) if old else (VALID, ())
 
 
-def _too_old(claims: Claims, made: str) -> str | None:
+def _too_old(claims: Claims, time: str) -> str | None:
     """Return why records are older than the scorecard's edition allows; None if they are not."""
-    age = parse_time(made) - parse_time(claims.created)
+    age = parse_time(time) - parse_time(claims.created)
     most = load_edition().valid_days
     if age.days <= most:
         return None

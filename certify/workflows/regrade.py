@@ -78,6 +78,7 @@ def regrade(
     constants = load_edition(edition)
     audited = audit(path, certificate, evidence, trust)
     audited.certificate.require("efficiency")
+    # A regrade of a refuted certificate would launder it.
     if not audited.agrees:
         raise CertificateError(f"The certificate is not valid under its own edition, so it is not graded by another: "
                                f"{audited.verdict}")  # fmt: skip
@@ -102,6 +103,7 @@ def issue_regrade(found: Regrade, out: Path, signer: SigningKey) -> Certificate:
     """
     path, first = found.audit.path, found.audit.certificate
     home = path.parent
+    # Replacing the first certificate would hide the grade that it gave.
     if out.resolve() == home.resolve():
         raise UsageError(f"{out} holds the first certificate, which must not change; choose another folder with --out.")
     sidecars = list(first.predicate["companions"])

@@ -69,6 +69,7 @@ def remeasure(
         raise UsageError(f"{baseline} is missing; put the baseline next to {path}, which is measured against it.")
     stated = predicate["baseline"]["file_digest"], predicate["baseline"]["content_digest"]
     measured = {"sha256": stated[0], "leanmarkContent": stated[1]}
+    # Both files: a comparison with another baseline would prove nothing about the certificate.
     for file, digests in ((path, certificate.subject_digest), (baseline, measured)):
         if subject_digests(file) != digests:
             raise CertificateError(f"{file} is not the file that was measured; restore that file to measure again.")
@@ -83,13 +84,14 @@ def remeasure(
     if predicate["lineage"] is None:  # as at certification: the training data of a foreign model are unknown
         dataset = replace(dataset, train=None, calibration=None, validation=None)
     rules = load_edition(measuring_edition(predicate)).plan
-    feeding = Preprocess.from_json(predicate["baseline"]["preprocess"])
+    baseline_contract = Preprocess.from_json(predicate["baseline"]["preprocess"])
+    # Simplified again, as at certification.
     with tempfile.TemporaryDirectory(prefix="leanmark-again-") as folder:
         again = Path(folder, baseline.name)
-        normalise(baseline, again, feeding)
-        simplified = simplify(again, feeding, dataset, plan, rules, progress)
+        normalise(baseline, again, baseline_contract)
+        simplified = simplify(again, baseline_contract, dataset, plan, rules, progress)
     return measure(
-        ((baseline, feeding), (path, contract)),
+        ((baseline, baseline_contract), (path, contract)),
         dataset,
         plan,
         rules,
@@ -105,6 +107,7 @@ def _runtime(workload: Mapping[str, Any]) -> dict[str, Any]:
     """Return the certified runtime; if each model chose its own, both are tried again, along with the default one."""
     if not workload["candidate_runtime"]:
         return {"runtime": workload["runtime"]}
+    # All runtimes that took part, so that the choice between them can come out differently here.
     names = (DEFAULT_RUNTIME, workload["runtime"], workload["candidate_runtime"]["runtime"])
     return {"runtime": AUTO, "among": tuple(dict.fromkeys(names))}
 
@@ -117,6 +120,7 @@ def _fresh(
         return None
     fresh = load(data, seed=plan.seed, progress=progress)
     fresh = fresh if data_key is None else fresh.keyed(data_key)
+    # Regression has no classes to compare.
     numbers = fresh.test.targets is not None and dataset.test.targets is not None
     if fresh.classes != dataset.classes and not numbers:
         raise DataError(
@@ -129,12 +133,14 @@ def _fresh(
 def _metric(data: Mapping[str, Any], plan: Plan) -> str:
     """Return the certified metric; a stranger's certificate must not choose from all code installed here."""
     certified: str = data.get("metric", plan.metric)
+    # Third-party code runs only if the reader names it, not because a certificate does.
     if not is_own(certified) and certified != plan.metric:
         raise UsageError(
             f"The certificate uses the metric '{certified}', which is third-party code. Review it, "
             f"then allow it with --metric {certified}."
         )
     code, stated = get_metric(certified).code, data.get("metric_code")
+    # Another version of a metric would measure something else under the same name.
     if code != stated:
         raise CertificateError(
             f"The metric {certified} has different source code here (sha256 {_short(code)}) than when certified "
@@ -151,6 +157,7 @@ def _require_samples(dataset: Dataset, certificate: Certificate) -> None:
     """Refuse other samples before measuring rather than afterwards."""
     stated = certificate.predicate["data"]
     targets = dataset.test.targets
+    # Before measuring: a difference found afterwards would cost hours.
     if (dataset.test_digest(), targets and targets.digest()) != (stated["test_digest"], stated.get("targets")):
         if "private" in stated and dataset.test.key != stated["private"]:
             raise UsageError(

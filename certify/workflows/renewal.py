@@ -46,8 +46,8 @@ class Renewal:
             "holds": self.validity.holds,
             "until": self.validity.until,
             "runtime": self.runtime,
-            "reasons": [vars(one) for one in self.validity.reasons],
-            "lists": [vars(one) for one in self.validity.lists],
+            "reasons": [vars(reason) for reason in self.validity.reasons],
+            "lists": [vars(listed) for listed in self.validity.lists],
         }
 
 
@@ -79,7 +79,7 @@ def renewal(
         certify.core.errors.UsageError: There is no valid signed score next to graded/model.onnx; ...
     """
     path, keys = Path(path), tuple(trust)
-    lists = tuple(read_withdrawals(one) for one in withdrawals)
+    lists = tuple(read_withdrawals(withdrawal) for withdrawal in withdrawals)
     return renewal_of(path, verify(path, trust=keys), trusted(keys), lists, runtime, now or clock())
 
 
@@ -96,27 +96,34 @@ def renewal_of(
     if counted is None:
         raise UsageError(f"There is no valid signed score next to {path}; create one with leanmark score --sign.")
     certificate, points = counted
-    measured = next((one.runtime for one in points.records.of(Counted) if one.runtime), "")
+    # Statements of one model are of one runtime; the first that names any decides.
+    measured = next((statement.runtime for statement in points.records.of(Counted) if statement.runtime), "")
     today = installed(measured) if runtime is None else runtime
-    against = [one for one in verification.signatures if one.role == "verifier" and one.trusted and not one.agrees]
+    against = [
+        signature
+        for signature in verification.signatures
+        # Only verifiers that this reader trusts can end a score.
+        if signature.role == "verifier" and signature.trusted and not signature.agrees
+    ]
     lists = Lists(
         revoked={key.key_id: why for key, why in store.revoked.items()},
-        disagreeing=tuple(one.key_id for one in against if one.key_id is not None),
+        disagreeing=tuple(signature.key_id for signature in against if signature.key_id is not None),
         newest=edition_names()[-1],
         withdrawn=tuple(_reasons(path, certificate, withdrawals)),
-        named=tuple(sorted({one.named for one in withdrawals}, key=str)),
+        named=tuple(sorted({withdrawal.named for withdrawal in withdrawals}, key=str)),
     )
     return Renewal(points, validity(points, now, today, lists), today)
 
 
 def _reasons(path: Path, scorecard: Certificate, withdrawals: Sequence[Withdrawals]) -> Iterator[str]:
     """Yield why schemes withdrew marks next to the model."""
+    # No list, no reasons: reading the marks would be for nothing.
     for file in mark_files([path.parent]) if withdrawals else ():
         try:
             mark = read_mark(file, scorecard)
         except LeanmarkError:
             continue  # malformed, or of an earlier count; verification reports it
-        yield from (reason for one in withdrawals if (reason := one.reason(mark)) is not None)
+        yield from (reason for withdrawal in withdrawals if (reason := withdrawal.reason(mark)) is not None)
 
 
 def installed(runtime: str) -> str:
@@ -127,6 +134,7 @@ def installed(runtime: str) -> str:
         ''
     """
     name = runtime.partition(" ")[0]
+    # An extra such as `-gpu` is another distribution with the same runtime.
     for distribution in (name, name.rpartition("-")[0], f"{name.rpartition('-')[0]}-gpu"):
         try:
             return f"{name} {version(distribution)}" if distribution else ""

@@ -51,7 +51,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Asked:
+class StressOptions:
     """Stress to put on both models.
 
     Attributes:
@@ -73,11 +73,12 @@ class Asked:
     runtime: str = "onnxruntime-cpu"
 
     def __post_init__(self) -> None:
-        if wrong := [one for one in self.severities if one not in SEVERITIES]:
+        if wrong := [severity for severity in self.severities if severity not in SEVERITIES]:
             raise UsageError(f"The 'severities' must be integers in [1, 5], got {wrong[0]}.")
         if not (self.severities or self.witnesses or self.triggers):
             raise UsageError("No stress was chosen; give corruptions, witnesses or a trigger.")
         if self.float_parent is not None and not self.triggers:
+            # A trigger is the only stress for which the original before quantisation tells something.
             raise UsageError("The float parent is compared under triggers only; give a trigger.")
         if len({path.name for path in self.witnesses}) < len(self.witnesses):
             raise UsageError("Two witness files have the same name; rename one.")
@@ -105,7 +106,7 @@ class Stress:
     def __post_init__(self) -> None:
         self.base = Base.of(self.dataset)
 
-    def records(self, asked: Asked) -> Records:
+    def records(self, options: StressOptions) -> Records:
         """Run both models under stress, and count.
 
         Raises:
@@ -114,37 +115,37 @@ class Stress:
         """
         created = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         digests = {arm: subject_digests(path) for arm, path in self.files.items()}
-        contents: dict[str, str] = {arm: one["leanmarkContent"] for arm, one in digests.items()}
-        checked = [check(path, self.base, contents) for path in asked.witnesses]
+        contents: dict[str, str] = {arm: digest["leanmarkContent"] for arm, digest in digests.items()}
+        checked = [check(path, self.base, contents) for path in options.witnesses]
         rows: list[Record] = []
-        with self._open(asked.runtime) as pair:
-            if asked.severities:
-                rows += self._corrupted(pair, asked)
+        with self._open(options.runtime) as pair:
+            if options.severities:
+                rows += self._corrupted(pair, options)
             if checked:
-                rows += self._attacked(pair, [(_arm(arm), one) for arm, one in checked], asked.runtime)
-            rows += self._triggered(pair, asked)
+                rows += self._attacked(pair, [(_arm(arm), file) for arm, file in checked], options.runtime)
+            rows += self._triggered(pair, options)
         kinds = (Clean, Corrupted, WitnessSet, Standing, Held, Detection, Triggered)
         rows.sort(key=lambda row: kinds.index(type(row)))
         facts = DataFacts(
             self.dataset.name[:200], self.dataset.spec[:4000], len(self.base.order), self.base.test_digest
         )
         model, baseline = (ModelDigests(**digests[arm]) for arm in ("candidate", "baseline"))
-        version, hardened = importlib.metadata.version("leanmark"), asked.adversarially_trained
-        parent = None if asked.float_parent is None else ModelDigests(**subject_digests(asked.float_parent))
-        head = Header(created, version, model, baseline, facts, asked.runtime, hardened, parent)
+        version, hardened = importlib.metadata.version("leanmark"), options.adversarially_trained
+        parent = None if options.float_parent is None else ModelDigests(**subject_digests(options.float_parent))
+        head = Header(created, version, model, baseline, facts, options.runtime, hardened, parent)
         return Records(head, tuple(rows))
 
-    def _triggered(self, pair: Pair, asked: Asked) -> Iterator[Triggered]:
+    def _triggered(self, pair: Pair, options: StressOptions) -> Iterator[Triggered]:
         with contextlib.ExitStack() as live:
             before: dict[Before, Answers] = {"baseline": pair["baseline"]}
-            if asked.float_parent is not None:
-                contract = contract_of(asked.float_parent, None, default=self.contracts["candidate"])
+            if options.float_parent is not None:
+                contract = contract_of(options.float_parent, None, default=self.contracts["candidate"])
                 classes = len(self.dataset.classes)
                 answers = Answers(
-                    asked.float_parent, contract, classes, runtime=asked.runtime, threads=1, arm="baseline"
+                    options.float_parent, contract, classes, runtime=options.runtime, threads=1, arm="baseline"
                 )
                 before["float_parent"] = live.enter_context(answers)
-            for trigger in asked.triggers:
+            for trigger in options.triggers:
                 yield from triggered(before, pair["candidate"], self.base, trigger)
 
     @contextlib.contextmanager
@@ -166,15 +167,16 @@ class Stress:
                 for arm in ARMS
             }
 
-    def _corrupted(self, pair: Pair, asked: Asked) -> Iterator[Record]:
+    def _corrupted(self, pair: Pair, options: StressOptions) -> Iterator[Record]:
         most = self.edition.most_samples
-        if asked.samples is not None and not 1 <= asked.samples <= most:
-            raise UsageError(f"The 'samples' parameter must be in [1, {most}], got {asked.samples}.")
-        chosen = self.base.order[: asked.samples or most]
+        if options.samples is not None and not 1 <= options.samples <= most:
+            raise UsageError(f"The 'samples' parameter must be in [1, {most}], got {options.samples}.")
+        # The first samples of a fixed order: the maker cannot choose those on which the model is strong.
+        chosen = self.base.order[: options.samples or most]
         test = self.dataset.test
         yield Clean(**vars(_table(*self._right(pair, chosen))), of="corruptions")
-        with self.progress.task("Corrupting", len(asked.severities) * len(self.edition.corruptions)) as task:
-            for severity in sorted(set(asked.severities)):
+        with self.progress.task("Corrupting", len(options.severities) * len(self.edition.corruptions)) as task:
+            for severity in sorted(set(options.severities)):
                 for name in self.edition.corruptions:
                     split = in_memory(corrupted_split(test, chosen, name, severity))
                     right = [pair[arm].scores(split).correct for arm in ARMS]
@@ -189,15 +191,15 @@ class Stress:
     def _attacked(self, pair: Pair, checked: Sequence[tuple[ArmName, Checked]], runtime: str) -> Iterator[Record]:
         """Yield the result of every witness on both models: one that fools one model may fool the other too."""
         counts: dict[str, list[int]] = {
-            arm: [one.content.header.samples for other, one in checked if other == arm] for arm in ARMS
+            arm: [file.content.header.samples for other, file in checked if other == arm] for arm in ARMS
         }
         count = common_count(counts)
         order = self.base.order
         clean = self._right(pair, order[:count])
         yield Clean(**vars(_table(*clean)), of="witnesses")
-        wrong = [{arm: turned(pair[arm], self.base, one.sound) for arm in ARMS} for _, one in checked]
-        for (arm, one), found in zip(checked, wrong, strict=True):
-            yield _set_row(arm, one, found[arm], [two for other, two in checked if other != arm])
+        wrong = [{arm: turned(pair[arm], self.base, file.sound) for arm in ARMS} for _, file in checked]
+        for (arm, file), found in zip(checked, wrong, strict=True):
+            yield _set_row(arm, file, found[arm], [two for other, two in checked if other != arm])
         yield from self._standing(checked, wrong, clean, count)
         yield from self._elsewhere(checked, wrong, runtime)
         yield from self._detected(pair, checked, wrong, count)
@@ -209,7 +211,7 @@ class Stress:
         clean: Sequence[Bools],
         count: int,
     ) -> Iterator[Standing]:
-        sizes = sorted({eps for _, one in checked for eps in one.content.header.eps})
+        sizes = sorted({eps for _, file in checked for eps in file.content.header.eps})
         sources: tuple[Source, ...] = ("union", *ARMS)
         for source in sources:
             chosen = [i for i, (arm, _) in enumerate(checked) if source in ("union", arm)]
@@ -221,6 +223,7 @@ class Stress:
                     down = np.zeros(count, dtype=np.bool_)
                     for i in chosen:
                         down |= fallen(count, self.base.order, checked[i][1].sound, wrong[i][arm], eps)
+                    # Correct on the clean sample and not fooled by any witness of that size.
                     stands.append(right & ~down)
                 yield Standing(**vars(_table(*stands)), eps=eps, source=source)
 
@@ -228,14 +231,14 @@ class Stress:
         self, checked: Sequence[tuple[ArmName, Checked]], wrong: Sequence[Mapping[ArmName, Bools]], runtime: str
     ) -> Iterator[Held]:
         """Yield whether witnesses that hold for their own model also hold at other settings of the runtime."""
-        kept: dict[ArmName, list[tuple[int, Witness]]] = {arm: [] for arm in ARMS}
-        for (arm, one), found in zip(checked, wrong, strict=True):
-            kept[arm] += [each for each, bad in zip(one.sound, found[arm], strict=True) if bad]
+        effective: dict[ArmName, list[tuple[int, Witness]]] = {arm: [] for arm in ARMS}
+        for (arm, file), found in zip(checked, wrong, strict=True):
+            effective[arm] += [each for each, bad in zip(file.sound, found[arm], strict=True) if bad]
         for level, threads in OTHER_SETTINGS:
             with self._open(runtime, threads, level) as pair:
                 for arm in ARMS:
-                    held = int(turned(pair[arm], self.base, kept[arm]).sum())
-                    yield Held(arm, level, threads, len(kept[arm]), held)
+                    count = int(turned(pair[arm], self.base, effective[arm]).sum())
+                    yield Held(arm, level, threads, len(effective[arm]), count)
 
     def _detected(
         self,
@@ -246,7 +249,7 @@ class Stress:
     ) -> Iterator[Detection]:
         for arm in ARMS:
             pairs = zip(checked, wrong, strict=True)
-            hits = [each for (_, one), found in pairs for each, bad in zip(one.sound, found[arm], strict=True) if bad]
+            hits = [each for (_, file), found in pairs for each, bad in zip(file.sound, found[arm], strict=True) if bad]
             if not hits:
                 continue
             attacked = pair[arm].scores(witnessed(self.base, hits)).margin
@@ -262,22 +265,22 @@ def _table(baseline: Bools, candidate: Bools) -> PairedTable:
     return PairedTable.from_correct(baseline, candidate)
 
 
-def _set_row(arm: ArmName, one: Checked, wrong: Bools, others: Sequence[Checked]) -> WitnessSet:
+def _set_row(arm: ArmName, checked: Checked, wrong: Bools, others: Sequence[Checked]) -> WitnessSet:
     """Return the result of a witness file; a witness equal to one of the other model, sign by sign, is a copy."""
     theirs = {(witness.sample, witness.packed) for two in others for _, witness in two.sound}
-    held = [witness for (_, witness), bad in zip(one.sound, wrong, strict=True) if bad]
-    copied = sum((witness.sample, witness.packed) in theirs for witness in held)
-    header = one.content.header
+    effective = [witness for (_, witness), bad in zip(checked.sound, wrong, strict=True) if bad]
+    copied = sum((witness.sample, witness.packed) in theirs for witness in effective)
+    header = checked.content.header
     return WitnessSet(
-        one.file,
-        one.sha256,
+        checked.file,
+        checked.sha256,
         arm,
         header.method,
         header.gradients,
         header.straight_through,
         header.samples,
-        len(one.content.witnesses),
-        len(held),
+        len(checked.content.witnesses),
+        len(effective),
         copied,
     )
 
@@ -290,7 +293,8 @@ def detection(arm: ArmName, clean: npt.NDArray[np.float64], attacked: npt.NDArra
         clean: margins of untouched samples, (m,).
         attacked: margins of attacked samples, (n,).
     """
+    # Twice the wins plus the ties: an integer, from which the judge derives the area under the curve exactly.
     wins = 2 * (attacked[None, :] < clean[:, None]).astype(np.int64) + (attacked[None, :] == clean[:, None])
     by_clean, by_attacked = wins.sum(1), wins.sum(0)
-    squares = (int((one.astype(object) ** 2).sum()) for one in (by_clean, by_attacked))
+    squares = (int((placed.astype(object) ** 2).sum()) for placed in (by_clean, by_attacked))
     return Detection(arm, len(clean), len(attacked), int(wins.sum()), *squares)

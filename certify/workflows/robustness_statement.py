@@ -22,7 +22,7 @@ from certify.core.progress import Progress, job, shown
 from certify.data import Preprocess, load
 from certify.data.contract_slot import contract_of
 from certify.data.triggers import Trigger
-from certify.workflows.robustness_records import Asked, Stress
+from certify.workflows.robustness_records import Stress, StressOptions
 from certify.workflows.statements import state
 
 
@@ -112,27 +112,33 @@ def assess(
         >>> found.refused, found.path.as_posix()
         (False, 'robust/statements/robustness.json')
     """
-    model, baseline, files = Path(model), Path(baseline), [Path(one) for one in witnesses]
+    model, baseline, files = Path(model), Path(baseline), [Path(witness) for witness in witnesses]
     parent = None if float_parent is None else Path(float_parent)
     for path in (model, baseline, *files, *(() if parent is None else (parent,))):
         if not path.is_file():
             raise UsageError(f"The file {path} does not exist; check the path.")
     constants, progress = load_edition(edition), shown(progress)
     dataset = load(data, progress=progress)
-    laid = [one if isinstance(one, Trigger) else Trigger.parse(one, dataset.classes) for one in triggers]
-    asked = Asked(tuple(severities), samples, tuple(files), tuple(laid), parent, adversarially_trained, runtime)
+    parsed_triggers = [
+        trigger if isinstance(trigger, Trigger) else Trigger.parse(trigger, dataset.classes) for trigger in triggers
+    ]
+    options = StressOptions(
+        tuple(severities), samples, tuple(files), tuple(parsed_triggers), parent, adversarially_trained, runtime
+    )
     contract = contract_of(model, preprocess)
     contracts = {"baseline": contract_of(baseline, baseline_preprocess, default=contract), "candidate": contract}
     stress = Stress({"baseline": baseline, "candidate": model}, contracts, dataset, constants, progress)  # type: ignore[arg-type]
-    records = stress.records(asked)
+    records = stress.records(options)
     for path in files:
-        kept = model.parent / WITNESS_FOLDER / path.name
-        kept.parent.mkdir(exist_ok=True)
-        if kept.resolve() != path.resolve():
-            copy(path, kept)
-    room = Robustness()
+        target = model.parent / WITNESS_FOLDER / path.name
+        target.parent.mkdir(exist_ok=True)
+        if target.resolve() != path.resolve():
+            # Not onto itself, which would truncate the file.
+            copy(path, target)
+    robustness = Robustness()
+    # Written as a file, because a statement is always made from records that were read.
     with tempfile.TemporaryDirectory(prefix="leanmark-records-") as folder:
         source = Path(folder, "records.jsonl")
-        write_bytes(source, room.dump(records))
-        statement = state(model, room.name, source, edition=constants.name, name=name, signer=signer)
-    return Assessed(statement, statement.profile, statement_path(model.parent, room.name))
+        write_bytes(source, robustness.dump(records))
+        statement = state(model, robustness.name, source, edition=constants.name, name=name, signer=signer)
+    return Assessed(statement, statement.profile, statement_path(model.parent, robustness.name))

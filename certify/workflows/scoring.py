@@ -23,7 +23,7 @@ from certify.core.suggest import unknown_name
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest, attestation_files, read_attestation
 from certify.scorecard.edition import NEWEST, load_edition
-from certify.scorecard.levels import Score, lacking, next_level, score, shown, steps
+from certify.scorecard.levels import Score, format_points, lacking, next_level, score, steps
 from certify.scorecard.records import Attested, Countersigned, Header, Records
 from certify.scorecard.sidecars import attested, counted, countersigned, own_lineage
 from certify.workflows.statements import redraw_label
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from certify.attest.keys import PublicKey, SigningKey
     from certify.attest.verification import Verification
 
+# Prefix of the checks of the scorecard itself, which is about to be replaced.
 RESTING = "scorecard."
 DRAWN = ("label", "label_picture")
 """Checks that do not prevent a new count: they concern the old count, or drawings of it."""
@@ -58,9 +59,9 @@ class Scored:
     def line(self) -> str:
         """Points in one line, with what is missing."""
         found = self.score
-        message = f"Score: {shown(found.points)} of {found.edition.most:g} points ({found.edition.name})"
-        lost = ", ".join(one.name for one in found.missing)
-        unmet = ", ".join(one.name for one in found.asked if not one.holds)
+        message = f"Score: {format_points(found.points)} of {found.edition.most:g} points ({found.edition.name})"
+        lost = ", ".join(credit.name for credit in found.missing)
+        unmet = ", ".join(row.name for row in found.prerequisites if not row.holds)
         parts = [message, "no level, which only a scheme awards"]
         parts += [f"prerequisites missing: {unmet}"] if unmet else []
         parts += [f"not assessed: {lost}"] if lost else []
@@ -80,31 +81,33 @@ class Scored:
             "pillars": found.pillars,
             "scoped_out": dict(found.scoped_out),
             "prerequisites": [
-                {"name": one.name, "title": one.prerequisite.title, "state": one.state, "sentence": one.sentence}
-                for one in found.asked
+                {"name": row.name, "title": row.prerequisite.title, "state": row.state, "sentence": row.sentence}
+                for row in found.prerequisites
             ],
             "lines": [
                 {
-                    "name": one.name, "title": one.credit.title, "pillar": one.credit.pillar, "points": one.points,
-                    "of": one.credit.points, "state": one.state, "sentence": one.sentence, "why": one.credit.why,
-                    "evidence": None if one.source is None else self.evidence_of(one.source),
+                    "name": line.name, "title": line.credit.title, "pillar": line.credit.pillar, "points": line.points,
+                    "of": line.credit.points, "state": line.state, "sentence": line.sentence, "why": line.credit.why,
+                    "evidence": None if line.source is None else self.evidence_of(line.source),
                 }
-                for one in found.lines
+                for line in found.lines
             ],
             "next": None if level is None else {
                 "level": level,
-                "lacking": [{"kind": one.kind, "sentence": one.sentence, "points": one.points} for one in lacks],
-                "steps": [{"name": one.name, "points": one.points, "what": one.what} for one in steps(found, level)],
+                "lacking": [{"kind": lack.kind, "sentence": lack.sentence, "points": lack.points} for lack in lacks],
+                "steps": [
+                    {"name": step.name, "points": step.points, "what": step.what} for step in steps(found, level)
+                ],
             },
             "not_counted": list(self.not_counted),
         }  # fmt: skip
 
     def evidence_of(self, assessment: str) -> dict[str, str]:
         """Return path and digest of an assessment's statement."""
-        one = self.score.records.statement(assessment)
+        statement = self.score.records.statement(assessment)
         sealed = any(c.assessment.sealed and c.assessment.name == assessment for c in self.verification.certificates)
         place = Path(CERTIFICATE_NAME) if sealed else statement_path(Path(), assessment)
-        return {"path": place.as_posix(), "sha256": "" if one is None else one.sha256}
+        return {"path": place.as_posix(), "sha256": "" if statement is None else statement.sha256}
 
 
 def score_model(
@@ -140,10 +143,14 @@ def score_model(
     for pillar in not_applicable or {}:
         if pillar not in rules.pillars:
             raise unknown_name("pillar", pillar, list(rules.pillars))
+        # A pillar without a rule for it is required of every model.
         if not rules.pillars[pillar].scope_out:
             raise UsageError(f"The pillar {pillar} applies to every model and cannot be scoped out.")
     verification = _verified(path, keys)
-    statements = [one for one in verification.certificates if not one.assessment.rests_on_others]
+    # Statements that rest on others are counts themselves.
+    statements = [
+        certificate for certificate in verification.certificates if not certificate.assessment.rests_on_others
+    ]
     if not statements:
         raise CertificateError(f"{path} has no statement to count; create one with leanmark certify.")
     store, folders = trusted(keys), [path.parent]
@@ -158,7 +165,7 @@ def score_model(
         edition_digest=rules.digest,
         scoped_out=dict(not_applicable or {}),
     )
-    rows = tuple(counted(one, edition, own_lineage(one, folders)) for one in statements)
+    rows = tuple(counted(statement, edition, own_lineage(statement, folders)) for statement in statements)
     return Scored(path, score(Records(header, (*rows, *words)), rules), verification, ignored)
 
 
@@ -190,11 +197,17 @@ def sign_score(scored: Scored, signer: SigningKey, name: str | None = None) -> C
 def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verification:
     """Return a verification in which no check contradicts what is counted; a refuted claim earns nothing."""
     verification = verify(path, trust=trust)
+    # A refuted claim is allowed: the count then gives it no points, which is the honest result.
     failed = [c for c in verification.failed if not (c.name.startswith(RESTING) or c.name in DRAWN or is_refutation(c))]
     if failed or verification.certificate is None:
         message = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
         raise CertificateError(f"{path} is not valid, so nothing is counted ({message})")
-    underived = [one for one in (verification, *verification.others) if one.name != "scorecard" and one.not_derived]
+    # Trust alone is not enough: without records nothing can be counted.
+    underived = [
+        statement
+        for statement in (verification, *verification.others)
+        if statement.name != "scorecard" and statement.not_derived
+    ]
     if underived and not verification.derived:
         raise NotDerivedError(f"{path}: {underived[0].not_derived} Put the evidence next to the model.")
     return verification
@@ -204,10 +217,10 @@ def _words(
     statements: Sequence[Certificate], model: ModelDigests, store: TrustStore, folders: Sequence[Path]
 ) -> tuple[tuple[Countersigned | Attested, ...], tuple[str, ...]]:
     """Return the third-party statements that count for this reader, and why others do not."""
-    own = store.of_one_holder(one.signer for one in statements)
+    own = store.of_one_holder(statement.signer for statement in statements)
     found: list[Countersigned | Attested] = []
     ignored: list[str] = []
-    energy = next((one for one in statements if one.assessment.sealed), None)
+    energy = next((statement for statement in statements if statement.assessment.sealed), None)
     for path in [] if energy is None else countersignature_files(folders):
         word = read_countersignature(path, energy)  # type: ignore[arg-type]
         if _counts(word.signed.signer, own, store, "countersignature", ignored):
@@ -225,6 +238,7 @@ def _words(
 
 def _counts(key: PublicKey, own: set[PublicKey], store: TrustStore, what: str, ignored: list[str]) -> bool:
     short = key.key_id[:16]
+    # The maker's own key cannot vouch for the maker, whatever it is called.
     if key in own:
         ignored.append(f"The {what} by key {short} is not counted: it is the maker's own.")
         return False
@@ -262,9 +276,9 @@ def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: st
         if credit not in known:
             raise unknown_name("credit", credit, list(known))
         if not known[credit].attestable:
-            can = ", ".join(one for one, found in known.items() if found.attestable)
+            can = ", ".join(name for name, found in known.items() if found.attestable)
             raise UsageError(f"{credit} is measured and cannot be attested; choose one of {can}.")
     statements = _verified(path, ()).certificates
-    if signer.public in trusted().of_one_holder(one.signer for one in statements):
+    if signer.public in trusted().of_one_holder(statement.signer for statement in statements):
         raise UsageError("Your key, or one that it handed over to, signed for the maker; use someone else's key.")
     return attest(path, statements[0].subject_digest, statements[0].subject_name, credits, name, text, signer)

@@ -18,16 +18,21 @@ if TYPE_CHECKING:
 
 def signed_score(path: Path, verification: Verification) -> tuple[Certificate, Score] | None:
     """Return the scorecard next to a model, counted again from its records; None if there is no valid one."""
-    found = next((one for one in verification.certificates if isinstance(one.assessment, Scorecard)), None)
+    found = next(
+        (certificate for certificate in verification.certificates if isinstance(certificate.assessment, Scorecard)),
+        None,
+    )
     if found is None:
         return None
-    room = Scorecard()
-    source = records_path(statement_path(path.parent, room.name))
+    scorecard = Scorecard()
+    source = records_path(statement_path(path.parent, scorecard.name))
     try:
         content = source.read_bytes()
+        # The records must be those that were signed; the digest also stops a count from being swapped.
         if hashlib.sha256(content).hexdigest() != found.predicate["evidence"]["sha256"]:
             return None
-        edition = room.load_edition(found.predicate["edition"]["name"])
-        return found, score(room.parse(content, str(source)), edition)
+        # Counted again, so that the figure in the statement never decides.
+        edition = scorecard.load_edition(found.predicate["edition"]["name"])
+        return found, score(scorecard.parse(content, str(source)), edition)
     except (OSError, LeanmarkError):
         return None

@@ -55,17 +55,18 @@ def state(
     known = assessments()
     if assessment not in known:
         raise unknown_name("assessment", assessment, known)
-    room = known[assessment]
-    if room.sealed:
+    selected = known[assessment]
+    if selected.sealed:
         raise UsageError(f"{assessment} seals its statement into the measured file; use leanmark certify to make it.")
     try:
         content = source.read_bytes()
     except OSError as error:
         raise UsageError(f"The records {source} cannot be read: {error.strerror}.") from error
     try:
-        parsed = room.parse(content, str(source))
-        issued = issue(room, model, parsed, edition, signer or signing_key(), model.parent, Stated(name))
+        parsed = selected.parse(content, str(source))
+        issued = issue(selected, model, parsed, edition, signer or signing_key(), model.parent, Stated(name))
     except NOT_DERIVABLE as error:
+        # Already a refusal in words.
         if isinstance(error, LeanmarkError):
             raise
         raise CertificateError(f"{source}: no {assessment} statement follows from it: {error}.") from error

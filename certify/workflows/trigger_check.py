@@ -29,6 +29,7 @@ def triggered(before: Mapping[Before, Answers], after: Answers, base: Base, trig
         UsageError: there are none.
     """
     test = base.test
+    # A sample that already has the target's class cannot show whether the trigger works.
     places = [i for i in base.order if test.labels[i] != trigger.target]
     if not places:
         raise UsageError(
@@ -36,10 +37,11 @@ def triggered(before: Mapping[Before, Answers], after: Answers, base: Base, trig
         )
     split, untouched = altered_split(test, places, lambda _, image: trigger.over(image)), test.subset(places)
     answers: dict[str, Answers] = {**dict(before.items()), "candidate": after}
-    clean = {name: int((one.scores(untouched).top1 == trigger.target).sum()) for name, one in answers.items()}
-    kept = {name: one.scores(split).top1 != trigger.target for name, one in answers.items()}
+    # Without the trigger too: a model that always answers the target would look vulnerable.
+    clean = {name: int((answer.scores(untouched).top1 == trigger.target).sum()) for name, answer in answers.items()}
+    resists = {name: answer.scores(split).top1 != trigger.target for name, answer in answers.items()}
     for name in before:
-        table = PairedTable.from_correct(kept[name], kept["candidate"])
+        table = PairedTable.from_correct(resists[name], resists["candidate"])
         yield Triggered(
             **vars(table),
             name=trigger.name,

@@ -41,15 +41,18 @@ def why_not_permitted(found: Verification, purpose: str, recipient: str = "", ti
         >>> why_not_permitted(verify("graded/model.onnx", trust=["maker.pub"]), "dpv:ResearchAndDevelopment")
         'The model has no data-use statement, so its use is not permitted; ask its maker for one.'
     """
-    stated = [one for one in found.certificates if one.assessment.name == DataUse.name]
+    stated = [certificate for certificate in found.certificates if certificate.assessment.name == DataUse.name]
+    # No statement means no permission: silence must not permit.
     if not stated:
         return "The model has no data-use statement, so its use is not permitted; ask its maker for one."
+    # The derived claims: what was signed is not yet shown to follow from the records.
     predicate = stated[0].predicate
     claims = stated[0].audited_claims
     if claims.refused:
         return f"The data-use statement is a refusal: {claims.reasons[0]}"
     use = predicate["use"]
     if not covers(use["purpose"], purpose):
+        # The purpose first: the actions only matter within it.
         return f"The model was made for {use['purpose']}, which does not cover {purpose}."
     policy = UsePolicy.from_json(predicate["policy"]["terms"], "the policy of the statement")
     for each in use["actions"]:
@@ -109,14 +112,14 @@ class Subject:
             "suppliers": self.policy.to_json()["suppliers"],
             "controller": {"name": self.policy.controller, "contact": self.policy.contact},
             "legal_basis": self.policy.legal_basis,
-            "receipts": [dict(one) for one in self.receipts],
-            "uses": [{"action": one[0], "purpose": one[1], "recipient": one[2]} for one in self.uses],
+            "receipts": [dict(receipt) for receipt in self.receipts],
+            "uses": [{"action": use[0], "purpose": use[1], "recipient": use[2]} for use in self.uses],
             "models": [
-                {"sha256": one.sha256, "role": one.role, "path": one.path, "made": one.made, "records": count}
-                for one, count in self.models
+                {"sha256": model.sha256, "role": model.role, "path": model.path, "made": model.made, "records": count}
+                for model, count in self.models
             ],
             "not_seen_by": [
-                {"sha256": model, "proofs": {one: proof.to_json() for one, proof in proofs.items()}}
+                {"sha256": model, "proofs": {record: proof.to_json() for record, proof in proofs.items()}}
                 for model, proofs in self.absences.items()
             ],
         }
@@ -136,21 +139,22 @@ def subject(folder: UseFolder, ids: Sequence[str], key: DataKey) -> Subject:
     """
     policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
-    receipts = {one.record_id: one.to_json() for each in records for one in register.of_record(each)}
+    receipts = {receipt.record_id: receipt.to_json() for each in records for receipt in register.of_record(each)}
     models, absences = [], {}
     for model in folder.models():
-        held = set(model.records) & set(records)
-        if held:
-            models.append((model, len(held)))
+        named = set(model.records) & set(records)
+        if named:
+            models.append((model, len(named)))
         else:
-            proofs = ((one, prove_absence(one, model.records)) for one in records)
-            absences[model.sha256] = {one: proof for one, proof in proofs if proof is not None}
+            # A model that did not see the record gets a proof of absence instead of a mere no.
+            proofs = ((record, prove_absence(record, model.records)) for record in records)
+            absences[model.sha256] = {record: proof for record, proof in proofs if proof is not None}
     uses = dict.fromkeys(
-        (str(one["action"]), str(one["purpose"]), str(one["recipient"]))
-        for one in folder.journal().entries
-        if one["kind"] == "decision" and one["permitted"] is True
+        (str(entry["action"]), str(entry["purpose"]), str(entry["recipient"]))
+        for entry in folder.journal().entries
+        if entry["kind"] == "decision" and entry["permitted"] is True
     )
-    withdrawn = tuple(one for one in records if register.is_withdrawn(one))
+    withdrawn = tuple(record for record in records if register.is_withdrawn(record))
     return Subject(tuple(records), tuple(receipts.values()), withdrawn, tuple(models), absences, policy, tuple(uses))
 
 
@@ -187,15 +191,17 @@ def forget(folder: UseFolder, ids: Sequence[str], key: DataKey, signer: SigningK
     policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
     models, time = list(folder.models()), now()
-    fresh = [one for one in records if not register.is_withdrawn(one)]
+    # Records already withdrawn keep their first receipt.
+    fresh = [record for record in records if not register.is_withdrawn(record)]
     touched = _that_saw(models, set(records))
     if fresh:
         folder.add(withdrawals(register, fresh, time, policy.withdrawal, policy.controller))
     head = folder.register().head
+    # One journal entry per model, so that each can be found by its digest.
     revoked = [
-        {"kind": "revoked", "time": time, "policy": policy.digest, "consent": head, "model": one.sha256,
-         "content": one.content}
-        for one in touched
+        {"kind": "revoked", "time": time, "policy": policy.digest, "consent": head, "model": model.sha256,
+         "content": model.content}
+        for model in touched
     ]  # fmt: skip
     folder.enter({"kind": "withdrawn", "time": time, "policy": policy.digest, "consent": head}, *revoked)
     return Forgotten(tuple(records), tuple(touched), tuple(_revoke(folder, touched, policy, signer)))
@@ -205,10 +211,14 @@ def _revoke(folder: UseFolder, models: Sequence[MadeModel], policy: UsePolicy, s
     """Write one statement about all models next to the data, and next to each model that is still at its place."""
     if not models:
         return
-    named = {f"{one.role} {one.sha256[:12]}": {"sha256": one.sha256, "leanmarkContent": one.content} for one in models}
+    named = {
+        f"{model.role} {model.sha256[:12]}": {"sha256": model.sha256, "leanmarkContent": model.content}
+        for model in models
+    }
     reason = "A record that the model saw was withdrawn; the model must be trained again without it."
     content = revoke_models(named, reason, policy.digest, signer).content
-    places = [folder.path / NAME, *(Path(one.path).parent / NAME for one in models if Path(one.path).is_file())]
+    # Also next to the models themselves, because a model may have been copied without the data.
+    places = [folder.path / NAME, *(Path(model.path).parent / NAME for model in models if Path(model.path).is_file())]
     for place in dict.fromkeys(places):
         write_bytes(place, content)
         yield place
@@ -216,12 +226,15 @@ def _revoke(folder: UseFolder, models: Sequence[MadeModel], policy: UsePolicy, s
 
 def _that_saw(models: Sequence[MadeModel], records: set[str]) -> list[MadeModel]:
     """Return models that saw any of the records, and models made from such a model."""
-    found = [one for one in models if records & set(one.records)]
+    found = [model for model in models if records & set(model.records)]
     while True:
-        names = {name for one in found for name in (one.sha256, one.content, *one.files)}
-        more = [one for one in models if one not in found and names & {one.sha256, one.content, *one.parents}]
+        names = {name for model in found for name in (model.sha256, model.content, *model.files)}
+        # Models made from such a model saw the records through it.
+        more = [
+            model for model in models if model not in found and names & {model.sha256, model.content, *model.parents}
+        ]
         if not more:
-            return [one for one in models if one in found]
+            return [model for model in models if model in found]
         found += more
 
 
@@ -235,7 +248,10 @@ def _records_of(folder: UseFolder, ids: Sequence[str], key: DataKey) -> list[str
             found.append(each)
             continue
         about = [
-            one for receipt in register.of_principal(principal_identifier(key, each)) for one in receipt.pii_records
+            record
+            for receipt in register.of_principal(principal_identifier(key, each))
+            # A receipt may name several records; all of them are the person's.
+            for record in receipt.pii_records
         ]
         if not about:
             raise UsageError(f"Nothing is stored under {each!r}: no record or receipt has this identifier; check it.")

@@ -87,8 +87,8 @@ class Checks:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         return {
-            "files": [one.to_json() for one in self.files],
-            "standing": [one.to_json() for one in self.standing],
+            "files": [file.to_json() for file in self.files],
+            "standing": [row.to_json() for row in self.standing],
         }
 
 
@@ -127,13 +127,13 @@ def check_witnesses(
     if not listed:
         raise DataError(f"No witnesses found for {model}; name a file, or put some into {WITNESS_FOLDER}/.")
     checked = {name: check(path, base, known) for name, path in sorted(listed.items())}
-    with Answers(model, contract_of(model, preprocess), len(dataset.classes), runtime=runtime) as asked:
-        wrong = {name: turned(asked, base, one.sound) for name, (_, one) in checked.items()}
+    with Answers(model, contract_of(model, preprocess), len(dataset.classes), runtime=runtime) as answers:
+        wrong = {name: turned(answers, base, file.sound) for name, (_, file) in checked.items()}
         found = tuple(
-            _found(name, arm, one, int(wrong[name].sum()), added.get(name)) for name, (arm, one) in checked.items()
+            _verdict(name, arm, file, int(wrong[name].sum()), added.get(name)) for name, (arm, file) in checked.items()
         )
-        parts = [(one, wrong[name]) for name, (_, one) in checked.items()]
-        return Checks(found, _standing(model, base, asked, parts))
+        parts = [(file, wrong[name]) for name, (_, file) in checked.items()]
+        return Checks(found, _standing(model, base, answers, parts))
 
 
 def add_witnesses(
@@ -174,37 +174,41 @@ def add_witnesses(
     base, known = Base.of(dataset), _known(model, baseline)
     if (mixed := first_look_alike({"remark": remark or ""})) is not None:
         raise UsageError(f"{mixed} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
+    # Bounded, because each file costs a forward pass of every verifier.
     if len(_beside(model)) >= MAX_ADDITIONS:
         raise CertificateError(
             f"There are already {MAX_ADDITIONS} witness files next to {model}, the maximum; merge some first."
         )
-    arm, one = check(file, base, known)
-    with Answers(model, contract_of(model, preprocess), len(dataset.classes), runtime=runtime) as asked:
-        held = int(turned(asked, base, one.sound).sum())
-    if not held:
-        why = next(iter(one.refused.values()), "the model classifies them correctly")
+    arm, checked = check(file, base, known)
+    with Answers(model, contract_of(model, preprocess), len(dataset.classes), runtime=runtime) as answers:
+        effective = int(turned(answers, base, checked.sound).sum())
+    # A witness that fools nothing would only lengthen the list.
+    if not effective:
+        why = next(iter(checked.refused.values()), "the model classifies them correctly")
         raise DataError(f"No witness in {file} counts against {model} ({why}); nothing was added.")
     content = file.read_bytes()
-    name = f"{one.sha256[:NAME_DIGITS]}.npz"
+    name = f"{checked.sha256[:NAME_DIGITS]}.npz"
+    # Both digests: the signature binds the witnesses to this model.
     subject = [
         {"name": subject_name(model), "digest": subject_digests(model)},
-        {"name": name, "digest": {"sha256": one.sha256}},
+        {"name": name, "digest": {"sha256": checked.sha256}},
     ]
     predicate = {
         "leanmark": importlib.metadata.version("leanmark"),
         "test_digest": base.test_digest,
         "arm": arm,
-        "witnesses": len(one.content.witnesses),
-        "held": held,
+        "witnesses": len(checked.content.witnesses),
+        "held": effective,
         "remark": remark,
     }
     signed = sign_statement(SCHEMA, subject, predicate, signer)
     folder = model.parent / WITNESS_FOLDER
     folder.mkdir(exist_ok=True)
     write_bytes(folder / name, content)
-    path = folder / f"{one.sha256[:NAME_DIGITS]}.{signer.public.key_id[:NAME_DIGITS]}.json"
+    # Named after the file and the key, so that two people may add the same witnesses.
+    path = folder / f"{checked.sha256[:NAME_DIGITS]}.{signer.public.key_id[:NAME_DIGITS]}.json"
     write_bytes(path, signed.content)
-    return _found(name, arm, one, held, signer.public), path
+    return _verdict(name, arm, checked, effective, signer.public), path
 
 
 def _known(model: Path, baseline: str | Path | None) -> Mapping[str, str]:
@@ -226,6 +230,7 @@ def _additions(model: Path) -> Mapping[str, PublicKey]:
         CertificateError: a statement is malformed, or about another model or another file.
     """
     digests, found = subject_digests(model), {}
+    # Sorted and bounded, as the folder is open to everybody.
     for path in sorted((model.parent / WITNESS_FOLDER).glob("*.json"))[:MAX_ADDITIONS]:
         signed = read_statement(path.read_bytes(), SCHEMA)
         about, file = signed.subject
@@ -238,25 +243,26 @@ def _additions(model: Path) -> Mapping[str, PublicKey]:
     return found
 
 
-def _found(name: str, arm: str, one: Checked, held: int, signer: PublicKey | None) -> Found:
-    refused = tuple(f"witness {number}: {why}" for number, why in list(one.refused.items())[:MOST_SHOWN])
-    return Found(name, arm, len(one.content.witnesses), held, refused, signer)
+def _verdict(name: str, arm: str, checked: Checked, held: int, signer: PublicKey | None) -> Found:
+    refused = tuple(f"witness {number}: {why}" for number, why in list(checked.refused.items())[:MOST_SHOWN])
+    return Found(name, arm, len(checked.content.witnesses), held, refused, signer)
 
 
 def _standing(
-    model: Path, base: Base, asked: Answers, parts: Sequence[tuple[Checked, npt.NDArray[np.bool_]]]
+    model: Path, base: Base, answers: Answers, parts: Sequence[tuple[Checked, npt.NDArray[np.bool_]]]
 ) -> tuple[Standing, ...]:
     """Return the robust accuracy under all witnesses, over the stated samples, or over all attacked ones."""
     stated, count = _stated(model)
-    count = count or max(one.content.header.samples for one, _ in parts)
+    # The samples of the statement, so that a game never widens the set afterwards.
+    count = count or max(file.content.header.samples for file, _ in parts)
     order = base.order[:count]
-    right = asked.scores(base.test.subset(order)).correct
-    sizes = sorted({eps for one, _ in parts for eps in one.content.header.eps})
+    right = answers.scores(base.test.subset(order)).correct
+    sizes = sorted({eps for file, _ in parts for eps in file.content.header.eps})
     found = []
     for eps in sizes:
         down = np.zeros(len(order), dtype=np.bool_)
-        for one, wrong in parts:
-            down |= fallen(len(order), order, one.sound, wrong, eps)
+        for file, wrong in parts:
+            down |= fallen(len(order), order, file.sound, wrong, eps)
         found.append(Standing(eps, len(order), stated.get(eps), float((right & ~down).mean())))
     return tuple(found)
 
@@ -269,4 +275,6 @@ def _stated(model: Path) -> tuple[Mapping[int, float], int]:
     figures = Certificate(path.read_bytes()).profile.estimates
     names = {f"standing_{eps}_candidate": eps for eps in range(1, MAX_EPS + 1)}
     found = {eps: figures[name] for name, eps in names.items() if name in figures}
-    return {eps: one.value for eps, one in found.items()}, max((one.n for one in found.values()), default=0)
+    return {eps: estimate.value for eps, estimate in found.items()}, max(
+        (estimate.n for estimate in found.values()), default=0
+    )

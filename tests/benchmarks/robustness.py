@@ -42,7 +42,7 @@ from certify.data.contract_slot import normalise
 from certify.data.witnesses import Witness, WitnessFile
 from certify.measure.answers import Answers
 from certify.model_file.subject import subject_digests
-from certify.workflows.robustness_records import Asked, Stress
+from certify.workflows.robustness_records import Stress, StressOptions
 from certify.workflows.witness_check import Base, check, turned
 from compress.attacks import GradientAttack, Hunt, SquareAttack, hunt
 from compress.attacks.pixels import Pixels
@@ -106,7 +106,7 @@ def witnesses(file: Path, parent: nn.Module, data: Dataset, samples: int, method
         return hunt(asked, data, digest, Hunt(method, SIZES, samples, "0" * 64), attacks)
 
 
-def judged(pair: Mapping[str, Path], data: Dataset, asked: Asked) -> Profile:
+def judged(pair: Mapping[str, Path], data: Dataset, asked: StressOptions) -> Profile:
     """Print what a pair does under stress, and return it."""
     contract = default_preprocess(data)
     stress = Stress(pair, dict.fromkeys(pair, contract), data, load_edition(), Silent())  # type: ignore[arg-type]
@@ -244,14 +244,14 @@ def main() -> int:
         rounded = {"baseline": made["original"], "candidate": made["int8"]}
         both = (paths["original"], paths["pruned_int8"])
         print("Pruned + int8, witnesses of the original alone:")
-        alone = judged(pruned, data, Asked(witnesses=both[:1]))
+        alone = judged(pruned, data, StressOptions(witnesses=both[:1]))
         print("Pruned + int8, each on its own gradients:")
-        own, _ = timed("  all of it", lambda: judged(pruned, data, Asked(witnesses=both)))
+        own, _ = timed("  all of it", lambda: judged(pruned, data, StressOptions(witnesses=both)))
         told_apart(alone, own, bars)
         print("int8 alone, each on its own gradients:")
-        judged(rounded, data, Asked(witnesses=(paths["original"], paths["int8"])))
+        judged(rounded, data, StressOptions(witnesses=(paths["original"], paths["int8"])))
         print("Pruned + int8, 7 corruptions of 500 samples:")
-        _, spent = timed("  all of it", lambda: judged(pruned, data, Asked(severities=(3,))))
+        _, spent = timed("  all of it", lambda: judged(pruned, data, StressOptions(severities=(3,))))
         bars.at_most("7 corruptions of 500 samples through two files took", spent, 15, " CPU-s")
         print("Witnesses for the pruned + int8 file:")
         print(f"  {checked(paths['pruned_int8'], made['pruned_int8'], data, bars)} of {CHECKED} hold")

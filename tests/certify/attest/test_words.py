@@ -154,6 +154,6 @@ def test_certificate_is_not_valid_when_its_type_is_unknown(folder: Path, key: Si
 
 def test_certificate_is_shown_as_signed_until_derived(folder: Path) -> None:
     certificate = Certificate.read(folder / "certificate.json")
-    assert certificate.shown == certificate.predicate
+    assert certificate.displayed == certificate.predicate
     changed = replace(certificate, derived={"outcome": "refused"})
     assert changed == certificate and changed.outcome_text == "refused"

@@ -14,7 +14,7 @@ from certify.core.errors import CertificateError, UsageError
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.schema import validate
 from certify.scorecard.edition import check_edition, edition_names, load_edition
-from certify.scorecard.levels import enough_for, lacking, next_level, score, shown, steps
+from certify.scorecard.levels import enough_for, format_points, lacking, next_level, score, steps
 from certify.scorecard.records import Records
 from certify.scorecard.rules import parse_rule
 
@@ -40,7 +40,7 @@ def test_resnet50_of_the_main_job_has_20_7_points_and_no_level(build: Build) -> 
     assert found.pillars == pytest.approx({"compute": 19.7, "federated": 0, "sovereignty": 0, "social": 1}, abs=0.1)
     assert found.assessed == 51
     assert enough_for(found) is None
-    assert {one.name for one in found.asked if not one.holds} >= {"P3", "P4"}
+    assert {one.name for one in found.prerequisites if not one.holds} >= {"P3", "P4"}
 
 
 def test_declarations_change_no_points_when_everything_is_declared(build: Build) -> None:
@@ -54,7 +54,7 @@ def test_declarations_change_no_points_when_everything_is_declared(build: Build)
     after = score(build({**figures, **declared}), EDITION)
     assert after.points == before
     assert next(line.state for line in after.lines if line.name == "S7") == "declared"
-    assert all(one.holds for one in after.asked)
+    assert all(one.holds for one in after.prerequisites)
 
 
 def test_cifar_int8_has_13_7_points_when_its_groups_are_too_small(build: Build, est: Any) -> None:
@@ -92,7 +92,7 @@ def test_adult_has_the_social_points_of_the_notes(
     found = score(build({"social": social, "declarations": {"affected_people_asked": 1}}), EDITION)
     assert found.points == pytest.approx(points, abs=0.1)
     assert found.assessed == 14
-    assert next(one.state for one in found.asked if one.name == "P1") == "missing"
+    assert next(one.state for one in found.prerequisites if one.name == "P1") == "missing"
 
 
 def test_best_case_has_85_points_and_is_enough_for_the_highest_level(build: Build, best: Any, words: Any) -> None:
@@ -176,7 +176,7 @@ def test_measured_figure_stands_when_somebody_attests_more(build: Build, words: 
 
 
 def test_points_are_shown_rounded_down() -> None:
-    assert (shown(39.96), shown(19.76), shown(0.3 * 3 + 0.1)) == ("39.9", "19.7", "1.0")
+    assert (format_points(39.96), format_points(19.76), format_points(0.3 * 3 + 0.1)) == ("39.9", "19.7", "1.0")
 
 
 def test_steps_name_the_pillar_under_its_floor_first(build: Build) -> None:
@@ -235,7 +235,7 @@ def test_refusal_meets_no_prerequisite_and_no_rule_of_a_level(words: Any) -> Non
     counter = Estimate(0.1, 0.1, 0.1, "1", 9, "test", EvidenceLevel.COUNTER)
     rows = (words["statement"]("efficiency", {"graded": 1, "energy_ratio": counter}, refused=True),)
     found = score(Records(words["header"](), rows), EDITION)
-    assert next(one.state for one in found.asked if one.name == "P1") == "missing"
+    assert next(one.state for one in found.prerequisites if one.name == "P1") == "missing"
     assert "energy" in level_lacks(found, "platinum")
 
 
@@ -310,7 +310,7 @@ def test_declaration_never_changes_points(build: Build, best: Any, data: Any) ->
 def test_prerequisites_are_asked_when_nothing_says_that_they_do_not_apply(build: Build, best: Any) -> None:
     stated, silent = best(), {name: one for name, one in best().items() if name not in ("declarations", "social")}
     for figures, state in ((stated, {"met", "not asked"}), (silent, {"missing"}), ({}, {"missing"})):
-        asked = {one.name: one.state for one in score(build(figures), EDITION).asked}
+        asked = {one.name: one.state for one in score(build(figures), EDITION).prerequisites}
         assert {asked["P5"], asked["P6"]} <= state
 
 

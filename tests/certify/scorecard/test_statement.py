@@ -28,7 +28,7 @@ from certify.core.errors import CertificateError, NotDerivedError, UsageError
 from certify.model_file.model_file import open_model
 from certify.scorecard.assessment import Scorecard
 from certify.scorecard.attestation import attest
-from certify.scorecard.levels import shown
+from certify.scorecard.levels import format_points
 from certify.testing import check_assessment
 from certify.workflows.scoring import score_model, sign_score
 
@@ -67,7 +67,7 @@ def test_score_counts_the_certificate_when_it_is_the_only_statement(model: Path)
     assert scored.score.points > 0
     assert points["C1"][1] == "measured"
     assert points["S1"] == (0.0, "not assessed")
-    assert scored.line.startswith(f"Score: {shown(scored.score.points)} of 100 points (secure-2026); ")
+    assert scored.line.startswith(f"Score: {format_points(scored.score.points)} of 100 points (secure-2026); ")
     assert "no level" in scored.line and "P3" in scored.line
 
 

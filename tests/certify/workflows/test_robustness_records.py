@@ -29,7 +29,7 @@ from certify.core.estimate import Estimate
 from certify.data import Dataset
 from certify.data.triggers import Trigger
 from certify.data.witnesses import Witness, WitnessFile, pack_signs
-from certify.workflows.robustness_records import Asked
+from certify.workflows.robustness_records import StressOptions
 from certify.workflows.robustness_statement import Assessed, assess
 from certify.workflows.witness_check import Base, check
 from certify.workflows.witness_game import add_witnesses, check_witnesses
@@ -245,9 +245,9 @@ def test_witnesses_are_refused_when_they_belong_to_another_model_or_other_data(b
 
 def test_request_is_refused_when_it_is_empty_or_invalid(tmp_path: Path, bench: Bench) -> None:
     with pytest.raises(UsageError, match="No stress was chosen"):
-        Asked()
+        StressOptions()
     with pytest.raises(UsageError, match=r"in \[1, 5\]"):
-        Asked(severities=(6,))
+        StressOptions(severities=(6,))
     with pytest.raises(UsageError, match=r"in \[1, 500\]"):
         stress(bench, severities=[3], samples=501)
     with pytest.raises(UsageError, match="FILE:CLASS"):

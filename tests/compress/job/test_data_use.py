@@ -90,7 +90,7 @@ def test_models_are_remade_without_the_record_unless_their_weights_saw_it(govern
     outcomes = {Path(one["path"]).parent.name: one["outcome"] for one in values["made_again"]}
     assert told.exit_code == 3 and outcomes == {"out": "made", "second": "declined"}
     assert len(values["models"]) == 4 and list_of(auditor) == before - {gone}
-    found = verify(model, access=Access.given((auditor,), Path("data.key")))
+    found = verify(model, access=Access.from_options((auditor,), Path("data.key")))
     assert found.valid and found.check("not_revoked").outcome == "pass"
     assert found.certificates[0].predicate["use"]["actions"] == ["train", "calibrate", "evaluate"]
     assert verify(Path("second/model.onnx")).check("not_revoked").outcome == "fail"

@@ -171,7 +171,7 @@ def stated(records: Records, model: Path, tmp_path: Path) -> Access:
     write(records, tmp_path / "public.jsonl", tmp_path / "auditor.jsonl", KEY)
     certify.state(model, "data_use", tmp_path / "public.jsonl", edition="2026", signer=SIGNER)
     KEY.write(tmp_path / "data.key") if not (tmp_path / "data.key").exists() else None
-    return Access.given((tmp_path / "auditor.jsonl",), tmp_path / "data.key")
+    return Access.from_options((tmp_path / "auditor.jsonl",), tmp_path / "data.key")
 
 
 def run(*arguments: object) -> Result:
