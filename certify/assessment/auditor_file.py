@@ -30,7 +30,7 @@ def require_binding(auditor: Mapping[str, Any] | None, place: str) -> None:
     if (
         set(auditor) != fields
         or not isinstance(auditor["bytes"], int)
-        or not all(isinstance(one, str) and DIGEST.fullmatch(one) for one in digests)
+        or not all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in digests)
     ):
         raise CertificateError(f"{place}: the header does not bind its auditor file by sha256, bytes and key.")
 
@@ -50,6 +50,7 @@ def join(public: R, content: bytes, key: DataKey, parse: Callable[[bytes, str], 
     """
     whole: Any = parse(content, "the auditor file")
     left: Any = public
+    # Withholding is a pure function of rows and key, so it must give the public records again.
     if withhold(whole, key)[0] != public:
         raise CertificateError("The public records do not follow from the auditor file.")
     joined: R = replace(whole, header=replace(whole.header, auditor=left.header.auditor))
@@ -70,5 +71,6 @@ def write_both(
         withhold: function from all records to the public records and the auditor file.
     """
     left, content = withhold(records, key)
+    # First, so that after a crash in between no public file names an auditor file that does not exist.
     write_bytes(auditor, content)
     write_bytes(public, dump(left))

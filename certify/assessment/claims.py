@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REFUSED = "refused"
 REFUTED = "claim_refuted"
 """Check that fails if the claim of a statement is refuted by another one about the same model."""
-Said = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+OwnWords = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """Text by section: the section's title, then heading and text of each entry."""
 
 
@@ -104,7 +104,7 @@ class Claims:
         return self.outcome == REFUSED
 
     @property
-    def said(self) -> Said:
+    def own_words(self) -> OwnWords:
         """The maker's own words, from which nothing was derived; shown apart from figures."""
         return ()
 
@@ -190,8 +190,12 @@ def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
         >>> contradictions(())
         ()
     """
-    ordered = sorted(statements, key=lambda one: one.assessment)
-    found = [finding for one in ordered for finding in one.beside([other for other in ordered if other is not one])]
+    ordered = sorted(statements, key=lambda statement: statement.assessment)
+    found = [
+        finding
+        for statement in ordered
+        for finding in statement.beside([other for other in ordered if other is not statement])
+    ]
     return tuple(dict.fromkeys(finding for finding in found if finding.outcome == "fail"))
 
 

@@ -18,7 +18,9 @@ def edition_files(package: str) -> dict[str, bytes]:
     """Return all edition files of an assessment's package, by name."""
     folder = resources.files(package) / "editions"
     suffix = ".yaml"
-    return {one.name.removesuffix(suffix): one.read_bytes() for one in folder.iterdir() if one.name.endswith(suffix)}
+    return {
+        path.name.removesuffix(suffix): path.read_bytes() for path in folder.iterdir() if path.name.endswith(suffix)
+    }
 
 
 def read_edition(package: str, name: str, constants: type[T]) -> tuple[T, str]:

@@ -49,9 +49,9 @@ class Profile:
 
     def __repr__(self) -> str:
         rows = [("figure", "value", "95 % interval", "unit")]
-        for name, one in self.estimates.items():
-            ends = "" if one.low == one.high else f"{one.low:.4g} to {one.high:.4g}"
-            rows.append((name, f"{one.value:.4g}", ends, "" if one.unit == "1" else one.unit))
+        for name, estimate in self.estimates.items():
+            ends = "" if estimate.low == estimate.high else f"{estimate.low:.4g} to {estimate.high:.4g}"
+            rows.append((name, f"{estimate.value:.4g}", ends, "" if estimate.unit == "1" else estimate.unit))
         first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
         lines = [f"{a:<{first}}  {b:>{second}}  {c:>{third}}  {d}".rstrip() for a, b, c, d in rows]
         passed = sum(guard.outcome == "pass" for guard in self.guards)
@@ -82,6 +82,7 @@ class Profile:
         if not isinstance(guards, list) or not all(isinstance(part, Mapping) for part in guards):
             raise CertificateError("The profile's guards must be a list of mappings.")
         results = tuple(Finding.from_json(part) for part in guards)
+        # guard() returns the first of a name, which would hide a second one.
         if len({result.name for result in results}) < len(results):
             raise CertificateError("A guard appears twice in the profile of the certificate.")
         return cls({str(name): Estimate.from_json(part) for name, part in estimates.items()}, results)

@@ -99,6 +99,7 @@ def read_lines(
             in another order.
     """
     lines = content.split(b"\n")
+    # What follows the last line end is the last element, and must be empty.
     if lines.pop() or not lines:
         raise CertificateError(f"{name} does not end with a newline, so it is truncated; get the complete file.")
     if len(lines) > most:
@@ -107,6 +108,7 @@ def read_lines(
     last = HEADER
     for number, line in enumerate(lines, start=1):
         place = f"{name}, line {number}"
+        # Before parsing, which takes many times the memory of the bytes.
         if len(line) > MAX_LINE_BYTES:
             raise CertificateError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, the maximum.")
         values = parse_canonical(line, place)

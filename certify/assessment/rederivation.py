@@ -96,17 +96,18 @@ def _guard_match(signed: Finding | None, derived: Finding | None) -> Match:
     return "same" if signed.sentence == derived.sentence else "reworded"
 
 
-def _same_kind(one: Estimate, other: Estimate) -> bool:
-    return (one.unit, one.n, one.evidence) == (other.unit, other.n, other.evidence)
+def _same_kind(first: Estimate, second: Estimate) -> bool:
+    return (first.unit, first.n, first.evidence) == (second.unit, second.n, second.evidence)
 
 
-def _difference(one: Estimate, other: Estimate) -> float:
-    ends = ((one.value, other.value), (one.low, other.low), (one.high, other.high))
+def _difference(first: Estimate, second: Estimate) -> float:
+    ends = ((first.value, second.value), (first.low, second.low), (first.high, second.high))
     return max(_relative(a, b) for a, b in ends)
 
 
-def _relative(one: float, other: float) -> float:
+def _relative(first: float, second: float) -> float:
     """Return the difference relative to the larger value; 0 if both are negligible."""
-    if one == other or abs(one - other) <= _NEAR_ZERO:
+    # What should be 0 differs by rounding alone, and relative to each other such values may be far apart.
+    if first == second or abs(first - second) <= _NEAR_ZERO:
         return 0.0
-    return abs(one - other) / max(abs(one), abs(other)) if math.isfinite(one - other) else math.inf
+    return abs(first - second) / max(abs(first), abs(second)) if math.isfinite(first - second) else math.inf

@@ -31,18 +31,18 @@ ASSESSMENTS = Registry(
 
 @functools.cache
 def _surveyed() -> tuple[Mapping[str, Assessment], Mapping[str, str]]:
-    return ASSESSMENTS.survey(_made)
+    return ASSESSMENTS.survey(_instance)
 
 
-def _made(name: str) -> Assessment:
-    made: Assessment = ASSESSMENTS.make(name)
-    ASSESSMENTS.check_name(name, made.name)
-    if made.sealed and name not in ASSESSMENTS.own:
+def _instance(name: str) -> Assessment:
+    assessment: Assessment = ASSESSMENTS.make(name)
+    ASSESSMENTS.check_name(name, assessment.name)
+    if assessment.sealed and name not in ASSESSMENTS.own:
         raise UsageError(
             f"The assessment {name} seals its statement, but a model file has room for only one seal, that of the "
             "built-in assessment. Set 'sealed' to False: the statement is then stored next to the model."
         )
-    return made
+    return assessment
 
 
 def assessments() -> Mapping[str, Assessment]:
@@ -62,7 +62,7 @@ def sealed_assessment() -> Assessment:
         >>> sealed_assessment().name
         'efficiency'
     """
-    (found,) = (one for one in assessments().values() if one.sealed)
+    (found,) = (assessment for assessment in assessments().values() if assessment.sealed)
     return found
 
 

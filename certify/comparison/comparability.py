@@ -25,45 +25,48 @@ _WORKLOAD = (
 _DEVICE = ("processor", "accelerator", "processors_allowed", "architecture", "virtualisation", "system")
 
 
-def why_not_comparable(one: Claims, other: Claims) -> list[str]:
+def why_not_comparable(first: Claims, second: Claims) -> list[str]:
     """Return the reasons why the figures of two statements cannot be compared; empty if they can."""
-    if one.assessment != other.assessment:
-        return [f"different assessment ({one.assessment}; {other.assessment})"]
+    if first.assessment != second.assessment:
+        # Figures of two assessments may share a name and still mean different things.
+        return [f"different assessment ({first.assessment}; {second.assessment})"]
     reasons, hint = [], ""
-    if isinstance(one, EfficiencyClaims) and isinstance(other, EfficiencyClaims):
-        reasons, hint = _otherwise_measured(one, other), "; leanmark regrade can convert one of them"
-    if one.edition != other.edition:
-        reasons.append(f"different edition ({one.edition.name}; {other.edition.name}){hint}")
+    if isinstance(first, EfficiencyClaims) and isinstance(second, EfficiencyClaims):
+        reasons, hint = _otherwise_measured(first, second), "; leanmark regrade can convert one of them"
+    if first.edition != second.edition:
+        reasons.append(f"different edition ({first.edition.name}; {second.edition.name}){hint}")
     return reasons
 
 
-def _otherwise_measured(one: EfficiencyClaims, other: EfficiencyClaims) -> list[str]:
+def _otherwise_measured(first: EfficiencyClaims, second: EfficiencyClaims) -> list[str]:
     reasons = []
-    if one.data.test_digest != other.data.test_digest:
-        names = [f"{data.name}, {data.test_samples} samples" for data in (one.data, other.data)]
+    if first.data.test_digest != second.data.test_digest:
+        names = [f"{data.name}, {data.test_samples} samples" for data in (first.data, second.data)]
         reasons.append(f"different test data ({names[0]}; {names[1]})")
-    reasons += _differing("workload", vars(one.workload), vars(other.workload), _WORKLOAD)
-    reasons += _method(one.meter, other.meter)
-    return [*reasons, *_differing("device", one.device, other.device, _DEVICE)]
+    reasons += _differing("workload", vars(first.workload), vars(second.workload), _WORKLOAD)
+    reasons += _method(first.meter, second.meter)
+    return [*reasons, *_differing("device", first.device, second.device, _DEVICE)]
 
 
-def same_baseline(one: EfficiencyClaims, other: EfficiencyClaims) -> bool:
+def same_baseline(first: EfficiencyClaims, second: EfficiencyClaims) -> bool:
     """Return whether both were compared with the same baseline, so that their ratios are comparable."""
-    return one.baseline.file_digest == other.baseline.file_digest
+    return first.baseline.file_digest == second.baseline.file_digest
 
 
-def _method(one: MeterFacts | None, other: MeterFacts | None) -> list[str]:
+def _method(first: MeterFacts | None, second: MeterFacts | None) -> list[str]:
     """Return how the methods differ: different meters, or different constants of an energy model."""
-    if one is None or other is None:
-        return [] if one is other else ["different method (one has no energy figure)"]
-    reasons = _differing("method", vars(one), vars(other), ("name", "level", "scope", "method"))
-    unmetered = {one.level, other.level}.intersection(UNMETERED)
-    if not reasons and unmetered and one.parameters != other.parameters:
+    if first is None or second is None:
+        # Two certificates without an energy figure can still be compared by accuracy.
+        return [] if first is second else ["different method (one has no energy figure)"]
+    reasons = _differing("method", vars(first), vars(second), ("name", "level", "scope", "method"))
+    unmetered = {first.level, second.level}.intersection(UNMETERED)
+    # A meter's parameters describe the instrument; those of a model determine the joules.
+    if not reasons and unmetered and first.parameters != second.parameters:
         reasons.append("different method (different constants of the energy model)")
     return reasons
 
 
-def _differing(what: str, one: Mapping[str, Any], other: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
-    pairs = [(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
+def _differing(what: str, first: Mapping[str, Any], second: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    pairs = [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]
     listed = ", ".join(f"{name.replace('_', ' ')} {mine}; {theirs}" for name, mine, theirs in pairs)
     return [f"different {what} ({listed})"] if pairs else []

@@ -73,6 +73,7 @@ class Comparison:
             return None
         energy, accuracy = entry.estimate(self.axes.energy), entry.estimate(self.axes.accuracy)
         if entry.claims.refused or energy is None or accuracy is None:
+            # A missing figure leaves the entry out of the front instead of treating it as 0.
             return None
         return energy, accuracy if self.axes.is_ratio else _shortfall(accuracy)
 
@@ -81,6 +82,7 @@ class Comparison:
 
         Where intervals overlap, another measurement may change the order. Machines are not ranked against each other.
         """
+        # Certificates of one model differ only in the machine, so none dominates another.
         if self.one_model:
             return ()
         placed = [(entry, place) for entry in self.entries if (place := self.place(entry)) is not None]
@@ -161,6 +163,7 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
         (['D', 'F'], ['graded/model.onnx'])
     """
     keys = tuple(trust)
+    # A model compared with itself would be neither better nor worse.
     if len({str(path) for path in paths}) < max(2, len(paths)):
         raise UsageError(
             f"The paths to compare must be at least two different files, got {', '.join(map(str, paths)) or 'none'}."
@@ -170,8 +173,9 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
     measured = [entry.claims for entry in entries if isinstance(entry.claims, EfficiencyClaims)]
     if not measured:
         return Comparison(entries, None)
-    one = all(same_baseline(measured[0], claims) for claims in measured)
-    return Comparison(entries, RATIOS if one else ABSOLUTE, one_model)
+    # Ratios share a denominator only with a common baseline; otherwise absolute figures are compared.
+    shared = all(same_baseline(measured[0], claims) for claims in measured)
+    return Comparison(entries, RATIOS if shared else ABSOLUTE, one_model)
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
@@ -179,6 +183,7 @@ def _distinct(paths: Sequence[str]) -> list[str]:
     parts = [PurePath(path).parts for path in paths]
     if len(set(parts)) < 2:
         return [each[-1] for each in parts]
+    # Prefix and suffix are stripped by path components, not by characters.
     first = len(os.path.commonprefix(parts))
     last = len(os.path.commonprefix([each[first:][::-1] for each in parts]))
     return ["/".join(each[first : len(each) - last]) or each[-1] for each in parts]
@@ -191,20 +196,23 @@ def _on_several_machines(entries: Sequence[Entry]) -> bool:
         UsageError: they are of several models, or jobs, that are not comparable.
     """
     unlike = False
-    for one, other in combinations(entries, 2):
-        if reasons := why_not_comparable(one.claims, other.claims):
-            if one.content != other.content or why_not_one_job(one.claims, other.claims):
-                raise UsageError(f"{one.name} and {other.name} cannot be compared: {'; '.join(reasons)}.")
+    for first, second in combinations(entries, 2):
+        if reasons := why_not_comparable(first.claims, second.claims):
+            # Certificates of one file from different machines may be shown together although their figures do not
+            # compare.
+            if first.content != second.content or why_not_one_job(first.claims, second.claims):
+                raise UsageError(f"{first.name} and {second.name} cannot be compared: {'; '.join(reasons)}.")
             unlike = True
     return unlike and len({entry.content for entry in entries}) == 1
 
 
-def _beats(one: tuple[Estimate, Estimate], other: tuple[Estimate, Estimate]) -> bool:
+def _beats(first: tuple[Estimate, Estimate], second: tuple[Estimate, Estimate]) -> bool:
     """Return whether one entry is at least as good in both figures and better in one."""
-    mine, theirs = ([estimate.value for estimate in pair] for pair in (one, other))
+    mine, theirs = ([estimate.value for estimate in pair] for pair in (first, second))
     return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
 
 
 def _shortfall(share: Estimate) -> Estimate:
+    # The ends swap, since a shortfall is what is missing from 100 %.
     value, low, high = (100 * (1 - end) for end in (share.value, share.high, share.low))
     return Estimate(value, low, high, "%", share.n, share.method, share.evidence)

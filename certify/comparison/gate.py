@@ -52,6 +52,7 @@ class Gate:
     def __post_init__(self) -> None:
         if self.at_least is not None and self.at_least not in LETTERS:
             raise unknown_name("letter", self.at_least, LETTERS)
+        # Written as "not at least", so that NaN is refused as well.
         if self.max_loss_percent is not None and not self.max_loss_percent >= 0:
             raise UsageError(f"The maximum loss must be a percentage of at least 0, got {self.max_loss_percent}.")
 
@@ -90,6 +91,7 @@ class GateResult:
     def exit_code(self) -> int:
         """0: passed; 1: not valid; 4: not trusted; 5: not derived from evidence; 3: stopped for another reason."""
         code = self.verification.strict_exit_code
+        # `--any-key` waives trust in the key, but never the derivation of the figures.
         if code == exit_codes.NOT_TRUSTED and self.any_key:
             code = exit_codes.DONE if self.verification.complete else exit_codes.NOT_DERIVED
         return code or (exit_codes.DONE if self.passed else exit_codes.NO)
@@ -132,11 +134,13 @@ def evaluate_policy(
     verification = verify(path, trust=keys, access=access, revocations=revocations)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
+        # Of the audited claims, so that a limit is compared with derived figures and not with signed ones.
         statements = [certificate.audited_claims for certificate in verification.certificates]
         for requirement in gate.require:
             reasons += requirement.unmet(statements)
         claims = statements[0]
         if not isinstance(claims, EfficiencyClaims):
+            # A gate without any requirement asks for a letter.
             if gate.asks_for_a_letter or not_worse_than is not None or not gate.require:
                 reasons.append("There is no efficiency certificate, so there is no letter.")
         else:
@@ -169,11 +173,13 @@ def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) 
     if gate.at_least is not None and LETTERS.index(grade.letter) > LETTERS.index(gate.at_least):
         yield f"The grade must be at least {gate.at_least}, got {claims.text_on_device}."
     lost, limit = grade.loss_percent, gate.max_loss_percent
+    # An unknown loss cannot keep a limit.
     if limit is not None and (lost is None or lost > limit):
-        shown = "unknown size" if lost is None else f"up to {lost:.3g} %"
-        yield f"An accuracy loss of {shown} cannot be ruled out; it must be at most {limit:g} %."
+        size = "unknown size" if lost is None else f"up to {lost:.3g} %"
+        yield f"An accuracy loss of {size} cannot be ruled out; it must be at most {limit:g} %."
     if gate.metered and (meter is None or meter.level in UNMETERED):
         yield f"The energy must be metered, but it is {'not known' if meter is None else meter.level}."
+    # A meter outside leanmark may call itself metered, so its code must be the one that was recorded.
     code = verification.check("meter_code")
     if gate.metered and code is not None and code.outcome != "pass":
         yield f"The energy must be metered. {code.sentence}"
@@ -183,6 +189,7 @@ def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str |
     standing = trusted(keys).standing(earlier.signer)
     if standing.revoked:
         yield f"The earlier certificate is void: {standing.sentence}"
+    # The earlier certificate is only read and not verified with its model, so at least the signature is checked.
     elif not earlier.envelope.signed_by(earlier.signer):
         yield "The earlier certificate is not signed by the key that it names."
     elif not gate.any_key and not standing.trusted:
@@ -197,6 +204,7 @@ def _worse(now: EfficiencyClaims, then: EfficiencyClaims) -> Iterator[str]:
     if then.grade.letter is None or now.grade.letter is None:
         return  # any letter beats a refusal, and a refusal is already stopped
     common = same_baseline(now, then)
+    # Letters relative to different baselines do not compare.
     if common and LETTERS.index(now.grade.letter) > LETTERS.index(then.grade.letter):
         yield f"The grade is {now.text}; the earlier one was {then.text}."
     axes = RATIOS if common else ABSOLUTE
@@ -212,5 +220,6 @@ def _shown_worse(
     what = name.removesuffix("_candidate").replace("_", " ")
     if now is None or then is None:
         raise CertificateError(f"The certificate has a letter but no {what}.")
+    # Whole intervals: overlapping ones do not show a change.
     if now.high < then.low if more_is_better else now.low > then.high:
         yield f"The {what} is {now}, worse than the earlier {then}."

@@ -50,7 +50,7 @@ class Requirement:
 
     def unmet(self, statements: Sequence[Claims]) -> Iterator[str]:
         """Yield why some statements do not meet the requirement; nothing if they do."""
-        meant = [one for one in statements if one.assessment == self.assessment]
+        meant = [statement for statement in statements if statement.assessment == self.assessment]
         if not meant:
             yield f"There is no {self.assessment} statement."
         for claims in meant:
@@ -64,7 +64,9 @@ class Requirement:
         if estimate is None:
             yield f"The {self.assessment} statement has no figure {self.figure}."
             return
+        # The pessimistic end, so that a wide interval cannot pass.
         end = estimate.high if self.relation == "<=" else estimate.low
+        # Written so that NaN meets no limit.
         if not (end <= self.limit if self.relation == "<=" else end >= self.limit):
             which = "upper" if self.relation == "<=" else "lower"
             yield (

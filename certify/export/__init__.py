@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from certify.core.errors import CertificateError, MissingExtra
 from certify.core.suggest import unknown_name
-from certify.export.source import ExportSource, Signer, filled, is_held, pattern
+from certify.export.source import ExportSource, Signer, filled, is_included, pattern
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -23,7 +23,7 @@ EXTRA = "export"
 
 
 class Format(NamedTuple):
-    """Format: the module with its ``write``, ``HELD`` and ``HELD_IF_GRADED``, and a description."""
+    """Format: the module with its ``write``, ``INCLUDED`` and ``INCLUDED_IF_GRADED``, and a description."""
 
     module: str
     what: str
@@ -93,11 +93,13 @@ def export(
     try:
         content = module.write(source)
     except ModuleNotFoundError as error:
+        # A missing module of leanmark itself is a fault, not an extra that the reader could install.
         if (error.name or "").partition(".")[0] == "certify":
             raise
         raise MissingExtra(f"The format {name} ({error.name})", EXTRA) from error
     except (ValueError, TypeError) as error:  # raised by the formats' libraries for invalid values
         raise CertificateError(f"The certificate cannot be written as {name}: {error}") from error
-    held = module.HELD if source.claims.refused else (*module.HELD, *module.HELD_IF_GRADED)
-    left_out = (path for path in filled(certificate.statement) if not is_held(path, held))
+    # A refusal has no grade fields, so a format that writes them only for a grade does not leave them out.
+    places = module.INCLUDED if source.claims.refused else (*module.INCLUDED, *module.INCLUDED_IF_GRADED)
+    left_out = (path for path in filled(certificate.statement) if not is_included(path, places))
     return Export(name, content, tuple(".".join(path) for path in left_out))

@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from certify.assessment.claims import Claims
 from certify.assessments.declarations.claims import DeclarationClaims
 from certify.assessments.declarations.declaration import FORMAT, Declaration
-from certify.assessments.declarations.questions import SECTIONS, Question, asked
+from certify.assessments.declarations.questions import SECTIONS, Question, applicable
 from certify.core.text import clean
 from certify.export.source import ExportSource
 from certify.export.wording import figure
 
 NOT_STATED = "Not stated."
 NOTHING = Declaration(FORMAT)
+# Pipes end table cells, and tildes and hash signs start struck text and headings.
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
-MADE_OF = (
+OWN_WORDS = (
     "recourse",
     "groups",
     "stakeholders",
@@ -39,12 +40,13 @@ Section = tuple[str, list[str]]
 
 def safe(words: object) -> str:
     """Return a line of text that Markdown, and HTML within it, renders literally."""
+    # HTML first: escaping Markdown afterwards does not touch the entities, whose characters are not in the set.
     return MARKDOWN.sub(r"\\\1", html.escape(clean(words), quote=False))
 
 
 def declared_in(source: ExportSource) -> DeclarationClaims | None:
     """Return the declarations among the statements; None if there are none."""
-    return next((one for one in source.every if isinstance(one, DeclarationClaims)), None)
+    return next((claims for claims in source.every if isinstance(claims, DeclarationClaims)), None)
 
 
 def sections(source: ExportSource) -> Iterator[Section]:
@@ -54,14 +56,14 @@ def sections(source: ExportSource) -> Iterator[Section]:
     yield "Uses", list(_uses(declared))
     yield "Bias, Risks, and Limitations", list(_risks(declared, claims, source))
     if claims is not None:
-        yield "What the maker says", list(_said(declared))
-        yield "Data, as counted", list(_counted(claims))
-    yield "How it was made", list(_made(source))
+        yield "What the maker says", list(_own_words(declared))
+        yield "Data, as counted", list(_data_counts(claims))
+    yield "How it was made", list(_passes(source))
 
 
 def _uses(declared: Declaration) -> Iterator[str]:
     yield from ("### Direct Use", "", _or_silence(declared.context.intended_use), "", "### Out-of-Scope Use", "")
-    yield from (f"- {safe(one)}" for one in declared.context.not_for or ())
+    yield from (f"- {safe(use)}" for use in declared.context.not_for or ())
     if not declared.context.not_for:
         yield NOT_STATED
 
@@ -69,12 +71,21 @@ def _uses(declared: Declaration) -> Iterator[str]:
 def _risks(declared: Declaration, claims: DeclarationClaims | None, source: ExportSource) -> Iterator[str]:
     yield _or_silence(declared.context.what_could_go_wrong)
     yield from ("", "### Harm", "")
-    shown = ("intended_use", "not_for", "what_could_go_wrong")
-    yield from _answers([one for one in asked(declared, "context") if one.path[-1] not in shown], declared)
+    # These three have headings of their own on the Hub's card.
+    elsewhere = ("intended_use", "not_for", "what_could_go_wrong")
+    yield from _answers(
+        [question for question in applicable(declared, "context") if question.path[-1] not in elsewhere], declared
+    )
     yield from ("", "### Groups of people", "")
     yield from _groups(source)
-    beside = [] if claims is None else claims.beside([one for one in source.every if one is not claims])
-    wrong = [] if claims is None else [one.sentence for one in (*claims.findings, *beside) if one.outcome == "fail"]
+    beside = (
+        [] if claims is None else claims.beside([statement for statement in source.every if statement is not claims])
+    )
+    wrong = (
+        []
+        if claims is None
+        else [finding.sentence for finding in (*claims.findings, *beside) if finding.outcome == "fail"]
+    )
     if wrong:
         yield from ("", "### Contradicted", "", *(f"- **{safe(sentence)}**" for sentence in wrong))
 
@@ -91,13 +102,13 @@ def _groups(source: ExportSource) -> Iterator[str]:
 
 def group_claims(source: ExportSource) -> Claims | None:
     """Return the statement with figures by group; None if there is none."""
-    return next((one for one in source.every if one.assessment == "social"), None)
+    return next((claims for claims in source.every if claims.assessment == "social"), None)
 
 
-def _said(declared: Declaration) -> Iterator[str]:
+def _own_words(declared: Declaration) -> Iterator[str]:
     yield "In the maker's words; nothing in this section was measured or earns points."
-    for section in MADE_OF:
-        if questions := asked(declared, section):
+    for section in OWN_WORDS:
+        if questions := applicable(declared, section):
             yield from ("", f"### {SECTIONS[section]}", "", *_answers(questions, declared))
     if declared.answers:
         yield from ("", "### Answers to questions that names raise", "")
@@ -105,16 +116,16 @@ def _said(declared: Declaration) -> Iterator[str]:
 
 
 def _answers(questions: tuple[Question, ...] | list[Question], declared: Declaration) -> Iterator[str]:
-    for one in questions:
-        said = one.words(declared)
-        yield f"- **{safe(one.head)}**: {NOT_STATED if said is None else safe(said)}"
+    for question in questions:
+        words = question.words(declared)
+        yield f"- **{safe(question.head)}**: {NOT_STATED if words is None else safe(words)}"
 
 
 def _or_silence(words: str | None) -> str:
     return NOT_STATED if words is None else safe(words)
 
 
-def _counted(claims: DeclarationClaims) -> Iterator[str]:
+def _data_counts(claims: DeclarationClaims) -> Iterator[str]:
     if not claims.known:
         yield "The data were not read for the declarations."
     for part in claims.known:
@@ -127,12 +138,13 @@ def _counted(claims: DeclarationClaims) -> Iterator[str]:
             yield f"  - {safe(column)}: {safe(cells)}"
 
 
-def _made(source: ExportSource) -> Iterator[str]:
+def _passes(source: ExportSource) -> Iterator[str]:
     lineage = source.lineage
     if lineage is None:
         yield "Not stated: there is no signed lineage next to the model."
         return
     for row in lineage.get("rows", ()):
+        # A lineage may lack accuracies, because passes without validation data do not measure one.
         scored = row["validation_accuracy"]
         accuracy = "" if scored is None else f", validation accuracy {figure(scored)}"
         yield (

@@ -32,7 +32,7 @@ JOULES_PER_KWH = 3.6e6
 ACTIVITIES = {"distill": "fine-tuning"}
 """Lifecycle activity of a pass; passes without a matching activity are ``other``."""
 
-HELD = (
+INCLUDED = (
     "subject.*.digest", "leanmark", "created", "model.name", "edition", "outcome", "workload", "workload_digest",
     "grade.letter", "grade.modelled", "grade.score_db", "grade.upper_ratio", "grade.loss_percent", "grade.reasons",
     "grade.notes", "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high",
@@ -44,7 +44,7 @@ HELD = (
 )  # fmt: skip
 """Fields of the statement that the document contains."""
 
-HELD_IF_GRADED = ("grade.text",)
+INCLUDED_IF_GRADED = ("grade.text",)
 
 
 def write(source: ExportSource) -> str:
@@ -68,13 +68,16 @@ def document(source: ExportSource, version: Version) -> str:
 
     claims, model = source.measured, _model(source)
     tool = Component(name="leanmark", type=ComponentType.APPLICATION, version=claims.leanmark)
+    # Without its Z, which `fromisoformat` does not read before Python 3.11.
     metadata = BomMetaData(component=model, timestamp=datetime.fromisoformat(claims.created[:19] + "+00:00"))
     metadata.tools.components.add(tool)
+    # Derived from the certificate instead of random, so that equal input gives equal text.
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{claims.digest}"), metadata=metadata)
     output = JsonV1Dot6(bom) if version == "1.6" else JsonV1Dot7(bom)
     values = json.loads(output.output_as_string())
     values["metadata"]["component"]["modelCard"] = _model_card(source)
     values["definitions"], values["declarations"] = definitions(source), declarations(source)
+    # NaN and Infinity are not JSON, although Python's writer emits them by default.
     text = json.dumps(values, indent=2, allow_nan=False) + "\n"
     _check(text, version)
     return text
@@ -182,7 +185,7 @@ def _pedigree(source: ExportSource) -> Pedigree:
         name=f"{source.measured.model} (baseline)",
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="baseline",
-        description=baseline.said,
+        description=baseline.provenance,
         hashes=[_sha256(baseline.file_digest)],
         properties=[Property(name=f"leanmark:{name}", value=value) for name, value in facts.items()],
     )
@@ -219,7 +222,9 @@ def _model_card(source: ExportSource) -> dict[str, Any]:
             "datasets": [_dataset(claims)],
             "inputs": [{"format": json.dumps(claims.preprocess, sort_keys=True)}],
         },
-        "quantitativeAnalysis": {"performanceMetrics": [_metric(name, one) for name, one in claims.figures.items()]},
+        "quantitativeAnalysis": {
+            "performanceMetrics": [_metric(name, figure) for name, figure in claims.figures.items()]
+        },
         "considerations": considerations,
     }
 
@@ -239,6 +244,7 @@ def _metric(name: str, estimate: Estimate) -> dict[str, Any]:
     """Return one estimate; its name includes the unit and the evidence level of energy."""
     ends = {"lowerBound": estimate.low, "upperBound": estimate.high}
     metric: dict[str, Any] = {"type": levelled(name, estimate), "value": figure(number(estimate.value))}
+    # An unbounded end has no JSON number, so it is left out.
     if bounds := {end: figure(number(value)) for end, value in ends.items() if math.isfinite(value)}:
         metric["confidenceInterval"] = bounds
     return metric
@@ -250,6 +256,7 @@ def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
         yield _consumption("inference", signed_fields(inference), "one inference, gross")
     lineage = source.lineage or {}
     baseline = lineage.get("baseline", {})
+    # The baseline's joules count only if they were spent here; a downloaded model brings none.
     if baseline.get("trained_here") and baseline.get("energy_j"):
         yield _consumption("training", baseline["energy_j"], "training of the baseline")
     for row in lineage.get("rows", ()):
@@ -264,6 +271,7 @@ def _consumption(activity: str, estimate: Mapping[str, Any], what: str) -> dict[
     return {
         "activity": activity,
         "energyProviders": [
+            # The schema requires a provider with a source, and nobody measured the mix of the grid.
             {"organization": {"name": "unknown"}, "energySource": "unknown", "energyProvided": dict(cost)}
         ],
         "activityEnergyCost": cost,

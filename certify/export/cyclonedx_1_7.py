@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from certify.export.cyclonedx import HELD, HELD_IF_GRADED, document
+from certify.export.cyclonedx import INCLUDED, INCLUDED_IF_GRADED, document
 from certify.export.source import ExportSource
 
-__all__ = ["HELD", "HELD_IF_GRADED", "write"]
+__all__ = ["INCLUDED", "INCLUDED_IF_GRADED", "write"]
 
 
 def write(source: ExportSource) -> str:

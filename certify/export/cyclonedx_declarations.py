@@ -30,7 +30,7 @@ CONFORMS = {"pass": 1, "fail": 0}
 
 
 @dataclass(frozen=True)
-class Told:
+class StatementFiles:
     """Statement and its files.
 
     Attributes:
@@ -49,29 +49,32 @@ class Told:
 
 def definitions(source: ExportSource) -> dict[str, Any]:
     """Return a standard for the edition of each statement."""
-    return {"standards": [_standard(one.claims) for one in _statements(source)]}
+    return {"standards": [_standard(statement.claims) for statement in _statements(source)]}
 
 
 def declarations(source: ExportSource) -> dict[str, Any]:
     """Return assessors, claims, counterclaims, evidence, attestations of the requirements, and the affirmation."""
     listed = _statements(source)
-    counter = {one.name: _contradictions(one.claims, source) for one in listed}
-    rules = next((found for one in listed if (found := edition_of(one.claims)) is not None), None)
+    counter = {statement.name: _contradictions(statement.claims, source) for statement in listed}
+    # One scorecard at most, whose edition limits how long all evidence counts.
+    rules = next((found for statement in listed if (found := edition_of(statement.claims)) is not None), None)
     document: dict[str, Any] = {
         "assessors": list(_assessors(source)),
         "attestations": [_attestation(listed, counter, source), *_further(listed, source)],
         "claims": [
-            claim for one in listed for claim in (*_claims(one), *_said(one), *_against(one, counter[one.name]))
+            claim
+            for statement in listed
+            for claim in (*_claims(statement), *_own_words(statement), *_against(statement, counter[statement.name]))
         ],
-        "evidence": [_evidence(one, rules) for one in listed],
+        "evidence": [_evidence(statement, rules) for statement in listed],
         "affirmation": _affirmation(source, listed[0]),
     }
     return document
 
 
-def _statements(source: ExportSource) -> list[Told]:
-    own = Told(source.claims, source.files)
-    return [own, *(Told(other.claims, other.files) for other in source.others)]
+def _statements(source: ExportSource) -> list[StatementFiles]:
+    own = StatementFiles(source.claims, source.files)
+    return [own, *(StatementFiles(other.claims, other.files) for other in source.others)]
 
 
 def _standard(claims: Claims) -> dict[str, Any]:
@@ -107,26 +110,27 @@ def _ref(kind: str, claims: Claims, name: str) -> str:
 
 def _assessors(source: ExportSource) -> Iterator[dict[str, Any]]:
     yield {"bom-ref": MAKER, "thirdParty": False, "organization": {"name": f"key {source.claims.signer.public_key}"}}
-    for one in source.signers:
-        organization = {"name": clean(one.name or f"key {one.key_id}")}
-        yield {"bom-ref": _assessor(one), "thirdParty": True, "organization": organization}
+    for signer in source.signers:
+        # A third party without a name, which only the reader's trust list gives, is known by its key.
+        organization = {"name": clean(signer.name or f"key {signer.key_id}")}
+        yield {"bom-ref": _assessor(signer), "thirdParty": True, "organization": organization}
 
 
 def _assessor(signer: Signer) -> str:
     return f"assessor:{signer.key_id}"
 
 
-def _claims(one: Told) -> Iterator[dict[str, Any]]:
+def _claims(statement: StatementFiles) -> Iterator[dict[str, Any]]:
     """Yield the outcome and the result of every check; the outcome of a further statement has its headline figures.
 
     The figures of the efficiency certificate are in the model card.
     """
-    claims, evidence = one.claims, [f"evidence:{one.name}"]
-    shown = [claims.text] if isinstance(claims, EfficiencyClaims) else outcome_with_figures(claims)
+    claims, evidence = statement.claims, [f"evidence:{statement.name}"]
+    texts = [claims.text] if isinstance(claims, EfficiencyClaims) else outcome_with_figures(claims)
     yield {
         "bom-ref": _ref("claim", claims, "outcome"),
         "target": TARGET,
-        "predicate": clean(f"{claims.title}: {'refused' if claims.refused else '; '.join(shown)}"),
+        "predicate": clean(f"{claims.title}: {'refused' if claims.refused else '; '.join(texts)}"),
         "reasoning": clean(" ".join((*claims.reasons, *claims.notes))) or "As it follows from the records.",
         "evidence": evidence,
     }
@@ -140,16 +144,16 @@ def _claims(one: Told) -> Iterator[dict[str, Any]]:
         }
 
 
-def _said(one: Told) -> Iterator[dict[str, Any]]:
+def _own_words(statement: StatementFiles) -> Iterator[dict[str, Any]]:
     """Yield a claim for each answer of the maker."""
-    rows = [(title, head, words) for title, said in one.claims.said for head, words in said]
+    rows = [(title, head, words) for title, entries in statement.claims.own_words for head, words in entries]
     for number, (title, head, words) in enumerate(rows, start=1):
         yield {
-            "bom-ref": _ref("claim", one.claims, f"declared-{number}"),
+            "bom-ref": _ref("claim", statement.claims, f"declared-{number}"),
             "target": TARGET,
             "predicate": clean(f"{title}, {head}: {words}"),
             "reasoning": "The maker's own word; nothing was measured.",
-            "evidence": [f"evidence:{one.name}"],
+            "evidence": [f"evidence:{statement.name}"],
         }
 
 
@@ -158,77 +162,83 @@ def _contradictions(claims: Claims, source: ExportSource) -> tuple[Finding, ...]
     return tuple(finding for finding in beside if finding.outcome == "fail")
 
 
-def _against(one: Told, found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+def _against(statement: StatementFiles, found: Sequence[Finding]) -> Iterator[dict[str, Any]]:
     for finding in found:
         yield {
-            "bom-ref": _ref("counterclaim", one.claims, finding.name),
+            "bom-ref": _ref("counterclaim", statement.claims, finding.name),
             "target": TARGET,
             "predicate": clean(f"contradicted: {finding.name.replace('_', ' ')}"),
             "reasoning": clean(finding.sentence),
-            "evidence": [f"evidence:{one.name}"],
+            "evidence": [f"evidence:{statement.name}"],
         }
 
 
 def _attestation(
-    listed: Sequence[Told], counter: Mapping[str, Sequence[Finding]], source: ExportSource
+    listed: Sequence[StatementFiles], counter: Mapping[str, Sequence[Finding]], source: ExportSource
 ) -> dict[str, Any]:
     """Return the maker's attestation: the result of each check, with its counterclaims."""
-    rows = [row for one in listed for row in _map(one, counter[one.name], _confidence(source))]
+    rows = [row for statement in listed for row in _map(statement, counter[statement.name], _confidence(source))]
     return {"summary": "The results that the maker signed, by requirement.", "assessor": MAKER, "map": rows}
 
 
-def _map(one: Told, against: Sequence[Finding], confidence: str) -> Iterator[dict[str, Any]]:
-    counterclaims = [_ref("counterclaim", one.claims, finding.name) for finding in against]
-    rules = edition_of(one.claims)
-    for finding in one.claims.findings:
+def _map(statement: StatementFiles, against: Sequence[Finding], confidence: str) -> Iterator[dict[str, Any]]:
+    counterclaims = [_ref("counterclaim", statement.claims, finding.name) for finding in against]
+    rules = edition_of(statement.claims)
+    for finding in statement.claims.findings:
         row: dict[str, Any] = {
-            "requirement": _ref("requirement", one.claims, finding.name),
-            "claims": [_ref("claim", one.claims, finding.name)],
+            "requirement": _ref("requirement", statement.claims, finding.name),
+            "claims": [_ref("claim", statement.claims, finding.name)],
             "confidence": {"rationale": confidence},
         }
         if counterclaims:
             row["counterClaims"] = counterclaims
+        # An unknown outcome is neither conformance nor its absence, so the row has no score.
         if finding.outcome in CONFORMS:
             row["conformance"] = {"score": CONFORMS[finding.outcome], "rationale": clean(finding.sentence)}
-        yield {**row, **((rules and earned(rules, one.claims, finding)) or {})}
+        # For a scorecard, the earned share replaces the plain pass or fail.
+        yield {**row, **((rules and earned(rules, statement.claims, finding)) or {})}
 
 
 def _confidence(source: ExportSource) -> str:
     """Return who vouches for the statements, instead of a number that nobody can justify."""
-    agreeing = [one for one in source.signers if one.agrees]
+    agreeing = [signer for signer in source.signers if signer.agrees]
     if not agreeing:
         return "Self-declared: signed by the maker alone; anybody can derive it again from the record file."
-    words = ", ".join(f"{one.vouches_for} by {clean(one.name or f'key {one.key_id}')}" for one in agreeing)
+    words = ", ".join(
+        f"{signature.vouches_for} by {clean(signature.name or f'key {signature.key_id}')}" for signature in agreeing
+    )
     return f"Signed by the maker; {words}."
 
 
-def _further(listed: Sequence[Told], source: ExportSource) -> Iterator[dict[str, Any]]:
+def _further(listed: Sequence[StatementFiles], source: ExportSource) -> Iterator[dict[str, Any]]:
     """Yield the attestations of third parties that agree or disagree with the certificate."""
     main = listed[0].claims
-    for one in source.signers:
-        words = "agrees with" if one.agrees else "disagrees with"
+    for signer in source.signers:
+        words = "agrees with" if signer.agrees else "disagrees with"
         yield {
-            "summary": clean(f"{one.name or one.key_id} {words} the certificate: {one.vouches_for}."),
-            "assessor": _assessor(one),
+            "summary": clean(f"{signer.name or signer.key_id} {words} the certificate: {signer.vouches_for}."),
+            "assessor": _assessor(signer),
             "map": [
                 {
                     "requirement": _ref("requirement", main, finding.name),
                     "claims": [_ref("claim", main, finding.name)],
-                    "confidence": {"rationale": one.vouches_for},
+                    "confidence": {"rationale": signer.vouches_for},
                 }
                 for finding in main.findings
-                if one.agrees
+                # Whoever disagrees attests nothing.
+                if signer.agrees
             ],
         }
 
 
-def _evidence(one: Told, rules: ScorecardEdition | None) -> dict[str, Any]:
+def _evidence(statement: StatementFiles, rules: ScorecardEdition | None) -> dict[str, Any]:
     """Return the record file of a statement; it expires as the edition of a scorecard states, if there is one."""
-    claims = one.claims
-    names = [*one.files, *(name for name in claims.companions if name == FILE_NAME)]
+    claims = statement.claims
+    # Of all companions only the declaration's own file is evidence for a statement.
+    names = [*statement.files, *(name for name in claims.companions if name == FILE_NAME)]
     return {
-        "bom-ref": f"evidence:{one.name}",
-        "propertyName": f"leanmark:{one.name}",
+        "bom-ref": f"evidence:{statement.name}",
+        "propertyName": f"leanmark:{statement.name}",
         "description": clean(f"{claims.title}: records with sha256:{claims.evidence_digest}"),
         "data": [{"name": name, "contents": {"url": name}} for name in names],
         "created": claims.created,
@@ -236,7 +246,7 @@ def _evidence(one: Told, rules: ScorecardEdition | None) -> dict[str, Any]:
     }
 
 
-def _affirmation(source: ExportSource, main: Told) -> dict[str, Any]:
+def _affirmation(source: ExportSource, main: StatementFiles) -> dict[str, Any]:
     (name, digest), *_ = main.files.items()
     return {
         "statement": "Its maker signed leanmark statements; this document repeats them and proves nothing by itself.",

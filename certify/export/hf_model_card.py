@@ -34,7 +34,7 @@ INDEX = (
 )  # fmt: skip
 """Estimates about this model; those per model are listed without the arm in the model-index."""
 
-HELD = (
+INCLUDED = (
     "subject.*.name", "subject.*.digest.sha256", "leanmark", "created", "model.name", "edition.name", "outcome",
     "grade.reasons", "grade.notes", "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high",
     "profile.estimates.*.unit", "profile.estimates.*.n", "profile.estimates.*.evidence", "profile.guards", "data",
@@ -42,9 +42,10 @@ HELD = (
 )  # fmt: skip
 """Fields of the statement that the document contains."""
 
-HELD_IF_GRADED = ("grade.text", "grade.point_letter", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
+INCLUDED_IF_GRADED = ("grade.text", "grade.point_letter", "grade.score_db", "grade.upper_ratio", "grade.loss_percent")
 
 CELL, CELL_FIGURES = "cell_", ("_change_points", "_candidate")
+# Identifiers on the Hub have no other characters.
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -57,6 +58,7 @@ def write(source: ExportSource) -> str:
         library_name=LIBRARIES.get(source.subject.rpartition(".")[2]),
         **_described(source.claims, group_claims(source)),
     )
+    # A fixed line break, so that equal input gives equal text on every platform.
     return f"---\n{metadata.to_yaml(line_break=chr(10))}\n---\n\n" + "\n".join(_body(source)) + "\n"
 
 
@@ -118,6 +120,7 @@ def _body(source: ExportSource) -> Iterator[str]:
     for title, lines in sections(source):
         yield from _section(title, lines)
     for other in source.others:
+        # Compared by identity: the declarations were written above, section by section.
         if other.claims is not declared:  # declarations have separate sections
             yield from _section(safe(other.claims.title), _statement(other.claims))
     if isinstance(claims, EfficiencyClaims):
@@ -126,7 +129,9 @@ def _body(source: ExportSource) -> Iterator[str]:
 
 
 def _graded(claims: EfficiencyClaims) -> Iterator[str]:
-    guards = [f"- {safe(one.name)}: **{safe(one.outcome)}**. {safe(one.sentence)}" for one in claims.findings]
+    guards = [
+        f"- {safe(finding.name)}: **{safe(finding.outcome)}**. {safe(finding.sentence)}" for finding in claims.findings
+    ]
     yield from _verdict(claims)
     yield from _section("Figures", _figures(claims))
     yield from _section("How it was measured", _circumstances(claims))
@@ -160,7 +165,9 @@ def _statement(claims: Claims) -> Iterator[str]:
     yield f"**{safe(claims.text)}** (edition {safe(claims.edition.name)})"
     yield ""
     yield from (f"- {safe(sentence)}" for sentence in (*claims.reasons, *claims.notes, *claims.limits))
-    yield from (f"- {safe(one.name)}: **{safe(one.outcome)}**. {safe(one.sentence)}" for one in claims.findings)
+    yield from (
+        f"- {safe(finding.name)}: **{safe(finding.outcome)}**. {safe(finding.sentence)}" for finding in claims.findings
+    )
     if claims.figures:
         yield ""
         yield from _figures(claims)
@@ -173,6 +180,7 @@ def _figures(claims: Claims) -> Iterator[str]:
     for name, estimate in claims.figures.items():
         unit = UNITS.get(estimate.unit, estimate.unit)
         value, ends = quantity(estimate.value, unit), interval(estimate, unit)
+        # An interval in percent would otherwise be scaled like a unit.
         if unit == "%":  # has no SI prefix
             value, ends = f"{significant(estimate.value, 3)} %", interval(estimate, "")
         cells = [claims.words.get(name, name), value, ends, estimate.n, estimate.evidence.value]
@@ -184,7 +192,7 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[str]:
     parts: dict[str, Any] = {
         "Measured": claims.created,
         "By": f"leanmark {claims.leanmark}",
-        "Baseline": claims.baseline.said,
+        "Baseline": claims.baseline.provenance,
         "Test data": claims.data.to_json(),
         "Device": claims.device,
         "Workload": signed_fields(claims.workload),

@@ -23,14 +23,14 @@ ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 RESULTS = {"pass": "passed_tests", "unknown": "warned_tests", "fail": "failed_tests"}
 """Result list of each guard outcome: an unknown is a warning."""
 
-HELD = (
+INCLUDED = (
     "subject", "model", "grade", "result", "outcome", "edition", "profile.guards.*.name", "profile.guards.*.outcome",
     "evidence.sha256", "lineage.sha256", "companions", "baseline.file_digest", "baseline.origin", "data", "workload",
     "workload_digest", "preprocess", "device", "meter",
 )  # fmt: skip
 """Fields of the statement that the document contains."""
 
-HELD_IF_GRADED: tuple[str, ...] = ()
+INCLUDED_IF_GRADED: tuple[str, ...] = ()
 GRADE_TEST = "grade_given"
 STATEMENT_TEST = "statement_given"
 METER_TEST = "energy_metered"
@@ -43,10 +43,12 @@ def write(source: ExportSource) -> str:
     from in_toto_attestation.v1.statement import Statement
 
     tests = _tests(source)
+    # The messages reject unknown fields, so the result is written through them and then read back as plain JSON.
     result = TestResult(result=_result(tests), configuration=[part.pb for part in _configuration(source)], **tests)
     predicate = MessageToDict(result)
     statement = Statement([_subject(source).pb], PREDICATE_TYPE, predicate)
     statement.validate()
+    # Keys are sorted, because the order of protobuf maps is not defined.
     return json.dumps(MessageToDict(statement.pb), indent=2, allow_nan=False, sort_keys=True) + "\n"
 
 
@@ -63,10 +65,12 @@ def _tests(source: ExportSource) -> dict[str, list[str]]:
     for finding in claims.findings:
         tests[RESULTS[finding.outcome]].append(finding.name)
     tests["failed_tests" if claims.refused else "passed_tests"].append(
+        # The letter is a test as well, so that a policy on failed tests also stops a refusal.
         GRADE_TEST if isinstance(claims, EfficiencyClaims) else STATEMENT_TEST
     )
     if isinstance(claims, EfficiencyClaims):
         metered = claims.meter is not None and not claims.unmetered
+        # Modelled energy is a warning, not a failure: the certificate is valid, but nothing was metered.
         tests["passed_tests" if metered else "warned_tests"].append(METER_TEST)
     for other in source.others:
         name = other.claims.assessment
@@ -96,7 +100,11 @@ def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
     claims = source.claims
     own, evidence = source.files
     yield ResourceDescriptor(
-        name=own, digest={"sha256": claims.digest}, content=source.envelope, media_type=ENVELOPE_TYPE
+        # The signed envelope itself, so that a reader can verify it without the files next to the model.
+        name=own,
+        digest={"sha256": claims.digest},
+        content=source.envelope,
+        media_type=ENVELOPE_TYPE,
     )
     for other in source.others:
         yield ResourceDescriptor(
@@ -119,7 +127,7 @@ def _configuration(source: ExportSource) -> Iterator[ResourceDescriptor]:
 def _circumstances(claims: EfficiencyClaims) -> Iterator[ResourceDescriptor]:
     from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 
-    yield _digested("baseline", claims.baseline.file_digest, {"origin": claims.baseline.said})
+    yield _digested("baseline", claims.baseline.file_digest, {"origin": claims.baseline.provenance})
     yield _digested("test samples", claims.data.test_digest, claims.data.to_json())
     yield _digested("workload", claims.workload_digest, signed_fields(claims.workload))
     yield ResourceDescriptor(name="preprocessing contract", annotations=dict(claims.preprocess))

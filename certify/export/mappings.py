@@ -105,10 +105,10 @@ def filled(source: ExportSource, names: tuple[str, ...] = ()) -> str:
     return "\n".join(line for scheme in chosen for line in _table(scheme, functools.partial(_values, source))) + "\n"
 
 
-def _table(scheme: Scheme, shown: Callable[[Row], tuple[str, str]]) -> Iterator[str]:
+def _table(scheme: Scheme, cells: Callable[[Row], tuple[str, str]]) -> Iterator[str]:
     yield from (f"## {scheme.title}", "", "| asked for | place | answered |", "|---|---|---|")
     for row in scheme.rows:
-        place, answer = shown(row)
+        place, answer = cells(row)
         yield f"| {row.asked} | {place} | {answer} |"
     yield ""
 
@@ -123,6 +123,7 @@ def _values(source: ExportSource, row: Row) -> tuple[str, str]:
         return "-", row.answer
     found = {_head(place): _value(source, place) for place in row.places}
     explanation = "; ".join(f"{safe(head)}: {safe(value)}" for head, value in found.items())
+    # Answered by a place that is empty for this model is not answered.
     return explanation, NOT_STATED if set(found.values()) == {NOT_STATED} else row.answer
 
 
@@ -139,8 +140,8 @@ def _value(source: ExportSource, place: str) -> str:
         return _declared(source, rest)
     if kind == "finding":
         assessment, _, name = rest.partition(".")
-        found = [one for claims in source.every if claims.assessment == assessment for one in claims.findings]
-        return next((f"{one.outcome}. {one.sentence}" for one in found if one.name == name), NOT_STATED)
+        found = [finding for claims in source.every if claims.assessment == assessment for finding in claims.findings]
+        return next((f"{finding.outcome}. {finding.sentence}" for finding in found if finding.name == name), NOT_STATED)
     figures = [claims.figures[rest] for claims in source.every if claims.assessment == kind and rest in claims.figures]
     return figure(figures[0]) if figures else NOT_STATED
 
@@ -151,13 +152,16 @@ def _declared(source: ExportSource, path: str) -> str:
     if claims is None:
         return NOT_STATED
     if path == "signed_by":
-        return ", ".join(one.name for one in claims.declared.signed_by) or NOT_STATED
+        return ", ".join(person.name for person in claims.declared.signed_by) or NOT_STATED
     wanted = tuple(path.split("."))
-    asked = [one for one in QUESTIONS if one.path[: len(wanted)] == wanted]
-    said = [(one.head, words) for one in asked if (words := one.words(claims.declared)) is not None]
-    if len(wanted) > 1 and said:
-        return said[0][1]
-    return f"{len(said)} of {len(asked)} questions answered" if said else NOT_STATED
+    questions = [question for question in QUESTIONS if question.path[: len(wanted)] == wanted]
+    answers = [
+        (question.head, words) for question in questions if (words := question.words(claims.declared)) is not None
+    ]
+    if len(wanted) > 1 and answers:
+        # A path to a single question gives its answer, a path to a section the number of answers.
+        return answers[0][1]
+    return f"{len(answers)} of {len(questions)} questions answered" if answers else NOT_STATED
 
 
 def _measured(read: Callable[[EfficiencyClaims], str | None]) -> Callable[[ExportSource], str | None]:
@@ -167,7 +171,7 @@ def _measured(read: Callable[[EfficiencyClaims], str | None]) -> Callable[[Expor
 def _counts(source: ExportSource) -> str | None:
     claims = declared_in(source)
     known: tuple[Mapping[str, Any], ...] = () if claims is None else claims.known
-    return ", ".join(f"{one['samples']} {one['part']}" for one in known) or None
+    return ", ".join(f"{part['samples']} {part['part']}" for part in known) or None
 
 
 def _meter(claims: EfficiencyClaims) -> str | None:
@@ -186,7 +190,7 @@ FIXED: Mapping[str, Callable[[ExportSource], str | None]] = {
     "device": _measured(lambda claims: claims.device_class),
     "lineage": lambda source: source.claims.lineage_digest and f"sha256:{source.claims.lineage_digest[:SHOWN_DIGITS]}",
     "baseline": _measured(
-        lambda claims: f"sha256:{claims.baseline.file_digest[:SHOWN_DIGITS]}, {claims.baseline.said}"
+        lambda claims: f"sha256:{claims.baseline.file_digest[:SHOWN_DIGITS]}, {claims.baseline.provenance}"
     ),
     "test_data": _measured(_test_data),
     "counts": _counts,
@@ -195,7 +199,7 @@ FIXED: Mapping[str, Callable[[ExportSource], str | None]] = {
     "preprocessing": _measured(lambda claims: json.dumps(claims.preprocess, sort_keys=True)),
     "meter": _measured(_meter),
     "workload": _measured(lambda claims: f"batch {claims.workload.batch} on {claims.workload.runtime}"),
-    "limits": lambda source: f"{sum(len(one.limits) for one in source.every)} sentences",
+    "limits": lambda source: f"{sum(len(statement.limits) for statement in source.every)} sentences",
     "reader": lambda source: "leanmark report --carbon-intensity GRAMS --embodied GRAMS",
     "offsets": lambda source: "none",
 }

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Path = tuple[str, ...]
 
 _PREDICATE = "predicate"
+# A list position inside a dotted path.
 _PLACE = re.compile(r"\.\d+(?=\.|$)")
+# Names of estimates are free text per assessment, so the summary groups them.
 _ESTIMATE = re.compile(r"(?<=^predicate\.profile\.estimates\.)[^.]+")
 
 
@@ -158,10 +160,11 @@ class ExportSource:
 
 def filled(statement: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the paths of all fields except null and empty ones, which every format represents by omission."""
+    # Null and empty mean the same in every format as leaving the field out.
     return (path for path, value in _leaves(statement, ()) if value not in (None, [], {}, ""))
 
 
-def is_held(path: Path, patterns: Iterable[str]) -> bool:
+def is_included(path: Path, patterns: Iterable[str]) -> bool:
     """Return whether a format contains a field.
 
     Args:
@@ -169,15 +172,17 @@ def is_held(path: Path, patterns: Iterable[str]) -> bool:
         patterns: dotted paths of the format's fields, those of the predicate without its name. A star matches any
             single name, and a pattern covers everything below it.
     """
+    # Patterns omit the prefix that nearly all of them would share.
     names = path[1:] if path[0] == _PREDICATE else path
-    return any(_covers(_split(one), names) for one in patterns)
+    return any(_covers(_split(pattern), names) for pattern in patterns)
 
 
 _split = functools.cache(lambda pattern: tuple(pattern.split(".")))
 
 
 def _covers(pattern: Path, names: Path) -> bool:
-    return len(pattern) <= len(names) and all(one in ("*", name) for one, name in zip(pattern, names, strict=False))
+    # A pattern also covers everything below it.
+    return len(pattern) <= len(names) and all(step in ("*", name) for step, name in zip(pattern, names, strict=False))
 
 
 def pattern(path: str) -> str:

@@ -23,7 +23,7 @@ SPEC = "3.0.1"
 NAMESPACE = "https://leanmark.org/secure/spdx"
 JOULES_PER_MEGAJOULE = 1e6
 
-HELD = (
+INCLUDED = (
     "subject.*.digest", "leanmark", "created", "model.name", "edition", "outcome", "grade.reasons", "grade.notes",
     "profile.estimates.*.value", "profile.estimates.*.low", "profile.estimates.*.high", "profile.estimates.*.unit",
     "profile.estimates.*.n", "profile.estimates.*.evidence", "profile.guards", "workload", "device", "meter", "data",
@@ -31,7 +31,7 @@ HELD = (
 )  # fmt: skip
 """Fields of the statement that the document contains."""
 
-HELD_IF_GRADED = ("grade.text", "grade.score_db", "grade.point_letter")
+INCLUDED_IF_GRADED = ("grade.text", "grade.score_db", "grade.point_letter")
 
 QUANTITY = "ai_energyQuantity"
 
@@ -50,6 +50,7 @@ def write(source: ExportSource) -> str:
     for other in source.others:
         document.annotate(model, f"statement-{other.claims.assessment}", other.to_json())
     document.close(model)
+    # A graph even for one element, so that readers always find the same structure.
     written = spdx.JSONLDSerializer().serialize_data(spdx.SHACLObjectSet(document.elements), force_at_graph=True)
     return json.dumps(_without_exponents(written), indent=2, allow_nan=False) + "\n"
 
@@ -73,6 +74,7 @@ class _Document:
         self._source = source
         self._claims = claims = source.measured
         self.elements: list[Any] = []
+        # Only to seconds, as SPDX requires.
         self._created = datetime.fromisoformat(claims.created[:19] + "+00:00")
         self._creation = spdx.CreationInfo(specVersion=SPEC, created=self._created)
         self._signer = self._add(
@@ -85,6 +87,7 @@ class _Document:
         self._creation.createdUsing = [tool]
 
     def _add(self, kind: Any, fragment: str, /, **fields: Any) -> Any:
+        # Derived from the certificate's digest: equal input gives equal identifiers.
         identity = f"{NAMESPACE}/{self._claims.digest}#{fragment}"
         stated = {key: value for key, value in fields.items() if value is not None}
         element = kind(spdxId=identity, creationInfo=self._creation, **stated)
@@ -135,9 +138,8 @@ class _Document:
         energy = self._claims.figures.energy_j("candidate")
         inference = [] if energy is None else [energy.value]
         spent = [row["energy_j"] for row in lineage.get("rows", ())]
-        passes = (
-            [] if None in spent else [joules["value"] for joules in spent]
-        )  # a part would be mistaken for the whole
+        # A part would be mistaken for the whole.
+        passes = [] if None in spent else [joules["value"] for joules in spent]
         baseline = lineage.get("baseline", {})
         trained = [baseline["energy_j"]["value"]] if baseline.get("trained_here") and baseline.get("energy_j") else []
         if not inference + passes + trained:
@@ -164,7 +166,7 @@ class _Document:
             "baseline",
             baseline.file_digest,
             name="baseline",
-            summary=baseline.said,
+            summary=baseline.provenance,
             comment=f"{_content(baseline.content_digest)}; {_contracts(baseline)}",
             verifiedUsing=self._sha256(baseline.file_digest),
             software_primaryPurpose=self._spdx.software_SoftwarePurpose.model,
@@ -223,6 +225,7 @@ class _Document:
         """Add the document element."""
         profiles = self._spdx.ProfileIdentifierType
         conformance = [profiles.core, profiles.software, profiles.ai, profiles.dataset]
+        # Copied before the document is added, since it must not list itself.
         inside = list(self.elements)
         self._add(
             self._spdx.SpdxDocument,
@@ -272,8 +275,8 @@ def _application(claims: EfficiencyClaims) -> str:
 
 
 def _contracts(baseline: BaselineClaim) -> str:
-    said = f" (differs, its maker says: {baseline.contracts_differ})" if baseline.contracts_differ is not None else ""
-    return f"preprocessing contract: {json.dumps(baseline.preprocess, sort_keys=True)}{said}"
+    note = f" (differs, its maker says: {baseline.contracts_differ})" if baseline.contracts_differ is not None else ""
+    return f"preprocessing contract: {json.dumps(baseline.preprocess, sort_keys=True)}{note}"
 
 
 def _passes(source: ExportSource) -> Iterator[str]:
@@ -283,8 +286,10 @@ def _passes(source: ExportSource) -> Iterator[str]:
 
 def _metrics(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     """Yield each estimate with its interval in square brackets."""
-    for name, one in claims.figures.items():
-        ends = ", ".join(figure(number(end)) if math.isfinite(end) else "unbounded" for end in (one.low, one.high))
-        unit = "" if one.unit == "1" else f" {one.unit}"
-        kind = "" if one.evidence is EvidenceLevel.DIRECT else f", {one.evidence.value}"
-        yield name, f"{figure(number(one.value))} [{ends}]{unit}, n {one.n}{kind}"
+    for name, estimate in claims.figures.items():
+        ends = ", ".join(
+            figure(number(end)) if math.isfinite(end) else "unbounded" for end in (estimate.low, estimate.high)
+        )
+        unit = "" if estimate.unit == "1" else f" {estimate.unit}"
+        kind = "" if estimate.evidence is EvidenceLevel.DIRECT else f", {estimate.evidence.value}"
+        yield name, f"{figure(number(estimate.value))} [{ends}]{unit}, n {estimate.n}{kind}"

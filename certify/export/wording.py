@@ -21,6 +21,7 @@ def number(value: float) -> float:
         >>> number(2.0), number(0.5)
         (2, 0.5)
     """
+    # Canonical JSON writes 3.0 as 3, and an export must not show more digits than were signed.
     return int(value) if float(value).is_integer() and abs(value) < _LARGEST_WHOLE else value
 
 

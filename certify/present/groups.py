@@ -50,6 +50,7 @@ class GroupPage:
 def groups_chart(page: GroupPage) -> str:
     """Return an SVG file: the change of every cell in points with its interval, or its error rate."""
     drawing = _chart(page)
+    # Browsers show an error for an empty file, so a page without a chart still gets a valid one.
     return standalone(drawing if drawing is not None else Markup("<svg xmlns='http://www.w3.org/2000/svg'></svg>"))
 
 
@@ -57,10 +58,13 @@ def _chart(page: GroupPage) -> Markup | None:
     ending, reference = ("_change_points", 0.0) if page.compares else ("_candidate", None)
     scale = 1.0 if page.compares else 100.0
     rows = [
-        IntervalRow(_short(page.words.get(name, name)), one.scaled(scale), _signed(scale * one.value, page.compares))
-        for name, one in page.figures.items()
+        IntervalRow(
+            _short(page.words.get(name, name)), figure.scaled(scale), _signed(scale * figure.value, page.compares)
+        )
+        for name, figure in page.figures.items()
         if name.startswith(CELL) and name.endswith(ending)
     ]
+    # Beyond this a chart is unreadable; the table has all cells.
     return intervals_chart("groups", _title(page), rows[:MOST_ROWS], reference=reference)
 
 
@@ -87,11 +91,11 @@ def groups_page(page: GroupPage) -> str:
     drawing = _chart(page)
     rows = Markup("").join(
         Markup('<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>\n').format(
-            printable(page.words.get(name, name)), figure(one), one.n if one.low < one.high else ""
+            printable(page.words.get(name, name)), figure(estimate), estimate.n if estimate.low < estimate.high else ""
         )
-        for name, one in page.figures.items()
+        for name, estimate in page.figures.items()
     )
-    checks = _list(f"{one.name}: {one.outcome}. {one.sentence}" for one in page.findings)
+    checks = _list(f"{finding.name}: {finding.outcome}. {finding.sentence}" for finding in page.findings)
     parts = (
         Markup("<h1>Groups of people in the answers of {}</h1>").format(clean(page.model)),
         Markup("<p>{}. Data: {}.</p>").format(_sentence(page.outcome), clean(page.data)),

@@ -57,8 +57,10 @@ def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
         >>> energy_headline(Estimate(0.25, 0.24, 0.26, "1", 40, "ratio"), 0.26).sentence()
         '4.0× less energy, at least 3.8× less (95 % interval)'
     """
+    # The worse of the bound on which the grade rests and the interval's own end.
     end = math.inf if upper is None else max(upper, ratio.high)
     if ratio.value <= 1:
+        # Less energy is stated as the inverse, because "4x less" is how a saving is read.
         figure, meaning = times(1 / ratio.value), "less energy"
     else:
         figure, meaning = times(ratio.value), "more energy"
@@ -75,6 +77,7 @@ def _energy_bound(end: float, value: float) -> str:
 
 def _aligned(bound: float, point: float) -> str:
     """Format a bound with the decimals of its point estimate, rounded down, so that both are easy to compare."""
+    # Otherwise "4.2x, at least 4x" would be compared with different precision.
     decimals = len(times(point).rstrip("×").partition(".")[2])
     return f"{rounded(bound, decimals, 'down')}×"
 
@@ -91,6 +94,7 @@ def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "acc
         >>> accuracy_headline(Estimate(0.4, -0.2, 1.0, "%", 1500, "loss"), 1.0).sentence()
         '0.4 % of accuracy lost, at most 1.0 % lost (95 % interval)'
     """
+    # Judged by the rounded value, so that "0.0 % gained" cannot appear for a loss too small to show.
     meaning = f"of {quality} gained" if rounded(loss.value, 1).startswith(MINUS) else f"of {quality} lost"
     figure = percent(abs(loss.value))
     end = math.inf if largest is None else max(largest, loss.high)

@@ -9,22 +9,24 @@ from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.assessments.efficiency.grade import LETTERS
 
 
-def why_not_one_job(one: Claims, other: Claims) -> list[str]:
+def why_not_one_job(first: Claims, second: Claims) -> list[str]:
     """Return why two certificates of one model file cannot be shown together; empty if they can."""
-    if not isinstance(one, EfficiencyClaims) or not isinstance(other, EfficiencyClaims):
+    if not isinstance(first, EfficiencyClaims) or not isinstance(second, EfficiencyClaims):
         return ["different assessments"]
+    # Energy against another baseline, on other data or batches, or under other constants does not compare.
     pairs = {
-        "baseline": (one.baseline.content_digest, other.baseline.content_digest),
-        "test data": (one.data.test_digest, other.data.test_digest),
-        "batch": (one.workload.batch, other.workload.batch),
-        "edition": (one.edition, other.edition),
+        "baseline": (first.baseline.content_digest, second.baseline.content_digest),
+        "test data": (first.data.test_digest, second.data.test_digest),
+        "batch": (first.workload.batch, second.workload.batch),
+        "edition": (first.edition, second.edition),
     }
     return [f"different {name}" for name, (mine, theirs) in pairs.items() if mine != theirs]
 
 
 def worst(claims: Sequence[EfficiencyClaims]) -> EfficiencyClaims | None:
     """Return the claims with the worst letter, and among those the lowest score; None if none has a letter."""
-    graded = [one for one in claims if one.grade.letter is not None]
+    graded = [claim for claim in claims if claim.grade.letter is not None]
+    # `max` by letter, then by negated score: G is the largest index, and a lower score is worse.
     return max(graded, key=_badness, default=None)
 
 

@@ -89,6 +89,7 @@ def _rows(awarded: Awarded, top: float) -> tuple[list[str], float]:
     drawn, y = [], top
     for name, value in _facts(awarded):
         drawn.append(text(name, LEFT, y, SIZE, REGULAR, QUIET))
+        # Three lines are enough for any real name; a longer text must not push the QR code off the sheet.
         for line in wrap(clean(value), SIZE, ROOM, bold=True)[:3]:
             drawn.append(text(line, VALUE, y, SIZE, BOLD))
             y += PITCH

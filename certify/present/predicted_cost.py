@@ -31,27 +31,28 @@ def predictions(lineage: Mapping[str, Any] | None, figures: Mapping[str, Estimat
     rows = [] if lineage is None else lineage["rows"]
     found = []
     for row in rows:
-        given = row["done"].get("predicted")
+        predicted = row["done"].get("predicted")
         for key, (what, name) in PREDICTED.items():
-            share = _estimate(given, key)
+            # A lineage is written by the maker and not derived, so a malformed prediction is left out.
+            share = _estimate(predicted, key)
             if share is not None:
-                said = f"{row['pass']} predicted {rounded(share.value, DIGITS)} of the original {what}"
-                found.append(f"{said}; measured: {_measured(figures.get(name))}.")
+                prediction = f"{row['pass']} predicted {rounded(share.value, DIGITS)} of the original {what}"
+                found.append(f"{prediction}; {_measured(figures.get(name))}.")
     return tuple(found)
 
 
 def _measured(figure: Estimate | None) -> str:
     if figure is None:
-        return "nothing"
+        return "not measured"
     value, low, high = (rounded(each, DIGITS) for each in (figure.value, figure.low, figure.high))
-    return f"{value} ({low} to {high})"
+    return f"measured: {value} ({low} to {high})"
 
 
-def _estimate(given: object, key: str) -> Estimate | None:
+def _estimate(values: object, key: str) -> Estimate | None:
     """Return the prediction; None if there is none, or if what the maker wrote is malformed."""
-    if not isinstance(given, Mapping) or not isinstance(given.get(key), Mapping):
+    if not isinstance(values, Mapping) or not isinstance(values.get(key), Mapping):
         return None
     try:
-        return Estimate.from_json(given[key])
+        return Estimate.from_json(values[key])
     except CertificateError:
         return None

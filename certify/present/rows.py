@@ -70,6 +70,7 @@ def compared(figures: Mapping[str, Estimate]) -> tuple[FigureRow, ...]:
             if found is not None and change == NAMES.accuracy_difference_points:
                 changed = points_cell(found)
             else:
+                # Without a derived estimate, only the quotient of the points is shown, which has no interval.
                 changed = change_cell(found, before, after)
             rows.append(FigureRow(marked(name, after or before), cell(before, stem), cell(after, stem), changed))
     return tuple(rows)
@@ -131,6 +132,7 @@ def change_cell(change: Estimate | None, before: Estimate | None, after: Estimat
         if before is None or after is None or not before.value:
             return Cell()
         return Cell(factor(after.value / before.value))
+    # A loss is stored as positive; the table shows the change of accuracy, hence the sign and the swapped ends.
     if change.unit == "%":
         return Cell(f"{percent(-change.value)} relative", ends(-change.high, -change.low))
     exact = change.low == change.high

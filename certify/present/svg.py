@@ -38,6 +38,7 @@ def tag(name: str, /, *content: str | None, **attributes: object) -> Markup:
 
 def joined(*content: str | None) -> Markup:
     """Join pieces as in :func:`tag`."""
+    # Escaped unless generated here: names of models, groups and makers are other people's text.
     pieces = (part if isinstance(part, Markup) else escape(printable(part)) for part in content if part is not None)
     return Markup("".join(pieces))
 
@@ -73,6 +74,7 @@ def text(
     The line keeps its width where a reader has none of the fonts and another one is wider.
     """
     words = clean(words)
+    # Stretched to the computed width, so that a substitute font neither overflows nor moves the anchor.
     room = round(line_width(words, size, bold=weight != REGULAR), 1) if words and has_known_width(words) else None
     return element(
         "text", escape(words), x=x, y=y, font_size=size, font_weight=weight, fill=colour, text_anchor=anchor,
@@ -80,6 +82,7 @@ def text(
     )  # fmt: skip
 
 
+# A closed pattern: it can match only what `text` writes, since quotes in names are escaped.
 _FIXED_WIDTH = re.compile(r' textLength="[0-9.]+" lengthAdjust="spacingAndGlyphs"')
 
 

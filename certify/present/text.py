@@ -54,6 +54,7 @@ def _advance(character: str, table: tuple[int, ...]) -> int:
         return table[ord(character) - 32]
     if character in _SIGNS:
         return _SIGNS[character]
+    # Combining marks are drawn over the character before them.
     if unicodedata.combining(character):
         return 0
     return _IDEOGRAPH if unicodedata.east_asian_width(character) in ("W", "F") else _OTHER
@@ -64,6 +65,7 @@ def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: b
     if width(text, size, bold) <= room:
         return text
     if keep_end:
+        # Half of the room each: names of operators often differ only at their ends.
         half = (room + width(ELLIPSIS, size, bold)) / 2
         last = shorten(text[::-1], size, half, bold)[::-1].lstrip(f"{ELLIPSIS} ")
         return shorten(text, size, room - width(last, size, bold), bold) + last
@@ -71,6 +73,7 @@ def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: b
     for end, character in enumerate(text):
         left -= width(character, size, bold)
         if left < 0:
+            # A space before the ellipsis would look like a missing word.
             return text[:end].rstrip() + ELLIPSIS
     return text + ELLIPSIS
 

@@ -84,6 +84,7 @@ def tested_on(claims: EfficiencyClaims) -> str:
 def _different(claims: EfficiencyClaims) -> int:
     """Return the number of distinct test samples."""
     repeated = claims.figures.duplicate_samples
+    # A sample that occurs several times is counted once, since repetitions add no information about accuracy.
     return claims.data.test_samples - (0 if repeated is None else round(repeated.value))
 
 
@@ -130,7 +131,10 @@ def _meter(meter: MeterFacts) -> str:
 
 def rows(claims: EfficiencyClaims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
     """Return what the figures depend on, and the further statements, as name and value."""
-    return (*circumstances(claims), *((_heading(one), front(one, (claims, *others))) for one in others))
+    return (
+        *circumstances(claims),
+        *((_heading(statement), front(statement, (claims, *others))) for statement in others),
+    )
 
 
 def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], ...]:
@@ -138,8 +142,8 @@ def stated(claims: Claims, others: Sequence[Claims]) -> tuple[tuple[str, str], .
     sentences = (("Refused", claims.reasons), ("Note", claims.notes), ("Not proved", claims.limits))
     return (
         *((clean(words), figure(estimate)) for words, estimate in headline_figures(claims)),
-        *((name, clean(one)) for name, said in sentences for one in said),
-        *((_heading(one), front(one, (claims, *others))) for one in others),
+        *((name, clean(sentence)) for name, texts in sentences for sentence in texts),
+        *((_heading(statement), front(statement, (claims, *others))) for statement in others),
     )
 
 
@@ -184,6 +188,7 @@ def _circumstances(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
     yield "Attempts", attempts(claims)
     if (trials := searched(claims)) is not None:
         yield "Selected from", f"{trials} candidates, on validation data"
+    # Everything that could not be judged is named, because silence would read as "passed".
     if unknown := [finding.name.replace("_", " ") for finding in claims.findings if finding.outcome == "unknown"]:
         yield "Not known", ", ".join(unknown)
 
@@ -216,6 +221,7 @@ def _device(claims: EfficiencyClaims) -> str:
         parts.append(f"{processors} processor{'' if processors == 1 else 's'}")
     if device.get("virtualisation") not in (None, "", NOT_VIRTUAL):
         parts.append("virtual machine")
+    # Unknown platforms report other keys, which are shown as they are.
     return ", ".join(parts or [f"{name} {value}" for name, value in device.items()])
 
 

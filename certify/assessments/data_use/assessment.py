@@ -69,9 +69,9 @@ class DataUse(Assessment):
     def derive(self, records: Records, edition: Edition) -> Mapping[str, Estimate]:
         """Count decisions; the number of records stays out of public figures."""
         decisions = entries_of(records, "decision")
-        refused = sum(one.get("permitted") is not True for one in decisions)
+        refused = sum(decision.get("permitted") is not True for decision in decisions)
         counts = {"decisions": len(decisions), "decisions_refused": refused}
-        return {name: Estimate.exact(float(one), "1", "lines of the journal") for name, one in counts.items()}
+        return {name: Estimate.exact(float(count), "1", "lines of the journal") for name, count in counts.items()}
 
     def findings(self, records: Records, edition: Edition) -> tuple[Finding, ...]:
         """Run every check."""
@@ -85,7 +85,7 @@ class DataUse(Assessment):
         """Return the profile's figures, whether the policy was kept and, if rows show it, whether withdrawals were."""
         profile = Profile.from_json(predicate["profile"])
         method = "1 for yes, by the findings of the statement"
-        found = {**profile.estimates, "policy_bound": Estimate.exact(float(_kept(profile)), "1", method)}
+        found = {**profile.estimates, "policy_bound": Estimate.exact(float(_is_policy_bound(profile)), "1", method)}
         withdrawn = profile.guard("withdrawn_excluded")
         if withdrawn is not None and withdrawn.outcome != "unknown":
             found["withdrawals_honoured"] = Estimate.exact(float(withdrawn.outcome == "pass"), "1", method)
@@ -97,14 +97,14 @@ class DataUse(Assessment):
         return Claims(**{**common, "notes": (*predicate["statement"], *common["notes"])})
 
 
-def _kept(profile: Profile) -> bool:
+def _is_policy_bound(profile: Profile) -> bool:
     guards = [profile.guard(name) for name in ("policy_bound", "decisions_follow", "actions_permitted")]
-    return all(one is not None and one.outcome == "pass" for one in guards)
+    return all(finding is not None and finding.outcome == "pass" for finding in guards)
 
 
 def statement(policy: UsePolicy, purpose: str) -> tuple[str, ...]:
     """Return a policy in words, as stated."""
-    suppliers = "; ".join(f"{one.name} ({one.how})" for one in policy.suppliers) or "not stated"
+    suppliers = "; ".join(f"{supplier.name} ({supplier.how})" for supplier in policy.suppliers) or "not stated"
     consent = "only with a receipt" if policy.consent == "required" else "unless it was withdrawn"
     ends = "without a time limit" if policy.retention is None else f"until {policy.retention}"
     sale = "may not be sold" if policy.no_sale else "may be sold if a rule permits it"

@@ -41,15 +41,17 @@ def _journal_unbroken(records: Records) -> Answer:
 def _decisions_follow(records: Records) -> Answer:
     others = 0
     for number, entry in enumerate(entries_of(records, "decision"), start=1):
+        # Decisions under an earlier policy cannot be derived from this one; they are only counted.
         if entry.get("policy") != records.policy.digest:
             others += 1
             continue
         request = _request(entry)
         if request is None:
             return False, f"Decision {number} of the journal does not record the request."
-        made = decide(records.policy, request)
-        if entry.get("permitted") is True and not made.permitted:
-            return False, f"Decision {number} permits a use that the policy does not: {made.sentence}"
+        decision = decide(records.policy, request)
+        # A refusal that the policy would permit harms nobody, so only permissions are checked.
+        if entry.get("permitted") is True and not decision.permitted:
+            return False, f"Decision {number} permits a use that the policy does not: {decision.sentence}"
     rest = f" {others} were made under another policy." if others else ""
     return True, f"Every use that the journal permits under this policy is permitted by the policy.{rest}"
 
@@ -60,14 +62,15 @@ def _actions_permitted(records: Records) -> Answer:
     if entry is None:
         return False, "The journal does not mention the model."
     permitted = {
-        one.get("action")
-        for one in entries_of(records, "decision")
-        if one.get("permitted") is True
-        and (one.get("policy"), one.get("purpose"), one.get("recipient"))
+        journalled.get("action")
+        for journalled in entries_of(records, "decision")
+        if journalled.get("permitted") is True
+        and (journalled.get("policy"), journalled.get("purpose"), journalled.get("recipient"))
         == (header.policy, header.purpose, header.recipient)
-        and str(one.get("time")) <= str(entry.get("time"))
+        # Permission after the model was made does not count; times are text of one format.
+        and str(journalled.get("time")) <= str(entry.get("time"))
     }
-    if missing := [one for one in header.actions if one not in permitted]:
+    if missing := [action for action in header.actions if action not in permitted]:
         return False, f"No decision before the model was made permits the action '{missing[0]}' for {header.purpose}."
     return True, f"The journal permits {', '.join(header.actions)} for {header.purpose}."
 
@@ -92,6 +95,7 @@ def _not_revoked(records: Records) -> Answer:
 def _records_listed(records: Records) -> Answer:
     if records.records is None or records.listed is None:
         return WITHHELD
+    # Both lists are bound by their roots, so neither can be swapped.
     if root_of(records.records) != records.header.root or root_of(records.listed) != records.policy.data.root:
         return False, "The lists of records do not match the Merkle roots that bind them."
     if not set(records.records) <= set(records.listed):
@@ -103,15 +107,16 @@ def _consent_covers(records: Records) -> Answer:
     if records.records is None or records.register is None:
         return WITHHELD
     header, policy = records.header, records.policy
+    # The register's end binds every receipt before it.
     if records.register.head != header.consent:
         return False, "The consent register does not have the stated end: a receipt was altered, added or removed."
     if policy.consent != "required":
         return True, "The policy does not need receipts."
     without = [
-        one
-        for one in records.records
+        record
+        for record in records.records
         if not any(
-            records.register.allows(one, action, header.purpose, header.created, True) for action in header.actions
+            records.register.allows(record, action, header.purpose, header.created, True) for action in header.actions
         )
     ]
     if without:
@@ -143,14 +148,14 @@ CHECKS: Mapping[str, Callable[[Records], Answer]] = {
 
 def _request(entry: Mapping[str, Any]) -> Request | None:
     fields = [entry.get(name) for name in ("action", "purpose", "recipient", "time")]
-    if not all(isinstance(one, str) for one in fields):
+    if not all(isinstance(field, str) for field in fields):
         return None
     action, purpose, recipient, time = map(str, fields)
-    known = next((one for one in ACTIONS if one == action), None)
+    known = next((name for name in ACTIONS if name == action), None)
     return None if known is None or not is_time(time) else Request(known, purpose, recipient, time)
 
 
 def _model_entry(records: Records) -> Mapping[str, Any] | None:
     content = records.header.model["leanmarkContent"]
-    found = [one for one in entries_of(records, "model") if one.get("content") == content]
+    found = [entry for entry in entries_of(records, "model") if entry.get("content") == content]
     return found[-1] if found else None

@@ -79,20 +79,20 @@ class Records:
     register: Register | None = None
 
 
-def dump_records(one: Records) -> bytes:
+def dump_records(records: Records) -> bytes:
     """Serialise a record file; the inverse of :func:`parse_records`."""
     rows: list[tuple[str, dict[str, Any]]] = [
-        ("policy", {"policy": one.policy.to_json()}),
-        *(("entry", {"entry": dict(entry)}) for entry in one.journal.entries),
+        ("policy", {"policy": records.policy.to_json()}),
+        *(("entry", {"entry": dict(entry)}) for entry in records.journal.entries),
     ]
-    rows += [(kind, {"ids": list(ids)}) for kind, ids in _listed(one) if ids is not None]
-    if one.register is not None:
-        rows.append(("receipt", {"receipts": [receipt.to_json() for receipt in one.register.receipts]}))
-    return dump_lines(VERSION, one.header, rows)
+    rows += [(kind, {"ids": list(ids)}) for kind, ids in _listed(records) if ids is not None]
+    if records.register is not None:
+        rows.append(("receipt", {"receipts": [receipt.to_json() for receipt in records.register.receipts]}))
+    return dump_lines(VERSION, records.header, rows)
 
 
-def _listed(one: Records) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
-    return (("records", one.records), ("listed", one.listed))
+def _listed(records: Records) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
+    return (("records", records.records), ("listed", records.listed))
 
 
 def parse_records(content: bytes, name: str) -> Records:
@@ -131,10 +131,12 @@ def _value(kind: str, values: dict[str, Any], place: str) -> Any:
     if not isinstance(value, list):
         raise CertificateError(f"{place}: '{field}' must be a list.")
     if kind == "receipt":
-        if not all(isinstance(one, dict) for one in value):
+        if not all(isinstance(entry, dict) for entry in value):
             raise CertificateError(f"{place}: a receipt must be a JSON object.")
         return Register.of(chained(value), place)
-    if not all(isinstance(one, str) and is_identifier(one) for one in value) or value != sorted(set(value)):
+    if not all(isinstance(identifier, str) and is_identifier(identifier) for identifier in value) or value != sorted(
+        set(value)
+    ):
         raise CertificateError(f"{place}: the line must be a sorted list of keyed identifiers.")
     return tuple(value)
 
@@ -169,4 +171,4 @@ def write(whole: Records, public: Path, auditor: Path, key: DataKey) -> None:
 
 def entries_of(records: Records, kind: str) -> tuple[Mapping[str, Any], ...]:
     """Return the journal entries of a kind."""
-    return tuple(one for one in records.journal.entries if one["kind"] == kind)
+    return tuple(entry for entry in records.journal.entries if entry["kind"] == kind)

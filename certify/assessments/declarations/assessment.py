@@ -16,7 +16,7 @@ from certify.assessments.declarations.claims import DeclarationClaims
 from certify.assessments.declarations.declaration import BIAS_CLAUSE, CLAUSES, Declaration, texts_of
 from certify.assessments.declarations.edition import DeclarationsEdition
 from certify.assessments.declarations.findings import CONSISTENT, REQUIRED, judge_findings
-from certify.assessments.declarations.questions import asked, silent
+from certify.assessments.declarations.questions import applicable, silent
 from certify.assessments.declarations.records import Overlap, PartCounts, Records
 from certify.assessments.declarations.words import hits
 from certify.core.estimate import Estimate
@@ -63,8 +63,8 @@ class Declarations(Assessment):
             "data": {
                 "name": header.data.name,
                 "test_digest": header.data.test_digest,
-                "parts": [_summary(one) for one in records.of(PartCounts)],
-                "overlaps": [asdict(one) for one in records.of(Overlap)],
+                "parts": [_summary(counts) for counts in records.of(PartCounts)],
+                "overlaps": [asdict(overlap) for overlap in records.of(Overlap)],
             },
             "file": {"sha256": records.file.sha256},
             "declared": records.declared.to_json(),
@@ -73,15 +73,15 @@ class Declarations(Assessment):
     def derive(self, records: Records, edition: DeclarationsEdition) -> Mapping[str, Estimate]:
         """Count questions, answers, contradictions, and names that raise a question."""
         declared = records.declared
-        failed = [one for one in judge_findings(records, edition) if _contradicts(one)]
+        failed = [finding for finding in judge_findings(records, edition) if _contradicts(finding)]
         counts = {
-            "asked": len(asked(declared)),
-            "answered": len(asked(declared)) - len(silent(declared)),
+            "asked": len(applicable(declared)),
+            "answered": len(applicable(declared)) - len(silent(declared)),
             "contradictions": len(failed),
             "questions_raised": len(hits(records, edition)),
         }
         for section in COUNTED:
-            every = len(asked(declared, section))
+            every = len(applicable(declared, section))
             counts[f"{section}_asked"] = every
             counts[f"{section}_answered"] = every - len(silent(declared, section))
         return {name: Estimate.exact(count, "1", "count") for name, count in counts.items()}
@@ -96,14 +96,16 @@ class Declarations(Assessment):
         A contradiction is not a refusal, but it is shown first.
         """
         refused = tuple(
-            f"{one.name}: {one.sentence}" for one in profile.guards if one.name == REQUIRED and one.outcome == "fail"
+            f"{guard.name}: {guard.sentence}"
+            for guard in profile.guards
+            if guard.name == REQUIRED and guard.outcome == "fail"
         )
         if refused:
             return ClaimOutcome("refused", refused, ())
-        wrong = [one for one in profile.guards if _contradicts(one)]
-        where = ", ".join(one.name.removesuffix(CONSISTENT) for one in wrong)
+        wrong = [guard for guard in profile.guards if _contradicts(guard)]
+        where = ", ".join(finding.name.removesuffix(CONSISTENT) for finding in wrong)
         text = "; ".join([*([f"CONTRADICTED in {where}"] if wrong else []), *_text(profile)])
-        return ClaimOutcome(text, (), tuple(one.sentence for one in wrong))
+        return ClaimOutcome(text, (), tuple(finding.sentence for finding in wrong))
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
         """Return the counts, and yes (1) or no (0) for each question of a scorecard."""
@@ -147,7 +149,9 @@ def yes_or_no(declared: Declaration, profile: Profile) -> dict[str, Estimate]:
         declared: the maker's declarations.
         profile: profile with the checks; if a name in the data contradicts a declaration, the strictest answer counts.
     """
-    wrong = {one.name.removesuffix(CONSISTENT) for one in profile.guards if _contradicts(one)}
+    # A contradicted "no" counts as the strictest answer.
+    wrong = {guard.name.removesuffix(CONSISTENT) for guard in profile.guards if _contradicts(guard)}
+    # A scorecard reads figures only, so every declaration it uses is a 0 or 1.
     people = "judged" if "people" in wrong else declared.people_taken_as
     clause = declared.safe_face.get(BIAS_CLAUSE)
     answers = {
@@ -165,22 +169,22 @@ def yes_or_no(declared: Declaration, profile: Profile) -> dict[str, Estimate]:
 
 def _text(profile: Profile) -> Iterator[str]:
     found = {name: profile.guard(name) for name in ("people", "faces")}
-    said = []
-    for name, one in found.items():
-        if one is not None:
-            said.append(f"{name} {one.sentence.rstrip('.').rpartition(': ')[2]}" if one.outcome == "pass"
+    parts = []
+    for name, finding in found.items():
+        if finding is not None:
+            parts.append(f"{name} {finding.sentence.rstrip('.').rpartition(': ')[2]}" if finding.outcome == "pass"
                         else f"{name} not stated")  # fmt: skip
-    yield ", ".join(said)
+    yield ", ".join(parts)
 
 
-def _summary(one: PartCounts) -> dict[str, Any]:
-    counts = list(one.classes.values())
+def _summary(part: PartCounts) -> dict[str, Any]:
+    counts = list(part.classes.values())
     return {
-        "part": one.part,
-        "samples": one.samples,
-        "digest": one.digest,
+        "part": part.part,
+        "samples": part.samples,
+        "digest": part.digest,
         "classes": len(counts),
         "smallest_class": min(counts, default=0),
         "largest_class": max(counts, default=0),
-        "groups": {name: dict(values) for name, values in one.groups.items()},
+        "groups": {name: dict(values) for name, values in part.groups.items()},
     }

@@ -50,6 +50,7 @@ def from_card(content: bytes, name: str) -> Declaration:
     if len(content) > MAX_BYTES:
         raise UsageError(f"{name} is larger than {MAX_BYTES >> 20} MiB, the maximum for a model card.")
     try:
+        # Some editors write a byte order mark, which would hide the front matter.
         text = _FRONT_MATTER.sub("", content.decode("utf-8-sig"), count=1)
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
@@ -58,11 +59,11 @@ def from_card(content: bytes, name: str) -> Declaration:
         sections.setdefault(heading, lines)
     values: dict[str, Any] = {"declaration": FORMAT}
     for keys, headings in HEADINGS.items():
-        found = next((sections[one] for one in headings if sections.get(one)), None)
+        found = next((sections[heading] for heading in headings if sections.get(heading)), None)
         if found is not None:
             _put(values, keys, found)
     if len(values) == 1:
-        known = ", ".join(f"'{one[0]}'" for one in HEADINGS.values())
+        known = ", ".join(f"'{titles[0]}'" for titles in HEADINGS.values())
         raise UsageError(
             f"{name} has no section that answers the questions; sections that would are {known} and the like."
         )
@@ -85,14 +86,15 @@ def _sections(tokens: Sequence[Token]) -> Iterator[tuple[str, list[str]]]:
             heading, lines, opened = "", [], True
         elif token.type == "inline" and opened:
             heading, opened = " ".join(re.findall(r"\w+", _plain(token).lower())), False
-        elif token.type == "inline" and (said := _plain(token)):
-            lines.append(said)
+        elif token.type == "inline" and (words := _plain(token)):
+            lines.append(words)
     yield heading, lines
 
 
 def _plain(token: Token) -> str:
     """Return the text of a paragraph without markup; empty if it is a placeholder."""
-    parts = [one.content if one.type in ("text", "code_inline") else " " if one.type.endswith("break") else ""
-             for one in token.children or ()]  # fmt: skip
-    said = clean("".join(parts))
-    return "" if _PLACEHOLDER.fullmatch(said.strip(" .*:")) else said
+    parts = [child.content if child.type in ("text", "code_inline") else " " if child.type.endswith("break") else ""
+             for child in token.children or ()]  # fmt: skip
+    text = clean("".join(parts))
+    # Compared without punctuation and emphasis, in which templates wrap their placeholders.
+    return "" if _PLACEHOLDER.fullmatch(text.strip(" .*:")) else text

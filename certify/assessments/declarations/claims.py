@@ -8,7 +8,7 @@ from typing import Any
 
 from certify.assessment.claims import Claims
 from certify.assessments.declarations.declaration import BIAS_CLAUSE, Declaration
-from certify.assessments.declarations.questions import SECTIONS, asked
+from certify.assessments.declarations.questions import SECTIONS, applicable
 from certify.core.finding import Finding
 
 PEOPLE = "People and faces"
@@ -31,15 +31,15 @@ class DeclarationClaims(Claims):
     data_name: str
 
     @property
-    def said(self) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    def own_words(self) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         """Maker's words by section: heading and words of each answered question."""
         found: dict[str, list[tuple[str, str]]] = {}
-        for one in asked(self.declared):
-            title = PEOPLE if one.section in ("people", "faces") else SECTIONS[one.section]
-            if (said := one.words(self.declared)) is not None:
-                found.setdefault(title, []).append((one.head, said))
+        for question in applicable(self.declared):
+            title = PEOPLE if question.section in ("people", "faces") else SECTIONS[question.section]
+            if (words := question.words(self.declared)) is not None:
+                found.setdefault(title, []).append((question.head, words))
         found["Answers to questions that names raise"] = list(self.declared.answers.items())
-        found["Who answers for it"] = [(one.name, one.role or "") for one in self.declared.signed_by]
+        found["Who answers for it"] = [(person.name, person.role or "") for person in self.declared.signed_by]
         return tuple((title, tuple(rows)) for title, rows in found.items() if rows)
 
     @property
@@ -55,13 +55,14 @@ class DeclarationClaims(Claims):
             "Are people told?": recourse.told,
             "How can I object?": recourse.contest,
             "Does a human look at it?": recourse.human,
-            "Who answers for this?": "; ".join(one.name for one in declared.signed_by) or None,
+            "Who answers for this?": "; ".join(person.name for person in declared.signed_by) or None,
         }
         return {question: answer or NOT_STATED for question, answer in answers.items()}
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Check the declarations against other statements about the same model."""
-        measured = [one for one in others if one.assessment == SOCIAL and not one.refused]
+        # A refused social statement has no figures that could contradict anybody.
+        measured = [statement for statement in others if statement.assessment == SOCIAL and not statement.refused]
         found = (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
         return (*self.refuted_by(others), *found)
 
@@ -75,7 +76,7 @@ NOT_STATED = "Not stated."
 
 
 def _both(first: str | None, second: str | None) -> str | None:
-    return " ".join(f"{one.rstrip('.')}." for one in (first, second) if one) or None
+    return " ".join(f"{text.rstrip('.')}." for text in (first, second) if text) or None
 
 
 def _bias(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def _bias(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Finding
         return
     if measured:
         yield Finding(
-            name, "pass", f"Clause {BIAS_CLAUSE}, bias is evaluated: groups were measured ({_told(measured)})."
+            name, "pass", f"Clause {BIAS_CLAUSE}, bias is evaluated: groups were measured ({_outcomes(measured)})."
         )
     else:
         yield Finding(
@@ -99,16 +100,19 @@ def _people(declared: Declaration, measured: Sequence[Claims]) -> Iterator[Findi
         yield Finding(name, "fail", "The maker declares people: none, but groups of people were measured.")
     elif declared.people_taken_as == "judged":
         if measured:
-            yield Finding(name, "pass", f"People are judged; groups were measured ({_told(measured)}).")
+            yield Finding(name, "pass", f"People are judged; groups were measured ({_outcomes(measured)}).")
         else:
             yield Finding(name, "unknown", "People are judged, but no figures by group are stated.")
 
 
 def _data(claims: DeclarationClaims, others: Sequence[Claims]) -> Iterator[Finding]:
-    wrong = sorted({one.assessment for one in others if one.test_digest not in (None, claims.test_digest)})
+    wrong = sorted(
+        # Statements without test data cannot disagree about them.
+        {statement.assessment for statement in others if statement.test_digest not in (None, claims.test_digest)}
+    )
     if wrong:
         yield Finding("same_data", "fail", f"The declared test data differ from those of {', '.join(wrong)}.")
 
 
-def _told(measured: Sequence[Claims]) -> str:
-    return "; ".join(one.text for one in measured)
+def _outcomes(measured: Sequence[Claims]) -> str:
+    return "; ".join(statement.text for statement in measured)

@@ -206,6 +206,7 @@ class Declaration:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; fields that are not stated are absent."""
+        # Through JSON, so that tuples become lists as in a statement.
         stated: dict[str, Any] = json.loads(json.dumps(_stated(asdict(self))))
         return stated
 
@@ -251,6 +252,7 @@ def _texts(value: Any) -> Any:
         return {key: _texts(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [_texts(item) for item in value]
+    # YAML reads an unquoted yes or no as a boolean.
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if isinstance(value, int | float) else value

@@ -61,7 +61,7 @@ class Question:
         if self.section == "safe_face":
             clause = declared.safe_face[self.path[1]]  # type: ignore[index]
             more = [clause.text, f"evidence: {clause.evidence}" if clause.evidence else None]
-            return ". ".join([found, *(one.rstrip(".") for one in more if one)])
+            return ". ".join([found, *(part.rstrip(".") for part in more if part)])
         return found
 
 
@@ -165,11 +165,20 @@ QUESTIONS: tuple[Question, ...] = (
 )  # fmt: skip
 
 
-def asked(declared: Declaration, *sections: str) -> tuple[Question, ...]:
+def applicable(declared: Declaration, *sections: str) -> tuple[Question, ...]:
     """Return the questions that apply, of the named sections or of all."""
-    return tuple(one for one in QUESTIONS if one.applies(declared) and (not sections or one.section in sections))
+    return tuple(
+        question
+        for question in QUESTIONS
+        if question.applies(declared) and (not sections or question.section in sections)
+    )
 
 
 def silent(declared: Declaration, *sections: str) -> tuple[Question, ...]:
     """Return the questions without an answer; ``unknown`` does not answer whether people or faces are involved."""
-    return tuple(one for one in asked(declared, *sections) if one.answer(declared) in (None, "unknown"))
+    return tuple(
+        # "unknown" counts as silence, or it would be the easiest way to complete a section.
+        question
+        for question in applicable(declared, *sections)
+        if question.answer(declared) in (None, "unknown")
+    )

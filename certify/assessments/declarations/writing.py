@@ -39,36 +39,37 @@ def write_declaration(declared: Declaration | None = None) -> str:
     declared = declared or Declaration(FORMAT)
     lines = [HEADER.rstrip("\n"), f"declaration: {FORMAT}"]
     for section, title in SECTIONS.items():
-        questions = [one for one in QUESTIONS if one.section == section]
+        questions = [question for question in QUESTIONS if question.section == section]
         lines += ["", f"# {title}"]
         if len(questions[0].path) > 1:
             lines += [*(CLAUSE_HEAD.splitlines() if section == "safe_face" else ()), f"{section}:"]
         lines += _section(questions, declared)
     answers = [f"{INDENT}{_scalar(key)}: {_scalar(text)}" for key, text in declared.answers.items()]
-    people = [f"{INDENT}- {_flow({'name': one.name, 'role': one.role})}" for one in declared.signed_by]
+    people = [f"{INDENT}- {_flow({'name': person.name, 'role': person.role})}" for person in declared.signed_by]
     closing = CLOSING.format(answers="".join(f"{line}\n" for line in answers), signed_by="\n".join(people))
     return "\n".join(lines) + "\n" + closing.rstrip("\n") + "\n"
 
 
 def _section(questions: list[Question], declared: Declaration) -> Iterator[str]:
     part = ""
-    for one in questions:
-        if len(one.path) == 3 and one.path[1] != part:
-            part = one.path[1]
+    for question in questions:
+        if len(question.path) == 3 and question.path[1] != part:
+            part = question.path[1]
             yield f"{INDENT}{part}:"
-        indent = INDENT * (len(one.path) - 1)
-        allowed = f" ({' | '.join(one.choices)})" if one.choices and one.section != "safe_face" else ""
-        yield f"{indent}# {one.asks}{allowed}"
-        key = f'"{one.path[-1]}"' if one.section == "safe_face" else one.path[-1]
-        yield f"{indent}{key}: {_value(one, declared)}".rstrip()
+        indent = INDENT * (len(question.path) - 1)
+        allowed = f" ({' | '.join(question.choices)})" if question.choices and question.section != "safe_face" else ""
+        yield f"{indent}# {question.asks}{allowed}"
+        # Clause numbers are quoted, or YAML would read 1.1 as a number.
+        key = f'"{question.path[-1]}"' if question.section == "safe_face" else question.path[-1]
+        yield f"{indent}{key}: {_value(question, declared)}".rstrip()
 
 
-def _value(one: Question, declared: Declaration) -> str:
-    found = one.answer(declared)
+def _value(question: Question, declared: Declaration) -> str:
+    found = question.answer(declared)
     if found is None:
         return ""
-    if one.section == "safe_face":
-        clause = declared.safe_face[one.path[1]]  # type: ignore[index]
+    if question.section == "safe_face":
+        clause = declared.safe_face[question.path[1]]  # type: ignore[index]
         return _flow(vars(clause))
     return f"[{', '.join(map(_scalar, found))}]" if isinstance(found, tuple) else _scalar(found)
 
@@ -79,5 +80,6 @@ def _flow(values: Mapping[str, Any]) -> str:
 
 def _scalar(text: str) -> str:
     """Quote a text on one line, with escapes for characters that YAML cannot represent or would fold."""
+    # Without folding: a line break inside a quoted text would be read back as a space.
     quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
     return quoted.rstrip("\n")

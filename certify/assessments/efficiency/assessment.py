@@ -137,6 +137,7 @@ class Efficiency(Assessment):
         """Return the runtime, lineage, test data and baseline."""
         workload, baseline = predicate["workload"], predicate["baseline"]
         digests = [baseline["file_digest"], baseline["content_digest"]]
+        # The file that was given and its simplified form are one baseline.
         digests += [] if baseline["simplified"] is None else [baseline["simplified"]["given_digest"]]
         return replace(
             super().facts(predicate),
@@ -173,8 +174,8 @@ def _simplified(found: Simplified | None) -> Mapping[str, Any] | None:
         return None
     return {
         "given_digest": found.given_digest,
-        "removed": None if found.removed is None else [str(one) for one in found.removed],
-        "rewritten": [str(one) for one in found.rewritten or ()],
+        "removed": None if found.removed is None else [str(text) for text in found.removed],
+        "rewritten": [str(text) for text in found.rewritten or ()],
         "work_share": found.removed_share,
         "bytes_share": found.removed_bytes_share,
     }

@@ -88,7 +88,7 @@ class BaselineClaim:
         return self.published or GIVEN
 
     @property
-    def said(self) -> str:
+    def provenance(self) -> str:
         """Verified source of the model, and what its maker says about it."""
         return f"{self.known}; its maker says: {self.origin}"
 
@@ -97,14 +97,14 @@ class BaselineClaim:
         """Difference from the given file; None if it was measured as given."""
         if self.simplified is None:
             return None
-        said = []
+        parts = []
         if self.simplified["removed"] is not None:
             work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
             message = ", ".join(self.simplified["removed"]) or "unused parts"
-            said.append(f"without {work} of its work and {size} of its bytes: {message}")
+            parts.append(f"without {work} of its work and {size} of its bytes: {message}")
         if self.simplified["rewritten"]:
-            said.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
-        return f"measured {'; '.join(said)}"
+            parts.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
+        return f"measured {'; '.join(parts)}"
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
     if isinstance(contract, ImagePreprocess):
         names = ("colour", "resize", "crop", "interpolation")
         found |= {name: getattr(contract, name) for name in names}
+        # Times the scale: one contract may normalise values up to 255 and another the same values up to 1.
         found["mean"] = [mean * contract.scale for mean in contract.mean]
         found["std"] = [std * contract.scale for std in contract.std]
     if isinstance(contract, ArrayPreprocess):
@@ -74,8 +75,8 @@ def _sizes_differ(baseline: Preprocess, candidate: Preprocess) -> bool:
 def _equal(first: Any, second: Any) -> bool:
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(
-            math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-            for one, other in zip(first, second, strict=True)
+            math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            for left, right in zip(first, second, strict=True)
         )
     return bool(first == second)
 
@@ -108,11 +109,11 @@ def contract_checks(baseline: ModelFile | None, predicate: Mapping[str, Any], re
     if baseline is None:
         yield Finding(name, "skipped", "The measured baseline was not found next to the file.")
         return
-    held = baseline.contracts()
+    contracts = baseline.contracts()
     where = Path(baseline.path).name
-    if not held:
+    if not contracts:
         yield Finding(name, "skipped", f"{where} has no preprocessing contract.")
-    elif [parse_canonical(one, f"the contract in {where}") for one in held] == [stated]:
+    elif [parse_canonical(contract, f"the contract in {where}") for contract in contracts] == [stated]:
         yield Finding(name, "pass", f"The preprocessing contract in {where} is the stated one.")
     else:
         yield Finding(name, "fail", f"The preprocessing contract in {where} is not the stated one.")

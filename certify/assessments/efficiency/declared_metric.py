@@ -110,11 +110,16 @@ def _faults(declared: Declared, evidence: Evidence) -> Iterator[str]:
         yield f"gave scores from {scores.min():.6g} to {scores.max():.6g}, but they must be in [0, 1]"
     if is_own(declared.metric):
         right = np.array([[p.baseline_top1 == p.label, p.candidate_top1 == p.label] for p in evidence.samples])
-        given = np.column_stack([declared.baseline, declared.candidate])
+        columns = np.column_stack([declared.baseline, declared.candidate])
         numbers = scale_of(declared.metric) is not None
         if numbers and declared.constant is None:
             yield "is for regression, but the recorded targets are not the ones that the certificate states"
-        if ((given > 0) != right).any() if numbers else not np.isin(given, (0.0, 1.0)).all() or (given < right).any():
+        # By class, a score is 0 or 1 and not below that of top-1; for numbers, a positive score is a correct answer.
+        if (
+            ((columns > 0) != right).any()
+            if numbers
+            else not np.isin(columns, (0.0, 1.0)).all() or (columns < right).any()
+        ):
             yield "gave scores that do not follow from the models' top-1 classes"
         return
     code = evidence.header.data.get("metric_code")
@@ -127,6 +132,7 @@ def _faults(declared: Declared, evidence: Evidence) -> Iterator[str]:
 def _commonest_five(labels: npt.NDArray[np.int64]) -> Constant:
     """Return the best constant answer by the built-in metrics other than top-1: the five most common classes."""
     classes, counts = np.unique(labels, return_counts=True)
+    # Stable, so that ties are broken by the class on every machine.
     named = classes[np.argsort(-counts, kind="stable")[:FIVE]]
     return Constant("the five most common classes", np.isin(labels, named).astype(np.float64))
 

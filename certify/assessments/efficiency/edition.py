@@ -152,6 +152,7 @@ def parse_edition(content: bytes, name: str) -> Edition:
     try:
         document = parse_document(content, f"Edition {name}")
         plan = document.values.get("plan")
+        # The rules name their edition; a plan that states one itself is refused in _check.
         named = {"plan": {**plan, "edition": name}} if isinstance(plan, dict) else {}
         sections = validated(_Sections, {**document.values, **named}, "the edition", document.place)
     except UsageError as error:

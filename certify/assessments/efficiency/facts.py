@@ -134,16 +134,16 @@ def _baseline_check(facts: FileFacts | None, around: Surroundings, name: str, be
 
 def _origin_check(facts: FileFacts | None, stated: Mapping[str, Any], name: str) -> Finding:
     """Check that the baseline has the weights of the published network that the certificate names."""
-    said = f"The maker says: {stated['origin']}"
+    origin = f"The maker says: {stated['origin']}"
     if facts is None:
-        return Finding("baseline_origin", "skipped", f"The weights of {name} were not checked. {said}")
+        return Finding("baseline_origin", "skipped", f"The weights of {name} were not checked. {origin}")
     if facts.published != stated["published"]:
         found = facts.published or "no published network"
         return Finding("baseline_origin", "fail", f"{name} has the weights of {found}, not the certified ones.")
     whose = (
         f"{GIVEN}, matching no known published network" if facts.published is None else f"those of {facts.published}"
     )
-    return Finding("baseline_origin", "pass", f"The weights of {name} are {whose}. {said}")
+    return Finding("baseline_origin", "pass", f"The weights of {name} are {whose}. {origin}")
 
 
 def _counted(counts: Counts | None, size: int | None) -> dict[str, float | None]:

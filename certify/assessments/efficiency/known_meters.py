@@ -116,7 +116,7 @@ def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
             return f"'{meter.name}' is not a built-in meter, and no digest of its code is stated"
         return None
     names = [name for name, _, _ in parts_of(meter)]
-    levels = {weakest(one.level for one in way).value for way in _ways(names) if _fits(meter, names, way)}
+    levels = {weakest(variant.level for variant in way).value for way in _ways(names) if _fits(meter, names, way)}
     if meter.level not in levels:
         return (
             f"'{meter.name}' does not give {meter.level} joules that cover '{meter.scope}' by the method "
@@ -138,12 +138,12 @@ def _ways(names: Sequence[str]) -> Iterator[tuple[Variant, ...]]:
 
 def _fits(meter: MeterFacts, names: Sequence[str], way: Sequence[Variant]) -> bool:
     """Return whether scope and method match one way; a sum prefixes each method with the part's name."""
-    method = "; ".join(f"{re.escape(name)}: {one.method}" for name, one in zip(names, way, strict=True))
+    method = "; ".join(f"{re.escape(name)}: {variant.method}" for name, variant in zip(names, way, strict=True))
     if len(names) == 1:
         method = way[0].method
     if meter.name.startswith(PLAYED_BACK):
         method = f"replay of a recorded trace: {method}"
-    scope = r" \+ ".join(one.scope for one in way)
+    scope = r" \+ ".join(variant.scope for variant in way)
     return bool(re.fullmatch(method, meter.method) and re.fullmatch(scope, meter.scope))
 
 
@@ -192,6 +192,7 @@ def _joules(name: str, parameters: Mapping[str, Any], start: str, window: Window
     if steps:
         known = [step for step in steps if step is not None]
         return sum(known) if len(known) == len(steps) else None
+    # The trapezoid rule needs two samples.
     if own.get("power_samples", 0.0) < 2:
         return None
     return own.get("integrated_j")

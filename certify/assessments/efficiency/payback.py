@@ -126,6 +126,7 @@ def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
     baseline, ratio = figures.energy_j("baseline"), figures.energy_ratio
     if baseline is None or ratio is None or not math.isfinite(baseline.high + ratio.high):
         return None
+    # All corners: the sign of (1 - share) decides which ends bound the product.
     ends = [joules * (1 - share) for joules in (baseline.low, baseline.high) for share in (ratio.low, ratio.high)]
     level = weakest((baseline.evidence, ratio.evidence))
     method = "baseline joules times (1 - paired ratio)"

@@ -90,6 +90,7 @@ def _paired(first: Sequence[Prediction], second: Sequence[Prediction]) -> list[t
     Raises:
         CertificateError: samples or labels differ.
     """
+    # Sorted, since the two measurements may have read the samples in different orders.
     sides = [sorted(side, key=lambda sample: (sample.digest, sample.label)) for side in (first, second)]
     pairs = list(zip(*sides, strict=False))
     if len(first) != len(second) or any((a.digest, a.label) != (b.digest, b.label) for a, b in pairs):
@@ -136,7 +137,7 @@ def _fresh_test(
     value = right / max(1, n)
     found = Estimate(value, min(interval.low, value), max(interval.high, value), "1", n, WILSON)
     shift = 100 * (value - certified.value)
-    spread = [100 * abs(one.high - one.low) / 2 for one in (certified, found)]
+    spread = [100 * abs(estimate.high - estimate.low) / 2 for estimate in (certified, found)]
     half_width = math.hypot(*spread)
     difference = Estimate(shift, shift - half_width, shift + half_width, "%", n, WILSON)
     p = 2 * float(ndtr(-abs(shift) * z_quantile(edition.plan.confidence) / half_width)) if half_width else 1.0
@@ -154,6 +155,7 @@ def _obstacle(first: Evidence, second: Evidence, profiles: tuple[Profile, Profil
     failed = [guard.name for guard in profiles[1].guards if guard.outcome == "fail"]
     failed = [name for name in failed if name != "holds_on_fresh"]  # tested as a separate figure
     before = {guard.name for guard in profiles[0].guards if guard.outcome == "fail"}
+    # Only new failures: the certified measurement may have been refused for the same reason.
     if new := [name for name in failed if name not in before]:
         return f"Guards failed in the new measurement: {', '.join(new)}."
     return None
@@ -166,11 +168,13 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
         raise CertificateError(f"The {missing[0]} measurement has no {name}, so the two cannot be compared.")
     certified, found = (profile.estimates[name] for profile in profiles)
     shift = math.log(found.value / certified.value)
-    half_width = math.hypot(*(math.log(one.high / one.value) for one in (certified, found)))
+    # The intervals are symmetric on the log scale, so one end gives the half-width.
+    half_width = math.hypot(*(math.log(estimate.high / estimate.value) for estimate in (certified, found)))
     difference = Estimate(
         math.exp(shift), _exp(shift - half_width), _exp(shift + half_width), "1", min(certified.n, found.n), MOVER,
         certified.evidence,
     )  # fmt: skip
+    # Without a width any shift is infinitely many deviations; a shift of 0 is handled in the next line.
     z = abs(shift) * z_quantile(edition.plan.confidence) / half_width if half_width > 0 else math.inf * (shift != 0)
     p = 2 * float(ndtr(-z)) if shift else 1.0
     tolerance, step = 1 + edition.plan.null_tolerance, _letter_step(edition)

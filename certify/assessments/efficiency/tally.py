@@ -60,7 +60,7 @@ def tally_of(evidence: Evidence) -> Tally | None:
     if len(labels) == 0:
         return None
     tops = [
-        np.array([getattr(one, f"{arm}_top1") for one in evidence.samples], dtype=np.int64)
+        np.array([getattr(sample, f"{arm}_top1") for sample in evidence.samples], dtype=np.int64)
         for arm in ("baseline", "candidate")
     ]
     return Tally(
@@ -78,6 +78,7 @@ def _published(evidence: Evidence) -> Tally | None:
     values = [getattr(found, name) for name in PairedCounts.__dataclass_fields__]
     n = found.both + found.only_baseline + found.only_candidate + found.neither
     whole = all(value == int(value) >= 0 for value in values)
+    # Two correct answers to one sample agree, and the most common class has at least one sample.
     if not whole or not 1 <= n <= found.scored or not (found.both <= found.agreed <= n and 1 <= found.commonest <= n):
         raise CertificateError("Evidence: the published counts of correct answers are not possible.")
     table = PairedTable(**{name: int(getattr(found, name)) for name in PairedTable.__dataclass_fields__})

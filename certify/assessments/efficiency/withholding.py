@@ -49,14 +49,18 @@ def withhold(evidence: Evidence, key: DataKey) -> tuple[Evidence, bytes]:
     content = evidence_bytes(whole)
     header = replace(whole.header, seed=None, auditor=AuditorBinding.of(content, key).to_json())
     hidden = {kind.NAME for kind in ROWS}
-    kept = tuple(_counted(one) for one in whole.observations if one.name not in hidden)
+    observations = tuple(_counted(observation) for observation in whole.observations if observation.name not in hidden)
     counts = Observation(PairedCounts.NAME, tally.counts().values())
-    return replace(whole, header=header, predictions=(), observations=(*kept, counts)), content
+    return replace(whole, header=header, predictions=(), observations=(*observations, counts)), content
 
 
-def _counted(one: Observation) -> Observation:
+def _counted(observation: Observation) -> Observation:
     """Return the observation without the digest of fresh data; its other values are counts."""
-    return Observation(one.name, {**one.values, "test_digest": None}) if one.name == FreshScores.NAME else one
+    return (
+        Observation(observation.name, {**observation.values, "test_digest": None})
+        if observation.name == FreshScores.NAME
+        else observation
+    )
 
 
 def join(public: Evidence, content: bytes, key: DataKey) -> Evidence:

@@ -64,6 +64,7 @@ def central_run(records: Records, federated: MeasuredJob, central: MeasuredJob) 
     Raises:
         UsageError: the jobs differ in more than where they trained, or one of them does not state what is compared.
     """
+    # Clients of a fleet keep their samples, so nobody could show that the data are the same.
     if any(run.opening.message.transport != SIMULATED for run in records.runs):
         raise UsageError(
             "The clients of a fleet keep their samples, so no file shows that a central run had the same ones; compare "
@@ -75,6 +76,7 @@ def central_run(records: Records, federated: MeasuredJob, central: MeasuredJob) 
     rows = _central_rows(records, federated, central)
     table = _paired(federated, central)
     cpu_s = [float(row.get("cpu_s") or 0.0) for row in rows]
+    # A cost of 0 would make federated training look infinitely expensive.
     if not all(cpu_s):
         raise UsageError(
             f"The lineage of {central.name} does not state the CPU-seconds of '{rows[0]['pass']}', for example since "
@@ -89,7 +91,8 @@ def central_run(records: Records, federated: MeasuredJob, central: MeasuredJob) 
 
 
 def _require_same_data(federated: MeasuredJob, central: MeasuredJob) -> None:
-    mine, other = (one.lineage["data"]["digests"] for one in (federated, central))
+    mine, other = (job.lineage["data"]["digests"] for job in (federated, central))
+    # Train and test first and always, as these decide the comparison.
     for part in ("train", "test", *sorted({*mine, *other})):
         if part in ("train", "test") and mine.get(part) is None:
             raise UsageError(f"The lineage of {federated.name} has no digest of the {part} part, so data are unknown.")
@@ -103,12 +106,14 @@ def _central_rows(records: Records, federated: MeasuredJob, central: MeasuredJob
         (run.opening.message.model, None if run.end is None else run.end.message.model) for run in records.runs
     ]  # fmt: skip
     models = [(row["model_digest_in"], row["model_digest_out"]) for row in federated.rows]
+    # The runs must be consecutive passes, each taking up the model of the one before it.
     first = next((n for n in range(len(models)) if models[n : n + len(runs)] == runs), None)
     if first is None:
         raise UsageError(f"The federated passes of {federated.name} do not follow one another in its lineage.")
     after = federated.rows[first + len(runs) :]
     last = len(central.rows) - len(after)
     before, rows, then = central.rows[:first], central.rows[first:last], central.rows[last:]
+    # Only where they trained may differ; any other difference could cause the change of accuracy.
     if _settings(before) != _settings(federated.rows[:first]) or _settings(then) != _settings(after):
         raise UsageError(
             f"{central.name} and {federated.name} differ in more than where they trained; use recipes whose other "
@@ -128,14 +133,15 @@ def _settings(rows: Sequence[Row]) -> list[list[Any]]:
 
 def _paired(federated: MeasuredJob, central: MeasuredJob) -> PairedTable:
     """Return the counts of correct answers of both finished models on the same test samples."""
-    for one in (federated, central):
-        facts = one.evidence.header.models.get("candidate")
-        if facts is None or facts.file_digest != one.lineage["artifacts"].get(MODEL):
-            raise UsageError(f"The measurement in {one.name} is of another model than its lineage; measure it again.")
-        if not one.evidence.predictions or one.evidence.observed(TargetValues) is not None:
-            raise UsageError(f"The measurement in {one.name} has no classes of single test samples to compare.")
-    mine, other = ({each.digest: each for each in one.evidence.samples} for one in (federated, central))
-    if {key: one.label for key, one in mine.items()} != {key: one.label for key, one in other.items()}:
+    for job in (federated, central):
+        facts = job.evidence.header.models.get("candidate")
+        if facts is None or facts.file_digest != job.lineage["artifacts"].get(MODEL):
+            raise UsageError(f"The measurement in {job.name} is of another model than its lineage; measure it again.")
+        if not job.evidence.predictions or job.evidence.observed(TargetValues) is not None:
+            raise UsageError(f"The measurement in {job.name} has no classes of single test samples to compare.")
+    mine, other = ({each.digest: each for each in job.evidence.samples} for job in (federated, central))
+    # Labels too: samples could be equal and still be judged by different answers.
+    if {key: sample.label for key, sample in mine.items()} != {key: sample.label for key, sample in other.items()}:
         raise UsageError(f"{central.name} and {federated.name} were scored on different test samples.")
     right = [np.array([of[key].candidate_top1 == of[key].label for key in sorted(of)]) for of in (other, mine)]
     return PairedTable.from_correct(*right)
@@ -144,7 +150,7 @@ def _paired(federated: MeasuredJob, central: MeasuredJob) -> PairedTable:
 def _energy(rows: Sequence[Row]) -> tuple[float | None, Level | None]:
     """Return the joules of passes and their evidence level; None unless every pass states them."""
     stated = [row["energy_j"] for row in rows]
-    if any(one is None for one in stated):
+    if any(energy is None for energy in stated):
         return None, None
-    level = weakest(EvidenceLevel(one["evidence"]) for one in stated)
-    return float(sum(one["value"] for one in stated)), cast(Level, level.value)
+    level = weakest(EvidenceLevel(energy["evidence"]) for energy in stated)
+    return float(sum(energy["value"] for energy in stated)), cast(Level, level.value)

@@ -41,10 +41,11 @@ def gini(counts: Sequence[int]) -> float:
         (0.0, 0.75)
     """
     ordered, total = sorted(counts), sum(counts)
+    # Nobody took part, so nobody took part more often than others.
     if not total:
         return 0.0
     n = len(ordered)
-    return sum((2 * place - n - 1) * one for place, one in enumerate(ordered, 1)) / (n * total)
+    return sum((2 * place - n - 1) * count for place, count in enumerate(ordered, 1)) / (n * total)
 
 
 def simulated(records: Records) -> bool:
@@ -58,35 +59,36 @@ def _rounds(records: Records) -> int:
 
 def _counts(records: Records) -> Iterator[tuple[str, Estimate]]:
     runs = records.runs
-    taking = {one for run in runs for one in took_part(run)}
+    taking = {client for run in runs for client in took_part(run)}
     closes = [each.close.message for run in runs for each in run.rounds]
     counts = {
         "rounds": _rounds(records),
         "clients": len(taking),
         "clients_simulated": len(taking) if simulated(records) else 0,
         "population": max(run.opening.message.population for run in runs),
-        "entries": sum(len(one.entries) for one in closes),
-        "clients_dropped": sum(len(one.dropped) for one in closes),
-        "messages_refused": sum(len(one.refused) for one in closes),
+        "entries": sum(len(close.entries) for close in closes),
+        "clients_dropped": sum(len(close.dropped) for close in closes),
+        "messages_refused": sum(len(close.refused) for close in closes),
         "attempts_abandoned": sum(len(list(run.attempts)) - len(run.rounds) for run in runs),
     }
     for name, count in counts.items():
         yield name, Estimate.exact(count, "1", "lines of the log")
-    times = Counter(one.message.client for run in runs for one in run.entries)
+    times = Counter(entry.message.client for run in runs for entry in run.entries)
     population = counts["population"]
     if times:
+        # Clients that never took part count as zeros, or selecting always the same few would look equal.
         shares = [*times.values(), *[0] * (population - len(times))]
         yield "participation_gini", Estimate.exact(gini(shares), "1", f"Gini coefficient over {population} clients")
 
 
 def _bytes(records: Records) -> Iterator[tuple[str, Estimate]]:
     closes = [each.close.message for run in records.runs for each in run.rounds]
-    up, down = sum(one.bytes_up for one in closes), sum(one.bytes_down for one in closes)
+    up, down = sum(close.bytes_up for close in closes), sum(close.bytes_down for close in closes)
     yield "bytes_up", Estimate.exact(up, "B", SIGNED)
     yield "bytes_down", Estimate.exact(down, "B", SIGNED)
     if closes:
         yield BYTES, Estimate.exact((up + down) / len(closes), "B", f"mean over {len(closes)} rounds, both ways")
-    entries = sum(len(one.entries) for one in closes)
+    entries = sum(len(close.entries) for close in closes)
     if entries:
         yield (
             RATIO,
@@ -110,13 +112,14 @@ def _servers(run: FederatedRun) -> list[Spent]:
 
 
 def _compute(records: Records) -> Iterator[tuple[str, Estimate]]:
-    clients = [one.message.spent for run in records.runs for one in run.entries]
-    servers = [one for run in records.runs for one in _servers(run)]
-    on_clients, on_servers = (sum(one.cpu_s for one in part) for part in (clients, servers))
+    clients = [entry.message.spent for run in records.runs for entry in run.entries]
+    servers = [server for run in records.runs for server in _servers(run)]
+    on_clients, on_servers = (sum(cost.cpu_s for cost in part) for part in (clients, servers))
     yield "client_cpu_s", Estimate.exact(on_clients, "s", f"{SIGNED}, as each client states it")
     yield "server_cpu_s", Estimate.exact(on_servers, "s", "as the server states it")
     if on_clients + on_servers > 0:
         method = "CPU-seconds of clients over those of clients and server"
+        # Under another name in a simulation, so that a scorecard cannot read it as computing by clients.
         name = f"simulated_{SHARE}" if simulated(records) else SHARE
         yield name, Estimate.exact(on_clients / (on_clients + on_servers), "1", method)
     for name, part in (("client_energy_j", clients), ("server_energy_j", servers)):
@@ -131,8 +134,9 @@ def _compute(records: Records) -> Iterator[tuple[str, Estimate]]:
 
 def _energy(parts: Sequence[Spent], method: str) -> Estimate | None:
     """Return the sum of joules; None unless every part that used CPU time states them."""
-    stated = [(one.energy_j, EvidenceLevel(one.level)) for one in parts if one.energy_j is not None]
-    if not stated or any(one.energy_j is None and one.cpu_s > 0 for one in parts):
+    stated = [(part.energy_j, EvidenceLevel(part.level)) for part in parts if part.energy_j is not None]
+    # A part without CPU time needs no joules.
+    if not stated or any(part.energy_j is None and part.cpu_s > 0 for part in parts):
         return None
     total = sum(joules for joules, _ in stated)
     return Estimate(total, total, total, "J", len(stated), method, weakest(level for _, level in stated))
@@ -144,11 +148,14 @@ def _privacy(records: Records) -> Iterator[tuple[str, Estimate]]:
     The log names the clients that took part, so there is no amplification by sampling: the rate is 1.
     """
     noisy = [(run.opening.message.privacy, len(run.rounds)) for run in records.runs]
-    stated = [(one, rounds) for one, rounds in noisy if one is not None and rounds]
+    stated = [(privacy, rounds) for privacy, rounds in noisy if privacy is not None and rounds]
+    # A run without noise protects nobody, so no epsilon holds over all runs.
     if not stated or len(stated) < len(records.runs):
         return
-    delta = max(one.delta for one, _ in stated)
-    releases = [(SubsampledGaussian(one.noise_multiplier, 1.0, rounds), 1) for one, rounds in stated]
+    # The largest delta: every run's claim holds at a larger one too.
+    delta = max(privacy.delta for privacy, _ in stated)
+    # A rate of 1: the server knows who was selected, so sampling does not amplify.
+    releases = [(SubsampledGaussian(privacy.noise_multiplier, 1.0, rounds), 1) for privacy, rounds in stated]
     found = spent(releases, delta, "add-remove")
     method = f"Rényi accountant, delta {delta:g}, add or remove one client, without amplification by sampling"
     yield "client_epsilon", Estimate.exact(found.epsilon, "1", method)

@@ -17,7 +17,7 @@ NAMES = (*CHECKS, "model_in_lineage", "policy_permits", "enough_clients")
 def judge_findings(records: Records, edition: FederationEdition) -> tuple[Finding, ...]:
     """Run all checks; a failed one refuses the statement."""
     found = [
-        _finding(name, [one for run in records.runs for one in problems(run, name)], CHECKS[name][1])
+        _finding(name, [problem for run in records.runs for problem in problems(run, name)], CHECKS[name][1])
         for name in CHECKS
     ]  # fmt: skip
     return (
@@ -38,7 +38,7 @@ def _finding(name: str, wrong: list[str], holds: str) -> Finding:
 def _lineage(records: Records) -> Iterator[str]:
     """Check that the passes of the lineage are consecutive, and that each run is one of them, in order."""
     steps = list(records.steps)
-    if not all(_follows(one, other) for one, other in zip(steps, steps[1:], strict=False)):
+    if not all(_follows(step, other) for step, other in zip(steps, steps[1:], strict=False)):
         yield "The passes of the lineage do not follow one another"
     names = [run.opening.message.run for run in records.runs]
     if len(names) != len(set(names)):
@@ -47,6 +47,7 @@ def _lineage(records: Records) -> Iterator[str]:
     for run in records.runs:
         opening = run.opening.message
         models = opening.model, None if run.end is None else run.end.message.model
+        # Searched from the last place on, so that runs are in the order of the passes.
         place = next((n for n in range(at, len(steps)) if (steps[n].model_in, steps[n].model_out) == models), None)
         if place is None:
             yield f"No pass of the lineage has the models that run {opening.run[:16]} began and ended with"
@@ -56,6 +57,7 @@ def _lineage(records: Records) -> Iterator[str]:
 
 def _follows(step: Step, following: Step) -> bool:
     """Return whether a pass takes up the model of the pass before it; the export from torch changes the digest."""
+    # The export changes the format, and with it the digest.
     if (step.stage, following.stage) == ("torch", "onnx"):
         return True
     return step.stage == following.stage and step.model_out == following.model_in
@@ -63,30 +65,31 @@ def _follows(step: Step, following: Step) -> bool:
 
 def _policy_permits(records: Records) -> Finding:
     """Evaluate each use policy again for every entry that names it."""
-    name, unknown, asked = "policy_permits", set(), 0
+    name, unknown, entries = "policy_permits", set(), 0
     for run in records.runs:
         use = run.opening.message.use
         for each in run.rounds:
-            for entry in (one.message for one in each.entries):
+            for entry in (signed.message for signed in each.entries):
                 policy = None if entry.policy is None else records.policies.get(entry.policy)
                 if policy is None:
                     unknown.add(entry.client)
                     continue
+                # At the beginning of the round, which is when the client decided to take part.
                 request = Request(use.action, use.purpose, use.recipient, each.begin.started)
                 decision = decide(policy, request)
                 if not decision.permitted:
                     explanation = f"Client {entry.client[:16]} took part in round {entry.number} against its policy"
                     return Finding(name, "fail", f"{explanation}: {decision.sentence}")
-                asked += 1
+                entries += 1
     if unknown:
         sentence = f"The data of {len(unknown)} clients have no use policy, or it is not on record."
         return Finding(name, "unknown", sentence)
-    return Finding(name, "pass", f"The use policies permit all {asked} entries.")
+    return Finding(name, "pass", f"The use policies permit all {entries} entries.")
 
 
 def took_part(run: FederatedRun) -> set[str]:
     """Return the ids of clients with an entry."""
-    return {one.message.client for one in run.entries}
+    return {entry.message.client for entry in run.entries}
 
 
 def _too_few(records: Records, edition: FederationEdition) -> Iterator[str]:

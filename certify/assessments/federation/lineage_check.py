@@ -32,18 +32,19 @@ def beside(around: Surroundings) -> Iterator[Finding]:
     if records is None:
         yield Finding(NAME, "skipped", "There are no records to compare the lineage with.")
         return
-    path = _found(around.folders)
+    path = _find(around.folders)
     if records.header.lineage is None or path is None:
         yield Finding(NAME, "skipped", f"{LINEAGE} is not named in the records, or is not next to the model.")
         return
     yield _compared(records, path, around.digests.get("sha256"))
 
 
-def _found(folders: Sequence[Path]) -> Path | None:
+def _find(folders: Sequence[Path]) -> Path | None:
     return next((folder / LINEAGE for folder in folders if (folder / LINEAGE).is_file()), None)
 
 
 def _compared(records: Records, path: Path, model: str | None) -> Finding:
+    # Another lineage may be valid and still be that of another model.
     if sha256_file(path) != records.header.lineage:
         return Finding(NAME, "fail", f"{path.name} is not the lineage that was recorded.")
     try:

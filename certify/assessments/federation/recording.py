@@ -38,4 +38,4 @@ def record(
     """
     digests = ModelDigests(model["sha256"], model["leanmarkContent"])
     header = Header(runs[0].opening.message.started, leanmark, digests, lineage_digest)
-    return Records(header, tuple(runs), {one.digest: one for one in policies}, steps_of(lineage), central)
+    return Records(header, tuple(runs), {policy.digest: policy for policy in policies}, steps_of(lineage), central)

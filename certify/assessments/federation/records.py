@@ -114,8 +114,8 @@ def dump(records: Records) -> bytes:
         ("line", {"line": json.loads(line)}) for run in records.runs for line in run.lines()
     ]
     rows += [("policy", {"policy": records.policies[digest].to_json()}) for digest in sorted(records.policies)]
-    rows += [("step", asdict(one)) for one in records.steps]
-    rows += [("central", asdict(one)) for one in (records.central,) if one is not None]
+    rows += [("step", asdict(step)) for step in records.steps]
+    rows += [("central", asdict(central_run)) for central_run in (records.central,) if central_run is not None]
     return dump_lines(VERSION, records.header, rows)
 
 

@@ -59,9 +59,9 @@ class Privacy(Assessment):
             "leanmark": header.leanmark,
             "created": header.created,
             "claim": {**claim, "private_parts": list(header.private_parts)},
-            "mechanisms": [_mechanism(one) for one in records.mechanisms],
-            "sources": [asdict(one) for one in records.sources],
-            "choices": [asdict(one) for one in records.choices],
+            "mechanisms": [_mechanism(mechanism) for mechanism in records.mechanisms],
+            "sources": [asdict(source) for source in records.sources],
+            "choices": [asdict(choice) for choice in records.choices],
             "statement": list(statement(records)),
         }
 
@@ -92,8 +92,8 @@ class Privacy(Assessment):
     def claims(self, predicate: Mapping[str, Any], digest: str) -> Claims:
         """Return what may be printed: never a bare epsilon."""
         figures = predicate["profile"]["estimates"]
-        shown = EPSILON if EPSILON in figures else STATED
-        headlines = {shown: "epsilon" if shown == EPSILON else "stated epsilon", "delta": "delta"}
+        headline = EPSILON if EPSILON in figures else STATED
+        headlines = {headline: "epsilon" if headline == EPSILON else "stated epsilon", "delta": "delta"}
         common = common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS)
         notes = (*predicate["statement"], *common["notes"])
         return Claims(**{**common, "notes": notes, "text_has_figures": True})
@@ -104,6 +104,6 @@ CLAIMED = ("claimed_epsilon", "delta", "unit", "contribution_bound", "adjacency"
 """Fields of the header that the statement repeats."""
 
 
-def _mechanism(one: Any) -> dict[str, Any]:
-    values = asdict(one)
+def _mechanism(mechanism: Any) -> dict[str, Any]:
+    values = asdict(mechanism)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

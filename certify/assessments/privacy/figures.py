@@ -26,7 +26,9 @@ def estimates(records: Records) -> dict[str, Estimate]:
     found = {
         STATED: Estimate.exact(header.claimed_epsilon, "1", "as claimed by the maker"),
         DELTA: Estimate.exact(header.delta, "1", "as chosen by the maker"),
-        "runs": Estimate.exact(float(sum(one.runs for one in records.mechanisms)), "1", "of all mechanisms together"),
+        "runs": Estimate.exact(
+            float(sum(mechanism.runs for mechanism in records.mechanisms)), "1", "of all mechanisms together"
+        ),
         "raw_touches": Estimate.exact(float(len(records.raw_touches)), "1", "reads of private splits in the ledger"),
     }
     if header.units is not None:
@@ -41,31 +43,35 @@ def estimates(records: Records) -> dict[str, Estimate]:
 def total_spent(records: Records) -> Spent | None:
     """Return the total cost of all mechanisms; None if it cannot be derived from these records."""
     releases = list(_releases(records))
+    # No release means no epsilon: without a mechanism nothing is shown to be private.
     if not releases or None in releases:
         return None
-    known = [one for one in releases if one is not None]
+    known = [release for release in releases if release is not None]
     return spent(known, records.header.delta, records.header.adjacency)
 
 
 def _releases(records: Records) -> Iterator[tuple[Accounted, int] | None]:
-    for one in records.mechanisms:
-        accounted = _accounted(one, records)
-        yield None if accounted is None else (accounted, one.runs)
+    for mechanism in records.mechanisms:
+        accounted = _accounted(mechanism, records)
+        yield None if accounted is None else (accounted, mechanism.runs)
 
 
-def _accounted(one: Mechanism, records: Records) -> Accounted | None:
-    if isinstance(one, GnMaxVotes):
-        return GnMax(one.noise, one.answers, one.threshold_noise, one.queries)
-    rate, noise = rate_of(one, records), one.noise_multiplier
+def _accounted(mechanism: Mechanism, records: Records) -> Accounted | None:
+    if isinstance(mechanism, GnMaxVotes):
+        # The caps, not the votes: a number that depends on the votes would itself leak them.
+        return GnMax(mechanism.noise, mechanism.answers, mechanism.threshold_noise, mechanism.queries)
+    rate, noise = rate_of(mechanism, records), mechanism.noise_multiplier
     if rate is None or noise is None:
         return None
-    return SubsampledGaussian(noise / (2 if one.microbatch > 1 else 1), rate, one.steps)
+    # Averaging a microbatch before clipping doubles the sensitivity, which halves the noise relative to it.
+    return SubsampledGaussian(noise / (2 if mechanism.microbatch > 1 else 1), rate, mechanism.steps)
 
 
-def rate_of(one: DpSgd, records: Records) -> float | None:
+def rate_of(mechanism: DpSgd, records: Records) -> float | None:
     """Return the sampling rate to account for: 1 without secret coins; None if it is withheld.
 
     Batch sizes in public records are not secret, whatever the records state about them.
     """
-    published = records.header.auditor is None and any(b.mechanism == one.id for b in records.batches)
-    return one.sampling.rate if one.sampling.amplifies and not published else 1.0
+    # Whoever knows the batch sizes knows part of the coins, so amplification must not be counted.
+    published = records.header.auditor is None and any(b.mechanism == mechanism.id for b in records.batches)
+    return mechanism.sampling.rate if mechanism.sampling.amplifies and not published else 1.0

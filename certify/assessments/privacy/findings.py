@@ -39,7 +39,8 @@ def delta_below_one_over_n(records: Records, edition: Edition) -> Answer:
 def unit_bounded(records: Records, edition: Edition) -> Answer:
     """The unit of clipping is the unit of the claim."""
     header = records.header
-    other = [one.id for one in records.sgd if one.clipped_per != header.unit]
+    other = [mechanism.id for mechanism in records.sgd if mechanism.clipped_per != header.unit]
+    # A bound of one record per unit makes clipping per record the same as clipping per unit.
     if other and header.contribution_bound != 1:
         bound = "any number of" if header.contribution_bound is None else f"up to {header.contribution_bound}"
         return "fail", (
@@ -61,7 +62,12 @@ def adjacency_kept(records: Records, edition: Edition) -> Answer:
             "fail",
             "Neighbours differ in N, but N, q or batch sizes are public; withhold them, or claim replace-one.",
         )
-    if solvable := [one.id for one in records.sgd if rate_of(one, records) is None and one.noise_multiplier]:
+    if solvable := [
+        # Epsilon is public, so noise and rate determine each other: one of them alone gives away the other.
+        mechanism.id
+        for mechanism in records.sgd
+        if rate_of(mechanism, records) is None and mechanism.noise_multiplier
+    ]:
         return "fail", f"The noise of {', '.join(solvable)} is public, and q follows from it and epsilon; withhold it."
     return "pass", "Neighbours differ by one unit; N, q, batch sizes and noise are only in the auditor file."
 
@@ -70,12 +76,12 @@ def every_touch_accounted(records: Records, edition: Edition) -> Answer:
     """Every read of a private split is covered by a recorded mechanism."""
     parts = ", ".join(records.header.private_parts)
     if raw := records.raw_touches:
-        message = "; ".join(f"{one.step} read {one.part} ({', '.join(one.how)})" for one in raw[:5])
+        message = "; ".join(f"{touch.step} read {touch.part} ({', '.join(touch.how)})" for touch in raw[:5])
         return "fail", f"Private data were read without noise: {message}. No privacy follows for {parts}."
-    private = [one for one in records.touches if records.is_private(one.part)]
-    if unseen := [one.step for one in private if UNKNOWN in one.how]:
+    private = [touch for touch in records.touches if records.is_private(touch.part)]
+    if unseen := [touch.step for touch in private if UNKNOWN in touch.how]:
         return "unknown", f"The data read by {', '.join(unseen[:5])} are unknown."
-    used = {how for one in private for how in one.how}
+    used = {how for touch in private for how in touch.how}
     if idle := sorted(records.ids - used):
         return "unknown", f"No step of the ledger read {parts} under {', '.join(idle)}."
     return "pass", f"{len(private)} reads of {parts}, each covered by a recorded mechanism."
@@ -83,15 +89,20 @@ def every_touch_accounted(records: Records, edition: Edition) -> Answer:
 
 def sources_public(records: Records, edition: Edition) -> Answer:
     """The original, teachers and further data are stated as public by digest, or come from a recorded mechanism."""
-    bad = [one for one in records.sources if one.status == "private" and one.mechanism not in records.ids]
+    # A source made from private data is covered only by the mechanism that released it.
+    bad = [source for source in records.sources if source.status == "private" and source.mechanism not in records.ids]
     if bad:
-        message = ", ".join(f"{one.role} {one.name}" for one in bad)
+        message = ", ".join(f"{source.role} {source.name}" for source in bad)
         return "fail", f"Made from private data without a recorded mechanism: {message}."
-    if not any(one.role == "original" for one in records.sources):
+    if not any(source.role == "original" for source in records.sources):
         return "unknown", "The training data of the original are not stated."
-    vague = [one for one in records.sources if one.status == "unknown" or (one.status == "public" and not one.digest)]
+    vague = [
+        source
+        for source in records.sources
+        if source.status == "unknown" or (source.status == "public" and not source.digest)
+    ]
     if vague:
-        message = ", ".join(f"{one.role} {one.name}" for one in vague)
+        message = ", ".join(f"{source.role} {source.name}" for source in vague)
         return "unknown", f"Not stated as public with a digest: {message}."
     return (
         "pass",
@@ -105,16 +116,17 @@ def parts_disjoint(records: Records, edition: Edition) -> Answer:
         return "unknown", "Shared samples can only be found by keyed identifiers, which are not in these records."
     seen: dict[str, set[str]] = {}
     shared: Counter[str] = Counter()
-    for one in records.members:
-        for identifier in set(one.ids):
+    for member in records.members:
+        for identifier in set(member.ids):
             parts = seen.setdefault(identifier, set())
-            shared.update(f"{other} and {one.part}" for other in parts if not _may_share(other, one.part))
-            parts.add(one.part)
+            # Counted by pairs of parts, so that the message names where samples are shared.
+            shared.update(f"{other} and {member.part}" for other in parts if not _may_share(other, member.part))
+            parts.add(member.part)
     if shared:
         message = "; ".join(f"{pair} share {count} samples" for pair, count in sorted(shared.items())[:5])
         return "fail", f"{message[:1].upper()}{message[1:]}."
-    teachers = {one.part for one in records.members if one.part.startswith(TEACHER)}
-    wanted = max((one.teachers for one in records.votes), default=0)
+    teachers = {member.part for member in records.members if member.part.startswith(TEACHER)}
+    wanted = max((vote.teachers for vote in records.votes), default=0)
     if len(teachers) < wanted:
         return "unknown", f"Identifiers are recorded for {len(teachers)} of {wanted} teachers' splits."
     return "pass", f"{len(records.members)} splits share no sample, by their keyed identifiers."
@@ -126,23 +138,27 @@ PUBLIC = "public:"
 
 def _may_share(first: str, second: str) -> bool:
     """Return whether two splits may share samples: a teacher's with its private one, or two public sets."""
-    kinds = [one.split(":")[0] if one.startswith((TEACHER, PUBLIC)) else "private" for one in (first, second)]
+    # A teacher learns from a part of a private split, so sharing is what it is for.
+    kinds = [part.split(":")[0] if part.startswith((TEACHER, PUBLIC)) else "private" for part in (first, second)]
+    # Two public sets may overlap: neither is protected.
     return first == second or kinds == ["public", "public"] or set(kinds) == {"private", "teacher"}
 
 
 def composition_complete(records: Records, edition: Edition) -> Answer:
     """Every training run is counted, including trials and failures."""
-    counted, made = sum(one.runs for one in records.mechanisms), records.header.attempts
-    if made > counted:
-        return "fail", f"{made} training runs on the private splits were made, but {counted} are counted."
-    return "pass", f"{counted} runs are counted, and {made} training runs were made."
+    counted, attempts = sum(mechanism.runs for mechanism in records.mechanisms), records.header.attempts
+    if attempts > counted:
+        return "fail", f"{attempts} training runs on the private splits were made, but {counted} are counted."
+    return "pass", f"{counted} runs are counted, and {attempts} training runs were made."
 
 
 def choices_accounted(records: Records, edition: Edition) -> Answer:
     """Sizes, clipping norms, thresholds and the kept epoch were not chosen by looking at private data."""
-    if peeked := [one.what for one in records.choices if one.on == "private"]:
+    if peeked := [choice.what for choice in records.choices if choice.on == "private"]:
         return "fail", f"Chosen by looking at private data: {', '.join(peeked)}."
-    if missing := [one.what for one in records.choices if one.on == "mechanism" and one.mechanism not in records.ids]:
+    if missing := [
+        choice.what for choice in records.choices if choice.on == "mechanism" and choice.mechanism not in records.ids
+    ]:
         return "fail", f"Chosen under a mechanism that is not recorded: {', '.join(missing)}."
     if not records.choices:
         return "unknown", "The choice of clipping norm, sizes and the kept epoch is not recorded."
@@ -150,7 +166,9 @@ def choices_accounted(records: Records, edition: Edition) -> Answer:
 
 
 def _listed(records: Records) -> str:
-    return ", ".join(f"{one.what} ({'in advance' if one.on == 'none' else one.on})" for one in records.choices[:8])
+    return ", ".join(
+        f"{choice.what} ({'in advance' if choice.on == 'none' else choice.on})" for choice in records.choices[:8]
+    )
 
 
 def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
@@ -159,12 +177,17 @@ def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
     if not records.mechanisms:
         return "fail", "No mechanism is recorded, so no epsilon can be derived."
     if total is None:
-        withheld = [one.id for one in records.sgd if None in (rate_of(one, records), one.noise_multiplier)]
+        withheld = [
+            mechanism.id
+            for mechanism in records.sgd
+            if None in (rate_of(mechanism, records), mechanism.noise_multiplier)
+        ]
         return (
             "unknown",
             f"Sampling rate and noise of {', '.join(withheld)} are withheld, so only an auditor can derive epsilon.",
         )
     message = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
+    # Within a tolerance, because epsilon is the result of a numerical minimisation over orders.
     if total.epsilon > claimed * (1 + edition.claim_tolerance):
         return "fail", f"{message}: the claim is too small."
     return "pass", f"{message}."
@@ -186,9 +209,10 @@ def classes_kept(records: Records, edition: Edition) -> Answer:
     """No class loses much more than the others: noise hurts small groups most."""
     if not records.classes:
         return "unknown", "Accuracy per class before and after is not recorded."
-    if odd := [one.name for one in records.classes if max(one.before, one.after) > one.samples]:
+    # Otherwise a loss could be hidden by counting answers that never were.
+    if odd := [row.name for row in records.classes if max(row.before, row.after) > row.samples]:
         return "fail", f"More correct answers than samples are recorded in {', '.join(odd)}."
-    lost = {one.name: 100 * (one.before - one.after) / one.samples for one in records.classes}
+    lost = {row.name: 100 * (row.before - row.after) / row.samples for row in records.classes}
     mean, worst = sum(lost.values()) / len(lost), max(lost, key=lambda name: lost[name])
     message = f"Class {worst} lost {lost[worst]:.3g} points, the mean of all classes {mean:.3g}"
     if lost[worst] - mean > edition.class_loss_points:

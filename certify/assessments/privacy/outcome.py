@@ -22,12 +22,14 @@ def at_most(value: float) -> str:
         ('8', '7.08', '0.301')
     """
     step = 10.0 ** (math.floor(math.log10(value)) - DIGITS + 1)
+    # The factor keeps a value of exactly three digits from being rounded up by an error in its last bit.
     return f"{math.ceil(value / step * (1 - 1e-9)) * step:.{DIGITS}g}"
 
 
 def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
     """Return the outcome of figures and findings: a refusal if one fails, or is unknown and must not be."""
     waits = WAITING in profile.estimates
+    # With an auditor file some checks may wait for the auditor; without one, nothing can still be shown.
     allowed = {*edition.may_be_unknown, *(edition.may_wait_for_auditor if waits else ())}
     reasons, notes = [], []
     for name in CHECKS:

@@ -39,7 +39,7 @@ TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 def dump_records(records: Records) -> bytes:
     """Serialise a record file; the inverse of :func:`parse_records`."""
-    rows = [(kind, asdict(one)) for kind, (field, _) in KINDS.items() for one in getattr(records, field)]
+    rows = [(kind, asdict(record)) for kind, (field, _) in KINDS.items() for record in getattr(records, field)]
     return dump_lines(VERSION, records.header, rows)
 
 
@@ -53,9 +53,10 @@ def parse_records(content: bytes, name: str) -> Records:
     header = _header(head, place)
     found: dict[str, list[Any]] = {field: [] for field, _ in KINDS.values()}
     for at, kind, values in rows:
-        field, made = KINDS[kind]
-        found[field].append(read_record(made, values, at))
+        field, record_type = KINDS[kind]
+        found[field].append(read_record(record_type, values, at))
     records = Records(header, **{field: tuple(ones) for field, ones in found.items()})
+    # Touches refer to mechanisms by id, so two of one id would cover each other's reads.
     if len(records.ids) < len(records.mechanisms):
         raise CertificateError(f"{name}: two mechanisms have the same id.")
     return records
@@ -64,7 +65,7 @@ def parse_records(content: bytes, name: str) -> Records:
 def _header(values: dict[str, Any], place: str) -> Header:
     header = read_header(Header, values, VERSION, place)
     model = header.model
-    if set(model) != {"sha256", "leanmarkContent"} or not all(DIGEST.fullmatch(one) for one in model.values()):
+    if set(model) != {"sha256", "leanmarkContent"} or not all(DIGEST.fullmatch(digest) for digest in model.values()):
         raise CertificateError(f"{place}: the header must identify its model by sha256 and leanmarkContent.")
     if header.lineage is not None and not DIGEST.fullmatch(header.lineage):
         raise CertificateError(f"{place}: the digest of the lineage must be a hex SHA-256.")

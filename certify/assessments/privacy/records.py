@@ -186,16 +186,20 @@ class Records:
     @property
     def ids(self) -> frozenset[str]:
         """Names of the mechanisms."""
-        return frozenset(one.id for one in self.mechanisms)
+        return frozenset(mechanism.id for mechanism in self.mechanisms)
 
     @property
     def raw_touches(self) -> tuple[Touch, ...]:
         """Touches of private splits that no recorded mechanism covers."""
+        # An unknown read is not raw; it is reported by a check of its own.
         covered = self.ids | {UNKNOWN}
-        return tuple(one for one in self.touches if self.is_private(one.part) and not covered.issuperset(one.how))
+        return tuple(
+            touch for touch in self.touches if self.is_private(touch.part) and not covered.issuperset(touch.how)
+        )
 
     def is_private(self, part: str) -> bool:
         """Return whether a split is private; an unknown split counts as private."""
+        # A read of an unknown split may have been of a private one.
         return part in self.header.private_parts or part == ANY_PART
 
 
@@ -214,6 +218,7 @@ def touches_of(lineage: Mapping[str, Any]) -> tuple[Touch, ...]:
     steps = [("baseline", lineage["baseline"])]
     steps += [(f"{number} {row['pass']}", row) for number, row in enumerate(lineage["rows"])]
     steps += [] if lineage["export"] is None else [("export", lineage["export"])]
+    # A search reads data in ways that no single step records.
     found = [Touch("search", ANY_PART, (UNKNOWN,))] if lineage.get("search") else []
     for step, values in steps:
         touched = values.get("touched")

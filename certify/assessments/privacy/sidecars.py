@@ -30,10 +30,10 @@ def beside(around: Surroundings) -> Iterator[Finding]:
         for skipped in ("touches_match_lineage", name):
             yield Finding(skipped, "skipped", "The records to compare the files with are missing.")
         return
-    path = _found(around, LINEAGE)
+    path = _find(around, LINEAGE)
     yield _ledger_check(records, path)
     try:
-        problems = [*_by_lineage(records, path), *_by_evidence(records, _found(around, EVIDENCE))]
+        problems = [*_by_lineage(records, path), *_by_evidence(records, _find(around, EVIDENCE))]
     except CertificateError as error:
         yield Finding(name, "fail", str(error))
         return
@@ -46,7 +46,7 @@ def beside(around: Surroundings) -> Iterator[Finding]:
         )
 
 
-def _found(around: Surroundings, name: str) -> Path | None:
+def _find(around: Surroundings, name: str) -> Path | None:
     return next((folder / name for folder in around.folders if (folder / name).is_file()), None)
 
 
@@ -54,12 +54,15 @@ def _by_lineage(records: Records, path: Path | None) -> Iterator[str]:
     if path is None:
         return
     lineage = _lineage(path)
+    # The seed of the training would let anybody repeat its random choices.
     if lineage["seed"] is not None:
         yield f"{LINEAGE} states the seed"
     header = records.header
+    # Under add-remove, N is hidden, and the rate times N is the public batch size.
     if header.adjacency == "add-remove" and any("sampling_rate" in row["config"] for row in lineage["rows"]):
         yield f"{LINEAGE} states a sampling rate"
-    withheld = {one.id for one in records.sgd if one.noise_multiplier is None}
+    withheld = {mechanism.id for mechanism in records.sgd if mechanism.noise_multiplier is None}
+    # With the noise and the public epsilon the rate follows.
     if any("noise" in row["done"] and row["done"].get("mechanism") in withheld for row in lineage["rows"]):
         yield f"{LINEAGE} states the noise, from which the sampling rate follows"
     for part in header.private_parts:
@@ -74,6 +77,7 @@ def _by_evidence(records: Records, path: Path | None) -> Iterator[str]:
     if path is None or "test" not in records.header.private_parts:
         return
     with path.open("rb") as stream:
+        # Only the header, of bounded length: the evidence may have millions of lines.
         line = stream.readline(MAX_HEADER_BYTES)
     try:
         header = json.loads(line)
@@ -95,7 +99,8 @@ def _ledger_check(records: Records, path: Path | None) -> Finding:
     except CertificateError as error:
         return Finding(name, "fail", str(error))
     if stated != records.touches:
-        missing = [f"{one.step} ({one.part})" for one in stated if one not in records.touches]
+        # Missing reads first: they are the ones that a maker would want to hide.
+        missing = [f"{touch.step} ({touch.part})" for touch in stated if touch not in records.touches]
         problems = f"it lacks {', '.join(missing[:5])}" if missing else "it has reads that the lineage does not have"
         return Finding(name, "fail", f"The ledger does not match the lineage: {problems}.")
     return Finding(name, "pass", f"The ledger matches {path.name}, {len(stated)} reads.")

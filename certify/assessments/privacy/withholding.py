@@ -25,18 +25,23 @@ def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
     Returns:
         The public records, which bind the auditor file, and the bytes of that file.
     """
+    # The auditor file is complete by itself and does not refer to its own binding.
     content = dump_records(replace(records, header=replace(records.header, auditor=None)))
     header = replace(records.header, auditor=AuditorBinding.of(content, key).to_json())
     public = replace(records, header=header, batches=(), members=())
+    # Under replace-one all data sets have the same N, so nothing about it needs to be hidden.
     if header.adjacency == "add-remove":
         hidden = replace(header, units=None)
-        public = replace(public, header=hidden, sgd=tuple(_without_rate(one) for one in records.sgd))
+        public = replace(public, header=hidden, sgd=tuple(_without_rate(mechanism) for mechanism in records.sgd))
     return public, content
 
 
-def _without_rate(one: DpSgd) -> DpSgd:
-    noise = None if one.sampling.amplifies else one.noise_multiplier
-    return replace(one, noise_multiplier=noise, sampling=replace(one.sampling, rate=None, expected_batch=None))
+def _without_rate(mechanism: DpSgd) -> DpSgd:
+    # Noise of sampled steps is withheld too: with the public epsilon the rate would follow from it.
+    noise = None if mechanism.sampling.amplifies else mechanism.noise_multiplier
+    return replace(
+        mechanism, noise_multiplier=noise, sampling=replace(mechanism.sampling, rate=None, expected_batch=None)
+    )
 
 
 def join(public: Records, content: bytes, key: DataKey) -> Records:

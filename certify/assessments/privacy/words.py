@@ -43,37 +43,42 @@ def _sentences(records: Records) -> Iterator[str]:
             "The number of units, the sampling rate, the batch sizes, and the noise of sampled steps, from which the "
             "rate would follow, are hidden; they are in the auditor file."
         )
-    for one in records.sgd:
-        yield _training(one)
+    for mechanism in records.sgd:
+        yield _training(mechanism)
     for votes in records.votes:
         yield _votes(votes)
     yield TRUSTED[header.trust_model]
-    if not all(one.randomness.floating_point_safe for one in records.mechanisms):
+    # Floating-point noise has gaps that reveal the value below it (Mironov 2012).
+    if not all(mechanism.randomness.floating_point_safe for mechanism in records.mechanisms):
         yield "The noise uses ordinary floating point: attacks on its low bits cannot be ruled out."
     yield f"{header.attempts} training runs on the private splits were made, according to the data holder."
 
 
-def _training(one: DpSgd) -> str:
-    per = f" (averaged over {one.microbatch} first, which doubles the sensitivity)" if one.microbatch > 1 else ""
-    if one.sampling.amplifies:
+def _training(mechanism: DpSgd) -> str:
+    per = (
+        f" (averaged over {mechanism.microbatch} first, which doubles the sensitivity)"
+        if mechanism.microbatch > 1
+        else ""
+    )
+    if mechanism.sampling.amplifies:
         sampled = "Each record enters a step by a secret coin, which the accounting uses"
-    elif one.sampling.public:
+    elif mechanism.sampling.public:
         sampled = "Participation may be visible, so sampling is not counted"
     else:
-        sampled = f"Batches are {one.sampling.scheme}, so sampling is not counted"
-    noise = "" if one.noise_multiplier is None else f" of {one.noise_multiplier:.6g} times that"
+        sampled = f"Batches are {mechanism.sampling.scheme}, so sampling is not counted"
+    noise = "" if mechanism.noise_multiplier is None else f" of {mechanism.noise_multiplier:.6g} times that"
     return (
-        f"{one.id}: {one.runs} x {one.steps} steps on gradients clipped to {one.clip:g} per {one.clipped_per}{per}, "
-        f"with Gaussian noise{noise}. {sampled}."
+        f"{mechanism.id}: {mechanism.runs} x {mechanism.steps} steps on gradients clipped to {mechanism.clip:g} per "
+        f"{mechanism.clipped_per}{per}, with Gaussian noise{noise}. {sampled}."
     )
 
 
-def _votes(one: GnMaxVotes) -> str:
-    checked = "" if one.threshold_noise is None else (
-        f", of at most {one.queries} that pass a check with noise {one.threshold_noise:g}"
+def _votes(mechanism: GnMaxVotes) -> str:
+    checked = "" if mechanism.threshold_noise is None else (
+        f", of at most {mechanism.queries} that pass a check with noise {mechanism.threshold_noise:g}"
     )  # fmt: skip
     return (
-        f"{one.id}: {one.runs} x votes of {one.teachers} teachers on disjoint splits, with Gaussian noise of "
-        f"{one.noise:g} votes, for at most {one.answers} queries{checked}. Epsilon follows from these caps, not from "
-        "the votes."
+        f"{mechanism.id}: {mechanism.runs} x votes of {mechanism.teachers} teachers on disjoint splits, with "
+        f"Gaussian noise of {mechanism.noise:g} votes, for at most {mechanism.answers} queries{checked}. "
+        "Epsilon follows from these caps, not from the votes."
     )

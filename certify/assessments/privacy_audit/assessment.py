@@ -111,8 +111,9 @@ class PrivacyAudit(Assessment):
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
         """Return the profile's figures, and the delta for which the canaries of a valid audit bound epsilon."""
         found, fixed = super().figures(predicate, lineage), predicate["canaries"]
+        # A bound from an invalid audit must not refute anything, so a scorecard does not get it.
         if fixed is None or not is_valid(Profile.from_json(predicate["profile"]).guards):
-            return {name: one for name, one in found.items() if name != SHOWN}
+            return {name: estimate for name, estimate in found.items() if name != SHOWN}
         return {**found, DELTA: Estimate.exact(fixed["delta"], "1", "for which the canaries bound epsilon")}
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
@@ -122,9 +123,10 @@ class PrivacyAudit(Assessment):
     def claims(self, predicate: Mapping[str, Any], digest: str) -> AuditClaims:
         """Return what may be printed."""
         figures = predicate["profile"]["estimates"]
-        shown = {name: words for name, words in HEADLINES.items() if name in figures}
+        headlines = {name: words for name, words in HEADLINES.items() if name in figures}
+        # If no summary figure exists, the first one stands for the audit.
         first = {name: name.replace("_", " ") for name in list(figures)[:1]}
-        common = common_claims(self, predicate, digest, headlines=shown or first, limits=LIMITS)
+        common = common_claims(self, predicate, digest, headlines=headlines or first, limits=LIMITS)
         with presenting("claims"):
             fixed = predicate["canaries"]
             delta = None if fixed is None else float(fixed["delta"])

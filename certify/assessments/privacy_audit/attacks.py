@@ -45,11 +45,13 @@ def attacks_of(records: Records) -> Mapping[str, Attack]:
     if not targets:
         raise CertificateError("The membership attack has no scores of the audited model; run the audit again.")
     members = [_inside(row, samples.samples) for row in targets.values()]
+    # The two files are compared as one model, so both must have seen the same samples.
     if any((other != members[0]).any() for other in members[1:]):
         raise CertificateError("The two files of the model are recorded as trained on different samples.")
     found: dict[str, Floats] = {}
     arms = [arm for arm in ARMS if arm in targets]
     shadowed = [arm for arm in arms if _shadows(records, arm)]
+    # Both files together only if both have shadows.
     for name, used in (*((arm, [arm]) for arm in shadowed), (PAIR, shadowed if len(shadowed) > 1 else [])):
         if used:
             found[name] = _ratios(records, targets, used, samples.samples)
@@ -58,12 +60,14 @@ def attacks_of(records: Records) -> Mapping[str, Attack]:
 
 
 def _shadows(records: Records, arm: str) -> list[ScoresOf]:
+    # Sorted, so that the shadows of both files line up.
     return sorted((row for row in records.of(ScoresOf) if row.of != TARGET and row.arm == arm), key=lambda row: row.of)
 
 
 def _ratios(records: Records, targets: Mapping[str, ScoresOf], arms: list[str], n: int) -> Floats:
     shadows = {arm: _shadows(records, arm) for arm in arms}
     names = [[row.of for row in rows] for rows in shadows.values()]
+    # A shadow that counts twice would narrow the spread.
     if len(set(names[0])) < len(names[0]) or any(each != names[0] for each in names):
         raise CertificateError("The files were not attacked by the same shadows, each once.")
     first = shadows[arms[0]]

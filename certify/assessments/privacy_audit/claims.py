@@ -32,15 +32,15 @@ class AuditClaims(Claims):
 
         A claim for one delta holds for every larger one too; for a smaller one nothing is compared.
         """
-        refuted = (Finding(REFUTED, "fail", sentence) for one in others if (sentence := self.refutes(one)))
-        return (*refuted, *(finding for one in others for finding in self._tested(one)))
+        refuted = (Finding(REFUTED, "fail", sentence) for statement in others if (sentence := self.refutes(statement)))
+        return (*refuted, *(finding for statement in others for finding in self._tested(statement)))
 
     def refutes(self, other: Claims) -> str:
         """Return the canaries' bound if the audit is valid and the bound is above the privacy statement's claim."""
-        shown = self.figures.get(SHOWN)
-        if shown is None or not is_valid(self.findings) or not self._above(shown.value, other):
+        bound = self.figures.get(SHOWN)
+        if bound is None or not is_valid(self.findings) or not self._above(bound.value, other):
             return ""
-        return refutation(shown.value, other.figures[STATED].value)
+        return refutation(bound.value, other.figures[STATED].value)
 
     def _tested(self, other: Claims) -> Iterator[Finding]:
         tested = self.figures.get(CLAIMED)

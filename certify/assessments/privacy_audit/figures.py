@@ -58,6 +58,7 @@ def rate_name(rate: float) -> str:
 
 def enough_others(others: int, rate: float, edition: Edition) -> bool:
     """Whether a number of non-members resolves a false-alarm rate."""
+    # With a tolerance, since the product of a rate and a count may come out one bit too small.
     return rate * others >= edition.fewest_alarms - 1e-9
 
 
@@ -98,11 +99,11 @@ def _changes(found: Mapping[str, Attack], edition: Edition) -> Iterator[tuple[st
         if before not in found or after not in found:
             continue
         first, second = found[before], found[after]
-        one, other = (placements(each.members, each.others) for each in (first, second))
-        ends = area_difference_interval(one, other, edition.confidence)
+        placed_before, placed_after = (placements(each.members, each.others) for each in (first, second))
+        ends = area_difference_interval(placed_before, placed_after, edition.confidence)
         n = len(first.members) + len(first.others)
         method = f"{after} less {before}, paired; {DELONG}"
-        yield f"membership_auc_{name}", _estimate(other.area - one.area, ends, "1", n, method)
+        yield f"membership_auc_{name}", _estimate(placed_after.area - placed_before.area, ends, "1", n, method)
         for rate in edition.false_alarm_rates:
             if enough_others(len(first.others), rate, edition):
                 yield f"members_found_{name}_at_{rate_name(rate)}_points", _found_change(first, second, rate, edition)
@@ -110,6 +111,7 @@ def _changes(found: Mapping[str, Attack], edition: Edition) -> Iterator[tuple[st
 
 def _found_change(first: Attack, second: Attack, rate: float, edition: Edition) -> Estimate:
     """Return the difference of the detection rates, each attack at its own threshold."""
+    # Each attack at its own threshold: one threshold for both would compare two rates of false alarms.
     hits = [each.members > threshold_for(each.others, rate) for each in (first, second)]
     table = PairedTable.from_correct(*hits)
     ends = difference_interval(table, edition.confidence)
@@ -132,7 +134,9 @@ def right_guesses(canaries: Canaries, opened: Opened) -> int:
             f"{m} canaries must have {m} scores and at most {m} guesses, got {len(opened.scores)} and {r}."
         )
     coins = coins_of(opened.seed, m)
+    # Stable, so that equal scores are guessed in the order of the canaries on every platform.
     order = np.argsort(-np.array(opened.scores), kind="stable")
+    # Half of the guesses are "in" and half "out"; an odd one is "in".
     upper = r - r // 2
     return int(coins[order[:upper]].sum() + (~coins[order[m - r // 2 :]]).sum())
 
@@ -158,8 +162,9 @@ def _canaries(records: Records, edition: Edition) -> Iterator[tuple[str, Estimat
         return
     right = right_guesses(fixed, opened)
     yield "canary_guesses_right", Estimate.exact(float(right), "1", "coins guessed by the twin's scores")
-    shown = epsilon_shown(m, r, right, fixed.delta, edition.confidence)
-    yield SHOWN, Estimate(shown, shown, float("inf"), "1", m, f"at least, at {100 * edition.confidence:g} %; {ONE_RUN}")
+    bound = epsilon_shown(m, r, right, fixed.delta, edition.confidence)
+    # Only a lower bound follows, since a stronger attack could guess more.
+    yield SHOWN, Estimate(bound, bound, float("inf"), "1", m, f"at least, at {100 * edition.confidence:g} %; {ONE_RUN}")
 
 
 def _extraction(records: Records, edition: Edition) -> Iterator[tuple[str, Estimate]]:
@@ -186,9 +191,13 @@ def _cost(records: Records) -> Iterator[tuple[str, Estimate]]:
     if not steps:
         return
     n = len(steps)
-    yield "audit_cpu_seconds", Estimate.exact(sum(one.cpu_s for one in steps), "s", f"of {n} steps, this process's own")
-    yield "audit_seconds", Estimate.exact(sum(one.seconds for one in steps), "s", f"of {n} steps, wall time")
-    known = [Estimate.from_json(one.energy_j) for one in steps if one.energy_j is not None]
+    yield (
+        "audit_cpu_seconds",
+        Estimate.exact(sum(step.cpu_s for step in steps), "s", f"of {n} steps, this process's own"),
+    )
+    yield "audit_seconds", Estimate.exact(sum(step.seconds for step in steps), "s", f"of {n} steps, wall time")
+    known = [Estimate.from_json(step.energy_j) for step in steps if step.energy_j is not None]
+    # A sum over the metered steps alone would understate the cost.
     if len(known) == n:
         yield "audit_energy", replace(total(known), n=n, method=f"of {n} steps; {known[0].method}")
 

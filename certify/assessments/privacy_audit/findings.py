@@ -34,10 +34,12 @@ def parts_reported(records: Records, edition: Edition) -> Answer:
     if not done:
         return "fail", "Nothing was audited: neither membership nor canaries nor extraction."
     kinds: dict[str, type] = {"membership": Membership, "canaries": Opened, "extraction": Extraction}
+    # What is withheld is only in the auditor file; the commitment to the canaries is always public.
     if records.withheld:
         kinds = {"canaries": Canaries}
     mismatches = [name for name, kind in kinds.items() if (name in done) != bool(records.of(kind))]
     if mismatches:
+        # In both directions: a part without records, and records without a part.
         return "fail", f"The header and the records differ about {', '.join(mismatches)}."
     return "pass", f"Audited: {', '.join(header.parts)}."
 
@@ -74,10 +76,10 @@ def shadows_enough(records: Records, edition: Edition) -> Answer:
     if records.withheld:
         return WITHHELD
     count, seen, left = shadow_counts(records)
-    mismatches = f"Of {count} shadows, each sample is in at least {seen} and out of at least {left}"
+    summary = f"Of {count} shadows, each sample is in at least {seen} and out of at least {left}"
     if min(seen, left) < edition.fewest_shadows:
-        return "fail", f"{mismatches}, and {edition.fewest_shadows} are needed."
-    return "pass", f"{mismatches}."
+        return "fail", f"{summary}, and {edition.fewest_shadows} are needed."
+    return "pass", f"{summary}."
 
 
 def same_recipe(records: Records, edition: Edition) -> Answer:
@@ -98,6 +100,7 @@ def baseline_attacked(records: Records, edition: Edition) -> Answer:
         return "pass", "No attack on members, or no original next to the model."
     if records.withheld:
         return WITHHELD
+    # A downloaded original cannot be trained again, so it has no shadows.
     if not header.baseline_trained:
         return "unknown", "The original was not trained here, so it has no shadows; only its loss was used."
     missing = {"baseline", "pair"} - set(attacks_of(records))
@@ -131,8 +134,10 @@ def coins_committed(records: Records, edition: Edition) -> Answer:
     opened: Opened | None = records.first(Opened)
     if opened is None:
         return WITHHELD
+    # Any change of the terms after the training changes the commitment.
     if commitment_of(opened.seed, terms_of(fixed)) != fixed.commitment:
         return "fail", "The coins, the canaries, the number of guesses or the claim are not those committed to."
+    # Times are text of one format, so they compare as text.
     if opened.trained < fixed.committed:
         return "fail", f"The twin was trained at {opened.trained}, before the commitment at {fixed.committed}."
     return "pass", f"Coins and {fixed.guesses} guesses were committed to at {fixed.committed}, before the training."
@@ -153,15 +158,16 @@ def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
     if fixed is None or opened is None:
         return WITHHELD
     right = right_guesses(fixed, opened)
-    shown = epsilon_shown(fixed.canaries, fixed.guesses, right, fixed.delta, edition.confidence)
+    bound = epsilon_shown(fixed.canaries, fixed.guesses, right, fixed.delta, edition.confidence)
     most = epsilon_showable(fixed.canaries, fixed.canaries, fixed.delta, edition.confidence)
-    mismatches = f"{right} of {fixed.guesses} guesses were right, which shows epsilon of at least {shown:.3g}"
+    summary = f"{right} of {fixed.guesses} guesses were right, which shows epsilon of at least {bound:.3g}"
     if fixed.claimed_epsilon is None:
-        return "pass", f"{mismatches}; no epsilon is claimed."
-    if shown > fixed.claimed_epsilon * (1 + edition.claim_tolerance):
-        return "fail", f"{mismatches}: this contradicts the claim of {fixed.claimed_epsilon:g}."
+        return "pass", f"{summary}; no epsilon is claimed."
+    # Within a tolerance, because the bound is the root of an equation.
+    if bound > fixed.claimed_epsilon * (1 + edition.claim_tolerance):
+        return "fail", f"{summary}: this contradicts the claim of {fixed.claimed_epsilon:g}."
     return "pass", (
-        f"Could not contradict epsilon {fixed.claimed_epsilon:g}: {mismatches}; {fixed.canaries} canaries show at most "
+        f"Could not contradict epsilon {fixed.claimed_epsilon:g}: {summary}; {fixed.canaries} canaries show at most "
         f"{most:.3g}."
     )
 
@@ -175,6 +181,7 @@ def control_stated(records: Records, edition: Edition) -> Answer:
     rows: tuple[Extraction, ...] = records.of(Extraction)
     if len({row.table.n for row in rows}) > 1 or any(row.table.n == 0 for row in rows):
         return "fail", "Copies were judged on no samples, or on different numbers of them."
+    # The same number of queries twice would let a maker show the worse copy only.
     if len({(row.queries, row.access) for row in rows}) < len(rows):
         return "fail", "A number of queries is stated twice for the same kind of answer."
     return "pass", f"{len(rows)} copies, each next to a control that never queried."
@@ -185,7 +192,7 @@ def cost_stated(records: Records, edition: Edition) -> Answer:
     steps: tuple[Step, ...] = records.of(Step)
     if not steps:
         return "unknown", "The cost of the audit is not recorded."
-    unmetered = [one.name for one in steps if one.energy_j is None]
+    unmetered = [step.name for step in steps if step.energy_j is None]
     if unmetered:
         return "unknown", f"No meter measured the energy of {', '.join(unmetered[:5])}."
     return "pass", f"Time and energy of {len(steps)} steps are recorded."

@@ -44,6 +44,7 @@ def likelihood_ratios(target: Floats, shadows: Floats, inside: Bits) -> Floats:
         raise CertificateError("Membership scores must be finite, got NaN or infinity.")
     if target.shape[1] > 1:
         weights = _direction(shadows, inside)
+        # Projected onto one direction, so that the pair is attacked by the same univariate test.
         target, shadows = (target @ weights)[:, None], (shadows @ weights)[:, :, None]
     return _log_density(target, shadows, inside) - _log_density(target, shadows, ~inside)
 
@@ -52,9 +53,11 @@ def _direction(shadows: Floats, inside: Bits) -> Floats:
     """Return the weights of the files that separate members and non-members best for their spread, (files,)."""
     (mean_in, spread_in), (mean_out, spread_out) = (_moments(shadows, taken) for taken in (inside, ~inside))
     covariance = (spread_in + spread_out) / 2
+    # A ridge: the scores of two files may be equal, which makes the matrix singular.
     covariance += (RIDGE * np.trace(covariance) / len(covariance) + TINY) * np.eye(len(covariance))
     weights: Floats = np.linalg.solve(covariance, (mean_in - mean_out).mean(0))
     length = float(np.linalg.norm(weights))
+    # No direction separates them, so both files count alike.
     return weights / length if length > 0 else np.ones(len(weights))
 
 
@@ -69,9 +72,11 @@ def _log_density(target: Floats, shadows: Floats, taken: Bits) -> Floats:
 def _moments(shadows: Floats, taken: Bits) -> tuple[Floats, Floats]:
     """Return the mean of each sample's scores over some shadows, (n, files), and the covariance pooled over samples."""
     count = taken.sum(0)
+    # A variance needs two.
     if count.min() < 2:
         raise CertificateError("A sample is in, or out of, fewer than two shadows.")
     weight = taken[:, :, None]
     mean = (shadows * weight).sum(0) / count[:, None]
     rest = ((shadows - mean) * weight).reshape(-1, shadows.shape[2])
+    # Pooled over all samples, because each sample has too few shadows for a variance of its own.
     return mean, rest.T @ rest / float((count - 1).sum())

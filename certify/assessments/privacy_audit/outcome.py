@@ -47,22 +47,24 @@ def is_valid(findings: Iterable[Finding]) -> bool:
         >>> is_valid([Finding("coins_committed", "fail", "The coins are not those committed to.")])
         False
     """
-    return all(one.outcome != "fail" or one.name == CONTRADICTED for one in findings)
+    # An audit that refutes its claim is a refusal, but a valid one: that is what audits are for.
+    return all(finding.outcome != "fail" or finding.name == CONTRADICTED for finding in findings)
 
 
 def _parts(profile: Profile) -> Iterator[str]:
     found = profile.estimates
     areas = {name: found.get(f"membership_auc_{name}") for name in ("baseline", "candidate", "pair")}
     words = {"baseline": "before", "candidate": "after", "pair": "by both files"}
-    parts = [f"{one.value:.2f} {words[name]}" for name, one in areas.items() if one is not None]
+    parts = [f"{area.value:.2f} {words[name]}" for name, area in areas.items() if area is not None]
     if parts:
         yield f"members distinguished with an area of {', '.join(parts)}"
     if SHOWN in found:
-        shown, most = found[SHOWN].value, found[SHOWABLE].value
+        bound, most = found[SHOWN].value, found[SHOWABLE].value
         claimed = found.get(CLAIMED)
         against = "" if claimed is None else f", which does not contradict {claimed.value:g}"
-        yield f"canaries show epsilon of at least {shown:.2g} (of {most:.2g} at most){against}"
+        yield f"canaries show epsilon of at least {bound:.2g} (of {most:.2g} at most){against}"
     excess = [name for name in found if name.startswith("extraction_") and name.endswith("_excess_points")]
     if excess:
+        # The worst number of queries stands for all.
         worst = max(excess, key=lambda name: found[name].value)
         yield f"{worst.split('_')[1]} queries copy {found[worst].value:+.1f} points more than none"

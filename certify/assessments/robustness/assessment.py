@@ -52,7 +52,7 @@ class Robustness(Assessment):
         """Return the fields of the header that the statement repeats, and the witness files."""
         header = records.header
         data = {"name": header.data.name, "samples": header.data.samples, "test_digest": header.data.test_digest}
-        sets = [{"file": one.file, "sha256": one.sha256} for one in records.of(WitnessSet)]
+        sets = [{"file": witness_set.file, "sha256": witness_set.sha256} for witness_set in records.of(WitnessSet)]
         return {
             "leanmark": header.leanmark,
             "created": header.created,
@@ -76,10 +76,11 @@ class Robustness(Assessment):
         A corruption that costs more accuracy is a finding about the model, not a refusal: a gate decides what passes
         (``--require 'robustness.worst_corruption_loss_points<=5'``).
         """
-        failed = [f"{one.name}: {one.sentence}" for one in profile.guards if one.outcome != "pass"]
+        failed = [f"{guard.name}: {guard.sentence}" for guard in profile.guards if guard.outcome != "pass"]
         if failed:
             return ClaimOutcome("refused", tuple(failed), ())
-        message = tuple(one.sentence for one in profile.guards if one.name == "own_gradients")
+        # Shown with the outcome in any case: transferred witnesses alone would tell another story.
+        message = tuple(guard.sentence for guard in profile.guards if guard.name == "own_gradients")
         return ClaimOutcome("; ".join(_parts(profile)) or "described", (), message)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
@@ -99,7 +100,8 @@ class Robustness(Assessment):
         method = (
             f"largest loss of robust accuracy over {len(changes)} sizes of change; upper end over all of them at once"
         )
-        value, low, high = (max(-getattr(one, end) for one in changes) for end in ("value", "high", "low"))
+        # Signs and ends swap, because a loss is the negative of a change.
+        value, low, high = (max(-getattr(estimate, end) for estimate in changes) for end in ("value", "high", "low"))
         return {**found, "witnessed_loss_points": Estimate(value, low, high, "points", changes[0].n, method)}
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
@@ -121,6 +123,7 @@ def _parts(profile: Profile) -> Iterator[str]:
         loss = found["worst_corruption_loss_points"]
         yield f"{worse} of {count} corruptions worse, {loss.value:.1f} points at worst (up to {loss.high:.1f})"
     if sizes := _sizes(found):
+        # The smallest size of change, which is the hardest to fool a model with.
         eps = sizes[0]
         before, after = (100 * float(found[f"standing_{eps}_{arm}"]) for arm in ("baseline", "candidate"))
         yield f"robust accuracy at {eps}/255 at most {after:.1f} %, {before:.1f} % before"
@@ -148,7 +151,7 @@ def _headlines(estimates: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _files_follow(around: Surroundings) -> Iterator[Finding]:
-    stated = {one["file"]: one["sha256"] for one in around.predicate["witnesses"]}
+    stated = {file["file"]: file["sha256"] for file in around.predicate["witnesses"]}
     if not stated:
         return
     places = {name: folder / WITNESS_FOLDER / name for folder in around.folders for name in stated}

@@ -64,6 +64,7 @@ def _share(right: int, n: int, confidence: float, method: str, bound: bool = Fal
     if n == 0:
         raise CertificateError("A table of the records has no samples.")
     ends = wilson_interval(right, n, confidence)
+    # No lower end for a bound: nobody can show that a sample cannot be fooled.
     return Estimate(right / n, 0.0 if bound else ends.low, max(ends.high, right / n), "1", n, method)
 
 
@@ -83,14 +84,18 @@ def _corruptions(records: Records, edition: RobustnessEdition) -> Iterator[tuple
         found = change(row, confidence, TANGO.format(together))
         changes.append(found)
         yield f"{stem}_change_points", found
-    worst = [-getattr(min(changes, key=lambda one: getattr(one, end)), end) for end in ("value", "high", "low")]
+    worst = [
+        # The extreme of each end separately, since all intervals hold at once.
+        -getattr(min(changes, key=lambda estimate: getattr(estimate, end)), end)
+        for end in ("value", "high", "low")
+    ]
     method = f"largest loss over {together}; upper end over all of them at once"
     low, value, high = min(worst), worst[0], max(worst)
     yield "worst_corruption_loss_points", Estimate(value, low, high, "points", changes[0].n, method)
     counts = {
         "corruptions": len(rows),
-        "corruptions_worse": sum(one.high < 0 for one in changes),
-        "corruptions_within_margin": sum(one.low >= -edition.margin_points for one in changes),
+        "corruptions_worse": sum(estimate.high < 0 for estimate in changes),
+        "corruptions_within_margin": sum(estimate.low >= -edition.margin_points for estimate in changes),
     }
     for name, count in counts.items():
         yield name, Estimate.exact(count, "1", f"of {together}, by intervals that hold at once")
@@ -128,6 +133,7 @@ def _detected(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
             continue
         area = row.wins / (2 * m * n)
         # DeLong, DeLong and Clarke-Pearson 1988: variances of the placements of both kinds of samples.
+        # Counts are of twice the placements, so that they are integers; hence the factor 4 after squaring.
         clean = max(0.0, (row.placements_clean / (4 * n * n) - m * area**2) / (m - 1))
         attacked = max(0.0, (row.placements_attacked / (4 * m * m) - n * area**2) / (n - 1))
         half = z_quantile(edition.confidence) * math.sqrt(clean / m + attacked / n)
@@ -139,6 +145,7 @@ def _detected(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
 def _triggers(records: Records, edition: RobustnessEdition) -> Iterator[tuple[str, Estimate]]:
     """Yield success rates before and after, and their changes; those of the float parent with each trigger."""
     rows: tuple[Triggered, ...] = records.of(Triggered)
+    # Numbered by content and class, because names of files may repeat.
     numbers = {key: k for k, key in enumerate(dict.fromkeys((row.sha256, row.target) for row in rows), start=1)}
     for row in rows:
         n, number = row.table.n, numbers[row.sha256, row.target]
@@ -148,6 +155,7 @@ def _triggers(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
                 f"trigger_{number}_success_{name}",
                 _share(n - getattr(row.table, arm), n, edition.confidence, method),
             )
+        # The tables count samples that resist, so a change of success is the reverse.
         turned = Counts(row.neither, row.only_baseline, row.only_candidate, row.both)
         method = f"{row.name}: {TANGO.format(f'{len(rows)} comparisons under triggers')}"
         found = change(turned, simultaneous(edition.confidence, len(rows)), method)

@@ -67,6 +67,7 @@ def _triggers_complete(records: Records) -> Iterator[str]:
         same = [row for row in rows if (row.sha256, row.target) == key]
         if sorted(row.before for row in same) != sorted(wanted):
             yield "A trigger must be tried once with each of " + " and ".join(sorted(wanted)).replace("_", " ")
+        # One candidate, one trigger, the same samples: its own answers cannot differ.
         elif len({(row.table.n, row.table.candidate, row.untriggered_candidate) for row in same}) > 1:
             yield "The candidate answers differently next to its float parent than next to the baseline"
 
@@ -83,6 +84,7 @@ def _standing_falls(records: Records, edition: RobustnessEdition) -> Iterator[st
         for source in ("union", *ARMS):
             rows = sorted(standing_rows(records, source).items())
             counts = [getattr(clean.table, arm), *(getattr(row.table, arm) for _, row in rows)]
+            # Sorted sizes of change must give falling counts, starting from the clean ones.
             if counts != sorted(counts, reverse=True):
                 yield f"The {arm} has a higher robust accuracy at a larger change"
             if any(getattr(row.table, arm) < getattr(union[eps].table, arm) for eps, row in rows if eps in union):
@@ -92,6 +94,7 @@ def _standing_falls(records: Records, edition: RobustnessEdition) -> Iterator[st
 
 
 def _strong_enough(records: Records, edition: RobustnessEdition) -> Iterator[str]:
+    # An adversarially trained baseline need not break.
     if records.header.adversarially_trained:
         return
     row = standing_rows(records, "union").get(edition.broken_eps)
@@ -109,7 +112,7 @@ def _strong_enough(records: Records, edition: RobustnessEdition) -> Iterator[str
 def _own_gradients(records: Records, edition: RobustnessEdition) -> Iterator[str]:
     sets: tuple[WitnessSet, ...] = records.of(WitnessSet)
     for arm in ARMS:
-        own = [one for one in sets if one.arm == arm and one.gradients is not None]
+        own = [witness_set for witness_set in sets if witness_set.arm == arm and witness_set.gradients is not None]
         other = "candidate" if arm == "baseline" else "baseline"
         if not own:
             yield (
@@ -117,9 +120,10 @@ def _own_gradients(records: Records, edition: RobustnessEdition) -> Iterator[str
                 f"{other} flatter it{_flattered(records, arm, other)}; make them with leanmark attack --checkpoint"
             )
             continue
-        held, copied = sum(one.held for one in own), sum(one.copied for one in own)
-        if copied > edition.most_copied * max(1, held):
-            yield f"{copied} of {held} witnesses for the {arm} are copies of those for the {other}"
+        count, copied = sum(witness_set.held for witness_set in own), sum(witness_set.copied for witness_set in own)
+        # A few equal witnesses are chance; more are copies of the other model's file.
+        if copied > edition.most_copied * max(1, count):
+            yield f"{copied} of {count} witnesses for the {arm} are copies of those for the {other}"
         yield from _weaker(records, arm, other)
 
 
@@ -128,7 +132,7 @@ def _flattered(records: Records, arm: str, other: str) -> str:
     gaps = [(abs(row.table.candidate - row.table.baseline) / row.table.n, eps, row) for eps, row in rows]
     if not gaps:
         return ""
-    _, eps, row = max(gaps, key=lambda one: one[0])
+    _, eps, row = max(gaps, key=lambda gap: gap[0])
     mine, theirs = (100 * getattr(row.table, name) / row.table.n for name in (arm, other))
     return f" ({mine:.1f} % against {theirs:.1f} % apparent robust accuracy at {eps}/255)"
 
@@ -140,6 +144,7 @@ def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
         if eps not in theirs:
             continue
         n, mine, carried = row.table.n, getattr(row.table, arm), getattr(theirs[eps].table, arm)
+        # Not merely fewer, but shown to be weaker: both intervals must be apart.
         if wilson_interval(mine, n, 0.95).low > wilson_interval(carried, n, 0.95).high:
             yield (
                 f"Witnesses made for the {arm} leave {mine} of its {n} samples correct at {eps}/255, but those made "
@@ -154,6 +159,7 @@ def _apart(records: Records) -> str:
     notes = []
     for eps in sorted(set(union) & set(carried)):
         gains = [100 * (row.table.candidate - row.table.baseline) / row.table.n for row in (carried[eps], union[eps])]
+        # Negative, so that of equal gaps the smallest size of change wins.
         notes.append((gains[0] - gains[1], -eps, gains))
     if not notes:
         return ""
@@ -165,9 +171,10 @@ def _apart(records: Records) -> str:
 def _held_elsewhere(records: Records, edition: RobustnessEdition) -> Iterator[str]:
     rows: tuple[Held, ...] = records.of(Held)
     for arm in ARMS:
-        asked = {(row.graph_optimization, row.threads) for row in rows if row.arm == arm and row.asked}
-        turned = sum(one.held for one in records.of(WitnessSet) if one.arm == arm)
-        if turned and not asked.issuperset(OTHER_SETTINGS):
+        settings = {(row.graph_optimization, row.threads) for row in rows if row.arm == arm and row.asked}
+        turned = sum(witness_set.held for witness_set in records.of(WitnessSet) if witness_set.arm == arm)
+        if turned and not settings.issuperset(OTHER_SETTINGS):
+            # Settings that were not tried could be those at which the witnesses do not hold.
             yield f"Witnesses were not tried on the {arm} at every optimiser level and with 1 and 2 threads"
     for row in rows:
         if row.held < edition.least_held * row.asked:

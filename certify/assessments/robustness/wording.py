@@ -56,13 +56,13 @@ def by_condition(estimates: Mapping[str, Estimate]) -> tuple[dict[str, dict[str,
     """
     conditions: dict[str, dict[str, Estimate]] = {}
     others = {}
-    for name, one in estimates.items():
+    for name, estimate in estimates.items():
         if found := STANDING.fullmatch(name):
             size, by, column = found.groups()
-            conditions.setdefault(f"{size}/255 {by}" if by else f"{size}/255", {})[column] = one
+            conditions.setdefault(f"{size}/255 {by}" if by else f"{size}/255", {})[column] = estimate
         elif found := CORRUPTED.fullmatch(name):
             what, severity, column = found.groups()
-            conditions.setdefault(f"{what} {severity}", {})[column] = one
+            conditions.setdefault(f"{what} {severity}", {})[column] = estimate
         else:
-            others[SINGLE.get(name, name.replace("_", " "))] = one
+            others[SINGLE.get(name, name.replace("_", " "))] = estimate
     return conditions, others

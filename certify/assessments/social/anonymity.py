@@ -36,6 +36,7 @@ def merge_small(sizes: Mapping[str, Sequence[int]], least: int) -> dict[str, tup
     """
     order = sorted(sizes, key=lambda name: (-sum(sizes[name]), name))
     parts = [[name] for name in order]
+    # The smallest group first, and merged with the next smallest: large groups stay as they are.
     while len(parts) > 1 and (small := _small(parts, sizes, least)) is not None:
         smallest = parts.pop(small)
         other = min(range(len(parts)), key=lambda i: (_people(parts[i], sizes), -i))
@@ -75,36 +76,39 @@ def hold_back(sizes: Counts, least: int) -> Mask:
         >>> hold_back(np.array([[50, 2, 30], [40, 20, 9]]), 5).tolist()
         [[False, True, True], [False, True, True]]
     """
-    held = (sizes > 0) & (sizes < least)
-    while exposed := list(exposed_cells(sizes, held, least)):
+    withheld = (sizes > 0) & (sizes < least)
+    while exposed := list(exposed_cells(sizes, withheld, least)):
         row, column = exposed[0]
-        candidates = np.argwhere(~held).tolist()
+        candidates = np.argwhere(~withheld).tolist()
         if not candidates:
             break
-        _, i, j = min((_cost(sizes, held, (i, j), (row, column)), i, j) for i, j in candidates)
-        held[i, j] = True
-    return held
+        # Ties by position, so that the choice is the same on every platform.
+        _, i, j = min((_cost(sizes, withheld, (i, j), (row, column)), i, j) for i, j in candidates)
+        withheld[i, j] = True
+    return withheld
 
 
-def _cost(sizes: Counts, held: Mask, cell: tuple[int, int], exposed: tuple[int, int]) -> tuple[int, bool, int]:
+def _cost(sizes: Counts, withheld: Mask, cell: tuple[int, int], exposed: tuple[int, int]) -> tuple[int, bool, int]:
     """Return the cost of withholding a further cell: one in both the exposed cell's line and another closes a cycle."""
     i, j = cell
     near = (i == exposed[0]) + (j == exposed[1])
-    closes = bool(held[:, j].any() if i == exposed[0] else held[i].any())
+    closes = bool(withheld[:, j].any() if i == exposed[0] else withheld[i].any())
+    # An empty cell last, since withholding it hides nobody; then the smallest, which loses least.
     return -(near + closes), bool(sizes[i, j] == 0), int(sizes[i, j])
 
 
-def exposed_cells(sizes: Counts, held: Mask, least: int) -> Iterator[tuple[int, int]]:
+def exposed_cells(sizes: Counts, withheld: Mask, least: int) -> Iterator[tuple[int, int]]:
     """Yield withheld cells that follow from published ones, or from a line that withholds too few people.
 
     Args:
         sizes: people in each cell, (rows, columns); withheld cells only enter through sums of lines.
-        held: mask of withheld cells.
+        withheld: mask of withheld cells.
         least: see :func:`hold_back`.
     """
-    edges = [(int(i), int(j)) for i, j in np.argwhere(held)]
+    edges = [(int(i), int(j)) for i, j in np.argwhere(withheld)]
     for i, j in edges:
-        line = min(int(sizes[i, held[i]].sum()), int(sizes[held[:, j], j].sum()))
+        # A line that withholds fewer people than allowed reveals a sum about them.
+        line = min(int(sizes[i, withheld[i]].sum()), int(sizes[withheld[:, j], j].sum()))
         if line < least or _is_bridge(edges, (i, j)):
             yield i, j
 

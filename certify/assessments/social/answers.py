@@ -30,6 +30,7 @@ def check_answers(around: Surroundings) -> Iterator[Finding]:
         header, predictions = _read(path)
         data = header["data"]
         same = header["models"]["candidate"]["content_digest"] == records.header.model.leanmarkContent
+        # Answers of another model next to this one are no contradiction.
         if not same or data["test_digest"] != records.header.data.test_digest:
             yield Finding(name, "skipped", f"The answers in {path.name} belong to another model or other samples.")
             return
@@ -63,13 +64,17 @@ def _read(path: Path) -> tuple[Any, list[Any]]:
                 predictions.append(json.loads(line))
     if header is None:
         raise ValueError("it has no header")
-    first = {one["digest"]: one for one in reversed(predictions)}
+    # Reversed, so that the first of equal samples is kept, as when the tables were made.
+    first = {prediction["digest"]: prediction for prediction in reversed(predictions)}
     return header, list(first.values())
 
 
 def _tables(predictions: list[Any], binary: bool) -> dict[int | None, PairedTable]:
     columns = ("label", "baseline_top1", "candidate_top1")
-    labels, baseline, candidate = (np.array([one[name] for one in predictions], dtype=np.int64) for name in columns)
+    labels, baseline, candidate = (
+        np.array([prediction[name] for prediction in predictions], dtype=np.int64) for name in columns
+    )
+    # Binary cells are divided by label, so totals are too.
     strata: tuple[int | None, ...] = (0, 1) if binary else (None,)
     found = {}
     for label in strata:

@@ -62,7 +62,7 @@ class Social(Assessment):
                 "columns_digest": data.columns_digest,
                 "classes": len(data.classes),
             },
-            "groups": [{"name": one.name, "groups": list(one.groups)} for one in header.attributes],
+            "groups": [{"name": attribute.name, "groups": list(attribute.groups)} for attribute in header.attributes],
             "words": words(records, editions.load_edition(NEWEST)),
         }
 
@@ -80,10 +80,11 @@ class Social(Assessment):
         A group that is shown worse is a finding about the model, not a refusal: a gate decides what passes
         (``--require 'social.cells_worse<=0'``).
         """
-        failed = [one for one in profile.guards if one.outcome != "pass" and not one.name.startswith(CELL)]
+        failed = [guard for guard in profile.guards if guard.outcome != "pass" and not guard.name.startswith(CELL)]
+        # A cell that got worse is a result; only inconsistent records refuse.
         if failed:
-            return ClaimOutcome("refused", tuple(f"{one.name}: {one.sentence}" for one in failed), ())
-        sentences = tuple(one.sentence for one in profile.guards if one.name.startswith(CELL))
+            return ClaimOutcome("refused", tuple(f"{guard.name}: {guard.sentence}" for guard in failed), ())
+        sentences = tuple(guard.sentence for guard in profile.guards if guard.name.startswith(CELL))
         return ClaimOutcome(_text(profile, edition), (), sentences)
 
     def checks(self, around: Surroundings) -> Iterable[Finding]:
@@ -92,7 +93,7 @@ class Social(Assessment):
 
     def texts(self, predicate: Mapping[str, Any]) -> Mapping[str, str]:
         """Return the names of data and groups."""
-        groups = {f"group {name}": name for one in predicate["groups"] for name in (one["name"], *one["groups"])}
+        groups = {f"group {name}": name for group in predicate["groups"] for name in (group["name"], *group["groups"])}
         return {**super().texts(predicate), "data's name": predicate["data"]["name"], **groups}
 
     def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
@@ -109,6 +110,7 @@ class Social(Assessment):
         estimates = predicate["profile"]["estimates"]
         names = predicate["words"]
         chosen = [name for name in HEADLINES if name in estimates]
+        # Measured alone, a model has no change to headline.
         chosen = chosen or [name for ending in ALONE for name in estimates if name.endswith(ending)][:3]
         headlines = {name: names.get(name, name) for name in chosen or ["cells"]}
         return Claims(**common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS), words=names)
@@ -122,16 +124,19 @@ def _cell_findings(records: Records, edition: SocialEdition) -> tuple[Finding, .
     """Return a finding for each cell that is shown worse, the largest loss first."""
     if not records.compares:
         return ()
+    # The largest loss first, because lists may be cut.
     worse = sorted(
-        (one for one in judged_cells(records, edition) if one.verdict == "worse"), key=lambda c: -c.rise.value
+        (cell for cell in judged_cells(records, edition) if cell.verdict == "worse"), key=lambda c: -c.rise.value
     )
-    return tuple(Finding(f"{CELL}worse_{i}", "pass", one.sentence) for i, one in enumerate(worse, start=1))
+    return tuple(Finding(f"{CELL}worse_{i}", "pass", cell.sentence) for i, cell in enumerate(worse, start=1))
 
 
 def _text(profile: Profile, edition: SocialEdition) -> str:
-    counts = {name: round(float(one.value)) for name, one in profile.estimates.items() if name.startswith("cells")}
+    counts = {
+        name: round(float(estimate.value)) for name, estimate in profile.estimates.items() if name.startswith("cells")
+    }
     if "cells_worse" not in counts:
         return f"{counts.get('cells', 0)} cells described"
     worse, cells, within = (counts[name] for name in ("cells_worse", "cells", "cells_within_margin"))
-    shown = f"{within} of {cells} shown to lose at most {edition.margin_points:g} points"
-    return f"{worse} of {cells} cells worse, {shown}" if worse else f"no cell shown worse, {shown}"
+    summary = f"{within} of {cells} shown to lose at most {edition.margin_points:g} points"
+    return f"{worse} of {cells} cells worse, {summary}" if worse else f"no cell shown worse, {summary}"

@@ -51,7 +51,8 @@ def _worst(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition
     whole = [summed(list(tables.values())) for tables in groups.values()]
     for arm in arms:
         rates = [rate(getattr(table, arm), table.n, confidence) for table in whole]
-        lowest = Bounded(*(min(getattr(one, end) for one in rates) for end in ("value", "low", "high")))
+        # Ends separately: the bounds hold at once, so the lowest of each end bounds the lowest rate.
+        lowest = Bounded(*(min(getattr(bounds, end) for bounds in rates) for end in ("value", "low", "high")))
         method = f"{title}: lowest accuracy of {len(rates)} groups, Wilson score intervals, Bonferroni"
         words = f"{title}, accuracy of the worst group, {BEFORE_AFTER[arm]}"
         yield Named(f"{stem}_worst_accuracy_{arm}", words, share(lowest, sum(t.n for t in whole), method))
@@ -83,13 +84,14 @@ def _selection(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edi
 
 def _odds(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
     """Yield the larger of the gaps in false positive and false negative rates, by simultaneous intervals."""
+    # Two rates per group hold at once.
     confidence = simultaneous(edition.confidence, 2 * len(groups))
     for arm in arms:
         gaps = [
             extremes_difference([wrong_rate(tables[label], arm, confidence) for tables in groups.values()])
             for label in (0, 1)
         ]
-        found = Bounded(*(max(getattr(one, end) for one in gaps) for end in ("value", "low", "high")))
+        found = Bounded(*(max(getattr(bounds, end) for bounds in gaps) for end in ("value", "low", "high")))
         method = f"{title}: the larger of the gaps of false positives and false negatives, Wilson's, Bonferroni"
         n = sum(table.n for tables in groups.values() for table in tables.values())
         words = f"{title}, equalised-odds difference, {BEFORE_AFTER[arm]}"
@@ -121,12 +123,14 @@ def _gap_changes(stem: str, title: str, groups: Groups, edition: SocialEdition, 
 
 def _widest(tables: Mapping[str, PairedTable], confidence: float) -> tuple[Bounded, str]:
     """Return the change of the gap that widened most against the largest group; ends hold for all pairs at once."""
+    # The largest group is the reference, as its rate has the narrowest interval.
     largest = max(tables, key=lambda group: tables[group].n)
     others = [group for group in tables if group != largest]
     each = simultaneous(confidence, len(others))
     changes = {group: absolute_gap_change(tables[group], tables[largest], each) for group in others}
     widest = max(changes, key=lambda group: changes[group].value)
-    ends = (max(getattr(one, end) for one in changes.values()) for end in ("low", "high"))
+    ends = (max(getattr(bounds, end) for bounds in changes.values()) for end in ("low", "high"))
     low, high = ends
     value = changes[widest].value
+    # Widened to the value, which may come from another pair than the ends.
     return Bounded(value, min(low, value), max(high, value)), f"{widest} against {largest}"

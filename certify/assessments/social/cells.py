@@ -54,10 +54,10 @@ class JudgedCell:
         n, points = self.cell.table.n, 100 * self.rise.value
         ends = f"{points:+.2f} points ({100 * self.rise.low:+.2f} to {100 * self.rise.high:+.2f})"
         if self.verdict != "too small":
-            return f"{self.name}: {ends} of {n} samples, shown {self.verdict}."
+            return f"{self.name}: {ends} on {n} samples, shown to be {self.verdict}."
         if self.needed is None:
-            return f"{self.name}: {ends} of {n} samples; at this loss no sample size can show it within the margin."
-        return f"{self.name}: {ends} of {n} samples; about {self.needed} are needed to show it within the margin."
+            return f"{self.name}: {ends} on {n} samples; no number of samples could show a loss within the margin."
+        return f"{self.name}: {ends} on {n} samples; about {self.needed} could show a loss within the margin."
 
 
 def rate_name(cell: Cell) -> str:
@@ -90,6 +90,7 @@ def _judged(cell: Cell, confidence: float, p: float, edition: SocialEdition) -> 
     table = cell.table
     before, after = (wrong_rate(table, arm, confidence) for arm in ("baseline", "candidate"))
     rise = change(table, confidence).negative()
+    # Judged apart from the verdict: a small but significant loss may still be within the margin.
     within = rise.high <= edition.margin
     verdict: Verdict = "too small"
     if rise.low > 0 or rise.high < 0:
@@ -111,6 +112,7 @@ def groups_of(records: Records, attribute: str) -> dict[str, dict[int | None, Pa
     for cell in records.cells:
         if cell.attribute == attribute and cell.table.n:
             found.setdefault(cell.group, {})[cell.label] = cell.table
+    # A gap between error rates needs both labels of every group.
     wanted = 2 if records.header.decision == "binary" else 1
     return {group: tables for group, tables in found.items() if len(tables) == wanted}
 
@@ -118,6 +120,7 @@ def groups_of(records: Records, attribute: str) -> dict[str, dict[int | None, Pa
 def selected(tables: dict[int | None, PairedTable]) -> PairedTable:
     """Return the paired table of positive answers of a binary group: correct if the truth is positive, else wrong."""
     positive, negative = tables[1], tables[0]
+    # A correct answer to a positive sample is positive; to a negative sample, a wrong one is.
     return PairedTable(
         positive.both + negative.neither,
         positive.only_candidate + negative.only_baseline,

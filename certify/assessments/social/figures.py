@@ -31,8 +31,8 @@ def named_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
     if records.compares:
         judged = judged_cells(records, edition)
         yield from _summary(records, judged, edition)
-        for number, one in enumerate(judged, start=1):
-            yield from _compared(number, one, len(judged))
+        for number, cell in enumerate(judged, start=1):
+            yield from _compared(number, cell, len(judged))
     else:
         yield from _alone(records, edition)
     yield from attribute_figures(records, edition)
@@ -41,12 +41,12 @@ def named_figures(records: Records, edition: SocialEdition) -> Iterator[Named]:
 
 def figures(records: Records, edition: SocialEdition) -> Mapping[str, Estimate]:
     """Return the figures by name."""
-    return {one.name: one.estimate for one in named_figures(records, edition)}
+    return {figure.name: figure.estimate for figure in named_figures(records, edition)}
 
 
 def words(records: Records, edition: SocialEdition) -> dict[str, str]:
     """Return the description of every figure."""
-    return {one.name: one.words[:250] for one in named_figures(records, edition)}
+    return {figure.name: figure.words[:250] for figure in named_figures(records, edition)}
 
 
 ERROR_GAPS = ("_error_gap_change_points", "_false_positive_gap_change_points", "_false_negative_gap_change_points")
@@ -60,21 +60,22 @@ OVER_ATTRIBUTES = {
 def over_attributes(estimates: Mapping[str, Estimate]) -> Iterator[tuple[str, Estimate]]:
     """Yield the maximum of each figure over all attributes; nothing for a figure that no attribute has."""
     for name, (endings, words_) in OVER_ATTRIBUTES.items():
-        rows = [one for key, one in estimates.items() if key.endswith(endings)]
+        rows = [estimate for key, estimate in estimates.items() if key.endswith(endings)]
         if rows:
-            value, low, high = (max(getattr(one, end) for one in rows) for end in ("value", "low", "high"))
+            # Ends separately, since the attribute with the largest value need not have the largest end.
+            value, low, high = (max(getattr(row, end) for row in rows) for end in ("value", "low", "high"))
             method = f"{words_.format(len(rows))}; upper end of the worst, not of all at once"
-            yield name, Estimate(value, low, high, "points", min(one.n for one in rows), method)
+            yield name, Estimate(value, low, high, "points", min(row.n for row in rows), method)
 
 
 def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEdition) -> Iterator[Named]:
     message = f"of {len(judged)} cells, by intervals that hold at once (Tango 1998, Bonferroni)"
-    within = sum(one.within for one in judged)
+    within = sum(cell.within for cell in judged)
     counts = {
         "cells": len(judged),
-        **{f"cells_{verdict}": sum(one.verdict == verdict for one in judged) for verdict in ("worse", "better")},
+        **{f"cells_{verdict}": sum(cell.verdict == verdict for cell in judged) for verdict in ("worse", "better")},
         "cells_within_margin": within,
-        "cells_too_small": sum(one.verdict == "too small" for one in judged),
+        "cells_too_small": sum(cell.verdict == "too small" for cell in judged),
         "cells_held_back": len(records.of(HeldBack)),
     }
     for name, count in counts.items():
@@ -85,27 +86,28 @@ def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEd
     name = "cells_within_margin_share"
     yield Named(name, WORDS[name], Estimate.exact(within / len(judged), "1", method))
     method = "largest rise of an error rate over all cells; upper end over all of them at once"
-    value, low, high = (max(getattr(one.rise, end) for one in judged) for end in ("value", "low", "high"))
+    # All cells hold at once, so the largest upper end bounds every loss.
+    value, low, high = (max(getattr(cell.rise, end) for cell in judged) for end in ("value", "low", "high"))
     largest = Estimate(100 * value, 100 * low, 100 * high, "points", len(judged), method)
     yield Named("largest_loss_points", WORDS["largest_loss_points"], largest)
 
 
-def _compared(number: int, one: JudgedCell, cells: int) -> Iterator[Named]:
-    stem, n, together = f"cell_{number:03d}", one.cell.table.n, BONFERRONI.format(cells)
-    wilson = f"{one.name}: Wilson score interval, {together}"
-    yield Named(f"{stem}_baseline", f"{one.name}, before", share(one.before, n, wilson))
-    yield Named(f"{stem}_candidate", f"{one.name}, after", share(one.after, n, wilson))
-    tango = f"{one.name}: difference of paired proportions, score interval (Tango 1998), {together}"
-    yield Named(f"{stem}_change_points", f"{one.name}, change", points(one.rise, n, tango))
-    method = f"{one.name}: McNemar's test, exact, two-sided, Holm over {cells} cells"
-    yield Named(f"{stem}_p", f"{one.name}, p", Estimate.exact(one.p, "1", method))
+def _compared(number: int, judged: JudgedCell, cells: int) -> Iterator[Named]:
+    stem, n, together = f"cell_{number:03d}", judged.cell.table.n, BONFERRONI.format(cells)
+    wilson = f"{judged.name}: Wilson score interval, {together}"
+    yield Named(f"{stem}_baseline", f"{judged.name}, before", share(judged.before, n, wilson))
+    yield Named(f"{stem}_candidate", f"{judged.name}, after", share(judged.after, n, wilson))
+    tango = f"{judged.name}: difference of paired proportions, score interval (Tango 1998), {together}"
+    yield Named(f"{stem}_change_points", f"{judged.name}, change", points(judged.rise, n, tango))
+    method = f"{judged.name}: McNemar's test, exact, two-sided, Holm over {cells} cells"
+    yield Named(f"{stem}_p", f"{judged.name}, p", Estimate.exact(judged.p, "1", method))
 
 
 def _alone(records: Records, edition: SocialEdition) -> Iterator[Named]:
     cells = occupied(records)
     yield Named("cells", WORDS["cells"], Estimate.exact(len(cells), "1", "published cells with samples"))
-    held = Estimate.exact(len(records.of(HeldBack)), "1", "cells whose tables are not published")
-    yield Named("cells_held_back", WORDS["cells_held_back"], held)
+    withheld = Estimate.exact(len(records.of(HeldBack)), "1", "cells whose tables are not published")
+    yield Named("cells_held_back", WORDS["cells_held_back"], withheld)
     confidence, together = simultaneous(edition.confidence, len(cells)), BONFERRONI.format(len(cells))
     for number, cell in enumerate(cells, start=1):
         name, found = rate_name(cell), wrong_rate(cell.table, "candidate", confidence)

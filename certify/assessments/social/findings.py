@@ -69,15 +69,18 @@ def _cells_add_up(records: Records, edition: SocialEdition) -> Iterator[str]:
     for attribute in records.header.attributes:
         for label in _labels(records):
             cells = {c.group: c.table for c in records.cells if (c.attribute, c.label) == (attribute.name, label)}
+            # Groups of a single column partition the samples, so their cells add up to the total.
             if len(attribute.columns) == 1:
                 if label in totals and summed(list(cells.values())) != totals[label]:
                     yield f"The cells of {attribute.name}{_of(label)} do not add up to the total"
                 continue
             for name, members, whole in _lines(records, attribute, label):
                 published = summed([cells[group] for group in members if group in cells])
-                held = any(group not in cells for group in members)
+                withheld = any(group not in cells for group in members)
                 rest = [getattr(whole, entry) - getattr(published, entry) for entry in ENTRIES]
-                if min(rest) < 0 or (not held and any(rest)):
+                # Crossed cells may be withheld; what is published must not exceed the line, and must equal it if
+                # complete.
+                if min(rest) < 0 or (not withheld and any(rest)):
                     yield f"The cells of {attribute.name} do not add up to {name}{_of(label)}"
 
 
@@ -100,8 +103,10 @@ def _samples_agree(records: Records, edition: SocialEdition) -> Iterator[str]:
         if row.turned > row.n:
             yield f"More answers changed than exist, by {row.by}"
     turned = sum(row.turned for row in records.of(Turned) if row.by == "margin")
+    # Every answer that became correct or wrong has changed, but an answer may also change from wrong to wrong.
     if any(row.by == "margin" for row in records.of(Turned)) and turned < whole.only_baseline + whole.only_candidate:
         yield f"{turned} answers changed, fewer than became correct or wrong"
+    # Measured alone, both arms are the same answers.
     if not records.compares and (whole.only_baseline or whole.only_candidate):
         yield "A model measured alone differs from itself"
 
@@ -129,6 +134,7 @@ def _tables_anonymous(records: Records, edition: SocialEdition) -> Iterator[str]
     """The published tables have p-sensitive k-anonymity."""
     of_label = {attribute.name: attribute.of_label for attribute in records.header.attributes}
     for cell in records.cells:
+        # An empty cell reveals nobody.
         if 0 < cell.table.n < edition.least_cell:
             name = _cell_name(cell.attribute, cell.group, cell.label)
             yield f"{name} has {cell.table.n} samples, fewer than {edition.least_cell}"
@@ -151,13 +157,14 @@ def _labels_of_groups(records: Records) -> dict[tuple[str, str], int]:
 def _totals_hide(records: Records, edition: SocialEdition) -> Iterator[str]:
     """Withheld cells do not follow from published ones."""
     for attribute in records.header.attributes:
-        held = {(row.group, row.label) for row in records.of(HeldBack) if row.attribute == attribute.name}
-        if held and len(attribute.columns) == 1:
-            group, label = sorted(held, key=str)[0]
+        withheld = {(row.group, row.label) for row in records.of(HeldBack) if row.attribute == attribute.name}
+        if withheld and len(attribute.columns) == 1:
+            group, label = sorted(withheld, key=str)[0]
+            # In a single column, the total minus the published cells is the withheld one.
             yield f"{_cell_name(attribute.name, group, label)} is withheld but follows from the total"
             continue
         for label in _labels(records):
-            edges = [pair for group, pair in _pairs(records, attribute).items() if (group, label) in held]
+            edges = [pair for group, pair in _pairs(records, attribute).items() if (group, label) in withheld]
             for edge in edges:
                 if follows(edges, edge):
                     name = _cell_name(attribute.name, ", ".join(edge), label)
@@ -166,7 +173,8 @@ def _totals_hide(records: Records, edition: SocialEdition) -> Iterator[str]:
                 cells = [c.table.n for c in records.cells if (c.attribute, c.label) == (attribute.name, label)
                          and c.group in members]  # fmt: skip
                 rest = whole.n - sum(cells)
-                if any((group, label) in held for group in members) and rest < edition.least_cell:
+                # Several withheld cells together may still be too few people.
+                if any((group, label) in withheld for group in members) and rest < edition.least_cell:
                     yield f"{name}{_of(label)} withholds {rest} samples, fewer than {edition.least_cell}"
 
 

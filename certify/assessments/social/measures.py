@@ -34,9 +34,9 @@ def measure_figures(records: Records, edition: SocialEdition) -> Iterator[Named]
     yield from _metrics(records, arms, edition)
     for score in records.of(Calibration):
         yield from _score(score, arms, edition)
-    for one in records.of(Reliability):
-        if one.arm in arms:
-            yield _calibration_error(one)
+    for row in records.of(Reliability):
+        if row.arm in arms:
+            yield _calibration_error(row)
     if records.compares:
         yield from _turned(records, edition)
     yield from _flips(records, arms, edition)
@@ -67,6 +67,7 @@ def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) ->
         yield from _rates("recall", "recall of the positive answer", totals[1], arms, edition)
         for arm in arms:
             right, wrong = getattr(totals[1], arm), totals[0].n - getattr(totals[0], arm)
+            # No positive answer at all has no precision.
             if right + wrong:
                 found = rate(right, right + wrong, edition.confidence)
                 words = f"precision of the positive answer, {BEFORE_AFTER[arm]}"
@@ -84,6 +85,7 @@ def _score(score: Calibration, arms: tuple[str, ...], edition: SocialEdition) ->
         yield Named(f"{score.score}_{arm}", f"{words}, {BEFORE_AFTER[arm]}", mean)
     if len(arms) > 1:
         mean_difference = score.difference / n
+        # Clipped, as rounding may make the variance of equal differences negative.
         variance = max(0.0, score.difference_squared / n - mean_difference**2) * n / (n - 1)
         half = float(stdtrit(n - 1, 0.5 + edition.confidence / 2)) * math.sqrt(variance / n)
         found = Bounded(mean_difference, mean_difference - half, mean_difference + half)
@@ -91,15 +93,15 @@ def _score(score: Calibration, arms: tuple[str, ...], edition: SocialEdition) ->
         yield Named(f"{score.score}_difference", f"{words}, change", share(found, n, method))
 
 
-def _calibration_error(one: Reliability) -> Named:
+def _calibration_error(row: Reliability) -> Named:
     """Return the expected calibration error (Naeini et al. 2015), binned and so without interval or test."""
-    n = sum(one.n)
-    gaps = (abs(right - confidence) for right, confidence in zip(one.right, one.confidence, strict=True))
+    n = sum(row.n)
+    gaps = (abs(right - confidence) for right, confidence in zip(row.right, row.confidence, strict=True))
     value = sum(gaps) / n if n else 0.0
-    method = f"expected calibration error, {len(one.n)} bins of equal width; informative only"
+    method = f"expected calibration error, {len(row.n)} bins of equal width; informative only"
     return Named(
-        f"calibration_error_{one.arm}",
-        f"expected calibration error, {BEFORE_AFTER[one.arm]}",
+        f"calibration_error_{row.arm}",
+        f"expected calibration error, {BEFORE_AFTER[row.arm]}",
         Estimate.exact(100 * value, "%", method),
     )
 
@@ -131,10 +133,11 @@ def _turned(records: Records, edition: SocialEdition) -> Iterator[Named]:
 def _flips(records: Records, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
     """Yield answers that change if only the attribute is exchanged in the input."""
     names = stems([attribute.name for attribute in records.header.attributes])
-    for one in records.of(Flips):
-        stem, table = names.get(one.attribute, ""), one.table
+    for row in records.of(Flips):
+        stem, table = names.get(row.attribute, ""), row.table
         if not stem or not table.n:
             continue
+        # The records count answers that stay; a figure about flips needs the complement.
         flipped = PairedTable(table.neither, table.only_baseline, table.only_candidate, table.both)
-        words = f"answers that change when only {one.attribute} is exchanged"
+        words = f"answers that change when only {row.attribute} is exchanged"
         yield from _rates(f"{stem}_flips", words, flipped, arms, edition)

@@ -47,7 +47,9 @@ def stems(names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, name in enumerate(names, start=1):
         stem = re.sub(r"[^a-z0-9]+", "_", name.lower().replace(":", "_by_")).strip("_")[:LONGEST_STEM].strip("_")
+        # A stem that begins with "cell" would be taken for the figure of a cell.
         if not stem or not stem[0].isalpha() or stem.startswith("cell"):
             stem = f"groups_{stem}".strip("_")
+        # Two names may be cut to the same stem.
         found[name] = f"{stem}_{number}" if stem in found.values() else stem
     return found

@@ -77,44 +77,50 @@ def parse_groups(text: str, known: Sequence[str]) -> tuple[tuple[str, ...], ...]
             f"Groups '{text}': the data have no group columns; provide arrays named group_NAME in an npz file, a "
             "metadata.csv next to images, or 'groups' in Python."
         )
-    asked = [tuple(part.strip() for part in one.split(CROSS)) for one in text.split(",") if one.strip()]
-    for column in (column for one in asked for column in one):
+    combinations = [tuple(part.strip() for part in item.split(CROSS)) for item in text.split(",") if item.strip()]
+    for column in (column for combination in combinations for column in combination):
         if column not in known:
             raise unknown_name("column of groups", column, known)
-    if not asked or any(len(one) > 2 or len(set(one)) < len(one) for one in asked):
+    if not combinations or any(
+        len(combination) > 2 or len(set(combination)) < len(combination) for combination in combinations
+    ):
         raise DataError(f"Groups '{text}': give columns separated by commas, or cross two different ones as sex:race.")
     # Crossed columns are also listed separately: their totals bound what withheld cells reveal.
-    single = [(column,) for one in asked for column in one]
-    return tuple(dict.fromkeys([*asked, *single]))
+    single = [(column,) for combination in combinations for column in combination]
+    return tuple(dict.fromkeys([*combinations, *single]))
 
 
 def tabulate(
-    answers: Answers, columns: Mapping[str, Texts], asked: Sequence[tuple[str, ...]], edition: SocialEdition
+    answers: Answers, columns: Mapping[str, Texts], combinations: Sequence[tuple[str, ...]], edition: SocialEdition
 ) -> tuple[tuple[Attribute, ...], tuple[Record, ...]]:
     """Count every group, and withhold what would reveal something about single people.
 
     Args:
         answers: answers of both models.
         columns: group of each sample by column, (n,) each; an empty string is not stated.
-        asked: columns, and pairs of crossed columns, from :func:`parse_groups`.
+        combinations: columns, and pairs of crossed columns, from :func:`parse_groups`.
         edition: edition with the minimum number of people per cell.
 
     Raises:
         DataError: a column has only one group, or too few people for two groups.
     """
-    named = {name: np.where(columns[name] == "", NOT_STATED, columns[name]) for one in asked for name in one}
+    named = {
+        name: np.where(columns[name] == "", NOT_STATED, columns[name])
+        for combination in combinations
+        for name in combination
+    }
     merged = {name: _merged(name, values, answers, edition) for name, values in named.items()}
     places = {name: _places(values, merged[name]) for name, values in named.items()}
     attributes: list[Attribute] = []
     cells: list[Cell] = []
-    held: list[HeldBack] = []
-    for one in sorted(asked, key=len):
-        attribute = _attribute(one, named, merged, answers.labels)
+    withheld: list[HeldBack] = []
+    for combination in sorted(combinations, key=len):
+        attribute = _attribute(combination, named, merged, answers.labels)
         attributes.append(attribute)
-        for record in _cells(attribute, [places[name] for name in one], answers, edition):
-            (cells if isinstance(record, Cell) else held).append(record)  # type: ignore[arg-type]
+        for record in _cells(attribute, [places[name] for name in combination], answers, edition):
+            (cells if isinstance(record, Cell) else withheld).append(record)  # type: ignore[arg-type]
     totals = [Total(**_counts(answers.table(members)), label=label) for label, members in answers.strata()]
-    return tuple(attributes), (*totals, *cells, *held)
+    return tuple(attributes), (*totals, *cells, *withheld)
 
 
 def _merged(name: str, values: Texts, answers: Answers, edition: SocialEdition) -> dict[str, tuple[str, ...]]:
@@ -125,11 +131,11 @@ def _merged(name: str, values: Texts, answers: Answers, edition: SocialEdition) 
             f"Groups: every sample has '{found[0]}' in the column '{name}', but at least two groups are needed; choose "
             "another column."
         )
-    sizes = {one: [int(np.sum(members & (values == one))) for members in strata] for one in found}
+    sizes = {group: [int(np.sum(members & (values == group))) for members in strata] for group in found}
     merged = merge_small(sizes, edition.least_cell)
     if len(merged) < 2:
-        people = {one: sum(by_label) for one, by_label in sizes.items()}
-        least = min(people, key=lambda one: (people[one], one))
+        people = {group: sum(by_label) for group, by_label in sizes.items()}
+        least = min(people, key=lambda group: (people[group], group))
         noun = "sample" if people[least] == 1 else "samples"
         raise DataError(
             f"Groups: '{least}' in the column '{name}' has {people[least]} {noun}, so the column cannot form two "
@@ -167,11 +173,11 @@ def _cells(
     number = places[0] if len(places) == 1 else places[0] * widths[1] + places[1]
     for label, members in answers.strata():
         sizes = np.bincount(number[members], minlength=len(attribute.groups))
-        held = np.zeros(len(sizes), dtype=np.bool_)
+        withheld = np.zeros(len(sizes), dtype=np.bool_)
         if len(places) > 1:
-            held = hold_back(sizes.reshape(widths), edition.least_cell).ravel()
+            withheld = hold_back(sizes.reshape(widths), edition.least_cell).ravel()
         for place, group in enumerate(attribute.groups):
-            if held[place]:
+            if withheld[place]:
                 yield HeldBack(attribute.name, group, label)
                 continue
             inside = members & (number == place)

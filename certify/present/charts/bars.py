@@ -27,11 +27,13 @@ class Bar:
 def bars_chart(name: str, title: str, bars: Sequence[Bar], *, is_baseline: bool = False) -> Markup | None:
     """Draw bars from top to bottom; return None if none is above 0."""
     longest = max((max(bar.value, *(bar.ends or (0.0,))) for bar in bars), default=0.0)
+    # Written as "not greater" so that a NaN draws no chart either.
     if not longest > 0:
         return None
     axis = Scale(0.0, longest, LEFT, RIGHT)
     parts: list[Markup] = []
     for place, bar in enumerate(bars):
+        # The figure column at the right is outside the axis, so that a long bar never runs into its number.
         top = 4 + PITCH * place
         ink = "before" if is_baseline else "after"
         parts += [words(bar.name, 4, top + 13, room=LEFT - 10, keep_end=True)]

@@ -54,6 +54,7 @@ def intervals_chart(
     """
     if not rows:
         return None
+    # `least` limits the axis only: an unbounded low end would otherwise flatten all other intervals.
     ends = [max(end, least) for row in rows for end in (row.estimate.low, row.estimate.value, row.estimate.high)]
     axis = scale([*ends, *([] if reference is None else [reference])], LEFT, RIGHT, logarithmic=logarithmic)
     top, bottom = 8, 8 + PITCH * len(rows)
@@ -67,6 +68,7 @@ def intervals_chart(
         parts += [
             words(row.name, 4, y + 4, room=LEFT - 10),
             whisker(axis, row.estimate.low, row.estimate.high, y, ink=ink),
+            # Squares and discs, distinguishable in black and white.
             marks([(axis.place(row.estimate.value), y)], ink=ink, square=not row.is_baseline, size=7),
             words(row.figure, FIGURES, y + 4, bold=True, room=WIDTH - FIGURES),
         ]

@@ -61,16 +61,17 @@ def pareto_plot(points: Sequence[Point], *, is_ratio: bool, quantity: str = "ene
 
 def pareto_chart(points: Sequence[Point], *, is_ratio: bool, quantity: str = "energy", name: str = "pareto") -> Markup:
     """Return the plot for a page, under a name unique in the page."""
-    x = scale([end for one in points for end in _ends(one.energy)], LEFT, RIGHT, logarithmic=True, margin=0.08)
-    y = scale([end for one in points for end in _ends(one.loss)], BOTTOM, TOP, margin=0.08)
+    # Energies differ by orders of magnitude; losses may be negative, so their axis is linear.
+    x = scale([end for point in points for end in _ends(point.energy)], LEFT, RIGHT, logarithmic=True, margin=0.08)
+    y = scale([end for point in points for end in _ends(point.loss)], BOTTOM, TOP, margin=0.08)
     energy_title = f"{quantity}, candidate / baseline" if is_ratio else f"{quantity} per inference"
     loss_title = "accuracy loss, % of the baseline's" if is_ratio else "shortfall from 100 % accuracy, points"
-    modelled = any(one.energy.evidence is EvidenceLevel.MODELLED for one in points)
-    spoken = "; ".join(f"{one.name}: {quantity} {one.energy}, loss {one.loss}" for one in points)
+    modelled = any(point.energy.evidence is EvidenceLevel.MODELLED for point in points)
+    spoken = "; ".join(f"{point.name}: {quantity} {point.energy}, loss {point.loss}" for point in points)
     return chart(
         name, f"Models by {quantity} and accuracy loss", f"{spoken}. Lower left is better.", BOTTOM + 64,
         left_axis(y, LEFT, RIGHT, number), bottom_axis(x, TOP, BOTTOM, number if is_ratio else unit("J")),
-        _front([one for one in points if one.on_front], x, y), *_points(points, x, y),
+        _front([point for point in points if point.on_front], x, y), *_points(points, x, y),
         words(f"{energy_title}{' (modelled, not metered)' if modelled else ''}; 95 % intervals", (LEFT + RIGHT) / 2,
               BOTTOM + 42, anchor="middle"),
         words(loss_title, 8, 22),
@@ -86,29 +87,32 @@ def _ends(estimate: Estimate) -> tuple[float, ...]:
 def _points(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:
     """Draw the models, each with its name unless an earlier name is in the way."""
     taken: list[tuple[float, float, float]] = []
-    for one in points:
-        across, down = x.place(one.energy.value), y.place(one.loss.value)
-        long = width(f"{one.grade}  {one.name}", SIZE, bold=one.on_front)
+    for point in points:
+        # Names are placed in the order of the points, each at the nearest free row.
+        across, down = x.place(point.energy.value), y.place(point.loss.value)
+        long = width(f"{point.grade}  {point.name}", SIZE, bold=point.on_front)
         left = across + 10 if across + 12 + long <= RIGHT else across - 10 - long
         rows = (down - 8 + PITCH * step for step in sorted(range(-len(points), len(points) + 1), key=abs))
         free = (row for row in rows if TOP <= row <= BOTTOM and not any(
             abs(row - other) < PITCH and left < end and start < left + long for start, end, other in taken
         ))  # fmt: skip
+        # With no free row the name overlaps another one, which is better than a point without a name.
         row = next(free, down - 8)
         taken.append((left, left + long, row))
-        yield _point(one, x, y, row)
+        yield _point(point, x, y, row)
 
 
-def _point(one: Point, x: Scale, y: Scale, row: float) -> Markup:
-    across, down = x.place(one.energy.value), y.place(one.loss.value)
-    ink, label = "after" if one.on_front else "before", f"{one.grade}  {one.name}"
-    inside = across + 12 + width(label, SIZE, bold=one.on_front) <= RIGHT
+def _point(point: Point, x: Scale, y: Scale, row: float) -> Markup:
+    across, down = x.place(point.energy.value), y.place(point.loss.value)
+    ink, label = "after" if point.on_front else "before", f"{point.grade}  {point.name}"
+    inside = across + 12 + width(label, SIZE, bold=point.on_front) <= RIGHT
     return joined(
-        whisker(x, one.energy.low, one.energy.high, down, ink=ink),
-        line(across, y.place(one.loss.low), across, y.place(one.loss.high), ink=ink, stroke=2.0),
-        marks([(across, down)], ink=ink, square=one.on_front, size=10),
-        None if one.on_front else marks([(across, down)], ink="paper", size=5),
-        words(label, across + (10 if inside else -10), row, bold=one.on_front,
+        # Drawn hollow, so that dominated models differ from the front without colour.
+        whisker(x, point.energy.low, point.energy.high, down, ink=ink),
+        line(across, y.place(point.loss.low), across, y.place(point.loss.high), ink=ink, stroke=2.0),
+        marks([(across, down)], ink=ink, square=point.on_front, size=10),
+        None if point.on_front else marks([(across, down)], ink="paper", size=5),
+        words(label, across + (10 if inside else -10), row, bold=point.on_front,
               anchor=None if inside else "end", room=RIGHT - LEFT),
     )  # fmt: skip
 
@@ -118,7 +122,8 @@ def _front(points: Sequence[Point], x: Scale, y: Scale) -> Markup | None:
     if len(points) < 2:
         return None
     path = ""
-    for one in sorted(points, key=lambda one: one.energy.value):
-        across, down = x.place(one.energy.value), y.place(one.loss.value)
+    # Steps, not slopes: between two models on the front there is no model with in-between figures.
+    for point in sorted(points, key=lambda point: point.energy.value):
+        across, down = x.place(point.energy.value), y.place(point.loss.value)
         path += f"H{across:.1f}V{down:.1f}" if path else f"M{across:.1f} {down:.1f}"
     return tag("path", d=path, class_="s-quiet", stroke_width=1, stroke_dasharray="4 4")

@@ -50,10 +50,12 @@ def scale(
 
     Values that no axis can contain (infinity, or not above 0 on a logarithmic axis) are drawn at its ends.
     """
-    kept = [value for value in values if abs(value) < _LARGEST and (value > 1 / _LARGEST or not logarithmic)]
-    forms = [math.log(value) if logarithmic else value for value in kept] or [0.0, 1.0]
+    # Infinite ends must not determine the axis; they are drawn at its edge.
+    usable = [value for value in values if abs(value) < _LARGEST and (value > 1 / _LARGEST or not logarithmic)]
+    forms = [math.log(value) if logarithmic else value for value in usable] or [0.0, 1.0]
     low, high = min(forms), max(forms)
     least = math.log(1.05) if logarithmic else max(abs(low), abs(high), 1.0) * _NARROWEST
+    # A range of one value would divide by zero in `place`.
     if high - low < least:
         half = least / 2 if logarithmic else (abs(low) or 1.0) / 2
         low, high = low - half, high + half
@@ -67,8 +69,10 @@ def scale(
 def _ticks(low: float, high: float, most: int) -> list[float]:
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
+    # Tolerances, because a step that fits exactly may come out one bit too small.
     step = next(power * factor for factor in _STEPS if power * factor >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    # Rounded: 3 times 0.1 would otherwise be labelled 0.30000000000000004.
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
@@ -81,5 +85,6 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
         if 3 <= len(found) <= most:
             return found
     if len(found) > most:
+        # Only very wide ranges get here; every k-th power of ten remains.
         return found[:: math.ceil(len(found) / most)]
     return found if high >= 10 * low and len(found) > 1 else _ticks(low, high, most)

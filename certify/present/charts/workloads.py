@@ -50,8 +50,8 @@ def workloads(name: str, title: str, series: Sequence[Series], starts: Sequence[
     top = LEGEND + 20.0 * len(series) + 26
     costs, bottom = _costs(series, top)
     time, end = _windows(series, starts, bottom + 88)
-    described = "; ".join(_described(one) for one in series)
-    legend = [_legend(one, number, LEGEND + 20.0 * number) for number, one in enumerate(series)]
+    described = "; ".join(_described(curve) for curve in series)
+    legend = [_legend(curve, number, LEGEND + 20.0 * number) for number, curve in enumerate(series)]
     heading = words(title, 14, TITLE, bold=True, room=WIDTH - 28)
     return chart(name, title, f"Cost per sample by batch: {described}.", end + 44, heading, *legend, costs, time)
 
@@ -72,10 +72,11 @@ def _marks(points: Sequence[tuple[float, float]], place: int, size: float = 8.0)
 def _costs(series: Sequence[Series], top: float) -> tuple[Markup, float]:
     """Draw cost per sample by batch size, from 0, with intervals; return the bottom of the plot too."""
     bottom = top + PLOT
-    batches = sorted({batch for one in series for batch, _ in one.costs})
+    batches = sorted({batch for curve in series for batch, _ in curve.costs})
     step = (RIGHT - LEFT) / len(batches)
     centres = {batch: LEFT + step * (place + 0.5) for place, batch in enumerate(batches)}
-    estimates = [cost for one in series for _, cost in one.costs]
+    estimates = [cost for curve in series for _, cost in curve.costs]
+    # A very wide interval is cut at twice its value, because it would flatten all others.
     highest = max(min(cost.high, 2 * cost.value) for cost in estimates)
     axis = Scale(0.0, 1.08 * highest, bottom, top)
     what = "Energy" if estimates[0].unit == "J" else "Time"
@@ -86,9 +87,10 @@ def _costs(series: Sequence[Series], top: float) -> tuple[Markup, float]:
         *(words(str(batch), x, bottom + 16, ink="quiet", anchor="middle") for batch, x in centres.items()),
         words("batch (samples per inference)", (LEFT + RIGHT) / 2, bottom + 34, ink="quiet", anchor="middle"),
     ]
-    for place, one in enumerate(series):
+    for place, curve in enumerate(series):
+        # Shifted sideways, so that intervals at one batch size do not cover each other.
         ink, shift = INKS[place % len(INKS)], SPREAD * (place - (len(series) - 1) / 2)
-        points = [(centres[batch] + shift, cost) for batch, cost in one.costs]
+        points = [(centres[batch] + shift, cost) for batch, cost in curve.costs]
         parts += [_interval(axis, x, cost, ink) for x, cost in points]
         drawn = [(x, axis.place(cost.value)) for x, cost in points]
         parts += [line(*here, *there, ink=ink, dash="2 3") for here, there in itertools.pairwise(drawn)]
@@ -106,8 +108,9 @@ def _interval(axis: Scale, x: float, cost: Estimate, ink: str) -> Markup:
 def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top: float) -> tuple[Markup, float]:
     """Draw the cost of each window over time, in percent of its workload's mean; return the bottom of the plot too."""
     bottom = top + PLOT
-    points = [point for one in series for point in one.windows]
+    points = [point for curve in series for point in curve.windows]
     seconds = scale([0.0, *(at for at, _ in points)], LEFT, RIGHT)
+    # At least 98 to 102 %: otherwise noise would fill the plot and look like drift.
     around = (100 - NARROWEST_PERCENT, 100 + NARROWEST_PERCENT)
     percent = scale([*around, *(value for _, value in points)], bottom, top)
     parts = [
@@ -118,8 +121,8 @@ def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top:
         *_bands(seconds, starts, top, bottom),
         line(LEFT, percent.place(100.0), RIGHT, percent.place(100.0), ink="quiet"),
     ]
-    for place, one in enumerate(series):
-        drawn = [(seconds.place(at), percent.place(value)) for at, value in one.windows]
+    for place, curve in enumerate(series):
+        drawn = [(seconds.place(at), percent.place(value)) for at, value in curve.windows]
         parts.append(_marks(drawn, place, size=4.0))
     return joined(*parts), bottom
 

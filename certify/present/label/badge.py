@@ -49,5 +49,6 @@ def _statement(claims: EfficiencyClaims) -> list[tuple[str, str, str, int]]:
     energy = energy_of(claims)
     if energy is None:
         return [(REFUSED, INK, REFUSED_GROUND, BOLD)]
+    # A badge has no strip about the source of the energy, so a modelled saving says so itself.
     saving = f"{energy.figure} {energy.meaning}" + (" (modelled)" if claims.unmetered else "")
     return [(saving, INK, PAPER, BOLD), (holds_on(claims), INK, PAPER, REGULAR), (SELF_DECLARED, QUIET, PAPER, REGULAR)]

@@ -105,6 +105,7 @@ def _graded(claims: EfficiencyClaims) -> Iterator[str]:
 
 def _headline(headline: Headline, left: float, room: float, closing: str | None) -> Iterator[str]:
     top = HEADLINES_TOP
+    # A long figure gets a smaller font; shortening it would change the number.
     size = min(FIGURE_SIZE, math.floor(FIGURE_SIZE * room / width(headline.figure, FIGURE_SIZE, bold=True)))
     yield text(headline.figure, left, top + 66, size, BLACK)
     yield text(shorten(headline.meaning, 29, room, bold=True), left, top + 102, 29, BOLD)
@@ -120,6 +121,7 @@ def _refusal(claims: EfficiencyClaims) -> Iterator[str]:
     yield text("NOT GRADED", WIDTH / 2, top + 74, 64, BLACK, anchor="middle")
     yield text("No grade was given because", LEFT + 26, top + 112, size, REGULAR, QUIET)
     reasons = tuple(clean(reason) for reason in claims.grade.reasons)
+    # The room is a number of lines, since the panel has a fixed height.
     lines = _reason_lines(reasons, size, INNER - 84, room=(bottom - top - 134) // pitch)
     for number, (starts, line) in enumerate(lines):
         y = top + 146 + number * pitch
@@ -134,11 +136,13 @@ def _reason_lines(reasons: tuple[str, ...], size: float, room_width: float, room
     for number, reason in enumerate(reasons):
         wrapped = wrap(reason, size, room_width)
         more = len(reasons) - number - 1
+        # The closing count needs a line too, unless this is the last reason.
         free = room - len(lines) - (1 if more else 0)
         if len(wrapped) > free and lines:
             left_out = len(reasons) - number
             closing = f"and {left_out} more reason{'s' if left_out > 1 else ''} in the certificate"
             return [*lines, (None, closing)]
+        # A single reason that is too long is cut, because an empty refusal would be worse.
         if len(wrapped) > free:
             rest = " ".join(wrapped[free - 1 :])
             wrapped = [*wrapped[: free - 1], shorten(f"{rest} …", size, room_width)]

@@ -26,12 +26,15 @@ def render(svg: str, width_px: int = 800) -> bytes:
     Raises:
         ValueError: the SVG cannot be drawn.
     """
+    # Imported here, because the extra label is optional.
     from resvg_py import svg_to_bytes
 
     fonts = files("font_lato") / "files"
     return svg_to_bytes(
+        # Widths are fixed for readers without Lato; resvg has it, and would stretch every line to the bound.
         svg_string=with_natural_widths(svg),
         width=width_px,
+        # Only the packaged fonts: a system font of the same name could have other outlines.
         skip_system_fonts=True,
         font_files=[str(fonts / name) for name in WEIGHTS],
         font_family=FAMILY,

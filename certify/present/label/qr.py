@@ -20,6 +20,7 @@ def code(content: str, x: float, y: float, size: float) -> str:
     path, modules = _drawn(content)
     scale = f"translate({x:g} {y:g}) scale({size / modules:.6g})"
     ground = element("rect", width=modules, height=modules, fill=PAPER)
+    # Anti-aliased edges would leave light seams between adjoining rectangles.
     drawn = element("path", d=path, fill=INK, shape_rendering="crispEdges")
     return element("g", ground + drawn, transform=scale)
 
@@ -27,6 +28,7 @@ def code(content: str, x: float, y: float, size: float) -> str:
 @functools.lru_cache(maxsize=16)  # verifying draws a label as SVG and as PNG, mostly at the cost of this code
 def _drawn(content: str) -> tuple[str, int]:
     """Return the path of the dark modules, and the number of modules on a side with the quiet zone."""
+    # Never a Micro QR code, which many phone cameras cannot read.
     matrix = segno.make(content, error="m", micro=False).matrix
     path = "".join(
         f"M{column + QUIET_ZONE} {row + QUIET_ZONE}h{length}v1h-{length}z"

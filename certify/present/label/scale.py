@@ -36,6 +36,7 @@ class Scale:
     @classmethod
     def around(cls, ratio: Estimate, left: float, right: float) -> Scale:
         """Return an axis that shows an energy ratio with its interval, within :data:`ENDS_DB`."""
+        # Swapped ends: a higher energy ratio is a smaller saving.
         ends = [min(max(decibels(end), ENDS_DB[0]), ENDS_DB[1]) for end in (ratio.high, ratio.low)]
         lowest = min(0, STEP_DB * math.floor(ends[0] / STEP_DB))
         highest = max(WIDEST_DB, STEP_DB * math.ceil(ends[1] / STEP_DB))
@@ -56,6 +57,7 @@ def decibels(ratio: float) -> float:
     """
     if ratio <= 0:
         return math.inf
+    # Adding 0.0 turns the negative zero of a ratio of 1 into 0.
     return -math.inf if math.isinf(ratio) else -10 * math.log10(ratio) + 0.0
 
 
@@ -72,6 +74,7 @@ def draw_scale(ratio: Estimate, top: float, left: float, right: float, modelled:
     scale = Scale.around(ratio, left, right)
     axis = top + 24
     yield rule(left, right, axis, 2)
+    # At most 9 ticks, or their labels overlap.
     step = STEP_DB * math.ceil((scale.highest - scale.lowest) / (8 * STEP_DB))
     for value in range(scale.lowest, scale.highest + 1, step):
         x = scale.place(value)
@@ -82,6 +85,7 @@ def draw_scale(ratio: Estimate, top: float, left: float, right: float, modelled:
     dashes = "5 3" if modelled else None
     yield element("line", x1=low, y1=top, x2=high, y2=top, stroke=INK, stroke_width=4, stroke_dasharray=dashes)
     x = scale.place(decibels(ratio.value))
+    # The interval is drawn first and the point on it, so that a narrow interval does not hide the point.
     yield element("circle", cx=x, cy=top, r=DOT, fill=INK, stroke=PAPER, stroke_width=2)
     for end in (low, high):
         yield element("line", x1=end, y1=top - END, x2=end, y2=top + END, stroke=INK, stroke_width=3)

@@ -81,16 +81,17 @@ def content_of(claims: Sequence[Claims], signatures: Sequence[Signature] = (), a
         awarded: mark that the reader believes.
     """
     first = claims[0]
-    others = [one for one in signatures if one.role == "verifier" and one.agrees]
+    others = [signature for signature in signatures if signature.role == "verifier" and signature.agrees]
     return Page(
         model=clean(first.model),
         date=date(first),
         who=_who(others),
-        rows=tuple(_row(one, first, others if one is first else ()) for one in claims),
+        rows=tuple(_row(claim, first, others if claim is first else ()) for claim in claims),
         notice=tuple(_notice(claims)),
-        maker=tuple((clean(head), clean(words)) for one in claims for head, words in one.notice.items()),
-        contradicted=tuple(clean(one.sentence) for one in contradictions(tuple(claims))),
-        limits=tuple(dict.fromkeys(clean(limit) for one in claims for limit in one.limits)),
+        maker=tuple((clean(head), clean(words)) for claim in claims for head, words in claim.notice.items()),
+        contradicted=tuple(clean(contradiction.sentence) for contradiction in contradictions(tuple(claims))),
+        # Many statements share a limit, so each is listed once, in order of appearance.
+        limits=tuple(dict.fromkeys(clean(limit) for claim in claims for limit in claim.limits)),
         digest=first.digest,
         awarded=awarded,
     )
@@ -99,14 +100,18 @@ def content_of(claims: Sequence[Claims], signatures: Sequence[Signature] = (), a
 def _who(others: Sequence[Signature]) -> str:
     if not others:
         return f"{SELF_DECLARED}. Nobody else has checked it here."
-    strongest = max((one.vouches_for for one in others), key=list(CHECKED).index)
+    # The strongest check that agrees, since the notice states one.
+    strongest = max((signature.vouches_for for signature in others), key=list(CHECKED).index)
     return f"Measured by its maker, and {CHECKED[strongest]}. This is not a certification."
 
 
 def _row(claims: Claims, first: Claims, others: Sequence[Signature]) -> Row:
     who = CHECKED["self-attested"] if claims.signer == first.signer else "a key other than the maker's"
     says = [f"{who}, key {_short(claims.signer.public_key)}"]
-    says += [f"{CHECKED[one.vouches_for]}, key {(one.key_id or one.name or '')[:16]}" for one in others]
+    says += [
+        f"{CHECKED[signature.vouches_for]}, key {(signature.key_id or signature.name or '')[:16]}"
+        for signature in others
+    ]
     return Row(
         clean(claims.title), _outcome(claims), tuple(_figures(claims)), "; ".join(says), claims.digest, claims.refused
     )
@@ -118,6 +123,7 @@ def _outcome(claims: Claims) -> str:
 
 
 def _short(public_key: str) -> str:
+    # The id of a key everywhere is the start of its SHA-256, so that it can be compared across outputs.
     return hashlib.sha256(bytes.fromhex(public_key)).hexdigest()[:16]
 
 
@@ -134,12 +140,13 @@ def _figures(claims: Claims) -> Iterator[tuple[str, str]]:
 
 def _notice(claims: Sequence[Claims]) -> Iterator[tuple[str, str]]:
     """Yield the public's questions, with answers."""
-    yield "What was measured?", " ".join(_measured(one) for one in claims if not one.said) or "Nothing."
+    # Declarations are the maker's own words: nothing of theirs was measured.
+    yield "What was measured?", " ".join(_measured(claim) for claim in claims if not claim.own_words) or "Nothing."
     yield (
         "What does this not show?",
         "Whether the model is fair, safe or suitable for anybody; what was not measured is not known.",
     )
-    if not any(one.notice for one in claims):
+    if not any(claim.notice for claim in claims):
         yield "What is the model for, and on whom is it used?", NOT_STATED
         yield "Who can I ask?", NOT_STATED
     yield "How can I check it?", "Ask for the files published with the model and run: leanmark verify FILE."
@@ -149,6 +156,10 @@ def _measured(claims: Claims) -> str:
     if claims.refused:
         return clean(f"{claims.title}: its figures do not count ({' '.join(claims.reasons)})")
     if isinstance(claims, EfficiencyClaims):
-        parts = [f"{one.figure} {one.meaning}, {one.bound}" for one in (energy_of(claims), accuracy_of(claims)) if one]
-        return clean(f"Energy and accuracy against the model that it was made from: {'; '.join(parts)}.")
+        parts = [
+            f"{headline.figure} {headline.meaning}, {headline.bound}"
+            for headline in (energy_of(claims), accuracy_of(claims))
+            if headline
+        ]
+        return clean(f"Energy and accuracy compared with the original model: {'; '.join(parts)}.")
     return clean(f"{claims.title}: {claims.text}.")

@@ -34,9 +34,9 @@ class Pen:
         if len(lines) > LONGEST:
             rest = " ".join(lines[LONGEST - 1 :])
             lines = [*lines[: LONGEST - 1], shorten(rest, size, ROOM, bold=weight != REGULAR)]
-        for one in lines:
+        for line in lines:
             self.y += pitch
-            self.drawn.append(text(one, LEFT, self.y, size, weight, QUIET if quiet else "#111111"))
+            self.drawn.append(text(line, LEFT, self.y, size, weight, QUIET if quiet else "#111111"))
 
     def gap(self, height: float = 10) -> None:
         """Leave a gap."""
@@ -70,6 +70,7 @@ def svg_page(page: Page) -> str:
         _answers(pen, page.maker)
     pen.rule()
     pen.line(f"certificate {page.digest}", 14, REGULAR, quiet=True)
+    # Measured by the pen after the last line, since wrapped text decides the height.
     height = int(pen.y) + 44
     body = [
         box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),

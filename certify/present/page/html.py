@@ -22,6 +22,7 @@ td small{color:var(--quiet)}
 def html_page(page: Page) -> str:
     """Return the page; equal input gives equal text."""
     css = style() + LAYOUT
+    # The page needs one style and nothing else; by its digest, not even an injected style would apply.
     secure = f"default-src 'none'; style-src 'sha256-{source_digest(css)}'; base-uri 'none'; form-action 'none'"
     head = tag(
         "head",
@@ -88,6 +89,7 @@ def _table(rows: Iterable[Row]) -> Markup:
     body = tag("tbody", *(_row(row) for row in rows))
     caption = tag("caption", "One row for each signed statement about the model", class_="quiet")
     table = tag("table", caption, head, body, class_="wide")
+    # A table that scrolls must be reachable by keyboard, hence the tabindex.
     return tag("div", table, class_="scroll", tabindex="0", role="group", aria_label="Table: statements")
 
 

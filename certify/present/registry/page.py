@@ -120,10 +120,11 @@ def _row(entry: Entry) -> Row:
     main = entry.claims[0] if entry.claims else None
     measured = entry.measured
     energy, accuracy = (None, None) if measured is None else (energy_of(measured), accuracy_of(measured))
-    others = tuple(f"{one.title}: {line(one)}" for one in entry.claims[1:])
+    others = tuple(f"{claim.title}: {line(claim)}" for claim in entry.claims[1:])
     name = entry.place if main is None else clean(main.model)
     outcome = "" if main is None else clean(main.text)
     data = "" if measured is None else clean(measured.data.name)
+    # One string per row, so that the page's search needs no other data.
     searched = [name, entry.place, outcome, data, entry.task, entry.device, entry.state, entry.certificate, *others]
     return Row(
         entry,
@@ -134,7 +135,7 @@ def _row(entry: Entry) -> Row:
         data,
         "" if main is None else wording.date(main),
         tuple(map(clean, others)),
-        tuple(one.sentence for one in contradictions(entry.claims)),
+        tuple(contradiction.sentence for contradiction in contradictions(entry.claims)),
         " ".join(map(clean, searched)).lower(),
     )
 
@@ -155,6 +156,7 @@ def _plots(rows: Sequence[Row]) -> Iterator[Plot]:
     for row in rows:
         claims = row.entry.measured
         if row.entry.state == VALID and claims is not None and not claims.refused:
+            # The digest too: two test sets may share a name.
             key = (row.entry.task, row.entry.device, clean(claims.data.name), claims.data.test_digest)
             alike.setdefault(key, []).append(row)
     for number, ((task, device, data, _), found) in enumerate(sorted(alike.items())):
@@ -168,10 +170,11 @@ def _points(rows: Sequence[Row]) -> list[Point]:
         figures = row.entry.measured.figures if row.entry.measured is not None else {}
         names = EfficiencyClaims.names
         placed.append((row, figures[names.energy_ratio], figures[names.relative_loss_percent]))
+    # A point is on the front if no other is at least as good in both and better in one.
     return [
         Point(row.name, row.outcome, energy, loss, not any(
-            other is not row and one.value <= energy.value and two.value <= loss.value
-            and (one.value, two.value) != (energy.value, loss.value) for other, one, two in placed
+            other is not row and ratio.value <= energy.value and two.value <= loss.value
+            and (ratio.value, two.value) != (energy.value, loss.value) for other, ratio, two in placed
         ))
         for row, energy, loss in placed
     ]  # fmt: skip
@@ -182,6 +185,7 @@ def _file(name: str) -> str:
 
 
 @cache
+# StrictUndefined: a name misspelt in the template fails instead of printing nothing.
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("certify.present.registry", ""), autoescape=True, undefined=StrictUndefined,

@@ -126,6 +126,7 @@ def _spent(row: Mapping[str, Any]) -> Estimate | None:
 
 def _rows(claims: EfficiencyClaims, stages: Stages) -> tuple[BillRow, ...]:
     before, after = claims.pair(claims.names.energy_j)
+    # Only the first and last model were measured; the stages between them have no energy.
     inference = {0: before, len(stages) - 1: after}
     return tuple(_row(name, row, inference.get(place)) for place, (name, row) in enumerate(stages))
 
@@ -152,9 +153,12 @@ def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment 
     """Return how many inferences repay the joules of the passes; None for a refusal, which claims no saving."""
     spent = compression_energy(lineage)
     count = payback_inferences(spent, claims.figures)
+    # A refusal claims no saving, so no number of inferences repays anything.
     if spent is None or count is None or claims.refused:
         return None
     least, most = (
+        # Rounded outward before grouping, and the minus sign back to ASCII, since `float` does not read the typographic
+        # one.
         "unbounded" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )

@@ -42,9 +42,10 @@ def machines_section(own: EfficiencyClaims, beside: Sequence[EfficiencyClaims]) 
     every = (own, *beside)
     lowest = worst(every)
     message = "None of them has a letter" if lowest is None else f"The worst letter is {clean(lowest.text_on_device)}"
-    refused = sum(one.refused for one in every)
+    refused = sum(machine.refused for machine in every)
+    # A refusal has no letter, which must not read as if all machines had been compared.
     without = f"; {refused} of them have none" if refused and lowest is not None else ""
-    rows = tuple(_row(one, one is lowest) for one in every)
+    rows = tuple(_row(machine, machine is lowest) for machine in every)
     return Section("machines", "On several machines", Machines(f"{message}{without}.", rows))
 
 

@@ -49,10 +49,11 @@ def classes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | N
     losses = class_losses(evidence, edition)
     if not losses:
         return None
-    shown = losses[:SHOWN]
-    reach = max(max(abs(one.difference.low), abs(one.difference.high)) for one in shown)
-    rows = tuple(_row(one, reach, one.is_worse(edition)) for one in shown)
-    worse = sum(one.is_worse(edition) for one in losses)
+    listed = losses[:SHOWN]
+    # One axis for all rows, so that the small intervals compare by eye.
+    reach = max(max(abs(loss.difference.low), abs(loss.difference.high)) for loss in listed)
+    rows = tuple(_row(loss, reach, loss.is_worse(edition)) for loss in listed)
+    worse = sum(loss.is_worse(edition) for loss in losses)
     return Section("classes", "Classes", Classes(len(losses), worse, rows))
 
 

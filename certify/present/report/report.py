@@ -92,10 +92,11 @@ def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: fl
             model=clean(claims.model),
             date=wording.date(claims),
             **message,
-            contradicted=[one.sentence for one in contradictions((claims, *others))],
+            contradicted=[contradiction.sentence for contradiction in contradictions((claims, *others))],
             label=Markup(draw(claims, others)),
             sections=[section for section in sections if section is not None],
             style=Markup(css),
+            # The policy allows the style by its digest, so that an injected one is ignored.
             style_digest=source_digest(css),
         )  # fmt: skip
 
@@ -114,13 +115,15 @@ def _measured(claims: EfficiencyClaims) -> dict[str, object]:
 
 def _stated_sections(claims: Claims, sidecars: Sidecars) -> Iterator[Section | None]:
     every = (claims, *(other.claims for other in sidecars.others))
-    yield from (statement_section(one, every) for one in every)
+    yield from (statement_section(statement, every) for statement in every)
     yield verify_section(claims, sidecars)
 
 
 def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> Iterator[Section | None]:
     yield figures_section(claims)
-    yield machines_section(claims, [one.claims for one in sidecars.beside if isinstance(one.claims, EfficiencyClaims)])
+    yield machines_section(
+        claims, [sidecar.claims for sidecar in sidecars.beside if isinstance(sidecar.claims, EfficiencyClaims)]
+    )
     yield intervals_section(claims)
     evidence = sidecars.evidence
     yield None if evidence is None else windows_section(claims, evidence)
@@ -131,7 +134,7 @@ def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> It
     yield None if evidence is None else nodes_section(claims, evidence)
     yield guards_section(claims)
     every = (claims, *(other.claims for other in sidecars.others))
-    yield from (statement_section(one, every) for one in every[1:])
+    yield from (statement_section(statement, every) for statement in every[1:])
     yield settings_section(claims)
     yield verify_section(claims, sidecars)
 
@@ -157,6 +160,7 @@ def source_digest(text: str) -> str:
 
 def style() -> str:
     """Return the page's CSS; dark colours are used only on screens, so that prints are dark on white."""
+    # Variables instead of colours, so that one stylesheet serves both colour schemes.
     variables = rules({name: f"var(--{name})" for name in LIGHT})
     layout = (files("certify.present.report") / "report.css").read_text(encoding="utf-8")
     dark = f"@media screen and (prefers-color-scheme:dark){{{_root(DARK)}}}"

@@ -34,7 +34,7 @@ def statement_section(claims: Claims, statements: Sequence[Claims] = ()) -> Sect
         claims: claims of the statement.
         statements: claims of all statements about the model.
     """
-    beside = claims.beside([one for one in statements if one is not claims])
+    beside = claims.beside([statement for statement in statements if statement is not claims])
     words = {name: name.replace("_", " ") for name in claims.figures} | {**claims.words, **claims.headlines}
     figures = tuple((words[name], figure(estimate)) for name, estimate in claims.figures.items())
     content = Statement(claims, figures, by_outcome((*claims.findings, *beside)))

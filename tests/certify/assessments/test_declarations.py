@@ -22,7 +22,7 @@ from certify.assessments.declarations.card import from_card
 from certify.assessments.declarations.claims import DeclarationClaims
 from certify.assessments.declarations.declaration import CLAUSES, FORMAT, Declaration, parse_declaration
 from certify.assessments.declarations.edition import load_edition
-from certify.assessments.declarations.questions import QUESTIONS, asked, silent
+from certify.assessments.declarations.questions import QUESTIONS, applicable, silent
 from certify.assessments.declarations.records import DataFacts, Header, Named, Overlap, PartCounts, Records
 from certify.assessments.declarations.words import words_of
 from certify.assessments.declarations.writing import write_declaration
@@ -169,7 +169,7 @@ def test_answers_are_counted_by_section() -> None:
     assert (found["context_answered"], found["context_asked"]) == (2, 7)
     assert (found["datasheet_answered"], found["datasheet_asked"]) == (1, 14)
     assert (found["recourse_asked"], found["safe_face_asked"]) == (0, 0)
-    assert found["answered"] == 5 and found["asked"] == len(asked(made.declared))
+    assert found["answered"] == 5 and found["asked"] == len(applicable(made.declared))
     assert "intended use" not in judged(made)["context"][1] and "who is harmed" in judged(made)["context"][1]
 
 
@@ -257,7 +257,7 @@ def test_people_and_faces_count_as_strictest_when_they_are_contradicted(
 
 def test_maker_words_stand_in_sections_as_they_were_written() -> None:
     said = claims({**CLEAR, "context": {"not_for": ["credit", "policing"]}, "decision": {"deployed": "not yet"}})
-    found = {title: dict(rows) for title, rows in said.said}
+    found = {title: dict(rows) for title, rows in said.own_words}
     assert found["Use and harm"] == {"Not for": "credit; policing"}
     assert found["The decision to use it"] == {"Deployed": "not yet"}
     assert "Labelling work" not in found

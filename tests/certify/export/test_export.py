@@ -18,7 +18,7 @@ from certify.assessments.efficiency.assessment import Efficiency
 from certify.attest.certificate import Certificate
 from certify.core.errors import CertificateError, MissingExtra, UsageError
 from certify.export import FORMATS, Export, cyclonedx, export
-from certify.export.source import filled, is_held, pattern
+from certify.export.source import filled, is_included, pattern
 
 Statement = dict[str, Any]
 FORMAT_NAMES = sorted(FORMATS)
@@ -243,7 +243,7 @@ def test_task_is_about_text_when_the_model_takes_tokens(
 )  # fmt: skip
 def test_field_is_held_when_a_pattern_covers_it(path: str, held: bool) -> None:
     patterns = ("grade.text", "device", "profile.guards.*.name", "subject.*.name")
-    assert is_held(tuple(path.split(".")), patterns) == held
+    assert is_included(tuple(path.split(".")), patterns) == held
 
 
 def test_in_toto_gives_the_same_text_in_every_process(certificates: dict[str, Certificate], folder: Path) -> None:

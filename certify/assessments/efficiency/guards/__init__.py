@@ -84,9 +84,9 @@ def judge_guards(evidence: Evidence, edition: Edition) -> tuple[Finding, ...]:
     Raises:
         CertificateError: an observation has a value of the wrong type.
     """
-    asked = {name: guard for name, guard in GUARDS.items() if evidence.compares or guard not in COMPARING}
+    applicable = {name: guard for name, guard in GUARDS.items() if evidence.compares or guard not in COMPARING}
     hidden = NEED_ROWS if evidence.withheld else ()
     return tuple(
         Finding(name, *(IN_AUDITOR_FILE if name in hidden else guard(evidence, edition)))
-        for name, guard in asked.items()
+        for name, guard in applicable.items()
     )

@@ -66,15 +66,15 @@ def _near(evidence: Evidence) -> dict[str, NearDuplicates]:
     """Return the near duplicates of test samples, by both splits."""
     names = evidence.observation(NearDuplicates.NAME) or {}
     found = {name: evidence.observed_of(NearDuplicates, name) for name in names}
-    return {name: one for name, one in found.items() if one is not None and one.samples > 0 and one.among > 0}
+    return {name: pair for name, pair in found.items() if pair is not None and pair.samples > 0 and pair.among > 0}
 
 
 def _too_many(found: Iterable[NearDuplicates], edition: Edition) -> list[NearDuplicates]:
     """Return those whose share, at its lower end and extrapolated to the whole other split, exceeds the limit."""
     return [
-        one
-        for one in found
-        if wilson_interval(one.near, one.samples, edition.plan.confidence).low * max(1.0, one.of / one.among)
+        pair
+        for pair in found
+        if wilson_interval(pair.near, pair.samples, edition.plan.confidence).low * max(1.0, pair.of / pair.among)
         > _limit(edition)
     ]
 
@@ -125,9 +125,10 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
 @comparing
 def outputs_finite(evidence: Evidence, edition: Edition) -> Answer:
     """Neither model returned NaN or infinity."""
-    finite = [one.finite for one in evidence.observed_by_arm(FiniteOutputs) or () if one is not None]
+    finite = [observed.finite for observed in evidence.observed_by_arm(FiniteOutputs) or () if observed is not None]
     if len(finite) < len(ARMS) or not all(isinstance(value, bool) for value in finite):
         return unknown("The outputs were not checked")
+    # A sum is finite only if both margins are.
     margins = all(math.isfinite(p.baseline_margin + p.candidate_margin) for p in evidence.predictions)
     broken = [arm for arm, value in zip(ARMS, finite, strict=True) if not value]
     return check(

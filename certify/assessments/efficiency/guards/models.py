@@ -59,13 +59,13 @@ def one_device(evidence: Evidence, edition: Edition) -> Answer:
     lists = [session.providers for session in sessions if session.providers is not None]
     if len(lists) < len(ARMS):
         return unknown("The provider that ran the models was not recorded")
-    asked = [evidence.header.workload.of(arm).provider for arm in ARMS]
-    wanted = list(dict.fromkeys(asked))
+    providers = [evidence.header.workload.of(arm).provider for arm in ARMS]
+    wanted = list(dict.fromkeys(providers))
     ran = [", ".join(map(str, names)) or "none" for names in lists]
     nodes = [str(name) for session in sessions for name in session.elsewhere or []]
     named = f" (elsewhere: {', '.join(dict.fromkeys(nodes))})" if nodes else ""
     return check(
-        all(names == [one] for one, names in zip(asked, lists, strict=True)),
+        all(names == [provider] for provider, names in zip(providers, lists, strict=True)),
         f"{' and '.join(wanted)} {'was' if len(wanted) == 1 else 'were'} requested; "
         f"the baseline ran on {ran[0]}, the candidate on {ran[1]}{named}",
         "part of the work ran on another device, which the meter does not see",

@@ -116,9 +116,9 @@ def _most_cpu_s(window: Window, on_cpu: bool, processors: float | None, edition:
 def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]:
     """Yield CPU seconds per second of each arm, and the share of the machine that others left to it."""
     for arm, own in itertools.groupby(sorted(windows, key=lambda window: window.arm), key=lambda window: window.arm):
-        kept = list(own)
-        taken = [(w.host.get("foreign_cpu_share") or 0.0) + (w.host.get("steal_share") or 0.0) for w in kept]
-        share = sum(window.cpu_s for window in kept) / sum(window.duration_s for window in kept)
+        recorded = list(own)
+        taken = [(w.host.get("foreign_cpu_share") or 0.0) + (w.host.get("steal_share") or 0.0) for w in recorded]
+        share = sum(window.cpu_s for window in recorded) / sum(window.duration_s for window in recorded)
         yield arm, share, max(0.0, 1 - mean(taken))
 
 
@@ -175,6 +175,7 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
     wrong = [
         window
         for window, stated, joules in derived
+        # Relative for large figures, and absolute near 0.
         if joules is not None and abs(stated - joules) > tolerance * max(abs(stated), abs(joules)) + tolerance
     ]
     return check(

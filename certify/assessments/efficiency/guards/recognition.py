@@ -59,26 +59,26 @@ def same_on_changed(evidence: Evidence, edition: Edition) -> Answer:
         return _not_changed(evidence)
     expected = _chosen(evidence, order, ENERGY, edition.plan.changed_samples)
     labels = np.array([p.label for p in evidence.predictions], dtype=np.int64)[expected]
-    lost, kept = [], []
+    lost, unchanged = [], []
     for arm, answers in zip(ARMS, changed, strict=True):
         assert answers is not None
         if answers.samples != expected:
             return Answer("fail", f"The {arm} was scored on changed samples, but {OTHERS}.")
         before, after = _first(evidence, arm)[0][expected], _numbers(answers.top1, expected)
         lost.append(float(np.mean(before == labels) - np.mean(after == labels)))
-        kept.append(float(np.mean(before == after)))
+        unchanged.append(float(np.mean(before == after)))
     least, limits = edition.thresholds.baseline_same_on_changed, edition.thresholds
     sentence = (
         f"On {len(expected)} changed samples the baseline lost {percent(lost[0])} of its accuracy and the candidate "
-        f"{percent(lost[1])} (allowed excess: {percent(limits.changed_loss)}); they kept {percent(kept[0])} and "
-        f"{percent(kept[1])} of their answers (allowed shortfall: {percent(limits.changed_answers)})"
+        f"{percent(lost[1])} (allowed excess: {percent(limits.changed_loss)}); they kept {percent(unchanged[0])} and "
+        f"{percent(unchanged[1])} of their answers (allowed shortfall: {percent(limits.changed_answers)})"
     )
-    if kept[0] < least:
+    if unchanged[0] < least:
         return Answer(
             "fail", f"{sentence}: a baseline that keeps fewer than {percent(least)} cannot serve as a reference."
         )
     return check(
-        lost[1] - lost[0] <= limits.changed_loss and kept[0] - kept[1] <= limits.changed_answers,
+        lost[1] - lost[0] <= limits.changed_loss and unchanged[0] - unchanged[1] <= limits.changed_answers,
         sentence,
         "the candidate recognises the test samples instead of doing the task",
     )

@@ -21,12 +21,12 @@ def surroundings_clean(evidence: Evidence, edition: Edition) -> Answer:
     if observed is None:
         return unknown("The environment of the workers was not recorded")
     faults = []
-    for arm, one in zip(ARMS, observed, strict=True):
-        foreign = sorted({str(name) for name in one.variables} - {*PASSED_ON, *SET})
+    for arm, worker in zip(ARMS, observed, strict=True):
+        foreign = sorted({str(name) for name in worker.variables} - {*PASSED_ON, *SET})
         found = [
-            *(["an interpreter that was not isolated"] if one.isolated is not True else []),
+            *(["an interpreter that was not isolated"] if worker.isolated is not True else []),
             *([f"the variables {', '.join(foreign)}"] if foreign else []),
-            *([f"the start-up modules {', '.join(map(str, one.customized))}"] if one.customized else []),
+            *([f"the start-up modules {', '.join(map(str, worker.customized))}"] if worker.customized else []),
         ]
         faults += [f"the {arm} ran with {' and '.join(found)}"] if found else []
     sentence = "; ".join(faults) or "Both models ran in isolated interpreters, without the user's variables or modules"
@@ -43,7 +43,7 @@ def same_runtime(evidence: Evidence, edition: Edition) -> Answer:
     observed = _observed(evidence)
     if observed is None:
         return unknown("The libraries loaded by the workers were not recorded")
-    before, after = (one.libraries for one in observed)
+    before, after = (worker.libraries for worker in observed)
     together = {**before, **after}
     workload = evidence.header.workload
     own = [OWN_LIBRARIES.get(workload.of(arm).runtime, "") for arm in ARMS]
@@ -66,8 +66,8 @@ def same_runtime(evidence: Evidence, edition: Edition) -> Answer:
 
 
 def _observed(evidence: Evidence) -> tuple[WorkerSurroundings, ...] | None:
-    found = [one for one in evidence.observed_by_arm(WorkerSurroundings) or () if one is not None]
-    known = [one for one in found if isinstance(one.libraries, Mapping) and one.libraries]
+    found = [worker for worker in evidence.observed_by_arm(WorkerSurroundings) or () if worker is not None]
+    known = [worker for worker in found if isinstance(worker.libraries, Mapping) and worker.libraries]
     return tuple(known) if len(known) == len(ARMS) else None
 
 
