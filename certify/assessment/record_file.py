@@ -113,6 +113,7 @@ def read_lines(
             raise CertificateError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, the maximum.")
         values = parse_canonical(line, place)
         kind = values.pop("kind", None) if isinstance(values, dict) else None
+        # Exactly one header, on the first line.
         if not isinstance(kind, str) or kind not in order or (kind == HEADER) != (number == 1):
             raise CertificateError(f"{place}: a record of kind {json.dumps(kind)[:60]} is not allowed here.")
         if order.index(kind) < order.index(last):
@@ -131,6 +132,7 @@ def read_record(kind: type[T], values: Mapping[str, Any], place: str) -> T:
         record = validated(kind, dict(values), kind.__name__.lower(), lambda *_: place)
     except UsageError as error:
         raise CertificateError(str(error)) from error
+    # Defaults are for code; in a file every field must be stated, or equal records could have two forms.
     if missing := vars(record).keys() - values.keys():
         raise CertificateError(f"{place}: the field {min(missing)!r} is missing.")
     return record

@@ -59,6 +59,7 @@ def compare_figures(signed: Profile, derived: Profile) -> Iterator[Compared]:
         difference = _difference(theirs, mine)
         match: Match = "differs"
         if difference <= TOLERANCE and _same_kind(mine, theirs):
+            # Methods are words: equal numbers in another wording contradict nothing.
             match = "same" if mine.method == theirs.method else "reworded"
         yield Compared(name, was, now, difference if math.isfinite(difference) else None, match)
 
@@ -81,9 +82,11 @@ def compare_outcomes(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> I
     for name, mine in derived.items():
         theirs: Any = signed.get(name)
         match: Match = "same" if mine == theirs else "differs"
+        # Sentences may be worded differently by a later version, but none may be added or missing.
         if isinstance(mine, list) and isinstance(theirs, list) and mine != theirs and len(mine) == len(theirs):
             match = "reworded"
         difference = None
+        # A boolean is an integer in Python, and True must not equal 1.0.
         if isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):
             difference = _relative(theirs, mine)
             match = "same" if difference <= TOLERANCE else "differs"
@@ -97,6 +100,7 @@ def _guard_match(signed: Finding | None, derived: Finding | None) -> Match:
 
 
 def _same_kind(first: Estimate, second: Estimate) -> bool:
+    # Unit, sample size and evidence level must be equal, or the same number means something else.
     return (first.unit, first.n, first.evidence) == (second.unit, second.n, second.evidence)
 
 

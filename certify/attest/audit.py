@@ -68,6 +68,7 @@ class Audit:
     @property
     def differs(self) -> tuple[str, ...]:
         """Names of figures that do not follow, and of failed checks; for further statements as ``NAME.CHECK``."""
+        # Contradictions between statements belong to the verification, not to a single statement.
         others = [check.name for check in self.verification.failed if check not in self.verification.checks]
         further = [
             f"{statement.certificate.assessment.name}.{name}"
@@ -179,6 +180,7 @@ def audit(
     main = _audit(verification, places, access)
     others = tuple(_audit(statement, _records_places(statement, folders), access) for statement in verification.others)
     found = tuple(_countersignatures(main)) if sealed else ()
+    # Countersignatures are about the sealed certificate only.
     return replace(main, countersignatures=found, others=others)
 
 
@@ -193,6 +195,7 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
         raise CertificateError(verification.verdict)
     source = find_evidence(places)
     if isinstance(source, str):
+        # Without records an invalid certificate is reported as such: its verdict is worse than "not derived".
         if not verification.valid:
             raise CertificateError(verification.verdict)
         raise NotDerivedError(
@@ -203,6 +206,7 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
     records, checks = read_records(signed, source)
     edition, known = load_edition(signed)
     failed = [check.sentence for check in (*checks, known) if check.outcome == "fail"]
+    # Of several failures the first is the cause of the others.
     if records is None or edition is None:
         raise CertificateError(f"{failed[0]} The signed figures cannot be derived.")
     assessment = signed.assessment
@@ -242,6 +246,7 @@ def _countersignatures(main: Audit) -> Iterator[Finding]:
         except (LeanmarkError, OSError) as error:
             yield Finding(name, "fail", f"{who} cannot be derived from {evidence.name}: {error}")
             continue
+        # Copied evidence agrees with itself.
         if assessment.is_repeat(main.evidence, second):
             yield Finding(name, "fail", f"{who} rests on a copy of the first measurement: nothing was measured again.")
             continue

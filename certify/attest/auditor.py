@@ -72,6 +72,7 @@ def vouched(found: Verification, main: Verification) -> Verification:
         main: verification of the certificate whose countersignatures count.
     """
     rows, binding = found.check(ROWS), None if found.certificate is None else binding_of(found.certificate)
+    # Only where rows are missing: a word never replaces rows that were read and failed.
     if rows is None or rows.outcome != "skipped" or binding is None:
         return found
     auditors = [
@@ -148,6 +149,7 @@ def check_rows(
         return Audited(Finding(ROWS, "fail", str(error)), {})
     wrong = _wrong(certificate.profile, profile)
     result = certificate.assessment.result
+    # A claim in public that the rows refuse is a contradiction; a public refusal may stay one.
     if outcome.refused and certificate.predicate["outcome"] != "refused":
         wrong.append(result)
     if wrong:
@@ -185,6 +187,7 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
 
 
 def _wrong(signed: Profile, full: Profile) -> list[str]:
+    # Rows give further figures; only those that were signed can contradict the signature.
     known = Profile(
         {name: estimate for name, estimate in full.estimates.items() if name in signed.estimates}, full.guards
     )

@@ -112,6 +112,7 @@ class Certificate:
     @cached_property
     def displayed(self) -> Mapping[str, Any]:
         """Predicate as displayed to readers."""
+        # Derived words replace the signed ones, so that a maker cannot word a result better than it is.
         return {**self.predicate, **self.derived}
 
     @cached_property
@@ -175,6 +176,7 @@ def read_certificate(path: Path) -> bytes:
         CertificateError: it is too large.
     """
     try:
+        # One byte more than allowed, so that a larger file is noticed without being read.
         with path.open("rb") as stream:
             content = stream.read(MAX_CERTIFICATE_BYTES + 1)
     except OSError as error:

@@ -33,6 +33,7 @@ def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verifica
         others = [other for other in claims if other is not None and other is not own]
         refuted = () if own is None else own.refuted_by([other for other in valid if other is not own])
         found = () if own is None else own.beside(others)
+        # Notes, since only a refutation voids a claim; a reader of one statement must still see the others.
         notes = [Finding(each.name, "note", each.sentence) for each in found if each.outcome == "fail"]
         checks = (*refuted, *(note for note in notes if note.sentence not in {each.sentence for each in refuted}))
         sentences.append(replace(verification, checks=(*verification.checks, *checks)) if checks else verification)

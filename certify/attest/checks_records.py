@@ -60,6 +60,7 @@ def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, lis
         names = ("evidence_digest", "evidence_header_matches")
         return None, [Finding(name, "skipped", f"{source}, so the figures were not derived again.") for name in names]
     stated = certificate.predicate["evidence"]
+    # The size first, so that no file of arbitrary size is read into memory.
     size = source.stat().st_size
     if size > MAX_EVIDENCE_BYTES:
         return None, [
@@ -130,6 +131,7 @@ def check_derivation(
         rows = list(compare_outcomes(certificate.result, derived.to_json()))
     except NOT_DERIVABLE as error:
         return [*found, Finding("outcome_follows", "fail", f"No outcome follows from the profile: {error}")], {}
+    # Refused and graded are not two wordings of one result.
     if derived.refused != (certificate.outcome_text == REFUSED):
         sentence = f"The outcome that follows from the {what} is {derived.text}."
         return [*found, Finding("outcome_follows", "fail", sentence)], {}

@@ -54,6 +54,7 @@ def check_lineage(certificate: Certificate, path: Path | None) -> Finding:
 def check_signer(certificate: Certificate, folders: Sequence[Path]) -> list[Finding]:
     """Check that the public key next to a certificate is its signer's; nothing if there is none."""
     path = beside(SIGNER_NAME, folders)
+    # Only the efficiency certificate comes with a key file.
     if path is None or not certificate.assessment.sealed:
         return []
     try:

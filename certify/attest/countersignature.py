@@ -76,6 +76,7 @@ def countersign(
             "The new evidence contains the windows of the first measurement, so nothing was measured again. Create it "
             "with leanmark audit --remeasure --keep, or countersign without it."
         )
+    # An undecided figure would be signed as agreement.
     if remeasured is not None and not remeasured.agreement.decided:
         undecided = ", ".join(figure.name for figure in remeasured.agreement.undecided)
         raise UsageError(
@@ -126,6 +127,7 @@ def _subject(certificate: Certificate) -> list[dict[str, Any]]:
 def _predicate(
     audit: Audit, remeasured: Remeasured | None, records: bytes | None, remark: str | None
 ) -> dict[str, Any]:
+    # A missing label or a third party's file must not make a verifier disagree.
     differs = [name for name in audit.own_differs if name not in SURROUNDINGS]
     if remeasured is not None:
         differs += [figure.name for figure in remeasured.agreement.figures if figure.outcome == "differs"]

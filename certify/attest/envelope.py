@@ -50,6 +50,7 @@ class Envelope:
         from securesystemslib.signer import Signature, SSlibKey  # type: ignore[attr-defined]
 
         signature = Signature(self.key_id, self.signature.hex())
+        # The library computes the pre-authentication encoding, which binds the payload type.
         envelope = DsseEnvelope(self.payload, PAYLOAD_TYPE, {self.key_id: signature})
         try:
             envelope.verify([SSlibKey(key.key_id, "ed25519", "ed25519", {"public": key.hex})], 1)

@@ -128,6 +128,7 @@ def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
 
 def _write_private(path: Path, pem: bytes, force: bool) -> None:
     """Write a file that is never partial and never readable by others: mkstemp creates it with mode 0600."""
+    # In the same folder, so that the final step stays on one file system.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     beside = Path(name)
     try:
@@ -154,6 +155,7 @@ def load_private(path: Path) -> SigningKey:
         with path.open("rb") as stream:
             # Of the open file: a check by path could be answered by another file.
             mode = os.fstat(stream.fileno()).st_mode
+            # Bounded, since the path may be any file.
             pem = stream.read(MAX_KEY_BYTES)
     except OSError as error:
         raise UsageError(f"The signing key {path} cannot be read: {error.strerror}.") from error

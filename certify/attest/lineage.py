@@ -38,6 +38,7 @@ def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path)
     Raises:
         UsageError: the lineage states the digest of another file.
     """
+    # The lineage may name the file as written or in its normal form.
     stated, found = lineage["artifacts"].get(normal.name), sha256_file(candidate)
     if stated is not None and stated not in (found, sha256_file(normal)):
         raise UsageError(

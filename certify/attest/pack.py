@@ -95,6 +95,7 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     out = Path(f"{home.resolve()}{PACK_SUFFIX}") if out is None else Path(out)
     if out.suffix.lower() != PACK_SUFFIX:
         raise UsageError(f"The name of a pack must end in {PACK_SUFFIX}, got '{out.name}'.")
+    # An invalid model is not packed; its reader would blame the pack.
     _, found = require_derived(model)
     bound = [name for certificate in found.certificates for name in certificate.predicate["companions"]]
     files = {path.relative_to(home).as_posix(): path for path in _belonging(model, bound)}
@@ -114,6 +115,7 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
 
 
 def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
+    # The baseline comes along, because measuring again needs it.
     """Yield a model, its baseline, their weights, and every existing sidecar file, including those bound by statements.
 
     Args:
@@ -176,6 +178,7 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
         elif info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
             wrong = f"{info.filename!r} compressed or encrypted"
         seen.add(info.filename.lower())
+    # Overlapping entries could unpack to more than the pack itself.
     if wrong is None and sum(info.file_size for info in infos) > path.stat().st_size:
         wrong = "files whose total size exceeds that of the pack"
     if wrong is not None:

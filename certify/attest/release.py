@@ -62,6 +62,7 @@ def sign_release(files: Sequence[Path], release: str, key: SigningKey) -> Signed
         'example 1.0'
     """
     names = [path.name for path in files]
+    # Subjects are names without folders, so two files of one name could be swapped.
     if len(set(names)) < len(names):
         raise UsageError(f"The files of a release must have different names, got {', '.join(sorted(names))}.")
     try:

@@ -114,11 +114,13 @@ def read_statement(content: bytes, *schemas: str) -> Signed:
     envelope = parse_envelope(content)
     statement = parse_canonical(envelope.payload, "the statement")
     kind = statement.get("predicateType") if isinstance(statement, dict) else None
+    # The type is compared before the schema is chosen, so that no statement is read as one of another kind.
     schema = next((name for name in schemas if predicate_type(name) == kind), None)
     if schema is None:
         raise CertificateError(f"The statement must be {' or '.join(schemas)}, got type {str(kind)[:200]!r}.")
     validate(statement, schema)
     key = PublicKey(bytes.fromhex(statement["predicate"]["signer"]["public_key"]))
+    # The statement names its key, which is therefore signed as well.
     if envelope.key_id != key.key_id or not envelope.signed_by(key):
         raise CertificateError(f"The statement is not signed by key {key.key_id[:16]}, which it names.")
     return Signed(schema, statement["subject"], statement["predicate"], key, content)

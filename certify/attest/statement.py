@@ -85,9 +85,11 @@ def build_statement(
             "signer": {"algorithm": "ed25519", "public_key": binding.signer.hex},
             **({} if auditor is None else {"auditor": auditor.to_json()}),
             **binding.stated,
+            # Last, so that fields that follow from records cannot be overwritten by stated ones.
             **assessment.repeated(records),
         },
     }
+    # Checked before signing, since every reader's check would fail.
     if (found := first_look_alike(assessment.texts(statement["predicate"]))) is not None:
         raise CertificateError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
     try:
@@ -111,10 +113,12 @@ def parse_statement(payload: bytes, may_be_unknown: bool = False) -> dict[str, A
     statement: dict[str, Any] = values
     version = statement_version(statement, may_be_unknown)
     validate(statement, version.schema, version.package)
+    # Each version is checked by its own schema before it is upgraded.
     while version.upgrade is not None:
         statement = version.upgrade(statement)
         version = statement_version(statement)
         validate(statement, version.schema, version.package)
+    # Upgraded or not, the newest form must also have the common fields.
     validate(statement, COMMON_SCHEMA)
     return statement
 

@@ -69,6 +69,7 @@ class TrustStore:
     def standing(self, key: PublicKey) -> Standing:
         """Return whether a key's signatures count, and why."""
         short = key.key_id[:16]
+        # Revocation comes before everything else: no handover revives a key.
         if key in self.revoked:
             why = self.revoked[key]
             return Standing(False, True, None, f"Key {short} is REVOKED ({why}): all its signatures are void.")
@@ -76,6 +77,7 @@ class TrustStore:
         if key in known:
             return Standing(True, False, known[key], f"You trust this key ({known[key]}).")
         chain = self._chain(known, key)
+        # The id of a key is easily mistaken for the key, so the mistake is named.
         if chain is None and any(trusted_key.hex == key.key_id for trusted_key in known):
             return Standing(False, False, None, "--trust needs the key itself, but you gave its id.")
         if chain is None:
@@ -95,6 +97,7 @@ class TrustStore:
         """Return these keys and all keys linked to them by handovers, in either direction: they have one holder."""
         found, grown = set(keys), True
         while grown:
+            # In both directions, until nothing is added: chains of handovers have one holder.
             more = {linked for pair in self.handovers for linked in pair if found & set(pair)} - found
             found, grown = found | more, bool(more)
         return found
@@ -208,6 +211,7 @@ class TrustStore:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / STORE_NAME
         write_text(path, json.dumps(values, indent=2) + "\n")
+        # Owner only: the names of those whom a user trusts are private.
         path.chmod(0o600)
         return path
 
@@ -222,6 +226,7 @@ def load_store() -> TrustStore:
     if not path.is_file():
         return TrustStore()
     mode = path.stat().st_mode
+    # Only writing matters: who can add a key can forge trust.
     if os.name == "posix" and mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CertificateError(
             f"The trust store {path} has mode {stat.S_IMODE(mode):04o}, so others may have added keys to it. Check "
@@ -260,6 +265,7 @@ def trusted(named: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
         keys[OWN] = given_signer.public
     elif own.is_file():
         keys[OWN] = load_public(own)
+    # Names in the store win over those of one call.
     store = replace(store, keys={**keys, **store.keys})
     for statement in statements:
         store = store.with_statement(statement)

@@ -82,6 +82,7 @@ class Verification:
         """Checks that did not pass; those of further statements as ``ASSESSMENT.NAME``."""
         own = tuple(check for check in self.checks if check.outcome == "fail")
         further = (
+            # Prefixed, to distinguish equal checks of different statements.
             replace(check, name=f"{statement.name}.{check.name}")
             for statement in self.others
             for check in statement.failed
@@ -107,6 +108,7 @@ class Verification:
     @property
     def vouched_for(self) -> str:
         """Strongest level that a trusted signer vouches for; ``self-attested`` if there is only the maker."""
+        # Strangers and those who disagree vouch for nothing.
         heard = {signature.vouches_for for signature in self.signatures if signature.trusted and signature.agrees}
         return next((level for level in reversed(VOUCHING) if level in heard), VOUCHING[0])
 
@@ -123,6 +125,7 @@ class Verification:
     @property
     def _derived(self) -> bool:
         outcomes = [check.outcome for check in self.checks if check.name in DERIVED]
+        # Both checks must have run: an empty list would pass.
         return len(outcomes) == len(DERIVED) and all(outcome in ("pass", "note") for outcome in outcomes)
 
     @property
