@@ -85,6 +85,7 @@ class Hwmon(Opened["Counters | SampledPower"]):
             sensors = choose(found, self._wanted)
             power_w = sum(sensor.power_w() for sensor in sensors)
             counters = [Counter(s.name, "uj", 1e-6, s.energy_uj) for s in sensors if s.energy is not None]
+            # Some drivers have a counter file that never moves.
             counted = len(counters) == len(sensors) and len(moving(counters, self._pause, STILL_S)) == len(sensors)
         except PermissionError as error:
             raise MeasureError(

@@ -107,6 +107,7 @@ def load_program(exported: Exported, device: str) -> Any:
     from torch._export.verifier import SpecViolationError
     from torch.export.passes import move_to_device_pass
 
+    # Importing the module has the side effect of registering its operators.
     if any(node["target"].startswith(QUANTIZERS) for node in exported.graph["nodes"]):
         importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers the quantized operators
     logging.getLogger("torch.export").setLevel(logging.ERROR)  # it would report a failure twice: here, and by raising

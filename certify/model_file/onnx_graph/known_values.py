@@ -46,6 +46,7 @@ def next_operators(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], bool]:
         if holds and not waits:
             ready.append(node)
         waiting = waiting or (holds and waits)
+        # An operator after one with a subgraph may need a result that is not known yet.
         if holds or waits:
             blocked.update(node.output)
     return ready, waiting
@@ -55,6 +56,7 @@ def take_out(graph: onnx.GraphProto, operators: list[onnx.NodeProto]) -> None:
     """Remove operators from a graph."""
     gone = {id(node) for node in operators}
     places = [place for place, node in enumerate(graph.node) if id(node) in gone]
+    # From the end, so that positions before a removed operator stay valid.
     for place in reversed(places):
         del graph.node[place]
 
@@ -93,6 +95,7 @@ def common(left: Known, right: Known) -> Known:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray) and np.array_equal(left, right):
         return left
     first, second = _type_of(left), _type_of(right)
+    # Compared as bytes: protobuf messages have no order, but a fixed serialisation.
     if first is None or second is None or first.SerializeToString() != second.SerializeToString():
         return None
     return first

@@ -82,6 +82,7 @@ def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | 
         model: model with internal or external weights.
         folder: folder of its external data.
     """
+    # Fingerprints only of shapes that occur in the table, as digesting a large model takes long.
     known = {fingerprint.shape for prints in published().values() for fingerprint in prints}
     own = [(matrix.size, matrix.shape, matrix) for matrix in _weights(model, folder)]
     total = sum(size for size, _, _ in own)
@@ -92,6 +93,7 @@ def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | 
             for fingerprint in table
             if any(fingerprint.same(candidate) for candidate in prints)
         ]
+        # Of the larger of both: neither a few published layers nor a few extra ones make it the published network.
         if sum(same) >= SAME_WEIGHTS * max(
             total, sum(fingerprint.shape[0] * fingerprint.shape[1] for fingerprint in table)
         ):
@@ -114,6 +116,7 @@ def _weights(model: onnx.ModelProto, folder: Path | None) -> Iterator[Matrix]:
             continue
         seen.add(name)
         array = array_of(tensor, folder)
+        # Some operators store the weight transposed; fingerprints have output channels first.
         across = compute.kind == "conv_transpose" or (compute.kind == "gemm" and not attribute(node, "transB", 0))
         array = np.moveaxis(array, -1, 0) if compute.kind == "matmul" else np.swapaxes(array, 0, int(across))
         yield array.reshape(array.shape[0], -1)

@@ -64,6 +64,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
         ModelError: the graph is inconsistent.
     """
     light = _without_weights(model)
+    # Types of weights are known without inference, even of those that were replaced by inputs.
     found = {tensor.name: tensor_type(tensor.data_type, tensor.dims) for tensor in constants(model.graph)}
     for value in light.graph.input:
         if value.name not in found:
@@ -96,6 +97,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
 def fold_sized(model: onnx.ModelProto, inferred: Inferred) -> Inferred:
     """Fold further constants, using the inferred shapes of all values."""
     sized = {name: list(shape_of(kind)) for name, kind in inferred.types.items()}
+    # In a second step, because the first folding had no shapes of values to go by.
     return Inferred(inferred.types, fold_small_constants(_without_weights(model).graph, sized))
 
 
@@ -137,6 +139,7 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) <= SMALL_ELEMENTS:
             graph.initializer.append(tensor)
+        # Old files list weights as inputs too; listing them twice would be invalid.
         elif tensor.name not in listed:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return onnx.helper.make_model(
@@ -167,6 +170,7 @@ def _shape_twin(node: onnx.NodeProto) -> onnx.NodeProto | None:
         names[sources.index(PACKED[node.op_type])] = _unpacked(node)
     twin = onnx.helper.make_node(like, names, node.output[:1], name=node.name)
     known = {a.name for a in node.attribute} & set(onnx.defs.get_schema(like).attributes)
+    # The twin may know fewer attributes, and unknown ones would fail its schema.
     twin.attribute.extend(a for a in node.attribute if a.name in known)
     return twin
 

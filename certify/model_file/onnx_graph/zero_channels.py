@@ -85,6 +85,7 @@ def zero_channels(model: onnx.ModelProto, folder: Path | None = None) -> ZeroCha
     for node in flat.graph.node:
         compute = compute_of(node)
         dead = None if compute is None else _dead_channels(node, compute, constants)
+        # A mask after the layer silences its channels as zero weights do.
         if compute is not None and dead is not None:
             axis = -1 if compute.kind in ("gemm", "matmul") else 1
             dead = dead | _masked_after(node.output[0], consumers, constants, len(dead), axis)
@@ -107,6 +108,7 @@ class _Constants:
         if name in self._tensors:
             return array_of(self._tensors[name], self._folder)
         node = self._producers.get(name)
+        # A value without producer is an input of the graph.
         if node is None:
             return None
         if node.op_type == "DequantizeLinear":
@@ -140,6 +142,7 @@ class _Constants:
             if not name:
                 continue
             parameter = self.value(name)
+            # Only per-tensor and per-axis quantization; blocks are not folded here.
             if parameter is None or parameter.ndim > 1:
                 return None
             real = apply(real, _along(parameter.astype(np.float32), stored.ndim, axis))
@@ -197,6 +200,7 @@ def _masked_after(
 ) -> _Array:
     """Return the channels silenced by a constant on the only path of an output."""
     dead = np.zeros(channels, dtype=bool)
+    # A value with several readers may be used unmasked by one of them.
     while len(readers := consumers.get(output, [])) == 1:
         factor = _factor(readers[0], output, constants)
         if factor is not None:
@@ -216,6 +220,7 @@ def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array 
     if node.op_type == "Where" and masked in node.input[1:]:
         condition = constants.value(node.input[0])
         alternative = constants.value(node.input[2 if node.input[1] == masked else 1])
+        # A masked value that is replaced by anything but zeros is not silent.
         if condition is None or alternative is None or np.any(alternative):
             return None
         return condition if node.input[1] == masked else np.logical_not(condition)
@@ -233,4 +238,5 @@ def _silent(factor: _Array, channels: int, axis: int) -> _Array:
         size = np.max(size, axis=tuple(a for a in range(size.ndim) if a != axis % size.ndim))
     else:
         return np.zeros(channels, dtype=bool)
+    # Relative to at least 1, so that a factor that is tiny throughout silences all channels.
     return np.asarray(size <= NEGLIGIBLE * np.max(size, initial=1.0))

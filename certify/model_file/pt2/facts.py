@@ -213,6 +213,7 @@ def _macs(exported: Exported, node: Operator) -> int | None:
         return None
     if node.kind in PRODUCTS:
         return math.prod(out) * data[-1]
+    # A transposed convolution multiplies each input by the whole kernel.
     return math.prod(data if node.transposed else out) * math.prod(weight[1:])
 
 
@@ -244,6 +245,7 @@ def _parameters(exported: Exported) -> int:
     total = 0
     for name, _, entry in sources(exported):
         meta = entry["tensor_meta"]
+        # Scales and zero points of quantizers are not parameters of the model.
         if name in used - quantizers and DTYPES.get(meta["dtype"]) not in NO_WEIGHTS:
             total += math.prod(size["as_int"] for size in meta["sizes"])
     return total

@@ -69,6 +69,7 @@ class ProgramFile:
         """Compare the file with the one in a certificate."""
         same_file = self.file_digest() == certified.sha256
         same_content = self.content_digest() == certified.content
+        # Without a canonical form, only identical bytes are clean.
         return Identity(same_file, same_content, certified.metadata is None, stripped=False, clean=same_file)
 
     def contracts(self) -> list[bytes]:
