@@ -70,6 +70,7 @@ def shown(progress: Progress | bool | None) -> Progress:
     """
     if progress is None or progress is True:
         bars = Bars()
+        # Unasked, a library draws bars only where somebody sees them.
         return bars if progress or bars.is_drawn else Silent()
     return progress or Silent()
 
@@ -204,6 +205,7 @@ class _Bar:
         """Advance, and redraw if the display is old, since no thread does so during a measured run."""
         self.note = note or self.note
         self._bars.update(self._bar, steps, f"{self._description}\n{self.note}".rstrip())
+        # Limited, as drawing takes processor time from the measured step.
         if self._bars.is_drawn and time.monotonic() - self._drawn > REDRAW_S:
             self._bars.draw()
             self._drawn = time.monotonic()

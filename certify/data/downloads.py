@@ -69,7 +69,7 @@ def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIM
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
-    # Without a published size, a partial file cannot be told from a complete one.
+    # Without a published size, a partial file looks like a complete one.
     if have and (remote.bytes is None or have > remote.bytes):
         part.unlink()
         have = 0

@@ -105,6 +105,7 @@ def counted_level(meter: MeterFacts) -> EvidenceLevel:
 
 
 def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
+    # Facts are the maker's claims; the name of a built-in meter must not lend credibility to others.
     """Return why a meter of this name cannot have recorded these facts; None if it can.
 
     Args:
@@ -116,6 +117,7 @@ def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
             return f"'{meter.name}' is not a built-in meter, and no digest of its code is stated"
         return None
     names = [name for name, _, _ in parts_of(meter)]
+    # Any way that fits: one meter may have a counter on one GPU and samples on another.
     levels = {weakest(variant.level for variant in way).value for way in _ways(names) if _fits(meter, names, way)}
     if meter.level not in levels:
         return (
@@ -177,6 +179,7 @@ def joules_from_readings(meter: MeterFacts, window: Window) -> float | None:
     """
     found = [_joules(name, parameters, start, window) for name, parameters, start in parts_of(meter)]
     known = [value for value in found if value is not None]
+    # All parts or none, since the sum of a subset would pass for the whole.
     return sum(known) if len(known) == len(found) else None
 
 
@@ -205,6 +208,7 @@ def _step_j(before: str, reading: Mapping[str, float], parameters: Mapping[str, 
         return None
     step = after - reading[before]
     turn = parameters.get(f"{zone}_range_{unit}")
+    # The counter has wrapped once; its range is stated with the meter.
     if step < 0 and isinstance(turn, int | float):
         step += turn
     return step * joules

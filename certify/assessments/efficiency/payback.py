@@ -124,6 +124,7 @@ def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
     """
     figures = Figures.of(estimates)
     baseline, ratio = figures.energy_j("baseline"), figures.energy_ratio
+    # An unbounded end times a saving of 0 is not a number.
     if baseline is None or ratio is None or not math.isfinite(baseline.high + ratio.high):
         return None
     # All corners: the sign of (1 - share) decides which ends bound the product.
@@ -146,7 +147,9 @@ def payback_inferences(spent: Estimate | None, estimates: Mapping[str, Estimate]
     """
     saved = saved_energy(estimates)
     if spent is None or saved is None or saved.value <= 0:
+        # Without a saving nothing breaks even.
         return None
+    # The cheapest making over the largest saving, and the reverse.
     low = spent.low / saved.high
     high = spent.high / saved.low if saved.low > 0 else math.inf
     value = spent.value / saved.value

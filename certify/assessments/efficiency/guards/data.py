@@ -74,6 +74,7 @@ def _too_many(found: Iterable[NearDuplicates], edition: Edition) -> list[NearDup
     return [
         pair
         for pair in found
+        # The lower end: chance near duplicates in a sample must not fail an honest set.
         if wilson_interval(pair.near, pair.samples, edition.plan.confidence).low * max(1.0, pair.of / pair.among)
         > _limit(edition)
     ]
@@ -112,6 +113,7 @@ def inputs_real(evidence: Evidence, edition: Edition) -> Answer:
     else:
         return Answer("fail", "The inputs were not checked for randomness.")
     varied = found.std >= edition.thresholds.input_std and found.distinct >= edition.thresholds.distinct_inputs
+    # Power depends on the values, so constant inputs would cost less than real ones.
     answer = check(
         varied and found.constant_share <= edition.thresholds.constant_inputs_share and regular,
         f"{found.distinct:.0f} different inputs with a standard deviation of {found.std:.3g}; "
@@ -158,6 +160,7 @@ def labels_agree(evidence: Evidence, edition: Edition) -> Answer:
     if not evidence.predictions:
         return unknown("No test sample was scored")
     labels = {p.digest: p.label for p in evidence.samples}
+    # Two labels for one sample would let a model be right whatever it answers.
     torn = len({p.digest for p in evidence.predictions if p.label != labels[p.digest]})
     repeated = evidence.duplicates
     return check(
