@@ -115,13 +115,13 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
 
 
 def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
-    # The baseline comes along, because measuring again needs it.
     """Yield a model, its baseline, their weights, and every existing sidecar file, including those bound by statements.
 
     Args:
         model: model file.
         bound: names of further files next to it.
     """
+    # The baseline comes along, because measuring again needs it.
     for path in (model, model.with_name(f"baseline{model.suffix}")):
         if path.is_file():
             with open_model(path) as opened:

@@ -89,7 +89,6 @@ def _signers(verification: Verification) -> list[Signer]:
 
 def _print_losses(written: Export, verification: Verification) -> None:
     """Print to standard error what readers of the document will not see."""
-    # Standard error, so that a redirected document stays clean.
     from certify.core.text import clean
 
     if not verification.trusted:

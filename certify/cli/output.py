@@ -97,7 +97,6 @@ def quiet_option(command: F) -> F:
     """Add ``--quiet``, which :func:`bars` reads."""
     return click.option("--quiet", is_flag=True, expose_value=False, callback=_keep_quiet, help="Show no progress.")(
         command
-        # A callback instead of an argument, since most commands only pass it on.
     )
 
 

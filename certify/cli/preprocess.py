@@ -109,7 +109,6 @@ def contract(model: Path, preprocess: Path | None, flags: dict[str, Any]) -> Pre
     if missing:
         raise UsageError(
             f"A preprocessing contract given by flags must be complete, but {', '.join(missing)} "
-            # "None is guessed" also holds for contracts that are nearly complete: a wrong mean costs accuracy silently.
             f"{'is' if len(missing) == 1 else 'are'} missing; add it, or pass a file with --preprocess."
         )
     return Preprocess.from_json(

@@ -198,8 +198,7 @@ def _on_several_machines(entries: Sequence[Entry]) -> bool:
     unlike = False
     for first, second in combinations(entries, 2):
         if reasons := why_not_comparable(first.claims, second.claims):
-            # Certificates of one file from different machines may be shown together although their figures do not
-            # compare.
+            # One file from several machines may be shown together, although the figures do not compare.
             if first.content != second.content or why_not_one_job(first.claims, second.claims):
                 raise UsageError(f"{first.name} and {second.name} cannot be compared: {'; '.join(reasons)}.")
             unlike = True

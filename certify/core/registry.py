@@ -68,7 +68,6 @@ class Registry:
         """Return every unambiguous name, built-in parts first."""
         return (*self.own, *(name for name in self._installed if self._fault(name) is None))
 
-    # Evidence names the code, which the same entry point may not provide elsewhere.
     def place(self, name: str) -> str:
         """Return how evidence names a part: a built-in one by its name, any other as ``package.module:Name``."""
         return name if name in self.own else next(iter(self._installed.get(name, [name])))

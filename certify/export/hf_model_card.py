@@ -120,7 +120,6 @@ def _body(source: ExportSource) -> Iterator[str]:
     for title, lines in sections(source):
         yield from _section(title, lines)
     for other in source.others:
-        # Compared by identity: the declarations were written above, section by section.
         if other.claims is not declared:  # declarations have separate sections
             yield from _section(safe(other.claims.title), _statement(other.claims))
     if isinstance(claims, EfficiencyClaims):

@@ -175,8 +175,8 @@ def load_edition(name: str = NEWEST) -> ScorecardEdition:
 
 
 def edition_names() -> list[str]:
-    # Names need not sort by age, so the date decides.
     """Return the names of all editions, oldest first."""
+    # Names need not sort by age, so the date decides.
     return sorted(edition_files(PACKAGE), key=lambda name: (load_edition(name).date, name))
 
 

@@ -92,9 +92,9 @@ def award_level(
 def _verifiers(path: Path, verification: Verification) -> list[PublicKey]:
     """Return the keys of all countersigners, trusted or not."""
     energy = next((certificate for certificate in verification.certificates if certificate.assessment.sealed), None)
-    # Even a verifier that nobody trusts must not certify what it assessed.
     if energy is None:
         return []
+    # Even a verifier that nobody trusts must not certify what it assessed.
     return [read_countersignature(file, energy).signed.signer for file in countersignature_files([path.parent])]
 
 

@@ -102,7 +102,6 @@ def _statements(model: Path, digests: Any) -> list[Certificate]:
         try:
             read = Certificate.read(path)
         except (CertificateError, UsageError):
-            # The efficiency certificate comes first, and its name for the model wins.
             continue  # unreadable statement: verification reports it
         if dict(read.subject_digest) == dict(digests) and read.assessment.name != Declarations.name:
             found.append(read)

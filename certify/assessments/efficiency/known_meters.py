@@ -105,13 +105,13 @@ def counted_level(meter: MeterFacts) -> EvidenceLevel:
 
 
 def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
-    # Facts are the maker's claims; the name of a built-in meter must not lend credibility to others.
     """Return why a meter of this name cannot have recorded these facts; None if it can.
 
     Args:
         meter: meter as stated in the evidence.
         device: facts of the machine by name.
     """
+    # Facts are the maker's claims; the name of a built-in meter must not lend credibility to others.
     if is_plug_in(meter):
         if meter.code is None or not re.fullmatch("[0-9a-f]{64}", meter.code):
             return f"'{meter.name}' is not a built-in meter, and no digest of its code is stated"

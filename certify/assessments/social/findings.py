@@ -78,8 +78,7 @@ def _cells_add_up(records: Records, edition: SocialEdition) -> Iterator[str]:
                 published = summed([cells[group] for group in members if group in cells])
                 withheld = any(group not in cells for group in members)
                 rest = [getattr(whole, entry) - getattr(published, entry) for entry in ENTRIES]
-                # Crossed cells may be withheld; what is published must not exceed the line, and must equal it if
-                # complete.
+                # Crossed cells may be withheld: published ones must not exceed the line; complete ones equal it.
                 if min(rest) < 0 or (not withheld and any(rest)):
                     yield f"The cells of {attribute.name} do not add up to {name}{_of(label)}"
 

@@ -86,8 +86,7 @@ def _check(
             return otherwise
         if _holds(path, draw_as(certificate, others)):
             return Finding(check, "pass", f"{file} is the label of this certificate.")
-        # In order of what the reader can do about it: redraw with further statements, redraw with derived words,
-        # distrust.
+        # In order of what the reader can do: redraw with further statements, redraw with derived words, distrust.
         if others and _holds(path, draw_as(certificate, ())):
             return Finding(
                 check, "note", f"{path} lacks the further statements about the model. Redraw it with leanmark label."

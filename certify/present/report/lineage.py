@@ -157,8 +157,7 @@ def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment 
     if spent is None or count is None or claims.refused:
         return None
     least, most = (
-        # Rounded outward before grouping, and the minus sign back to ASCII, since `float` does not read the typographic
-        # one.
+        # Rounded outward before grouping; back to an ASCII minus, since `float` does not read the typographic one.
         "unbounded" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )
