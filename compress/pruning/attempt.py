@@ -279,12 +279,10 @@ class Attempt:
                 with with_gradients(pruner.model):
                     estimator.estimate(pruner.model)
             with limits(settings.time_limit_s):
-                # A geometric sequence: each round removes the same share of what is left.
                 left = pruner.prune_to(int((wanted / before) ** (step / steps) * before))
             if estimator is not None:
                 estimator.clear(pruner.model)
             advance(1 / steps, f"{left / before:.2f} left")
-            # Not after the last round: the recipe's own training follows it.
             if settings.recover_epochs and step < steps:
                 self._teach(pruner.model, context, None, epochs=settings.recover_epochs)
         return left
