@@ -74,7 +74,7 @@ def _policy_permits(records: Records) -> Finding:
                 if policy is None:
                     unknown.add(entry.client)
                     continue
-                # At the beginning of the round, which is when the client decided to take part.
+                # Judged at the beginning of the round, before the client computed anything.
                 request = Request(use.action, use.purpose, use.recipient, each.begin.started)
                 decision = decide(policy, request)
                 if not decision.permitted:
