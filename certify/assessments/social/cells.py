@@ -57,7 +57,7 @@ class JudgedCell:
             return f"{self.name}: {ends} on {n} samples, shown to be {self.verdict}."
         if self.needed is None:
             return f"{self.name}: {ends} on {n} samples; no number of samples could show a loss within the margin."
-        return f"{self.name}: {ends} on {n} samples; about {self.needed} could show a loss within the margin."
+        return f"{self.name}: {ends} on {n} samples; about {self.needed} are needed to show a loss within the margin."
 
 
 def rate_name(cell: Cell) -> str:
