@@ -67,6 +67,7 @@ class PassTags:
         deterministic: whether one seed gives the same model twice; not for a pass that times candidates.
         noisy: whether it protects private data by noise from the system's entropy; it must then give two different
             models under one seed, since repeated noise could be subtracted.
+        measures: whether it measures the model in the runtime of the job, if the job measures at all.
         leaves: names of record files that it writes to the workspace, without the prefix of its place in the recipe
             (``0-federation.jsonl``); the job copies them next to the lineage.
     """
@@ -75,6 +76,7 @@ class PassTags:
     tried_on: Literal["residual", "blocks", "idle_taps", "attention", "depthwise"] = "residual"
     deterministic: bool = True
     noisy: bool = False
+    measures: bool = False
     leaves: tuple[str, ...] = ()
 
 

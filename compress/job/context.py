@@ -54,7 +54,8 @@ def fingerprint(
     """Return everything that the files of a job depend on.
 
     No pass sees the test part, so finished passes stay valid if a test image is corrected; only a pass that brings its
-    own data was checked against it. Groups are not part of the digests of samples, and remedies depend on them.
+    own data was checked against it. Groups are not part of the digests of samples, and remedies depend on them. The
+    runtime counts if a pass measures in it.
     """
     unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
@@ -71,6 +72,7 @@ def fingerprint(
         "device": context.device,
         "max_train_time": context.max_train_time,
         "max_loss_percent": context.max_loss_percent,
+        "runtime": context.runtime if any(each.tags.measures for each in recipe.passes) else None,
     }
 
 

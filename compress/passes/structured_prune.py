@@ -61,7 +61,7 @@ class StructuredPrune(CostOptions):
 
     name: ClassVar[str] = "structured_prune"
     version: ClassVar[int] = 4
-    tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4})
+    tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4}, measures=True)
 
     macs: float | None = Field(
         default=None, gt=0, lt=1, description="Target MACs as a fraction of the original's. Default: 0.5."

@@ -64,6 +64,19 @@ def test_fingerprint_differs_when_only_a_group_column_differs(dataset):
     assert first == same != other
 
 
+@pytest.mark.parametrize(("name", "depends"), [("prune", True), ("int8", False)])
+def test_fingerprint_differs_by_the_runtime_when_a_pass_measures_in_it(dataset, name, depends):
+    contract = default_preprocess(dataset)
+    original = OriginalModel("nets:one", "built", None, None, contract, "given", network("residual"))
+
+    def of(runtime):
+        context = make_context(original, dataset, target=None, seed=0, progress=Silent(), runtime=runtime)
+        return fingerprint(original, recipe.load(name), describe_data(dataset), context)
+
+    assert (of(None) != of("onnxruntime-cpu")) is depends
+    assert of("openvino") == of("openvino")
+
+
 def test_steps_after_a_lost_file_are_repeated(tmp_path):
     workspace = Workspace(tmp_path, {}, Silent())
     for name in ("first", "second", "third"):
