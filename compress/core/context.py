@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,6 +91,7 @@ class PassContext:
         callbacks: called in every epoch of every training.
         workspace: folder for new files (ONNX stage); None if there is none.
         following: later passes of the recipe, in order.
+        earlier: what the earlier passes did, in order: the field ``done`` of their records.
         test_digests: digests of the test samples, which a pass with data of its own must refuse.
         training_follows: whether a later pass of the recipe trains the model.
         place: position of the pass in its recipe, from 0, which distinguishes mechanisms.
@@ -109,6 +111,7 @@ class PassContext:
     callbacks: tuple[TrainingCallback, ...] = ()
     workspace: Path | None = None
     following: tuple[Pass, ...] = ()
+    earlier: tuple[Mapping[str, Any], ...] = ()
     test_digests: frozenset[str] = frozenset()
     training_follows: bool = False
     place: int = 0

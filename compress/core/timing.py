@@ -1,4 +1,4 @@
-"""Time of one file relative to another, each in its own process, in turn."""
+"""Files that run in processes of their own, and the time of one relative to another, in turn."""
 
 from __future__ import annotations
 
@@ -105,16 +105,35 @@ def timed(path: Path, runtime: str, feeding: Feeding) -> Iterator[Timer]:
         ModelError: the runtime cannot load the file.
         MeasureError: the process ended or did not answer.
     """
+    with running("timed", path, runtime, feeding) as worker:
+        yield lambda runs: worker.window(runs, WINDOW_S).cpu_s
+
+
+@contextlib.contextmanager
+def running(name: str, path: Path, runtime: str, feeding: Feeding, threads: int = 1) -> Iterator[Worker]:
+    """Yield a process of its own that runs a file, and ends with the ``with`` block.
+
+    Args:
+        name: name of the process, for errors.
+        path: the file; its external weights lie next to it.
+        runtime: name of an adapter.
+        feeding: inputs.
+        threads: threads of the session.
+
+    Raises:
+        ModelError: the runtime cannot load the file.
+        MeasureError: the process ended or did not answer.
+    """
     weights = onnx_file.parts(path)[1:]
     settings = session_settings(
-        runtime, 1, feeding.input_names, feeding.output_name, input_shape=feeding.input_shape, weights=weights
+        runtime, threads, feeding.input_names, feeding.output_name, input_shape=feeding.input_shape, weights=weights
     )
     with tempfile.TemporaryDirectory(prefix="leanmark-timing-") as folder:
         inputs = Path(folder, "inputs.npy")
         np.save(inputs, feeding.samples)
-        with Worker("timed", path, settings) as worker:
+        with Worker(name, path, settings) as worker:
             worker.inputs(inputs, feeding.batch)
-            yield lambda runs: worker.window(runs, WINDOW_S).cpu_s
+            yield worker
 
 
 def usable(runtime: str) -> str | None:

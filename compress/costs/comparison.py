@@ -18,8 +18,9 @@ from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.costs.cost_table import Quantity, quantity_of
-from compress.costs.narrowing import SAMPLES, WORDS, table_maker
+from compress.costs.narrowing import WORDS
 from compress.costs.ratios import ratio
+from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 
 

@@ -38,13 +38,16 @@ class Narrowable:
     declined: tuple[Declined, ...]
 
 
-def find_narrowable(settings: PruneSettings, model: nn.Module, context: PassContext) -> Narrowable:
+def find_narrowable(
+    settings: PruneSettings, model: nn.Module, context: PassContext, *, formats: bool = False
+) -> Narrowable:
     """Find verified groups inside blocks, and score their units.
 
     Args:
         settings: importance, attention pruning, layers to keep, largest share lost.
         model: model in eval mode on the CPU; not modified.
         context: data for a data-based importance.
+        formats: whether blocks may also stay in floats.
 
     Raises:
         UsageError: data for the importance is missing, or no layer matches ``keep_layers``.
@@ -66,7 +69,7 @@ def find_narrowable(settings: PruneSettings, model: nn.Module, context: PassCont
     pruner = BlockPruner(found, sample, rules, attention=settings.attention, embedding=False)
     scores = _scores(pruner, settings, context)
     groups = [group for group in pruner.groups if group.name in scores]
-    items = find_items(found, sample, groups, most=settings.max_ratio, keep=rules.keep)
+    items = find_items(found, sample, groups, most=settings.max_ratio, keep=rules.keep, formats=formats)
     declined = [each for each in pruner.left_out({}) if each.what not in scores]
     return Narrowable(found, tuple(items), scores, tuple(declined))
 

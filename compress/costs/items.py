@@ -1,4 +1,4 @@
-"""The parts of a model whose widths can be chosen, and the widths to try for each.
+"""The parts of a model whose widths and formats can be chosen, and the variants to try for each.
 
 An item is a block with the groups of channels, heads or hidden units inside it. Blocks with equal code, settings and
 tensor shapes share a signature and therefore one set of measured costs.
@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -27,6 +27,9 @@ LADDER = 8
 """Approximate number of widths tried for a group, including the full one."""
 SMALLEST_STEP = 4
 """Channels between two widths: other widths fall between the steps of all known kernels."""
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Layers that compute on integers in a quantized file."""
+FLOAT_BITS = 32
 PLAIN = (bool, int, float, str, tuple, type(None))
 
 
@@ -37,20 +40,29 @@ class Variant:
     Attributes:
         widths: units that the narrowed groups keep, by the group's name; other groups keep all.
         dropped: whether the whole block is dropped.
+        floats: whether the block stays in floats although its neighbours become integers.
+        bits: bits of its weights in matrix products; fewer than 32 only in floats.
 
     Example:
         >>> Variant({"conv1": 8}).label({"conv1": 16}), Variant(dropped=True).label({"conv1": 16})
         ('8', 'dropped')
+        >>> Variant({"conv1": 8}, floats=True).label({"conv1": 16})
+        '8 float'
     """
 
     widths: Mapping[str, int] = field(default_factory=dict)
     dropped: bool = False
+    floats: bool = False
+    bits: int = FLOAT_BITS
 
     def label(self, units: Mapping[str, int]) -> str:
         """Return the widths of all groups, in order; ``units`` are the full ones."""
         if self.dropped:
             return "dropped"
-        return "/".join(str(self.widths.get(name, full)) for name, full in units.items()) or "full"
+        widths = "/".join(str(self.widths.get(name, full)) for name, full in units.items()) or "full"
+        if not self.floats:
+            return widths
+        return f"{widths} float" if self.bits == FLOAT_BITS else f"{widths} int{self.bits} weights"
 
 
 FULL = Variant()
@@ -67,6 +79,7 @@ class Item:
         keeps_shape: whether output and input have the same shape, so that copies can be stacked.
         variants: its variants, the full block first.
         signature: hex digest shared by identical blocks.
+        borders: whether the values before and after the block are integers where its neighbours are.
     """
 
     path: str
@@ -75,6 +88,7 @@ class Item:
     keeps_shape: bool
     variants: tuple[Variant, ...]
     signature: str
+    borders: tuple[bool, bool] = (True, True)
 
     @property
     def units(self) -> dict[str, int]:
@@ -105,7 +119,13 @@ class Item:
 
 
 def find_items(
-    model: nn.Module, sample: torch.Tensor, groups: Sequence[Group], *, most: float, keep: Collection[str] = ()
+    model: nn.Module,
+    sample: torch.Tensor,
+    groups: Sequence[Group],
+    *,
+    most: float,
+    keep: Collection[str] = (),
+    formats: bool = False,
 ) -> list[Item]:
     """Return the blocks that contain the groups, and those that may be dropped.
 
@@ -115,6 +135,7 @@ def find_items(
         groups: groups that may be narrowed, in the order in which they run.
         most: largest share of its units that a group may lose.
         keep: names of layers that stay, so that no block that contains one is dropped.
+        formats: whether blocks, and layers outside of them, may also stay in floats.
     """
     inputs = _inputs(model, sample)
     blocks = [path for path in find_blocks(model, sample) if path in inputs]
@@ -122,11 +143,16 @@ def find_items(
     for group in groups:
         inside.setdefault(_block_of(group, blocks, inputs), []).append(group)
     alone = [("", [group]) for group in inside.pop("", [])]  # outside of all blocks: each by itself, in the whole model
+    layers = [(path, list[Group]()) for path in _layers_outside(model, [path for path in inside if path])]
     items = []
-    for path, own in (*inside.items(), *alone):
+    for path, own in (*inside.items(), *alone, *(layers if formats else ())):
+        if path not in inputs:
+            continue
         block_input, keeps = inputs[path]
         droppable = path in blocks and keeps and not any(name.startswith(f"{path}.") for name in keep)
         variants = _variants(own, most, droppable)
+        if formats and path:
+            variants += tuple(replace(each, floats=True) for each in variants if not each.dropped)
         if len(variants) == 1:
             continue
         signature = _signature(model.get_submodule(path), block_input.shape, path, own)
@@ -172,6 +198,12 @@ def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Va
     # With rounding, the last combination may equal a group narrowed alone.
     unique = {json.dumps(each.widths, sort_keys=True): each for each in found if each.widths}
     return (FULL, *unique.values(), *([Variant(dropped=True)] if droppable else []))
+
+
+def _layers_outside(model: nn.Module, blocks: Collection[str]) -> list[str]:
+    """Return the paths of layers with weights that are in none of the blocks."""
+    layers = [path for path, module in model.named_modules() if isinstance(module, LAYERS)]
+    return [path for path in layers if not any(path == block or path.startswith(f"{block}.") for block in blocks)]
 
 
 def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:

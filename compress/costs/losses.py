@@ -14,6 +14,7 @@ from certify.core.progress import Progress
 from compress.core.context import PassContext
 from compress.core.foreign_code import MODEL_FAILURES
 from compress.costs.items import FULL, Item, Variant
+from compress.costs.rounding import Rounding
 from compress.pruning.program import NotTraceable
 from compress.pruning.provenance import Provenance
 from compress.pruning.reconstruction import Changes, reconstruct
@@ -35,8 +36,13 @@ def divergence(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> 
         images: (n, ...) samples.
         wanted: (n, classes) log-probabilities of the original, from :func:`log_shares`.
     """
+    return divergence_of(log_shares(model, images), wanted)
+
+
+def divergence_of(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Compute the Kullback-Leibler divergence of log-probabilities from those of the original, in nats per sample."""
     # A divergence is never negative, but its rounded sum may be.
-    return max(0.0, float(F.kl_div(log_shares(model, images), wanted, reduction="batchmean", log_target=True)))
+    return max(0.0, float(F.kl_div(found, wanted, reduction="batchmean", log_target=True)))
 
 
 def log_shares(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -51,22 +57,24 @@ def measured_losses(
     images: torch.Tensor,
     change: Change,
     progress: Progress,
+    unchanged: Variant = FULL,
 ) -> list[list[float]]:
     """Measure the divergence of each candidate, with one item changed at a time; infinite if outputs are not finite.
 
     Args:
         model: the original, in eval mode; not modified.
-        candidates: variants of each item; the full block loses nothing.
+        candidates: variants of each item.
         images: validation samples.
         change: makes the changed model, including any refit.
         progress: where to report progress.
+        unchanged: the variant that the original has, and that loses nothing.
     """
     wanted = log_shares(model, images)
-    total = sum(variant != FULL for variants in candidates for variant in variants)
-    with progress.task("Measuring the loss of narrow blocks", total) as bar:
+    total = sum(variant != unchanged for variants in candidates for variant in variants)
+    with progress.task("Measuring the loss of each block", total) as bar:
 
         def lost(number: int, variant: Variant) -> float:
-            if variant == FULL:
+            if variant == unchanged:
                 return 0.0
             loss = divergence(change(model, {number: variant}), images, wanted)
             bar.advance(1)
@@ -82,12 +90,17 @@ class Narrower:
         items: blocks of the model.
         scores: (rows, units) importance of the units, by the group's name.
         context: context whose samples layers are refitted on; None for no refit.
+        rounding: how blocks that do not stay in floats are rounded; None if none is.
     """
 
     def __init__(
-        self, items: Sequence[Item], scores: Mapping[str, torch.Tensor], context: PassContext | None = None
+        self,
+        items: Sequence[Item],
+        scores: Mapping[str, torch.Tensor],
+        context: PassContext | None = None,
+        rounding: Rounding | None = None,
     ) -> None:
-        self._items, self._scores, self._context = items, scores, context
+        self._items, self._scores, self._context, self._rounding = items, scores, context, rounding
 
     def cut(self, model: nn.Module, variants: Mapping[int, Variant]) -> tuple[nn.Module, Changes]:
         """Return a changed copy without a refit, and what its layers lost."""
@@ -101,12 +114,20 @@ class Narrower:
         return changed, Changes(lost.outputs, lost.inputs)
 
     def __call__(self, model: nn.Module, variants: Mapping[int, Variant]) -> nn.Module:
-        """Return a changed copy whose layers are refitted on a few samples, if that is possible and does not fail.
+        """Return a changed copy whose layers are refitted on a few samples, and whose integer blocks are rounded."""
+        changed = self._refitted(model, variants)
+        if self._rounding is not None:
+            integers = [number for number, each in variants.items() if not each.floats and not each.dropped]
+            self._rounding.apply(changed, [self._items[number].path for number in integers])
+        return changed
+
+    def _refitted(self, model: nn.Module, variants: Mapping[int, Variant]) -> nn.Module:
+        """Return a changed copy, refitted if that is possible and does not fail.
 
         Only layers that lost units are refitted, and all layers after a dropped block.
         """
         changed, changes = self.cut(model, variants)
-        if self._context is None:
+        if self._context is None or not any(each.widths or each.dropped for each in variants.values()):
             return changed
         mended, dropped = copy.deepcopy(changed), any(variant.dropped for variant in variants.values())
         samples = Samples(self._context, TRIAL_SAMPLES)

@@ -1,16 +1,20 @@
 """Narrowing a model to a share of its energy or time, by what its blocks cost in the precision that ships.
 
-All widths, and the blocks to drop, are chosen at once: a knapsack of the loss of each narrowing, measured with one
-block changed at a time, against its saving, from a table of measured costs. The narrowed model is then exported and
-measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS
-2022 (arXiv 2110.10811) choose widths by tables of time and importances of units.
+All widths, the blocks to drop, and the blocks that stay in floats are chosen at once: a knapsack of the loss of each
+variant, measured with one block changed at a time, against its saving, from a table of measured costs. A block in
+floats is charged for borders to integers on both sides, so the prediction is an upper bound where neighbours stay in
+floats together. The narrowed model is then exported and measured against the whole one. Kurtic et al., "ZipLM", NeurIPS
+2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose widths by tables of time and
+importances of units.
 """
 
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,15 +26,17 @@ from compress.core.foreign_code import eval_copy
 from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
-from compress.costs.cost_cache import CostCache
-from compress.costs.cost_table import CostTable, Quantity, TableMaker, quantity_of
+from compress.costs import shipped_form as forms
+from compress.costs.cost_table import CostTable, Quantity, quantity_of
 from compress.costs.groups import Narrowable, find_narrowable
-from compress.costs.items import Variant
-from compress.costs.knapsack import Option, OverBudget, choose
+from compress.costs.items import FULL, Variant
+from compress.costs.knapsack import OverBudget
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.ratios import product, ratio
-from compress.costs.shipped_form import Precision, Shipping
-from compress.costs.timing import Conditions, Cost, timer
+from compress.costs.rounding import Rounding
+from compress.costs.shipped_form import Precision
+from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
+from compress.costs.timing import Conditions, Cost
 from compress.pruning.equivalence import why_broken
 from compress.pruning.refitting import reconstructed
 from compress.pruning.rules import PruneSettings
@@ -39,8 +45,8 @@ TRIES = 3
 """Number of times that a narrowed model is made and measured; each aims lower by what the previous one missed."""
 CLOSE = 1.02
 """A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
-SAMPLES = 8
-"""Number of samples on which whole models run, in turn, while they are measured."""
+RANGED = 32
+"""Number of samples from which the ranges of rounded activations come."""
 WORDS = {"energy": "energy", "latency": "time"}
 
 
@@ -72,10 +78,12 @@ class Comparison:
     Attributes:
         share: share of the whole model's cost in the same form.
         baseline: cost of the original in floats.
+        float_nodes: names of the nodes that stay in floats.
     """
 
     share: Estimate
     baseline: Cost
+    float_nodes: tuple[str, ...]
 
 
 class Narrowing:
@@ -105,17 +113,26 @@ class Narrowing:
     def carry_out(self) -> tuple[nn.Module, PassRecord]:
         """Return the narrowed model, or an unchanged one with the reason."""
         goal, what = self._goal, WORDS[self._goal.quantity]
-        found = find_narrowable(self._settings, self._model, self._context)
+        shipping = self._maker.shipping
+        found = find_narrowable(self._settings, self._model, self._context, formats=shipping.mixed)
         if not found.items:
             return self._refused(f"it has no block whose {what} can be lowered: no group of units can be removed")
         table = self._maker.make(found.model, found.items, self._context.preprocess, self._samples)
         if quantity_of(table.whole, goal.quantity) is None:
             return self._refused("no meter on this machine reports joules; ask for latency instead of energy")
         candidates = [table.worthwhile(item, goal.quantity) for item in found.items]
-        if all(len(variants) == 1 for variants in candidates):
+        table_rows = zip(found.items, candidates, strict=True)
+        if all(table.change(item, each, goal.quantity) >= 0 for item, row in table_rows for each in row):
             return self._refused(f"no narrower block takes less {what} in {table.key['precision']} on this machine")
-        narrower = Narrower(found.items, found.scores, self._context if self._settings.reconstruct else None)
-        losses = measured_losses(found.model, candidates, self._judged(), narrower, self._context.progress)
+        rounding = Rounding(shipping.target, shipping.per_channel, self._context.sample(RANGED))
+        narrower = Narrower(
+            found.items,
+            found.scores,
+            self._context if self._settings.reconstruct else None,
+            rounding if shipping.mixed else None,
+        )
+        unchanged = replace(FULL, floats=shipping.mixed)
+        losses = measured_losses(found.model, candidates, self._judged(), narrower, self._context.progress, unchanged)
         return self._nearest(found, table, *_finite(candidates, losses), narrower)
 
     def _nearest(
@@ -130,14 +147,14 @@ class Narrowing:
         goal, aim, tried = self._goal, self._goal.share, list[str]()
         for _ in range(TRIES):
             try:
-                chosen = self._choose(table, candidates, losses, aim)
+                chosen = table.least_lossy(candidates, losses, goal.quantity, aim)
             except OverBudget as error:
-                tried.append(f"{self._least(table, error):.3f} is the least that narrower blocks leave")
+                tried.append(f"{error.least:.3f} is the least that narrower blocks leave")
                 break
             pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
             if why := why_broken(pruned, self._model, self._context.sample(2)):
                 return self._refused(why)
-            compared = self._compare(pruned)
+            compared = self._compare(pruned, _floats(found, chosen))
             # Below 1 in any case: a target close to 1 must still save something.
             if compared.share.value <= CLOSE * goal.share and compared.share.value < 1:
                 lost = sum(
@@ -155,30 +172,6 @@ class Narrowing:
             f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {attempts}", found.declined
         )
 
-    def _choose(
-        self, table: CostTable, candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]], aim: float
-    ) -> list[Variant]:
-        """Choose one variant for each item, with the least sum of losses.
-
-        Raises:
-            OverBudget: even the cheapest ones cost more.
-        """
-        quantity = self._goal.quantity
-        items = [
-            [Option(table.change(item, each, quantity), loss) for each, loss in zip(variants, row, strict=True)]
-            for item, variants, row in zip(table.items, candidates, losses, strict=True)
-        ]
-        # Options are changes of the whole model's cost, so the budget is one too.
-        numbers = choose(items, (aim - 1) * self._whole(table))
-        return [variants[number] for variants, number in zip(candidates, numbers, strict=True)]
-
-    def _whole(self, table: CostTable) -> float:
-        whole = quantity_of(table.whole, self._goal.quantity)
-        return 0.0 if whole is None else whole.value
-
-    def _least(self, table: CostTable, error: OverBudget) -> float:
-        return 1 + error.least / self._whole(table)
-
     def _judged(self) -> torch.Tensor:
         data = self._context.data
         # The weights were fitted to the train part, which therefore shows losses too small.
@@ -187,15 +180,25 @@ class Narrowing:
             return self._context.sample(self._goal.samples)
         return as_tensor(self._context.preprocess.batch(split, range(min(self._goal.samples, len(split)))))
 
-    def _compare(self, pruned: nn.Module) -> Comparison:
-        """Measure the narrowed model against the whole original in the same form, and the original in floats."""
+    def _compare(self, pruned: nn.Module, floats: Sequence[str]) -> Comparison:
+        """Measure the narrowed model against the whole original in the same form, and the original in floats.
+
+        Args:
+            pruned: the narrowed model.
+            floats: paths of its blocks that stay in floats.
+        """
+        contract, nodes = self._context.preprocess, tuple[str, ...]()
+        if floats:
+            with tempfile.TemporaryDirectory(prefix="leanmark-names-") as folder:
+                nodes = forms.nodes_of(pruned, floats, contract, Path(folder))
         # All in one measurement: costs of different minutes are not compared.
         models = {"whole": self._original, "pruned": pruned, "baseline": self._original}
-        costs = self._maker.side_by_side(models, self._context.preprocess, self._samples, in_floats=("baseline",))
+        kept = {"pruned": nodes}
+        costs = self._maker.side_by_side(models, contract, self._samples, in_floats=("baseline",), kept=kept)
         pruned_cost, whole_cost = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
         if pruned_cost is None or whole_cost is None:
             raise ValueError("a meter that reported joules stopped reporting them")
-        return Comparison(ratio(pruned_cost, whole_cost), costs["baseline"])
+        return Comparison(ratio(pruned_cost, whole_cost), costs["baseline"], nodes)
 
     def _done(
         self,
@@ -225,6 +228,8 @@ class Narrowing:
             },
             "layers": {name: [units[name], width] for name, width in widths.items()},
             "dropped": [item.path for item, each in zip(found.items, chosen, strict=True) if each.dropped],
+            "float_blocks": _floats(found, chosen),
+            "float_nodes": list(compared.float_nodes),
             "blocks_measured": table.measured,
         }
         if whole is not None and baseline is not None:
@@ -234,6 +239,11 @@ class Narrowing:
 
     def _refused(self, why: str, parts: Iterable[Declined] = ()) -> tuple[nn.Module, PassRecord]:
         return self._model, PassRecord.refused(why, parts)
+
+
+def _floats(found: Narrowable, chosen: Sequence[Variant]) -> list[str]:
+    """Return the paths of the blocks that stay in floats."""
+    return [item.path for item, each in zip(found.items, chosen, strict=True) if each.floats]
 
 
 def _finite(
@@ -266,16 +276,3 @@ def narrow(
     """
     maker = table_maker(goal.conditions, goal.precision, context)
     return Narrowing(settings, goal, model, context, maker).carry_out()
-
-
-def table_maker(
-    conditions: Conditions, precision: Precision | None, context: PassContext, cache: CostCache | None = None
-) -> TableMaker:
-    """Return the maker of tables on this machine, for models as they ship after the later passes.
-
-    Raises:
-        UsageError: the runtime cannot be used here.
-    """
-    shipping = Shipping.after(context.following, context.target, precision)
-    measuring = timer(conditions, context.progress)
-    return TableMaker(shipping, measuring, conditions.to_json(), cache or CostCache(), context.progress)

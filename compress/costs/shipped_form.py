@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import ast
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,17 +23,21 @@ from compress.core.targets import Target
 from compress.exchange.exporter_output import quiet, reason
 from compress.exchange.onnx_export import EXPORT_FAILURES, OPSET, write_once
 from compress.exchange.operator_table import kept_operators
-from compress.onnx_graph.graph import Feed, Graph
+from compress.onnx_graph.graph import Feed, Graph, sort_nodes
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.calibration import ranges
 from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.qdq import Operators, is_transformer, observed_names, plan, quantized
 
 Precision = Literal["float", "int8"]
+SCOPES = "pkg.torch.onnx.name_scopes"
 INPUT, OUTPUT = "input", "output"
 PERCENTILE = 99.99
 EXAMPLE_BATCH = 2
 """Not 1: the tracer treats a dimension of 1 as a constant."""
+KEEPS_FORMATS = "quantize_static"
+"""Pass that leaves the blocks in floats that an earlier pass chose, unless it chooses formats itself."""
+BORDER_STEP = 1 / 32
 STATIC = ("quantize_static", "qat")
 """Passes after which the file has integer activations."""
 
@@ -46,6 +51,7 @@ class Shipping:
         target: target whose integer types and kernels count.
         operators: operators to quantize.
         per_channel: whether each output channel of a weight has its own scale.
+        mixed: whether each block may stay in floats, because the later passes keep such a choice.
 
     Example:
         >>> from compress.core.targets import TARGETS
@@ -57,6 +63,7 @@ class Shipping:
     target: Target
     operators: Operators = "auto"
     per_channel: bool = True
+    mixed: bool = False
 
     @classmethod
     def after(cls, following: Iterable[Pass], target: Target, precision: Precision | None = None) -> Shipping:
@@ -70,7 +77,8 @@ class Shipping:
         static = next((p for p in following if isinstance(p, IntegerPass) and p.name in STATIC), None)
         if static is None or precision == "float":
             return cls(precision or "float", target)
-        return cls("int8", static.target_for(target), static.operators, static.per_channel)
+        mixed = precision is None and static.name == KEEPS_FORMATS and not {"energy", "latency"} & static.goals.keys()
+        return cls("int8", static.target_for(target), static.operators, static.per_channel, mixed)
 
     def to_json(self) -> dict[str, Any]:
         """Return what costs depend on, for the key of a table."""
@@ -90,6 +98,23 @@ def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.
     path = folder / "whole.onnx"
     write_once(model, preprocess, path)
     return prepared(path, folder)
+
+
+def nodes_of(model: nn.Module, blocks: Collection[str], preprocess: Preprocess, folder: Path) -> tuple[str, ...]:
+    """Return the names that the nodes of some blocks will have in the exported file.
+
+    The exporter notes for each node the modules that it comes from.
+
+    Raises:
+        ModelError: the model cannot be exported.
+    """
+    path, found = folder / "named.onnx", []
+    write_once(model, preprocess, path)
+    for node in onnx.load(path, load_external_data=False).graph.node:
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
+        if not set(blocks).isdisjoint(ast.literal_eval(scopes)):
+            found.append(node.name)
+    return tuple(found)
 
 
 def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:
@@ -140,8 +165,16 @@ def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
     return chained
 
 
-def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]) -> onnx.ModelProto:
+def as_shipped(
+    model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed], kept: Collection[str] = ()
+) -> onnx.ModelProto:
     """Convert a float model to the form that ships; ranges come from the feeds, which do not affect costs.
+
+    Args:
+        model: prepared float model.
+        shipping: the form.
+        feeds: inputs.
+        kept: names of nodes that stay float.
 
     Raises:
         ModelError: it cannot be quantized or run.
@@ -149,10 +182,44 @@ def as_shipped(model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed]
     if shipping.precision == "float":
         return model
     graph = Graph(model)
-    chosen = plan(graph, shipping.target, shipping.operators, ())
+    chosen = plan(graph, shipping.target, shipping.operators, kept)
     # By minimum and maximum, which ignore the percentile: ranges do not change what a kernel costs.
     found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
     return quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
+
+
+def rounded_before(model: onnx.ModelProto, shipping: Shipping) -> onnx.ModelProto:
+    """Return a copy of a float model whose input comes from integers, if values between blocks are integers."""
+    return _with_border(model, shipping, model.graph.input[0].name, inputs=True)
+
+
+def rounded_after(model: onnx.ModelProto, shipping: Shipping) -> onnx.ModelProto:
+    """Return a copy of a float model whose output becomes integers, if values between blocks are integers."""
+    return _with_border(model, shipping, model.graph.output[0].name, inputs=False)
+
+
+def _with_border(model: onnx.ModelProto, shipping: Shipping, name: str, *, inputs: bool) -> onnx.ModelProto:
+    """Return a copy that rounds an input or output to codes and back; the step does not affect costs."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    if shipping.operators == "weights" or not shipping.target.quantize_outputs:
+        return made  # values between layers are floats in any case
+    inner = f"{name}.inner"
+    for node in made.graph.node:
+        for names in (node.input,) if inputs else (node.input, node.output):
+            names[:] = [inner if each == name else each for each in names]
+    before, after = (name, inner) if inputs else (inner, name)
+    codes = np.dtype(shipping.target.activation_type)
+    parameters = {f"{inner}.scale": np.float32(BORDER_STEP), f"{inner}.zero": codes.type(np.iinfo(codes).max // 2)}
+    made.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), n) for n, v in parameters.items())
+    made.graph.node.extend(
+        (
+            onnx.helper.make_node("QuantizeLinear", [before, *parameters], [f"{inner}.codes"], f"{inner}.quantize"),
+            onnx.helper.make_node("DequantizeLinear", [f"{inner}.codes", *parameters], [after], f"{inner}.dequantize"),
+        )
+    )
+    sort_nodes(made.graph)
+    return made
 
 
 def operators_of(whole: onnx.ModelProto, operators: Operators) -> Operators:

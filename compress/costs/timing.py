@@ -16,9 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.core.progress import Progress, Silent
@@ -26,8 +23,8 @@ from certify.core.statistics.quantiles import quantile_estimate
 from certify.measure import machine, meters, runtimes
 from certify.measure.client import Worker
 from certify.measure.meters.base import Meter, Usage
-from certify.measure.model_under_test import session_settings
 from certify.model_file.suffixes import ONNX
+from compress.core.timing import Feeding, running
 
 QUANTILE, CONFIDENCE = 0.1, 0.95
 METHOD = "10th percentile of windows that took turns"
@@ -78,15 +75,11 @@ class TimedFile:
 
     Attributes:
         path: ONNX file.
-        inputs: (n, ...) samples, fed one at a time.
-        input_names: inputs of the file.
-        output_name: output that is read.
+        feeding: its inputs, one sample at a time.
     """
 
     path: Path
-    inputs: npt.NDArray[Any]
-    input_names: tuple[str, ...]
-    output_name: str
+    feeding: Feeding
 
 
 @dataclass(frozen=True)
@@ -160,14 +153,7 @@ def _started(
     name: str, file: TimedFile, conditions: Conditions, window_s: float, live: contextlib.ExitStack
 ) -> tuple[Worker, int]:
     """Return a warm worker and the number of inferences per window."""
-    shape = tuple(file.inputs[:1].shape)
-    settings = session_settings(
-        conditions.runtime, conditions.threads, file.input_names, file.output_name, input_shape=shape
-    )
-    worker = live.enter_context(Worker(name, file.path, {**settings, "profile": False}))
-    samples = file.path.with_suffix(".npy")
-    np.save(samples, file.inputs)
-    worker.inputs(samples, 1)
+    worker = live.enter_context(running(name, file.path, conditions.runtime, file.feeding, conditions.threads))
     # The first inference plans memory; it says nothing about the time of later ones.
     worker.window(1, FIRST_S)
     once = worker.window(3, FIRST_S).duration_s / 3

@@ -200,11 +200,12 @@ class Job:
         return module, changed
 
     def _context_of(self, applied: Pass) -> PassContext:
-        """Return the context of one pass, including the passes that follow it."""
+        """Return the context of one pass, including what the earlier passes did and those that follow it."""
         place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
         following = tuple(self._recipe.passes[place + 1 :])
         trains = any(isinstance(later, TorchPass) and later.trains for later in following)
-        return replace(self._context, following=following, training_follows=trains, place=place, source=self._source)
+        around = replace(self._context, earlier=tuple(row.record["done"] for row in self._rows), following=following)
+        return replace(around, training_follows=trains, place=place, source=self._source)
 
     def _architecture(self, applied: TorchPass, module: nn.Module) -> nn.Module:
         """Return the architecture after a pass that an earlier run finished: the given one, or another new one."""

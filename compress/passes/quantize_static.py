@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
+from compress import costs
 from compress.core.context import PassContext
 from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
+from compress.passes.cost_options import COSTS, OPTIONS, CostTarget
 from compress.quantization import post_training
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.ranges import Calibration
 
 
-class QuantizeStatic(IntegerPass, OnnxPass):
+class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     """Store weights and activations as 8-bit integers, with ranges computed on calibration samples.
 
     Every quantized operator is placed between QuantizeLinear and DequantizeLinear (QDQ), which the runtime fuses into
@@ -29,6 +32,12 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     loss above the budget, or the outputs no longer distinguish samples, neighbouring layers are equalised if that
     helps, and the layers with the largest loss return to float, as few as necessary; if that is not enough, the pass
     declines.
+
+    With `energy` or `latency`, a knapsack chooses which blocks stay float: the loss of each rounded block on validation
+    data against what the block in floats costs more, measured here (HAWQ-V3, Yao et al. 2021, arXiv 2011.10680). A
+    block is a run of layers between values that all paths pass. Blocks of matrix products may get int4 weights, where
+    these cost less than int8. The share refers to the float file, and the budget still holds. Without a target, the
+    formats are those that `structured_prune` chose together with its widths, if it did.
 
     Papers: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018 (arXiv 1712.05877); Krishnamoorthi 2018 (arXiv 1806.08342) for scales by channel;
@@ -81,13 +90,26 @@ class QuantizeStatic(IntegerPass, OnnxPass):
     )  # fmt: skip
     keep_nodes: tuple[str, ...] = Field(default=(), description="Names of additional ONNX nodes that stay float.")
 
+    @property
+    def goals(self) -> Mapping[str, float]:
+        """See :attr:`Pass.goals`."""
+        shares: Mapping[str, float] = {name: each for name in COSTS if (each := getattr(self, name)) is not None}
+        return shares or super().goals
+
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.
 
         Raises:
             UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
             ModelError: ONNX Runtime cannot prepare, quantize, run or load the file.
+            MeasureError: the target is energy or latency, and a measurement failed.
         """
-        shared = {name: value for name, value in self if name not in ("target", "activation_type", "reduce_range")}
-        settings = post_training.StaticSettings(pass_name=self.name, target=self.target_for(context.target), **shared)
-        return post_training.quantize_static(settings, model, context)
+        elsewhere = {*OPTIONS, "target", "activation_type", "reduce_range"}
+        shared = {name: value for name, value in self if name not in elsewhere}
+        target = self.target_for(context.target)
+        settings = post_training.StaticSettings(pass_name=self.name, target=target, **shared)
+        goal = self.cost_goal(target.runtime)
+        if goal is not None and not target.runtime:
+            return model, PassRecord.refused(f"costs for {target.name} cannot be measured: no adapter runs its files")
+        chooser = None if goal is None else costs.format_choice(goal, self, context)
+        return post_training.quantize_static(settings, model, context, chooser)

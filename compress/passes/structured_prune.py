@@ -35,12 +35,12 @@ class StructuredPrune(CostOptions):
     transformer. Both ways first verify that removing units gives the same result as masking them. The pruning ratio of
     each layer is raised in small steps until the target is reached.
 
-    With `energy` or `latency`, all widths and the blocks to drop are chosen at once, by a knapsack: the loss of each
-    narrowing on validation data against its saving, measured here in the precision that ships (ZipLM, Kurtic et al.
-    2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811). The share refers to the unpruned model in that
-    precision: integers where `quantize_static` or `qat` follows, else floats. `scope`, `steps`, `round_to` and training
-    between rounds have no effect then, and two runs may differ. Whatever the target, a job that measures declines a
-    pruned model that costs more than the unpruned one in that precision, as narrower integer layers can.
+    With `energy` or `latency`, all widths, the blocks to drop and, if `quantize_static` follows, the blocks that stay
+    float are chosen at once, by a knapsack: the loss of each variant on validation data against its saving, measured
+    here in the precision that ships (ZipLM, Kurtic et al. 2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv
+    2110.10811). The share refers to the unpruned model in that precision: integers where `quantize_static` or `qat`
+    follows, else floats. `scope`, `steps`, `round_to` and training between rounds then have no effect, and two runs may
+    differ. Whatever the target, a job that measures declines a pruned model that costs more than the unpruned one.
 
     If no training follows, the layers are refitted to the original's activations on unlabelled samples
     (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).
@@ -142,7 +142,8 @@ class StructuredPrune(CostOptions):
             MeasureError: the target is energy or latency, and a measurement failed.
         """
         wanted = samples_to_refit(self.reconstruct, self.refit_samples, context) > 0
-        if (goal := self.cost_goal(refit=wanted, refit_samples=self.refit_samples)) is not None:
+        refit_samples = self.refit_samples if wanted else 0
+        if (goal := self.cost_goal(precision=self.precision, refit_samples=refit_samples)) is not None:
             return costs.narrow(self.settings(reconstruct=self.reconstruct is not False), goal, model, context)
         pruned, record = pruning.prune(self.settings(reconstruct=wanted), model, context, _teach)
         return costs.unless_costlier(model, pruned, record, context) if record.changed else (pruned, record)

@@ -33,8 +33,8 @@ from compress.costs.cost_table import quantity_of
 from compress.costs.groups import find_narrowable
 from compress.costs.items import FULL
 from compress.costs.losses import Narrower
-from compress.costs.narrowing import SAMPLES, table_maker
 from compress.costs.ratios import ratio
+from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune

@@ -121,24 +121,27 @@ class Quantizer:
         declined: what was left unchanged before rounding.
         judged: whether there are a budget and validation data to judge a loss.
         limit: largest allowed :meth:`excess`.
+        settings: settings of the pass.
+        batch: samples per run of the model.
+        source: the float file.
     """
 
     def __init__(self, settings: StaticSettings, source: Path, graph: Graph, context: PassContext) -> None:
-        self._settings = settings
-        self._source = source
+        self.settings = settings
+        self.source = source
         self._target = settings.target
         self._context = context
         self._floats = graph
         chosen = choose_batch(graph, free_bytes())
-        self._batch = settings.batch or chosen.samples
-        self._feeds = Feeds(context, graph.model, settings.samples, self._batch, settings.pass_name)
-        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), self._batch, settings.pass_name)
+        self.batch = settings.batch or chosen.samples
+        self._feeds = Feeds(context, graph.model, settings.samples, self.batch, settings.pass_name)
+        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), self.batch, settings.pass_name)
         budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
         self.judged = budget is not None and context.data.validation is not None
         self.limit = budget if budget is not None and self.judged else 0.0
         self.notes: dict[str, Any] = {
             "calibration_samples": self._feeds.samples,
-            "calibration_batch": self._batch,
+            "calibration_batch": self.batch,
             "activation_bytes": chosen.activation_bytes,
         }
         self.declined: tuple[Declined, ...] = ()
@@ -156,9 +159,14 @@ class Quantizer:
         corrected = correctable(self._floats) if settings.correct_bias else []
         self._means = mean_inputs(self._floats, corrected, self._few)
 
+    @property
+    def floats(self) -> Graph:
+        """The float model from which quantized ones are made."""
+        return self._floats
+
     def _transform_floats(self) -> None:
         """Equalise, smooth and add biases; the float model computes the same afterwards."""
-        settings, graph = self._settings, self._floats
+        settings, graph = self.settings, self._floats
         if settings.equalize or (settings.equalize is None and not settings.per_channel):
             self.notes["equalised_pairs"], declined = equalize(graph)
             self.declined += declined
@@ -174,7 +182,7 @@ class Quantizer:
         """Quantize with some nodes kept in floats; the result must not be modified."""
         if self._last is not None and self._last[0] == tuple(kept):  # the last result is requested again
             return self._last[1]
-        settings = self._settings
+        settings = self.settings
         chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
         integers = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         if settings.correct_bias:
@@ -202,15 +210,15 @@ class Quantizer:
 
     @cached_property
     def _correct(self) -> Array:
-        return self._scored(self._source)
+        return self._scored(self.source)
 
     def _scored(self, path: Path) -> Array:
         context = self._context
-        split = context.data.part("validation", self._settings.pass_name)
+        split = context.data.part("validation", self.settings.pass_name)
         if len(split) > VALIDATED:
             # Evenly spaced: folders are sorted by class.
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
-        return file_scores(path, split, context.preprocess, len(context.data.classes), self._batch).correct
+        return file_scores(path, split, context.preprocess, len(context.data.classes), self.batch).correct
 
     def worst_first(self, candidate: onnx.ModelProto) -> list[str]:
         """Return the names of the quantized layers, the one that disturbs the output most first."""
@@ -227,5 +235,5 @@ class Quantizer:
 
     def saturation(self, candidate: Graph) -> Saturation:
         """Simulate on one batch what 16-bit sums would clip."""
-        batch = Feeds(self._context, candidate.model, self._batch, self._batch, self._settings.pass_name)
+        batch = Feeds(self._context, candidate.model, self.batch, self.batch, self.settings.pass_name)
         return simulate(candidate, batch, self._context.seed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,51 @@ from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, count_types, require_nodes, share_constants
 from compress.quantization.post_training.equalization import find_pairs
+from compress.quantization.post_training.prepare import still_named
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
 from compress.quantization.post_training.sensitivity import fewest_kept
 from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
+from compress.quantization.post_training.weight_only import with_int4_weights
+
+FLOAT_NODES = "float_nodes"
+"""Field of an earlier pass's record: names of nodes that it chose to leave in floats."""
+OVER_BUDGET = "the loss on validation data was above the budget"
+CHOSEN = "it stays float by the choice of formats"
 
 
-def quantize_static(settings: StaticSettings, path: Path, context: PassContext) -> tuple[Path, PassRecord]:
+@dataclass(frozen=True)
+class Choice:
+    """Formats chosen by something else than the budget.
+
+    Attributes:
+        floats: names of nodes that stay float.
+        int4: names of nodes that stay float with 4-bit weights where they are matrix products.
+        notes: notes for the record.
+        declined: what could not be chosen.
+        refused: why no choice meets the request; None if one does.
+    """
+
+    floats: tuple[str, ...] = ()
+    int4: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    declined: tuple[Declined, ...] = ()
+    refused: str | None = None
+
+
+Chooser = Callable[[Quantizer, Sequence[str]], Choice]
+"""Chooses which nodes stay float besides the given ones."""
+
+
+def quantize_static(
+    settings: StaticSettings, path: Path, context: PassContext, choose: Chooser | None = None
+) -> tuple[Path, PassRecord]:
     """Write a quantized file; return the given file, declined, if nothing can be quantized or the loss is too large.
 
     Args:
         settings: settings of the pass.
         path: path of an ONNX file.
         context: calibration and validation samples, and the folder of the new file.
+        choose: chooses the formats of the layers; by default as many become integers as the budget allows.
 
     Raises:
         UsageError: ``keep_nodes`` names a node that does not exist, or there are no calibration samples.
@@ -39,22 +73,23 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
         return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
     graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
-    kept = _kept(settings, graph, before)
+    chosen = still_named(graph.model, [name for done in context.earlier for name in done.get(FLOAT_NODES, ())])
+    kept = [*_kept(settings, graph, before), *chosen]
     if not before:
         return path, PassRecord.refused("it has no float layer with weights")
     quantizer = _least_lossy(settings, path, graph, context, kept)
-    candidate, budget = _within_budget(settings, quantizer, kept, before)
-    if (over := quantizer.excess(candidate)) > quantizer.limit:
-        lost = (
-            "its outputs no longer distinguish samples"
-            if over == math.inf
-            else f"it loses {over:.3g} % of its accuracy"
-        )
-        return path, PassRecord.refused(
-            f"{lost} with {len(budget.get('left_float', ()))} of {len(before)} layers left float; "
-            "allow more with max_float, a larger max_loss, or remove the pass"
-        )
-    moved = with_zero_points(target, quantizer, candidate)
+    choice = None if choose is None else choose(quantizer, kept)
+    if choice is None:
+        made, budget = _within_budget(settings, quantizer, kept, before)
+    elif choice.refused is not None:
+        return path, PassRecord.refused(choice.refused, choice.declined)
+    else:
+        made, budget = _as_chosen(choice, quantizer, kept, before)
+    floats = budget.get("left_float", ())
+    if (over := quantizer.excess(made)) > quantizer.limit:
+        more = "max_float" if choice is None else "a larger share of the cost"
+        return path, PassRecord.refused(_too_lossy(over, f"{len(floats)} of {len(before)}", more))
+    moved = with_zero_points(target, quantizer, made)
     share_constants(moved.model.graph)
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:
@@ -85,11 +120,24 @@ def quantize_static(settings: StaticSettings, path: Path, context: PassContext) 
     }
     if target.saturates:
         done["saturation"] = asdict(quantizer.saturation(after))
-    reasons = dict.fromkeys(kept, "the recipe keeps it float")
-    reasons |= dict.fromkeys(budget.get("left_float", ()), "the loss on validation data was above the budget")
+    reasons = dict.fromkeys(kept, "the recipe keeps it float") | dict.fromkeys(chosen, CHOSEN)
+    reasons |= dict.fromkeys(floats, OVER_BUDGET if choice is None else CHOSEN)
     why = "ONNX Runtime's quantizer leaves it float"
     left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
-    return written, PassRecord(done, (*quantizer.declined, *moved.declined, *left))
+    declined = () if choice is None else choice.declined
+    return written, PassRecord(done, (*quantizer.declined, *moved.declined, *declined, *left))
+
+
+def _too_lossy(loss: float, floats: str, more: str) -> str:
+    """Return why a quantized model is declined.
+
+    Args:
+        loss: loss of accuracy in percent; infinite for a ruined model.
+        floats: how many layers were left float.
+        more: what allows more of them.
+    """
+    lost = "its outputs no longer distinguish samples" if loss == math.inf else f"it loses {loss:.3g} % of its accuracy"
+    return f"{lost} with {floats} layers left float; allow more with {more}, a larger max_loss, or remove the pass"
 
 
 def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:
@@ -131,3 +179,13 @@ def _within_budget(
     if not quantizer.judged:
         return candidate, left
     return candidate, {"validation_loss_percent": quantizer.loss(candidate).value, **left}
+
+
+def _as_chosen(
+    choice: Choice, quantizer: Quantizer, kept: list[str], weighted: list[str]
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the model quantized in the chosen formats, and the notes for the record."""
+    made = with_int4_weights(quantizer.make([*kept, *choice.floats, *choice.int4]), choice.int4)
+    int4 = {"int4": [name for name in weighted if name in choice.int4]} if choice.int4 else {}
+    notes = {**choice.notes, **int4, "left_float": [n for n in weighted if n in choice.floats and n not in kept]}
+    return made, {"validation_loss_percent": quantizer.loss(made).value, **notes} if quantizer.judged else notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from compress.quantization.post_training.prepare import prepared
 
 HESSIAN_ELEMENTS = 1 << 26
 """Elements of the Hessians that are accumulated in one run over the samples (256 MiB)."""
+INT4_BLOCK = 32
 ONLY_PRODUCTS = "the runtime supports blocks of a few bits only in matrix products"
 
 
@@ -106,9 +107,39 @@ def quantize_weights(settings: WeightSettings, path: Path, context: PassContext)
     return written, PassRecord(done, tuple(declined))
 
 
+def plain_products(graph: Graph) -> list[onnx.NodeProto]:
+    """Return the matrix products whose weights the runtime can read in blocks of a few bits."""
+    return [
+        node
+        for node in graph.weighted()
+        if node.op_type in ("MatMul", "Gemm")
+        and len(graph.tensors[node.input[1]].dims) == 2
+        and not attributes(node).get("transA", 0)
+    ]
+
+
+def with_int4_weights(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:
+    """Return a model in which some plain matrix products have 4-bit weights, and may round activations to 8 bits.
+
+    Weights are rounded to nearest, in blocks of ``INT4_BLOCK`` inputs. The given model is not modified.
+    """
+    if not names:
+        return model
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = Graph(made)
+    for node in plain_products(graph):
+        if node.name in names:
+            blocks = round_nearest(_weight(graph, node), 4, INT4_BLOCK, symmetric=False)
+            replace_product(graph, node, blocks, 4, int8=True)
+    finish(made)
+    return made
+
+
 def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodeProto], list[Declined]]:
     """Return the matrix products to round, and what is left unchanged."""
     require_nodes(graph, settings.keep_nodes)
+    plain = {node.name for node in plain_products(graph)}
     found, declined = [], [Declined(name, "the recipe keeps it float") for name in settings.keep_nodes]
     others: dict[str, int] = {}
     for node in graph.weighted():
@@ -116,7 +147,7 @@ def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodePro
             others[node.op_type] = others.get(node.op_type, 0) + 1
         elif node.name in settings.keep_nodes:
             continue
-        elif len(graph.tensors[node.input[1]].dims) != 2 or attributes(node).get("transA", 0):
+        elif node.name not in plain:
             declined.append(Declined(node_label(node), "its operands are not plain matrices"))
         else:
             found.append(node)

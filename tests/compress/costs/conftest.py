@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from compress.costs import narrowing, shipped_form
+from compress.costs import shipped_form, table_maker
 from compress.costs.timing import Conditions, Cost, TimedFile
 
 CALL_S, WEIGHT_S = 20e-6, 1e-8
@@ -27,7 +27,12 @@ def cost_of(weights: int, call_s: float = CALL_S) -> Cost:
 
 
 class FakeTimer:
-    """Costs by the number of weights of two dimensions or more; ``batches`` are the labels measured together."""
+    """Costs by the weights of two dimensions or more; ``batches`` are the labels measured together."""
+
+    integer = 0.25
+    """Cost of an integer weight as a share of that of a float."""
+    pair = 4.0
+    """Cost of a byte with two int4 weights likewise."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -43,7 +48,8 @@ class FakeTimer:
                 values = 1
                 for size in tensor.dims:
                     values *= size
-                count += values
+                shares = {onnx.TensorProto.INT8: self.integer, onnx.TensorProto.UINT8: self.pair}
+                count += int(values * shares.get(tensor.data_type, 1))
         return count
 
 
@@ -68,7 +74,7 @@ def timer(monkeypatch, tmp_path) -> FakeTimer:
     """The fake in the place of what measures, with a cache of its own and conditions that are always the same."""
     made = FakeTimer()
     monkeypatch.setenv("LEANMARK_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(narrowing, "timer", lambda conditions, progress=None: made)
+    monkeypatch.setattr(table_maker, "timer", lambda conditions, progress=None: made)
     key = {"runtime": "fake", "version": "1", "threads": 1, "processor": "made up"}
     monkeypatch.setattr(Conditions, "to_json", lambda self: {**key, "threads": self.threads})
     return made

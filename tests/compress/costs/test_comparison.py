@@ -54,7 +54,7 @@ def test_pruned_model_is_declined_when_it_costs_more(model, measuring):
 
 @pytest.mark.usefixtures("dearer_when_pruned")
 def test_models_are_compared_in_integers_when_the_file_will_hold_integers(model, measuring, monkeypatch):
-    monkeypatch.setattr("compress.costs.shipped_form.as_shipped", lambda model, shipping, feeds: model)
+    monkeypatch.setattr("compress.costs.shipped_form.as_shipped", lambda model, *_: model)
     _, record = HALF.apply(model, replace(measuring, following=(QuantizeStatic(),)))
     assert "in int8 on this machine" in record.declined[0].why
 

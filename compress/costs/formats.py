@@ -1,0 +1,253 @@
+"""Formats of the blocks of a file: integers, floats where rounding loses most for what it saves, or int4 weights.
+
+A multiple-choice knapsack of the loss of each rounded block, measured with no other block rounded, against what the
+block in floats costs more, measured between borders to integers on both sides. A run of blocks in floats has borders at
+its ends only, so the predicted cost is an upper bound where neighbours stay in floats together. Blocks of matrix
+products may have int4 weights instead, where the table shows that they cost less than integers. The chosen file is
+measured against the float one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import torch
+
+from certify.core.estimate import Estimate
+from certify.core.input_mapping import by_input
+from compress.core import onnx_file
+from compress.core.context import PassContext
+from compress.core.pass_protocol import Declined, Pass
+from compress.core.timing import Feeding
+from compress.costs import shipped_form as forms
+from compress.costs.cost_table import CostTable, quantity_of
+from compress.costs.items import FULL, Item, Variant
+from compress.costs.knapsack import OverBudget
+from compress.costs.losses import divergence_of
+from compress.costs.narrowing import CLOSE, TRIES, WORDS, CostGoal
+from compress.costs.ratios import product, ratio
+from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
+from compress.costs.timing import Cost, TimedFile
+from compress.onnx_graph.graph import Graph, probe
+from compress.onnx_graph.segments import Segment, cut_out, find_segments, signature
+from compress.quantization.post_training.calibration import Feeds
+from compress.quantization.post_training.quantizer import Quantizer
+from compress.quantization.post_training.sensitivity import outputs
+from compress.quantization.post_training.static import Choice, Chooser
+from compress.quantization.post_training.weight_only import ONLY_PRODUCTS, plain_products, with_int4_weights
+
+FLOATS, INT4 = Variant(floats=True), Variant(floats=True, bits=4)
+NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
+
+
+def format_choice(goal: CostGoal, quantizing: Pass, context: PassContext) -> Chooser:
+    """Return the function that chooses the formats of a file's blocks.
+
+    Args:
+        goal: target, as a share of the float file's cost.
+        quantizing: pass that rounds the file.
+        context: samples, contract, and the target's default.
+
+    Raises:
+        UsageError: the runtime cannot be used here.
+    """
+    maker = table_maker(goal.conditions, "int8", replace(context, following=(quantizing,)))
+
+    def choose_formats(quantizer: Quantizer, kept: Sequence[str]) -> Choice:
+        segments = [each for each in find_segments(quantizer.floats) if set(kept).isdisjoint(each.nodes)]
+        if len(segments) < 2:
+            return Choice(refused="its blocks cannot be measured one by one: no value inside it carries everything")
+        with tempfile.TemporaryDirectory(prefix="leanmark-formats-") as scratch:
+            return FormatChoice(goal, maker, context, quantizer, kept, segments, Path(scratch)).carry_out()
+
+    return choose_formats
+
+
+class FormatChoice:
+    """Choice of the formats of one file's blocks.
+
+    Args:
+        goal: target.
+        maker: makes tables and measures files.
+        context: samples and contract.
+        quantizer: makes files with chosen formats.
+        kept: nodes that the recipe keeps float.
+        segments: the blocks.
+        folder: folder for temporary files.
+    """
+
+    def __init__(
+        self,
+        goal: CostGoal,
+        maker: TableMaker,
+        context: PassContext,
+        quantizer: Quantizer,
+        kept: Sequence[str],
+        segments: Sequence[Segment],
+        folder: Path,
+    ) -> None:
+        self._goal, self._maker, self._context, self._quantizer = goal, maker, context, quantizer
+        self._kept, self._segments, self._folder = kept, segments, folder
+        self._samples = context.samples(SAMPLES)
+
+    def carry_out(self) -> Choice:
+        """Measure, choose, and measure the chosen file until it meets the goal."""
+        goal, what = self._goal, WORDS[self._goal.quantity]
+        whole = self._side_by_side("integers", Choice())
+        of_floats, of_integers = (quantity_of(whole[name], goal.quantity) for name in ("floats", "integers"))
+        if of_floats is None or of_integers is None:
+            return Choice(refused=NO_METER)
+        integers = ratio(of_integers, of_floats)
+        table = self._table(whole["integers"])
+        candidates, declined = self._candidates(table)
+        losses = self._losses(candidates)
+        aim, tried = goal.share, list[str]()
+        for _ in range(TRIES):
+            try:
+                chosen = table.least_lossy(candidates, losses, goal.quantity, aim / integers.value)
+            except OverBudget as error:
+                tried.append(f"{integers.value * error.least:.3f} is the least that integers leave")
+                break
+            if all(variant == FLOATS for variant in chosen):
+                tried.append("with every block in floats, nothing is saved")
+                break
+            choice = Choice(self._nodes(chosen, FLOATS), self._nodes(chosen, INT4), declined=declined)
+            share = self._share(self._side_by_side("chosen", choice))
+            if share.value <= CLOSE * goal.share and share.value < 1:
+                predicted = product(table.predicted(chosen, goal.quantity), integers)
+                lost = sum(
+                    row[options.index(one)] for row, options, one in zip(losses, candidates, chosen, strict=True)
+                )
+                return replace(choice, notes=self._notes(table, chosen, predicted, share, lost))
+            tried.append(f"measured {share}")
+            aim *= goal.share / share.value
+        return Choice(refused=f"{goal.share:g} of the {what} cannot be reached: {'; '.join(tried)}", declined=declined)
+
+    def _nodes(self, chosen: Sequence[Variant], wanted: Variant) -> tuple[str, ...]:
+        """Return the names of the nodes of the blocks for which one variant was chosen."""
+        pairs = zip(chosen, self._segments, strict=True)
+        return tuple(name for variant, segment in pairs if variant == wanted for name in segment.nodes)
+
+    def _table(self, whole: Cost) -> CostTable:
+        """Measure each block in all formats that it can have."""
+        graph = self._quantizer.floats
+        form = replace(self._maker.shipping, operators=forms.operators_of(graph.model, self._maker.shipping.operators))
+        files = {segment.nodes[0]: cut_out(graph, segment) for segment in self._segments}
+
+        def exported(item: Item, variant: Variant) -> onnx.ModelProto:
+            file = files[item.path]
+            return with_int4_weights(file, [node.name for node in file.graph.node]) if variant == INT4 else file
+
+        items = [self._item(graph, segment, values, files[segment.nodes[0]]) for segment, values in self._inputs(graph)]
+        costs, measured = self._maker.costs(items, form, exported, self._folder)
+        return CostTable(self._maker.conditions(form), whole, tuple(items), costs, measured)
+
+    def _candidates(self, table: CostTable) -> tuple[list[list[Variant]], tuple[Declined, ...]]:
+        """Return the formats of each block: int4 weights only where they are shown to cost less than integers."""
+        rows: list[list[Variant]] = []
+        shares = []
+        for item in table.items:
+            rows.append([FULL, FLOATS])
+            if INT4 not in item.variants:
+                continue
+            few, full = (table.cost(item, each, self._goal.quantity) for each in (INT4, FULL))
+            if few is not None and full is not None and few.high < full.low:
+                rows[-1].append(INT4)
+            elif few is not None and full is not None:
+                shares.append(few.value / full.value)
+        if any(INT4 in row for row in rows):
+            return rows, ()
+        what = WORDS[self._goal.quantity]
+        why = f"they take {min(shares):.2f} times the {what} of int8 or more in each block" if shares else ONLY_PRODUCTS
+        return rows, (Declined("int4 weights", why),)
+
+    def _inputs(self, graph: Graph) -> list[tuple[Segment, npt.NDArray[Any]]]:
+        """Return the input of each block for one sample."""
+        sample = by_input(self._context.preprocess.input_names, self._samples[:1])
+        inner = [segment.input for segment in self._segments if segment.input not in sample]
+        found = {**sample, **next(probe(graph.model, inner, [sample]))}
+        return [(segment, found[segment.input]) for segment in self._segments]
+
+    @staticmethod
+    def _item(graph: Graph, segment: Segment, sample: npt.NDArray[Any], alone: onnx.ModelProto) -> Item:
+        given = {value.name for value in graph.model.graph.input}
+        borders = segment.input not in given, segment.output not in graph.outputs
+        same = graph.shape(segment.input) is not None and graph.shape(segment.input) == graph.shape(segment.output)
+        own = f"{signature(alone, sample.shape)}.{borders[0]:d}{borders[1]:d}"
+        inside = Graph(alone)
+        variants = (FULL, FLOATS, INT4) if len(plain_products(inside)) == len(inside.weighted()) else (FULL, FLOATS)
+        return Item(segment.nodes[0], (), sample, same and all(borders), variants, own, borders)
+
+    def _losses(self, candidates: Sequence[Sequence[Variant]]) -> list[list[float]]:
+        """Measure the divergence of the outputs with one block changed at a time."""
+        quantizer, context = self._quantizer, self._context
+        graph, output = quantizer.floats, context.preprocess.output_name
+        feeds = Feeds(
+            context, graph.model, self._goal.samples, quantizer.batch, quantizer.settings.pass_name,
+            context.data.validation,
+        )  # fmt: skip
+        wanted = _log_shares(outputs(graph.model, output, feeds))
+
+        def lost(segment: Segment, variant: Variant) -> float:
+            if variant == FLOATS:
+                return 0.0
+            others = [node.name for node in graph.nodes if node.name not in segment.nodes]
+            changed = (
+                with_int4_weights(graph.model, segment.nodes)
+                if variant == INT4
+                else quantizer.make([*self._kept, *others])
+            )
+            return divergence_of(_log_shares(outputs(changed, output, feeds)), wanted)
+
+        losses = []
+        with context.progress.task("Measuring the loss of each block", len(self._segments)) as bar:
+            for segment, row in zip(self._segments, candidates, strict=True):
+                losses.append([lost(segment, variant) for variant in row])
+                bar.advance(1)
+        return losses
+
+    def _side_by_side(self, name: str, choice: Choice) -> Mapping[str, Cost]:
+        """Measure the file with chosen formats, and the float file as ``floats``."""
+        integers = self._quantizer.make([*self._kept, *choice.floats, *choice.int4])
+        path, feeding = self._folder / f"{name}.onnx", Feeding.of(self._context.preprocess, self._samples)
+        onnx_file.save(with_int4_weights(integers, choice.int4), path)
+        files = {"floats": self._quantizer.source, name: path}
+        return self._maker.timer({label: TimedFile(file, feeding) for label, file in files.items()})
+
+    def _share(self, measured: Mapping[str, Cost]) -> Estimate:
+        one, other = (quantity_of(measured[name], self._goal.quantity) for name in ("chosen", "floats"))
+        if one is None or other is None:
+            raise ValueError("a meter that reported joules stopped reporting them")
+        return ratio(one, other)
+
+    def _notes(
+        self, table: CostTable, chosen: Sequence[Variant], predicted: Estimate, measured: Estimate, lost: float
+    ) -> dict[str, Any]:
+        goal = self._goal
+        notes = {
+            "asked": {goal.quantity: goal.share},
+            "predicted_share": predicted.to_json(),
+            "measured_share": measured.to_json(),
+            "divergence": lost,
+            "conditions": {
+                name: table.key[name] for name in ("precision", "runtime", "version", "threads", "processor")
+            },
+            "blocks": len(chosen),
+            "blocks_float": sum(one == FLOATS for one in chosen),
+            "blocks_int4": sum(one == INT4 for one in chosen),
+            "blocks_measured": table.measured,
+        }
+        if any(self._context.earlier):  # the float file is not the original
+            return {"formats": notes}
+        return {"formats": notes, "predicted": {f"{goal.quantity}_ratio": predicted.to_json()}}
+
+
+def _log_shares(outputs: npt.NDArray[Any]) -> torch.Tensor:
+    """Return the log-probabilities of the classes, from the outputs of a file."""
+    return torch.from_numpy(outputs).float().log_softmax(1)

@@ -1,0 +1,175 @@
+"""Widths and formats of all blocks are chosen by one knapsack, and the file keeps the choice."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certify.core.estimate import Estimate
+from compress.core.targets import TARGETS
+from compress.costs.cost_table import CostTable
+from compress.costs.items import FULL, Item, Variant, find_items
+from compress.costs.knapsack import OverBudget
+from compress.costs.losses import Narrower, measured_losses
+from compress.costs.rounding import Rounding
+from compress.costs.shipped_form import Shipping, nodes_of
+from compress.costs.timing import Cost
+from compress.exchange.onnx_export import export
+from compress.onnx_graph.graph import Graph
+from compress.passes.qat import Qat
+from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.structured_prune import StructuredPrune
+
+VNNI = TARGETS["cpu-vnni"]
+WIDTHS = (4, 3, 1)
+VARIANTS = (
+    *(Variant({} if width == 4 else {"g": width}, floats=floats) for floats in (False, True) for width in WIDTHS),
+    Variant(dropped=True),
+)
+GROUP = SimpleNamespace(name="g", units=4)
+
+
+def exactly(seconds: float) -> Cost:
+    return Cost(Estimate.exact(float(seconds), "s", "made up"), None)
+
+
+def table_of(costs: list[list[int]]) -> CostTable:
+    """A table with these costs of the variants of each block, in the order of ``VARIANTS``."""
+    items = [Item(str(n), (GROUP,), np.zeros((1, 4)), True, VARIANTS, str(n)) for n in range(len(costs))]
+    by_label = {
+        item.signature: {item.label(each): exactly(cost) for each, cost in zip(VARIANTS, row, strict=True)}
+        for item, row in zip(items, costs, strict=True)
+    }
+    return CostTable({}, exactly(sum(row[0] for row in costs) + 10), tuple(items), by_label, 0)
+
+
+def loss_of(variant: Variant, narrow: int, rounded: int) -> float:
+    """A loss that falls with the width and with the precision."""
+    if variant.dropped:
+        return float(4 * narrow + rounded)
+    return float((4 - variant.widths.get("g", 4)) * narrow + (0 if variant.floats else rounded))
+
+
+blocks = st.tuples(
+    st.lists(st.integers(0, 30), min_size=len(VARIANTS), max_size=len(VARIANTS)), st.integers(0, 9), st.integers(0, 9)
+)
+
+
+@given(st.lists(blocks, min_size=1, max_size=3), st.integers(20, 150))
+@settings(max_examples=150, deadline=None)
+def test_choice_matches_exhaustive_search_over_all_widths_and_formats(problem, percent):
+    """Variants that the table leaves out as not worthwhile are tried too."""
+    table = table_of([costs for costs, _, _ in problem])
+    budget = percent / 100 * table.whole.duration_s.value
+    rows = [[(each, loss_of(each, *levels)) for each in VARIANTS] for _, *levels in problem]
+    tried = []
+    for choice in itertools.product(*rows):
+        changes = [table.change(item, each, "latency") for item, (each, _) in zip(table.items, choice, strict=True)]
+        if table.whole.duration_s.value + sum(changes) <= budget + 1e-9:
+            tried.append(sum(loss for _, loss in choice))
+    candidates = [table.worthwhile(item, "latency") for item in table.items]
+    losses = [[loss_of(each, *levels) for each in row] for row, (_, *levels) in zip(candidates, problem, strict=True)]
+    if not tried:
+        with pytest.raises(OverBudget) as raised:
+            table.least_lossy(candidates, losses, "latency", percent / 100)
+        assert raised.value.least > percent / 100
+        return
+    chosen = table.least_lossy(candidates, losses, "latency", percent / 100)
+    lost = sum(loss_of(each, *levels) for each, (_, *levels) in zip(chosen, problem, strict=True))
+    assert lost == min(tried)
+    assert table.predicted(chosen, "latency").value <= percent / 100 + 1e-9
+
+
+def test_float_block_is_worthwhile_when_it_costs_more_than_integers():
+    table = table_of([[10, 8, 6, 20, 15, 9, 0]])
+    (item,) = table.items
+    assert [item.label(each) for each in table.worthwhile(item, "latency")] == [
+        "4", "3", "1", "4 float", "3 float", "1 float", "dropped"
+    ]  # fmt: skip
+
+
+def test_integers_are_not_worthwhile_when_the_same_block_in_floats_costs_less():
+    table = table_of([[10, 8, 6, 7, 15, 5, 0]])
+    (item,) = table.items
+    assert [item.label(each) for each in table.worthwhile(item, "latency")] == ["4", "4 float", "1 float", "dropped"]
+
+
+@pytest.mark.parametrize(
+    ("following", "precision", "mixed"),
+    [
+        ((QuantizeStatic(),), None, True),
+        ((QuantizeStatic(),), "int8", False),
+        ((QuantizeStatic(energy=0.5),), None, False),
+        ((QuantizeStatic(),), "float", False),
+        ((Qat(),), None, False),
+        ((), None, False),
+    ],
+)
+def test_formats_are_chosen_when_a_later_pass_keeps_the_choice(following, precision, mixed):
+    assert Shipping.after(following, VNNI, precision).mixed is mixed
+
+
+def test_layers_outside_of_all_blocks_have_formats_too(deep, context):
+    sample = context.sample(1)
+    found = find_items(deep, sample, (), most=0.9, formats=True)
+    labels = {item.path: [item.label(each) for each in item.variants] for item in found}
+    assert labels["blocks.2"] == ["full", "dropped", "full float"]
+    assert labels["stem"] == labels["head"] == ["full", "full float"]
+    assert {item.path for item in find_items(deep, sample, (), most=0.9)} == {f"blocks.{n}" for n in range(5)}
+
+
+def test_rounded_block_loses_and_float_block_does_not_when_only_it_is_changed(deep, context):
+    items = find_items(deep, context.sample(1), (), most=0.9, formats=True)
+    narrower = Narrower(items, {}, rounding=Rounding(VNNI, True, context.sample(16)))
+    rows = [(FULL, Variant(floats=True))] * len(items)
+    losses = measured_losses(deep, rows, context.sample(32), narrower, context.progress, Variant(floats=True))
+    assert all(floats == 0 for _, floats in losses)
+    by_path = {item.path: rounded for item, (rounded, _) in zip(items, losses, strict=True)}
+    assert 0 <= by_path["blocks.1"] < by_path["stem"]  # its branch has hardly any effect
+
+
+def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tmp_path):
+    path = tmp_path / "deep.onnx"
+    export(deep, context.preprocess, path, classes=4)
+    graph = Graph(onnx.load(path))
+    found = nodes_of(deep, ["blocks.3", "head"], context.preprocess, tmp_path)
+    (conv, *_) = (node for node in graph.nodes if "blocks.3.conv.weight" in node.input)
+    (gemm,) = (node for node in graph.nodes if node.op_type == "Gemm")
+    assert {conv.name, gemm.name} <= set(found)
+    assert [node.op_type for node in graph.nodes if node.name in found] == ["Conv", "Add", "Relu", "Gemm"]
+
+
+def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer, deep, context, tmp_path, monkeypatch):
+    """Rounding is made to hurt the last block, so that it stays in floats and others are dropped for it."""
+    honest = Rounding.apply
+
+    def hurting(self, model, blocks):
+        honest(self, model, blocks)
+        if "blocks.4" in blocks:
+            model.get_submodule("blocks.4").conv.weight.data.mul_(-1)
+
+    monkeypatch.setattr(Rounding, "apply", hurting)
+    timer.integer = 0.5
+    quantizing = QuantizeStatic(samples=16)
+    around = replace(context, teacher=deep, following=(quantizing,))
+    pruned, record = StructuredPrune(reconstruct=False, loss_samples=16, energy=0.99).apply(deep, around)
+    done = record.done
+    predicted, measured = (Estimate.from_json(done[name]) for name in ("predicted_share", "measured_share"))
+    assert "blocks.4" in done["float_blocks"]
+    assert done["dropped"]
+    assert done["conditions"]["precision"] == "int8"
+    assert measured.value == pytest.approx(predicted.value, abs=1e-3)
+    path = tmp_path / "pruned.onnx"
+    export(pruned, context.preprocess, path, classes=4)
+    made, kept = quantizing.apply(path, replace(context, earlier=(done,)))
+    graph = Graph(onnx.load(made))
+    floats = {node.input[1].removesuffix(".weight").removesuffix(".conv") for node in graph.weighted()}
+    assert floats == set(done["float_blocks"])
+    assert {each.why for each in kept.declined} == {"it stays float by the choice of formats"}
