@@ -1,12 +1,12 @@
 """Group columns: the people or things that each sample belongs to; models are not fed with them.
 
-In npz files a column is an array named ``group_NAME``; next to images, a column of ``metadata.csv``; in Python, an
-entry of ``groups``. A column holds strings, integers or booleans, one per sample; an empty string means "not stated".
+In npz files a column is an array named ``group_NAME``; in CSV files, a column named by ``group=``; next to images, a
+column of ``metadata.csv``; in Python, an entry of ``groups``. A column holds strings, integers or booleans, one per
+sample; an empty string means "not stated".
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from certify.core.errors import DataError
 from certify.core.text import clean
+from certify.data.csv_table import read_table
 
 GROUP = "group_"
 """Prefix of the names of arrays that hold group columns."""
@@ -94,7 +95,8 @@ def metadata_groups(folder: Path, paths: Sequence[Path]) -> dict[str, npt.NDArra
     path = folder / METADATA_NAME
     if not path.is_file():
         return {}
-    columns, rows = read_table(path)
+    table = read_table(path)
+    columns = table.columns
     if FILE_COLUMN not in columns or len(columns) < 2:
         raise DataError(f"{path}: the header must name the column {FILE_COLUMN} and at least one group column.")
     place = columns.index(FILE_COLUMN)
@@ -102,7 +104,7 @@ def metadata_groups(folder: Path, paths: Sequence[Path]) -> dict[str, npt.NDArra
     # One character longer than allowed, so that a longer value is noticed instead of cut.
     values = np.full((len(paths), len(columns)), "", dtype=f"U{LONGEST_VALUE + 1}")
     named: set[str] = set()
-    for row in rows:
+    for row in table.rows:
         name = row[place]
         if name not in known:
             raise DataError(
@@ -115,26 +117,3 @@ def metadata_groups(folder: Path, paths: Sequence[Path]) -> dict[str, npt.NDArra
         values[known[name]] = row
     columns_by_name = {name: values[:, i] for i, name in enumerate(columns) if i != place}
     return read_groups(columns_by_name, len(paths), str(path))
-
-
-def read_table(path: Path, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
-    """Read a CSV file with a header line.
-
-    Raises:
-        DataError: the file cannot be read or is empty, or a row has another number of values than the header.
-    """
-    try:
-        # Excel writes a byte order mark, which would become part of the first name.
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = [line for line in csv.reader(stream, delimiter=delimiter) if line]
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: file not found.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV file ({error}).") from error
-    if len(lines) < 2:
-        raise DataError(f"{path} has a header but no rows.")
-    head, *rows = lines
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(head):
-            raise DataError(f"{path}: row {number} has {len(row)} values, but the header names {len(head)} columns.")
-    return [name.strip() for name in head], rows

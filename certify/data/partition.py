@@ -72,11 +72,25 @@ CUT = ("validation", "test")
 """Parts that :func:`cut` takes out of all samples."""
 
 
-def cut(split: Split, seed: int) -> dict[str, Split]:
-    """Split a whole data set 60/10/30; the test part does not depend on the seed."""
+def cut(
+    split: Split,
+    seed: int,
+    test_share: float = TEST_SHARE,
+    validation_of_rest: float = VALIDATION_OF_REST,
+    test_seed: int | None = None,
+) -> dict[str, Split]:
+    """Split a whole data set, by default 60/10/30; the test part does not depend on the seed.
+
+    Args:
+        split: all samples.
+        seed: seed of the validation part.
+        test_share: fraction of the test part.
+        validation_of_rest: fraction of the remaining samples for validation.
+        test_seed: seed of the test part. Default: the same for everybody.
+    """
     # The same test part for every seed, so that results on it compare.
-    rest, test = carve(split, share(len(split), TEST_SHARE), "test", FIXED_SEED)
-    train, validation = carve(rest, share(len(rest), VALIDATION_OF_REST), "validation", seed)
+    rest, test = carve(split, share(len(split), test_share), "test", FIXED_SEED if test_seed is None else test_seed)
+    train, validation = carve(rest, share(len(rest), validation_of_rest), "validation", seed)
     return {"train": train, "validation": validation, "test": test}
 
 

@@ -24,8 +24,9 @@ from certify.core.errors import DataError
 from certify.core.suggest import unknown_name
 from certify.data.arrays import from_parts
 from certify.data.columns import drops, named_without
+from certify.data.csv_table import read_table
 from certify.data.dataset import Dataset, Split
-from certify.data.groups import read_groups, read_table
+from certify.data.groups import read_groups
 from certify.data.named_arrays import ONLY, named_split
 from certify.data.partition import complete, cut
 
@@ -152,11 +153,11 @@ PEOPLE: dict[str, Callable[[Path, str, int], Dataset]] = {
 
 def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
     path, dropped = drops(path)
-    columns, lines = read_table(path)
+    table = read_table(path)
     needed = form.columns | ({"days_b_screening_arrest", "is_recid", "score_text"} if form is COMPAS else set())
-    if missing := sorted(needed - set(columns)):
+    if missing := sorted(needed - set(table.columns)):
         raise DataError(f"{path} has no column '{missing[0]}', so it is not the table {name}; give the original file.")
-    rows = [row for line in lines if form.keeps(row := dict(zip(columns, line, strict=True)))]
+    rows = [row for one in table.rows if form.keeps(row := dict(zip(table.columns, one, strict=True)))]
     if not rows:
         raise DataError(f"{path} has no rows left after the filter of {name}; give the original file.")
     encoded, chosen = _divided(rows, form.without(dropped), seed, str(path))

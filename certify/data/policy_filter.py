@@ -15,11 +15,13 @@ from certify.core.data_use.folder import SUFFIX, UseFolder
 from certify.core.data_use.guard import Guard, action_of, open_use
 from certify.core.errors import DataError, NotPermittedError, UsageError
 from certify.data.columns import drops
+from certify.data.csv_spec import csv_files
 from certify.data.data_path import Placed
 from certify.data.dataset import Dataset
 from certify.data.people import PEOPLE
 
-SCHEMES = ("imagefolder", "npz", "arrays", *PEOPLE)
+SCHEMES = ("imagefolder", "npz", "arrays", "csv", *PEOPLE)
+"""Prefixes of specifications that name files."""
 
 
 def paths_of(spec: Any) -> list[Path]:
@@ -38,6 +40,8 @@ def paths_of(spec: Any) -> list[Path]:
     scheme, _, rest = spec.partition(":")
     if scheme not in SCHEMES or not rest:
         return [Path(spec).expanduser()] if ":" not in spec else []
+    if scheme == "csv":
+        return csv_files(rest)
     place = Path(rest) if scheme == "imagefolder" else drops(rest)[0]
     if scheme in (*PEOPLE, "imagefolder") or "=" not in str(place):
         return [place.expanduser()]

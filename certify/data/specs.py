@@ -11,13 +11,14 @@ from certify.core.errors import DataError, UsageError
 from certify.core.folders import cache_folder
 from certify.core.progress import Progress, Silent
 from certify.data.arrays import load_mnist5k, load_npz
+from certify.data.csv_data import load_csv
 from certify.data.data_path import Placed
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
 from certify.data.own_data import FAILURES, from_object, is_samples
 from certify.data.people import PEOPLE
-from certify.data.policy_filter import admitted, guard_of, require_any
+from certify.data.policy_filter import SCHEMES, admitted, guard_of, require_any
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
 from certify.data.touches import open_ledger
 
@@ -30,7 +31,16 @@ PUBLISHED: dict[str, Callable[[Path, int, Progress, float], Dataset]] = {
     "fashion-mnist": load_fashion_mnist,
 }
 TABLES = tuple(f"{name}:PATH" for name in PEOPLE)
-KNOWN = ("imagefolder:PATH", "npz:PATH", "arrays:PATH", *TABLES, *PUBLISHED, DEFAULT_SPEC, "package.module:function")
+KNOWN = (
+    "imagefolder:PATH",
+    "npz:PATH",
+    "arrays:PATH",
+    "csv:PATH,label=COLUMN",
+    *TABLES,
+    *PUBLISHED,
+    DEFAULT_SPEC,
+    "package.module:function",
+)
 
 Maker = Callable[[], Any]
 NPZ = ("npz", "arrays")
@@ -47,13 +57,14 @@ def load(
 
     Args:
         spec: ``imagefolder:PATH`` or the folder's path, ``npz:PATH``, ``npz:train=A.npz,test=B.npz[,val=C.npz]``,
-            ``arrays:`` likewise, a table about people (``adult:``, ``compas:``, ``german-credit:``), ``imagenette``,
-            ``cifar10``, ``fashion-mnist``, ``mnist5k`` or ``package.module:function``; such a function itself; or what
-            it may return: a Dataset, which is returned unchanged, or anything that
-            :func:`certify.data.own_data.from_object` reads: torch datasets and loaders, (train, test), arrays, or a
-            dict of parts; or any of these with a path for a use policy (:class:`certify.data.Placed`). An npz file
-            holds images, values, or text tokenised by ``leanmark tokenize``; under ``arrays:`` every array except ``y``
-            and ``classes`` is the model input of that name. ``,drop=NAME`` after a table or npz file drops a column.
+            ``arrays:`` likewise, ``csv:PATH,label=COLUMN`` (see :mod:`certify.data.csv_data`), a table about people
+            (``adult:``, ``compas:``, ``german-credit:``), ``imagenette``, ``cifar10``, ``fashion-mnist``, ``mnist5k``
+            or ``package.module:function``; such a function itself; or what it may return: a Dataset, which is returned
+            unchanged, or anything that :func:`certify.data.own_data.from_object` reads: torch datasets and loaders,
+            (train, test), arrays, or a dict of parts; or any of these with a path for a use policy
+            (:class:`certify.data.Placed`). An npz file holds images, values, or text tokenised by ``leanmark
+            tokenize``; under ``arrays:`` every array except ``y`` and ``classes`` is the model input of that name.
+            ``,drop=NAME`` after a table or npz file drops a column.
         seed: seed of the splits between train, calibration and validation; the test part never depends on it.
         cache: folder for downloads; the user's cache folder if None.
         progress: display of the progress.
@@ -130,12 +141,14 @@ def _load(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_
             return _of_function(_call(spec), _place(spec), seed)
         return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
     scheme, _, rest = spec.partition(":")
-    if scheme in ("imagefolder", *NPZ, *PEOPLE) and not rest:
+    if scheme in SCHEMES and not rest:
         raise UsageError(f"Data '{spec}' have no path; write {scheme}:PATH.")
     if scheme == "imagefolder":
         return load_folder(Path(rest).expanduser(), spec, seed, progress)
     if scheme in NPZ:
         return load_npz(rest, spec, seed)
+    if scheme == "csv":
+        return load_csv(rest, spec, seed, progress)
     if scheme in PEOPLE:
         return PEOPLE[scheme](Path(rest).expanduser(), spec, seed)
     if spec == "mnist5k":
@@ -173,4 +186,6 @@ def _call(function: Maker) -> Any:
 def _hint(spec: str) -> str:
     if Path(spec).suffix == ".npz":
         return f"For a file write npz:{spec} or arrays:{spec}."
+    if Path(spec).suffix == ".csv":
+        return f"For a file write csv:{spec},label=COLUMN."
     return f"The folder '{spec}' does not exist." if spec and ":" not in spec else ""

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from certify.cli.command import Command
+from certify.cli.command import Command, governed
 from certify.core.errors import UsageError
 from certify.core.text import clean
 from certify.model_file.suffixes import is_onnx
 
 RECIPE, CONTRACT = "recipe.yaml", "preprocess.yaml"
+CSV = "csv:"
 
 
 @click.command(
@@ -21,20 +22,23 @@ RECIPE, CONTRACT = "recipe.yaml", "preprocess.yaml"
     example="""\
 leanmark init resnet18 --data imagefolder:photos
 leanmark init mypackage.nets:make --data npz:photos.npz --out job
+leanmark init mypackage.nets:Table --data csv:people.csv,label=income,group=sex
 """,
 )
 @click.argument("model")
 @click.option("--data", required=True, help="Data specification, such as imagefolder:PATH.")
 @click.option("--recipe", help="Recipe to start from.  [default: by the kind of model]")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder.  [default: .]")
+@governed
 def command(model: str, data: str, recipe: str | None, out: Path) -> None:
     """Write a commented recipe and preprocessing contract for MODEL and its data, for you to edit.
 
-    The names and shapes of an ONNX file's inputs and outputs are read, and one image of a folder; nothing else is
-    opened, trained or downloaded. Unknown values are lines to fill in in preprocess.yaml. Existing files are not
-    overwritten.
+    The names and shapes of an ONNX file's inputs and outputs are read, one image of a folder, and a csv table, whose
+    columns are listed as inputs, groups and classes; nothing else is opened, trained or downloaded. Unknown values are
+    lines to fill in in preprocess.yaml. Existing files are not overwritten.
 
-    Exit code 0: written. 2: usage error, or input that cannot be read.
+    Exit code 0: written. 2: usage error, or input that cannot be read. 6: the use policy next to the data does not
+    permit it.
     """
     from certify.core.files import write_text
     from compress.job import recipe as recipes
@@ -45,13 +49,16 @@ def command(model: str, data: str, recipe: str | None, out: Path) -> None:
         if path.exists():
             raise UsageError(f"{path} already exists; choose another folder with --out, or move the file.")
     chosen = recipes.load(recipe or _recipe(model))
-    known = _known(model, data)
+    table = _table(data) if data.startswith(CSV) else []
+    known = None if table else _known(model, data)
     files = ["--recipe", str(out / RECIPE)] + ([] if known is None else ["--preprocess", str(out / CONTRACT)])
     run = shlex.join(["leanmark", "compress", model, "--data", data, *files])
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / RECIPE, recipe_template(chosen, run))
     click.echo(f"{out / RECIPE}: the recipe {chosen.name}, ready to edit.")
-    if known is None:
+    if table:
+        click.echo("\n".join(map(clean, [*table, "The columns are fed unchanged, so no contract is needed."])))
+    elif known is None:
         click.echo(clean(f"{model} defines its own preprocessing, so no contract is needed."))
     else:
         write_text(out / CONTRACT, contract_template(model, known))
@@ -64,6 +71,19 @@ def _recipe(model: str) -> str:
     if model.startswith("hf:"):
         return "transformer"
     return "int8" if is_onnx(model) else "balanced"
+
+
+def _table(data: str) -> list[str]:
+    """Return what each column of a table was read as, one line for each kind."""
+    from certify.data import load
+
+    found = load(data)
+    inputs = list(found.test.features)
+    parts = ", ".join(f"{len(split)} {part}" for part, split in found.parts.items())
+    lines = [f"{len(inputs)} inputs: {', '.join(inputs)}", f"rows: {parts}"]
+    if found.test.targets is None:
+        lines.append(f"{len(found.classes)} classes: {', '.join(found.classes)}")
+    return lines + ([f"groups: {', '.join(found.test.groups)}"] if found.test.groups else [])
 
 
 def _known(model: str, data: str) -> dict[str, Any] | None:

@@ -124,7 +124,7 @@ def test_images_have_groups_when_metadata_is_next_to_them(tmp_path: Path) -> Non
         ("file_name,place\ncat/0.png,in\ncat/0.png,out\n", "twice"),
         ("file_name,place\ncat/9.png,in\n", "is not in"),
         ("name,place\ncat/0.png,in\n", "file_name"),
-        ("file_name,place\ncat/0.png\n", "row 2 has 1 values"),
+        ("file_name,place\ncat/0.png\n", "line 2: has 1 values"),
     ],
 )
 def test_folder_is_refused_when_metadata_does_not_fit(tmp_path: Path, metadata: str, words: str) -> None:

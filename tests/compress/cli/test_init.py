@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from click.testing import CliRunner
 
-from certify.core.errors import DataError, UsageError
+from certify.core.errors import DataError, NotPermittedError, UsageError
 from certify.data import Preprocess, default_preprocess
 from certify.data.contract_slot import normalise
 from compress.cli import init
@@ -106,3 +106,22 @@ def test_files_are_kept_when_they_exist(tmp_path):
     with pytest.raises(UsageError, match=r"preprocess\.yaml already exists; choose another folder"):
         _init(tmp_path, "own.nets:make")
     assert [path.read_text() for path in (tmp_path / "job").iterdir()] == ["mine"]
+
+
+def test_columns_of_a_table_are_listed_in_place_of_a_contract(tmp_path):
+    lines = [f"{20 + i},{('clerk', 'cook')[i % 2]},{'fm'[i % 3 == 0]},{i % 2}" for i in range(60)]
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(["age,job,sex,income", *lines]) + "\n")
+    said = _init(tmp_path, "own.nets:make", f"csv:{path},label=income,group=sex")
+    assert "3 inputs: age, job=clerk, job=cook\n" in said and "2 classes: 0, 1\ngroups: sex\n" in said
+    assert re.search(r"rows: \d+ train, \d+ calibration, 6 validation, 18 test\n", said)
+    assert "no contract is needed" in said and {path.name for path in (tmp_path / "job").iterdir()} == {"recipe.yaml"}
+
+
+def test_table_is_not_listed_when_its_policy_does_not_permit_it(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("a,b\n1,2\n")
+    (tmp_path / "people.csv.use").mkdir()
+    with pytest.raises(NotPermittedError, match="--purpose"):
+        _init(tmp_path, "own.nets:make", f"csv:{path},label=b")
+    assert not (tmp_path / "job").exists()
