@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from certify.assessment.agreement import Agreement
-from certify.assessment.claims import Claims, common_claims
+from certify.assessment.claims import Claims, Costs, common_claims
 from certify.assessment.outcome import Edition, Outcome
 from certify.assessment.profile import Profile
 from certify.core.errors import CertificateError, LeanmarkError, UsageError
@@ -193,7 +193,9 @@ class Assessment(Protocol):
         """
         raise UsageError(f"Records of {self.name} cannot be measured again, so they cannot be compared.")
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return every figure that a scorecard may read, by name: those of the profile and those that follow from it.
 
         Yes is 1 and no is 0; a figure that the statement does not contain is absent.
@@ -201,6 +203,7 @@ class Assessment(Protocol):
         Args:
             predicate: predicate of a statement that conforms to its schema.
             lineage: content of the lineage that the statement names; None if not available.
+            later: joules spent after it was closed; see :func:`certify.assessment.claims.later_costs`.
 
         Raises:
             CertificateError: an estimate is malformed.

@@ -6,7 +6,7 @@ them for its own medium.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REFUSED = "refused"
 REFUTED = "claim_refuted"
 """Check that fails if the claim of a statement is refuted by another one about the same model."""
+Costs = Mapping[str, Estimate | None]
+"""Joules by activity; None where they were not measured."""
 OwnWords = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """Text by section: the section's title, then heading and text of each entry."""
 
@@ -117,6 +119,17 @@ class Claims:
         """Return findings from other statements about the same model: ``fail`` if one contradicts this one."""
         return self.refuted_by(others)
 
+    def later_costs(self, lineage: str) -> Costs:
+        """Return joules that the evidence of this statement cost after a lineage was closed, by activity.
+
+        Args:
+            lineage: hex SHA-256 of the lineage.
+
+        Returns:
+            Joules, or None where they were not measured; empty if the statement adds no cost to this lineage.
+        """
+        return {}
+
     def refutes(self, other: Claims) -> str:
         """Return why the evidence of this statement refutes the claim of another one; empty if it does not."""
         return ""
@@ -198,6 +211,18 @@ def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
         for finding in statement.beside([other for other in ordered if other is not statement])
     ]
     return tuple(dict.fromkeys(finding for finding in found if finding.outcome == "fail"))
+
+
+def later_costs(lineage: str | None, statements: Iterable[Claims]) -> Costs:
+    """Return joules spent on a model after its lineage was closed; see :meth:`Claims.later_costs`.
+
+    Args:
+        lineage: hex SHA-256 of the lineage; None if the model has none.
+        statements: statements about the model.
+    """
+    if lineage is None:
+        return {}
+    return {name: joules for one in statements for name, joules in one.later_costs(lineage).items()}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from certify.assessment.claims import Costs
     from certify.core.progress import Progress
     from certify.workflows.certification_result import Result
 
@@ -60,7 +61,7 @@ def print_result(
 
     path = result.files.get(LINEAGE_NAME)
     lineage = None if path is None else read_lineage(path)
-    paid = payback(result.profile.estimates, lineage, carbon_intensity, embodied)
+    paid = payback(result.profile.estimates, lineage, carbon_intensity, embodied, _later(result))
     if as_json:
         print_json({**result.to_json(), "payback": paid.to_json(), **(more or {})})
         return
@@ -78,6 +79,18 @@ def print_result(
     parts = (comparison(claims.figures), verdict(claims.grade, claims.device_class), measured(claims), tested)
     foreseen = map(clean, predictions(lineage, claims.figures))
     print_rich(*parts, *runtime, *foreseen, *spent, files(result.files))
+
+
+def _later(result: Result) -> Costs:
+    """Return joules spent on the model after its lineage was closed, according to valid statements next to it."""
+    from certify.assessment.claims import later_costs
+    from certify.attest.statements import statement_files
+    from certify.attest.verify import verify
+
+    if not statement_files([result.model.parent]):
+        return {}
+    found = [one.certificate for one in verify(result.model).others if one.valid and one.certificate is not None]
+    return later_costs(result.certificate.claims.lineage_digest, (one.claims for one in found))
 
 
 def carbon_option(command: F) -> F:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from certify.assessment.claims import later_costs
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate
@@ -262,6 +263,9 @@ def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
     for row in lineage.get("rows", ()):
         if row["energy_j"]:
             yield _consumption(ACTIVITIES.get(row["pass"], "other"), row["energy_j"], f"pass {row['pass']}")
+    for name, joules in later_costs(source.claims.lineage_digest, source.every).items():
+        if joules is not None:
+            yield _consumption("other", signed_fields(joules), name)
 
 
 def _consumption(activity: str, estimate: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from certify.assessments.efficiency.payback import Payback
+from certify.assessments.efficiency.payback import PASSES, Payback
 from certify.core.estimate import Estimate, EvidenceLevel
 from certify.present.numbers import interval, quantity
 
-PURPOSES = {"spent": "for compressing", "baseline": "per inference before", "candidate": "per inference after"}
+PURPOSES = {"spent": "for making the model", "baseline": "per inference before", "candidate": "per inference after"}
 
 
 def payback_sentences(paid: Payback) -> Iterator[str]:
-    """Yield the cost of compressing, and its break-even point."""
-    if paid.spent is not None:
-        yield f"Compressing took {_words(paid.spent)}."
+    """Yield the cost of compressing and of later work, and the break-even point."""
+    passes = paid.parts.get(PASSES)
+    if passes is not None:
+        yield f"Compressing took {_words(passes)}."
+    for name, joules in paid.later.items():
+        yield f"The {name} took {_words(joules)}." if joules else f"The energy of the {name} is unknown."
     if paid.inferences is not None:
-        yield f"It breaks even after {_words(paid.inferences)} inferences."
+        yield f"{'All this' if paid.later else 'It'} breaks even after {_words(paid.inferences)} inferences."
 
 
 def carbon_sentences(paid: Payback) -> Iterator[str]:

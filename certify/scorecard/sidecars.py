@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.assessment.assessment import Surroundings
+from certify.assessment.claims import later_costs
 from certify.assessment.rederivation import TOLERANCE
 from certify.assessment.registry import assessments
 from certify.attest.certificate import CERTIFICATE_NAME, LINEAGE_NAME, Certificate, read_certificate, read_lineage
@@ -28,13 +29,16 @@ MAX_WORDS = 4000
 MAX_FRESH = 400
 
 
-def counted(certificate: Certificate, edition: str, lineage: Mapping[str, Any] | None) -> Counted:
+def counted(
+    certificate: Certificate, edition: str, lineage: Mapping[str, Any] | None, statements: Iterable[Certificate]
+) -> Counted:
     """Return the record of a statement.
 
     Args:
         certificate: the statement.
         edition: name of the scorecard's edition, whose rules determine which figures are read.
         lineage: content of the ``lineage.json`` that the statement names; None if not available.
+        statements: all counted statements, some of which state joules spent after the lineage was closed.
 
     Raises:
         CertificateError: a field that is read is malformed.
@@ -42,8 +46,9 @@ def counted(certificate: Certificate, edition: str, lineage: Mapping[str, Any] |
     assessment, predicate = certificate.assessment, certificate.predicate
     # Only figures that a rule or finding reads are repeated: the record stays small, and nothing else can be altered.
     wanted = load_edition(edition).figures.get(assessment.name, frozenset()) | READ.get(assessment.name, frozenset())
-    figures = assessment.figures(predicate, lineage)
     facts = assessment.facts(predicate)
+    later = later_costs(facts.lineage or None, (statement.claims for statement in statements))
+    figures = assessment.figures(predicate, lineage, later)
     return Counted(
         assessment=assessment.name,
         type=str(certificate.statement["predicateType"]),
@@ -150,13 +155,16 @@ def _statements_are_counted(records: Records, found: Mapping[str, Certificate]) 
 def _figures_follow(records: Records, found: Mapping[str, Certificate], folders: Sequence[Path]) -> Finding:
     name, wrong, unchecked = "counted_figures", [], []
     known = assessments()
+    # An audit that is newer than the count is not part of it.
+    digests = {row.sha256 for row in records.of(Counted)}
+    statements = [statement for statement in found.values() if statement.digest in digests]
     for row in records.of(Counted):
         certificate = found.get(row.assessment)
         if certificate is None or row.assessment not in known:
             continue  # reported by counted_statements
         try:
             lineage = own_lineage(certificate, folders)
-            again = counted(certificate, records.header.edition, lineage)
+            again = counted(certificate, records.header.edition, lineage, statements)
         except LeanmarkError as error:
             wrong.append(f"{row.assessment} ({error})")
             continue

@@ -165,7 +165,7 @@ def score_model(
         edition_digest=rules.digest,
         scoped_out=dict(not_applicable or {}),
     )
-    rows = tuple(counted(statement, edition, own_lineage(statement, folders)) for statement in statements)
+    rows = tuple(counted(statement, edition, own_lineage(statement, folders), statements) for statement in statements)
     return Scored(path, score(Records(header, (*rows, *words)), rules), verification, ignored)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Version
-from certify.assessment.claims import Claims, common_claims
+from certify.assessment.claims import Claims, Costs, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.data_use import edition as editions
@@ -81,7 +81,9 @@ class DataUse(Assessment):
         """Evaluate the claim."""
         return judge_claim(profile, edition)
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return the profile's figures, whether the policy was kept and, if rows show it, whether withdrawals were."""
         profile = Profile.from_json(predicate["profile"])
         method = "1 for yes, by the findings of the statement"

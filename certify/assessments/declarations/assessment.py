@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Facts, Version
-from certify.assessment.claims import common_claims, presenting
+from certify.assessment.claims import Costs, common_claims, presenting
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.declarations import edition as editions
@@ -107,7 +107,9 @@ class Declarations(Assessment):
         text = "; ".join([*([f"CONTRADICTED in {where}"] if wrong else []), *_text(profile)])
         return ClaimOutcome(text, (), tuple(finding.sentence for finding in wrong))
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return the counts, and yes (1) or no (0) for each question of a scorecard."""
         profile = Profile.from_json(predicate["profile"])
         return {**profile.estimates, **yes_or_no(Declaration.from_json(predicate["declared"]), profile)}

@@ -9,6 +9,7 @@ from typing import Any
 
 from certify.assessment.agreement import Agreement
 from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
+from certify.assessment.claims import Costs
 from certify.assessment.profile import Profile
 from certify.assessments.efficiency import edition as editions
 from certify.assessments.efficiency.claims import EfficiencyClaims, efficiency_claims
@@ -129,9 +130,11 @@ class Efficiency(Assessment):
         """Test whether two measurements of one pair agree."""
         return compare_measurements(first, second, edition)
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return the profile's figures, the score, whether a grade and a lineage exist, and the break-even point."""
-        return scored_figures(predicate, lineage)
+        return scored_figures(predicate, lineage, later)
 
     def facts(self, predicate: Mapping[str, Any]) -> Facts:
         """Return the runtime, lineage, test data and baseline."""
@@ -151,7 +154,9 @@ class Efficiency(Assessment):
         return efficiency_claims(self, predicate, digest)
 
 
-def scored_figures(predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None) -> dict[str, Estimate]:
+def scored_figures(
+    predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None, later: Costs | None = None
+) -> dict[str, Estimate]:
     """Return the figures of an efficiency certificate that a scorecard may read; see :meth:`Efficiency.figures`."""
     graded = Grade.from_json(predicate["grade"])
     found = dict(Profile.from_json(predicate["profile"]).estimates)
@@ -160,7 +165,7 @@ def scored_figures(predicate: Mapping[str, Any], lineage: Mapping[str, Any] | No
     found["lineage_signed"] = Estimate.exact(float(predicate["lineage"] is not None), "1", yes)
     if graded.score_db is not None:
         found["score_db"] = Estimate.exact(graded.score_db, "dB", "the signed score, of pessimistic ends")
-    paid = None if lineage is None else payback(found, lineage).inferences
+    paid = None if lineage is None else payback(found, lineage, later=later).inferences
     if paid is not None and paid.low > 0:
         value, low, high = (math.log10(end) for end in (paid.value, paid.low, paid.high))
         method = f"decimal logarithm: {paid.method}"

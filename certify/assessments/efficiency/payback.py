@@ -1,4 +1,4 @@
-"""Break-even point of compressing, and carbon equivalents of energy; neither affects a grade."""
+"""Break-even point of making a model, and carbon equivalents of energy; neither affects a grade."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from certify.assessment.claims import Costs
 from certify.assessments.efficiency.figures import Figures
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate, total, weakest
 from certify.core.evidence import ARMS
 
 JOULES_PER_KWH = 3.6e6
+PASSES = "passes"
+"""Name of the passes among the costs of a model."""
 
 
 @dataclass(frozen=True)
 class Payback:
-    """Cost and benefit of compressing.
+    """Cost and benefit of making a model.
 
     Attributes:
-        spent: joules of all passes; None if no lineage states them.
+        spent: joules of all passes and of what came later; None if a part is unknown.
+        parts: parts of them, by activity; None where they were not measured.
         saved: joules saved per inference; None if unknown.
         inferences: number of inferences until the saving equals the cost; None if nothing is saved or it is unknown.
         carbon: grams of CO2 equivalent at the user's intensity, by item: ``spent``, ``baseline`` and ``candidate`` (per
@@ -30,16 +34,23 @@ class Payback:
     """
 
     spent: Estimate | None
+    parts: Costs
     saved: Estimate | None
     inferences: Estimate | None
     carbon: Mapping[str, Estimate]
     sci: Mapping[str, Estimate]
     embodied_g: float | None = None
 
+    @property
+    def later(self) -> Costs:
+        """Joules spent after the lineage was closed, by activity."""
+        return {name: joules for name, joules in self.parts.items() if name != PASSES}
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        parts = {"spent": self.spent, "saved": self.saved, "inferences": self.inferences}
-        stated: dict[str, Any] = {name: None if part is None else part.to_json() for name, part in parts.items()}
+        figures = {"spent": self.spent, "saved": self.saved, "inferences": self.inferences}
+        stated: dict[str, Any] = {name: None if one is None else one.to_json() for name, one in figures.items()}
+        stated["parts"] = {name: None if one is None else one.to_json() for name, one in self.parts.items()}
         for name in ("carbon", "sci"):
             stated[name] = {what: grams.to_json() for what, grams in getattr(self, name).items()}
         return {**stated, "embodied_g": self.embodied_g}
@@ -50,14 +61,17 @@ def payback(
     lineage: Mapping[str, Any] | None,
     intensity_g_per_kwh: float | None = None,
     embodied_g: float | None = None,
+    later: Costs | None = None,
 ) -> Payback:
-    """Compute the cost and benefit of compressing.
+    """Compute the cost and benefit of making a model.
 
     Args:
         estimates: estimates of a profile.
         lineage: content of ``lineage.json``; None if there is none.
         intensity_g_per_kwh: grams of CO2 equivalent per kilowatt-hour; None for no grams.
         embodied_g: grams of CO2 equivalent of making the hardware, per inference; None excludes them.
+        later: joules spent after the lineage was closed, by activity; see
+            :func:`certify.assessment.claims.later_costs`.
 
     Raises:
         CertificateError: an estimate in the lineage is malformed.
@@ -68,7 +82,8 @@ def payback(
             "Embodied emissions must be at least 0 g and need a carbon intensity (--carbon-intensity), got "
             f"{embodied_g} g."
         )
-    spent = None if lineage is None else compression_energy(lineage)
+    parts = {} if lineage is None else {PASSES: compression_energy(lineage), **(later or {})}
+    spent = energy_to_date(parts)
     joules = {"spent": spent, **{arm: Figures.of(estimates).energy_j(arm) for arm in ARMS}}
     grams = {
         name: carbon(energy, intensity_g_per_kwh)
@@ -76,7 +91,30 @@ def payback(
         if energy is not None and intensity_g_per_kwh is not None
     }
     scores = {arm: _sci(grams[arm], embodied_g or 0.0) for arm in ARMS if arm in grams}
-    return Payback(spent, saved_energy(estimates), payback_inferences(spent, estimates), grams, scores, embodied_g)
+    inferences = payback_inferences(spent, estimates)
+    return Payback(spent, parts, saved_energy(estimates), inferences, grams, scores, embodied_g)
+
+
+def energy_to_date(parts: Costs) -> Estimate | None:
+    """Return the joules of all parts.
+
+    Args:
+        parts: joules by activity; None where they were not measured.
+
+    Returns:
+        None if a part is unknown, or there is none: a part would be mistaken for the whole.
+
+    Example:
+        >>> passes, audit = Estimate.exact(4.0, "J", "meter"), Estimate.exact(3.0, "J", "meter")
+        >>> print(energy_to_date({"passes": passes, "privacy audit": audit}))
+        7 J
+        >>> print(energy_to_date({"passes": passes, "privacy audit": None}))
+        None
+    """
+    known = [one for one in parts.values() if one is not None]
+    if not known or len(known) < len(parts):
+        return None
+    return known[0] if len(known) == 1 else replace(total(known), unit="J", method=f"sum of {', '.join(parts)}")
 
 
 def _sci(operational: Estimate, embodied_g: float) -> Estimate:

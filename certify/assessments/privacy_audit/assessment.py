@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Surroundings, Version
-from certify.assessment.claims import common_claims, presenting
+from certify.assessment.claims import Costs, common_claims, presenting
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.privacy_audit import edition as editions
@@ -108,9 +108,11 @@ class PrivacyAudit(Assessment):
         else:
             yield Finding(name, "pass", f"The repeated recipe is that of {path.name}.")
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return the profile's figures, and the delta for which the canaries of a valid audit bound epsilon."""
-        found, fixed = super().figures(predicate, lineage), predicate["canaries"]
+        found, fixed = super().figures(predicate, lineage, later), predicate["canaries"]
         # A bound from an invalid audit must not refute anything, so a scorecard does not get it.
         if fixed is None or not is_valid(Profile.from_json(predicate["profile"]).guards):
             return {name: estimate for name, estimate in found.items() if name != SHOWN}
@@ -130,4 +132,5 @@ class PrivacyAudit(Assessment):
         with presenting("claims"):
             fixed = predicate["canaries"]
             delta = None if fixed is None else float(fixed["delta"])
-            return AuditClaims(**common, delta=delta, text_has_figures=True)
+            lineage = predicate["audit"]["lineage"]
+            return AuditClaims(**common, delta=delta, audited_lineage=lineage, text_has_figures=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from certify.assessment.claims import REFUTED, Claims
-from certify.assessments.privacy_audit.figures import CLAIMED, SHOWN
+from certify.assessment.claims import REFUTED, Claims, Costs
+from certify.assessments.privacy_audit.figures import CLAIMED, ENERGY, SHOWN
 from certify.assessments.privacy_audit.outcome import is_valid
 from certify.core.accounting import refutation, refutes_claim
 from certify.core.finding import Finding
 
+ACTIVITY = "privacy audit"
+"""Name of the audit among the costs of a model."""
 PRIVACY = "privacy"
 """Assessment that claims an epsilon."""
 STATED, DELTA = "epsilon_stated", "delta"
@@ -23,9 +25,15 @@ class AuditClaims(Claims):
 
     Attributes:
         delta: delta for which the canaries bound epsilon; None without canaries.
+        audited_lineage: hex SHA-256 of the lineage whose recipe was repeated; None without one.
     """
 
     delta: float | None
+    audited_lineage: str | None
+
+    def later_costs(self, lineage: str) -> Costs:
+        """Return the joules of all trainings and attacks, if this lineage was audited."""
+        return {ACTIVITY: self.figures.get(ENERGY)} if lineage == self.audited_lineage else {}
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Compare the canaries' bound, and the claim that they were held against, with the privacy statement.

@@ -32,6 +32,7 @@ SHOWABLE = "canary_epsilon_showable"
 CLAIMED = "claimed_epsilon"
 DELTA = "canary_delta"
 WAITING = "auditor_file"
+ENERGY = "audit_energy"
 
 
 def estimates(records: Records, edition: Edition) -> dict[str, Estimate]:
@@ -199,7 +200,7 @@ def _cost(records: Records) -> Iterator[tuple[str, Estimate]]:
     known = [Estimate.from_json(step.energy_j) for step in steps if step.energy_j is not None]
     # A sum over the metered steps alone would understate the cost.
     if len(known) == n:
-        yield "audit_energy", replace(total(known), n=n, method=f"of {n} steps; {known[0].method}")
+        yield ENERGY, replace(total(known), n=n, method=f"of {n} steps; {known[0].method}")
 
 
 def _waiting(records: Records) -> Iterator[tuple[str, Estimate]]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
-from certify.assessment.claims import Claims, common_claims
+from certify.assessment.claims import Claims, Costs, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.robustness import edition as editions
@@ -91,7 +91,9 @@ class Robustness(Assessment):
         """Return the names of model and data."""
         return {**super().texts(predicate), "data's name": predicate["data"]["name"]}
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return the figures of the profile, and the largest loss of robust accuracy over all sizes of change."""
         found = Profile.from_json(predicate["profile"]).estimates
         changes = [found[f"standing_{eps}_change_points"] for eps in _sizes(found)]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from certify.assessment.assessment import Assessment, Facts, Surroundings, Version
-from certify.assessment.claims import Claims, common_claims
+from certify.assessment.claims import Claims, Costs, common_claims
 from certify.assessment.outcome import ClaimOutcome
 from certify.assessment.profile import Profile
 from certify.assessments.social import edition as editions
@@ -96,7 +96,9 @@ class Social(Assessment):
         groups = {f"group {name}": name for group in predicate["groups"] for name in (group["name"], *group["groups"])}
         return {**super().texts(predicate), "data's name": predicate["data"]["name"], **groups}
 
-    def figures(self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None) -> Mapping[str, Estimate]:
+    def figures(
+        self, predicate: Mapping[str, Any], lineage: Mapping[str, Any] | None = None, later: Costs | None = None
+    ) -> Mapping[str, Estimate]:
         """Return the profile's figures, and the largest change of a gap and rise of flips over all attributes."""
         found = Profile.from_json(predicate["profile"]).estimates
         return {**found, **dict(over_attributes(found))}

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from certify.assessments.efficiency.claims import EfficiencyClaims
-from certify.assessments.efficiency.payback import compression_energy, payback_inferences
+from certify.assessments.efficiency.payback import Payback
 from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
@@ -39,10 +39,9 @@ class BillRow:
 
 @dataclass(frozen=True)
 class Repayment:
-    """Energy of all passes, its evidence level, and bounds of the number of inferences that repays it."""
+    """Energy of passes and of later work, each with its evidence level, and bounds of the inferences that repay it."""
 
-    spent: str
-    evidence: str
+    parts: tuple[tuple[str, str, str], ...]
     least: str
     most: str
 
@@ -56,12 +55,13 @@ class Bill:
     origin: str
     rows: tuple[BillRow, ...]
     payback: Repayment | None
+    unmeasured: tuple[str, ...]
     figures: tuple[Figure, ...]
     predictions: tuple[str, ...]
     declined: tuple[str, ...]
 
 
-def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None) -> Section | None:
+def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None, paid: Payback) -> Section | None:
     """Return the bill; None if the model has no lineage."""
     if lineage is None:
         return None
@@ -71,8 +71,9 @@ def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None)
         model=lineage["model"]["spec"],
         origin=lineage["model"]["origin"],
         rows=_rows(claims, stages),
-        payback=_payback(claims, lineage),
-        figures=_figures(stages),
+        payback=_repayment(claims, paid),
+        unmeasured=tuple(name for name, joules in paid.later.items() if joules is None),
+        figures=_figures(stages, paid),
         predictions=predictions(lineage, claims.figures),
         declined=tuple(
             f"{row['pass']}: {entry['what']}: {entry['why']}" for row in lineage["rows"] for entry in row["declined"]
@@ -81,12 +82,12 @@ def lineage_section(claims: EfficiencyClaims, lineage: Mapping[str, Any] | None)
     return Section("passes", "Passes", bill)
 
 
-def _figures(stages: Stages) -> tuple[Figure, ...]:
+def _figures(stages: Stages, paid: Payback) -> tuple[Figure, ...]:
     return figures(
         (_waterfall("steps-macs", "MACs", "macs", "", stages), "Multiply-adds, pass by pass"),
         (_waterfall("steps-bytes", "Bytes of the weights", "bytes", "B", stages), "Bytes of the weights, pass by pass"),
         (_accuracies(stages), "Accuracy on validation data, pass by pass"),
-        (_joules(stages), "Joules spent on making the model"),
+        (_joules(stages, paid), "Joules spent on making the model"),
     )
 
 
@@ -110,14 +111,14 @@ def _accuracies(stages: Stages) -> Markup | None:
     )
 
 
-def _joules(stages: Stages) -> Markup | None:
-    costs = [(name, _spent(row)) for name, row in stages]
+def _joules(stages: Stages, paid: Payback) -> Markup | None:
+    costs = [*((name, _spent(row)) for name, row in stages), *paid.later.items()]
     bars = [
         Bar(name, joules.value, quantity(joules.value, "J"), (joules.low, joules.high))
         for name, joules in costs
         if joules
     ]
-    return bars_chart("joules", "Joules spent on each pass, with the meter's own error", bars)
+    return bars_chart("joules", "Joules spent on each step, with the meter's own error", bars)
 
 
 def _spent(row: Mapping[str, Any]) -> Estimate | None:
@@ -149,16 +150,16 @@ def _joule_cell(joules: Estimate | None) -> Cell:
     return Cell() if joules is None else Cell(quantity(joules.value, "J"), interval(joules, "J"))
 
 
-def _payback(claims: EfficiencyClaims, lineage: Mapping[str, Any]) -> Repayment | None:
-    """Return how many inferences repay the joules of the passes; None for a refusal, which claims no saving."""
-    spent = compression_energy(lineage)
-    count = payback_inferences(spent, claims.figures)
+def _repayment(claims: EfficiencyClaims, paid: Payback) -> Repayment | None:
+    """Return how many inferences repay the joules to date; None for a refusal, which claims no saving."""
+    count = paid.inferences
     # A refusal claims no saving, so no number of inferences repays anything.
-    if spent is None or count is None or claims.refused:
+    if count is None or claims.refused:
         return None
     least, most = (
         # Rounded outward before grouping; back to an ASCII minus, since `float` does not read the typographic one.
         "unbounded" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )
-    return Repayment(quantity(spent.value, "J"), spent.evidence.value, least, most)
+    parts = tuple((name, quantity(one.value, "J"), one.evidence.value) for name, one in paid.parts.items() if one)
+    return Repayment(parts, least, most)

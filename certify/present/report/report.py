@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from certify.assessment.claims import Claims, contradictions, presenting
+from certify.assessment.claims import Claims, contradictions, later_costs, presenting
 from certify.assessments.efficiency.claims import EfficiencyClaims
 from certify.assessments.efficiency.payback import Payback, payback
 from certify.core.files import write_text
@@ -83,7 +83,8 @@ def page(sidecars: Sidecars, carbon_intensity: float | None = None, embodied: fl
     css = style()
     with presenting("a report"):
         if isinstance(claims, EfficiencyClaims):
-            paid = payback(claims.figures, sidecars.lineage, carbon_intensity, embodied)
+            later = later_costs(claims.lineage_digest, others)
+            paid = payback(claims.figures, sidecars.lineage, carbon_intensity, embodied, later)
             message, sections = _measured(claims), _sections(claims, sidecars, paid)
         else:
             message, sections = {"measured": False, "title": clean(claims.title)}, _stated_sections(claims, sidecars)
@@ -128,7 +129,7 @@ def _sections(claims: EfficiencyClaims, sidecars: Sidecars, paid: Payback) -> It
     evidence = sidecars.evidence
     yield None if evidence is None else windows_section(claims, evidence)
     yield None if evidence is None else classes_section(claims, evidence)
-    yield lineage_section(claims, sidecars.lineage)
+    yield lineage_section(claims, sidecars.lineage, paid)
     if paid.carbon and not claims.refused:
         yield Section("carbon", "Carbon at the given intensity", list(carbon_sentences(paid)))
     yield None if evidence is None else nodes_section(claims, evidence)

@@ -87,6 +87,7 @@ def test_payback_is_empty_when_there_is_neither_lineage_nor_energy() -> None:
     assert nothing.to_json() == {
         "spent": None,
         "saved": None,
+        "parts": {},
         "inferences": None,
         "carbon": {},
         "sci": {},
