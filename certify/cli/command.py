@@ -231,8 +231,8 @@ def read_data_key(path: Path | None) -> Any:
     place = path or config_folder() / "data.key"
     if not place.exists():
         raise UsageError(
-            f"No data key found at {place}; pass the one of the data's use policy with --data-key, or create one with "
-            "leanmark keygen --data-key FILE."
+            f"No data key found at {place}; pass the one of these data with --data-key, or create one with leanmark "
+            "keygen --data-key FILE."
         )
     return DataKey.read(place)
 
@@ -262,7 +262,9 @@ def take_data_key(arguments: dict[str, Any]) -> Any:
         raise click.UsageError("--data-key needs --private-data; add --private-data.")
     if not private:
         return None
-    place = path or config_folder() / "data.key"
+    if path is not None:
+        return read_data_key(path)
+    place = config_folder() / "data.key"
     if not place.exists():
         DataKey.new().write(place)
         click.echo(

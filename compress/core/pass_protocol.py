@@ -15,6 +15,7 @@ from compress.core.context import PassContext
 if TYPE_CHECKING:
     from torch import nn
 
+    from certify.data import Dataset
     from compress.models.built_model import ModelSource
 
 Stage = Literal["torch", "onnx"]
@@ -109,6 +110,14 @@ class Pass(BaseModel, abc.ABC):
         Returns:
             The new model, of the same kind, and the record of what was done and declined.
         """
+
+    def require_data(self, dataset: Dataset) -> None:
+        """Reject data with which the pass cannot work, before a job begins; nothing is read but identifiers.
+
+        Raises:
+            UsageError: the parameters do not fit the data.
+        """
+        return
 
     @property
     def brings_data(self) -> bool:

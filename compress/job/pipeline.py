@@ -38,7 +38,7 @@ from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original, first_line, seen_in_training
 from compress.job.output import bring, bring_unmeasured, folder_of
-from compress.job.privacy import PRIVATE_PARTS, require_private_job, source_of, write_records
+from compress.job.privacy import PRIVATE_PARTS, require_private_job, require_private_layers, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
 
@@ -138,6 +138,7 @@ def run(
     require_private_job(chosen, data_key, private_parts, dataset)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
+    require_private_layers(chosen, original)
     folder = folder_of(out, original.spec)
     progress.say(first_line(original, dataset, chosen.name, folder))
     if (warning := seen_in_training(original, dataset)) is not None:

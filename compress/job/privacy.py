@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -17,10 +18,13 @@ from certify.core.files import sha256_file
 from certify.core.private_data import FOLDER, AuditorBinding, DataKey
 from certify.data import Dataset
 from certify.model_file.subject import subject_digests
+from compress import private as engines
 from compress.job.job import LINEAGE, MODEL
 from compress.job.lineage import Lineage, maker_version
 from compress.job.original import OriginalModel
 from compress.job.recipe import Recipe
+from compress.passes.dp_finetune import DpFinetune
+from compress.passes.fold_norms import FoldNorms
 from compress.private.account import PRIVATE, Account
 
 RECORDS = "privacy.jsonl"
@@ -38,7 +42,8 @@ def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str
         dataset: data set with its parts.
 
     Raises:
-        UsageError: there is no data key, a part does not exist, or two passes use different adjacencies.
+        UsageError: there is no data key, a part does not exist, two passes use different adjacencies, or the data do
+            not fit the settings of a pass.
     """
     if not recipe.is_private:
         return
@@ -52,6 +57,20 @@ def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str
         raise UsageError(f"The recipe protects the part train, but the private parts are {', '.join(parts)}; add it.")
     if len({_adjacency(each.config()) for each in noisy}) > 1:
         raise UsageError("All passes of a private recipe must use the same adjacency; set it to one value.")
+    for each in noisy:
+        each.require_data(dataset)
+
+
+def require_private_layers(recipe: Recipe, original: OriginalModel) -> None:
+    """Reject, before any work, a network whose layers mix samples where nothing folds them before noisy training.
+
+    Raises:
+        UsageError: a layer mixes samples in training; the message names the first one.
+    """
+    names = [each.name for each in recipe.passes]
+    before = names[: names.index(DpFinetune.name)] if DpFinetune.name in names else [FoldNorms.name]
+    if original.module is not None and FoldNorms.name not in before:
+        engines.require_separate_samples(copy.deepcopy(original.module).train())
 
 
 def _adjacency(config: Mapping[str, Any]) -> Adjacency:

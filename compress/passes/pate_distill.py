@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 from certify.assessments.privacy.records import GnMaxVotes
 from certify.core.accounting import GnMax, spent
 from certify.core.errors import UsageError
+from certify.data import Dataset
 from compress import private as engines
 from compress import training
 from compress.core.context import PassContext
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.private.account import FROM_SYSTEM, PRIVATE, account_of_votes
-from compress.private.budget import PUBLIC_PARTS, require_delta
+from compress.private.budget import PUBLIC_PARTS, require_votes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,6 +110,12 @@ class PateDistill(TorchPass):
         )
         return spent([(votes, 1)], self.delta, self.adjacency).epsilon
 
+    def require_data(self, dataset: Dataset) -> None:
+        """See :meth:`Pass.require_data`: delta, caps and teachers must fit the number of private records."""
+        if dataset.train is not None:
+            require_votes(self.cost(), self.epsilon, self.answers, self.delta, len(dataset.train))
+            engines.parts_of(dataset.train, self.teachers)
+
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.
 
@@ -118,14 +125,9 @@ class PateDistill(TorchPass):
             DataError: the public data contains private or test samples.
         """
         private = context.data.part("train", self.name)
-        require_delta(self.delta, len(private))
         cost, mechanism = self.cost(), f"gnmax#{context.place}"
         # Before the first vote: a vote spends budget even if the job fails afterwards.
-        if self.epsilon is not None and cost > self.epsilon:
-            raise UsageError(
-                f"{self.answers} answers cost epsilon {cost:.3g}, more than the allowed {self.epsilon:g}; ask for "
-                "fewer answers, or use more noise and more teachers."
-            )
+        require_votes(cost, self.epsilon, self.answers, self.delta, len(private))
         public = engines.public_data(self.public, context, private, self.name)
         student = copy.deepcopy(model).eval()
         checked = self.threshold is not None

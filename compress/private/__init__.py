@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from compress.private.features import train_on as train_on
     from compress.private.heads import train_head as train_head
     from compress.private.norms import fold_exactly as fold_exactly
+    from compress.private.norms import require_separate_samples as require_separate_samples
     from compress.private.teacher_vote import Election as Election
     from compress.private.teacher_vote import elect as elect
     from compress.private.teachers import Vote as Vote
+    from compress.private.teachers import parts_of as parts_of
     from compress.private.training import train as train
 
 
@@ -32,8 +34,8 @@ __getattr__, __dir__ = door(
             "train_on",
         ),
         "heads": ("train_head",),
-        "norms": ("fold_exactly",),
-        "teachers": ("Vote",),
+        "norms": ("fold_exactly", "require_separate_samples"),
+        "teachers": ("Vote", "parts_of"),
         "training": ("train",),
     },
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pydantic import Field
 from certify.assessments.privacy.records import Choice
 from certify.core.accounting import SubsampledGaussian, noise_for, require_reachable, spent
 from certify.core.errors import UsageError
+from certify.data import Dataset
 from compress.core.pass_protocol import TorchPass
 
 LARGEST_NOISE = 200.0
@@ -82,6 +83,11 @@ class PrivateTraining(TorchPass):
         require_reachable(noise, LARGEST_NOISE, epsilon=self.epsilon, steps=self.steps)
         return Schedule(f"dp-sgd#{place}", self.steps, self.sampling_rate, self.clip, noise, lr)
 
+    def require_data(self, dataset: Dataset) -> None:
+        """See :meth:`Pass.require_data`: delta and the noise must fit the number of private records."""
+        if dataset.train is not None:
+            self.schedule(0, 1.0, len(dataset.train))
+
     def spent(self, schedule: Schedule) -> float:
         """Return the epsilon of the training with these settings."""
         release = SubsampledGaussian(schedule.noise, schedule.rate, schedule.steps)
@@ -101,3 +107,24 @@ def require_delta(delta: float, records: int) -> None:
     """
     if delta >= 1 / records:
         raise UsageError(f"delta {delta:g} is not below 1/{records}: one record in the set may leak outright.")
+
+
+def require_votes(cost: float, most: float | None, answers: int, delta: float, records: int) -> None:
+    """Reject votes that cost too much.
+
+    Args:
+        cost: epsilon of all answers.
+        most: largest allowed epsilon; None for no limit.
+        answers: maximum number of answers.
+        delta: delta for which epsilon holds.
+        records: number of private records.
+
+    Raises:
+        UsageError: delta is not below 1 / records, or the answers cost more than allowed.
+    """
+    require_delta(delta, records)
+    if most is not None and cost > most:
+        raise UsageError(
+            f"{answers} answers cost epsilon {cost:.3g}, more than the allowed {most:g}; ask for fewer answers, or use "
+            "more noise and more teachers."
+        )

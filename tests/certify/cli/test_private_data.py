@@ -35,3 +35,10 @@ def test_key_is_refused_when_data_are_not_private_or_it_is_invalid(tmp_path: Pat
         take_data_key({"private_data": False, "data_key": path})
     with pytest.raises(UsageError, match="is not a data key file"):
         take_data_key({"private_data": True, "data_key": path})
+
+
+def test_key_is_not_created_when_the_named_file_does_not_exist(tmp_path: Path) -> None:
+    path = tmp_path / "typo.key"
+    with pytest.raises(UsageError, match=r"No data key found at .*typo\.key; .* create one with leanmark keygen"):
+        take_data_key({"private_data": True, "data_key": path})
+    assert not path.exists()

@@ -197,6 +197,36 @@ def test_private_recipe_is_refused_before_the_work_when_no_claim_is_possible(wha
     assert not (tmp_path / "out").exists()
 
 
+NOT_FITTING: dict[str, tuple[list[Any], str]] = {
+    "delta": ([{"fold_norms": {}}, {"dp_head": {"delta": 0.01}}], "delta 0.01 is not below 1/128"),
+    "noise": ([{"dp_head": {"delta": 1e-3, "epsilon": 1e-3, "sampling_rate": 1.0}}], "epsilon 0.001 needs noise"),
+    "delta of votes": ([{"pate_distill": {"delta": 0.01}}], "delta 0.01 is not below 1/128"),
+    "teachers": ([{"pate_distill": {"teachers": 100, "delta": 1e-3}}], "100 teachers are too many for 128 samples"),
+    "votes": (
+        [{"pate_distill": {"teachers": 2, "delta": 1e-3, "epsilon": 0.1}}],
+        "cost epsilon .*than the allowed 0.1",
+    ),
+    "batch norms": ([{"dp_finetune": {"delta": 1e-3}}, {"fold_norms": {}}], "mixes samples; put fold_norms before"),
+    "sampling rate": ([{"dp_head": {"sampling_rate": 1.5}}], "sampling_rate of dp_head must be .* 1, got 1.5"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_FITTING)
+def test_private_recipe_is_refused_before_the_work_when_its_settings_do_not_fit(what: str, tmp_path: Path) -> None:
+    passes, sentence = NOT_FITTING[what]
+    with pytest.raises(UsageError, match=sentence) as caught:
+        job(tmp_path / "out", {"name": "own", "passes": passes})
+    assert str(caught.value).count(". ") == 0 and not (tmp_path / "out").exists()
+
+
+def test_command_exits_with_2_and_writes_nothing_when_delta_is_too_large(tmp_path: Path) -> None:
+    asked = ["compress", "compress.testing.networks:Residual", "--recipe", "private-head", "--data", "mnist5k"]
+    asked += ["--set", "dp_head.delta=0.5", "--no-measure", "--mean", "0.5", "--std", "0.5", "--private-data"]
+    result = CliRunner().invoke(main, [*asked, "--out", str(tmp_path / "o")])
+    assert result.exit_code == 2 and "delta 0.5 is not below 1/" in result.stderr, result.output
+    assert not (tmp_path / "o").exists()
+
+
 def test_passes_with_other_neighbours_are_refused(tmp_path: Path) -> None:
     passes = [{"dp_head": {"delta": 1e-3}}, {"dp_head": {"delta": 1e-3, "adjacency": "replace-one"}}]
     with pytest.raises(UsageError, match="the same adjacency"):
