@@ -75,6 +75,25 @@ def bind(data: str, terms: Path, data_key: Path | None, as_json: bool) -> None:
         click.echo(f"{folder.policy_path}\nPolicy {policy.name}, digest {policy.digest}")
 
 
+@command.command(cls=Command, example="leanmark policy records npz:digits.npz")
+@click.argument("data")
+@click.option("--data-key", type=FILE, help="Data key.  [default: your own]")
+@json_option
+def records(data: str, data_key: Path | None, as_json: bool) -> None:
+    """List the keyed identifiers of the records of DATA, and where each record is stored.
+
+    Receipts name records by these identifiers. The list identifies records, so do not publish it.
+    """
+    from certify.core.text import clean
+    from certify.workflows.data_governance import list_records
+
+    found = list_records(data, read_data_key(data_key))
+    if as_json:
+        print_json({"records": [vars(one) for one in found]})
+    else:
+        click.echo("\n".join(clean(f"{one.identifier} {one.part} {one.place}") for one in found))
+
+
 @command.command(cls=Command, example="leanmark policy consent npz:digits.npz --receipts receipts.json")
 @click.argument("data")
 @click.option("--receipts", type=FILE, required=True, help="JSON list of receipts with the fields of ISO/IEC TS 27560.")

@@ -31,12 +31,16 @@ def command(ids: tuple[str, ...], data: str, data_key: Path | None, as_json: boo
         print_json(found.to_json())
         return
     policy = found.policy
-    lines = [f"{len(found.identifiers)} records, {len(found.withdrawn)} of them withdrawn"]
+    count = len(found.identifiers)
+    lines = [f"{count} {'record' if count == 1 else 'records'}, {len(found.withdrawn)} withdrawn"]
     lines += [f"supplied by {supplier.name}: {supplier.how}" for supplier in policy.suppliers]
     lines += [f"held by {policy.controller} ({policy.contact}) on the basis {policy.legal_basis}, as stated"]
-    lines += [f"{receipt['event_state']} {receipt['event_time']} for {', '.join(receipt['purposes']) or 'everything'}"
-              for receipt in found.receipts]  # fmt: skip
+    lines += [
+        f"receipt {receipt['record_id']}: {receipt['event_state']} {receipt['event_time']} for "
+        f"{', '.join(receipt['purposes']) or 'everything'}"
+        for receipt in found.receipts
+    ]
     lines += [f"permitted use: {what} for {why}{f' by {who}' if who else ''}" for what, why, who in found.uses]
-    lines += [f"seen by the {model.role} {model.path} ({model.sha256[:12]}), {n} records" for model, n in found.models]
+    lines += [f"seen by the {one.role} {one.path} ({one.sha256[:12]}), {n} of them" for one, n in found.models]
     lines += [f"not seen by {model[:12]}" for model, proofs in found.absences.items() if proofs]
     click.echo("\n".join(clean(line) for line in lines))

@@ -62,6 +62,10 @@ class Rows:
         """Return (columns,)."""
         return (len(self._table.columns),)
 
+    def place(self, row: int) -> str:
+        """Return file and line."""
+        return f"{self._table.path.name}, line {self._table.lines[row]}"
+
     def digest(self, row: int) -> str:
         """Return the hex SHA-256 over names and values, sorted by name."""
         digest = hashlib.sha256(b"csv row")

@@ -77,6 +77,10 @@ class FileSource:
         self._paths = tuple(paths)
         self._digests: dict[int, str] = {}
 
+    def place(self, row: int) -> str:
+        """Return the path of the file."""
+        return str(self._paths[row])
+
     def image(self, row: int) -> Image:
         """Return the image as uint8 (H, W, 3), RGB; transparency is dropped.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from certify.core.data_use.folder import SUFFIX, UseFolder
 from certify.core.data_use.guard import Guard, action_of, open_use
-from certify.core.errors import DataError, NotPermittedError, UsageError
+from certify.core.errors import NotPermittedError, UsageError
 from certify.data.columns import drops
 from certify.data.csv_spec import csv_files
 from certify.data.data_path import Placed
@@ -84,12 +84,11 @@ def admitted(dataset: Dataset, guard: Guard) -> Dataset:
     """Return the records of a data set that may be used; parts that become empty, except test, are removed.
 
     Raises:
-        DataError: the test part becomes empty.
-        NotPermittedError: no part may be read.
+        NotPermittedError: no part may be read, or the test part becomes empty.
     """
     parts: Mapping[str, Any] = {name: split.guarded(guard, name) for name, split in dataset.parts.items()}
     if not len(parts["test"]):
-        raise DataError(
+        raise NotPermittedError(
             f"No record in the test part of '{dataset.name}' may be used for {guard.use.purpose}: none is both in the "
             "policy's list and covered by consent."
         )

@@ -126,6 +126,11 @@ class Split:
         """
         return [key.keyed(self._whole.digest(int(row))) for row in self._rows]
 
+    def places(self) -> list[str]:
+        """Return where each sample is stored, in order: its file, its line, or its index (from 0) in an array."""
+        place = getattr(self._whole, "place", lambda row: f"index {row}")
+        return [place(int(row)) for row in self._rows]
+
     def of_records(self, whole: Split) -> Split:
         """Return the same split, in which use policies identify each sample by that of another split in its row.
 

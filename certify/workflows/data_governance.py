@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from certify.core.data_use.consent import Receipt, Register
@@ -13,6 +14,7 @@ from certify.core.data_use.policy import UsePolicy
 from certify.core.data_use.times import now
 from certify.core.errors import CertificateError, UsageError
 from certify.core.private_data import DataKey
+from certify.core.text import clean
 from certify.data.data_path import Placed
 from certify.data.policy_filter import paths_of, use_folder
 from certify.data.specs import load_ungoverned
@@ -75,6 +77,67 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
     return folder, policy
 
 
+@dataclass(frozen=True)
+class StoredRecord:
+    """A record of governed data, for its holder.
+
+    Attributes:
+        identifier: keyed identifier, by which receipts name the record.
+        part: part of the data.
+        place: file, line or index at which it is stored.
+    """
+
+    identifier: str
+    part: str
+    place: str
+
+
+def list_records(data: str | Placed, key: DataKey) -> list[StoredRecord]:
+    """Return the keyed identifiers of all records to which a policy is bound, and where each record is stored.
+
+    Records are only digested, which needs no purpose.
+
+    Args:
+        data: data specification.
+        key: data key of the holder.
+
+    Raises:
+        UsageError: no policy governs the data, or its key differs.
+        CertificateError: a file in the use folder is malformed or was altered.
+
+    Example:
+        >>> terms = {
+        ...     "name": "people", "controller": "Clinic", "contact": "privacy@example.org",
+        ...     "permissions": [{"actions": ["train"], "purposes": ["dpv:ResearchAndDevelopment"]}],
+        ...     "legal_basis": "dpv:Consent", "consent": "required", "withdrawal": "by e-mail"}
+        >>> key = DataKey.new()
+        >>> _ = bind_policy("npz:test=people.npz", terms, key)
+        >>> found = list_records("npz:test=people.npz", key)
+        >>> found[0].part, found[0].place
+        ('test', 'index 0')
+    """
+    folder = _governed(data, key)
+    listed = set(folder.records(folder.policy()))
+    return [
+        StoredRecord(identifier, part, place)
+        for part, split in load_ungoverned(data).parts.items()
+        for identifier, place in zip(split.record_ids(key), split.places(), strict=True)
+        if identifier in listed
+    ]
+
+
+def _governed(data: str | Placed, key: DataKey) -> UseFolder:
+    """Return the use folder of data whose policy was written with a key."""
+    folder = use_folder(data)
+    if folder is None:
+        raise UsageError(f"The data {data} have no use policy; bind one with leanmark policy bind.")
+    policy, _ = folder.untouched()
+    # Identifiers under another key would never match those in the policy.
+    if policy.data.key != key.id:
+        raise UsageError(f"The policy {policy.name} was written with another data key; pass that key with --data-key.")
+    return folder
+
+
 def _policy(values: dict[str, Any]) -> UsePolicy:
     """Return a policy from terms, with defaults for the optional ones.
 
@@ -99,16 +162,13 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
     """Record consent receipts, which may name persons as the holder knows them.
 
     Raises:
-        UsageError: no policy governs the data, its key differs, or a receipt is invalid; nothing is written.
+        UsageError: no policy governs the data, its key differs, or a receipt is invalid, already recorded, or older
+            than a withdrawal; nothing is written.
     """
-    folder = use_folder(data)
-    if folder is None:
-        raise UsageError(f"The data {data} have no use policy; bind one with leanmark policy bind.")
-    policy, _ = folder.untouched()
-    # Identifiers under another key would never match those in the policy.
-    if policy.data.key != key.id:
-        raise UsageError(f"The policy {policy.name} was written with another data key; pass that key with --data-key.")
-    listed, receipts = set(folder.records(policy)), []
+    folder = _governed(data, key)
+    policy = folder.policy()
+    known = list(folder.register().receipts)
+    listed, receipts = set(folder.records(policy)), list[Receipt]()
     if not isinstance(values, list) or not values:
         raise UsageError(f"{name} must contain a JSON list of receipts.")
     for number, value in enumerate(values, start=1):
@@ -121,11 +181,36 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
         try:
             receipt = Receipt.from_json({**OPTIONAL_OF_RECEIPTS, **stated, **value, **person}, place)
         except CertificateError as error:
-            raise UsageError(str(error)) from error
+            sentence = str(error).removeprefix(f"{place}: ")
+            raise UsageError(f"{place}: {sentence}") from error
         # Consent for a record outside the policy would govern nothing.
         if unknown := set(receipt.pii_records) - listed:
             raise UsageError(
                 f"{place}: the policy is not bound to the record {min(unknown)[:16]}; correct the receipt."
             )
+        _require_new(receipt, [*known, *receipts], place)
         receipts.append(receipt)
     return folder.add(receipts)
+
+
+def _require_new(receipt: Receipt, earlier: Sequence[Receipt], place: str) -> None:
+    """Reject a receipt that is already recorded, or a consent that would undo a later withdrawal.
+
+    The latest line of the register decides, so an old consent entered after a withdrawal would revive it.
+    """
+    if any(one.record_id == receipt.record_id for one in earlier):
+        raise UsageError(f"{place}: a receipt '{clean(receipt.record_id)[:60]}' is already recorded; remove it.")
+    about = set(receipt.pii_records)
+    later = [
+        one.event_time
+        for one in earlier
+        if one.event_state == "withdrawn"
+        and one.pii_principal_id == receipt.pii_principal_id
+        and one.event_time >= receipt.event_time
+        and about & set(one.pii_records)
+    ]
+    if receipt.event_state == "given" and later:
+        raise UsageError(
+            f"{place}: this consent of {receipt.event_time} is not later than the withdrawal of {max(later)}; only a "
+            "new consent can replace a withdrawal."
+        )

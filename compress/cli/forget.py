@@ -57,7 +57,13 @@ def command(
     if as_json:
         print_json(values)
     else:
-        lines = [f"{len(found.identifiers)} records are withdrawn; no loader yields them from now on."]
+        count = len(found.identifiers)
+        named = (
+            "1 record is withdrawn; no loader yields it"
+            if count == 1
+            else f"{count} records are withdrawn; no loader yields them"
+        )
+        lines = [f"{named} from now on."]
         lines += [f"The {each.role} {each.path} ({each.sha256[:12]}) saw them and is revoked." for each in found.models]
         lines += [f"Revocation written to {path}" for path in found.written]
         lines += [outcome["sentence"] for outcome in outcomes]

@@ -15,7 +15,7 @@ from certify.core.data_use.decision import Request, decide
 from certify.core.data_use.guard import Guard, Use
 from certify.core.data_use.policy import Rule
 from certify.core.data_use.vocabulary import ACTION_OF_PART, covers
-from certify.core.errors import DataError, NotPermittedError
+from certify.core.errors import NotPermittedError
 from certify.core.progress import Silent
 from certify.data.policy_filter import admitted
 from certify.data.specs import _load
@@ -55,7 +55,7 @@ class AnyOrder(RuleBasedStateMachine):
         guard = Guard(self.use, Use(purpose, "", KEY), self.clock)
         try:
             return guard, admitted(self.data, guard).parts
-        except DataError:
+        except NotPermittedError:
             return guard, {}
 
     @rule(target=loaded, purpose=st.sampled_from([RESEARCH, RESEARCH, MARKETING]))
