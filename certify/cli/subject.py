@@ -41,6 +41,10 @@ def command(ids: tuple[str, ...], data: str, data_key: Path | None, as_json: boo
         for receipt in found.receipts
     ]
     lines += [f"permitted use: {what} for {why}{f' by {who}' if who else ''}" for what, why, who in found.uses]
-    lines += [f"seen by the {one.role} {one.path} ({one.sha256[:12]}), {n} of them" for one, n in found.models]
-    lines += [f"not seen by {model[:12]}" for model, proofs in found.absences.items() if proofs]
+    lines += [
+        f"seen by the {one.role} {one.path} ({one.sha256[:12]}), {n} of them"
+        + (", and revoked" if one.sha256 in found.revoked else "")
+        for one, n in found.models
+    ]
+    lines += [f"not seen by the {one.role} {one.path} ({one.sha256[:12]})" for one in found.unseen]
     click.echo("\n".join(clean(line) for line in lines))

@@ -42,6 +42,9 @@ def why_not_permitted(found: Verification, purpose: str, recipient: str = "", ti
         'The model has no data-use statement, so its use is not permitted; ask its maker for one.'
     """
     stated = [certificate for certificate in found.certificates if certificate.assessment.name == DataUse.name]
+    # A revoked or altered model is not permitted for anything.
+    if stated and not found.valid:
+        return "What is stated about the model is not valid, so its use is not permitted."
     # No statement means no permission: silence must not permit.
     if not stated:
         return "The model has no data-use statement, so its use is not permitted; ask its maker for one."
@@ -91,7 +94,9 @@ class Subject:
         receipts: consent receipts about them.
         withdrawn: withdrawn records among them.
         models: models that saw any of them, with the number of records.
-        absences: proofs that a model's list contains none of them, by model and identifier.
+        revoked: SHA-256 of the models among them that were revoked.
+        unseen: models that saw none of them.
+        absences: proofs that the list of such a model lacks them, by model and identifier.
         policy: policy that governs the data.
         uses: distinct decisions in the journal that permitted a use.
     """
@@ -100,6 +105,8 @@ class Subject:
     receipts: tuple[Mapping[str, Any], ...]
     withdrawn: tuple[str, ...]
     models: tuple[tuple[MadeModel, int], ...]
+    revoked: frozenset[str]
+    unseen: tuple[MadeModel, ...]
     absences: Mapping[str, Mapping[str, Absence]]
     policy: UsePolicy
     uses: tuple[tuple[str, str, str], ...]
@@ -115,12 +122,24 @@ class Subject:
             "receipts": [dict(receipt) for receipt in self.receipts],
             "uses": [{"action": use[0], "purpose": use[1], "recipient": use[2]} for use in self.uses],
             "models": [
-                {"sha256": model.sha256, "role": model.role, "path": model.path, "made": model.made, "records": count}
+                {
+                    "sha256": model.sha256,
+                    "role": model.role,
+                    "path": model.path,
+                    "made": model.made,
+                    "records": count,
+                    "revoked": model.sha256 in self.revoked,
+                }
                 for model, count in self.models
             ],
             "not_seen_by": [
-                {"sha256": model, "proofs": {record: proof.to_json() for record, proof in proofs.items()}}
-                for model, proofs in self.absences.items()
+                {
+                    "sha256": model.sha256,
+                    "role": model.role,
+                    "path": model.path,
+                    "proofs": {record: proof.to_json() for record, proof in self.absences[model.sha256].items()},
+                }
+                for model in self.unseen
             ],
         }
 
@@ -140,22 +159,28 @@ def subject(folder: UseFolder, ids: Sequence[str], key: DataKey) -> Subject:
     policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
     receipts = {receipt.record_id: receipt.to_json() for each in records for receipt in register.of_record(each)}
-    models, absences = [], {}
+    models, unseen, absences = [], [], {}
     for model in folder.models():
         named = set(model.records) & set(records)
         if named:
             models.append((model, len(named)))
         else:
+            unseen.append(model)
             # A model that did not see the record gets a proof of absence instead of a mere no.
             proofs = ((record, prove_absence(record, model.records)) for record in records)
             absences[model.sha256] = {record: proof for record, proof in proofs if proof is not None}
+    entries = folder.journal().entries
+    revoked = frozenset(str(entry["model"]) for entry in entries if entry["kind"] == "revoked")
     uses = dict.fromkeys(
         (str(entry["action"]), str(entry["purpose"]), str(entry["recipient"]))
-        for entry in folder.journal().entries
+        for entry in entries
         if entry["kind"] == "decision" and entry["permitted"] is True
     )
     withdrawn = tuple(record for record in records if register.is_withdrawn(record))
-    return Subject(tuple(records), tuple(receipts.values()), withdrawn, tuple(models), absences, policy, tuple(uses))
+    return Subject(
+        tuple(records), tuple(receipts.values()), withdrawn, tuple(models), revoked, tuple(unseen), absences, policy,
+        tuple(uses),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,10 @@ def command(
             else f"{count} records are withdrawn; no loader yields them"
         )
         lines = [f"{named} from now on."]
-        lines += [f"The {each.role} {each.path} ({each.sha256[:12]}) saw them and is revoked." for each in found.models]
+        lines += [
+            f"The {each.role} {each.path} ({each.sha256[:12]}) saw a withdrawn record and is revoked."
+            for each in found.models
+        ]
         lines += [f"Revocation written to {path}" for path in found.written]
         lines += [outcome["sentence"] for outcome in outcomes]
         click.echo("\n".join(clean(line) for line in lines))

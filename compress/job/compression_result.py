@@ -10,6 +10,7 @@ from typing import Any
 
 from certify.assessment.profile import Profile
 from certify.assessments.efficiency.grade import Grade
+from certify.core.data_use.guard import Use
 from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.workflows.certification_result import Result
@@ -31,6 +32,7 @@ class CompressionResult:
         loss: relative loss in percent, with an interval of the confidence that the recipe asks for; None if no sample
             was scored.
         files: written files, by name.
+        use: use of the data, if a policy governs them.
 
     Example:
         >>> import compress
@@ -44,6 +46,7 @@ class CompressionResult:
     recipe: Recipe
     loss: Estimate | None
     files: Mapping[str, Path]
+    use: Use | None = None
 
     @property
     def grade(self) -> Grade:
@@ -77,7 +80,7 @@ class CompressionResult:
     @property
     def certify_command(self) -> str:
         """The command that measures, grades and seals the model in :attr:`out`."""
-        return certify_command(self.out, self.lineage)
+        return certify_command(self.out, self.lineage, self.use)
 
     @property
     def within_budget(self) -> bool | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, SIGNER_NAME
+from certify.core.data_use.guard import Use
 from certify.core.files import copy
 from certify.data.specs import IN_PYTHON
 from certify.model_file.suffixes import is_onnx
@@ -52,11 +53,11 @@ def bring_unmeasured(outputs: JobOutputs, lineage: Path, folder: Path) -> dict[s
     return bring({**models, LINEAGE: lineage, **outputs.checkpoint}, folder, earlier)
 
 
-def certify_command(folder: Path, lineage: Lineage) -> str:
+def certify_command(folder: Path, lineage: Lineage, use: Use | None = None) -> str:
     """Return the command that measures, grades and seals what :func:`bring_unmeasured` wrote.
 
     Data given in Python has no name on the command line, so the same call in Python is returned instead. Where the data
-    are private, so is the measurement.
+    are private, so is the measurement; where a policy governs them, it is for the same purpose.
     """
     private = lineage.auditor is not None
     workload, usual = lineage.recipe.workload, Workload()
@@ -71,4 +72,6 @@ def certify_command(folder: Path, lineage: Lineage) -> str:
         return f"certify.certify({', '.join(arguments)})"
     options = [part for name, value in {**named, **plan}.items() for part in (f"--{name}", value)]
     options += ["--private-data"] if private else []
+    if use is not None:
+        options += ["--purpose", use.purpose, *(["--recipient", use.recipient] if use.recipient else [])]
     return shlex.join(["leanmark", "certify", *map(str, [folder / MODEL, *options])])

@@ -184,7 +184,7 @@ def run(
             stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
             records.append(write_records(folder, whole_lineage, dataset, stated, private_parts, data_key))
     stated_later = {path.name: path for path in records if path is not None}
-    result = replace(result, files={**result.files, **stated_later})
+    result = replace(result, files={**result.files, **stated_later}, use=None if guard is None else guard.use)
     if guard is not None:
         # All that `leanmark forget --retrain` needs to run this job again.
         job = {

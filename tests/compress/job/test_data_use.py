@@ -77,6 +77,7 @@ def test_models_are_remade_without_the_record_unless_their_weights_saw_it(govern
     assert not Path("out").exists()
     made = compress(*asked)
     assert made.exit_code == 0, made.output
+    assert " --purpose dpv:ResearchAndDevelopment\n" in made.output, "the next command is complete"
     tuned = compress(*asked, "--recipe", "tuned.yaml", "--out", "tuned")
     assert tuned.exit_code == 6 and "does not permit finetune" in tuned.stderr and not Path("tuned/model.onnx").exists()
     Path("first.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())
@@ -94,3 +95,8 @@ def test_models_are_remade_without_the_record_unless_their_weights_saw_it(govern
     assert found.valid and found.check("not_revoked").outcome == "pass"
     assert found.certificates[0].predicate["use"]["actions"] == ["train", "calibrate", "evaluate"]
     assert verify(Path("second/model.onnx")).check("not_revoked").outcome == "fail"
+    refused = run("verify", "second/model.onnx", "--purpose", "research")
+    assert refused.exit_code == 1 and "is not valid, so its use is not permitted" in refused.output
+    told = run("subject", gone, "--data", "npz:digits.npz", "--data-key", "data.key").output
+    assert "second/model.onnx" in told and told.count(", and revoked") == 4, told
+    assert told.count("not seen by the model") == 1 and told.count("not seen by the original") == 1, told
