@@ -99,6 +99,9 @@ def attack_membership(
         "inside", [pack_bits(row) for row in draw_inside(count, shadows, share, np.random.default_rng())]
     )
     found = [shelf.finished(TARGET) or shelf.finish(TARGET, _target(pool, contract, classes, recipe, shelf))]
+    finished = sum(shelf.finished(f"shadow-{number}") is not None for number in range(shadows))
+    if finished:
+        progress.say(f"Resuming after {finished} of {shadows} shadows.")
     with progress.task("Training shadows by the same recipe", total=shadows) as bar:
         for number, packed in enumerate(drawn):
             name = f"shadow-{number}"

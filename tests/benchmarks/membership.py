@@ -4,9 +4,11 @@
 
 5,000 images of CIFAR-10, a random half of them members, and a network of 33,834 parameters, trained for 12 epochs
 without augmentation so that it overfits. The data are in ../shared/data or the folder LEANMARK_BENCH_DATA. An earlier
-study of a network of this size found an area of 0.804 +- 0.012 for the baseline; its optimiser is not recorded,
-and this one gives 0.830 +- 0.011 with batches of 32, and 0.754 +- 0.013 with batches of 64. The model's own
-training and the whole audit, with its twin of 1,000 canaries, are held to 10 minutes of wall time on two cores.
+study of a network of this size found an area of 0.804 +- 0.012 for the baseline, with 88.4 % of the members and 42.9 %
+of the others right; its optimiser is not recorded. The batch here gives the members the same accuracy, but the others
+a higher one, and the area comes out above the study's interval. That bar is printed as not met, next to both
+accuracies and the area's own interval. The model's own training and the whole audit, with its twin of 1,000 canaries,
+are held to 10 minutes of wall time on two cores.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from _bench import Bars, need, options, run, several
 from torch import nn
 
 from certify.attest.keys import new_key
-from certify.data import Dataset, array_split
+from certify.data import Dataset, Split, array_split
+from certify.data.contract_slot import contract_of
 from compress.auditing.audit import AuditSettings, audit
 from compress.auditing.canaries import Plan
+from compress.auditing.scores import class_logits
 from compress.job import pipeline
 from compress.training import baseline
 from compress.training.config import TrainingConfig
@@ -82,6 +86,12 @@ def halves(folder: Path, seed: int = 0) -> Dataset:
     return Dataset("cifar10-halves", "given", classes, members, calibration, validation, others, (32, 32))
 
 
+def right(out: Path, split: Split) -> float:
+    """Share of samples that the baseline classifies correctly."""
+    logits = class_logits(out / "baseline.onnx", contract_of(out / "model.onnx", None), 10, split)
+    return float((logits.argmax(1) == split.labels).mean())
+
+
 def main() -> int:
     """Audit each recipe that is named."""
     parser = options(__doc__, "two epochs, four shadows, 100 canaries")
@@ -108,8 +118,10 @@ def main() -> int:
             for figure, one in found.statement.claims.figures.items():
                 print(f"  {figure}: {one}", flush=True)
             minutes = (time.monotonic() - clock) / 60
-            area = found.statement.claims.figures["membership_auc_baseline"].value
-        bars.within("area for the baseline, in an earlier study 0.804,", area, *EARLIER)
+            area = found.statement.claims.figures["membership_auc_baseline"]
+            for part, split in (("members", dataset.train), ("others", dataset.test)):
+                print(f"  {part} that the baseline gets right: {right(out, split):.1%}", flush=True)
+        bars.within(f"area for the baseline {area}, in an earlier study 0.804,", area.value, *EARLIER)
         bars.at_most("training and audit took", minutes, MOST_MINUTES, " minutes")
     return bars.code(given.strict)
 

@@ -21,6 +21,7 @@ from certify.attest.verify import verify
 from certify.cli.main import main
 from certify.core.errors import LeanmarkError, UsageError
 from certify.core.private_data import DataKey
+from certify.core.progress import Silent
 from compress.auditing import canaries
 from compress.auditing.audit import AuditSettings, audit
 from compress.auditing.canaries import Claim, Plan
@@ -128,7 +129,10 @@ def test_stopped_audit_resumes_with_the_same_coins_after_its_last_training(
         run(made, asked)
     coins = json.loads((made / ".audit" / "coins.json").read_text())
     monkeypatch.setattr(Repeater, "make", quickly)
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, sentence: said.append(sentence))
     found = run(made, asked)
+    assert "Resuming after 2 of 4 shadows." in said
     assert quick == ["twin", "shadow-0", "shadow-1", "shadow-2", "shadow-3"] and not found.statement.claims.refused
     records = parse((made / "statements" / "privacy_audit.evidence.jsonl").read_bytes(), "records")
     assert records.first(Opened).seed == coins["seed"]
