@@ -110,9 +110,11 @@ def audit(
     if not settings.shadows and settings.canaries is None and not settings.queries:
         raise UsageError("Nothing is asked: give shadows, canaries or queries.")
     subject = _Subject.of(path, data, spec, model_args, weights, data_key, shown_progress)
-    # Everything that can be refused is refused before the first training.
+    # Everything that can be refused is refused before the first training, and before an interrupted audit is discarded.
     pool = _pool(subject, settings.shadows) if settings.shadows else None
     thief = _thief(subject, settings.queries) if settings.queries else None
+    if settings.canaries is not None:
+        settings.canaries.numbers(len(subject.repeater.dataset.test))
     shelf = Shelf(path.parent, _fingerprint(subject, settings), shown_progress)
     # Kept over interruptions, so that a resumed audit states when it began.
     begun = shelf.finished("begun") or shelf.finish("begun", now())

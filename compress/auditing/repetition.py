@@ -100,8 +100,9 @@ def require_parts(dataset: Dataset, lineage: Mapping[str, Any]) -> None:
         raise UsageError("The lineage withholds its data's digests; the audit of private data needs --private-data.")
     differing = [part for part in TRAINING_PARTS if stated.get(part) != found[part]]
     if differing:
+        verb = "part differs" if len(differing) == 1 else "parts differ"
         raise UsageError(
-            f"The {' and '.join(differing)} part of {dataset.spec} is not what the model was made from; give the data "
+            f"The {', '.join(differing)} {verb} between {dataset.spec} and what the model was made from; give the data "
             f"{lineage['data']['spec']}, and the data key if they are private."
         )
 

@@ -197,6 +197,7 @@ BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
     "nothing": ({"settings": AuditSettings(0)}, UsageError, "Nothing is asked"),
     "three shadows": ({"settings": AuditSettings(3)}, UsageError, "take 4"),
     "three shadows after canaries": ({"settings": AuditSettings(3, Plan(20))}, UsageError, "take 4"),
+    "more guesses than canaries": ({"settings": AuditSettings(4, Plan(10, 20))}, UsageError, "are not an audit"),
     "too many canaries": ({"settings": AuditSettings(0, Plan(65))}, UsageError, "more than the 64 samples"),
     "too many queries": ({"settings": AuditSettings(0, queries=(33,))}, UsageError, "more than the 32 samples"),
     "too many queries after canaries": (
@@ -207,9 +208,17 @@ BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
     "another architecture": ({"spec": "squeezenet1_1"}, UsageError, "parameters and the model's original"),
     "an ONNX file": ({"spec": "baseline.onnx"}, UsageError, "cannot be repeated"),
     "a typing error": ({"spec": "resnet81"}, UsageError, "resnet"),
-    "other data": ({"data": replace(blobs(), train=blobs().train.subset(range(100)))}, UsageError, "is not what"),
-    "no train part": ({"data": replace(blobs(), train=None)}, UsageError, "is not what"),
-    "a key of public data": ({"data_key": KEY}, UsageError, "is not what"),
+    "other data": (
+        {"data": replace(blobs(), train=blobs().train.subset(range(100)))},
+        UsageError,
+        "between .* and what the model was made from",
+    ),
+    "no train part": (
+        {"data": replace(blobs(), train=None)},
+        UsageError,
+        "between .* and what the model was made from",
+    ),
+    "a key of public data": ({"data_key": KEY}, UsageError, "between .* and what the model was made from"),
 }
 
 
@@ -222,11 +231,14 @@ def test_bad_input_is_refused_with_one_sentence_and_nothing_is_trained(
 
     monkeypatch.setattr(Repeater, "make", never)
     monkeypatch.chdir(made)
+    interrupted = made / ".audit" / "audit.json"  # of other settings; only an audit that can begin replaces it
+    interrupted.parent.mkdir()
+    interrupted.write_text("{}")
     options, kind, sentence = BAD[what]
     given = {"data": blobs(), "settings": AuditSettings(4), **options}
     with pytest.raises(kind, match=sentence):
         audit(made / "model.onnx", signer=SIGNER, progress=False, **given)
-    assert not (made / "statements").exists()
+    assert not (made / "statements").exists() and interrupted.read_text() == "{}"
 
 
 @pytest.mark.parametrize(
