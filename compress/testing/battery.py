@@ -2,68 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import ValidationError
 from torch import nn
 
 from certify.core.errors import LeanmarkError
-from certify.core.files import sha256_file
 from certify.data import Dataset, default_preprocess
 from certify.data.touches import Ledger
 from certify.testing.checks import CheckFailed, require
 from compress.core.context import PassContext, PassData
-from compress.core.model_stats import state_digest
-from compress.core.pass_protocol import Pass, PassRecord
+from compress.core.pass_protocol import Pass
 from compress.core.targets import TARGETS
 from compress.exchange.onnx_export import EXPORT_FAILURES, export
 from compress.exchange.parity import run_onnx
 from compress.testing.counted_source import CountedSource
 from compress.testing.networks import CLASSES, blobs, network
 from compress.testing.silence import require_refusal_without_noise
+from compress.testing.trial import UNLIKELY_SEED, Model, Trial, digest_of, global_seed
 
 # Not the batch of the exporter's example, which a file with a fixed batch would take.
 BATCH = 5
 PARTS = ("train", "calibration", "validation")
-# A pass that seeds the global generator itself must not arrive at the same state by chance.
-UNLIKELY_SEED = 0x5EED
-Model = nn.Module | Path
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A pass and the model on which it is tested.
-
-    Attributes:
-        candidate: the configured pass.
-        model: a module or an ONNX file, depending on the stage of the pass.
-        context: context with the model's original as the teacher and a folder of its own.
-    """
-
-    candidate: Pass
-    model: Model
-    context: PassContext
-
-    def apply(self) -> tuple[Any, PassRecord]:
-        """Apply the pass.
-
-        Raises:
-            CheckFailed: the record is not a PassRecord.
-        """
-        changed, record = self.candidate.apply(self.model, self.context)
-        require(isinstance(record, PassRecord), f"returned a {type(record).__name__} instead of a PassRecord")
-        return changed, record
 
 
 def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
@@ -87,10 +55,11 @@ def check_pass(pass_: Pass | type[Pass], *, model: Model | None = None) -> None:
         >>> check_pass(LowRank)
     """
     candidate = pass_ if isinstance(pass_, Pass) else pass_(**pass_.tags.quick)
-    for name, check in CHECKS.items():
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        trial = _trial(candidate, model, Path(folder))
+        for name, check in CHECKS.items():
             try:
-                check(_trial(candidate, model, Path(folder)))
+                check(trial)
             except CheckFailed as error:
                 raise CheckFailed(f"{type(candidate).__name__} {error} (check: {name})") from error
 
@@ -123,10 +92,6 @@ def _exported(name: str) -> bytes:
         path = Path(folder) / "exported.onnx"
         export(network(name), default_preprocess(_dataset()), path, classes=CLASSES)
         return path.read_bytes()
-
-
-def _digest(model: Model) -> str:
-    return sha256_file(model) if isinstance(model, Path) else state_digest(model)
 
 
 def _check_description(trial: Trial) -> None:
@@ -165,17 +130,15 @@ def _check_config(trial: Trial) -> None:
 
 
 def _check_input(trial: Trial) -> None:
-    before = _digest(trial.model)
-    teacher = None if trial.context.teacher is None else state_digest(trial.context.teacher)
-    changed, _ = trial.apply()
-    require(_digest(trial.model) == before, "modified its input model")
-    require(trial.context.teacher is None or state_digest(trial.context.teacher) == teacher, "modified the teacher")
-    require(changed is not trial.model, "returned its input model instead of a copy")
-    require(_digest(changed) != before, "did nothing; name a network in its tags to which it applies")
+    observed = trial.observed
+    require(observed.input_kept, "modified its input model")
+    require(observed.teacher_kept, "modified the teacher")
+    require(observed.changed is not trial.model, "returned its input model instead of a copy")
+    require(observed.digest != digest_of(trial.model), "did nothing; name a network in its tags to which it applies")
 
 
 def _check_record(trial: Trial) -> None:
-    _, record = trial.apply()
+    record = trial.observed.record
     why = "; ".join(each.why for each in record.declined)
     require(record.changed, f"recorded that it did nothing ({why or 'without a reason'})")
     require(all(each.what and each.why for each in record.declined), "declined something without a reason")
@@ -190,16 +153,15 @@ def _check_seed(trial: Trial) -> None:
     tags = trial.candidate.tags
     if not (tags.deterministic or tags.noisy):
         return
-    digests = []
-    for run in range(2):
-        with _global_seed(run):
-            digests.append(_digest(trial.apply()[0]))
+    with global_seed(UNLIKELY_SEED + 1):
+        again = digest_of(trial.apply()[0])
     if tags.noisy:
         require(
-            digests[0] != digests[1], "returned the same model twice, so its noise comes from a seed, not the system"
+            again != trial.observed.digest,
+            "returned the same model twice, so its noise comes from a seed, not the system",
         )
         return
-    require(digests[0] == digests[1], "returned two models under one seed; use context.seed for all randomness")
+    require(again == trial.observed.digest, "returned two models under one seed; use context.seed for all randomness")
 
 
 def _check_noise(trial: Trial) -> None:
@@ -208,33 +170,14 @@ def _check_noise(trial: Trial) -> None:
 
 
 def _check_generators(trial: Trial) -> None:
-    with _global_seed(UNLIKELY_SEED):
-        before = torch.get_rng_state(), _numpy_state()
-        trial.apply()
-        same = torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()
-    require(same, "changed a global random generator; use a generator of its own or torch.random.fork_rng")
-
-
-@contextlib.contextmanager
-def _global_seed(seed: int) -> Iterator[None]:
-    """Seed both global generators, and restore them afterwards."""
-    before = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)
-
-
-def _numpy_state() -> str:
-    return str(sorted(np.random.get_state(legacy=False).items()))
+    require(
+        trial.observed.generators_kept,
+        "changed a global random generator; use a generator of its own or torch.random.fork_rng",
+    )
 
 
 def _check_export(trial: Trial) -> None:
-    changed, _ = trial.apply()
-    context = trial.context
+    changed, context = trial.observed.changed, trial.context
     with tempfile.TemporaryDirectory() as folder:
         path = changed if isinstance(changed, Path) else Path(folder) / "exported.onnx"
         try:
@@ -247,12 +190,8 @@ def _check_export(trial: Trial) -> None:
 
 
 def _check_folder(trial: Trial) -> None:
-    folder = trial.context.workspace or Path()
-    before = set(folder.rglob("*"))
-    changed, _ = trial.apply()
-    records = {folder / f"{trial.context.place}-{name}" for name in trial.candidate.tags.leaves}
-    left = set(folder.rglob("*")) - before - records - ({changed} if isinstance(changed, Path) else set())
-    require(not left, f"left {', '.join(sorted(path.name for path in left))} in the folder")
+    left = trial.observed.left
+    require(not left, f"left {', '.join(left)} in the folder")
 
 
 def _check_touches(trial: Trial) -> None:
