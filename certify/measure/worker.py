@@ -193,13 +193,16 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Serve on the original standard streams; output of libraries goes to standard error."""
+    """Serve on the original standard streams, then end the process; output of libraries goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends this process
     # Runtimes print to standard output, which would break the protocol; it becomes standard error below.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):
         serve(sys.stdin.buffer, replies)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # the system frees all at once; interpreter and session would take a good part of a start's time
 
 
 if __name__ == "__main__":
