@@ -20,6 +20,7 @@ from certify.cli.main import main
 from certify.data import default_preprocess
 from compress.exchange.onnx_export import export
 from compress.testing.networks import CLASSES, SIZE, blobs
+from tests.warm_kernels import warm_kernels as warm_kernels
 
 GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "guides" / "own-model.md"
 LEAFNET = """
@@ -34,7 +35,7 @@ class LeafNet(nn.Sequential):
             nn.Flatten(), nn.Linear(32 * 64, num_classes),
         )
 """
-QUICK = "plan=certify.Plan(window_s=0.02, time_limit_s=0.5, min_blocks=2, threads=1, yardstick=False)"
+QUICK = "plan=certify.Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)"
 
 
 def blocks(language: str) -> list[str]:
@@ -116,6 +117,7 @@ def test_command_of_the_guide_makes_its_file(command: list[str], project: Path) 
         assert is_quantized(out / "model.onnx") and not is_quantized(out / "baseline.onnx")
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_cells_of_the_guide_make_and_certify_a_file_in_a_notebook(project: Path) -> None:
     cells = [v4.new_code_cell(source) for source in blocks("python")]
     cells[-1].source = cells[-1].source.replace("data=data,", f"data=data, {QUICK},")
