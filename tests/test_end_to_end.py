@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from certify.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE_OF = ("--data", "mnist5k", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5")
@@ -33,7 +36,7 @@ def leanmark(home: Path, *arguments: object, config: str = "config") -> subproce
 
 @pytest.fixture(scope="module")
 def out(home: Path) -> Path:
-    arguments = ("compress", "mynets:net", *MADE_OF, "--recipe", "quick.yaml", "--out", "out", "--time-limit", "20")
+    arguments = ("compress", "mynets:net", *MADE_OF, "--recipe", "quick.yaml", "--out", "out", "--time-limit", "10")
     done = leanmark(home, *arguments, "--json")
     assert done.returncode in (0, 3), done.stderr
     result = json.loads(done.stdout)
@@ -93,13 +96,16 @@ def test_verify_says_valid_to_its_maker_and_untrusted_to_others(home: Path, out:
         "signer.pub", "model.safetensors", "model.structure.json",
     ],
 )  # fmt: skip
-def test_verify_fails_when_one_byte_is_changed(home: Path, out: Path, tmp_path: Path, name: str) -> None:
+def test_verify_fails_when_one_byte_is_changed(
+    home: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(home / "config"))
     copied = shutil.copytree(out, tmp_path / "out")
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / name).write_bytes(content)
-    done = leanmark(home, "verify", copied / "model.onnx")
-    assert done.returncode == 1, done.stdout
+    done = CliRunner().invoke(main, ["verify", str(copied / "model.onnx")])
+    assert done.exit_code == 1, done.output
 
 
 def test_second_run_reuses_the_kept_baseline_and_makes_the_same_model(home: Path, out: Path) -> None:
