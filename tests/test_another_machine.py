@@ -17,9 +17,11 @@ from certify.data.contract_slot import normalise
 from certify.measure.plan import Plan
 from compress.exchange.onnx_export import export
 from compress.testing.networks import CLASSES, blobs, network
+from tests.hasty import hasty as hasty
 
 GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "guides" / "another-machine.md"
-QUICK = Plan(window_s=0.02, time_limit_s=0.5, min_blocks=2, threads=1, yardstick=False)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 MODEL_ONLY = {"model.onnx", "baseline.onnx", "lineage.json"}
 
 

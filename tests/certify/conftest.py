@@ -25,6 +25,7 @@ from certify.measure.meters import METERS
 from certify.measure.runtimes import RUNTIMES
 from certify.present.label.sidecars import label_of
 from certify.workflows.issuance import issue
+from tests.hasty import hasty as hasty
 
 # The same examples everywhere, and no time limit on machines that others share.
 settings.register_profile("deterministic", derandomize=True, deadline=None)

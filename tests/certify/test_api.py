@@ -18,7 +18,8 @@ from certify.core.errors import DataError, ModelError, UsageError
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
 
 CLASSES, SIDE = 4, 32
-QUICK = certify.Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = certify.Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 CONTRACT = """
 input_name: pixels
 output_name: scores

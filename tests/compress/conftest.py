@@ -14,6 +14,7 @@ from compress.core.targets import TARGETS
 from compress.exchange.onnx_export import export
 from compress.passes import PassContext, PassData
 from compress.testing.networks import CLASSES, blobs, network
+from tests.hasty import hasty as hasty
 
 
 @pytest.fixture

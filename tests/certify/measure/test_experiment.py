@@ -17,7 +17,7 @@ from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence, MeterFacts, Observation
 from certify.core.evidence_file import evidence_bytes, parse_evidence
 from certify.core.run_observations import RuntimeChoice
-from certify.measure import client, experiment, runs
+from certify.measure import client, experiment, runs, windows
 from certify.measure.arms import Workers
 from certify.measure.experiment import measure
 from certify.measure.meters.base import Reading, Usage
@@ -26,6 +26,8 @@ from certify.measure.runtime_choice import Settled
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
 
 SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
+YARDSTICK_WINDOWS = 4
+"""Of two workers."""
 
 
 def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
@@ -35,17 +37,26 @@ def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pause() -> Iterator[None]:
+    """Windows follow at once: no test compares them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "SETTLE_S", 0.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured(small_pair, edition: Edition, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("LEANMARK_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(runs, "blocks_a_start", lambda *plan: 1)
-        plan = Plan(window_s=0.1, time_limit_s=1.0, min_blocks=2, seed=5)
-        yield _measure(small_pair, edition, plan)
+        plan = Plan(window_s=0.1, time_limit_s=0.01, min_blocks=2, seed=5)
+        short = replace(edition, plan=replace(edition.plan, yardstick_windows=YARDSTICK_WINDOWS))
+        yield _measure(small_pair, short, plan)
 
 
-def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edition: Edition) -> None:
+def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence) -> None:
     assert {w.run for w in measured.windows} == {"settings", "null", "main", "yardstick"}
     main = [w for w in measured.windows if w.run == "main"]
     for block in range(2):
@@ -54,7 +65,7 @@ def test_measure_records_every_run_when_a_pair_is_given(measured: Evidence, edit
             ["baseline", "candidate", "candidate", "baseline"],
             ["candidate", "baseline", "baseline", "candidate"],
         )
-    assert sum(w.run == "yardstick" for w in measured.windows) == edition.plan.yardstick_windows
+    assert sum(w.run == "yardstick" for w in measured.windows) == YARDSTICK_WINDOWS
     assert all(w.duration_s >= 0.03 and w.energy_j > 0 and w.cpu_s > 0 for w in main)
     for run in ("null", "main"):
         sizes = {(w.arm, w.inferences) for w in measured.windows if w.run == run}

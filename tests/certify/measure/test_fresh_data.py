@@ -18,7 +18,8 @@ from certify.cli.main import main
 from certify.core.evidence_file import read_evidence
 from certify.data.dataset import Dataset
 
-QUICK = certify.Plan(window_s=0.05, time_limit_s=1.0, min_blocks=2, threads=1, yardstick=False)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = certify.Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 
 
 def _save(data: Dataset, path: Path) -> str:

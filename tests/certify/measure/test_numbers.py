@@ -14,7 +14,8 @@ import certify
 from certify.core.errors import DataError
 from certify.measure.plan import Plan
 
-QUICK = Plan(window_s=0.05, time_limit_s=1.0, min_blocks=2, threads=1, yardstick=False, metric="regression:0.2")
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False, metric="regression:0.2")
 
 
 def brightness(factor: float, path: Path) -> Path:

@@ -22,7 +22,8 @@ from compress.job.dry_run import dry_run
 from compress.testing.networks import CLASSES, network
 
 INT8 = recipe.load([{"quantize_static": {"samples": 16}}])
-QUICK = Plan(window_s=0.02, time_limit_s=0.5, min_blocks=2, threads=1, yardstick=False)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 MADE = {"model.onnx", "baseline.onnx", "lineage.json"}
 
 

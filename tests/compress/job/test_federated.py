@@ -14,6 +14,7 @@ from certify.attest.certificate import Certificate
 from certify.cli.main import main
 from certify.measure.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("hasty")
 RECIPE = """\
 name: fleet
 passes:
@@ -71,9 +72,12 @@ def test_statement_follows_from_the_log_when_a_job_has_a_federated_pass(job: Pat
 def test_central_run_is_in_the_statement_when_its_job_was_measured(job: Path) -> None:
     from compress.job import pipeline, recipe
 
-    plan = Plan(window_s=0.05, time_limit_s=1.0, min_blocks=2, threads=1, yardstick=False)
+    plan = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
     out, central, contract = job / "out", job / "central", {"mean": [0.5] * 3, "std": [0.5] * 3}
-    for folder, trained in ((out, "federated_finetune: {clients: 4, rounds: 2, batch: 16}"), (central, "finetune: {}")):
+    for folder, trained in (
+        (out, "federated_finetune: {clients: 4, rounds: 2, batch: 16}"),
+        (central, "finetune: {epochs: 1}"),
+    ):
         chosen = recipe.parse(f"name: r\npasses:\n  - {trained}\n", "r.yaml")
         pipeline.run(network(), chosen, data(), out=folder, plan=plan, preprocess=contract)
     added = run("federate", "compare", out, central)

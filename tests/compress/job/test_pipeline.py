@@ -30,7 +30,8 @@ from compress.passes.finetune import Finetune
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.space_to_depth import SpaceToDepth
 
-QUICK = Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 SMALL = recipe.parse(
     """
 name: small

@@ -22,7 +22,8 @@ from certify.measure.plan import Plan
 from compress.job import pipeline, recipe
 
 SEED = 918273645
-QUICK = Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False, seed=SEED)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False, seed=SEED)
 SMALL = recipe.parse("name: small\npasses:\n  - finetune: {epochs: 1}\n  - quantize_static: {samples: 16}\n", "s.yaml")
 PIXELS = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 KEY = DataKey(bytes(range(32)))

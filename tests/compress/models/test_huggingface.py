@@ -281,6 +281,7 @@ def test_module_of_the_library_is_wrapped_when_given_directly() -> None:
     assert as_classifier(wrapped) is wrapped
 
 
+@pytest.mark.usefixtures("hasty")
 def test_text_works_end_to_end_when_a_bert_is_compressed(
     folders: Path, texts: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,8 @@ from compress.search.steps import RecipeSteps
 from compress.search.workshop import Workshop
 
 PIXELS = {"mean": [0.5] * 3, "std": [0.5] * 3}
-QUICK = Plan(window_s=0.05, time_limit_s=2.0, min_blocks=2, threads=1, yardstick=False)
+pytestmark = pytest.mark.usefixtures("hasty")
+QUICK = Plan(window_s=0.05, time_limit_s=0.01, wanted_half_width=0.9, min_blocks=2, threads=1, yardstick=False)
 WIDE = 60.0
 """A bound that 48 validation samples can show."""
 
