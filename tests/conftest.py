@@ -10,6 +10,7 @@ import pytest
 
 for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LEANMARK_SIGNING_KEY"):
     os.environ.pop(name, None)  # tests must not depend on where they run
+os.fsync = lambda descriptor: None  # no test loses power, and thousands of flushes would wait for the disk
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other in loops that take the CPU
 

@@ -1,4 +1,4 @@
-"""Some trainings, written to a file with their weights: run by test_distributed.py, alone and by torchrun."""
+"""Some trainings, written to a file with their weights: run by test_distributed.py alone and by torchrun."""
 
 from __future__ import annotations
 
@@ -90,4 +90,5 @@ def main(out, *cases):
             )
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

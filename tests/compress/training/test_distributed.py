@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.training import distributed
+from compress.training import distributed, optimization
+from tests.compress.training import distributed_script
 
-SCRIPT = Path(__file__).with_name("distributed_script.py")
+SCRIPT = Path(distributed_script.__file__)
 
 
 CASES = {"plain": 1e-6, "attention": 1e-6, "hint": 1e-3, "hooked": 1e-6, "worst_group": 1e-6}
 """Largest difference of a weight; hint's loss divides by a mean over the part of a batch that a process has."""
 
 
-def _run(out, processes, *cases):
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+def _run_in_two_processes(out, *cases):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [sys.executable, *(several if processes > 1 else []), SCRIPT, out, *cases],
+        [sys.executable, *torchrun, SCRIPT, out, *cases],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -30,12 +31,16 @@ def _run(out, processes, *cases):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return _run(tmp_path_factory.mktemp("team") / "alone.json", 1, *CASES)
+    out = tmp_path_factory.mktemp("team") / "alone.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimization, "has_fast_bfloat16", optimization.has_fast_bfloat16)  # which the script replaces
+        distributed_script.main(out, *CASES)
+    return json.loads(out.read_text())
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    return _run(tmp_path_factory.mktemp("team") / "both.json", 2, *CASES, "late", "unsendable")
+    return _run_in_two_processes(tmp_path_factory.mktemp("team") / "both.json", *CASES, "late", "unsendable")
 
 
 @pytest.mark.parametrize("case", CASES)
