@@ -86,7 +86,8 @@ def source_of(original: OriginalModel, digest: str, public: bool) -> SourceOf:
         digest: hex SHA-256 of its weights.
         public: whether they are declared to come from public data; random weights always do.
     """
-    untrained = original.needs_training and original.built is not None and not original.built.pretrained
+    built = original.built
+    untrained = built is not None and not built.pretrained and not built.partly_given
     status: Literal["public", "unknown"] = "public" if public or untrained else "unknown"
     return SourceOf("original", original.described, status, digest)
 

@@ -82,7 +82,8 @@ class BuiltModel:
         pretrained: whether it came with weights.
         origin: origin in words, for the certificate.
         uses_class_map: whether it keeps all its outputs, among which the data's class map selects.
-        new_head: whether the classifier was replaced and needs fine-tuning.
+        new_head: whether the classifier is new and needs fine-tuning.
+        partly_given: whether it is not pretrained, but a few of its weights are not random either, such as embeddings.
         input_size: (H, W) that its weights were trained for; without weights the minimum of the architecture if that is
             more than 32 pixels; None if any size will do.
         resize: shorter side before the centre crop, or ``exact`` for direct resizing to ``input_size``, if stated with
@@ -101,6 +102,7 @@ class BuiltModel:
     origin: str
     uses_class_map: bool = False
     new_head: bool = False
+    partly_given: bool = False
     input_size: tuple[int, int] | None = None
     resize: int | Literal["exact"] | None = None
     mean: tuple[float, ...] | None = None

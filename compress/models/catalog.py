@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from certify.core.callables import FORM
@@ -19,7 +20,7 @@ from compress.models import weights as weight_files
 from compress.models.built_model import BuiltModel, ModelSource
 from compress.models.factories import names, unknown_model
 from compress.models.plain_copy import fold_weights
-from compress.models.weight_keys import matched
+from compress.models.weight_keys import first_few, matched
 
 
 def build(
@@ -34,8 +35,9 @@ def build(
     """Build a model whose outputs fit the data.
 
     Weights with another number of outputs than ``classes`` keep them if ``class_map`` selects the data's classes among
-    them; otherwise the classifier's last layer is new and has to be trained. A factory whose weights do not depend on
-    the seed gives weights of its own, such as loaded ones, which are not trained again.
+    them; otherwise the classifier's last layer is new and has to be trained. Weights of a factory that do not depend on
+    the seed are its own, such as loaded ones: if all are, the model is not trained again; if most are, it is fine-tuned
+    like one with a new classifier.
 
     Args:
         spec: a torchvision name, ``timm:NAME``, ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME`` (see
@@ -69,9 +71,8 @@ def build(
     source = source_of(spec, classes, arguments)
     if weights is None:
         model = source.instantiate(seed)
-        # Built twice with different seeds: equal weights cannot be random ones.
-        if not is_architecture(spec) and state_digest(model) == (digest := state_digest(source.instantiate(seed + 1))):
-            return BuiltModel(model, spec, source, True, "with the weights that its factory gives it", digest=digest)
+        if not is_architecture(spec):
+            return _of_factory(spec, source, model, seed)
         origin = f"random weights, seed {seed}"
         return BuiltModel(model, spec, source, pretrained=False, origin=origin, input_size=_least_size(source))
     return _with_weights(spec, source, weights, class_map, seed, reporter)
@@ -156,6 +157,33 @@ def _with_weights(
     elif loaded.transforms is not None:
         stated = image_input.of_torchvision(loaded.transforms) | {"stated_by": f"the transforms of {loaded.name}"}
     return BuiltModel(model, spec, source, True, origin, mapped, new_head, **stated)
+
+
+def _of_factory(spec: str, source: ModelSource, model: nn.Module, seed: int) -> BuiltModel:
+    """Tell the weights that a factory loads from those that it draws: only the latter depend on the seed.
+
+    A model is pretrained if most of its weight tensors are loaded; the rest is then a new classifier.
+    """
+    own, other = model.state_dict(), source.instantiate(seed + 1).state_dict()
+    drawn = [key for key, value in own.items() if key not in other or not torch.equal(value, other[key])]
+    if not drawn:
+        origin = "with the weights that its factory gives it"
+        return BuiltModel(model, spec, source, True, origin, digest=state_digest(model))
+    weights = [key for key, value in model.named_parameters() if value.ndim > 1 and not _is_constant(value)]
+    loaded = [key for key in weights if key not in drawn]
+    if not loaded:
+        return BuiltModel(model, spec, source, pretrained=False, origin=f"random weights, seed {seed}")
+    places = list(dict.fromkeys(key.rpartition(".")[0] or key for key in drawn))
+    pretrained, digest = 2 * len(loaded) > len(weights), state_digest(model)
+    origin = f"with weights that its factory gives it and random ones in {first_few(places)}, seed {seed}"
+    return BuiltModel(
+        model, spec, source, pretrained, origin, new_head=pretrained, partly_given=not pretrained, digest=digest
+    )
+
+
+def _is_constant(tensor: torch.Tensor) -> bool:
+    """Return whether all values are equal, as initialised by most layers that do not draw them."""
+    return tensor.numel() < 2 or bool((tensor == tensor.flatten()[0]).all())
 
 
 def _head_if_any(model: nn.Module, outputs: int) -> str:

@@ -257,6 +257,8 @@ def test_original_is_trained_when_the_recipe_hides_nothing(
     row = job_module.Job(original, chosen, dataset, context, Workspace(tmp_path, {}, progress), None).baseline().row
     assert bool(asked) is row.trained_here is trains and ("train" in (row.touched or {})) is trains
     assert source_of(original, "ab" * 32, public=False).status == "public"  # its weights are random
+    given = replace(original, built=replace(original.built, partly_given=True))
+    assert source_of(given, "ab" * 32, public=False).status == "unknown"  # some may come from private data
 
 
 def test_result_names_the_records_and_a_private_measurement_when_the_data_are_private(tmp_path: Path) -> None:

@@ -126,6 +126,44 @@ def test_weights_are_the_factorys_own_when_they_do_not_depend_on_the_seed(tmp_pa
     assert fresh.needs_training and fresh.origin == "random weights, seed 0" and fresh.digest is None
 
 
+FACTORIES = """
+import torch
+from torch import nn
+
+def fresh():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 4))
+
+def backbone():
+    net, own = fresh(), torch.load("own.pth")
+    net.load_state_dict({**net.state_dict(), **{key: own[key] for key in own if key[0] in KEPT}})
+    return net
+"""
+
+
+@pytest.mark.parametrize(
+    ("kept", "pretrained", "partly", "origin"),
+    [
+        ("012", True, False, "with weights that its factory gives it and random ones in 4, seed 0"),
+        ("0", False, True, "with weights that its factory gives it and random ones in 2, 4, seed 0"),
+        ("1", False, False, "random weights, seed 0"),
+    ],
+)
+def test_weights_that_a_factory_loads_are_told_from_those_that_it_draws(
+    kept, pretrained, partly, origin, tmp_path, monkeypatch
+):
+    made: dict = {}
+    exec(FACTORIES, made)
+    torch.save(made["fresh"]().state_dict(), tmp_path / "own.pth")
+    (tmp_path / "partial_models.py").write_text(f"KEPT = {kept!r}\n{FACTORIES}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "partial_models", raising=False)
+    importlib.invalidate_caches()
+    built = catalog.build("partial_models:backbone", 4)
+    assert (built.pretrained, built.new_head, built.partly_given) == (pretrained, pretrained, partly)
+    assert built.origin == origin and built.needs_training
+    assert (built.digest is None) == (origin == "random weights, seed 0")
+
+
 def _saved(tmp_path, outputs: int):
     net = catalog.build("squeezenet1_1", outputs, seed=3).model
     path = tmp_path / "net.safetensors"
