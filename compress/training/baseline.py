@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -30,6 +31,8 @@ FINE_TUNING = TrainingConfig(epochs=8, lr=2e-4)
 """For a new classifier on pretrained weights: a lower learning rate and fewer epochs."""
 # To be raised when the training changes, so that baselines of an earlier version are not taken.
 KEPT_FORMAT = 1
+LONGEST = 100
+"""Readable characters of a cached file's name; file systems allow 255 bytes for the whole."""
 
 
 def trained_baseline(
@@ -76,8 +79,8 @@ def trained_baseline(
     chosen = config or replace(
         FINE_TUNING if built.pretrained else FROM_SCRATCH, flip=min(dataset.input_size) > FLIPPED_FROM
     )
-    path = (cache or cache_folder()) / "baselines" / f"{_key(built, dataset, preprocess, seed, chosen, max_train_time)}"
-    path = path.with_suffix(".safetensors")
+    key = _key(built, dataset, preprocess, seed, chosen, max_train_time)
+    path = (cache or cache_folder()) / "baselines" / f"{key}.safetensors"
     model = copy.deepcopy(built.model)
     if path.is_file():
         origin = _take(path, model)
@@ -111,7 +114,7 @@ def _origin(built: BuiltModel, dataset: Dataset, seed: int, result: TrainingResu
     trained = f"trained here on {dataset.name}, seed {seed}, {epochs}"
     if result.stopped_early:
         trained += " (stopped early: the time was up)"
-    return f"{built.origin}, {trained}" if built.pretrained else trained
+    return f"{built.origin}, {trained}" if built.pretrained or built.partly_given else trained
 
 
 def _key(
@@ -122,7 +125,7 @@ def _key(
     config: TrainingConfig,
     max_train_time: float | None,
 ) -> str:
-    """Return the name of the cached file, from everything that the trained weights depend on."""
+    """Return the name of the cached file without its suffix, from everything that the trained weights depend on."""
     # The initial weights too: the same architecture may start from random or from pretrained ones.
     start = hashlib.sha256()
     for key, tensor in built.model.state_dict().items():
@@ -143,7 +146,8 @@ def _key(
         "torch": torch.__version__,
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return f"{built.spec.replace(':', '-')}-{dataset.name}-{digest[:16]}"
+    readable = re.sub(r"[^A-Za-z0-9_.]+", "-", f"{built.spec}-{dataset.name}")[:LONGEST]
+    return f"{readable}-{digest[:32]}"
 
 
 def _digest(split: Split | None) -> str:

@@ -71,6 +71,14 @@ def test_baseline_is_trained_again_when_anything_it_depends_on_changes(built, da
     assert not trained_baseline(built, dataset, contract, cache=tmp_path, **options)[2]
 
 
+@pytest.mark.parametrize("spec", ["leaf.nets:tiny", f"hf:/models/{'long ' * 60}", "nets.v2:größe"])
+def test_baseline_of_another_seed_is_not_reused_when_the_name_has_dots_or_is_long(built, dataset, tmp_path, spec):
+    named = replace(built, spec=spec)
+    _make(named, dataset, tmp_path)
+    assert not _make(named, dataset, tmp_path, seed=1)[2]
+    assert _make(named, dataset, tmp_path)[2] and len(list((tmp_path / "baselines").glob("*.safetensors"))) == 2
+
+
 def test_baseline_is_trained_again_when_the_kept_file_is_damaged(built, dataset, tmp_path):
     _make(built, dataset, tmp_path)
     (kept,) = tmp_path.rglob("*.safetensors")
