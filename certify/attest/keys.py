@@ -31,6 +31,9 @@ from certify.core.signing_keys import SigningKey as SigningKey
 
 PRIVATE_NAME = "signing.key"
 PUBLIC_NAME = "signing.pub"
+PUBLIC = ".pub"
+PRIVATE = (".key", ".pem")
+"""Suffixes in place of which the public key has its own; any other suffix may be part of a name."""
 VARIABLE = "LEANMARK_SIGNING_KEY"
 """Environment variable with the private key, for machines without stored files: its PEM text, or a file path."""
 MAX_KEY_BYTES = 64 * 1024
@@ -89,23 +92,35 @@ def _own_key(path: Path) -> SigningKey:
 
 
 def generate(path: Path | None = None, force: bool = False) -> SigningKey:
-    """Create a key pair: the private key at ``path``, the public one next to it with the suffix ``.pub``.
+    """Create a key pair: the private key at ``path``, the public one next to it (see :func:`public_path`).
 
     Args:
         path: path of the private key. Default: ``signing.key`` in the configuration folder.
         force: whether to replace an existing key.
 
     Raises:
-        UsageError: a key exists and ``force`` is not set.
+        UsageError: a key exists and ``force`` is not set, or the name is that of a public key.
     """
     path = path or config_folder() / PRIVATE_NAME
+    if path.suffix.lower() == PUBLIC:
+        raise UsageError(f"The file of a private key must not end in {PUBLIC}, as public keys do, got {path.name}.")
     try:
         return store_key(new_key(), path, force)
     except FileExistsError:
         raise UsageError(
-            f"{path} already exists, with the public key {path.with_suffix('.pub')}. Certificates signed with it would "
+            f"{path} already exists, with the public key {public_path(path)}. Certificates signed with it would "
             "lose their key; use --force to replace it."
         ) from None
+
+
+def public_path(path: Path) -> Path:
+    """Return the path of the public key that belongs to a private one.
+
+    Example:
+        >>> public_path(Path("signing.key")).name, public_path(Path("acme.2026")).name
+        ('signing.pub', 'acme.2026.pub')
+    """
+    return path.with_suffix(PUBLIC) if path.suffix in PRIVATE else path.with_name(f"{path.name}{PUBLIC}")
 
 
 def new_key() -> SigningKey:
@@ -122,7 +137,7 @@ def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write_private(path, pem, force)
-    write_bytes(path.with_suffix(".pub"), key.public.to_pem())
+    write_bytes(public_path(path), key.public.to_pem())
     return key
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certify.attest.key_statements import hand_over
-from certify.attest.keys import PRIVATE_NAME, PublicKey, SigningKey, load_private, new_key, store_key
+from certify.attest.keys import PRIVATE_NAME, PublicKey, SigningKey, load_private, new_key, public_path, store_key
 from certify.core.errors import UsageError
 from certify.core.files import write_bytes
 from certify.core.folders import config_folder
@@ -52,8 +52,8 @@ def rotate(path: Path | None = None) -> Rotation:
     retired.unlink(missing_ok=True)  # left by an interrupted rotation; it contains this same key
     # Linked, not moved: there is a key at the path at any time.
     os.link(path, retired)
-    write_bytes(retired.with_suffix(".pub"), old.public.to_pem())
-    statements = path.with_suffix(STATEMENTS_SUFFIX)
+    write_bytes(public_path(retired), old.public.to_pem())
+    statements = public_path(path).with_suffix(STATEMENTS_SUFFIX)
     before = statements.read_bytes() if statements.is_file() else b""
     # Before the new key is stored, since without the handover nobody would trust it.
     write_bytes(statements, before + hand_over(old, new.public).content + b"\n")

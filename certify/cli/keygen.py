@@ -49,7 +49,7 @@ def command(
     The first certificate creates one automatically; this command creates one elsewhere, replaces it, or revokes it. It
     also creates data keys (--data-key), for private data and use policies.
     """
-    from certify.attest.keys import PRIVATE_NAME, generate
+    from certify.attest.keys import PRIVATE_NAME, generate, public_path
     from certify.core.folders import config_folder
 
     if force + rotate + (revoke is not None) + (data_key is not None) > 1:
@@ -67,7 +67,7 @@ def command(
         _rotate(path, as_json)
         return
     key = generate(path, force=force).public
-    public = path.with_suffix(".pub")
+    public = public_path(path)
     if as_json:
         print_json({"private_key": str(path), "public_key": str(public), "key_id": key.key_id})
         return

@@ -19,6 +19,7 @@ from certify.attest.keys import (
     generate,
     load_private,
     load_public,
+    public_path,
     signing_key,
 )
 from certify.attest.trust import OWN, trusted
@@ -141,3 +142,13 @@ def test_public_key_says_where_to_find_the_digits_when_a_short_id_is_given(key: 
     with pytest.raises(UsageError, match=r"64 hexadecimal digits.*verify FILE --json.*signer\.pub"):
         load_public(key.public.key_id[:16])
     assert "--trust needs" in trusted([key.public.key_id]).standing(key.public).sentence
+
+
+def test_public_key_never_replaces_another_file_when_the_name_of_the_private_one_has_a_dot(tmp_path: Path) -> None:
+    for name in ("acme.2026", "acme.2027", "acme.key", "acme"):
+        key = generate(tmp_path / name)
+        assert load_public(public_path(tmp_path / name)) == key.public == load_private(tmp_path / name).public
+    assert load_public(tmp_path / "acme.2026.pub") == load_private(tmp_path / "acme.2026").public
+    with pytest.raises(UsageError, match=r"must not end in \.pub, as public keys do, got mine\.pub"):
+        generate(tmp_path / "mine.pub")
+    assert not (tmp_path / "mine.pub").exists()
