@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 
 from certify.core.errors import UsageError
+from certify.core.suggest import unknown_name
 
 
 class TrainingCallback:
     """Base class of objects that follow trainings; override the methods you need.
 
     ``compress.run`` and ``compress.apply`` take a list of them as ``callbacks``. All methods are called in the leading
-    process, between steps and never during a measurement. An error raised by a callback ends the job, which resumes
-    when it is started again.
+    process, between steps and never during a measurement; what they return is ignored. An error raised by a callback
+    ends the job, like Ctrl-C; started again, it resumes after its last finished pass or saved epoch.
 
     Example:
         >>> class Printed(TrainingCallback):
@@ -38,14 +40,46 @@ class TrainingCallback:
         """Called at the end, with ``epochs_done``, ``best_epoch``, its ``validation_accuracy``, and ``seconds``."""
 
 
+CALLS = {
+    "on_train_begin": ("training", "epochs"),
+    "on_epoch_end": ("training", "epoch", "figures"),
+    "on_train_end": ("training", "figures"),
+}
+"""Arguments of each method, by position."""
+
+
 def checked(callbacks: Iterable[TrainingCallback]) -> tuple[TrainingCallback, ...]:
-    """Return the callbacks as a tuple.
+    """Return the callbacks as a tuple, after checking that their methods can be called.
 
     Raises:
-        UsageError: one is not an instance of :class:`TrainingCallback`.
+        UsageError: they are not a list of instances of :class:`TrainingCallback`, or a method has another name or takes
+            other arguments.
     """
+    if isinstance(callbacks, TrainingCallback) or not isinstance(callbacks, Iterable):
+        raise UsageError(
+            f"The 'callbacks' must be a list of instances of compress.TrainingCallback, got {callbacks!r}; write "
+            "callbacks=[...]."
+        )
     found = tuple(callbacks)
     for each in found:
         if not isinstance(each, TrainingCallback):
             raise UsageError(f"The 'callbacks' must be instances of compress.TrainingCallback, got {each!r}.")
+        _require_methods(each)
     return found
+
+
+def _require_methods(callback: TrainingCallback) -> None:
+    """Refuse methods that no training would call, and those whose call would fail only after the first epoch."""
+    kind = type(callback).__name__
+    own = (name for base in type(callback).__mro__ if issubclass(base, TrainingCallback) for name in vars(base))
+    for name in own:
+        if name.startswith("on_") and name not in CALLS and callable(getattr(callback, name)):
+            raise unknown_name(f"method of the training callback {kind}", name, list(CALLS))
+    for name, arguments in CALLS.items():
+        method = getattr(callback, name)
+        try:
+            inspect.signature(method).bind(*arguments)
+        except TypeError as error:
+            raise UsageError(
+                f"The method {kind}.{name} must take ({', '.join(arguments)}), which are passed by position ({error})."
+            ) from error

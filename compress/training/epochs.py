@@ -111,13 +111,12 @@ class Epochs:
         while run.done < run.steps and not out_of_time:
             out_of_time = self._epoch(deadline, began)
             state.seconds = time.monotonic() - began
-            self._report(state.epoch, {**self._figures, "seconds": state.seconds})
             if resume is not None and state.seconds - kept_at >= KEPT_AFTER_S:
                 self._keep(resume, key)
                 kept_at = state.seconds
+            # After saving, so that an error of the user's callback does not lose the epoch.
+            self._report(state.epoch, {**self._figures, "seconds": state.seconds})
         run.model.load_state_dict(state.kept)
-        if resume is not None:
-            resume.unlink(missing_ok=True)
         return self._result()
 
     def _epoch(self, deadline: float | None, began: float) -> bool:

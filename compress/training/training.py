@@ -140,6 +140,8 @@ def _learn(
         done = ("epochs_done", "best_epoch", "validation_accuracy", "seconds")
         for each in callbacks:
             each.on_train_end(description, {name: getattr(result, name) for name in done})
+        if resume is not None:
+            resume.unlink(missing_ok=True)
         return result
 
 
