@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from certify.assessment.claims import REFUSED
 from certify.core import exit_codes
 from certify.core.finding import Finding, by_name, legend
+from certify.core.text import wrapped
 
 if TYPE_CHECKING:
     from certify.attest.certificate import Certificate
@@ -188,18 +190,18 @@ class Verification:
     @property
     def verdict(self) -> str:
         """Answer in one sentence."""
+        return self._verdict(_what)
+
+    def _verdict(self, what: Callable[[Certificate, str], str]) -> str:
+        """Return the answer, with the outcome of each statement in the words of ``what``."""
         if not self.valid:
             names = ", ".join(check.name for check in self.failed)
             return f"NOT VALID: {self.path} failed {names}."
         certificate = self.certificate
         if certificate is None:  # for the type checker: a valid verification has a certificate
             return ""
-        words = [f"valid: {_what(certificate, self.name)}", self.vouched_for]
-        words += [
-            _what(statement.certificate, statement.name)
-            for statement in self.others
-            if statement.certificate is not None
-        ]
+        words = [f"valid: {what(certificate, self.name)}", self.vouched_for]
+        words += [what(each.certificate, each.name) for each in self.others if each.certificate is not None]
         if not self.derived:
             words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
         elif self.waiting:
@@ -241,22 +243,37 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [str(check) for check in self.checks]
-        for statement in self.others:
-            lines += ["", f"{statement.name}:", *(str(check) for check in statement.checks)]
-        text = legend(check for statement in (self, *self.others) for check in statement.checks)
-        return "\n".join([*lines, "", f"({text})", self.verdict])
+        for one in self.others:
+            lines += ["", f"{one.name}:", *(str(check) for check in one.checks)]
+        text = legend(check for one in (self, *self.others) for check in one.checks)
+        lines += ["", f"({text})"]
+        for one in (self, *self.others):
+            if self.valid and one.refused and one.certificate is not None:
+                lines += [f"Reasons of the refusal{'' if one is self else f', {one.name}'}:"]
+                lines += [f"- {reason}" for reason in _reasons(one.certificate)]
+        return "\n".join(map(wrapped, [*lines, self._verdict(_what_in_short)]))
 
     def __repr__(self) -> str:
         return f"Verification({self.verdict})"
 
 
+def _reasons(certificate: Certificate) -> list[str]:
+    return list(certificate.displayed[certificate.assessment.result]["reasons"])
+
+
 def _what(certificate: Certificate, name: str) -> str:
+    """Return the outcome of a statement, with the reasons of a refusal."""
+    because = f" ({'; '.join(_reasons(certificate))})" if certificate.outcome_text == REFUSED else ""
+    return _what_in_short(certificate, name, because)
+
+
+def _what_in_short(certificate: Certificate, name: str, because: str = "") -> str:
     """Return the outcome of a statement in a few words."""
     result = certificate.assessment.result
     edition = f"edition {certificate.predicate['edition']['name']}"
     kind = result if certificate.assessment.sealed else name
     if certificate.outcome_text == REFUSED:
-        refusal = f"refused ({'; '.join(certificate.displayed[result]['reasons'])}), {edition}"
+        refusal = f"refused{because}, {edition}"
         return refusal if certificate.assessment.sealed else f"{kind} {refusal}"
     where = certificate.assessment.where(certificate.predicate)
     return f"{kind} {certificate.outcome_text}{where and f' on {where}'}, {edition}"

@@ -75,7 +75,7 @@ def command(
         use = {} if wanted is None else {"use": {"purpose": wanted, "permitted": not refused, "reason": refused}}
         print_json({**verification.to_json(), **use})
     else:
-        click.echo("\n".join(clean(line) for line in str(verification).splitlines()))
+        click.echo(str(verification))
         if wanted is not None:
             click.echo(clean(refused or f"The use policy of its data permits {wanted}."))
     code = verification.strict_exit_code if strict else verification.exit_code

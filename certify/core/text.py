@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
+
+WIDTH = 80
 
 
 def clean(value: object) -> str:
@@ -16,3 +19,14 @@ def printable(value: object) -> str:
     Control, format (bidirectional marks among them), surrogate and unassigned characters become spaces.
     """
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else c for c in str(value))
+
+
+def wrapped(value: object) -> str:
+    """Return :func:`clean` text in lines of at most 80 characters, indented from the second on; no word is cut.
+
+    Example:
+        >>> print(wrapped("- " + 11 * "seven77 "))
+        - seven77 seven77 seven77 seven77 seven77 seven77 seven77 seven77 seven77
+          seven77 seven77
+    """
+    return textwrap.fill(clean(value), WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -125,6 +125,14 @@ def test_verify_states_a_refusal_when_there_is_no_letter(
     verification = verify(model, trust=[key.public])
     assert verification.valid and verification.refused and verification.exit_code == 0
     assert "refused (" in verification.verdict and "null_holds" in verification.verdict
+    assert verification.to_json()["verdict"] == verification.verdict
+    assert verification.certificate is not None
+    printed, reasons = str(verification), verification.certificate.displayed["grade"]["reasons"]
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in printed.splitlines())
+    listed = printed.partition("Reasons of the refusal:\n")[2]
+    assert listed.startswith("- ") and listed.count("\n- ") == len(reasons) - 1
+    assert all(f"- {reason}" in " ".join(listed.split()) for reason in reasons)
+    assert listed.splitlines()[-1].startswith(("valid: refused, edition", "  "))
 
 
 def test_verify_says_re_serialised_when_onnx_saved_the_file_again(folder: Path, key: SigningKey) -> None:
