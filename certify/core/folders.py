@@ -6,6 +6,7 @@ They follow the conventions of the system (``~/.cache/leanmark`` and XDG_CACHE_H
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from platformdirs import user_cache_dir, user_config_dir, user_state_dir
@@ -26,3 +27,19 @@ def config_folder() -> Path:
 def state_folder() -> Path:
     """Return the folder for the log of attempts: LEANMARK_STATE_HOME or the user's state folder."""
     return Path(os.environ.get("LEANMARK_STATE_HOME") or user_state_dir(NAME))
+
+
+def without_home(place: str) -> str:
+    """Replace the user's home folder by ``~`` where a path begins, so that published files do not name the user.
+
+    Example:
+        >>> without_home(f"npz:train={Path.home()}/a.npz,test=b.npz")
+        'npz:train=~/a.npz,test=b.npz'
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:  # the system does not say
+        return place
+    if len(home.parts) < 2:  # the root folder
+        return place
+    return re.sub(rf"(?<![^:=,]){re.escape(str(home))}(?=[/\\,]|$)", "~", place)

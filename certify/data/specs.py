@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from certify.core.callables import import_callable, importing_from_here
 from certify.core.errors import DataError, UsageError
-from certify.core.folders import cache_folder
+from certify.core.folders import cache_folder, without_home
 from certify.core.progress import Progress, Silent
 from certify.data.arrays import load_mnist5k, load_npz
 from certify.data.csv_data import load_csv
@@ -16,7 +17,8 @@ from certify.data.data_path import Placed
 from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
-from certify.data.own_data import FAILURES, from_object, is_samples
+from certify.data.own_data import from_object
+from certify.data.own_samples import FAILURES, is_samples
 from certify.data.people import PEOPLE
 from certify.data.policy_filter import SCHEMES, admitted, guard_of, require_any
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
@@ -86,16 +88,17 @@ def _permitted(spec: Any, seed: int, cache: Path | None, progress: Progress, tim
     if (guard := guard_of(spec)) is not None:
         require_any(guard)
     loaded = _load(spec, seed, cache, progress, timeout_s)
+    loaded = replace(loaded, spec=without_home(loaded.spec))
     return loaded if guard is None else admitted(loaded, guard)
 
 
-def _of_function(returned: Any, where: str, seed: int) -> Dataset:
+def _of_function(returned: Any, where: str, seed: int, progress: Progress) -> Dataset:
     """Return the data that a function returned, which may have a path with a policy."""
     if not isinstance(returned, Placed):
-        return from_object(returned, where, seed)
+        return from_object(returned, where, seed, progress)
     if (guard := guard_of(returned)) is not None:
         require_any(guard)
-    loaded = from_object(returned.data, where, seed)
+    loaded = from_object(returned.data, where, seed, progress)
     return loaded if guard is None else admitted(loaded, guard)
 
 
@@ -135,11 +138,11 @@ def _load(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, Placed):
-        return from_object(spec.data, f"{IN_PYTHON}{type(spec.data).__name__}", seed)
+        return from_object(spec.data, f"{IN_PYTHON}{type(spec.data).__name__}", seed, progress)
     if not isinstance(spec, str):
         if callable(spec) and not is_samples(spec):
-            return _of_function(_call(spec), _place(spec), seed)
-        return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed)
+            return _of_function(_call(spec), _place(spec), seed, progress)
+        return from_object(spec, f"{IN_PYTHON}{type(spec).__name__}", seed, progress)
     scheme, _, rest = spec.partition(":")
     if scheme in SCHEMES and not rest:
         raise UsageError(f"Data '{spec}' have no path; write {scheme}:PATH.")
@@ -159,7 +162,7 @@ def _load(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_
     if spec and (folder := Path(spec).expanduser()).is_dir():
         return load_folder(folder, f"imagefolder:{spec}", seed, progress)
     with importing_from_here():  # the function's own imports are resolved from there, too
-        return _of_function(_call(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed)
+        return _of_function(_call(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed, progress)
 
 
 def _place(function: Maker) -> str:

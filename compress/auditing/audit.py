@@ -29,6 +29,7 @@ from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load
 from certify.data.contract_slot import contract_of
 from certify.model_file.subject import subject_digests
+from certify.model_file.suffixes import is_onnx
 from certify.workflows.statements import state
 from compress.auditing.audit_folder import Shelf
 from compress.auditing.canaries import Claim, Plan, audit_one_run, now
@@ -164,6 +165,8 @@ class _Subject:
         whole = path.parent / FOLDER / LINEAGE
         lineage = read_lineage(whole if key is not None and whole.is_file() else path.parent / LINEAGE)
         recipe, named = recipe_of(lineage), spec or str(lineage["model"]["spec"])
+        if is_onnx(named):
+            raise _not_repeatable(named)
         if spec is None and named.endswith(")"):
             raise UsageError(f"The original is {named}; give its name with --model, its arguments with --model-args.")
         dataset = load(data, seed=lineage["seed"] or 0, progress=progress)
@@ -198,6 +201,10 @@ def _require_trainable(dataset: Dataset) -> None:
         dataset.test.guard.ask(dataset.test.identifiers, "train", "test")
 
 
+def _not_repeatable(name: str) -> UsageError:
+    return UsageError(f"{name} is an ONNX file, so its training cannot be repeated; audit a model by name.")
+
+
 def _require_original(original: OriginalModel, lineage: Mapping[str, Any], trained: bool) -> None:
     """Check that the original is the lineage's, as far as its number of parameters shows.
 
@@ -205,7 +212,7 @@ def _require_original(original: OriginalModel, lineage: Mapping[str, Any], train
         UsageError: it is not, or it cannot be trained again.
     """
     if original.module is None:
-        raise UsageError(f"{original.spec} is an ONNX file, so its training cannot be repeated; audit a model by name.")
+        raise _not_repeatable(original.spec)
     count = sum(parameter.numel() for parameter in original.module.parameters())
     if trained and not original.needs_training:
         raise UsageError(

@@ -60,7 +60,8 @@ def fingerprint(
     unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
     return {
-        "model": original.described,
+        "model": original.spec,
+        "arguments": dict(original.arguments or {}),
         "weights": original.weights,
         "digest": original.digest,
         "preprocess": original.preprocess.to_json(),

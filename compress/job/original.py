@@ -14,6 +14,7 @@ from torch import nn
 
 from certify.core.errors import ModelError, UsageError
 from certify.core.files import sha256_file
+from certify.core.folders import without_home
 from certify.core.progress import Progress
 from certify.data import DEFAULT_SPEC, Dataset, Preprocess, TokenInput
 from certify.data.contract_slot import as_given_to
@@ -39,6 +40,8 @@ from compress.models.plain_copy import plain_copy
 from compress.models.probe import probe
 from compress.models.tokens import as_classifier, token_input
 
+LONGEST = 256
+"""Longest name of a model in the schemas of lineage and certificate."""
 TRIED = 32
 """Number of samples for telling logits from probabilities in a model with one output."""
 
@@ -48,7 +51,7 @@ class OriginalModel:
     """Facts about the original before it is trained or exported.
 
     Attributes:
-        spec: model as the user named it.
+        spec: model as the user named it; name of an ONNX file, without its folder.
         origin: origin, in one sentence.
         weights: file or name of the weights, or None.
         digest: hex SHA-256 of weights or file, which distinguishes jobs; None if the name is sufficient.
@@ -73,9 +76,10 @@ class OriginalModel:
 
     @property
     def described(self) -> str:
-        """The spec with the user's arguments of the factory: ``nets:leaf(width=2)``."""
+        """The spec with the user's arguments of the factory: ``nets:leaf(width=2)``; shortened if it is long."""
         arguments = ", ".join(f"{name}={value}" for name, value in (self.arguments or {}).items())
-        return f"{self.spec}({arguments})" if arguments else self.spec
+        whole = f"{self.spec}({arguments})" if arguments else self.spec
+        return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 4]}...)"
 
     @property
     def needs_training(self) -> bool:
@@ -147,7 +151,7 @@ def find_original(request: Request, dataset: Dataset, progress: Progress) -> Ori
         raise UsageError(f"Model arguments must be JSON values, which a checkpoint can store ({error}).") from error
     preprocess = read_stated(request.preprocess)
     if request.is_file:
-        return _from_file(Path(request.model), request, preprocess, dataset)
+        return _from_file(Path(request.model).expanduser(), request, preprocess, dataset)
     if isinstance(request.model, str):
         return _from_name(request, dataset, preprocess, progress)
     return _from_module(request, dataset, preprocess)
@@ -174,7 +178,7 @@ def _from_file(path: Path, request: Request, preprocess: StatedFields | Preproce
             "--preprocess FILE.yaml."
         )
     return OriginalModel(
-        str(path), f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, stated, file=path
+        path.name, f"the ONNX file {path.name}, as given", None, sha256_file(path), contract, stated, file=path
     )
 
 
@@ -185,7 +189,7 @@ def _from_name(
     built = catalog.build(
         request.model, classes, request.weights, dataset.class_map, request.seed, progress, request.arguments
     )
-    weights = None if request.weights is None else Path(request.weights)
+    weights = None if request.weights is None else Path(request.weights).expanduser()
     class_map = dataset.class_map if built.uses_class_map else None
     trained_here = not built.pretrained and (huggingface.takes(request.model) or catalog.is_architecture(request.model))
     # A network trained here can take any normalisation; other weights need the one that they were trained with.
@@ -199,9 +203,9 @@ def _from_name(
     _require_outputs(request.model, built.model, contract, dataset)
     digest = sha256_file(weights) if weights is not None and weights.is_file() else built.digest
     return OriginalModel(
-        spec=request.model,
+        spec=without_home(request.model),
         origin=built.origin,
-        weights=request.weights,
+        weights=None if request.weights is None else without_home(request.weights),
         digest=digest,
         preprocess=contract,
         stated=stated,

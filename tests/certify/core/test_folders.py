@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.core.folders import cache_folder, config_folder, state_folder
+from certify.core.folders import cache_folder, config_folder, state_folder, without_home
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,22 @@ def test_folder_follows_the_environment_when_it_is_set(
     assert folder() == Path("/shared/leanmark")
     monkeypatch.setenv(f"LEANMARK_{kind}_HOME", "/own")
     assert folder() == Path("/own")
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("/home/me/photos", "~/photos"),
+        ("/home/me", "~"),
+        ("imagefolder:/home/me/photos", "imagefolder:~/photos"),
+        ("npz:train=/home/me/a.npz,test=/home/me/b.npz", "npz:train=~/a.npz,test=~/b.npz"),
+        ("/home/meier/photos", "/home/meier/photos"),
+        ("/backup/home/me/photos", "/backup/home/me/photos"),
+        ("photos", "photos"),
+    ],
+)
+def test_home_folder_is_left_out_of_a_path(place: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert without_home(place) == shown
+    monkeypatch.setenv("HOME", "/")
+    assert without_home(place) == place

@@ -15,8 +15,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from certify.core.errors import ModelError
 from certify.core.progress import Silent
+from certify.data import load
 from compress.core.model_stats import count_macs
 from compress.exchange import checkpoint
+from compress.job import recipe
+from compress.job.context import fingerprint, make_context
 from compress.job.original import Request, find_original
 from compress.models.probe import probe
 from compress.testing.networks import CLASSES
@@ -179,3 +182,43 @@ def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_fol
 def test_channels_are_to_be_put_first_when_arrays_have_them_last():
     with pytest.raises(ModelError, match=r"layer 'conv' takes 3 channel\(s\), which are last in the samples"):
         probe(Net(), np.zeros((2, 32, 32, 3), np.float32), "net")
+
+
+def test_public_description_names_no_home_folder(dataset, onnx_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "homely_nets.py").write_text("from compress.testing.networks import Residual as Net\n")
+    torch.save(
+        find_original(Request("homely_nets:Net", None, PIXELS), dataset, Silent()).module.state_dict(), "net.pth"
+    )
+    images = np.stack([dataset.test.image(row) for row in range(len(dataset.test))])
+    np.savez("data.npz", x=images, y=dataset.test.labels)
+    for model, weights, spec in (
+        (onnx_file, None, onnx_file.name),
+        (f"~/{onnx_file.name}", None, onnx_file.name),
+        ("homely_nets:Net", tmp_path / "net.pth", "homely_nets:Net"),
+        ("homely_nets:Net", "~/net.pth", "homely_nets:Net"),
+    ):
+        found = find_original(Request(model, weights and str(weights), PIXELS), dataset, Silent())
+        assert found.spec == spec and found.digest and found.weights in (None, "~/net.pth")
+        assert str(tmp_path) not in f"{found.described} {found.origin} {found.weights}"
+    data = load(f"npz:{tmp_path / 'data.npz'}")
+    assert data.spec == "npz:~/data.npz" and load(data.spec).test_digest() == data.test_digest()
+
+
+def test_name_of_a_model_is_shortened_when_it_has_long_arguments(dataset, tmp_path, monkeypatch):
+    (tmp_path / "wordy_nets.py").write_text(
+        "from compress.testing.networks import Residual\ndef net(num_classes, note): return Residual(num_classes)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    first, second = (
+        find_original(Request("wordy_nets:net", None, PIXELS, 0, {"note": f"{300 * 'x'}{end}"}), dataset, Silent())
+        for end in "ab"
+    )
+    assert first.described == second.described and len(first.described) <= 256 and first.described.endswith("...)")
+    context = {"target": None, "progress": Silent(), "seed": 0, "max_train_time": None}
+    data = {"digests": {}, "counts": {}}
+    keys = [
+        fingerprint(one, recipe.load("int8"), data, make_context(one, dataset, **context)) for one in (first, second)
+    ]
+    assert keys[0] != keys[1]
