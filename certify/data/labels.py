@@ -71,7 +71,8 @@ def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
         targets = Targets(values)
     if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == np.bool_):
         raise DataError(
-            f"{where}: y must hold integers or floats of shape (n,), got {labels.dtype} of shape {labels.shape}."
+            f"{where}: y must hold integers or floats of shape (n,), got {labels.dtype} of shape {labels.shape}; "
+            f"{_instead(labels)}."
         )
     if len(labels) == 0:
         raise DataError(f"{where}: contains no samples; give at least one.")
@@ -81,3 +82,10 @@ def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
             f"{where}: labels in y must be in [0, {MAX_CLASSES - 1}], got {low} to {high}; number the classes from 0."
         )
     return labels.astype(np.int64), targets
+
+
+def _instead(labels: npt.NDArray[np.generic]) -> str:
+    """Return what to give in place of labels in another form."""
+    if labels.ndim == 2 and labels.dtype.kind in "biuf":
+        return "for one-hot labels give y.argmax(1)"
+    return "number the classes from 0, in the order of the model's outputs, and name them in 'classes'"

@@ -76,11 +76,22 @@ class NamedArrays:
 
 
 def plain(value: Any) -> npt.NDArray[Any]:
-    """Convert a tensor (on any device) or a sequence to a NumPy array."""
+    """Convert a tensor (on any device), a table of pandas or a sequence to a NumPy array.
+
+    Raises:
+        DataError: NumPy has no such type, or values are masked.
+    """
     # torch keeps gradients and devices on the tensor.
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
-    return np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError("An array has masked values; fill them or remove the samples.")
+    try:
+        return np.asarray(value)
+    except TypeError as error:  # bfloat16, sparse or quantized tensors
+        raise DataError(
+            f"A {type(value).__name__} cannot be converted to NumPy ({error}); convert it first."
+        ) from error
 
 
 def named_split(

@@ -1,59 +1,22 @@
-"""In-memory data: torch datasets and loaders, arrays and tensors, recognised by duck typing.
-
-torch is not imported: a dataset has ``__len__`` and ``__getitem__``; a loader yields batches and has a ``dataset`` and
-a ``batch_size``. Everything is read once and kept in memory, so a sample stays the same even if a random transform made
-it.
-"""
+"""In-memory data: torch datasets and loaders, arrays and tensors, in any of the forms in which a program holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from certify.core.errors import DataError
+from certify.core.progress import Progress, Silent
 from certify.core.suggest import unknown_name
-from certify.data.arrays import PARTS, SAMPLES, ArraySource, from_parts, mapped_split, samples_split
+from certify.data.arrays import PARTS, SAMPLES, from_parts, mapped_split
 from certify.data.columns import COLUMNS, named_without, names_of, with_columns
 from certify.data.dataset import Dataset, Split
-from certify.data.folders import WIDE_MODES
 from certify.data.groups import read_groups
-from certify.data.labels import read_labels
 from certify.data.named_arrays import ONLY, named_split, plain
+from certify.data.own_samples import WANTED, gives_random, is_array, is_samples, own_split, pair_split
 from certify.data.partition import CUT, cut
-
-LABELS = ("y", "label", "labels", "target", "targets")
-"""Keys under which a sample that is a mapping may hold its label."""
-KEPT_BYTES = 16 << 30
-"""Largest amount of data read into memory."""
-FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
-            ValueError)  # fmt: skip
-"""Errors that a third-party dataset may raise."""
-WANTED = (
-    "give a torch Dataset (map-style) or DataLoader, a pair (x, y) of arrays, a pair (train, test), or a dict of "
-    "parts; samples must be pairs (sample, label)"
-)
-
-Array = npt.NDArray[Any]
-
-
-def is_array(value: object) -> bool:
-    """Return whether a value is a NumPy array, a torch tensor or similar."""
-    return hasattr(value, "__array__") and hasattr(value, "shape") and hasattr(value, "dtype")
-
-
-def is_loader(value: object) -> bool:
-    """Return whether a value is a torch DataLoader or similar, which yields batches rather than samples."""
-    return hasattr(value, "__iter__") and hasattr(value, "dataset") and hasattr(value, "batch_size")
-
-
-def is_samples(value: object) -> bool:
-    """Return whether a value is a loader, or a dataset whose samples have indices."""
-    mapped = hasattr(value, "__len__") and hasattr(value, "__getitem__")
-    return is_loader(value) or (mapped and not isinstance(value, str | bytes | Mapping | tuple) and not is_array(value))
+from certify.data.repeated_reads import require_fixed
 
 
 def class_names(value: object) -> tuple[str, ...] | None:
@@ -66,33 +29,9 @@ def class_names(value: object) -> tuple[str, ...] | None:
     return tuple(map(str, found)) or None
 
 
-def own_split(source: Any, where: str, transform: Callable[[Any], Any] | None = None) -> Split:
-    """Read a dataset or a loader.
-
-    Args:
-        source: a dataset or loader. Its samples are pairs (sample, label), tuples of inputs and the label, or mappings
-            with a label; a sample is a PIL image, an array or tensor, or a mapping of arrays by name.
-        where: name used in errors.
-        transform: function from each batch of a loader, or each sample of a dataset, to such a pair.
-
-    Raises:
-        DataError: it yields anything else, fails, or is too large for memory.
-    """
-    try:
-        if is_loader(source) and (transform is not None or _collates(source)):
-            # A custom collate function may combine samples, so only its batches are what the model sees.
-            return _from_batches(source, transform or (lambda batch: batch), where)
-        samples = source.dataset if is_loader(source) else source
-        rows = iter(samples) if not hasattr(samples, "__getitem__") else (samples[i] for i in range(len(samples)))
-        return _from_samples(map(transform, rows) if transform else rows, where)
-    except DataError:
-        raise
-    except FAILURES as error:
-        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        raise DataError(f"{where}: {type(source).__name__} cannot be read ({message}); {WANTED}.") from error
-
-
-def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> Dataset:
+def from_mapping(
+    values: Mapping[str, Any], name: str, spec: str, seed: int, progress: Progress | None = None
+) -> Dataset:
     """Make a data set from a dict of parts or arrays.
 
     Args:
@@ -106,9 +45,10 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
         name: name of the data set.
         spec: specification that was given.
         seed: seed of the splits.
+        progress: where to report a train part with random augmentation.
 
     Raises:
-        DataError: a required entry is missing or malformed.
+        DataError: a required entry is missing or malformed, or another part has random augmentation.
         UsageError: an unknown key.
     """
     where = f"Data '{spec}'"
@@ -122,13 +62,17 @@ def from_mapping(values: Mapping[str, Any], name: str, spec: str, seed: int) -> 
         return from_parts(name, spec, cut(_grouped(_split(values, where), values, where), seed), classes, seed, CUT)
     if "test" not in values:
         raise DataError(f"{where} have no test part; give x and y, or test (and train), or a Dataset.")
-    by_part = {key: with_columns(values[key], common, where) for key in PARTS if values.get(key) is not None}
-    parts = {PARTS[key]: _part(value, f"{where}, {key}") for key, value in by_part.items()}
+    given = {key: with_columns(values[key], common, where) for key in PARTS if values.get(key) is not None}
+    if len(twice := [key for key in given if PARTS[key] == "validation"]) > 1:
+        raise DataError(f"{where} have two validation parts, {' and '.join(twice)}; give one of them.")
+    random = [PARTS[key] for key, value in given.items() if _is_random(value, f"{where}, {key}")]
+    require_fixed(random, [PARTS[key] for key in given], where, progress or Silent())
+    parts = {PARTS[key]: _part(value, f"{where}, {key}") for key, value in given.items()}
     named = (class_names(values[key]) for key in PARTS if values.get(key) is not None)
     return from_parts(name, spec, parts, classes or next(filter(None, named), None), seed)
 
 
-def from_object(data: Any, spec: str, seed: int) -> Dataset:
+def from_object(data: Any, spec: str, seed: int, progress: Progress | None = None) -> Dataset:
     """Make a data set from an in-memory object.
 
     Args:
@@ -136,6 +80,7 @@ def from_object(data: Any, spec: str, seed: int) -> Dataset:
             pair (x, y) of arrays; (train, test); or a dict, see :func:`from_mapping`.
         spec: specification or description of what was given.
         seed: seed of the splits.
+        progress: see :func:`from_mapping`.
 
     Raises:
         DataError: the object is none of these, or is not usable.
@@ -144,12 +89,14 @@ def from_object(data: Any, spec: str, seed: int) -> Dataset:
     if isinstance(data, Dataset):
         return replace(data, spec=spec)
     if isinstance(data, Mapping):
-        return from_mapping(data, name, spec, seed)
+        return from_mapping(data, name, spec, seed, progress)
     if isinstance(data, tuple | list) and len(data) == 2 and all(_is_part(part) for part in data):
-        return from_mapping(dict(zip(("train", "test"), data, strict=True)), name, spec, seed)
+        return from_mapping(dict(zip(("train", "test"), data, strict=True)), name, spec, seed, progress)
     if not _is_part(data):
         raise DataError(f"Data '{spec}' is a {type(data).__name__}; {WANTED}.")
-    split = _part(data, f"Data '{spec}'")
+    where = f"Data '{spec}'"
+    require_fixed(["test"] if _is_random(data, where) else [], (), where, Silent())
+    split = _part(data, where)
     return from_parts(name, spec, cut(split, seed), class_names(data), seed, CUT)
 
 
@@ -168,6 +115,13 @@ def _is_arrays(pair: Any) -> bool:
 def _is_transformed(pair: Any) -> bool:
     samples, transform = pair
     return is_samples(samples) and callable(transform) and not is_samples(transform)
+
+
+def _is_random(value: Any, where: str) -> bool:
+    """Return whether the samples of a part change at random."""
+    pair = isinstance(value, tuple) and len(value) == 2 and _is_transformed(value)
+    samples, transform = value if pair else (value, None)
+    return not isinstance(samples, Split) and gives_random(samples, where, transform)
 
 
 def _part(value: Any, where: str) -> Split:
@@ -205,95 +159,3 @@ def _grouped(split: Split, values: Mapping[str, Any], where: str) -> Split:
     if not isinstance(columns, Mapping):
         raise DataError(f"{where}: 'groups' is a {type(columns).__name__}; give a dict of columns by name.")
     return split.grouped(read_groups({str(name): plain(column) for name, column in columns.items()}, len(split), where))
-
-
-def pair_split(x: Any, y: Any, where: str) -> Split:
-    """Make a split from one array or named arrays, with labels; tensors are converted to arrays."""
-    if isinstance(x, Mapping):
-        return named_split({name: plain(value) for name, value in x.items()}, plain(y), where)
-    return samples_split(plain(x), plain(y), where)
-
-
-def _collates(loader: Any) -> bool:
-    """Return whether a loader has a custom collate function, so that only its batches define the samples."""
-    collate = getattr(loader, "collate_fn", None)
-    return not hasattr(loader.dataset, "__getitem__") or getattr(collate, "__name__", "") != "default_collate"
-
-
-def _from_batches(loader: Iterable[Any], transform: Callable[[Any], Any], where: str) -> Split:
-    """Read batches whose arrays hold the samples along the first axis."""
-    inputs, labels, size = list[dict[str, Array]](), list[Array](), 0
-    for batch in loader:
-        named, label = _pair(transform(batch), where)
-        inputs.append({name: plain(value) for name, value in named.items()})
-        labels.append(np.atleast_1d(plain(label)))
-        size = _within(size + sum(value.nbytes for value in inputs[-1].values()), where)
-    whole = {name: np.concatenate([sample[name] for sample in inputs]) for name in (inputs[0] if inputs else {})}
-    return _together(whole, np.concatenate(labels) if labels else np.empty(0, int), where)
-
-
-def _from_samples(rows: Iterator[Any], where: str) -> Split:
-    inputs, labels, size = list[dict[str, Array]](), list[Array](), 0
-    images = False
-    for row in rows:
-        named, label = _pair(row, where)
-        images = images or any(_is_pil(value) for value in named.values())
-        inputs.append(
-            {name: _pixels(value, where) if _is_pil(value) else plain(value) for name, value in named.items()}
-        )
-        labels.append(plain(label))
-        size = _within(size + sum(value.nbytes for value in inputs[-1].values()), where)
-    if len({label.shape for label in labels}) > 1:
-        raise DataError(f"{where}: labels have several shapes; give one integer or one float per sample.")
-    y = np.stack(labels) if labels else np.empty(0, int)
-    if images and len(inputs[0]) == 1:
-        truth, targets = read_labels(y, where)
-        return Split(ArraySource([next(iter(sample.values())) for sample in inputs]), truth, targets=targets)
-    shapes = {name: {sample[name].shape for sample in inputs} for name in (inputs[0] if inputs else {})}
-    if uneven := [name for name, found in shapes.items() if len(found) > 1]:
-        raise DataError(
-            f"{where}: samples have several shapes ({' and '.join(map(str, sorted(shapes[uneven[0]])[:2]))}); resize "
-            "them in the dataset's transform, or give PIL images."
-        )
-    return _together({name: np.stack([sample[name] for sample in inputs]) for name in shapes}, y, where)
-
-
-def _together(whole: Mapping[str, Array], y: Array, where: str) -> Split:
-    return pair_split(next(iter(whole.values())) if len(whole) == 1 else whole, y, where)
-
-
-def _pair(row: Any, where: str) -> tuple[dict[str, Any], Any]:
-    """Return the inputs by name, and the label."""
-    if isinstance(row, Mapping):
-        label = next((name for name in LABELS if name in row), None)
-        if label is not None and len(row) > 1:
-            return {str(name): value for name, value in row.items() if name != label}, row[label]
-    elif isinstance(row, Sequence) and not isinstance(row, str | bytes) and len(row) > 1:
-        *inputs, label = row
-        if len(inputs) > 1:
-            return {f"{ONLY}{number}": value for number, value in enumerate(inputs)}, label
-        return (
-            {str(k): v for k, v in inputs[0].items()} if isinstance(inputs[0], Mapping) else {ONLY: inputs[0]}
-        ), label
-    raise DataError(f"{where}: a sample is a {type(row).__name__} without a label; {WANTED}.")
-
-
-def _is_pil(value: object) -> bool:
-    return hasattr(value, "convert") and hasattr(value, "mode")
-
-
-def _pixels(image: Any, where: str) -> Array:
-    if image.mode.startswith(WIDE_MODES):
-        raise DataError(
-            f"{where}: an image has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits."
-        )
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"), dtype=np.uint8)
-
-
-def _within(size: int, where: str) -> int:
-    if size > KEPT_BYTES:
-        raise DataError(
-            f"{where}: holds more than {KEPT_BYTES >> 30} GB, the most that is kept in memory; give the files "
-            "themselves (imagefolder:PATH, npz:PATH or arrays:PATH), or a subset of the data."
-        )
-    return size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from certify.core.progress import Silent
 from certify.data import ArrayPreprocess, Preprocess, as_given, load, overlap
 from certify.data.named_arrays import named_split
 from certify.data.near_duplicates import near_duplicates
-from certify.data.own_data import KEPT_BYTES, pair_split
+from certify.data.own_samples import KEPT_BYTES, pair_split
 from certify.data.saved_data import KEPT_NAME, keep_test_part
 from certify.data.scoring import score
 from certify.measure.inputs import save_samples
@@ -174,7 +175,7 @@ def test_any_other_object_is_refused_in_one_sentence(given: Any) -> None:
 
 
 def test_data_larger_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("certify.data.own_data.KEPT_BYTES", 100)
+    monkeypatch.setattr("certify.data.own_samples.KEPT_BYTES", 100)
     with pytest.raises(DataError, match="kept in memory; give the files"):
         load(Samples(rows))
     assert KEPT_BYTES > 1 << 30
@@ -239,3 +240,162 @@ def test_plain_folder_is_split_with_a_message_when_it_has_no_parts(tmp_path: Pat
     assert len(load(tmp_path / "parts", progress=Heard()).test) == N and len(said) == 1
     with pytest.raises(DataError, match="images outside class folders"):
         load(str(tmp_path / "flat" / "a"))
+
+
+def noisy(i: int) -> tuple[npt.NDArray[Any], int]:
+    return TABLE[i] + np.random.default_rng().normal(size=3), int(Y[i])
+
+
+def mirrored(i: int) -> tuple[Any, int]:
+    image = Image.fromarray(PIXELS[i])
+    return (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if np.random.random() < 0.5 else image), int(Y[i])
+
+
+class Collating(Loader):
+    """A loader with a collate function of its own, which may be random."""
+
+    batch_sampler = object()
+
+    def __init__(self, dataset: Samples, random: bool) -> None:
+        super().__init__(dataset)
+        self.random = random
+
+    def collate_fn(self, rows: list[Any]) -> Any:
+        x, y = (np.stack(parts) for parts in zip(*rows, strict=True))
+        return (x * (1 + np.random.random()) if self.random else x), y
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.collate_fn([self.dataset[i] for i in range(N)])
+
+
+FIXED = Samples(rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (Samples(noisy), "test"),
+        (Samples(mirrored), "test"),
+        (Loader(Samples(noisy)), "test"),
+        (Samples(lambda i: (TABLE[i], int(np.random.randint(2)))), "test"),
+        (Collating(FIXED, True), "test"),
+        ((FIXED, lambda row: (row[0] + np.random.random(), row[1])), "test"),
+        ((FIXED, Samples(noisy)), "test"),
+        ({"train": FIXED, "val": Samples(noisy), "test": FIXED}, "validation"),
+        ({"calibration": Samples(noisy), "train": FIXED, "test": FIXED}, "calibration"),
+        (lambda: Samples(noisy), "test"),
+    ],
+)
+def test_random_augmentation_is_refused_outside_the_train_part(given: Any, part: str) -> None:
+    with pytest.raises(DataError, match=f"the {part} part gives other values .* only the train part may be augmented"):
+        load(given)
+
+
+def test_random_augmentation_of_the_train_part_is_reported_unless_validation_would_come_from_it() -> None:
+    said: list[str] = []
+
+    class Heard(Silent):
+        def say(self, sentence: str) -> None:
+            said.append(sentence)
+
+    parts = {"train": Samples(noisy), "val": FIXED, "test": FIXED}
+    assert load(parts, progress=Heard()).calibration is not None
+    assert len(said) == 1 and "also for calibration" in said[0] and "\n" not in said[0]
+    load({**parts, "calibration": FIXED}, progress=Heard())
+    assert len(said) == 2 and "calibration" not in said[1]
+    with pytest.raises(DataError, match="validation part would be set aside from it"):
+        load((Samples(noisy), FIXED))
+
+
+def test_samples_that_stay_the_same_are_not_called_random() -> None:
+    in_place = TABLE.copy()
+
+    def scaled(row: Any) -> Any:
+        row[0][...] /= 2
+        return row
+
+    read = load((Samples(lambda i: (in_place[i], int(Y[i]))), scaled))
+    assert read.test_digest() == load((TABLE / 2, Y)).test_digest()  # transformed once, not also when it was tried
+    for given in (Collating(FIXED, False), Loader(FIXED), (Loader(FIXED), lambda batch: batch)):
+        said: list[str] = []
+        assert load(given).test and not said
+
+
+class IterableDataset:
+    """A stream, with the method that torch's class inherits."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(rows, range(N))
+
+    def __getitem__(self, i: int) -> Any:
+        raise NotImplementedError
+
+
+class Chosen(Loader):
+    """A loader of some samples, as with a sampler of torch."""
+
+    def __init__(self, dataset: Samples, **attributes: Any) -> None:
+        super().__init__(dataset)
+        vars(self).update({"collate_fn": default_collate, **attributes})
+
+
+def default_collate(found: list[Any]) -> Any:
+    raise AssertionError("samples are read without it")
+
+
+class Weighted(list):  # type: ignore[type-arg]
+    replacement = True
+
+
+@pytest.mark.parametrize(
+    ("attributes", "chosen"),
+    [
+        ({"sampler": [7, 3, 9, 8, 1, 2, 3, 4, 5, 6]}, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ({"batch_sampler": [[0, 5, 2], [9, 7, 8], [3, 4, 1]], "sampler": range(N)}, [0, 1, 2, 3, 4, 5, 7, 8, 9]),
+        ({"sampler": Weighted([0, 0, 0])}, range(N)),
+        ({"batch_sampler": type("Batches", (), {"sampler": range(10, 30)})()}, range(10, 30)),
+        ({"sampler": itertools.cycle(range(N))}, range(N)),
+        ({"batch_size": None, "sampler": range(N)}, range(N)),
+    ],
+)
+def test_loader_gives_only_the_samples_that_its_sampler_chooses(attributes: Any, chosen: Any) -> None:
+    data = load({"test": Chosen(Samples(rows), **attributes)})
+    assert data.test_digest() == load({"test": (TABLE[list(chosen)], Y[list(chosen)])}).test_digest()
+
+
+def test_stream_is_read_in_batches_when_a_loader_makes_them() -> None:
+    stream = IterableDataset()
+
+    class Batches(Loader):
+        def __iter__(self) -> Iterator[Any]:
+            yield tuple(np.stack(part) for part in zip(*stream, strict=True))
+
+    assert load(Batches(stream)).test_digest() == load((TABLE, Y)).test_digest()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"val": (TABLE, Y), "validation": (TABLE, Y), "test": (TABLE, Y)}, "two validation parts, val and validation"),
+        ((np.ma.masked_array(TABLE, TABLE > 1), Y), "masked values"),
+        ((TABLE, np.array(["cat", "dog"])[Y]), "number the classes from 0, .* and name them in 'classes'"),
+        ((TABLE, np.eye(2)[Y]), r"for one-hot labels give y\.argmax\(1\)"),
+    ],
+)
+def test_data_are_refused_with_what_to_give_instead(given: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load(given)
+
+
+def test_table_of_pandas_is_an_array() -> None:
+    pandas = pytest.importorskip("pandas")
+    assert load((pandas.DataFrame(TABLE), pandas.Series(Y))).test_digest() == load((TABLE, Y)).test_digest()
+    with pytest.raises(DataError, match="must hold numbers"):
+        load((pandas.DataFrame({"a": ["x", "y"]}), pandas.Series([0, 1])))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "to_sparse"])
+def test_tensor_without_a_numpy_type_is_refused_in_one_sentence(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(DataError, match="Tensor cannot be converted to NumPy"):
+        load((getattr(torch.tensor(TABLE), kind)(), torch.tensor(Y)))

@@ -12,7 +12,7 @@ from certify.core.errors import DataError, UsageError
 from certify.core.private_data import DataKey
 from certify.core.progress import Silent
 from certify.data import array_split
-from certify.data.own_data import pair_split
+from certify.data.own_samples import pair_split
 from certify.data.touches import Ledger
 from compress.auditing.audit_folder import Shelf
 from compress.auditing.canaries import Plan
