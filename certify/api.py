@@ -254,7 +254,8 @@ def _measure(
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
     if lineage is not None:
-        require_same_file(lineage, sources[1], normal[1])
+        for source, target in zip(sources, normal, strict=True):  # its origin is stated of the baseline, too
+            require_same_file(lineage, source, target)
     simplified = simplify(normal[0], contracts[0], dataset, plan, edition.plan, progress)
     models = tuple(zip(normal, contracts, strict=True))
     return measure(

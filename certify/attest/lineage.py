@@ -28,11 +28,11 @@ def users_lineage(path: Path) -> Mapping[str, Any]:
 
 
 def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path) -> None:
-    """Reject a lineage of a different model.
+    """Reject a lineage of a different model, or of a different baseline.
 
     Args:
         lineage: parsed lineage.
-        candidate: the given file.
+        candidate: the given file, or the baseline.
         normal: the same model in normal form, under the name that it gets when sealed.
 
     Raises:

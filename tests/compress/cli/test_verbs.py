@@ -99,11 +99,13 @@ def test_lineage_names_model_and_origin_when_the_file_is_certified_later(made, d
 
 def test_lineage_of_another_file_is_refused_before_anything_is_measured(made, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path / "keys"))
-    with pytest.raises(UsageError, match=r"must state the digest of .*baseline\.onnx, .*pass the lineage\.json that"):
-        certify.certify(
-            made.out / "baseline.onnx", baseline=made.out / "baseline.onnx", data=dataset,
-            lineage=made.out / "lineage.json", out=tmp_path / "graded", plan=QUICK,
-        )  # fmt: skip
+    for candidate, baseline, named in (("baseline", "baseline", "baseline"), ("model", "model", "model")):
+        words = rf"must state the digest of .*{named}\.onnx, .*pass the lineage\.json that"
+        with pytest.raises(UsageError, match=words):
+            certify.certify(
+                made.out / f"{candidate}.onnx", baseline=made.out / f"{baseline}.onnx", data=dataset,
+                lineage=made.out / "lineage.json", out=tmp_path / "graded", plan=QUICK,
+            )  # fmt: skip
 
 
 @pytest.mark.parametrize(("verb", "name"), [("quantize", "quantize_static"), ("prune", "structured_prune")])
