@@ -176,7 +176,7 @@ class Worker:
     def _ended(self, command: str) -> MeasureError:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        hint = " (out of memory?)" if how.endswith("SIGKILL") else ""  # Windows has no such signal
         return MeasureError(
             f"The worker of the {self.arm} ({self.model}) {how}{hint} during '{command}'.{self._last_words()}"
         )

@@ -27,7 +27,7 @@ def require_measuring() -> None:
     if os.name == "nt":
         raise UsageError(
             "Measuring requires Linux or macOS (with the extra 'zeus' for joules); on Windows leanmark can verify, "
-            "audit, gate, report and make keys. Measure in WSL 2, or on another machine."
+            "audit, gate, report, make keys, and compress with --no-measure. Measure in WSL 2, or on another machine."
         )
 
 

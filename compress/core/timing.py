@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from certify.core.errors import UsageError
 from certify.core.estimate import Estimate
 from certify.core.statistics.quantiles import quantile_estimate
 from certify.data.preprocess import Preprocess
-from certify.measure import runtimes
+from certify.measure import machine, runtimes
 from certify.measure.client import Worker
 from certify.measure.model_under_test import session_settings
 from compress.core import onnx_file
@@ -102,6 +103,7 @@ def timed(path: Path, runtime: str, feeding: Feeding) -> Iterator[Timer]:
     """Yield a timer of one file, whose process ends with the ``with`` block.
 
     Raises:
+        UsageError: this system cannot measure.
         ModelError: the runtime cannot load the file.
         MeasureError: the process ended or did not answer.
     """
@@ -124,6 +126,7 @@ def running(name: str, path: Path, runtime: str, feeding: Feeding, threads: int 
         ModelError: the runtime cannot load the file.
         MeasureError: the process ended or did not answer.
     """
+    machine.require_measuring()
     weights = onnx_file.parts(path)[1:]
     settings = session_settings(
         runtime, threads, feeding.input_names, feeding.output_name, input_shape=feeding.input_shape, weights=weights
@@ -137,5 +140,9 @@ def running(name: str, path: Path, runtime: str, feeding: Feeding, threads: int 
 
 
 def usable(runtime: str) -> str | None:
-    """Return the reason why a runtime cannot be used here, in one sentence, or None if it can."""
+    """Return the reason why a runtime cannot be used and timed here, in one sentence, or None if it can."""
+    try:
+        machine.require_measuring()
+    except UsageError as error:
+        return str(error).rstrip(".")
     return runtimes.get(runtime).unavailable()

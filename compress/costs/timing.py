@@ -123,6 +123,7 @@ def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
     Raises:
         UsageError: the runtime cannot be used here.
     """
+    machine.require_measuring()
     adapter = runtimes.require(conditions.runtime)
     if adapter.suffix != ONNX:
         raise UsageError(

@@ -92,6 +92,15 @@ def test_error_names_model_and_signal_when_the_worker_is_killed(worker: Worker, 
         worker.window(10, 1.0)
 
 
+def test_error_is_one_sentence_when_the_system_has_no_such_signal(worker: Worker, small_pair, monkeypatch) -> None:
+    worker._process.kill()
+    worker._process.wait()
+    monkeypatch.delattr(signal, "SIGKILL")
+    worker._process.returncode = 1  # Windows has no negative codes
+    with pytest.raises(MeasureError, match=r"candidate \(.*float\.onnx\) exited with status 1 during 'window'"):
+        worker.window(10, 1.0)
+
+
 def test_error_says_hanging_and_ends_the_worker_when_it_does_not_respond(small_pair, samples: Path) -> None:
     with Worker("candidate", small_pair.baseline, _settings(), call_timeout_s=0.3) as worker:
         worker._slack_s = 30

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from compress.core.timing import Feeding, share, time_share
+from certify.core.errors import UsageError
+from certify.measure import machine
+from compress.core.timing import Feeding, share, time_share, usable
+from compress.costs.timing import Conditions, timer
 
 
 def test_share_is_the_ratio_when_times_are_steady():
@@ -30,3 +33,19 @@ def test_share_is_one_when_a_file_is_timed_against_itself(onnx_file, context):
     found = time_share(onnx_file, onnx_file, "onnxruntime-cpu", Feeding.of(context.preprocess, context.samples(4)))
     assert 0.3 < found.value < 3
     assert found.low <= found.value <= found.high
+
+
+class Windows:
+    """The module os of a system that cannot measure."""
+
+    name = "nt"
+
+
+def test_nothing_is_timed_when_the_system_cannot_measure(monkeypatch, onnx_file, context):
+    assert usable("onnxruntime-cpu") is None
+    monkeypatch.setattr(machine, "os", Windows)
+    assert usable("onnxruntime-cpu").endswith("or on another machine")
+    feeding = Feeding.of(context.preprocess, context.samples(4))
+    for times in (lambda: timer(Conditions()), lambda: time_share(onnx_file, onnx_file, "onnxruntime-cpu", feeding)):
+        with pytest.raises(UsageError, match="Measuring requires Linux or macOS .* compress with --no-measure"):
+            times()
