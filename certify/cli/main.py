@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import importlib
@@ -17,7 +18,7 @@ from typing import NamedTuple, NoReturn
 import click
 
 from certify.cli.command import LONGEST_SUMMARY, write_example
-from certify.cli.output import print_json
+from certify.cli.output import json_alone, print_json
 from certify.core.errors import LeanmarkError, MissingExtra, UsageError
 from certify.core.exit_codes import USAGE
 from certify.core.suggest import unknown_name
@@ -186,7 +187,8 @@ class Program(click.Group):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # terminals with another encoding still get the full text
         try:
-            return super().invoke(ctx)
+            with json_alone(ctx) if ctx.meta[AS_JSON] else contextlib.nullcontext():
+                return super().invoke(ctx)
         except LeanmarkError as error:
             _fail(ctx, error, f"Error: {error}", error.exit_code)
         except click.ClickException as error:

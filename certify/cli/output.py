@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 QUIET = "leanmark.quiet"
+STDOUT = "leanmark.stdout"
 
 
 def json_option(command: F) -> F:
@@ -24,8 +27,17 @@ def json_option(command: F) -> F:
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a JSON object; raise ValueError for infinities and NaN, which are not valid JSON."""
+    ctx = click.get_current_context(silent=True)
     # Infinity and NaN are not JSON, although Python would write them.
-    click.echo(json.dumps(result, indent=2, allow_nan=False))
+    click.echo(json.dumps(result, indent=2, allow_nan=False), file=None if ctx is None else ctx.meta.get(STDOUT))
+
+
+@contextlib.contextmanager
+def json_alone(ctx: click.Context) -> Iterator[None]:
+    """Send what others print, such as a user's model, to standard error, so that standard output holds only JSON."""
+    ctx.meta[STDOUT] = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def print_rich(*parts: object) -> None:

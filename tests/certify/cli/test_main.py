@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 
 from certify.cli import main as program
 from certify.cli.main import REFEREE, main
-from certify.cli.output import print_rich
+from certify.cli.output import print_json, print_rich
 from certify.core.errors import LeanmarkError, MeasureError, UsageError
 
 
@@ -24,9 +25,10 @@ from certify.core.errors import LeanmarkError, MeasureError, UsageError
 def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Runs the program with one maker's command, ``shrink``, that calls the given function."""
 
-    def run(body, *arguments, **settings):  # type: ignore[no-untyped-def]
-        module = ModuleType("a_maker")
-        module.command = click.Command("shrink", callback=body, short_help="Shrink it.")  # type: ignore[attr-defined]
+    def run(body, *arguments, module=None, **settings):  # type: ignore[no-untyped-def]
+        if module is None:
+            module = ModuleType("a_maker")
+            module.command = click.Command("shrink", callback=body, short_help="Shrink it.")  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "a_maker", module)
         point = EntryPoint("shrink", "a_maker:command", program.MAKER_GROUP)
         monkeypatch.setattr(program, "makers", lambda: {"shrink": point})
@@ -126,6 +128,25 @@ def test_error_names_memory_when_an_allocation_fails(run, error, words) -> None:
     result = run(raising(error))
     assert result.exit_code == 2
     assert words in result.stderr and "memory limit" in result.stderr
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_output_is_json_alone_when_code_of_others_prints(run, fails) -> None:  # type: ignore[no-untyped-def]
+    @click.pass_context
+    def body(ctx: click.Context, as_json: bool) -> None:
+        print("the user's model prints this")
+        if fails:
+            raise UsageError("It fails.")
+        print_json({"done": True})
+        ctx.exit(3)
+
+    command = click.Command("shrink", callback=body, params=[click.Option(["--json", "as_json"], is_flag=True)])
+    module = ModuleType("a_maker")
+    module.command = command  # type: ignore[attr-defined]
+    result = run(lambda: None, "shrink", "--json", module=module)
+    assert result.exit_code == (2 if fails else 3)
+    assert json.loads(result.stdout).keys() == ({"error"} if fails else {"done"})
+    assert "the user's model prints this" in result.stderr
 
 
 def test_import_error_of_our_own_is_not_hidden(run) -> None:  # type: ignore[no-untyped-def]
