@@ -93,7 +93,9 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
                 with progress.task(description):
                     return function(*bound.args, **bound.kwargs)
             except KeyboardInterrupt as error:
-                error.args = (f"{error} {when_stopped}".strip(),)
+                happened = vars(error).setdefault("happened", str(error))
+                if when_stopped:  # in place of what a job inside this one says
+                    error.args = (f"{happened} {when_stopped}".strip(),)
                 raise
 
         return run

@@ -22,7 +22,7 @@ from compress.job.original import Request, find_original
 from compress.passes.structured_prune import StructuredPrune
 
 
-@job("Making the table")
+@job("Making the table", when_stopped="Without --fresh, the same command continues after the last measured block.")
 def cost_table(
     model: str | Path | nn.Module,
     data: str | Dataset | None = None,

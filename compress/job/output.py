@@ -10,6 +10,7 @@ from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PN
 from certify.core.data_use.guard import Use
 from certify.core.files import copy
 from certify.data.specs import IN_PYTHON
+from certify.measure.partial import PARTIAL_NAME
 from certify.model_file.suffixes import is_onnx
 from compress.core import onnx_file
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
@@ -49,7 +50,8 @@ def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) 
 def bring_unmeasured(outputs: JobOutputs, lineage: Path, folder: Path) -> dict[str, Path]:
     """Copy models, lineage and checkpoint into a folder, and remove any certificate of an earlier model."""
     models = {part.name: part for path in (outputs.model, outputs.baseline) for part in onnx_file.parts(path)}
-    earlier = (CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME, CHECKPOINT, STRUCTURE)
+    of_measurement = (CERTIFICATE_NAME, EVIDENCE_NAME, PARTIAL_NAME, LABEL_SVG_NAME, LABEL_PNG_NAME, SIGNER_NAME)
+    earlier = (*of_measurement, CHECKPOINT, STRUCTURE)
     return bring({**models, LINEAGE: lineage, **outputs.checkpoint}, folder, earlier)
 
 

@@ -76,6 +76,24 @@ def test_job_says_what_the_next_start_does_when_interrupted(capsys: pytest.Captu
     assert capsys.readouterr().err.splitlines()[0] == "Compressing ..."
 
 
+def test_job_inside_another_leaves_it_to_the_outer_one_to_say_what_the_next_start_does() -> None:
+    @job("Compressing", when_stopped="It resumes after the last pass.")
+    def inner(progress: Progress | bool | None = None) -> None:
+        raise KeyboardInterrupt("Two windows are kept.")
+
+    @job("Searching", when_stopped="It continues with the finished trials.")
+    def outer(progress: Progress | bool | None = None) -> None:
+        inner(progress=progress)
+
+    @job("Auditing")
+    def silent(progress: Progress | bool | None = None) -> None:
+        inner(progress=progress)
+
+    for run, words in ((outer, "continues with the finished trials"), (silent, "resumes after the last pass")):
+        with pytest.raises(KeyboardInterrupt, match=rf"^Two windows are kept\. It {words}\.$"):
+            run(progress=False)
+
+
 def test_job_is_silent_when_progress_is_false() -> None:
     @job("Compressing")
     def run(progress: Progress | bool | None = None) -> object:
