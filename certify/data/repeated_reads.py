@@ -40,7 +40,7 @@ def require_fixed(random: Sequence[str], parts: Collection[str], where: str, pro
         DataError: a part from which something is measured or chosen would be random.
     """
     if bad := [part for part in random if part != "train"]:
-        raise DataError(f"{where}: the {bad[0]} part {TWICE}; only the train part may be augmented. Remove it there.")
+        raise DataError(f"{where}: the {bad[0]} part {TWICE}; remove it there, only the train part may be augmented.")
     if not random:
         return
     if "validation" not in parts:
