@@ -19,7 +19,7 @@ from certify.attest.keys import SigningKey, signing_key
 from certify.attest.lineage import require_same_file, unchanged_beside, users_lineage
 from certify.attest.statements import remove_outdated
 from certify.core.errors import UsageError
-from certify.core.files import copy, write_bytes
+from certify.core.files import copy, require_kept, write_bytes
 from certify.core.folders import state_folder
 from certify.core.private_data import FOLDER, DataKey
 from certify.core.progress import Progress, job, shown
@@ -130,6 +130,8 @@ def certify(
     contract = contract_of(candidate, preprocess, default=as_given_to(candidate, dataset))
     contracts = contract_of(baseline, baseline_preprocess, default=contract), contract
     original = baseline_name(baseline)
+    require_kept(baseline, out / subject_name(candidate))
+    require_kept(candidate, out / original)
     signer = signer or signing_key()
     lineage = None if lineage is None else Path(lineage)
     lineage_values = None if lineage is None else users_lineage(lineage)

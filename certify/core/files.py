@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from certify.core.errors import UsageError
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -72,6 +74,16 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file atomically: ``target`` is either complete or unchanged."""
     with replacing(target) as beside:
         shutil.copyfile(source, beside)
+
+
+def require_kept(given: Path, *written: Path) -> None:
+    """Refuse to write results over a file that the user gave.
+
+    Raises:
+        UsageError: one of the paths to write is that file.
+    """
+    if any(path.exists() and given.exists() and path.samefile(given) for path in written):
+        raise UsageError(f"The result would replace the given file {given}; choose another output folder.")
 
 
 def sha256_file(path: Path, *further: Path) -> str:

@@ -24,12 +24,14 @@ def folder_of(out: str | Path | None, spec: str) -> Path:
     """Return OUT: the given folder, or ``build/`` and a name derived from the model.
 
     Example:
-        >>> folder_of(None, "models/small.onnx").name
-        'small'
+        >>> folder_of(None, "models/small.onnx").name, folder_of(None, "hf:models/leaf/../bert").name
+        ('small', 'bert')
     """
     if out is not None:
         return Path(out)
-    return Path("build") / (Path(spec).stem if is_onnx(spec) else Path(spec.rpartition(":")[2]).resolve().name)
+    path = Path(spec) if is_onnx(spec) else Path(spec.rpartition(":")[2])
+    named = path if path.name not in ("", "..") else path.resolve()
+    return Path("build") / (named.stem if is_onnx(spec) else named.name)
 
 
 def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from certify.attest.certificate import EVIDENCE_NAME
 from certify.attest.keys import SigningKey, signing_key
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
-from certify.core.files import sha256_file, write_bytes
+from certify.core.files import require_kept, sha256_file, write_bytes
 from certify.core.private_data import FOLDER, DataKey
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load, require_separate
@@ -140,6 +140,9 @@ def run(
     original = find_original(request, dataset, progress)
     require_private_layers(chosen, original)
     folder = folder_of(out, original.spec)
+    for given in (original.file, None if weights is None else Path(weights).expanduser()):
+        if given is not None:
+            require_kept(given, *(folder / name for name in (MODEL, BASELINE, CHECKPOINT)))
     progress.say(first_line(original, dataset, chosen.name, folder))
     if (warning := seen_in_training(original, dataset)) is not None:
         progress.say(warning)

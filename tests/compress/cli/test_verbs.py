@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,16 @@ def test_lineage_of_another_file_is_refused_before_anything_is_measured(made, da
                 made.out / f"{candidate}.onnx", baseline=made.out / f"{baseline}.onnx", data=dataset,
                 lineage=made.out / "lineage.json", out=tmp_path / "graded", plan=QUICK,
             )  # fmt: skip
+
+
+def test_baseline_is_never_replaced_by_the_certified_file(made, dataset, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(made.out, own)
+    before = sha256_file(own / "model.onnx")
+    for candidate, baseline in (("baseline", "model"), ("baseline", "baseline")):
+        with pytest.raises(UsageError, match="replace the given file .*choose another output folder"):
+            certify.certify(own / f"{candidate}.onnx", baseline=own / f"{baseline}.onnx", data=dataset, out=own)
+    assert sha256_file(own / "model.onnx") == before
 
 
 @pytest.mark.parametrize(("verb", "name"), [("quantize", "quantize_static"), ("prune", "structured_prune")])

@@ -25,6 +25,8 @@ from compress.exchange.onnx_export import CHECKED_SAMPLES
 from compress.job import pipeline, recipe
 from compress.job.job import REAL_SAMPLES
 from compress.job.workspace import FOLDER
+from compress.models import catalog
+from compress.models.weights import write
 from compress.passes.distill import Distill
 from compress.passes.finetune import Finetune
 from compress.passes.quantize_static import QuantizeStatic
@@ -272,6 +274,28 @@ def test_checkpoint_of_an_earlier_job_is_removed_when_the_model_is_a_file(onnx_f
     result = pipeline.run(onnx_file, "int8", dataset, out=tmp_path / "out", plan=QUICK, preprocess=contract)
     assert set(result.files) == {path.name for path in (tmp_path / "out").iterdir()}
     assert "model.safetensors" not in result.files
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "baseline.onnx"])
+def test_given_file_is_never_replaced_by_the_result(name, onnx_file, dataset, tmp_path):
+    given = tmp_path / "own" / name
+    given.parent.mkdir()
+    given.write_bytes(onnx_file.read_bytes())
+    (tmp_path / "link").symlink_to(given.parent)
+    for out in (given.parent, tmp_path / "link"):
+        with pytest.raises(UsageError, match=f"replace the given file .*{name}; choose another output folder"):
+            pipeline.run(given, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
+    assert given.read_bytes() == onnx_file.read_bytes() and list(given.parent.iterdir()) == [given]
+
+
+def test_given_weights_are_never_replaced_by_the_checkpoint(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept_nets.py").write_text("from compress.testing.networks import Residual as Net\n")
+    write(catalog.build("kept_nets:Net", len(dataset.classes)).model.state_dict(), tmp_path / "model.safetensors")
+    before = sha256_file(tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match="replace the given file model.safetensors"):
+        pipeline.run("kept_nets:Net", "int8", dataset, "model.safetensors", ".", measure=False, preprocess=PIXELS)
+    assert sha256_file(tmp_path / "model.safetensors") == before
 
 
 def test_data_are_refused_when_parts_overlap(model, dataset, tmp_path):
