@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import re
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -91,7 +92,7 @@ def trained_baseline(
         reporter.say(f"The cached baseline {path} is damaged; training it again.")
 
     deadline = None if max_train_time is None else time.monotonic() + max_train_time
-    path.parent.mkdir(parents=True, exist_ok=True)
+    keeps = _is_writable(path.parent, shown)
     result = train(
         model,
         dataset,
@@ -102,11 +103,30 @@ def trained_baseline(
         progress=reporter,
         callbacks=callbacks,
         description=f"Training the baseline {built.spec} on {dataset.name}",
-        resume=path.with_suffix(".training"),
+        resume=path.with_suffix(".training") if keeps else None,
     )
     origin = _origin(built, dataset, seed, result)
-    _keep(path, model, origin)
+    try:
+        if keeps:
+            _keep(path, model, origin)
+    except OSError as error:  # the training itself is not lost
+        shown.say(_not_kept(path.parent, error))
     return model, origin, False, result
+
+
+def _is_writable(folder: Path, progress: Progress) -> bool:
+    """Create the folder of cached baselines, and return whether files can be written there; otherwise report it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        progress.say(_not_kept(folder, error))
+        return False
+
+
+def _not_kept(folder: Path, error: OSError) -> str:
+    return f"The trained baseline is not kept for later jobs: {folder} cannot be written ({error.strerror})."
 
 
 def _origin(built: BuiltModel, dataset: Dataset, seed: int, result: TrainingResult) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from certify.core.errors import DataError
 from certify.core.progress import Silent
 from certify.data import default_preprocess
 from compress.models.built_model import BuiltModel, ModelSource
+from compress.training import baseline
 from compress.training.baseline import trained_baseline
 from compress.training.training import TrainingConfig, evaluate
 
@@ -77,6 +80,21 @@ def test_baseline_of_another_seed_is_not_reused_when_the_name_has_dots_or_is_lon
     _make(named, dataset, tmp_path)
     assert not _make(named, dataset, tmp_path, seed=1)[2]
     assert _make(named, dataset, tmp_path)[2] and len(list((tmp_path / "baselines").glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_baseline_is_trained_and_not_kept_when_the_cache_cannot_be_written(built, dataset, tmp_path, when, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if when == "before":
+        (tmp_path / "baselines").write_bytes(b"a file")
+    else:
+        monkeypatch.setattr(baseline.weights, "write", full)
+    said = Sentences()
+    model, _, cached, result = _make(built, dataset, tmp_path, progress=said)
+    assert not cached and result.epochs_done == 2 and not model.training
+    assert [sentence for sentence in said.said if "is not kept for later jobs: " in sentence] == said.said
 
 
 def test_baseline_is_trained_again_when_the_kept_file_is_damaged(built, dataset, tmp_path):
