@@ -51,8 +51,11 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
         raise ModelError(f"{name} returns outputs that are not finite (NaN or infinite); check its weights.")
     largest = float(beside.abs().max())
     if float((alone - beside[:1]).abs().max()) > COUPLED * largest:
+        before, given = both[:1].clone(), both[:1].clone()
+        again = _logits(model, given, name)
+        if not torch.equal(given, before):
+            raise ModelError(f"{name} changes its input in place; copy it first in forward (x = x.clone()).")
         # Random outputs also differ from themselves, which needs another remedy.
-        again = _logits(model, both[:1], name)
         by_chance = float((alone - again).abs().max()) > COUPLED * largest
         raise ModelError(f"{name} {_why_coupled(model, by_chance)}, so no exported file can agree with it.")
     return beside.shape[1]

@@ -75,6 +75,7 @@ REFUSED = {
     "batch of one": (lambda: Net(lambda net, x, f: net.head(f).view(1, -1)), r"returns \(1, 8\) for 2 sample"),
     "one output": (lambda: Net(lambda net, x, f: net.head(f)[:, :1]), r"has 1 output\(s\), but the data has 4 classes"),
     "not finite": (lambda: Net(lambda net, x, f: net.head(f) / 0), "not finite"),
+    "in place": (lambda: Net(lambda net, x, f: (x.mul_(0.5), net.head(f))[1]), "changes its input in place; copy it"),
     "by chance": (lambda: Net(lambda net, x, f: net.head(F.dropout(f, 0.5))), "different outputs each time"),
     "the batch": (lambda: Net(lambda net, x, f: net.head(f) + x.mean(0)[0, 0, 0]), "depend on the rest of the batch"),
     "no statistics": (without_statistics, "batch norm without running statistics, '1'"),
