@@ -148,7 +148,7 @@ def backbone():
         ("1", False, False, "random weights, seed 0"),
     ],
 )
-def test_weights_that_a_factory_loads_are_told_from_those_that_it_draws(
+def test_weights_that_a_factory_loads_are_distinguished_from_those_that_it_draws(
     kept, pretrained, partly, origin, tmp_path, monkeypatch
 ):
     made: dict = {}
