@@ -59,7 +59,7 @@ def command(
     from certify.attest.auditor import Access
     from certify.attest.verify import verify
     from certify.core.data_use import vocabulary
-    from certify.core.text import clean
+    from certify.core.text import clean, printable
     from certify.workflows.receipt_check import with_receipts
     from certify.workflows.use_control import why_not_permitted
 
@@ -75,7 +75,7 @@ def command(
         use = {} if wanted is None else {"use": {"purpose": wanted, "permitted": not refused, "reason": refused}}
         print_json({**verification.to_json(), **use})
     else:
-        click.echo(str(verification))
+        click.echo("\n".join(printable(line) for line in str(verification).splitlines()))
         if wanted is not None:
             click.echo(clean(refused or f"The use policy of its data permits {wanted}."))
     code = verification.strict_exit_code if strict else verification.exit_code
