@@ -92,7 +92,7 @@ def trained_baseline(
         reporter.say(f"The cached baseline {path} is damaged; training it again.")
 
     deadline = None if max_train_time is None else time.monotonic() + max_train_time
-    keeps = _is_writable(path.parent, shown)
+    keeps = _is_writable(path.parent, reporter)
     result = train(
         model,
         dataset,
@@ -110,7 +110,7 @@ def trained_baseline(
         if keeps:
             _keep(path, model, origin)
     except OSError as error:  # the training itself is not lost
-        shown.say(_not_kept(path.parent, error))
+        reporter.say(_not_kept(path.parent, error))
     return model, origin, False, result
 
 
