@@ -2,8 +2,9 @@
 
 A text may use one script, or Latin with the scripts of Japanese, Korean or Chinese. The scripts are the recommended
 ones of UAX #31 (table 5), as implemented in the library ``regex``. Symbols, numerals and phonetic letters that resemble
-letters of ASCII are not allowed either. Texts entirely in one script that look like another (all Cyrillic "сосо"), and
-look-alikes among the letters of languages in one script ("l" and "1", a dotless i), are not detected.
+letters of ASCII are not allowed either, nor are characters that nobody sees, and marks that strike a letter out or pile
+up over other lines (UTS #39, section 5.4). Texts entirely in one script that look like another (all Cyrillic "сосо"),
+and look-alikes among the letters of languages in one script ("l" and "1", a dotless i), are not detected.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ PHONETIC = "LATIN LETTER "
 PHONETIC_LETTERS = frozenset("\u0251\u0261\u0269")
 """Forms of a, g and i in phonetic alphabets."""
 
+INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+JOINERS = frozenset("\u200c\u200d\u200e\u200f\u061c\ufe0e\ufe0f")
+"""Invisible characters that the spelling of some scripts, and pictograms, need; none follows a character of ASCII."""
+MOST_MARKS, OVERLAY = 4, 1
+"""Marks in a row that languages need, and the combining class of those that are drawn over their letter."""
+
 
 def _pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
     names = "".join(rf"\p{{Script_Extensions={name}}}" for name in (*scripts, "Common", "Inherited"))
@@ -49,6 +56,8 @@ def look_alikes(text: str) -> str | None:
         >>> look_alikes("ResNet-50 日本語"), look_alikes("R\u0435sNet-50")
         (None, "'\u0435' (CYRILLIC SMALL LETTER IE) among letters of another script")
     """
+    if (hidden := _hidden(text)) is not None:
+        return hidden
     # clean() shows these characters as spaces, so they cannot mislead.
     readable = "".join(c for c in text if unicodedata.category(c) not in ("Cs", "Cn"))
     for character in readable:
@@ -67,6 +76,20 @@ def look_alikes(text: str) -> str | None:
     # Against the set that covers the longest beginning, whose exception is the strange character.
     strange = max(first, key=lambda match: match.start()).group()
     return f"'{strange}' ({unicodedata.name(strange, 'a character')}) among letters of another script"
+
+
+def _hidden(text: str) -> str | None:
+    """Describe the first character that is not seen, or hides others; None if there is none."""
+    before, marks = " ", 0
+    for character in text:
+        name, category = unicodedata.name(character, "a character"), unicodedata.category(character)
+        if INVISIBLE.match(character) and category != "Cn" and (before.isascii() or character not in JOINERS):
+            return f"the invisible U+{ord(character):04X} ({name})"
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if marks > MOST_MARKS or category == "Me" or unicodedata.combining(character) == OVERLAY:
+            return f"U+{ord(character):04X} ({name}), a mark over other characters"
+        before = character
+    return None
 
 
 def first_look_alike(texts: Mapping[str, str]) -> str | None:
