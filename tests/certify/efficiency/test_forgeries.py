@@ -70,3 +70,21 @@ def test_latencies_agree_when_a_busy_machine_stretches_the_windows(evidence: Evi
     shortest = tuple(replace(one, seconds=tuple(0.01 * s for s in one.seconds)) for one in evidence.latencies)
     alone = each_window(lambda _, window: {"host": {**window.host, "foreign_cpu_share": 1.0}})(evidence)
     assert "latencies_agree" in _findings(replace(alone, latencies=shortest), edition)
+
+
+@pytest.mark.parametrize("reading", ["foreign_cpu_share", "steal_share"])
+def test_latencies_blame_the_machine_when_it_was_busy_by_its_own_record(
+    reading: str, evidence: Evidence, edition: Edition
+) -> None:
+    """A refusal either way: to claim a busy machine earns nothing."""
+    longer = replace(evidence, latencies=tuple(replace(one, seconds=tuple(3.34 * s for s in one.seconds))
+                                               for one in evidence.latencies))  # fmt: skip
+    alone = _findings(longer, edition)
+    assert list(alone) == ["latencies_agree"] and "not measured on this model" in alone["latencies_agree"]
+    busy = each_window(lambda _, window: {"host": {**window.host, reading: 0.4}})(longer)
+    found = _findings(busy, edition)
+    assert set(found) == {"latencies_agree", "device_alone" if reading == "foreign_cpu_share" else "steal_low"}
+    assert "the machine was too busy" in found["latencies_agree"]
+    assert grade(derive(busy, edition), edition).letter is None
+    claimed = each_window(lambda _, window: {"host": {**window.host, reading: 0.09}})(longer)
+    assert "not measured on this model" in _findings(claimed, edition)["latencies_agree"]
