@@ -169,6 +169,10 @@ class ImagePreprocess(Preprocess):
         pixels = np.asarray(resized, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         return pixels[..., ::-1] if self.colour == "BGR" else pixels
 
+    def levels(self) -> int:
+        """Return how many of the 256 pixel values the input's type tells apart, in the worst channel."""
+        return min(len(np.unique(channel)) for channel in self._table)
+
     def _values(self, pixels: Image) -> npt.NDArray[Any]:
         """Convert pixels (n, height, width, channels) to the model's input."""
         table: npt.NDArray[Any] = self._table

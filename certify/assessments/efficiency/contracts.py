@@ -17,6 +17,8 @@ from certify.data.preprocess import Preprocess
 from certify.data.tokens import TokenPreprocess
 from certify.model_file.model_file import ModelFile
 
+WIDTHS = {"float64": "float32", "int64": "int32"}
+"""Types that count as a narrower one, since values that need the difference are not found in data."""
 TOLERANCE = 1e-6
 """Relative tolerance of means and divisors, which contracts write in several ways."""
 
@@ -38,7 +40,8 @@ def read_contract(values: Any, arm: str) -> Preprocess:
 def differences(baseline: Preprocess, candidate: Preprocess) -> list[str]:
     """Return how two contracts treat a sample or the output differently, apart from the input size.
 
-    Names of inputs and outputs, memory layout and type do not change values, so they may differ.
+    Names of inputs and outputs, and memory layout, do not change values, so they may differ. Types may differ if they
+    hold the same values.
     """
     if baseline.kind != candidate.kind:
         return [f"kind ({baseline.kind}, {candidate.kind})"]
@@ -58,7 +61,10 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
         # Times the scale: one contract may normalise values up to 255 and another the same values up to 1.
         found["mean"] = [mean * contract.scale for mean in contract.mean]
         found["std"] = [std * contract.scale for std in contract.std]
+        found["levels"] = contract.levels()
     if isinstance(contract, ArrayPreprocess):
+        types = sorted(zip(contract.inputs, contract.dtypes, strict=True))
+        found["types"] = tuple(WIDTHS.get(kind, kind) for _, kind in types)
         found["inputs"] = tuple(sorted(zip(contract.inputs, contract.shapes, strict=True)))
     if isinstance(contract, TokenPreprocess):
         found |= {"vocabulary": contract.vocabulary, "pad_id": contract.pad_id, "tokenizer": contract.tokenizer}
@@ -67,9 +73,10 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
 
 
 def _sizes_differ(baseline: Preprocess, candidate: Preprocess) -> bool:
+    """Return whether the models take images of different sizes; sides that are swapped are no other size."""
     if not isinstance(baseline, ImagePreprocess) or not isinstance(candidate, ImagePreprocess):
         return False
-    return (baseline.height, baseline.width) != (candidate.height, candidate.width)
+    return sorted((baseline.height, baseline.width)) != sorted((candidate.height, candidate.width))
 
 
 def _equal(first: Any, second: Any) -> bool:
