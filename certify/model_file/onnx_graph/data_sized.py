@@ -17,6 +17,7 @@ PICKING = frozenset(
     {"Compress", "ImageDecoder", "NonMaxSuppression", "NonZero", "RemovePadding", "StringSplit", "Unique"}
 )
 """Operators with a data-dependent number of output elements."""
+REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 SIZES: dict[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
     "Attention": (6,),
@@ -24,13 +25,18 @@ SIZES: dict[str, tuple[int, ...]] = {
     "CenterCropPad": (1,),
     "Col2Im": (1, 2),
     "ConstantOfShape": (0,),
-    "DFT": (1,),
+    "ConvTransposeWithDynamicPads": (2,),
+    "CropAndResize": (1, 3),
+    "DFT": (1, 2),
     "DynamicQuantizeLSTM": (4,),
+    "Dropout": (2,),
     "Expand": (1,),
     "GRU": (4,),
+    "GroupQueryAttention": (5, 6),
     "HammingWindow": (0,),
     "HannWindow": (0,),
     "LSTM": (4,),
+    "MaxRoiPool": (1,),
     "MaxUnpool": (2,),
     "MelWeightMatrix": (0, 1),
     "OneHot": (1,),
@@ -38,7 +44,8 @@ SIZES: dict[str, tuple[int, ...]] = {
     "RNN": (4,),
     "Range": (0, 1, 2),
     "Reshape": (1,),
-    "Resize": (2, 3),
+    "Resize": (1, 2, 3),
+    "RoiAlign": (1,),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
     "SplitToSequence": (1,),
@@ -51,10 +58,27 @@ SIZES: dict[str, tuple[int, ...]] = {
     "TopK": (1,),
     "Unsqueeze": (1,),
     "Upsample": (1,),
+    **{f"Reduce{name}": (1,) for name in REDUCTIONS},
 }
-"""Inputs that determine the size of the output, or how many steps of a sequence run.
+"""Inputs that determine the size of the output, or how many steps of a sequence or elements of a region are computed.
 
 Elements of a sequence have different sizes, so the position of an element determines a size too."""
+FIXED_SIZED = frozenset(
+    {"Attention", "BiasAdd", "BiasGelu", "BiasSoftmax", "BiasSplitGelu", "CDist", "DequantizeLinear",
+     "DynamicQuantizeMatMul", "EmbedLayerNormalization", "ExpandDims", "FastGelu", "FusedConv", "FusedGemm",
+     "FusedMatMul", "GatedRelativePositionBias", "GatherBlockQuantized", "GatherND", "Gelu", "GridSample", "GroupNorm",
+     "Inverse", "LayerNormalization", "MatMulBnb4", "MatMulFpQ4", "MatMulInteger16", "MatMulIntegerToFloat",
+     "MatMulNBits", "MaxpoolWithMask", "MoE", "MultiHeadAttention", "NhwcConv", "NhwcFusedConv", "NhwcMaxPool",
+     "QAttention", "QEmbedLayerNormalization", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
+     "QLinearConv", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMatMul", "QLinearMul", "QLinearReduceMean",
+     "QLinearSigmoid", "QLinearSoftmax", "QLinearWhere", "QMoE", "QuantizeLinear", "QuickGelu", "RelativePositionBias",
+     "RotaryEmbedding", "SimplifiedLayerNormalization", "SkipGroupNorm", "SkipLayerNormalization",
+     "SkipSimplifiedLayerNormalization", "TransposeMatMul", "Trilu"}
+)  # fmt: skip
+"""ONNX Runtime's own operators whose sizes follow from shapes and attributes, apart from inputs in SIZES. Any other
+operator outside the standard may depend on the values that it reads."""
+STATED_DOMAINS = STANDARD_DOMAINS | {"ai.onnx.ml", "com.microsoft.nchwc"}
+"""Domains in which an operator's size depends on the data only as stated here."""
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -84,7 +108,7 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
             varying |= outputs
         if taken & sized:
             sized |= outputs
-        picks = node.op_type in PICKING and bool(taken & varying)
+        picks = (node.op_type in PICKING or not _is_known(node)) and bool(taken & varying)
         if picks or any(name in varying for name in _sizes(node)):
             found.append(node.op_type)
             sized |= outputs
@@ -94,6 +118,10 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
 def _sizes(node: onnx.NodeProto) -> Iterator[str]:
     if node.domain in STANDARD_DOMAINS | {CONTRIB_DOMAIN}:
         yield from (node.input[i] for i in SIZES.get(node.op_type, ()) if i < len(node.input) and node.input[i])
+
+
+def _is_known(node: onnx.NodeProto) -> bool:
+    return node.domain in STATED_DOMAINS or node.domain == CONTRIB_DOMAIN and node.op_type in FIXED_SIZED | SIZES.keys()
 
 
 def used(node: onnx.NodeProto) -> Iterator[str]:

@@ -17,6 +17,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import GUARDS, Answer, judge_guards
 from certify.assessments.efficiency.profile import derive
 from certify.core.evidence import Evidence
+from certify.data.array_contract import ArrayPreprocess
 from certify.measure.experiment import measure
 from certify.measure.model_under_test import subject
 from certify.measure.plan import Plan
@@ -125,6 +126,30 @@ def dearer_branch(model: onnx.ModelProto) -> None:
     fed(model, [helper.make_node("If", ["known"], ["got"], then_branch=cheap, else_branch=dear)])
 
 
+def picked_axis(model: onnx.ModelProto) -> None:
+    """The sum over an axis that the data pick: over 12 channels, or over the single sample, which changes no size."""
+    first = [
+        helper.make_node("Cast", ["known"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["place", "one"], ["places"]),
+        helper.make_node("ReduceSum", ["wide", "places"], ["picked"]),
+    ]
+    model.graph.initializer.append(tensor("one", np.array([1])))
+    fed(model, [*first, *chain("Relu", "picked")])
+
+
+def picked_region(model: onnx.ModelProto) -> None:
+    """An operator of the runtime's own, which resizes to a size that the data pick."""
+    first = [
+        helper.make_node("Where", ["known", "few", "many"], ["pixels"]),
+        helper.make_node("CropAndResize", ["image", "whole", "first", "pixels"], ["picked"], domain="com.microsoft"),
+    ]
+    put = {"few": np.array([1, 1], np.int32), "many": np.array([128, 128], np.int32), "first": np.zeros(1, np.int32),
+           "whole": np.array([[0, 0, 1, 1]], np.float32)}  # fmt: skip
+    model.graph.initializer.extend(tensor(name, value) for name, value in put.items())
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    fed(model, [*first, *chain("Relu", "picked")])
+
+
 def repeated(times: int, until: str) -> Callable[[onnx.ModelProto], None]:
     """The second convolution runs again and again: a number of times, or until the data say stop."""
 
@@ -186,7 +211,7 @@ def failed(evidence: Evidence, edition: Edition) -> list[str]:
     return [one.name for one in judge_guards(evidence, edition) if one.name in about and one.outcome == "fail"]
 
 
-@pytest.mark.parametrize("cheat", [defeat_device, picked_rows, picked_size, dearer_branch])
+@pytest.mark.parametrize("cheat", [defeat_device, picked_rows, picked_size, picked_axis, picked_region, dearer_branch])
 def test_cost_counted_fails_alone_when_test_samples_are_recognised(
     cheat: Callable[[onnx.ModelProto], None], small_pair: Any, edition: Edition, edited: Callable[..., Path]
 ) -> None:
@@ -232,6 +257,34 @@ def test_same_contract_fails_alone_when_the_baseline_is_fed_badly(small_pair: An
         assert failed(evidence, edition) == []
 
 
+SIDEWAYS = {"height": 48, "width": 32, "resize": "exact"}
+FAINT = {"mean": (-300.0,) * 3, "dtype": "float16"}
+NUMBERS = ArrayPreprocess(("x",), ((8,),), ("int64",), "y", "logits")
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "words"),
+    [
+        (SIDEWAYS, {"height": 32, "width": 48, "resize": 64, "crop": "center"}, "resize (exact, 64)"),
+        (FAINT, {**FAINT, "dtype": "float32"}, "levels"),
+        ({"dtypes": ("int8",)}, {}, "types (int8, int32)"),
+        ({"dtypes": ("float16",)}, {"dtypes": ("float32",)}, "types (float16, float32)"),
+    ],
+    ids=["sides swapped", "levels merged by float16", "integers that wrap around", "numbers rounded"],
+)
+def test_same_contract_fails_alone_when_the_baseline_gets_other_values(
+    baseline: dict[str, Any], candidate: dict[str, Any], words: str, small_pair: Any, edition: Edition,
+    make_evidence: Callable[..., Evidence],
+) -> None:  # fmt: skip
+    whole = NUMBERS if "dtypes" in baseline else small_pair.contract
+    pair = {arm: replace(whole, **one).to_json() for arm, one in (("baseline", baseline), ("candidate", candidate))}
+    evidence = make_evidence(observations={"contracts": {**pair, "declared": None}})
+    found = {one.name: one.sentence for one in judge_guards(evidence, edition) if one.outcome == "fail"}
+    assert list(found) == ["same_contract"] and words in found["same_contract"]
+    with mock.patch.dict(GUARDS, {"same_contract": lambda evidence, edition: Answer("pass", "It is disabled.")}):
+        assert not any(one.outcome == "fail" for one in judge_guards(evidence, edition))
+
+
 def test_findings_pass_when_the_pair_is_honest(small_pair: Any, edition: Edition) -> None:
     evidence = measured(small_pair, edition, small_pair.candidate)
     assert failed(evidence, edition) == []
@@ -243,6 +296,7 @@ def test_findings_pass_when_the_pair_is_honest(small_pair: Any, edition: Edition
     [
         {"scale": 1.0, "mean": (0.0, 0.0, 0.0), "std": (127.5, 127.5, 127.5)},
         {"height": 16, "width": 16},
+        {"dtype": "float16"},
     ],
 )
 def test_same_contract_passes_when_only_the_notation_or_the_size_differs(

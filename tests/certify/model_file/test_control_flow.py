@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from certify.model_file.onnx_graph.counts import Counts, count
+from certify.model_file.onnx_graph.data_sized import PICKING, SIZES
 
 CONV = 4 * 8 * 8 * 3 * 9
 """Multiply-adds of the convolution from 3 to 4 channels over 8 x 8."""
@@ -182,6 +183,9 @@ def test_data_dependent_size_is_reported_when_nothing_branches() -> None:
         ("AffineGrid", ["theta", "sizes"], {}),
         ("LSTM", ["rows", "W", "R", "", "sizes"], {"hidden_size": 4}),
         ("GRU", ["rows", "W", "R", "", "sizes"], {"hidden_size": 4}),
+        ("ReduceSum", ["x", "sizes"], {}),
+        ("ReduceMean", ["x", "sizes"], {}),
+        ("DFT", ["rows", "", "size"], {"onesided": 1}),
     ],
 )
 def test_work_varies_when_the_data_determine(kind: str, inputs: list[str], attributes: dict[str, int]) -> None:
@@ -196,6 +200,46 @@ def test_work_varies_when_the_data_determine(kind: str, inputs: list[str], attri
     ]
     found = count(model(nodes, [tensor("axis", np.array([0]))], opset=20))
     assert (found.varying, found.varying_share) == ((kind,), 1.0)
+
+
+def test_work_varies_when_the_data_determine_the_scale_of_an_early_resize() -> None:
+    nodes = [*decide(), helper.make_node("Where", ["condition", "small", "large"], ["scales"]),
+             helper.make_node("Resize", ["x", "scales"], ["made"]), conv("y", read="made")]  # fmt: skip
+    scales = [tensor(name, np.array([1, 1, by, by], np.float32)) for name, by in (("small", 1), ("large", 8))]
+    found = count(model(nodes, scales, opset=10))
+    assert (found.varying, found.varying_share) == (("Resize",), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "varies"), [("UnfoldTensor", True), ("MurmurHash3", True), ("BiasGelu", False), ("FusedConv", False)]
+)
+def test_operator_outside_the_standard_varies_unless_its_size_is_known_to_be_fixed(kind: str, varies: bool) -> None:
+    made = model([helper.make_node(kind, ["x", "w"], ["y"], domain="com.microsoft")])
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert (count(made).varying == (kind,)) == varies
+
+
+VALUES = frozenset(
+    {"And", "CumProd", "CumSum", "Equal", "Gather", "GatherElements", "GatherND", "Not", "Or", "QLinearConv",
+     "ReverseSequence", "RotaryEmbedding", "Scatter", "ScatterElements", "ScatterND", "TensorScatter", "Trilu", "Where",
+     "Xor", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"}
+)  # fmt: skip
+"""Operators that take integers or conditions as values: none changes a size or the number of steps."""
+
+
+def test_every_standard_operator_with_integer_inputs_was_looked_at() -> None:
+    """An operator of a new version of ONNX may take a size where an older one has an attribute."""
+    whole = {"tensor(int32)", "tensor(int64)", "tensor(bool)"}
+    left_out = set()
+    for schema in onnx.defs.get_all_schemas_with_history():
+        judged = schema.name in VALUES | PICKING or any(
+            "graph" in str(a.type).lower() for a in schema.attributes.values()
+        )
+        for place, port in enumerate(schema.inputs):
+            integer = bool(port.types) and set(port.types) <= whole
+            if not schema.domain and integer and not judged and place not in SIZES.get(schema.name, ()):
+                left_out.add((schema.name, port.name))
+    assert left_out == {("MaxUnpool", "I"), ("MelWeightMatrix", "sample_rate"), ("RoiAlign", "batch_indices")}
 
 
 def test_branches_vary_when_only_the_types_of_their_operators_differ() -> None:
