@@ -152,6 +152,8 @@ class Simplified(Observed):
         removed: what was removed, as sentences.
         needless_cost: cost in the measured file that its outputs do not need; null if none was found.
         needless: names of the operators with the most needless work.
+        unseen_cost: cost in the measured file of operators in which padding cannot be found; null if there are none.
+        unseen: types of these operators.
         rewritten: faster forms of its operators, as sentences; null if they are unchanged.
         unread: why the file was not examined; null if it was.
         failed: why examining it failed; null if it did not.
@@ -166,6 +168,8 @@ class Simplified(Observed):
     removed: list[Any] | None = None
     needless_cost: float | None = None
     needless: list[Any] | None = None
+    unseen_cost: float | None = None
+    unseen: list[Any] | None = None
     rewritten: list[Any] | None = None
     unread: str | None = None
     failed: str | None = None
@@ -179,6 +183,11 @@ class Simplified(Observed):
     def needless_share(self) -> float:
         """Fraction of the given file's cost that remains and is needless."""
         return max(0.0, self.needless_cost or 0.0) / self.given_cost if self.given_cost else 0.0
+
+    @property
+    def unseen_share(self) -> float:
+        """Fraction of the measured file's cost in which padding cannot be found."""
+        return max(0.0, self.unseen_cost or 0.0) / self.cost if self.cost else 0.0
 
     @property
     def removed_bytes_share(self) -> float:

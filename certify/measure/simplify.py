@@ -7,17 +7,12 @@ runtime removes itself on loading is not padding; a file from which nothing else
 
 from __future__ import annotations
 
-import functools
-import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from certify.core.errors import MeasureError, ModelError
@@ -29,28 +24,31 @@ from certify.core.sample_order import SIMPLIFYING, order_seed, ranked
 from certify.data.contract_slot import normalise
 from certify.data.dataset import Dataset
 from certify.data.preprocess import Preprocess
-from certify.measure.client import Worker
-from certify.measure.faster_form import RUNTIME, applies_to, faster_form
+from certify.measure.faster_form import applies_to, faster_form
 from certify.measure.inputs import save_samples
-from certify.measure.model_under_test import session_settings
 from certify.measure.plan import Plan
+from certify.measure.variants import Answers, Bench
 from certify.model_file.model_file import kind_of, open_model
 from certify.model_file.onnx_file.onnx_file import OnnxFile
 from certify.model_file.onnx_graph.branches import branches, without
-from certify.model_file.onnx_graph.control_flow import Counting
+from certify.model_file.onnx_graph.data_sized import subgraphs
 from certify.model_file.onnx_graph.equal_values import (
+    FEWEST_RUNS,
     OBSERVED,
     comparable_values,
     denormal_values,
     equal_values,
     looking_at,
     replaced,
+    steady_values,
 )
 from certify.model_file.onnx_graph.functions import inlined
 from certify.model_file.onnx_graph.load import load_model
-from certify.model_file.onnx_graph.needless import needless_work
+from certify.model_file.onnx_graph.needless_work import needless_work
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
 from certify.model_file.onnx_graph.repetitions import looking_at_slices, repetitions, sliced_values
+from certify.model_file.onnx_graph.scaled_channels import shorten_chains
+from certify.model_file.onnx_graph.taken_branches import conditions, looking_at_conditions, with_branches
 from certify.model_file.onnx_graph.trimming import trim_kernels
 from certify.model_file.onnx_graph.unrolling import unroll
 
@@ -62,67 +60,12 @@ STRICTER = (1.0, 0.1, 0.001)
 """Fractions of the tolerance that are tried in turn until the outputs are kept."""
 WORTH = 0.02
 """Least fraction of the cost or of the bytes that must be removed for a file to be changed."""
-FEW, FEW_CHANGED = 2.0, 0.15
-"""Factor on the tolerance, and fraction of changed answers, beyond which a few samples decide against a variant."""
 BRANCHES = 8
-"""Number of branches to try removing."""
+"""Number of branches to try removing, and of Ifs to try replacing singly."""
+NESTED = 4
+"""How deep Ifs within Ifs are replaced."""
 NAMED = 6
 """Number of operator types to name."""
-RUN_S = 60.0
-"""Seconds allowed for the samples, beyond the worker's own limit."""
-Outputs = npt.NDArray[np.float64]
-TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """A baseline and real samples on which to run its variants."""
-
-    contract: Preprocess
-    batch: int
-    folder: Path
-    samples: Path
-    looks: Path
-
-    def run(self, model: onnx.ModelProto, output: str, samples: Path) -> Outputs:
-        """Return the output of a model for the samples in a file, (samples, ...)."""
-        with self._worker(model, output) as worker:
-            target = self.folder / "outputs.npy"
-            worker.predict(samples, target, self.batch, RUN_S)
-        values: Outputs = np.load(target).astype(np.float64)
-        return values.reshape(len(values), -1)
-
-    def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Return the model as the runtime optimises it on loading, with constants folded."""
-        target = self._place() / "loaded.onnx"
-        with self._worker(model, self.contract.output_name, target):
-            return load_model(target)
-
-    def opened(self, model: onnx.ModelProto) -> Worker:
-        """Start a worker that runs a model with all of the runtime's optimisations, and set its inputs."""
-        looks = np.load(self.looks)
-        timed = self._place() / "timed.npy"
-        # Some files have a fixed batch, so the samples are repeated to whole batches.
-        np.save(timed, looks[np.resize(np.arange(len(looks)), -(-len(looks) // self.batch) * self.batch)])
-        worker = self._worker(model, self.contract.output_name, optimization="all")
-        worker.inputs(timed, self.batch)
-        return worker
-
-    def cost(self, model: onnx.ModelProto) -> int:
-        """Return the cost of one inference in multiply-adds; each written element counts as a few."""
-        return Counting(inlined(model), 1).run(self.contract.port_shape(1)[1:]).total
-
-    def _worker(
-        self, model: onnx.ModelProto, output: str, optimised: Path | None = None, optimization: str = "basic"
-    ) -> Worker:
-        path = self._place() / "variant.onnx"
-        onnx.save(model, str(path))
-        shape = self.contract.port_shape(self.batch)
-        settings = session_settings(RUNTIME, 1, self.contract.input_names, output, optimised, shape)
-        return Worker("baseline", path, {**settings, "graph_optimization": optimization})
-
-    def _place(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="", dir=self.folder))
 
 
 def simplify(
@@ -148,13 +91,14 @@ def simplify(
     order = ranked(dataset.test.digests(), order_seed([digest], dataset.test_digest(), plan.salt), SIMPLIFYING)
     with tempfile.TemporaryDirectory(prefix="leanmark-simplify-") as name:
         folder = Path(name)
-        bench = _Bench(contract, plan.batch, folder, folder / "samples.npy", folder / "looks.npy")
+        bench = Bench(contract, plan.batch, folder, folder / "samples.npy", folder / "looks.npy")
+        least = FEWEST_RUNS * plan.batch
         for file, count in ((bench.samples, rules.simplified_samples), (bench.looks, LOOKS)):
-            save_samples(file, dataset.test, order[: max(plan.batch, count)], contract)
+            save_samples(file, dataset.test, order[: max(least, count)], contract)
         try:
             with progress.task("Simplifying the baseline"):
                 original = load_model(path)
-                answers = _Answers(bench, original)
+                answers = Answers(bench, original)
                 lean, found = _leanest(bench, original, answers, rules, int(digest[:8], 16))
             if applies_to(plan) and (faster := _faster(bench, lean or original, answers, rules, progress)) is not None:
                 lean, found["rewritten"] = faster
@@ -163,13 +107,12 @@ def simplify(
             return Observation.of(Simplified(digest, size, size, failed=reason))
         if lean is not None:
             onnx.save(lean, str(folder / "lean.onnx"))
-            # In normal form, like the file that it replaces.
             normalise(folder / "lean.onnx", path, contract)
     return Observation.of(Simplified(digest, size, path.stat().st_size, **found))
 
 
 def _faster(
-    bench: _Bench, model: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, progress: Progress
+    bench: Bench, model: onnx.ModelProto, answers: Answers, rules: MeasuringRules, progress: Progress
 ) -> tuple[onnx.ModelProto, list[str]] | None:
     """Return the model in a form that its runtime runs faster, and how it was rewritten; None if it stays."""
     with progress.task("Trying faster forms of the baseline"):
@@ -178,24 +121,26 @@ def _faster(
 
 
 def _leanest(
-    bench: _Bench, original: onnx.ModelProto, answers: _Answers, rules: MeasuringRules, seed: int
+    bench: Bench, original: onnx.ModelProto, answers: Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
     """Return the simplified model (None if not worthwhile), the costs of both, and what was removed."""
-    # A copy, since unrolling changes the graph in place.
     flat = onnx.ModelProto()
     flat.CopyFrom(inlined(original))
     loops = unroll(flat.graph)
+    flat, branches_taken = _without_conditions(bench, flat, answers, rules)
     loaded = bench.as_loaded(original)
-    start = bench.as_loaded(flat) if loops else loaded
+    start = bench.as_loaded(flat) if loops or branches_taken else loaded
     cost = bench.cost(loaded)
-    kinds = comparable_values(start, bench.contract.port_shape(1)[1:])
+    sample = bench.contract.port_shape(1)[1:]
+    kinds = comparable_values(start, sample)
     observed = bench.run(looking_at(start, list(kinds), seed), OBSERVED, bench.looks)
     lean, cut = start, list[str]()
     for share in STRICTER:
         equal = equal_values(kinds, observed, share * rules.equal_values)
         tried = replaced(start, equal)
         kernels = trim_kernels(tried)
-        if not equal and not kernels:
+        chains = shorten_chains(tried, sample)
+        if not equal and not kernels and not chains:
             break
         tried = bench.as_loaded(tried)
         if answers.same(tried, rules.equal_outputs, rules):
@@ -203,17 +148,48 @@ def _leanest(
             break
     lean = _without_branches(bench, lean, kinds, answers, rules)
     left = bench.cost(lean)
-    needless = _needless(bench, lean, rules, seed, denormal_values(kinds, observed))
-    # Either saving alone is enough to change the file.
+    peculiar = denormal_values(kinds, observed), steady_values(kinds, observed)
+    needless = {**_needless(bench, lean, rules, seed, *peculiar), **_unseen(bench, lean)}
     if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * original.ByteSize():
         return None, {"given_cost": cost, "cost": cost, **needless}
     trips = [f"{len(loops)} loops with fixed trip counts"] if loops else []
     kernels = [f"the borders of {len(cut)} kernels"] if cut else []
-    return lean, {"given_cost": cost, "cost": left, "removed": [*_fewer(start, lean), *trips, *kernels], **needless}
+    ifs = [f"{branches_taken} Ifs whose branches make no difference"] if branches_taken else []
+    removed = [*_fewer(start, lean), *trips, *ifs, *kernels]
+    return lean, {"given_cost": cost, "cost": left, "removed": removed, **needless}
+
+
+def _without_conditions(
+    bench: Bench, flat: onnx.ModelProto, answers: Answers, rules: MeasuringRules
+) -> tuple[onnx.ModelProto, int]:
+    """Replace each If by one of its branches, if that keeps the outputs; return how many were replaced."""
+    count = 0
+    for _ in range(NESTED):
+        names = conditions(flat.graph)
+        if not names:
+            break
+        shares = bench.run(looking_at_conditions(flat), OBSERVED, bench.looks).mean(axis=0)
+        usual = {name: bool(share >= 0.5) for name, share in zip(names, shares, strict=True)}
+        before = count
+        for taken in (usual, *({name: way} for name in names[:BRANCHES] for way in (usual[name], not usual[name]))):
+            left = taken.keys() & set(conditions(flat.graph))
+            if left and answers.same(tried := with_branches(flat, taken), rules.equal_outputs, rules):
+                flat, count = tried, count + len(left)
+        if count == before:
+            break
+    return flat, count
+
+
+def _unseen(bench: Bench, lean: onnx.ModelProto) -> dict[str, Any]:
+    """Return the work where padding cannot be found: in the bodies of Loop, Scan and If, and of unknown operators."""
+    work = bench.work(lean)
+    inside = {node.op_type for node in lean.graph.node if subgraphs(node)} if work.inside else set()
+    names = sorted(inside | set(work.missed))
+    return {"unseen_cost": work.total if work.missed else work.inside, "unseen": names} if names else {}
 
 
 def _needless(
-    bench: _Bench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int, denormal: set[str]
+    bench: Bench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int, denormal: set[str], steady: set[str]
 ) -> dict[str, Any]:
     """Return the work that remains although the outputs do not need it, and the operators with the most of it."""
     sample = bench.contract.port_shape(1)[1:]
@@ -221,13 +197,13 @@ def _needless(
     axes = sliced_values(lean, kinds)
     observed = bench.run(looking_at_slices(lean, axes, kinds, seed), OBSERVED, bench.looks) if axes else None
     repeats = {} if observed is None else repetitions(axes, observed, rules.equal_values)
-    found = needless_work(lean, sample, repeats, denormal)
+    found = needless_work(lean, sample, repeats, denormal, steady)
     most = sorted(found, key=lambda name: -found[name])[:NAMED]
     return {"needless_cost": sum(found.values()), "needless": most} if found else {}
 
 
 def _without_branches(
-    bench: _Bench, lean: onnx.ModelProto, kinds: Mapping[str, tuple[int, ...]], answers: _Answers, rules: MeasuringRules
+    bench: Bench, lean: onnx.ModelProto, kinds: Mapping[str, tuple[int, ...]], answers: Answers, rules: MeasuringRules
 ) -> onnx.ModelProto:
     """Remove parallel branches that the outputs do not need; this fixes the file to the batch size."""
     for branch in branches(lean.graph)[:BRANCHES]:
@@ -239,40 +215,6 @@ def _without_branches(
         if bench.cost(tried) < (1 - WORTH) * bench.cost(lean) and answers.same(tried, rules.equal_values, rules):
             lean = bench.as_loaded(tried)
     return lean
-
-
-class _Answers:
-    """Outputs of a baseline for the samples, computed on first use."""
-
-    def __init__(self, bench: _Bench, original: onnx.ModelProto) -> None:
-        self._bench = bench
-        self._before = functools.cache(lambda samples: bench.run(original, bench.contract.output_name, samples))
-
-    def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
-        """Return whether another model agrees: in top-1 and in all outputs up to a common factor, or in the number.
-
-        Args:
-            lean: the other model.
-            most: largest unexplained fraction of the outputs' spread.
-            rules: rules with the fraction of samples that must have the same top-1 class.
-        """
-        # A few samples show most differences.
-        error, equal = self._compared(lean, self._bench.looks)
-        if error > FEW * most or equal < 1 - FEW_CHANGED:
-            return False
-        error, equal = self._compared(lean, self._bench.samples)
-        return error <= most and equal >= rules.equal_answers
-
-    def _compared(self, lean: onnx.ModelProto, samples: Path) -> tuple[float, float]:
-        """Return the unexplained fraction of the outputs' spread, and the fraction of equal top-1 classes."""
-        before, after = self._before(samples), self._bench.run(lean, self._bench.contract.output_name, samples)
-        # A common positive factor changes no answer, so the one that fits best is allowed.
-        scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
-        if before.shape[1] == 1:  # a single number, for which a factor matters
-            scale = 1.0
-        error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
-        same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
-        return error / max(float(np.std(before)), TINY) if scale > 0 else math.inf, same
 
 
 def _fewer(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:

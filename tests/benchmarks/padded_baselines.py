@@ -12,6 +12,7 @@ import onnx
 sys.path[:0] = [str(Path(__file__).parents[1] / "certify" / "measure")]
 
 import padded  # noqa: E402
+import padded_hidden  # noqa: E402
 import recognisers  # noqa: E402
 from _bench import options, run  # noqa: E402
 
@@ -28,7 +29,8 @@ def main() -> None:
     options(__doc__).parse_args()
     data, rules = recognisers.textures(0), load_edition().plan
     whole = None
-    for name, make in {"the honest net": recognisers.net, **padded.PADDED, **padded.NEEDLESS}.items():
+    made = {**padded.PADDED, **padded.NEEDLESS, **padded_hidden.HIDDEN}
+    for name, make in {"the honest net": recognisers.net, **made}.items():
         with tempfile.TemporaryDirectory() as folder:
             given, path = Path(folder, "given.onnx"), Path(folder, "baseline.onnx")
             onnx.save(make(), str(given))

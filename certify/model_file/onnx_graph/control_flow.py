@@ -81,6 +81,7 @@ class Counting:
         work = own_work(graph, inferred.values)
         work.moved = bytes_moved(graph, inferred.values, self._batch)
         work.add(inside)
+        work.inside = inside.total
         work.unbounded += data_sized(graph, {*inferred.constants, *steady})
         known: dict[str, Known] = {**inferred.types, **inferred.constants}
         return Ran(work, [known.get(value.name) for value in graph.output])

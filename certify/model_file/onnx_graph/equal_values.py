@@ -25,6 +25,8 @@ OBSERVED = "leanmark.observed"
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 DENORMAL_SHARE = 0.1
 """Share of denormal elements of a slow value; networks only have them behind a Softmax with a mask."""
+FEWEST_RUNS, STEADY = 4, 1e-3
+"""Runs needed to tell a constant value, and its largest change between them, relative to its spread."""
 NO_FACTOR = 1e-3
 """Largest distance from 1 of a factor that is omitted."""
 
@@ -111,13 +113,23 @@ def equal_values(kinds: Mapping[str, tuple[int, ...]], observed: Array, toleranc
     for (name, kind), row in zip(kinds.items(), values, strict=True):
         others = distinct.setdefault(kind, [])
         scale = float(np.std(row))
-        # A constant equals any other constant up to a factor, so it matches nothing.
         match = next(_followed(row, others, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
         if match is None:
             others.append((name, row))
         else:
             found[name] = match
     return found
+
+
+def steady_values(kinds: Mapping[str, tuple[int, ...]], observed: Array) -> set[str]:
+    """Return the values that are the same for all samples, so that they need not be computed again."""
+    if len(observed) < FEWEST_RUNS:
+        return set()
+    rows = _by_value(kinds, observed).reshape(len(kinds), len(observed), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = np.sqrt(np.mean((rows - rows[:, :1]) ** 2, axis=(1, 2)))
+        steady = moved <= STEADY * np.std(rows, axis=(1, 2))
+    return {name for name, alike in zip(kinds, steady, strict=True) if alike}
 
 
 def denormal_values(kinds: Mapping[str, tuple[int, ...]], observed: Array) -> set[str]:
@@ -150,7 +162,6 @@ def replaced(model: onnx.ModelProto, found: Mapping[str, Earlier]) -> onnx.Model
     added: list[onnx.NodeProto] = []
     for node in lean.graph.node:
         again = [name for name in node.output if name in found]
-        # The old result keeps another name until drop_unused removes it, with the nodes that only led to it.
         node.output[:] = [f"{name}.replaced" if name in found else name for name in node.output]
         added.append(node)
         for name in again:

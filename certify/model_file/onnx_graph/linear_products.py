@@ -1,4 +1,7 @@
-"""Linear layers in a row that cost more than the single layer that is their product."""
+"""Linear layers in a row that cost more than the single layer that is their product.
+
+Between them may stand what commutes with a layer over channels: constants, averages over pixels, other orders and cuts.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.traffic import Value
 from certify.model_file.onnx_graph.work import multiply_adds
 
-SCALING = frozenset({"Add", "Cast", "Div", "Dropout", "Identity", "Mul", "Sub"})
+SCALING = frozenset({"Add", "BatchNormalization", "Cast", "Div", "Dropout", "Identity", "Mul", "Sub"})
 """Operators that keep a layer linear if they join it with constants."""
+AVERAGING = frozenset({"AveragePool", "GlobalAveragePool"})
+CUTTING = frozenset({"Gather", "Slice"})
+RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str, int]:
@@ -35,15 +41,46 @@ def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str
     for node in graph.node:
         if not _is_linear(node, weights):
             continue
-        before = makers.get(node.input[0])
-        while before is not None and readers[before.output[0]] == 1 and before.op_type in SCALING:
-            varying = [name for name in before.input if name and name not in weights]
-            before = makers.get(varying[0]) if len(varying) == 1 else None
-        if before is not None and readers[before.output[0]] == 1 and _is_linear(before, weights):
-            saved = _saved(before, node, values)
-            if saved > 0:
-                found[node.output[0]] = saved
+        name, axis = node.input[0], _channels(node, values, node.input[0])
+        beside = False
+        while axis is not None and readers[name] == 1 and name in makers and not _is_linear(makers[name], weights):
+            between = makers[name]
+            varying = [each for each in between.input if each and each not in weights]
+            axis = _axis_before(between, varying[0], values, axis) if len(varying) == 1 else None
+            beside = beside or between.op_type not in SCALING
+            name = varying[0] if varying else ""
+        first = makers.get(name)
+        if first is None or axis is None or readers[name] != 1 or not _is_linear(first, weights):
+            continue
+        if axis == _channels(first, values, name) and (saved := _saved(first, node, values, beside)) > 0:
+            found[node.output[0]] = saved
     return found
+
+
+def _channels(layer: onnx.NodeProto, values: Mapping[str, Value], name: str) -> int | None:
+    """Return the axis of the channels in a value that a layer reads or makes."""
+    known = values.get(name)
+    return None if known is None else (1 if layer.op_type == "Conv" else len(known.shape) - 1)
+
+
+def _axis_before(node: onnx.NodeProto, read: str, values: Mapping[str, Value], axis: int) -> int | None:
+    """Return the axis of the channels before an operator; None if it does not commute with a layer over them."""
+    kinds = [values.get(name) for name in (read, node.output[0])]
+    if kinds[0] is None or kinds[1] is None:
+        return None
+    before, after = kinds[0].shape, kinds[1].shape
+    if node.op_type in SCALING | CUTTING:
+        return axis if len(before) == len(after) else None
+    if node.op_type in AVERAGING:
+        return axis if axis == 1 else None
+    if node.op_type == "Transpose":
+        order = _ints(node, "perm") or list(range(len(before)))[::-1]
+        return order[axis]
+    if node.op_type in RESHAPING and [size for size in before if size != 1] == [size for size in after if size != 1]:
+        real = sum(size != 1 for size in after[:axis])
+        places = [place for place, size in enumerate(before) if size != 1]
+        return places[real] if after[axis] != 1 and real < len(places) else None
+    return None
 
 
 def _is_linear(node: onnx.NodeProto, weights: set[str]) -> bool:
@@ -58,8 +95,15 @@ def _is_linear(node: onnx.NodeProto, weights: set[str]) -> bool:
     )
 
 
-def _saved(first: onnx.NodeProto, second: onnx.NodeProto, values: Mapping[str, Value]) -> int:
-    """Return the multiply-adds of both, less those of their product, if one of them looks at single positions."""
+def _saved(first: onnx.NodeProto, second: onnx.NodeProto, values: Mapping[str, Value], beside: bool) -> int:
+    """Return the multiply-adds of both, less those of their product, if one of them looks at single positions.
+
+    Args:
+        first: first layer.
+        second: second layer.
+        values: shapes by name.
+        beside: whether something stands between them that only a layer of single positions commutes with.
+    """
     macs = []
     for node in (first, second):
         compute = compute_of(node)
@@ -68,6 +112,8 @@ def _saved(first: onnx.NodeProto, second: onnx.NodeProto, values: Mapping[str, V
             return 0
         macs.append(count)
     outputs = [math.prod(values[node.output[0]].shape) for node in (first, second)]
+    if beside and not _is_pointwise(first, values):
+        return 0
     if _is_pointwise(second, values):
         product = macs[0] * outputs[1] / max(1, outputs[0])
     elif _is_pointwise(first, values) and max(_ints(first, "strides"), default=1) == 1:

@@ -16,10 +16,9 @@ import onnx
 
 from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.constants import array_of
-from certify.model_file.onnx_graph.linear_products import linear_products
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, compute_of
 from certify.model_file.onnx_graph.shapes import infer, shape_of
-from certify.model_file.onnx_graph.work import ELEMENT_MACS, multiply_adds
+from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
 
 Mask = npt.NDArray[np.bool_]
 Masks = list[Mask]
@@ -41,23 +40,6 @@ WINDOWS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 REDUCING = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"})
 
 
-def needless_work(
-    model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats, denormal: Collection[str] = ()
-) -> dict[str, int]:
-    """Return the cost of needless work by the output of its operator, in multiply-adds.
-
-    Args:
-        model: model without functions, whose weights are initializers.
-        sample: shape of one sample without the batch.
-        repeats: repetitions within values.
-        denormal: values with denormal numbers; operators that multiply them could do so in another scale at no cost.
-    """
-    found = NeededPositions(model, sample, repeats, denormal).needless()
-    for name, cost in linear_products(model, sample).items():
-        found[name] = max(found.get(name, 0), cost)
-    return {name: cost for name, cost in found.items() if cost > 0}
-
-
 class NeededPositions:
     """Needed positions of all values of a graph.
 
@@ -66,16 +48,23 @@ class NeededPositions:
         sample: shape of one sample without the batch.
         repeats: repetitions within values.
         denormal: values with denormal numbers.
+        steady: values that are the same for all samples.
 
     Attributes:
         masks: by value, after the walk; those of repetitions include all of them.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, sample: tuple[int, ...], repeats: Repeats, denormal: Collection[str] = ()
+        self,
+        model: onnx.ModelProto,
+        sample: tuple[int, ...],
+        repeats: Repeats,
+        denormal: Collection[str] = (),
+        steady: Collection[str] = (),
     ) -> None:
         self._model = model
         self._denormal = denormal
+        self._steady = frozenset(steady)
         self._repeats = repeats
         inferred = infer(model, sample)
         self._values, self._constants = inferred.values, inferred.constants
@@ -95,6 +84,9 @@ class NeededPositions:
             if out in behind_attention and 1 < len(self.masks.get(out, ())) <= TOKENS:
                 self._need(out, [*(np.ones_like(mask) for mask in self.masks[out][:-1]), self.masks[out][-1]])
             masks = self._once(out)
+            if masks is None and all(name in self._shapes for name in node.output if name):
+                found[out] = self._cost(node, [np.zeros(size, dtype=bool) for size in self._shapes[out]])
+                continue
             inputs = None
             if masks is not None and len(node.output) == 1 and node.domain in STANDARD_DOMAINS:
                 inputs = self._inputs(node, masks)
@@ -107,7 +99,7 @@ class NeededPositions:
     def _need(self, name: str, masks: Masks | None) -> None:
         """Add needed positions of a value; all of them if they are unknown."""
         shape = self._shapes.get(name)
-        if shape is None or name in self._weights:
+        if shape is None or name in self._weights or name in self._steady:
             return
         if masks is None or [len(mask) for mask in masks] != list(shape):
             masks = [np.ones(size, dtype=bool) for size in shape]
@@ -132,9 +124,9 @@ class NeededPositions:
         compute = compute_of(node)
         share = math.prod(float(mask.mean()) if mask.size else 1.0 for mask in masks)
         elements = ELEMENT_MACS * math.prod(map(len, masks))
-        macs = None if compute is None else multiply_adds(node, compute, self._values)
+        macs = macs_of(node, self._values)
         if compute is None or macs is None:
-            return round(elements * (1 - share))
+            return round((elements + (macs or 0)) * (1 - share))
         dense = self._dense(node, compute, masks)
         needed = share * (1.0 if dense is None else connected_share(dense, self._groups(node, masks)))
         if dense is not None and {node.input[compute.data], node.output[0]} & set(self._denormal):
@@ -146,14 +138,20 @@ class NeededPositions:
     def _dense(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> Mask | None:
         """Return which weights matter, the needed outputs first; None if they are no constants in floating point."""
         tensor = self._weights.get(node.input[compute.weight])
-        if tensor is None or compute.quantized or compute.kind not in ("conv", "gemm", "matmul"):
+        if tensor is None or compute.quantized or compute.kind not in ("conv", "conv_transpose", "gemm", "matmul"):
             return None
         weight = np.abs(array_of(tensor).astype(np.float32))
-        if compute.kind != "conv":
+        if compute.kind == "conv_transpose":
+            if attribute(node, "group", 1) != 1:
+                return None
+            weight = weight.swapaxes(0, 1)
+        elif compute.kind != "conv":
+            while weight.ndim > 2 and len(weight) == 1:
+                weight = weight[0]
             if weight.ndim != 2:
                 return None
             weight = weight if compute.kind == "gemm" and attribute(node, "transB", 0) else weight.T
-        outputs = masks[1] if compute.kind == "conv" else masks[-1]
+        outputs = masks[1] if compute.kind.startswith("conv") else masks[-1]
         if len(outputs) != len(weight) or not outputs.any():
             return None
         rows = weight[outputs]
@@ -190,14 +188,17 @@ class NeededPositions:
             np.logical_or.at(channels, self._groups(node, masks), dense.any(axis=tuple(range(2, dense.ndim))))
             spatial = self._window(node, masks)
             return None if spatial is None else {data: [masks[0], channels.reshape(-1), *spatial[2:]]}
-        if compute.kind == "gemm" and attribute(node, "transA", 0):
+        if compute.kind == "conv_transpose":
+            channels = dense.any(axis=(0, *range(2, dense.ndim)))
+            return {data: [masks[0], channels, *(np.ones(size, dtype=bool) for size in shape[2:])]}
+        if compute.kind == "gemm" and attribute(node, "transA", 0) or len(masks) != len(shape):
             return None
         return {data: [*masks[:-1], np.asarray(dense.any(axis=0))]}
 
     def _groups(self, node: onnx.NodeProto, masks: Masks) -> npt.NDArray[np.int64]:
         """Return the group of each needed output of a layer; only convolutions have more than one."""
         groups = attribute(node, "group", 1)
-        outputs = masks[1 if node.op_type == "Conv" else -1]
+        outputs = masks[1 if node.op_type.startswith("Conv") else -1]
         return np.flatnonzero(outputs) // (len(outputs) // groups)
 
     def _broadcast(self, name: str, masks: Masks) -> Masks:

@@ -37,6 +37,7 @@ class Work:
         unbounded: types of operators with data-dependent work and no known bound.
         differing: differences in work between the branches of each data-dependent If, in multiply-adds.
         moved: bytes that multiplying operators read and write; None if unknown.
+        inside: part of the total that is in the subgraphs of operators.
     """
 
     products: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -46,6 +47,7 @@ class Work:
     unbounded: list[str] = field(default_factory=list)
     differing: int = 0
     moved: int | None = 0
+    inside: int = 0
 
     @property
     def macs(self) -> int:
@@ -100,12 +102,11 @@ def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
         if subgraphs(node):
             continue
         work.written[node.op_type, sum(math.prod(values[name].shape) for name in node.output if name in values)] += 1
-        compute = compute_of(node)
-        macs = None if compute is None else multiply_adds(node, compute, values)
+        macs = macs_of(node, values)
         if macs is not None:
             work.products[node.op_type, macs] += 1
             work.operators += 1
-        elif compute is not None or _may_multiply(node):
+        elif compute_of(node) is not None or _may_multiply(node):
             work.missed.append(node.op_type)
     return work
 
@@ -114,6 +115,28 @@ def _may_multiply(node: onnx.NodeProto) -> bool:
     if node.op_type in UNCOUNTED:
         return True
     return node.domain not in STANDARD_DOMAINS and node.op_type not in SHAPE_TWINS
+
+
+def macs_of(node: onnx.NodeProto, values: Mapping[str, Value]) -> int | None:
+    """Return the multiply-adds of an operator; None if it does not multiply, or cannot be counted."""
+    if node.op_type == "Einsum" and node.domain in STANDARD_DOMAINS:
+        return _einsum_macs(node, values)
+    compute = compute_of(node)
+    return None if compute is None else multiply_adds(node, compute, values)
+
+
+def _einsum_macs(node: onnx.NodeProto, values: Mapping[str, Value]) -> int | None:
+    """Return the multiply-adds of a product of two operands: the product of the sizes of all indices."""
+    equation = next((a.s.decode() for a in node.attribute if a.name == "equation"), "").replace(" ", "")
+    terms = equation.partition("->")[0].split(",")
+    shapes = [values[name].shape for name in node.input if name in values]
+    if len(terms) != 2 or [len(shape) for shape in shapes] != [len(term) for term in terms] or "." in equation:
+        return None
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for index, size in zip(term, shape, strict=True):
+            sizes[index] = max(size, sizes.get(index, 1))
+    return math.prod(sizes.values())
 
 
 def multiply_adds(node: onnx.NodeProto, compute: Compute, values: Mapping[str, Value]) -> int | None:

@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import padded
+import padded_hidden
 import pytest
 import recognisers as made
+from onnx import helper
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
@@ -54,8 +56,8 @@ def _as_loaded(bench: Any, model: onnx.ModelProto) -> onnx.ModelProto:
 @pytest.fixture
 def simplified(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Simplify:
     """Simplifies a model, without the processes that a measurement starts for it."""
-    monkeypatch.setattr(simplifying._Bench, "run", _run)
-    monkeypatch.setattr(simplifying._Bench, "as_loaded", _as_loaded)
+    monkeypatch.setattr(simplifying.Bench, "run", _run)
+    monkeypatch.setattr(simplifying.Bench, "as_loaded", _as_loaded)
 
     def run(model: onnx.ModelProto, data: Dataset = DATA, **plan: Any) -> tuple[Observation, Path]:
         return simplify_file(model, tmp_path, edition, data, **plan)
@@ -107,6 +109,61 @@ def test_baseline_not_padded_fails_alone_when_work_is_needless(
     assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
     needed = {**observed.values, "needless_cost": None}
     assert outcomes(Observation(observed.name, needed), make_evidence, edition) == {}
+
+
+PARTS: dict[str, tuple[str, Any]] = {
+    "channels scaled again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
+    "channels normalised again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
+    "channels shuffled again and again": ("certify.model_file.onnx_graph.needless_work.needless_moves", lambda *_: {}),
+    "channels rolled again and again": ("certify.model_file.onnx_graph.needless_work.needless_moves", lambda *_: {}),
+    "channels mixed before they are averaged": (
+        "certify.model_file.onnx_graph.linear_products._axis_before",
+        lambda *_: None,
+    ),
+    "channels mixed before they are shuffled": (
+        "certify.model_file.onnx_graph.linear_products._axis_before",
+        lambda *_: None,
+    ),
+}
+"""What finds each, and what to put in its place so that it finds nothing."""
+
+
+@pytest.mark.parametrize("padding", padded_hidden.HIDDEN)
+def test_baseline_not_padded_fails_alone_when_padding_hides_as(
+    padding: str, simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    """Without the part of the referee that finds it, nothing does."""
+    padded_net = padded_hidden.HIDDEN[padding]()
+    observed, path = simplified(padded_net)
+    assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
+    with mock.patch.dict(GUARDS, {"baseline_not_padded": lambda evidence, edition: Answer("pass", "It is disabled.")}):
+        assert outcomes(observed, make_evidence, edition) == {}
+    if padding in PARTS:
+        with mock.patch(*PARTS[padding]):
+            assert outcomes(simplified(padded_net)[0], make_evidence, edition) == {}
+
+
+def test_branches_that_differ_fail_when_the_samples_choose_between_them(
+    simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    """Two padded nets of the same work but other answers, so that neither can stand in for both."""
+    model = padded_hidden.in_branches(0.0)
+    branch = model.graph.node[-1].attribute[0].g
+    branch.node.append(helper.make_node("Neg", [branch.output[0].name], ["other"]))
+    branch.output[0].name = "other"
+    observed, _ = simplified(model)
+    assert (observed.values["removed"], observed.values["unseen"]) == (None, ["If"])
+    assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
+    recurrent = {**observed.values, "unseen": ["Scan"]}
+    assert outcomes(Observation(observed.name, recurrent), make_evidence, edition) == {"baseline_not_padded": "unknown"}
+    little = {**observed.values, "unseen_cost": 0.19 * observed.values["cost"]}
+    assert outcomes(Observation(observed.name, little), make_evidence, edition) == {}
+
+
+def test_variant_is_another_model_when_its_outputs_have_another_shape(simplified: Simplify) -> None:
+    """A branch that holds no batch, in place of which zeros for one sample stand."""
+    observed, _ = simplified(padded_hidden.for_every_sample())
+    assert observed.values.get("failed") is None and observed.values["removed"] is None
 
 
 def test_file_is_unchanged_when_nothing_can_be_removed(
@@ -207,7 +264,7 @@ def test_baseline_is_measured_with_sums_when_they_are_faster(
 ) -> None:
     with (
         mock.patch("certify.measure.faster_form._in_turn", return_value=([0.2] * 7, [0.1] * 7)),
-        mock.patch.object(simplifying._Bench, "opened"),
+        mock.patch.object(simplifying.Bench, "opened"),
     ):
         observed, path = simplified(made.normalised(hidden))
         assert simplified(made.normalised(hidden), runtime="openvino")[0].values["rewritten"] is None

@@ -124,6 +124,17 @@ def test_count_lists_operators_that_it_cannot_count(build, conv_weight) -> None:
     assert counts.counted_share == pytest.approx(1 / 3)
 
 
+def test_count_includes_einsum_when_it_multiplies_two_operands(build, conv_weight) -> None:
+    nodes = [
+        make_node("Conv", ["x", "w"], ["c"]),
+        make_node("Einsum", ["c", "m"], ["y"], equation="bchw, cd -> bdhw"),
+    ]
+    weights = {"w": conv_weight, "m": np.ones((len(conv_weight), 5), np.float32)}
+    counts = count(build(nodes, weights))
+    assert counts.counted_share == 1.0
+    assert counts.macs == len(conv_weight) * 6 * 6 * (conv_weight[0].size + 5)
+
+
 def test_count_includes_functions_when_a_model_defines_its_own(build, conv_weight) -> None:
     body = [make_node("Conv", ["a", "b"], ["c"])]
     function = helper.make_function("own", "Wrapped", ["a", "b"], ["c"], body, [helper.make_opsetid("", 17)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from certify.model_file.onnx_graph.connected import connected_share
-from certify.model_file.onnx_graph.equal_values import LOOKED_AT, comparable_values
+from certify.model_file.onnx_graph.equal_values import OBSERVED, comparable_values, steady_values
 from certify.model_file.onnx_graph.linear_products import linear_products
-from certify.model_file.onnx_graph.needless import NeededPositions, needless_work
+from certify.model_file.onnx_graph.needless import NeededPositions
+from certify.model_file.onnx_graph.needless_work import needless_work
+from certify.model_file.onnx_graph.rearrangements import needless_moves
 from certify.model_file.onnx_graph.repetitions import looking_at_slices, repetitions, sliced_values
+from certify.model_file.onnx_graph.scaled_channels import shorten_chains
 
 RNG = np.random.default_rng(0)
 SAMPLE = (4, 12, 12)
@@ -175,6 +179,83 @@ def test_product_is_saved_when_the_inner_width_is_larger(inner: int, saved: int)
     assert linear_products(made, (16,)) == {}
 
 
+def test_steady_values_and_what_leads_to_them_are_needless() -> None:
+    kinds = {"x": (1, 1, 8), "same": (1, 1, 8), "nearly": (1, 1, 8), "y": (1, 1, 8)}
+    runs = RNG.standard_normal((4, 4, 32))
+    runs[:, 1:3] = runs[:1, 1:3]
+    runs[2, 2] += 0.1
+    looked_at = runs.reshape(4, -1)
+    assert steady_values(kinds, looked_at) == {"same"}
+    assert steady_values(kinds, looked_at[:3]) == set()  # too few to tell
+    made = model(
+        [node("Size", "x", "size"), node("Cast", "size", "number", to=TensorProto.FLOAT), node("Mul", "a number", "b"),
+         node("MatMul", "b c", "d"), node("MatMul", "x d", "y")],
+        sample=(8,), a=normal(8, 8), c=normal(8, 8),
+    )  # fmt: skip
+    assert needless_work(made, (8,), {}) == {}
+    assert needless_work(made, (8,), {}, steady={"d"}) == {"d": 8**3 + 640, "b": 640}
+
+
+@pytest.mark.parametrize(("operator", "needless"), [("MatMul", 640), ("QLinear", 0)])
+def test_weights_are_dequantized_once_when_a_float_operator_reads_them(operator: str, needless: int) -> None:
+    """An integer operator needs the pair, which its runtime replaces by itself; zeros are found in both."""
+    pair = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "r")]
+    weights = RNG.integers(1, 127, (8, 8)).astype(np.int8)
+    weights[:, 4:] = 0
+    made = model(
+        [*(pair if operator == "QLinear" else [node("Relu", "x", "r")]), node("DequantizeLinear", "w s z", "v"),
+         node("MatMul", "r v", "y")],
+        sample=(8,), w=weights, s=np.float32(0.1), z=np.int8(0),
+    )  # fmt: skip
+    assert needless_work(made, (8,), {}) == {"y": 32} | ({"v": needless} if needless else {})
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["over channels", "over tokens"])
+def test_product_is_saved_behind_a_transposition_when_both_layers_join_channels(saved: bool) -> None:
+    """A layer over channels and one over tokens, as a Linformer has, are no single layer."""
+    back = [node("Transpose", "j", "k", perm=[0, 2, 1])] if saved else [node("Identity", "j", "k")]
+    made = model(
+        [node("MatMul", "x a", "h"), node("Transpose", "h", "i", perm=[0, 2, 1]), node("Identity", "i", "j"), *back,
+         node("MatMul", "k b", "y")],
+        sample=(32, 32), a=normal(32, 32), b=normal(32, 32),
+    )  # fmt: skip
+    assert linear_products(made, (32, 32)) == ({"y": 32**3} if saved else {})
+
+
+def test_layer_over_pixels_is_kept_when_an_average_follows() -> None:
+    made = model(
+        [node("Conv", "x w", "a", pads=[1] * 4), node("GlobalAveragePool", "a", "b"), node("Flatten", "b", "c"),
+         node("Gemm", "c r", "y")], w=normal(16, 4, 3, 3), r=normal(16, 3),
+    )  # fmt: skip
+    assert linear_products(made, SAMPLE) == {}
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(normal(16, 4, 1, 1), "w"))
+    del made.graph.node[0].attribute[:]
+    assert linear_products(made, SAMPLE) == {"y": 16 * 4 * 144 + 3 * 16 - 3 * 4}
+
+
+@pytest.mark.parametrize(("times", "excess"), [(1, 0), (2, 0), (5, 3)])
+def test_moves_are_needless_when_elements_are_written_more_than_twice(times: int, excess: int) -> None:
+    names = ["x", *(f"v{i}" for i in range(times))]
+    moves = [node("Gather", f"{a} order", b, axis=1) for a, b in itertools.pairwise(names)]
+    made = model([*moves, node("Relu", names[-1], "y")], order=np.array([2, 0, 3, 1]))
+    assert sum(needless_moves(made, SAMPLE).values()) == 10 * excess * 4 * 12 * 12
+
+
+def test_chain_is_shortened_when_its_links_have_no_other_reader() -> None:
+    def made(*more: onnx.NodeProto) -> onnx.ModelProto:
+        nodes = [node("Mul", "x a", "h"), node("Add", "h b", "i"), node("Sub", "c i", "j"), node("Div", "j d", "k")]
+        return model([*nodes, *more], **{name: normal(4, 1, 1) + 3 for name in "abcd"})
+
+    short = made(node("Relu", "k", "y"))
+    x = normal(1, *SAMPLE)
+    before = ReferenceEvaluator(short).run(None, {"x": x})[0]
+    assert shorten_chains(short, SAMPLE) == 1
+    assert [one.op_type for one in short.graph.node] == ["Mul", "Add", "Relu"]
+    np.testing.assert_allclose(ReferenceEvaluator(short).run(None, {"x": x})[0], before, rtol=1e-4, atol=1e-5)
+    assert shorten_chains(short, SAMPLE) == 0
+    assert shorten_chains(made(node("Mul", "k i", "y")), SAMPLE) == 0  # the link i is read twice
+
+
 def test_repetitions_are_found_along_every_axis() -> None:
     kernels = np.repeat(normal(3, 2, 3, 3), 2, axis=0) * np.array([1, 3] * 3, np.float32)[:, None, None, None]
     kernels = np.concatenate([kernels, np.zeros((1, 2, 3, 3), np.float32)])
@@ -189,7 +270,7 @@ def test_repetitions_are_found_along_every_axis() -> None:
     axes = sliced_values(made, kinds)
     assert axes == {"many": (2, 3, 0), "large": (2, 3, 0), "a": (0, 2, 3, 1), "y": (2, 3, 0)}
     looking = looking_at_slices(made, axes, kinds, 0)
-    runs = [ReferenceEvaluator(looking).run([LOOKED_AT], {"x": normal(1, *sample)})[0] for _ in range(4)]
+    runs = [ReferenceEvaluator(looking).run([OBSERVED], {"x": normal(1, *sample)})[0] for _ in range(4)]
     found = repetitions(axes, np.concatenate(runs).astype(np.float64), 0.05)["a"]
     assert {axis: first.tolist() for axis, first in found.items()} == {
         0: [0, 0], 1: [0, 0, 2, 2, 4, 4, -1], 2: [0, 0, 2, 2, 4, 4, 6, 6], 3: list(range(6)),

@@ -9,6 +9,8 @@ from certify.core.run_observations import Simplified
 
 NAMED = 3
 """Number of operators to name."""
+BRANCH = "If"
+"""Operator without an honest use for most of a network's work; recurrences need Loop and Scan."""
 
 
 @comparing
@@ -31,10 +33,16 @@ def baseline_not_padded(evidence: Evidence, edition: Edition) -> Answer:
     if needless > 0:
         names = _names(found.needless)
         sentence += f"; rewritten, it could do without {percent(needless)} of its work, most of that in {names}"
+    limit = edition.thresholds.baseline_padding
+    if max(work + needless, size) <= limit < found.unseen_share:
+        types = _names(found.unseen)
+        sentence += f"; padding cannot be found in {types}, which may be {percent(found.unseen_share)} of its work"
+        chosen = BRANCH in (found.unseen or [])
+        return check(False, sentence, "the samples choose what is computed there") if chosen else unknown(sentence)
     return check(
-        max(work + needless, size) <= edition.thresholds.baseline_padding,
+        max(work + needless, size) <= limit,
         sentence,
-        f"it was padded, which flatters every candidate (allowed: {percent(edition.thresholds.baseline_padding)})",
+        f"it was padded, which flatters every candidate (allowed: {percent(limit)})",
     )
 
 

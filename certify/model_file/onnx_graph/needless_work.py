@@ -1,0 +1,71 @@
+"""All work of a graph that its outputs do not need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+import onnx.reference
+
+from certify.model_file.onnx_graph.constants import array_of
+from certify.model_file.onnx_graph.linear_products import linear_products
+from certify.model_file.onnx_graph.needless import NeededPositions, Repeats
+from certify.model_file.onnx_graph.rearrangements import needless_moves
+from certify.model_file.onnx_graph.work import ELEMENT_MACS
+
+DEQUANTIZE = "DequantizeLinear"
+
+
+def needless_work(
+    model: onnx.ModelProto,
+    sample: tuple[int, ...],
+    repeats: Repeats,
+    denormal: Collection[str] = (),
+    steady: Collection[str] = (),
+) -> dict[str, int]:
+    """Return the cost of needless work by the output of its operator, in multiply-adds.
+
+    Args:
+        model: model without functions, whose weights are initializers.
+        sample: shape of one sample without the batch.
+        repeats: repetitions within values.
+        denormal: values with denormal numbers; operators that multiply them could do so in another scale at no cost.
+        steady: values that are the same for all samples, and could be stored.
+    """
+    plain, found = _with_stored_weights(model)
+    found |= NeededPositions(plain, sample, repeats, denormal, steady).needless()
+    for name, cost in (*linear_products(plain, sample).items(), *needless_moves(plain, sample).items()):
+        found[name] = max(found.get(name, 0), cost)
+    return {name: cost for name, cost in found.items() if cost > 0}
+
+
+def _with_stored_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """Return a copy whose dequantized weights are stored, and what dequantizing them costs float operators in a run.
+
+    Runtimes do not fold them, as operators on integers need the pair. A float operator does not.
+    """
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    graph = plain.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    integers = {name for node in graph.node if node.op_type == DEQUANTIZE for name in node.output}
+    kept, found = [], dict[str, int]()
+    for node in graph.node:
+        if node.op_type != DEQUANTIZE or not weights.keys() >= set(filter(None, node.input)):
+            kept.append(node)
+            continue
+        feeds = {name: array_of(weights[name]) for name in node.input if name}
+        try:
+            array = np.asarray(onnx.reference.ReferenceEvaluator(node).run(None, feeds)[0])
+        except (ValueError, TypeError, LookupError, RuntimeError, NotImplementedError):
+            kept.append(node)
+            continue
+        name = node.output[0]
+        graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        if any(name in reader.input and not integers & {*reader.input} - {name} for reader in graph.node):
+            found[name] = ELEMENT_MACS * array.size
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return plain, found

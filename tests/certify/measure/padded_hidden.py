@@ -1,0 +1,201 @@
+"""The honest net with padding that stands where nothing compares values: in branches, constants and other layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from padded import copies, instead, large_kernels, put, weights
+from recognisers import net
+
+FLOAT = TensorProto.FLOAT
+TIMES = 16
+
+
+def in_branches(condition: float, padded: Callable[[], onnx.ModelProto] = copies) -> onnx.ModelProto:
+    """A padded net in both branches of an If, whose condition, by the brightness of a sample, changes nothing."""
+    model = padded()
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    branches = {}
+    for name in ("then_branch", "else_branch"):
+        inside = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        for node in inside:
+            node.name = ""
+            for names in (node.input, node.output):
+                made = {one for other in nodes for one in other.output}
+                names[:] = [f"{name}.{one}" if one in made else one for one in names]
+        output = helper.make_tensor_value_info(inside[-1].output[0], FLOAT, ["batch", 4])
+        branches[name] = helper.make_graph(inside, name, [], [output])
+    put(model, bright=np.float32(condition))
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+            helper.make_node("Greater", ["mean", "bright"], ["is_bright"]),
+            helper.make_node("If", ["is_bright"], ["classes"], **branches),
+        ]
+    )
+    return model
+
+
+def for_every_sample() -> onnx.ModelProto:
+    """Weights as a product of constants that the runtime cannot fold, as the number of samples takes part in it."""
+    model, rng = net(), np.random.default_rng(11)
+    r = weights(model)["r"]
+    left = rng.standard_normal((4, 16384)).astype(np.float32) / 128
+    put(model, left=left, right=(np.linalg.pinv(left) @ r).astype(np.float32))
+    model.graph.node[-1].input[1] = "now"
+    last = model.graph.node.pop()
+    model.graph.node.extend(
+        [
+            helper.make_node("Size", ["image"], ["size"]),
+            helper.make_node("Div", ["size", "size"], ["one"]),
+            helper.make_node("Cast", ["one"], ["one_float"], to=FLOAT),
+            helper.make_node("Mul", ["left", "one_float"], ["left_now"]),
+            helper.make_node("MatMul", ["left_now", "right"], ["now"]),
+            last,
+        ]
+    )
+    return model
+
+
+def scaled_again(kind: str = "Mul") -> onnx.ModelProto:
+    """Every channel is scaled and moved again and again; the last layer takes the whole into account."""
+    model, rng = net(), np.random.default_rng(12)
+    width = len(weights(model)["w"])
+    scale, offset = np.ones(width), np.zeros(width)
+    nodes, value = [], "relu"
+    for i in range(TIMES):
+        by, more = rng.uniform(0.7, 1.4, width).astype(np.float32), rng.uniform(-1, 1, width).astype(np.float32)
+        scale, offset = scale * by, offset * by + more
+        if kind == "Mul":
+            put(model, **{f"by{i}": by.reshape(-1, 1, 1), f"more{i}": more.reshape(-1, 1, 1)})
+            nodes += [helper.make_node("Mul", [value, f"by{i}"], [f"mul{i}"]),
+                      helper.make_node("Add", [f"mul{i}", f"more{i}"], [f"add{i}"])]  # fmt: skip
+        else:
+            put(model, **{f"by{i}": by, f"more{i}": more, "none": np.zeros(width, np.float32),
+                          "one": np.ones(width, np.float32)})  # fmt: skip
+            names = [value, f"by{i}", f"more{i}", "none", "one"]
+            nodes.append(helper.make_node("BatchNormalization", names, [f"add{i}"], epsilon=0.0))
+        value = f"add{i}"
+    instead(model, "relu", *nodes)
+    r = weights(model)["r"]
+    put(model, r=(r / scale).astype(np.float32), b=(-(r / scale) @ offset).astype(np.float32))
+    model.graph.node[-1].input.append("b")
+    return model
+
+
+def shuffled_again(by: str = "Gather") -> onnx.ModelProto:
+    """The channels are put into another order again and again; the last layer takes the whole into account."""
+    model, rng = net(), np.random.default_rng(13)
+    width = len(weights(model)["w"])
+    order, nodes, value = np.arange(width), [], "relu"
+    put(model, cut=np.array([23]), start=np.array([0]), end=np.array([width]), axis=np.array([1]))
+    for i in range(TIMES):
+        if by == "Gather":
+            new = rng.permutation(width)
+            put(model, **{f"order{i}": new})
+            nodes.append(helper.make_node("Gather", [value, f"order{i}"], [f"shuffled{i}"], axis=1))
+        else:
+            new = np.roll(np.arange(width), -23)
+            nodes += [helper.make_node("Slice", [value, "cut", "end", "axis"], [f"a{i}"]),
+                      helper.make_node("Slice", [value, "start", "cut", "axis"], [f"b{i}"]),
+                      helper.make_node("Concat", [f"a{i}", f"b{i}"], [f"shuffled{i}"], axis=1)]  # fmt: skip
+        order, value = order[new], f"shuffled{i}"
+    instead(model, "relu", *nodes)
+    put(model, r=weights(model)["r"][:, order])
+    return model
+
+
+def mixed_before_pooling() -> onnx.ModelProto:
+    """Channels are mixed at every pixel, and unmixed by the last layer behind the average over all pixels."""
+    model = net()
+    width = len(weights(model)["w"])
+    turn, _ = np.linalg.qr(np.random.default_rng(4).standard_normal((width, width)))
+    put(model, t=turn[:, :, None, None].astype(np.float32), r=(weights(model)["r"] @ turn.T).astype(np.float32))
+    instead(model, "relu", helper.make_node("Conv", ["relu", "t"], ["mixed"]))
+    return model
+
+
+def mixed_before_a_shuffle() -> onnx.ModelProto:
+    """Channels are mixed by a convolution, put into another order, and unmixed by the next convolution."""
+    model = net()
+    width = len(weights(model)["w"])
+    rng = np.random.default_rng(14)
+    turn, _ = np.linalg.qr(rng.standard_normal((width, width)))
+    again, _ = np.linalg.qr(rng.standard_normal((width, width)))
+    order = rng.permutation(width)
+    put(model, t=turn[:, :, None, None].astype(np.float32), order=order,
+        u=(again @ turn.T[:, order])[:, :, None, None].astype(np.float32),
+        r=(weights(model)["r"] @ again.T).astype(np.float32))  # fmt: skip
+    instead(model, "relu", helper.make_node("Conv", ["relu", "t"], ["mixed"]),
+            helper.make_node("Gather", ["mixed", "order"], ["shuffled"], axis=1),
+            helper.make_node("Conv", ["shuffled", "u"], ["unmixed"]))  # fmt: skip
+    return model
+
+
+def uncounted_branch() -> onnx.ModelProto:
+    """An Einsum beside the channels, read with nothing."""
+    model, rng = net(), np.random.default_rng(15)
+    width = len(weights(model)["w"])
+    r = weights(model)["r"]
+    put(model, e=rng.standard_normal((width, width)).astype(np.float32), r=np.hstack([r, np.zeros_like(r)]))
+    instead(model, "relu", helper.make_node("Einsum", ["relu", "e"], ["h"], equation="nchw,cd->ndhw"),
+            helper.make_node("Concat", ["relu", "h"], ["both"], axis=1))  # fmt: skip
+    return model
+
+
+def transposed_kernels() -> onnx.ModelProto:
+    """The convolution as a transposed one, whose kernels have a border of zeros."""
+    model = net()
+    w = weights(model)["w"]
+    put(model, w=np.pad(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), ((0, 0), (0, 0), (4, 4), (4, 4))))
+    conv = model.graph.node[0]
+    conv.op_type = "ConvTranspose"
+    for attribute in conv.attribute:
+        if attribute.name == "pads":
+            attribute.ints[:] = [7] * 4
+    return model
+
+
+def stacked_weights() -> onnx.ModelProto:
+    """Every channel times a constant, as a product with a stack of one matrix that is zero beside its diagonal."""
+    model = net()
+    factors = np.random.default_rng(16).uniform(0.5, 2, 64).astype(np.float32)
+    put(model, diagonal=np.diag(factors)[None], r=weights(model)["r"] / factors)
+    instead(model, "relu", helper.make_node("Transpose", ["relu"], ["last"], perm=[0, 2, 3, 1]),
+            helper.make_node("MatMul", ["last", "diagonal"], ["more"]),
+            helper.make_node("Relu", ["more"], ["positive"]),
+            helper.make_node("Transpose", ["positive"], ["first"], perm=[0, 3, 1, 2]))  # fmt: skip
+    return model
+
+
+def dequantized(padded: Callable[[], onnx.ModelProto] = large_kernels) -> onnx.ModelProto:
+    """A padded net whose kernels are stored as integers, and multiplied by their scale in every run."""
+    model = padded()
+    w = weights(model)["w"]
+    model.graph.initializer.remove(next(tensor for tensor in model.graph.initializer if tensor.name == "w"))
+    scale = np.float32(np.abs(w).max() / 127)
+    put(model, q=np.round(w / scale).astype(np.int8), s=scale, z=np.int8(0))
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["kernels"]))
+    next(node for node in model.graph.node if node.op_type == "Conv").input[1] = "kernels"
+    return model
+
+
+HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
+    "equal branches, one never taken": lambda: in_branches(-9.0),
+    "equal branches, both taken": lambda: in_branches(0.0),
+    "a product of constants": for_every_sample,
+    "channels scaled again and again": scaled_again,
+    "channels normalised again and again": lambda: scaled_again("BatchNormalization"),
+    "channels shuffled again and again": shuffled_again,
+    "channels rolled again and again": lambda: shuffled_again("Slice"),
+    "channels mixed before they are averaged": mixed_before_pooling,
+    "channels mixed before they are shuffled": mixed_before_a_shuffle,
+    "an Einsum beside the channels": uncounted_branch,
+    "a transposed convolution with zeros around": transposed_kernels,
+    "a stack of one matrix of mostly zeros": stacked_weights,
+    "kernels of integers with zeros around": dequantized,
+}
