@@ -59,8 +59,9 @@ LOOKS = 16
 STRICTER = (1.0, 0.1, 0.001)
 """Fractions of the tolerance that are tried in turn until the outputs are kept."""
 WORTH = 0.02
-"""Least fraction of the cost or of the bytes that must be removed for a file to be changed."""
-BRANCHES = 8
+"""Least fraction of the cost or of the bytes that must be removed for a file to be changed, or a branch's of the cost,
+unless a value equals an earlier one."""
+BRANCHES = 32
 """Number of branches to try removing, and of Ifs to try replacing singly."""
 NESTED = 4
 """How deep Ifs within Ifs are replaced."""
@@ -150,7 +151,9 @@ def _leanest(
     left = bench.cost(lean)
     peculiar = denormal_values(kinds, observed), steady_values(kinds, observed)
     needless = {**_needless(bench, lean, rules, seed, *peculiar), **_unseen(bench, lean)}
-    if left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * original.ByteSize():
+    # Values that equal others are left out even if they are cheap: they may be slow, or guard answers to other samples.
+    whole = left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * original.ByteSize()
+    if whole and not _fewer(start, lean):
         return None, {"given_cost": cost, "cost": cost, **needless}
     trips = [f"{len(loops)} loops with fixed trip counts"] if loops else []
     kernels = [f"the borders of {len(cut)} kernels"] if cut else []

@@ -184,6 +184,43 @@ def dequantized(padded: Callable[[], onnx.ModelProto] = large_kernels) -> onnx.M
     return model
 
 
+def deep() -> onnx.ModelProto:
+    """The honest net with a further convolution, beside which one operator for each element counts for little."""
+    model = net()
+    width = len(weights(model)["w"])
+    kernel = np.random.default_rng(17).standard_normal((width, width, 3, 3)).astype(np.float32) / 100
+    kernel[np.arange(width), np.arange(width), 1, 1] += 1
+    put(model, k=kernel)
+    instead(model, "relu", helper.make_node("Conv", ["relu", "k"], ["deep"], pads=[1] * 4),
+            helper.make_node("Relu", ["deep"], ["again"]))  # fmt: skip
+    return model
+
+
+def slow() -> onnx.ModelProto:
+    """Powers of one, which are slow but few."""
+    model = deep()
+    put(model, one=np.float32(1))
+    instead(model, "again", helper.make_node("Pow", ["again", "one"], ["same"]))
+    return model
+
+
+def brittle() -> onnx.ModelProto:
+    """Answers that turn wrong for images that are not as smooth as those of the test; it excuses any candidate."""
+    model = deep()
+    put(model, limit=np.float32(1e9))
+    model.graph.node[-1].output[0] = "answers"
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["image"], ["top"], axes=[1, 2, 3], keepdims=1),
+            helper.make_node("Flatten", ["top"], ["brightest"]),
+            helper.make_node("Less", ["brightest", "limit"], ["known"]),
+            helper.make_node("Neg", ["answers"], ["wrong"]),
+            helper.make_node("Where", ["known", "answers", "wrong"], ["classes"]),
+        ]
+    )
+    return model
+
+
 HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),

@@ -143,6 +143,20 @@ def test_baseline_not_padded_fails_alone_when_padding_hides_as(
             assert outcomes(simplified(padded_net)[0], make_evidence, edition) == {}
 
 
+@pytest.mark.parametrize(
+    ("make", "operator"), [(padded_hidden.slow, "Pow"), (padded_hidden.brittle, "Where")], ids=["slow", "brittle"]
+)
+def test_operator_is_left_out_when_it_changes_nothing_though_it_counts_for_little(
+    make: Callable[[], onnx.ModelProto], operator: str, simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    """It may be slow, or turn the baseline's answers wrong wherever the candidate's are."""
+    observed, path = simplified(make())
+    assert f"1 of 1 {operator}" in observed.values["removed"]
+    assert operator not in {node.op_type for node in onnx.load(str(path)).graph.node}
+    assert outcomes(observed, make_evidence, edition) == {}
+    assert simplified(padded_hidden.deep())[0].values["removed"] is None
+
+
 def test_branches_that_differ_fail_when_the_samples_choose_between_them(
     simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
