@@ -2,18 +2,20 @@
 
 The digest of the computation covers, for each result, the operator that produces it, its attributes, and the results
 and weights that it uses. Names, node order, documentation, metadata, versions, unused parts and Identity nodes do not
-matter, nor whether a weight is an initializer or a Constant. The digest of the weights covers only their values. A file
-with changed computation *and* changed weights differs in both digests.
+matter, nor whether a weight is an initializer or a Constant. The digest of the weights covers only their values, in any
+order: channels in another order are the same weights. A file with changed computation *and* changed weights differs in
+both digests.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -24,6 +26,10 @@ from certify.model_file.onnx_graph.functions import inlined
 MAX_DEPTH = 100
 """Maximum nesting of graphs, equal to protobuf's own limit for messages."""
 CONSTANT, IDENTITY = "Constant", "Identity"
+
+MIXED = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
+"""Odd factors by which the bits of a value are mixed, from the hash functions SplitMix64 and xxHash."""
+HALF = np.uint64(32)
 
 Known = Mapping[str, bytes]
 """Digests of results and weights, by their name in the graph."""
@@ -109,22 +115,50 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
     """Return the digest of type, shape and values, internal or external."""
-    digest = hashlib.sha256(struct.pack(f">II{len(tensor.dims)}q", tensor.data_type, len(tensor.dims), *tensor.dims))
-    if is_external(tensor):
-        for chunk in external_bytes(tensor, tensors.folder).chunks():
-            digest.update(chunk)
-    elif tensor.HasField("raw_data"):
-        digest.update(tensor.raw_data)
-    elif tensor.data_type == onnx.TensorProto.STRING:
-        digest.update(_joined(b"strings", list(tensor.string_data)))
-    else:
-        try:
-            # Typed fields and raw bytes are two encodings of one tensor and must agree.
-            digest.update(numpy_helper.to_array(tensor).tobytes())
-        except (ValueError, TypeError) as error:
-            raise ModelError(f"The values of the tensor '{tensor.name}' cannot be read ({error}).") from error
-    tensors.read.append(digest.digest())
+    kind = struct.pack(f">II{len(tensor.dims)}q", tensor.data_type, len(tensor.dims), *tensor.dims)
+    digest, sums = hashlib.sha256(kind), [0, 0]
+    width = _bytes_of_a_value(tensor)
+    for chunk in _chunks(tensor, tensors.folder):
+        digest.update(chunk)
+        for place, mixed in enumerate(_sums(chunk, width)):
+            sums[place] = (sums[place] + mixed) % 2**64
+    # Sums of mixed values, since a sum does not depend on their order.
+    tensors.read.append(_joined(b"values", [kind, struct.pack(">QQ", *sums)]))
     return digest.digest()
+
+
+def _chunks(tensor: onnx.TensorProto, folder: Path | None) -> Iterable[bytes]:
+    if is_external(tensor):
+        return external_bytes(tensor, folder).chunks()
+    if tensor.HasField("raw_data"):
+        return [tensor.raw_data]
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return [_joined(b"strings", list(tensor.string_data))]
+    try:
+        # Typed fields and raw bytes are two encodings of one tensor and must agree.
+        return [numpy_helper.to_array(tensor).tobytes()]
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"The values of the tensor '{tensor.name}' cannot be read ({error}).") from error
+
+
+def _bytes_of_a_value(tensor: onnx.TensorProto) -> int:
+    try:
+        width = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    except (KeyError, ValueError, TypeError):
+        width = 1
+    return width if width in (1, 2, 4, 8) else 1
+
+
+def _sums(chunk: bytes, width: int) -> Iterator[int]:
+    """Yield two sums over the values in a chunk, each mixed by another factor, modulo 2^64."""
+    whole = chunk[: len(chunk) // width * width]
+    values = np.frombuffer(whole, dtype=f"<u{width}").astype(np.uint64) + np.uint64(1)
+    for factor in MIXED:
+        mixed = values * factor
+        mixed ^= mixed >> HALF
+        mixed *= factor
+        mixed ^= mixed >> HALF
+        yield int(np.sum(mixed, dtype=np.uint64))
 
 
 def _type(port: onnx.ValueInfoProto) -> bytes:

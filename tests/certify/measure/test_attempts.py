@@ -118,6 +118,24 @@ def _unused(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(3, np.float32), "nobody reads it"))
 
 
+def _channels(model: onnx.ModelProto) -> None:
+    """Gives the channels between both convolutions another order."""
+    order = np.random.default_rng(3).permutation(32)
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.name.startswith(("w1", "b1")) and values.shape[:1] == order.shape:
+            weight.CopyFrom(numpy_helper.from_array(values[order], weight.name))
+        elif weight.name.startswith("w2") and values.ndim == 4:
+            weight.CopyFrom(numpy_helper.from_array(values[:, order], weight.name))
+
+
+def _another_weight(model: onnx.ModelProto) -> None:
+    weight = next(one for one in model.graph.initializer if len(one.dims) == 4)
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[5] += values.dtype.type(1)
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+
 def _another_operator(model: onnx.ModelProto) -> None:
     next(node for node in model.graph.node if node.op_type == "AveragePool").op_type = "MaxPool"
 
@@ -132,7 +150,8 @@ def _both(model: onnx.ModelProto) -> None:
     [
         (_version, (True, True)), (_rename, (True, True)), (_document, (True, True)), (_identity, (True, True)),
         (_constants, (True, True)), (_order, (True, True)), (_layout, (True, True)), (_unused, (True, False)),
-        (_another_operator, (False, True)), (_both, (False, False)),
+        (_channels, (False, True)), (_another_operator, (False, True)), (_another_weight, (False, False)),
+        (_both, (False, False)),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
