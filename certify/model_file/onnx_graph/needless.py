@@ -16,6 +16,7 @@ import onnx
 
 from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.constants import array_of
+from certify.model_file.onnx_graph.last_block import TOKENS, last_block
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, compute_of
 from certify.model_file.onnx_graph.shapes import infer, shape_of
 from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
@@ -28,9 +29,6 @@ Repeats = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 
 NEGLIGIBLE = 0.005
 """Weights below this fraction of the largest of their channel count as zero."""
-LAST_BLOCK, TOKENS = 5, 3
-"""Layers behind an attention for which unread rows of values with so many axes are not needless: networks whose head
-reads one token, the class token, have such a block, in which exporters compute all tokens."""
 ELEMENTWISE = frozenset(
     {"Abs", "Add", "BatchNormalization", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
      "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu",
@@ -78,7 +76,7 @@ class NeededPositions:
         found: dict[str, int] = {}
         for value in self._model.graph.output:
             self._need(value.name, None)
-        behind_attention = _last_block(self._model.graph, self._weights)
+        behind_attention = last_block(self._model.graph, self._weights)
         for node in reversed(self._model.graph.node):
             out = node.output[0]
             if out in behind_attention and 1 < len(self.masks.get(out, ())) <= TOKENS:
@@ -189,8 +187,8 @@ class NeededPositions:
             spatial = self._window(node, masks)
             return None if spatial is None else {data: [masks[0], channels.reshape(-1), *spatial[2:]]}
         if compute.kind == "conv_transpose":
-            channels = dense.any(axis=(0, *range(2, dense.ndim)))
-            return {data: [masks[0], channels, *(np.ones(size, dtype=bool) for size in shape[2:])]}
+            read: Mask = np.asarray(dense.any(axis=(0, *range(2, dense.ndim))))
+            return {data: [masks[0], read, *(np.ones(size, dtype=bool) for size in shape[2:])]}
         if compute.kind == "gemm" and attribute(node, "transA", 0) or len(masks) != len(shape):
             return None
         return {data: [*masks[:-1], np.asarray(dense.any(axis=0))]}
@@ -281,17 +279,6 @@ class NeededPositions:
             found[name] = [*masks[:axis], masks[axis][start:end], *masks[axis + 1 :]]
             start = end
         return found
-
-
-def _last_block(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
-    """Return the values with at most LAST_BLOCK layers since a product of two activations."""
-    layers: dict[str, float] = {}
-    for node in graph.node:
-        since = min((layers.get(name, math.inf) for name in node.input), default=math.inf)
-        if (compute := compute_of(node)) is not None:
-            since = since + 1 if node.input[compute.weight] in weights else 0
-        layers.update(dict.fromkeys(node.output, since))
-    return {name for name, since in layers.items() if since <= LAST_BLOCK}
 
 
 def _placed(size: int, positions: Sequence[int], mask: Mask) -> Mask:

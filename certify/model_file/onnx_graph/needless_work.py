@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,8 @@ def _with_stored_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[
             continue
         feeds = {name: array_of(weights[name]) for name in node.input if name}
         try:
-            array = np.asarray(onnx.reference.ReferenceEvaluator(node).run(None, feeds)[0])
+            outputs: Any = onnx.reference.ReferenceEvaluator(node).run(None, feeds)
+            array = np.asarray(outputs[0])
         except (ValueError, TypeError, LookupError, RuntimeError, NotImplementedError):
             kept.append(node)
             continue
