@@ -37,6 +37,7 @@ from certify.model_file.onnx_graph.equal_values import (
     OBSERVED,
     comparable_values,
     denormal_values,
+    dequantized_values,
     equal_values,
     looking_at,
     replaced,
@@ -45,12 +46,14 @@ from certify.model_file.onnx_graph.equal_values import (
 from certify.model_file.onnx_graph.functions import inlined
 from certify.model_file.onnx_graph.load import load_model
 from certify.model_file.onnx_graph.needless_work import needless_work
-from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, compute_of
 from certify.model_file.onnx_graph.repetitions import looking_at_slices, repetitions, sliced_values
 from certify.model_file.onnx_graph.scaled_channels import shorten_chains
+from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.taken_branches import conditions, looking_at_conditions, with_branches
 from certify.model_file.onnx_graph.trimming import trim_kernels
 from certify.model_file.onnx_graph.unrolling import unroll
+from certify.model_file.onnx_graph.work import macs_of
 
 LARGEST_BYTES = 1_500_000_000
 """Size limit of files to simplify; a protobuf message holds at most 2 GB."""
@@ -135,9 +138,9 @@ def _leanest(
     sample = bench.contract.port_shape(1)[1:]
     kinds = comparable_values(start, sample)
     observed = bench.run(looking_at(start, list(kinds), seed), OBSERVED, bench.looks)
-    lean, cut = start, list[str]()
+    lean, cut, integers = start, list[str](), dequantized_values(start.graph)
     for share in STRICTER:
-        equal = equal_values(kinds, observed, share * rules.equal_values)
+        equal = equal_values(kinds, observed, share * rules.equal_values, integers)
         tried = replaced(start, equal)
         kernels = trim_kernels(tried)
         chains = shorten_chains(tried, sample)
@@ -184,11 +187,13 @@ def _without_conditions(
 
 
 def _unseen(bench: Bench, lean: onnx.ModelProto) -> dict[str, Any]:
-    """Return the work where padding cannot be found: in the bodies of Loop, Scan and If, and of unknown operators."""
-    work = bench.work(lean)
+    """Return the work where padding cannot be found: in subgraphs, on integers, and of unknown operators."""
+    work, values = bench.work(lean), infer(lean, bench.contract.port_shape(1)[1:]).values
     inside = {node.op_type for node in lean.graph.node if subgraphs(node)} if work.inside else set()
-    names = sorted(inside | set(work.missed))
-    return {"unseen_cost": work.total if work.missed else work.inside, "unseen": names} if names else {}
+    integer = [node for node in lean.graph.node if (one := compute_of(node)) is not None and one.quantized]
+    names = sorted(inside | {node.op_type for node in integer} | set(work.missed))
+    cost = work.inside + sum(macs_of(node, values) or 0 for node in integer)
+    return {"unseen_cost": work.total if work.missed else cost, "unseen": names} if names else {}
 
 
 def _needless(

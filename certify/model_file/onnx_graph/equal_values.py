@@ -7,7 +7,7 @@ that matches an earlier one of the same shape is replaced by it, and nodes that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,21 +99,30 @@ def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.Mode
     return looking
 
 
-def equal_values(kinds: Mapping[str, tuple[int, ...]], observed: Array, tolerance: float) -> dict[str, Earlier]:
+def dequantized_values(graph: onnx.GraphProto) -> set[str]:
+    """Return the values that were integers before; without that pair an operator would run in floating point."""
+    return {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+
+
+def equal_values(
+    kinds: Mapping[str, tuple[int, ...]], observed: Array, tolerance: float, dequantized: Collection[str] = ()
+) -> dict[str, Earlier]:
     """Return the values that match an earlier one.
 
     Args:
         kinds: kind of each value, in graph order; only values of the same kind are compared.
         observed: elements of the values, (samples, values x POINTS).
         tolerance: root mean square of the unexplained part, relative to that of the value about its mean.
+        dequantized: values that may only be replaced by each other.
     """
     values = _by_value(kinds, observed)
     found: dict[str, Earlier] = {}
     distinct: dict[tuple[int, ...], list[tuple[str, Array]]] = {}
     for (name, kind), row in zip(kinds.items(), values, strict=True):
         others = distinct.setdefault(kind, [])
+        among = [other for other in others if other[0] in dequantized] if name in dequantized else others
         scale = float(np.std(row))
-        match = next(_followed(row, others, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
+        match = next(_followed(row, among, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
         if match is None:
             others.append((name, row))
         else:

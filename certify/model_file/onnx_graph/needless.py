@@ -30,9 +30,9 @@ Repeats = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 NEGLIGIBLE = 0.005
 """Weights below this fraction of the largest of their channel count as zero."""
 ELEMENTWISE = frozenset(
-    {"Abs", "Add", "BatchNormalization", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
-     "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "Relu",
-     "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Where"}
+    {"Abs", "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf", "Exp",
+     "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg",
+     "PRelu", "Pow", "QuantizeLinear", "Relu", "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Where"}
 )  # fmt: skip
 WINDOWS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 REDUCING = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceSum"})
@@ -136,9 +136,11 @@ class NeededPositions:
     def _dense(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> Mask | None:
         """Return which weights matter, the needed outputs first; None if they are no constants in floating point."""
         tensor = self._weights.get(node.input[compute.weight])
-        if tensor is None or compute.quantized or compute.kind not in ("conv", "conv_transpose", "gemm", "matmul"):
+        if tensor is None or compute.kind not in ("conv", "conv_transpose", "gemm", "matmul"):
             return None
-        weight = np.abs(array_of(tensor).astype(np.float32))
+        if (zero := self._zero(node, compute)) is None:
+            return None
+        weight = np.abs(array_of(tensor).astype(np.float32) - zero)
         if compute.kind == "conv_transpose":
             if attribute(node, "group", 1) != 1:
                 return None
@@ -156,6 +158,15 @@ class NeededPositions:
         largest = rows.reshape(len(rows), -1).max(axis=1).reshape(-1, *[1] * (rows.ndim - 1))
         matters: Mask = rows > np.maximum(NEGLIGIBLE * largest, np.finfo(np.float32).tiny)
         return matters
+
+    def _zero(self, node: onnx.NodeProto, compute: Compute) -> float | None:
+        """Return the number that stands for zero in the weights; None if it is unknown, or differs by channel."""
+        place = compute.weight_zero if compute.quantized else None
+        if place is None or place >= len(node.input) or not node.input[place]:
+            return 0.0
+        tensor = self._weights.get(node.input[place])
+        values = None if tensor is None else np.unique(array_of(tensor))
+        return float(values[0]) if values is not None and len(values) == 1 else None
 
     def _inputs(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:
         """Return the positions of its inputs that a node needs; None if all of them."""
@@ -196,7 +207,7 @@ class NeededPositions:
     def _groups(self, node: onnx.NodeProto, masks: Masks) -> npt.NDArray[np.int64]:
         """Return the group of each needed output of a layer; only convolutions have more than one."""
         groups = attribute(node, "group", 1)
-        outputs = masks[1 if node.op_type.startswith("Conv") else -1]
+        outputs = masks[1 if "Conv" in node.op_type else -1]
         return np.flatnonzero(outputs) // (len(outputs) // groups)
 
     def _broadcast(self, name: str, masks: Masks) -> Masks:
@@ -210,8 +221,8 @@ class NeededPositions:
         auto = next((a.s for a in node.attribute if a.name == "auto_pad"), b"NOTSET")
         shape, axes = self._shapes[node.input[0]], len(masks) - 2
         kernel = ints.get("kernel_shape") or list(self._shapes.get(node.input[-1], ()))[2:]
-        if node.op_type == "Conv":
-            kernel = list(self._shapes.get(node.input[1], ()))[2:]
+        if (compute := compute_of(node)) is not None:
+            kernel = list(self._shapes.get(node.input[compute.weight], ()))[2:]
         if auto != b"NOTSET" or len(kernel) != axes or len(shape) != len(masks):
             return None
         found = list(masks[:2])

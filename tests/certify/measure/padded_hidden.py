@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from padded import copies, instead, large_kernels, put, weights
-from recognisers import net
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from padded import beside, copies, instead, large_kernels, put, unread_channels, weights
+from recognisers import CONTRACT, net, textures
 
 FLOAT = TensorProto.FLOAT
 TIMES = 16
@@ -221,6 +224,26 @@ def brittle() -> onnx.ModelProto:
     return model
 
 
+class _Images(CalibrationDataReader):
+    def __init__(self) -> None:
+        self._left = iter(CONTRACT.batch(textures(0, 32).test, range(32)))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._left, None)
+        return None if image is None else {"image": image[None]}
+
+
+def quantized(model: onnx.ModelProto, pairs: bool = True) -> onnx.ModelProto:
+    """A model in integers, with pairs of conversions around its operators, or by operators on integers."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("float.onnx", "integer.onnx")]
+        onnx.save(model, str(files[0]))
+        form = QuantFormat.QDQ if pairs else QuantFormat.QOperator
+        quantize_static(*files, _Images(), quant_format=form, activation_type=QuantType.QUInt8,
+                        weight_type=QuantType.QInt8)  # fmt: skip
+        return onnx.load(str(files[1]))
+
+
 HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),
@@ -235,4 +258,8 @@ HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "a transposed convolution with zeros around": transposed_kernels,
     "a stack of one matrix of mostly zeros": stacked_weights,
     "kernels of integers with zeros around": dequantized,
+    "a quantized net with zeros around its kernels": lambda: quantized(large_kernels()),
+    "a quantized net with unread channels": lambda: quantized(unread_channels()),
+    "a quantized net beside a branch": lambda: quantized(beside()),
+    "a net on integers with zeros around its kernels": lambda: quantized(large_kernels(), pairs=False),
 }

@@ -157,6 +157,17 @@ def test_operator_is_left_out_when_it_changes_nothing_though_it_counts_for_littl
     assert simplified(padded_hidden.deep())[0].values["removed"] is None
 
 
+@pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "operators on integers"])
+def test_quantized_baseline_stays_quantized_when_it_is_honest(
+    pairs: bool, simplified: Simplify, make_evidence: Maker, edition: Edition
+) -> None:
+    """A pair of conversions changes a value by less than the tolerance, but without it the baseline would be slower."""
+    observed, _ = simplified(padded_hidden.quantized(made.net(), pairs))
+    assert observed.values["removed"] is None
+    assert outcomes(observed, make_evidence, edition) == ({} if pairs else {"baseline_not_padded": "unknown"})
+    assert pairs or observed.values["unseen"] == ["QGemm", "QLinearConv"]
+
+
 def test_branches_that_differ_fail_when_the_samples_choose_between_them(
     simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
