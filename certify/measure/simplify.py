@@ -111,6 +111,7 @@ def simplify(
             return Observation.of(Simplified(digest, size, size, failed=reason))
         if lean is not None:
             onnx.save(lean, str(folder / "lean.onnx"))
+            # In normal form, like the file that it replaces.
             normalise(folder / "lean.onnx", path, contract)
     return Observation.of(Simplified(digest, size, path.stat().st_size, **found))
 
@@ -128,6 +129,7 @@ def _leanest(
     bench: Bench, original: onnx.ModelProto, answers: Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
     """Return the simplified model (None if not worthwhile), the costs of both, and what was removed."""
+    # A copy, since unrolling changes the graph in place.
     flat = onnx.ModelProto()
     flat.CopyFrom(inlined(original))
     loops = unroll(flat.graph)

@@ -45,8 +45,8 @@ class Bench:
         with self._worker(model, output) as worker:
             target = self.folder / "outputs.npy"
             worker.predict(samples, target, self.batch, RUN_S)
-        made: Outputs = np.load(target).astype(np.float64)
-        return made.reshape(len(made), -1)
+        values: Outputs = np.load(target).astype(np.float64)
+        return values.reshape(len(values), -1)
 
     def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """Return the model as the runtime optimises it on loading, with constants folded."""
@@ -58,6 +58,7 @@ class Bench:
         """Start a worker that runs a model with all of the runtime's optimisations, and set its inputs."""
         looks = np.load(self.looks)
         timed = self._place() / "timed.npy"
+        # Some files have a fixed batch, so the samples are repeated to whole batches.
         np.save(timed, looks[np.resize(np.arange(len(looks)), -(-len(looks) // self.batch) * self.batch)])
         worker = self._worker(model, self.contract.output_name, optimization="all")
         worker.inputs(timed, self.batch)
@@ -87,9 +88,9 @@ class Bench:
 class Answers:
     """Outputs of a baseline for the samples, computed on first use."""
 
-    def __init__(self, bench: Bench, given: onnx.ModelProto) -> None:
+    def __init__(self, bench: Bench, original: onnx.ModelProto) -> None:
         self._bench = bench
-        self._before = functools.cache(lambda samples: bench.run(given, bench.contract.output_name, samples))
+        self._before = functools.cache(lambda samples: bench.run(original, bench.contract.output_name, samples))
 
     def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
         """Return whether another model agrees: in top-1 and in all outputs up to a common factor, or in the number.
@@ -111,6 +112,7 @@ class Answers:
         before, after = self._before(samples), self._bench.run(lean, self._bench.contract.output_name, samples)
         if before.shape != after.shape:
             return math.inf, 0.0
+        # A common positive factor changes no answer, so the one that fits best is allowed.
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
         if before.shape[1] == 1:  # a single number, for which a factor matters
             scale = 1.0

@@ -122,6 +122,7 @@ def equal_values(
         others = distinct.setdefault(kind, [])
         among = [other for other in others if other[0] in dequantized] if name in dequantized else others
         scale = float(np.std(row))
+        # A constant equals any other constant up to a factor, so it matches nothing.
         match = next(_followed(row, among, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
         if match is None:
             others.append((name, row))
@@ -171,6 +172,7 @@ def replaced(model: onnx.ModelProto, found: Mapping[str, Earlier]) -> onnx.Model
     added: list[onnx.NodeProto] = []
     for node in lean.graph.node:
         again = [name for name in node.output if name in found]
+        # The old result keeps another name until drop_unused removes it, with the nodes that only led to it.
         node.output[:] = [f"{name}.replaced" if name in found else name for name in node.output]
         added.append(node)
         for name in again:
