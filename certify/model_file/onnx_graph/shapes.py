@@ -14,6 +14,7 @@ import onnx.shape_inference
 
 from certify.core.errors import ModelError
 from certify.model_file.onnx_graph.constants import fold_small_constants
+from certify.model_file.onnx_graph.functions import inlined
 from certify.model_file.onnx_graph.operators import COMPUTE, CONTRIB_DOMAIN, SHAPE_TWINS, attribute
 from certify.model_file.onnx_graph.traffic import Value, element_bits
 
@@ -117,7 +118,11 @@ def constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 def output_shapes(model: onnx.ModelProto) -> dict[str, onnx.TensorShapeProto]:
     """Return the output shapes that follow from the graph, ignoring stated ones; dynamic dimensions stay dynamic."""
-    light = _without_weights(model)
+    try:
+        # onnx expands functions within functions without a limit.
+        light = _without_weights(inlined(model))
+    except ModelError:
+        return {}  # callers that need the shapes report it
     del light.graph.value_info[:]
     for value in light.graph.output:
         value.type.tensor_type.ClearField("shape")

@@ -64,6 +64,11 @@ def test_model_is_refused_when_calls_are_nested_too_deeply() -> None:
         inlined(model(chain))
 
 
+def test_shapes_are_unknown_when_functions_expand_to_too_many_nodes() -> None:
+    """onnx's own inference expands them, and does not return."""
+    assert output_shapes(model(doubling(40))) == {}
+
+
 def test_shapes_are_unknown_when_a_function_calls_itself() -> None:
     call = helper.make_node("f", ["x"], ["y"], domain="own")
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
