@@ -47,7 +47,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         claims = Efficiency().claims({**EXAMPLE, "grade": grade.to_json()}, "ab" * 32)
         certificate = SimpleNamespace(claims=claims)
         return SimpleNamespace(
-            certificate=certificate, profile=PROFILE, grade=grade, files=files, to_json=lambda: result
+            certificate=certificate,
+            profile=PROFILE,
+            grade=grade,
+            files=files,
+            model=files["model.onnx"],
+            to_json=lambda: result,
         )
 
     monkeypatch.setattr("certify.api.certify", certify)
