@@ -207,6 +207,7 @@ BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
     ),
     "another architecture": ({"spec": "squeezenet1_1"}, UsageError, "parameters and the model's original"),
     "an ONNX file": ({"spec": "baseline.onnx"}, UsageError, "cannot be repeated"),
+    "an ONNX file that is not here": ({"spec": "elsewhere.onnx"}, UsageError, "cannot be repeated"),
     "a typing error": ({"spec": "resnet81"}, UsageError, "resnet"),
     "other data": (
         {"data": replace(blobs(), train=blobs().train.subset(range(100)))},
