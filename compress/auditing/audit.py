@@ -166,7 +166,7 @@ class _Subject:
         lineage = read_lineage(whole if key is not None and whole.is_file() else path.parent / LINEAGE)
         recipe, named = recipe_of(lineage), spec or str(lineage["model"]["spec"])
         if is_onnx(named):
-            raise _not_repeatable(named)
+            raise UsageError(f"{named} is an ONNX file, so its training cannot be repeated; audit a model by name.")
         if spec is None and named.endswith(")"):
             raise UsageError(f"The original is {named}; give its name with --model, its arguments with --model-args.")
         dataset = load(data, seed=lineage["seed"] or 0, progress=progress)
@@ -201,10 +201,6 @@ def _require_trainable(dataset: Dataset) -> None:
         dataset.test.guard.ask(dataset.test.identifiers, "train", "test")
 
 
-def _not_repeatable(name: str) -> UsageError:
-    return UsageError(f"{name} is an ONNX file, so its training cannot be repeated; audit a model by name.")
-
-
 def _require_original(original: OriginalModel, lineage: Mapping[str, Any], trained: bool) -> None:
     """Check that the original is the lineage's, as far as its number of parameters shows.
 
@@ -212,14 +208,13 @@ def _require_original(original: OriginalModel, lineage: Mapping[str, Any], train
         UsageError: it is not, or it cannot be trained again.
     """
     if original.module is None:
-        raise _not_repeatable(original.spec)
+        raise ValueError("an original that is not a file has a module")
     count = sum(parameter.numel() for parameter in original.module.parameters())
     if trained and not original.needs_training:
         raise UsageError(
             f"The original was trained by the job, but {original.spec} comes with weights; leave them out."
         )
-    stated = lineage["baseline"]["parameters"]
-    if count != stated:
+    if count != (stated := lineage["baseline"]["parameters"]):
         raise UsageError(
             f"{original.described} has {count} parameters and the model's original {stated}; give the right one with "
             "--model and --model-args."

@@ -21,12 +21,10 @@ from certify.data.contract_slot import as_given_to
 from certify.model_file.suffixes import is_onnx
 from compress.core.model_stats import state_digest
 from compress.core.samples import as_tensor
-from compress.job.lineage import describe_data
 from compress.job.preprocessing import (
     NOTHING,
     StatedFields,
     carried_by,
-    describe,
     from_ports,
     image_contract,
     of_built,
@@ -283,22 +281,3 @@ def _require_outputs(kind: str, module: nn.Module, contract: Preprocess, dataset
                 f"{kind} has one output for two classes, always between 0 and 1, which may be logits or probabilities; "
                 "state which with 'reading' in a preprocessing contract, or remove the sigmoid from the model."
             )
-
-
-def seen_in_training(original: OriginalModel, dataset: Dataset) -> str | None:
-    """Return a warning if parts were set aside from samples that the given weights may have been trained on."""
-    if original.needs_training or not dataset.set_aside:
-        return None
-    return (
-        f"The {' and '.join(dataset.set_aside)} samples were set aside at random from samples that this model may have "
-        "been trained on; their accuracy is then too high, before as after. Give parts that it has not seen."
-    )
-
-
-def first_line(original: OriginalModel, dataset: Dataset, recipe: str, folder: Path) -> str:
-    """Return the first line of a job: model, weights, data with part sizes, preprocessing, recipe, folder."""
-    parts = ", ".join(f"{part} {count:,}" for part, count in describe_data(dataset)["counts"].items())
-    return (
-        f"{original.described} ({original.origin}) on {dataset.spec} ({parts}); preprocessing: "
-        f"{describe(original.preprocess)} ({original.stated}); recipe {recipe}; folder {folder}."
-    )

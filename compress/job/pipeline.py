@@ -29,6 +29,7 @@ from certify.measure.plan_check import require_usable
 from compress.core.callbacks import TrainingCallback
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
+from compress.job.announcement import first_line, seen_in_training
 from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
 from compress.job.data_use import keep_use
@@ -36,7 +37,7 @@ from compress.job.federation import write_federation
 from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
-from compress.job.original import OriginalModel, Request, find_original, first_line, seen_in_training
+from compress.job.original import OriginalModel, Request, find_original
 from compress.job.output import bring, bring_unmeasured, folder_of
 from compress.job.privacy import PRIVATE_PARTS, require_private_job, require_private_layers, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
