@@ -40,8 +40,8 @@ def _listed(grams: Mapping[str, Estimate]) -> str:
 
 
 def _words(estimate: Estimate) -> str:
-    """Format as ``about 3.4 k (3.1 to 3.9)``; modelled figures are marked."""
+    """Format as ``3.4 k (3.1 to 3.9; modelled)``: the interval, and whether the figure is modelled."""
     unit = "" if estimate.unit == "1" else estimate.unit
-    modelled = "modelled " if estimate.evidence is EvidenceLevel.MODELLED else ""
-    ends = interval(estimate, unit)
-    return f"{modelled}{quantity(estimate.value, unit)}" + (f" ({ends})" if ends else "")
+    modelled = "modelled" if estimate.evidence is EvidenceLevel.MODELLED else ""
+    notes = "; ".join(filter(None, (interval(estimate, unit), modelled)))
+    return quantity(estimate.value, unit) + (f" ({notes})" if notes else "")

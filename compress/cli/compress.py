@@ -15,7 +15,7 @@ from certify.cli.plan import MEASURING, duration, plan_options, take_plan
 from certify.cli.preprocess import preprocess_options, stated, take_flags
 from certify.core import exit_codes
 from certify.core.errors import LeanmarkError, UsageError
-from certify.core.text import clean
+from certify.core.text import wrapped
 from certify.core.yaml_document import parse_document
 
 ABOUT_MEASURING = (*MEASURING, "carbon_intensity", "embodied", "key")
@@ -182,7 +182,7 @@ def carry_out(
     }
     print_result(result.certified, as_json, carbon_intensity, embodied, more)
     if not as_json:
-        click.echo(f"\n{clean(why_not if scored is None else scored.line)}")
+        click.echo(f"\n{wrapped(why_not if scored is None else scored.line)}")
     missed = result.within_budget is False
     if missed and not as_json:
         budget = result.recipe.budget

@@ -99,9 +99,9 @@ class BaselineClaim:
             return None
         parts = []
         if self.simplified["removed"] is not None:
-            work, size = (f"{100 * self.simplified[share]:.0f} %" for share in ("work_share", "bytes_share"))
-            message = ", ".join(self.simplified["removed"]) or "unused parts"
-            parts.append(f"without {work} of its work and {size} of its bytes: {message}")
+            work, size = (_rounded(self.simplified[share]) for share in ("work_share", "bytes_share"))
+            parts_left_out = ", ".join(self.simplified["removed"]) or "unused parts"
+            parts.append(f"without {parts_left_out} ({work} of its work, {size} of its bytes)")
         if self.simplified["rewritten"]:
             parts.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
         return f"measured {'; '.join(parts)}"
@@ -201,6 +201,11 @@ def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], dige
             renderer=predicate["label"]["renderer"],
             regrade_of=None if regrade is None else RegradeClaim(**regrade),
         )
+
+
+def _rounded(share: float) -> str:
+    """Format a share in whole percents; what was removed must not read as 0 %."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
 
 
 def _data(fields: Mapping[str, Any]) -> DataClaim:

@@ -122,7 +122,7 @@ def _front(points: Sequence[Point], x: Scale, y: Scale) -> Markup | None:
     if len(points) < 2:
         return None
     path = ""
-    # Steps, not slopes: between two models on the front there is no model with in-between figures.
+    # Steps, not slopes: no model exists between two models on the front.
     for point in sorted(points, key=lambda point: point.energy.value):
         across, down = x.place(point.energy.value), y.place(point.loss.value)
         path += f"H{across:.1f}V{down:.1f}" if path else f"M{across:.1f} {down:.1f}"

@@ -11,7 +11,7 @@ from certify.present.svg import with_natural_widths
 FAMILY = "Lato"
 WEIGHTS = ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Black.ttf")
 
-DRAWING = 7
+DRAWING = 8
 """Version of the drawing, raised whenever the same certificate gives a different ``label.svg``."""
 
 

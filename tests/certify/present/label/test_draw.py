@@ -310,7 +310,7 @@ def test_lines_keep_their_width_in_other_fonts_unless_it_is_unknown(predicate: M
 
 def test_drawing_version_changes_when_the_label_of_an_equal_certificate_does(predicate: Make) -> None:
     digest = hashlib.sha256(draw(predicate(), DIGEST).encode()).hexdigest()
-    assert (DRAWING, digest[:16]) == (7, "42f3b1678f23a960"), "raise DRAWING: earlier labels look otherwise"
+    assert (DRAWING, digest[:16]) == (8, "42f3b1678f23a960"), "raise DRAWING: earlier labels look otherwise"
 
 
 def test_verify_notes_a_label_of_another_drawing_version_without_failing(
@@ -352,4 +352,7 @@ def test_draw_names_the_baseline_by_its_weights_and_says_what_was_removed(predic
     values["baseline"]["simplified"] = {**removed, "work_share": 0.125, "bytes_share": 0.1}
     drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc") or ""
     assert "Baseline: ResNet-32. Its maker says" in drawn
-    assert "measured without 12 % of its work and 10 % of its bytes: 7 of 8 Conv, 1 of 1 Mean" in drawn
+    assert "measured without 7 of 8 Conv, 1 of 1 Mean (12 % of its work, 10 % of its bytes)" in drawn
+    values["baseline"]["simplified"] = {**removed, "work_share": 0.0002, "bytes_share": 0.01}
+    drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc") or ""
+    assert "(less than 1 % of its work, 1 % of its bytes)" in drawn
