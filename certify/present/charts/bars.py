@@ -36,7 +36,7 @@ def bars_chart(name: str, title: str, bars: Sequence[Bar], *, is_baseline: bool 
         # The figure column at the right is outside the axis, so that a long bar never runs into its number.
         top = 4 + PITCH * place
         ink = "before" if is_baseline else "after"
-        parts += [words(bar.name, 4, top + 13, room=LEFT - 10, keep_end=True)]
+        parts += [words(bar.name, 4, top + 13, room=LEFT - 16, keep_end=True)]
         parts += [rectangle(axis.start, top, axis.place(bar.value), top + BAR, ink=ink)]
         if bar.ends is not None:
             parts.append(whisker(axis, *bar.ends, top + BAR / 2, ink="ink", end=4.0))
