@@ -50,7 +50,7 @@ def join(public: R, content: bytes, key: DataKey, parse: Callable[[bytes, str], 
     """
     whole: Any = parse(content, "the auditor file")
     left: Any = public
-    # Withholding is a pure function of rows and key, so it must give the public records again.
+    # Withholding depends on rows and key alone, so repeating it must reproduce the public records.
     if withhold(whole, key)[0] != public:
         raise CertificateError("The public records do not follow from the auditor file.")
     joined: R = replace(whole, header=replace(whole.header, auditor=left.header.auditor))
@@ -71,6 +71,6 @@ def write_both(
         withhold: function from all records to the public records and the auditor file.
     """
     left, content = withhold(records, key)
-    # First, so that after a crash in between no public file names an auditor file that does not exist.
+    # The auditor file is written first: after a crash, no public file may name one that does not exist.
     write_bytes(auditor, content)
     write_bytes(public, dump(left))

@@ -203,7 +203,7 @@ def contradictions(statements: Sequence[Claims]) -> tuple[Finding, ...]:
         >>> contradictions(())
         ()
     """
-    # Sorted, since the result must not depend on the order of files.
+    # Sorted, because the result must not depend on the order of files.
     ordered = sorted(statements, key=lambda statement: statement.assessment)
     found = [
         finding

@@ -82,7 +82,7 @@ class Profile:
         if not isinstance(guards, list) or not all(isinstance(part, Mapping) for part in guards):
             raise CertificateError("The profile's guards must be a list of mappings.")
         results = tuple(Finding.from_json(part) for part in guards)
-        # guard() returns the first of a name, which would hide a second one.
+        # guard() returns the first match, which would hide a second guard of that name.
         if len({result.name for result in results}) < len(results):
             raise CertificateError("A guard appears twice in the profile of the certificate.")
         return cls({str(name): Estimate.from_json(part) for name, part in estimates.items()}, results)

@@ -99,7 +99,7 @@ def read_lines(
             in another order.
     """
     lines = content.split(b"\n")
-    # What follows the last line end is the last element, and must be empty.
+    # The last element is what follows the final newline, and must be empty.
     if lines.pop() or not lines:
         raise CertificateError(f"{name} does not end with a newline, so it is truncated; get the complete file.")
     if len(lines) > most:
@@ -108,12 +108,12 @@ def read_lines(
     last = HEADER
     for number, line in enumerate(lines, start=1):
         place = f"{name}, line {number}"
-        # Before parsing, which takes many times the memory of the bytes.
+        # Checked before parsing, which needs many times the memory of the raw bytes.
         if len(line) > MAX_LINE_BYTES:
             raise CertificateError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, the maximum.")
         values = parse_canonical(line, place)
         kind = values.pop("kind", None) if isinstance(values, dict) else None
-        # Exactly one header, on the first line.
+        # There must be exactly one header, on the first line.
         if not isinstance(kind, str) or kind not in order or (kind == HEADER) != (number == 1):
             raise CertificateError(f"{place}: a record of kind {json.dumps(kind)[:60]} is not allowed here.")
         if order.index(kind) < order.index(last):
@@ -132,7 +132,7 @@ def read_record(kind: type[T], values: Mapping[str, Any], place: str) -> T:
         record = validated(kind, dict(values), kind.__name__.lower(), lambda *_: place)
     except UsageError as error:
         raise CertificateError(str(error)) from error
-    # Defaults are for code; in a file every field must be stated, or equal records could have two forms.
+    # Defaults are for code only: a file must state every field, or equal records could have two forms.
     if missing := vars(record).keys() - values.keys():
         raise CertificateError(f"{place}: the field {min(missing)!r} is missing.")
     return record

@@ -59,7 +59,7 @@ def compare_figures(signed: Profile, derived: Profile) -> Iterator[Compared]:
         difference = _difference(theirs, mine)
         match: Match = "differs"
         if difference <= TOLERANCE and _same_kind(mine, theirs):
-            # Methods are words: equal numbers in another wording contradict nothing.
+            # A method is a description, so wording it differently is not a contradiction.
             match = "same" if mine.method == theirs.method else "reworded"
         yield Compared(name, was, now, difference if math.isfinite(difference) else None, match)
 
@@ -82,7 +82,7 @@ def compare_outcomes(signed: Mapping[str, Any], derived: Mapping[str, Any]) -> I
     for name, mine in derived.items():
         theirs: Any = signed.get(name)
         match: Match = "same" if mine == theirs else "differs"
-        # Sentences may be worded differently by a later version, but none may be added or missing.
+        # A later version may word sentences differently, but must not add or omit any.
         if isinstance(mine, list) and isinstance(theirs, list) and mine != theirs and len(mine) == len(theirs):
             match = "reworded"
         difference = None
@@ -111,7 +111,7 @@ def _difference(first: Estimate, second: Estimate) -> float:
 
 def _relative(first: float, second: float) -> float:
     """Return the difference relative to the larger value; 0 if both are negligible."""
-    # What should be 0 differs by rounding alone, and relative to each other such values may be far apart.
+    # Rounding leaves small values where 0 is expected, and their relative difference can be large.
     if first == second or abs(first - second) <= _NEAR_ZERO:
         return 0.0
     return abs(first - second) / max(abs(first), abs(second)) if math.isfinite(first - second) else math.inf

@@ -49,7 +49,7 @@ def _decisions_follow(records: Records) -> Answer:
         if request is None:
             return False, f"Decision {number} of the journal does not record the request."
         decision = decide(records.policy, request)
-        # A refusal that the policy would permit harms nobody, so only permissions are checked.
+        # Refusing a use that the policy permits harms nobody, so only permissions are checked.
         if entry.get("permitted") is True and not decision.permitted:
             return False, f"Decision {number} permits a use that the policy does not: {decision.sentence}"
     rest = f" {others} were made under another policy." if others else ""
@@ -67,7 +67,7 @@ def _actions_permitted(records: Records) -> Answer:
         if journalled.get("permitted") is True
         and (journalled.get("policy"), journalled.get("purpose"), journalled.get("recipient"))
         == (header.policy, header.purpose, header.recipient)
-        # Permission after the model was made does not count; times are text of one format.
+        # Permissions given after the model was made do not count. Times have one format, so they compare as strings.
         and str(journalled.get("time")) <= str(entry.get("time"))
     }
     if missing := [action for action in header.actions if action not in permitted]:
@@ -107,7 +107,7 @@ def _consent_covers(records: Records) -> Answer:
     if records.records is None or records.register is None:
         return WITHHELD
     header, policy = records.header, records.policy
-    # The register's end binds every receipt before it.
+    # The hash at the register's end binds every receipt before it.
     if records.register.head != header.consent:
         return False, "The consent register does not have the stated end: a receipt was altered, added or removed."
     if policy.consent != "required":

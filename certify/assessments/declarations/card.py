@@ -96,5 +96,5 @@ def _plain(token: Token) -> str:
     parts = [child.content if child.type in ("text", "code_inline") else " " if child.type.endswith("break") else ""
              for child in token.children or ()]  # fmt: skip
     text = clean("".join(parts))
-    # Compared without punctuation and emphasis, in which templates wrap their placeholders.
+    # Templates wrap placeholders in punctuation and emphasis, so these are stripped.
     return "" if _PLACEHOLDER.fullmatch(text.strip(" .*:")) else text

@@ -61,7 +61,7 @@ class DeclarationClaims(Claims):
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Check the declarations against other statements about the same model."""
-        # A refused social statement has no figures that could contradict anybody.
+        # A refused social statement has no figures, so it cannot contradict a declaration.
         measured = [statement for statement in others if statement.assessment == SOCIAL and not statement.refused]
         found = (*_bias(self.declared, measured), *_people(self.declared, measured), *_data(self, others))
         return (*self.refuted_by(others), *found)

@@ -206,7 +206,7 @@ class Declaration:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; fields that are not stated are absent."""
-        # Through JSON, so that tuples become lists as in a statement.
+        # A round trip through JSON turns tuples into lists, as in a statement.
         stated: dict[str, Any] = json.loads(json.dumps(_stated(asdict(self))))
         return stated
 

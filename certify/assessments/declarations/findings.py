@@ -61,7 +61,7 @@ def _clauses(declared: Declaration) -> Finding:
         )
     answers = [clause.answer for clause in declared.safe_face.values()]
     counted = ", ".join(f"{answers.count(choice)} {choice}" for choice in ("yes", "no", "not applicable"))  # type: ignore[arg-type]
-    # "Yes" without evidence is an answer; the note only names it.
+    # A "yes" without evidence is still an answer; the note names its clause.
     bare = [number for number, clause in declared.safe_face.items() if clause.answer == "yes" and not clause.evidence]
     note = f" No evidence is named for {', '.join(sorted(bare))}." if bare else ""
     return Finding(REQUIRED, "pass", f"All {len(answers)} clauses are answered: {counted}.{note}")
@@ -70,7 +70,7 @@ def _clauses(declared: Declaration) -> Finding:
 def _split(declared: Declaration, found: Sequence[Hit]) -> tuple[list[Hit], list[Hit]]:
     """Return the hits without an answer by the maker, and those with one."""
     keys = {key.lower() for key in declared.answers}
-    # Explained by the name or by the word, as the template says.
+    # The template lets the maker answer by name or by word.
     answered = [hit for hit in found if {hit.name.lower(), hit.word} & keys]
     return [hit for hit in found if hit not in answered], answered
 

@@ -177,7 +177,7 @@ def applicable(declared: Declaration, *sections: str) -> tuple[Question, ...]:
 def silent(declared: Declaration, *sections: str) -> tuple[Question, ...]:
     """Return the questions without an answer; ``unknown`` does not answer whether people or faces are involved."""
     return tuple(
-        # "unknown" counts as silence, or it would be the easiest way to complete a section.
+        # "unknown" counts as no answer; otherwise it would be the easiest way to complete a section.
         question
         for question in applicable(declared, *sections)
         if question.answer(declared) in (None, "unknown")

@@ -177,7 +177,7 @@ def parse(content: bytes, name: str) -> Records:
     files = [row for row in rows if isinstance(row, File)]
     if len(files) != 1:
         raise CertificateError(f"{name} holds {len(files)} declarations, but must hold one.")
-    # Surrogates in JSON are no valid UTF-8; encoded anyway, they give another digest and are refused below.
+    # Lone surrogates are not valid UTF-8. Encoding them anyway gives another digest, which is refused below.
     text = files[0].text.encode("utf-8", "surrogatepass")
     if hashlib.sha256(text).hexdigest() != files[0].sha256:
         raise CertificateError(f"{name}: the declarations in it are not those of its digest.")

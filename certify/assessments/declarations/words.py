@@ -48,7 +48,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 def _singular(word: str) -> str:
-    # Short words and those in "ss" are singular already.
+    # Short words and words ending in "ss" are not plurals.
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "eyeglasses")) else word
 
 
@@ -58,7 +58,7 @@ def hits(records: Records, edition: DeclarationsEdition) -> tuple[Hit, ...]:
     for row in records.of(Named):
         for name in row.names:
             found += _in_name(row, name, edition)
-    # Faces first, since they require answers to the clauses.
+    # Hits about faces come first, because they require answers to the clauses.
     return tuple(sorted(dict.fromkeys(found), key=lambda hit: (not hit.faces, hit.what)))
 
 

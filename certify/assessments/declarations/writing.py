@@ -80,6 +80,6 @@ def _flow(values: Mapping[str, Any]) -> str:
 
 def _scalar(text: str) -> str:
     """Quote a text on one line, with escapes for characters that YAML cannot represent or would fold."""
-    # Without folding: a line break inside a quoted text would be read back as a space.
+    # No folding, because YAML reads a line break inside quotes as a space.
     quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
     return quoted.rstrip("\n")

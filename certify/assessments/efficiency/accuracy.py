@@ -49,7 +49,7 @@ def accuracy_estimates(evidence: Evidence, edition: Edition) -> dict[str, Estima
     Raises:
         CertificateError: a declared metric other than top-1 has no scores, or scores exist without such a metric.
     """
-    # A model that was measured alone has no pairs.
+    # A model measured alone has no baseline to pair with.
     if not evidence.compares and (scored := evidence.observed(Scored)) is not None:
         return {Figures.accuracy(evidence.arms[0]): _proportion(int(scored.correct), int(scored.samples), edition)}
     tally = tally_of(evidence)
@@ -98,7 +98,7 @@ def _graded(evidence: Evidence, top1: PairedTable, edition: Edition) -> dict[str
         return estimates
     method = f"{prefix}mean score of the best constant answer ({constant.answer})"
     estimates[Figures.score_constant] = Estimate.exact(float(np.mean(constant.scores)), "1", method)
-    # Above the best constant answer, so that an offset of the metric cannot dilute a loss.
+    # Scores count above the best constant answer, so that an offset in the metric cannot dilute a loss.
     excess = declared.baseline - constant.scores, declared.candidate - constant.scores
     return {**estimates, **_mean_loss(*excess, prefix, edition)}
 
@@ -163,7 +163,7 @@ def _mean_loss(baseline: Values, candidate: Values, prefix: str, edition: Editio
 
 
 def _loss(ratio: float, interval: Interval, n: int, method: str) -> Estimate:
-    # The ratio of the baseline may be unbounded, and with it the gain.
+    # If the ratio has no upper bound, neither has the gain.
     low = 100 * (1 - interval.high) if math.isfinite(interval.high) else -math.inf
     return _within(100 * (1 - ratio), low, 100 * (1 - interval.low), "%", n, method)
 

@@ -140,7 +140,7 @@ class Efficiency(Assessment):
         """Return the runtime, lineage, test data and baseline."""
         workload, baseline = predicate["workload"], predicate["baseline"]
         digests = [baseline["file_digest"], baseline["content_digest"]]
-        # The file that was given and its simplified form are one baseline.
+        # The given file and its simplified form count as one baseline.
         digests += [] if baseline["simplified"] is None else [baseline["simplified"]["given_digest"]]
         return replace(
             super().facts(predicate),

@@ -51,7 +51,7 @@ class ClassLoss:
 
     def is_worse(self, edition: Edition) -> bool:
         """Return whether the loss is significant after correction for all classes."""
-        # Significant after Holm's correction: one of many classes always loses by chance.
+        # Holm's correction is needed because one of many classes always loses by chance.
         return self.difference.value < 0 and self.p.value <= 1 - edition.plan.confidence
 
 

@@ -18,7 +18,7 @@ from certify.data.tokens import TokenPreprocess
 from certify.model_file.model_file import ModelFile
 
 WIDTHS = {"float64": "float32", "int64": "int32"}
-"""Types that count as a narrower one, since values that need the difference are not found in data."""
+"""Wide types and the narrower types they count as, because real data never need the extra width."""
 TOLERANCE = 1e-6
 """Relative tolerance of means and divisors, which contracts write in several ways."""
 
@@ -58,7 +58,7 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
     if isinstance(contract, ImagePreprocess):
         names = ("colour", "resize", "crop", "interpolation")
         found |= {name: getattr(contract, name) for name in names}
-        # Times the scale: one contract may normalise values up to 255 and another the same values up to 1.
+        # Multiplied by the scale, because contracts may normalise the same values up to 255 or up to 1.
         found["mean"] = [mean * contract.scale for mean in contract.mean]
         found["std"] = [std * contract.scale for std in contract.std]
         found["levels"] = contract.levels()
@@ -73,7 +73,7 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
 
 
 def _sizes_differ(baseline: Preprocess, candidate: Preprocess) -> bool:
-    """Return whether the models take images of different sizes; sides that are swapped are no other size."""
+    """Return whether the models accept images of different sizes; swapped sides count as the same size."""
     if not isinstance(baseline, ImagePreprocess) or not isinstance(candidate, ImagePreprocess):
         return False
     return sorted((baseline.height, baseline.width)) != sorted((candidate.height, candidate.width))

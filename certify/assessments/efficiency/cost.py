@@ -58,7 +58,7 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
         return {}
     level = counted_level(meter)
     ratio = ratio_estimate(energy_log_ratios(evidence, "main"), edition.plan, level, edition.plan.pilot_blocks)
-    # Without a pilot: the number of blocks of a null run is fixed in advance.
+    # No pilot blocks, because the number of blocks of a null run is fixed in advance.
     null = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, level)
     found: dict[str, Estimate | None] = {Figures.energy_ratio: ratio, Figures.null_ratio: null}
     own, net, yardstick = _own_accuracy(meter), _net_of_idle(meter), _yardstick(evidence, edition)

@@ -114,7 +114,7 @@ def _faults(declared: Declared, evidence: Evidence) -> Iterator[str]:
         numbers = scale_of(declared.metric) is not None
         if numbers and declared.constant is None:
             yield "is for regression, but the recorded targets are not the ones that the certificate states"
-        # By class, a score is 0 or 1 and not below that of top-1; for numbers, a positive score is a correct answer.
+        # Class scores are 0 or 1, and at least those of top-1. For regression, a positive score counts as correct.
         if (
             ((columns > 0) != right).any()
             if numbers
@@ -132,7 +132,7 @@ def _faults(declared: Declared, evidence: Evidence) -> Iterator[str]:
 def _commonest_five(labels: npt.NDArray[np.int64]) -> Constant:
     """Return the best constant answer by the built-in metrics other than top-1: the five most common classes."""
     classes, counts = np.unique(labels, return_counts=True)
-    # Stable, so that ties are broken by the class on every machine.
+    # A stable sort breaks ties by class number on every machine.
     named = classes[np.argsort(-counts, kind="stable")[:FIVE]]
     return Constant("the five most common classes", np.isin(labels, named).astype(np.float64))
 

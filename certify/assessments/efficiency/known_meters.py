@@ -111,13 +111,13 @@ def fault(meter: MeterFacts, device: Mapping[str, Any]) -> str | None:
         meter: meter as stated in the evidence.
         device: facts of the machine by name.
     """
-    # Facts are the maker's claims; the name of a built-in meter must not lend credibility to others.
+    # The maker states these facts, so a plug-in must not gain credibility from a built-in meter's name.
     if is_plug_in(meter):
         if meter.code is None or not re.fullmatch("[0-9a-f]{64}", meter.code):
             return f"'{meter.name}' is not a built-in meter, and no digest of its code is stated"
         return None
     names = [name for name, _, _ in parts_of(meter)]
-    # Any way that fits: one meter may have a counter on one GPU and samples on another.
+    # Any fitting combination counts, because a meter may read a counter on one GPU and samples on another.
     levels = {weakest(variant.level for variant in way).value for way in _ways(names) if _fits(meter, names, way)}
     if meter.level not in levels:
         return (
@@ -179,7 +179,7 @@ def joules_from_readings(meter: MeterFacts, window: Window) -> float | None:
     """
     found = [_joules(name, parameters, start, window) for name, parameters, start in parts_of(meter)]
     known = [value for value in found if value is not None]
-    # All parts or none, since the sum of a subset would pass for the whole.
+    # Without all parts there is no sum, because a partial sum would be mistaken for the whole.
     return sum(known) if len(known) == len(found) else None
 
 

@@ -15,7 +15,7 @@ from certify.core.evidence import ARMS
 
 JOULES_PER_KWH = 3.6e6
 PASSES = "passes"
-"""Name of the passes among the costs of a model."""
+"""Key of the passes in the costs of a model."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Payback:
     """Cost and benefit of making a model.
 
     Attributes:
-        spent: joules of all passes and of what came later; None if a part is unknown.
-        parts: parts of them, by activity; None where they were not measured.
+        spent: joules of all passes and of later work, such as audits; None if a part is unknown.
+        parts: these joules by activity; None where they were not measured.
         saved: joules saved per inference; None if unknown.
         inferences: number of inferences until the saving equals the cost; None if nothing is saved or it is unknown.
         carbon: grams of CO2 equivalent at the user's intensity, by item: ``spent``, ``baseline`` and ``candidate`` (per
@@ -102,7 +102,7 @@ def energy_to_date(parts: Costs) -> Estimate | None:
         parts: joules by activity; None where they were not measured.
 
     Returns:
-        None if a part is unknown, or there is none: a part would be mistaken for the whole.
+        Their sum; None if there are no parts or one is unknown, because a partial sum would be mistaken for the whole.
 
     Example:
         >>> passes, audit = Estimate.exact(4.0, "J", "meter"), Estimate.exact(3.0, "J", "meter")
@@ -165,7 +165,7 @@ def saved_energy(estimates: Mapping[str, Estimate]) -> Estimate | None:
     # An unbounded end times a saving of 0 is not a number.
     if baseline is None or ratio is None or not math.isfinite(baseline.high + ratio.high):
         return None
-    # All corners: the sign of (1 - share) decides which ends bound the product.
+    # All four corners are needed, because the sign of (1 - share) decides which ends bound the product.
     ends = [joules * (1 - share) for joules in (baseline.low, baseline.high) for share in (ratio.low, ratio.high)]
     level = weakest((baseline.evidence, ratio.evidence))
     method = "baseline joules times (1 - paired ratio)"
@@ -187,7 +187,7 @@ def payback_inferences(spent: Estimate | None, estimates: Mapping[str, Estimate]
     if spent is None or saved is None or saved.value <= 0:
         # Without a saving nothing breaks even.
         return None
-    # The cheapest making over the largest saving, and the reverse.
+    # The lowest cost over the largest saving gives the fewest inferences, and the reverse the most.
     low = spent.low / saved.high
     high = spent.high / saved.low if saved.low > 0 else math.inf
     value = spent.value / saved.value

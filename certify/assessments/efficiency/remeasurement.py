@@ -90,7 +90,7 @@ def _paired(first: Sequence[Prediction], second: Sequence[Prediction]) -> list[t
     Raises:
         CertificateError: samples or labels differ.
     """
-    # Sorted, since the two measurements may have read the samples in different orders.
+    # Sorted, because the two measurements may have read the samples in different orders.
     sides = [sorted(side, key=lambda sample: (sample.digest, sample.label)) for side in (first, second)]
     pairs = list(zip(*sides, strict=False))
     if len(first) != len(second) or any((a.digest, a.label) != (b.digest, b.label) for a, b in pairs):
@@ -155,7 +155,7 @@ def _obstacle(first: Evidence, second: Evidence, profiles: tuple[Profile, Profil
     failed = [guard.name for guard in profiles[1].guards if guard.outcome == "fail"]
     failed = [name for name in failed if name != "holds_on_fresh"]  # tested as a separate figure
     before = {guard.name for guard in profiles[0].guards if guard.outcome == "fail"}
-    # Only new failures: the certified measurement may have been refused for the same reason.
+    # Only new failures count, because the certified measurement may have been refused for the same reason.
     if new := [name for name in failed if name not in before]:
         return f"Guards failed in the new measurement: {', '.join(new)}."
     return None
@@ -174,7 +174,7 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
         math.exp(shift), _exp(shift - half_width), _exp(shift + half_width), "1", min(certified.n, found.n), MOVER,
         certified.evidence,
     )  # fmt: skip
-    # Without a width any shift is infinitely many deviations; a shift of 0 is handled in the next line.
+    # With zero width any shift is infinitely many deviations; the next line handles a shift of 0.
     z = abs(shift) * z_quantile(edition.plan.confidence) / half_width if half_width > 0 else math.inf * (shift != 0)
     p = 2 * float(ndtr(-z)) if shift else 1.0
     tolerance, step = 1 + edition.plan.null_tolerance, _letter_step(edition)

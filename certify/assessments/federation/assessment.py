@@ -126,7 +126,7 @@ def _stated(run: Run) -> dict[str, Any]:
 def _text(profile: Profile) -> str:
     found = profile.estimates
     clients, rounds = (round(float(found[name])) for name in ("clients", "rounds"))
-    # In front of the count, so that no excerpt omits it.
+    # Placed before the count so that no excerpt omits it.
     simulated = "simulated: " if float(found["clients_simulated"]) else ""
     return f"{simulated}{clients} clients, {rounds} rounds"
 
@@ -137,7 +137,7 @@ def _notes(profile: Profile) -> Iterator[str]:
         yield "The energy is not assessed, since it was not measured for every client and round."
     if "central_change_points" not in found:
         yield "Comparison with central training: not assessed, since no measured central run is on record."
-    # What was sent in an abandoned attempt is in no closed round, so no figure contains it.
+    # Abandoned attempts belong to no closed round, so no figure includes what was sent in them.
     if float(found["attempts_abandoned"]):
         count = round(float(found["attempts_abandoned"]))
         yield f"{count} rounds were started but not closed; what clients sent in them is not in the sum."

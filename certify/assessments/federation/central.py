@@ -64,7 +64,6 @@ def central_run(records: Records, federated: MeasuredJob, central: MeasuredJob) 
     Raises:
         UsageError: the jobs differ in more than where they trained, or one of them does not state what is compared.
     """
-    # Clients of a fleet keep their samples, so nobody could show that the data are the same.
     if any(run.opening.message.transport != SIMULATED for run in records.runs):
         raise UsageError(
             "The clients of a fleet keep their samples, so no file shows that a central run had the same ones; compare "
@@ -92,7 +91,7 @@ def central_run(records: Records, federated: MeasuredJob, central: MeasuredJob) 
 
 def _require_same_data(federated: MeasuredJob, central: MeasuredJob) -> None:
     mine, other = (job.lineage["data"]["digests"] for job in (federated, central))
-    # Train and test first and always, as these decide the comparison.
+    # Train and test are always checked, and first, because the comparison depends on them.
     for part in ("train", "test", *sorted({*mine, *other})):
         if part in ("train", "test") and mine.get(part) is None:
             raise UsageError(f"The lineage of {federated.name} has no digest of the {part} part, so data are unknown.")
@@ -106,14 +105,14 @@ def _central_rows(records: Records, federated: MeasuredJob, central: MeasuredJob
         (run.opening.message.model, None if run.end is None else run.end.message.model) for run in records.runs
     ]  # fmt: skip
     models = [(row["model_digest_in"], row["model_digest_out"]) for row in federated.rows]
-    # The runs must be consecutive passes, each taking up the model of the one before it.
+    # The runs must be consecutive passes, each starting from the model of the one before it.
     first = next((n for n in range(len(models)) if models[n : n + len(runs)] == runs), None)
     if first is None:
         raise UsageError(f"The federated passes of {federated.name} do not follow one another in its lineage.")
     after = federated.rows[first + len(runs) :]
     last = len(central.rows) - len(after)
     before, rows, then = central.rows[:first], central.rows[first:last], central.rows[last:]
-    # Only where they trained may differ; any other difference could cause the change of accuracy.
+    # Only the place of training may differ; any other difference could explain the change in accuracy.
     if _settings(before) != _settings(federated.rows[:first]) or _settings(then) != _settings(after):
         raise UsageError(
             f"{central.name} and {federated.name} differ in more than where they trained; use recipes whose other "
@@ -136,11 +135,11 @@ def _paired(federated: MeasuredJob, central: MeasuredJob) -> PairedTable:
     for job in (federated, central):
         facts = job.evidence.header.models.get("candidate")
         if facts is None or facts.file_digest != job.lineage["artifacts"].get(MODEL):
-            raise UsageError(f"The measurement in {job.name} is of another model than its lineage; measure it again.")
+            raise UsageError(f"The measurement in {job.name} is not of its lineage's model; measure it again.")
         if not job.evidence.predictions or job.evidence.observed(TargetValues) is not None:
-            raise UsageError(f"The measurement in {job.name} has no classes of single test samples to compare.")
+            raise UsageError(f"The measurement in {job.name} has no class per test sample to compare.")
     mine, other = ({each.digest: each for each in job.evidence.samples} for job in (federated, central))
-    # Labels too: samples could be equal and still be judged by different answers.
+    # Labels are compared too, because equal samples could have been scored against different labels.
     if {key: sample.label for key, sample in mine.items()} != {key: sample.label for key, sample in other.items()}:
         raise UsageError(f"{central.name} and {federated.name} were scored on different test samples.")
     right = [np.array([of[key].candidate_top1 == of[key].label for key in sorted(of)]) for of in (other, mine)]

@@ -41,7 +41,7 @@ def gini(counts: Sequence[int]) -> float:
         (0.0, 0.75)
     """
     ordered, total = sorted(counts), sum(counts)
-    # Nobody took part, so nobody took part more often than others.
+    # Without participants, participation is equal.
     if not total:
         return 0.0
     n = len(ordered)
@@ -76,7 +76,7 @@ def _counts(records: Records) -> Iterator[tuple[str, Estimate]]:
     times = Counter(entry.message.client for run in runs for entry in run.entries)
     population = counts["population"]
     if times:
-        # Clients that never took part count as zeros, or selecting always the same few would look equal.
+        # Clients that never took part count as zeros; otherwise always selecting the same few would look equal.
         shares = [*times.values(), *[0] * (population - len(times))]
         yield "participation_gini", Estimate.exact(gini(shares), "1", f"Gini coefficient over {population} clients")
 
@@ -119,7 +119,7 @@ def _compute(records: Records) -> Iterator[tuple[str, Estimate]]:
     yield "server_cpu_s", Estimate.exact(on_servers, "s", "as the server states it")
     if on_clients + on_servers > 0:
         method = "CPU-seconds of clients over those of clients and server"
-        # Under another name in a simulation, so that a scorecard cannot read it as computing by clients.
+        # A simulation uses another name, so that a scorecard does not read it as work done by clients.
         name = f"simulated_{SHARE}" if simulated(records) else SHARE
         yield name, Estimate.exact(on_clients / (on_clients + on_servers), "1", method)
     for name, part in (("client_energy_j", clients), ("server_energy_j", servers)):
@@ -152,9 +152,9 @@ def _privacy(records: Records) -> Iterator[tuple[str, Estimate]]:
     # A run without noise protects nobody, so no epsilon holds over all runs.
     if not stated or len(stated) < len(records.runs):
         return
-    # The largest delta: every run's claim holds at a larger one too.
+    # The largest delta is used, because every run's claim also holds at a larger delta.
     delta = max(privacy.delta for privacy, _ in stated)
-    # A rate of 1: the server knows who was selected, so sampling does not amplify.
+    # The rate is 1: the server knows which clients were selected, so sampling does not amplify privacy.
     releases = [(SubsampledGaussian(privacy.noise_multiplier, 1.0, rounds), 1) for privacy, rounds in stated]
     found = spent(releases, delta, "add-remove")
     method = f"Rényi accountant, delta {delta:g}, add or remove one client, without amplification by sampling"

@@ -47,7 +47,7 @@ def _lineage(records: Records) -> Iterator[str]:
     for run in records.runs:
         opening = run.opening.message
         models = opening.model, None if run.end is None else run.end.message.model
-        # Searched from the last place on, so that runs are in the order of the passes.
+        # The search starts after the pass found last, so that runs must be in the order of the passes.
         place = next((n for n in range(at, len(steps)) if (steps[n].model_in, steps[n].model_out) == models), None)
         if place is None:
             yield f"No pass of the lineage has the models that run {opening.run[:16]} began and ended with"
@@ -74,7 +74,7 @@ def _policy_permits(records: Records) -> Finding:
                 if policy is None:
                     unknown.add(entry.client)
                     continue
-                # Judged at the beginning of the round, before the client computed anything.
+                # The policy must have permitted it when the round began, before the client computed anything.
                 request = Request(use.action, use.purpose, use.recipient, each.begin.started)
                 decision = decide(policy, request)
                 if not decision.permitted:

@@ -44,7 +44,7 @@ def _find(folders: Sequence[Path]) -> Path | None:
 
 
 def _compared(records: Records, path: Path, model: str | None) -> Finding:
-    # Another lineage may be valid and still be that of another model.
+    # A valid lineage may still belong to another model.
     if sha256_file(path) != records.header.lineage:
         return Finding(NAME, "fail", f"{path.name} is not the lineage that was recorded.")
     try:

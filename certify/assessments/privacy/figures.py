@@ -43,7 +43,7 @@ def estimates(records: Records) -> dict[str, Estimate]:
 def total_spent(records: Records) -> Spent | None:
     """Return the total cost of all mechanisms; None if it cannot be derived from these records."""
     releases = list(_releases(records))
-    # No release means no epsilon: without a mechanism nothing is shown to be private.
+    # Without a mechanism nothing is shown to be private, so there is no epsilon.
     if not releases or None in releases:
         return None
     known = [release for release in releases if release is not None]
@@ -58,7 +58,7 @@ def _releases(records: Records) -> Iterator[tuple[Accounted, int] | None]:
 
 def _accounted(mechanism: Mechanism, records: Records) -> Accounted | None:
     if isinstance(mechanism, GnMaxVotes):
-        # The caps, not the votes: a number that depends on the votes would itself leak them.
+        # Caps are used instead of votes, because a number that depends on the votes would leak them.
         return GnMax(mechanism.noise, mechanism.answers, mechanism.threshold_noise, mechanism.queries)
     rate, noise = rate_of(mechanism, records), mechanism.noise_multiplier
     if rate is None or noise is None:
@@ -72,6 +72,6 @@ def rate_of(mechanism: DpSgd, records: Records) -> float | None:
 
     Batch sizes in public records are not secret, whatever the records state about them.
     """
-    # Whoever knows the batch sizes knows part of the coins, so amplification must not be counted.
+    # Public batch sizes reveal part of the sampling coins, so amplification must not be counted.
     published = records.header.auditor is None and any(b.mechanism == mechanism.id for b in records.batches)
     return mechanism.sampling.rate if mechanism.sampling.amplifies and not published else 1.0

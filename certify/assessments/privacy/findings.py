@@ -63,7 +63,7 @@ def adjacency_kept(records: Records, edition: Edition) -> Answer:
             "Neighbours differ in N, but N, q or batch sizes are public; withhold them, or claim replace-one.",
         )
     if solvable := [
-        # Epsilon is public, so noise and rate determine each other: one of them alone gives away the other.
+        # Epsilon is public, so the noise would give away the withheld rate.
         mechanism.id
         for mechanism in records.sgd
         if rate_of(mechanism, records) is None and mechanism.noise_multiplier
@@ -138,9 +138,9 @@ PUBLIC = "public:"
 
 def _may_share(first: str, second: str) -> bool:
     """Return whether two splits may share samples: a teacher's with its private one, or two public sets."""
-    # A teacher learns from a part of a private split, so sharing is what it is for.
+    # A teacher is trained on a part of a private split, so the two always share samples.
     kinds = [part.split(":")[0] if part.startswith((TEACHER, PUBLIC)) else "private" for part in (first, second)]
-    # Two public sets may overlap: neither is protected.
+    # Two public sets may overlap, because neither is protected.
     return first == second or kinds == ["public", "public"] or set(kinds) == {"private", "teacher"}
 
 
@@ -187,7 +187,7 @@ def epsilon_within_claim(records: Records, edition: Edition) -> Answer:
             f"Sampling rate and noise of {', '.join(withheld)} are withheld, so only an auditor can derive epsilon.",
         )
     message = f"epsilon {total.epsilon:.6g} follows from the mechanisms, and {claimed:.6g} is claimed"
-    # Within a tolerance, because epsilon is the result of a numerical minimisation over orders.
+    # A tolerance is needed, because epsilon is the result of a numerical minimisation over orders.
     if total.epsilon > claimed * (1 + edition.claim_tolerance):
         return "fail", f"{message}: the claim is too small."
     return "pass", f"{message}."
@@ -209,7 +209,7 @@ def classes_kept(records: Records, edition: Edition) -> Answer:
     """No class loses much more than the others: noise hurts small groups most."""
     if not records.classes:
         return "unknown", "Accuracy per class before and after is not recorded."
-    # Otherwise a loss could be hidden by counting answers that never were.
+    # Counting answers that were never given could hide a loss.
     if odd := [row.name for row in records.classes if max(row.before, row.after) > row.samples]:
         return "fail", f"More correct answers than samples are recorded in {', '.join(odd)}."
     lost = {row.name: 100 * (row.before - row.after) / row.samples for row in records.classes}

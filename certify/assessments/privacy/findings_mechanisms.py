@@ -44,7 +44,7 @@ def noise_not_reproducible(records: Records, edition: Edition) -> Answer:
     seeded = [
         mechanism.id
         for mechanism in records.mechanisms
-        # A seed of any origin is refused, since somebody may have kept it.
+        # A seed of any origin is refused, because somebody may have kept it.
         if mechanism.randomness.source != "os" or mechanism.randomness.seed is not None
     ]
     if seeded:
@@ -92,7 +92,7 @@ def _sizes(mechanism: DpSgd, records: Records) -> Answer | float:
     units, rate = records.header.units, mechanism.sampling.rate
     if not found or units is None or rate is None:
         return "unknown", f"The realised batch sizes of {mechanism.id} are only in the auditor file."
-    # All runs and steps, since a maker could publish only the plausible ones.
+    # All runs and steps are required, because a maker could publish only the plausible ones.
     if set(found) != set(range(mechanism.runs)) or any(len(sizes) != mechanism.steps for sizes in found.values()):
         return (
             "fail",
@@ -100,7 +100,7 @@ def _sizes(mechanism: DpSgd, records: Records) -> Answer | float:
             "runs.",
         )
     if any(size > units for sizes in found.values() for size in sizes):
-        return "fail", f"A batch of {mechanism.id} has more than all {units} units."
+        return "fail", f"A batch of {mechanism.id} is larger than all {units} units."
     for run, sizes in sorted(found.items()):
         test = poisson_sizes(sizes, units, rate)
         if not test.possible:
@@ -108,7 +108,7 @@ def _sizes(mechanism: DpSgd, records: Records) -> Answer | float:
                 "fail",
                 f"Batch sizes of run {run} of {mechanism.id} do not fit coins of q = {rate:.6g} (p = {test.p:.1g}).",
             )
-    # The smallest p-value, as the weakest evidence for coins.
+    # The smallest p-value is the weakest evidence for coins.
     return min(poisson_sizes(sizes, units, rate).p for sizes in found.values())
 
 

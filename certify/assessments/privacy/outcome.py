@@ -29,7 +29,7 @@ def at_most(value: float) -> str:
 def judge_claim(profile: Profile, edition: Edition) -> ClaimOutcome:
     """Return the outcome of figures and findings: a refusal if one fails, or is unknown and must not be."""
     waits = WAITING in profile.estimates
-    # With an auditor file some checks may wait for the auditor; without one, nothing can still be shown.
+    # Some checks may wait for the auditor, but only if there is an auditor file.
     allowed = {*edition.may_be_unknown, *(edition.may_wait_for_auditor if waits else ())}
     reasons, notes = [], []
     for name in CHECKS:

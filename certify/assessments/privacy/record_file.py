@@ -56,7 +56,7 @@ def parse_records(content: bytes, name: str) -> Records:
         field, record_type = KINDS[kind]
         found[field].append(read_record(record_type, values, at))
     records = Records(header, **{field: tuple(ones) for field, ones in found.items()})
-    # Touches refer to mechanisms by id, so two of one id would cover each other's reads.
+    # Touches refer to mechanisms by id, so two with the same id would cover each other's reads.
     if len(records.ids) < len(records.mechanisms):
         raise CertificateError(f"{name}: two mechanisms have the same id.")
     return records

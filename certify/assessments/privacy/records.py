@@ -191,7 +191,7 @@ class Records:
     @property
     def raw_touches(self) -> tuple[Touch, ...]:
         """Touches of private splits that no recorded mechanism covers."""
-        # An unknown read is not raw; it is reported by a check of its own.
+        # An unknown read is not raw; a separate check reports it.
         covered = self.ids | {UNKNOWN}
         return tuple(
             touch for touch in self.touches if self.is_private(touch.part) and not covered.issuperset(touch.how)
@@ -199,7 +199,7 @@ class Records:
 
     def is_private(self, part: str) -> bool:
         """Return whether a split is private; an unknown split counts as private."""
-        # A read of an unknown split may have been of a private one.
+        # An unknown split may have been a private one.
         return part in self.header.private_parts or part == ANY_PART
 
 

@@ -58,11 +58,11 @@ def _by_lineage(records: Records, path: Path | None) -> Iterator[str]:
     if lineage["seed"] is not None:
         yield f"{LINEAGE} states the seed"
     header = records.header
-    # Under add-remove, N is hidden, and the rate times N is the public batch size.
+    # Under add-remove N is hidden, but the rate and the public batch size would give it away.
     if header.adjacency == "add-remove" and any("sampling_rate" in row["config"] for row in lineage["rows"]):
         yield f"{LINEAGE} states a sampling rate"
     withheld = {mechanism.id for mechanism in records.sgd if mechanism.noise_multiplier is None}
-    # With the noise and the public epsilon the rate follows.
+    # The rate follows from the noise and the public epsilon.
     if any("noise" in row["done"] and row["done"].get("mechanism") in withheld for row in lineage["rows"]):
         yield f"{LINEAGE} states the noise, from which the sampling rate follows"
     for part in header.private_parts:
@@ -77,7 +77,7 @@ def _by_evidence(records: Records, path: Path | None) -> Iterator[str]:
     if path is None or "test" not in records.header.private_parts:
         return
     with path.open("rb") as stream:
-        # Only the header, of bounded length: the evidence may have millions of lines.
+        # Only the header is read, up to a limit, because the evidence may have millions of lines.
         line = stream.readline(MAX_HEADER_BYTES)
     try:
         header = json.loads(line)
@@ -99,7 +99,7 @@ def _ledger_check(records: Records, path: Path | None) -> Finding:
     except CertificateError as error:
         return Finding(name, "fail", str(error))
     if stated != records.touches:
-        # Missing reads first: they are the ones that a maker would want to hide.
+        # Missing reads are named first, because a maker would want to hide them.
         missing = [f"{touch.step} ({touch.part})" for touch in stated if touch not in records.touches]
         problems = f"it lacks {', '.join(missing[:5])}" if missing else "it has reads that the lineage does not have"
         return Finding(name, "fail", f"The ledger does not match the lineage: {problems}.")

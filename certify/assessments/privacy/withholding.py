@@ -25,7 +25,7 @@ def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
     Returns:
         The public records, which bind the auditor file, and the bytes of that file.
     """
-    # The auditor file is complete by itself and does not refer to its own binding.
+    # The auditor file cannot contain its own binding.
     content = dump_records(replace(records, header=replace(records.header, auditor=None)))
     header = replace(records.header, auditor=AuditorBinding.of(content, key).to_json())
     public = replace(records, header=header, batches=(), members=())
@@ -37,7 +37,7 @@ def withhold(records: Records, key: DataKey) -> tuple[Records, bytes]:
 
 
 def _without_rate(mechanism: DpSgd) -> DpSgd:
-    # Noise of sampled steps is withheld too: with the public epsilon the rate would follow from it.
+    # The noise of sampled steps is withheld too, because it and the public epsilon would give away the rate.
     noise = None if mechanism.sampling.amplifies else mechanism.noise_multiplier
     return replace(
         mechanism, noise_multiplier=noise, sampling=replace(mechanism.sampling, rate=None, expected_batch=None)

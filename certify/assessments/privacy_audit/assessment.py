@@ -126,7 +126,7 @@ class PrivacyAudit(Assessment):
         """Return what may be printed."""
         figures = predicate["profile"]["estimates"]
         headlines = {name: words for name, words in HEADLINES.items() if name in figures}
-        # If no summary figure exists, the first one stands for the audit.
+        # Without a summary figure, the first figure is the headline.
         first = {name: name.replace("_", " ") for name in list(figures)[:1]}
         common = common_claims(self, predicate, digest, headlines=headlines or first, limits=LIMITS)
         with presenting("claims"):

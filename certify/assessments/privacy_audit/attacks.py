@@ -51,7 +51,7 @@ def attacks_of(records: Records) -> Mapping[str, Attack]:
     found: dict[str, Floats] = {}
     arms = [arm for arm in ARMS if arm in targets]
     shadowed = [arm for arm in arms if _shadows(records, arm)]
-    # Both files together only if both have shadows.
+    # Both files are attacked together only if both have shadows.
     for name, used in (*((arm, [arm]) for arm in shadowed), (PAIR, shadowed if len(shadowed) > 1 else [])):
         if used:
             found[name] = _ratios(records, targets, used, samples.samples)
@@ -67,7 +67,7 @@ def _shadows(records: Records, arm: str) -> list[ScoresOf]:
 def _ratios(records: Records, targets: Mapping[str, ScoresOf], arms: list[str], n: int) -> Floats:
     shadows = {arm: _shadows(records, arm) for arm in arms}
     names = [[row.of for row in rows] for rows in shadows.values()]
-    # A shadow that counts twice would narrow the spread.
+    # A shadow counted twice would narrow the spread.
     if len(set(names[0])) < len(names[0]) or any(each != names[0] for each in names):
         raise CertificateError("The files were not attacked by the same shadows, each once.")
     first = shadows[arms[0]]

@@ -12,7 +12,7 @@ from certify.core.accounting import refutation, refutes_claim
 from certify.core.finding import Finding
 
 ACTIVITY = "privacy audit"
-"""Name of the audit among the costs of a model."""
+"""Key of the audit in the costs of a model."""
 PRIVACY = "privacy"
 """Assessment that claims an epsilon."""
 STATED, DELTA = "epsilon_stated", "delta"

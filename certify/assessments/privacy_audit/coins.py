@@ -24,7 +24,7 @@ def coins_of(seed: str, count: int) -> Bits:
         [0, 1, 0, 0, 0, 1, 0, 1]
     """
     blocks = -(-count // 256)
-    # Counter mode over SHA-256: anybody with the secret repeats the coins, on any platform.
+    # Counter mode over SHA-256: anybody with the secret gets the same coins, on any platform.
     stream = b"".join(hashlib.sha256(f"{seed} coins {number}".encode()).digest() for number in range(blocks))
     return np.unpackbits(np.frombuffer(stream, dtype=np.uint8))[:count].astype(bool)
 
@@ -60,7 +60,7 @@ def unpack_bits(text: str, count: int) -> Bits:
         ValueError: the text is not hexadecimal, or its length does not fit ``count`` bits.
     """
     packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
-    # A longer text could hide a second set of bits behind the first.
+    # A longer text could hide a second set of bits after the first.
     if len(packed) != -(-count // 8):
         raise ValueError(f"{len(packed)} bytes of bits do not stand for {count} samples")
     return np.unpackbits(packed)[:count].astype(bool)

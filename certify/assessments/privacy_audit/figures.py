@@ -59,7 +59,7 @@ def rate_name(rate: float) -> str:
 
 def enough_others(others: int, rate: float, edition: Edition) -> bool:
     """Whether a number of non-members resolves a false-alarm rate."""
-    # With a tolerance, since the product of a rate and a count may come out one bit too small.
+    # A tolerance is needed, because the product of a rate and a count may be one bit too small.
     return rate * others >= edition.fewest_alarms - 1e-9
 
 
@@ -112,7 +112,7 @@ def _changes(found: Mapping[str, Attack], edition: Edition) -> Iterator[tuple[st
 
 def _found_change(first: Attack, second: Attack, rate: float, edition: Edition) -> Estimate:
     """Return the difference of the detection rates, each attack at its own threshold."""
-    # Each attack at its own threshold: one threshold for both would compare two rates of false alarms.
+    # A shared threshold would give the two attacks different rates of false alarms.
     hits = [each.members > threshold_for(each.others, rate) for each in (first, second)]
     table = PairedTable.from_correct(*hits)
     ends = difference_interval(table, edition.confidence)
@@ -135,7 +135,7 @@ def right_guesses(canaries: Canaries, opened: Opened) -> int:
             f"{m} canaries must have {m} scores and at most {m} guesses, got {len(opened.scores)} and {r}."
         )
     coins = coins_of(opened.seed, m)
-    # Stable, so that equal scores are guessed in the order of the canaries on every platform.
+    # A stable sort, so that equal scores are guessed in the order of the canaries on every platform.
     order = np.argsort(-np.array(opened.scores), kind="stable")
     # Half of the guesses are "in" and half "out"; an odd one is "in".
     upper = r - r // 2
@@ -164,7 +164,7 @@ def _canaries(records: Records, edition: Edition) -> Iterator[tuple[str, Estimat
     right = right_guesses(fixed, opened)
     yield "canary_guesses_right", Estimate.exact(float(right), "1", "coins guessed by the twin's scores")
     bound = epsilon_shown(m, r, right, fixed.delta, edition.confidence)
-    # Only a lower bound follows, since a stronger attack could guess more.
+    # Only a lower bound follows, because a stronger attack could guess more.
     yield SHOWN, Estimate(bound, bound, float("inf"), "1", m, f"at least, at {100 * edition.confidence:g} %; {ONE_RUN}")
 
 

@@ -34,12 +34,12 @@ def parts_reported(records: Records, edition: Edition) -> Answer:
     if not done:
         return "fail", "Nothing was audited: neither membership nor canaries nor extraction."
     kinds: dict[str, type] = {"membership": Membership, "canaries": Opened, "extraction": Extraction}
-    # What is withheld is only in the auditor file; the commitment to the canaries is always public.
+    # Withheld records are only in the auditor file; the commitment to the canaries is always public.
     if records.withheld:
         kinds = {"canaries": Canaries}
     mismatches = [name for name, kind in kinds.items() if (name in done) != bool(records.of(kind))]
     if mismatches:
-        # In both directions: a part without records, and records without a part.
+        # Either a part has no records, or records belong to no part.
         return "fail", f"The header and the records differ about {', '.join(mismatches)}."
     return "pass", f"Audited: {', '.join(header.parts)}."
 
@@ -137,7 +137,7 @@ def coins_committed(records: Records, edition: Edition) -> Answer:
     # Any change of the terms after the training changes the commitment.
     if commitment_of(opened.seed, terms_of(fixed)) != fixed.commitment:
         return "fail", "The coins, the canaries, the number of guesses or the claim are not those committed to."
-    # Times are text of one format, so they compare as text.
+    # All times have one format, so they compare as strings.
     if opened.trained < fixed.committed:
         return "fail", f"The twin was trained at {opened.trained}, before the commitment at {fixed.committed}."
     return "pass", f"Coins and {fixed.guesses} guesses were committed to at {fixed.committed}, before the training."
@@ -163,7 +163,7 @@ def claim_not_contradicted(records: Records, edition: Edition) -> Answer:
     summary = f"{right} of {fixed.guesses} guesses were right, which shows epsilon of at least {bound:.3g}"
     if fixed.claimed_epsilon is None:
         return "pass", f"{summary}; no epsilon is claimed."
-    # Within a tolerance, because the bound is the root of an equation.
+    # A tolerance is needed, because the bound is the root of an equation found numerically.
     if bound > fixed.claimed_epsilon * (1 + edition.claim_tolerance):
         return "fail", f"{summary}: this contradicts the claim of {fixed.claimed_epsilon:g}."
     return "pass", (
@@ -181,7 +181,7 @@ def control_stated(records: Records, edition: Edition) -> Answer:
     rows: tuple[Extraction, ...] = records.of(Extraction)
     if len({row.table.n for row in rows}) > 1 or any(row.table.n == 0 for row in rows):
         return "fail", "Copies were judged on no samples, or on different numbers of them."
-    # The same number of queries twice would let a maker show the worse copy only.
+    # Stating a number of queries twice would let a maker show only the worse copy.
     if len({(row.queries, row.access) for row in rows}) < len(rows):
         return "fail", "A number of queries is stated twice for the same kind of answer."
     return "pass", f"{len(rows)} copies, each next to a control that never queried."

@@ -53,11 +53,11 @@ def _direction(shadows: Floats, inside: Bits) -> Floats:
     """Return the weights of the files that separate members and non-members best for their spread, (files,)."""
     (mean_in, spread_in), (mean_out, spread_out) = (_moments(shadows, taken) for taken in (inside, ~inside))
     covariance = (spread_in + spread_out) / 2
-    # A ridge: the scores of two files may be equal, which makes the matrix singular.
+    # The ridge is needed because two files may have equal scores, which makes the matrix singular.
     covariance += (RIDGE * np.trace(covariance) / len(covariance) + TINY) * np.eye(len(covariance))
     weights: Floats = np.linalg.solve(covariance, (mean_in - mean_out).mean(0))
     length = float(np.linalg.norm(weights))
-    # No direction separates them, so both files count alike.
+    # If no direction separates them, both files get equal weight.
     return weights / length if length > 0 else np.ones(len(weights))
 
 
@@ -72,7 +72,7 @@ def _log_density(target: Floats, shadows: Floats, taken: Bits) -> Floats:
 def _moments(shadows: Floats, taken: Bits) -> tuple[Floats, Floats]:
     """Return the mean of each sample's scores over some shadows, (n, files), and the covariance pooled over samples."""
     count = taken.sum(0)
-    # A variance needs two.
+    # A variance needs two values.
     if count.min() < 2:
         raise CertificateError("A sample is in, or out of, fewer than two shadows.")
     weight = taken[:, :, None]

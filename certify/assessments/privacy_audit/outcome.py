@@ -47,7 +47,7 @@ def is_valid(findings: Iterable[Finding]) -> bool:
         >>> is_valid([Finding("coins_committed", "fail", "The coins are not those committed to.")])
         False
     """
-    # An audit that refutes its claim is a refusal, but a valid one: that is what audits are for.
+    # An audit that refutes its claim is refused but still valid, because refuting claims is its purpose.
     return all(finding.outcome != "fail" or finding.name == CONTRADICTED for finding in findings)
 
 
@@ -65,6 +65,6 @@ def _parts(profile: Profile) -> Iterator[str]:
         yield f"canaries show epsilon of at least {bound:.2g} (of {most:.2g} at most){against}"
     excess = [name for name in found if name.startswith("extraction_") and name.endswith("_excess_points")]
     if excess:
-        # The worst number of queries stands for all.
+        # Only the worst number of queries is named.
         worst = max(excess, key=lambda name: found[name].value)
         yield f"{worst.split('_')[1]} queries copy {found[worst].value:+.1f} points more than none"

@@ -79,7 +79,7 @@ class Robustness(Assessment):
         failed = [f"{guard.name}: {guard.sentence}" for guard in profile.guards if guard.outcome != "pass"]
         if failed:
             return ClaimOutcome("refused", tuple(failed), ())
-        # Shown with the outcome in any case: transferred witnesses alone would tell another story.
+        # Always shown with the outcome, because transferred witnesses alone would be misleading.
         message = tuple(guard.sentence for guard in profile.guards if guard.name == "own_gradients")
         return ClaimOutcome("; ".join(_parts(profile)) or "described", (), message)
 
@@ -102,7 +102,7 @@ class Robustness(Assessment):
         method = (
             f"largest loss of robust accuracy over {len(changes)} sizes of change; upper end over all of them at once"
         )
-        # Signs and ends swap, because a loss is the negative of a change.
+        # The sign changes and the ends swap, because a loss is the negative of a change.
         value, low, high = (max(-getattr(estimate, end) for estimate in changes) for end in ("value", "high", "low"))
         return {**found, "witnessed_loss_points": Estimate(value, low, high, "points", changes[0].n, method)}
 
@@ -125,7 +125,7 @@ def _parts(profile: Profile) -> Iterator[str]:
         loss = found["worst_corruption_loss_points"]
         yield f"{worse} of {count} corruptions worse, {loss.value:.1f} points at worst (up to {loss.high:.1f})"
     if sizes := _sizes(found):
-        # The smallest size of change, which is the hardest to fool a model with.
+        # The smallest change is the hardest to fool a model with.
         eps = sizes[0]
         before, after = (100 * float(found[f"standing_{eps}_{arm}"]) for arm in ("baseline", "candidate"))
         yield f"robust accuracy at {eps}/255 at most {after:.1f} %, {before:.1f} % before"

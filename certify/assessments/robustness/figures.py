@@ -64,7 +64,7 @@ def _share(right: int, n: int, confidence: float, method: str, bound: bool = Fal
     if n == 0:
         raise CertificateError("A table of the records has no samples.")
     ends = wilson_interval(right, n, confidence)
-    # No lower end for a bound: nobody can show that a sample cannot be fooled.
+    # A bound has no lower end, because nothing can show that a model cannot be fooled.
     return Estimate(right / n, 0.0 if bound else ends.low, max(ends.high, right / n), "1", n, method)
 
 
@@ -85,7 +85,7 @@ def _corruptions(records: Records, edition: RobustnessEdition) -> Iterator[tuple
         changes.append(found)
         yield f"{stem}_change_points", found
     worst = [
-        # The extreme of each end separately, since all intervals hold at once.
+        # Each end has its own extreme, because the intervals hold simultaneously.
         -getattr(min(changes, key=lambda estimate: getattr(estimate, end)), end)
         for end in ("value", "high", "low")
     ]
@@ -133,7 +133,7 @@ def _detected(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
             continue
         area = row.wins / (2 * m * n)
         # DeLong, DeLong and Clarke-Pearson 1988: variances of the placements of both kinds of samples.
-        # Counts are of twice the placements, so that they are integers; hence the factor 4 after squaring.
+        # The records double the placements to keep integers; hence the factor 4 after squaring.
         clean = max(0.0, (row.placements_clean / (4 * n * n) - m * area**2) / (m - 1))
         attacked = max(0.0, (row.placements_attacked / (4 * m * m) - n * area**2) / (n - 1))
         half = z_quantile(edition.confidence) * math.sqrt(clean / m + attacked / n)
@@ -155,7 +155,7 @@ def _triggers(records: Records, edition: RobustnessEdition) -> Iterator[tuple[st
                 f"trigger_{number}_success_{name}",
                 _share(n - getattr(row.table, arm), n, edition.confidence, method),
             )
-        # The tables count samples that resist, so a change of success is the reverse.
+        # The tables count samples that resist, so a change in success has the opposite sign.
         turned = Counts(row.neither, row.only_baseline, row.only_candidate, row.both)
         method = f"{row.name}: {TANGO.format(f'{len(rows)} comparisons under triggers')}"
         found = change(turned, simultaneous(edition.confidence, len(rows)), method)

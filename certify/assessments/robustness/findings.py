@@ -67,7 +67,7 @@ def _triggers_complete(records: Records) -> Iterator[str]:
         same = [row for row in rows if (row.sha256, row.target) == key]
         if sorted(row.before for row in same) != sorted(wanted):
             yield "A trigger must be tried once with each of " + " and ".join(sorted(wanted)).replace("_", " ")
-        # One candidate, one trigger, the same samples: its own answers cannot differ.
+        # The candidate, trigger and samples are the same, so its answers cannot differ.
         elif len({(row.table.n, row.table.candidate, row.untriggered_candidate) for row in same}) > 1:
             yield "The candidate answers differently next to its float parent than next to the baseline"
 
@@ -84,7 +84,7 @@ def _standing_falls(records: Records, edition: RobustnessEdition) -> Iterator[st
         for source in ("union", *ARMS):
             rows = sorted(standing_rows(records, source).items())
             counts = [getattr(clean.table, arm), *(getattr(row.table, arm) for _, row in rows)]
-            # Sorted sizes of change must give falling counts, starting from the clean ones.
+            # Counts must not rise with the size of the change, starting from clean samples.
             if counts != sorted(counts, reverse=True):
                 yield f"The {arm} has a higher robust accuracy at a larger change"
             if any(getattr(row.table, arm) < getattr(union[eps].table, arm) for eps, row in rows if eps in union):
@@ -144,7 +144,7 @@ def _weaker(records: Records, arm: str, other: str) -> Iterator[str]:
         if eps not in theirs:
             continue
         n, mine, carried = row.table.n, getattr(row.table, arm), getattr(theirs[eps].table, arm)
-        # Not merely fewer, but shown to be weaker: both intervals must be apart.
+        # The intervals must not overlap, so that a chance difference does not fail an honest attack.
         if wilson_interval(mine, n, 0.95).low > wilson_interval(carried, n, 0.95).high:
             yield (
                 f"Witnesses made for the {arm} leave {mine} of its {n} samples correct at {eps}/255, but those made "
@@ -159,7 +159,7 @@ def _apart(records: Records) -> str:
     notes = []
     for eps in sorted(set(union) & set(carried)):
         gains = [100 * (row.table.candidate - row.table.baseline) / row.table.n for row in (carried[eps], union[eps])]
-        # Negative, so that of equal gaps the smallest size of change wins.
+        # Negated, so that the smallest change wins among equal gaps.
         notes.append((gains[0] - gains[1], -eps, gains))
     if not notes:
         return ""
@@ -174,7 +174,7 @@ def _held_elsewhere(records: Records, edition: RobustnessEdition) -> Iterator[st
         settings = {(row.graph_optimization, row.threads) for row in rows if row.arm == arm and row.asked}
         turned = sum(witness_set.held for witness_set in records.of(WitnessSet) if witness_set.arm == arm)
         if turned and not settings.issuperset(OTHER_SETTINGS):
-            # Settings that were not tried could be those at which the witnesses do not hold.
+            # Witnesses may fail at settings that were not tried.
             yield f"Witnesses were not tried on the {arm} at every optimiser level and with 1 and 2 threads"
     for row in rows:
         if row.held < edition.least_held * row.asked:

@@ -36,7 +36,7 @@ def merge_small(sizes: Mapping[str, Sequence[int]], least: int) -> dict[str, tup
     """
     order = sorted(sizes, key=lambda name: (-sum(sizes[name]), name))
     parts = [[name] for name in order]
-    # The smallest group first, and merged with the next smallest: large groups stay as they are.
+    # The smallest group is merged with the next smallest, so that large groups stay as they are.
     while len(parts) > 1 and (small := _small(parts, sizes, least)) is not None:
         smallest = parts.pop(small)
         other = min(range(len(parts)), key=lambda i: (_people(parts[i], sizes), -i))
@@ -82,7 +82,7 @@ def hold_back(sizes: Counts, least: int) -> Mask:
         candidates = np.argwhere(~withheld).tolist()
         if not candidates:
             break
-        # Ties by position, so that the choice is the same on every platform.
+        # Ties are broken by position, so that the choice is the same on every platform.
         _, i, j = min((_cost(sizes, withheld, (i, j), (row, column)), i, j) for i, j in candidates)
         withheld[i, j] = True
     return withheld
@@ -93,12 +93,12 @@ def _cost(sizes: Counts, withheld: Mask, cell: tuple[int, int], exposed: tuple[i
     i, j = cell
     near = (i == exposed[0]) + (j == exposed[1])
     closes = bool(withheld[:, j].any() if i == exposed[0] else withheld[i].any())
-    # An empty cell last, since withholding it hides nobody; then the smallest, which loses least.
+    # An empty cell comes last, because withholding it hides nobody; then the smallest, which loses least.
     return -(near + closes), bool(sizes[i, j] == 0), int(sizes[i, j])
 
 
 def exposed_cells(sizes: Counts, withheld: Mask, least: int) -> Iterator[tuple[int, int]]:
-    """Yield withheld cells that follow from published ones, or from a line that withholds too few people.
+    """Yield withheld cells that published ones reveal, or that are in a line that withholds too few people.
 
     Args:
         sizes: people in each cell, (rows, columns); withheld cells only enter through sums of lines.

@@ -30,7 +30,7 @@ def check_answers(around: Surroundings) -> Iterator[Finding]:
         header, predictions = _read(path)
         data = header["data"]
         same = header["models"]["candidate"]["content_digest"] == records.header.model.leanmarkContent
-        # Answers of another model next to this one are no contradiction.
+        # Answers of another model do not contradict this one.
         if not same or data["test_digest"] != records.header.data.test_digest:
             yield Finding(name, "skipped", f"The answers in {path.name} belong to another model or other samples.")
             return
@@ -64,7 +64,7 @@ def _read(path: Path) -> tuple[Any, list[Any]]:
                 predictions.append(json.loads(line))
     if header is None:
         raise ValueError("it has no header")
-    # Reversed, so that the first of equal samples is kept, as when the tables were made.
+    # Reversed, so that the first of equal samples is kept, as in the tables.
     first = {prediction["digest"]: prediction for prediction in reversed(predictions)}
     return header, list(first.values())
 

@@ -81,7 +81,7 @@ class Social(Assessment):
         (``--require 'social.cells_worse<=0'``).
         """
         failed = [guard for guard in profile.guards if guard.outcome != "pass" and not guard.name.startswith(CELL)]
-        # A cell that got worse is a result; only inconsistent records refuse.
+        # A cell that got worse is a result; only inconsistent records lead to a refusal.
         if failed:
             return ClaimOutcome("refused", tuple(f"{guard.name}: {guard.sentence}" for guard in failed), ())
         sentences = tuple(guard.sentence for guard in profile.guards if guard.name.startswith(CELL))
@@ -112,7 +112,7 @@ class Social(Assessment):
         estimates = predicate["profile"]["estimates"]
         names = predicate["words"]
         chosen = [name for name in HEADLINES if name in estimates]
-        # Measured alone, a model has no change to headline.
+        # A model measured alone has no change to headline.
         chosen = chosen or [name for ending in ALONE for name in estimates if name.endswith(ending)][:3]
         headlines = {name: names.get(name, name) for name in chosen or ["cells"]}
         return Claims(**common_claims(self, predicate, digest, headlines=headlines, limits=LIMITS), words=names)

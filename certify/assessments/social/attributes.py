@@ -51,7 +51,7 @@ def _worst(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition
     whole = [summed(list(tables.values())) for tables in groups.values()]
     for arm in arms:
         rates = [rate(getattr(table, arm), table.n, confidence) for table in whole]
-        # Ends separately: the bounds hold at once, so the lowest of each end bounds the lowest rate.
+        # The bounds hold simultaneously, so the lowest of each end bounds the lowest rate.
         lowest = Bounded(*(min(getattr(bounds, end) for bounds in rates) for end in ("value", "low", "high")))
         method = f"{title}: lowest accuracy of {len(rates)} groups, Wilson score intervals, Bonferroni"
         words = f"{title}, accuracy of the worst group, {BEFORE_AFTER[arm]}"
@@ -84,7 +84,7 @@ def _selection(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edi
 
 def _odds(stem: str, title: str, groups: Groups, arms: tuple[str, ...], edition: SocialEdition) -> Iterator[Named]:
     """Yield the larger of the gaps in false positive and false negative rates, by simultaneous intervals."""
-    # Two rates per group hold at once.
+    # Both rates of every group must hold simultaneously.
     confidence = simultaneous(edition.confidence, 2 * len(groups))
     for arm in arms:
         gaps = [
@@ -123,7 +123,7 @@ def _gap_changes(stem: str, title: str, groups: Groups, edition: SocialEdition, 
 
 def _widest(tables: Mapping[str, PairedTable], confidence: float) -> tuple[Bounded, str]:
     """Return the change of the gap that widened most against the largest group; ends hold for all pairs at once."""
-    # The largest group is the reference, as its rate has the narrowest interval.
+    # The largest group is the reference, because its rate has the narrowest interval.
     largest = max(tables, key=lambda group: tables[group].n)
     others = [group for group in tables if group != largest]
     each = simultaneous(confidence, len(others))
@@ -132,5 +132,5 @@ def _widest(tables: Mapping[str, PairedTable], confidence: float) -> tuple[Bound
     ends = (max(getattr(bounds, end) for bounds in changes.values()) for end in ("low", "high"))
     low, high = ends
     value = changes[widest].value
-    # Widened to the value, which may come from another pair than the ends.
+    # The value may come from another pair than the ends, so the interval is widened to include it.
     return Bounded(value, min(low, value), max(high, value)), f"{widest} against {largest}"

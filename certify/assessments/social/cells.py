@@ -90,7 +90,7 @@ def _judged(cell: Cell, confidence: float, p: float, edition: SocialEdition) -> 
     table = cell.table
     before, after = (wrong_rate(table, arm, confidence) for arm in ("baseline", "candidate"))
     rise = change(table, confidence).negative()
-    # Judged apart from the verdict: a small but significant loss may still be within the margin.
+    # Judged separately from the verdict, because a significant loss may still be within the margin.
     within = rise.high <= edition.margin
     verdict: Verdict = "too small"
     if rise.low > 0 or rise.high < 0:
@@ -120,7 +120,7 @@ def groups_of(records: Records, attribute: str) -> dict[str, dict[int | None, Pa
 def selected(tables: dict[int | None, PairedTable]) -> PairedTable:
     """Return the paired table of positive answers of a binary group: correct if the truth is positive, else wrong."""
     positive, negative = tables[1], tables[0]
-    # A correct answer to a positive sample is positive; to a negative sample, a wrong one is.
+    # Positive answers are the correct ones to positive samples and the wrong ones to negative samples.
     return PairedTable(
         positive.both + negative.neither,
         positive.only_candidate + negative.only_baseline,

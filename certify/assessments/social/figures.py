@@ -62,7 +62,7 @@ def over_attributes(estimates: Mapping[str, Estimate]) -> Iterator[tuple[str, Es
     for name, (endings, words_) in OVER_ATTRIBUTES.items():
         rows = [estimate for key, estimate in estimates.items() if key.endswith(endings)]
         if rows:
-            # Ends separately, since the attribute with the largest value need not have the largest end.
+            # Ends are taken separately, because the attribute with the largest value need not have the largest end.
             value, low, high = (max(getattr(row, end) for row in rows) for end in ("value", "low", "high"))
             method = f"{words_.format(len(rows))}; upper end of the worst, not of all at once"
             yield name, Estimate(value, low, high, "points", min(row.n for row in rows), method)
@@ -86,7 +86,7 @@ def _summary(records: Records, judged: tuple[JudgedCell, ...], edition: SocialEd
     name = "cells_within_margin_share"
     yield Named(name, WORDS[name], Estimate.exact(within / len(judged), "1", method))
     method = "largest rise of an error rate over all cells; upper end over all of them at once"
-    # All cells hold at once, so the largest upper end bounds every loss.
+    # The intervals hold simultaneously, so the largest upper end bounds every loss.
     value, low, high = (max(getattr(cell.rise, end) for cell in judged) for end in ("value", "low", "high"))
     largest = Estimate(100 * value, 100 * low, 100 * high, "points", len(judged), method)
     yield Named("largest_loss_points", WORDS["largest_loss_points"], largest)

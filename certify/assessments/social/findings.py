@@ -78,7 +78,7 @@ def _cells_add_up(records: Records, edition: SocialEdition) -> Iterator[str]:
                 published = summed([cells[group] for group in members if group in cells])
                 withheld = any(group not in cells for group in members)
                 rest = [getattr(whole, entry) - getattr(published, entry) for entry in ENTRIES]
-                # Crossed cells may be withheld: published ones must not exceed the line; complete ones equal it.
+                # The cells must add up to the line or, if some are withheld, not exceed it.
                 if min(rest) < 0 or (not withheld and any(rest)):
                     yield f"The cells of {attribute.name} do not add up to {name}{_of(label)}"
 
@@ -105,7 +105,7 @@ def _samples_agree(records: Records, edition: SocialEdition) -> Iterator[str]:
     # Every answer that became correct or wrong has changed, but an answer may also change from wrong to wrong.
     if any(row.by == "margin" for row in records.of(Turned)) and turned < whole.only_baseline + whole.only_candidate:
         yield f"{turned} answers changed, fewer than became correct or wrong"
-    # Measured alone, both arms are the same answers.
+    # For a model measured alone, both arms hold the same answers.
     if not records.compares and (whole.only_baseline or whole.only_candidate):
         yield "A model measured alone differs from itself"
 
@@ -172,7 +172,7 @@ def _totals_hide(records: Records, edition: SocialEdition) -> Iterator[str]:
                 cells = [c.table.n for c in records.cells if (c.attribute, c.label) == (attribute.name, label)
                          and c.group in members]  # fmt: skip
                 rest = whole.n - sum(cells)
-                # Several withheld cells together may still be too few people.
+                # Several withheld cells together may still hold too few people.
                 if any((group, label) in withheld for group in members) and rest < edition.least_cell:
                     yield f"{name}{_of(label)} withholds {rest} samples, fewer than {edition.least_cell}"
 

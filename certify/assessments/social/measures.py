@@ -67,7 +67,7 @@ def _metrics(records: Records, arms: tuple[str, ...], edition: SocialEdition) ->
         yield from _rates("recall", "recall of the positive answer", totals[1], arms, edition)
         for arm in arms:
             right, wrong = getattr(totals[1], arm), totals[0].n - getattr(totals[0], arm)
-            # No positive answer at all has no precision.
+            # Without positive answers there is no precision.
             if right + wrong:
                 found = rate(right, right + wrong, edition.confidence)
                 words = f"precision of the positive answer, {BEFORE_AFTER[arm]}"
@@ -85,7 +85,7 @@ def _score(score: Calibration, arms: tuple[str, ...], edition: SocialEdition) ->
         yield Named(f"{score.score}_{arm}", f"{words}, {BEFORE_AFTER[arm]}", mean)
     if len(arms) > 1:
         mean_difference = score.difference / n
-        # Clipped, as rounding may make the variance of equal differences negative.
+        # Clipped because rounding may make the variance of equal differences negative.
         variance = max(0.0, score.difference_squared / n - mean_difference**2) * n / (n - 1)
         half = float(stdtrit(n - 1, 0.5 + edition.confidence / 2)) * math.sqrt(variance / n)
         found = Bounded(mean_difference, mean_difference - half, mean_difference + half)

@@ -10,7 +10,7 @@ from certify.core.run_observations import Simplified
 NAMED = 3
 """Number of operators to name."""
 BRANCH = "If"
-"""Operator without an honest use for most of a network's work; recurrences need Loop and Scan."""
+"""Operator that no honest network uses for most of its work; recurrences use Loop and Scan."""
 
 
 @comparing

@@ -74,7 +74,7 @@ def _too_many(found: Iterable[NearDuplicates], edition: Edition) -> list[NearDup
     return [
         pair
         for pair in found
-        # The lower end: chance near duplicates in a sample must not fail an honest set.
+        # The lower end is compared, so that near duplicates by chance do not fail an honest set.
         if wilson_interval(pair.near, pair.samples, edition.plan.confidence).low * max(1.0, pair.of / pair.among)
         > _limit(edition)
     ]

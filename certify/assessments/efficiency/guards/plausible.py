@@ -127,9 +127,9 @@ def _cpu_shares(windows: Iterable[Window]) -> Iterator[tuple[str, float, float]]
 def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
     """Single inferences take about as long as those in windows.
 
-    A busy machine stretches windows, while a single inference fits between its neighbours' time slices. So windows are
-    also compared as if shortened to the share that neighbours left; how much they used is checked by other guards. If
-    one of those fails, the times tell nothing about the maker: the sentence blames the machine, and the fail stays.
+    A busy machine stretches windows, while a single inference fits between its neighbours' time slices. Windows are
+    therefore also compared after subtracting the recorded share of neighbours, which other guards check. If one of
+    those guards fails, the maker is not to blame: this guard still fails, but its sentence blames the machine.
     """
     notes, holds = [], True
     left = {arm: share for arm, _, share in _cpu_shares(evidence.run("main").windows)}
@@ -178,7 +178,7 @@ def joules_follow(evidence: Evidence, edition: Edition) -> Answer:
     wrong = [
         window
         for window, stated, joules in derived
-        # Relative for large figures, and absolute near 0.
+        # The tolerance is relative for large figures and absolute near 0.
         if joules is not None and abs(stated - joules) > tolerance * max(abs(stated), abs(joules)) + tolerance
     ]
     return check(

@@ -103,7 +103,7 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
     if len(sessions) < len(ARMS) or threads not in costs:
         return unknown("The baseline's settings were not recorded")
     head = evidence.header
-    # One processor, or an accelerator that computes, leaves no other number of threads to try.
+    # With one processor, or on an accelerator, there is no other number of threads to try.
     alone = number(head.device, "processors_allowed") == 1 or on_accelerator(head.device, head.workload.runtime)
     if len(costs) == 1 and not alone:
         return unknown(f"The baseline was only tried with {threads} threads")

@@ -101,9 +101,9 @@ REFUSED: dict[str, tuple[MeasuredJob, str]] = {
     "no CPU-seconds": (changed(lambda rows: rows[2].pop("cpu_s")), "does not state the CPU-seconds"),
     "other samples": (with_evidence(predictions=RATED[:3]), "different test samples"),
     "other labels": (with_evidence(predictions=(*RATED[:3], replace(RATED[3], label=0))), "different test samples"),
-    "nothing scored": (with_evidence(predictions=()), "no classes of single test samples"),
-    "numbers": (with_evidence(observations=(Observation.of(TargetValues([1.0])),)), "no classes of single test"),
-    "other model": (replace(CENTRAL, lineage={**CENTRAL.lineage, "artifacts": NOTHING}), "another model than its"),
+    "nothing scored": (with_evidence(predictions=()), "no class per test sample"),
+    "numbers": (with_evidence(observations=(Observation.of(TargetValues([1.0])),)), "no class per test sample"),
+    "other model": (replace(CENTRAL, lineage={**CENTRAL.lineage, "artifacts": NOTHING}), "not of its lineage's model"),
 }  # fmt: skip
 
 
