@@ -68,7 +68,7 @@ class Audit:
     @property
     def differs(self) -> tuple[str, ...]:
         """Names of figures that do not follow, and of failed checks; for further statements as ``NAME.CHECK``."""
-        # Contradictions between statements belong to the verification, not to a single statement.
+        # Contradictions between statements are reported by the verification, not by a single statement.
         others = [check.name for check in self.verification.failed if check not in self.verification.checks]
         further = [
             f"{statement.certificate.assessment.name}.{name}"
@@ -195,7 +195,7 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
         raise CertificateError(verification.verdict)
     source = find_evidence(places)
     if isinstance(source, str):
-        # Without records an invalid certificate is reported as such: its verdict is worse than "not derived".
+        # If records are missing, an invalid certificate is reported first, because that is worse than "not derived".
         if not verification.valid:
             raise CertificateError(verification.verdict)
         raise NotDerivedError(
@@ -206,7 +206,7 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
     records, checks = read_records(signed, source)
     edition, known = load_edition(signed)
     failed = [check.sentence for check in (*checks, known) if check.outcome == "fail"]
-    # Of several failures the first is the cause of the others.
+    # The first failure causes the others.
     if records is None or edition is None:
         raise CertificateError(f"{failed[0]} The signed figures cannot be derived.")
     assessment = signed.assessment
@@ -216,7 +216,7 @@ def _audit(verification: Verification, places: Sequence[Path], access: Access | 
     except NOT_DERIVABLE as error:
         raise CertificateError(f"{source}: no figures follow from it: {error}") from error
     rows = verification.check(ROWS)
-    # Rows that pass by an auditor's word alone were not read here, so there is nothing to join.
+    # If rows pass only because an auditor vouches for them, they were not read here and cannot be joined.
     judged = rows is not None and rows.outcome == "pass" and access is not None
     return Audit(
         path,
@@ -246,7 +246,7 @@ def _countersignatures(main: Audit) -> Iterator[Finding]:
         except (LeanmarkError, OSError) as error:
             yield Finding(name, "fail", f"{who} cannot be derived from {evidence.name}: {error}")
             continue
-        # Copied evidence agrees with itself.
+        # A copy of the evidence would always agree with it.
         if assessment.is_repeat(main.evidence, second):
             yield Finding(name, "fail", f"{who} rests on a copy of the first measurement: nothing was measured again.")
             continue

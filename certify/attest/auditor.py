@@ -72,7 +72,7 @@ def vouched(found: Verification, main: Verification) -> Verification:
         main: verification of the certificate whose countersignatures count.
     """
     rows, binding = found.check(ROWS), None if found.certificate is None else binding_of(found.certificate)
-    # Only where rows are missing: a word never replaces rows that were read and failed.
+    # An auditor's word counts only if rows are missing, and never overrides rows that were read and failed.
     if rows is None or rows.outcome != "skipped" or binding is None:
         return found
     auditors = [
@@ -149,7 +149,7 @@ def check_rows(
         return Audited(Finding(ROWS, "fail", str(error)), {})
     wrong = _wrong(certificate.profile, profile)
     result = certificate.assessment.result
-    # A claim in public that the rows refuse is a contradiction; a public refusal may stay one.
+    # A public claim contradicts rows that lead to a refusal; a public refusal does not contradict a claim.
     if outcome.refused and certificate.predicate["outcome"] != "refused":
         wrong.append(result)
     if wrong:
@@ -175,7 +175,7 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
             "The data key is not the one under which the identifiers were made; ask the data holder for it."
         )
     for path in access.files:
-        # The size first, so that no other file is read.
+        # The size is compared first, so that no other file is read.
         if path.is_file() and path.stat().st_size == binding.size <= MAX_EVIDENCE_BYTES:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() == binding.sha256:
@@ -187,7 +187,7 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
 
 
 def _wrong(signed: Profile, full: Profile) -> list[str]:
-    # Rows give further figures; only those that were signed can contradict the signature.
+    # Rows may give more figures than were signed; only signed figures can contradict.
     known = Profile(
         {name: estimate for name, estimate in full.estimates.items() if name in signed.estimates}, full.guards
     )

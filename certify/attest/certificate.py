@@ -49,7 +49,7 @@ class Certificate:
     audited: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        # Parsed at once: a certificate that cannot be read must not exist as an object.
+        # Parsed immediately, because a certificate that cannot be read must not exist as an object.
         _ = self.statement
 
     @classmethod
@@ -176,7 +176,7 @@ def read_certificate(path: Path) -> bytes:
         CertificateError: it is too large.
     """
     try:
-        # One byte more than allowed, so that a larger file is noticed without being read.
+        # Read one byte more than allowed, so that a larger file is noticed without being read in full.
         with path.open("rb") as stream:
             content = stream.read(MAX_CERTIFICATE_BYTES + 1)
     except OSError as error:

@@ -24,7 +24,7 @@ def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verifica
         ]
     except LeanmarkError:  # unprintable claims fail a separate check
         return tuple(verifications)
-    # Only valid statements refute: anybody could put an invalid one next to a model.
+    # Only valid statements can refute, because anybody could put an invalid one next to a model.
     valid = [
         own for verification, own in zip(verifications, claims, strict=True) if verification.valid and own is not None
     ]
@@ -33,7 +33,7 @@ def with_contradictions(verifications: Sequence[Verification]) -> tuple[Verifica
         others = [other for other in claims if other is not None and other is not own]
         refuted = () if own is None else own.refuted_by([other for other in valid if other is not own])
         found = () if own is None else own.beside(others)
-        # Notes, since only a refutation voids a claim; a reader of one statement must still see the others.
+        # Only a refutation voids a claim. Other contradictions are notes, so that readers of one statement see them.
         notes = [Finding(each.name, "note", each.sentence) for each in found if each.outcome == "fail"]
         checks = (*refuted, *(note for note in notes if note.sentence not in {each.sentence for each in refuted}))
         sentences.append(replace(verification, checks=(*verification.checks, *checks)) if checks else verification)

@@ -34,7 +34,7 @@ def _content_check(found: Identity) -> Finding:
     name = "content_digest"
     if found.stripped:
         return Finding(name, "note", "The metadata was stripped; everything else is as certified.")
-    # Metadata are signed as well: a stripped file is harmless, an altered one may mislead.
+    # Metadata are signed too: missing metadata are harmless, but altered metadata may mislead.
     if found.same_content and not found.same_metadata:
         return Finding(name, "fail", "The certificate states different metadata from that of the certified model.")
     if found.same_content:
@@ -46,7 +46,7 @@ def _content_check(found: Identity) -> Finding:
 
 
 def _file_check(found: Identity) -> Finding:
-    # Such bytes could carry something besides the model.
+    # Altered bytes could carry something besides the model.
     says_the_same = found.same_content or found.stripped
     if says_the_same and not found.clean:
         return Finding("file_digest", "fail", "Bytes that do not affect the model's content were altered.")
@@ -67,7 +67,7 @@ def _contract(certificate: Certificate) -> bytes | None:
 
 def _preprocess_check(contracts: list[bytes], stated: bytes) -> Finding:
     name = "preprocess_matches"
-    # Tools that re-serialise a model may drop it.
+    # Tools that re-serialise a model may drop the contract.
     if not contracts:
         return Finding(name, "note", "The file has no preprocessing contract; the certificate's applies.")
     if contracts == [stated]:

@@ -40,12 +40,12 @@ def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
 
 def find_evidence(places: Sequence[Path]) -> Path | str:
     """Return the record file from the first path that has one, or the reason why it cannot be read."""
-    # lexists, so that a dangling link counts as unreadable evidence and not as missing.
+    # With lexists a dangling link counts as unreadable evidence, not as missing.
     path = next((place for place in places if os.path.lexists(place)), None)
     if path is None:
         return f"{places[0].name} is missing"
     try:
-        # A pipe in place of the file would block the reader for ever.
+        # A pipe in place of the file would block the reader forever.
         if not stat.S_ISREG(path.stat().st_mode):
             return f"{path} is not a regular file"
         with path.open("rb"):
@@ -60,7 +60,7 @@ def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, lis
         names = ("evidence_digest", "evidence_header_matches")
         return None, [Finding(name, "skipped", f"{source}, so the figures were not derived again.") for name in names]
     stated = certificate.predicate["evidence"]
-    # The size first, so that no file of arbitrary size is read into memory.
+    # The size is checked first, so that no file of arbitrary size is read into memory.
     size = source.stat().st_size
     if size > MAX_EVIDENCE_BYTES:
         return None, [
@@ -84,7 +84,7 @@ def read_records(certificate: Certificate, source: Path | str) -> tuple[Any, lis
 def _header_check(certificate: Certificate, records: Any) -> Finding:
     """Check that the statement repeats its records, and that both are about one model."""
     predicate, repeated = certificate.predicate, certificate.assessment.repeated(records)
-    # As canonical JSON, since records hold tuples where the statement has lists.
+    # Compared as canonical JSON, because records hold tuples where the statement has lists.
     differing = [name for name, value in repeated.items() if rfc8785.dumps(value) != rfc8785.dumps(predicate[name])]
     if dict(certificate.assessment.subject(records)) != dict(certificate.subject_digest):
         differing.append("model")
@@ -131,7 +131,7 @@ def check_derivation(
         rows = list(compare_outcomes(certificate.result, derived.to_json()))
     except NOT_DERIVABLE as error:
         return [*found, Finding("outcome_follows", "fail", f"No outcome follows from the profile: {error}")], {}
-    # Refused and graded are not two wordings of one result.
+    # A refusal and a grade are different results, not two wordings of one.
     if derived.refused != (certificate.outcome_text == REFUSED):
         sentence = f"The outcome that follows from the {what} is {derived.text}."
         return [*found, Finding("outcome_follows", "fail", sentence)], {}

@@ -58,7 +58,7 @@ def check_signer(certificate: Certificate, folders: Sequence[Path]) -> list[Find
     if path is None or not certificate.assessment.sealed:
         return []
     try:
-        # The exact PEM form, since other bytes could carry something besides the key.
+        # The PEM form must be exact, because other bytes could carry something besides the key.
         same = path.read_bytes() == load_public(path).to_pem() and load_public(path) == certificate.signer
     except UsageError:
         same = False

@@ -32,7 +32,7 @@ def check_maker(certificate: Certificate, store: TrustStore) -> Found:
     else:
         check = Finding("signature", "pass", f"Signed by the maker's key {short}: {SELF_ATTESTED}.")
     standing = store.standing(key)
-    # A revoked key fails the check; an unknown one is only a note, as trust is the reader's decision.
+    # A revoked key fails the check; an unknown one is only a note, because the reader decides whom to trust.
     outcome: FindingOutcome = "pass" if standing.trusted else "fail" if standing.revoked else "note"
     checks = [check, Finding("key_trusted", outcome, standing.sentence)]
     if check.outcome == "fail":
@@ -65,7 +65,7 @@ def _judge(found: Countersignature, certificate: Certificate, store: TrustStore)
     name, key = "countersignature", found.signed.signer
     standing = store.standing(key)
     own = key == certificate.signer
-    # A maker who trusts the own key, which everybody does, must not count as a third party.
+    # Every maker trusts their own key, so it must not count as a third party's.
     counts = standing.trusted and not own
     signature = Signature(
         "verifier", key.key_id, standing.name, counts, found.checked, found.agrees, found.auditor_files
@@ -95,7 +95,7 @@ def check_identity(
     if identity is None or issuer is None:
         if path is None:
             return [], []
-        # Without an expected identity, any signature by anybody would pass.
+        # Without an expected identity, anybody's signature would pass.
         sentence = f"{path} is a sigstore signature; state the expected signer with --identity and --issuer."
         return [Finding("identity", "skipped", sentence)], []
     if path is None:

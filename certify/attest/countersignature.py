@@ -127,7 +127,7 @@ def _subject(certificate: Certificate) -> list[dict[str, Any]]:
 def _predicate(
     audit: Audit, remeasured: Remeasured | None, records: bytes | None, remark: str | None
 ) -> dict[str, Any]:
-    # A missing label or a third party's file must not make a verifier disagree.
+    # A missing label or somebody else's file must not make a verifier disagree.
     differs = [name for name in audit.own_differs if name not in SURROUNDINGS]
     if remeasured is not None:
         differs += [figure.name for figure in remeasured.agreement.figures if figure.outcome == "differs"]
@@ -204,7 +204,7 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
     signed = read_statement(read_certificate(path), SCHEMA)
     if list(signed.subject) != _subject(certificate):
         raise CertificateError("The countersignature is about another certificate.")
-    # One file per key: a copy under another name would count twice.
+    # One file per key, because a copy under another name would count twice.
     if path.stem != signed.signer.key_id:
         raise CertificateError("The file is not named after the key that signed it.")
     evidence = path.with_suffix(EVIDENCE_SUFFIX)

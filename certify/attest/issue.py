@@ -77,7 +77,7 @@ def issue(
     """
     stated = stated or Stated()
     with open_model(model) as opened:
-        # Measured and written files could differ if the model was edited in between.
+        # The file may have been edited since it was measured.
         digests, metadata = _check_subject(opened, assessment.subject(records), stated.fields), opened.metadata_digest()
     constants = assessment.load_edition(edition)
     try:
@@ -100,7 +100,7 @@ def issue(
     outcome = assessment.outcome(profile, constants)
     payload = build_statement(assessment, records, profile, outcome, constants, binding)
     certificate = Certificate(sign(payload, signer).to_bytes())
-    # A scorecard next to a replaced statement would count one that is gone.
+    # An old scorecard would count the statement that is being replaced.
     if not assessment.rests_on_others:
         remove_resting(out)
     if assessment.sealed:
@@ -120,7 +120,7 @@ def _write_sealed(certificate: Certificate, source: Path, records: bytes, lineag
     # A lineage that is already in place must not be copied onto itself.
     if lineage is not None and lineage.resolve() != (out / LINEAGE_NAME).resolve():
         copy(lineage, out / LINEAGE_NAME)
-    # Last, so that an interrupted run leaves no certificate file without its evidence.
+    # Written last, so that an interrupted run leaves no certificate without its evidence.
     write_bytes(out / CERTIFICATE_NAME, certificate.content)
 
 

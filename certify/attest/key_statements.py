@@ -32,7 +32,7 @@ def read_key_statements(path: Path) -> list[Signed]:
         CertificateError: a line is neither, or its signature is invalid.
     """
     found = []
-    # A trailing newline is allowed: lines are appended by `>>`.
+    # A trailing newline is allowed, because users append lines with `>>`.
     for number, line in enumerate(read_certificate(path).removesuffix(b"\n").split(b"\n"), start=1):
         try:
             statement = read_statement(line, "handover-1", "revocation-1")
@@ -40,7 +40,7 @@ def read_key_statements(path: Path) -> list[Signed]:
             raise CertificateError(f"{path}, line {number}: {error}") from error
         is_handover = statement.schema == "handover-1"
         about = PublicKey(bytes.fromhex(statement.predicate["successor"])) if is_handover else statement.signer
-        # The subject is signed too; both must name the same key.
+        # The subject and the statement are both signed, and must name the same key.
         if statement.subject[0]["digest"]["sha256"] != about.key_id:
             raise CertificateError(f"{path}, line {number}: the subject and the statement name different keys.")
         found.append(statement)

@@ -78,7 +78,7 @@ def _verify(bundle: bytes, payload: bytes, identity: str, issuer: str) -> None:
     from sigstore.verify.policy import Identity
 
     policy = Identity(identity=identity, issuer=issuer)
-    # Offline: the trust roots come with the package, so that verification never needs a network.
+    # Offline, because the package contains the trust roots and verification must not need a network.
     Verifier.production(offline=True).verify_artifact(payload, Bundle.from_json(bundle), policy)
 
 
@@ -89,7 +89,7 @@ def _failures() -> tuple[type[Exception], ...]:
         from sigstore.oidc import ExpiredIdentity, IssuerError
     except ModuleNotFoundError:
         return (OSError,)
-    # Sigstore does not wrap all errors of its parts.
+    # Sigstore does not wrap all errors of its dependencies.
     return (Error, ExpiredIdentity, IssuerError, OSError, ValueError)
 
 

@@ -33,7 +33,7 @@ PRIVATE_NAME = "signing.key"
 PUBLIC_NAME = "signing.pub"
 PUBLIC = ".pub"
 PRIVATE = (".key", ".pem")
-"""Suffixes in place of which the public key has its own; any other suffix may be part of a name."""
+"""Suffixes that the public key replaces by its own; any other suffix may be part of a name."""
 VARIABLE = "LEANMARK_SIGNING_KEY"
 """Environment variable with the private key, for machines without stored files: its PEM text, or a file path."""
 MAX_KEY_BYTES = 64 * 1024
@@ -103,7 +103,7 @@ def generate(path: Path | None = None, force: bool = False) -> SigningKey:
     """
     path = path or config_folder() / PRIVATE_NAME
     if path.suffix.lower() == PUBLIC:
-        raise UsageError(f"The file of a private key must not end in {PUBLIC}, as public keys do, got {path.name}.")
+        raise UsageError(f"A private key's file must not end in {PUBLIC}, the suffix of public keys, got {path.name}.")
     try:
         return store_key(new_key(), path, force)
     except FileExistsError:
@@ -143,7 +143,7 @@ def store_key(key: SigningKey, path: Path, force: bool = False) -> SigningKey:
 
 def _write_private(path: Path, pem: bytes, force: bool) -> None:
     """Write a file that is never partial and never readable by others: mkstemp creates it with mode 0600."""
-    # In the same folder, so that the final step stays on one file system.
+    # Created in the same folder, so that the final step stays on one file system.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     beside = Path(name)
     try:
@@ -170,7 +170,7 @@ def load_private(path: Path) -> SigningKey:
         with path.open("rb") as stream:
             # Of the open file: a check by path could be answered by another file.
             mode = os.fstat(stream.fileno()).st_mode
-            # Bounded, since the path may be any file.
+            # Bounded because the path may name any file.
             pem = stream.read(MAX_KEY_BYTES)
     except OSError as error:
         raise UsageError(f"The signing key {path} cannot be read: {error.strerror}.") from error

@@ -95,7 +95,7 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple[Path, tuple
     out = Path(f"{home.resolve()}{PACK_SUFFIX}") if out is None else Path(out)
     if out.suffix.lower() != PACK_SUFFIX:
         raise UsageError(f"The name of a pack must end in {PACK_SUFFIX}, got '{out.name}'.")
-    # An invalid model is not packed; its reader would blame the pack.
+    # An invalid model is not packed, because its reader would blame the pack.
     _, found = require_derived(model)
     bound = [name for certificate in found.certificates for name in certificate.predicate["companions"]]
     files = {path.relative_to(home).as_posix(): path for path in _belonging(model, bound)}
@@ -121,7 +121,7 @@ def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
         model: model file.
         bound: names of further files next to it.
     """
-    # The baseline comes along, because measuring again needs it.
+    # The baseline is included because measuring again needs it.
     for path in (model, model.with_name(f"baseline{model.suffix}")):
         if path.is_file():
             with open_model(path) as opened:
@@ -129,7 +129,7 @@ def _belonging(model: Path, bound: Iterable[str]) -> Iterator[Path]:
     yield from (path for name in (*SIDECARS, *bound) if (path := model.parent / name).is_file())
     for name in _FOLDERS:
         found = sorted((model.parent / name).glob("*"))
-        # A link among statements of others would take its target along.
+        # A link in these folders would add its target to the pack.
         yield from (path for path in found if path.is_file() and not path.is_symlink())
 
 
@@ -152,7 +152,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                     # Exclusive: an entry never replaces a file that another one wrote.
                     with archive.open(info) as source, target.open("xb") as stream:
                         shutil.copyfileobj(source, stream, CHUNK_BYTES)
-        # RuntimeError and NotImplementedError: zipfile's errors for encrypted parts and unknown methods.
+        # zipfile raises RuntimeError for encrypted parts and NotImplementedError for unknown methods.
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise UsageError(f"{path} is not a pack, or is damaged ({error}). Ask its maker for a new copy.") from error
         yield model_in(folder)

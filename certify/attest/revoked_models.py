@@ -46,7 +46,7 @@ def check_revoked(
     Raises:
         CertificateError: a named file is malformed.
     """
-    # By content, as the file may have been sealed again since.
+    # Compared by content, because the file may have been sealed again since.
     content = certificate.statement["subject"][0]["digest"]["leanmarkContent"]
     files = [(folder / NAME, False) for folder in folders if (folder / NAME).is_file()]
     files += [(path, True) for path in named]
@@ -60,7 +60,7 @@ def check_revoked(
                 raise
             return Finding("not_revoked", "fail", f"{path.name} cannot be read, so it may revoke the model: {error}")
         about = any(subject["digest"]["leanmarkContent"] == content for subject in statement.subject)
-        # The maker's own revocation counts even for readers who do not trust the maker.
+        # The maker's own revocation counts even if the reader does not trust the maker.
         counts = statement.signer == certificate.signer or store.standing(statement.signer).trusted
         who = "its maker" if statement.signer == certificate.signer else f"key {statement.signer.key_id[:16]}"
         if about and counts:

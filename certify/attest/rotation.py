@@ -50,12 +50,12 @@ def rotate(path: Path | None = None) -> Rotation:
     old, new = load_private(path), new_key()
     retired = path.with_name(f"{path.stem}-{old.public.key_id[:16]}{path.suffix}")
     retired.unlink(missing_ok=True)  # left by an interrupted rotation; it contains this same key
-    # Linked, not moved: there is a key at the path at any time.
+    # Linked instead of moved, so that the path never lacks a key.
     os.link(path, retired)
     write_bytes(public_path(retired), old.public.to_pem())
     statements = public_path(path).with_suffix(STATEMENTS_SUFFIX)
     before = statements.read_bytes() if statements.is_file() else b""
-    # Before the new key is stored, since without the handover nobody would trust it.
+    # Written before the new key is stored, because without the handover nobody would trust it.
     write_bytes(statements, before + hand_over(old, new.public).content + b"\n")
     store_key(new, path, force=True)
     return Rotation(old.public, new, retired, statements)

@@ -96,7 +96,7 @@ def sign_statement(
         payload = rfc8785.dumps(statement)
     except ValueError as error:
         raise CertificateError(f"The statement cannot be written as canonical JSON: {error}.") from error
-    # As a verifier will read it: what cannot be read is never written.
+    # Read back as a verifier would, so that no unreadable statement is written.
     return read_statement(sign(payload, signer).to_bytes(), schema)
 
 
@@ -120,7 +120,7 @@ def read_statement(content: bytes, *schemas: str) -> Signed:
         raise CertificateError(f"The statement must be {' or '.join(schemas)}, got type {str(kind)[:200]!r}.")
     validate(statement, schema)
     key = PublicKey(bytes.fromhex(statement["predicate"]["signer"]["public_key"]))
-    # The statement names its key, which is therefore signed as well.
+    # The statement names its key, so the name of the key is signed too.
     if envelope.key_id != key.key_id or not envelope.signed_by(key):
         raise CertificateError(f"The statement is not signed by key {key.key_id[:16]}, which it names.")
     return Signed(schema, statement["subject"], statement["predicate"], key, content)

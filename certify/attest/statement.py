@@ -85,18 +85,18 @@ def build_statement(
             "signer": {"algorithm": "ed25519", "public_key": binding.signer.hex},
             **({} if auditor is None else {"auditor": auditor.to_json()}),
             **binding.stated,
-            # Last, so that fields that follow from records cannot be overwritten by stated ones.
+            # These come last, so that stated fields cannot overwrite fields that follow from records.
             **assessment.repeated(records),
         },
     }
-    # Checked before signing, since every reader's check would fail.
+    # Checked before signing, because every reader's check would fail.
     if (found := first_look_alike(assessment.texts(statement["predicate"]))) is not None:
         raise CertificateError(f"{found} Write it in one script, or in Latin with Japanese, Korean or Chinese.")
     try:
         content = rfc8785.dumps(statement)
     except ValueError as error:
         raise CertificateError(f"The statement cannot be written as canonical JSON: {error}.") from error
-    # As a verifier will read it: what cannot be read is never signed.
+    # Read back as a verifier would, so that no unreadable statement is signed.
     parse_statement(content)
     return content
 

@@ -80,7 +80,7 @@ def files_beside(name: str, folders: Sequence[Path]) -> list[Path]:
     Raises:
         CertificateError: there are more than the limit.
     """
-    # A file that is reached by two paths counts once.
+    # A file reached by two paths counts once.
     paths = {os.path.realpath(path): path for folder in folders for path in sorted((folder / name).glob("*.json"))}
     if len(paths) > MAX_STATEMENTS:
         raise CertificateError(f"Found {len(paths)} {name}, more than the limit of {MAX_STATEMENTS}; remove some.")

@@ -69,7 +69,7 @@ class TrustStore:
     def standing(self, key: PublicKey) -> Standing:
         """Return whether a key's signatures count, and why."""
         short = key.key_id[:16]
-        # Revocation comes before everything else: no handover revives a key.
+        # Revocation is checked first, because no handover revives a key.
         if key in self.revoked:
             why = self.revoked[key]
             return Standing(False, True, None, f"Key {short} is REVOKED ({why}): all its signatures are void.")
@@ -97,7 +97,7 @@ class TrustStore:
         """Return these keys and all keys linked to them by handovers, in either direction: they have one holder."""
         found, grown = set(keys), True
         while grown:
-            # In both directions, until nothing is added: chains of handovers have one holder.
+            # Handovers are followed in both directions, because a chain of them has one holder.
             more = {linked for pair in self.handovers for linked in pair if found & set(pair)} - found
             found, grown = found | more, bool(more)
         return found
@@ -109,7 +109,7 @@ class TrustStore:
         while paths:
             longer = []
             for path in paths:
-                # Sorted, so that of several shortest chains the same one is named everywhere.
+                # Sorted, so that the same one of several shortest chains is always named.
                 for successor in sorted({new for old, new in self.handovers if old == path[-1]}, key=lambda k: k.raw):
                     if successor in reached or successor in self.revoked:
                         continue
@@ -211,7 +211,7 @@ class TrustStore:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / STORE_NAME
         write_text(path, json.dumps(values, indent=2) + "\n")
-        # Owner only: the names of those whom a user trusts are private.
+        # Readable by the owner alone, because it is private whom a user trusts.
         path.chmod(0o600)
         return path
 
@@ -226,7 +226,7 @@ def load_store() -> TrustStore:
     if not path.is_file():
         return TrustStore()
     mode = path.stat().st_mode
-    # Only writing matters: who can add a key can forge trust.
+    # Only write access matters, because anyone who can add a key can forge trust.
     if os.name == "posix" and mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CertificateError(
             f"The trust store {path} has mode {stat.S_IMODE(mode):04o}, so others may have added keys to it. Check "
@@ -265,7 +265,7 @@ def trusted(named: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
         keys[OWN] = given_signer.public
     elif own.is_file():
         keys[OWN] = load_public(own)
-    # Names in the store win over those of one call.
+    # Names in the store take precedence over those of one call.
     store = replace(store, keys={**keys, **store.keys})
     for statement in statements:
         store = store.with_statement(statement)

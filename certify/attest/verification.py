@@ -110,7 +110,7 @@ class Verification:
     @property
     def vouched_for(self) -> str:
         """Strongest level that a trusted signer vouches for; ``self-attested`` if there is only the maker."""
-        # Strangers and those who disagree vouch for nothing.
+        # Untrusted and disagreeing signers vouch for nothing.
         heard = {signature.vouches_for for signature in self.signatures if signature.trusted and signature.agrees}
         return next((level for level in reversed(VOUCHING) if level in heard), VOUCHING[0])
 
@@ -127,7 +127,7 @@ class Verification:
     @property
     def _derived(self) -> bool:
         outcomes = [check.outcome for check in self.checks if check.name in DERIVED]
-        # Both checks must have run: an empty list would pass.
+        # Both checks must have run, because an empty list would pass.
         return len(outcomes) == len(DERIVED) and all(outcome in ("pass", "note") for outcome in outcomes)
 
     @property
@@ -193,7 +193,7 @@ class Verification:
         return self._verdict(_what)
 
     def _verdict(self, what: Callable[[Certificate, str], str]) -> str:
-        """Return the answer, with the outcome of each statement in the words of ``what``."""
+        """Return the verdict, with the outcome of each statement as ``what`` describes it."""
         if not self.valid:
             names = ", ".join(check.name for check in self.failed)
             return f"NOT VALID: {self.path} failed {names}."

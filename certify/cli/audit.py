@@ -93,7 +93,7 @@ def command(
             again = measure_again(
                 file, found.certificate, data, plan, progress=bars(), fresh_data=fresh_data, data_key=key
             )
-        # Written before the comparison, so that hours of measuring survive an error in it.
+        # Kept before the comparison, so that an error there does not lose hours of measuring.
         _keep(again, keep)
         agreement = found.certificate.assessment.agreement(found.evidence, again, found.edition)
     if as_json:
@@ -134,7 +134,7 @@ def _derived_parts(found: Audit, verbose: bool) -> Iterator[object]:
     for row in (row for row in found.figures if verbose or row.match == "differs"):
         difference = "–" if row.difference is None else f"{row.difference:.1g}"
         signed, derived = _estimate(row.signed), _estimate(row.derived)
-        # A derived figure that reads the same is not repeated: its last digits are in the difference.
+        # A derived figure that prints the same is not repeated; the difference column shows its last digits.
         derived = "same" if derived == signed else derived
         figures.add_row(clean(row.name), signed, derived, difference, _mark(row.match))
     result = found.certificate.assessment.result
@@ -167,7 +167,7 @@ def _table(*headings: str) -> Table:
 
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for heading in headings:
-        # The first column is never folded: names are what readers look for.
+        # The first column is never folded, because readers search for names.
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     table.add_column("")
     return table

@@ -76,7 +76,7 @@ def command(
     # Each takes its own options out of the arguments; what remains is passed on.
     plan, flags, stress = take_plan(arguments), take_flags(arguments), take_stress(arguments)
     arguments["data_key"] = take_data_key(arguments)
-    # Refused here: the witnesses would be found unusable only after the measurement.
+    # Refused now, because otherwise the witnesses would turn out unusable only after the measurement.
     if arguments["data_key"] is not None and stress.get("witnesses"):
         raise UsageError(
             "Witnesses identify samples by digest, so they cannot be published for private data; drop --witnesses."

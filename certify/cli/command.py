@@ -38,7 +38,7 @@ class ModelPath(click.Path):
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
             return model_in(path)
-        # Without a context there is nobody to remove the unpacked files.
+        # Without a context nothing would remove the unpacked files.
         if path.suffix.lower() != PACK_SUFFIX or ctx is None:
             return path
         if not self._packs:
@@ -89,7 +89,7 @@ class _WithExample(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description without the exit codes."""
-        # Restored afterwards: the help text is an attribute of the command, which outlives the call.
+        # Restored afterwards, because the command outlives this call.
         full, self.help = self.help, _described(self.help or "")[0]
         super().format_help_text(ctx, formatter)
         self.help = full
@@ -119,7 +119,7 @@ class Command(_WithExample):
         # A half-written command line has no complete arguments to check.
         if ctx.resilient_parsing:  # completion
             return super().parse_args(ctx, args)
-        # Before click parses them, since an empty path would become the working folder.
+        # Checked before click parses them, because an empty path would become the working folder.
         require_paths(self, ctx, args)
         rest = super().parse_args(ctx, args)
         require_finite(self, ctx)
@@ -145,7 +145,7 @@ def write_example(example: str, formatter: click.HelpFormatter) -> None:
     width = formatter.width - formatter.indent_increment
     with formatter.section("Example"):
         for line in example.strip().splitlines():
-            # Broken before an option, where a shell accepts a continued line.
+            # Lines break before an option, where a shell accepts a continuation.
             while len(line) > width and (end := line.rfind(" -", 5, width - len(CONTINUED))) > 0:
                 formatter.write(f"{'':>{formatter.current_indent}}{line[:end]}{CONTINUED}\n")
                 line = f"{'':4}{line[end + 1 :]}"
@@ -186,14 +186,14 @@ def take_use(arguments: dict[str, Any]) -> AbstractContextManager[None]:
     from certify.core.data_use.guard import Use, using
     from certify.core.data_use.vocabulary import purpose
 
-    # Removed in any case: the commands that follow do not know these options.
+    # Always removed, because the functions called next do not know these options.
     what, who = arguments.pop("purpose", None), arguments.pop("recipient", None)
     if what is None:
         if who is not None:
             raise click.UsageError("--recipient needs --purpose; add --purpose.")
         return nullcontext()
     path = arguments.get("data_key")
-    # The key also identifies private data; only then does the command use it itself.
+    # The command itself uses the key only to identify private data.
     if not arguments.get("private_data"):
         arguments.pop("data_key", None)
     return using(Use(purpose(what), who or "", read_data_key(path)))

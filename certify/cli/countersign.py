@@ -70,7 +70,7 @@ def command(
     plan = take_plan(arguments)
     access = Access.from_options(auditor_file, auditor_key)
     found = audit(file, evidence=evidence, access=access)
-    # A keyless signature vouches for the identity behind the maker's own statement, so it takes no verdict.
+    # A keyless signature only adds the identity of the maker to their statement, so it has no verdict.
     if sigstore:
         if remeasured or data or key or remark:
             raise click.UsageError(

@@ -92,7 +92,7 @@ def _ask(declared: Declaration | None) -> Declaration:
     click.echo("Empty answers are shown as not stated.", err=True)
     for question in QUESTIONS:
         known = Declaration.from_json(values)
-        # Answered questions are skipped, so that an interrupted session can be continued from its file.
+        # Answered questions are skipped, so that an interrupted session can resume from its file.
         if not question.applies(known) or question.answer(known) is not None:
             continue
         if question.section != printed and len(question.path) > 1:
@@ -111,7 +111,7 @@ def _ask(declared: Declaration | None) -> Declaration:
 def _answers(asks: str, choices: tuple[str, ...] = (), many: bool = False) -> str | list[str] | None:
     allowed = f" ({', '.join(choices)})" if choices else " (separate several with ;)" if many else ""
     while True:
-        # Prompts go to standard error, since standard output may be the file itself.
+        # Prompts go to standard error, because standard output may be the file itself.
         answer = click.prompt(f"{asks}{allowed}", default="", show_default=False, err=True).strip()
         if not answer:
             return None

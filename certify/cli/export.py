@@ -70,7 +70,7 @@ def _lineage(verification: Verification) -> dict[str, object] | None:
     from certify.attest.certificate import LINEAGE_NAME, read_lineage
 
     check = verification.check("lineage_digest")
-    # A lineage that is not bound by the certificate may be anybody's.
+    # A lineage that the certificate does not bind may belong to any model.
     if check is None or check.outcome != "pass":
         return None
     return dict(read_lineage(verification.path.parent / LINEAGE_NAME))

@@ -85,7 +85,7 @@ def command(
             file, gate, not_worse_than=not_worse_than, trust=trust, access=access, revocations=revocations
         )
         refused = None if wanted is None else why_not_permitted(result.verification, wanted, recipient)
-    # A gate that cannot judge must show as an error in the pipeline, not only in the log.
+    # If the gate cannot judge, the pipeline must show an error, not only log it.
     except LeanmarkError as error:
         annotate(file, [str(error)])
         raise

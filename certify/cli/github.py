@@ -39,7 +39,7 @@ def annotate(file: Path, reasons: Sequence[str], passed: str = "") -> None:
 
 
 def _escaped(text: str) -> str:
-    # The escapes of workflow commands: a line break would start another command.
+    # Escaped as workflow commands require, because a line break would start another command.
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

@@ -114,7 +114,6 @@ def _revoke(path: Path, place: Path, reason: str, as_json: bool) -> None:
     from certify.core.errors import UsageError
     from certify.core.files import write_bytes
 
-    # Replacing the only copy of a revocation would be a loss.
     if place.exists():
         raise UsageError(f"{place} already exists; --revoke takes the name of a new file for the statement.")
     statement = revoke(load_private(path), reason)

@@ -87,6 +87,6 @@ def verified_certificates(
     """Return a file's certificate and its further statements, verified and derived; its old label is not checked."""
     from certify.attest.verify import require_derived
 
-    # The old label is about to be replaced, so it must not prevent its own correction.
+    # The old label is about to be replaced, so an error in it must not prevent that.
     read, verification = require_derived(file, certificate, evidence, ignoring=("label", "label_picture"))
     return read, verification.certificates[1:]

@@ -91,7 +91,7 @@ def makers() -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=MAKER_GROUP):
         known = found.setdefault(point.name, point)
-        # Two packages with one command: the order of installation must not decide which one runs.
+        # If two packages define one command, the order of installation must not decide which one runs.
         if point.name in REFEREE or known.value != point.value:
             other = REFEREE[point.name].where if point.name in REFEREE else known.value
             raise LeanmarkError(
@@ -107,7 +107,7 @@ def _missing_extra(name: str, error: ModuleNotFoundError) -> MissingExtra | None
     absent = (error.name or "").partition(".")[0]
     if name in REFEREE and absent in EXTRAS:
         return MissingExtra(f"leanmark {name} ({absent})", EXTRAS[absent])
-    # A missing module of our own is a fault, not a missing extra.
+    # A missing module of leanmark itself is a bug, not a missing extra.
     if point is None or absent == "certify" or (absent == point.module.partition(".")[0] and error.name != absent):
         return None
     return MissingExtra(f"leanmark {name} ({absent})", MAKER_EXTRA)
@@ -139,7 +139,7 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing those of the referee."""
-        # Summaries are constants here, because click's would import every command.
+        # Summaries are constants, because click would import every command to get them.
         rows = [(name, self._what(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
@@ -159,7 +159,7 @@ class Program(click.Group):
         """
         if not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
             raise unknown_name("command", args[0], self.list_commands(ctx), "See leanmark --help.")
-        # The maker's commands load torch; see the function.
+        # The maker's commands load torch, whose libraries abort if the working folder is gone.
         if args[0] in makers():
             _require_working_folder()
         return super().resolve_command(ctx, args)
@@ -175,7 +175,7 @@ class Program(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Note whether errors should be JSON, which only the command's own options say."""
-        # Noted before parsing: an error while parsing must be JSON as well.
+        # Noted before parsing, because an error while parsing must be JSON too.
         ctx.meta[AS_JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
@@ -183,7 +183,7 @@ class Program(click.Group):
         """Run the command and exit with its code; SIGTERM stops it like Ctrl-C."""
         if threading.current_thread() is threading.main_thread():  # other threads cannot set a handler
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # In tests and notebooks standard output is another object.
+        # In tests and notebooks, standard output is a different kind of object.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # terminals with another encoding still get the full text
         try:
@@ -256,7 +256,7 @@ def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: in
     if ctx.params["debug"]:
         traceback.print_exception(error, file=sys.stderr)
     if ctx.meta[AS_JSON]:
-        # In JSON the key already says that it is an error.
+        # The JSON key already says that it is an error.
         print_json({"error": {"code": exit_code, "message": one_line(sentence.removeprefix("Error: "))}})
     else:
         click.echo(one_line(sentence), err=True)

@@ -36,7 +36,7 @@ def command(file: Path, scheme: tuple[str, ...], out: Path | None) -> None:
     from certify.export.source import ExportSource
 
     read, verification = require_derived(file)
-    # Without lineage, which these tables do not show.
+    # No lineage, because these tables do not show it.
     source = ExportSource.of(read, None, verification.certificates[1:])
     text = f"{HEAD.format(model=safe(source.claims.model))}\n{filled(source, scheme)}"
     if out is None:

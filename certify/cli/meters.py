@@ -47,7 +47,7 @@ def command(as_json: bool) -> None:
     from certify.measure.meters import METERS, choose, get
 
     meters = {name: get(name) for name in METERS.own}
-    # Chosen among the built-in ones; a plug-in is used only by name.
+    # Only built-in meters are chosen automatically; a plug-in must be named.
     chosen = {device: choose(device, list(meters.values())) for device in DEVICES}
     found, unusable = METERS.survey(lambda name: _facts(meters.get(name) or get(name), chosen))
     rows = list(found.values())
@@ -71,7 +71,7 @@ def _facts(meter: Meter, chosen: Mapping[str, Choice]) -> dict[str, Any]:
     from certify.measure.meters.replay import AS_RECORDED
 
     reason = meter.unavailable()
-    # A combined meter is named after its parts, each of which is a row of its own.
+    # A combined meter is named after its parts, and each part has its own row.
     parts = {device: choice.meter.name.split("+") if choice.meter else [] for device, choice in chosen.items()}
     return {
         "name": meter.name,
@@ -125,7 +125,7 @@ def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
     widths = [max(len(word) for text in column for word in text.split()) for column in columns]
     wanted = [max(map(len, column)) for column in columns]
     left = width - sum(widths) - GAP * (len(columns) - 1)
-    # One character per column in turn, so that all columns get an equal share.
+    # Columns grow by one character in turn, so that all get an equal share.
     while left > 0 and (short := [i for i, (now, full) in enumerate(zip(widths, wanted, strict=True)) if now < full]):
         for i in short[:left]:
             widths[i] += 1

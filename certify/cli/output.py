@@ -28,13 +28,13 @@ def json_option(command: F) -> F:
 def print_json(result: Mapping[str, Any]) -> None:
     """Print a JSON object; raise ValueError for infinities and NaN, which are not valid JSON."""
     ctx = click.get_current_context(silent=True)
-    # Infinity and NaN are not JSON, although Python would write them.
+    # By default Python would write infinity and NaN, which are not JSON.
     click.echo(json.dumps(result, indent=2, allow_nan=False), file=None if ctx is None else ctx.meta.get(STDOUT))
 
 
 @contextlib.contextmanager
 def json_alone(ctx: click.Context) -> Iterator[None]:
-    """Send what others print, such as a user's model, to standard error, so that standard output holds only JSON."""
+    """Send output of other code, such as a user's model, to standard error, so that standard output holds only JSON."""
     ctx.meta[STDOUT] = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         yield

@@ -89,7 +89,7 @@ def plan_options_but(*own: str) -> Callable[[F], F]:
     """Add the options of a Plan except those that the command defines itself, which must fill the same arguments."""
 
     def add(command: F) -> F:
-        # Reversed: each decorator puts its option before those that are there.
+        # Reversed, because each decorator adds its option before the existing ones.
         for flag, name, kind, help_text in reversed(_FLAGS):
             if name not in own:
                 command = click.option(f"--{flag}", name, type=kind, help=help_text)(command)
@@ -114,7 +114,7 @@ def take_plan(arguments: dict[str, Any], **usual: Any) -> Plan:
     settings = {name: arguments.pop(name) for _, name, _, _ in _FLAGS}
     fields = {**usual, **{name: value for name, value in settings.items() if value is not None}}
     if "precision" in fields:
-        # Percent on the command line, a share in the plan.
+        # The command line states percent, and the plan a fraction.
         fields["wanted_half_width"] = fields.pop("precision") / 100
     # Checked here, so that a misspelt runtime is reported before data are loaded.
     if "runtime" in fields:

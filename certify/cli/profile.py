@@ -52,7 +52,7 @@ def command(
     from certify.api import profile
     from certify.workflows.profiling import FILES, write_image
 
-    # Before measuring, since a wrong suffix would be found out only at the end.
+    # Checked before measuring, because otherwise a wrong suffix would be noticed only at the end.
     if plot is not None and plot.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"--plot must end in .svg or .png, got {plot}.")
     batches = _list("batch", batch, int)

@@ -90,7 +90,7 @@ def _smallest(result: Profiled) -> Iterator[Text]:
     known = [workload.figures.smallest_detectable_saving for workload in result.workloads]
     found = [estimate.value for estimate in known if estimate is not None]
     if found:
-        # The largest: every workload of the sweep can distinguish at least that.
+        # The largest value is printed, because every workload of the sweep can detect that difference.
         smallest = percent(100 * max(found), "up")
         yield Text(f"Smallest difference detectable here: {smallest}.")
 
@@ -102,5 +102,4 @@ def _level(workload: WorkloadProfile) -> EvidenceLevel | None:
 
 def _plain(rate: Estimate | None) -> Estimate | None:
     """Return a rate without its unit, which is in the heading."""
-    # The heading has the unit.
     return rate if rate is None else Estimate(rate.value, rate.low, rate.high, "", rate.n, rate.method)

@@ -56,7 +56,7 @@ def command(
 
     if key is not None and not sign:
         raise UsageError("--key needs --sign; add --sign.")
-    # A pack is unpacked to a temporary folder, in which the signed score would be lost.
+    # A pack is unpacked to a temporary folder, so the signed score would be lost.
     if sign and folder_of(folder) != folder.parent:
         raise UsageError("The score of a pack cannot be signed; unpack it and pass the folder.")
     out = dict(_pair(text) for text in not_applicable)

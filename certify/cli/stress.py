@@ -64,12 +64,12 @@ def take_stress(arguments: dict[str, Any]) -> dict[str, Any]:
     options = {name: arguments.pop(name) for name in NAMES}
     # Repeated severities would be measured twice.
     severities = tuple(dict.fromkeys(options.pop("severities")))
-    # A severity alone does not say which stress; corruptions are the only one that has severities.
+    # A severity needs --conditions, because it does not say what is applied.
     if options.pop("conditions") is not None:
         severities = severities or (USUAL_SEVERITY,)
     elif severities:
         raise UsageError("--severity needs --conditions corruptions; add it.")
-    # It says how the baseline resists attacks, which only witnesses show.
+    # The option is about resistance to attacks, which only witnesses show.
     if options["adversarially_trained"] and not options["witnesses"]:
         raise UsageError("--adversarially-trained needs witnesses; add --witnesses.")
     if options["float_parent"] is not None and not options["triggers"]:

@@ -43,7 +43,7 @@ def add(source: str, name: str | None, as_json: bool) -> None:
     from certify.attest.key_statements import read_key_statements
     from certify.attest.trust import load_store
 
-    # A model, a certificate, a PEM file or statements by keys: what SOURCE is follows from its content.
+    # SOURCE is a model, a certificate, a PEM file or statements by keys; its content tells which.
     store = load_store()
     certificate = _certificate_of(source)
     if certificate is None and _holds_statements(source):
@@ -55,11 +55,11 @@ def add(source: str, name: str | None, as_json: bool) -> None:
              *(_sentence(_statement(statement)) for statement in statements))  # fmt: skip
         return
     key = store.find(source) if certificate is None else certificate.signer
-    # A key next to a certificate was published by whoever published the certificate.
+    # A key next to a certificate has the same publisher as the certificate.
     vouched = certificate or _certificate_of(str(Path(source).with_name("certificate.json")))
     chosen = name or (Path(source).stem if certificate is None and Path(source).is_file() else key.key_id[:16])
     store.with_key(chosen, key).save()
-    # Trusted nonetheless: the decision is the reader's.
+    # Only a warning, because the user decides whom to trust.
     if vouched is not None and vouched.signer == key:
         click.echo(SAME_SOURCE, err=True)
     _print(as_json, {"name": chosen, "key_id": key.key_id}, f"You now trust {chosen}, key {key.key_id}.")
@@ -167,7 +167,7 @@ def revoke(source: str, reason: str, as_json: bool) -> None:
     from certify.core.errors import UsageError
 
     store = load_store()
-    # A name in the store comes first: a file in the working folder may have the same name.
+    # A name in the store takes precedence, because a file in the working folder may have the same name.
     if source not in store.keys and _holds_statements(source):
         statements = [
             statement for statement in read_key_statements(Path(source)) if statement.schema == "revocation-1"
@@ -207,7 +207,7 @@ def _certificate_of(source: str) -> Any:
             found = Certificate.read(path)
         except CertificateError:
             return None  # a key, or statements by keys
-    # Without this check, anybody could have a stranger's key added.
+    # Without this check, a forged certificate could add the key of somebody who did not sign it.
     if not found.envelope.signed_by(found.signer):
         raise CertificateError(f"{source} is not signed by the key that it names; no key was added.")
     return found

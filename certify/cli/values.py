@@ -23,7 +23,7 @@ def require_paths(command: click.Command, ctx: click.Context, args: list[str]) -
     Raises:
         BadParameter: a path is empty.
     """
-    # Parsed a second time, as click would already have replaced the empty path.
+    # Parsed separately, because click would already have replaced the empty path.
     values, _, _ = command.make_parser(ctx).parse_args(args=list(args))
     for param in command.params:
         if isinstance(param.type, click.Path) and "" in _each(values.get(param.name or "")):
@@ -69,7 +69,7 @@ def _must_stay(command: click.Command, ctx: click.Context, path: Path) -> bool:
     from certify.attest.pack import SIDECARS
     from certify.model_file.model_file import has_model_suffix
 
-    # By identity and not by name, because two paths may lead to one file.
+    # Compared by identity instead of by name, because two paths may lead to one file.
     return has_model_suffix(path) or path.name in SIDECARS or any(path.samefile(each) for each in _read(command, ctx))
 
 

@@ -46,7 +46,7 @@ def check(
     from certify.workflows.witness_game import check_witnesses
 
     found = check_witnesses(model, files, data=data, baseline=baseline, preprocess=preprocess)
-    # Falling is a failure of the stated claim, not of this command.
+    # If the accuracy falls, the stated claim fails, not this command.
     fell = any(row.stated is not None and row.now < row.stated for row in found.standing)
     if as_json:
         print_json(found.to_json())

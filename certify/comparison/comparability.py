@@ -60,7 +60,7 @@ def _method(first: MeterFacts | None, second: MeterFacts | None) -> list[str]:
         return [] if first is second else ["different method (one has no energy figure)"]
     reasons = _differing("method", vars(first), vars(second), ("name", "level", "scope", "method"))
     unmetered = {first.level, second.level}.intersection(UNMETERED)
-    # A meter's parameters describe the instrument; those of a model determine the joules.
+    # Parameters of a meter only describe the instrument, but those of an energy model determine the joules.
     if not reasons and unmetered and first.parameters != second.parameters:
         reasons.append("different method (different constants of the energy model)")
     return reasons

@@ -173,7 +173,7 @@ def compare(*paths: str | Path, trust: Iterable[str | Path | PublicKey] = ()) ->
     measured = [entry.claims for entry in entries if isinstance(entry.claims, EfficiencyClaims)]
     if not measured:
         return Comparison(entries, None)
-    # Ratios share a denominator only with a common baseline; otherwise absolute figures are compared.
+    # Ratios are comparable only if the baseline is the same; otherwise absolute figures are compared.
     shared = all(same_baseline(measured[0], claims) for claims in measured)
     return Comparison(entries, RATIOS if shared else ABSOLUTE, one_model)
 
@@ -198,7 +198,7 @@ def _on_several_machines(entries: Sequence[Entry]) -> bool:
     unlike = False
     for first, second in combinations(entries, 2):
         if reasons := why_not_comparable(first.claims, second.claims):
-            # One file from several machines may be shown together, although the figures do not compare.
+            # One file from several machines may be shown together, although the figures are not comparable.
             if first.content != second.content or why_not_one_job(first.claims, second.claims):
                 raise UsageError(f"{first.name} and {second.name} cannot be compared: {'; '.join(reasons)}.")
             unlike = True
@@ -212,6 +212,6 @@ def _beats(first: tuple[Estimate, Estimate], second: tuple[Estimate, Estimate]) 
 
 
 def _shortfall(share: Estimate) -> Estimate:
-    # The ends swap, since a shortfall is what is missing from 100 %.
+    # The ends swap, because a shortfall is what is missing from 100 %.
     value, low, high = (100 * (1 - end) for end in (share.value, share.high, share.low))
     return Estimate(value, low, high, "%", share.n, share.method, share.evidence)

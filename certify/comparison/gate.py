@@ -134,13 +134,13 @@ def evaluate_policy(
     verification = verify(path, trust=keys, access=access, revocations=revocations)
     reasons = list(_not_believed(verification, gate))
     if verification.valid and verification.certificate is not None:
-        # Of the audited claims, so that a limit is compared with derived figures and not with signed ones.
+        # Limits are compared with derived figures instead of signed ones.
         statements = [certificate.audited_claims for certificate in verification.certificates]
         for requirement in gate.require:
             reasons += requirement.unmet(statements)
         claims = statements[0]
         if not isinstance(claims, EfficiencyClaims):
-            # A gate without any requirement asks for a letter.
+            # A gate without requirements needs a letter.
             if gate.asks_for_a_letter or not_worse_than is not None or not gate.require:
                 reasons.append("There is no efficiency certificate, so there is no letter.")
         else:
@@ -173,13 +173,13 @@ def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) 
     if gate.at_least is not None and LETTERS.index(grade.letter) > LETTERS.index(gate.at_least):
         yield f"The grade must be at least {gate.at_least}, got {claims.text_on_device}."
     lost, limit = grade.loss_percent, gate.max_loss_percent
-    # An unknown loss cannot keep a limit.
+    # An unknown loss cannot meet a limit.
     if limit is not None and (lost is None or lost > limit):
         size = "unknown size" if lost is None else f"up to {lost:.3g} %"
         yield f"An accuracy loss of {size} cannot be ruled out; it must be at most {limit:g} %."
     if gate.metered and (meter is None or meter.level in UNMETERED):
         yield f"The energy must be metered, but it is {'not known' if meter is None else meter.level}."
-    # A meter outside leanmark may call itself metered, so its code must be the one that was recorded.
+    # A plug-in may claim to be metered, so its code must be the code that was recorded.
     code = verification.check("meter_code")
     if gate.metered and code is not None and code.outcome != "pass":
         yield f"The energy must be metered. {code.sentence}"
@@ -189,7 +189,7 @@ def _earlier_not_believed(earlier: Certificate, gate: Gate, keys: Iterable[str |
     standing = trusted(keys).standing(earlier.signer)
     if standing.revoked:
         yield f"The earlier certificate is void: {standing.sentence}"
-    # The earlier certificate is only read and not verified with its model, so at least the signature is checked.
+    # The earlier certificate is read without its model and cannot be verified, so at least its signature is checked.
     elif not earlier.envelope.signed_by(earlier.signer):
         yield "The earlier certificate is not signed by the key that it names."
     elif not gate.any_key and not standing.trusted:
@@ -204,7 +204,7 @@ def _worse(now: EfficiencyClaims, then: EfficiencyClaims) -> Iterator[str]:
     if then.grade.letter is None or now.grade.letter is None:
         return  # any letter beats a refusal, and a refusal is already stopped
     common = same_baseline(now, then)
-    # Letters relative to different baselines do not compare.
+    # Letters relative to different baselines cannot be compared.
     if common and LETTERS.index(now.grade.letter) > LETTERS.index(then.grade.letter):
         yield f"The grade is {now.text}; the earlier one was {then.text}."
     axes = RATIOS if common else ABSOLUTE
@@ -220,6 +220,6 @@ def _shown_worse(
     what = name.removesuffix("_candidate").replace("_", " ")
     if now is None or then is None:
         raise CertificateError(f"The certificate has a letter but no {what}.")
-    # Whole intervals: overlapping ones do not show a change.
+    # Whole intervals are compared, because overlapping ones do not show a change.
     if now.high < then.low if more_is_better else now.low > then.high:
         yield f"The {what} is {now}, worse than the earlier {then}."

@@ -64,9 +64,9 @@ class Requirement:
         if estimate is None:
             yield f"The {self.assessment} statement has no figure {self.figure}."
             return
-        # The pessimistic end, so that a wide interval cannot pass.
+        # The pessimistic end counts, so that a wide interval cannot pass.
         end = estimate.high if self.relation == "<=" else estimate.low
-        # Written so that NaN meets no limit.
+        # Written as "not (...)" so that NaN meets no limit.
         if not (end <= self.limit if self.relation == "<=" else end >= self.limit):
             which = "upper" if self.relation == "<=" else "lower"
             yield (

@@ -38,7 +38,7 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
     """
     match = FORM.fullmatch(text)
     with importing_from_here():
-        # A module that does not exist is a misspelt name; one that exists and fails is reported with its own error.
+        # If the module does not exist, the name is misspelt; if it exists and fails, its own error is reported.
         if match is None or importlib.util.find_spec(match["module"].split(".")[0]) is None:
             raise unknown_name(kind, text, known, hint)
         try:

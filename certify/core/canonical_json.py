@@ -52,7 +52,7 @@ def is_canonical(values: Any, content: bytes) -> bool:
     Raises:
         ValueError: the values have no canonical form, such as NaN.
     """
-    # ASCII only: RFC 8785 sorts keys by UTF-16 code units, Python by code points.
+    # The fast path needs ASCII, because RFC 8785 sorts keys by UTF-16 code units and Python by code points.
     plain = content[:1] in b"[{" and content.isascii() and not _OTHER_NUMBER.search(content)
     return (plain and _WRITE(values) == content.decode()) or rfc8785.dumps(values) == content
 
@@ -64,7 +64,7 @@ def _integer(text: str) -> int | float:
 
 
 def _deeper(values: Any, levels: int) -> bool:
-    # Level by level, not by recursion, since the depth is chosen by whoever wrote the file.
+    # Checked level by level without recursion, because an untrusted file decides the depth.
     level = [values]
     for _ in range(levels):
         level = [item for value in level if isinstance(value, dict | list) for item in _items(value)]

@@ -128,7 +128,7 @@ class Estimate:
                 method=str(fields["method"]),
                 evidence=EvidenceLevel(fields["evidence"]),
             )
-        # OverflowError: an 'n' that is infinite.
+        # OverflowError if 'n' is infinite.
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CertificateError(f"an estimate in the certificate is malformed: {error}") from error
 

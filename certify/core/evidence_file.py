@@ -93,7 +93,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
                 raise ValueError(f"a record of kind {kind!r} is not allowed here")
         except UsageError as error:
             raise CertificateError(str(error)) from error
-        # Hostile lines: nested deeper than Python's stack, or numbers beyond a double.
+        # Hostile lines may be nested deeper than Python's stack, or hold numbers beyond a double.
         except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise CertificateError(f"{place}: not a valid evidence record: {error}") from error
     if header is None:
@@ -102,7 +102,7 @@ def parse_evidence(content: bytes, name: str = "evidence") -> Evidence:
 
 
 def _parse_line(line: bytes) -> dict[str, Any]:
-    # Before parsing, which takes many times the memory of the bytes.
+    # Checked before parsing, which needs many times the memory of the raw bytes.
     if len(line) > MAX_LINE_BYTES:
         raise ValueError("the line is too long")
     values = json.loads(line)

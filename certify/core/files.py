@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         with beside.open("r+b") as written:  # Windows cannot flush a file that is open for reading only
             os.fsync(written.fileno())
-        # mkstemp makes files for their owner alone. The mask of other new files can only be read by setting it.
+        # mkstemp makes files that only their owner can read. The usual mask can only be read by setting it.
         umask = os.umask(0)
         os.umask(umask)
         beside.chmod(0o666 & ~umask)

@@ -38,7 +38,7 @@ def without_home(place: str) -> str:
     """
     try:
         home = Path.home()
-    except RuntimeError:  # the system does not say
+    except RuntimeError:  # the home folder is unknown
         return place
     if len(home.parts) < 2:  # the root folder
         return place

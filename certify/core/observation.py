@@ -31,7 +31,7 @@ def number(values: Mapping[str, Any], key: str) -> float | None:
     value = values.get(key)
     if value is None:
         return None
-    # "not abs(value) < LARGEST" also refuses NaN, with which every comparison is false.
+    # "not abs(value) < LARGEST" also refuses NaN, because comparisons with NaN are false.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         raise CertificateError(f"Evidence: '{key}' of an observation must be a number, got {value!r}.")
     return float(value)
@@ -99,7 +99,7 @@ class Observed:
         Raises:
             CertificateError: a value has the wrong type.
         """
-        # Annotations are text here (PEP 563), so readers are found by the text of a type.
+        # Annotations are strings here (PEP 563), so readers are found by the name of a type.
         types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
         found = {name: READERS.get(kind, anything)(values, name) for name, kind in types.items()}
         absent = any(found[name] is None and kind in REQUIRED for name, kind in types.items())

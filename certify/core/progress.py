@@ -70,7 +70,7 @@ def shown(progress: Progress | bool | None) -> Progress:
     """
     if progress is None or progress is True:
         bars = Bars()
-        # Unasked, a library draws bars only where somebody sees them.
+        # By default, a library draws bars only on a terminal.
         return bars if progress or bars.is_drawn else Silent()
     return progress or Silent()
 
@@ -87,14 +87,14 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = inspect.signature(function).bind(*args, **kwargs)
-            # Bound by name, since callers may pass it by position.
+            # Bound by name, because callers may pass it by position.
             bound.arguments["progress"] = progress = shown(bound.arguments.get("progress"))
             try:
                 with progress.task(description):
                     return function(*bound.args, **bound.kwargs)
             except KeyboardInterrupt as error:
                 happened = vars(error).setdefault("happened", str(error))
-                if when_stopped:  # in place of what a job inside this one says
+                if when_stopped:  # replaces the message of a job inside this one
                     error.args = (f"{happened} {when_stopped}".strip(),)
                 raise
 
@@ -207,7 +207,7 @@ class _Bar:
         """Advance, and redraw if the display is old, since no thread does so during a measured run."""
         self.note = note or self.note
         self._bars.update(self._bar, steps, f"{self._description}\n{self.note}".rstrip())
-        # Limited, as drawing takes processor time from the measured step.
+        # Drawn at a limited rate, because drawing takes processor time from the measured step.
         if self._bars.is_drawn and time.monotonic() - self._drawn > REDRAW_S:
             self._bars.draw()
             self._drawn = time.monotonic()

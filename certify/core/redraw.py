@@ -60,7 +60,7 @@ class _Redraw:
     def _run(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the terminal was closed
             while not self._end.wait(REDRAW_S):
-                # A copy, since steps may end while their bars are drawn.
+                # Iterate over a copy, because steps may end while their bars are drawn.
                 for draw in tuple(self._drawn):
                     draw()
 

@@ -152,7 +152,7 @@ class Simplified(Observed):
         removed: what was removed, as sentences.
         needless_cost: cost in the measured file that its outputs do not need; null if none was found.
         needless: names of the operators with the most needless work.
-        unseen_cost: cost in the measured file of operators in which padding cannot be found; null if there are none.
+        unseen_cost: cost in the measured file of operators in which padding cannot be detected; null if there are none.
         unseen: types of these operators.
         rewritten: faster forms of its operators, as sentences; null if they are unchanged.
         unread: why the file was not examined; null if it was.
@@ -186,7 +186,7 @@ class Simplified(Observed):
 
     @property
     def unseen_share(self) -> float:
-        """Fraction of the measured file's cost in which padding cannot be found."""
+        """Fraction of the measured file's cost in which padding cannot be detected."""
         return max(0.0, self.unseen_cost or 0.0) / self.cost if self.cost else 0.0
 
     @property

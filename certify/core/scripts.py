@@ -1,10 +1,10 @@
 """Detection of look-alike texts by Unicode's "Highly Restrictive" profile (UTS #39, section 5.2).
 
 A text may use one script, or Latin with the scripts of Japanese, Korean or Chinese. The scripts are the recommended
-ones of UAX #31 (table 5), as implemented in the library ``regex``. Symbols, numerals and phonetic letters that resemble
-letters of ASCII are not allowed either, nor are characters that nobody sees, and marks that strike a letter out or pile
-up over other lines (UTS #39, section 5.4). Texts entirely in one script that look like another (all Cyrillic "сосо"),
-and look-alikes among the letters of languages in one script ("l" and "1", a dotless i), are not detected.
+ones of UAX #31 (table 5), as implemented in the library ``regex``. Not allowed either are symbols, numerals and
+phonetic letters that resemble ASCII letters, invisible characters, and marks that strike out a letter or pile up over
+other lines (UTS #39, section 5.4). Texts entirely in one script that look like another (all Cyrillic "сосо"), and
+look-alikes among the letters of languages in one script ("l" and "1", a dotless i), are not detected.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ PHONETIC_LETTERS = frozenset("\u0251\u0261\u0269")
 
 INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 JOINERS = frozenset("\u200c\u200d\u200e\u200f\u061c\ufe0e\ufe0f")
-"""Invisible characters that the spelling of some scripts, and pictograms, need; none follows a character of ASCII."""
+"""Invisible characters that some scripts and emoji need; not allowed after an ASCII character."""
 MOST_MARKS, OVERLAY = 4, 1
-"""Marks in a row that languages need, and the combining class of those that are drawn over their letter."""
+"""Maximum number of consecutive marks in any language, and the combining class of marks drawn over their letter."""
 
 
 def _pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
@@ -73,13 +73,13 @@ def look_alikes(text: str) -> str | None:
     # One of the allowed sets covers the whole text.
     if len(first) < len(found):
         return None
-    # Against the set that covers the longest beginning, whose exception is the strange character.
+    # The allowed set that covers the longest prefix decides which character is the strange one.
     strange = max(first, key=lambda match: match.start()).group()
     return f"'{strange}' ({unicodedata.name(strange, 'a character')}) among letters of another script"
 
 
 def _hidden(text: str) -> str | None:
-    """Describe the first character that is not seen, or hides others; None if there is none."""
+    """Describe the first character that is invisible or hides others; None if there is none."""
     before, marks = " ", 0
     for character in text:
         name, category = unicodedata.name(character, "a character"), unicodedata.category(character)

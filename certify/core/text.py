@@ -22,7 +22,7 @@ def printable(value: object) -> str:
 
 
 def wrapped(value: object) -> str:
-    """Return :func:`clean` text in lines of at most 80 characters, indented from the second on; no word is cut.
+    """Return :func:`clean` text wrapped to 80 columns, with later lines indented; no word is split.
 
     Example:
         >>> print(wrapped("- " + 11 * "seven77 "))

@@ -40,12 +40,12 @@ def validated(kind: Callable[..., T], values: object, what: str, place: Callable
     from pydantic import ValidationError  # takes 0.1 s, which most commands do not need
 
     try:
-        # Through JSON, since only there does strict validation accept a list where a tuple is declared.
+        # Validated as JSON, because only then does strict validation accept a list where a tuple is declared.
         written = _WRITE(values)
         checked: T = _adapter(kind).validate_json(written, strict=True, extra="forbid")
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        # A misspelt key is both unknown and missing; only the unknown one can be given the nearest valid key.
+        # A misspelt key is reported as unknown and as missing; the nearest valid key is suggested for the unknown one.
         first = next((each for each in errors if each["type"] in UNKNOWN), errors[0])
         path = _path(values, first["loc"])
         # A union reports one error per member; the sentence joins what they expect.

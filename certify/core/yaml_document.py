@@ -99,7 +99,7 @@ class _Loader(yaml.SafeLoader):
         self.lines: dict[tuple[int | str, ...], int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        # At the event, before anything is built: expanded aliases could exhaust the memory.
+        # Checked on the event, before anything is built, because expanded aliases could exhaust the memory.
         event = self.peek_event()  # type: ignore[no-untyped-call]
         nests = isinstance(event, yaml.CollectionStartEvent)
         if getattr(event, "anchor", None):
@@ -137,7 +137,7 @@ class _Loader(yaml.SafeLoader):
         """Return text, a number, a boolean or None."""
         if node.tag not in PLAIN_TAGS:
             raise _Refused(node, f"{name} must be quoted text, a number, true, false or null, got {node.value}")
-        # Only an unquoted scalar has no style: "1e-3" in quotes stays text.
+        # Only unquoted scalars have no style, so "1e-3" in quotes stays text.
         number = node.style is None and EXPONENT.fullmatch(node.value)
         value: Any = float(node.value) if number else self.construct_object(node)
         if isinstance(value, int) and abs(value) > LARGEST_INTEGER:

@@ -111,7 +111,7 @@ def refutation(bound: float, claimed: float) -> str:
 def refutes_claim(bound: float, bound_delta: float, claimed: float, delta: float) -> bool:
     """Return whether a lower bound on epsilon refutes a claimed epsilon.
 
-    A claim for one delta holds for every larger one too; for a smaller one nothing can be compared.
+    A claim for one delta also holds for every larger delta, but cannot be compared for a smaller one.
 
     Args:
         bound: lower bound on epsilon.

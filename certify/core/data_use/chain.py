@@ -130,7 +130,7 @@ def append(path: Path, *entries: Mapping[str, Any]) -> Chain:
         with path.open("ab") as stream:
             stream.write(b"".join(lines))
             stream.flush()
-            # On disk before records are yielded: a crash must not lose the entry of a use.
+            # Flushed to disk before records are yielded, because a crash must not lose the entry of a use.
             os.fsync(stream.fileno())
     return chain
 

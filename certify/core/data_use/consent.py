@@ -161,12 +161,12 @@ class Register:
 
     def _last(self, identifier: str) -> Iterable[Receipt]:
         """Return the latest receipt of each person in a record."""
-        # In the order of entry, so a person's later receipt replaces the earlier one.
+        # Receipts are in order of entry, so a person's later receipt replaces the earlier one.
         return {receipt.pii_principal_id: receipt for receipt in self.of_record(identifier)}.values()
 
 
 def _gives(receipt: Receipt, action: Action, purpose: str, time: str) -> bool:
-    # Times of this form sort as text.
+    # All times have one format, so they compare as strings.
     in_time = receipt.event_time <= time and (receipt.validity_until is None or time < receipt.validity_until)
     return (
         in_time and action in receipt.processing and any(covers(consented, purpose) for consented in receipt.purposes)

@@ -90,7 +90,7 @@ def _holds(rule: Rule, time: str) -> bool:
 
 
 def _forbids(rule: Rule, request: Request) -> bool:
-    # A request without a recipient may be for anybody, so a prohibition for some recipients applies.
+    # A request without a recipient may be for any recipient, so a prohibition for some of them applies.
     met = not rule.recipients or not request.recipient or request.recipient in rule.recipients
     # A prohibited purpose also forbids a broader one, which includes it.
     return met and any(

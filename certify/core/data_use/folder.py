@@ -129,7 +129,7 @@ class UseFolder:
             CertificateError: the list is missing, or does not match the policy.
         """
         path = self.path / "records.txt"
-        # Damaged characters are replaced, so they fail the comparison with the root.
+        # Invalid characters are replaced, so the comparison with the root fails.
         found = tuple(self._read(path, MAX_POLICY_BYTES << 10).decode("ascii", "replace").split())
         if root_of(found) != policy.data.root:
             raise CertificateError(f"{path} does not match the list bound to the policy {policy.name}; restore it.")
@@ -175,7 +175,7 @@ class UseFolder:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_bytes(self.path / "records.txt", "".join(f"{record}\n" for record in found).encode())
         write_bytes(self.policy_path, policy.content() + b"\n")
-        # Last: after a crash in between, untouched() refuses the data, since the journal names another policy.
+        # Entered last: after a crash before this, untouched() refuses the data, as the journal names another policy.
         self.enter({"kind": "policy", "time": time, "policy": policy.digest})
 
     def add(self, receipts: Sequence[Receipt]) -> Register:
@@ -204,7 +204,7 @@ class UseFolder:
             CertificateError: a list is missing, malformed, or differs from the one in the journal.
         """
         entries = [entry for entry in self.journal().entries if entry["kind"] == "model"]
-        # The last entry counts for a model that was made again at the same path.
+        # If a model was made again at the same path, its last entry counts.
         named = {f"{entry['model']}-{entry['at']}": str(entry["root"]) for entry in entries}
         for name, root in named.items():
             path = self.path / "models" / f"{name}.json"

@@ -63,7 +63,7 @@ class Guard:
         self._refresh()
 
     def __getstate__(self) -> dict[str, object]:
-        # A lock cannot be copied into the processes of a loader; each copy gets its own.
+        # A lock cannot be pickled for a loader's processes, so each copy gets its own.
         return {**vars(self), "_lock": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -152,7 +152,7 @@ class Guard:
 
     def _enter(self, action: Action, part: str, decision: Decision, time: str) -> None:
         state = (action, part, self._policy.digest, self._register.head, decision)
-        # Loaders ask for every batch, and the journal holds each answer once.
+        # Loaders ask before every batch, but the journal records each answer once.
         if state in self._entered:
             return
         self.folder.enter({
@@ -167,7 +167,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         found = path.stat()
     except OSError:
-        # Absence is a state of its own, so that a removed policy is noticed like a changed one.
+        # A missing file has a state too, so that a removed policy is noticed like a changed one.
         return (0, 0, 0)
     return found.st_mtime_ns, found.st_size, found.st_ino
 

@@ -114,7 +114,7 @@ def prove_absence(identifier: str, identifiers: Iterable[str]) -> Absence | None
 def _place(leaves: Sequence[str], index: int) -> Place:
     level, at, path = [_leaf(leaf) for leaf in leaves], index, []
     while len(level) > 1:
-        # at ^ 1 is the sibling. A node without one is carried over, so it adds nothing to the path.
+        # at ^ 1 is the sibling. A node without a sibling moves up unchanged, so it adds nothing to the path.
         if at ^ 1 < len(level):
             path.append(level[at ^ 1].hex())
         level, at = _above(level), at // 2
@@ -136,7 +136,7 @@ def _leads(place: Place, size: int, root: str) -> bool:
                 return False
             found = _node(sibling, found) if at % 2 else _node(found, sibling)
         at, width = at // 2, (width + 1) // 2
-    # A proof has one form only: leftover hashes are refused.
+    # Leftover hashes are refused, so that a proof has only one form.
     return not path and _sealed(size, found) == root
 
 

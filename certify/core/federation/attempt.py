@@ -55,7 +55,7 @@ class Attempt:
         """
         begin = self.begun.message
         if (entry.number, entry.nonce) != (begin.number, begin.nonce):
-            # The nonce of an abandoned attempt means a late client, an unknown one a wrong round.
+            # A client with the nonce of an abandoned attempt is late; with an unknown nonce, in the wrong round.
             reason: RefusalReason = "late" if entry.nonce in nonces else "wrong-round"
             raise MessageRefused(reason, f"The entry is not of round {begin.number} as it is open.")
         if entry.client not in self._selected:

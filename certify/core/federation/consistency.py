@@ -80,7 +80,7 @@ def _one_run(run: FederatedRun) -> Iterator[str]:
     ]  # fmt: skip
     if any(signed.message.run != name for signed in messages):
         yield "A line is of another run"
-    # Clients are kept by id, so a second enrolment makes them fewer than the enrolments.
+    # Clients are stored by id, so after a repeated enrolment there are fewer clients than enrolments.
     if len(run.clients) < sum(len(each.joined) for each in run.rounds):
         yield "A client enrolled twice"
 
@@ -161,7 +161,7 @@ def masks_complete(run: FederatedRun) -> Iterator[str]:
 def _recovered(each: ClosedRound, begin: Begin, close: Round, threshold: int) -> Iterator[str]:
     entries = {entry.message.client: entry.message for entry in each.entries}
     recovered = set(close.recovered)
-    # Without its mask, an answer that is in the sum could be computed from what the client sent.
+    # If the mask of an answer in the sum is opened, the answer can be computed from what the client sent.
     if len(recovered) < len(close.recovered) or recovered & set(entries):
         yield f"The masks of a client whose answer is in the sum of round {begin.number} were opened"
     for group in begin.groups:

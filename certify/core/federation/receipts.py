@@ -47,7 +47,7 @@ class ReceiptFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as stream:
             stream.write(entry.line + b"\n" + receipt + b"\n")
-            # On disk at once: a receipt is the client's only proof.
+            # Flushed to disk immediately, because a receipt is the client's only proof.
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -70,7 +70,7 @@ def read_receipts(path: Path) -> list[ReceiptPair]:
 def parse_receipts(content: bytes, name: str) -> list[ReceiptPair]:
     """Parse the bytes of a client's file; see :func:`read_receipts`."""
     lines = content.split(b"\n")
-    # What follows the last line end is the last element, and must be empty.
+    # The last element is what follows the final newline, and must be empty.
     if lines.pop() or not lines or len(lines) % 2:
         raise CertificateError(f"{name} must hold pairs of lines: an entry and its receipt.")
     found = []

@@ -95,7 +95,7 @@ class RoundLog:
             found = run_of(lines, str(path))
             if found.opening.message.server != server.public.hex:
                 raise CertificateError(f"{path} is a run of another server ({found.opening.message.server[:16]}).")
-            # Before incomplete lines are removed: an altered log stays as it was found.
+            # Checked before incomplete lines are removed, so that an altered log stays as it was found.
             require_unaltered(found, str(path))
             file.keep(lines)
             # The new object keeps the file open and locked; only an error above closes it.
@@ -196,7 +196,7 @@ class RoundLog:
     def refuse(self, reason: RefusalReason, content: bytes | None = None, client: str | None = None) -> None:
         """Log a rejected message, such as one that was too long to read."""
         digest = None if content is None else hashlib.sha256(content).hexdigest()
-        # Only enrolled clients are named, since anybody can claim another id.
+        # Only enrolled clients are named, because anybody can claim another id.
         self._refused.append(Refusal(reason, digest, client if client in self.clients else None))
 
     def drop(self, client: str, reason: DropReason) -> None:
@@ -229,7 +229,7 @@ class RoundLog:
             ),
             self._server,
         )  # fmt: skip
-        # In one write with the close: after a kill the file holds all of a round or none of its entries.
+        # Written together with the close, so that after a kill the file holds a whole round or none of its entries.
         self._append(
             [*(signed.line for signed in self._joined), *(signed.line for signed in entries), closed.line], closed
         )
@@ -261,7 +261,7 @@ class RoundLog:
 
     def _parsed(self, line: bytes, kind: str) -> Signed[Any]:
         with self._logging_refusals(line):
-            # Before parsing, since anybody can send a message.
+            # Checked before parsing, because anybody can send a message.
             if len(line) > SMALL_BYTES:
                 raise MessageRefused("oversized", f"The message has {len(line)} bytes.")
             try:

@@ -108,7 +108,7 @@ def parse_run(content: bytes, name: str) -> FederatedRun:
         CertificateError: the file is truncated or too long, or a line is malformed or misplaced.
     """
     lines = content.split(b"\n")
-    # What follows the last line end is the last element, and must be empty.
+    # The last element is what follows the final newline, and must be empty.
     if lines.pop() or not lines:
         raise CertificateError(f"{name} does not end with a newline, so it is truncated.")
     return run_of(lines, name)

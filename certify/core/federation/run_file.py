@@ -62,7 +62,7 @@ class RunFile:
         """Return the lines up to the last complete step of the server; anything after it is incomplete."""
         self._stream.seek(0)
         lines = self._stream.read().split(b"\n")[:-1]
-        # Lines of clients count only once the close of their round follows. Canonical JSON has no spaces to allow for.
+        # Lines of clients count only if the close of their round follows. Canonical JSON has no spaces to match.
         while lines and (b'"kind":"client"' in lines[-1] or b'"kind":"entry"' in lines[-1]):
             lines.pop()
         return lines

@@ -110,7 +110,7 @@ def sign(message: M, key: SigningKey) -> Signed[M]:
     """
     kind = _NAMES[type(message)]
     fields = asdict(message)
-    # As a reader will get it: what cannot be read back is never signed.
+    # Read back as a reader would, so that no unreadable message is signed.
     checked = cast(M, _read(kind, json.loads(rfc8785.dumps(fields)), f"The {kind}"))
     signature = key.sign(signing_bytes(checked))
     line = rfc8785.dumps({**fields, "kind": kind, "signature": signature.hex()})
@@ -130,7 +130,7 @@ def parse(line: bytes, what: str, *kinds: str) -> Signed[Any]:
         CertificateError: the line is too long, not canonical, of another kind, or a field is missing, unknown or not
             allowed.
     """
-    # Before parsing, which takes many times the memory of the bytes.
+    # Checked before parsing, which needs many times the memory of the raw bytes.
     if len(line) > LARGE_BYTES:
         raise CertificateError(f"{what}: has {len(line)} bytes, more than the limit of {LARGE_BYTES}.")
     values = parse_canonical(line, what)

@@ -149,6 +149,6 @@ def test_public_key_never_replaces_another_file_when_the_name_of_the_private_one
         key = generate(tmp_path / name)
         assert load_public(public_path(tmp_path / name)) == key.public == load_private(tmp_path / name).public
     assert load_public(tmp_path / "acme.2026.pub") == load_private(tmp_path / "acme.2026").public
-    with pytest.raises(UsageError, match=r"must not end in \.pub, as public keys do, got mine\.pub"):
+    with pytest.raises(UsageError, match=r"must not end in \.pub, the suffix of public keys, got mine\.pub"):
         generate(tmp_path / "mine.pub")
     assert not (tmp_path / "mine.pub").exists()

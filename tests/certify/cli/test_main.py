@@ -131,7 +131,7 @@ def test_error_names_memory_when_an_allocation_fails(run, error, words) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_output_is_json_alone_when_code_of_others_prints(run, fails) -> None:  # type: ignore[no-untyped-def]
+def test_output_is_only_json_when_other_code_prints(run, fails) -> None:  # type: ignore[no-untyped-def]
     @click.pass_context
     def body(ctx: click.Context, as_json: bool) -> None:
         print("the user's model prints this")
