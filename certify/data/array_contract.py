@@ -100,7 +100,7 @@ class ArrayPreprocess(Preprocess):
             DataError: the data are not arrays, an array is missing, or one has the wrong shape or kind of type.
         """
         fields = split.fields
-        # The only array of data without names fits the only input, whatever the input is called.
+        # A single array without a name is the model's only input, whatever the input is called.
         names = dict(zip(self.inputs, fields if len(self.inputs) == len(fields) == 1 else self.inputs, strict=True))
         for name, source in names.items():
             shape, dtype = self.port(name)
@@ -165,7 +165,7 @@ def as_given(
     """
     fields = dataset.test.fields
     if inputs is None:
-        # NumPy makes float64 by default, which hardly any model takes.
+        # NumPy's default is float64, which hardly any model accepts.
         inputs = {name: "float32" if dtype == "float64" else dtype for name, (_, dtype) in fields.items()}
     alone = len(inputs) == len(fields) == 1
     if not alone and set(inputs) != set(fields):

@@ -40,7 +40,7 @@ class Answers:
             (places,) = np.nonzero(top1 == label)
             best = int(places[np.argmax(margin[places])])
             if label not in self.surest or margin[best] > self.surest[label][0]:
-                # Copied, since the row is a view of a batch that would otherwise stay in memory.
+                # Copied, because the row is a view of a batch that would otherwise stay in memory.
                 self.surest[label] = float(margin[best]), outputs[best].copy()
 
     def rows(self, commonest: list[int]) -> Iterator[tuple[str, Row]]:
@@ -66,11 +66,11 @@ def constant_answers(metric: Metric, found: Mapping[str, Answers], labels: Label
     """
     counts = np.bincount(labels, minlength=classes)
     commonest = np.argsort(-counts, kind="stable")[:COMMONEST].tolist()
-    # One more per class, so that the logarithm of an absent class is finite.
+    # One is added per class, so that the logarithm of an absent class is finite.
     share = (counts + 1) / (counts.sum() + classes)
     answers = {f"{model}, {name}": row for model, own in found.items() for name, row in own.rows(commonest)}
     answers |= {"shares of the classes": share, "logarithms of the shares": np.log(share)}
-    # Every label once: the score of a constant answer depends on the label only.
+    # One score per label suffices, because the score of a constant answer depends only on the label.
     every = np.arange(classes, dtype=np.int64)
     scores = [metric.scores(np.tile(row, (classes, 1)), every).tolist() for row in answers.values()]
     return ConstantAnswers(list(answers), scores)

@@ -50,7 +50,7 @@ def contract_in(model: ModelFile) -> Preprocess | None:
         raise ModelError(
             f"{path} carries {len(stored)} preprocessing contracts; give the right one with --preprocess FILE.yaml."
         )
-    # Parsed as canonical JSON only, since its digest is signed.
+    # Must be canonical JSON, because its digest is signed.
     values = parse_canonical(stored[0], f"the preprocessing contract of {path}")
     if not isinstance(values, dict):
         raise ModelError(f"{path}: its preprocessing contract is not a JSON object.")

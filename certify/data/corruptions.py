@@ -127,7 +127,7 @@ def corrupted(image: Image, name: str, severity: int, key: str) -> Image:
         raise unknown_name("corruption", name, CORRUPTIONS)
     if severity not in SEVERITIES:
         raise UsageError(f"The severity of a corruption must be an integer in [1, 5], got {severity}.")
-    # The set's name is part of the seed, so that a later set draws differently.
+    # The set's name is part of the seed, so that a later set uses other random numbers.
     seed = hashlib.sha256(f"{SET_NAME}/{name}/{severity}/{key}".encode()).digest()
     values = CORRUPTIONS[name](image / 255.0, severity - 1, np.random.default_rng(list(seed)))
     corrupted: Image = np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)

@@ -73,7 +73,7 @@ def exchanged_splits(split: Split, attribute: str) -> Iterator[Split]:
     if not places:
         name = attribute
         if (
-            # A float has too many values for counterparts.
+            # Floats have too many values to exchange.
             attribute not in split.fields
             or split.fields[attribute][0]
             or split.fields[attribute][1].startswith("float")

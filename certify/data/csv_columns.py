@@ -1,4 +1,4 @@
-"""Columns of a CSV file as inputs: numbers stay numbers, text is one-hot encoded, and anything unclear is refused."""
+"""Columns of a CSV file as inputs: numbers stay numbers, text is one-hot encoded, and anything ambiguous is refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from certify.data.csv_table import Table
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 CODE = re.compile(r"[+-]?0\d", re.ASCII)
-"""Digits after a leading zero: a code such as a postcode, not a number."""
+"""Start of a code such as a postcode, which a leading zero distinguishes from a number."""
 MOST_CATEGORIES = 64
-"""Categories of a text column that are collected without being stated; more are names or free text."""
+"""Maximum number of categories of a text column that need not be stated; more would be names or free text."""
 LONGEST_SHOWN = 40
 Stated = tuple[str, ...] | None
 LARGEST = float(np.finfo(np.float32).max)
@@ -33,7 +33,7 @@ class Column:
         name: name in the header.
         categories: values of a one-hot column, in order; None for numbers.
         offset: number that is subtracted from numbers.
-        scale: number by which they are then divided.
+        scale: divisor applied afterwards.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Column:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of its inputs."""
+        """Names of the inputs that the column becomes."""
         return (self.name,) if self.categories is None else tuple(f"{self.name}={one}" for one in self.categories)
 
 
@@ -93,12 +93,12 @@ def require_header(table: Table) -> None:
 
 
 def column_values(table: Table, name: str, is_input: bool = False) -> list[str]:
-    """Return the values of a column, without spaces around them.
+    """Return the values of a column, stripped of surrounding spaces.
 
     Args:
         table: the table.
         name: the column.
-        is_input: whether the column could be left out.
+        is_input: whether the column is an input, so that an error may suggest dropping it.
 
     Raises:
         DataError: a value is missing.
@@ -135,12 +135,12 @@ def read_columns(spec: CsvSpec, tables: Sequence[Table]) -> list[Column]:
     groups = {named(one, first)[0] for one in spec.groups} - {*texts, *numbers}
     inputs = [name for name in first.columns if name not in {*groups, *dropped, *used}]
     if not inputs:
-        raise DataError(f"{first.path}: no input column is left; drop fewer.")
+        raise DataError(f"{first.path}: no input column is left; drop fewer columns.")
     return [_column(name, tables, texts.get(name), numbers.get(name), spec) for name in inputs]
 
 
 def _column(name: str, tables: Sequence[Table], text: Stated, number: Stated, spec: CsvSpec) -> Column:
-    """Return a column; ``text`` and ``number`` hold what is stated with its kind, and are None for another kind."""
+    """Return a column; ``text`` and ``number`` hold the values stated with that kind, and are None for another kind."""
     places = [(one, row, value) for one in tables for row, value in enumerate(column_values(one, name, True))]
     if text is None:
         words = [(table, row, value) for table, row, value in places if not is_number(value)]
@@ -149,8 +149,8 @@ def _column(name: str, tables: Sequence[Table], text: Stated, number: Stated, sp
         if number is not None or len(words) < len(places):
             table, row, value = words[0]
             raise DataError(
-                f"{table.at(row)}: column '{name}' holds numbers, but here {_shown(value)}; correct it, or encode the "
-                f"column with text={name}."
+                f"{table.at(row)}: column '{name}' holds numbers, but this row has {_shown(value)}; correct it, "
+                f"or encode the column with text={name}."
             )
     return Column(name, text or _collected(name, tables, text is not None, spec))
 
@@ -223,7 +223,7 @@ def _shown(value: str) -> str:
 
 
 def described(columns: Sequence[Column]) -> Iterator[str]:
-    """Yield what each kind of column was read as, in words."""
+    """Yield a description of the columns of each kind."""
     numbers = [one.name for one in columns if one.categories is None]
     if numbers:
         yield f"numbers: {', '.join(numbers)}"

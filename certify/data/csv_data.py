@@ -7,9 +7,9 @@ and ``drop=COLUMN`` say what a column is, and ``number=COLUMN:OFFSET|SCALE`` sub
 missing, and are inputs only if they are also named as text or number.
 
 Categories and classes are read from the file with the training rows. ``text=COLUMN:A|B`` and ``label=COLUMN:A|B`` state
-them instead, in this order: for a test file alone, or if they must not depend on the data.
+them instead, in this order; this is needed for a test file alone, or if they must not depend on the data.
 
-A use policy knows each row by the values of all its columns, so it still applies if columns are used differently.
+A use policy identifies each row by the values of all columns, so it still applies if columns are used differently.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Labels = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 
 class Rows:
-    """Whole rows of a table, by which use policies know them.
+    """Whole rows of a table, by which use policies identify records.
 
     Args:
         table: the table.
@@ -124,7 +124,7 @@ def load_csv(rest: str, spec: str, seed: int, progress: Progress) -> Dataset:
     draws another one.
 
     Raises:
-        DataError: a file is missing or malformed, or a value is missing or unclear; the message names file and line.
+        DataError: a file is missing or malformed, or a value is missing or ambiguous; the message names file and line.
         UsageError: the specification is malformed, or names a column that does not exist.
     """
     given = parse_csv_spec(rest)
@@ -161,7 +161,7 @@ def _form(given: CsvSpec, tables: Sequence[Table]) -> Form:
 
 
 def _classes(goal: str, table: Table, given: CsvSpec) -> tuple[str, ...]:
-    """Return the classes in the order of numbers, if all are integers, else of the alphabet."""
+    """Return the classes, sorted as numbers if all are integers, else alphabetically."""
     if not {"", "train"} & set(given.files):
         raise DataError(
             f"{table.path}: a test part alone does not contain every class of '{goal}'; state them as label={goal}:A|B."

@@ -22,10 +22,10 @@ WHOLE = 100
 
 @dataclass(frozen=True)
 class CsvSpec:
-    """What a specification says about files and columns.
+    """Files and columns that a specification names.
 
     Attributes:
-        files: path of each part; the only file under an empty name.
+        files: path of each part; a single file has an empty key.
         label: column of the classes, possibly with all of them as ``COLUMN:A|B``; empty with ``target``.
         target: column of the numbers to predict; empty with ``label``.
         groups: group columns, which are not inputs unless they are also named in ``texts`` or ``numbers``.
@@ -34,7 +34,7 @@ class CsvSpec:
         dropped: columns that are left out of the inputs.
         split: column that names the part of each row; empty without one.
         fractions: percentages of train, validation and test of a single file.
-        seed: seed of the test part of a single file; None for the same test part for everybody.
+        seed: seed of the test part of a single file; None for the default test part, the same for everybody.
         encoding: encoding of the files.
         delimiter: character between values.
     """

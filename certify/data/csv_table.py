@@ -11,7 +11,7 @@ from certify.core.errors import DataError, UsageError
 from certify.core.text import clean
 
 ENCODING = "utf-8-sig"
-"""UTF-8, with or without the mark that spreadsheets put first."""
+"""UTF-8, with or without the byte order mark that spreadsheets write."""
 LONGEST_SHOWN = 40
 
 
@@ -41,7 +41,7 @@ def read_table(path: Path, delimiter: str = ",", encoding: str = ENCODING) -> Ta
 
     Raises:
         DataError: the file cannot be read, is empty or not text, has an unclosed quote or a very long value, or a row
-            has another number of values than the header.
+            has a different number of values than the header.
         UsageError: the encoding is unknown.
     """
     reader = csv.reader(io.StringIO(_text(path, encoding), newline=""), delimiter=delimiter, strict=True)

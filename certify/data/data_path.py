@@ -13,7 +13,7 @@ class Placed:
 
     Args:
         data: arrays, a data set or another object; see :func:`certify.data.own_data.from_object`.
-        place: path, at which nothing needs to exist; the policy is in the folder ``PLACE.use``.
+        place: path, which need not exist; the policy is in the folder ``PLACE.use``.
 
     Example:
         >>> import numpy as np

@@ -195,7 +195,7 @@ def input_size(splits: Iterable[Split], inspected: int = 64) -> tuple[int, ...]:
         return (max(split.size(i)[0] for split in parts for i in range(len(split))),)
     if any(split.kind == "arrays" for split in parts):
         return parts[0].size(0) or (1,)
-    # Evenly spaced, since the first images of a folder may all be of one class.
+    # Evenly spaced, because the first images of a folder may all be of one class.
     sizes = {split.size(i) for split in parts for i in {k * len(split) // inspected for k in range(inspected)}}
     largest = max(max(size) for size in sizes)
     if largest > MAX_SMALL_SIDE:

@@ -69,14 +69,14 @@ def fetch(remote: Remote, path: Path, progress: Progress, timeout_s: float = TIM
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
-    # Without a published size, a partial file looks like a complete one.
+    # Without a published size, a partial file cannot be distinguished from a complete one.
     if have and (remote.bytes is None or have > remote.bytes):
         part.unlink()
         have = 0
-    # A complete partial file only needs its check and its final name.
+    # If the partial file is complete, it only needs to be checked and renamed.
     if have != remote.bytes:
         response, resumed = _open(remote, have, timeout_s)
-        # A server that ignores the range sends the file from the start.
+        # A server that ignores the range sends the file from the beginning.
         have = have if resumed else 0
         stated = response.headers.get("Content-Length")
         size = remote.bytes or (int(stated) if stated and stated.isdigit() else None)
@@ -104,7 +104,7 @@ def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
     request = urllib.request.Request(remote.url, headers=headers)
     answers: queue.Queue[Any] = queue.Queue()
 
-    # In a thread of its own: resolving a name can block far longer than urllib's timeout.
+    # Runs in a separate thread, because resolving a name can block far longer than urllib's timeout.
     def ask() -> None:
         try:
             answers.put(urllib.request.build_opener().open(request, timeout=timeout_s))
@@ -123,7 +123,7 @@ def _open(remote: Remote, have: int, timeout_s: float) -> tuple[Any, bool]:
         raise DataError(
             f"{remote.url}: download failed ({reason}); check the network and try again, or {remote.instead}."
         ) from answer
-    # Only status 206 confirms the range.
+    # Only status 206 confirms that the server respects the range.
     return answer, answer.status == http.HTTPStatus.PARTIAL_CONTENT
 
 
@@ -229,7 +229,7 @@ def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, 
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
-    # Links and devices are refused: a link could point outside the folder.
+    # Links and devices are refused, because a link could point outside the folder.
     content = tar.extractfile(member) if member.isreg() else None
     if content is None:
         raise DataError(

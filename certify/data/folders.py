@@ -103,7 +103,7 @@ class FileSource:
         path = self._paths[row]
         try:
             with PIL.Image.open(path) as image:
-                # Checked before pixels are read, as converting would clip silently.
+                # Checked before pixels are read, because converting would clip silently.
                 self._require_8_bits(path, image.mode)
                 yield image
         except (*DECODE_ERRORS, PIL.Image.DecompressionBombError) as error:
@@ -165,19 +165,19 @@ def load_folder(
         )
     classes = _classes(folders.get("train", folders.get("test", folders.get("val", root))))
     splits = {part: _split(folder, classes) for part, folder in folders.items()} or {"test": _split(root, classes)}
-    # Without a test part, `val` is the test part: many published sets have no labels for theirs.
+    # Without a test part, `val` becomes the test part, because many published test sets have no labels.
     if "test" in splits and "val" in splits:
         splits["validation"] = splits.pop("val")
     elif "val" in splits:
         splits["test"] = splits.pop("val")
-    # Digested in threads before anything else, because every split compares digests.
+    # Digests are computed first, in threads, because every split compares them.
     _digest(splits, progress)
     if flat:
         splits = cut(splits["test"], seed)
         message = ", ".join(f"{len(split)} {part}" for part, split in splits.items())
         progress.say(f"{root} has neither train/ nor test/, so its images are split at random: {message}.")
     parts = complete(splits, seed, published=published)
-    # Folders with the synsets of Imagenette are columns of an ImageNet classifier.
+    # Folders named after Imagenette's synsets map to columns of an ImageNet classifier.
     mapped = IMAGENETTE.keys() >= set(classes)
     return Dataset(
         name=name or root.resolve().name,

@@ -1,4 +1,4 @@
-"""Group columns: the people or things that each sample belongs to; models are not fed with them.
+"""Group columns: the people or things that each sample belongs to; they are not inputs of models.
 
 In npz files a column is an array named ``group_NAME``; in CSV files, a column named by ``group=``; next to images, a
 column of ``metadata.csv``; in Python, an entry of ``groups``. A column holds strings, integers or booleans, one per
@@ -48,9 +48,9 @@ def read_groups(columns: Mapping[str, Any], samples: int, where: str) -> dict[st
     for name, column in columns.items():
         values = np.asarray(column)
         if not name or len(name) > LONGEST_NAME or any(sign in name for sign in UNFIT) or name != clean(name):
-            # Compared with its cleaned form: control characters and bidirectional marks are invisible.
+            # A name must equal its cleaned form, because control characters and bidirectional marks are invisible.
             raise DataError(f"{where}: {clean(name)[:80]!r} is not a valid name of a group column; use a plain name.")
-        # One column per group is a common form of overlapping groups, which the assessment cannot publish.
+        # Overlapping groups often have one column per group; the assessment cannot publish such groups.
         if values.ndim == 2 and values.shape[1] > 1:
             raise DataError(
                 f"{where}: the groups of '{name}' overlap ({values.shape[1]} per sample); give one group per sample, "

@@ -170,7 +170,7 @@ class ImagePreprocess(Preprocess):
         return pixels[..., ::-1] if self.colour == "BGR" else pixels
 
     def levels(self) -> int:
-        """Return how many of the 256 pixel values the input's type tells apart, in the worst channel."""
+        """Return how many of the 256 pixel values the input's type tells apart, in its worst channel."""
         return min(len(np.unique(channel)) for channel in self._table)
 
     def _values(self, pixels: Image) -> npt.NDArray[Any]:

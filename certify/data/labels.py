@@ -66,7 +66,7 @@ def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
     if labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
         if not np.isfinite(labels).all():
             raise DataError(f"{where}: y holds numbers that are not finite; remove those samples.")
-        # Targets become indices of the distinct values, since labels are integers everywhere else.
+        # Targets become indices of the distinct values, because labels are integers everywhere else.
         values, labels = np.unique(labels.astype(np.float64), return_inverse=True)
         targets = Targets(values)
     if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == np.bool_):
@@ -85,7 +85,7 @@ def read_labels(y: npt.ArrayLike, where: str) -> tuple[Labels, Targets | None]:
 
 
 def _instead(labels: npt.NDArray[np.generic]) -> str:
-    """Return what to give in place of labels in another form."""
+    """Return how to convert labels that have another form."""
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
         return "for one-hot labels give y.argmax(1)"
     return "number the classes from 0, in the order of the model's outputs, and name them in 'classes'"

@@ -68,7 +68,7 @@ class Metric:
             ModelError: the result is not one finite number from 0 to 1 per sample, or depends on other samples.
         """
         found = self._called(outputs, labels)
-        # Scored again in two other batches: a metric that uses the mean of its batch could be steered by the order.
+        # Scored again in two other batches, because the order could steer a metric that uses the mean of its batch.
         if self.name not in METRICS.own and len(labels) > 1:
             apart = np.empty_like(found)
             for part in (slice(None, None, 2), slice(1, None, 2)):
@@ -149,12 +149,12 @@ def _code(name: str, function: Callable[..., Any]) -> str:
     Raises:
         UsageError: the source cannot be read.
     """
-    # A decorator would otherwise be digested in place of the function.
+    # Without unwrapping, a decorator would be digested in place of the function.
     written = inspect.unwrap(function)
     owner = written if inspect.isroutine(written) or inspect.isclass(written) else type(written)
     try:
         files = {inspect.getfile(owner)}
-        # Both files, because the module that is named may only re-export the function.
+        # Both files are digested, because the named module may only re-export the function.
         if named := getattr(sys.modules.get(METRICS.place(name).partition(":")[0]), "__file__", None):
             files.add(named)
         content = [Path(file).read_bytes() for file in sorted(files)]

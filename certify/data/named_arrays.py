@@ -66,9 +66,9 @@ class NamedArrays:
         if row not in self._digests:
             digest = hashlib.sha256(b"arrays")
             for name, values in sorted(self.arrays(row).items()):
-                # In one byte order, so that the digest does not depend on the platform.
+                # Little-endian, so that the digest does not depend on the platform.
                 little = values.astype(values.dtype.newbyteorder("<"))
-                # The length of the name, so that no two sets of arrays give the same bytes.
+                # The length of the name is included, so that no two sets of arrays give the same bytes.
                 digest.update(f" {len(name)} {name} {values.dtype.name} {'x'.join(map(str, values.shape))} ".encode())
                 digest.update(little.tobytes())
             self._digests[row] = digest.hexdigest()
@@ -137,5 +137,5 @@ def named_split(
             f"{where}: names {len(features)} features, which requires a single array of shape (n, {len(features)})."
         )
     whole = NamedArrays({name: np.ascontiguousarray(a) for name, a in found.items()}, features)
-    # A use policy still knows each row by its whole record, columns that are left out included.
+    # A use policy still identifies each row by its whole record, including dropped columns.
     return Split(whole.without(dropped, where), labels, targets=targets).of_records(Split(whole, labels))

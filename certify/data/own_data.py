@@ -1,4 +1,4 @@
-"""In-memory data: torch datasets and loaders, arrays and tensors, in any of the forms in which a program holds them."""
+"""In-memory data: torch datasets and loaders, arrays and tensors."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from certify.data.named_arrays import ONLY, named_split, plain
 from certify.data.repeated_reads import is_random
 
 LABELS = ("y", "label", "labels", "target", "targets")
-"""Keys under which a sample that is a mapping may hold its label."""
+"""Keys of the label in a sample that is a mapping."""
 KEPT_BYTES = 16 << 30
 """Largest amount of data read into memory."""
 FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
@@ -121,12 +121,12 @@ def _is_stream(samples: Any) -> bool:
 
 def _collates(loader: Any) -> bool:
     """Return whether a loader has a custom collate function, so that only its batches define the samples."""
-    usual = ("default_collate", "default_convert")  # the latter without batches
+    usual = ("default_collate", "default_convert")  # the latter if the loader does not batch
     return _is_stream(loader.dataset) or getattr(getattr(loader, "collate_fn", None), "__name__", "") not in usual
 
 
 def _chosen(loader: Any) -> Iterable[int]:
-    """Return the indices of the samples that a loader yields, in order; drawn ones stand for the whole dataset."""
+    """Return the sorted indices of the samples that a loader yields; all indices if its sampler draws at random."""
     batches, count = getattr(loader, "batch_sampler", None), len(loader.dataset)
     sampler = getattr(loader, "sampler", None) if batches is None else getattr(batches, "sampler", None)
     if batches is not None and sampler is None:

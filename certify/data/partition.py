@@ -88,7 +88,7 @@ def cut(
         validation_of_rest: fraction of the remaining samples for validation.
         test_seed: seed of the test part. Default: the same for everybody.
     """
-    # The same test part for every seed, so that results on it compare.
+    # The same test part for every seed, so that results on it are comparable.
     rest, test = carve(split, share(len(split), test_share), "test", FIXED_SEED if test_seed is None else test_seed)
     train, validation = carve(rest, share(len(rest), validation_of_rest), "validation", seed)
     return {"train": train, "validation": validation, "test": test}
@@ -107,7 +107,7 @@ def apportion(sizes: Labels, count: int) -> list[int]:
     total = int(sizes.sum())
     quotas = [int(size) * count for size in sizes]
     places = [quota // total for quota in quotas]
-    # Ties by class number, so that the result does not depend on the sort.
+    # Ties are broken by class number, so that the result does not depend on the sort.
     by_remainder = sorted(range(len(quotas)), key=lambda k: (-(quotas[k] % total), k))
     for k in by_remainder[: count - sum(places)]:
         places[k] += 1

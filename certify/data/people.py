@@ -169,7 +169,7 @@ def _whole(name: str, path: Path, spec: str, form: Form, seed: int) -> Dataset:
 
 def _divided(rows: Sequence[Row], form: Form, seed: int, where: str) -> tuple[Split, dict[str, list[int]]]:
     """Encode a whole table, and return it with the indices of each part; numbers are scaled by the training rows."""
-    # Encoded twice: digests that decide the split must not depend on which rows are in train.
+    # Encoded twice, because the digests that decide the split must not depend on which rows are in train.
     first = _splits({"train": rows}, form, where)["train"]
     digests = first.digests()
     members = {part: set(split.digests()) for part, split in cut(first, seed).items()}

@@ -54,9 +54,9 @@ def use_folder(spec: Any) -> UseFolder | None:
     Raises:
         UsageError: the data are in several files, each with its own policy.
     """
-    # Resolved folder, literal name: a link to data is governed where it was named.
+    # The folder is resolved but the name is not, because a link to data is governed at the place that was named.
     places = [UseFolder.beside(path.parent.resolve() / path.name) for path in paths_of(spec) if path.name]
-    # Several links to one folder are one policy.
+    # Several links to one folder mean one policy.
     found = {folder.path.resolve(): folder for folder in places if folder.governs}
     if len(found) > 1:
         raise UsageError(f"The data {spec} have {len(found)} use policies ({SUFFIX}); bind one policy to all of them.")
@@ -92,7 +92,7 @@ def admitted(dataset: Dataset, guard: Guard) -> Dataset:
             f"No record in the test part of '{dataset.name}' may be used for {guard.use.purpose}: none is both in the "
             "policy's list and covered by consent."
         )
-    # A test part is required, which was checked above.
+    # The test part exists, as checked above.
     left: dict[str, Any] = {name: split if len(split) else None for name, split in parts.items()}
     return replace(dataset, **left)
 
@@ -109,5 +109,5 @@ def require_any(guard: Guard, parts: tuple[str, ...] = ("train", "calibration", 
             return guard.require(action_of(part), part)
         except NotPermittedError as error:
             refused.append(error)
-    # The first refusal, as all parts are refused for reasons of one policy.
+    # The first refusal is enough, because one policy refused all parts.
     raise refused[0]

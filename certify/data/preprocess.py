@@ -54,7 +54,7 @@ class Preprocess(abc.ABC):
     def __post_init__(self) -> None:
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
         for name, value in self._checked(values, lambda *_: "preprocessing contract").items():
-            # The only way to set a checked value on a frozen instance.
+            # A frozen instance can only be set like this.
             object.__setattr__(self, name, value)
 
     @classmethod
@@ -126,7 +126,7 @@ class Preprocess(abc.ABC):
         """Return a JSON object with every field; a contract for images omits the kind."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # a dataclass
         stated = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        # Contracts for images came first and had no kind; their digests must not change.
+        # The first contracts were for images and had no kind; their digests must not change.
         return stated if self.kind == "image" else {"kind": self.kind, **stated}
 
     @classmethod

@@ -59,7 +59,7 @@ def probability_scores(outputs: Values, labels: npt.NDArray[np.int64], reading: 
     else:
         from scipy.special import log_softmax  # here, since SciPy takes longer to load than what reads data
 
-        # From the logits directly: the logarithm of a softmax would underflow to 0 first.
+        # Computed from the logits, because the softmax may underflow to 0 before its logarithm is taken.
         logs = np.maximum(np.asarray(log_softmax(outputs, axis=1)), np.log(LEAST))
         shares = np.exp(logs)
     rows = np.arange(len(labels))

@@ -134,7 +134,7 @@ def read_idx(path: Path, magic: bytes) -> Image:
     # The magic number's last byte is the number of dimensions.
     start = 4 + 4 * magic[3]
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4")) if len(content) >= start else ()
-    # As Python integers: a damaged header could overflow 64 bits.
+    # Computed in Python integers, because a damaged header could overflow 64 bits.
     if content[:4] != magic or len(content) - start != int(np.prod(shape, dtype=object)):
         raise DataError(f"{path} is not an IDX file of unsigned bytes; delete it and try again.")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

@@ -62,7 +62,7 @@ def best_constant(truth: Values, scale: float) -> float:
     """
     numbers = np.sort(truth)
     before = np.concatenate([[0.0], np.cumsum(numbers)])
-    # Prefix sums over the sorted numbers: all candidates in n log n instead of n squared.
+    # Prefix sums over the sorted numbers score all candidates in n log n instead of n squared steps.
     low, high = np.searchsorted(numbers, numbers - scale), np.searchsorted(numbers, numbers + scale, side="right")
     place = np.arange(len(numbers))
     below = (place - low) * numbers - (before[place] - before[low])

@@ -1,4 +1,4 @@
-"""Random augmentation, found by reading a few samples twice."""
+"""Detection of random augmentation by reading a few samples twice."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from certify.core.errors import DataError
 from certify.core.progress import Progress
 
 READ_TWICE = 16
-"""Samples that are read twice, spread over the data. An image mirrored at random differs in half of the cases."""
+"""Samples read twice, spread over the data. Random mirroring changes an image in half of the cases."""
 
-TWICE = "gives other values when a sample is read twice, as random augmentation does"
+TWICE = "gives different values when a sample is read twice, as random augmentation does"
 
 
 def is_random(read: Callable[[Sequence[int]], Sequence[Mapping[str, Any]]], count: int) -> bool:
@@ -28,7 +28,7 @@ def is_random(read: Callable[[Sequence[int]], Sequence[Mapping[str, Any]]], coun
 
 
 def require_fixed(random: Sequence[str], parts: Collection[str], where: str, progress: Progress) -> None:
-    """Refuse random samples in any part but the train part, and report them there.
+    """Refuse random samples in all parts except train, where they are reported.
 
     Args:
         random: names of the parts that :func:`is_random` found.
@@ -40,7 +40,7 @@ def require_fixed(random: Sequence[str], parts: Collection[str], where: str, pro
         DataError: a part from which something is measured or chosen would be random.
     """
     if bad := [part for part in random if part != "train"]:
-        raise DataError(f"{where}: the {bad[0]} part {TWICE}; remove it there, only the train part may be augmented.")
+        raise DataError(f"{where}: the {bad[0]} part {TWICE}; only the train part may be augmented.")
     if not random:
         return
     if "validation" not in parts:
@@ -50,8 +50,8 @@ def require_fixed(random: Sequence[str], parts: Collection[str], where: str, pro
         )
     aside = "" if "calibration" in parts else ", also for calibration, whose samples are set aside from it"
     progress.say(
-        f"{where}: the train part {TWICE}. It is read once, so each image has one form{aside}; an interrupted job "
-        "starts over unless the next read gives the same."
+        f"{where}: the train part {TWICE}. It is read once, so each sample has one form{aside}; an interrupted job "
+        "starts over unless the next read gives the same values."
     )
 
 

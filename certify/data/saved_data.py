@@ -36,7 +36,7 @@ def keep_test_part(dataset: Dataset, folder: Path) -> str:
         'The test part was saved: an auditor reads it with --data npz:test=out/test-data.npz.'
     """
     test, path = dataset.test, folder / KEPT_NAME
-    # Saving is sharing, even if the file stays here for now.
+    # Saving counts as sharing, even if the file stays on this machine.
     if test.guard is not None:
         test.guard.require("share", "test")
     arrays, scheme = (_fields(test), "arrays") if test.kind == "arrays" else ({"x": _pixels(dataset)}, "npz")
@@ -62,7 +62,7 @@ def _pixels(dataset: Dataset) -> Any:
     if split.kind == "image" and len({split.size(i) for i in range(len(split))}) == 1:
         whole = np.stack([split.image(i) for i in range(len(split))])
         for pixels in (whole, whole[..., 0]):
-            # Of the two forms, the one with the same digests: grey images are digested with one channel.
+            # Use the form whose digests match, because grey images are digested with one channel.
             if array_split(pixels, split.labels, dataset.name).digests() == split.digests():
                 return pixels
     raise DataError(

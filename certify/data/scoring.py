@@ -73,7 +73,7 @@ def score(
         raise ModelError(f"The output of a classifier must have shape ({len(truth)}, classes), got {values.shape}.")
     if values.shape[1] == 1 and classes == 2:
         values = values.astype(np.float64)
-        # One output for two classes: the other class is its complement, or 0 as a logit.
+        # With one output for two classes, the other class is its complement, or 0 as a logit.
         values = np.hstack([1 - values if reading == "probabilities" else np.zeros_like(values), values])
     values = _columns(values, class_map, classes, int(truth.max(initial=1)) + 1).astype(np.float64)
     bad = ~np.isfinite(values).all(axis=1)
@@ -83,7 +83,7 @@ def score(
             f"{int(bad.argmax())}); the model may overflow or divide by zero."
         )
     top1 = values.argmax(axis=1).astype(np.int64)
-    # Partition instead of sort: only the two largest are needed.
+    # A partition instead of a sort, because only the two largest are needed.
     first_two = np.partition(values, -2, axis=1)[:, -2:]
     margin = first_two[:, 1] - first_two[:, 0]
     beyond = probability_scores(values, truth, reading)
@@ -126,7 +126,7 @@ def score_numbers(outputs: npt.NDArray[Any], labels: Labels, targets: Targets) -
     if not np.isfinite(values).all():
         raise ModelError("The model's output is not finite for some samples; the model may overflow or divide by zero.")
     declared = closeness(values[:, 0], targets.values[labels], targets.scale)
-    # An answer within the scale counts as right, so that guards on classes also work for numbers.
+    # An answer within the scale counts as correct, so that checks of classes also work for regression.
     right = declared > 0
     top1 = np.where(right, labels, (labels + 1) % len(targets.values)).astype(np.int64)
     return Scores(top1, np.abs(values[:, 0]), right, declared)

@@ -30,7 +30,7 @@ class TokenArrays:
 
     def __init__(self, tokens: Tokens, mask: Tokens, segments: Tokens, tokenizer: str | None) -> None:
         self._arrays = np.stack([tokens, mask, segments], axis=1)
-        # From the end, since a mask may have gaps.
+        # Searched from the end, because a mask may have gaps.
         self._lengths = mask.shape[1] - np.argmax(mask[:, ::-1] != 0, axis=1)
         self.tokenizer = tokenizer
 

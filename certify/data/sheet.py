@@ -53,7 +53,7 @@ def _part(split: Split, classes: tuple[str, ...], least: int) -> dict[str, Any]:
     return {
         "samples": WITHHELD if hidden else _rounded_down(len(split), least),
         "classes": by_class,
-        # One decimal, because an exact ratio would reveal the counts.
+        # Rounded to one decimal, because an exact ratio would reveal the counts.
         "smallest_to_largest_class": WITHHELD if hidden else round(smallest / largest, 1),
         "missing_values": _missing(split, least),
     }

@@ -107,7 +107,7 @@ def _noted(loaded: Dataset) -> Dataset:
     ledger = open_ledger()
     if ledger is None:
         return loaded
-    # Keyed before it is watched, so that no plain digest is recorded.
+    # Identifiers are keyed before reads are watched, so that no plain digest is recorded.
     return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
 
 
@@ -124,7 +124,7 @@ def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> t
         data can compute; None if there is no train part.
     """
     loaded = _permitted(spec, seed, None, progress or Silent(), TIMEOUT_S)
-    # Computed before the data are watched: a digest is not a read.
+    # Computed before the data are watched, because computing a digest does not count as a read.
     digest = None if loaded.train is None else loaded.train.whole_digest()
     return _noted(loaded), digest
 
@@ -158,7 +158,7 @@ def _load(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_
         return load_mnist5k()
     if spec in PUBLISHED:
         return PUBLISHED[spec](cache or cache_folder(), seed, progress, timeout_s)
-    # A bare folder is taken as images; anything else must be a function.
+    # A bare folder is read as images; anything else must be a function.
     if spec and (folder := Path(spec).expanduser()).is_dir():
         return load_folder(folder, f"imagefolder:{spec}", seed, progress)
     with importing_from_here():  # the function's own imports are resolved from there, too

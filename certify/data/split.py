@@ -80,7 +80,7 @@ class Split:
         Raises:
             NotPermittedError: with ``samples`` 0, some record of the split may not be used.
         """
-        # A loader that reads single samples asks for each of them already.
+        # Reading single samples already asks permission for each.
         if self._permit is not None and samples == 0:
             self._permit.ask_all()
         if self._watch is not None:

@@ -106,7 +106,7 @@ class TokenPreprocess(Preprocess):
                 f"{str(split.tokenizer)[:12]}; tokenise the text with the model's own tokenizer: leanmark tokenize."
             )
         filled = np.zeros((len(indices), 3, self.length), dtype=self.dtype)
-        # Zeros elsewhere: padding is masked and in the first segment.
+        # The other rows stay zero, because padding is masked and in the first segment.
         filled[:, 0] = self.pad_id
         for position, i in enumerate(indices):
             tokens = split.tokens(int(i))
@@ -143,13 +143,13 @@ class TokenPreprocess(Preprocess):
         estimator; for random tokens it is one over the vocabulary. Repeated samples count once; tokens that occur in
         every sample, such as the start token, do not count.
         """
-        # Distinct rows only: repeated samples would count as repetition within them.
+        # Only distinct rows count, because repeated samples would look like repetition within samples.
         different = np.unique(samples if samples.ndim == 3 else samples[:, None], axis=0)
         tokens = different[:, 0]
         counted = tokens != self.pad_id if self.attention_mask is None else different[:, 1] != 0
         rows = [row[there] for row, there in zip(tokens, counted, strict=True)]
         holding = np.bincount(np.concatenate([np.unique(row) for row in rows]), minlength=self.vocabulary)
-        # Tokens in every row, such as start and end, are equal by design.
+        # Tokens that are in every row by design, such as start and end, do not count.
         counts = np.bincount(np.concatenate(rows), minlength=self.vocabulary)[holding < len(rows)]
         total = int(counts.sum())
         same = float((counts * (counts - 1)).sum()) / (total * (total - 1)) if total > 1 else 0.0

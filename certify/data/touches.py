@@ -88,7 +88,7 @@ class Ledger:
         finally:
             _open.remove(self)
 
-    # A lock cannot be pickled; workers get a ledger with a lock of its own.
+    # A lock cannot be pickled; workers get a ledger with a new lock.
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_lock": None}
 
@@ -129,7 +129,7 @@ def joined(*touched: Touched | None) -> dict[str, list[str]] | None:
     """
     found: dict[str, set[str]] = {}
     for reads in touched:
-        # Reads that are unknown cannot be accounted for, whatever the others are.
+        # If some reads are unknown, the total is unknown too.
         if reads is None:
             return None
         for part, hows in reads.items():

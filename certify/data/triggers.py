@@ -1,4 +1,4 @@
-"""Backdoor triggers: images with transparency that are overlay over samples."""
+"""Backdoor triggers: images with transparency that are overlaid on samples."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _arrays(content: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         names = [member.filename for member in members]
         if sorted(names) != sorted(f"{name}.npy" for name in TYPES):
             raise ValueError(f"it contains {', '.join(names)[:80]}")
-        # A compressed array could expand to any size, so stored arrays only.
+        # Only uncompressed arrays are read, because a compressed one could expand to any size.
         if any(member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content) for member in members):
             raise ValueError("its arrays are compressed")
         for name, kind in TYPES.items():
@@ -211,7 +211,7 @@ def pack_signs(signs: Signs) -> bytes:
     bits = np.moveaxis(signs > 0, -1, 0)
     packed = []
     for number in range(FILTERS):
-        # Raw deflate: a header and a checksum would be repeated in every witness.
+        # Raw deflate, because a header and a checksum would be repeated in every witness.
         writer = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
         plain = np.packbits(_filtered(bits, number)).tobytes()
         packed.append(bytes([number]) + writer.compress(plain) + writer.flush())
@@ -231,7 +231,7 @@ def unpack_signs(packed: bytes, shape: Sequence[int]) -> Signs:
         raise ValueError("its signs have an unknown filter")
     reader = zlib.decompressobj(-15)
     try:
-        # One byte more than expected is enough to notice a bomb.
+        # Reading one byte more than expected is enough to notice a decompression bomb.
         plain = reader.decompress(packed[1:], size + 1)
     except zlib.error as error:
         raise ValueError("its signs are damaged") from error

@@ -93,7 +93,7 @@ def export(
     try:
         content = module.write(source)
     except ModuleNotFoundError as error:
-        # A missing module of leanmark itself is a fault, not an extra that the reader could install.
+        # A missing module of leanmark itself is a bug, not an extra that the user could install.
         if (error.name or "").partition(".")[0] == "certify":
             raise
         raise MissingExtra(f"The format {name} ({error.name})", EXTRA) from error

@@ -20,7 +20,7 @@ from certify.export.wording import figure
 
 NOT_STATED = "Not stated."
 NOTHING = Declaration(FORMAT)
-# Pipes end table cells, and tildes and hash signs start struck text and headings.
+# Pipes end table cells, tildes start struck text, and hash signs start headings.
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 OWN_WORDS = (
     "recourse",
@@ -40,7 +40,7 @@ Section = tuple[str, list[str]]
 
 def safe(words: object) -> str:
     """Return a line of text that Markdown, and HTML within it, renders literally."""
-    # HTML first: escaping Markdown afterwards does not touch the entities, whose characters are not in the set.
+    # HTML is escaped first, because its entities have no characters that Markdown escaping would change.
     return MARKDOWN.sub(r"\\\1", html.escape(clean(words), quote=False))
 
 
@@ -71,7 +71,7 @@ def _uses(declared: Declaration) -> Iterator[str]:
 def _risks(declared: Declaration, claims: DeclarationClaims | None, source: ExportSource) -> Iterator[str]:
     yield _or_silence(declared.context.what_could_go_wrong)
     yield from ("", "### Harm", "")
-    # These three have headings of their own on the Hub's card.
+    # The Hub's card has separate headings for these three.
     elsewhere = ("intended_use", "not_for", "what_could_go_wrong")
     yield from _answers(
         [question for question in applicable(declared, "context") if question.path[-1] not in elsewhere], declared

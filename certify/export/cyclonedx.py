@@ -69,7 +69,7 @@ def document(source: ExportSource, version: Version) -> str:
 
     claims, model = source.measured, _model(source)
     tool = Component(name="leanmark", type=ComponentType.APPLICATION, version=claims.leanmark)
-    # Without its Z, which `fromisoformat` does not read before Python 3.11.
+    # The Z is removed, because `fromisoformat` does not read it before Python 3.11.
     metadata = BomMetaData(component=model, timestamp=datetime.fromisoformat(claims.created[:19] + "+00:00"))
     metadata.tools.components.add(tool)
     # Derived from the certificate instead of random, so that equal input gives equal text.
@@ -257,7 +257,7 @@ def _energy(source: ExportSource) -> Iterator[dict[str, Any]]:
         yield _consumption("inference", signed_fields(inference), "one inference, gross")
     lineage = source.lineage or {}
     baseline = lineage.get("baseline", {})
-    # The baseline's joules count only if they were spent here; a downloaded model brings none.
+    # The baseline's joules count only if it was trained here; nothing states those of a downloaded model.
     if baseline.get("trained_here") and baseline.get("energy_j"):
         yield _consumption("training", baseline["energy_j"], "training of the baseline")
     for row in lineage.get("rows", ()):
@@ -275,7 +275,7 @@ def _consumption(activity: str, estimate: Mapping[str, Any], what: str) -> dict[
     return {
         "activity": activity,
         "energyProviders": [
-            # The schema requires a provider with a source, and nobody measured the mix of the grid.
+            # The schema requires a provider with an energy source, but the mix of the grid was not measured.
             {"organization": {"name": "unknown"}, "energySource": "unknown", "energyProvided": dict(cost)}
         ],
         "activityEnergyCost": cost,

@@ -56,7 +56,7 @@ def declarations(source: ExportSource) -> dict[str, Any]:
     """Return assessors, claims, counterclaims, evidence, attestations of the requirements, and the affirmation."""
     listed = _statements(source)
     counter = {statement.name: _contradictions(statement.claims, source) for statement in listed}
-    # One scorecard at most, whose edition limits how long all evidence counts.
+    # There is at most one scorecard, and its edition limits how long all evidence counts.
     rules = next((found for statement in listed if (found := edition_of(statement.claims)) is not None), None)
     document: dict[str, Any] = {
         "assessors": list(_assessors(source)),
@@ -111,7 +111,7 @@ def _ref(kind: str, claims: Claims, name: str) -> str:
 def _assessors(source: ExportSource) -> Iterator[dict[str, Any]]:
     yield {"bom-ref": MAKER, "thirdParty": False, "organization": {"name": f"key {source.claims.signer.public_key}"}}
     for signer in source.signers:
-        # A third party without a name, which only the reader's trust list gives, is known by its key.
+        # Names come from the reader's trust list only, so other third parties are named by their key.
         organization = {"name": clean(signer.name or f"key {signer.key_id}")}
         yield {"bom-ref": _assessor(signer), "thirdParty": True, "organization": organization}
 
@@ -192,7 +192,7 @@ def _map(statement: StatementFiles, against: Sequence[Finding], confidence: str)
         }
         if counterclaims:
             row["counterClaims"] = counterclaims
-        # An unknown outcome is neither conformance nor its absence, so the row has no score.
+        # An unknown outcome shows neither conformance nor its absence, so the row has no score.
         if finding.outcome in CONFORMS:
             row["conformance"] = {"score": CONFORMS[finding.outcome], "rationale": clean(finding.sentence)}
         # For a scorecard, the earned share replaces the plain pass or fail.
@@ -225,7 +225,7 @@ def _further(listed: Sequence[StatementFiles], source: ExportSource) -> Iterator
                     "confidence": {"rationale": signer.vouches_for},
                 }
                 for finding in main.findings
-                # Whoever disagrees attests nothing.
+                # A signer who disagrees attests nothing.
                 if signer.agrees
             ],
         }
@@ -234,7 +234,7 @@ def _further(listed: Sequence[StatementFiles], source: ExportSource) -> Iterator
 def _evidence(statement: StatementFiles, rules: ScorecardEdition | None) -> dict[str, Any]:
     """Return the record file of a statement; it expires as the edition of a scorecard states, if there is one."""
     claims = statement.claims
-    # Of all companions only the declaration's own file is evidence for a statement.
+    # The declaration's file is the only companion that is evidence for a statement.
     names = [*statement.files, *(name for name in claims.companions if name == FILE_NAME)]
     return {
         "bom-ref": f"evidence:{statement.name}",

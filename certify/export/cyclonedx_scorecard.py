@@ -26,7 +26,7 @@ def edition_of(claims: Claims) -> ScorecardEdition | None:
         return None
     try:
         return load_edition(claims.edition.name)
-    # An edition newer than this version: its statements are exported without points.
+    # The edition is newer than this version of leanmark, so the statements are exported without points.
     except UsageError:
         return None
 
@@ -86,7 +86,7 @@ def earned(edition: ScorecardEdition, claims: Claims, finding: Finding) -> dict[
         return None
     rationale = f"{points.value:g} of {credit.points:g} points. {finding.sentence}"
     row: dict[str, Any] = {"conformance": {"score": points.value / credit.points, "rationale": rationale}}
-    # Only rules that read an interval's end have a confidence; an attestation or a yes has none.
+    # Only rules that read the end of an interval have a confidence; an attestation or a "yes" has none.
     if finding.outcome == "pass" and credit.rule.startswith("linear"):
         message = "Earned by the pessimistic end of a 95 % interval."
         row["confidence"] = {"score": CONFIDENCE, "rationale": message}

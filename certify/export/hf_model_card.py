@@ -179,7 +179,7 @@ def _figures(claims: Claims) -> Iterator[str]:
     for name, estimate in claims.figures.items():
         unit = UNITS.get(estimate.unit, estimate.unit)
         value, ends = quantity(estimate.value, unit), interval(estimate, unit)
-        # An interval in percent would otherwise be scaled like a unit.
+        # Otherwise an interval in percent would get an SI prefix.
         if unit == "%":  # has no SI prefix
             value, ends = f"{significant(estimate.value, 3)} %", interval(estimate, "")
         cells = [claims.words.get(name, name), value, ends, estimate.n, estimate.evidence.value]

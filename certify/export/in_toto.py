@@ -43,7 +43,7 @@ def write(source: ExportSource) -> str:
     from in_toto_attestation.v1.statement import Statement
 
     tests = _tests(source)
-    # The messages reject unknown fields, so the result is written through them and then read back as plain JSON.
+    # Protobuf messages reject unknown fields, so the result is built from them and converted to plain JSON.
     result = TestResult(result=_result(tests), configuration=[part.pb for part in _configuration(source)], **tests)
     predicate = MessageToDict(result)
     statement = Statement([_subject(source).pb], PREDICATE_TYPE, predicate)

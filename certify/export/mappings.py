@@ -123,7 +123,7 @@ def _values(source: ExportSource, row: Row) -> tuple[str, str]:
         return "-", row.answer
     found = {_head(place): _value(source, place) for place in row.places}
     explanation = "; ".join(f"{safe(head)}: {safe(value)}" for head, value in found.items())
-    # Answered by a place that is empty for this model is not answered.
+    # A row whose places are all empty for this model is not answered.
     return explanation, NOT_STATED if set(found.values()) == {NOT_STATED} else row.answer
 
 

@@ -50,7 +50,7 @@ def write(source: ExportSource) -> str:
     for other in source.others:
         document.annotate(model, f"statement-{other.claims.assessment}", other.to_json())
     document.close(model)
-    # A graph even for one element, so that readers always find the same structure.
+    # Written as a graph even for one element, so that readers always find the same structure.
     written = spdx.JSONLDSerializer().serialize_data(spdx.SHACLObjectSet(document.elements), force_at_graph=True)
     return json.dumps(_without_exponents(written), indent=2, allow_nan=False) + "\n"
 
@@ -74,7 +74,7 @@ class _Document:
         self._source = source
         self._claims = claims = source.measured
         self.elements: list[Any] = []
-        # Only to seconds, as SPDX requires.
+        # Cut to seconds, as SPDX requires.
         self._created = datetime.fromisoformat(claims.created[:19] + "+00:00")
         self._creation = spdx.CreationInfo(specVersion=SPEC, created=self._created)
         self._signer = self._add(
@@ -87,7 +87,7 @@ class _Document:
         self._creation.createdUsing = [tool]
 
     def _add(self, kind: Any, fragment: str, /, **fields: Any) -> Any:
-        # Derived from the certificate's digest: equal input gives equal identifiers.
+        # Derived from the certificate's digest, so that equal input gives equal identifiers.
         identity = f"{NAMESPACE}/{self._claims.digest}#{fragment}"
         stated = {key: value for key, value in fields.items() if value is not None}
         element = kind(spdxId=identity, creationInfo=self._creation, **stated)
@@ -138,7 +138,7 @@ class _Document:
         energy = self._claims.figures.energy_j("candidate")
         inference = [] if energy is None else [energy.value]
         spent = [row["energy_j"] for row in lineage.get("rows", ())]
-        # A part would be mistaken for the whole.
+        # A partial sum would be mistaken for the whole.
         passes = [] if None in spent else [joules["value"] for joules in spent]
         baseline = lineage.get("baseline", {})
         trained = [baseline["energy_j"]["value"]] if baseline.get("trained_here") and baseline.get("energy_j") else []
@@ -225,7 +225,7 @@ class _Document:
         """Add the document element."""
         profiles = self._spdx.ProfileIdentifierType
         conformance = [profiles.core, profiles.software, profiles.ai, profiles.dataset]
-        # Copied before the document is added, since it must not list itself.
+        # Copied before the document is added, because the document must not list itself.
         inside = list(self.elements)
         self._add(
             self._spdx.SpdxDocument,

@@ -1,4 +1,4 @@
-"""Tables in CSV files: columns become inputs, groups and labels as stated, and unclear input is refused."""
+"""Tables in CSV files: columns become inputs, groups and labels as stated, and ambiguous input is refused."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_missing_group_is_not_stated_and_missing_input_is_named_by_line_and_colu
 
 def test_lines_are_those_of_the_file_when_values_span_lines(tmp_path: Path) -> None:
     path = write(tmp_path, "", '"two\nlines",1.5,cook,f,low', "new,?,cook,f,low")
-    with pytest.raises(DataError, match=r"line 125: column 'age' holds numbers, but here '\?'"):
+    with pytest.raises(DataError, match=r"line 125: column 'age' holds numbers, but this row has '\?'"):
         load(spec(path))
 
 
@@ -103,7 +103,7 @@ def test_codes_are_not_numbers_until_they_are_stated_to_be_text(tmp_path: Path) 
     path = write(tmp_path, header=f"code,{HEADER}", body=[f"0{i % 4}123,{row}" for i, row in enumerate(rows())])
     assert load(spec(path)).test.features[:2] == ("code=00123", "code=01123")
     path.write_text(path.read_text().replace("\n01123", "\n51123"))
-    with pytest.raises(DataError, match="column 'code' holds numbers, but here '00123'.*text=code"):
+    with pytest.raises(DataError, match="column 'code' holds numbers, but this row has '00123'.*text=code"):
         load(spec(path))
     assert "code=51123" in load(spec(path, "label=income,text=code,drop=name")).test.features
 
@@ -196,7 +196,7 @@ BAD = {
     "huge field": (f"{GOOD}{'x' * 200_000},1.5,cook,f,low\n", "line 122: cannot be read as CSV .field larger"),
     "open quote": (f'{GOOD}"new,1.5,cook,f,low\n', "line 122: cannot be read as CSV .unexpected end"),
     "missing label": (f"{GOOD}new,1.5,cook,f,\n", "line 122: has no value in column 'income'; fill it in, or remove"),
-    "not a number": (f"{GOOD}new,nan,cook,f,low\n", "line 122: column 'age' holds numbers, but here 'nan'"),
+    "not a number": (f"{GOOD}new,nan,cook,f,low\n", "line 122: column 'age' holds numbers, but this row has 'nan'"),
     "too large": (f"{GOOD}new,1e39,cook,f,low\n", "line 122: '1e39' in column 'age' is too large"),
     "free text": (GOOD.replace("job", "jobs", 1), f"'name' holds text with {N} different values.*drop=name"),
 }

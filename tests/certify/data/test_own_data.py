@@ -252,7 +252,7 @@ def mirrored(i: int) -> tuple[Any, int]:
 
 
 class Collating(Loader):
-    """A loader with a collate function of its own, which may be random."""
+    """A loader with a custom collate function, which may be random."""
 
     batch_sampler = object()
 
@@ -287,7 +287,9 @@ FIXED = Samples(rows)
     ],
 )
 def test_random_augmentation_is_refused_outside_the_train_part(given: Any, part: str) -> None:
-    with pytest.raises(DataError, match=f"the {part} part gives other values .* only the train part may be augmented"):
+    with pytest.raises(
+        DataError, match=f"the {part} part gives different values .* only the train part may be augmented"
+    ):
         load(given)
 
 
@@ -315,7 +317,7 @@ def test_samples_that_stay_the_same_are_not_called_random() -> None:
         return row
 
     read = load((Samples(lambda i: (in_place[i], int(Y[i]))), scaled))
-    assert read.test_digest() == load((TABLE / 2, Y)).test_digest()  # transformed once, not also when it was tried
+    assert read.test_digest() == load((TABLE / 2, Y)).test_digest()  # transformed once, not again by the check
     for given in (Collating(FIXED, False), Loader(FIXED), (Loader(FIXED), lambda batch: batch)):
         said: list[str] = []
         assert load(given).test and not said
@@ -332,7 +334,7 @@ class IterableDataset:
 
 
 class Chosen(Loader):
-    """A loader of some samples, as with a sampler of torch."""
+    """A loader that yields some samples, as with a torch sampler."""
 
     def __init__(self, dataset: Samples, **attributes: Any) -> None:
         super().__init__(dataset)
