@@ -72,7 +72,7 @@ class Answers:
         self._folder = tempfile.TemporaryDirectory(prefix="leanmark-answers-")
         try:
             self._worker = Worker(arm, path, {**settings, "graph_optimization": graph_optimization})
-        # Also for Ctrl-C: without the object nobody would remove its folder.
+        # Also catches Ctrl-C, because without this object nothing would remove the folder.
         except BaseException:
             self._folder.cleanup()
             raise

@@ -53,7 +53,7 @@ class Arm:
         """Start and warm up a worker that ends with ``live``; ``turn`` counts the workers of a run."""
         opened = open_worker(self.model, self.runtime, self.threads, self.batch, self.name, turn=turn)
         worker = live.enter_context(opened)
-        # At least one inference: half of a window of one slow inference rounds to none.
+        # At least one inference, because half a window of one slow inference rounds to zero.
         warming = max(1, math.ceil(self.inferences * WARM_UP_SHARE))
         worker.window(warming, warming * self.inference_s)
         return Running(worker, self.threads, self.inference_s, self.inferences)
@@ -128,7 +128,7 @@ class Workers:
     def _note(self, running: Running) -> None:
         worker = running.worker
         self.pids[worker.arm].append(worker.pid)
-        # At every restart, since a thread that could not be pinned this time would pass for noise of the model.
+        # Checked at every restart, because a thread that was not pinned this time would look like noise of the model.
         facts = session_facts(worker)
         if self.sessions.setdefault(worker.arm, facts) != facts:
             raise MeasureError(

@@ -48,10 +48,10 @@ def count_attempt(
     path = state_folder() / LOG_NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In append mode each write goes to the end, wherever reading stopped.
+        # In append mode each write goes to the end, regardless of the read position.
         with path.open("a+b") as log:
             if flock is not None:
-                # Locked until the file is closed: two measurements at once must not get one number.
+                # Locked until the file is closed, so that two simultaneous measurements do not get the same number.
                 flock(log, LOCK_EX)
             log.seek(0)
             earlier = sum(_is_of(line, key, path) for line in log)
@@ -68,7 +68,7 @@ def _is_of(line: bytes, key: dict[str, Any], path: Path) -> bool:
     """Return whether a line of the log is about the same models under the same conditions."""
     try:
         fields = json.loads(line)
-        # One shared digest suffices: a graph that was only rewritten still has the same weights.
+        # One shared digest suffices, because a graph that was only rewritten still has the same weights.
         shared = [set(map(str, fields[arm])) & set(key[arm]) for arm in ("baseline", "candidate")]
         return bool(all(shared) and fields["conditions"] == key["conditions"])
     except (ValueError, KeyError, TypeError) as error:

@@ -118,7 +118,7 @@ def measure(
     """
     get_metric(plan.metric)  # fail on an unknown name before anything is measured
     scale = scale_of(plan.metric)
-    # Here already, since it refuses labels that do not fit the metric before anything is measured.
+    # Done here so that labels that do not fit the metric are refused before anything is measured.
     dataset = replace(dataset, test=dataset.test.scaled(scale))
     fresh = fresh if fresh is None else replace(fresh, test=fresh.test.scaled(scale))
     by_arm = dict(zip(ARMS[-len(models) :], models, strict=True))
@@ -185,7 +185,7 @@ def _run(
     arms = [runs.choose_threads(bench, model, settled.names[model.arm]) for model in subjects]
     workload = make_workload(settled, arms[0].threads, arms[-1].threads)
     attempt, blocks = 1, bench.blocks_a_start(arms)
-    # Before the null run, so that a measurement that is stopped because its result displeases counts too.
+    # Counted before the null run, so that a measurement that is stopped to hide its result counts too.
     if compares:
         before, after = (model.identities for model in subjects)
         attempt = count_attempt(before, after, workload, dataset.test_digest(), created)
@@ -198,7 +198,7 @@ def _run(
         runs.main_run(bench, workers)
     if yardstick is not None:
         runs.yardstick_run(bench, yardstick, arms[0].threads)
-    # Follows from the files' digests, so no file can contain answers by position.
+    # The seed depends on the files' digests, so no file can contain answers by position.
     seed = order_seed_of(subjects, dataset, plan)
     finished = {arm.name: _finish(bench, arm, dataset, seed, score, compares, fresh, further) for arm in arms}
     costs = {name: found.node_costs for name, found in finished.items() if found.node_costs is not None}
@@ -260,12 +260,12 @@ def _finish(
         running = arm.start(live)
         with bench.progress.task(f"Timing single inferences of the {arm.name}"):
             seconds = running.worker.latency(rules.latency_calls, rules.latency_time_s)
-        # Before scoring, whose samples and outputs would count as memory of the model.
+        # Read before scoring, whose samples and outputs would count as memory of the model.
         memory = running.worker.peak_memory()
         if score or compares:
             scorer = Scorer(arm.model, running, arm.batch, bench.folder, bench.progress)
             predicted = score_shuffled(scorer, dataset, seed, get_metric(bench.plan.metric))
-            # A plan with shorter windows must not wait for those of the edition.
+            # If the plan has shorter windows, these are shortened too.
             short = replace(rules, changed_window_s=min(rules.changed_window_s, bench.window_s))
             recognised = look(scorer, dataset, seed, short) if compares else None
             if further is not None:

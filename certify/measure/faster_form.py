@@ -60,12 +60,12 @@ def faster_form(
     """
     best, notes = forms[0], list[str]()
     for what, write in FORMS.items():
-        # Any form may show the first rewrite best; later ones must add up in one file.
+        # The first rewrite may start from any form; later ones must start from its result, so that they add up.
         tried = [_rewritten(form, write) for form in (forms if not notes else [best])]
         rewritten, count = max(tried, key=lambda candidate: candidate[1])
         if not count or not says_the_same(rewritten):
             continue
-        # Both live at once and take turns, so that drift of the machine cancels.
+        # Both are loaded and take turns, so that drift of the machine cancels.
         with opened(best) as original, opened(rewritten) as variant:
             before_s, after_s = _in_turn(original, variant)
         if sum(after < before for before, after in zip(before_s, after_s, strict=True)) < FASTER_IN:

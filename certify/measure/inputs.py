@@ -90,14 +90,14 @@ def input_part(path: Path, batch: int, turn: int) -> tuple[int, int]:
 def save_samples(path: Path, split: Split, indices: list[int], preprocess: Preprocess) -> InputStatistics:
     """Preprocess samples and write them as one array file, (n, ...)."""
     shape = (len(indices), *preprocess.input_shape(1)[1:])
-    # A memory map, as all samples together may not fit into memory.
+    # Written through a memory map, because all samples together may not fit into memory.
     array = np.lib.format.open_memmap(path, "w+", preprocess.memory, shape)
     digests: set[bytes] = set()
     first: InputStatistics | None = None
     for part in parts(len(indices), preprocess.sample_bytes(), 1):
         ready = preprocess.batch(split, [indices[i] for i in part])
         array[part[0] : part[-1] + 1] = ready
-        # Repeats show only among all samples; the other statistics are those of the first few.
+        # Only repeats need all samples; the other statistics are of the first few.
         digests |= {hashlib.sha256(sample.tobytes()).digest() for sample in ready}
         first = first or InputStatistics.of(ready[:INSPECTED], preprocess)
     array.flush()

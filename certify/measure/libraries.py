@@ -27,7 +27,7 @@ def digests(paths: Iterable[str]) -> dict[str, str]:
     Raises:
         MeasureError: a file was replaced after it had been loaded.
     """
-    # The longest first: one folder of the path may be inside another.
+    # Longest first, because one folder of the path may be inside another.
     homes = sorted((os.path.realpath(folder) for folder in search_path()), key=len, reverse=True)
     found: dict[str, str] = {}
     for path in paths:
@@ -54,7 +54,7 @@ def joined(known: WorkerSurroundings, found: WorkerSurroundings, arm: str) -> Wo
         MeasureError: they differ.
     """
     both = {**known.libraries, **found.libraries}
-    # Each side gets what only the other loaded, so only a name with two digests remains a difference.
+    # Each side is filled up with the other's libraries, so that only a name with two digests differs.
     if replace(known, libraries=both) != replace(found, libraries={**found.libraries, **known.libraries}):
         raise MeasureError(
             f"Two workers of the {arm} ran with different libraries or in different surroundings; do not change the "

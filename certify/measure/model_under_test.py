@@ -96,7 +96,7 @@ def session_settings(
     """Return the arguments of a worker's ``open`` command besides the model."""
     return {
         "runtime": runtime,
-        # A worker does not see this process's path, so a third-party runtime is imported from its own folder.
+        # A worker does not inherit this process's path, so a third-party runtime is imported from its own folder.
         "folders": [] if runtime in RUNTIMES.own else plug_in_folders(RUNTIMES.place(runtime)),
         "threads": threads,
         "cores": list(cores_for(threads)),
@@ -133,7 +133,7 @@ def open_worker(
     settings["profile"] = profile
     worker = Worker(arm or model.arm, model.path, settings, file=model.file)
     try:
-        # The worker hashed what it loaded; only then do its joules belong to the digest in the evidence.
+        # The joules belong to the digest in the evidence only if the worker loaded that file.
         if worker.facts["sha256"] != model.sha256:
             raise MeasureError(f"{model.path} was changed during the measurement; measure it again.")
         worker.inputs(model.inputs, batch, *input_part(model.inputs, batch, turn))

@@ -29,7 +29,7 @@ def node_costs(bench: Bench, arm: Arm) -> NodeCosts | None:
         return None
     inferences = max(1, min(MOST_INFERENCES, math.ceil(PROFILED_S / arm.inference_s)))
     with open_worker(arm.model, arm.runtime, arm.threads, arm.batch, arm.name, profile=True) as worker:
-        # Twice the usual time, since profiling itself takes time.
+        # Allow twice the usual time, because profiling itself takes time.
         found = worker.nodes(inferences, 2 * inferences * arm.inference_s)
     return replace(shares(found), inferences=inferences, places=places(found)) if found else None
 
@@ -37,7 +37,7 @@ def node_costs(bench: Bench, arm: Arm) -> NodeCosts | None:
 def shares(nodes: Sequence[NodeRun]) -> NodeCosts:
     """Return the most expensive nodes of a non-empty profile, and the remainder for all others."""
     total = math.fsum(node.duration_s for node in nodes)
-    # By name among equals, so that two profiles of one file are listed in one order.
+    # Ties are broken by name, so that two profiles of one file have the same order.
     ordered = sorted(nodes, key=lambda node: (-node.duration_s, node.name))
     costly = [
         ProfiledNode(node.duration_s / total if total else 0.0, node.name, node.operator).values()

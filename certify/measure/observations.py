@@ -51,7 +51,7 @@ def _quantization(model: ModelFile, subject: Subject, runtime: str, threads: int
     """Inspect, in a separate worker, the graph that the runtime really runs."""
     meant = model.quantization(None)
     writes = runtimes.get(runtime).writes_graph
-    # Without quantized operators, or if the stored graph runs as it is, a session shows nothing new.
+    # Without quantized operators, or if the graph runs as stored, a session would show nothing new.
     if meant.intended == 0 or model.runs_as_stored:
         return meant
     contract = subject.preprocess
@@ -95,11 +95,11 @@ def surroundings(found: Mapping[str, WorkerSurroundings]) -> Observation:
 
 
 def _placed(session: SessionFacts, costs: NodeCosts | None, runtime: Runtime) -> SessionFacts:
-    # A single provider leaves no doubt; how nodes were split between several only the profile shows.
+    # With several providers, only the profile shows how the nodes were split between them.
     if len(session.providers or ()) == 1:
         return session
     if costs is None or costs.places is None:
-        # Unknown: a session lists the providers that it may use, not those that it used.
+        # Unknown, because a session lists the providers that it may use, not those that it used.
         return replace(session, providers=None)
     places = costs.places
     others = sorted(set(places) - runtime.own_providers)
@@ -153,7 +153,7 @@ def data(dataset: Dataset) -> list[Observation]:
 
 def scored(dataset: Dataset, predicted: Mapping[str, Predicted]) -> Iterator[Observation]:
     """Record how many distinct test samples a single model got right; nothing if they were not scored."""
-    # Reversed, so that the first of equal samples stays, as in Evidence.samples.
+    # Reversed, so that the first of equal samples is kept, as in Evidence.samples.
     first = {digest: i for i, digest in reversed(list(enumerate(dataset.test.digests())))}
     different = sorted(first.values())
     for found in predicted.values():

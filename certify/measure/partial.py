@@ -23,6 +23,6 @@ def keeping_windows(folder: Path) -> Iterator[None]:
             raise
         write_bytes(path, b"".join(window_line(window) for window in stopped.windows))
         sentence = f"{stopped} The {len(stopped.windows)} finished windows are saved in {path}."
-        # Of the same class: callers treat a failure and Ctrl-C differently.
+        # The class is kept, because callers treat a failure and Ctrl-C differently.
         raise type(stopped)(sentence.lstrip(), stopped.windows) from stopped
     path.unlink(missing_ok=True)  # left by an earlier interrupted measurement

@@ -15,6 +15,6 @@ def require_usable(plan: Plan) -> None:
     """
     runtimes.check(plan.runtime)
     get_metric(plan.metric)
-    # "record:" is not a meter but asks to record the best one; meters.require checks it.
+    # "record:" is not a meter but a request to record the best one; meters.require checks it.
     if plan.meter is not None and not plan.meter.startswith(meters.RECORD):
         meters.get(plan.meter)

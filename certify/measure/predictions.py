@@ -83,7 +83,7 @@ def predict(
                 raise ModelError(f"{subject.path} ({subject.arm}): {error}") from error
             if scored.outputs is not None:
                 answers.add(scored.outputs, scored.top1, scored.margin)
-            # Outputs are dropped part by part, since those of a large test set do not fit into memory.
+            # Outputs are dropped part by part, because those of a large test set may not fit into memory.
             found.append(replace(scored, outputs=None))
             width = values.shape[1]
             task.advance(len(indices))

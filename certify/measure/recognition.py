@@ -89,7 +89,7 @@ def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> 
     again = ranked(digests, seed, AGAIN)[: rules.repeated_count(len(test))]
     found = scorer.predict(replace(dataset, test=test.subset(again)))
     repeated = RepeatedAnswers(again, found.top1.tolist(), found.margin.tolist())
-    # The samples of the energy windows: a model could have learned to be cheap on just those.
+    # Uses the samples of the energy windows, because a model could have learned to be cheap on just those.
     chosen = ranked(digests, seed, ENERGY)[: rules.changed_samples]
     split = changed_split(test, chosen, seed)
     if split is None:

@@ -91,7 +91,7 @@ class Bench:
         """
         time_s = min(self.rules.null_time_s, (1 + attempt) * self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
-        # Each block also pays its share of the start of workers.
+        # Each block also includes its share of starting workers.
         fitting = math.floor(time_s / (windows_s + baseline.start_s / blocks_a_start))
         most = min(fitting, self.rules.largest_null_blocks)
         return self.least_blocks(max(self.rules.null_blocks, most))
@@ -120,7 +120,7 @@ def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, nam
     arms: dict[int, Arm] = {}
     with bench.progress.task(f"Choosing the number of threads of the {arm}", len(numbers) * count) as task:
         for block, threads in enumerate(numbers):
-            # Includes opening and warming up: what each restart of this arm will cost.
+            # Includes opening and warming up, because each restart of this arm repeats both.
             began_s = time.monotonic()
             with open_worker(model, runtime, threads, plan.batch, arm) as worker:
                 running = bench.warm(worker, threads)
@@ -194,7 +194,7 @@ def main_run(bench: Bench, workers: Workers) -> None:
             for _ in run_block(bench, workers, next(order), "main", 0, number):
                 task.advance()
     wanted, found = least, _logs(bench, names)
-    # Without a reading in every block there is no spread to plan with.
+    # Without a reading in every block, the spread is unknown.
     if found is not None:
         wanted = blocks_needed(found, plan.wanted_half_width, least, rules.maximum_blocks, rules)
     if wanted <= pilot:

@@ -115,7 +115,7 @@ def settle(
                     f"{path}: runtime {plan.runtime} runs {runtime.suffix} files only; choose another one with "
                     "--runtime."
                 )
-        # As the evidence names it: a plug-in by the place of its code, however it was asked for.
+        # The evidence names a plug-in by the place of its code, whatever name was given.
         place = runtimes.RUNTIMES.place(plan.runtime)
         return Settled(replace(plan, runtime=place), dict.fromkeys(models, place))
     progress = progress or Silent()
@@ -232,7 +232,7 @@ def _try(bench: Bench, name: str, model: Subject) -> Costs:
     plan, count = bench.plan, bench.rules.settings_windows
     costs: Costs = {}
     on_accelerator = "accelerator" in runtimes.get(name).accelerator()
-    # With a number set by the user, only that one counts, since the measurement will use it.
+    # If the user sets a number, only that one is tried, because the measurement will use it.
     numbers = threads_to_try(None, on_accelerator) if plan.threads is None else (plan.threads,)
     with bench.progress.task(f"Trying {name} on the {model.arm}", len(numbers) * count) as task:
         for threads in numbers:

@@ -81,7 +81,7 @@ def compare(
     """
     runtimes.require(plan.runtime)
     choice = require_meter(plan, available_meters) if quantity == "energy" else meters.Choice(None, {})
-    # One number of threads for both: the choice per model needs its own measurements.
+    # Both models use the same number of threads, because choosing one per model needs separate measurements.
     plan = replace(plan, threads=plan.threads or 1)
     with open_bench(plan, rules, choice, progress) as bench:
         pairs = zip(ARMS, models, strict=True)
@@ -95,7 +95,7 @@ def compare(
             if so_far < blocks:
                 continue
             found = ratio_estimate(block_log_ratios(bench.recorder.run(RUN).last, per_inference), rules, level)
-            # Twice the half-width, relative to the ratio.
+            # The interval is twice its half-width, which is relative to the ratio.
             if found is None or found.high - found.low <= 2 * plan.wanted_half_width * found.value:
                 break
     if found is None:

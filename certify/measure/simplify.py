@@ -62,12 +62,12 @@ LOOKS = 16
 STRICTER = (1.0, 0.1, 0.001)
 """Fractions of the tolerance that are tried in turn until the outputs are kept."""
 WORTH = 0.02
-"""Least fraction of the cost or of the bytes that must be removed for a file to be changed, or a branch's of the cost,
-unless a value equals an earlier one."""
+"""Minimum fraction of the cost or of the bytes that must be removed to change a file, and of the cost to remove a
+branch. There is no minimum for values that equal an earlier one."""
 BRANCHES = 32
-"""Number of branches to try removing, and of Ifs to try replacing singly."""
+"""Maximum number of branches to try removing, and of Ifs to try replacing one by one."""
 NESTED = 4
-"""How deep Ifs within Ifs are replaced."""
+"""Depth to which nested Ifs are replaced."""
 NAMED = 6
 """Number of operator types to name."""
 
@@ -111,7 +111,7 @@ def simplify(
             return Observation.of(Simplified(digest, size, size, failed=reason))
         if lean is not None:
             onnx.save(lean, str(folder / "lean.onnx"))
-            # In normal form, like the file that it replaces.
+            # Written in normal form, like the file that it replaces.
             normalise(folder / "lean.onnx", path, contract)
     return Observation.of(Simplified(digest, size, path.stat().st_size, **found))
 
@@ -129,7 +129,7 @@ def _leanest(
     bench: Bench, original: onnx.ModelProto, answers: Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
     """Return the simplified model (None if not worthwhile), the costs of both, and what was removed."""
-    # A copy, since unrolling changes the graph in place.
+    # Work on a copy, because unrolling changes the graph in place.
     flat = onnx.ModelProto()
     flat.CopyFrom(inlined(original))
     loops = unroll(flat.graph)
@@ -156,7 +156,7 @@ def _leanest(
     left = bench.cost(lean)
     peculiar = denormal_values(kinds, observed), steady_values(kinds, observed)
     needless = {**_needless(bench, lean, rules, seed, *peculiar), **_unseen(bench, lean)}
-    # Values that equal others are left out even if they are cheap: they may be slow, or guard answers to other samples.
+    # Values that equal others are removed even if they are cheap: they may be slow, or change other answers.
     whole = left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * original.ByteSize()
     if whole and not _fewer(start, lean):
         return None, {"given_cost": cost, "cost": cost, **needless}
@@ -189,7 +189,7 @@ def _without_conditions(
 
 
 def _unseen(bench: Bench, lean: onnx.ModelProto) -> dict[str, Any]:
-    """Return the work where padding cannot be found: in subgraphs, on integers, and of unknown operators."""
+    """Return the work in which padding cannot be detected: in subgraphs, on integers, and of unknown operators."""
     work, values = bench.work(lean), infer(lean, bench.contract.port_shape(1)[1:]).values
     inside = {node.op_type for node in lean.graph.node if subgraphs(node)} if work.inside else set()
     integer = [node for node in lean.graph.node if (one := compute_of(node)) is not None and one.quantized]

@@ -72,7 +72,7 @@ def _named_by_pth(home: Path) -> Iterator[str]:
     for file in sorted(home.glob("*.pth")):
         for line in file.read_text(errors="replace").splitlines():
             folder = home / line.strip()
-            # Python's site module would run lines that begin with import.
+            # Python's site module executes lines that begin with import.
             if line.strip() and not line.startswith(("#", "import ", "import\t")) and folder.is_dir():
                 yield str(folder)
 

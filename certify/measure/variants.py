@@ -1,4 +1,4 @@
-"""Variants of a baseline, run on real samples to see whether its answers stay."""
+"""Variants of a baseline, run on real samples to see whether the answers stay the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from certify.model_file.onnx_graph.load import load_model
 from certify.model_file.onnx_graph.work import Work
 
 FEW, FEW_CHANGED = 2.0, 0.15
-"""Factor on the tolerance, and fraction of changed answers, beyond which a few samples decide against a variant."""
+"""Multiple of the tolerance, and fraction of changed answers, above which a few samples rule out a variant."""
 RUN_S = 60.0
 """Seconds allowed for the samples, beyond the worker's own limit."""
 Outputs = npt.NDArray[np.float64]
@@ -58,14 +58,14 @@ class Bench:
         """Start a worker that runs a model with all of the runtime's optimisations, and set its inputs."""
         looks = np.load(self.looks)
         timed = self._place() / "timed.npy"
-        # Some files have a fixed batch, so the samples are repeated to whole batches.
+        # Samples are repeated to fill whole batches, because some files have a fixed batch.
         np.save(timed, looks[np.resize(np.arange(len(looks)), -(-len(looks) // self.batch) * self.batch)])
         worker = self._worker(model, self.contract.output_name, optimization="all")
         worker.inputs(timed, self.batch)
         return worker
 
     def cost(self, model: onnx.ModelProto) -> int:
-        """Return the cost of one inference in multiply-adds; each written element counts as a few."""
+        """Return the cost of one inference in multiply-adds; each written element counts as several."""
         return self.work(model).total
 
     def work(self, model: onnx.ModelProto) -> Work:
@@ -93,14 +93,14 @@ class Answers:
         self._before = functools.cache(lambda samples: bench.run(original, bench.contract.output_name, samples))
 
     def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
-        """Return whether another model agrees: in top-1 and in all outputs up to a common factor, or in the number.
+        """Return whether another model agrees in top-1 and, up to a common factor, in all outputs, or in the number.
 
         Args:
             lean: the other model.
             most: largest unexplained fraction of the outputs' spread.
             rules: rules with the fraction of samples that must have the same top-1 class.
         """
-        # A few samples show most differences.
+        # A few samples are enough to find most differences.
         error, equal = self._compared(lean, self._bench.looks)
         if error > FEW * most or equal < 1 - FEW_CHANGED:
             return False
@@ -112,9 +112,9 @@ class Answers:
         before, after = self._before(samples), self._bench.run(lean, self._bench.contract.output_name, samples)
         if before.shape != after.shape:
             return math.inf, 0.0
-        # A common positive factor changes no answer, so the one that fits best is allowed.
+        # A common positive factor changes no answer, so the best-fitting factor is applied.
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
-        if before.shape[1] == 1:  # a single number, for which a factor matters
+        if before.shape[1] == 1:  # a factor would change a single number
             scale = 1.0
         error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
         same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))

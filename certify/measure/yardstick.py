@@ -83,7 +83,7 @@ def build() -> bytes:
         [helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, [1, CLASSES])],
         net.weights,
     )
-    # Pinned versions, so that the bytes do not follow the installed onnx.
+    # Versions are pinned, so that the bytes do not depend on the installed onnx.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString(deterministic=True))
 

@@ -125,7 +125,7 @@ def _check_editions(trial: Trial) -> None:
 def _check_records(trial: Trial) -> None:
     assessment = trial.assessment
     records = assessment.parse(trial.content, "records.jsonl")
-    # Byte for byte: digests of records would otherwise depend on who wrote them.
+    # Compared byte for byte, because otherwise digests of records would depend on who wrote them.
     require(assessment.dump(records) == trial.content, "does not write the records as they were read")
     require(
         assessment.is_repeat(records, assessment.parse(trial.content, "again")),

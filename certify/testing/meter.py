@@ -149,7 +149,7 @@ def _reason(meter: Meter) -> str | None:
 def _check_availability(trial: Trial) -> None:
     trial.ready()
     meter = trial.make()
-    # Asked twice, since the choice of a meter and its use are two calls.
+    # Called twice, because choosing a meter and using it are two calls.
     require([_reason(meter) for _ in range(2)] == [None, None], "gives different answers on whether it can be used")
 
 
@@ -211,7 +211,7 @@ def check_reading(meter: Meter, reading: Reading, usage: Usage) -> None:
         CheckFailed: evidence with it would be refused.
     """
     facts = replace(meter.facts({}), code=code(meter))
-    # Measured here and now, so the vCPUs that the meter states are those that the machine allowed.
+    # Measured on this machine, so the vCPUs that the meter states are those that the machine allowed.
     wrong = fault(facts, {"processors_allowed": facts.parameters.get("vcpus")})
     require(wrong is None, f"has a reading for which evidence would be refused: {wrong}")
     window = Window(
@@ -228,7 +228,7 @@ def _check_sequence(trial: Trial) -> None:
     meter = trial.ready()
     first, second, both = trial.joules(meter), trial.joules(meter), trial.joules(meter, times=2)
     message = f"gives {first:g} J and {second:g} J for two windows, and {both:g} J for one with the work of both"
-    # Additive: a counter that is not reset would count the first window again.
+    # Joules must add up, because a counter that is not reset would count the first window again.
     require(math.isclose(first + second, both, rel_tol=SAME), f"{message}; a window must only count its own joules")
 
 
@@ -238,7 +238,7 @@ def _check_idle(trial: Trial) -> None:
     used = trial.joules(meter)
     idle = trial.joules(meter, times=0)
     require(0 <= idle < SAME * used, f"gives {idle:g} J for a window without work, after one of {used:g} J")
-    # Started and abandoned: a worker may die in the middle of a window.
+    # Started and abandoned, because a worker may die in the middle of a window.
     meter.start()
     trial.work()
     given_up = trial.joules(meter, times=0)

@@ -99,7 +99,7 @@ def get(name: str) -> Meter:
     meter: Meter = METERS.make(name)
     if name not in METERS.own:
         METERS.check_name(name, meter.name)
-        # For its error: a plug-in whose digest cannot be computed is refused before the windows, not after them.
+        # Called for its error: a plug-in whose digest cannot be computed is refused before the windows, not after.
         code(meter)
     return meter
 
@@ -147,7 +147,7 @@ def choose(device: str, candidates: Sequence[Meter] | None = None) -> Choice:
     refused = {}
     usable = []
     for meter in meters:
-        # On a GPU, a meter that reads the host is not refused: its joules are added below.
+        # On a GPU, a meter that reads the host is not refused, because its joules are added below.
         if device not in meter.devices and not (device == "cuda" and _reads(meter)):
             refused[meter.name] = _elsewhere(meter, device)
         elif (reason := meter.unavailable()) is not None:

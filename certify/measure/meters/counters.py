@@ -65,7 +65,7 @@ class Counters:
         self._meter = meter
         self._still_s = still_s
         self._clock = clock
-        # Half of the shortest wrap at the largest power, so that no two wraps hide between two readings.
+        # Half of the shortest wrap at the highest power, so that no two wraps fall between two readings.
         self._follow_s = min((c.turn * c.joules / MOST_W / 2 for c in counters if c.turn is not None), default=None)
         self._follower: Repeated | None = None
         self._first: dict[str, int] = {}

@@ -95,7 +95,7 @@ def choose(sensors: list[Sensor], wanted: tuple[str, ...]) -> list[Sensor]:
         if missing := set(wanted).difference(sensor.name for sensor in chosen):
             raise MeasureError(f"hwmon: unknown sensor {', '.join(sorted(missing))}. The sensors here are {names}.")
         return chosen
-    # From the whole machine to single rails: at the first level with exactly one sensor nothing counts twice.
+    # Try the whole machine first and single rails last: with exactly one sensor at a level nothing counts twice.
     for whole in ([s for s in sensors if s.driver == POWER_METER], [s for s in sensors if s.name in WHOLE], sensors):
         if len(whole) == 1:
             return whole

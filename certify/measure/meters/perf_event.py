@@ -51,7 +51,7 @@ class PerfEvent:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
         self._descriptor: int = descriptor
-        # Meters have no close of their own, so the descriptor ends with the object.
+        # Meters have no close method, so the descriptor is closed with the object.
         weakref.finalize(self, os.close, descriptor)
 
     def read(self) -> int:

@@ -117,7 +117,7 @@ class RaplPerf(Opened[Counters]):
                 file = self._events_at / "events" / event
                 if not file.is_file():
                     continue
-                # The scale belongs to a unit; in any other the joules would be wrong without an error.
+                # The scale assumes joules; with any other unit the figures would be silently wrong.
                 if (unit := _text(file.with_name(f"{event}.unit"))) != "Joules":
                     raise ValueError(f"{event} is counted in {unit} instead of Joules")
                 scale = float(_text(file.with_name(f"{event}.scale")))

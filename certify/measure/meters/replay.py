@@ -67,7 +67,7 @@ class Replay:
     @property
     def level(self) -> EvidenceLevel:
         """Level of the recorded meter."""
-        # The weakest level until the trace is read and states its own.
+        # The weakest level, until the trace is read and states another.
         return EvidenceLevel.PROXY if self._trace is None else EvidenceLevel(self._trace.meter.level)
 
     def unavailable(self) -> str | None:
@@ -153,7 +153,7 @@ class Recording:
         """Stop the meter's window and record it."""
         reading = self.meter.stop(usage)
         if self._writer is None:
-            # Now and not earlier: a meter knows its facts only once it has been opened.
+            # Created only now, because a meter knows its facts only after it has been opened.
             self._writer = TraceWriter(self._path, self.meter.facts({}), self.meter.devices)
         self._writer.write(TraceWindow(usage.duration_s, usage.cpu_s, reading.energy_j, reading.raw))
         return reading

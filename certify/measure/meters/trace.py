@@ -67,7 +67,7 @@ class TraceWriter:
     def __init__(self, path: Path, meter: MeterFacts, devices: frozenset[str]) -> None:
         self._path = path
         header = {"kind": "trace", "version": VERSION, "devices": sorted(devices), "meter": asdict(meter)}
-        # Exclusive: a file that appeared since Recording.unavailable() must not be overwritten.
+        # Mode "x", because a file created since Recording.unavailable() must not be overwritten.
         self._line("x", header)
 
     def write(self, window: TraceWindow) -> None:
@@ -125,7 +125,7 @@ def _header(values: dict[str, Any]) -> tuple[frozenset[str], MeterFacts]:
     texts = ("name", "level", "scope", "method")
     if set(meter) != {f.name for f in fields(MeterFacts)} or not all(isinstance(meter[name], str) for name in texts):
         raise ValueError("'meter' must hold the facts of a meter")
-    # For its error: an unknown level must fail here, not where the evidence is judged.
+    # Called for its error: an unknown level must fail here, not when the evidence is judged.
     EvidenceLevel(meter["level"])
     return devices, MeterFacts(**meter)
 

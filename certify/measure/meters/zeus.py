@@ -108,7 +108,7 @@ class Zeus(Opened["Counters | SampledPower"]):
             library, errors = self._load("zeus.device"), self._load("zeus.exception")
         except ImportError as error:
             raise MissingExtra("The meter zeus", "zeus") from error
-        # queue.Empty: on a Jetson, zeus waits for a process that samples. The others are errors of its backends.
+        # queue.Empty occurs on a Jetson, where zeus waits for a sampling process; its backends raise the others.
         self._failures = (errors.ZeusBaseError, OSError, ValueError, RuntimeError, queue.Empty)
         try:
             source = self._amd(library) if self._kind is AMD else self._on_chip(library)

@@ -30,7 +30,7 @@ def nvidia() -> dict[str, Any]:
             "accelerator_driver": lambda: str(pynvml.nvmlSystemGetDriverVersion()),
         }
         return {name: value for name, read in readers.items() if (value := _read_safely(read)) is not None}
-    # ValueError: a name that is neither an index nor a UUID.
+    # ValueError if the name is neither an index nor a UUID.
     except (pynvml.NVMLError, ValueError):
         return {}
     finally:

@@ -121,7 +121,7 @@ class OnnxRuntime:
 def _settings(options: SessionOptions) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
-    # One operator at a time: the workload's number of threads is that of the pool within an operator.
+    # Operators run one at a time, because the workload's number of threads is that of the pool within an operator.
     settings.inter_op_num_threads = 1
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     settings.graph_optimization_level = LEVELS[options.graph_optimization]
@@ -204,7 +204,7 @@ def node_runs(events: Sequence[Mapping[str, Any]]) -> list[NodeRun]:
     for event in events:
         title, details = str(event.get("name", "")), event.get("args", {})
         if event.get("cat") != "Node" or not title.endswith(_KERNEL_TIME):
-            # Other events of a profile are the session's own, not work of a node.
+            # Other events are of the session, not of a node.
             continue
         name = title.removesuffix(_KERNEL_TIME)
         before = found.get(name)

@@ -84,7 +84,7 @@ class OpenVino:
                 model.reshape({name: list(options.input_shape) for name in options.input_names})
             compiled = core.compile_model(model, DEVICE, settings)
             output = compiled.output(options.output_name)
-            # For its error: an unknown input is reported here, not at the first inference.
+            # Called for its error: an unknown input is reported here, not at the first inference.
             for name in options.input_names:
                 compiled.input(name)
         except RuntimeError as error:

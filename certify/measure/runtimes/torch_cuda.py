@@ -154,7 +154,7 @@ class TorchSession:
             output = tree_leaves(self._call(feed))[self._position]
             if output.dtype == torch.bfloat16:  # NumPy has no bfloat16
                 output = output.float()
-            # A copy: the caller owns the array, and a program on the processor may return its own memory.
+            # Copied, because the caller owns the array and a program on the processor may return its own memory.
             values: Array = output.cpu().numpy().copy()
         return values
 

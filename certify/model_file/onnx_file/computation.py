@@ -28,7 +28,7 @@ MAX_DEPTH = 100
 CONSTANT, IDENTITY = "Constant", "Identity"
 
 MIXED = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
-"""Odd factors by which the bits of a value are mixed, from the hash functions SplitMix64 and xxHash."""
+"""Odd factors that mix the bits of a value, taken from the hash functions SplitMix64 and xxHash."""
 HALF = np.uint64(32)
 
 Known = Mapping[str, bytes]
@@ -80,7 +80,7 @@ def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) 
     constant = _constant(node)
     if constant is not None:
         return [(node.output[0], _tensor(constant, tensors))]
-    # An omitted optional input is not the same as a value that is unknown.
+    # An omitted optional input differs from an unknown value.
     taken = [known.get(name, b"") if name else b"-" for name in node.input]
     if node.op_type == IDENTITY and len(taken) == len(node.output) == 1:
         return [(node.output[0], taken[0])]
@@ -96,7 +96,7 @@ def _attribute(attribute: onnx.AttributeProto, known: Known, tensors: _Tensors, 
     values = [_tensor(tensor, tensors) for tensor in constants]
     plain = onnx.AttributeProto()
     plain.CopyFrom(attribute)
-    # Graphs and tensors enter by their digests, and documentation not at all.
+    # Graphs and tensors are included as digests, and documentation is left out.
     for held_apart in ("g", "graphs", "t", "tensors", "doc_string"):
         plain.ClearField(held_apart)
     return _joined(b"attribute", [plain.SerializeToString(deterministic=True), *graphs, *values])
@@ -122,7 +122,7 @@ def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
         digest.update(chunk)
         for place, mixed in enumerate(_sums(chunk, width)):
             sums[place] = (sums[place] + mixed) % 2**64
-    # Sums of mixed values, since a sum does not depend on their order.
+    # Mixed values are summed, because a sum does not depend on their order.
     tensors.read.append(_joined(b"values", [kind, struct.pack(">QQ", *sums)]))
     return digest.digest()
 
@@ -150,7 +150,7 @@ def _bytes_of_a_value(tensor: onnx.TensorProto) -> int:
 
 
 def _sums(chunk: bytes, width: int) -> Iterator[int]:
-    """Yield two sums over the values in a chunk, each mixed by another factor, modulo 2^64."""
+    """Yield two sums over the values in a chunk, each with a different mixing factor, modulo 2^64."""
     whole = chunk[: len(chunk) // width * width]
     values = np.frombuffer(whole, dtype=f"<u{width}").astype(np.uint64) + np.uint64(1)
     for factor in MIXED:

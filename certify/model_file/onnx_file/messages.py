@@ -81,7 +81,7 @@ def listed_fields(message: Message) -> Sequence[tuple[int, Any]]:
         listed = [(field.number, value, field.type == field.TYPE_STRING) for field, value in message.ListFields()]
         for _, value, is_text in listed:
             texts = [value] if isinstance(value, str | bytes) else value
-            # Implementations of protobuf differ: for invalid text some return bytes, and some raise.
+            # For invalid text some implementations of protobuf return bytes, and some raise.
             if is_text and any(isinstance(text, bytes) for text in texts):
                 raise refusal
     except UnicodeDecodeError as error:

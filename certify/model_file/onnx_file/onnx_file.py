@@ -130,7 +130,7 @@ class OnnxFile:
             same_content,
             self.metadata_digest() == certified.metadata,
             not same_content and self._is_stripped(certified),
-            # The certified bytes can hide something in a sidecar file only; other bytes must be what protobuf writes.
+            # Certified bytes can hide something only in a sidecar file; any other bytes must be what protobuf writes.
             weights_file.holds_only_weights(self.model, self.path.parent) if same_file else self._is_clean(),
             tuple(file.name for file in self.weights_files()),
         )
@@ -150,7 +150,7 @@ class OnnxFile:
             return False
         if unsealed_metadata(self.model):
             restored = onnx.ModelProto(metadata_props=self.model.metadata_props)
-            # With the contract back, metadata that are otherwise untouched have the certified digest.
+            # With the contract restored, otherwise unchanged metadata have the certified digest.
             restored.metadata_props.add(key=PREPROCESS_KEY, value=certified.contract.decode())
             if metadata_digest(restored) != certified.metadata:
                 return False

@@ -89,7 +89,7 @@ class Counting:
     def _take_out(self, model: onnx.ModelProto, sample: tuple[int, ...] | None, inside: Work) -> Inferred:
         """Remove the operators with subgraphs from a graph, in order; their outputs become inputs."""
         while True:
-            # Repeated, as the results of one operator may fix the sizes that the next one needs.
+            # Repeated, because the results of one operator may fix the sizes that the next one needs.
             inferred = fold_sized(model, infer(model, sample))
             ready, waiting = next_operators(model.graph)
             if not ready and not waiting:
@@ -162,13 +162,13 @@ class Counting:
             return _uncounted(node)
         carried = [sized(outer, name) for name in node.input[2:]]
         number = tensor_type(onnx.TensorProto.INT64, ())
-        # The number of the trip is not a constant, but it is the same for every sample.
+        # The trip number is not a constant, but it is the same for every sample.
         steady = [body.input[0].name]
         ran = self._body(body, [number, np.array(True), *carried], outer, weights, steady)
         last, *outputs = ran.outputs
         trips = scalar(outer, node.input[0])
         starts = not node.input[1] or bool(scalar(outer, node.input[1]))
-        # The body must always end with "go on": otherwise the data may end the loop.
+        # The body must always return "continue"; otherwise the data may end the loop.
         if trips is None or not starts or not isinstance(last, np.ndarray) or not bool(last.all()):
             return _uncounted(node, ran.work)
         trips = max(0, trips)

@@ -26,7 +26,7 @@ FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.Tenso
 DENORMAL_SHARE = 0.1
 """Share of denormal elements of a slow value; networks only have them behind a Softmax with a mask."""
 FEWEST_RUNS, STEADY = 4, 1e-3
-"""Runs needed to tell a constant value, and its largest change between them, relative to its spread."""
+"""Runs needed to recognise a constant value, and its largest change between runs relative to its spread."""
 NO_FACTOR = 1e-3
 """Largest distance from 1 of a factor that is omitted."""
 
@@ -79,7 +79,7 @@ def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.Mode
         graph.node.extend(
             [
                 make("Size", [name], [at[0]]),
-                # Double precision, since float32 cannot represent every index of a large value.
+                # Double precision, because float32 cannot represent every index of a large value.
                 make("Cast", [at[0]], [at[1]], to=onnx.TensorProto.DOUBLE),
                 make("Mul", [at[1], "leanmark.places"], [at[2]]),
                 make("Cast", [at[2]], [at[3]], to=onnx.TensorProto.INT64),
@@ -100,7 +100,7 @@ def looking_at(model: onnx.ModelProto, names: list[str], seed: int) -> onnx.Mode
 
 
 def dequantized_values(graph: onnx.GraphProto) -> set[str]:
-    """Return the values that were integers before; without that pair an operator would run in floating point."""
+    """Return values dequantized from integers; without this conversion their operators would run in floating point."""
     return {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
 
 
@@ -122,7 +122,7 @@ def equal_values(
         others = distinct.setdefault(kind, [])
         among = [other for other in others if other[0] in dequantized] if name in dequantized else others
         scale = float(np.std(row))
-        # A constant equals any other constant up to a factor, so it matches nothing.
+        # A constant would match any other constant up to a factor, so it is not compared.
         match = next(_followed(row, among, tolerance * scale), None) if np.isfinite(scale) and scale > 0 else None
         if match is None:
             others.append((name, row))

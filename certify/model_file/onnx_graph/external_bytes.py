@@ -95,7 +95,7 @@ def _confined(location: str, folder: Path) -> Path:
         f"External data '{location[:200]}' is not a regular file inside the model's folder {folder}; save the model "
         "with internal weights, or with the weights in its own folder."
     )
-    # In both notations: a file written on Linux must not lead out of the folder on Windows.
+    # Checked in both notations, because a file written on Linux must not lead out of the folder on Windows.
     parts = PurePosixPath(location.replace("\\", "/"))
     leaves = parts.is_absolute() or ".." in parts.parts or PureWindowsPath(location).drive
     if not location or "\0" in location or leaves:

@@ -95,7 +95,7 @@ def common(left: Known, right: Known) -> Known:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray) and np.array_equal(left, right):
         return left
     first, second = _type_of(left), _type_of(right)
-    # Compared as bytes: protobuf messages have no order, but a fixed serialisation.
+    # Compared as bytes, because protobuf messages cannot be ordered but their serialisation can.
     if first is None or second is None or first.SerializeToString() != second.SerializeToString():
         return None
     return first

@@ -10,8 +10,8 @@ import onnx
 from certify.model_file.onnx_graph.operators import compute_of
 
 LAST_BLOCK, TOKENS = 5, 3
-"""Layers behind an attention for which unread rows of values with so many axes are not needless: networks whose head
-reads one token, the class token, have such a block, in which exporters compute all tokens."""
+"""Layers after an attention within which unread rows are not needless, and number of axes of such values: in the last
+block of a network that reads only its class token, exporters compute all tokens."""
 
 
 def last_block(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:

@@ -1,6 +1,6 @@
-"""Linear layers in a row that cost more than the single layer that is their product.
+"""Consecutive linear layers that cost more than the single layer that is their product.
 
-Between them may stand what commutes with a layer over channels: constants, averages over pixels, other orders and cuts.
+Operators between them must commute with a layer over channels: constants, averages over pixels, reordering, slices.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str
 
 
 def _channels(layer: onnx.NodeProto, values: Mapping[str, Value], name: str) -> int | None:
-    """Return the axis of the channels in a value that a layer reads or makes."""
+    """Return the axis of the channels in a value that a layer reads or writes."""
     known = values.get(name)
     return None if known is None else (1 if layer.op_type == "Conv" else len(known.shape) - 1)
 
@@ -96,13 +96,13 @@ def _is_linear(node: onnx.NodeProto, weights: set[str]) -> bool:
 
 
 def _saved(first: onnx.NodeProto, second: onnx.NodeProto, values: Mapping[str, Value], beside: bool) -> int:
-    """Return the multiply-adds of both, less those of their product, if one of them looks at single positions.
+    """Return the multiply-adds of both, less those of their product, if one of them is pointwise.
 
     Args:
         first: first layer.
         second: second layer.
         values: shapes by name.
-        beside: whether something stands between them that only a layer of single positions commutes with.
+        beside: whether an operator between them commutes only with pointwise layers.
     """
     macs = []
     for node in (first, second):

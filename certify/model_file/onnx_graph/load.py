@@ -96,7 +96,7 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
             "the shapes of its inputs and outputs."
         )
     try:
-        # By path: a model of more than 2 GB cannot be serialised for the check.
+        # Checked by path, because a model of more than 2 GB cannot be serialised.
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -160,7 +160,7 @@ class NeededPositions:
         return matters
 
     def _zero(self, node: onnx.NodeProto, compute: Compute) -> float | None:
-        """Return the number that stands for zero in the weights; None if it is unknown, or differs by channel."""
+        """Return the number that represents zero in the weights; None if it is unknown or differs by channel."""
         place = compute.weight_zero if compute.quantized else None
         if place is None or place >= len(node.input) or not node.input[place]:
             return 0.0

@@ -42,9 +42,9 @@ def needless_work(
 
 
 def _with_stored_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """Return a copy whose dequantized weights are stored, and what dequantizing them costs float operators in a run.
+    """Return a copy that stores dequantized weights, and the cost per run of dequantizing them for float operators.
 
-    Runtimes do not fold them, as operators on integers need the pair. A float operator does not.
+    Runtimes do not fold this conversion, because integer operators need it. Float operators do not.
     """
     plain = onnx.ModelProto()
     plain.CopyFrom(model)

@@ -55,7 +55,7 @@ class Print(NamedTuple):
 def print_of(matrix: Matrix) -> Print:
     """Return the fingerprint of a weight, (output channels, all other dimensions)."""
     real = matrix.astype(np.float64)
-    # The signed element, so that a negative scale of a folded normalisation cancels too.
+    # Divided by the signed element, so that a negative scale of a folded normalisation cancels too.
     largest = np.take_along_axis(real, np.abs(real).argmax(axis=1)[:, None], axis=1)
     scaled = np.divide(real, largest, out=np.zeros_like(real), where=largest != 0)
     steps = np.rint(scaled / STEP).astype("<i2").reshape(-1)
@@ -82,7 +82,7 @@ def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | 
         model: model with internal or external weights.
         folder: folder of its external data.
     """
-    # Fingerprints only of shapes that occur in the table, as digesting a large model takes long.
+    # Only shapes in the table are fingerprinted, because digesting a large model takes long.
     known = {fingerprint.shape for prints in published().values() for fingerprint in prints}
     own = [(matrix.size, matrix.shape, matrix) for matrix in _weights(model, folder)]
     total = sum(size for size, _, _ in own)
@@ -93,7 +93,7 @@ def published_name(model: onnx.ModelProto, folder: Path | None = None) -> str | 
             for fingerprint in table
             if any(fingerprint.same(candidate) for candidate in prints)
         ]
-        # Of the larger of both: neither a few published layers nor a few extra ones make it the published network.
+        # A share of the larger of both, so that a few published layers or a large addition do not count as the network.
         if sum(same) >= SAME_WEIGHTS * max(
             total, sum(fingerprint.shape[0] * fingerprint.shape[1] for fingerprint in table)
         ):

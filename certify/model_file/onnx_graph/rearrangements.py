@@ -1,4 +1,4 @@
-"""Operators that put the elements of a value into another order, again and again, though once would do."""
+"""Operators that reorder the elements of a value repeatedly, where once would be enough."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOVING = frozenset({"Concat", "DepthToSpace", "Gather", "Slice", "SpaceToDepth",
 FREE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that move nothing."""
 ALLOWED = 2
-"""How often each element may be written: networks roll, cut and transpose their values in turn."""
+"""Number of times that each element may be written, because networks roll, slice and transpose values in turn."""
 
 
 def needless_moves(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str, int]:
@@ -30,7 +30,7 @@ def needless_moves(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str,
     weights = {tensor.name for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
     sources: dict[str, str] = {}
-    """By value, the value whose elements it holds."""
+    """For each value, the value whose elements it holds."""
     read: set[str] = set(outputs)
     written: Counter[str] = Counter()
     last: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Chains of operators that only scale and move values by constants, in place of which two are enough."""
+"""Chains of operators that only scale and shift values by constants, which two operators can replace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class _Chain:
-    """A value as another value times a constant plus a constant.
+    """A value expressed as another value times a constant plus a constant.
 
     Attributes:
         root: the other value.
@@ -69,7 +69,7 @@ def shorten_chains(model: onnx.ModelProto, sample: tuple[int, ...]) -> int:
 
 
 def _chains(model: onnx.ModelProto) -> dict[str, _Chain]:
-    """Return, by the value at its end, each chain; a link that others read as well ends one and begins another."""
+    """Return the chains by their last value; a value with several readers ends one chain and begins another."""
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     readers = Counter(name for node in graph.node for name in used(node))
@@ -93,7 +93,7 @@ def _chains(model: onnx.ModelProto) -> dict[str, _Chain]:
 
 
 def _link(node: onnx.NodeProto, constants: list[Array], varying: str) -> tuple[Array, Array] | None:
-    """Return factor and summand of an operator; None if it is of another kind."""
+    """Return the factor and the summand of an operator; None for other operators."""
     one, none = np.ones(()), np.zeros(())
     if node.op_type == "BatchNormalization" and len(constants) == 4:
         epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), EPSILON)
@@ -114,7 +114,7 @@ def _link(node: onnx.NodeProto, constants: list[Array], varying: str) -> tuple[A
 
 
 def _short(chain: _Chain, name: str, kind: int, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Return the operators in place of a chain, the last of which makes the value, and add their constants."""
+    """Return operators that replace a chain, the last of which writes its value, and add their constants."""
     parts = [("Mul", chain.scale, 1.0), ("Add", chain.offset, 0.0)]
     parts = [part for part in parts if not np.all(part[1] == part[2])] or parts[:1]
     made: list[onnx.NodeProto] = []

@@ -65,7 +65,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
         ModelError: the graph is inconsistent.
     """
     light = _without_weights(model)
-    # Types of weights are known without inference, even of those that were replaced by inputs.
+    # Types of weights are known without inference, even if inputs replaced the weights.
     found = {tensor.name: tensor_type(tensor.data_type, tensor.dims) for tensor in constants(model.graph)}
     for value in light.graph.input:
         if value.name not in found:
@@ -98,7 +98,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
 def fold_sized(model: onnx.ModelProto, inferred: Inferred) -> Inferred:
     """Fold further constants, using the inferred shapes of all values."""
     sized = {name: list(shape_of(kind)) for name, kind in inferred.types.items()}
-    # In a second step, because the first folding had no shapes of values to go by.
+    # A second step, because the first folding did not know the shapes of values.
     return Inferred(inferred.types, fold_small_constants(_without_weights(model).graph, sized))
 
 

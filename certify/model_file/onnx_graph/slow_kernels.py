@@ -63,7 +63,7 @@ def sums_before_norms(model: onnx.ModelProto) -> int:
         0
     """
     versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS]
-    # One other float anywhere: the types of inner values are not known here.
+    # Any weight of another float type rules this out, because the types of inner values are not known here.
     if max(versions, default=0) < SUM_BROADCASTS or any(t.data_type in OTHER_FLOATS for t in constants(model.graph)):
         return 0
     readers: dict[str, set[str]] = {}
@@ -103,7 +103,7 @@ def shallow_masks(model: onnx.ModelProto) -> int:
     raised: dict[str, str] = {}
     for node, index in places.values():
         old = node.input[index]
-        # One raised copy per mask, since several attentions usually share it.
+        # One raised copy per mask, because several attentions usually share it.
         node.input[index] = raised.setdefault(old, f"{old}.shallow")
     for old, name in raised.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.maximum(values[old], MASKED), name))

@@ -1,4 +1,4 @@
-"""Branches of If in place of the operator: the values in them can then be compared and left out like all others."""
+"""Replacement of an If by one of its branches, whose values can then be compared and removed like all others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BRANCHES = {True: "then_branch", False: "else_branch"}
 
 
 def conditions(graph: onnx.GraphProto) -> list[str]:
-    """Return the conditions of the Ifs of a graph, without those inside other operators."""
+    """Return the conditions of the Ifs of a graph, except those inside other operators."""
     return list(dict.fromkeys(node.input[0] for node in graph.node if _is_if(node)))
 
 
@@ -55,7 +55,7 @@ def _is_if(node: onnx.NodeProto) -> bool:
 def _inlined(node: onnx.NodeProto, condition: bool, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     body = next(attribute.g for attribute in node.attribute if attribute.name == BRANCHES[condition])
     made = [tensor.name for tensor in body.initializer] + [name for inner in body.node for name in inner.output if name]
-    # Both branches, and several Ifs, may give their values the same names.
+    # The branches of one or several Ifs may use the same names.
     names = {name: f"{node.output[0]}.branch.{name}" for name in made}
     for tensor in body.initializer:
         graph.initializer.add().CopyFrom(tensor)

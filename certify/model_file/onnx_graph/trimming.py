@@ -84,7 +84,7 @@ def _cut(
     if min(pads) >= 0:
         return []
     cropped = f"{node.output[0]}.cropped"
-    # An end of 0 would select nothing; where nothing is cropped, END takes its place.
+    # An end of 0 would select nothing, so END is used where nothing is cropped.
     bounds = {"starts": [-min(0, pad) for pad in pads[:axes]], "ends": [min(0, pad) or END for pad in pads[axes:]],
               "axes": list(range(2, 2 + axes))}  # fmt: skip
     for key, values in bounds.items():

@@ -220,7 +220,7 @@ def _factor(node: onnx.NodeProto, masked: str, constants: _Constants) -> _Array 
     if node.op_type == "Where" and masked in node.input[1:]:
         condition = constants.value(node.input[0])
         alternative = constants.value(node.input[2 if node.input[1] == masked else 1])
-        # A masked value that is replaced by anything but zeros is not silent.
+        # Masked channels are silent only if zeros replace them.
         if condition is None or alternative is None or np.any(alternative):
             return None
         return condition if node.input[1] == masked else np.logical_not(condition)
@@ -238,5 +238,5 @@ def _silent(factor: _Array, channels: int, axis: int) -> _Array:
         size = np.max(size, axis=tuple(a for a in range(size.ndim) if a != axis % size.ndim))
     else:
         return np.zeros(channels, dtype=bool)
-    # Relative to at least 1, so that a factor that is tiny throughout silences all channels.
+    # Relative to at least 1, so that a factor that is tiny for all channels silences all of them.
     return np.asarray(size <= NEGLIGIBLE * np.max(size, initial=1.0))

@@ -160,13 +160,13 @@ def stored_contract(exported: Exported) -> bytes | None:
 
 def _plain(exported: Exported) -> dict[str, bytes]:
     program = json.loads(exported.members[PROGRAM])
-    # torch would evaluate guards as Python, and metadata contain stack traces of the exporter.
+    # Cleared, because torch would evaluate guards as Python, and metadata contain stack traces of the exporter.
     program["guards_code"] = []
     for node in program["graph_module"]["graph"]["nodes"]:
         node["metadata"] = {}
     left_out = {name for name in exported.members if name.startswith("extra/")} | {SERIALIZATION_ID}
     members = {name: content for name, content in exported.members.items() if name not in left_out}
-    # torch would unpickle sample inputs; an empty part takes their place.
+    # torch would unpickle sample inputs, so an empty part replaces them.
     return {**members, PROGRAM: json.dumps(program, sort_keys=True).encode(), SAMPLE_INPUTS: b""}
 
 
@@ -174,7 +174,7 @@ def _archive(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
-            # The time of writing would give equal programs different bytes.
+            # A fixed date, because the time of writing would give equal programs different bytes.
             archive.writestr(zipfile.ZipInfo(f"model/{name}", _DATE), members[name])
     return buffer.getvalue()
 
@@ -209,7 +209,7 @@ def _parsed(content: bytes) -> Any:
     Raises:
         ValueError: it is not valid JSON, or has too many values.
     """
-    # Counted in the text, before a tree is built from it.
+    # Counted in the text, before it is parsed.
     containers = content.count(b"[") + content.count(b"{")
     if containers > MAX_CONTAINERS or containers + content.count(b",") > MAX_VALUES:
         raise ValueError(f"a part has more than {MAX_CONTAINERS} lists and objects, or {MAX_VALUES} values")

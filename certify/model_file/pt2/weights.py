@@ -79,7 +79,7 @@ def _stored(exported: Exported) -> dict[str, npt.NDArray[Any]]:
         strides = tuple(stride["as_int"] * flat.itemsize for stride in meta["strides"])
         offset = meta["storage_offset"]["as_int"]
         last = offset + sum((n - 1) * s // flat.itemsize for n, s in zip(shape, strides, strict=True))
-        # as_strided checks nothing: sizes beyond the stored bytes would read other memory of this process.
+        # as_strided checks nothing, so sizes beyond the stored bytes would read other memory of this process.
         fits = 0 <= offset <= last < flat.size and min(strides, default=0) >= 0 and math.prod(shape) <= flat.size
         if math.prod(shape) and not fits:
             raise ModelError(

@@ -76,7 +76,7 @@ def test_latencies_agree_when_a_busy_machine_stretches_the_windows(evidence: Evi
 def test_latencies_blame_the_machine_when_it_was_busy_by_its_own_record(
     reading: str, evidence: Evidence, edition: Edition
 ) -> None:
-    """A refusal either way: to claim a busy machine earns nothing."""
+    """Claiming a busy machine gains nothing, because both results are refusals."""
     longer = replace(evidence, latencies=tuple(replace(one, seconds=tuple(3.34 * s for s in one.seconds))
                                                for one in evidence.latencies))  # fmt: skip
     alone = _findings(longer, edition)

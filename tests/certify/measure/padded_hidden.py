@@ -1,4 +1,4 @@
-"""The honest net with padding that stands where nothing compares values: in branches, constants and other layouts."""
+"""The honest net with padding where values are not compared: in branches, constants and other layouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMES = 16
 
 
 def in_branches(condition: float, padded: Callable[[], onnx.ModelProto] = copies) -> onnx.ModelProto:
-    """A padded net in both branches of an If, whose condition, by the brightness of a sample, changes nothing."""
+    """A padded net in both branches of an If, so that its condition (the brightness of a sample) changes nothing."""
     model = padded()
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     branches = {}
@@ -44,7 +44,7 @@ def in_branches(condition: float, padded: Callable[[], onnx.ModelProto] = copies
 
 
 def for_every_sample() -> onnx.ModelProto:
-    """Weights as a product of constants that the runtime cannot fold, as the number of samples takes part in it."""
+    """Weights as a product of constants, which the runtime cannot fold because it includes the number of samples."""
     model, rng = net(), np.random.default_rng(11)
     r = weights(model)["r"]
     left = rng.standard_normal((4, 16384)).astype(np.float32) / 128
@@ -65,7 +65,7 @@ def for_every_sample() -> onnx.ModelProto:
 
 
 def scaled_again(kind: str = "Mul") -> onnx.ModelProto:
-    """Every channel is scaled and moved again and again; the last layer takes the whole into account."""
+    """Every channel is scaled and shifted again and again; the last layer undoes this."""
     model, rng = net(), np.random.default_rng(12)
     width = len(weights(model)["w"])
     scale, offset = np.ones(width), np.zeros(width)
@@ -91,7 +91,7 @@ def scaled_again(kind: str = "Mul") -> onnx.ModelProto:
 
 
 def shuffled_again(by: str = "Gather") -> onnx.ModelProto:
-    """The channels are put into another order again and again; the last layer takes the whole into account."""
+    """The channels are reordered again and again; the last layer undoes this."""
     model, rng = net(), np.random.default_rng(13)
     width = len(weights(model)["w"])
     order, nodes, value = np.arange(width), [], "relu"
@@ -113,7 +113,7 @@ def shuffled_again(by: str = "Gather") -> onnx.ModelProto:
 
 
 def mixed_before_pooling() -> onnx.ModelProto:
-    """Channels are mixed at every pixel, and unmixed by the last layer behind the average over all pixels."""
+    """Channels are mixed at every pixel, and unmixed by the last layer after the average over all pixels."""
     model = net()
     width = len(weights(model)["w"])
     turn, _ = np.linalg.qr(np.random.default_rng(4).standard_normal((width, width)))
@@ -123,7 +123,7 @@ def mixed_before_pooling() -> onnx.ModelProto:
 
 
 def mixed_before_a_shuffle() -> onnx.ModelProto:
-    """Channels are mixed by a convolution, put into another order, and unmixed by the next convolution."""
+    """Channels are mixed by a convolution, reordered, and unmixed by the next convolution."""
     model = net()
     width = len(weights(model)["w"])
     rng = np.random.default_rng(14)
@@ -140,7 +140,7 @@ def mixed_before_a_shuffle() -> onnx.ModelProto:
 
 
 def uncounted_branch() -> onnx.ModelProto:
-    """An Einsum beside the channels, read with nothing."""
+    """An Einsum next to the channels, read with zero weights."""
     model, rng = net(), np.random.default_rng(15)
     width = len(weights(model)["w"])
     r = weights(model)["r"]
@@ -164,7 +164,7 @@ def transposed_kernels() -> onnx.ModelProto:
 
 
 def stacked_weights() -> onnx.ModelProto:
-    """Every channel times a constant, as a product with a stack of one matrix that is zero beside its diagonal."""
+    """Every channel times a constant, as a product with a stack of one matrix that is zero off its diagonal."""
     model = net()
     factors = np.random.default_rng(16).uniform(0.5, 2, 64).astype(np.float32)
     put(model, diagonal=np.diag(factors)[None], r=weights(model)["r"] / factors)
@@ -188,7 +188,7 @@ def dequantized(padded: Callable[[], onnx.ModelProto] = large_kernels) -> onnx.M
 
 
 def deep() -> onnx.ModelProto:
-    """The honest net with a further convolution, beside which one operator for each element counts for little."""
+    """The honest net with another convolution, compared with which an elementwise operator costs little."""
     model = net()
     width = len(weights(model)["w"])
     kernel = np.random.default_rng(17).standard_normal((width, width, 3, 3)).astype(np.float32) / 100
@@ -200,7 +200,7 @@ def deep() -> onnx.ModelProto:
 
 
 def slow() -> onnx.ModelProto:
-    """Powers of one, which are slow but few."""
+    """A power of one, which is slow although it counts as little work."""
     model = deep()
     put(model, one=np.float32(1))
     instead(model, "again", helper.make_node("Pow", ["again", "one"], ["same"]))
@@ -208,7 +208,7 @@ def slow() -> onnx.ModelProto:
 
 
 def brittle() -> onnx.ModelProto:
-    """Answers that turn wrong for images that are not as smooth as those of the test; it excuses any candidate."""
+    """A net that answers wrongly for images less smooth than those of the test, which would excuse any candidate."""
     model = deep()
     put(model, limit=np.float32(1e9))
     model.graph.node[-1].output[0] = "answers"
@@ -234,7 +234,7 @@ class _Images(CalibrationDataReader):
 
 
 def quantized(model: onnx.ModelProto, pairs: bool = True) -> onnx.ModelProto:
-    """A model in integers, with pairs of conversions around its operators, or by operators on integers."""
+    """A quantized model, with pairs of conversions around its operators or with integer operators."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("float.onnx", "integer.onnx")]
         onnx.save(model, str(files[0]))

@@ -119,7 +119,7 @@ def _unused(model: onnx.ModelProto) -> None:
 
 
 def _channels(model: onnx.ModelProto) -> None:
-    """Gives the channels between both convolutions another order."""
+    """Reorders the channels between both convolutions."""
     order = np.random.default_rng(3).permutation(32)
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)

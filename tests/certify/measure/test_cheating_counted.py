@@ -127,7 +127,7 @@ def dearer_branch(model: onnx.ModelProto) -> None:
 
 
 def picked_axis(model: onnx.ModelProto) -> None:
-    """The sum over an axis that the data pick: over 12 channels, or over the single sample, which changes no size."""
+    """The sum over an axis that the data choose: over 12 channels, or over the single sample, which changes no size."""
     first = [
         helper.make_node("Cast", ["known"], ["place"], to=TensorProto.INT64),
         helper.make_node("Reshape", ["place", "one"], ["places"]),
@@ -138,7 +138,7 @@ def picked_axis(model: onnx.ModelProto) -> None:
 
 
 def picked_region(model: onnx.ModelProto) -> None:
-    """An operator of the runtime's own, which resizes to a size that the data pick."""
+    """One of the runtime's own operators, which resizes to a size that the data choose."""
     first = [
         helper.make_node("Where", ["known", "few", "many"], ["pixels"]),
         helper.make_node("CropAndResize", ["image", "whole", "first", "pixels"], ["picked"], domain="com.microsoft"),

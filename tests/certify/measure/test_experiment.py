@@ -27,7 +27,7 @@ from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
 
 SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
 YARDSTICK_WINDOWS = 4
-"""Of two workers."""
+"""Windows of both workers together."""
 
 
 def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
@@ -39,7 +39,7 @@ def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_pause() -> Iterator[None]:
-    """Windows follow at once: no test compares them."""
+    """Windows follow without a pause, because no test compares them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "SETTLE_S", 0.0)
         yield

@@ -125,14 +125,14 @@ PARTS: dict[str, tuple[str, Any]] = {
         lambda *_: None,
     ),
 }
-"""What finds each, and what to put in its place so that it finds nothing."""
+"""The function that detects each padding, and a replacement that detects nothing."""
 
 
 @pytest.mark.parametrize("padding", padded_hidden.HIDDEN)
 def test_baseline_not_padded_fails_alone_when_padding_hides_as(
     padding: str, simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
-    """Without the part of the referee that finds it, nothing does."""
+    """Only one part of the referee detects each padding."""
     padded_net = padded_hidden.HIDDEN[padding]()
     observed, path = simplified(padded_net)
     assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
@@ -149,7 +149,7 @@ def test_baseline_not_padded_fails_alone_when_padding_hides_as(
 def test_operator_is_left_out_when_it_changes_nothing_though_it_counts_for_little(
     make: Callable[[], onnx.ModelProto], operator: str, simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
-    """It may be slow, or turn the baseline's answers wrong wherever the candidate's are."""
+    """Such a value may be slow, or make the baseline's answers wrong wherever the candidate's are."""
     observed, path = simplified(make())
     assert f"1 of 1 {operator}" in observed.values["removed"]
     assert operator not in {node.op_type for node in onnx.load(str(path)).graph.node}
@@ -171,7 +171,7 @@ def test_quantized_baseline_stays_quantized_when_it_is_honest(
 def test_branches_that_differ_fail_when_the_samples_choose_between_them(
     simplified: Simplify, make_evidence: Maker, edition: Edition
 ) -> None:
-    """Two padded nets of the same work but other answers, so that neither can stand in for both."""
+    """Two padded nets with the same work but different answers, so that neither can replace both."""
     model = padded_hidden.in_branches(0.0)
     branch = model.graph.node[-1].attribute[0].g
     branch.node.append(helper.make_node("Neg", [branch.output[0].name], ["other"]))
@@ -186,7 +186,7 @@ def test_branches_that_differ_fail_when_the_samples_choose_between_them(
 
 
 def test_variant_is_another_model_when_its_outputs_have_another_shape(simplified: Simplify) -> None:
-    """A branch that holds no batch, in place of which zeros for one sample stand."""
+    """A value without a batch axis, which a variant replaces by zeros for one sample."""
     observed, _ = simplified(padded_hidden.for_every_sample())
     assert observed.values.get("failed") is None and observed.values["removed"] is None
 

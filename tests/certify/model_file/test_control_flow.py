@@ -228,7 +228,7 @@ VALUES = frozenset(
 
 
 def test_every_standard_operator_with_integer_inputs_was_looked_at() -> None:
-    """An operator of a new version of ONNX may take a size where an older one has an attribute."""
+    """In a newer version of ONNX, an operator may read a size from an input that was an attribute before."""
     whole = {"tensor(int32)", "tensor(int64)", "tensor(bool)"}
     left_out = set()
     for schema in onnx.defs.get_all_schemas_with_history():

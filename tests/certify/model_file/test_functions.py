@@ -65,7 +65,7 @@ def test_model_is_refused_when_calls_are_nested_too_deeply() -> None:
 
 
 def test_shapes_are_unknown_when_functions_expand_to_too_many_nodes() -> None:
-    """onnx's own inference expands them, and does not return."""
+    """onnx's own inference expands them and never returns."""
     assert output_shapes(model(doubling(40))) == {}
 
 

@@ -198,7 +198,7 @@ def test_steady_values_and_what_leads_to_them_are_needless() -> None:
 
 @pytest.mark.parametrize(("operator", "needless"), [("MatMul", 640), ("QLinear", 0)])
 def test_weights_are_dequantized_once_when_a_float_operator_reads_them(operator: str, needless: int) -> None:
-    """An integer operator needs the pair, which its runtime replaces by itself; zeros are found in both."""
+    """An integer operator needs the pair of conversions; zeros are found in both cases."""
     pair = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "r")]
     weights = RNG.integers(1, 127, (8, 8)).astype(np.int8)
     weights[:, 4:] = 0
@@ -212,7 +212,7 @@ def test_weights_are_dequantized_once_when_a_float_operator_reads_them(operator:
 
 @pytest.mark.parametrize("saved", [True, False], ids=["over channels", "over tokens"])
 def test_product_is_saved_behind_a_transposition_when_both_layers_join_channels(saved: bool) -> None:
-    """A layer over channels and one over tokens, as a Linformer has, are no single layer."""
+    """A layer over channels and one over tokens, as in a Linformer, cannot be merged into a single layer."""
     back = [node("Transpose", "j", "k", perm=[0, 2, 1])] if saved else [node("Identity", "j", "k")]
     made = model(
         [node("MatMul", "x a", "h"), node("Transpose", "h", "i", perm=[0, 2, 1]), node("Identity", "i", "j"), *back,
