@@ -256,7 +256,7 @@ def _measure(
     for source, target, contract in zip(sources, normal, contracts, strict=True):
         normalise(source, target, contract)
     if lineage is not None:
-        for source, target in zip(sources, normal, strict=True):  # its origin is stated of the baseline, too
+        for source, target in zip(sources, normal, strict=True):  # the lineage also states the baseline's origin
             require_same_file(lineage, source, target)
     simplified = simplify(normal[0], contracts[0], dataset, plan, edition.plan, progress)
     models = tuple(zip(normal, contracts, strict=True))

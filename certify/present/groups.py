@@ -64,7 +64,7 @@ def _chart(page: GroupPage) -> Markup | None:
         for name, figure in page.figures.items()
         if name.startswith(CELL) and name.endswith(ending)
     ]
-    # Beyond this a chart is unreadable; the table has all cells.
+    # A chart with more rows would be unreadable; the table has all cells.
     return intervals_chart("groups", _title(page), rows[:MOST_ROWS], reference=reference)
 
 

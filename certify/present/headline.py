@@ -60,7 +60,7 @@ def energy_headline(ratio: Estimate, upper: float | None) -> Headline:
     # The worse of the bound on which the grade rests and the interval's own end.
     end = math.inf if upper is None else max(upper, ratio.high)
     if ratio.value <= 1:
-        # Less energy is stated as the inverse, because "4x less" is how a saving is read.
+        # Less energy is stated as the inverse, because savings are usually read as "4x less".
         figure, meaning = times(1 / ratio.value), "less energy"
     else:
         figure, meaning = times(ratio.value), "more energy"
@@ -77,7 +77,7 @@ def _energy_bound(end: float, value: float) -> str:
 
 def _aligned(bound: float, point: float) -> str:
     """Format a bound with the decimals of its point estimate, rounded down, so that both are easy to compare."""
-    # Otherwise "4.2x, at least 4x" would be compared with different precision.
+    # Otherwise "4.2x, at least 4x" would mix two precisions.
     decimals = len(times(point).rstrip("×").partition(".")[2])
     return f"{rounded(bound, decimals, 'down')}×"
 
@@ -94,7 +94,7 @@ def accuracy_headline(loss: Estimate, largest: float | None, quality: str = "acc
         >>> accuracy_headline(Estimate(0.4, -0.2, 1.0, "%", 1500, "loss"), 1.0).sentence()
         '0.4 % of accuracy lost, at most 1.0 % lost (95 % interval)'
     """
-    # Judged by the rounded value, so that "0.0 % gained" cannot appear for a loss too small to show.
+    # The rounded value decides, so that a loss too small to show is not printed as "0.0 % gained".
     meaning = f"of {quality} gained" if rounded(loss.value, 1).startswith(MINUS) else f"of {quality} lost"
     figure = percent(abs(loss.value))
     end = math.inf if largest is None else max(largest, loss.high)

@@ -13,7 +13,7 @@ def why_not_one_job(first: Claims, second: Claims) -> list[str]:
     """Return why two certificates of one model file cannot be shown together; empty if they can."""
     if not isinstance(first, EfficiencyClaims) or not isinstance(second, EfficiencyClaims):
         return ["different assessments"]
-    # Energy against another baseline, on other data or batches, or under other constants does not compare.
+    # Energies are comparable only with the same baseline, data, batch and constants.
     pairs = {
         "baseline": (first.baseline.content_digest, second.baseline.content_digest),
         "test data": (first.data.test_digest, second.data.test_digest),

@@ -25,7 +25,7 @@ def significant(value: float, digits: int, direction: str = "nearest") -> str:
     """
     if value == 0:
         return "0"
-    # The exponent after rounding, from the formatted number: a logarithm may be off by one near powers of ten.
+    # Read from the formatted number, because a logarithm may be off by one near powers of ten.
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # exponent of the rounded value: 9.996 becomes 10.0
     return rounded(value, max(digits - 1 - exponent, 0), direction)
 
@@ -39,15 +39,15 @@ def rounded(value: float, decimals: int, direction: str = "nearest") -> str:
     """
     scale = 10.0**decimals
     scaled = value * scale
-    # No decimals are left to round, and ceil of such a double is the same number.
+    # A double this large has no decimals to round.
     if abs(scaled) >= _WHOLE_BEYOND:
         return f"{value:.{decimals}f}".replace("-", MINUS)
-    # A bound that is a whole number of steps but for floating-point error must not move by a whole step.
+    # A bound that is a whole number of steps, apart from floating-point error, must not move by a step.
     if direction != "nearest" and not math.isclose(scaled, round(scaled), rel_tol=1e-9, abs_tol=1e-9):
         scaled = math.ceil(scaled) if direction == "up" else math.floor(scaled)
     # Python's format rounds the decimal expansion exactly; scaling first would round twice.
     written = f"{round(scaled) / scale:.{decimals}f}" if direction != "nearest" else f"{value:.{decimals}f}"
-    # Minus zero reads as an error in a table.
+    # Minus zero would look like an error in a table.
     return written[1:] if float(written) == 0 and written.startswith("-") else written.replace("-", MINUS)
 
 
@@ -72,7 +72,7 @@ def interval(estimate: Estimate, unit: str, digits: int = 3) -> str:
     if estimate.low == estimate.high:
         return ""
     scale, _ = _prefix(estimate.value, unit)
-    # Outward, so that rounding never narrows an interval.
+    # Rounded outward, so that rounding never narrows an interval.
     ends = [(estimate.low, "down"), (estimate.high, "up")]
     low, high = ("unbounded" if math.isinf(end) else significant(end / scale, digits, way) for end, way in ends)
     return f"{low} to {high}"
@@ -82,7 +82,7 @@ def _prefix(value: float, unit: str) -> tuple[float, str]:
     for scale, prefix in _PREFIXES:
         if unit in _WHOLE and scale < 1:
             break
-        # 0.9995 of the prefix: with three digits, 999.5 already rounds to 1.00 of the next.
+        # The factor is 0.9995 because, with three digits, 999.5 rounds to 1.00 of the next prefix.
         if abs(value) >= scale * 0.9995:
             return scale, prefix
     return (1.0, "") if value == 0 or unit in _WHOLE else _PREFIXES[-1]

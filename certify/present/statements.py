@@ -58,7 +58,7 @@ def figure(estimate: Estimate) -> str:
         >>> figure(Estimate.exact(1e-5, "1", "as chosen"))
         '1e-05'
     """
-    # A tilde, so that a modelled figure is not read as a measured one even where there is no room for words.
+    # The tilde marks a modelled figure even where there is no room for words.
     mark = "~" if estimate.evidence in (EvidenceLevel.MODELLED, EvidenceLevel.PROXY) else ""
     value, within = _written(estimate)
     return clean(f"{mark}{value}" + (f" ({within})" if within else ""))
@@ -73,7 +73,7 @@ def _written(estimate: Estimate) -> tuple[str, str]:
     unit = "" if estimate.unit in UNITLESS else estimate.unit
     if exact and not unit and 0 < abs(estimate.value) < SMALL:
         return f"{estimate.value:g}", ""
-    # Small counts in full, because "3" must not become "3.00".
+    # Small counts are written in full, because "3" must not become "3.00".
     if exact and not unit and float(estimate.value).is_integer() and abs(estimate.value) < WHOLE:
         return rounded(estimate.value, 0), ""
     return quantity(estimate.value, unit), interval(estimate, unit)
@@ -101,7 +101,7 @@ def front(claims: Claims, statements: Sequence[Claims] = ()) -> str:
     """
     others = [statement for statement in statements if statement is not claims]
     found = claims.beside(others)
-    # Contradictions first: the line may be cut at its end.
+    # Contradictions come first, because the line may be cut at its end.
     wrong = [f"CONTRADICTED: {finding.sentence}" for finding in found if finding.outcome == "fail"]
     open_ = [finding.sentence for finding in found if finding.outcome == "unknown"]
     return clean(" ".join([*wrong, f"{line(claims)}." if open_ else line(claims), *open_]))

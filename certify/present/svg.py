@@ -38,7 +38,7 @@ def tag(name: str, /, *content: str | None, **attributes: object) -> Markup:
 
 def joined(*content: str | None) -> Markup:
     """Join pieces as in :func:`tag`."""
-    # Escaped unless generated here: names of models, groups and makers are other people's text.
+    # Text not generated here is escaped, because names of models, groups and makers are untrusted.
     pieces = (part if isinstance(part, Markup) else escape(printable(part)) for part in content if part is not None)
     return Markup("".join(pieces))
 
@@ -82,7 +82,7 @@ def text(
     )  # fmt: skip
 
 
-# A closed pattern: it can match only what `text` writes, since quotes in names are escaped.
+# The pattern matches only what `text` writes, because quotes in names are escaped.
 _FIXED_WIDTH = re.compile(r' textLength="[0-9.]+" lengthAdjust="spacingAndGlyphs"')
 
 

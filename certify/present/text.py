@@ -65,7 +65,7 @@ def shorten(text: str, size: float, room: float, bold: bool = False, keep_end: b
     if width(text, size, bold) <= room:
         return text
     if keep_end:
-        # Half of the room each: names of operators often differ only at their ends.
+        # Both ends get half of the room, because names of operators often differ only at their ends.
         half = (room + width(ELLIPSIS, size, bold)) / 2
         last = shorten(text[::-1], size, half, bold)[::-1].lstrip(f"{ELLIPSIS} ")
         return shorten(text, size, room - width(last, size, bold), bold) + last

@@ -84,7 +84,7 @@ def tested_on(claims: EfficiencyClaims) -> str:
 def _different(claims: EfficiencyClaims) -> int:
     """Return the number of distinct test samples."""
     repeated = claims.figures.duplicate_samples
-    # A sample that occurs several times is counted once, since repetitions add no information about accuracy.
+    # A sample that occurs several times is counted once, because repetitions add no information about accuracy.
     return claims.data.test_samples - (0 if repeated is None else round(repeated.value))
 
 

@@ -95,10 +95,10 @@ def read_attestation(path: Path, model: ModelDigests) -> Attestation:
     if not path.is_file():
         raise CertificateError(f"{path.name} is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
-    # Checked by digest: the subject's name is the third party's to choose, and the file may have been copied here.
+    # Checked by digest, because the third party chose the subject's name, and the file may have been copied here.
     if dict(signed.subject[0]["digest"]) != asdict(model):
         raise CertificateError(f"{path.name} is about another model.")
-    # One file per key: otherwise the same third party could be listed twice, or overwrite another's.
+    # One file per key, because otherwise a third party could be listed twice, or overwrite another's file.
     if path.stem != signed.signer.key_id:
         raise CertificateError(f"{path.name} is not named after the key that signed it.")
     return Attestation(signed)

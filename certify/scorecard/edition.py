@@ -176,7 +176,7 @@ def load_edition(name: str = NEWEST) -> ScorecardEdition:
 
 def edition_names() -> list[str]:
     """Return the names of all editions, oldest first."""
-    # Names need not sort by age, so the date decides.
+    # The date decides, because names need not sort by age.
     return sorted(edition_files(PACKAGE), key=lambda name: (load_edition(name).date, name))
 
 
@@ -211,7 +211,7 @@ def _problems(edition: ScorecardEdition) -> Iterator[str]:
         yield f"{both[0]} names both a credit and a prerequisite."
     if idle := [name for name, credit in edition.credits.items() if credit.attested_rule and not credit.attestable]:
         yield f"{idle[0]} has a rule for attestations but is not attestable."
-    # Levels must be nested: otherwise a model could meet a higher level without meeting the one below it.
+    # Levels must be nested, because otherwise a model could meet a higher level without meeting the one below it.
     for lower, higher in zip(LEVELS, LEVELS[1:], strict=False):
         below, above = edition.levels[lower], edition.levels[higher]
         if below.total >= above.total or VOUCHING.index(below.signer) > VOUCHING.index(above.signer):

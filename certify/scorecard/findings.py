@@ -63,7 +63,7 @@ def refuted(records: Records) -> Mapping[str, str]:
     claim = [stated.get("epsilon_stated"), stated.get("delta")]
     bound = [found.get("canary_epsilon_shown"), found.get("canary_delta")]
     values = [estimate.value for estimate in (*bound, *claim) if estimate is not None]
-    # Four figures or none: a bound without its delta cannot be compared with the claim.
+    # All four figures are needed, because a bound without its delta cannot be compared with the claim.
     if len(values) < 4 or not refutes_claim(*values):
         return {}
     return {"privacy": refutation(values[0], values[2])}
@@ -71,14 +71,14 @@ def refuted(records: Records) -> Mapping[str, str]:
 
 def _has(statement: Counted | None, figure: str) -> bool:
     """Return whether a statement that is not a refusal has a figure of at least 1."""
-    # The low end: a figure that may be 0 contradicts nobody.
+    # The low end is read, because a figure that may be 0 contradicts nothing.
     found = None if statement is None or statement.refused else statement.estimates().get(figure)
     return found is not None and found.low >= 1
 
 
 def _edition_counted(records: Records, edition: ScorecardEdition) -> Answer:
     header = records.header
-    # The digest too: an edition of the same name with other constants would give other points.
+    # The digest is compared too, because an edition of the same name with other constants gives other points.
     if (header.edition, header.edition_digest) != (edition.name, edition.digest):
         return "fail", f"The statements were counted for edition {header.edition}, not for {edition.name}. Count again."
     unknown = sorted(set(header.scoped_out) - set(edition.pillars))
@@ -119,7 +119,7 @@ def of_another_baseline(records: Records) -> frozenset[str]:
     if energy is None or not energy.baseline:
         return frozenset()
     others = [statement for statement in records.of(Counted) if statement.baseline and statement is not energy]
-    # One common file is enough, since a statement may name several digests of the same baseline.
+    # One common digest is enough, because a statement may name several digests of the same baseline.
     return frozenset(statement.assessment for statement in others if not set(statement.baseline) & set(energy.baseline))
 
 

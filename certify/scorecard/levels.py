@@ -49,7 +49,7 @@ class Score:
     @property
     def points(self) -> float:
         """Sum over all credits."""
-        # Rounded after an exactly rounded sum: an error in the last bit must not decide whether a level is reached.
+        # Summed by fsum and rounded, because an error in the last bit must not decide whether a level is reached.
         return round(math.fsum(line.points for line in self.lines), DIGITS)
 
     @property
@@ -133,7 +133,7 @@ def _lacks(found: Score, level: str) -> Iterator[Lack]:
 
 def enough_for(found: Score) -> str | None:
     """Return the highest level whose requirements a score meets, without awarding it; None if there is none."""
-    # From the top: requirements are nested, so the first level without a lack is the highest.
+    # Searched from the top: requirements are nested, so the first level without a lack is the highest.
     return next((level for level in reversed(LEVELS) if not lacking(found, level)), None)
 
 
@@ -170,7 +170,7 @@ def steps(found: Score, level: str | None = None) -> tuple[Step, ...]:
         for line in found.lines
         if line.state != "not applicable" and most[line.name] > line.points
     ]
-    # Floors first: points elsewhere cannot make up for a pillar below its floor.
+    # Floors come first, because points elsewhere cannot make up for a pillar below its floor.
     return tuple(step for _, step in sorted(ways, key=lambda way: (way[0], -way[1].points)))
 
 
@@ -181,5 +181,5 @@ def format_points(points: float) -> str:
         >>> format_points(39.96), format_points(40.0)
         ('39.9', '40.0')
     """
-    # Rounded to 6 decimals before the floor: 39.9 times 10 may be 398.99999999999994.
+    # Rounded to 6 decimals before the floor, because 39.9 times 10 may be 398.99999999999994.
     return f"{math.floor(round(points * SHOWN, 6)) / SHOWN:.1f}"

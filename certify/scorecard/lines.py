@@ -101,7 +101,7 @@ def agreeing(records: Records, checked: str) -> tuple[Countersigned, ...]:
     """Return the third parties that checked at least that thoroughly and agree; none if any of them disagrees."""
     words = records.of(Countersigned)
     makers = {statement.key for statement in records.of(Counted)}
-    # One third party that disagrees outweighs all that agree: a maker would publish only the agreeing ones.
+    # One third party that disagrees outweighs all that agree, because a maker would publish only the agreeing ones.
     if any(not word.agrees for word in words):
         return ()
     # Measuring again includes deriving again, so it counts for both.
@@ -132,7 +132,7 @@ def out_of_scope(records: Records, edition: ScorecardEdition) -> Mapping[str, st
     found = {}
     for name, reason in records.header.scoped_out.items():
         rule = edition.pillars[name].scope_out if name in edition.pillars else ""
-        # Only grounds that the edition names remove a pillar; a maker may not scope out what they would fail.
+        # Only grounds that the edition names remove a pillar, so that a maker cannot scope out what they would fail.
         if rule == ALWAYS or (rule and figures.holds(rule)):
             found[name] = reason
     return found
@@ -159,13 +159,13 @@ def _line(
     words = [
         statement for statement in records.of(Attested) if statement.credit == name and _independent(statement, records)
     ]
-    # A declaration falls through: it earns points only if a third party attests to it.
+    # A declaration is handled below, because it earns points only if a third party attests to it.
     if found is not None and rule.kind != "declaration":
         points = round(credit.points * rule.share(found), DIGITS)
         return Line(name, credit, points, "measured" if points else "failed", reason(rule, credit.reads, found), source)
     stated = parse_rule(credit.attested_rule) if credit.attested_rule else None
     claim = None if stated is None else figures.get(stated)
-    # Under a rule of its own, an attestation counts only together with the claim that it attests.
+    # If attestations have a separate rule, one counts only together with the claim that it attests.
     if credit.attestable and words and (stated is None) == (claim is None):
         share = 1.0 if stated is None or claim is None else stated.share(claim)
         what = "" if stated is None or claim is None else f"{reason(stated, credit.reads, claim)} "

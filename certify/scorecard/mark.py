@@ -151,12 +151,12 @@ def award(
     """
     if not is_time(until):
         raise UsageError(f"The end of an award must be UTC such as 2028-11-26T00:00:00Z, got {until[:40]!r}.")
-    # Checked before anything is signed: a mark of an unmet level would have to be withdrawn later.
+    # Checked before anything is signed, because a mark of an unmet level would have to be withdrawn later.
     if (lacks := lacking(found, level)) != ():
         message = " ".join(lack.sentence for lack in lacks)
         raise UsageError(f"The level {level} cannot be awarded: {message}")
     keys = {row.key for row in found.records.rows}
-    # Impartiality: whoever assessed the model must not also award the level.
+    # For impartiality, nobody who assessed the model may award the level.
     if signer.public.key_id in keys or signer.public in set(related):
         raise UsageError(
             "The scheme's key must be neither the maker's nor a verifier's, because assessing and certifying are two "
@@ -169,7 +169,7 @@ def award(
         "until": until,
         **_done(found),
     }
-    # Both digests: the model alone would leave the mark in force after a recount with fewer points.
+    # The mark binds both digests, because with the model's alone it would survive a recount with fewer points.
     about = [scorecard.statement["subject"][0], {"name": SCORECARD_FILE, "digest": {"sha256": scorecard.digest}}]
     signed = sign_statement(SCHEMA, about, predicate, signer)
     path = out / MARKS_FOLDER / f"{signer.public.key_id}.json"
@@ -179,7 +179,7 @@ def award(
 
 def _done(found: Score) -> dict[str, Any]:
     """Return the most thorough check by a third party, and whose it is."""
-    # The most thorough check first, since the mark states only one.
+    # The mark states only the most thorough check.
     for checked in reversed(VOUCHING[1:]):
         for statement in agreeing(found.records, checked):
             fresh = statement.fresh_data if statement.fresh_data not in ("", "no") else None
@@ -208,12 +208,12 @@ def read_mark(path: Path, scorecard: Certificate) -> Mark:
         raise CertificateError(f"{path.name} is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
     about = [scorecard.statement["subject"][0], {"name": SCORECARD_FILE, "digest": {"sha256": scorecard.digest}}]
-    # Not an error of the file: a model is recounted now and then, and the mark of the earlier count just lapses.
+    # The file is not wrong: when a model is counted again, the mark of the earlier count lapses.
     if list(signed.subject) != about:
         raise LapsedError(f"{path.name} is a mark of another model or of an earlier count.")
     if path.stem != signed.signer.key_id:
         raise CertificateError(f"{path.name} is not named after the key that signed it.")
-    # The schema cannot express a calendar, so a 31 February would otherwise fail much later.
+    # The schema accepts dates such as 31 February, which would otherwise fail much later.
     if not is_time(signed.predicate["until"]):
         raise CertificateError(f"{path.name} ends at {signed.predicate['until']}, which is not a time.")
     if signed.predicate["edition"] != dict(scorecard.predicate["edition"]):

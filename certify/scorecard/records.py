@@ -154,7 +154,7 @@ class Records:
 
 def dump(records: Records) -> bytes:
     """Serialise records; equal records give equal bytes."""
-    # The kinds by class, the inverse of KINDS, since rows are read and written by the same table.
+    # The inverse of KINDS, so that rows are read and written by one table.
     names = {kind: name for name, kind in KINDS.items()}
     return dump_lines(VERSION, records.header, ((names[type(row)], asdict(row)) for row in records.rows))
 
@@ -174,7 +174,7 @@ def parse(content: bytes, name: str) -> Records:
     rows: list[Record] = []
     for place, kind, values in lines:
         row: Record = read_record(KINDS[kind], values, place)
-        # Estimates accept what equals a number, and two spellings of one record would have two digests.
+        # Estimates accept several spellings of a number, which would give one record several digests.
         if isinstance(row, Counted):
             _require_written_as_read(row, place)
         rows.append(row)
@@ -185,7 +185,7 @@ def parse(content: bytes, name: str) -> Records:
 def _require_written_as_read(row: Counted, place: str) -> None:
     """Refuse a number that is written as text or as a boolean, which would otherwise be read as a number."""
     for name, estimate in row.estimates().items():
-        # Canonical JSON: equal values that are written differently, such as 1.0 and 1, do not differ in meaning.
+        # Compared as canonical JSON, because 1.0 and 1 mean the same.
         if rfc8785.dumps(estimate.to_json()) != rfc8785.dumps(row.figures[name]):
             raise CertificateError(f"{place}: the figure {name} is not written as figures are.")
 
@@ -198,6 +198,6 @@ def _require_once(rows: list[Record], name: str) -> None:
         if isinstance(row, Attested):
             key = (*key, row.credit)
         if key in seen:
-            # The key of a row may be long text from the file, hence the cut.
+            # The key of a row may be long text from the file, so it is cut.
             raise CertificateError(f"{name}: {' '.join(key)[:80]} is counted twice.")
         seen.add(key)

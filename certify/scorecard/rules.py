@@ -59,7 +59,7 @@ class Rule:
             return 0.0
         if self.end == EVIDENCE:
             level = estimate.evidence
-            # A direct figure is a count or a clock reading: no meter backs it, although its rank is the best.
+            # A direct figure is a count or a clock reading, so no meter backs it although its rank is the best.
             return float(level is not EvidenceLevel.DIRECT and level.rank <= self.full)
         value = float(getattr(estimate, self.end))
         if self.kind == "at_least":
@@ -98,7 +98,7 @@ def _rule(kind: Kind, parts: tuple[str, ...], text: str) -> Rule:
     if kind == "at_least":
         return Rule(kind, assessment, figure, end, 0.0, _bar(end, parts[2], text), text)
     start, full = float(parts[2]), float(parts[3])
-    # The pessimistic end, so that a wide interval cannot earn points that its far end would not.
+    # The pessimistic end counts, so that a wide interval cannot earn points that its worse end would not.
     if start == full or (end == "low") != (full > start):
         raise CertificateError(
             f"The rule '{text}' must read the pessimistic end: low if more is better, high if less is better."

@@ -44,7 +44,7 @@ def counted(
         CertificateError: a field that is read is malformed.
     """
     assessment, predicate = certificate.assessment, certificate.predicate
-    # Only figures that a rule or finding reads are repeated: the record stays small, and nothing else can be altered.
+    # Only figures that a rule or finding reads are repeated, so that the record stays small.
     wanted = load_edition(edition).figures.get(assessment.name, frozenset()) | READ.get(assessment.name, frozenset())
     facts = assessment.facts(predicate)
     later = later_costs(facts.lineage or None, (statement.claims for statement in statements))
@@ -89,7 +89,7 @@ def own_lineage(certificate: Certificate, folders: Iterable[Path]) -> Mapping[st
     stated = (certificate.predicate["lineage"] or {}).get("sha256")
     for folder in folders:
         path = folder / LINEAGE_NAME
-        # By digest: a lineage of another model in the same folder must not supply the cost of this one.
+        # Matched by digest, because a lineage of another model in the same folder must not supply the cost of this one.
         if stated is not None and path.is_file() and sha256_file(path) == stated:
             return read_lineage(path)
     return None
@@ -121,7 +121,7 @@ def _statements(model: ModelFile | None, folders: Sequence[Path]) -> Iterator[Ce
             contents.append(sealed)
         else:
             contents += [read_certificate(f / CERTIFICATE_NAME) for f in folders if (f / CERTIFICATE_NAME).is_file()]
-        # The model's own folder only: statements elsewhere are about other files.
+        # Only the model's own folder is read, because statements elsewhere are about other files.
         contents += [read_certificate(path) for path in statement_files(folders[:1])]
     except LeanmarkError:
         # The files that could be read are still compared.
@@ -147,7 +147,7 @@ def _statements_are_counted(records: Records, found: Mapping[str, Certificate]) 
     # The scorecard is itself a statement next to the model, and cannot count itself.
     new = sorted(set(found) - set(stated) - {"scorecard"})
     if new:
-        # A note, since a maker may add a statement at any time without making the score wrong.
+        # Only a note, because adding a statement does not make the score wrong.
         return Finding(name, "note", f"Newer than the score and not counted: {', '.join(new)}. Run leanmark score.")
     return Finding(name, "pass", f"All {len(stated)} counted statements are here.")
 
@@ -224,7 +224,7 @@ def _others_are_counted(records: Records, energy: Certificate | None, folders: S
             here |= set(attested(read_attestation(path, records.header.model)))
         except LeanmarkError:
             continue
-    # Missing is a failure, because points were earned with it; an additional one is only a note.
+    # A missing one is a failure, because it earned points; an additional one is only a note.
     if absent := stated - here:
         keys = sorted({word.key[:16] for word in absent})
         return Finding(name, "fail", f"Counted statements of third parties are missing: {', '.join(keys)}.")

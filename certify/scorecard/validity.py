@@ -127,7 +127,7 @@ def validity(found: Score, now: datetime.datetime, runtime: str = "", lists: Lis
 def minor(runtime: str) -> tuple[str, str]:
     """Return name and minor version of a runtime."""
     name, _, version = runtime.partition(" ")
-    # The patch level is left out: energy and answers are expected to change only between minor versions.
+    # The patch level is left out, because energy and answers should change only between minor versions.
     found = re.match(r"[0-9]+(\.[0-9]+)?", version)
     return name, version if found is None else found[0]
 
@@ -153,7 +153,7 @@ def _too_old(statements: Sequence[Counted], now: datetime.datetime, days: int) -
 
 def _revoked(found: Score, lists: Lists) -> Iterator[Expired]:
     for key in dict.fromkeys(
-        # Once per key, however many statements it signed.
+        # Reported once per key, even if it signed several statements.
         [*(statement.key for statement in found.records.of(Counted)), *(w.key for w in found.records.words)]
     ):
         if key in lists.revoked:
@@ -179,7 +179,7 @@ def _disagreed(found: Score, lists: Lists) -> Iterator[Expired]:
 def _moved(statements: Sequence[Counted], runtime: str) -> Iterator[Expired]:
     for statement in statements:
         if (
-            # Another runtime altogether says nothing about the one that was measured.
+            # The version of a different runtime does not matter.
             runtime
             and statement.runtime
             and minor(statement.runtime)[0] == minor(runtime)[0]

@@ -64,14 +64,14 @@ def award_level(
             f"There is no signed score next to {path}; its maker can create one with leanmark score --sign."
         )
     certificate, points = counted
-    # Nothing may be awarded for a file that its own reader would reject.
+    # Nothing may be awarded for a file that readers would reject.
     if verification.failed:
         message = ", ".join(check.name for check in verification.failed)
         raise CertificateError(f"{path} is not valid ({message}), so nothing is awarded.")
     again = score_model(
         path, edition=points.edition.name, not_applicable=points.records.header.scoped_out, trust=keys, now=moment
     )
-    # A scheme vouches for its own count; points that rest on third parties it does not trust would be somebody else's.
+    # A scheme vouches for its own count, so points must not rest on third parties that it does not trust.
     if again.score.records.rows != points.records.rows:
         raise UsageError(
             f"The scheme counts {again.score.points:g} points, but the maker signed {points.points:g}, because they "
@@ -81,7 +81,7 @@ def award_level(
     holds = validity(points, moment, lists=Lists(newest=edition_names()[-1]))
     if not holds.holds:
         raise UsageError(f"The score has ended: {' '.join(reason.sentence for reason in holds.reasons)}")
-    # Keys handed over count as one holder: a maker's second key must not act as the scheme.
+    # Keys linked by handovers count as one holder, because a maker's second key must not act as the scheme.
     store = trusted(keys)
     related = store.of_one_holder(
         [*(certificate.signer for certificate in verification.certificates), *_verifiers(path, verification)]
@@ -121,7 +121,7 @@ def withdraw_mark(mark: Path, reason: str, scheme: Scheme, signer: SigningKey, l
         before = read_withdrawals(listed)
         if before.key != signer.public:
             raise UsageError(f"{listed} is another scheme's list; pass your own.")
-        # A new list replaces the previous one, so it must repeat its marks.
+        # A new list replaces the previous one, so it must repeat the earlier marks.
         known = dict(before.marks)
     known[hashlib.sha256(content).hexdigest()] = reason
     write_bytes(listed, withdraw(known, scheme, signer).content)

@@ -50,7 +50,7 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
         >>> folder.path.name, policy.no_sale
         ('people.npz.use', True)
     """
-    # Resolved by folder but not by file, since a data file that is a link is governed at the place that was named.
+    # The folder is resolved but the name is not, because a link to data is governed at the place that was named.
     paths = [path.parent.resolve() / path.name for path in paths_of(data) if path.name]
     if not paths or not (isinstance(data, Placed) or all(path.exists() for path in paths)):
         raise UsageError(
@@ -63,7 +63,7 @@ def bind_policy(data: str | Placed, terms: Mapping[str, Any], key: DataKey) -> t
     # The root commits to all identifiers without publishing any.
     bound = {"name": loaded.name, "root": root_of(found), "key": key.id}
     policy, time = _policy({"issued": now(), **OPTIONAL, **terms, "version": 1, "data": bound}), now()
-    # A policy that permits nothing from its first moment is a mistake of the maker.
+    # A policy that has already expired would never permit anything, so it must be a mistake.
     if policy.retention is not None and policy.retention <= time:
         raise UsageError(
             f"The policy {policy.name} expired at {policy.retention} and would permit nothing; set a later retention."
@@ -127,7 +127,7 @@ def list_records(data: str | Placed, key: DataKey) -> list[StoredRecord]:
 
 
 def _governed(data: str | Placed, key: DataKey) -> UseFolder:
-    """Return the use folder of data whose policy was written with a key."""
+    """Return the use folder of data whose policy was written with this key."""
     folder = use_folder(data)
     if folder is None:
         raise UsageError(f"The data {data} have no use policy; bind one with leanmark policy bind.")
@@ -176,14 +176,14 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
         if not isinstance(value, dict) or not isinstance(value.get("pii_principal_id"), str):
             raise UsageError(f"{place}: the key 'pii_principal_id' is missing; add it.")
         stated = {"withdrawal_method": policy.withdrawal, "party_name": policy.controller}
-        # Keyed at once, so that the name of a person is never written.
+        # Keyed immediately, so that the name of a person is never written.
         person = {"pii_principal_id": principal_identifier(key, value["pii_principal_id"])}
         try:
             receipt = Receipt.from_json({**OPTIONAL_OF_RECEIPTS, **stated, **value, **person}, place)
         except CertificateError as error:
             sentence = str(error).removeprefix(f"{place}: ")
             raise UsageError(f"{place}: {sentence}") from error
-        # Consent for a record outside the policy would govern nothing.
+        # Consent for a record outside the policy would have no effect.
         if unknown := set(receipt.pii_records) - listed:
             raise UsageError(
                 f"{place}: the policy is not bound to the record {min(unknown)[:16]}; correct the receipt."
@@ -196,7 +196,7 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
 def _require_new(receipt: Receipt, earlier: Sequence[Receipt], place: str) -> None:
     """Reject a receipt that is already recorded, or a consent that would undo a later withdrawal.
 
-    The latest line of the register decides, so an old consent entered after a withdrawal would revive it.
+    The latest line of the register decides, so an old consent entered after a withdrawal would cancel it.
     """
     if any(one.record_id == receipt.record_id for one in earlier):
         raise UsageError(f"{place}: a receipt '{clean(receipt.record_id)[:60]}' is already recorded; remove it.")

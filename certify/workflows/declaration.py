@@ -84,11 +84,11 @@ def declare(
     header = Header(now(), __version__, ModelDigests(**digests), facts)
     records = Records.of_file(header, content, seen, str(source))
     copied, lineage = model.with_name(FILE_NAME), model.with_name(LINEAGE_NAME)
-    # Every statement about a model gives it the same name.
+    # All statements about a model must use the same name for it.
     named = name or next((certificate.predicate["model"]["name"] for certificate in known), None)
     stated = Stated(named, lineage if lineage.is_file() else None, {FILE_NAME: source})
     issued = issue(Declarations(), model, records, constants.name, signer or signing_key(), model.parent, stated)
-    # A copy next to the model, because the statement names the file by digest.
+    # Copied next to the model, because the statement names the file by digest.
     if copied.resolve() != source.resolve():
         write_bytes(copied, content)
     redraw_label(model)
@@ -123,7 +123,7 @@ def _data(data: Any, known: list[Certificate], edition: DeclarationsEdition) -> 
         return DataFacts(stated["name"][:MAX_NAME], stated["test_digest"], False), ()
     dataset = load(data)
     digest = dataset.test_digest()
-    # Declarations about other data than those that were certified would describe another model's test.
+    # Declarations about data other than the certified data would not describe this model's test.
     if stated is not None and stated["test_digest"] != digest:
         raise CertificateError(
             f"The test split of {dataset.name} has the digest {digest[:16]}, but the model was certified on "
@@ -148,7 +148,7 @@ def _counts(part: Any, split: Split, classes: tuple[str, ...], least: int) -> Pa
     by_class: dict[str, int] = {}
     if split.targets is None:
         for name, count in zip(classes, np.bincount(split.labels, minlength=len(classes)), strict=True):
-            # Names are cut, so several may become equal: their counts are added.
+            # Names are cut, so several may become equal; their counts are added.
             by_class[str(name)[:MAX_NAME]] = by_class.get(str(name)[:MAX_NAME], 0) + int(count)
     groups = {name[:MAX_NAME]: withheld(Counter(values.tolist()), least) for name, values in split.groups.items()}
     return PartCounts(part, len(split), split.whole_digest(), by_class, groups)
@@ -163,7 +163,7 @@ def withheld(counts: Counter[str], least: int) -> dict[str, int | None]:
         >>> withheld(Counter({"a": 90, "b": 7, "c": 1}), 5)
         {'a': 90, 'b': None, 'c': None}
     """
-    # Two at least: a single withheld count could be computed from the total.
+    # At least two, because a single withheld count could be computed from the total.
     ordered = sorted(counts.items(), key=lambda pair: (pair[1], pair[0]))
     small = {name for name, count in ordered if count < least}
     if len(small) == 1 and len(ordered) > 1:

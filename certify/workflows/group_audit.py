@@ -163,12 +163,12 @@ def fairness(
     if batch < 1:
         raise UsageError(f"The 'batch' parameter of fairness must be at least 1, got {batch}.")
     constants, reporter = load_edition(edition), shown(progress)
-    # The original first, as its answers are the baseline's.
+    # The original comes first, because its answers are the baseline's.
     sources = [Path(model)] if against is None else [Path(against), Path(model)]
     dataset = load(data, progress=reporter)
     grouping = Grouping.of(dataset, groups, constants, exchanges=True)
     contract = contract_of(sources[-1], preprocess, default=as_given_to(sources[-1], dataset))
-    # Without a contract of its own, the original is given what the candidate is given.
+    # An original without a contract gets the same inputs as the candidate.
     contracts = [*(contract_of(other, None, default=contract) for other in sources[:-1]), contract]
     created, facts = now(), {}
     for arm, source, own_contract in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
@@ -193,14 +193,14 @@ def _score(
     """
     dataset: Dataset = grouping.dataset
     runtime, batch = how
-    # Temporary: the worker gets a normalised copy of the file, and one batch of samples.
+    # The folder holds a normalised copy of the file and one batch of samples for the worker.
     with tempfile.TemporaryDirectory(prefix="leanmark-fairness-") as name:
         model = subject(arm, path, contract, batch, Path(name))
         save_samples(model.inputs, dataset.test, _first(batch, len(dataset.test)), contract)
         with open_worker(model, runtime, 1, batch) as worker:
             start = time.perf_counter()
             worker.window(1, GUESSED_INFERENCE_S)
-            # From here on, the file's own time replaces the guess.
+            # The measured time replaces the guess.
             running = Running(worker, 1, time.perf_counter() - start, 1)
             scorer = Scorer(model, running, batch, Path(name), progress)
             grouping.collect(arm, scorer, dataset, scorer.predict(dataset))
@@ -214,5 +214,5 @@ def _first(batch: int, samples: int) -> list[int]:
         >>> _first(3, 2)
         [0, 1, 0]
     """
-    # Repeated samples: some data have fewer than one batch.
+    # Samples are repeated, because some data have less than one batch.
     return [i % samples for i in range(batch)]

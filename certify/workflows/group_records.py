@@ -80,7 +80,7 @@ class Grouping:
             )
         combinations = parse_groups(groups, list(test.groups))
         grouping = cls(dataset, combinations, edition, exchanges)
-        # Tabulated once with made-up answers: groups too small to publish are refused before hours of measuring.
+        # Tabulated with made-up answers, so that groups too small to publish are refused before hours of measuring.
         right = np.ones(len(test), dtype=np.bool_)
         grouping._tables(right, right)
         return grouping
@@ -128,7 +128,7 @@ class Grouping:
     def _distinct(self) -> npt.NDArray[np.int64]:
         """Return the first index of each distinct sample, as the efficiency certificate counts them."""
         first: dict[str, int] = {}
-        # The first occurrence, as the efficiency certificate counts it.
+        # The first occurrence counts, as in the efficiency certificate.
         for place, digest in enumerate(self.dataset.test.digests()):
             first.setdefault(digest, place)
         return np.array(sorted(first.values()), dtype=np.int64)
@@ -171,7 +171,7 @@ def _calibration(before: Predicted, after: Predicted, places: npt.NDArray[np.int
     for score in ("brier", "log_loss"):
         first, second = (getattr(answers.beyond, score)[places] for answers in (before, after))
         gap = second - first
-        # Sums, not means: records hold integers and sums from which the judge derives every figure.
+        # Sums instead of means, because the judge derives every figure from integers and sums.
         sums = (float(np.sum(part)) for part in (first, second, gap, gap**2))
         yield Calibration(score, len(places), *sums)  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
     """Report the marks next to a model in its verification; ``leanmark mark show`` judges them."""
     scorecard = next((statement for statement in others if isinstance(statement.assessment, Scorecard)), None)
     try:
-        # The trust store is only read if there is a mark, so that verification needs no home directory otherwise.
+        # The trust store is read only if there is a mark, so that other verifications need no home directory.
         files = mark_files(folders[:1])
         store = load_store() if files else TrustStore()
     except LeanmarkError as error:
@@ -36,7 +36,7 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
         try:
             mark = read_mark(file, scorecard)
         except LapsedError as error:
-            # A lapsed mark is not a fault: the model was recounted.
+            # A lapsed mark is not an error, because the model was counted again.
             yield Finding("mark", "note", clean(error))
             continue
         except LeanmarkError as error:
@@ -44,5 +44,5 @@ def check_marks(certificate: Certificate, folders: Sequence[Path], others: Seque
             continue
         name = store.scheme_of(mark.key)
         message = f"the scheme {name}, which you know" if name else f"'{clean(mark.scheme.name)}', named by the maker"
-        # A note, never a pass: whether a scheme counts is the reader's decision.
+        # A note instead of a pass, because the reader decides whether a scheme counts.
         yield Finding("mark", "note", f"There is a mark by {message}; run leanmark mark show to check it.")

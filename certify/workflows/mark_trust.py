@@ -156,7 +156,7 @@ def believed_marks(
             continue
         lists = _lists(mark, store, withdrawals)
         found.append(_believe(mark, points, verification, store, lists, runtime, now))
-    # Believed ones first: sorting by a boolean is stable.
+    # Believed marks come first, otherwise in the same order.
     return tuple(sorted(found, key=lambda belief: belief.rule is not None))
 
 
@@ -196,14 +196,14 @@ def _believe(
 
     if (apart := _not_apart(mark, points, verification, store)) is not None:
         return no("roles_apart", apart)
-    # Drawings are no grounds: they can be redrawn at any time.
+    # Drawings do not matter, because they can be redrawn at any time.
     failed = [check.name for check in verification.failed if check.name not in ("label", "label_picture", "mark")]
     if failed or not verification.derived:
         why = f"the checks {', '.join(failed)} failed" if failed else verification.not_derived
         return no("score_follows", f"The score is not valid: {why}.".replace("..", "."))
     lacks = [lack.sentence for lack in lacking(points, mark.level)]
     needed = points.edition.levels[mark.level].signer
-    # The mark's own word on how it was checked must be backed by a countersignature in the count.
+    # A countersignature in the count must back the check that the mark states.
     if VOUCHING.index(mark.checked) < VOUCHING.index(needed) or (
         mark.verifier is not None
         and mark.verifier not in {statement.key for statement in agreeing(points.records, mark.checked)}

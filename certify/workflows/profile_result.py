@@ -44,7 +44,7 @@ class WorkloadProfile:
     @property
     def arms(self) -> tuple[str, ...]:
         """``candidate`` for the model, and ``baseline`` if it was compared with another."""
-        # Baseline after candidate, as the model that was asked about comes first.
+        # The candidate comes first, because it is the model that the user asked about.
         return tuple(arm for arm in reversed(ARMS) if arm in self.evidence.header.models)
 
     @property
@@ -67,7 +67,7 @@ class WorkloadProfile:
 
     def per_sample(self, arm: str) -> Estimate | None:
         """Return joules per sample, or seconds without a meter; None if neither was measured."""
-        # Joules if there are any; seconds otherwise, never both in one column.
+        # Joules and seconds must not share a column.
         cost = self.figures.energy_j(arm) or self.figures.duration_s(arm)
         return None if cost is None else cost.scaled(1 / self.batch)
 

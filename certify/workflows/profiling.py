@@ -54,7 +54,7 @@ def profile_workloads(
         models = []
         for arm, source, contract in zip(ARMS[-len(sources) :], sources, contracts, strict=True):
             path = Path(folder, f"{arm}{source.suffix}")
-            # Both files in one format, or the comparison would include their differences in form.
+            # Both files get the same format, because otherwise differences in format would be compared too.
             normalise(source, path, contract)
             models.append((path, contract))
         for plan in plans:

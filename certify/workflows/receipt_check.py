@@ -60,5 +60,5 @@ def _checks(found: Verification, receipts: Sequence[ReceiptPair]) -> Iterator[Fi
         yield Finding("receipts", "fail", str(error))
         return
     yield from unanswered(records.runs, receipts)
-    # Stated in every result, since a silent limit would be read as a guarantee.
+    # Stated in every result, because an unstated limit would be read as a guarantee.
     yield UNDETECTABLE

@@ -80,7 +80,7 @@ def build(
     places = list(_places(folder, out))
     if not places:
         raise UsageError(f"No certified model was found below {folder}; pass a folder written by leanmark.")
-    # Removed first: pages of models that are gone would remain valid links.
+    # Removed first, because links to pages of deleted models would still work.
     shutil.rmtree(out / MODELS, ignore_errors=True)
     entries = [
         # Numbered, because two folders may give the same slug.

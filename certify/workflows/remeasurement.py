@@ -69,7 +69,7 @@ def remeasure(
         raise UsageError(f"{baseline} is missing; put the baseline next to {path}, which is measured against it.")
     stated = predicate["baseline"]["file_digest"], predicate["baseline"]["content_digest"]
     measured = {"sha256": stated[0], "leanmarkContent": stated[1]}
-    # Both files: a comparison with another baseline would prove nothing about the certificate.
+    # Both files are checked, because a comparison with another baseline would prove nothing about the certificate.
     for file, digests in ((path, certificate.subject_digest), (baseline, measured)):
         if subject_digests(file) != digests:
             raise CertificateError(f"{file} is not the file that was measured; restore that file to measure again.")
@@ -107,7 +107,7 @@ def _runtime(workload: Mapping[str, Any]) -> dict[str, Any]:
     """Return the certified runtime; if each model chose its own, both are tried again, along with the default one."""
     if not workload["candidate_runtime"]:
         return {"runtime": workload["runtime"]}
-    # All runtimes that took part, so that the choice between them can come out differently here.
+    # All runtimes that took part are tried, because the best one here may be another.
     names = (DEFAULT_RUNTIME, workload["runtime"], workload["candidate_runtime"]["runtime"])
     return {"runtime": AUTO, "among": tuple(dict.fromkeys(names))}
 
@@ -157,7 +157,7 @@ def _require_samples(dataset: Dataset, certificate: Certificate) -> None:
     """Refuse other samples before measuring rather than afterwards."""
     stated = certificate.predicate["data"]
     targets = dataset.test.targets
-    # Before measuring: a difference found afterwards would cost hours.
+    # Compared before measuring, because a difference found afterwards would waste hours.
     if (dataset.test_digest(), targets and targets.digest()) != (stated["test_digest"], stated.get("targets")):
         if "private" in stated and dataset.test.key != stated["private"]:
             raise UsageError(

@@ -96,7 +96,7 @@ def renewal_of(
     if counted is None:
         raise UsageError(f"There is no valid signed score next to {path}; create one with leanmark score --sign.")
     certificate, points = counted
-    # Statements of one model are of one runtime; the first that names any decides.
+    # All statements about a model are of one runtime, so the first one that is named decides.
     measured = next((statement.runtime for statement in points.records.of(Counted) if statement.runtime), "")
     today = installed(measured) if runtime is None else runtime
     against = [
@@ -117,7 +117,7 @@ def renewal_of(
 
 def _reasons(path: Path, scorecard: Certificate, withdrawals: Sequence[Withdrawals]) -> Iterator[str]:
     """Yield why schemes withdrew marks next to the model."""
-    # No list, no reasons: reading the marks would be for nothing.
+    # Without a list there are no reasons, so the marks need not be read.
     for file in mark_files([path.parent]) if withdrawals else ():
         try:
             mark = read_mark(file, scorecard)

@@ -78,7 +78,7 @@ class StressOptions:
         if not (self.severities or self.witnesses or self.triggers):
             raise UsageError("No stress was chosen; give corruptions, witnesses or a trigger.")
         if self.float_parent is not None and not self.triggers:
-            # A trigger is the only stress for which the original before quantisation tells something.
+            # Only triggers are compared with the original before quantisation.
             raise UsageError("The float parent is compared under triggers only; give a trigger.")
         if len({path.name for path in self.witnesses}) < len(self.witnesses):
             raise UsageError("Two witness files have the same name; rename one.")
@@ -171,7 +171,7 @@ class Stress:
         most = self.edition.most_samples
         if options.samples is not None and not 1 <= options.samples <= most:
             raise UsageError(f"The 'samples' parameter must be in [1, {most}], got {options.samples}.")
-        # The first samples of a fixed order: the maker cannot choose those on which the model is strong.
+        # The order is fixed, so that the maker cannot choose samples on which the model is strong.
         chosen = self.base.order[: options.samples or most]
         test = self.dataset.test
         yield Clean(**vars(_table(*self._right(pair, chosen))), of="corruptions")
@@ -223,7 +223,7 @@ class Stress:
                     down = np.zeros(count, dtype=np.bool_)
                     for i in chosen:
                         down |= fallen(count, self.base.order, checked[i][1].sound, wrong[i][arm], eps)
-                    # Correct on the clean sample and not fooled by any witness of that size.
+                    # A sample stands if it is correct when clean and no witness of that size fools the model.
                     stands.append(right & ~down)
                 yield Standing(**vars(_table(*stands)), eps=eps, source=source)
 

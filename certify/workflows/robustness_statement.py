@@ -133,7 +133,7 @@ def assess(
         target = model.parent / WITNESS_FOLDER / path.name
         target.parent.mkdir(exist_ok=True)
         if target.resolve() != path.resolve():
-            # Not onto itself, which would truncate the file.
+            # Copying the file onto itself would truncate it.
             copy(path, target)
     robustness = Robustness()
     # Written as a file, because a statement is always made from records that were read.

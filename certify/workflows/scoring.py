@@ -147,7 +147,7 @@ def score_model(
         if not rules.pillars[pillar].scope_out:
             raise UsageError(f"The pillar {pillar} applies to every model and cannot be scoped out.")
     verification = _verified(path, keys)
-    # Statements that rest on others are counts themselves.
+    # Statements that rest on others are counts themselves, so they are not counted.
     statements = [
         certificate for certificate in verification.certificates if not certificate.assessment.rests_on_others
     ]
@@ -202,7 +202,7 @@ def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verificati
     if failed or verification.certificate is None:
         message = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
         raise CertificateError(f"{path} is not valid, so nothing is counted ({message})")
-    # Trust alone is not enough: without records nothing can be counted.
+    # Trust alone is not enough, because nothing can be counted without records.
     underived = [
         statement
         for statement in (verification, *verification.others)

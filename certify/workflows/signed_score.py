@@ -31,7 +31,7 @@ def signed_score(path: Path, verification: Verification) -> tuple[Certificate, S
         # The records must be those that were signed; the digest also stops a count from being swapped.
         if hashlib.sha256(content).hexdigest() != found.predicate["evidence"]["sha256"]:
             return None
-        # Counted again, so that the figure in the statement never decides.
+        # Counted again, so that the signed figure never decides.
         edition = scorecard.load_edition(found.predicate["edition"]["name"])
         return found, score(scorecard.parse(content, str(source)), edition)
     except (OSError, LeanmarkError):

@@ -66,7 +66,7 @@ def state(
         parsed = selected.parse(content, str(source))
         issued = issue(selected, model, parsed, edition, signer or signing_key(), model.parent, Stated(name))
     except NOT_DERIVABLE as error:
-        # Already a refusal in words.
+        # The error already explains the refusal.
         if isinstance(error, LeanmarkError):
             raise
         raise CertificateError(f"{source}: no {assessment} statement follows from it: {error}.") from error

@@ -37,7 +37,7 @@ def triggered(before: Mapping[Before, Answers], after: Answers, base: Base, trig
         )
     split, untouched = altered_split(test, places, lambda _, image: trigger.over(image)), test.subset(places)
     answers: dict[str, Answers] = {**dict(before.items()), "candidate": after}
-    # Without the trigger too: a model that always answers the target would look vulnerable.
+    # Scored without the trigger too, because a model that always answers the target would look vulnerable.
     clean = {name: int((answer.scores(untouched).top1 == trigger.target).sum()) for name, answer in answers.items()}
     resists = {name: answer.scores(split).top1 != trigger.target for name, answer in answers.items()}
     for name in before:

@@ -45,17 +45,16 @@ def why_not_permitted(found: Verification, purpose: str, recipient: str = "", ti
     # A revoked or altered model is not permitted for anything.
     if stated and not found.valid:
         return "What is stated about the model is not valid, so its use is not permitted."
-    # No statement means no permission: silence must not permit.
     if not stated:
         return "The model has no data-use statement, so its use is not permitted; ask its maker for one."
-    # The derived claims: what was signed is not yet shown to follow from the records.
+    # The derived claims are read, because signed claims need not follow from the records.
     predicate = stated[0].predicate
     claims = stated[0].audited_claims
     if claims.refused:
         return f"The data-use statement is a refusal: {claims.reasons[0]}"
     use = predicate["use"]
     if not covers(use["purpose"], purpose):
-        # The purpose first: the actions only matter within it.
+        # The purpose is checked first, because actions only matter within it.
         return f"The model was made for {use['purpose']}, which does not cover {purpose}."
     policy = UsePolicy.from_json(predicate["policy"]["terms"], "the policy of the statement")
     for each in use["actions"]:
@@ -242,7 +241,7 @@ def _revoke(folder: UseFolder, models: Sequence[MadeModel], policy: UsePolicy, s
     }
     reason = "A record that the model saw was withdrawn; the model must be trained again without it."
     content = revoke_models(named, reason, policy.digest, signer).content
-    # Also next to the models themselves, because a model may have been copied without the data.
+    # Also written next to the models, because a model may have been copied without the data.
     places = [folder.path / NAME, *(Path(model.path).parent / NAME for model in models if Path(model.path).is_file())]
     for place in dict.fromkeys(places):
         write_bytes(place, content)
@@ -254,7 +253,7 @@ def _that_saw(models: Sequence[MadeModel], records: set[str]) -> list[MadeModel]
     found = [model for model in models if records & set(model.records)]
     while True:
         names = {name for model in found for name in (model.sha256, model.content, *model.files)}
-        # Models made from such a model saw the records through it.
+        # Models made from such a model saw the records indirectly.
         more = [
             model for model in models if model not in found and names & {model.sha256, model.content, *model.parents}
         ]
@@ -275,7 +274,7 @@ def _records_of(folder: UseFolder, ids: Sequence[str], key: DataKey) -> list[str
         about = [
             record
             for receipt in register.of_principal(principal_identifier(key, each))
-            # A receipt may name several records; all of them are the person's.
+            # A receipt may name several records, which all belong to the person.
             for record in receipt.pii_records
         ]
         if not about:

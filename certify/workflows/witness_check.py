@@ -44,7 +44,7 @@ class Base:
         require_images(dataset.test)
         digests, test_digest = dataset.test.digests(), dataset.test_digest()
         order = stress_order(digests, test_digest)
-        # An order that follows from the data, so that nobody can choose the samples to attack.
+        # The order follows from the data, so that nobody can choose the samples to attack.
         return cls(dataset.test, test_digest, tuple(order), {sample_id(digests[i]): i for i in order})
 
 
@@ -83,7 +83,7 @@ def check(path: Path, base: Base, models: Mapping[str, str]) -> tuple[str, Check
     """
     content = WitnessFile.read(path)
     header = content.header
-    # Found by digest, so that a file cannot claim to fool another model.
+    # Matched by digest, so that a file cannot claim to fool another model.
     arm = next((name for name, digest in models.items() if digest == header.model), None)
     if arm is None:
         known = " and ".join(f"{digest[:12]} ({name})" for name, digest in models.items())
@@ -96,7 +96,7 @@ def check(path: Path, base: Base, models: Mapping[str, str]) -> tuple[str, Check
             f"The witnesses in {path} were made from the test samples {header.test_digest[:12]}, but these data have "
             f"{base.test_digest[:12]}; pass the data that they were made from."
         )
-    # More samples than there are would make the accuracy look better than it is.
+    # Stating too many samples would make the accuracy look better than it is.
     if header.samples > len(base.order):
         raise DataError(
             f"{path} states {header.samples} attacked samples, but the test split has {len(base.order)}; pass the data "
@@ -120,7 +120,7 @@ def _problem(witness: Witness, content: WitnessFile, base: Base) -> str | None:
     if witness.label != int(base.test.labels[place]):
         return f"its label is {witness.label} but the sample's is {int(base.test.labels[place])}"
     if witness.eps not in content.header.eps:
-        # Only stated sizes, since a larger change is a different claim.
+        # Only stated sizes count, because a larger change is a different claim.
         return f"the file does not state its change of {witness.eps} grey levels"
     try:
         unpack_signs(witness.packed, (*base.test.size(place), 3))
@@ -167,7 +167,7 @@ def common_count(samples: Mapping[str, Sequence[int]]) -> int:
     Args:
         samples: number of attacked samples of each file, by arm.
     """
-    # The fewest of any model, so that both are judged on the same samples.
+    # The smallest number for any model, so that both are judged on the same samples.
     most = [max(counts) for counts in samples.values() if counts]
     if not most:
         raise DataError("No witness file was given; name at least one.")

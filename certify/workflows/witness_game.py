@@ -188,7 +188,7 @@ def add_witnesses(
         raise DataError(f"No witness in {file} counts against {model} ({why}); nothing was added.")
     content = file.read_bytes()
     name = f"{checked.sha256[:NAME_DIGITS]}.npz"
-    # Both digests: the signature binds the witnesses to this model.
+    # Both digests are signed, so that the witnesses are bound to this model.
     subject = [
         {"name": subject_name(model), "digest": subject_digests(model)},
         {"name": name, "digest": {"sha256": checked.sha256}},
@@ -230,7 +230,7 @@ def _additions(model: Path) -> Mapping[str, PublicKey]:
         CertificateError: a statement is malformed, or about another model or another file.
     """
     digests, found = subject_digests(model), {}
-    # Sorted and bounded, as the folder is open to everybody.
+    # Sorted and bounded, because anybody may add files to the folder.
     for path in sorted((model.parent / WITNESS_FOLDER).glob("*.json"))[:MAX_ADDITIONS]:
         signed = read_statement(path.read_bytes(), SCHEMA)
         about, file = signed.subject
@@ -253,7 +253,7 @@ def _standing(
 ) -> tuple[Standing, ...]:
     """Return the robust accuracy under all witnesses, over the stated samples, or over all attacked ones."""
     stated, count = _stated(model)
-    # The samples of the statement, so that a game never widens the set afterwards.
+    # The statement's samples are used, so that a game never widens the set afterwards.
     count = count or max(file.content.header.samples for file, _ in parts)
     order = base.order[:count]
     right = answers.scores(base.test.subset(order)).correct

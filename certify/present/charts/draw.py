@@ -49,7 +49,7 @@ def rectangle(x1: float, y1: float, x2: float, y2: float, *, ink: Ink) -> Markup
 
 def marks(points: Sequence[tuple[float, float]], *, ink: Ink, square: bool = False, size: float = 5.0) -> Markup:
     """Draw many points as one path, as discs or squares."""
-    # A dot is a line of nearly no length with caps: one path for thousands of windows instead of one element each.
+    # A dot is a very short line with caps, so that one path can hold thousands of windows.
     path = "".join(f"M{x:.1f} {y:.1f}h.01" for x, y in points)
     cap = "square" if square else "round"
     return tag("path", d=path, class_=f"s-{ink}", stroke_width=size, stroke_linecap=cap)
@@ -58,7 +58,7 @@ def marks(points: Sequence[tuple[float, float]], *, ink: Ink, square: bool = Fal
 def whisker(axis: Scale, low: float, high: float, y: float, *, ink: Ink, end: float = 5.0) -> Markup:
     """Draw an interval as a horizontal line; an end beyond the axis has no bar."""
     left, right = axis.place(low), axis.place(high)
-    # A bar would claim that the interval ends at the edge of the plot.
+    # A bar at the edge of the plot would claim that the interval ends there.
     ends = [place for place, value in ((left, low), (right, high)) if axis.low <= value <= axis.high]
     bars = [line(place, y - end, place, y + end, ink=ink, stroke=1.5) for place in ends]
     return joined(line(left, y, right, y, ink=ink, stroke=2.0), *bars)
@@ -89,7 +89,7 @@ def number(value: float) -> str:
         >>> number(2.0), number(1500000)
         ('2', '1.50 M')
     """
-    # From here on, six significant digits would be printed with an exponent.
+    # From 1e6 on, `:g` would print six significant digits with an exponent.
     return f"{value:.6g}".replace("-", MINUS) if abs(value) < 1e6 else quantity(value, "")
 
 
@@ -102,7 +102,7 @@ def unit(name: str, digits: int = 2) -> Callable[[float], str]:
     """
 
     def form(value: float) -> str:
-        # Through a float, because `:g` drops the trailing zeros of a fixed number of digits.
+        # Converted back to a float, so that `:g` drops trailing zeros.
         figure, _, suffix = quantity(value, name, digits + 1).partition(" ")
         return f"{float(figure.replace(MINUS, '-')):g} {suffix}".rstrip().replace("-", MINUS)
 
@@ -130,7 +130,7 @@ def chart(name: str, title: str, description: str, height: float, *body: str | N
 
 def standalone(drawing: Markup) -> str:
     """Return a chart as a separate file, dark on white."""
-    # As a file of its own, a chart has no page from which to inherit colours.
+    # A separate file has no page from which to inherit colours.
     head, _, rest = drawing.partition(">")
     style = tag("style", Markup(rules(LIGHT)))
     ground = tag("rect", width="100%", height="100%", class_="f-paper")

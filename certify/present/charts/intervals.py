@@ -54,7 +54,7 @@ def intervals_chart(
     """
     if not rows:
         return None
-    # `least` limits the axis only: an unbounded low end would otherwise flatten all other intervals.
+    # `least` limits only the axis, because an unbounded low end would flatten all other intervals.
     ends = [max(end, least) for row in rows for end in (row.estimate.low, row.estimate.value, row.estimate.high)]
     axis = scale([*ends, *([] if reference is None else [reference])], LEFT, RIGHT, logarithmic=logarithmic)
     top, bottom = 8, 8 + PITCH * len(rows)

@@ -72,7 +72,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     # Tolerances, because a step that fits exactly may come out one bit too small.
     step = next(power * factor for factor in _STEPS if power * factor >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    # Rounded: 3 times 0.1 would otherwise be labelled 0.30000000000000004.
+    # Rounded because 3 times 0.1 would otherwise be labelled 0.30000000000000004.
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 

@@ -52,7 +52,7 @@ def waterfall_chart(
     parts = [_bar(0, first.name, axis, (0.0, first.value), "before", form(first.value))]
     for place, (before, after) in enumerate(zip(steps, steps[1:], strict=False), start=1):
         change = after.value - before.value
-        # Colours follow what is good: fewer MACs, but more accuracy.
+        # Fewer MACs are good, but less accuracy is bad; colours follow this.
         ink = "quiet" if not change else "after" if (change > 0) == more_is_better else "worse"
         sign = "−" if change < 0 else "+"
         figure = f"{sign}{form_step(abs(change), first.value)}" if change else "no change"

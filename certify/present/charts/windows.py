@@ -40,7 +40,7 @@ def windows_chart(evidence: Evidence) -> Markup | None:
     """Draw energy per inference (time, without a meter) in every window; None without windows."""
     if not evidence.windows:
         return None
-    # All or none: joules and seconds cannot share an axis.
+    # Energy is drawn only if all windows have it, because joules and seconds cannot share an axis.
     has_energy = all(window.energy_j is not None and window.energy_j > 0 for window in evidence.windows)
     quantity: Quantity = energy_per_inference if has_energy else duration_per_inference
     # Values of 0 have no place on a logarithmic axis.
@@ -79,7 +79,7 @@ def _bands(evidence: Evidence, x: Scale, bottom: float) -> Iterator[Markup]:
     """Draw a dashed line where each run begins; the names alternate between two rows to save room."""
     for place, (run, name) in enumerate(RUNS.items()):
         starts = [window.start_s for window in evidence.windows if window.run == run]
-        # Runs may be missing: a certificate without a yardstick has no such windows.
+        # A run may be missing, such as that of the yardstick.
         if not starts:
             continue
         at, top = x.place(min(starts)), TOP - 28 + 14 * (place % 2)
@@ -136,7 +136,7 @@ def _run_of_blocks(
     return joined(
         rectangle(left, y.place(whole.high), right, y.place(whole.low), ink="band"),
         line(left, middle, right, middle, ink=ink, stroke=1.5),
-        # The line at 1 only if the axis contains it; at the edge it would be read as the value 1.
+        # The line at 1 is drawn only if the axis contains 1; otherwise the edge of the axis would be read as 1.
         line(left, y.place(1.0), right, y.place(1.0), dash="6 4") if y.low <= 1 <= y.high else None,
         marks(points, ink=ink, square=is_main),
     )

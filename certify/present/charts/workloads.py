@@ -110,7 +110,7 @@ def _windows(series: Sequence[Series], starts: Sequence[tuple[float, str]], top:
     bottom = top + PLOT
     points = [point for curve in series for point in curve.windows]
     seconds = scale([0.0, *(at for at, _ in points)], LEFT, RIGHT)
-    # At least 98 to 102 %: otherwise noise would fill the plot and look like drift.
+    # The axis spans at least 98 to 102 %; otherwise noise would fill the plot and look like drift.
     around = (100 - NARROWEST_PERCENT, 100 + NARROWEST_PERCENT)
     percent = scale([*around, *(value for _, value in points)], bottom, top)
     parts = [

@@ -121,7 +121,7 @@ def _refusal(claims: EfficiencyClaims) -> Iterator[str]:
     yield text("NOT GRADED", WIDTH / 2, top + 74, 64, BLACK, anchor="middle")
     yield text("No grade was given because", LEFT + 26, top + 112, size, REGULAR, QUIET)
     reasons = tuple(clean(reason) for reason in claims.grade.reasons)
-    # The room is a number of lines, since the panel has a fixed height.
+    # The number of lines is limited, because the panel has a fixed height.
     lines = _reason_lines(reasons, size, INNER - 84, room=(bottom - top - 134) // pitch)
     for number, (starts, line) in enumerate(lines):
         y = top + 146 + number * pitch

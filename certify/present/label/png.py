@@ -31,10 +31,10 @@ def render(svg: str, width_px: int = 800) -> bytes:
 
     fonts = files("font_lato") / "files"
     return svg_to_bytes(
-        # Widths are fixed for readers without Lato; resvg has it, and would stretch every line to the bound.
+        # Fixed widths are for viewers without Lato; resvg has the font, and would stretch every line to them.
         svg_string=with_natural_widths(svg),
         width=width_px,
-        # Only the packaged fonts: a system font of the same name could have other outlines.
+        # Only packaged fonts are used, because a system font of the same name could have other outlines.
         skip_system_fonts=True,
         font_files=[str(fonts / name) for name in WEIGHTS],
         font_family=FAMILY,

@@ -28,7 +28,7 @@ def code(content: str, x: float, y: float, size: float) -> str:
 @functools.lru_cache(maxsize=16)  # verifying draws a label as SVG and as PNG, mostly at the cost of this code
 def _drawn(content: str) -> tuple[str, int]:
     """Return the path of the dark modules, and the number of modules on a side with the quiet zone."""
-    # Never a Micro QR code, which many phone cameras cannot read.
+    # Micro QR codes are excluded, because many phone cameras cannot read them.
     matrix = segno.make(content, error="m", micro=False).matrix
     path = "".join(
         f"M{column + QUIET_ZONE} {row + QUIET_ZONE}h{length}v1h-{length}z"

@@ -36,7 +36,7 @@ class Scale:
     @classmethod
     def around(cls, ratio: Estimate, left: float, right: float) -> Scale:
         """Return an axis that shows an energy ratio with its interval, within :data:`ENDS_DB`."""
-        # Swapped ends: a higher energy ratio is a smaller saving.
+        # The ends swap, because a higher energy ratio is a smaller saving.
         ends = [min(max(decibels(end), ENDS_DB[0]), ENDS_DB[1]) for end in (ratio.high, ratio.low)]
         lowest = min(0, STEP_DB * math.floor(ends[0] / STEP_DB))
         highest = max(WIDEST_DB, STEP_DB * math.ceil(ends[1] / STEP_DB))
@@ -74,7 +74,7 @@ def draw_scale(ratio: Estimate, top: float, left: float, right: float, modelled:
     scale = Scale.around(ratio, left, right)
     axis = top + 24
     yield rule(left, right, axis, 2)
-    # At most 9 ticks, or their labels overlap.
+    # At most 9 ticks, because the labels of more would overlap.
     step = STEP_DB * math.ceil((scale.highest - scale.lowest) / (8 * STEP_DB))
     for value in range(scale.lowest, scale.highest + 1, step):
         x = scale.place(value)

@@ -47,7 +47,7 @@ def check_label(certificate: Certificate, folders: Sequence[Path], others: Seque
 
 def _unlike_svg(certificate: Certificate) -> Finding | None:
     """Return a finding if another version of the drawing made the label; None if this version did."""
-    # Only the drawing decides an SVG; the renderer after the comma matters for the PNG.
+    # An SVG depends only on the version of the drawing; the renderer after the comma matters for the PNG.
     used = (_renderer(certificate) or drawing()).partition(",")[0]
     sentence = f"Drawn by {used}, but this leanmark draws {drawing()}: not compared. Redraw it with leanmark label."
     return None if used == drawing() else Finding("label", "note", sentence)
@@ -55,7 +55,7 @@ def _unlike_svg(certificate: Certificate) -> Finding | None:
 
 def _unlike_png(certificate: Certificate) -> Finding | None:
     used = _renderer(certificate) or renderer()
-    # Other versions of resvg may differ in single pixels, which says nothing against the certificate.
+    # Other versions of resvg may differ in single pixels, which does not discredit the certificate.
     sentence = f"Drawn by {used}; {renderer()} here may give different bytes."
     return None if used == renderer() else Finding("label_picture", "skipped", sentence)
 
@@ -81,12 +81,12 @@ def _check(
     if path is None:
         return Finding(check, "skipped", f"{file} was not found next to the file.")
     try:
-        # Checked before drawing: an older label is not wrong, and comparing it would report a forgery.
+        # Checked before drawing, because comparing an older but correct label would report a forgery.
         if (otherwise := unlike(certificate)) is not None:
             return otherwise
         if _holds(path, draw_as(certificate, others)):
             return Finding(check, "pass", f"{file} is the label of this certificate.")
-        # In order of what the reader can do: redraw with further statements, redraw with derived words, distrust.
+        # Ordered by what the reader should do: redraw with further statements, redraw with derived words, distrust.
         if others and _holds(path, draw_as(certificate, ())):
             return Finding(
                 check, "note", f"{path} lacks the further statements about the model. Redraw it with leanmark label."
@@ -102,5 +102,5 @@ def _check(
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    # The size first: a file of any size may lie there, and reading it could exhaust the memory.
+    # The size is compared first, because reading a file of any size could exhaust the memory.
     return path.stat().st_size == len(content) and path.read_bytes() == content

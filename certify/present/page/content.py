@@ -100,7 +100,7 @@ def content_of(claims: Sequence[Claims], signatures: Sequence[Signature] = (), a
 def _who(others: Sequence[Signature]) -> str:
     if not others:
         return f"{SELF_DECLARED}. Nobody else has checked it here."
-    # The strongest check that agrees, since the notice states one.
+    # The notice states only the strongest check that agrees.
     strongest = max((signature.vouches_for for signature in others), key=list(CHECKED).index)
     return f"Measured by its maker, and {CHECKED[strongest]}. This is not a certification."
 
@@ -123,7 +123,7 @@ def _outcome(claims: Claims) -> str:
 
 
 def _short(public_key: str) -> str:
-    # The id of a key everywhere is the start of its SHA-256, so that it can be compared across outputs.
+    # All outputs show the start of a key's SHA-256, so that readers can compare them.
     return hashlib.sha256(bytes.fromhex(public_key)).hexdigest()[:16]
 
 
@@ -140,7 +140,7 @@ def _figures(claims: Claims) -> Iterator[tuple[str, str]]:
 
 def _notice(claims: Sequence[Claims]) -> Iterator[tuple[str, str]]:
     """Yield the public's questions, with answers."""
-    # Declarations are the maker's own words: nothing of theirs was measured.
+    # Declarations are the maker's own words, so nothing in them was measured.
     yield "What was measured?", " ".join(_measured(claim) for claim in claims if not claim.own_words) or "Nothing."
     yield (
         "What does this not show?",

@@ -70,7 +70,7 @@ def svg_page(page: Page) -> str:
         _answers(pen, page.maker)
     pen.rule()
     pen.line(f"certificate {page.digest}", 14, REGULAR, quiet=True)
-    # Measured by the pen after the last line, since wrapped text decides the height.
+    # The height is known only after the last line, because text wraps.
     height = int(pen.y) + 44
     body = [
         box(6, 6, WIDTH - 12, height - 12, radius=22, stroke=3, fill=PAPER),

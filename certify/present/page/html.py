@@ -22,7 +22,7 @@ td small{color:var(--quiet)}
 def html_page(page: Page) -> str:
     """Return the page; equal input gives equal text."""
     css = style() + LAYOUT
-    # The page needs one style and nothing else; by its digest, not even an injected style would apply.
+    # The policy allows only this style, by its digest, so that an injected style would not apply.
     secure = f"default-src 'none'; style-src 'sha256-{source_digest(css)}'; base-uri 'none'; form-action 'none'"
     head = tag(
         "head",

@@ -156,7 +156,7 @@ def _plots(rows: Sequence[Row]) -> Iterator[Plot]:
     for row in rows:
         claims = row.entry.measured
         if row.entry.state == VALID and claims is not None and not claims.refused:
-            # The digest too: two test sets may share a name.
+            # The key includes the digest, because two test sets may share a name.
             key = (row.entry.task, row.entry.device, clean(claims.data.name), claims.data.test_digest)
             alike.setdefault(key, []).append(row)
     for number, ((task, device, data, _), found) in enumerate(sorted(alike.items())):
@@ -185,7 +185,7 @@ def _file(name: str) -> str:
 
 
 @cache
-# StrictUndefined: a name misspelt in the template fails instead of printing nothing.
+# With StrictUndefined, a misspelt name in the template fails instead of printing nothing.
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("certify.present.registry", ""), autoescape=True, undefined=StrictUndefined,

@@ -39,7 +39,7 @@ class BillRow:
 
 @dataclass(frozen=True)
 class Repayment:
-    """Energy of passes and of later work, each with its evidence level, and bounds of the inferences that repay it."""
+    """Energy of passes and of later work, with evidence levels, and bounds on the inferences that repay it."""
 
     parts: tuple[tuple[str, str, str], ...]
     least: str
@@ -153,11 +153,10 @@ def _joule_cell(joules: Estimate | None) -> Cell:
 def _repayment(claims: EfficiencyClaims, paid: Payback) -> Repayment | None:
     """Return how many inferences repay the joules to date; None for a refusal, which claims no saving."""
     count = paid.inferences
-    # A refusal claims no saving, so no number of inferences repays anything.
     if count is None or claims.refused:
         return None
     least, most = (
-        # Rounded outward before grouping; back to an ASCII minus, since `float` does not read the typographic one.
+        # Rounded outward before grouping. The minus becomes ASCII, because `float` does not read the typographic one.
         "unbounded" if math.isinf(end) else f"{round(float(significant(end, 2, way).replace(MINUS, '-'))):,}"
         for end, way in ((count.low, "down"), (count.high, "up"))
     )

@@ -54,7 +54,7 @@ def intervals_section(claims: EfficiencyClaims) -> Section:
     losses = [] if loss is None else [IntervalRow("relative loss", loss, _interval(loss, "%"))]
     charts = figures(
         (
-            # Ratios on a logarithmic axis: half and double are equally far from 1.
+            # On a logarithmic axis, half and double are equally far from 1.
             intervals_chart("ratios", "Ratios", ratios, reference=1.0, logarithmic=True),
             "Ratio candidate / baseline; 1 means unchanged",
         ),

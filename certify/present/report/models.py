@@ -50,7 +50,7 @@ def classes_section(claims: EfficiencyClaims, evidence: Evidence) -> Section | N
     if not losses:
         return None
     listed = losses[:SHOWN]
-    # One axis for all rows, so that the small intervals compare by eye.
+    # All rows share one axis, so that intervals can be compared by eye.
     reach = max(max(abs(loss.difference.low), abs(loss.difference.high)) for loss in listed)
     rows = tuple(_row(loss, reach, loss.is_worse(edition)) for loss in listed)
     worse = sum(loss.is_worse(edition) for loss in losses)

@@ -61,7 +61,7 @@ def read_sidecars(
         NotDerivedError: there is no evidence from which it follows.
     """
     path = Path(path)
-    # A page of a file that does not verify would give it the look of a certified one.
+    # A page would make a file that does not verify look certified.
     verified, verification = require_derived(path, certificate, evidence)
     claims, elsewhere = verified.claims, tuple(_elsewhere(Path(file), verified) for file in beside)
     if not isinstance(claims, EfficiencyClaims):
@@ -70,7 +70,7 @@ def read_sidecars(
     candidates = [Path(evidence)] if evidence is not None else [folder / EVIDENCE_NAME for folder in folders]
     records = _bound(candidates, claims.evidence_digest)
     if records is None:
-        # Verified a moment ago, so it existed.
+        # The verification has just read the evidence, so it existed.
         raise NotDerivedError(f"{path}: the evidence disappeared while it was read; restore it and try again.")
     lineage = _bound([folder / LINEAGE_NAME for folder in folders], claims.lineage_digest)
     return Sidecars(
@@ -86,7 +86,7 @@ def read_sidecars(
 def _elsewhere(path: Path, own: Certificate) -> Certificate:
     """Return a verified certificate of the same model from another machine."""
     other, _ = require_derived(path)
-    # The content digest: the same model sealed on another machine has other bytes.
+    # Compared by content digest, because the same model sealed on another machine has other bytes.
     is_same = other.subject_digest.get("leanmarkContent") == own.subject_digest.get("leanmarkContent")
     reasons = why_not_one_job(own.claims, other.claims) if is_same else ["different models"]
     if reasons:
@@ -104,7 +104,7 @@ def _bound(candidates: Iterable[Path], digest: str | None) -> bytes | None:
     if path is None or digest is None:
         return None
     content = path.read_bytes()
-    # Checked again, since the file may have changed after verification.
+    # Checked again, because the file may have changed after verification.
     if hashlib.sha256(content).hexdigest() != digest:
         raise CertificateError(f"{path} is not the file that was signed; restore that file.")
     return content

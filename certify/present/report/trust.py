@@ -65,7 +65,7 @@ def _further(claims: EfficiencyClaims) -> Iterator[tuple[str, str]]:
 def _plain(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        # Absent values are left out, because a row of "null" tells nothing.
+        # Absent values are left out, because printing "null" would be useless.
         for name, value in values.items()
         if value is not None
     )

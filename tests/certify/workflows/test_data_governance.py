@@ -1,4 +1,4 @@
-"""What a data-protection officer does: look records up, record consent, withdraw it, and record it again."""
+"""What a data-protection officer does: look up records, record consent, withdraw it, and record it again."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_old_consent_does_not_undo_forgetting(data: str, tmp_path: Path) -> None
         result = consent(data, tmp_path, given(record, "r-0", person="grace"), again)
         assert result.exit_code == 2 and "receipt 2: " in result.stderr and words in result.stderr, result.output
         assert register.read_bytes() == before and withdrawn(data, tmp_path) == 1
-    assert consent(data, tmp_path, given(record, "r-3", LATER)).exit_code == 0, "a new consent is one"
+    assert consent(data, tmp_path, given(record, "r-3", LATER)).exit_code == 0, "a new consent counts"
     assert withdrawn(data, tmp_path) == 0
 
 
