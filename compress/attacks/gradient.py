@@ -153,12 +153,12 @@ def _fgsm(search: _Search, steps: int, generator: torch.Generator) -> None:
 
 def _pgd(search: _Search, steps: int, generator: torch.Generator) -> None:
     at = search.start(generator)
-    # Madry et al.: the steps together reach 2.5 times the radius, so any point of the box can be reached and left.
+    # Madry et al.: the steps add up to 2.5 times the radius, so an attack can reach any point of the box and leave it.
     step = max(2.5 * search.eps / steps, search.eps / 10)
     for number in range(steps):
         _, gradient = search.gradient(at)
         at = search.inside(at + step * gradient.sign())
-        # A look costs a forward pass, and early points are near their random start.
+        # Each check costs a forward pass, and early points are still close to the random start.
         if number >= steps // 2 or number + 1 == steps:
             search.look(at, gradient)
 
@@ -174,7 +174,7 @@ def _apgd(search: _Search, steps: int, generator: torch.Generator) -> None:
     wait, last_check = max(int(FIRST_CHECK * steps), 1), 0
     for number in range(steps):
         ahead = search.inside(at + step * gradient.sign())
-        # No previous move to mix in at the first step.
+        # The first step has no previous move to mix in.
         weight = MOMENTUM if number else 1.0
         mixed = search.inside(at + weight * (ahead - at) + (1 - weight) * (at - before))
         before, at = at, mixed

@@ -52,7 +52,7 @@ class Pixels(nn.Module):
         outputs: torch.Tensor = self.model(ready)
         if contract.class_map is not None:
             outputs = outputs[:, list(contract.class_map)]
-        # One output is the logit of the second class against 0.
+        # A single output is the logit of the second class; the first class has logit 0.
         if outputs.shape[1] == 1:
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
         # Cross-entropy takes logits; the logarithm of probabilities gives the same softmax.

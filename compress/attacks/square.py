@@ -21,7 +21,7 @@ Ask = Callable[[Images, npt.NDArray[np.int64]], Margins]
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 queries: when the share of pixels in a square is halved (section 3.1 and the authors' code)."""
-# The number of queries for which the authors state the halvings.
+# The authors state when to halve for this number of queries.
 SCHEDULE = 10_000
 
 
@@ -88,11 +88,11 @@ class SquareAttack:
         done = query * SCHEDULE / self.queries
         share = self.first_share / 2 ** sum(done > step for step in HALVINGS)
         side = round(float(np.sqrt(share * height * width)))
-        # Smaller than the image, or no place would be left to choose; `or 1` for images of one row or column.
+        # Smaller than the image, so that there are positions to choose from; `or 1` for images of one row or column.
         return int(min(max(side, 1), height - 1 or 1, width - 1 or 1))
 
 
 def _moved(images: Images, signs: Signs, eps: int) -> Images:
-    # Widened first: uint8 would wrap around.
+    # Convert first, because uint8 would wrap around.
     attacked: Images = np.clip(images.astype(np.int16) + eps * signs.astype(np.int16), 0, 255).astype(np.uint8)
     return attacked

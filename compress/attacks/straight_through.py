@@ -38,14 +38,14 @@ class _Rounded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to rounded values."""
         if self.watching:
-            # Starting at 0, which every range contains, as in the files.
+            # low and high start at 0, because every range in the files contains 0.
             self.low = torch.minimum(self.low, x.detach().amin())
             self.high = torch.maximum(self.high, x.detach().amax())
             rounded = x
         else:
             step = ((self.high - self.low) / LEVELS).clamp_min(1e-12)
             inside = x.clamp(float(self.low), float(self.high))
-            # Adds the rounding error as a constant: the gradient passes as if nothing were rounded.
+            # Adds the rounding error as a constant, so the gradient passes as if nothing were rounded.
             rounded = inside + ((inside / step).round() * step - inside).detach()
         output: torch.Tensor = self.layer(rounded)
         return output
@@ -64,7 +64,7 @@ def straight_through(model: nn.Module, samples: torch.Tensor) -> nn.Module:
         (1, 2)
     """
     copied = copy.deepcopy(model).eval()
-    # A layer by itself has no parent in which it could be replaced.
+    # A model that is a single layer has no parent in which to replace it.
     if isinstance(copied, LAYERS):
         copied = nn.Sequential(copied)
     for parent in [module for module in copied.modules() if not isinstance(module, _Rounded)]:

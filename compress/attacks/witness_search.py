@@ -76,7 +76,7 @@ def hunt(
     test = dataset.test
     clean = margins(answers, test.subset(places))
     past = plan.past * float(np.median(np.abs(clean)))
-    # A sample that is wrong without any change needs no witness.
+    # A sample that is misclassified without any change needs no witness.
     standing = places[clean > 0]
     found: list[Witness] = []
     with progress.task("Searching for witnesses", len(plan.eps)) as task:

@@ -94,7 +94,7 @@ def audit(
 
     Args:
         model: model file, with its original and its lineage next to it.
-        data: data that it was made from; see :func:`certify.data.load`.
+        data: data that the model was made from; see :func:`certify.data.load`.
         settings: settings of the audit.
         spec: name of the original, if the lineage does not say how it is built.
         model_args: arguments of the original's factory.
@@ -111,13 +111,13 @@ def audit(
     if not settings.shadows and settings.canaries is None and not settings.queries:
         raise UsageError("Nothing is asked: give shadows, canaries or queries.")
     subject = _Subject.of(path, data, spec, model_args, weights, data_key, shown_progress)
-    # Everything that can be refused is refused before the first training, and before an interrupted audit is discarded.
+    # Refuse whatever can be refused before the first training, and before an interrupted audit is discarded.
     pool = _pool(subject, settings.shadows) if settings.shadows else None
     thief = _thief(subject, settings.queries) if settings.queries else None
     if settings.canaries is not None:
         settings.canaries.numbers(len(subject.repeater.dataset.test))
     shelf = Shelf(path.parent, _fingerprint(subject, settings), shown_progress)
-    # Kept over interruptions, so that a resumed audit states when it began.
+    # The start is kept across interruptions, so that a resumed audit states when it began.
     begun = shelf.finished("begun") or shelf.finish("begun", now())
     rows: list[Record] = []
     if settings.canaries is not None:

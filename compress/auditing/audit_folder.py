@@ -34,7 +34,7 @@ class Shelf:
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
         self.folder = out / FOLDER
-        # Through JSON, so that tuples compare equal to the lists that are read back.
+        # Convert through JSON, so that tuples compare equal to the lists that are read back.
         wanted = json.loads(json.dumps({**fingerprint, "libraries": library_versions()}))
         if self.folder.is_dir() and any(self.folder.iterdir()):
             if not (self.folder / STATE).is_file():
@@ -43,7 +43,7 @@ class Shelf:
                 progress.say("The interrupted audit in this folder is a different one; starting over.")
                 shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Whoever reads the coins before the end could choose the guesses.
+        # Anyone who reads the coins before the end could choose the guesses to match.
         self.folder.chmod(0o700)
         write_text(self.folder / STATE, json.dumps(wanted))
 

@@ -141,7 +141,7 @@ def _commit(plan: Plan, claim: Claim, pool: Split, classes: int) -> dict[str, An
     # The seed of the coins must be unpredictable; the choice of canaries only has to be unrelated to them.
     seed, random = secrets.token_hex(32), np.random.default_rng()
     places = np.sort(random.permutation(len(pool))[:count])
-    # Any class but the true one, each with the same probability.
+    # A wrong class, chosen uniformly.
     labels = (pool.labels[places] + random.integers(1, classes, count)) % classes
     lines = "".join(f"{pool.digest(int(i))} {label}\n" for i, label in zip(places, labels, strict=True))
     fixed = Canaries(

@@ -112,7 +112,7 @@ def _copies(
 ) -> dict[str, Any]:
     """Train one copy on labels, one on probabilities, and the control, and compare them with the model."""
     test, classes = dataset.test, len(dataset.classes)
-    # In halves: a copy must not be judged on samples whose answers it learnt.
+    # Train on one half and compare on the other: a copy must not be judged on answers that it was trained on.
     order = np.random.default_rng(SEED).permutation(len(test))  # files are often sorted by class
     queried, judged = test.subset(order[:count]), test.subset(order[len(test) // 2 :])
     with costed(shelf, f"copies-{count}") as cost:

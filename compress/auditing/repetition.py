@@ -146,7 +146,7 @@ def costed(shelf: Shelf, name: str) -> Iterator[Cost]:
     """
     place = f"{name}-cost"
     earlier, cost = shelf.finished(place) or [], Cost()
-    # None stands until the block ends: a killed process leaves it, and its cost is known to be unknown.
+    # None until the block ends, so that the cost of a killed process is recorded as unknown.
     shelf.finish(place, [*earlier, None])
     # User and system time, of this process and of its finished children.
     wall, cpu = time.monotonic(), sum(os.times()[:4])

@@ -52,7 +52,7 @@ def log_odds(logits: Floats, labels: npt.NDArray[np.int64]) -> Floats:
     rows = np.arange(len(labels))
     own = logits[rows, labels]
     others = logits.copy()
-    # log(1 - p) by the other classes: 1 - p itself would be 0 for confident answers.
+    # Compute log(1 - p) from the other classes, because 1 - p would round to 0 for confident answers.
     others[rows, labels] = -np.inf
     odds: Floats = np.clip(own - logsumexp(others, axis=1), -LARGEST, LARGEST)
     return np.round(odds, DECIMALS)

@@ -132,7 +132,7 @@ def _shadow(
         files = {"baseline": twin.baseline, "candidate": twin.model}
         classes = len(repeater.dataset.classes)
         scores = {arm: sample_odds(files[arm], contract, classes, pool.split).tolist() for arm in pool.shadowed}
-    # A shadow learns from samples of both parts, which its own job counts as one train part.
+    # A shadow trains on samples of both parts; its own job treats them as one train part.
     touched = {**twin.touched, "train": ["raw"], "test": ["raw"]}
     step = {"name": f"shadow {number}", **cost.to_json(), "touched": touched}
     return {"of": str(number), "recipe": twin.recipe, "inside": pack_bits(inside), "scores": scores, "step": step}

@@ -115,7 +115,7 @@ def _settings(options: dict[str, Any]) -> Any:
     if canaries == 0 and (epsilon is not None or options["guesses"] is not None):
         raise UsageError("--epsilon and --guesses are about canaries; drop them, or drop --canaries 0.")
     claim = None if epsilon is None else Claim(epsilon, USUAL_DELTA if delta is None else delta)
-    # None leaves the number to the audit, which knows how many samples the test part has.
+    # With None, the audit chooses the number, because it knows the size of the test part.
     plan = None if canaries == 0 else Plan(canaries, options["guesses"])
     return AuditSettings(
         options["shadows"], plan, claim, parse_queries(options["queries"]) if options["served"] else ()

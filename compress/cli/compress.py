@@ -110,7 +110,7 @@ def command(**arguments: Any) -> None:
     cannot be read. 3: no grade, no recipe keeps --max-loss, or the budget was missed; the model is still written. 6:
     not permitted for --purpose by the data's use policy.
     """
-    # A recipe that was typed is run as it is, even if it is the default one.
+    # An explicit recipe runs unchanged, even if it is the default one.
     source = click.get_current_context().get_parameter_source("recipe")
     if arguments["max_loss"] is not None and source is ParameterSource.DEFAULT:
         search_short(arguments)
@@ -190,7 +190,7 @@ def carry_out(
             f"\nThe accuracy loss is not shown to be within the recipe's budget of {budget.max_loss_percent:g} % "
             f"(confidence {budget.confidence:g})."
         )
-    # The model is written in either case; scripts learn of it from the exit code.
+    # The model is written either way; scripts see the difference in the exit code.
     refused = result.grade.letter is None
     click.get_current_context().exit(exit_codes.NO if missed or refused else exit_codes.DONE)
 
@@ -214,7 +214,7 @@ def search_short(arguments: dict[str, Any]) -> None:
     from compress.cli.search import search
     from compress.search.question import SHORT_TRIALS
 
-    # Refused, not ignored: the job would otherwise run without what was asked for.
+    # Refuse instead of ignoring, because the job would run without an option that was requested.
     for name in ("settings", "dry_run"):
         if arguments.pop(name):
             flag = {"settings": "set", "dry_run": "dry-run"}[name]

@@ -59,7 +59,7 @@ def link(folder: Path, host: str, port: int, names: tuple[str, ...]) -> None:
     program("flower-superlink")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     certificates = Certificates(folder / TLS)
-    # Kept over restarts, since clients pin the authority of the first start.
+    # Keep it across restarts, because clients pin the authority of the first start.
     if not certificates.key.is_file():
         write_authority(folder / TLS, [*names, *([host] if host != "0.0.0.0" else [])])
         click.echo(f"Created certificates valid for a year; clients need {certificates.authority}.")
@@ -99,7 +99,7 @@ def _run(
     from compress.federated.flower.transport import FlowerTransport
     from compress.job.output import folder_of
 
-    # Fails here, with the name of the extra, and not after a model was built.
+    # Fail here, with the name of the extra, instead of after a model was built.
     program("flwr")
     reached, socket = opened(link_folder), (link_folder / "sock" / "s").resolve()
     use = Use("finetune", purpose(client_purpose), client_recipient)
@@ -107,7 +107,7 @@ def _run(
     transport = FlowerTransport(socket, lambda: reached.run_app(socket))
     signer = signing_key(arguments["key"])  # of the log, whether or not anything is measured
     if not arguments["measure"]:
-        # Of a copy, since the log is signed with the same --key whether or not anything is measured.
+        # Check a copy without --key, because that key signs the log whether or not anything is measured.
         compress.refuse_measuring({**arguments, "key": None})
         for name in compress.ABOUT_MEASURING:
             del arguments[name]
@@ -115,7 +115,7 @@ def _run(
         try:
             compress.carry_out(recipe=recipe, dry_run=False, **arguments)
         finally:
-            # Also after a failure: Flower's run would go on and occupy the clients.
+            # Close it after a failure too, or Flower's run would continue and occupy the clients.
             transport.close()
 
 
@@ -134,7 +134,7 @@ command.add_command(
             click.Option(["--client-purpose"], default="research", show_default=True,
                          help="Purpose of use of clients' data, checked against their use policies."),
             click.Option(["--client-recipient"], default="", help="Recipient of the data, as in the use policies."),
-            # Options added to leanmark compress appear here without another list.
+            # Reuse the options of leanmark compress, so that new ones appear here too.
             *(each for each in compress.command.params if each.name not in NOT_HERE),
         ],
         callback=_run,
@@ -260,5 +260,5 @@ def _build(model: str | None) -> Any:
 
     if model is None:
         return None
-    # Built on the client: no code travels from the server, only weights for a model that the client named itself.
+    # Built on the client: the server sends no code, only weights for a model that the client itself named.
     return lambda dataset, contract: find_original(Request(model, preprocess=contract), dataset, Silent()).module

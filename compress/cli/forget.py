@@ -46,7 +46,7 @@ def command(
         with bars().task("Loading PyTorch"):
             from compress.job.retrain import retrain_all
 
-        # After the revocation: a failed retraining must not leave the old certificates valid.
+        # Retrain after revoking, because a failed retraining must not leave the old certificates valid.
         outcomes = retrain_all(found.models, secret, key, bars())
     values: dict[str, Any] = {
         "records": list(found.identifiers),

@@ -33,7 +33,7 @@ def _verb(
         from compress.job.output import folder_of
 
         chosen = of_file if of_file is not None and is_onnx(model) else passes
-        # Not the folder of leanmark compress, whose outputs of the same model would be overwritten.
+        # Not the folder of leanmark compress, because this would overwrite its outputs for the same model.
         usual = folder_of(None, model)
         recipe = {"name": name, "description": what.partition(".")[0] + ".", "passes": chosen}
         out = out or usual.with_name(f"{usual.name}-{done}")

@@ -54,7 +54,7 @@ leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --st
 def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
     """Measure what the blocks of MODEL cost at each width, in the precision that ships.
 
-    Each block is exported, converted to that precision, and measured in a process of its own; for int8 also in float
+    Each block is exported, converted to that precision, and measured in its own process; for int8 also in float
     between int8 neighbours, including the conversions. Costs are cached for the user by runtime and its version,
     processor, threads, precision, and the block's code and shapes; later tables reuse them. structured_prune chooses
     widths and formats from them if its target is energy or latency.

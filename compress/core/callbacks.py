@@ -52,8 +52,8 @@ def checked(callbacks: Iterable[TrainingCallback]) -> tuple[TrainingCallback, ..
     """Return the callbacks as a tuple, after checking that their methods can be called.
 
     Raises:
-        UsageError: they are not a list of instances of :class:`TrainingCallback`, or a method has another name or takes
-            other arguments.
+        UsageError: ``callbacks`` is not a list of instances of :class:`TrainingCallback`, or a method has an unknown
+            name or the wrong arguments.
     """
     if isinstance(callbacks, TrainingCallback) or not isinstance(callbacks, Iterable):
         raise UsageError(
@@ -69,7 +69,7 @@ def checked(callbacks: Iterable[TrainingCallback]) -> tuple[TrainingCallback, ..
 
 
 def _require_methods(callback: TrainingCallback) -> None:
-    """Refuse methods that no training would call, and those whose call would fail only after the first epoch."""
+    """Refuse methods that would never be called, and those whose first call would fail after an epoch of training."""
     kind = type(callback).__name__
     own = (name for base in type(callback).__mro__ if issubclass(base, TrainingCallback) for name in vars(base))
     for name in own:

@@ -91,7 +91,7 @@ class PassContext:
         callbacks: called in every epoch of every training.
         workspace: folder for new files (ONNX stage); None if there is none.
         following: later passes of the recipe, in order.
-        earlier: what the earlier passes did, in order: the field ``done`` of their records.
+        earlier: the field ``done`` of each earlier pass's record, in order.
         test_digests: digests of the test samples, which a pass with data of its own must refuse.
         training_follows: whether a later pass of the recipe trains the model.
         place: position of the pass in its recipe, from 0, which distinguishes mechanisms.

@@ -37,6 +37,6 @@ def describe_error(error: BaseException) -> str:
 def eval_copy(model: nn.Module) -> nn.Module:
     """Return a copy on the CPU in evaluation mode, whatever the model's ``eval`` returns."""
     copied = copy.deepcopy(model).cpu()
-    # Not chained: overridden eval() methods of user code may return nothing.
+    # Not chained, because an eval() overridden by user code may return None.
     copied.eval()
     return copied

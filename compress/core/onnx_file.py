@@ -107,7 +107,7 @@ def replacing(path: Path) -> Iterator[Path]:
         for part in sorted(written.parent.iterdir()):
             if part != written:
                 part.replace(path.parent / part.name)
-        # Atomically, and last: until then the old file and its old weights belong together.
+        # Replace the file atomically and last: until then the old file and its old weights belong together.
         files.copy(written, path)
 
 

@@ -112,7 +112,7 @@ class Pass(BaseModel, abc.ABC):
         """
 
     def require_data(self, dataset: Dataset) -> None:
-        """Reject data with which the pass cannot work, before a job begins; nothing is read but identifiers.
+        """Reject data that the pass cannot work with, before a job begins; only identifiers are read.
 
         Raises:
             UsageError: the parameters do not fit the data.
@@ -154,7 +154,7 @@ class TorchPass(Pass):
         """See :meth:`Pass.apply`; the returned module is in eval mode."""
 
     def source(self, current: ModelSource | None, context: PassContext) -> ModelSource | None:
-        """Return how to rebuild the resulting architecture: as the current one, for most passes."""
+        """Return how to rebuild the resulting architecture; for most passes, the same as the current one."""
         return current
 
 

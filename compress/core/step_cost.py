@@ -72,7 +72,7 @@ def _read(meter: Meter, usage: Usage) -> Estimate | None:
     except MeasureError:
         return None
     facts = meter.facts({})
-    # The error of a modelled meter is a factor: it may be off by that much either way.
+    # The error of a modelled meter is a factor, in either direction.
     factor = facts.relative_error or 1.0
     method = f"{facts.name}: {facts.method}"
     return Estimate(joules, joules / factor, joules * factor, "J", 1, method, meter.level)

@@ -134,7 +134,7 @@ def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:
         return TARGETS["cpu-avx2"]
-    # The first processor stands for all: a job cannot choose on which of unequal cores it runs.
+    # Only the first processor is read, because a job cannot choose which of unequal cores it runs on.
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
     return TARGETS["cpu-vnni" if VNNI_FLAGS & set(flags) else "cpu-avx2"]
 

@@ -1,4 +1,4 @@
-"""Files that run in processes of their own, and the time of one relative to another, in turn."""
+"""Running files in separate processes, and timing one relative to another in alternating windows."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def share(original: Timer, candidate: Timer) -> Estimate:
         spent = [0.0, 0.0]
         for which in (0, 1) if pair % 2 else (1, 0):
             spent[which] = timers[which](runs[which]) / runs[which]
-        # Ratios of neighbouring windows: what the machine does meanwhile slows both down alike.
+        # Take ratios of neighbouring windows, because other load slows both down alike.
         ratios.append(spent[1] / max(1e-12, spent[0]))
     return replace(quantile_estimate(ratios, 0.5, CONFIDENCE), unit="1", method=METHOD)
 
@@ -113,11 +113,11 @@ def timed(path: Path, runtime: str, feeding: Feeding) -> Iterator[Timer]:
 
 @contextlib.contextmanager
 def running(name: str, path: Path, runtime: str, feeding: Feeding, threads: int = 1) -> Iterator[Worker]:
-    """Yield a process of its own that runs a file, and ends with the ``with`` block.
+    """Yield a separate process that runs a file and ends with the ``with`` block.
 
     Args:
         name: name of the process, for errors.
-        path: the file; its external weights lie next to it.
+        path: the file; its external weights are next to it.
         runtime: name of an adapter.
         feeding: inputs.
         threads: threads of the session.
@@ -140,7 +140,7 @@ def running(name: str, path: Path, runtime: str, feeding: Feeding, threads: int 
 
 
 def usable(runtime: str) -> str | None:
-    """Return the reason why a runtime cannot be used and timed here, in one sentence, or None if it can."""
+    """Return one sentence saying why a runtime cannot be used and timed here, or None if it can."""
     try:
         machine.require_measuring()
     except UsageError as error:

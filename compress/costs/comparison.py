@@ -55,7 +55,7 @@ def unless_costlier(
     if pruned_cost is None or whole_cost is None:
         raise ValueError("a meter that reported joules stopped reporting them")
     share, precision = ratio(pruned_cost, whole_cost), maker.shipping.precision
-    # The whole interval: pruning is undone only where it is shown to cost more.
+    # Compare the whole interval, so that pruning is undone only where it is shown to cost more.
     if share.low > 1:
         why = (
             f"pruned, it takes {share} times the {WORDS[quantity]} of the unpruned model in {precision} on this "

@@ -39,7 +39,7 @@ class CostCache:
 
     def path(self, conditions: Mapping[str, Any], signature: str) -> Path:
         """Return the file of a block's costs."""
-        # torch's version belongs to the key, since its exporter decides which operators a block becomes.
+        # torch's version is part of the key, because its exporter decides which operators a block becomes.
         text = json.dumps(self._key(conditions, signature), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         return (self.folder or cache_folder()) / FOLDER / f"{digest[:32]}.json"

@@ -53,7 +53,7 @@ class CostTable:
             return 0.0
         found, full = self.cost(item, variant, quantity), self.cost(item, FULL, quantity)
         if found is None or full is None:
-            raise ValueError("a table without joules was asked for energy")
+            raise ValueError("energy was requested from a table without joules")
         return found.value - full.value
 
     def predicted(self, chosen: Sequence[Variant], quantity: Quantity) -> Estimate:
@@ -66,7 +66,7 @@ class CostTable:
         """
         whole = quantity_of(self.whole, quantity)
         if whole is None:
-            raise ValueError("a table without joules was asked for energy")
+            raise ValueError("energy was requested from a table without joules")
         change, alike = 0.0, dict[tuple[str, str], float]()
         for item, variant in zip(self.items, chosen, strict=True):
             change += self.change(item, variant, quantity)
@@ -76,9 +76,9 @@ class CostTable:
                 # Equal blocks share one measurement, so their errors are the same error and add up linearly.
                 place = (item.signature, item.label(variant))
                 alike[place] = alike.get(place, 0.0) + half
-        # Blocks are measured apart from the model, so their savings can add up to more than its cost.
+        # Blocks are measured separately from the model, so their savings can add up to more than its cost.
         share = max(0.0, 1 + change / whole.value)
-        # Different blocks were measured apart, so their errors add up in quadrature.
+        # Different blocks were measured separately, so their errors add up in quadrature.
         error = math.hypot(*alike.values()) / whole.value
         return Estimate(share, max(0.0, share - error), share + error, "1", whole.n, METHOD, whole.evidence)
 
@@ -102,7 +102,7 @@ class CostTable:
         quantity: Quantity,
         share: float,
     ) -> list[Variant]:
-        """Choose one variant for each item, with the least sum of losses within a share of the whole model's cost.
+        """Choose one variant of each item, minimising the sum of losses within a share of the whole model's cost.
 
         Args:
             candidates: variants of each item.
@@ -111,12 +111,12 @@ class CostTable:
             share: largest remaining share.
 
         Raises:
-            OverBudget: even the cheapest ones cost more; its ``least`` is a share too.
+            OverBudget: even the cheapest variants cost more; ``least`` is their share.
             ValueError: energy is requested, but the table has no joules.
         """
         whole = quantity_of(self.whole, quantity)
         if whole is None:
-            raise ValueError("a table without joules was asked for energy")
+            raise ValueError("energy was requested from a table without joules")
         options = [
             [Option(self.change(item, each, quantity), loss) for each, loss in zip(variants, row, strict=True)]
             for item, variants, row in zip(self.items, candidates, losses, strict=True)
@@ -141,7 +141,7 @@ class CostTable:
 
 
 def half_width(estimate: Estimate) -> float:
-    """Return the larger distance of an end of the interval from the value."""
+    """Return the distance from the value to the farther end of the interval."""
     return max(estimate.high - estimate.value, estimate.value - estimate.low)
 
 

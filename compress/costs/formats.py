@@ -1,10 +1,9 @@
-"""Formats of the blocks of a file: integers, floats where rounding loses most for what it saves, or int4 weights.
+"""Choice of the format of each block of a file: integers, floats, or int4 weights.
 
-A multiple-choice knapsack of the loss of each rounded block, measured with no other block rounded, against what the
-block in floats costs more, measured between borders to integers on both sides. A run of blocks in floats has borders at
-its ends only, so the predicted cost is an upper bound where neighbours stay in floats together. Blocks of matrix
-products may have int4 weights instead, where the table shows that they cost less than integers. The chosen file is
-measured against the float one.
+A multiple-choice knapsack weighs the loss of each rounded block, measured with no other block rounded, against the
+extra cost of the block in floats, measured with conversions to integers on both sides. Adjacent float blocks convert
+only at the ends of their run, so the predicted cost is then an upper bound. Blocks of matrix products may get int4
+weights where the table shows that these cost less than integers. The chosen file is measured against the float file.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def format_choice(goal: CostGoal, quantizing: Pass, context: PassContext) -> Cho
     def choose_formats(quantizer: Quantizer, kept: Sequence[str]) -> Choice:
         segments = [each for each in find_segments(quantizer.floats) if set(kept).isdisjoint(each.nodes)]
         if len(segments) < 2:
-            return Choice(refused="its blocks cannot be measured one by one: no value inside it carries everything")
+            return Choice(refused="its blocks cannot be measured separately: no value inside it is on all paths")
         with tempfile.TemporaryDirectory(prefix="leanmark-formats-") as scratch:
             return FormatChoice(goal, maker, context, quantizer, kept, segments, Path(scratch)).carry_out()
 
@@ -97,7 +96,7 @@ class FormatChoice:
         self._samples = context.samples(SAMPLES)
 
     def carry_out(self) -> Choice:
-        """Measure, choose, and measure the chosen file until it meets the goal."""
+        """Measure the blocks, then choose formats and measure the file until it meets the goal."""
         goal, what = self._goal, WORDS[self._goal.quantity]
         whole = self._side_by_side("integers", Choice())
         of_floats, of_integers = (quantity_of(whole[name], goal.quantity) for name in ("floats", "integers"))
@@ -112,7 +111,7 @@ class FormatChoice:
             try:
                 chosen = table.least_lossy(candidates, losses, goal.quantity, aim / integers.value)
             except OverBudget as error:
-                tried.append(f"{integers.value * error.least:.3f} is the least that integers leave")
+                tried.append(f"with every block in integers, {integers.value * error.least:.3f} remains")
                 break
             if all(variant == FLOATS for variant in chosen):
                 tried.append("with every block in floats, nothing is saved")

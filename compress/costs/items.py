@@ -213,7 +213,7 @@ def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArr
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             only = inputs[0] if len(inputs) == 1 else None
-            # A module that runs twice has no single input with which it could be measured by itself.
+            # A module that runs twice has no single input with which to measure it.
             if path in found or not _is_map(only) or not isinstance(output, torch.Tensor):
                 found[path] = None
             else:

@@ -75,7 +75,7 @@ def choose(items: Sequence[Sequence[Option]], budget: float) -> tuple[int, ...]:
     cheapest = [float(table[:, 0].min()) for table in tables]
     # The sum of the least costs of the remaining items: a state that exceeds the budget with it can never fit.
     ahead = np.cumsum([0.0, *cheapest[::-1]])[::-1]
-    # Sums in another order differ by rounding; without slack the cheapest choice could miss its own cost.
+    # Sums in a different order differ by rounding, so without slack the cheapest choice could exceed its own cost.
     slack = 1e-9 * (abs(budget) + float(np.abs(np.array(cheapest)).sum()))
     if ahead[0] > budget + slack:
         raise OverBudget(float(ahead[0]))
@@ -96,7 +96,7 @@ def _joined(costs: Floats, losses: Floats, table: Floats, most: float) -> tuple[
     # lexsort takes the last key first: by cost, then by loss.
     order = fits[np.lexsort((loss[fits], cost[fits]))]
     falling = np.minimum.accumulate(loss[order])
-    # Undominated: less loss than every cheaper state.
+    # Keep the undominated states, which lose less than every cheaper one.
     better = np.concatenate([[True], loss[order][1:] < falling[:-1]])
     front = _thinned(order[better], cost)
     return cost[front], loss[front], front // count, front % count

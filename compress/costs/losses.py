@@ -67,7 +67,7 @@ def measured_losses(
         images: validation samples.
         change: makes the changed model, including any refit.
         progress: where to report progress.
-        unchanged: the variant that the original has, and that loses nothing.
+        unchanged: the variant of the original, which loses nothing.
     """
     wanted = log_shares(model, images)
     total = sum(variant != unchanged for variants in candidates for variant in variants)
@@ -90,7 +90,7 @@ class Narrower:
         items: blocks of the model.
         scores: (rows, units) importance of the units, by the group's name.
         context: context whose samples layers are refitted on; None for no refit.
-        rounding: how blocks that do not stay in floats are rounded; None if none is.
+        rounding: how blocks that do not stay in floats are rounded; None for no rounding.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""Narrowing a model to a share of its energy or time, by what its blocks cost in the precision that ships.
+"""Narrowing a model to a share of its energy or time, by the measured costs of its blocks in the precision that ships.
 
-All widths, the blocks to drop, and the blocks that stay in floats are chosen at once: a knapsack of the loss of each
-variant, measured with one block changed at a time, against its saving, from a table of measured costs. A block in
-floats is charged for borders to integers on both sides, so the prediction is an upper bound where neighbours stay in
-floats together. The narrowed model is then exported and measured against the whole one. Kurtic et al., "ZipLM", NeurIPS
-2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose widths by tables of time and
+A knapsack chooses all widths, the blocks to drop and the blocks that stay in floats together. It weighs the loss of
+each variant, measured with one block changed at a time, against its saving, from a table of measured costs. A float
+block is charged for conversions to integers on both sides, so the prediction is an upper bound where float blocks are
+adjacent. The narrowed model is then exported and measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023
+(arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose widths by tables of time and
 importances of units.
 """
 
@@ -149,7 +149,7 @@ class Narrowing:
             try:
                 chosen = table.least_lossy(candidates, losses, goal.quantity, aim)
             except OverBudget as error:
-                tried.append(f"{error.least:.3f} is the least that narrower blocks leave")
+                tried.append(f"with the narrowest blocks, {error.least:.3f} remains")
                 break
             pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
             if why := why_broken(pruned, self._model, self._context.sample(2)):
@@ -174,7 +174,7 @@ class Narrowing:
 
     def _judged(self) -> torch.Tensor:
         data = self._context.data
-        # The weights were fitted to the train part, which therefore shows losses too small.
+        # The weights were fitted to the train part, so losses measured on it would be too small.
         split = data.validation or data.calibration or data.train
         if split is None:
             return self._context.sample(self._goal.samples)
@@ -191,7 +191,7 @@ class Narrowing:
         if floats:
             with tempfile.TemporaryDirectory(prefix="leanmark-names-") as folder:
                 nodes = forms.nodes_of(pruned, floats, contract, Path(folder))
-        # All in one measurement: costs of different minutes are not compared.
+        # Measure all of them in turn, because costs measured minutes apart are not comparable.
         models = {"whole": self._original, "pruned": pruned, "baseline": self._original}
         kept = {"pruned": nodes}
         costs = self._maker.side_by_side(models, contract, self._samples, in_floats=("baseline",), kept=kept)

@@ -1,4 +1,4 @@
-"""A model in which some blocks compute on 8-bit values, as a quantized file does, for measuring what that loses."""
+"""Rounding blocks of a torch model to 8-bit values as a quantized file does, to measure the loss."""
 
 from __future__ import annotations
 

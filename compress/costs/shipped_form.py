@@ -36,7 +36,7 @@ PERCENTILE = 99.99
 EXAMPLE_BATCH = 2
 """Not 1: the tracer treats a dimension of 1 as a constant."""
 KEEPS_FORMATS = "quantize_static"
-"""Pass that leaves the blocks in floats that an earlier pass chose, unless it chooses formats itself."""
+"""Pass that keeps an earlier pass's choice of float blocks, unless it chooses formats itself."""
 BORDER_STEP = 1 / 32
 STATIC = ("quantize_static", "qat")
 """Passes after which the file has integer activations."""
@@ -103,7 +103,7 @@ def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.
 def nodes_of(model: nn.Module, blocks: Collection[str], preprocess: Preprocess, folder: Path) -> tuple[str, ...]:
     """Return the names that the nodes of some blocks will have in the exported file.
 
-    The exporter notes for each node the modules that it comes from.
+    The exporter records which modules each node comes from.
 
     Raises:
         ModelError: the model cannot be exported.
@@ -168,7 +168,7 @@ def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
 def as_shipped(
     model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed], kept: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """Convert a float model to the form that ships; ranges come from the feeds, which do not affect costs.
+    """Convert a float model to the form that ships; ranges are computed from the feeds, and do not affect costs.
 
     Args:
         model: prepared float model.
@@ -183,7 +183,7 @@ def as_shipped(
         return model
     graph = Graph(model)
     chosen = plan(graph, shipping.target, shipping.operators, kept)
-    # By minimum and maximum, which ignore the percentile: ranges do not change what a kernel costs.
+    # Minimum and maximum suffice and ignore the percentile, because ranges do not affect a kernel's cost.
     found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
     return quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
 

@@ -1,8 +1,7 @@
 """Measuring the blocks of a model in the form that ships.
 
 Every block is exported, converted to the precision that ships, and measured. Copies of a block that keeps its shape are
-stacked, so that the cost of one call of the runtime, and of the ends of a file, cancels in the difference of two
-stacks.
+stacked: the difference of two stacks cancels the cost of a runtime call and of the ends of the file.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ STACKED, FEWER = 6, 2
 """Copies in a stack, and in the smaller one with which it is compared."""
 FEWER_LABEL = "fewer"
 MOST_AT_ONCE = 16
-"""Variants that are measured against each other at once, each in a process of its own."""
+"""Number of variants measured against each other, each in its own process."""
 SAMPLES = 8
 """Number of samples on which whole models run, in turn, while they are measured."""
 
@@ -93,7 +92,7 @@ class TableMaker:
     def costs(
         self, items: Sequence[Item], form: Shipping, exported: Export, folder: Path
     ) -> tuple[dict[str, Mapping[str, Cost]], int]:
-        """Return the costs of blocks by signature and label, and the number of blocks that were measured now.
+        """Return the costs of blocks by signature and label, and the number of blocks measured in this call.
 
         Args:
             items: the blocks.
@@ -156,7 +155,7 @@ class TableMaker:
         in_floats: Collection[str] = (),
         kept: Mapping[str, Collection[str]] | None = None,
     ) -> Mapping[str, Cost]:
-        """Measure whole models as they ship, in turn, those in ``in_floats`` in floats, and some with ``kept`` nodes.
+        """Measure whole models in turn as they ship; those in ``in_floats``, and the nodes in ``kept``, in floats.
 
         Raises:
             ModelError: one cannot be exported or quantized.
@@ -171,7 +170,7 @@ class TableMaker:
             return self.timer(files)
 
     def _measured(self, item: Item, form: Shipping, exported: Export, folder: Path) -> dict[str, Cost]:
-        """Measure the costs of one block by label; several of its variants are measured against each other at once."""
+        """Measure the costs of one block by label, several variants against each other at a time."""
         full, costs = item.label(FULL), dict[str, Cost]()
         copies = STACKED if item.keeps_shape else 1
         files, singles = dict[str, TimedFile](), dict[str, onnx.ModelProto]()
@@ -191,7 +190,7 @@ class TableMaker:
                     feeding = Feeding(*names, item.input, input_shape=item.input.shape)
                     files[label] = TimedFile(forms.save(stack, path), feeding)
                 bar.advance(1)
-        # The full block runs with every part, so that each difference is taken between windows of the same minutes.
+        # Measure the full block with every part, so that each difference is between windows of about the same time.
         base = {name: files[name] for name in (full, FEWER_LABEL) if name in files}
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
@@ -224,8 +223,8 @@ def _stack(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> 
 def _floats(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
     """Return some copies of a block in floats, each between integers.
 
-    A stack of integers has one border, at its ends, and this one has one more than copies. So the difference is what
-    a block in floats costs with both of its borders, as between neighbours in integers.
+    A stack in integers is rounded only at its ends; this one is rounded before each copy and after the last. So the
+    difference of two such stacks includes both conversions of each float block, as between integer neighbours.
     """
     before, after = item.borders
     stack = forms.stacked(forms.rounded_before(single, form) if before else single, copies)
@@ -240,7 +239,7 @@ def _by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Co
     costs = {full: base}
     for label, cost in found.items():
         if label not in (full, FEWER_LABEL):
-            # Not the narrow stack's own cost per copy: the ends of a file would be divided among the copies.
+            # Not the stack's own cost divided by its copies, which would include a share of the file's ends.
             costs[label] = _sum(base, _difference(cost, found[full], copies))
     return costs
 

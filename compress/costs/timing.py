@@ -131,7 +131,7 @@ def timer(conditions: Conditions, progress: Progress | None = None) -> Timer:
             "onnxruntime-cpu."
         )
     meter = meters.choose(adapter.device).meter
-    # A modelled meter computes joules from the time, so it needs no longer windows than that.
+    # A modelled meter computes joules from time, so windows long enough for timing suffice.
     reads = meter is not None and meter.level.rank < EvidenceLevel.MODELLED.rank
     window_s = READ_S if reads else WINDOW_S
 
@@ -155,11 +155,11 @@ def _started(
 ) -> tuple[Worker, int]:
     """Return a warm worker and the number of inferences per window."""
     worker = live.enter_context(running(name, file.path, conditions.runtime, file.feeding, conditions.threads))
-    # The first inference plans memory; it says nothing about the time of later ones.
+    # The first inference plans memory, so its time does not predict later ones.
     worker.window(1, FIRST_S)
     once = worker.window(3, FIRST_S).duration_s / 3
     count = max(1, math.ceil(window_s / max(once, 1e-6)))
-    # Warm caches and clocks at the rate of the windows that count.
+    # Warm up caches and clocks at the same rate as the windows that count.
     worker.window(max(1, count // 2), window_s)
     return worker, count
 
@@ -167,7 +167,7 @@ def _started(
 def _order(names: list[str], turn: int) -> list[str]:
     """Return the names forwards and backwards in turn, with a different start each time."""
     shift = (turn // 2) % len(names)
-    # Forwards and backwards, so that a drift over a round cancels; rotated, so that no file is always first.
+    # Run forwards and backwards, so that drift within a round cancels, and rotate, so that no file is always first.
     turned = names[shift:] + names[:shift]
     return turned[::-1] if turn % 2 else turned
 

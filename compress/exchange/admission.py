@@ -45,7 +45,7 @@ def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = 
             f"The model has operators that ONNX Runtime does not support: {', '.join(foreign)}; export it without them."
         ) from error
     split = data.validation or data.calibration or data.train
-    # Two sizes: a batch that was frozen at export fails with one of them.
+    # Try two batch sizes, because a file exported with a fixed batch fails with one of them.
     for size in (fixed,) if fixed else (1, 2):
         chosen = np.arange(size) % len(split) if split else np.arange(size)
         samples = contract.batch(split, chosen) if split else contract.noise(size)

@@ -111,7 +111,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     record = read_record(path)
     into = _fresh(record["source"], path) if into is None else plain_copy(into)
-    # Before the weights are parsed: a record of other sizes would give an error about shapes.
+    # Check before parsing the weights, because a record of other sizes would give an error about shapes.
     if files.sha256_file(path) != record["weights_sha256"]:
         raise ModelError(f"{path} does not belong to {structure_path(path).name}; save both again.")
     try:
@@ -179,9 +179,9 @@ def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]
     shared: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
     for name, tensor in model.state_dict().items():
-        # Equal in all of these: views of one storage with other shapes are different tensors to a reader.
+        # Compare all of these, because views of one storage with different shapes are different tensors to a reader.
         place = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-        # Empty tensors have no storage, and all the same address.
+        # Empty tensors have no storage, and all have the same address.
         if tensor.numel() and place in first:
             shared[name] = first[place]
             continue
@@ -219,7 +219,7 @@ def _set_sizes(model: nn.Module, sizes: Sizes, path: Path) -> None:
         for name, value in values.items():
             if name not in known:
                 raise ModelError(f"{structure_path(path)}: the model has no size '{name}' at '{where}'.")
-            # JSON has lists only; modules compare and unpack tuples.
+            # JSON has only lists, but modules compare and unpack tuples.
             setattr(modules[where], name, type(known[name])(value))
 
 

@@ -23,7 +23,7 @@ def kept_operators() -> Iterator[None]:
             table = getattr(importlib.import_module(REGISTRATION), TABLE)
             read = getattr(table, READ)
             back.callback(setattr, table, READ, read)
-            # A list of its own for each export, in case the exporter extends it.
+            # Give each export its own list, in case the exporter extends it.
             setattr(table, READ, lambda: list(_operators(read)))
         yield
 

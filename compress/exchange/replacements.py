@@ -65,7 +65,7 @@ def replaced(model: nn.Module, fresh: nn.Module) -> dict[str, Description]:
 
 def _compare(path: str, module: nn.Module, fresh: nn.Module, found: dict[str, Description]) -> None:
     children, wanted = dict(module.named_children()), dict(fresh.named_children())
-    # Exact types: a subclass may compute something else with the same parts.
+    # Match exact types, because a subclass may compute something else with the same parts.
     if type(module) is not type(fresh) or set(children) != set(wanted) or _biased(module) != _biased(fresh):
         found[path] = describe(module, path)
         return

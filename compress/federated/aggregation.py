@@ -94,7 +94,7 @@ def aggregate(names: Sequence[str], weights: Sequence[float], read: Read, form: 
     if rule.name in ORDER_STATISTICS:
         return Aggregate(_order_statistic(names, read, form, rule))
     if rule.name == "norm-bound":
-        # The median norm: less than half of the clients cannot move it out of the range of the others.
+        # Use the median norm: fewer than half of the clients cannot move it out of the range of the others.
         bound = float(np.median([norm(form.decode(read(name))) for name in names]))
         return Aggregate(_mean(names, len(names), lambda name: clipped(form.decode(read(name)), bound)))
     if isinstance(form, Int8):
@@ -129,7 +129,7 @@ def _order_statistic(names: Sequence[str], read: Read, form: Form, rule: Rule) -
     left_out = int(rule.trimmed * len(names))
     summed = np.empty(count, dtype=np.float32)
     for start in range(0, count, width):
-        # Decoded again for each slice: time instead of memory for all answers at once.
+        # Decode again for each slice, which takes time but avoids holding all answers in memory.
         rows = np.stack([form.decode(read(name))[start : start + width] for name in names]).astype(np.float64)
         if rule.name == "median":
             summed[start : start + width] = np.median(rows, axis=0)

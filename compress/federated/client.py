@@ -46,7 +46,7 @@ from compress.federated.messages import Message
 from compress.federated.public_samples import PublicSamples
 from compress.federated.weights import Vector
 
-# For the fields of a message besides the model.
+# Room for the fields of a message besides the model.
 MODEL_SLACK_BYTES = 1024
 MOST_WEIGHT = 2.0**MAX_BAND
 """The largest band of samples over the smallest."""
@@ -166,7 +166,7 @@ class Client:
         run, begin = self._begun(request.expect("keys", begin=str)["begin"], None)
         if self.idle is not None:
             self.idle.require()
-        # Fresh secrets for every attempt: a repeated one must not mask two updates alike.
+        # Use fresh secrets for every attempt, because a repeated secret would mask two updates alike.
         self._masked = MaskedRound.start(self.id, begin, run.mask_threshold)
         return self._masked.keys(self.key)
 
@@ -177,7 +177,7 @@ class Client:
         try:
             return self._in_masks(request).unmask(request)
         finally:
-            # Also after an error: these secrets must not answer a second question.
+            # Discard the secrets even after an error, because they must not answer a second request.
             self._masked = None
 
     def _receipt(self, request: Message) -> Message:
@@ -239,7 +239,7 @@ class Client:
             ),
             self.key,
         )  # fmt: skip
-        # Before the answer leaves: after a kill in between, the update is lost but not counted twice.
+        # Save before sending the answer, so that a kill in between loses the update instead of counting it twice.
         self.store.sent(entry, left, begin.attempt)
         return Message(kind, {"line": entry.line.decode()}, sent)
 

@@ -73,7 +73,7 @@ class NoisySum:
             mean: mean of the answers.
             clients: number of clients, which is public because the log names them.
         """
-        # The sum is public knowledge divided by a public number, so noise may be added to the mean.
+        # The number of clients is public, so adding noise to the mean is the same as adding it to the sum.
         noisy: Vector = (mean + gaussian(len(mean)) * (self.noise * self.clip / clients)).astype(np.float32)
         return noisy
 

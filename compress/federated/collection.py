@@ -81,7 +81,7 @@ class Clients:
         """
         answered: set[str] = set()
         for name, content in self.transport.ask(messages, deadline_s):
-            # Before parsing, so that a large answer costs the server nothing.
+            # Check before parsing, so that a large answer costs the server nothing.
             if len(content) > most_bytes + ANSWER_HEADER_BYTES:
                 self.log.refuse("oversized", None, self.ids.get(name))
                 continue

@@ -125,7 +125,7 @@ class Coordinator:
         counted = sorted(entries)
         receipts = {name: self.log.accept(entries[name]).line for name in counted}
         state = self._next(mean, counted, form)
-        # Checkpoint and receipts before the close: after a kill, what the log states must exist.
+        # Write checkpoint and receipts before closing the round: after a kill, what the log states must exist.
         state.write(self.folder)
         keep_receipts(self.folder, number, receipts)
         content = b"" if mean is None else mean.content()
@@ -253,7 +253,7 @@ class Coordinator:
                 update = plan.noise.added(update, len(counted))
             learned = self.layout.where(lambda _, is_learned: is_learned)
             weights, optimizer = plan.server.apply(self.layout.vector(old.model), update, old.optimizer, learned)
-            # Rounded or sparsified updates, with their residuals, may take a variance below 0.
+            # Rounded or sparsified updates, with their residuals, may make a variance negative.
             variances = self.layout.where(lambda name, is_learned: not is_learned and name.endswith("running_var"))
             weights = np.where(variances, np.maximum(weights, 0), weights).astype(np.float32)
             if not np.isfinite(weights).all():

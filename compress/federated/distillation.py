@@ -198,7 +198,7 @@ class Distiller:
         """Return the weighted mean, computed in the order of the names."""
         total, weight = np.zeros((len(self.public), self.outputs)), 0.0
         for name in sorted(answers):
-            # Clients state only the band of their number of samples, so its lower end stands for the number.
+            # Clients state only the band of their number of samples, so its lower end is used.
             own = float(2 ** bands[name]) if self.weighted else 1.0
             total, weight = total + own * answers[name].astype(np.float64), weight + own
         mean: Logits = (total / weight).astype(np.float32)

@@ -76,7 +76,7 @@ class Place(Simulation):
         return super().server_key() if self.server is None else self.server
 
 
-# A recipe cannot carry a transport, so the command sets it around the job.
+# A recipe cannot contain a transport, so the command sets it around the job.
 _FLEET: ContextVar[Fleet | None] = ContextVar("fleet", default=None)
 
 
@@ -123,7 +123,7 @@ def run_on_fleet(model: nn.Module, fleet: Fleet, plan: Plan, place: Simulation, 
     log = own.opened(opening_of_rounds(plan, layout, digest(content), fleet.clients, fleet.use, fleet.transport.name))
     if log.closed:
         context.progress.say(f"Resuming after round {log.closed} of {plan.rounds}")
-    # After the last round only the end of the log is missing, which needs no client.
+    # After the last round, only the end of the log remains to be written, which needs no client.
     if log.closed < plan.rounds:
         fleet.transport.wait_for(fleet.clients, fleet.wait_s, context.progress.say)
     server = Coordinator(

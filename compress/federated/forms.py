@@ -108,9 +108,9 @@ class TopK:
     def encode(self, update: Vector, residual: Vector | None) -> tuple[bytes, Vector | None]:
         """See :meth:`Form.encode`."""
         whole = clipped(update if residual is None else update + residual, self.clip)
-        # Stable, so that of equal values the same are chosen on every machine.
+        # Sort stably, so that every machine chooses the same ones of equal values.
         order = np.argsort(-np.abs(whole), kind="stable")[: self.kept]
-        # Ascending, so that a set of positions has one encoding and repeated ones are detected.
+        # Sort ascending, so that a set of positions has one encoding and repeated positions are detected.
         places = np.sort(order).astype("<u4")
         left = whole.copy()
         left[places] = 0

@@ -131,7 +131,7 @@ class Idle:
         if self.policy.mains_only and self.machine.on_battery():
             raise Declined("policy", "The client computes on mains power only; it is on battery.")
         self.require_budget()
-        # Two readings of its own: the interval since the last round would be an average over hours.
+        # Take two new readings, because the interval since the last round would average over hours.
         self._seen = None
         self.others()
         self.sleep(LOOK_EVERY_S)

@@ -136,8 +136,8 @@ class Learner:
             data: data of the client.
             training: settings.
             moment: position within the run.
-            pause: function called before each layer, after the gradients of each and after each step, which may wait,
-                or raise to give up.
+            pause: function called before each layer, after each layer's gradients and after each step; it may wait, or
+                raise to give up.
 
         Raises:
             DataError: the bytes are of another model.

@@ -67,7 +67,7 @@ class MaskedServer:
             if len(keys) >= self.needed:
                 content = Message("shares", {"begin": self._line, "keys": keys}).content()
                 messages |= {names[member]: content for member in keys}
-                # Each member sends one box to every other one.
+                # Each member sends one box to each other member.
                 size |= dict.fromkeys(keys, len(keys) - 1)
         most = BOX_BYTES * max(size.values(), default=0)
         for name, answer in self.clients.collect("shares", messages, most, self.deadline_s):

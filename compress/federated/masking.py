@@ -87,7 +87,7 @@ class MaskedRound:
         """
         values = request.expect("shares", begin=str, keys=dict)
         keys = {name: checked_keys(self.begin, name, stated) for name, stated in values["keys"].items()}
-        # The signed start names the group; a server must not widen it by clients of its own.
+        # The signed start names the group, so that a server cannot add its own clients.
         if not set(keys) <= set(self.group):
             raise DataError("Keys are from clients that are not in the group.")
         boxes = self._member.shares(keys, self.needed)

@@ -175,7 +175,7 @@ class Member:
         others = [name for name in self._received if name != self._name]
         if len(others) < FEWEST_IN_GROUP - 1:
             raise DataError("This client shares masks with fewer than two others, so they would hide nothing.")
-        # uint16 arithmetic wraps, which is the ring; int16 first, so that negative integers get their sign bits.
+        # uint16 arithmetic wraps as the ring requires; int16 first, so that negative integers get their sign bits.
         total = integers.astype(np.int16).astype(np.uint16) + stream(self._own_seed, self._context, len(integers))
         for name in others:
             seed = self._agreed(self._peers[name].masking, self._masking, *sorted((self._name, name)))
@@ -213,7 +213,7 @@ def agreed(public: bytes, private: X25519PrivateKey, context: bytes, first: str,
     Raises:
         DataError: the public key does not give a shared secret.
     """
-    # Bound to the attempt and the direction, so that no key encrypts or masks twice.
+    # Bind the key to the attempt and the direction, so that no key encrypts or masks twice.
     info = context + b"\0" + first.encode() + b"\0" + second.encode()
     try:
         secret = private.exchange(X25519PublicKey.from_public_bytes(public))
@@ -267,7 +267,7 @@ def unmasked(
             total = total - stream(secret, context, count)
             continue
         private = X25519PrivateKey.from_private_bytes(secret)
-        # A wrong share gives another key and so a wrong sum, which nothing later would show.
+        # A wrong share gives a wrong key and so a wrong sum, which no later check would detect.
         if private.public_key().public_bytes_raw() != keys[name].masking:
             raise DataError(f"The shares do not recover the key of {name}; a client sent a wrong one.")
         for other in survivors:

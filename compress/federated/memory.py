@@ -112,7 +112,7 @@ class Memory:
         if client.in_round:
             self._alive[name] = client
             while len(self._alive) > MOST_ALIVE:
-                # The least recently used: its round is the most likely to be over.
+                # Drop the least recently used, because its round is the most likely to be over.
                 self._alive.popitem(last=False)
         return answer
 

@@ -70,7 +70,7 @@ class Message:
         header = content[8 : 8 + length]
         try:
             values = json.loads(header)
-            # Canonical bytes only, so that a message has one encoding and digests of it one value.
+            # Accept only canonical bytes, so that each message has one encoding and one digest.
             whole = isinstance(values, dict) and rfc8785.dumps(values) == header
         except (ValueError, RecursionError, rfc8785.CanonicalizationError) as error:
             raise DataError("The message's header is not valid JSON.") from error

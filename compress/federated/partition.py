@@ -50,7 +50,7 @@ def dirichlet(labels: npt.NDArray[np.int64], clients: int, alpha: float, seed: i
     for label in np.unique(labels):
         rows = random.permutation(np.flatnonzero(labels == label))
         shares = random.dirichlet(np.full(clients, alpha))
-        # Rounded cumulatively, so that no sample is lost or counted twice.
+        # Round cumulative sums, so that no sample is lost or counted twice.
         cuts = np.rint(np.cumsum(shares)[:-1] * len(rows)).astype(int)
         for part, own in zip(parts, np.split(rows, cuts), strict=True):
             part += own.tolist()

@@ -23,7 +23,7 @@ def chosen(clients: Sequence[str], count: int, seed: int, number: int) -> list[s
     known = sorted(clients)
     if count >= len(known):
         return known
-    # A generator per round, so that a resumed run draws the same clients.
+    # Use one generator per round, so that a resumed run draws the same clients.
     drawn = np.random.default_rng((seed, number)).choice(len(known), size=count, replace=False)
     return [known[place] for place in sorted(drawn.tolist())]
 

@@ -60,7 +60,7 @@ def joined(shares: Mapping[int, bytes], needed: int) -> bytes:
                 below = below * (other - place) % PRIME
         found += int.from_bytes(shares[place], "big") * above * pow(below, -1, PRIME)
     found %= PRIME
-    # Honest shares give a value below 2^256; others nearly always too, so this finds few wrong ones.
+    # Honest shares give a value below 2^256, but wrong ones nearly always do too, so this detects few of them.
     if found >= 2 ** (8 * SECRET_BYTES):
         raise DataError("The shares are not of one secret; a client sent a wrong one.")
     return found.to_bytes(SECRET_BYTES, "big")

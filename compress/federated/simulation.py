@@ -90,7 +90,7 @@ class Simulation:
         server = self.server_key()
         fixed = replace(opening, server=server.public.hex)
         if self.log.is_file():
-            # A log that cannot be read belongs to no run that could resume.
+            # A run whose log cannot be read cannot resume.
             with contextlib.suppress(CertificateError):
                 found = RoundLog.resume(self.log, server)
                 known = found.run

@@ -140,7 +140,7 @@ class Layout:
             for header, size, tensor in zip(self.headers, self.sizes, states, strict=True):
                 at += len(header)
                 if size:
-                    # A copy: torch warns about read-only buffers, and slices of bytes may be unaligned.
+                    # Copy, because torch warns about read-only buffers and slices of bytes may be unaligned.
                     raw = torch.frombuffer(bytearray(content[at : at + size]), dtype=tensor.dtype)
                     tensor.copy_(raw.reshape(tensor.shape))
                 at += size
@@ -160,5 +160,5 @@ def digest(content: bytes) -> str:
 
 def _raw(tensor: torch.Tensor) -> bytes:
     plain = tensor.detach().cpu().contiguous()
-    # Through uint8, as numpy has no bfloat16; an empty tensor cannot be viewed.
+    # View as uint8, because numpy has no bfloat16; an empty tensor cannot be viewed.
     return plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""

@@ -1,4 +1,4 @@
-"""What a job says before its work."""
+"""Messages that a job prints before it starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def seen_in_training(original: OriginalModel, dataset: Dataset) -> str | None:
         return None
     return (
         f"The {' and '.join(dataset.set_aside)} samples were set aside at random from samples that this model may have "
-        "been trained on; their accuracy is then too high, before as after. Give parts that it has not seen."
+        "been trained on; their accuracy is then too high before and after compression. Give parts it has not seen."
     )
 
 

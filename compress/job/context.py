@@ -53,9 +53,9 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return everything that the files of a job depend on.
 
-    No pass sees the test part, so finished passes stay valid if a test image is corrected; only a pass that brings its
-    own data was checked against it. Groups are not part of the digests of samples, and remedies depend on them. The
-    runtime counts if a pass measures in it.
+    No pass sees the test part, so finished passes stay valid if a test image is corrected; the exception is a pass that
+    brings its own data, because its data were checked against the test part. Groups are listed too, because remedies
+    depend on them and the digests of samples do not. The runtime is included if a pass measures in it.
     """
     unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}

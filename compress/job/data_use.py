@@ -62,7 +62,7 @@ def keep_use(
     original = _entry(guard, "original", models["original"], read if lineage.baseline.trained_here else set(), actions)
     original = replace(original, parents=tuple(filter(None, [job["start"]])))
     inherited = _seen_before(guard, original)
-    # What the original's weights saw, every model made from it has seen too.
+    # Every model made from the original has also seen what the original's weights saw.
     original = replace(original, records=_sorted(inherited, original.records))
     model = _entry(guard, "model", models["model"], inherited | read, actions)
     earlier_job = _job(job, guard.use.recipient)

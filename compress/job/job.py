@@ -105,7 +105,7 @@ class Job:
 
     def _from_module(self, baseline: Baseline, module: nn.Module) -> JobOutputs:
         self._context = replace(self._context, teacher=module)
-        # Exported before any pass: a model that cannot become a faithful file is refused in seconds, not after hours.
+        # Export before any pass, so that a model that cannot be exported faithfully is refused in seconds, not hours.
         file, export = self._export(module, "baseline")
         compressed, changed = self._torch_passes(module, baseline.row.facts)
         # An unchanged module would give the same file again.
@@ -142,7 +142,7 @@ class Job:
         if module is None:
             raise ValueError("an original has a module or a file")
         with metered(context.device) as cost:
-            # A baseline trained on private data, without noise, would be a release of its own.
+            # A baseline trained on private data without noise would itself be a release.
             if original.built is not None and original.needs_training and not self._recipe.is_private:
                 module, origin, cached, result = trained_baseline(
                     original.built,
@@ -200,7 +200,7 @@ class Job:
         return module, changed
 
     def _context_of(self, applied: Pass) -> PassContext:
-        """Return the context of one pass, including what the earlier passes did and those that follow it."""
+        """Return the context of one pass, including the records of earlier passes and the passes that follow."""
         place = next(number for number, each in enumerate(self._recipe.passes) if each is applied)
         following = tuple(self._recipe.passes[place + 1 :])
         trains = any(isinstance(later, TorchPass) and later.trains for later in following)
@@ -267,7 +267,7 @@ class Job:
         split = data.validation or data.calibration or data.train
         if split is None or len(split) < 2:
             return None
-        # Spread, because files are often sorted by class.
+        # Spread them out, because files are often sorted by class.
         spread = np.linspace(0, len(split) - 1, min(REAL_SAMPLES, len(split))).astype(int)
         return self._context.preprocess.batch(split, spread.tolist())
 

@@ -248,7 +248,7 @@ def _from_module(request: Request, dataset: Dataset, preprocess: StatedFields | 
         contract, stated = _contract(*described, None, kind)
     fed_by(module, contract)
     ours = dataset.class_map is not None and not isinstance(preprocess, Preprocess)
-    # A module with other outputs than the data's classes may have those of the data set that it was published for.
+    # A module whose outputs are not the data's classes may have those of the data set that it was published for.
     if ours and probe(module, contract.noise(2), kind) != len(dataset.classes):
         contract, stated = _contract(*described, dataset.class_map, kind)
     _require_outputs(kind, module, contract, dataset)

@@ -60,8 +60,8 @@ def bring_unmeasured(outputs: JobOutputs, lineage: Path, folder: Path) -> dict[s
 def certify_command(folder: Path, lineage: Lineage, use: Use | None = None) -> str:
     """Return the command that measures, grades and seals what :func:`bring_unmeasured` wrote.
 
-    Data given in Python has no name on the command line, so the same call in Python is returned instead. Where the data
-    are private, so is the measurement; where a policy governs them, it is for the same purpose.
+    Data given in Python has no name on the command line, so the same call in Python is returned instead. If the data
+    are private, the command measures privately; if a policy governs them, it states the same purpose.
     """
     private = lineage.auditor is not None
     workload, usual = lineage.recipe.workload, Workload()

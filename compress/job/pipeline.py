@@ -128,7 +128,7 @@ def run(
     plan = plan or _plan(chosen, runtime, seed=seed, time_limit_s=time_limit, threads=threads, metric=metric)
     if measure:
         require_usable(plan)
-    # A missing or unreadable key is found here and not after the measurement.
+    # Find a missing or unreadable key now instead of after the measurement.
     signer = signing_key(None if key is None else Path(key)) if measure else None
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
@@ -162,7 +162,7 @@ def run(
         runtime=plan.runtime if measure else None,
     )
     described = describe_data(dataset)
-    # The metric states the scale of a regression's numbers, which enters the training.
+    # The metric states the scale of a regression's numbers, which training uses.
     trained_on = {**described, "metric": plan.metric}
     workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
     outputs = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()

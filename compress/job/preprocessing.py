@@ -184,7 +184,7 @@ def _sized(base: ImagePreprocess, dataset: Dataset, described: Mapping[str, Any]
     if described.get("interpolation"):
         fields["interpolation"] = described["interpolation"]
     size, resize = described.get("input_size"), described.get("resize")
-    # Without a stated resize, only images smaller than the model's input have to be brought to its size.
+    # If no resize is stated, only images smaller than the model's input have to be resized.
     covered = size is None or (dataset.input_size[0] >= size[0] and dataset.input_size[1] >= size[1])
     if size is None or (resize is None and covered):
         return fields

@@ -62,7 +62,7 @@ def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str
 
 
 def require_private_layers(recipe: Recipe, original: OriginalModel) -> None:
-    """Reject, before any work, a network whose layers mix samples where nothing folds them before noisy training.
+    """Reject, before any work, a network with layers that mix samples and are not folded before noisy training.
 
     Raises:
         UsageError: a layer mixes samples in training; the message names the first one.
@@ -143,7 +143,7 @@ def _records(lineage: Lineage, dataset: Dataset, original: SourceOf, parts: Sequ
         members=(*own, *_once([member for each in accounts for member in each.members])),
     )
     withheld = AuditorBinding("0" * 64, 0, "0" * 64).to_json()  # sampling counts, since the sizes will be withheld
-    # The claim is derived from the records like the referee does, so that the two cannot differ.
+    # Derive the claim from the records as the referee does, so that the two cannot differ.
     total = total_spent(replace(records, header=replace(header, auditor=withheld)))
     return records if total is None else replace(records, header=replace(header, claimed_epsilon=total.epsilon))
 

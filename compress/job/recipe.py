@@ -220,7 +220,7 @@ def _extended(text: RecipeText, folder: Path, seen: tuple[Any, ...]) -> RecipeTe
 
 
 def _recipe(text: RecipeText, default_name: str) -> Recipe:
-    # An empty key in YAML stands for its default.
+    # An empty key in YAML means its default.
     stated = {key: value for key, value in text.values.items() if value is not None}
     items = stated.get("passes")
     if isinstance(items, list):

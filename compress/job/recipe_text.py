@@ -41,7 +41,7 @@ class RecipeText:
 
     def place(self, *keys: int | str) -> str:
         """Return where a value was written, or where it would be."""
-        # A default was written nowhere, so the nearest value around it gives the line.
+        # A default is not in the text, so report the line of the nearest value around it.
         while keys not in self.places:
             keys = keys[:-1]
         return self.places[keys]
@@ -54,7 +54,7 @@ class RecipeText:
         for key in SECTIONS:
             if isinstance(own.get(key), dict) and isinstance(inherited.get(key), dict):
                 merged[key] = {**inherited[key], **own[key]}
-        # Places of inherited passes must not be taken for those of the recipe's own.
+        # Do not confuse the positions of inherited passes with those of the recipe's own.
         inherited_places = {
             keys: place for keys, place in base.places.items() if keys[:1] != ("passes",) or "passes" not in own
         }

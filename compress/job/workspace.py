@@ -73,12 +73,12 @@ class Workspace:
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any], progress: Progress) -> None:
         self.folder = out / FOLDER
-        # Through JSON, so that tuples compare equal to the lists of the file.
+        # Convert through JSON, so that tuples compare equal to the lists of the file.
         self._fingerprint = json.loads(json.dumps({**fingerprint, "libraries": library_versions()}))
         self._progress = progress
         self._steps = self._earlier_steps()
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Before the first step, so that the next run recognises the folder of a killed one.
+        # Write before the first step, so that the next run recognises the folder of a killed one.
         self._write()
 
     def _earlier_steps(self) -> dict[str, Step]:

@@ -83,7 +83,7 @@ class BuiltModel:
         origin: origin in words, for the certificate.
         uses_class_map: whether it keeps all its outputs, among which the data's class map selects.
         new_head: whether the classifier is new and needs fine-tuning.
-        partly_given: whether it is not pretrained, but a few of its weights are not random either, such as embeddings.
+        partly_given: whether a few weights, such as embeddings, are loaded although it does not count as pretrained.
         input_size: (H, W) that its weights were trained for; without weights the minimum of the architecture if that is
             more than 32 pixels; None if any size will do.
         resize: shorter side before the centre crop, or ``exact`` for direct resizing to ``input_size``, if stated with

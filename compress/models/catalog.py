@@ -34,10 +34,10 @@ def build(
 ) -> BuiltModel:
     """Build a model whose outputs fit the data.
 
-    Weights with another number of outputs than ``classes`` keep them if ``class_map`` selects the data's classes among
+    Outputs whose number differs from that of ``classes`` are kept if ``class_map`` selects the data's classes among
     them; otherwise the classifier's last layer is new and has to be trained. Weights of a factory that do not depend on
-    the seed are its own, such as loaded ones: if all are, the model is not trained again; if most are, it is fine-tuned
-    like one with a new classifier.
+    the seed count as loaded: if all are, the model is not trained again; if most are, it is fine-tuned like one with a
+    new classifier.
 
     Args:
         spec: a torchvision name, ``timm:NAME``, ``hf:PATH``, ``hf:ORG/NAME`` or ``ORG/NAME`` (see
@@ -160,14 +160,14 @@ def _with_weights(
 
 
 def _of_factory(spec: str, source: ModelSource, model: nn.Module, seed: int) -> BuiltModel:
-    """Tell the weights that a factory loads from those that it draws: only the latter depend on the seed.
+    """Distinguish the weights that a factory loads from those that it draws, which depend on the seed.
 
     A model is pretrained if most of its weight tensors are loaded; the rest is then a new classifier.
     """
     own, other = model.state_dict(), source.instantiate(seed + 1).state_dict()
     drawn = [key for key, value in own.items() if key not in other or not torch.equal(value, other[key])]
     if not drawn:
-        origin = "with the weights that its factory gives it"
+        origin = "with the weights that its factory loads"
         return BuiltModel(model, spec, source, True, origin, digest=state_digest(model))
     weights = [key for key, value in model.named_parameters() if value.ndim > 1 and not _is_constant(value)]
     loaded = [key for key in weights if key not in drawn]
@@ -175,7 +175,7 @@ def _of_factory(spec: str, source: ModelSource, model: nn.Module, seed: int) -> 
         return BuiltModel(model, spec, source, pretrained=False, origin=f"random weights, seed {seed}")
     places = list(dict.fromkeys(key.rpartition(".")[0] or key for key in drawn))
     pretrained, digest = 2 * len(loaded) > len(weights), state_digest(model)
-    origin = f"with weights that its factory gives it and random ones in {first_few(places)}, seed {seed}"
+    origin = f"with weights that its factory loads and random ones in {first_few(places)}, seed {seed}"
     return BuiltModel(
         model, spec, source, pretrained, origin, new_head=pretrained, partly_given=not pretrained, digest=digest
     )

@@ -36,7 +36,7 @@ def fetched(name: str, progress: Progress) -> Path:
     from huggingface_hub import constants, errors, snapshot_download
 
     try:
-        # The cache first: a model that is there needs no network.
+        # Try the cache first, because a cached model needs no network.
         folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
         if has_weights(folder):
             return folder

@@ -76,7 +76,7 @@ def fold_weights(module: nn.Module) -> None:
             names = [name for name, _ in part.parametrizations.named_children()]  # type: ignore[union-attr, operator]
             weights, kind = {name: getattr(part, name) for name in names}, type(part).__bases__[0]
             del part.parametrizations
-            # torch.nn.utils.parametrize gives each parametrized module a class of its own below its former one.
+            # torch.nn.utils.parametrize gives each parametrized module its own subclass of its former class.
             part.__class__ = kind
             for name, weight in weights.items():
                 part.register_parameter(name, nn.Parameter(weight.detach().clone(), weight.requires_grad))

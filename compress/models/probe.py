@@ -34,7 +34,7 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
             of its own sample; the error says what was found.
     """
     both = as_tensor(samples)
-    # With one sample and with two: squeeze() and view() often fix the batch that their author used.
+    # Try one sample and two, because squeeze() and view() often fix the batch that their author used.
     alone, beside = _logits(model, both[:1], name), _logits(model, both, name)
     if alone.ndim == 1 and beside.ndim == 2:
         raise ModelError(
@@ -55,7 +55,7 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
         again = _logits(model, given, name)
         if not torch.equal(given, before):
             raise ModelError(f"{name} changes its input in place; copy it first in forward (x = x.clone()).")
-        # Random outputs also differ from themselves, which needs another remedy.
+        # Random outputs differ too, but need another remedy.
         by_chance = float((alone - again).abs().max()) > COUPLED * largest
         raise ModelError(f"{name} {_why_coupled(model, by_chance)}, so no exported file can agree with it.")
     return beside.shape[1]

@@ -102,7 +102,7 @@ def _tokenizer(folder: Path, length: int) -> Tokenizer:
         raise DataError(f"{path}: file not found; give the model's folder, or save its tokenizer in that form.")
     try:
         tokenizer = Tokenizer.from_file(str(path))
-        # The file may store a padding of its own; all texts are padded alike below.
+        # The file may store its own padding, but all texts are padded alike below.
         tokenizer.no_padding()
         tokenizer.enable_truncation(length)
     except Exception as error:

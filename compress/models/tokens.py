@@ -74,7 +74,7 @@ class SentenceClassifier(nn.Module):
         if self.pooling == "first":
             return tokens[:, 0]
         counted = attention_mask[:, :, None].to(tokens.dtype)
-        # As in sentence-transformers: a text of padding alone must not divide by 0.
+        # As in sentence-transformers, so that a text of nothing but padding does not divide by 0.
         return (tokens * counted).sum(1) / counted.sum(1).clamp(min=1e-9)
 
 

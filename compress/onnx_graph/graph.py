@@ -20,7 +20,7 @@ Feed = Mapping[str, Array]
 
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights, the targets of quantization."""
-# Stands for an exact result: JSON has no infinity.
+# Means an exact result, because JSON has no infinity.
 MOST_DB = 1000.0
 PART = 1 << 20
 """Elements that are compared at a time, as doubles."""
@@ -141,7 +141,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
     for index, before in enumerate(waits):
         for each in before:
             followers.setdefault(each, []).append(index)
-    # A heap by position, so that nodes that are in order stay there.
+    # A heap by position keeps nodes where they are if they are already in order.
     ready = [index for index, before in enumerate(waits) if not before]
     del graph.node[:]
     while ready:

@@ -46,7 +46,7 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
     declined = []
     for what, write in FORMS.items():
         tried = onnx.ModelProto()
-        # One form after the other, so that one that changes outputs too much does not take the others with it.
+        # Try forms one at a time, so that one that changes outputs too much does not cause the others to be rejected.
         tried.CopyFrom(model)
         if not (count := write(tried)):
             continue

@@ -1,6 +1,6 @@
-"""Segments of a graph: runs of operators between values through which everything passes.
+"""Segments of a graph: runs of operators between values that are on all paths.
 
-A residual block is one segment, since its shortcut passes by every value inside it; so is each layer of a plain chain.
+A residual block is one segment, because its shortcut bypasses every value inside it. So is each layer of a plain chain.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Segment:
 
 
 def find_segments(graph: Graph) -> list[Segment]:
-    """Return the shortest segments that contain a layer with weights each, in the order of the graph.
+    """Return the shortest segments that each contain a layer with weights, in the order of the graph.
 
-    Operators without weights belong to the segment before them. Operators after the last value through which everything
-    passes are in no segment; neither is anything before the first such value if the graph has several inputs.
+    Operators without weights belong to the segment before them. Operators after the last value that is on all paths
+    are in no segment; neither are those before the first such value if the graph has several inputs.
     """
     weighted = {node.name for node in graph.weighted()}
     found: list[Segment] = []
@@ -51,7 +51,7 @@ def find_segments(graph: Graph) -> list[Segment]:
 
 
 def _pieces(graph: Graph) -> list[Segment]:
-    """Return the operators between two neighbouring values through which everything passes."""
+    """Return the operators between two neighbouring values that are on all paths."""
     last = {name: place for place, node in enumerate(graph.nodes) for name in reads(node)}
     last |= dict.fromkeys((value.name for value in graph.model.graph.output), len(graph.nodes))
     live = {value.name for value in graph.model.graph.input if value.name in last and value.name not in graph.tensors}
@@ -69,12 +69,12 @@ def _pieces(graph: Graph) -> list[Segment]:
 
 
 def _only_float(graph: Graph, live: Collection[str]) -> str | None:
-    """Return the only value that later operators read, if it is one of floats."""
+    """Return the only value that later operators read, if it is a float tensor."""
     return next((value for value in live if graph.is_float(value)), None) if len(live) == 1 else None
 
 
 def cut_out(graph: Graph, segment: Segment) -> onnx.ModelProto:
-    """Return a segment as a model of its own."""
+    """Return a segment as a separate model."""
     nodes = [node for node in graph.nodes if node.name in segment.nodes]
     names = {name for node in nodes for name in (*reads(node), *node.output)}
     made = onnx.ModelProto(ir_version=graph.model.ir_version)

@@ -84,7 +84,7 @@ def _layout(node: onnx.NodeProto, graph: Graph) -> _Layout | str:
     plain = settings["group"] == 1 and settings["auto_pad"] == b"NOTSET" and set(settings["dilations"]) == {1}
     if not plain or set(settings["strides"]) != {block} or any(side % block for side in inputs[2:]):
         return "it is grouped or dilated, uses auto_pad, or has sides that are not a multiple of its stride"
-    # Padding becomes whole blocks; what it exceeds the old one by is zeros in front of the kernel.
+    # Padding is rounded up to whole blocks; the excess becomes zeros in front of the kernel.
     lead = tuple(-begin % block for begin in settings["pads"][:2])
     size = tuple(math.ceil((kernel + extra) / block) for kernel, extra in zip(weight.shape[2:], lead, strict=True))
     begins = tuple(math.ceil(begin / block) for begin in settings["pads"][:2])

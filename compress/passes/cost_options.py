@@ -22,7 +22,9 @@ class CostTarget(Pass):
     energy: float | None = Field(
         default=None, gt=0, lt=1, description="Target energy of one inference as a fraction of the float file's."
     )
-    latency: float | None = Field(default=None, gt=0, lt=1, description="Target latency likewise.")
+    latency: float | None = Field(
+        default=None, gt=0, lt=1, description="Target latency as a fraction of the float file's."
+    )
     threads: int = Field(default=1, ge=1, le=1024, description="For energy and latency: threads of the runtime.")
     loss_samples: int = Field(
         default=256, ge=16, le=100_000,
@@ -57,7 +59,7 @@ class CostOptions(CostTarget, TorchPass):
         description="Target energy of one inference as a fraction of the original's, both in the precision that ships. "
         "Replaces macs.",
     )  # fmt: skip
-    latency: float | None = Field(default=None, gt=0, lt=1, description="Target latency likewise. Replaces macs.")
+    latency: float | None = Field(default=None, gt=0, lt=1, description="Target latency as a fraction. Replaces macs.")
     precision: Literal["float", "int8"] | None = Field(
         default=None,
         description="For energy and latency: precision of the file that ships, the same for all blocks. Default: what "

@@ -150,7 +150,7 @@ class Distill(GroupOptions):
         split = load(self.unlabelled, seed=context.seed, progress=context.progress).train
         if split is None:
             raise UsageError(f"The unlabelled data '{self.unlabelled}' has no train part; give data with one.")
-        # Without labels they would still tell the student how the teacher judges the test samples.
+        # Even without labels, they would show the student how the teacher classifies the test samples.
         if seen := context.test_digests.intersection(split.digests()):
             raise DataError(
                 f"{len(seen)} of the unlabelled samples of '{self.unlabelled}' are test samples; remove them."

@@ -72,21 +72,21 @@ class DpFinetune(PrivateTraining):
                 f"No trainable parameter begins with '{self.layers}'; the first ones are {', '.join(learned[:5])}."
             )
         chosen = set(names)
-        # The engine trains whatever requires gradients, and clips the norm over exactly these.
+        # The engine trains the parameters that require gradients, and clips the norm over exactly those.
         frozen = [each for name, each in trained.named_parameters() if each.requires_grad and name not in chosen]
         for parameter in frozen:
             parameter.requires_grad_(False)
         run = engines.train(
             trained, private, context.preprocess, schedule, self.chunk, context.progress, context.device
         )
-        # Later passes may train what this one left alone.
+        # Later passes may train what this pass did not.
         for parameter in frozen:
             parameter.requires_grad_(True)
         mechanism = DpSgd(
             schedule.mechanism, 1, schedule.steps, schedule.noise, schedule.clip, "record", 1,
             sampling(schedule.rate, len(private)), FROM_SYSTEM, (), run.gradient_error,
         )  # fmt: skip
-        # At rate 1 every batch is the whole data set, so that there was no draw to document.
+        # At rate 1 every batch is the whole data set, so there is no sampling to document.
         sizes = run.sizes if schedule.rate < 1 else ()
         account = Account(sgd=mechanism, sizes=sizes, choices=self.choices())
         done = {

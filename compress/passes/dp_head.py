@@ -70,7 +70,7 @@ class DpHead(PrivateTraining):
         scale, shift = np.ones(width), np.zeros(width)
         if public is not None:
             engines.teach_features(trained, path, public, self.public_epochs, context)
-            # Scaled by public samples: statistics of private records would have a privacy cost of their own.
+            # Scale by public samples, because statistics of private records would have a privacy cost of their own.
             few = public.split.subset(np.arange(min(engines.PLENTY, len(public.split))))
             scale, shift = engines.scale_of(engines.read_features(trained, path, few, context.preprocess))
         # Ties the reads to the mechanism, so that the statement can check that nothing else saw the records.

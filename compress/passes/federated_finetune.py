@@ -71,7 +71,7 @@ class FederatedFinetune(FederatedTraining):
 
     @model_validator(mode="after")
     def _fits(self) -> FederatedFinetune:
-        # Checked when the recipe is read, long before clients have trained for the first round.
+        # Check when the recipe is read, long before clients have trained for the first round.
         if self.update == "int8-masked" and self.rule != "mean":
             raise ValueError(
                 f"rule {self.rule} compares single updates, and masked ones reveal only their sum; use update: int8"
@@ -111,7 +111,7 @@ class FederatedFinetune(FederatedTraining):
             UsageError: there are no or too few train samples, too few clients, or incompatible settings.
             ModelError: the loss or the weights are not finite.
         """
-        # Recipes are the same in simulations and on a fleet; `leanmark federate run` connects one around the job.
+        # Recipes are the same in simulations and on a fleet, which `leanmark federate run` connects around the job.
         fleet = federated.connected()
         if fleet is not None:
             return self._on_fleet(model, context, fleet)

@@ -100,7 +100,7 @@ class FederatedTraining(TorchPass):
         """
         split = context.data.part("train", self.name)
         names, rows = self.cut(split, context.seed)
-        # Data under a use policy are used on the policy's terms; without one, nobody stated a purpose.
+        # A use policy states the purpose of its data; without one, no purpose is stated.
         guard = split.guard
         use = (
             Use(action, federated.NOT_STATED) if guard is None else Use(action, guard.use.purpose, guard.use.recipient)
@@ -116,7 +116,7 @@ class FederatedTraining(TorchPass):
     @contextlib.contextmanager
     def simulation(self, context: PassContext) -> Iterator[Simulation]:
         """Yield the files of the run: in the job's workspace, which keeps the log, or in a temporary folder."""
-        # Rounds of an interrupted job are found again there, and leanmark state reads the log.
+        # An interrupted job finds its rounds there again, and leanmark state reads the log.
         if context.workspace is not None:
             folder = context.workspace / f"{context.place}-{self.name}"
             yield federated.Simulation(folder, context.workspace / federated.log_name(context.place))

@@ -41,7 +41,7 @@ class FoldNorms(TorchPass):
         Raises:
             ModelError: the outputs differ.
         """
-        # Noise instead of samples, so that private records are read by the private training alone.
+        # Use noise instead of samples, so that only the private training reads private records.
         without_norms, folded, left, error = engines.fold_exactly(model, context.preprocess.noise(SAMPLES))
         declined = tuple(Declined(name, why) for name, why in left.items())
         if not folded:

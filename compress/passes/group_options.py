@@ -50,7 +50,7 @@ class GroupOptions(AdversarialOptions):
             done["forget_strength"] = self.forget_strength
         column = self.probe or self.forget
         if column is not None:
-            # The probe is fitted on one part and scored on the other, or it would only measure its own memory.
+            # Fit the probe on one part and score it on the other, or the score would only measure what it memorised.
             train, held_out = (context.data.part(name, self.name) for name in ("train", "validation"))
             result = training.probe(model.eval(), train, held_out, context.preprocess, column)
             done["probe"] = {"column": column, **result}

@@ -101,7 +101,7 @@ class PateDistill(TorchPass):
     def cost(self) -> float:
         """Compute epsilon from the caps."""
         checked = self.threshold is not None
-        # From the caps, since the number of answers itself depends on the private data.
+        # Not from the number of answers, because it depends on the private data.
         votes = GnMax(
             self.noise,
             self.answers,
@@ -126,7 +126,7 @@ class PateDistill(TorchPass):
         """
         private = context.data.part("train", self.name)
         cost, mechanism = self.cost(), f"gnmax#{context.place}"
-        # Before the first vote: a vote spends budget even if the job fails afterwards.
+        # Check before the first vote, because a vote spends budget even if the job fails afterwards.
         require_votes(cost, self.epsilon, self.answers, self.delta, len(private))
         public = engines.public_data(self.public, context, private, self.name)
         student = copy.deepcopy(model).eval()

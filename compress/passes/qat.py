@@ -76,14 +76,14 @@ class Qat(IntegerPass, RecoveryTraining):
         if isinstance(original, aware_training.FakeQuantModel):
             return original, PassRecord.refused("it is already trained with rounding")
         if isinstance(context.preprocess, ArrayPreprocess) and len(context.preprocess.inputs) > 1:
-            return original, PassRecord.refused("it takes several arrays; use quantize_static for such a model")
+            return original, PassRecord.refused("the model takes several arrays; use quantize_static instead")
         network = copy.deepcopy(original)
         opened = pruning.loosen(network, context.sample(1))  # projections of attention become layers
         rounded, declined = self._rounded(network, context)
         if not rounded.rounding.layers:
             first = f" ({declined[0].what}: {declined[0].why})" if declined else ""
             return original, PassRecord.refused(f"none of its layers can be rounded{first}")
-        # Read twice, to record how far training moved the steps from calibration.
+        # Read the steps before and after, to record how far training moved them from calibration.
         steps = aware_training.step_sizes(rounded)
         trained = self._train(rounded, context, {"label_smoothing": 0.0}, "Training with rounding", context.teacher)
         moved = aware_training.step_sizes(rounded)

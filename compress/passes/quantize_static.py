@@ -33,11 +33,11 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     helps, and the layers with the largest loss return to float, as few as necessary; if that is not enough, the pass
     declines.
 
-    With `energy` or `latency`, a knapsack chooses which blocks stay float: the loss of each rounded block on validation
-    data against what the block in floats costs more, measured here (HAWQ-V3, Yao et al. 2021, arXiv 2011.10680). A
-    block is a run of layers between values that all paths pass. Blocks of matrix products may get int4 weights, where
-    these cost less than int8. The share refers to the float file, and the budget still holds. Without a target, the
-    formats are those that `structured_prune` chose together with its widths, if it did.
+    With `energy` or `latency`, a knapsack chooses which blocks stay float: it weighs the loss of each rounded block on
+    validation data against the extra cost of the block in floats, measured here (HAWQ-V3, Yao et al. 2021, arXiv
+    2011.10680). A block is a run of layers between values that are on all paths. Blocks of matrix products may get int4
+    weights where these cost less than int8. The share is relative to the float file, and the budget still applies.
+    Without a target, formats are those that an earlier `structured_prune` chose together with its widths, if it did.
 
     Papers: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018 (arXiv 1712.05877); Krishnamoorthi 2018 (arXiv 1806.08342) for scales by channel;

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-# All that a float64 holds.
+# Bits of precision of a float64.
 MANTISSA = 53
 
 

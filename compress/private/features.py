@@ -87,7 +87,7 @@ def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:
             outputs = model(as_tensor(preprocess.noise(2)))
     finally:
         handle.remove()
-    # Exactly the outputs: anything after the layer would not be in the head's gradient.
+    # The layer's outputs must be the model's, because the head's gradient would miss operators after the layer.
     if type(layer) is not nn.Linear or len(seen) != 1 or not torch.equal(seen[0], outputs):
         raise ModelError(f"The outputs are not those of one linear layer (found '{path}'); use dp_finetune.")
     return path

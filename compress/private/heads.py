@@ -105,7 +105,7 @@ def train_head(
     synthetic = np.zeros((1, width)), np.zeros(1, dtype=np.int64)
     start = np.zeros((classes, width + 1))
     require_noise(lambda: noisy_sum(start, *synthetic, schedule), schedule.noise * schedule.clip, schedule.mechanism)
-    # Scaled to a norm of about 1, so that one clipping norm suits heads of any width.
+    # Scale to a norm of about 1, so that one clipping norm suits heads of any width.
     ready = (features - shift) / (scale * np.sqrt(width))
     weights, adam, sizes = start, Adam(start.size, schedule.lr, schedule.steps), []
     for _ in range(schedule.steps):
@@ -113,7 +113,7 @@ def train_head(
         sizes.append(len(drawn))
         total = noisy_sum(weights, ready[drawn], labels[drawn], schedule)
         weights = weights - adam.step(total.ravel()).reshape(weights.shape)
-    # The scaling moves into the head, so that the file needs no further operator.
+    # Fold the scaling into the head, so that the file needs no extra operator.
     weight = weights[:, :-1] / (scale * np.sqrt(width))
     bias = weights[:, -1] - weight @ shift
     return Head(weight, bias, tuple(sizes), gradient_error(width, classes, schedule.clip))

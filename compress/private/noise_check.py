@@ -34,7 +34,7 @@ def noise_p(noisy_sum: Sum, deviation: float) -> float:
         0.0
     """
     squares, count = 0.0, 0
-    # A head of few values needs several pairs for a test of any power.
+    # A head with few values needs several pairs, or the test has no power.
     while count < LEAST_NUMBERS:
         # The records cancel, so the test itself reveals nothing about them.
         difference = (noisy_sum() - noisy_sum()).ravel()

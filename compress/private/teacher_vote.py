@@ -64,7 +64,7 @@ def elect(
     teachers.require_disjoint(parts)
     queries = _inputs(model, public, election, context)
     scale, shift = _scale(queries)
-    # Scaled by the public samples: statistics of a private part would be a release without noise.
+    # Scale by the public samples, because statistics of a private part would be a release without noise.
     queries = (queries - shift) / scale
     counts = np.zeros((len(queries), classes), dtype=np.int64)
     with context.progress.task("Training teachers", total=len(parts)) as bar:

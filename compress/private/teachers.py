@@ -29,7 +29,7 @@ def parts_of(split: Split, teachers: int) -> list[Labels]:
     Raises:
         UsageError: a part would have fewer than two samples.
     """
-    # By digest, not by position: adding a record must not move the others to other teachers.
+    # Assign by digest instead of position, because adding a record must not move the others to other teachers.
     places = np.array([int(split.digest(i)[:15], 16) % teachers for i in range(len(split))])
     parts = [np.flatnonzero(places == teacher).astype(np.int64) for teacher in range(teachers)]
     if min(map(len, parts)) < FEWEST:
@@ -111,7 +111,7 @@ def answer(counts: Labels, vote: Vote) -> tuple[Labels, Labels]:
         if len(answers) == vote.answers:
             break
         if vote.threshold is not None and vote.threshold_noise is not None:
-            # The check has noise of its own, which is accounted for also when no answer follows.
+            # The check has its own noise, which is accounted for even if no answer follows.
             highest = float(counts[query].max()) + vote.threshold_noise * float(gaussian(1)[0])
             if highest < vote.threshold:
                 continue

@@ -128,7 +128,7 @@ def _sum(wrapped: nn.Module, records: Records, drawn: np.ndarray, clip: float, c
     total = torch.zeros(count, dtype=torch.float64)
     for start in range(0, len(drawn), chunk):
         samples, labels = records.batch(drawn[start : start + chunk])
-        # In double: sums of thousands of float32 gradients would lose the low bits.
+        # Sum in double precision, because sums of thousands of float32 gradients would lose the low bits.
         total += clipped(gradients(wrapped, samples, labels).detach(), clip).double().cpu()
     return total.numpy()
 

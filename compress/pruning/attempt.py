@@ -108,12 +108,12 @@ class Attempt:
             PruningImpossible: the architecture does not allow it, or pruning takes too long.
         """
         task = self._context.progress.task("Pruning")
-        # Drawing importances and training seed torch's generator; a pass must leave the caller's alone.
+        # Random importances and training seed torch's generator, but a pass must leave the caller's alone.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), task as bar:
             warnings.simplefilter("ignore")  # torch-pruning warns about properties that are verified here
             torch.manual_seed(self._context.seed)
             try:
-                # Groups inside blocks are proven when they are found; a trace only as a whole, here.
+                # Groups inside blocks are proven one by one when they are found, those of a trace together here.
                 if self._way != "blocks" and (why := self._why_inexact(eval_copy(model))):
                     raise PruningImpossible(why)
                 pruned, record, provenance = self._nearest(model, bar.advance)
@@ -139,7 +139,7 @@ class Attempt:
     ) -> PassRecord:
         """Refit the pruned model's layers in place; return the record with the result."""
         original, settings = eval_copy(model), self._settings
-        # The pruned model's attention was replaced; both need the same operators, by which layers are matched.
+        # Replace attention as in the pruned model, because layers are matched by their operators.
         if self._way == "blocks" and (settings.attention is not None or settings.embedding):
             loosen(original, self._sample)
         changes = Changes(provenance.outputs, provenance.inputs)

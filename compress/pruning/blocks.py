@@ -113,7 +113,7 @@ class BlockPruner:
         # The search counts dozens of plans; tensors without data make a copy and a count nearly free.
         skeleton = copy.deepcopy(self.model).to("meta") if self._without_data else self.model
         last = STEPS_PER_RATIO * len(order)
-        # What remains falls with each step, so the first step that is enough can be bisected.
+        # What remains falls with each step, so bisection finds the first step that is enough.
         step = self._first(last, lambda at: self._left_after(skeleton, self._plan(order, known, at), wanted))
         plan = self._plan(order, known, step)
         for group in self.groups:
@@ -156,7 +156,7 @@ class BlockPruner:
                 gone = self._units[group.name] * percent / STEPS_PER_RATIO - self._units[group.name] + group.units
             else:
                 pooled = self._pool(order, scores, group)
-                # One threshold for the pool; rows of a group (query, key, value) lose equally many, hence their mean.
+                # One threshold for all; rows of a group (query, key, value) lose equally many units, hence the mean.
                 share = step / (STEPS_PER_RATIO * len(order))
                 threshold = pooled.sort().values[min(len(pooled) - 1, int(share * len(pooled)))]
                 gone = float((ranked.values.mean(0) < threshold).sum()) if share < 1 else float(group.units)
@@ -175,7 +175,7 @@ class BlockPruner:
         multiple = self._multiple(group)
         least = max(1, self._units[group.name] * (1 - self.rules.most))
         kept = max(least, group.units - gone)
-        # Rounded up, as a group may lose less but not more; the slack absorbs products such as 30 * (1 - 0.7).
+        # Round up, because a group may lose less but not more; the slack absorbs products such as 30 * (1 - 0.7).
         return min(group.units, math.ceil(kept / multiple - 1e-9) * multiple)
 
     def _multiple(self, group: Group) -> int:

@@ -80,7 +80,7 @@ def _runs(model: nn.Module, sample: torch.Tensor) -> list[_Run]:
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
             shape = output.shape if isinstance(output, torch.Tensor) else torch.Size()
-            # Identity of the tensor, not equality: any functional operator in between creates another one.
+            # Compare identity, not equality, because any functional operator in between creates a new tensor.
             runs.append(_Run(path, module, shape, direct=len(inputs) == 1 and inputs[0] is previous[0]))
             previous[0] = output
 

@@ -80,7 +80,7 @@ def count_by_layers(
     def by_layers(_: nn.Module) -> int:
         return sum(layer.weight.numel() * places for layer, places in positions.items())  # type: ignore[operator, union-attr, misc]
 
-    # They disagree where operators without weights multiply, such as attention's products.
+    # The counts differ where operators without weights multiply, such as attention's products.
     return by_layers if by_layers(model) == count(model) else count
 
 
@@ -227,7 +227,7 @@ class ChannelPruner:
     def _next_percent(self, left: int, wanted: int) -> int:
         """Go half the way to the ratio that would meet the goal if the count fell with the square of the width."""
         kept = PERCENT - self.percent
-        # Half, since a step cannot be undone and the square is only an estimate.
+        # Take half, because a step cannot be undone and the square is only an estimate.
         there = kept * (1 - math.sqrt(wanted / left))
         return min(self.last_percent, self.percent + max(1, int(there / 2)))
 

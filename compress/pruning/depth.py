@@ -44,7 +44,7 @@ def drop_blocks(
     with context.progress.task("Dropping blocks", total=len(blocks)) as bar:
         while left > macs * original and len(dropped) < len(blocks):
             remaining = [path for path in blocks if path not in dropped]
-            # Measured again after each removal: blocks that do the same work are dispensable only one at a time.
+            # Measure again after each removal, because of two blocks that do the same work only one is dispensable.
             felt = {path: _without(shallow, path, images, wanted) for path in remaining}
             path = min(felt, key=lambda name: felt[name])
             _drop(shallow, path)

@@ -68,7 +68,7 @@ def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Gro
     inner = {(cut.path, cut.tensor, cut.dim) for group in (*groups, *heads) for cut in group.cuts}
     cuts = tuple(cut for cut in _cuts(model, width, head) if (cut.path, cut.tensor, cut.dim) not in inner)
     group = Group("the embedding width", "embedding", width, cuts, tuple(_numbers(model, width, cuts)))
-    # Every other feature: a mistaken slice would have to match at all of them to go unnoticed.
+    # Keep every other feature: a wrong slice would have to match at all of them to go unnoticed.
     kept = torch.arange(0, width, 2)[None]
     removed = copy.deepcopy(model)
     group.remove(removed, kept)

@@ -96,7 +96,7 @@ class Group:
         parts = []
         for cut in self.cuts:
             module = model.get_submodule(cut.path)
-            # Layer norms and position tokens are cut along, but their values do not measure a unit's importance.
+            # Layer norms and position tokens are cut as well, but their values do not measure a unit's importance.
             weighs = isinstance(module, (*LAYERS, nn.Embedding, nn.modules.batchnorm._BatchNorm))
             if cut.tensor == "weight" and weighs and row in cut.rows:
                 weight, noted = model.get_parameter(f"{cut.path}.weight"), getattr(module, NOTED, None)
@@ -143,7 +143,7 @@ class Group:
             module, now = model.get_submodule(number.path), units * number.factor
             shape = isinstance(getattr(module, number.attribute), tuple)  # as in a layer norm
             setattr(module, number.attribute, (now,) if shape else now)
-        # Cuts hold no positions, only rows and sizes, and stay valid for the narrower group.
+        # Cuts hold rows and sizes but no positions, so they stay valid for the narrower group.
         return Group(self.name, self.kind, units, self.cuts, self.numbers, self.rows)
 
 

@@ -71,7 +71,7 @@ def attentions(model: nn.Module) -> Iterator[Attention]:
         back = _back(model, path)
         if not heads or names is None or back is None:
             continue
-        # The inner width is what the output projection reads; after pruning it is not the embedding's any more.
+        # The inner width is what the output projection reads; after pruning it differs from the embedding's.
         width = int(model.get_parameter(f"{back}.weight").shape[1])
         stretches = 3 // len(names)
         fits = all(module.get_parameter(f"{name}.weight").shape[0] == stretches * width for name in names)

@@ -99,7 +99,7 @@ class Estimator:
 
     def _put_curvature(self, model: nn.Module) -> None:
         squares = {p: torch.zeros_like(p) for p in model.parameters() if p.requires_grad}
-        # Squares of single samples: the square of a batch's mean gradient would let opposite ones cancel.
+        # Square the gradients of single samples, because opposite ones would cancel in a batch's mean.
         for loss in self._losses(model, 1):
             model.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -207,7 +207,7 @@ def _entry(part: Part) -> _Entry:
         gradients = part.gradients.t() if part.role == "in" else part.gradients
         layer.weight.grad = gradients.reshape(laid.shape)
     else:
-        # Taylor importance reads a gradient of every layer, also of one that no loss reached.
+        # Taylor importance reads a gradient of every layer, even of one that no loss reached.
         layer.weight.grad = torch.zeros_like(layer.weight)
     if part.noted is not None:
         setattr(layer, NOTED, part.noted)

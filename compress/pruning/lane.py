@@ -67,7 +67,7 @@ class Lane:
         # A value waits for a later request or for an operator that has not run; everything else is freed.
         kept = [node for node in known if self._later[node] > 0 or any(user not in known for user in node.users)]
         for batch in range(self._count):
-            # The samples are read once; from the second step on, a batch starts from what the step before left.
+            # The samples are read once; from the second step on, a batch starts from what the previous step left.
             values = {program.sample: self._batches(batch)} if self._shelf is None else self._shelf.take(batch)
             with torch.inference_mode():
                 program.evaluate(needed, values)

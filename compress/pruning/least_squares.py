@@ -174,7 +174,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
         error = errors[-1]
         inverse, now = _without(inverse, now, _columns(gone, width))
         left = np.delete(left, gone)
-    # The last differences of nearly equal numbers may be negative by rounding.
+    # The last differences are of nearly equal numbers, so they may be negative by rounding.
     return Elimination(np.array(order), np.maximum(errors, 0.0) / size)
 
 

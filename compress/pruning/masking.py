@@ -43,7 +43,7 @@ def lively(model: nn.Module, samples: torch.Tensor, seed: int = 0) -> None:
         for name, tensor in model.named_parameters():
             if tensor.ndim > 1 and bool((tensor != tensor.flatten()[0]).any()):
                 continue  # already random
-            # A permutation: no two values are equal, so that each channel can be recognised by its own.
+            # A permutation, so that all values differ and each identifies its channel.
             spread = torch.randperm(tensor.numel(), generator=random).view(tensor.shape) / max(1, tensor.numel())
             shift = name.endswith("bias") or not bool(tensor.any())
             tensor.copy_((spread - 0.5) * 0.2 if shift else spread + 0.5)
@@ -72,7 +72,7 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
     for name, tensor in wanted.items():
         if tensor.shape != found[name].shape:
             whole, part = tensor.numpy().copy(), found[name].numpy()
-            # Biases and statistics lose the outputs of their weight; alone they could match at several places.
+            # Biases and statistics lose the same outputs as their weight; matched alone they could fit several places.
             beside = left.get(f"{name.rpartition('.')[0]}.weight", ())
             left[name] = kept = beside[:1] if _is_part(whole, part, beside[:1]) else _kept(whole, part, name)
             tensor.zero_()

@@ -48,7 +48,7 @@ def prune(
 
 
 def _ways(settings: PruneSettings, model: nn.Module) -> tuple[str, ...]:
-    # Reshapes into heads break the trace, or keep it busy without end.
+    # Reshapes into heads break the trace, or make it run forever.
     if has_attention(model):
         return ("blocks",)
     # Buffers as parameters would be trained.

@@ -43,7 +43,7 @@ class ArrayShelf(Generic[Key]):
     def put(self, batch: int, values: Mapping[Key, Any]) -> None:
         """Replace the values of a batch."""
         size = sum(getattr(value, "nbytes", 0) for value in values.values())
-        # The old values of this batch make room before the new ones are counted.
+        # Release this batch's old values before the new ones are counted.
         self._values.pop(batch, None)
         self._sizes.pop(batch, None)
         if self.bytes_held + size <= self._most_bytes:
@@ -51,7 +51,7 @@ class ArrayShelf(Generic[Key]):
             self._file(batch).unlink(missing_ok=True)
         else:
             self._save(list(values.values()), self._file(batch))
-            # The keys keep their order, by which the file's arrays are assigned when they are read.
+            # Keep the keys in order, because the file's arrays are assigned to them in order when they are read.
             self._values[batch] = dict.fromkeys(values)
 
     def take(self, batch: int) -> dict[Key, Any]:

@@ -84,7 +84,7 @@ def front(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     measured = [each for each in trials if each.cost is not None and each.loss is not None]
     undominated: list[Trial] = []
     least = float("inf")
-    # By cost: a trial is on the front if it loses less than every cheaper one.
+    # Sorted by cost, because a trial is on the front if it loses less than every cheaper one.
     for each in sorted(measured, key=lambda t: (float(t.cost or 0), float(t.loss or 0), t.number)):
         if each.loss is not None and each.loss.value < least:
             least = each.loss.value

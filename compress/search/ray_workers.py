@@ -57,7 +57,7 @@ def work_on_ray(question: Question, until_s: float, address: str, study: Study, 
         MeasureError: a worker died too often.
     """
     library = ray()
-    # Workers have another working directory, and another processor would give the study another name.
+    # Workers have a different working directory, and a different processor would change the study's name.
     question = replace(question, out=question.out.resolve(), study=study.name)
     started = not library.is_initialized()
     _connect(library, address)
@@ -118,7 +118,7 @@ def measure(question: Question, files: tuple[dict[str, bytes], dict[str, bytes]]
 
 def _measured_away(question: Question, output: TrialOutput) -> Estimate:
     library = ray()
-    # No processors: the labelled resource alone decides where and when it runs.
+    # Request no processors, because the labelled resource alone decides where and when it runs.
     task = library.remote(measure).options(num_cpus=0, resources={METER: 1}, max_retries=1)
     try:
         return Estimate.from_json(library.get(task.remote(question, output.contents())))
@@ -137,7 +137,7 @@ def _connect(library: Any, address: str) -> None:
 
 def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
     strategies = importlib.import_module("ray.util.scheduling_strategies")
-    # Pinned, or Ray could pack all workers onto one node.
+    # Pin the workers, or Ray could pack all of them onto one node.
     pinned = strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     task = library.remote(work).options(num_cpus=1, scheduling_strategy=pinned, max_retries=RESTARTS)
     return task.remote(question, until_s)

@@ -109,7 +109,7 @@ def search_recipe(
         >>> found = compress.search_recipe("resnet18", max_loss=1.0, trials=20)  # doctest: +SKIP
         >>> found.recipe.passes  # doctest: +SKIP
     """
-    # First, so that a missing extra is reported before data are loaded.
+    # Import Optuna first, so that a missing extra is reported before data are loaded.
     optuna()
     progress, plan = shown(progress), plan or Plan()
     named = str(model) if isinstance(model, str | Path) else type(model).__qualname__

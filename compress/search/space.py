@@ -208,7 +208,7 @@ def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
     yield Choice(f"{static}.calibration", ("minmax", "mse", "entropy", "percentile"), needs=static)
     yield Choice(f"{static}.samples", (64, 256, 512), needs=static)
     yield Choice(f"{static}.operators", ("auto", "weights", "all"), needs=static)
-    # Below the bound: pruning or a student spend a part of it before.
+    # Below the bound, because earlier pruning or a student uses a part of it.
     yield Choice(f"{static}.max_loss", (None, round(loss / 2, 4), round(loss / 4, 4)), needs=static)
     if network == "transformer":
         yield Choice(f"{static}.smooth", (0.0, 0.5, 0.75), needs=static)

@@ -63,7 +63,7 @@ class Halving(TrainingCallback):
             return
         self._epochs += 1
         short = max(0.0, self._floor - figures["validation_accuracy"]) / self._floor
-        # Counted over all trainings of the recipe: Optuna takes each step only once.
+        # Count over all trainings of the recipe, because Optuna accepts each step only once.
         self._trial.report(short, self._epochs)
         if short and self._trial.should_prune():
             stop(self._trial, f"stopped after epoch {self._epochs}: others were better by then", 100 * short)
@@ -72,7 +72,7 @@ class Halving(TrainingCallback):
 def stop(trial: Any, why: str, violation: float) -> None:
     """End a trial that is not measured; ``violation`` is how far it exceeds the bound, in percent."""
     trial.set_user_attr(WHY, why)
-    # Stopped trials have a constraint too, from which the sampler learns in which direction the bound lies.
+    # Stopped trials have a constraint too, because it shows the sampler the direction of the bound.
     trial.set_constraint(LOSS, violation)
     raise optuna().TrialPruned(why)
 

@@ -99,7 +99,7 @@ class Worker:
         self._ear, mouth = context.Pipe(duplex=False)
         self._process: Any = context.Process(target=_guarded, args=(mouth, *self._arguments), daemon=False)
         self._process.start()
-        # So that the end of the pipe is seen when the child dies.
+        # Close this end here, so that the pipe ends when the child dies.
         mouth.close()
         self._starts += 1
 

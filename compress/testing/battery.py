@@ -29,7 +29,7 @@ from compress.testing.networks import CLASSES, blobs, network
 from compress.testing.silence import require_refusal_without_noise
 from compress.testing.trial import UNLIKELY_SEED, Model, Trial, digest_of, global_seed
 
-# Not the batch of the exporter's example, which a file with a fixed batch would take.
+# Not the batch of the exporter's example, because a file with that fixed batch would accept it.
 BATCH = 5
 PARTS = ("train", "calibration", "validation")
 
@@ -134,7 +134,7 @@ def _check_input(trial: Trial) -> None:
     require(observed.input_kept, "modified its input model")
     require(observed.teacher_kept, "modified the teacher")
     require(observed.changed is not trial.model, "returned its input model instead of a copy")
-    require(observed.digest != digest_of(trial.model), "did nothing; name a network in its tags to which it applies")
+    require(observed.digest != digest_of(trial.model), "did nothing; its tags must name a network that it applies to")
 
 
 def _check_record(trial: Trial) -> None:
@@ -172,7 +172,7 @@ def _check_noise(trial: Trial) -> None:
 def _check_generators(trial: Trial) -> None:
     require(
         trial.observed.generators_kept,
-        "changed a global random generator; use a generator of its own or torch.random.fork_rng",
+        "changed a global random generator; use its own generator or torch.random.fork_rng",
     )
 
 

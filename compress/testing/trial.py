@@ -1,4 +1,4 @@
-"""One trial of a pass: the pass, its model and context, and what an application of it changes."""
+"""One trial of a pass: the pass, its model and context, and what applying it changes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Trial:
     Attributes:
         candidate: the configured pass.
         model: a module or an ONNX file, depending on the stage of the pass.
-        context: context with the model's original as the teacher and a folder of its own.
+        context: context with the model's original as the teacher and its own folder.
     """
 
     candidate: Pass

@@ -151,5 +151,5 @@ def robust_accuracy(
         score_split(torch.cat(outputs).numpy(), chosen, columns, None, reading=contract.reading) for outputs in found
     )
     clean, right = (each.correct for each in scores)
-    # A sample that is right only under attack was not defended but hit by chance.
+    # A sample that is classified correctly only under attack was right by chance.
     return float(clean.mean()), float((clean & right).mean())

@@ -30,7 +30,7 @@ from compress.training.training import TrainingConfig, TrainingResult, train
 FROM_SCRATCH = TrainingConfig()
 FINE_TUNING = TrainingConfig(epochs=8, lr=2e-4)
 """For a new classifier on pretrained weights: a lower learning rate and fewer epochs."""
-# To be raised when the training changes, so that baselines of an earlier version are not taken.
+# Increase when the training changes, so that baselines of an earlier version are not reused.
 KEPT_FORMAT = 1
 LONGEST = 100
 """Readable characters of a cached file's name; file systems allow 255 bytes for the whole."""
@@ -150,7 +150,7 @@ def _key(
     start = hashlib.sha256()
     for key, tensor in built.model.state_dict().items():
         start.update(key.encode())
-        # As bytes, since NumPy has no bfloat16.
+        # As bytes, because NumPy has no bfloat16.
         start.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     facts = {
         "format": KEPT_FORMAT,

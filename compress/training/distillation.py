@@ -102,7 +102,7 @@ class Taps:
     def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if isinstance(output, torch.Tensor) and output.ndim == 4:
-                # Removed first: a dict keeps the place of a key that is assigned again.
+                # Remove it first, because a dict keeps the position of a key that is assigned again.
                 self.maps.pop(name, None)
                 self.maps[name] = output  # in order of completion
 

@@ -114,7 +114,7 @@ class Epochs:
             if resume is not None and state.seconds - kept_at >= KEPT_AFTER_S:
                 self._keep(resume, key)
                 kept_at = state.seconds
-            # After saving, so that an error of the user's callback does not lose the epoch.
+            # Report after saving, so that an error of the user's callback does not lose the epoch.
             self._report(state.epoch, {**self._figures, "seconds": state.seconds})
         run.model.load_state_dict(state.kept)
         return self._result()
@@ -123,7 +123,7 @@ class Epochs:
         """Run one pass over the data; return whether the time is up."""
         run, state, out_of_time = self._run, self._state, False
         state.epoch += 1
-        # Per epoch: a resumed training draws as if uninterrupted. Per rank: dropout differs between them.
+        # Seed per epoch, so that a resumed training draws as if uninterrupted, and per rank, so that dropout differs.
         torch.manual_seed(_drawn(self._seed, state.epoch, distributed.rank()))
         run.model.train()
         best = f", validation {state.best[0]:.1%}" if state.kept else ""

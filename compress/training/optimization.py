@@ -127,7 +127,7 @@ class Run:
         """Update the weights once."""
         inputs = images if self.adversary is None else self._attacked(self.adversary, images, labels)
         loss = self._objective(inputs, labels)
-        # Of all ranks, so that they fail together: one that failed alone would leave the others waiting.
+        # Average over all ranks, so that they fail together: one that failed alone would leave the others waiting.
         value = distributed.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise ModelError(

@@ -240,7 +240,7 @@ def probe(model: nn.Module, train: Split, held_out: Split, preprocess: Preproces
         torch.manual_seed(0)
         layer = nn.Linear(x.shape[1], len(attribute.names))
         optimizer = torch.optim.Adam(layer.parameters(), PROBE_RATE, weight_decay=PROBE_DECAY)
-        # Balanced like the score, or the probe would answer with the largest group.
+        # Balance it like the score, or the probe would always predict the largest group.
         weights = 1 / torch.bincount(y, minlength=len(attribute.names)).clamp(min=1)
         for _ in range(PROBE_STEPS):
             optimizer.zero_grad()

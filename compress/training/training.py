@@ -121,7 +121,7 @@ def _learn(
     config, place = job.config, torch.device(job.device)
     attribute = None if config.groups is None else Attribute.of(job.split, config.groups)
     batches = _batches(job.split, job.preprocess, config, job.seed, attribute)
-    # Another seed: with the same one, both parts would be shuffled alike.
+    # Use another seed, because the same one would shuffle both parts alike.
     more = None if job.unlabelled is None else _batches(job.unlabelled, job.preprocess, config, job.seed + 1)
     steps = len(batches) * config.epochs
     with _seeded(job.seed, place), (progress or Silent()).task(description, total=steps) as bar:

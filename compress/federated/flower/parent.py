@@ -14,7 +14,7 @@ def end_with_parent() -> None:
     parent = os.getppid()
 
     def watch() -> None:
-        # An orphan gets another parent; this works on every POSIX system, PR_SET_PDEATHSIG on Linux alone.
+        # An orphan gets another parent. This check works on every POSIX system, PR_SET_PDEATHSIG only on Linux.
         while os.getppid() == parent:
             time.sleep(LOOK_EVERY_S)
         os._exit(0)

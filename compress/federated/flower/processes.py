@@ -117,7 +117,7 @@ def start_node(
 def started(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start one of Flower's processes, with its output in a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    # Appended: a restart must not erase why the last process ended.
+    # Append, because a restart must not erase why the last process ended.
     with log.open("ab") as stream:
         return subprocess.Popen(command, stdout=stream, stderr=stream, env=surroundings(folder))
 

@@ -103,6 +103,6 @@ class FlowerTransport:
                     f"Flower's ServerApp did not start within {self._listener.gettimeout():.0f} s; see the SuperLink's "
                     "log, and 'flwr log'."
                 ) from None
-            # Training takes as long as it takes; only the connection has a limit.
+            # Training has no time limit; only connecting has one.
             self._stream.settimeout(None)
         return self._stream

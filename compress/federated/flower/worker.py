@@ -24,7 +24,7 @@ class Worker:
     def __init__(self, client: Participant, path: Path, notify: Callable[[str], None]) -> None:
         self._client, self._notify = client, notify
         self._listener = listening(path)
-        # So that run() asks about once a second whether to continue.
+        # A short timeout, so that run() checks about once a second whether to continue.
         self._listener.settimeout(1.0)
 
     def run(self, going: Callable[[], bool]) -> None:

@@ -114,7 +114,7 @@ class _Work:
     def __init__(self, settings: FileSettings, graph: Graph, layers: Sequence[FileLayer], context: PassContext) -> None:
         self._settings, self._graph, self._layers, self._context = settings, graph, layers, context
         data = context.data
-        # Fitted on train and checked on calibration samples, so that a fit to its own samples alone is noticed.
+        # Fit on train samples and check on calibration samples, so that overfitting is noticed.
         learnt = next((part for part in (data.train, data.calibration, data.validation) if part), None)
         checked = next((part for part in (data.calibration, data.validation, data.train) if part), None)
         batch = settings.batch or choose_batch(graph, free_bytes(), LARGEST_BATCH).samples
@@ -134,7 +134,7 @@ class _Work:
     def _removal_is_masking(self, groups: Sequence[UnitGroup], before: Array) -> bool:
         cut, masked = _copy(self._graph), _copy(self._graph)
         for group in groups:
-            # Every other unit: a mistake in the order of the units cannot go unnoticed.
+            # Remove every other unit, so that a mistake in the order of the units cannot go unnoticed.
             kept = np.arange(0, group.units, 2)
             take(cut, group, kept)
             mask(masked, group, kept)
@@ -220,7 +220,7 @@ class _Work:
         """Return the multiple for numbers of units: the target's, at most an eighth of the median group."""
         if self._settings.round_to is not None:
             return self._settings.round_to
-        # Widths of narrow groups would have hardly any multiples to choose from.
+        # Narrow groups would have hardly any multiples to choose from.
         median = int(np.median([group.units for group in groups]))
         multiple = self._context.target.channel_multiple
         while multiple > 1 and multiple > median // 8:

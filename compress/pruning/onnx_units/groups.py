@@ -134,7 +134,7 @@ class _Search:
                 if maker is None or name in self._graph.outputs:
                     raise _Other(f"'{name}' is an input or an output of the graph")
                 self._places[name] = place
-                # Both directions: a gate's other factor is found from the product, and its units go too.
+                # Search in both directions: a gate's other factor is found from the product, and loses its units too.
                 for node in (maker, *self._graph.consumers.get(name, ())):
                     waiting += self._beyond(node, name, place)
             self._require_one_branch()
@@ -174,7 +174,7 @@ class _Search:
         units = layer.shape[0] if produces else layer.shape[1] * layer.groups
         # A layer that reads its own units twice, or as its weight, is not a plain reader.
         if place != layer.place or units != self._units or list(node.input).count(name) > (not produces):
-            raise _Other(f"{layer.name} does not {'produce' if produces else 'read'} them one by one")
+            raise _Other(f"{layer.name} does not {'produce' if produces else 'read'} the units one by one")
         if layer.depthwise:
             self._found["depthwise"].add(value)
         elif layer.groups > 1:

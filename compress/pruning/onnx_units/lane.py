@@ -27,7 +27,7 @@ def execution_order(graph: Graph, late: Collection[str] = ()) -> list[onnx.NodeP
     order: list[onnx.NodeProto] = []
     done: set[str] = set()
     ends = [graph.producers[value.name] for value in graph.model.graph.output if value.name in graph.producers]
-    # Depth first with a stack of its own: deep graphs exceed Python's recursion limit. Outputs go first.
+    # Depth first with an explicit stack, because deep graphs exceed Python's recursion limit. Outputs go first.
     waiting = [(node, False) for node in (*reversed(graph.nodes), *reversed(ends))]
     while waiting:
         node, ready = waiting.pop()
@@ -90,7 +90,7 @@ class FileLane:
         outputs: list[str] = []
         run = self._run
         for batch, values in enumerate(self._batches()):
-            # Which values are known is only clear once the first batch is there; all batches have the same ones.
+            # Only the first batch shows which values are known; all batches have the same ones.
             if batch == 0:
                 nodes = self._needed(wanted, values)
                 run = self._run | {node.output[0] for node in nodes}
@@ -138,7 +138,7 @@ class FileLane:
         for name in read:
             if name in values:
                 kind = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(values[name]).dtype)
-                # Open sizes, as the last batch may be smaller.
+                # Leave sizes open, because the last batch may be smaller.
                 shape = [None] * values[name].ndim
                 model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
         # Without a type, ONNX Runtime infers it.

@@ -70,7 +70,7 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
         return FileLayer(node.name, node.input[0], own, own, dims, groups, False, weight.shape, bias)
     if node.op_type == "Gemm":
         settings = attributes(node)
-        # Scaled weights would have to be unscaled before they are written back; exporters do not write them.
+        # Scaled weights would have to be unscaled before they are written back; exporters do not produce them.
         if settings.get("transA", 0) or settings.get("alpha", 1.0) != 1 or settings.get("beta", 1.0) != 1:
             return None
         turned = not settings.get("transB", 0)

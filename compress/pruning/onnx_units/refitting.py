@@ -181,7 +181,7 @@ def _sites(
             continue
         if int(np.prod(layer.shape[1:])) > MOST_INPUTS:
             continue
-        # A layer that lost outputs is not what a sum adds to a stream: streams keep their width.
+        # If a layer lost outputs, no sum adds it to a stream, because streams keep their width.
         total = None if product in cut else find_sum(original, layer)
         if total is not None:
             # A shortcut through layers that are refitted later would still change.

@@ -30,7 +30,7 @@ from compress.quantization.post_training.qdq import REMOVABLE, QuantizationPlan,
 QUANTIZED_INPUT = "_QuantizeLinear_Input"
 """Suffix that ONNX Runtime's quantizer adds to the name of a value if the rounded one takes its name."""
 ANY_RANGE = (-1.0, 1.0)
-# Each round excludes what the network cannot follow, which may change what the quantizer does with its neighbours.
+# Each round excludes nodes that the network cannot reproduce, which may change how their neighbours are quantized.
 ROUNDS = 8
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -123,7 +123,7 @@ def _unfollowed(found: MarkedGraph, layers: Mapping[str, LayerOf], integers: Int
     bad: dict[str, str] = {}
     for node in found.graph.nodes:
         values = [name for name in (*node.input, *node.output) if name in integers.scales]
-        # Only torch functions are seen; values inside of one, as in fused attention, have no place.
+        # Only torch functions are seen, so values inside one, as in fused attention, have no place.
         if any(name not in found.places for name in values):
             bad[node.name] = "it is inside a torch function that is not traced"
     runs = Counter(layers[name].path for name in integers.weights if name in layers)
@@ -231,7 +231,7 @@ def filled(model: FakeQuantModel, found: MarkedGraph) -> tuple[onnx.ModelProto, 
     exported = _quantized(found, chosen, rounding, {})
     integers = Integers.of(exported)
     layers = layers_of(model.model, found)
-    # Another exporter may fuse or split operators differently; better no file than one with other integers.
+    # Refuse, because another exporter may fuse or split operators differently, and the file would have other integers.
     if {*_sites(found, integers), *_layers(found, layers, integers)} != {*rounding.sites, *rounding.layers}:
         raise ModelError(
             "The exported graph would be rounded in other places than the trained model; export it with the version of "

@@ -247,7 +247,7 @@ class _Steps(Walk):
         if func in LAYERS and not self._exporting:
             args, kwargs = self._rounded(place, args, kwargs)
         output = func(*args, **kwargs)
-        # Not isinstance: a named tuple has a constructor of another form.
+        # Not isinstance, because the constructor of a named tuple takes other arguments.
         if type(output) in (tuple, list):
             return type(output)(self.value(f"{place}.{number}", part) for number, part in enumerate(output))
         return self.value(place, output)

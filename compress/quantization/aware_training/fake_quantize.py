@@ -55,7 +55,7 @@ class LearnedRounding(torch.autograd.Function):
         (grad,) = grads
         x, step, zero, balance = ctx.saved_tensors
         low, high = ctx.codes
-        # Computed again instead of saved: a tensor of each activation's size less in memory.
+        # Compute it again instead of storing a tensor as large as each activation.
         v = x / step
         inside = (v >= low - zero) & (v <= high - zero)
         by_step = torch.round(v).clamp_(low - zero, high - zero).sub_(v.mul_(inside))

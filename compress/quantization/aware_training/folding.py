@@ -60,7 +60,7 @@ def find_pairs(model: nn.Module, sample: torch.Tensor) -> dict[str, str]:
             continue
         function, path = readers[0]
         norm = model.get_submodule(path)
-        # Exact types: subclasses such as timm's BatchNormAct2d compute more than a norm.
+        # Match exact types, because subclasses such as timm's BatchNormAct2d compute more than a norm.
         if function is F.batch_norm and type(norm) in NORMS and norm.track_running_stats and seen.runs[path] == 1:
             found[path] = conv_path
     return found

@@ -122,7 +122,7 @@ def _unmarked(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, list[st
             places[value] = place
         elif not marked:
             twins.setdefault(places[value], []).append(place)
-    # Outputs keep their names, which the contract names; the values before the removed marks take them.
+    # Outputs keep the names in the contract; the values before the removed marks take over these names.
     outputs = {same[value.name]: value.name for value in graph.output if value.name in same}
     for node in kept:
         for names in (node.input, node.output):

@@ -44,7 +44,7 @@ class Walk(TorchFunctionMode):
 
     def __enter__(self) -> Walk:
         self._hooks = [
-            # Global hooks: the model is not changed, so it can be copied and saved meanwhile.
+            # Use global hooks, which leave the model unchanged, so that it can be copied and saved meanwhile.
             modules.register_module_forward_pre_hook(self._begin),
             modules.register_module_forward_hook(self._end),
         ]

@@ -35,7 +35,7 @@ def own_biases(graph: Graph) -> None:
             continue
         channels = weight.shape[0 if node.op_type == "Conv" or attributes(node).get("transB", 0) else 1]
         present = len(node.input) > 2 and bool(node.input[2])
-        # Always a new constant: exporters let layers share one of zeros, and each must be corrected by itself.
+        # Always create a constant, because exporters let layers share one of zeros, but each needs its own correction.
         bias = graph.constant(node.input[2]) if present else np.zeros(channels, weight.dtype)
         if bias is not None and bias.shape == (channels,):
             graph.set(node, 2, bias)

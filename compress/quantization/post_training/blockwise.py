@@ -162,7 +162,7 @@ def _blocked(weight: Floats, size: int) -> Floats:
 
 def _steps(blocks: Floats, bits: int, *, symmetric: bool) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Compute scales and zero points between the ends of each block."""
-    # The range contains 0, so that zeros, also those of the padding, stay exact.
+    # The range contains 0, so that zeros, including those of the padding, stay exact.
     low, high = np.minimum(blocks.min(axis=-1), 0), np.maximum(blocks.max(axis=-1), 0)
     if symmetric:
         largest = np.maximum(-low, high)

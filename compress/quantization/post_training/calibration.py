@@ -99,7 +99,7 @@ def observe(
     """
     nodes: list[onnx.NodeProto] = []
     outputs: list[str] = []
-    # 2**62: Slice cuts an end beyond the last element.
+    # 2**62, because Slice clips an end beyond the last element.
     tensors = {"leanmark.flat": np.array([-1]), "leanmark.first": np.array([0]), "leanmark.last": np.array([2**62])}
     for index, name in enumerate(names):
         part = f"leanmark.{index}.part"

@@ -81,7 +81,7 @@ def _next_layer(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto | str:
     reader = graph.only_consumer(node.output[0])
     bounding = ""
     while reader is not None and reader.op_type in HOMOGENEOUS | {"Clip"}:
-        # The search continues behind a bound, so that the reason can name the layer that it separates.
+        # Search beyond a bound too, so that the reason can name the layer behind it.
         if not bounding and reader.op_type == "Clip" and not _is_homogeneous(graph, reader):
             bounding = reader.name
         reader = graph.only_consumer(reader.output[0])

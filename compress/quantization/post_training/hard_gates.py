@@ -56,10 +56,10 @@ def fit_ranges(graph: Graph, ranges: Mapping[str, Range], target: Target) -> dic
         if alpha <= 0 or not 0 < beta < 1:
             continue
         low, high = -beta / alpha, max(ranges[node.input[0]][1], 0.0)
-        # Only the gate reads it, and that is 1 from there on.
+        # Only the gate reads the value, and the gate is 1 from there on.
         if graph.only_consumer(node.input[0]) is not None:
             high = min(high, (1 - beta) / alpha)
-        # Rounded down, so that the range gets longer at the top and cuts nothing off.
+        # Round down, so that the range grows at the top and clips nothing.
         zero = int(CODES * -low / (high - low))
         if zero > 0:
             fitted[node.input[0]] = low, -low / zero * (CODES - zero)

@@ -41,7 +41,7 @@ def integer_weights(graph: Graph) -> dict[str, IntegerWeights]:
         codes, scale = graph.constant(source.input[0]), graph.constant(source.input[1])
         if codes is None or scale is None:
             continue
-        # A scale for each channel lies along the DequantizeLinear's axis, which is not always the first.
+        # Scales per channel are along the DequantizeLinear's axis, which is not always the first.
         if scale.size > 1:
             axis = attributes(source).get("axis", 1) % codes.ndim
             scale = scale.reshape([-1 if i == axis else 1 for i in range(codes.ndim)])

@@ -49,7 +49,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
             quant_pre_process(
                 str(convertible),
                 str(written),
-                # It needs SymPy, which ONNX Runtime does not install.
+                # Symbolic inference needs SymPy, which ONNX Runtime does not install.
                 skip_symbolic_shape=True,
                 save_as_external_data=large,
                 all_tensors_to_one_file=True,
@@ -69,7 +69,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
 
 
 def still_named(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
-    """Return the nodes that have one of the names, or were made in the preparation from one that had."""
+    """Return the nodes with one of the names, and those that the preparation made from them."""
     stems = tuple(f"{name}." for name in names)
     return [node.name for node in model.graph.node if node.name in names or node.name.startswith(stems)]
 
@@ -82,7 +82,7 @@ def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelP
         raise ModelError(f"{advice}, as more than {onnx_file.INLINE_BYTES:,} bytes of weights cannot be converted.")
     resizing = [n for n in model.graph.node if version <= RESIZED_ALIKE and n.op_type in ("Resize", "Upsample")]
     for node in resizing:
-        # The converter refuses these operators in its own domain, but passes foreign ones through.
+        # The converter refuses these operators in its own domain, but accepts them in other domains.
         node.domain = KEPT_ASIDE
     model.opset_import.add(domain=KEPT_ASIDE, version=1)
     try:

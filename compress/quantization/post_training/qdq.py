@@ -116,7 +116,7 @@ def quantized(
     filled = dict(ranges)
     for node in reversed(graph.nodes):  # removable nodes may follow each other
         if node.op_type in REMOVABLE and node.output[0] in filled:
-            # The quantizer demands a range for the input too, although it removes the activation between them.
+            # The quantizer requires a range for the input too, although it removes the activation between them.
             filled.setdefault(node.input[0], filled[node.output[0]])
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in filled.items()}
     options: dict[str, Any] = {
@@ -151,7 +151,7 @@ def quantized(
     else:
         read_codes_as_gates(integers)
     _leave_out_zeros(integers)
-    # The quantizer appends its nodes, and the rewrites insert theirs where they find room.
+    # The quantizer appends its nodes, and the rewrites insert theirs, without sorting them.
     sort_nodes(integers.graph)
     return integers
 

@@ -99,7 +99,7 @@ class Loss:
         right = max(1, int(before.sum()))
         lost, gained = int((before & ~after).sum()), int((~before & after).sum())
         value = 100 * (lost - gained) / right
-        # Each discordant pair counts 1; under no difference their signs are random, with variance lost + gained.
+        # Each discordant pair counts 1; without a difference their signs are random, with variance lost + gained.
         return cls(value, value - 100 * math.sqrt(lost + gained) / right)
 
 
@@ -148,7 +148,7 @@ class Quantizer:
         self._float_nodes: tuple[str, ...] = ()
         self._last: tuple[tuple[str, ...], onnx.ModelProto] | None = None
         self._transform_floats()
-        # Indexed again: smoothing inserted nodes and equalisation replaced constants.
+        # Index again, because smoothing inserted nodes and equalisation replaced constants.
         self._floats = Graph(graph.model)
         names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
         feeds = self._feeds.watched(context.progress, "Calibrating")
@@ -216,7 +216,7 @@ class Quantizer:
         context = self._context
         split = context.data.part("validation", self.settings.pass_name)
         if len(split) > VALIDATED:
-            # Evenly spaced: folders are sorted by class.
+            # Evenly spaced, because folders are sorted by class.
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
         return file_scores(path, split, context.preprocess, len(context.data.classes), self.batch).correct
 

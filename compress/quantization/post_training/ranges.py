@@ -79,7 +79,7 @@ def _percentile(histogram: Histogram, percentile: float, *, one_sided: bool) -> 
 
 def _entropy(histogram: Histogram, *, one_sided: bool) -> float:
     """Return the threshold on absolute values with the least divergence between its histogram and the 8-bit one."""
-    # Both sides folded onto absolute values: the threshold is symmetric.
+    # Fold both sides onto absolute values, because the threshold is symmetric.
     sizes = histogram.counts[SIDE:] + histogram.counts[SIDE - 1 :: -1]
     sizes[0] = sizes[1]  # zeros are exact under any threshold, and their number would dominate
     used = int(np.flatnonzero(sizes).max(initial=0)) + 1
@@ -87,7 +87,7 @@ def _entropy(histogram: Histogram, *, one_sided: bool) -> float:
     # With fewer bins than codes nothing is lost, and the divergence below would be undefined.
     if used <= levels:
         return used * histogram.width
-    # Fewer bins than levels would always win: they are represented exactly.
+    # Fewer bins than levels would always win, because they are represented exactly.
     first = max(levels, int(used * SMALLEST_SHARE))
     tried = np.unique(np.linspace(first, used, THRESHOLDS).astype(int))
     losses = [_divergence(sizes[:used].astype(np.float64), int(stop), levels) for stop in tried]

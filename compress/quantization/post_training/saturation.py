@@ -102,7 +102,7 @@ def _rows(node: onnx.NodeProto, codes: Array, shape: tuple[int, ...], random: np
     taps = shape[2:]
     dilations = attributes(node).get("dilations", [1] * len(taps))
     spans = [(tap - 1) * dilation + 1 for tap, dilation in zip(taps, dilations, strict=True)]
-    # A map smaller than the kernel has no place without borders.
+    # A map smaller than the kernel is padded, because all positions in it touch a border.
     pads = [(0, 0), (0, 0), *((max(0, span - size),) * 2 for span, size in zip(spans, codes.shape[2:], strict=True))]
     padded = np.pad(codes, pads)
     rows = []

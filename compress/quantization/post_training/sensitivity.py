@@ -63,7 +63,7 @@ def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
             tried[count] = loss(count)
         return tried[count] <= budget
 
-    # From below: each trial quantizes and scores a model, and few layers in floats keep the file fast.
+    # Start with few float layers, because each trial quantizes and scores a model, and few of them keep the file fast.
     low, high = 0, min(1, most)
     while not fits(high):
         if high == most:

@@ -26,12 +26,12 @@ from compress.quantization.post_training.weight_only import with_int4_weights
 FLOAT_NODES = "float_nodes"
 """Field of an earlier pass's record: names of nodes that it chose to leave in floats."""
 OVER_BUDGET = "the loss on validation data was above the budget"
-CHOSEN = "it stays float by the choice of formats"
+CHOSEN = "the choice of formats keeps it float"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Formats chosen by something else than the budget.
+    """Formats chosen by something other than the budget.
 
     Attributes:
         floats: names of nodes that stay float.

@@ -107,7 +107,7 @@ def measured_speed(target: Target, most: float | None, original: Path, candidate
         return Speed({})
     if (reason := timing.usable(target.runtime)) is not None:
         return Speed({"time_not_measured": reason})
-    # Integers have to beat the floats that would run otherwise: in bfloat16 where the processor has it.
+    # Integers must beat the floats that would run instead, which are bfloat16 where the processor has it.
     faster = FASTER.get(target.runtime, target.runtime)
     runtime = faster if timing.usable(faster) is None else target.runtime
     share = timing.time_share(original, candidate, runtime, timing.Feeding.of(context.preprocess, context.samples(1)))

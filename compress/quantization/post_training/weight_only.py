@@ -86,7 +86,7 @@ def quantize_weights(settings: WeightSettings, path: Path, context: PassContext)
             noise[node.name] = signal_to_noise_db(weight, blocks.values)
             rounded.append((node, blocks))
             bar.advance(1)
-    # Only now: the Hessians of later products come from the float graph.
+    # Replace weights only now, because the Hessians of later products come from the float graph.
     for node, blocks in rounded:
         replace_product(graph, node, blocks, settings.bits, int8=settings.int8_activations)
     finish(graph.model)

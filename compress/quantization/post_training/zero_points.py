@@ -83,7 +83,7 @@ def move_zero_points(
     for layer, sizes in _layers(model):
         if sizes not in known:
             known[sizes] = timer(layer)
-        # The upper end of the interval: a gain that may be noise is not worth a step of precision.
+        # Use the upper end of the interval, because a gain that may be noise is not worth a step of precision.
         if known[sizes].high >= 1:
             continue
         if (reason := check(layer)) is not None:
@@ -193,6 +193,6 @@ def _move(graph: Graph, restored: onnx.NodeProto) -> None:
     codes, scale = graph.constant(restored.input[0]), graph.constant(restored.input[1])
     if codes is None or scale is None:
         raise ValueError(f"the weight of '{restored.name}' is not a constant")
-    # Widened first: 127 + 1 overflows int8.
+    # Convert first, because 127 + 1 overflows int8.
     graph.set(restored, 0, np.minimum(codes.astype(np.int16) + 1, HIGHEST).astype(np.int8))
     graph.set(restored, 2, np.ones(scale.shape, np.int8))

@@ -232,7 +232,7 @@ def test_bad_input_is_refused_with_one_sentence_and_nothing_is_trained(
 
     monkeypatch.setattr(Repeater, "make", never)
     monkeypatch.chdir(made)
-    interrupted = made / ".audit" / "audit.json"  # of other settings; only an audit that can begin replaces it
+    interrupted = made / ".audit" / "audit.json"  # made with other settings; only an audit that can begin replaces it
     interrupted.parent.mkdir()
     interrupted.write_text("{}")
     options, kind, sentence = BAD[what]

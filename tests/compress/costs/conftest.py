@@ -32,7 +32,7 @@ class FakeTimer:
     integer = 0.25
     """Cost of an integer weight as a share of that of a float."""
     pair = 4.0
-    """Cost of a byte with two int4 weights likewise."""
+    """Cost of a byte with two int4 weights as a share of that of a float."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []

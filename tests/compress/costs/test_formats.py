@@ -147,12 +147,12 @@ def test_file_is_declined_when_integers_cost_more_than_requested(timer, onnx_fil
     same, record = by_formats(energy=0.2).apply(onnx_file, context)
     assert same == onnx_file
     why = record.declined[0].why
-    assert why.startswith("0.2 of the energy cannot be reached: 0.3")
-    assert why.endswith(" is the least that integers leave")
+    assert why.startswith("0.2 of the energy cannot be reached: with every block in integers, 0.3")
+    assert why.endswith(" remains")
 
 
 def test_file_is_declined_when_integers_cost_more_in_every_block(timer, onnx_file, context, monkeypatch):
-    """The float file is made to look cheaper by itself, so that even all blocks in floats meet the request."""
+    """The whole float file is made to look cheaper, so that even all blocks in floats meet the request."""
     timer.integer = 4.0
     honest = type(timer).weights
     call = 10_000  # of the float file: a reader of the table that is off by that much

@@ -1,4 +1,4 @@
-"""Blocks that are rounded in torch lose about what they lose in the quantized file."""
+"""Blocks that are rounded in torch lose about as much as in the quantized file."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tm
 
 
 def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer, deep, context, tmp_path, monkeypatch):
-    """Rounding is made to hurt the last block, so that it stays in floats and others are dropped for it."""
+    """Rounding is made to hurt the last block, so that it stays in floats and others are dropped to pay for it."""
     honest = Rounding.apply
 
     def hurting(self, model, blocks):
@@ -172,4 +172,4 @@ def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer,
     graph = Graph(onnx.load(made))
     floats = {node.input[1].removesuffix(".weight").removesuffix(".conv") for node in graph.weighted()}
     assert floats == set(done["float_blocks"])
-    assert {each.why for each in kept.declined} == {"it stays float by the choice of formats"}
+    assert {each.why for each in kept.declined} == {"the choice of formats keeps it float"}

@@ -122,7 +122,7 @@ def test_weights_are_the_factorys_own_when_they_do_not_depend_on_the_seed(tmp_pa
     monkeypatch.delitem(sys.modules, "trained_models", raising=False)
     loaded, fresh = (catalog.build(f"trained_models:{name}", 4) for name in ("loaded", "fresh"))
     assert not loaded.needs_training and loaded.digest == state_digest(loaded.model)
-    assert loaded.origin == "with the weights that its factory gives it"
+    assert loaded.origin == "with the weights that its factory loads"
     assert fresh.needs_training and fresh.origin == "random weights, seed 0" and fresh.digest is None
 
 
@@ -143,8 +143,8 @@ def backbone():
 @pytest.mark.parametrize(
     ("kept", "pretrained", "partly", "origin"),
     [
-        ("012", True, False, "with weights that its factory gives it and random ones in 4, seed 0"),
-        ("0", False, True, "with weights that its factory gives it and random ones in 2, 4, seed 0"),
+        ("012", True, False, "with weights that its factory loads and random ones in 4, seed 0"),
+        ("0", False, True, "with weights that its factory loads and random ones in 2, 4, seed 0"),
         ("1", False, False, "random weights, seed 0"),
     ],
 )

@@ -53,7 +53,7 @@ def _pushed(grid: Grid, name: str, content: bytes, deadline_s: float | None) -> 
     """Send a message to a node and return its id; nothing if Flower does not accept it."""
     message = Message(
         RecordDict({"leanmark": ConfigRecord({"bytes": content})}), dst_node_id=int(name), message_type="train",
-        # Flower discards older messages; a minute more than the deadline, so that ours decides.
+        # Flower discards older messages, so allow a minute more than our own deadline, which then decides.
         ttl=24 * 3600.0 if deadline_s is None else deadline_s + 60,
     )  # fmt: skip
     return [message_id for message_id in grid.push_messages([message]) if message_id]
@@ -64,7 +64,7 @@ def _answers(grid: Grid, pending: dict[str, str], deadline_s: float | None) -> I
     seen = dict.fromkeys(pending.values(), time.monotonic())
     while pending and (ends is None or time.monotonic() < ends):
         waiting = list(pending)
-        # Asked for in parts, since one request returns all answers that have arrived.
+        # Ask in parts, because one request returns all answers that have arrived.
         for start in range(0, len(waiting), PULLED):
             for reply in grid.pull_messages(waiting[start : start + PULLED]):
                 name = pending.pop(reply.metadata.reply_to_message_id, None)
