@@ -16,14 +16,11 @@ import onnx
 
 from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.constants import array_of
-from certify.model_file.onnx_graph.last_block import TOKENS, last_block
+from certify.model_file.onnx_graph.exempt import Exempt, Mask, Masks
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, compute_of
 from certify.model_file.onnx_graph.shapes import infer, shape_of
 from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
 
-Mask = npt.NDArray[np.bool_]
-Masks = list[Mask]
-"""For each axis of a value, which positions are needed."""
 Repeats = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 """By value and axis, the position that each position repeats: its own if none, -1 if it is constant."""
 
@@ -76,13 +73,15 @@ class NeededPositions:
         found: dict[str, int] = {}
         for value in self._model.graph.output:
             self._need(value.name, None)
-        behind_attention = last_block(self._model.graph, self._weights)
+        exempt = Exempt(self._model.graph, self._weights)
         for node in reversed(self._model.graph.node):
-            out = node.output[0]
-            if out in behind_attention and 1 < len(self.masks.get(out, ())) <= TOKENS:
-                self._need(out, [*(np.ones_like(mask) for mask in self.masks[out][:-1]), self.masks[out][-1]])
+            # The first output may be unnamed, or unread while others are needed.
+            named = list(filter(None, node.output))
+            out = next((name for name in named if name in self.masks), named[0])
+            if out in self.masks:
+                self.masks[out] = exempt.needed(out, self.masks[out])
             masks = self._once(out)
-            if masks is None and all(name in self._shapes for name in node.output if name):
+            if masks is None and all(name in self._shapes for name in named):
                 found[out] = self._cost(node, [np.zeros(size, dtype=bool) for size in self._shapes[out]])
                 continue
             inputs = None

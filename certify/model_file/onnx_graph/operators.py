@@ -54,6 +54,9 @@ COMPUTE: dict[str, Compute] = {
 }
 """Operators whose multiply-adds are counted."""
 
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+"""Operators whose last step needs all steps before it."""
+
 UNCOUNTED = frozenset(
     {
         "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GRU", "GroupQueryAttention",

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import onnx
 
 from certify.model_file.onnx_graph.data_sized import used
-from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
+from certify.model_file.onnx_graph.operators import RECURRENT, STANDARD_DOMAINS
 from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.work import ELEMENT_MACS
 
@@ -50,5 +50,9 @@ def needless_moves(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str,
     for name, source in sources.items():
         if name in read and name in values:
             needed[source] += math.prod(values[name].shape)
+    for node in model.graph.node:
+        if node.op_type in RECURRENT:  # all steps are moved, though only the last may be read
+            for name in set(node.output) & values.keys():
+                needed[name] = max(needed[name], math.prod(values[name].shape))
     excess = {source: written[source] - ALLOWED * needed[source] for source in last}
     return {last[source]: ELEMENT_MACS * more for source, more in excess.items() if more > 0}

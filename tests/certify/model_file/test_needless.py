@@ -275,3 +275,25 @@ def test_repetitions_are_found_along_every_axis() -> None:
     assert {axis: first.tolist() for axis, first in found.items()} == {
         0: [0, 0], 1: [0, 0, 2, 2, 4, 4, -1], 2: [0, 0, 2, 2, 4, 4, 6, 6], 3: list(range(6)),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("outputs", ["all  ", "all last cell", " last "], ids=["steps", "all", "the last"])
+def test_everything_is_needed_when_only_the_last_step_of_a_recurrence_is_read(outputs: str) -> None:
+    steps = [node("Squeeze", "all one", "s"), node("Transpose", "s", "t", perm=[1, 0, 2]),
+             node("Gather", "t end", "r", axis=1)]  # fmt: skip
+    made = model(
+        [node("Transpose", "x", "xt", perm=[1, 0, 2]),
+         helper.make_node("LSTM", ["xt", "w", "u"], outputs.split(" "), hidden_size=4),
+         *(steps if outputs == "all  " else [node("Squeeze", "last zero", "r")]), node("MatMul", "r v", "y")],
+        sample=(6, 3), w=normal(1, 16, 3), u=normal(1, 16, 4), v=np.abs(normal(4, 2)) + 1,
+        one=np.array([1]), zero=np.array([0]), end=np.array(-1),
+    )  # fmt: skip
+    assert needless_work(made, (6, 3), {}) == {}
+
+
+def test_operator_is_needed_when_only_its_second_output_is_read() -> None:
+    made = model(
+        [node("Relu", "x", "a"), helper.make_node("Split", ["a", "sizes"], ["b", "c"], axis=1),
+         node("Sigmoid", "c", "y")], sample=(8,), sizes=np.array([0, 8]),
+    )  # fmt: skip
+    assert needless_work(made, (8,), {}) == {}

@@ -1,0 +1,64 @@
+"""Values of which honest networks compute more than is read: tokens beside the class token, steps before the last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from certify.model_file.onnx_graph.operators import RECURRENT, STANDARD_DOMAINS, compute_of
+from certify.model_file.onnx_graph.rearrangements import FREE
+
+Mask = npt.NDArray[np.bool_]
+Masks = list[Mask]
+"""For each axis of a value, which positions are needed."""
+
+LAST_BLOCK, TOKENS = 5, 3
+"""Layers after an attention within which unread rows are not needless, and number of axes of such values: in the last
+block of a network that reads only its class token, exporters compute all tokens."""
+
+
+class Exempt:
+    """Values of a graph whose unread positions are not needless.
+
+    Args:
+        graph: graph in topological order.
+        weights: names of its weights.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, weights: Collection[str]) -> None:
+        self._tokens = _last_block(graph, weights)
+        self._steps = _steps(graph)
+
+    def needed(self, name: str, masks: Masks) -> Masks:
+        """Return the needed positions of a value, with those that are exempt."""
+        if name in self._steps:
+            return [np.ones_like(mask) for mask in masks]
+        if name in self._tokens and 1 < len(masks) <= TOKENS:
+            return [*(np.ones_like(mask) for mask in masks[:-1]), masks[-1]]
+        return masks
+
+
+def _last_block(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
+    """Return the values with at most LAST_BLOCK layers since a product of two activations."""
+    layers: dict[str, float] = {}
+    for node in graph.node:
+        since = min((layers.get(name, math.inf) for name in node.input), default=math.inf)
+        if (compute := compute_of(node)) is not None:
+            since = since + 1 if node.input[compute.weight] in weights else 0
+        layers.update(dict.fromkeys(node.output, since))
+    return {name for name, since in layers.items() if since <= LAST_BLOCK}
+
+
+def _steps(graph: onnx.GraphProto) -> set[str]:
+    """Return the values that hold all steps of a recurrence; exporters put all in another order before one is read."""
+    found: set[str] = set()
+    for node in graph.node:
+        standard = node.domain in STANDARD_DOMAINS
+        moves = node.op_type in FREE | {"Transpose"} and node.input[0] in found
+        if standard and (node.op_type in RECURRENT or moves):
+            found.update(filter(None, node.output))
+    return found
