@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +47,8 @@ def shorten_chains(model: onnx.ModelProto, sample: tuple[int, ...]) -> int:
         model: model without functions, whose weights are initializers.
         sample: shape of one sample without the batch.
     """
-    chains = _chains(model)
     types = infer(model, sample).types
+    chains = _chains(model, types)
     replaced = 0
     for position, node in reversed(list(enumerate(model.graph.node))):
         name = node.output[0]
@@ -68,7 +69,7 @@ def shorten_chains(model: onnx.ModelProto, sample: tuple[int, ...]) -> int:
     return replaced
 
 
-def _chains(model: onnx.ModelProto) -> dict[str, _Chain]:
+def _chains(model: onnx.ModelProto, types: Mapping[str, onnx.TypeProto.Tensor]) -> dict[str, _Chain]:
     """Return the chains by their last value; a value with several readers ends one chain and begins another."""
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -80,7 +81,7 @@ def _chains(model: onnx.ModelProto) -> dict[str, _Chain]:
         if len(varying) != 1 or node.domain not in STANDARD_DOMAINS or len(node.output) != 1:
             continue
         constants = [array_of(weights[name]).astype(np.float64) for name in node.input if name in weights]
-        link = _link(node, constants, varying[0])
+        link = _link(node, constants, varying[0], types)
         if link is None:
             continue
         scale, offset = link
@@ -92,12 +93,15 @@ def _chains(model: onnx.ModelProto) -> dict[str, _Chain]:
     return found
 
 
-def _link(node: onnx.NodeProto, constants: list[Array], varying: str) -> tuple[Array, Array] | None:
+def _link(
+    node: onnx.NodeProto, constants: list[Array], varying: str, types: Mapping[str, onnx.TypeProto.Tensor]
+) -> tuple[Array, Array] | None:
     """Return the factor and the summand of an operator; None for other operators."""
     one, none = np.ones(()), np.zeros(())
-    if node.op_type == "BatchNormalization" and len(constants) == 4:
+    if node.op_type == "BatchNormalization" and len(constants) == 4 and varying in types:
         epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), EPSILON)
-        scale, offset, mean, variance = (each.reshape(-1, 1, 1) for each in constants)
+        behind = (1,) * (len(shape_of(types[varying])) - 2)  # axes behind the channels
+        scale, offset, mean, variance = (each.reshape(-1, *behind) for each in constants)
         factor = scale / np.sqrt(variance + epsilon)
         return factor, offset - mean * factor
     if len(constants) != 1:
