@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import onnx
 
@@ -24,8 +25,29 @@ CUTTING = frozenset({"Gather", "Slice"})
 RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer, or the product of several.
+
+    Attributes:
+        macs: its multiply-adds.
+        inputs: number of channels that it reads.
+        outputs: number of elements that it writes.
+        pointwise: whether each output reads a single position.
+        strided: whether it skips positions.
+    """
+
+    macs: int
+    inputs: int
+    outputs: int
+    pointwise: bool
+    strided: bool
+
+
 def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str, int]:
     """Return, by the output of the second of two layers, the multiply-adds that their product would save.
+
+    Of more layers in a row, each is compared with the product of those before it.
 
     Args:
         model: model without functions, whose weights are initializers.
@@ -38,6 +60,7 @@ def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str
     readers = Counter(name for node in graph.node for name in used(node))
     readers.update(value.name for value in graph.output)
     found: dict[str, int] = {}
+    layers: dict[str, _Layer] = {}
     for node in graph.node:
         if not _is_linear(node, weights):
             continue
@@ -52,8 +75,14 @@ def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str
         first = makers.get(name)
         if first is None or axis is None or readers[name] != 1 or not _is_linear(first, weights):
             continue
-        if axis == _channels(first, values, name) and (saved := _saved(first, node, values, beside)) > 0:
-            found[node.output[0]] = saved
+        one, other = layers.get(name) or _layer(first, values), _layer(node, values)
+        product = _product(one, other, beside) if axis == _channels(first, values, name) else None
+        if product is not None and one is not None and other is not None:
+            saved = one.macs + other.macs - product.macs
+            if saved > 0:
+                found[node.output[0]] = saved
+                # The next layer is compared with the product, or what both pairs save would count twice.
+                layers[node.output[0]] = product
     return found
 
 
@@ -95,32 +124,34 @@ def _is_linear(node: onnx.NodeProto, weights: set[str]) -> bool:
     )
 
 
-def _saved(first: onnx.NodeProto, second: onnx.NodeProto, values: Mapping[str, Value], beside: bool) -> int:
-    """Return the multiply-adds of both, less those of their product, if one of them is pointwise.
+def _layer(node: onnx.NodeProto, values: Mapping[str, Value]) -> _Layer | None:
+    """Describe a layer; None if its shapes are unknown."""
+    compute, axis = compute_of(node), _channels(node, values, node.input[0])
+    macs = None if compute is None else multiply_adds(node, compute, values)
+    if macs is None or axis is None:
+        return None
+    inputs, outputs = values[node.input[0]].shape[axis], math.prod(values[node.output[0]].shape)
+    return _Layer(macs, inputs, outputs, _is_pointwise(node, values), max(_ints(node, "strides"), default=1) > 1)
+
+
+def _product(first: _Layer | None, second: _Layer | None, beside: bool) -> _Layer | None:
+    """Return the layer in place of two; None if neither is pointwise.
 
     Args:
-        first: first layer.
+        first: first layer, or product of layers.
         second: second layer.
-        values: shapes by name.
         beside: whether an operator between them commutes only with pointwise layers.
     """
-    macs = []
-    for node in (first, second):
-        compute = compute_of(node)
-        count = None if compute is None else multiply_adds(node, compute, values)
-        if count is None:
-            return 0
-        macs.append(count)
-    outputs = [math.prod(values[node.output[0]].shape) for node in (first, second)]
-    if beside and not _is_pointwise(first, values):
-        return 0
-    if _is_pointwise(second, values):
-        product = macs[0] * outputs[1] / max(1, outputs[0])
-    elif _is_pointwise(first, values) and max(_ints(first, "strides"), default=1) == 1:
-        product = macs[1] * values[first.input[0]].shape[1] / values[second.input[0]].shape[1]
+    if first is None or second is None or beside and not first.pointwise:
+        return None
+    if second.pointwise:
+        macs = first.macs * second.outputs / max(1, first.outputs)
+    elif first.pointwise and not first.strided:
+        macs = second.macs * first.inputs / second.inputs
     else:
-        return 0
-    return round(sum(macs) - product)
+        return None
+    pointwise, strided = first.pointwise and second.pointwise, first.strided or second.strided
+    return _Layer(round(macs), first.inputs, second.outputs, pointwise, strided)
 
 
 def _is_pointwise(node: onnx.NodeProto, values: Mapping[str, Value]) -> bool:
