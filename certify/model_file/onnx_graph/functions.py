@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import onnx
+import onnx.checker
 import onnx.inliner
+import onnx.shape_inference
 
 from certify.core.errors import ModelError
 
 MAX_NODES = 1_000_000
 MAX_DEPTH = 100
 """Maximum nesting of calls, equal to protobuf's own limit for messages."""
+
+INCONSISTENT = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
+"""Errors of onnx's own tools; the second is raised for functions that are recursive or defined twice."""
 
 _Name = tuple[str, str, str]
 
@@ -36,7 +41,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     try:
         return onnx.inliner.inline_local_functions(model)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, *INCONSISTENT) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"The model's functions cannot be inlined: {reason}") from error
 

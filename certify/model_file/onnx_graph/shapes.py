@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx
-import onnx.checker
 import onnx.shape_inference
 
 from certify.core.errors import ModelError
 from certify.model_file.onnx_graph.constants import fold_small_constants
-from certify.model_file.onnx_graph.functions import inlined
+from certify.model_file.onnx_graph.functions import INCONSISTENT, inlined
 from certify.model_file.onnx_graph.operators import COMPUTE, CONTRIB_DOMAIN, SHAPE_TWINS, attribute
 from certify.model_file.onnx_graph.traffic import Value, element_bits
 
 PACKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
 """Operators whose weight may have several elements per byte, with the index of that input."""
-INCONSISTENT = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
-"""Errors of onnx's shape inference; the second is raised for recursive functions."""
 SMALL_ELEMENTS = 4096
 """Initializers up to this size keep their values during shape inference, since shapes are computed from them."""
 

@@ -79,3 +79,12 @@ def test_shapes_are_unknown_when_a_function_calls_itself() -> None:
     assert output_shapes(recursive) == {}
     with pytest.raises(ModelError, match="inconsistent"):
         infer(recursive)
+
+
+@pytest.mark.parametrize("look", [inlined, count, zero_channels])
+def test_model_is_refused_when_a_function_is_defined_twice(look: object) -> None:
+    twice = model({"f": ["Relu"]})
+    twice.functions.append(twice.functions[0])
+    with pytest.raises(ModelError, match="cannot be inlined"):
+        look(twice)  # type: ignore[operator]
+    assert output_shapes(twice) == {}
