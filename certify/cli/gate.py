@@ -74,7 +74,7 @@ def command(
     from certify.comparison.requirement import Requirement
     from certify.core.data_use import vocabulary
     from certify.core.errors import LeanmarkError
-    from certify.core.text import clean
+    from certify.core.text import wrapped
     from certify.workflows.use_control import why_not_permitted
 
     gate = Gate(at_least, max_loss_percent, metered, any_key, tuple(map(Requirement.parse, require)))
@@ -98,6 +98,6 @@ def command(
     if as_json:
         print_json(result.to_json())
     else:
-        lines = [f"stopped: {clean(reason)}" for reason in result.reasons]
-        click.echo("\n".join(lines or [f"passed: {clean(result.verification.verdict)}"]))
+        lines = [f"stopped: {reason}" for reason in result.reasons] or [f"passed: {result.verification.verdict}"]
+        click.echo("\n".join(map(wrapped, lines)))
     ctx.exit(code)

@@ -168,7 +168,7 @@ def _not_believed(verification: Verification, gate: Gate) -> Iterator[str]:
 def _short_of(verification: Verification, claims: EfficiencyClaims, gate: Gate) -> Iterator[str]:
     grade, meter = claims.grade, claims.meter
     if grade.letter is None:
-        yield f"No grade was given: {' '.join(grade.reasons)}"
+        yield from (f"No grade was given: {reason}" for reason in grade.reasons)
         return
     if gate.at_least is not None and LETTERS.index(grade.letter) > LETTERS.index(gate.at_least):
         yield f"The grade must be at least {gate.at_least}, got {claims.text_on_device}."

@@ -57,7 +57,7 @@ def test_gate_stops_model_with_the_reason_when_it_falls_short(
 ) -> None:
     done = gate(good, *arguments)
     assert done.exit_code == 3
-    assert reason in done.stdout
+    assert reason in " ".join(done.stdout.split())
 
 
 def test_gate_names_every_reason_when_there_are_several(good: Any) -> None:
@@ -99,7 +99,7 @@ def test_gate_counts_a_plug_in_meter_as_metered_when_its_code_is_trusted(certify
     plugged = certify_small(level="wall")
     assert gate(plugged).exit_code == 0
     done = gate(plugged, "--metered")
-    assert done.exit_code == 3 and "plug-in meter whose code you do not trust" in done.stdout
+    assert done.exit_code == 3 and "plug-in meter whose code you do not trust" in " ".join(done.stdout.split())
     for code, expected in (("ab" * 31, 2), ("cd" * 32, 3), ("ab" * 32, 0)):
         CliRunner().invoke(main, ["trust", "meter", code, "--name", f"bench-{code[:2]}"])
         assert gate(plugged, "--metered").exit_code == (3 if expected else 0)
@@ -112,6 +112,14 @@ def test_gate_stops_refusal_when_nothing_else_is_asked(certify_small: Make) -> N
     done = gate(certify_small(null_bias=0.2))
     assert done.exit_code == 3
     assert "No grade was given: Guard null_holds failed" in done.stdout
+    lines = done.stdout.splitlines()
+    assert all(len(line) <= 80 and line.startswith(("stopped: ", "  ")) for line in lines) and len(lines) > 1
+
+
+def test_gate_lists_each_reason_of_a_refusal_when_there_are_several(certify_small: Make) -> None:
+    refused = certify_small(null_bias=0.2, samples=100, both=80)
+    listed = [line for line in gate(refused).stdout.splitlines() if line.startswith("stopped: No grade was given: ")]
+    assert len(listed) > 1
 
 
 def test_gate_rejects_modelled_energy_when_metered_is_required(certify_small: Make) -> None:

@@ -128,9 +128,9 @@ def test_auditor_sees_a_failure_when_file_or_key_differs(model: Path, state: Sta
     private, other = tmp_path / "private.jsonl", tmp_path / "other.jsonl"
     other.write_bytes(private.read_bytes().replace(b'"run":0', b'"run":1'))
     wrong_file = run("gate", model, "--auditor-file", other, "--auditor-key", key_file(tmp_path))
-    assert wrong_file.exit_code == 1 and "is the one that was signed" in wrong_file.output
+    assert wrong_file.exit_code == 1 and "is the one that was signed" in " ".join(wrong_file.output.split())
     wrong_key = run("gate", model, "--auditor-file", private, "--auditor-key", key_file(tmp_path, DataKey.new()))
-    assert wrong_key.exit_code == 1 and "not the one under which the identifiers" in wrong_key.output
+    assert wrong_key.exit_code == 1 and "not the one under which the identifiers" in " ".join(wrong_key.output.split())
     assert run("gate", model, "--auditor-file", private).exit_code == 2
     assert run("gate", model, "--auditor-file", private, "--auditor-key", private).exit_code == 2
 
