@@ -159,4 +159,5 @@ def _call(model: onnx.ModelProto, rng: random.Random) -> None:
         following = f"f{(step + 1) % steps if rng.random() < 0.3 else step + 1}"
         function.node.add(op_type=following, domain="own", input=["a"], output=["m"])
         function.node.add(op_type=following, domain="own", input=["m"], output=["b"])
-    model.graph.node.add(op_type="f0", domain="own", input=[model.graph.input[0].name], output=["called"])
+    first = [port.name for port in model.graph.input[:1]]  # another mutation may have dropped it
+    model.graph.node.add(op_type="f0", domain="own", input=first, output=["called"])

@@ -21,6 +21,7 @@ from certify.core.errors import ModelError, UsageError
 from certify.data.contract_slot import stored_contract
 from certify.model_file.onnx_graph.counts import count
 from certify.model_file.onnx_graph.load import load_model, outputs
+from certify.model_file.onnx_graph.shapes import infer, output_shapes
 from certify.model_file.pt2.archive import read_exported
 from compress.job import recipe
 
@@ -84,6 +85,16 @@ def test_model_is_refused_when_a_function_is_called_with_too_many_inputs(tmp_pat
     path = spoiled(tmp_path, lambda model: model.graph.node[1].input.extend(["kernel", "head"]))
     with pytest.raises(ModelError, match="cannot be inlined"):  # a RuntimeError left count
         count(onnx.load(path), (3, 8, 8))
+
+
+def test_model_is_refused_when_a_loop_has_too_few_inputs(tmp_path: Path) -> None:
+    def spoil(model: onnx.ModelProto) -> None:
+        model.graph.node.append(onnx.helper.make_node("Loop", ["image"], ["odd"], body=onnx.GraphProto()))
+
+    path = spoiled(tmp_path, spoil)
+    assert output_shapes(onnx.load(path)) == {}
+    with pytest.raises(ModelError, match="shapes are inconsistent"):  # a ValueError left both
+        infer(onnx.load(path), (3, 8, 8))
 
 
 def test_model_is_refused_when_the_name_of_an_operator_is_not_text(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ MAX_NODES = 1_000_000
 MAX_DEPTH = 100
 """Maximum nesting of calls, equal to protobuf's own limit for messages."""
 
-INCONSISTENT = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
-"""Errors of onnx's own tools; the second is raised for functions that are recursive or defined twice."""
+INCONSISTENT = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError)
+"""Errors of onnx's own tools: the second for functions that are recursive or defined twice, the last for a Loop with
+too few inputs."""
 
 _Name = tuple[str, str, str]
 
@@ -41,7 +42,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     try:
         return onnx.inliner.inline_local_functions(model)
-    except (RuntimeError, ValueError, *INCONSISTENT) as error:
+    except INCONSISTENT as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"The model's functions cannot be inlined: {reason}") from error
 
