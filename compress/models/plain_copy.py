@@ -16,6 +16,9 @@ from compress.core.foreign_code import MODEL_FAILURES, describe_error
 HOOKED = (prune.BasePruningMethod, SpectralNorm, WeightNorm)
 """Hooks that compute a weight before each forward pass, and leave it as a tensor that cannot be copied."""
 
+UNWRITABLE = frozenset('"\n\r\0')
+"""Characters that torch.fx 2 does not escape in the name of a module, so that its code ends in a SyntaxError."""
+
 
 def plain_copy(module: nn.Module) -> nn.Module:
     """Return a plain copy of a user's module, which is not modified.
@@ -107,6 +110,11 @@ def _unwrap_parts(module: nn.Module) -> None:
 
 def _refuse_unknown(module: nn.Module) -> None:
     for path, part in module.named_modules():
+        if set(path) & UNWRITABLE:
+            raise ModelError(
+                f"The model's part {path!r} has a double quote, a line break or a NUL in its name, which torch's "
+                "exporter cannot write into code; rename it."
+            )
         where = f"Part '{path}' of the model" if path else "The model"
         if isinstance(part, torch.jit.ScriptModule):
             raise ModelError(f"{where} is TorchScript, which passes cannot modify; give the nn.Module behind it.")

@@ -42,7 +42,7 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
             f"{tuple(beside.shape)} for two; name the dimensions that its squeeze() removes."
         )
     for outputs, count in ((alone, 1), (beside, 2)):
-        if outputs.ndim != 2 or len(outputs) != count:
+        if outputs.ndim != 2 or len(outputs) != count or not outputs.shape[1]:
             raise ModelError(
                 f"{name} returns {tuple(outputs.shape)} for {count} sample(s), but a classifier must return ({count}, "
                 "classes) for any batch; give a model that ends in one logit per class."

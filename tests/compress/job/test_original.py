@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -88,6 +89,9 @@ REFUSED = {
         r"takes 3 channel.*gets 32.*size and layout",
     ),
     "integers": (lambda: torch.ao.quantization.quantize_dynamic(Net()), "not a tensor, as in quantized modules"),
+    "no outputs": (lambda: Net(lambda net, x, f: net.head(f)[:, :0]), r"returns \(1, 0\) for 1 sample"),
+    "a name of two lines": (lambda: nn.Sequential(OrderedDict({"a\nb": Net()})), r"'a\\nb' has .* in its name"),
+    "a quoted name": (lambda: nn.Sequential(OrderedDict({'a"b': Net()})), r"'a\"b' has .* in its name"),
     "a lazy layer": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)), "lazy module"),
 }
 TAKEN = {
