@@ -239,6 +239,19 @@ def test_padding_is_found_when_the_batch_is_larger_and_fixed(simplified: Simplif
     assert observed.values["cost"] < 0.51 * observed.values["given_cost"]
 
 
+def test_copies_are_left_out_when_a_chain_cannot_be_shortened(simplified: Simplify) -> None:
+    """A chain that rounds the answers; shorter, it would not."""
+    model = padded.copies()
+    model.graph.node[-1].output[0] = "mean"
+    padded.put(model, much=np.float32(1.5 * 2**20))  # next to it, floats are an eighth apart
+    model.graph.node.extend(
+        [helper.make_node("Add", ["mean", "much"], ["more"]), helper.make_node("Sub", ["more", "much"], ["classes"])]
+    )
+    observed, path = simplified(model)
+    assert "7 of 8 Conv" in observed.values["removed"]
+    assert {"Add", "Sub"} <= {node.op_type for node in onnx.load(str(path)).graph.node}
+
+
 def test_workers_find_the_same_when_a_measurement_simplifies(tmp_path: Path, edition: Edition) -> None:
     observed, path = simplify_file(padded.copies(), tmp_path, edition)
     assert observed.values["cost"] == 4_523_560 and observed.values["bytes"] == path.stat().st_size
