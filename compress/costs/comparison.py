@@ -17,9 +17,8 @@ from certify.model_file.suffixes import ONNX
 from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.costs.cost_table import Quantity, quantity_of
+from compress.costs.cost_table import Quantity, share_of
 from compress.costs.narrowing import WORDS
-from compress.costs.ratios import ratio
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 
@@ -51,10 +50,7 @@ def unless_costlier(
     except (MeasureError, ModelError) as error:
         return pruned, replace(record, declined=(*record.declined, Declined("comparison of costs", str(error))))
     quantity: Quantity = "latency" if costs["whole"].energy_j is None else "energy"
-    pruned_cost, whole_cost = (quantity_of(costs[name], quantity) for name in ("pruned", "whole"))
-    if pruned_cost is None or whole_cost is None:
-        raise ValueError("a meter that reported joules stopped reporting them")
-    share, precision = ratio(pruned_cost, whole_cost), maker.shipping.precision
+    share, precision = share_of(costs["pruned"], costs["whole"], quantity), maker.shipping.precision
     # Compare the whole interval, so that pruning is undone only where it is shown to cost more.
     if share.low > 1:
         why = (

@@ -18,10 +18,13 @@ from typing import Any, Literal
 from certify.core.estimate import Estimate
 from compress.costs.items import FULL, Item, Variant
 from compress.costs.knapsack import Option, OverBudget, choose
+from compress.costs.ratios import ratio
 from compress.costs.timing import Cost
 
 Quantity = Literal["energy", "latency"]
 METHOD = "difference of 10th percentiles of windows that took turns"
+STATED = ("precision", "runtime", "version", "threads", "processor")
+"""Conditions that the record of a pass repeats."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class CostTable:
     items: tuple[Item, ...]
     costs: Mapping[str, Mapping[str, Cost]]
     measured: int
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The conditions that the record of a pass repeats."""
+        return {name: self.key[name] for name in STATED}
 
     def cost(self, item: Item, variant: Variant, quantity: Quantity) -> Estimate | None:
         """Return the cost of a variant of a block, in s or J; None if joules are requested and there is no meter."""
@@ -148,6 +156,26 @@ def half_width(estimate: Estimate) -> float:
 def quantity_of(cost: Cost, quantity: Quantity) -> Estimate | None:
     """Return the joules or seconds of a cost; None for joules without a meter."""
     return cost.energy_j if quantity == "energy" else cost.duration_s
+
+
+def share_of(cost: Cost, whole: Cost, quantity: Quantity) -> Estimate:
+    """Return one of two costs, measured side by side, as a share of the other.
+
+    Raises:
+        ValueError: energy is requested, but one of them has no joules.
+    """
+    first, second = (quantity_of(each, quantity) for each in (cost, whole))
+    if first is None or second is None:
+        raise ValueError("a meter that reported joules stopped reporting them")
+    return ratio(first, second)
+
+
+def total_loss(
+    chosen: Sequence[Variant], candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]]
+) -> float:
+    """Return the sum of the losses of the chosen candidates."""
+    rows = zip(chosen, candidates, losses, strict=True)
+    return sum(row[options.index(variant)] for variant, options, row in rows)
 
 
 def _holds(item: Item, wider: Variant, narrower: Variant) -> bool:

@@ -25,11 +25,11 @@ from compress.core.context import PassContext
 from compress.core.pass_protocol import Declined, Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import CostTable, quantity_of
+from compress.costs.cost_table import CostTable, quantity_of, share_of, total_loss
 from compress.costs.items import FULL, Item, Variant
 from compress.costs.knapsack import OverBudget
 from compress.costs.losses import divergence_of
-from compress.costs.narrowing import CLOSE, TRIES, WORDS, CostGoal
+from compress.costs.narrowing import CLOSE, NO_METER, TRIES, WORDS, CostGoal
 from compress.costs.ratios import product, ratio
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
 from compress.costs.timing import Cost, TimedFile
@@ -42,7 +42,6 @@ from compress.quantization.post_training.static import Choice, Chooser
 from compress.quantization.post_training.weight_only import ONLY_PRODUCTS, plain_products, with_int4_weights
 
 FLOATS, INT4 = Variant(floats=True), Variant(floats=True, bits=4)
-NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
 
 
 def format_choice(goal: CostGoal, quantizing: Pass, context: PassContext) -> Chooser:
@@ -117,12 +116,11 @@ class FormatChoice:
                 tried.append("with every block in floats, nothing is saved")
                 break
             choice = Choice(self._nodes(chosen, FLOATS), self._nodes(chosen, INT4), declined=declined)
-            share = self._share(self._side_by_side("chosen", choice))
+            measured = self._side_by_side("chosen", choice)
+            share = share_of(measured["chosen"], measured["floats"], goal.quantity)
             if share.value <= CLOSE * goal.share and share.value < 1:
                 predicted = product(table.predicted(chosen, goal.quantity), integers)
-                lost = sum(
-                    row[options.index(one)] for row, options, one in zip(losses, candidates, chosen, strict=True)
-                )
+                lost = total_loss(chosen, candidates, losses)
                 return replace(choice, notes=self._notes(table, chosen, predicted, share, lost))
             tried.append(f"measured {share}")
             aim *= goal.share / share.value
@@ -219,12 +217,6 @@ class FormatChoice:
         files = {"floats": self._quantizer.source, name: path}
         return self._maker.timer({label: TimedFile(file, feeding) for label, file in files.items()})
 
-    def _share(self, measured: Mapping[str, Cost]) -> Estimate:
-        one, other = (quantity_of(measured[name], self._goal.quantity) for name in ("chosen", "floats"))
-        if one is None or other is None:
-            raise ValueError("a meter that reported joules stopped reporting them")
-        return ratio(one, other)
-
     def _notes(
         self, table: CostTable, chosen: Sequence[Variant], predicted: Estimate, measured: Estimate, lost: float
     ) -> dict[str, Any]:
@@ -234,9 +226,7 @@ class FormatChoice:
             "predicted_share": predicted.to_json(),
             "measured_share": measured.to_json(),
             "divergence": lost,
-            "conditions": {
-                name: table.key[name] for name in ("precision", "runtime", "version", "threads", "processor")
-            },
+            "conditions": table.stated,
             "blocks": len(chosen),
             "blocks_float": sum(one == FLOATS for one in chosen),
             "blocks_int4": sum(one == INT4 for one in chosen),

@@ -27,7 +27,7 @@ from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import CostTable, Quantity, quantity_of
+from compress.costs.cost_table import CostTable, Quantity, quantity_of, share_of, total_loss
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import FULL, Variant
 from compress.costs.knapsack import OverBudget
@@ -48,6 +48,7 @@ CLOSE = 1.02
 RANGED = 32
 """Number of samples from which the ranges of rounded activations come."""
 WORDS = {"energy": "energy", "latency": "time"}
+NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Narrowing:
             return self._refused(f"it has no block whose {what} can be lowered: no group of units can be removed")
         table = self._maker.make(found.model, found.items, self._context.preprocess, self._samples)
         if quantity_of(table.whole, goal.quantity) is None:
-            return self._refused("no meter on this machine reports joules; ask for latency instead of energy")
+            return self._refused(NO_METER)
         candidates = [table.worthwhile(item, goal.quantity) for item in found.items]
         table_rows = zip(found.items, candidates, strict=True)
         if all(table.change(item, each, goal.quantity) >= 0 for item, row in table_rows for each in row):
@@ -157,9 +158,7 @@ class Narrowing:
             compared = self._compare(pruned, _floats(found, chosen))
             # Below 1 in any case: a target close to 1 must still save something.
             if compared.share.value <= CLOSE * goal.share and compared.share.value < 1:
-                lost = sum(
-                    row[options.index(each)] for row, options, each in zip(losses, candidates, chosen, strict=True)
-                )
+                lost = total_loss(chosen, candidates, losses)
                 record = PassRecord(self._done(found, table, chosen, compared, lost, pruned), found.declined)
                 if goal.refit_samples:
                     record = reconstructed(record, found.model, pruned, changes, self._context, goal.refit_samples)
@@ -195,10 +194,8 @@ class Narrowing:
         models = {"whole": self._original, "pruned": pruned, "baseline": self._original}
         kept = {"pruned": nodes}
         costs = self._maker.side_by_side(models, contract, self._samples, in_floats=("baseline",), kept=kept)
-        pruned_cost, whole_cost = (quantity_of(costs[name], self._goal.quantity) for name in ("pruned", "whole"))
-        if pruned_cost is None or whole_cost is None:
-            raise ValueError("a meter that reported joules stopped reporting them")
-        return Comparison(ratio(pruned_cost, whole_cost), costs["baseline"], nodes)
+        share = share_of(costs["pruned"], costs["whole"], self._goal.quantity)
+        return Comparison(share, costs["baseline"], nodes)
 
     def _done(
         self,
@@ -223,9 +220,7 @@ class Narrowing:
             "predicted_share": predicted.to_json(),
             "measured_share": compared.share.to_json(),
             "divergence": lost,
-            "conditions": {
-                name: table.key[name] for name in ("precision", "runtime", "version", "threads", "processor")
-            },
+            "conditions": table.stated,
             "layers": {name: [units[name], width] for name, width in widths.items()},
             "dropped": [item.path for item, each in zip(found.items, chosen, strict=True) if each.dropped],
             "float_blocks": _floats(found, chosen),
