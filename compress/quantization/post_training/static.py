@@ -69,11 +69,15 @@ def quantize_static(
     """
     target = settings.target
     folder = context.workspace or path.parent
-    if any(node.op_type == "QuantizeLinear" for node in load_model(path).graph.node):
+    given = load_model(path)
+    if any(node.op_type == "QuantizeLinear" for node in given.graph.node):
         return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
+    wanted = [name for done in context.earlier for name in done.get(FLOAT_NODES, ())]
+    gone = _gone(given, wanted)
+    del given  # before the next copy of the weights is in memory
     graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
-    chosen = still_named(graph.model, [name for done in context.earlier for name in done.get(FLOAT_NODES, ())])
+    chosen = still_named(graph.model, wanted)
     kept = [*_kept(settings, graph, before), *chosen]
     if not before:
         return path, PassRecord.refused("it has no float layer with weights")
@@ -125,7 +129,7 @@ def quantize_static(
     why = "ONNX Runtime's quantizer leaves it float"
     left = tuple(Declined(name, reasons.get(name, why)) for name in remaining)
     declined = () if choice is None else choice.declined
-    return written, PassRecord(done, (*quantizer.declined, *moved.declined, *declined, *left))
+    return written, PassRecord(done, (*quantizer.declined, *moved.declined, *declined, *gone, *left))
 
 
 def _too_lossy(loss: float, floats: str, more: str) -> str:
@@ -138,6 +142,16 @@ def _too_lossy(loss: float, floats: str, more: str) -> str:
     """
     lost = "its outputs no longer distinguish samples" if loss == math.inf else f"it loses {loss:.3g} % of its accuracy"
     return f"{lost} with {floats} layers left float; allow more with {more}, a larger max_loss, or remove the pass"
+
+
+def _gone(model: onnx.ModelProto, wanted: Sequence[str]) -> tuple[Declined, ...]:
+    """Return a note if nodes that an earlier pass chose to leave in floats have other names by now."""
+    gone = [name for name in wanted if not still_named(model, [name])]
+    why = (
+        f"{len(gone)} of {len(wanted)} nodes that were to stay float are no longer in the file, such as "
+        f"'{next(iter(gone), '')}'; what replaced them was treated like other layers"
+    )
+    return (Declined("choice of formats", why),) if gone else ()
 
 
 def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:

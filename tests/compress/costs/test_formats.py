@@ -178,6 +178,19 @@ def test_block_is_left_out_of_the_choice_when_the_recipe_keeps_its_layer_float(t
     assert record.done["formats"]["blocks"] == 4
 
 
+def test_node_that_was_to_stay_float_is_noted_when_it_has_another_name(onnx_file, context):
+    convolution = next(node.name for node in onnx.load(onnx_file).graph.node if node.op_type == "Conv")
+    notes = {}
+    for renamed in ([], ["renamed"]):
+        earlier = ({"float_nodes": [convolution, *renamed]},)
+        made, record = QuantizeStatic(samples=16).apply(onnx_file, replace(context, earlier=earlier))
+        assert float_layers(made) == {convolution}
+        notes[len(renamed)] = [each.why for each in record.declined if each.what == "choice of formats"]
+    assert notes[0] == []
+    (why,) = notes[1]
+    assert why.startswith("1 of 2 nodes that were to stay float are no longer in the file, such as 'renamed'; ")
+
+
 def test_chosen_formats_are_declined_when_they_lose_more_than_the_budget(timer, onnx_file, context, monkeypatch):
     from compress.quantization.post_training.quantizer import Quantizer
 
