@@ -22,6 +22,7 @@ from certify.assessments.privacy_audit.records import (
 from certify.assessments.privacy_audit.withholding import write
 from certify.attest.certificate import Certificate
 from certify.attest.keys import SigningKey
+from certify.attest.statements import statement_path
 from certify.core.errors import UsageError
 from certify.core.files import sha256_file, write_bytes
 from certify.core.private_data import FOLDER, DataKey
@@ -45,6 +46,7 @@ from compress.job.original import OriginalModel, Request, find_original
 ASSESSMENT = "privacy_audit"
 RECORDS = "privacy_audit.jsonl"
 EDITION = "2026"
+REPLACES = "The statement of the earlier audit will be replaced; the payback then no longer counts its joules."
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def audit(
     if settings.canaries is not None:
         settings.canaries.numbers(len(subject.repeater.dataset.test))
     shelf = Shelf(path.parent, _fingerprint(subject, settings), shown_progress)
+    if statement_path(path.parent, ASSESSMENT).is_file():
+        shown_progress.say(REPLACES)
     # The start is kept across interruptions, so that a resumed audit states when it began.
     begun = shelf.finished("begun") or shelf.finish("begun", now())
     rows: list[Record] = []
@@ -180,11 +184,10 @@ class _Subject:
         baseline = path.parent / BASELINE
         trained = bool(lineage["baseline"]["trained_here"])
         _require_original(original, lineage, trained)
-        repeater = Repeater(request, recipe, dataset, key)
         return cls(
             path=path,
             original=original,
-            repeater=repeater,
+            repeater=Repeater(request, recipe, dataset, key),
             contract=contract,
             recipe=digest_of_rows(lineage),
             baseline=baseline if baseline.is_file() else None,
@@ -233,11 +236,8 @@ def _pool(subject: _Subject, shadows: int) -> Pool:
         raise ValueError("a train part was required")
     if not subject.baseline_trained and not subject.learns:
         raise UsageError("No step of the model's making read the train part, so no shadow would differ from another.")
-    arms = (
-        {"candidate": subject.path}
-        if subject.baseline is None
-        else {"baseline": subject.baseline, "candidate": subject.path}
-    )
+    files = (("baseline", subject.baseline), ("candidate", subject.path))
+    arms = {name: file for name, file in files if file is not None}
     # An original that came with weights is the same in all shadows.
     shadowed = tuple(arms) if subject.baseline_trained else ("candidate",)
     return Pool(join(dataset.train, dataset.test), len(dataset.train), arms, shadowed)

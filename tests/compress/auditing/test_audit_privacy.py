@@ -23,7 +23,7 @@ from certify.core.errors import LeanmarkError, UsageError
 from certify.core.private_data import DataKey
 from certify.core.progress import Silent
 from compress.auditing import canaries
-from compress.auditing.audit import AuditSettings, audit
+from compress.auditing.audit import REPLACES, AuditSettings, audit
 from compress.auditing.canaries import Claim, Plan
 from compress.auditing.repetition import Repeater, Twin, digest_of_rows
 from compress.job import pipeline
@@ -139,6 +139,16 @@ def test_stopped_audit_resumes_with_the_same_coins_after_its_last_training(
     assert records.first(Canaries).commitment == coins["fixed"]["commitment"]
 
 
+def test_second_audit_says_that_it_replaces_the_first(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda _, sentence: said.append(sentence))
+    monkeypatch.setattr(canaries, "_twin", knowing)
+    run(made, AuditSettings(0, Plan(20, 10)))
+    assert REPLACES not in said
+    run(made, AuditSettings(0, Plan(20, 10)))
+    assert REPLACES in said
+
+
 def knowing(repeater: Repeater, model: Path, contract: Any, split: Any, seed: str, shelf: Any) -> dict[str, Any]:
     """A twin that has memorised every canary."""
     digest = digest_of_rows(json.loads((model.parent / "lineage.json").read_text()))
@@ -193,6 +203,7 @@ def test_findings_about_private_data_go_to_the_auditor_alone(private: Path, tmp_
     assert not checked.failed, str(checked)
 
 
+UNLIKE = "between .* and what the model was made from"
 BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
     "nothing": ({"settings": AuditSettings(0)}, UsageError, "Nothing is asked"),
     "three shadows": ({"settings": AuditSettings(3)}, UsageError, "take 4"),
@@ -200,26 +211,14 @@ BAD: dict[str, tuple[dict[str, Any], type[LeanmarkError], str]] = {
     "more guesses than canaries": ({"settings": AuditSettings(4, Plan(10, 20))}, UsageError, "are not an audit"),
     "too many canaries": ({"settings": AuditSettings(0, Plan(65))}, UsageError, "more than the 64 samples"),
     "too many queries": ({"settings": AuditSettings(0, queries=(33,))}, UsageError, "more than the 32 samples"),
-    "too many queries after canaries": (
-        {"settings": AuditSettings(0, Plan(20), None, (33,))},
-        UsageError,
-        "the 32 samples",
-    ),
+    "queries after canaries": ({"settings": AuditSettings(0, Plan(20), None, (33,))}, UsageError, "the 32 samples"),
     "another architecture": ({"spec": "squeezenet1_1"}, UsageError, "parameters and the model's original"),
     "an ONNX file": ({"spec": "baseline.onnx"}, UsageError, "cannot be repeated"),
     "an ONNX file that is not here": ({"spec": "elsewhere.onnx"}, UsageError, "cannot be repeated"),
     "a typing error": ({"spec": "resnet81"}, UsageError, "resnet"),
-    "other data": (
-        {"data": replace(blobs(), train=blobs().train.subset(range(100)))},
-        UsageError,
-        "between .* and what the model was made from",
-    ),
-    "no train part": (
-        {"data": replace(blobs(), train=None)},
-        UsageError,
-        "between .* and what the model was made from",
-    ),
-    "a key of public data": ({"data_key": KEY}, UsageError, "between .* and what the model was made from"),
+    "other data": ({"data": replace(blobs(), train=blobs().train.subset(range(100)))}, UsageError, UNLIKE),
+    "no train part": ({"data": replace(blobs(), train=None)}, UsageError, UNLIKE),
+    "a key of public data": ({"data_key": KEY}, UsageError, UNLIKE),
 }
 
 
