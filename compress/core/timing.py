@@ -123,6 +123,7 @@ def running(name: str, path: Path, runtime: str, feeding: Feeding, threads: int 
         threads: threads of the session.
 
     Raises:
+        UsageError: this system cannot measure.
         ModelError: the runtime cannot load the file.
         MeasureError: the process ended or did not answer.
     """
