@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from certify.core.progress import Progress, Silent
-from certify.data import Preprocess, load
+from certify.data import Preprocess, load, require_separate
 from certify.measure import runtimes
 from certify.measure.plan import Plan
 from compress.core import model_stats
@@ -22,8 +22,9 @@ from compress.job import recipe as recipes
 from compress.job.job import NOT_TORCH
 from compress.job.lineage import describe_data
 from compress.job.original import OriginalModel, Request, find_original
-from compress.job.output import folder_of
+from compress.job.output import folder_of, require_inputs_kept
 from compress.job.preprocessing import describe
+from compress.job.privacy import require_private_layers
 from compress.job.recipe import Recipe, RecipeLike
 
 
@@ -109,7 +110,7 @@ def dry_run(
     """Plan what :func:`compress.run` would do with the same arguments, without training, measuring or writing.
 
     Raises:
-        LeanmarkError: for the reasons for which :func:`compress.run` raises before its work begins.
+        LeanmarkError: for the reasons for which :func:`compress.run` raises before its work begins, keys aside.
 
     Example:
         >>> from compress.testing.networks import blobs, network
@@ -126,7 +127,12 @@ def dry_run(
         runtimes.check(plan.runtime)
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
+    require_separate(dataset)
+    chosen.require_data(dataset)
     original = find_original(request, dataset, progress)
+    require_private_layers(chosen, original)
+    folder = folder_of(out, original.spec)
+    require_inputs_kept(folder, original.file, weights)
     size = _size(original)
     limits = {"batch": plan.batch, "runtime": plan.runtime, "time_limit_s": plan.time_limit_s}
     described = describe_data(dataset)
@@ -141,7 +147,7 @@ def dry_run(
         target=choose(target).name,
         passes=_passes(chosen, original, size),
         measured=limits if measure else None,
-        out=folder_of(out, original.spec),
+        out=folder,
     )
 
 

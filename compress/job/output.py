@@ -8,7 +8,7 @@ from pathlib import Path
 
 from certify.attest.certificate import CERTIFICATE_NAME, EVIDENCE_NAME, LABEL_PNG_NAME, LABEL_SVG_NAME, SIGNER_NAME
 from certify.core.data_use.guard import Use
-from certify.core.files import copy
+from certify.core.files import copy, require_kept
 from certify.data.specs import IN_PYTHON
 from certify.measure.partial import PARTIAL_NAME
 from certify.model_file.suffixes import is_onnx
@@ -32,6 +32,17 @@ def folder_of(out: str | Path | None, spec: str) -> Path:
     path = Path(spec) if is_onnx(spec) else Path(spec.rpartition(":")[2])
     named = path if path.name not in ("", "..") else path.resolve()
     return Path("build") / (named.stem if is_onnx(spec) else named.name)
+
+
+def require_inputs_kept(folder: Path, file: Path | None, weights: str | Path | None) -> None:
+    """Refuse a folder in which the job's results would replace the user's model or weights.
+
+    Raises:
+        UsageError: one of the files to write is one of the given ones.
+    """
+    for given in (file, None if weights is None else Path(weights).expanduser()):
+        if given is not None:
+            require_kept(given, *(folder / name for name in (MODEL, BASELINE, CHECKPOINT)))
 
 
 def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from certify.attest.certificate import EVIDENCE_NAME
 from certify.attest.keys import SigningKey, signing_key
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
-from certify.core.files import require_kept, sha256_file, write_bytes
+from certify.core.files import sha256_file, write_bytes
 from certify.core.private_data import FOLDER, DataKey
 from certify.core.progress import Progress, job, shown
 from certify.data import Dataset, Preprocess, load, require_separate
@@ -38,7 +38,7 @@ from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original
-from compress.job.output import bring, bring_unmeasured, folder_of
+from compress.job.output import bring, bring_unmeasured, folder_of, require_inputs_kept
 from compress.job.privacy import PRIVATE_PARTS, require_private_job, require_private_layers, source_of, write_records
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
@@ -137,13 +137,12 @@ def run(
         dataset = dataset.keyed(data_key)
     require_separate(dataset)
     require_private_job(chosen, data_key, private_parts, dataset)
+    chosen.require_data(dataset)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
     require_private_layers(chosen, original)
     folder = folder_of(out, original.spec)
-    for given in (original.file, None if weights is None else Path(weights).expanduser()):
-        if given is not None:
-            require_kept(given, *(folder / name for name in (MODEL, BASELINE, CHECKPOINT)))
+    require_inputs_kept(folder, original.file, weights)
     progress.say(first_line(original, dataset, chosen.name, folder))
     if (warning := seen_in_training(original, dataset)) is not None:
         progress.say(warning)

@@ -42,8 +42,7 @@ def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str
         dataset: data set with its parts.
 
     Raises:
-        UsageError: there is no data key, a part does not exist, two passes use different adjacencies, or the data do
-            not fit the settings of a pass.
+        UsageError: there is no data key, a part does not exist, or two passes use different adjacencies.
     """
     if not recipe.is_private:
         return
@@ -57,8 +56,6 @@ def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str
         raise UsageError(f"The recipe protects the part train, but the private parts are {', '.join(parts)}; add it.")
     if len({_adjacency(each.config()) for each in noisy}) > 1:
         raise UsageError("All passes of a private recipe must use the same adjacency; set it to one value.")
-    for each in noisy:
-        each.require_data(dataset)
 
 
 def require_private_layers(recipe: Recipe, original: OriginalModel) -> None:
@@ -68,8 +65,9 @@ def require_private_layers(recipe: Recipe, original: OriginalModel) -> None:
         UsageError: a layer mixes samples in training; the message names the first one.
     """
     names = [each.name for each in recipe.passes]
-    before = names[: names.index(DpFinetune.name)] if DpFinetune.name in names else [FoldNorms.name]
-    if original.module is not None and FoldNorms.name not in before:
+    if original.module is None or DpFinetune.name not in names:
+        return
+    if FoldNorms.name not in names[: names.index(DpFinetune.name)]:
         engines.require_separate_samples(copy.deepcopy(original.module).train())
 
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,9 @@ from certify.measure.plan import MAX_BATCH
 from compress import passes
 from compress.core.pass_protocol import Pass, TorchPass
 from compress.job.recipe_text import RecipeText, named_pass, with_settings
+
+if TYPE_CHECKING:
+    from certify.data import Dataset
 
 MAX_BYTES = 64 * 1024
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -98,6 +101,15 @@ class Recipe:
     def is_private(self) -> bool:
         """Whether a pass protects private data by noise."""
         return any(each.tags.noisy for each in self.passes)
+
+    def require_data(self, dataset: Dataset) -> None:
+        """Reject data with which one of the passes cannot work, before a job begins.
+
+        Raises:
+            UsageError: the parameters of a pass do not fit the data.
+        """
+        for each in self.passes:
+            each.require_data(dataset)
 
     def digest(self, public: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> str:
         """Return the hex SHA-256 of the canonical JSON of :meth:`to_json` with the versions of the passes.

@@ -23,6 +23,7 @@ from compress.core.model_stats import count_macs, state_digest
 from compress.costs import comparison
 from compress.exchange.onnx_export import CHECKED_SAMPLES
 from compress.job import pipeline, recipe
+from compress.job.dry_run import dry_run
 from compress.job.job import REAL_SAMPLES
 from compress.job.workspace import FOLDER
 from compress.models import catalog
@@ -285,6 +286,8 @@ def test_given_file_is_never_replaced_by_the_result(name, onnx_file, dataset, tm
     for out in (given.parent, tmp_path / "link"):
         with pytest.raises(UsageError, match=f"replace the given file .*{name}; choose another output folder"):
             pipeline.run(given, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
+        with pytest.raises(UsageError, match="replace the given file"):
+            dry_run(given, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
     assert given.read_bytes() == onnx_file.read_bytes() and list(given.parent.iterdir()) == [given]
 
 
@@ -302,6 +305,19 @@ def test_data_are_refused_when_parts_overlap(model, dataset, tmp_path):
     mixed = replace(dataset, train=dataset.test)
     with pytest.raises(DataError, match="also occur in"):
         pipeline.run(model, "int8", mixed, out=tmp_path / "out", plan=QUICK)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match="also occur in"):
+        dry_run(model, "int8", mixed)
+
+
+@pytest.mark.parametrize("start", [pipeline.run, dry_run])
+def test_data_are_refused_before_the_work_when_they_do_not_fit_a_pass(start, model, dataset, tmp_path, monkeypatch):
+    def refuse(self, dataset):
+        raise UsageError(f"{self.name} needs other data.")
+
+    monkeypatch.setattr(QuantizeStatic, "require_data", refuse)
+    with pytest.raises(UsageError, match="quantize_static needs other data"):
+        start(model, SMALL, dataset, out=tmp_path / "out", plan=QUICK)
     assert not (tmp_path / "out").exists()
 
 

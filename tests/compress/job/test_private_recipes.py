@@ -28,6 +28,7 @@ from certify.core.progress import Silent
 from compress.job import job as job_module
 from compress.job import pipeline, recipe
 from compress.job.context import make_context
+from compress.job.dry_run import dry_run
 from compress.job.original import Request, find_original
 from compress.job.privacy import source_of
 from compress.job.public_form import public_config
@@ -217,6 +218,8 @@ def test_private_recipe_is_refused_before_the_work_when_its_settings_do_not_fit(
     with pytest.raises(UsageError, match=sentence) as caught:
         job(tmp_path / "out", {"name": "own", "passes": passes})
     assert str(caught.value).count(". ") == 0 and not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match=sentence):
+        dry_run(network("residual"), {"name": "own", "passes": passes}, blobs(), preprocess=PIXELS, measure=False)
 
 
 def test_command_exits_with_2_and_writes_nothing_when_delta_is_too_large(tmp_path: Path) -> None:
