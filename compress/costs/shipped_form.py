@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,13 +23,13 @@ from compress.exchange.exporter_output import quiet, reason
 from compress.exchange.onnx_export import EXPORT_FAILURES, OPSET, write_once
 from compress.exchange.operator_table import kept_operators
 from compress.onnx_graph.graph import Feed, Graph, sort_nodes
+from compress.onnx_graph.scopes import nodes_inside
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.calibration import ranges
 from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.qdq import Operators, is_transformer, observed_names, plan, quantized
 
 Precision = Literal["float", "int8"]
-SCOPES = "pkg.torch.onnx.name_scopes"
 INPUT, OUTPUT = "input", "output"
 PERCENTILE = 99.99
 EXAMPLE_BATCH = 2
@@ -103,18 +102,13 @@ def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.
 def nodes_of(model: nn.Module, blocks: Collection[str], preprocess: Preprocess, folder: Path) -> tuple[str, ...]:
     """Return the names that the nodes of some blocks will have in the exported file.
 
-    The exporter records which modules each node comes from.
-
     Raises:
         ModelError: the model cannot be exported.
     """
-    path, found = folder / "named.onnx", []
+    path = folder / "named.onnx"
     write_once(model, preprocess, path)
-    for node in onnx.load(path, load_external_data=False).graph.node:
-        scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
-        if not set(blocks).isdisjoint(ast.literal_eval(scopes)):
-            found.append(node.name)
-    return tuple(found)
+    found = nodes_inside(onnx.load(path, load_external_data=False), blocks) or {}
+    return tuple(name for names in found.values() for name in names)
 
 
 def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:

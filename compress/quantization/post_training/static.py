@@ -16,6 +16,7 @@ from compress.core.context import PassContext
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, count_types, require_nodes, share_constants
+from compress.onnx_graph.scopes import nodes_inside
 from compress.quantization.post_training.equalization import find_pairs
 from compress.quantization.post_training.prepare import still_named
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
@@ -23,8 +24,9 @@ from compress.quantization.post_training.sensitivity import fewest_kept
 from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
 from compress.quantization.post_training.weight_only import with_int4_weights
 
-FLOAT_NODES = "float_nodes"
-"""Field of an earlier pass's record: names of nodes that it chose to leave in floats."""
+FLOAT_BLOCKS, FLOAT_NODES = "float_blocks", "float_nodes"
+"""Fields of an earlier pass's record: paths of modules that it chose to leave in floats, and the names that their nodes
+had then."""
 OVER_BUDGET = "the loss on validation data was above the budget"
 CHOSEN = "the choice of formats keeps it float"
 
@@ -72,8 +74,7 @@ def quantize_static(
     given = load_model(path)
     if any(node.op_type == "QuantizeLinear" for node in given.graph.node):
         return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
-    wanted = [name for done in context.earlier for name in done.get(FLOAT_NODES, ())]
-    gone = _gone(given, wanted)
+    wanted, gone = _to_stay_float(given, context.earlier)
     del given  # before the next copy of the weights is in memory
     graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
@@ -144,14 +145,23 @@ def _too_lossy(loss: float, floats: str, more: str) -> str:
     return f"{lost} with {floats} layers left float; allow more with {more}, a larger max_loss, or remove the pass"
 
 
-def _gone(model: onnx.ModelProto, wanted: Sequence[str]) -> tuple[Declined, ...]:
-    """Return a note if nodes that an earlier pass chose to leave in floats have other names by now."""
-    gone = [name for name in wanted if not still_named(model, [name])]
+def _to_stay_float(
+    model: onnx.ModelProto, earlier: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], tuple[Declined, ...]]:
+    """Return the names of the nodes that earlier passes chose to leave in floats, and a note if some are gone."""
+    parts: dict[str, list[str]] = {}
+    for done in earlier:
+        if done.get(FLOAT_NODES):
+            inside = nodes_inside(model, done[FLOAT_BLOCKS])
+            # Without notes about modules, only the names are left.
+            parts |= {name: still_named(model, [name]) for name in done[FLOAT_NODES]} if inside is None else inside
+    gone = [part for part, names in parts.items() if not names]
     why = (
-        f"{len(gone)} of {len(wanted)} nodes that were to stay float are no longer in the file, such as "
+        f"{len(gone)} of {len(parts)} parts that were to stay float are no longer in the file, such as "
         f"'{next(iter(gone), '')}'; what replaced them was treated like other layers"
     )
-    return (Declined("choice of formats", why),) if gone else ()
+    names = [name for inside in parts.values() for name in inside]
+    return names, (Declined("choice of formats", why),) if gone else ()
 
 
 def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:

@@ -180,15 +180,19 @@ def test_block_is_left_out_of_the_choice_when_the_recipe_keeps_its_layer_float(t
 
 def test_node_that_was_to_stay_float_is_noted_when_it_has_another_name(onnx_file, context):
     convolution = next(node.name for node in onnx.load(onnx_file).graph.node if node.op_type == "Conv")
+    bare = onnx.load(onnx_file)
+    for node in bare.graph.node:
+        node.ClearField("metadata_props")
+    onnx.save(bare, onnx_file)
     notes = {}
     for renamed in ([], ["renamed"]):
-        earlier = ({"float_nodes": [convolution, *renamed]},)
+        earlier = ({"float_blocks": ["a", "b"], "float_nodes": [convolution, *renamed]},)
         made, record = QuantizeStatic(samples=16).apply(onnx_file, replace(context, earlier=earlier))
         assert float_layers(made) == {convolution}
         notes[len(renamed)] = [each.why for each in record.declined if each.what == "choice of formats"]
     assert notes[0] == []
     (why,) = notes[1]
-    assert why.startswith("1 of 2 nodes that were to stay float are no longer in the file, such as 'renamed'; ")
+    assert why.startswith("1 of 2 parts that were to stay float are no longer in the file, such as 'renamed'; ")
 
 
 def test_chosen_formats_are_declined_when_they_lose_more_than_the_budget(timer, onnx_file, context, monkeypatch):

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
@@ -144,6 +145,22 @@ def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tm
     (gemm,) = (node for node in graph.nodes if node.op_type == "Gemm")
     assert {conv.name, gemm.name} <= set(found)
     assert [node.op_type for node in graph.nodes if node.name in found] == ["Conv", "Add", "Relu", "Gemm"]
+
+
+def test_blocks_stay_float_by_their_paths_when_a_layer_before_them_changed(deep, context, tmp_path):
+    """Two layers in place of one shift the names of all later nodes, as factors of low rank do."""
+    names = nodes_of(deep, ["blocks.3", "head"], context.preprocess, tmp_path)
+    width = deep.stem.out_channels
+    deep.stem = nn.Sequential(deep.stem, *(nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU()) for _ in range(3)))
+    path = tmp_path / "deep.onnx"
+    export(deep.eval(), context.preprocess, path, classes=4)
+    assert not set(names) <= {node.name for node in onnx.load(path).graph.node}
+    earlier = ({"float_blocks": ["blocks.3", "head", "gone"], "float_nodes": list(names)},)
+    made, record = QuantizeStatic(samples=16).apply(path, replace(context, earlier=earlier))
+    graph = Graph(onnx.load(made))
+    assert {node.input[1] for node in graph.weighted()} == {"blocks.3.conv.weight", "head.weight"}
+    (why,) = (each.why for each in record.declined if each.what == "choice of formats")
+    assert why.startswith("1 of 3 parts that were to stay float are no longer in the file, such as 'gone'; ")
 
 
 def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer, deep, context, tmp_path, monkeypatch):
