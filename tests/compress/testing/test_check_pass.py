@@ -206,6 +206,14 @@ class Headless(Shrink):
         return changed, record
 
 
+class Meddling(Rename):
+    __doc__ = Rename.__doc__
+
+    def apply(self, model, context):
+        context.teacher.head.weight.data *= 0.5
+        return super().apply(model, context)
+
+
 class Untidy(Rename):
     __doc__ = Rename.__doc__
 
@@ -219,6 +227,7 @@ BROKEN = {
     Lax: "unknown_parameter",
     Forgetful: "config",
     InPlace: "input",
+    Meddling: "input",
     Idle: "input",
     Refusing: "record",
     Wordless: "record",
@@ -246,6 +255,12 @@ def test_third_party_pass_passes_when_it_meets_every_requirement(kind):
 def test_pass_fails_the_check_that_it_breaks(kind):
     with pytest.raises(CheckFailed, match=rf"{kind.__name__} .*\(check: {BROKEN[kind]}\)"):
         check_pass(kind)
+
+
+def test_pass_that_seeds_fails_when_the_generator_has_that_seed_already():
+    with torch.random.fork_rng(devices=[]), pytest.raises(CheckFailed, match="check: generators"):
+        torch.manual_seed(0)
+        check_pass(Seeding)
 
 
 def test_pass_fails_when_it_is_mutable():
