@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from certify.assessment.assessment import Assessment
 
 UNMETERED = ("modelled", "proxy")
+LITTLE = "under 1 %"
 HEADLINES = {Figures.energy_ratio: "energy ratio", Figures.relative_loss_percent: "relative accuracy loss"}
 
 
@@ -100,8 +101,12 @@ class BaselineClaim:
         parts = []
         if self.simplified["removed"] is not None:
             work, size = (_rounded(self.simplified[share]) for share in ("work_share", "bytes_share"))
-            parts_left_out = ", ".join(self.simplified["removed"]) or "unused parts"
-            parts.append(f"without {parts_left_out} ({work} of its work, {size} of its bytes)")
+            operators = ", ".join(self.simplified["removed"]) or "unused parts"
+            if work == size == LITTLE:
+                parts.append(f"without {operators} ({LITTLE} of its work and bytes)")
+            else:
+                # The shares come first, because a label has no room for a long list.
+                parts.append(f"without {work} of its work and {size} of its bytes: {operators}")
         if self.simplified["rewritten"]:
             parts.append(f"in a form that computes the same in less time: {', '.join(self.simplified['rewritten'])}")
         return f"measured {'; '.join(parts)}"
@@ -205,7 +210,7 @@ def efficiency_claims(assessment: Assessment, predicate: Mapping[str, Any], dige
 
 def _rounded(share: float) -> str:
     """Format a share in whole percents; what was removed must not read as 0 %."""
-    return f"{100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
+    return f"{100 * share:.0f} %" if share >= 0.01 else LITTLE
 
 
 def _data(fields: Mapping[str, Any]) -> DataClaim:

@@ -166,6 +166,47 @@ def test_file_is_declined_when_integers_cost_more_in_every_block(timer, onnx_fil
     assert "with every block in floats, nothing is saved" in record.declined[0].why
 
 
+@pytest.fixture
+def costlier(monkeypatch):
+    """Multiply the cost of each tried file by a factor; returns the factors, and the float nodes of each try."""
+    honest, factors, tried = formats.FormatChoice._side_by_side, [], []
+
+    def side_by_side(self, name, choice):
+        found = honest(self, name, choice)
+        if name != "chosen":
+            return found
+        factor = factors[len(tried)]
+        tried.append(set(choice.floats))
+        joules = found[name].energy_j
+        ends = {end: factor * getattr(joules, end) for end in ("value", "low", "high")}
+        return {**found, name: replace(found[name], energy_j=replace(joules, **ends))}
+
+    monkeypatch.setattr(formats.FormatChoice, "_side_by_side", side_by_side)
+    return factors, tried
+
+
+def test_fewer_blocks_stay_float_when_the_chosen_file_costs_more_than_predicted(timer, onnx_file, context, costlier):
+    factors, tried = costlier
+    factors[:] = [1.3, 1.0]
+    _, record = by_formats(energy=0.7).apply(onnx_file, context)
+    first, second = tried
+    assert second < first
+    assert Estimate.from_json(record.done["formats"]["measured_share"]).value <= 0.7
+
+
+@pytest.mark.parametrize(("excess", "accepted"), [(0.01, True), (0.03, False)])
+def test_file_is_chosen_again_unless_it_costs_hardly_more_than_requested(
+    timer, onnx_file, context, costlier, excess, accepted
+):
+    factors, tried = costlier
+    factors[:] = [1.0]
+    share = Estimate.from_json(by_formats(energy=0.7).apply(onnx_file, context)[1].done["formats"]["measured_share"])
+    tried.clear()
+    factors[:] = [0.7 * (1 + excess) / share.value] * formats.TRIES
+    by_formats(energy=0.7).apply(onnx_file, context)
+    assert (len(tried) == 1) == accepted
+
+
 def test_formats_stay_as_they_were_when_the_table_comes_from_the_cache(timer, onnx_file, context):
     _, first = by_formats(energy=0.5).apply(onnx_file, context)
     _, second = by_formats(energy=0.5).apply(onnx_file, context)

@@ -352,7 +352,11 @@ def test_draw_names_the_baseline_by_its_weights_and_says_what_was_removed(predic
     values["baseline"]["simplified"] = {**removed, "work_share": 0.125, "bytes_share": 0.1}
     drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc") or ""
     assert "Baseline: ResNet-32. Its maker says" in drawn
-    assert "measured without 7 of 8 Conv, 1 of 1 Mean (12 % of its work, 10 % of its bytes)" in drawn
-    values["baseline"]["simplified"] = {**removed, "work_share": 0.0002, "bytes_share": 0.01}
-    drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc") or ""
-    assert "(less than 1 % of its work, 1 % of its bytes)" in drawn
+    assert "measured without 12 % of its work and 10 % of its bytes: 7 of 8 Conv, 1 of 1 Mean" in drawn
+    for shares, words in (
+        ((0.0002, 0.01), "measured without under 1 % of its work and 1 % of its bytes: 7 of 8 Conv, 1 of 1 Mean"),
+        ((0.0002, 0), "measured without 7 of 8 Conv, 1 of 1 Mean (under 1 % of its work and bytes)"),
+    ):
+        values["baseline"]["simplified"] = {**removed, **dict(zip(("work_share", "bytes_share"), shares, strict=True))}
+        drawn = ElementTree.fromstring(draw(values, DIGEST)).findtext(f"{SVG}desc") or ""
+        assert words in drawn
