@@ -11,6 +11,7 @@ from certify.core.callables import import_callable, importing_from_here
 from certify.core.errors import DataError, UsageError
 from certify.core.folders import cache_folder, without_home
 from certify.core.progress import Progress, Silent
+from certify.core.suggest import unknown_name
 from certify.data.arrays import load_mnist5k, load_npz
 from certify.data.csv_data import load_csv
 from certify.data.data_path import Placed
@@ -111,6 +112,21 @@ def _noted(loaded: Dataset) -> Dataset:
     return (loaded if ledger.key is None else loaded.keyed(ledger.key)).watched(ledger, loaded.spec)
 
 
+def require_known(spec: Any) -> None:
+    """Refuse a name that no kind of data has, before anything else is loaded.
+
+    Raises:
+        UsageError: ``spec`` is text without a scheme that is neither a published set nor a folder.
+    """
+    known = (*SCHEMES, *PUBLISHED, DEFAULT_SPEC)
+    if isinstance(spec, str) and ":" not in spec and spec not in known and not _is_folder(spec):
+        raise unknown_name("data", spec, KNOWN, _hint(spec))
+
+
+def _is_folder(spec: str) -> bool:
+    return bool(spec) and Path(spec).expanduser().is_dir()
+
+
 def load_public(spec: str, seed: int = 0, progress: Progress | None = None) -> tuple[Dataset, str | None]:
     """Load data that are declared public, for a job that also uses private data.
 
@@ -159,8 +175,8 @@ def _load(spec: Any, seed: int, cache: Path | None, progress: Progress, timeout_
     if spec in PUBLISHED:
         return PUBLISHED[spec](cache or cache_folder(), seed, progress, timeout_s)
     # A bare folder is read as images; anything else must be a function.
-    if spec and (folder := Path(spec).expanduser()).is_dir():
-        return load_folder(folder, f"imagefolder:{spec}", seed, progress)
+    if _is_folder(spec):
+        return load_folder(Path(spec).expanduser(), f"imagefolder:{spec}", seed, progress)
     with importing_from_here():  # the function's own imports are resolved from there, too
         return _of_function(_call(import_callable(spec, "data", KNOWN, _hint(spec))), spec, seed, progress)
 

@@ -134,6 +134,7 @@ def carry_out(
     **arguments: Any,
 ) -> None:
     """Run the job of ``leanmark compress`` and its short forms, and exit with its code."""
+    from certify.data.specs import require_known
     from compress.cli.unmeasured_output import print_outputs, print_plan
     from compress.job import recipe as recipes
 
@@ -144,6 +145,7 @@ def carry_out(
     workload = {"batch": chosen.workload.batch, "runtime": chosen.workload.runtime}
     plan = take_plan(arguments, **workload) if measure else None
     # Options and recipe are checked before torch is loaded, which takes seconds.
+    require_known(arguments["data"])
     use = take_use(arguments)
     arguments |= {
         "recipe": chosen,

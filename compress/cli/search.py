@@ -32,7 +32,7 @@ leanmark search net.onnx --data npz:val=val.npz,test=test.npz --max-loss 0.5 --o
 """,
 )
 @click.argument("model")
-@click.option("--max-loss", type=float, required=True, metavar="PERCENT",
+@click.option("--max-loss", type=click.FloatRange(0, 100, min_open=True), required=True, metavar="PERCENT",
               help="Maximum relative accuracy loss on validation data (upper end of its interval).")  # fmt: skip
 @click.option("--objective", type=click.Choice(["energy", "latency", "bytes"]), default="energy", show_default=True,
               help="What to minimise: energy or latency of one inference, or file size.")  # fmt: skip
@@ -86,8 +86,10 @@ def search(
     **arguments: Any,
 ) -> None:
     """Run the search, print the result, and exit with its code."""
+    from certify.data.specs import require_known
     from compress.search.optional import optuna
 
+    require_known(arguments["data"])
     optuna()  # before anything heavy is loaded
     arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     plan = take_plan(arguments)

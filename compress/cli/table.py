@@ -61,6 +61,9 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
 
     Exit code 0: written. 2: usage error, or a model that cannot be exported.
     """
+    from certify.data.specs import require_known
+
+    require_known(arguments.get("data"))
     arguments["preprocess"] = stated(preprocess, take_flags(arguments))
     with bars().task("Loading PyTorch"):
         from compress.job.cost_table import cost_table

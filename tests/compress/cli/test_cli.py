@@ -36,6 +36,21 @@ def test_commands_import_without_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_unknown_data_are_refused_before_torch_is_loaded(tmp_path):
+    code = """
+import sys
+from click.testing import CliRunner
+from certify.core.errors import UsageError
+from compress.cli import compress, search, table
+
+for command, more in ((compress, ()), (search, ("--max-loss", "1")), (table, ())):
+    error = CliRunner().invoke(command.command, ["resnet18", "--data", "photos", *more]).exception
+    assert isinstance(error, UsageError) and "Unknown data 'photos'" in str(error), error
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
 def test_models_are_listed_by_pattern():
     assert _invoke("models", "resnet18").output.split() == ["resnet18"]
     assert "resnet50" in json.loads(_invoke("models", "--json").output)["models"]
