@@ -10,23 +10,58 @@ from compress.exchange import operator_table
 from compress.exchange.operator_table import kept_operators
 
 
-def test_operators_are_read_once_by_torch_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> type:
+    """What torch's exporter fills for every file."""
+
+    class Registry:
+        reads = 0
+
+        def __init__(self) -> None:
+            self.functions = {"add": ["an operator"]}
+
+        @classmethod
+        def from_torchlib(cls, opset_version: int) -> Registry:
+            cls.reads += 1
+            return cls()
+
     registration = importlib.import_module(operator_table.REGISTRATION)
-    table, reads = getattr(registration, operator_table.TABLE), []
+    monkeypatch.setattr(registration, operator_table.REGISTRY, Registry)
+    return Registry
 
-    def read() -> list[object]:
-        reads.append("all")
-        return []
 
-    monkeypatch.setattr(table, operator_table.READ, read)
+def test_operators_are_read_once_by_torch_and_given_back(registry: type) -> None:
+    before = vars(registry)["from_torchlib"]
     for _ in range(2):
         with kept_operators():
-            registration.ONNXRegistry.from_torchlib()
-    assert reads == ["all"]
-    assert getattr(table, operator_table.READ) is read
+            found = registry().from_torchlib(opset_version=18)
+            assert found.functions == {"add": ["an operator"]}
+            found.functions["add"].append("one more")
+            found.functions["sub"] = []
+    assert registry.reads == 1
+    assert vars(registry)["from_torchlib"] is before
 
 
-@pytest.mark.parametrize("name", ["REGISTRATION", "TABLE", "READ"])
+def test_operators_are_read_for_each_opset(registry: type) -> None:
+    for opset in (18, 20):
+        with kept_operators():
+            registry.from_torchlib(opset_version=opset)
+    assert registry.reads == 2
+
+
+def test_composite_operators_are_looked_up_once_per_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    utilities, looked_up = importlib.import_module(operator_table.UTILITIES), []
+    monkeypatch.setattr(utilities, operator_table.LISTING, lambda: looked_up.append("all"))
+    for _ in range(2):
+        with kept_operators():
+            utilities._collect_all_valid_cia_ops()
+            utilities._collect_all_valid_cia_ops()
+    assert looked_up == ["all", "all"]
+    getattr(utilities, operator_table.LISTING)()
+    assert len(looked_up) == 3
+
+
+@pytest.mark.parametrize("name", ["REGISTRATION", "REGISTRY", "READ", "UTILITIES", "LISTING"])
 def test_operators_are_read_as_ever_when_torch_keeps_them_elsewhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operator_table, name, "elsewhere")
     with kept_operators() as nothing:
