@@ -15,7 +15,7 @@ from compress.core.context import PassContext
 from compress.core.foreign_code import MODEL_FAILURES
 from compress.costs.items import FULL, Item, Variant
 from compress.costs.rounding import Rounding
-from compress.pruning.program import NotTraceable
+from compress.pruning.program import NotTraceable, Program
 from compress.pruning.provenance import Provenance
 from compress.pruning.reconstruction import Changes, reconstruct
 from compress.pruning.samples import Samples
@@ -101,6 +101,7 @@ class Narrower:
         rounding: Rounding | None = None,
     ) -> None:
         self._items, self._scores, self._context, self._rounding = items, scores, context, rounding
+        self._program: Program | None = None
 
     def cut(self, model: nn.Module, variants: Mapping[int, Variant]) -> tuple[nn.Module, Changes]:
         """Return a changed copy without a refit, and what its layers lost."""
@@ -132,10 +133,17 @@ class Narrower:
         mended, dropped = copy.deepcopy(changed), any(variant.dropped for variant in variants.values())
         samples = Samples(self._context, TRIAL_SAMPLES)
         try:
-            reconstruct(model, mended, changes, samples, seed=self._context.seed, every=dropped)
+            original = self._program_of(model, samples)
+            reconstruct(original, mended, changes, samples, seed=self._context.seed, every=dropped)
         except (NotTraceable, *MODEL_FAILURES):  # the record states once whether the chosen model can be refitted
             return changed
         return mended
+
+    def _program_of(self, model: nn.Module, samples: Samples) -> Program:
+        """Return the operators of the original, traced once for all variants."""
+        if self._program is None or self._program.model is not model:
+            self._program = Program.of(model, samples.batch(0))
+        return self._program
 
     def _kept(self, name: str, width: int) -> torch.Tensor:
         """Return the units of a group that stay, (rows, width)."""

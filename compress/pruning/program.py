@@ -18,6 +18,7 @@ from torch.fx import Node, map_arg
 
 from compress.core.foreign_code import MODEL_FAILURES
 from compress.exchange.exporter_output import quiet, reason
+from compress.exchange.operator_table import kept_operators
 
 aten = torch.ops.aten
 CONVOLUTIONS = frozenset(
@@ -66,7 +67,7 @@ class Program:
             NotTraceable: torch.export cannot trace the model's code.
         """
         try:
-            with quiet(), torch.no_grad():
+            with quiet(), kept_operators(), torch.no_grad():
                 # The empty table decomposes nothing, but makes in-place operators functional.
                 exported = torch.export.export(model, (sample,), strict=False).run_decompositions({})
         except (*MODEL_FAILURES, torch._dynamo.exc.TorchDynamoException) as error:

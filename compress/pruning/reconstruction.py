@@ -102,7 +102,7 @@ class _Site:
 
 
 def reconstruct(
-    original: nn.Module,
+    original: nn.Module | Program,
     changed: nn.Module,
     changes: Changes,
     samples: Samples,
@@ -115,7 +115,7 @@ def reconstruct(
     """Refit the layers of a changed network in place to the original's activations.
 
     Args:
-        original: original in eval mode; not modified.
+        original: original in eval mode, or its program for a batch of the samples; not modified.
         changed: changed network in eval mode, with the same code.
         changes: what was changed.
         samples: samples to run both on.
@@ -129,7 +129,8 @@ def reconstruct(
     """
     began = time.process_time()
     first = samples.batch(0)
-    programs = Program.of(original, first), Program.of(changed, first)
+    before = original if isinstance(original, Program) else Program.of(original, first)
+    programs = before, Program.of(changed, first)
     sites, declined = _sites(programs, changes, every)
     generator = torch.Generator().manual_seed(seed)
     later = [site.wanted for site in sites]

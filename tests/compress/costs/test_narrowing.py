@@ -10,6 +10,7 @@ import pytest
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
 from compress.passes.structured_prune import StructuredPrune
+from compress.pruning.program import Program
 
 pytestmark = pytest.mark.usefixtures("unexported")
 
@@ -99,10 +100,14 @@ def test_layer_is_not_pruned_when_it_is_to_be_kept(timer, deep, deep_context):
     assert not {"blocks.1", "blocks.2"} & set(record.done["dropped"])
 
 
-def test_narrowed_model_is_refitted_when_no_training_follows(timer, deep, deep_context):
+def test_narrowed_model_is_refitted_when_no_training_follows(timer, deep, deep_context, monkeypatch):
+    listed, programs = Program.of, []
+    monkeypatch.setattr(Program, "of", lambda model, sample: programs.append(model) or listed(model, sample))
     refitted = StructuredPrune(energy=0.85, loss_samples=16, refit_samples=32)
     _, record = refitted.apply(deep, replace(deep_context, training_follows=False))
     found = record.done["reconstruction"]
     assert found["output_error_after"] < found["output_error_before"]
+    originals = [model for model in programs if state_digest(model) == state_digest(deep)]
+    assert len(originals) == 2, "once for the losses of all variants, and once for the chosen one"
     _, record = refitted.apply(deep, replace(deep_context, training_follows=True))
     assert "reconstruction" not in record.done
