@@ -174,15 +174,29 @@ def is_included(path: Path, patterns: Iterable[str]) -> bool:
     """
     # Patterns omit the prefix that nearly all of them would share.
     names = path[1:] if path[0] == _PREDICATE else path
-    return any(_covers(_split(pattern), names) for pattern in patterns)
+    return _covers(_tree(tuple(patterns)), names)
 
 
-_split = functools.cache(lambda pattern: tuple(pattern.split(".")))
+_END = ""
+"""Key of a tree of patterns where one ends; no pattern has an empty name."""
 
 
-def _covers(pattern: Path, names: Path) -> bool:
+@functools.cache
+def _tree(patterns: tuple[str, ...]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for pattern in patterns:
+        place = root
+        for step in pattern.split("."):
+            place = place.setdefault(step, {})
+        place[_END] = {}
+    return root
+
+
+def _covers(tree: Mapping[str, Any], names: Path) -> bool:
     # A pattern also covers everything below it.
-    return len(pattern) <= len(names) and all(step in ("*", name) for step, name in zip(pattern, names, strict=False))
+    if _END in tree or not names:
+        return _END in tree
+    return any(_covers(tree[step], names[1:]) for step in {names[0], "*"} - {_END} if step in tree)
 
 
 def pattern(path: str) -> str:
