@@ -90,9 +90,13 @@ class OnnxFile:
         """Return the envelope sealed into it, or None."""
         return None if self._entry is None else self._entry.envelope
 
-    def file_digest(self) -> str:
-        """Return the hex SHA-256 of its bytes before sealing."""
+    @cached_property
+    def _digest(self) -> str:
         return seal.digest(self._stream, seal.unsealed_length(self._stream, self._entry))
+
+    def file_digest(self) -> str:
+        """Return the hex SHA-256 of its bytes before sealing, computed once like all that is read of it."""
+        return self._digest
 
     def content_digest(self, metadata: str | None = None) -> str:
         """Return the hex SHA-256 over every field of the model; ``metadata`` replaces the digest of its metadata."""
