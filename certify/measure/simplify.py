@@ -27,7 +27,7 @@ from certify.data.preprocess import Preprocess
 from certify.measure.faster_form import applies_to, faster_form
 from certify.measure.inputs import save_samples
 from certify.measure.plan import Plan
-from certify.measure.variants import Answers, Bench
+from certify.measure.variants import Answers, VariantBench
 from certify.model_file.model_file import kind_of, open_model
 from certify.model_file.onnx_file.onnx_file import OnnxFile
 from certify.model_file.onnx_graph.branches import branches, without
@@ -95,7 +95,7 @@ def simplify(
     order = ranked(dataset.test.digests(), order_seed([digest], dataset.test_digest(), plan.salt), SIMPLIFYING)
     with tempfile.TemporaryDirectory(prefix="leanmark-simplify-") as name:
         folder = Path(name)
-        bench = Bench(contract, plan.batch, folder, folder / "samples.npy", folder / "looks.npy")
+        bench = VariantBench(contract, plan.batch, folder, folder / "samples.npy", folder / "looks.npy")
         least = FEWEST_RUNS * plan.batch
         for file, count in ((bench.samples, rules.simplified_samples), (bench.looks, LOOKS)):
             save_samples(file, dataset.test, order[: max(least, count)], contract)
@@ -117,7 +117,7 @@ def simplify(
 
 
 def _faster(
-    bench: Bench, model: onnx.ModelProto, answers: Answers, rules: MeasuringRules, progress: Progress
+    bench: VariantBench, model: onnx.ModelProto, answers: Answers, rules: MeasuringRules, progress: Progress
 ) -> tuple[onnx.ModelProto, list[str]] | None:
     """Return the model in a form that its runtime runs faster, and how it was rewritten; None if it stays."""
     with progress.task("Trying faster forms of the baseline"):
@@ -126,7 +126,7 @@ def _faster(
 
 
 def _leanest(
-    bench: Bench, original: onnx.ModelProto, answers: Answers, rules: MeasuringRules, seed: int
+    bench: VariantBench, original: onnx.ModelProto, answers: Answers, rules: MeasuringRules, seed: int
 ) -> tuple[onnx.ModelProto | None, dict[str, Any]]:
     """Return the simplified model (None if not worthwhile), the costs of both, and what was removed."""
     # Work on a copy, because unrolling changes the graph in place.
@@ -168,7 +168,7 @@ def _leanest(
 
 
 def _without_conditions(
-    bench: Bench, flat: onnx.ModelProto, answers: Answers, rules: MeasuringRules
+    bench: VariantBench, flat: onnx.ModelProto, answers: Answers, rules: MeasuringRules
 ) -> tuple[onnx.ModelProto, int]:
     """Replace each If by one of its branches, if that keeps the outputs; return how many were replaced."""
     count = 0
@@ -188,7 +188,7 @@ def _without_conditions(
     return flat, count
 
 
-def _unseen(bench: Bench, lean: onnx.ModelProto) -> dict[str, Any]:
+def _unseen(bench: VariantBench, lean: onnx.ModelProto) -> dict[str, Any]:
     """Return the work in which padding cannot be detected: in subgraphs, on integers, and of unknown operators."""
     work, values = bench.work(lean), infer(lean, bench.contract.port_shape(1)[1:]).values
     inside = {node.op_type for node in lean.graph.node if subgraphs(node)} if work.inside else set()
@@ -199,7 +199,7 @@ def _unseen(bench: Bench, lean: onnx.ModelProto) -> dict[str, Any]:
 
 
 def _needless(
-    bench: Bench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int, denormal: set[str], steady: set[str]
+    bench: VariantBench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int, denormal: set[str], steady: set[str]
 ) -> dict[str, Any]:
     """Return the work that remains although the outputs do not need it, and the operators with the most of it."""
     sample = bench.contract.port_shape(1)[1:]
@@ -212,7 +212,9 @@ def _needless(
     return {"needless_cost": sum(found.values()), "needless": most} if found else {}
 
 
-def _with_short_chains(bench: Bench, lean: onnx.ModelProto, answers: Answers, rules: MeasuringRules) -> onnx.ModelProto:
+def _with_short_chains(
+    bench: VariantBench, lean: onnx.ModelProto, answers: Answers, rules: MeasuringRules
+) -> onnx.ModelProto:
     """Shorten chains by themselves, as one that only rounds to zero would otherwise keep equal values in the file."""
     short = onnx.ModelProto()
     short.CopyFrom(lean)
@@ -223,7 +225,11 @@ def _with_short_chains(bench: Bench, lean: onnx.ModelProto, answers: Answers, ru
 
 
 def _without_branches(
-    bench: Bench, lean: onnx.ModelProto, kinds: Mapping[str, tuple[int, ...]], answers: Answers, rules: MeasuringRules
+    bench: VariantBench,
+    lean: onnx.ModelProto,
+    kinds: Mapping[str, tuple[int, ...]],
+    answers: Answers,
+    rules: MeasuringRules,
 ) -> onnx.ModelProto:
     """Remove parallel branches that the outputs do not need; this fixes the file to the batch size."""
     for branch in branches(lean.graph)[:BRANCHES]:

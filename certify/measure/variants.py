@@ -31,7 +31,7 @@ TINY = 1e-300
 
 
 @dataclass(frozen=True)
-class Bench:
+class VariantBench:
     """A baseline and real samples on which to run its variants."""
 
     contract: Preprocess
@@ -88,7 +88,7 @@ class Bench:
 class Answers:
     """Outputs of a baseline for the samples, computed on first use."""
 
-    def __init__(self, bench: Bench, original: onnx.ModelProto) -> None:
+    def __init__(self, bench: VariantBench, original: onnx.ModelProto) -> None:
         self._bench = bench
         self._before = functools.cache(lambda samples: bench.run(original, bench.contract.output_name, samples))
 

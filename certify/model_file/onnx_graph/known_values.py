@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from certify.model_file.onnx_graph.data_sized import subgraphs, used
+from certify.model_file.onnx_graph.operators import attribute_list
 from certify.model_file.onnx_graph.shapes import Inferred, constants, shape_of, tensor_type
 
 Type = onnx.TypeProto.Tensor
@@ -86,8 +87,7 @@ def scalar(outer: Inferred, name: str) -> int | None:
 
 def integers(node: onnx.NodeProto, name: str, count: int) -> list[int]:
     """Return an attribute with one integer per value; zeros if absent."""
-    found = next((list(a.ints) for a in node.attribute if a.name == name), [])
-    return [int(number) for number in found] or [0] * count
+    return attribute_list(node, name) or [0] * count
 
 
 def common(left: Known, right: Known) -> Known:

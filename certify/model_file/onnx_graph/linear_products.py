@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx
 
 from certify.model_file.onnx_graph.data_sized import used
-from certify.model_file.onnx_graph.operators import attribute, compute_of
+from certify.model_file.onnx_graph.operators import attribute, attribute_list, compute_of
 from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.traffic import Value
 from certify.model_file.onnx_graph.work import multiply_adds
@@ -103,7 +103,7 @@ def _axis_before(node: onnx.NodeProto, read: str, values: Mapping[str, Value], a
     if node.op_type in AVERAGING:
         return axis if axis == 1 else None
     if node.op_type == "Transpose":
-        order = _ints(node, "perm") or list(range(len(before)))[::-1]
+        order = attribute_list(node, "perm") or list(range(len(before)))[::-1]
         return order[axis]
     if node.op_type in RESHAPING and [size for size in before if size != 1] == [size for size in after if size != 1]:
         real = sum(size != 1 for size in after[:axis])
@@ -131,7 +131,9 @@ def _layer(node: onnx.NodeProto, values: Mapping[str, Value]) -> _Layer | None:
     if macs is None or axis is None:
         return None
     inputs, outputs = values[node.input[0]].shape[axis], math.prod(values[node.output[0]].shape)
-    return _Layer(macs, inputs, outputs, _is_pointwise(node, values), max(_ints(node, "strides"), default=1) > 1)
+    return _Layer(
+        macs, inputs, outputs, _is_pointwise(node, values), max(attribute_list(node, "strides"), default=1) > 1
+    )
 
 
 def _product(first: _Layer | None, second: _Layer | None, beside: bool) -> _Layer | None:
@@ -157,8 +159,4 @@ def _product(first: _Layer | None, second: _Layer | None, beside: bool) -> _Laye
 def _is_pointwise(node: onnx.NodeProto, values: Mapping[str, Value]) -> bool:
     if node.op_type != "Conv":
         return True
-    return math.prod(values[node.input[1]].shape[2:]) == 1 and not any(_ints(node, "pads"))
-
-
-def _ints(node: onnx.NodeProto, name: str) -> list[int]:
-    return next((list(a.ints) for a in node.attribute if a.name == name), [])
+    return math.prod(values[node.input[1]].shape[2:]) == 1 and not any(attribute_list(node, "pads"))

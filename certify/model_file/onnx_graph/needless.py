@@ -17,7 +17,7 @@ import onnx
 from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.constants import array_of
 from certify.model_file.onnx_graph.exempt import Exempt, Mask, Masks
-from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, compute_of
+from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, attribute_list, compute_of
 from certify.model_file.onnx_graph.shapes import infer, shape_of
 from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
 
@@ -266,7 +266,7 @@ class NeededPositions:
         return [*masks[:axis], _placed(shape[axis], indices.reshape(-1).tolist(), own), *after]
 
     def _transposed(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
-        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), list(range(len(masks)))[::-1])
+        order = attribute_list(node, "perm") or list(range(len(masks)))[::-1]
         return [masks[order.index(axis)] for axis in range(len(masks))]
 
     def _reshaped(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:

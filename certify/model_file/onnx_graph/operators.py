@@ -111,3 +111,8 @@ def compute_of(node: onnx.NodeProto) -> Compute | None:
 def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     """Return an integer attribute."""
     return next((int(a.i) for a in node.attribute if a.name == name), default)
+
+
+def attribute_list(node: onnx.NodeProto, name: str) -> list[int]:
+    """Return an attribute of several integers; empty if absent."""
+    return next((list(each.ints) for each in node.attribute if each.name == name), [])

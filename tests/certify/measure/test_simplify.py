@@ -56,8 +56,8 @@ def _as_loaded(bench: Any, model: onnx.ModelProto) -> onnx.ModelProto:
 @pytest.fixture
 def simplified(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Simplify:
     """Simplifies a model, without the processes that a measurement starts for it."""
-    monkeypatch.setattr(simplifying.Bench, "run", _run)
-    monkeypatch.setattr(simplifying.Bench, "as_loaded", _as_loaded)
+    monkeypatch.setattr(simplifying.VariantBench, "run", _run)
+    monkeypatch.setattr(simplifying.VariantBench, "as_loaded", _as_loaded)
 
     def run(model: onnx.ModelProto, data: Dataset = DATA, **plan: Any) -> tuple[Observation, Path]:
         return simplify_file(model, tmp_path, edition, data, **plan)
@@ -302,7 +302,7 @@ def test_baseline_is_measured_with_sums_when_they_are_faster(
 ) -> None:
     with (
         mock.patch("certify.measure.faster_form._in_turn", return_value=([0.2] * 7, [0.1] * 7)),
-        mock.patch.object(simplifying.Bench, "opened"),
+        mock.patch.object(simplifying.VariantBench, "opened"),
     ):
         observed, path = simplified(made.normalised(hidden))
         assert simplified(made.normalised(hidden), runtime="openvino")[0].values["rewritten"] is None
