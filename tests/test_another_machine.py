@@ -18,6 +18,7 @@ from certify.measure.plan import Plan
 from compress.exchange.onnx_export import export
 from compress.testing.networks import CLASSES, blobs, network
 from tests.hasty import hasty as hasty
+from tests.kept_exports import kept_exports as kept_exports
 
 GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "guides" / "another-machine.md"
 pytestmark = pytest.mark.usefixtures("hasty")

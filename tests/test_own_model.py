@@ -20,6 +20,7 @@ from certify.cli.main import main
 from certify.data import default_preprocess
 from compress.exchange.onnx_export import export
 from compress.testing.networks import CLASSES, SIZE, blobs
+from tests.kept_exports import kept_exports as kept_exports
 from tests.warm_kernels import warm_kernels as warm_kernels
 
 GUIDE = Path(__file__).resolve().parents[1] / "recipes" / "guides" / "own-model.md"

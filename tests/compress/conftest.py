@@ -15,6 +15,7 @@ from compress.exchange.onnx_export import export
 from compress.passes import PassContext, PassData
 from compress.testing.networks import CLASSES, blobs, network
 from tests.hasty import hasty as hasty
+from tests.kept_exports import kept_exports as kept_exports
 
 
 @pytest.fixture
