@@ -6,7 +6,9 @@ channels fewer can take longer.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
@@ -17,8 +19,8 @@ from certify.model_file.suffixes import ONNX
 from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.costs.cost_table import Quantity, share_of
-from compress.costs.narrowing import WORDS
+from compress.costs.cost_table import WORDS, Quantity, share_of
+from compress.costs.shipped_form import whole_model
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 
@@ -44,9 +46,12 @@ def unless_costlier(
         return pruned, record
     try:
         maker = table_maker(Conditions(runtime), None, context)
-        costs = maker.side_by_side(
-            {"whole": eval_copy(model), "pruned": eval_copy(pruned)}, context.preprocess, context.samples(SAMPLES)
-        )
+        with tempfile.TemporaryDirectory(prefix="leanmark-compare-") as folder:
+            files = {
+                name: whole_model(eval_copy(each), context.preprocess, Path(folder))
+                for name, each in (("whole", model), ("pruned", pruned))
+            }
+        costs = maker.side_by_side(files, context.preprocess, context.samples(SAMPLES))
     except (MeasureError, ModelError) as error:
         return pruned, replace(record, declined=(*record.declined, Declined("comparison of costs", str(error))))
     quantity: Quantity = "latency" if costs["whole"].energy_j is None else "energy"

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from certify.core.estimate import Estimate
-from compress.costs.items import FULL, Item, Variant
+from compress.core.pass_protocol import Declined
+from compress.costs.items import FLOAT_BITS, FULL, Item, Variant
 from compress.costs.knapsack import Option, OverBudget, choose
 from compress.costs.ratios import ratio
 from compress.costs.timing import Cost
+from compress.quantization.post_training.weight_only import ONLY_PRODUCTS
 
 Quantity = Literal["energy", "latency"]
+WORDS: Mapping[Quantity, str] = {"energy": "energy", "latency": "time"}
 METHOD = "difference of 10th percentiles of windows that took turns"
 STATED = ("precision", "runtime", "version", "threads", "processor")
 """Conditions that the record of a pass repeats."""
@@ -99,9 +102,35 @@ class CostTable:
         for variant in item.variants:
             saving = -self.change(item, variant, quantity)
             wider = [each for each in item.variants if each != variant and _holds(item, each, variant)]
-            if variant == FULL or all(saving > -self.change(item, each, quantity) for each in wider):
+            saves_most = all(saving > -self.change(item, each, quantity) for each in wider)
+            if variant == FULL or (saves_most and self._shown_cheaper(item, variant, quantity)):
                 found.append(variant)
         return tuple(found)
+
+    def _shown_cheaper(self, item: Item, variant: Variant, quantity: Quantity) -> bool:
+        """Return whether weights of few bits are shown to cost less than integers; True for other formats."""
+        if variant.bits == FLOAT_BITS:
+            return True
+        few, integers = (self.cost(item, each, quantity) for each in (variant, variant.integers))
+        return few is not None and integers is not None and few.high < integers.low
+
+    def without_gain(self, candidates: Sequence[Sequence[Variant]], quantity: Quantity) -> tuple[Declined, ...]:
+        """Return why no block may have int4 weights; empty if one may.
+
+        Args:
+            candidates: result of :meth:`worthwhile` for each item.
+            quantity: energy or latency.
+        """
+        if any(each.bits < FLOAT_BITS for row in candidates for each in row):
+            return ()
+        shares = []
+        for item in self.items:
+            for each in item.variants:
+                few, integers = (self.cost(item, one, quantity) for one in (each, each.integers))
+                if each.bits < FLOAT_BITS and few is not None and integers is not None and integers.value > 0:
+                    shares.append(few.value / integers.value)
+        why = f"they take {min(shares):.2f} times the {WORDS[quantity]} of int8 or more" if shares else ONLY_PRODUCTS
+        return (Declined("int4 weights", f"{why} in each block" if shares else why),)
 
     def least_lossy(
         self,
@@ -182,6 +211,6 @@ def _holds(item: Item, wider: Variant, narrower: Variant) -> bool:
     """Return whether one variant has all units and at least the precision of another."""
     if narrower.dropped or wider.dropped:
         return narrower.dropped
-    if wider.floats < narrower.floats:
+    if wider.precision < narrower.precision:
         return False
     return all(wider.widths.get(name, full) >= narrower.widths.get(name, full) for name, full in item.units.items())

@@ -22,14 +22,14 @@ from certify.core.estimate import Estimate
 from certify.core.input_mapping import by_input
 from compress.core import onnx_file
 from compress.core.context import PassContext
-from compress.core.pass_protocol import Declined, Pass
+from compress.core.pass_protocol import Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import CostTable, quantity_of, share_of, total_loss
-from compress.costs.items import FULL, Item, Variant
+from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of, total_loss
+from compress.costs.items import FLOATS, FULL, INT4, Item, Variant
 from compress.costs.knapsack import OverBudget
 from compress.costs.losses import divergence_of
-from compress.costs.narrowing import CLOSE, NO_METER, TRIES, WORDS, CostGoal
+from compress.costs.narrowing import CLOSE, NO_METER, TRIES, CostGoal
 from compress.costs.ratios import product, ratio
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
 from compress.costs.timing import Cost, TimedFile
@@ -39,9 +39,7 @@ from compress.quantization.post_training.calibration import Feeds
 from compress.quantization.post_training.quantizer import Quantizer
 from compress.quantization.post_training.sensitivity import outputs
 from compress.quantization.post_training.static import Choice, Chooser
-from compress.quantization.post_training.weight_only import ONLY_PRODUCTS, plain_products, with_int4_weights
-
-FLOATS, INT4 = Variant(floats=True), Variant(floats=True, bits=4)
+from compress.quantization.post_training.weight_only import plain_products, with_int4_weights
 
 
 def format_choice(goal: CostGoal, quantizing: Pass, context: PassContext) -> Chooser:
@@ -103,7 +101,8 @@ class FormatChoice:
             return Choice(refused=NO_METER)
         integers = ratio(of_integers, of_floats)
         table = self._table(whole["integers"])
-        candidates, declined = self._candidates(table)
+        candidates = [table.worthwhile(item, goal.quantity) for item in table.items]
+        declined = table.without_gain(candidates, goal.quantity)
         losses = self._losses(candidates)
         aim, tried = goal.share, list[str]()
         for _ in range(TRIES):
@@ -137,32 +136,9 @@ class FormatChoice:
         form = replace(self._maker.shipping, operators=forms.operators_of(graph.model, self._maker.shipping.operators))
         files = {segment.nodes[0]: cut_out(graph, segment) for segment in self._segments}
 
-        def exported(item: Item, variant: Variant) -> onnx.ModelProto:
-            file = files[item.path]
-            return with_int4_weights(file, [node.name for node in file.graph.node]) if variant == INT4 else file
-
         items = [self._item(graph, segment, values, files[segment.nodes[0]]) for segment, values in self._inputs(graph)]
-        costs, measured = self._maker.costs(items, form, exported, self._folder)
+        costs, measured = self._maker.costs(items, form, lambda item, _: files[item.path], self._folder)
         return CostTable(self._maker.conditions(form), whole, tuple(items), costs, measured)
-
-    def _candidates(self, table: CostTable) -> tuple[list[list[Variant]], tuple[Declined, ...]]:
-        """Return the formats of each block: int4 weights only where they are shown to cost less than integers."""
-        rows: list[list[Variant]] = []
-        shares = []
-        for item in table.items:
-            rows.append([FULL, FLOATS])
-            if INT4 not in item.variants:
-                continue
-            few, full = (table.cost(item, each, self._goal.quantity) for each in (INT4, FULL))
-            if few is not None and full is not None and few.high < full.low:
-                rows[-1].append(INT4)
-            elif few is not None and full is not None:
-                shares.append(few.value / full.value)
-        if any(INT4 in row for row in rows):
-            return rows, ()
-        what = WORDS[self._goal.quantity]
-        why = f"they take {min(shares):.2f} times the {what} of int8 or more in each block" if shares else ONLY_PRODUCTS
-        return rows, (Declined("int4 weights", why),)
 
     def _inputs(self, graph: Graph) -> list[tuple[Segment, npt.NDArray[Any]]]:
         """Return the input of each block for one sample."""

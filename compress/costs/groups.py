@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.model_stats import count_parameters
 from compress.core.pass_protocol import Declined
-from compress.costs.items import Item, find_items
+from compress.costs.items import Item, Variant, find_items
 from compress.pruning.blocks import BlockPruner
 from compress.pruning.channels import find_head, find_layers
 from compress.pruning.elimination import EliminationEstimator
@@ -39,7 +39,7 @@ class Narrowable:
 
 
 def find_narrowable(
-    settings: PruneSettings, model: nn.Module, context: PassContext, *, formats: bool = False
+    settings: PruneSettings, model: nn.Module, context: PassContext, *, formats: Sequence[Variant] = ()
 ) -> Narrowable:
     """Find verified groups inside blocks, and score their units.
 
@@ -47,7 +47,7 @@ def find_narrowable(
         settings: importance, attention pruning, layers to keep, largest share lost.
         model: model in eval mode on the CPU; not modified.
         context: data for a data-based importance.
-        formats: whether blocks may also stay in floats.
+        formats: formats that blocks may have instead of integers.
 
     Raises:
         UsageError: data for the importance is missing, or no layer matches ``keep_layers``.

@@ -64,8 +64,18 @@ class Variant:
             return widths
         return f"{widths} float" if self.bits == FLOAT_BITS else f"{widths} int{self.bits} weights"
 
+    @property
+    def integers(self) -> Variant:
+        """The same units in 8-bit integers."""
+        return replace(self, floats=False, bits=FLOAT_BITS)
 
-FULL = Variant()
+    @property
+    def precision(self) -> int:
+        """Rank of its format: floats above 8-bit integers above weights of fewer bits."""
+        return int(self.bits == FLOAT_BITS) + int(self.bits == FLOAT_BITS and self.floats)
+
+
+FULL, FLOATS, INT4 = Variant(), Variant(floats=True), Variant(floats=True, bits=4)
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,7 @@ def find_items(
     *,
     most: float,
     keep: Collection[str] = (),
-    formats: bool = False,
+    formats: Sequence[Variant] = (),
 ) -> list[Item]:
     """Return the blocks that contain the groups, and those that may be dropped.
 
@@ -135,7 +145,7 @@ def find_items(
         groups: groups that may be narrowed, in the order in which they run.
         most: largest share of its units that a group may lose.
         keep: names of layers that stay, so that no block that contains one is dropped.
-        formats: whether blocks, and layers outside of them, may also stay in floats.
+        formats: formats that blocks, and layers outside of them, may have instead of integers.
     """
     inputs = _inputs(model, sample)
     blocks = [path for path in find_blocks(model, sample) if path in inputs]
@@ -151,11 +161,13 @@ def find_items(
         block_input, keeps = inputs[path]
         droppable = path in blocks and keeps and not any(name.startswith(f"{path}.") for name in keep)
         variants = _variants(own, most, droppable)
-        if formats and path:
-            variants += tuple(replace(each, floats=True) for each in variants if not each.dropped)
+        module = model.get_submodule(path)
+        possible = [each for each in formats if path and (each.bits == FLOAT_BITS or _only_products(module))]
+        present = [each for each in variants if not each.dropped]
+        variants += tuple(replace(each, floats=form.floats, bits=form.bits) for form in possible for each in present)
         if len(variants) == 1:
             continue
-        signature = _signature(model.get_submodule(path), block_input.shape, path, own)
+        signature = _signature(module, block_input.shape, path, own)
         items.append(Item(path, tuple(own), block_input, keeps and bool(path), variants, signature))
     return items
 
@@ -198,6 +210,12 @@ def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Va
     # With rounding, the last combination may equal a group narrowed alone.
     unique = {json.dumps(each.widths, sort_keys=True): each for each in found if each.widths}
     return (FULL, *unique.values(), *([Variant(dropped=True)] if droppable else []))
+
+
+def _only_products(module: nn.Module) -> bool:
+    """Return whether all matrices of a module are weights of linear layers, which may have few bits."""
+    owners = [part for part in module.modules() for value in part.parameters(recurse=False) if value.ndim > 1]
+    return bool(owners) and all(isinstance(part, nn.Linear) for part in owners)
 
 
 def _layers_outside(model: nn.Module, blocks: Collection[str]) -> list[str]:

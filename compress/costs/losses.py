@@ -13,8 +13,8 @@ from torch import nn
 from certify.core.progress import Progress
 from compress.core.context import PassContext
 from compress.core.foreign_code import MODEL_FAILURES
-from compress.costs.items import FULL, Item, Variant
-from compress.costs.rounding import Rounding
+from compress.costs.items import FLOAT_BITS, FULL, Item, Variant
+from compress.costs.rounding import Rounding, int4_weights
 from compress.pruning.program import NotTraceable, Program
 from compress.pruning.provenance import Provenance
 from compress.pruning.reconstruction import Changes, reconstruct
@@ -115,11 +115,12 @@ class Narrower:
         return changed, Changes(lost.outputs, lost.inputs)
 
     def __call__(self, model: nn.Module, variants: Mapping[int, Variant]) -> nn.Module:
-        """Return a changed copy whose layers are refitted on a few samples, and whose integer blocks are rounded."""
+        """Return a changed copy whose layers are refitted on a few samples, and whose blocks are rounded."""
         changed = self._refitted(model, variants)
         if self._rounding is not None:
-            integers = [number for number, each in variants.items() if not each.floats and not each.dropped]
-            self._rounding.apply(changed, [self._items[number].path for number in integers])
+            present = {self._items[number].path: each for number, each in variants.items() if not each.dropped}
+            self._rounding.apply(changed, [path for path, each in present.items() if not each.floats])
+            int4_weights(changed, [path for path, each in present.items() if each.bits < FLOAT_BITS])
         return changed
 
     def _refitted(self, model: nn.Module, variants: Mapping[int, Variant]) -> nn.Module:

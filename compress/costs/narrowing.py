@@ -1,11 +1,11 @@
 """Narrowing a model to a share of its energy or time, by the measured costs of its blocks in the precision that ships.
 
-A knapsack chooses all widths, the blocks to drop and the blocks that stay in floats together. It weighs the loss of
-each variant, measured with one block changed at a time, against its saving, from a table of measured costs. A float
-block is charged for conversions to integers on both sides, so the prediction is an upper bound where float blocks are
-adjacent. The narrowed model is then exported and measured against the whole one. Kurtic et al., "ZipLM", NeurIPS 2023
-(arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose widths by tables of time and
-importances of units.
+A knapsack chooses all widths, the blocks to drop and the format of each block (integers, floats, int4 weights)
+together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
+table of measured costs. A float block is charged for conversions to integers on both sides, so the prediction is an
+upper bound where float blocks are adjacent. The narrowed model is then exported and measured against the whole one.
+Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
+widths by tables of time and importances of units.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import CostTable, Quantity, quantity_of, share_of, total_loss
+from compress.costs.cost_table import WORDS, CostTable, Quantity, quantity_of, share_of, total_loss
 from compress.costs.groups import Narrowable, find_narrowable
-from compress.costs.items import FULL, Variant
+from compress.costs.items import FLOATS, FULL, INT4, Variant
 from compress.costs.knapsack import OverBudget
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.ratios import product, ratio
 from compress.costs.rounding import Rounding
-from compress.costs.shipped_form import Precision
+from compress.costs.shipped_form import KeptNodes, Precision, WholeModel
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
 from compress.costs.timing import Conditions, Cost
 from compress.pruning.equivalence import why_broken
@@ -47,7 +47,6 @@ CLOSE = 1.02
 """A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
 RANGED = 32
 """Number of samples from which the ranges of rounded activations come."""
-WORDS = {"energy": "energy", "latency": "time"}
 NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
 
 
@@ -79,12 +78,12 @@ class Comparison:
     Attributes:
         share: share of the whole model's cost in the same form.
         baseline: cost of the original in floats.
-        float_nodes: names of the nodes that stay in floats.
+        kept: nodes that do not become integers.
     """
 
     share: Estimate
     baseline: Cost
-    float_nodes: tuple[str, ...]
+    kept: KeptNodes
 
 
 class Narrowing:
@@ -110,18 +109,22 @@ class Narrowing:
         self._model = eval_copy(model)
         self._original = eval_copy(context.teacher or model)
         self._samples = context.samples(SAMPLES)
+        self._whole: WholeModel | None = None
 
     def carry_out(self) -> tuple[nn.Module, PassRecord]:
         """Return the narrowed model, or an unchanged one with the reason."""
         goal, what = self._goal, WORDS[self._goal.quantity]
         shipping = self._maker.shipping
-        found = find_narrowable(self._settings, self._model, self._context, formats=shipping.mixed)
+        formats = forms.formats_of(shipping.target) if shipping.mixed else ()
+        found = find_narrowable(self._settings, self._model, self._context, formats=formats)
         if not found.items:
             return self._refused(f"it has no block whose {what} can be lowered: no group of units can be removed")
         table = self._maker.make(found.model, found.items, self._context.preprocess, self._samples)
         if quantity_of(table.whole, goal.quantity) is None:
             return self._refused(NO_METER)
         candidates = [table.worthwhile(item, goal.quantity) for item in found.items]
+        if formats:
+            found = replace(found, declined=(*found.declined, *table.without_gain(candidates, goal.quantity)))
         table_rows = zip(found.items, candidates, strict=True)
         if all(table.change(item, each, goal.quantity) >= 0 for item, row in table_rows for each in row):
             return self._refused(f"no narrower block takes less {what} in {table.key['precision']} on this machine")
@@ -155,7 +158,7 @@ class Narrowing:
             pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
             if why := why_broken(pruned, self._model, self._context.sample(2)):
                 return self._refused(why)
-            compared = self._compare(pruned, _floats(found, chosen))
+            compared = self._compare(pruned, _paths(found, chosen, FLOATS), _paths(found, chosen, INT4))
             # Below 1 in any case: a target close to 1 must still save something.
             if compared.share.value <= CLOSE * goal.share and compared.share.value < 1:
                 lost = total_loss(chosen, candidates, losses)
@@ -179,23 +182,25 @@ class Narrowing:
             return self._context.sample(self._goal.samples)
         return as_tensor(self._context.preprocess.batch(split, range(min(self._goal.samples, len(split)))))
 
-    def _compare(self, pruned: nn.Module, floats: Sequence[str]) -> Comparison:
+    def _compare(self, pruned: nn.Module, floats: Sequence[str], int4: Sequence[str]) -> Comparison:
         """Measure the narrowed model against the whole original in the same form, and the original in floats.
 
         Args:
             pruned: the narrowed model.
             floats: paths of its blocks that stay in floats.
+            int4: paths of its blocks with int4 weights.
         """
-        contract, nodes = self._context.preprocess, tuple[str, ...]()
-        if floats:
-            with tempfile.TemporaryDirectory(prefix="leanmark-names-") as folder:
-                nodes = forms.nodes_of(pruned, floats, contract, Path(folder))
+        contract = self._context.preprocess
+        with tempfile.TemporaryDirectory(prefix="leanmark-export-") as folder:
+            # Exporting takes seconds, and the original is the same in each try.
+            self._whole = self._whole or forms.whole_model(self._original, contract, Path(folder))
+            exported = forms.whole_model(pruned, contract, Path(folder), [*floats, *int4])
+        kept = KeptNodes(exported.names(floats), exported.names(int4))
         # Measure all of them in turn, because costs measured minutes apart are not comparable.
-        models = {"whole": self._original, "pruned": pruned, "baseline": self._original}
-        kept = {"pruned": nodes}
-        costs = self._maker.side_by_side(models, contract, self._samples, in_floats=("baseline",), kept=kept)
+        models = {"whole": self._whole, "pruned": exported, "baseline": self._whole}
+        costs = self._maker.side_by_side(models, contract, self._samples, ("baseline",), {"pruned": kept})
         share = share_of(costs["pruned"], costs["whole"], self._goal.quantity)
-        return Comparison(share, costs["baseline"], nodes)
+        return Comparison(share, costs["baseline"], kept)
 
     def _done(
         self,
@@ -223,8 +228,10 @@ class Narrowing:
             "conditions": table.stated,
             "layers": {name: [units[name], width] for name, width in widths.items()},
             "dropped": [item.path for item, each in zip(found.items, chosen, strict=True) if each.dropped],
-            "float_blocks": _floats(found, chosen),
-            "float_nodes": list(compared.float_nodes),
+            "float_blocks": _paths(found, chosen, FLOATS),
+            "float_nodes": list(compared.kept.floats),
+            "int4_blocks": _paths(found, chosen, INT4),
+            "int4_nodes": list(compared.kept.int4),
             "blocks_measured": table.measured,
         }
         if whole is not None and baseline is not None:
@@ -236,9 +243,9 @@ class Narrowing:
         return self._model, PassRecord.refused(why, parts)
 
 
-def _floats(found: Narrowable, chosen: Sequence[Variant]) -> list[str]:
-    """Return the paths of the blocks that stay in floats."""
-    return [item.path for item, each in zip(found.items, chosen, strict=True) if each.floats]
+def _paths(found: Narrowable, chosen: Sequence[Variant], form: Variant) -> list[str]:
+    """Return the paths of the blocks in a format."""
+    return [item.path for item, each in zip(found.items, chosen, strict=True) if each.precision == form.precision]
 
 
 def _finite(

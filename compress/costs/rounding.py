@@ -1,4 +1,4 @@
-"""Rounding blocks of a torch model to 8-bit values as a quantized file does, to measure the loss."""
+"""Rounding blocks of a torch model as a quantized file does, to measure the loss."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from compress.core.forward_hooks import attach_hooks
 from compress.core.targets import Target
 from compress.costs.items import LAYERS
 from compress.quantization.aware_training.fake_quantize import CODES, REDUCED_WEIGHT_CODES, WEIGHT_CODES, codes
+from compress.quantization.post_training.blockwise import round_nearest
+from compress.quantization.post_training.weight_only import INT4_BITS, INT4_BLOCK
 
 PreHook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]
 SMALLEST = 1e-12
@@ -40,11 +42,7 @@ class Rounding:
             model: model in eval mode; its hooks round the inputs from now on.
             blocks: paths of the blocks.
         """
-        inside = [
-            module
-            for path, module in model.named_modules()
-            if isinstance(module, LAYERS) and any(path == block or path.startswith(f"{block}.") for block in blocks)
-        ]
+        inside = _layers_inside(model, blocks)
         ranges: dict[nn.Module, tuple[float, float]] = {}
 
         def observe(module: nn.Module, inputs: tuple[Any, ...], _: object) -> None:
@@ -76,3 +74,25 @@ class Rounding:
             return ((codes(inputs[0], step, zero, least, most) - zero) * step, *inputs[1:])
 
         return round_input
+
+
+def int4_weights(model: nn.Module, blocks: Collection[str]) -> None:
+    """Round the weights of all linear layers inside some blocks to 4 bits, in place; activations stay float.
+
+    Args:
+        model: model in eval mode.
+        blocks: paths of the blocks, whose only matrices are weights of linear layers.
+    """
+    with torch.no_grad():
+        for module in _layers_inside(model, blocks):
+            rounded = round_nearest(module.weight.numpy(), INT4_BITS, INT4_BLOCK, symmetric=False)
+            module.weight.copy_(torch.from_numpy(rounded.values))
+
+
+def _layers_inside(model: nn.Module, blocks: Collection[str]) -> list[Any]:
+    """Return the convolutions and linear layers inside some blocks."""
+    return [
+        module
+        for path, module in model.named_modules()
+        if isinstance(module, LAYERS) and any(path == block or path.startswith(f"{block}.") for block in blocks)
+    ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,12 @@ import torch
 from torch import nn
 
 from certify.core.errors import ModelError
+from certify.core.evidence import DEFAULT_RUNTIME
 from certify.data import Preprocess
 from compress.core import onnx_file
 from compress.core.pass_protocol import Pass
 from compress.core.targets import Target
+from compress.costs.items import FLOATS, INT4, Variant
 from compress.exchange.exporter_output import quiet, reason
 from compress.exchange.onnx_export import EXPORT_FAILURES, OPSET, write_once
 from compress.exchange.operator_table import kept_operators
@@ -28,6 +30,7 @@ from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.calibration import ranges
 from compress.quantization.post_training.prepare import prepared
 from compress.quantization.post_training.qdq import Operators, is_transformer, observed_names, plan, quantized
+from compress.quantization.post_training.weight_only import with_int4_weights
 
 Precision = Literal["float", "int8"]
 INPUT, OUTPUT = "input", "output"
@@ -88,27 +91,62 @@ class Shipping:
         return {"precision": "int8", "quantized": self.operators, "per_channel": self.per_channel, **target}
 
 
-def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class KeptNodes:
+    """Nodes that do not become integers, by name.
+
+    Attributes:
+        floats: those that stay float.
+        int4: those that stay float, with 4-bit weights where they are matrix products.
+    """
+
+    floats: Sequence[str] = ()
+    int4: Sequence[str] = ()
+
+
+INTEGERS = KeptNodes()
+
+
+def formats_of(target: Target) -> tuple[Variant, ...]:
+    """Return the formats that a block may have in a file of integers."""
+    # Blockwise weights are an operator of ONNX Runtime's own domain.
+    return (FLOATS, INT4) if target.runtime == DEFAULT_RUNTIME else (FLOATS,)
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """A whole model, exported in floats.
+
+    Attributes:
+        file: the file, prepared for quantization.
+        nodes: names that the nodes of some blocks have in the exported file, by the block's path.
+    """
+
+    file: onnx.ModelProto
+    nodes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def names(self, blocks: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of the nodes of some of the blocks."""
+        return tuple(name for path in blocks for name in self.nodes.get(path, ()))
+
+
+def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path, blocks: Collection[str] = ()) -> WholeModel:
     """Export a whole model in floats, as a job does.
+
+    Args:
+        model: model in eval mode.
+        preprocess: contract with which it is exported.
+        folder: folder for temporary files.
+        blocks: paths of the blocks whose nodes are named.
 
     Raises:
         ModelError: it cannot be exported.
     """
     path = folder / "whole.onnx"
     write_once(model, preprocess, path)
-    return prepared(path, folder)
-
-
-def nodes_of(model: nn.Module, blocks: Collection[str], preprocess: Preprocess, folder: Path) -> tuple[str, ...]:
-    """Return the names that the nodes of some blocks will have in the exported file.
-
-    Raises:
-        ModelError: the model cannot be exported.
-    """
-    path = folder / "named.onnx"
-    write_once(model, preprocess, path)
-    found = nodes_inside(onnx.load(path, load_external_data=False), blocks) or {}
-    return tuple(name for names in found.values() for name in names)
+    # Preparing loses the notes about modules, so names come from the file as exported.
+    nodes = nodes_inside(onnx.load(path, load_external_data=False), blocks) if blocks else None
+    return WholeModel(prepared(path, folder), nodes or {})
 
 
 def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:
@@ -160,7 +198,7 @@ def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
 
 
 def as_shipped(
-    model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed], kept: Collection[str] = ()
+    model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed], kept: KeptNodes = INTEGERS
 ) -> onnx.ModelProto:
     """Convert a float model to the form that ships; ranges are computed from the feeds, and do not affect costs.
 
@@ -168,7 +206,7 @@ def as_shipped(
         model: prepared float model.
         shipping: the form.
         feeds: inputs.
-        kept: names of nodes that stay float.
+        kept: nodes that do not become integers.
 
     Raises:
         ModelError: it cannot be quantized or run.
@@ -176,10 +214,11 @@ def as_shipped(
     if shipping.precision == "float":
         return model
     graph = Graph(model)
-    chosen = plan(graph, shipping.target, shipping.operators, kept)
+    chosen = plan(graph, shipping.target, shipping.operators, (*kept.floats, *kept.int4))
     # Minimum and maximum suffice and ignore the percentile, because ranges do not affect a kernel's cost.
     found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
-    return quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
+    integers = quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
+    return with_int4_weights(integers, kept.int4)
 
 
 def rounded_before(model: onnx.ModelProto, shipping: Shipping) -> onnx.ModelProto:

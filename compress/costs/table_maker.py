@@ -27,9 +27,10 @@ from compress.costs import shipped_form as forms
 from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import METHOD, CostTable, half_width
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant, block
-from compress.costs.shipped_form import Precision, Shipping
+from compress.costs.shipped_form import INTEGERS, KeptNodes, Precision, Shipping, WholeModel
 from compress.costs.timing import Conditions, Cost, TimedFile, Timer, timer
 from compress.quantization.post_training.prepare import still_named
+from compress.quantization.post_training.weight_only import with_int4_weights
 
 Export = Callable[[Item, Variant], onnx.ModelProto]
 STACKED, FEWER = 6, 2
@@ -76,7 +77,7 @@ class TableMaker:
         """
         with tempfile.TemporaryDirectory(prefix="leanmark-table-") as scratch:
             folder = Path(scratch)
-            form, whole = self.whole(model, preprocess, samples, folder)
+            form, whole = self.whole(forms.whole_model(model, preprocess, folder), preprocess, samples, folder)
 
             def exported(item: Item, variant: Variant) -> onnx.ModelProto:
                 return forms.one_block(block(model, item, variant), item.input, folder)
@@ -120,52 +121,52 @@ class TableMaker:
 
     def whole(
         self,
-        model: nn.Module,
+        model: WholeModel,
         preprocess: Preprocess,
         samples: npt.NDArray[Any],
         folder: Path,
         name: str = "whole",
-        kept: Collection[str] = (),
+        kept: KeptNodes = INTEGERS,
     ) -> tuple[Shipping, TimedFile]:
         """Return a whole model as it ships, and the form in which its blocks ship.
 
         Args:
-            model: the model.
-            preprocess: contract with which it is exported.
+            model: the exported model.
+            preprocess: contract with which it was exported.
             samples: (n, ...) preprocessed samples.
             folder: folder for its files.
             name: name of the file.
-            kept: names of nodes that stay in floats.
+            kept: nodes that do not become integers.
 
         Raises:
-            ModelError: it cannot be exported or quantized.
+            ModelError: it cannot be quantized.
         """
-        floats = forms.whole_model(model, preprocess, folder)
-        form = replace(self.shipping, operators=forms.operators_of(floats, self.shipping.operators))
+        form = replace(self.shipping, operators=forms.operators_of(model.file, self.shipping.operators))
         feeds = [by_input(preprocess.input_names, samples[i : i + 1]) for i in range(len(samples))]
-        shipped = forms.as_shipped(floats, form, feeds, still_named(floats, kept))
+        still = KeptNodes(still_named(model.file, kept.floats), still_named(model.file, kept.int4))
+        shipped = forms.as_shipped(model.file, form, feeds, still)
         path = forms.save(shipped, folder / f"{name}.shipped.onnx")
         return form, TimedFile(path, Feeding.of(preprocess, samples))
 
     def side_by_side(
         self,
-        models: Mapping[str, nn.Module],
+        models: Mapping[str, WholeModel],
         preprocess: Preprocess,
         samples: npt.NDArray[Any],
         in_floats: Collection[str] = (),
-        kept: Mapping[str, Collection[str]] | None = None,
+        kept: Mapping[str, KeptNodes] | None = None,
     ) -> Mapping[str, Cost]:
-        """Measure whole models in turn as they ship; those in ``in_floats``, and the nodes in ``kept``, in floats.
+        """Measure whole models in turn as they ship, apart from nodes in ``kept``; those in ``in_floats`` in floats.
 
         Raises:
-            ModelError: one cannot be exported or quantized.
+            ModelError: one cannot be quantized.
             MeasureError: a worker failed.
         """
         floats = replace(self, shipping=replace(self.shipping, precision="float"))
         with tempfile.TemporaryDirectory(prefix="leanmark-compare-") as folder:
             files = {}
             for name, model in models.items():
-                maker, nodes = floats if name in in_floats else self, (kept or {}).get(name, ())
+                maker, nodes = floats if name in in_floats else self, (kept or {}).get(name, INTEGERS)
                 files[name] = maker.whole(model, preprocess, samples, Path(folder), name, nodes)[1]
             return self.timer(files)
 
@@ -177,9 +178,11 @@ class TableMaker:
         others = [variant for variant in item.variants if variant != FULL and not variant.dropped]
         with self.progress.task(f"Exporting {item.path or 'the model'}", len(others) + 1) as bar:
             for number, variant in enumerate((FULL, *others)):
-                widths = item.label(replace(variant, floats=variant.bits < FLOAT_BITS))
+                widths = item.label(variant.integers)
                 single = singles[widths] if widths in singles else exported(item, variant)
                 singles[widths] = single
+                if variant.bits < FLOAT_BITS:
+                    single = with_int4_weights(single, [node.name for node in single.graph.node])
                 stacks = {item.label(variant): copies}
                 if variant == FULL and item.keeps_shape:
                     stacks[FEWER_LABEL] = FEWER

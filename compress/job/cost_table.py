@@ -14,7 +14,7 @@ from certify.data import Dataset, Preprocess, load
 from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import CostTable
 from compress.costs.groups import find_narrowable
-from compress.costs.shipped_form import Precision
+from compress.costs.shipped_form import Precision, formats_of
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 from compress.job.context import make_context
@@ -76,6 +76,7 @@ def cost_table(
             "give the network that it was exported from, as package.module:factory."
         )
     context = make_context(original, dataset, target=target, progress=progress, seed=seed)
-    found = find_narrowable(StructuredPrune().settings(), original.module, context, formats=precision == "int8")
+    formats = formats_of(context.target) if precision == "int8" else ()
+    found = find_narrowable(StructuredPrune().settings(), original.module, context, formats=formats)
     maker = table_maker(Conditions(runtime, threads), precision, context, CostCache(cache, fresh))
     return maker.make(found.model, found.items, context.preprocess, context.samples(SAMPLES))

@@ -36,11 +36,11 @@ class StructuredPrune(CostOptions):
     each layer is raised in small steps until the target is reached.
 
     With `energy` or `latency`, a knapsack chooses all widths, the blocks to drop and, if `quantize_static` follows, the
-    blocks that stay float. It weighs the loss of each variant on validation data against its saving, measured here in
-    the precision that ships (ZipLM, Kurtic et al. 2023, arXiv 2302.04089; HALP, Shen et al. 2022, arXiv 2110.10811).
-    The share is relative to the unpruned model in that precision: integers where `quantize_static` or `qat` follows,
-    otherwise floats. `scope`, `steps`, `round_to` and training between rounds then have no effect, and two runs may
-    differ. Whatever the target, a job that measures declines a pruned model that costs more than the unpruned one.
+    formats (int8, float, int4 weights). It weighs the loss of each variant on validation data against its saving,
+    measured here in the precision that ships (ZipLM, Kurtic et al. 2023, arXiv 2302.04089; HALP, Shen et al. 2022,
+    arXiv 2110.10811). The share is relative to the unpruned model in that precision: integers where `quantize_static`
+    or `qat` follows, otherwise floats. `scope`, `steps`, `round_to` and training between rounds then have no effect,
+    and two runs may differ. A job that measures declines a pruned model that costs more, whatever the target.
 
     If no training follows, the layers are refitted to the original's activations on unlabelled samples
     (`reconstruct`), layer by layer: GRAIL (arXiv 2602.23795), CORP (arXiv 2602.05243), OSSCAR (arXiv 2403.12983).

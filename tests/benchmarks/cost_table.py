@@ -34,6 +34,7 @@ from compress.costs.groups import find_narrowable
 from compress.costs.items import FULL
 from compress.costs.losses import Narrower
 from compress.costs.ratios import ratio
+from compress.costs.shipped_form import whole_model
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 from compress.passes.quantize_static import QuantizeStatic
@@ -85,10 +86,10 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
         ]
         pruned = narrower(found.model, dict(enumerate(chosen)))
         with tempfile.TemporaryDirectory() as scratch:
-            files = {
-                label: maker.whole(model, around.preprocess, samples, Path(scratch), label)[1]
-                for label, model in (("whole", found.model), ("pruned", pruned))
-            }
+            folder, contract = Path(scratch), around.preprocess
+            models = {"whole": found.model, "pruned": pruned}
+            exported = {label: whole_model(model, contract, folder) for label, model in models.items()}
+            files = {label: maker.whole(each, contract, samples, folder, label)[1] for label, each in exported.items()}
             costs = maker.timer(files)
         for quantity in ("latency", "energy"):
             expected = table.predicted(chosen, quantity).value

@@ -30,6 +30,7 @@ from compress.quantization.post_training.ranges import Calibration
 from compress.quantization.post_training.saturation import Saturation, simulate
 from compress.quantization.post_training.sensitivity import output_noise, outputs
 from compress.quantization.post_training.smoothing import find_sites, smooth
+from compress.quantization.post_training.weight_only import plain_products, with_int4_weights
 
 MEANS_FROM = 32
 """Number of samples for means and for the noise of layers."""
@@ -111,6 +112,7 @@ class Quantizer:
         source: the float file.
         graph: prepared graph with at least one layer with weights; it is equalised and smoothed in place.
         context: calibration and validation data, and progress.
+        int4: names of nodes that never become integers, with 4-bit weights where they are matrix products.
 
     Raises:
         UsageError: there are no calibration samples.
@@ -126,12 +128,15 @@ class Quantizer:
         source: the float file.
     """
 
-    def __init__(self, settings: StaticSettings, source: Path, graph: Graph, context: PassContext) -> None:
+    def __init__(
+        self, settings: StaticSettings, source: Path, graph: Graph, context: PassContext, int4: Sequence[str] = ()
+    ) -> None:
         self.settings = settings
         self.source = source
         self._target = settings.target
         self._context = context
         self._floats = graph
+        self._int4 = tuple(int4)
         chosen = choose_batch(graph, free_bytes())
         self.batch = settings.batch or chosen.samples
         self._feeds = Feeds(context, graph.model, settings.samples, self.batch, settings.pass_name)
@@ -144,6 +149,8 @@ class Quantizer:
             "calibration_batch": self.batch,
             "activation_bytes": chosen.activation_bytes,
         }
+        if products := [node.name for node in plain_products(graph) if node.name in self._int4]:
+            self.notes["int4"] = products
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
         self._last: tuple[tuple[str, ...], onnx.ModelProto] | None = None
@@ -183,12 +190,13 @@ class Quantizer:
         if self._last is not None and self._last[0] == tuple(kept):  # the last result is requested again
             return self._last[1]
         settings = self.settings
-        chosen = plan(self._floats, self._target, settings.operators, (*kept, *self._float_nodes))
+        aside = (*kept, *self._int4, *self._float_nodes)
+        chosen = plan(self._floats, self._target, settings.operators, aside)
         integers = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         if settings.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(integers), self._means)
-        self._last = tuple(kept), integers
-        return integers
+        self._last = tuple(kept), with_int4_weights(integers, self._int4)
+        return self._last[1]
 
     def excess(self, candidate: onnx.ModelProto) -> float:
         """Return the loss beyond its sampling error, in percent, if it can be judged; infinite for a ruined model.

@@ -24,9 +24,8 @@ from compress.quantization.post_training.sensitivity import fewest_kept
 from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
 from compress.quantization.post_training.weight_only import with_int4_weights
 
-FLOAT_BLOCKS, FLOAT_NODES = "float_blocks", "float_nodes"
-"""Fields of an earlier pass's record: paths of modules that it chose to leave in floats, and the names that their nodes
-had then."""
+FLOATS, INT4 = ("float_blocks", "float_nodes"), ("int4_blocks", "int4_nodes")
+"""Fields of an earlier pass's record, for each format: the modules for which it was chosen, and their nodes' names."""
 OVER_BUDGET = "the loss on validation data was above the budget"
 CHOSEN = "the choice of formats keeps it float"
 
@@ -74,15 +73,16 @@ def quantize_static(
     given = load_model(path)
     if any(node.op_type == "QuantizeLinear" for node in given.graph.node):
         return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
-    wanted, gone = _to_stay_float(given, context.earlier)
+    stay_float, few_bits = (_chosen_earlier(given, context.earlier, fields) for fields in (FLOATS, INT4))
+    gone = _gone(stay_float | few_bits)
     del given  # before the next copy of the weights is in memory
     graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
-    chosen = still_named(graph.model, wanted)
+    chosen, int4 = (still_named(graph.model, sum(parts.values(), [])) for parts in (stay_float, few_bits))
     kept = [*_kept(settings, graph, before), *chosen]
     if not before:
         return path, PassRecord.refused("it has no float layer with weights")
-    quantizer = _least_lossy(settings, path, graph, context, kept)
+    quantizer = _least_lossy(settings, path, graph, context, kept, int4)
     choice = None if choose is None else choose(quantizer, kept)
     if choice is None:
         made, budget = _within_budget(settings, quantizer, kept, before)
@@ -145,23 +145,28 @@ def _too_lossy(loss: float, floats: str, more: str) -> str:
     return f"{lost} with {floats} layers left float; allow more with {more}, a larger max_loss, or remove the pass"
 
 
-def _to_stay_float(
-    model: onnx.ModelProto, earlier: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], tuple[Declined, ...]]:
-    """Return the names of the nodes that earlier passes chose to leave in floats, and a note if some are gone."""
+def _chosen_earlier(
+    model: onnx.ModelProto, earlier: Sequence[Mapping[str, Any]], fields: tuple[str, str]
+) -> dict[str, list[str]]:
+    """Return the nodes of the parts for which earlier passes chose a format, by the part's name."""
+    blocks, nodes = fields
     parts: dict[str, list[str]] = {}
     for done in earlier:
-        if done.get(FLOAT_NODES):
-            inside = nodes_inside(model, done[FLOAT_BLOCKS])
+        if done.get(nodes):
+            inside = nodes_inside(model, done[blocks])
             # Without notes about modules, only the names are left.
-            parts |= {name: still_named(model, [name]) for name in done[FLOAT_NODES]} if inside is None else inside
+            parts |= {name: still_named(model, [name]) for name in done[nodes]} if inside is None else inside
+    return parts
+
+
+def _gone(parts: Mapping[str, Sequence[str]]) -> tuple[Declined, ...]:
+    """Return a note if some parts are no longer in the file."""
     gone = [part for part, names in parts.items() if not names]
     why = (
-        f"{len(gone)} of {len(parts)} parts that were to stay float are no longer in the file, such as "
+        f"{len(gone)} of {len(parts)} parts with a chosen format are no longer in the file, such as "
         f"'{next(iter(gone), '')}'; what replaced them was treated like other layers"
     )
-    names = [name for inside in parts.values() for name in inside]
-    return names, (Declined("choice of formats", why),) if gone else ()
+    return (Declined("choice of formats", why),) if gone else ()
 
 
 def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[str]:
@@ -172,18 +177,18 @@ def _kept(settings: StaticSettings, graph: Graph, weighted: list[str]) -> list[s
 
 
 def _least_lossy(
-    settings: StaticSettings, path: Path, graph: Graph, context: PassContext, kept: list[str]
+    settings: StaticSettings, path: Path, graph: Graph, context: PassContext, kept: list[str], int4: list[str]
 ) -> Quantizer:
     """Return a quantizer of the model as it is, or equalised if it otherwise loses too much and then loses less.
 
     Equalising does not change the float model and gives channels of very different ranges one scale.
     """
-    plain = Quantizer(settings, path, graph, context)
+    plain = Quantizer(settings, path, graph, context, int4)
     excess = plain.excess(plain.make(kept))
     if settings.equalize is not None or excess <= plain.limit or not find_pairs(graph)[0]:
         return plain
     again = floats_for(settings.target, path, context.workspace or path.parent)
-    equalised = Quantizer(replace(settings, equalize=True), path, again, context)
+    equalised = Quantizer(replace(settings, equalize=True), path, again, context, int4)
     return equalised if equalised.excess(equalised.make(kept)) < excess else plain
 
 

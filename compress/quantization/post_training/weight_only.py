@@ -30,7 +30,7 @@ from compress.quantization.post_training.prepare import prepared
 
 HESSIAN_ELEMENTS = 1 << 26
 """Elements of the Hessians that are accumulated in one run over the samples (256 MiB)."""
-INT4_BLOCK = 32
+INT4_BITS, INT4_BLOCK = 4, 32
 ONLY_PRODUCTS = "the runtime supports blocks of a few bits only in matrix products"
 
 
@@ -130,8 +130,8 @@ def with_int4_weights(model: onnx.ModelProto, names: Collection[str]) -> onnx.Mo
     graph = Graph(made)
     for node in plain_products(graph):
         if node.name in names:
-            blocks = round_nearest(_weight(graph, node), 4, INT4_BLOCK, symmetric=False)
-            replace_product(graph, node, blocks, 4, int8=True)
+            blocks = round_nearest(_weight(graph, node), INT4_BITS, INT4_BLOCK, symmetric=False)
+            replace_product(graph, node, blocks, INT4_BITS, int8=True)
     finish(made)
     return made
 

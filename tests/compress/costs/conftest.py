@@ -11,7 +11,8 @@ import pytest
 from torch import nn
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from compress.costs import shipped_form, table_maker
+from compress.costs import comparison, shipped_form, table_maker
+from compress.costs.shipped_form import WholeModel
 from compress.costs.timing import Conditions, Cost, TimedFile
 
 CALL_S, WEIGHT_S = 20e-6, 1e-8
@@ -66,7 +67,12 @@ def weights_alone(model: nn.Module, taken: npt.NDArray[np.float32], *_: object) 
 def unexported(monkeypatch) -> None:
     """Files that hold weights alone, in the place of exported ones."""
     monkeypatch.setattr(shipped_form, "one_block", weights_alone)
-    monkeypatch.setattr(shipped_form, "whole_model", weights_alone)
+
+    def whole(model: nn.Module, *_: object) -> WholeModel:
+        return WholeModel(weights_alone(model, np.zeros(1, np.float32)))
+
+    monkeypatch.setattr(shipped_form, "whole_model", whole)
+    monkeypatch.setattr(comparison, "whole_model", whole)
 
 
 @pytest.fixture

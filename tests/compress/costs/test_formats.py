@@ -233,7 +233,7 @@ def test_node_that_was_to_stay_float_is_noted_when_it_has_another_name(onnx_file
         notes[len(renamed)] = [each.why for each in record.declined if each.what == "choice of formats"]
     assert notes[0] == []
     (why,) = notes[1]
-    assert why.startswith("1 of 2 parts that were to stay float are no longer in the file, such as 'renamed'; ")
+    assert why.startswith("1 of 2 parts with a chosen format are no longer in the file, such as 'renamed'; ")
 
 
 def test_chosen_formats_are_declined_when_they_lose_more_than_the_budget(timer, onnx_file, context, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
+from compress.costs import shipped_form
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.program import Program
 
@@ -52,6 +53,29 @@ def test_second_table_is_read_from_the_cache_when_nothing_changed(timer, deep, d
     assert (first.done["blocks_measured"], second.done["blocks_measured"]) == (1, 0)
     assert [sorted(batch) for batch in timer.batches[measured:]] == [["whole"], ["baseline", "pruned", "whole"]]
     assert second.done["dropped"] == first.done["dropped"]
+
+
+def test_each_model_is_exported_once_when_the_first_narrowed_one_misses_the_target(
+    timer, monkeypatch, deep, deep_context
+):
+    honest, exported = shipped_form.whole_model, []
+
+    def counted(model, *rest):
+        exported.append(model)
+        return honest(model, *rest)
+
+    plain = type(timer).weights
+
+    def weights(self, file):
+        missed = file.path.name.startswith("pruned") and sum("pruned" in batch for batch in self.batches) == 1
+        return plain(self, file) + 300 * missed
+
+    monkeypatch.setattr(shipped_form, "whole_model", counted)
+    monkeypatch.setattr(type(timer), "weights", weights)
+    assert narrow_by(energy=0.9).apply(deep, deep_context)[1].changed
+    # The model of the table, the original, and two narrowed ones.
+    assert sum("pruned" in batch for batch in timer.batches) == 2
+    assert len(exported) == 4
 
 
 def test_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_context):

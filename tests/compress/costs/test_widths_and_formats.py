@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,17 +17,18 @@ from torch import nn
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
 from compress.costs.cost_table import CostTable
-from compress.costs.items import FULL, Item, Variant, find_items
+from compress.costs.items import FLOATS, FULL, INT4, Item, Variant, find_items
 from compress.costs.knapsack import OverBudget
 from compress.costs.losses import Narrower, measured_losses
-from compress.costs.rounding import Rounding
-from compress.costs.shipped_form import Shipping, nodes_of
+from compress.costs.rounding import Rounding, int4_weights
+from compress.costs.shipped_form import Shipping, whole_model
 from compress.costs.timing import Cost
 from compress.exchange.onnx_export import export
 from compress.onnx_graph.graph import Graph
 from compress.passes.qat import Qat
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune
+from compress.quantization.post_training.quantizer import Quantizer
 
 VNNI = TARGETS["cpu-vnni"]
 WIDTHS = (4, 3, 1)
@@ -103,6 +105,24 @@ def test_integers_are_not_worthwhile_when_the_same_block_in_floats_costs_less():
 
 
 @pytest.mark.parametrize(
+    ("few", "kept"),
+    [((4, 4, 5), True), ((4, 4, 9.5), False), ((9.5, 9, 10), False), ((11, 11, 11), False)],
+    ids=["cheaper", "overlapping", "hardly cheaper", "more expensive"],
+)
+def test_int4_weights_are_worthwhile_when_they_are_shown_to_cost_less_than_integers(few, kept):
+    variants = (FULL, FLOATS, INT4)
+    item = Item("a", (), np.zeros((1, 4)), True, variants, "a")
+    costs = [Cost(Estimate(value, low, high, "s", 9, "made up"), None) for value, low, high in
+             ((10, 9, 11), (20, 19, 21), few)]  # fmt: skip
+    by_label = {item.label(each): cost for each, cost in zip(variants, costs, strict=True)}
+    table = CostTable({}, exactly(40), (item,), {"a": by_label}, 0)
+    candidates = [table.worthwhile(item, "latency")]
+    assert (INT4 in candidates[0]) is kept
+    why = [each.why for each in table.without_gain(candidates, "latency")]
+    assert why == ([] if kept else [f"they take {few[0] / 10:.2f} times the time of int8 or more in each block"])
+
+
+@pytest.mark.parametrize(
     ("following", "precision", "mixed"),
     [
         ((QuantizeStatic(),), None, True),
@@ -119,15 +139,16 @@ def test_formats_are_chosen_when_a_later_pass_keeps_the_choice(following, precis
 
 def test_layers_outside_of_all_blocks_have_formats_too(deep, context):
     sample = context.sample(1)
-    found = find_items(deep, sample, (), most=0.9, formats=True)
+    found = find_items(deep, sample, (), most=0.9, formats=(FLOATS, INT4))
     labels = {item.path: [item.label(each) for each in item.variants] for item in found}
     assert labels["blocks.2"] == ["full", "dropped", "full float"]
-    assert labels["stem"] == labels["head"] == ["full", "full float"]
+    assert labels["stem"] == ["full", "full float"]
+    assert labels["head"] == ["full", "full float", "full int4 weights"]  # the only matrix product
     assert {item.path for item in find_items(deep, sample, (), most=0.9)} == {f"blocks.{n}" for n in range(5)}
 
 
 def test_rounded_block_loses_and_float_block_does_not_when_only_it_is_changed(deep, context):
-    items = find_items(deep, context.sample(1), (), most=0.9, formats=True)
+    items = find_items(deep, context.sample(1), (), most=0.9, formats=(FLOATS,))
     narrower = Narrower(items, {}, rounding=Rounding(VNNI, True, context.sample(16)))
     rows = [(FULL, Variant(floats=True))] * len(items)
     losses = measured_losses(deep, rows, context.sample(32), narrower, context.progress, Variant(floats=True))
@@ -140,7 +161,8 @@ def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tm
     path = tmp_path / "deep.onnx"
     export(deep, context.preprocess, path, classes=4)
     graph = Graph(onnx.load(path))
-    found = nodes_of(deep, ["blocks.3", "head"], context.preprocess, tmp_path)
+    blocks = ["blocks.3", "head"]
+    found = whole_model(deep, context.preprocess, tmp_path, blocks).names(blocks)
     (conv, *_) = (node for node in graph.nodes if "blocks.3.conv.weight" in node.input)
     (gemm,) = (node for node in graph.nodes if node.op_type == "Gemm")
     assert {conv.name, gemm.name} <= set(found)
@@ -149,7 +171,8 @@ def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tm
 
 def test_blocks_stay_float_by_their_paths_when_a_layer_before_them_changed(deep, context, tmp_path):
     """Two layers in place of one shift the names of all later nodes, as factors of low rank do."""
-    names = nodes_of(deep, ["blocks.3", "head"], context.preprocess, tmp_path)
+    blocks = ["blocks.3", "head"]
+    names = whole_model(deep, context.preprocess, tmp_path, blocks).names(blocks)
     width = deep.stem.out_channels
     added = [nn.Conv2d(width, width, 1) for _ in range(3)]
     for conv in added:
@@ -163,7 +186,7 @@ def test_blocks_stay_float_by_their_paths_when_a_layer_before_them_changed(deep,
     graph = Graph(onnx.load(made))
     assert {node.input[1] for node in graph.weighted()} == {"blocks.3.conv.weight", "head.weight"}
     (why,) = (each.why for each in record.declined if each.what == "choice of formats")
-    assert why.startswith("1 of 3 parts that were to stay float are no longer in the file, such as 'gone'; ")
+    assert why.startswith("1 of 3 parts with a chosen format are no longer in the file, such as 'gone'; ")
 
 
 def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer, deep, context, tmp_path, monkeypatch):
@@ -193,3 +216,50 @@ def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer,
     floats = {node.input[1].removesuffix(".weight").removesuffix(".conv") for node in graph.weighted()}
     assert floats == set(done["float_blocks"])
     assert {each.why for each in kept.declined} == {"the choice of formats keeps it float"}
+
+
+def test_file_keeps_int4_weights_that_were_chosen_together_with_the_widths(timer, deep, context, tmp_path, monkeypatch):
+    """The only matrix product is made to lose much in integers, and to cost little with int4 weights alone."""
+    honest = Rounding.apply
+
+    def hurting(self, model, blocks):
+        honest(self, model, blocks)
+        if "head" in blocks:
+            model.head.weight.data.mul_(-1)
+
+    plain = type(timer).weights
+
+    def weights(self, file):
+        tensors = onnx.load(file.path).graph.initializer
+        kinds = [each.data_type for each in tensors if tuple(each.dims) in ((4, 8), (8, 4))]
+        return plain(self, file) + sum(2_000 if kind == onnx.TensorProto.FLOAT else 1_000 for kind in kinds)
+
+    monkeypatch.setattr(Rounding, "apply", hurting)
+    monkeypatch.setattr(type(timer), "weights", weights)
+    timer.integer, timer.pair = 0.5, 0.01
+    # Outputs of the untrained network differ by less between samples than 4 bits resolve.
+    monkeypatch.setattr(Quantizer, "excess", lambda self, candidate: 0.0)
+    quantizing = QuantizeStatic(samples=16)
+    around = replace(context, teacher=deep, following=(quantizing,))
+    pruned, record = StructuredPrune(reconstruct=False, loss_samples=16, energy=0.9).apply(deep, around)
+    done = record.done
+    assert (done["int4_blocks"], "head" in done["float_blocks"]) == (["head"], False)
+    predicted, measured = (Estimate.from_json(done[name]) for name in ("predicted_share", "measured_share"))
+    assert measured.value == pytest.approx(predicted.value, abs=0.02)
+    path = tmp_path / "pruned.onnx"
+    export(pruned, context.preprocess, path, classes=4)
+    made, kept = quantizing.apply(path, replace(context, earlier=(done,)))
+    (product,) = (node for node in onnx.load(made).graph.node if node.op_type == "MatMulNBits")
+    assert kept.done["int4"] == [product.name]
+    assert not [node for node in Graph(onnx.load(made)).weighted() if node.op_type == "Gemm"]
+
+
+def test_int4_rounding_moves_only_the_weights_of_its_blocks(deep):
+    before = {name: value.clone() for name, value in deep.state_dict().items()}
+    int4_weights(deep, ["head"])
+    changed = {name for name, value in deep.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"head.weight"}
+    rows = zip(deep.head.weight.detach(), before["head.weight"], strict=True)
+    for found, wanted in rows:
+        step = float(wanted.clamp(min=0).max() - wanted.clamp(max=0).min()) / 15
+        assert float((found - wanted).abs().max()) <= step / 2 + 1e-6
