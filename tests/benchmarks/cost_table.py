@@ -1,14 +1,17 @@
 """Predicted and measured cost of narrowed CIFAR ResNets, in floats and in int8.
 
-    python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8] [--fresh] [--quick] [--strict]
+    python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8|formats|sparsity] [--fresh] [--quick]
 
 For each network and precision a cost table is built; the costs of some networks of random widths are predicted from it,
-and each is exported as shipped and measured against the unpruned one. Costs are for one thread in ONNX Runtime. They
-are cached in the user's cache; ``--fresh`` measures them again.
+and each is exported as shipped and measured against the unpruned one. With ``formats``, the format of each block is
+random too: int8, float or int4 weights. ``sparsity`` measures each network with two of every four weights set to 0
+against itself. Costs are for one thread in ONNX Runtime. They are cached in the user's cache; ``--fresh`` measures them
+again, and ``--strict`` makes a bar that is not met an error.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import sys
@@ -31,10 +34,10 @@ from compress.core.targets import detect
 from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import quantity_of
 from compress.costs.groups import find_narrowable
-from compress.costs.items import FULL
+from compress.costs.items import FLOATS, FULL, INT4, LAYERS
 from compress.costs.losses import Narrower
 from compress.costs.ratios import ratio
-from compress.costs.shipped_form import whole_model
+from compress.costs.shipped_form import INTEGERS, KeptNodes, formats_of, whole_model
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
 from compress.passes.quantize_static import QuantizeStatic
@@ -42,7 +45,7 @@ from compress.passes.structured_prune import StructuredPrune
 from tests.benchmarks import cifar
 
 NETWORKS = {"resnet20": cifar.resnet20, "resnet56": cifar.resnet56}
-PRECISIONS = ("float", "int8")
+PRECISIONS = ("float", "int8", "formats", "sparsity")
 CHOICES, SEED = 5, 0
 
 
@@ -62,9 +65,11 @@ def context(name: str, following: tuple[QuantizeStatic, ...]) -> PassContext:
 
 def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool) -> None:
     """Print the table of one network in one precision, and predictions beside measurements."""
-    around = context(name, (QuantizeStatic(),) if precision == "int8" else ())
+    mixed = precision == "formats"
+    around = context(name, () if precision == "float" else (QuantizeStatic(),))
     began = time.process_time(), time.perf_counter()
-    found = find_narrowable(StructuredPrune().settings(), around.teacher, around)
+    formats = formats_of(around.target) if mixed else ()
+    found = find_narrowable(StructuredPrune().settings(), around.teacher, around, formats=formats)
     maker = table_maker(Conditions(), None, around, CostCache(fresh=fresh))
     samples = around.samples(SAMPLES)
     table = maker.make(found.model, found.items, around.preprocess, samples)
@@ -88,8 +93,17 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
         with tempfile.TemporaryDirectory() as scratch:
             folder, contract = Path(scratch), around.preprocess
             models = {"whole": found.model, "pruned": pruned}
-            exported = {label: whole_model(model, contract, folder) for label, model in models.items()}
-            files = {label: maker.whole(each, contract, samples, folder, label)[1] for label, each in exported.items()}
+            of_form = [
+                [item.path for item, each in zip(found.items, chosen, strict=True) if each.precision == form.precision]
+                for form in (FLOATS, INT4)
+            ]
+            blocks = [*of_form[0], *of_form[1]] if mixed else []
+            exported = {label: whole_model(model, contract, folder, blocks) for label, model in models.items()}
+            kept = {"whole": INTEGERS, "pruned": KeptNodes(*(exported["pruned"].names(each) for each in of_form))}
+            files = {
+                label: maker.whole(each, contract, samples, folder, label, kept[label])[1]
+                for label, each in exported.items()
+            }
             costs = maker.timer(files)
         for quantity in ("latency", "energy"):
             expected = table.predicted(chosen, quantity).value
@@ -97,6 +111,27 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
             print(f"    {quantity:8} {expected:.3f}  {seen:.3f}  {100 * (expected / seen - 1):+.1f} %")
             if quantity == "energy":
                 bars.at_most("predicted energy is off by", 100 * abs(expected / seen - 1), 5, " %")
+
+
+def compare_sparsity(name: str) -> None:
+    """Print the cost of a network with two of every four weights at 0, as a share of its own cost."""
+    dense = context(name, ()).teacher
+    sparse = copy.deepcopy(dense)
+    with torch.no_grad():
+        for module in sparse.modules():
+            if isinstance(module, LAYERS) and module.weight[0].numel() % 4 == 0:
+                fours = module.weight.view(-1, 4)
+                fours.scatter_(1, fours.abs().argsort(1)[:, :2], 0.0)
+    for precision in ("float", "int8"):
+        around = context(name, () if precision == "float" else (QuantizeStatic(),))
+        maker, samples = table_maker(Conditions(), None, around), around.samples(SAMPLES)
+        with tempfile.TemporaryDirectory() as scratch:
+            models = {"dense": dense, "sparse": sparse}
+            files = {each: whole_model(model, around.preprocess, Path(scratch)) for each, model in models.items()}
+        costs = maker.side_by_side(files, around.preprocess, samples)
+        for quantity in ("latency", "energy"):
+            share = ratio(quantity_of(costs["sparse"], quantity), quantity_of(costs["dense"], quantity))
+            print(f"{name} in {precision}, 2:4 against dense, {quantity}: {share}", flush=True)
 
 
 def main() -> int:
@@ -117,6 +152,9 @@ def main() -> int:
         names, precisions = names[:1], precisions[:1]
     for name in names:
         for precision in precisions:
+            if precision == "sparsity":
+                compare_sparsity(name)
+                continue
             compare(name, precision, 1 if given.quick else CHOICES, bars, fresh=given.fresh)
     return bars.code(given.strict)
 
