@@ -21,15 +21,17 @@ class Reconstruct(OnnxPass):
     convolution and gate between them, or a hidden unit of an MLP. Within a layer, units are removed in the order that
     increases the error of the reading layer least once the remaining units compensate (Optimal Brain Surgeon); across
     layers, where the error per saved multiply-add is smallest: the error of the reading layer, or with the scope
-    `outputs` that of the outputs, which noise behind one layer at a time shows. Before anything is removed, the pass
-    checks that removing units is equivalent to masking them. Channels of residual streams, attention heads and anything
-    else that does not match stay, each with the reason.
+    `outputs` that of the outputs, measured with one layer at a time pruned to three errors. Before anything is removed,
+    the pass checks that removing units is equivalent to masking them. Channels of residual streams, attention heads and
+    anything else that does not match stay, each with the reason.
 
-    The layers are then refitted one by one: the inputs come from the pruned graph, in which all earlier layers are
-    refitted already, and the targets from the original, less the shortcut where one is added; the refit includes the
-    bias and the remaining rows of the layers that produce the units. Samples come from the train part, without labels,
-    otherwise from calibration; they run once through both graphs, and only the Gram matrix of each layer is kept. Where
-    the outputs do not get closer to the original's, the weights stay as cut, and the record says so.
+    The layers are then refitted in two ways, and the one that brings the outputs closer is kept. Either only the layers
+    that read removed units are refitted, each on the original's inputs; or all, one by one: the inputs come from the
+    pruned graph, in which all earlier layers are refitted already, and the targets from the original, less the shortcut
+    where one is added; the refit includes the bias and the remaining rows of the layers that produce the units. Samples
+    come from the train part, without labels, otherwise from calibration; they run three times through the original and
+    once through the pruned graph, and only the Gram matrix of each layer is kept. Where the outputs get closer in
+    neither way, the weights stay as cut, and the record says so.
 
     Papers: Frantar, Kurtic and Alistarh's Optimal Brain Surgeon for structures, as in ZipLM, NeurIPS 2023 (arXiv
     2302.04089); OSSCAR, ICML 2024 (arXiv 2403.12983); GRAIL (arXiv 2602.23795); CORP (arXiv 2602.05243).
@@ -51,7 +53,7 @@ class Reconstruct(OnnxPass):
     scope: Scope = Field(
         default="global",
         description="Whether units are removed where they cost the reading layer least (global), where they cost the "
-        "outputs least, measured by noise behind one layer at a time (outputs), or at one ratio in each layer (local).",
+        "outputs least, measured with one layer at a time pruned (outputs), or at one ratio in each layer (local).",
     )
     round_to: int | None = Field(
         default=None, ge=1, le=128,

@@ -15,6 +15,9 @@ Array = npt.NDArray[Any]
 
 RIDGE = 1e-3
 """Share of the Gram matrix's mean diagonal by which the weights are held at their previous values."""
+ROWS_PER_INPUT = 2
+"""Rows per input from which a layer is refitted: with fewer, such as one row per sample of a classifier with 1,280
+inputs, the fit repeats its samples and misses others."""
 LEAST_PIVOT = 1e-12
 """Share of the mean diagonal that is always added to a Gram matrix before it is inverted."""
 
@@ -55,6 +58,11 @@ class Gram:
     def inputs(self) -> int:
         """Number of inputs of the layer."""
         return int(self._xx.shape[-1])
+
+    @property
+    def determined(self) -> bool:
+        """Whether there are enough rows for a fit that also holds for others."""
+        return self.count >= ROWS_PER_INPUT * self.inputs
 
     def add(self, x: Array, y: Array) -> None:
         """Add a batch.

@@ -195,6 +195,8 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
         ridge=ridge,
         with_bias=layer.bias is not None or layer.mean is not None,
     )
+    if not gram.determined:
+        return LayerRefit(refitted.before, refitted.before, site.sum is not None)
     _put(model, layer, refitted.weights, refitted.bias)
     return LayerRefit(refitted.before, refitted.after, site.sum is not None)
 

@@ -25,8 +25,8 @@ from compress.onnx_graph.graph import Array, Graph, drop_unread, probe
 from compress.pruning.onnx_units.allocation import Allocation, GroupCosts, Scope, allocate
 from compress.pruning.onnx_units.groups import UnitGroup, find_groups, mask, take
 from compress.pruning.onnx_units.layers import FileLayer, find_layers
-from compress.pruning.onnx_units.refitting import MOST_INPUTS, order_units, ordered, refit_layers
-from compress.pruning.onnx_units.sensitivity import output_error, sensitivities
+from compress.pruning.onnx_units.refitting import MOST_INPUTS, compensate_readers, order_units, ordered, refit_layers
+from compress.pruning.onnx_units.sensitivity import OutputErrors, change, output_error
 from compress.pruning.proof import OF_EFFECT, OF_OUTPUT, bisect_valid
 from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.calibration import Feeds
@@ -113,10 +113,16 @@ class _Work:
 
     def __init__(self, settings: FileSettings, graph: Graph, layers: Sequence[FileLayer], context: PassContext) -> None:
         self._settings, self._graph, self._layers, self._context = settings, graph, layers, context
+        self._logits = context.preprocess.reading == "logits"
         data = context.data
         # Fit on train samples and check on calibration samples, so that overfitting is noticed.
         learnt = next((part for part in (data.train, data.calibration, data.validation) if part), None)
         checked = next((part for part in (data.calibration, data.validation, data.train) if part), None)
+        if learnt is not None and learnt is checked:
+            # The choice between two refits must not be made on the samples of the fit.
+            shuffled = np.random.default_rng(context.seed).permutation(len(learnt))
+            held = min(CHECKED, len(learnt) // 4)
+            checked, learnt = learnt.subset(shuffled[:held]), learnt.subset(shuffled[held:])
         batch = settings.batch or choose_batch(graph, free_bytes(), LARGEST_BATCH).samples
         self._feeds = self._fed(settings.samples, batch, learnt)
         self._checked = self._fed(CHECKED, batch, checked)
@@ -160,11 +166,16 @@ class _Work:
         settings, context = self._settings, self._context
         order = ordered(self._graph, self._layers, groups)
         with context.progress.task("Choosing units", len(groups)) as bar:
-            found = order_units(self._graph, order, groups, self._feeds, context.seed, bar.advance)
-        prices = dict.fromkeys(found, 1.0)
-        if settings.scope == "outputs":
-            prices = sensitivities(self._graph, groups, list(self._checked), context.preprocess.output_name)
-        errors = {name: each.errors * prices[name] for name, each in found.items()}
+            if settings.scope == "outputs":
+                name = context.preprocess.output_name
+                measured = OutputErrors(self._graph, list(self._checked), name, logits=self._logits)
+                found = order_units(
+                    self._graph, order, groups, self._feeds, context.seed, bar.advance, measured.measure
+                )
+                errors = measured.found
+            else:
+                found = order_units(self._graph, order, groups, self._feeds, context.seed, bar.advance)
+                errors = {name: each.errors for name, each in found.items()}
         allocation = allocate(
             self._costs(path, groups), errors, settings.macs, scope=settings.scope,
             multiple=self._multiple(groups), max_ratio=settings.max_ratio,
@@ -187,14 +198,23 @@ class _Work:
     def _refitted(
         self, cut: Graph, order: Sequence[onnx.NodeProto], kept: Mapping[str, Array], groups: Sequence[UnitGroup]
     ) -> tuple[Graph, dict[str, Any], tuple[Declined, ...]]:
-        """Return the graph with refitted layers if that brings the outputs closer, else as it was cut."""
-        refitted, context = _copy(cut), self._context
+        """Return the graph with refitted layers if that brings the outputs closer, else as it was cut.
+
+        Either all layers are refitted in order, or the readers alone, whichever brings the outputs closer.
+        """
+        refitted, readers, context = _copy(cut), _copy(cut), self._context
         with context.progress.task("Refitting layers") as bar:
             layers = refit_layers(
                 self._graph, refitted, order, kept, groups, self._feeds, seed=context.seed, advance=bar.advance
             )
+        compensate_readers(self._graph, readers, order, kept, groups, self._feeds, context.seed)
         wanted = self._outputs(self._graph, self._checked)
-        missed, left = (output_error(wanted, self._outputs(each, self._checked)) for each in (cut, refitted))
+        found = [self._outputs(each, self._checked) for each in (cut, refitted, readers)]
+        missed, left, alone = (output_error(wanted, each) for each in found)
+        in_order, of_readers = (change(wanted, each, logits=self._logits) for each in found[1:])
+        # Negated, so that a NaN of the layers in order counts as further away.
+        if only_readers := alone < missed and not in_order <= of_readers:
+            refitted, left, layers = readers, alone, {}
         if not left < missed:
             why = (
                 f"the outputs would be further from the original's ({left:.3g} of their variance instead of "
@@ -203,9 +223,10 @@ class _Work:
             return cut, {}, (Declined("reconstruction", why),)
         drop_unread(refitted.model.graph)
         rows = {name: each.to_json() for name, each in layers.items()}
+        details = {"output_error_before": missed, "output_error_after": left, "only_readers": only_readers}
         skipped = {layer.name for layer in find_layers(cut) if np.prod(layer.shape[1:]) > MOST_INPUTS} - set(layers)
         wide = tuple(Declined(name, f"not refitted: it has more than {MOST_INPUTS} inputs") for name in sorted(skipped))
-        return refitted, {"output_error_before": missed, "output_error_after": left, "layers": rows}, wide
+        return refitted, {**details, "layers": rows}, () if only_readers else wide
 
     def _costs(self, path: Path, groups: Sequence[UnitGroup]) -> GroupCosts:
         """Return the costs of the graph, with how often each layer's weights are applied per sample."""

@@ -1,22 +1,23 @@
-"""Error of a graph's outputs for errors of single layers, which makes the errors of different layers comparable.
+"""Error of a graph's outputs once units of one group are removed, so that errors of different layers are comparable.
 
-Relative errors of layers do not have the same price: in EfficientNet-Lite0, noise of a twentieth of the variance behind
-the first block changes the outputs several hundred times as much as behind a block in the middle.
+Relative errors of layers do not have the same price: in EfficientNet-Lite0, an error of a twentieth of the variance
+behind the first block changes the outputs a hundred times as much as behind a block in the middle.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph, probe
+from compress.pruning.least_squares import Elimination, Gram, refit
 from compress.pruning.onnx_units.groups import UnitGroup
-from compress.pruning.onnx_units.layers import FileLayer
+from compress.pruning.onnx_units.layers import FileLayer, bias_of, put, weight_of
 
-NOISE = 0.05
-"""Variance of the noise, as a share of that of the layer's output: the error at which units are usually removed."""
+LEVELS = (0.02, 0.06, 0.15)
+"""Relative errors of the reading layer at which the outputs are measured; units are usually removed up to the last."""
 
 
 def output_error(wanted: Array, found: Array) -> float:
@@ -25,60 +26,92 @@ def output_error(wanted: Array, found: Array) -> float:
     return float(np.square(wanted - found).mean()) / variance
 
 
-def sensitivities(graph: Graph, groups: Sequence[UnitGroup], feeds: Sequence[Feed], output: str) -> dict[str, float]:
-    """Return, by group, the relative error of the outputs divided by that of the layer that reads the group last.
+def divergence(wanted: Array, found: Array) -> float:
+    """Return the mean Kullback-Leibler divergence of logits (n, classes) from the original's, in nats.
 
-    Noise is added to one layer at a time.
+    Example:
+        >>> divergence(np.zeros((1, 2)), np.array([[3.0, 3.0]]))
+        0.0
+    """
+    logs, others = (_log_shares(each) for each in (wanted, found))
+    return max(0.0, float((np.exp(logs) * (logs - others)).sum(1).mean()))
+
+
+def change(wanted: Array, found: Array, *, logits: bool) -> float:
+    """Return by how much outputs changed: the divergence of logits of several classes, otherwise the output error."""
+    return divergence(wanted, found) if logits and wanted[0].size > 1 else output_error(wanted, found)
+
+
+class OutputErrors:
+    """Measures, for one group at a time, what removing units does to the outputs once its last reader compensates.
 
     Args:
-        graph: graph of the original.
-        groups: groups of units.
+        graph: graph of the original; not modified.
         feeds: a few dozen samples.
         output: value of the graph that is compared.
+        logits: whether it holds logits of several classes; then errors are divergences, otherwise squared differences.
 
-    Raises:
-        ModelError: ONNX Runtime cannot run the graph.
+    Attributes:
+        found: by group, (units,) error of the outputs after each removed unit.
     """
-    noisy = onnx.ModelProto()
-    noisy.CopyFrom(graph.model)
-    gains = {group.name: f"leanmark.gain.{index}" for index, group in enumerate(groups)}
-    for group in groups:
-        _add_noise(noisy.graph, group.taker.output, gains[group.name])
-    spreads = _spreads(graph, [group.taker for group in groups], feeds)
-    # One session for all layers: gains are inputs, and all but one are 0.
-    quiet = dict.fromkeys(gains.values(), np.zeros((), np.float32))
-    loud = {group.name: np.float32(np.sqrt(NOISE * spreads[group.taker.output])) for group in groups}
-    runs = [quiet, *({**quiet, gains[name]: np.asarray(gain)} for name, gain in loud.items())]
-    found = [each[output] for each in probe(noisy, [output], ({**feed, **gain} for gain in runs for feed in feeds))]
-    answers = [np.concatenate(found[i : i + len(feeds)]).astype(float) for i in range(0, len(found), len(feeds))]
-    return {name: output_error(answers[0], each) / NOISE for name, each in zip(loud, answers[1:], strict=True)}
+
+    def __init__(self, graph: Graph, feeds: Sequence[Feed], output: str, *, logits: bool) -> None:
+        self._graph, self._feeds, self._output, self._logits = graph, feeds, output, logits
+        self._wanted = self._outputs(graph)
+        self.found: dict[str, Array] = {}
+
+    def measure(self, group: UnitGroup, gram: Gram, elimination: Elimination) -> None:
+        """Measure a group at some errors of its reader; between them, the price of an error is interpolated.
+
+        Args:
+            group: the group.
+            gram: moments of the inputs and outputs of its last reader.
+            elimination: order of its units.
+
+        Raises:
+            ModelError: ONNX Runtime cannot run the graph.
+        """
+        risen = np.maximum.accumulate(elimination.errors)
+        errors, prices = [], []
+        for level in LEVELS:
+            gone = min(int(np.searchsorted(risen, level)) + 1, group.units - 1)
+            changed = Graph(copy.deepcopy(self._graph.model))
+            compensate(changed, group.taker, gram, elimination.kept(group.units - gone), group.units)
+            error = max(float(risen[gone - 1]), float(np.finfo(np.float64).tiny))
+            errors.append(error)
+            prices.append(change(self._wanted, self._outputs(changed), logits=self._logits) / error)
+        self.found[group.name] = np.maximum.accumulate(risen * np.interp(risen, errors, prices))
+
+    def _outputs(self, graph: Graph) -> Array:
+        found = [each[self._output] for each in probe(graph.model, [self._output], self._feeds)]
+        return np.concatenate(found).astype(np.float64)
 
 
-def _add_noise(graph: onnx.GraphProto, value: str, gain: str) -> None:
-    """Add normal noise to a value, times a gain that becomes an input of the graph."""
-    place = next(index for index, node in enumerate(graph.node) if value in node.output)
-    producer = graph.node[place]
-    producer.output[list(producer.output).index(value)] = plain = f"{value}.plain"
-    make_node = onnx.helper.make_node
-    nodes = [
-        make_node("RandomNormalLike", [plain], [f"{value}.noise"], dtype=onnx.TensorProto.FLOAT, seed=1.0),
-        make_node("Mul", [f"{value}.noise", gain], [f"{value}.gained"]),
-        make_node("Add", [plain, f"{value}.gained"], [value]),
-    ]
-    for offset, node in enumerate(nodes, 1):
-        graph.node.insert(place + offset, node)
-    graph.input.append(onnx.helper.make_tensor_value_info(gain, onnx.TensorProto.FLOAT, []))
+def compensate(graph: Graph, layer: FileLayer, gram: Gram, kept: Array, units: int, *, removed: bool = False) -> None:
+    """Let a layer compute its outputs from some of its units, in place, by least squares on the original's inputs.
+
+    Args:
+        graph: graph to modify.
+        layer: layer of the original that reads units.
+        gram: moments of its inputs and outputs in the original.
+        kept: indices of the units that stay, ascending.
+        units: number of units.
+        removed: whether the other units are removed from the graph already; otherwise their weights become 0.
+    """
+    size = gram.inputs // units
+    columns = (kept[:, None] * size + np.arange(size)).flatten()
+    weights = weight_of(graph, layer)
+    now = weights if removed else weights[:, columns]
+    found = refit(gram, now, bias_of(graph, layer), columns=columns, with_bias=layer.bias is not None)
+    if removed:
+        put(graph, layer, found.weights, found.bias)
+        return
+    masked = np.zeros_like(weights)
+    masked[:, columns] = found.weights
+    put(graph, layer, masked, found.bias)
 
 
-def _spreads(graph: Graph, layers: Sequence[FileLayer], feeds: Sequence[Feed]) -> dict[str, float]:
-    """Return the variance of each layer's output, each unit about its own mean, by the name of the value."""
-    names = [layer.output for layer in layers]
-    sums: dict[str, list[Array]] = {}
-    for found in probe(graph.model, names, feeds):
-        for layer in layers:
-            values = np.moveaxis(found[layer.output], -layer.place, 0).astype(float)
-            rows = values.reshape(len(values), -1)
-            added = np.stack([np.full(len(rows), rows.shape[1]), rows.sum(1), np.square(rows).sum(1)])
-            sums.setdefault(layer.output, []).append(added)
-    totals = {name: np.sum(parts, axis=0) for name, parts in sums.items()}
-    return {name: float((square / n - np.square(total / n)).mean()) for name, (n, total, square) in totals.items()}
+def _log_shares(logits: Array) -> Array:
+    moved = logits - logits.max(1, keepdims=True)
+    shares: Array = moved - np.log(np.exp(moved).sum(1, keepdims=True))
+    return shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,11 +26,11 @@ from compress.pruning.onnx_units import engine, refitting
 from compress.pruning.onnx_units.allocation import GroupCosts, allocate
 from compress.pruning.onnx_units.groups import find_groups, mask, take
 from compress.pruning.onnx_units.lane import FileLane, execution_order
-from compress.pruning.onnx_units.layers import find_layers
+from compress.pruning.onnx_units.layers import find_layers, put, weight_of
 from compress.pruning.onnx_units.rows import windows
-from compress.pruning.onnx_units.sensitivity import sensitivities
+from compress.pruning.onnx_units.sensitivity import OutputErrors, divergence
 from compress.quantization.post_training.prepare import prepared
-from compress.testing.networks import CLASSES, network
+from compress.testing.networks import CLASSES, SIZE, network
 
 HALF = {"round_to": 1, "samples": 96}
 
@@ -147,7 +148,7 @@ def test_units_are_kept_when_removal_is_not_masking(copies, context, monkeypatch
 
 
 def test_cut_weights_are_kept_when_the_refit_does_not_help(copies, context, monkeypatch):
-    errors = iter((0.1, 0.2))
+    errors = iter((0.1, 0.2, 0.3))
     monkeypatch.setattr(engine, "output_error", lambda *_: next(errors))
     made, record = _apply(copies, context, macs=0.8)
     assert made != copies and "reconstruction" not in record.done
@@ -261,7 +262,7 @@ def test_units_are_removed_where_they_matter_least_when_the_scope_is_global(copi
     assert abs(local.kept[first] - local.kept[second]) <= 1
 
 
-def test_sensitivity_is_the_share_of_the_outputs_when_branches_are_added():
+def test_output_errors_are_the_shares_of_the_branches_when_they_are_added():
     random = np.random.default_rng(0)
     tensors = {name: random.standard_normal((8, 8)).astype(np.float32) for name in ("u1", "d1", "u2", "d2")}
     tensors["little"] = np.float32(0.01)
@@ -284,20 +285,47 @@ def test_sensitivity_is_the_share_of_the_outputs_when_branches_are_added():
     groups, _ = find_groups(graph, find_layers(graph))
     before = model.SerializeToString()
     feeds = [{"x": random.standard_normal((n, 8)).astype(np.float32)} for n in (200, 56)]
-    large, small = (sensitivities(graph, groups, feeds, "y")[group.name] for group in groups)
-    assert large == pytest.approx(1, rel=0.1)
-    assert small == pytest.approx(1e-4, rel=0.8)
+    measured = OutputErrors(graph, feeds, "y", logits=False)
+    order = refitting.ordered(graph, find_layers(graph), groups)
+    found = refitting.order_units(graph, order, groups, feeds, 0, note=measured.measure)
+    large, small = (group.name for group in groups)
+    # Alone, the first branch is the output; the second one is a hundredth of it, and errors are squares.
+    assert measured.found[large] == pytest.approx(found[large].errors, rel=0.3, abs=0.01)
+    assert measured.found[small].max() == pytest.approx(1e-4 * found[small].errors.max(), rel=0.8)
     assert model.SerializeToString() == before
 
 
+def test_divergence_is_that_of_the_classes_when_outputs_are_logits():
+    wanted, found = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]]) + 5
+    assert divergence(wanted, found) == pytest.approx((0.5 * np.log(2) + 0.5 * np.log(2 / 3)) / 2)
+
+
 def test_units_go_where_outputs_suffer_least_when_the_scope_is_outputs(copies, context, monkeypatch):
-    monkeypatch.setattr(
-        engine, "sensitivities", lambda graph, groups, *_: {g.name: 10.0 ** (9 * i) for i, g in enumerate(groups)}
-    )
+    def made_up(self, group, gram, elimination):
+        self.found[group.name] = elimination.errors * 10.0 ** (9 * len(self.found))
+
+    monkeypatch.setattr(engine.OutputErrors, "measure", made_up)
     _, record = _apply(copies, context, macs=0.9, scope="outputs")
     first, second = record.done["units"].values()
     assert first[0] > first[1]
     assert second[0] == second[1]
+
+
+@pytest.mark.parametrize("harm", ["refit_layers", "compensate_readers"])
+def test_refit_that_brings_the_outputs_closer_is_kept_when_the_other_one_harms(copies, context, monkeypatch, harm):
+    honest = getattr(engine, harm)
+
+    def harmful(original, pruned, *rest, **more):
+        made = honest(original, pruned, *rest, **more)
+        for layer in find_layers(pruned):
+            put(pruned, layer, 10 * weight_of(pruned, layer), None)
+        return made
+
+    monkeypatch.setattr(engine, harm, harmful)
+    _, record = _apply(copies, context, macs=0.9)
+    found = record.done["reconstruction"]
+    assert found["only_readers"] is (harm == "refit_layers")
+    assert found["output_error_after"] < 1e-3 < found["output_error_before"]
 
 
 def test_file_is_unchanged_when_it_cannot_be_run_layer_by_layer(copies, context, monkeypatch):
@@ -316,3 +344,33 @@ def test_layer_is_not_refitted_and_named_when_its_gram_matrix_would_be_too_large
     _, record = _apply(copies, context, macs=0.97)
     assert list(record.done["units"].values())[0][0] == 8 and len(record.done["units"]) == 1
     assert any("has more than 50 inputs" in each.why for each in record.declined)
+
+
+def test_refits_are_compared_on_other_samples_when_there_is_only_one_part(copies, context):
+    graph, _, _ = _groups(copies)
+    layers = find_layers(graph)
+    data = replace(context.data, train=None, validation=None)
+    settings = engine.FileSettings("reconstruct", 0.9, "global", 1, 0.9, 1000, 16, ())
+    work = engine._Work(settings, graph, layers, replace(context, data=data))
+    fitted, checked = (
+        {sample.tobytes() for feed in feeds for batch in feed.values() for sample in batch}
+        for feeds in (work._feeds, work._checked)
+    )
+    assert fitted and checked and not fitted & checked
+
+
+def test_layer_is_not_refitted_when_it_has_fewer_than_two_rows_per_input(copies):
+    graph, groups, _ = _groups(copies)
+    layers = find_layers(graph)
+    order = refitting.ordered(graph, layers, groups)
+    kept = {group.name: np.arange(6) for group in groups}
+    cut = Graph(copy.deepcopy(graph.model))
+    del cut.model.graph.value_info[:]
+    for group in groups:
+        take(cut, group, kept[group.name])
+    samples = np.random.default_rng(0).normal(size=(11, 3, SIZE, SIZE)).astype(np.float32)
+    feeds = [{graph.model.graph.input[0].name: samples}]
+    refits = list(refitting.refit_layers(graph, cut, order, kept, groups, feeds).values())
+    # The head reads 6 numbers, once per sample.
+    assert refits[-1].before == refits[-1].after
+    assert all(each.after < each.before for each in refits[:-1])
