@@ -161,7 +161,7 @@ def carry_out(
 
     if dry_run:
         # A dry run signs, measures and protects nothing.
-        for name in ("key", "keep_data", "metric", "data_key", "private_parts", "public_original"):
+        for name in ("key", "keep_data", "metric", "data_key", "public_original"):
             arguments.pop(name, None)
         with use:
             print_plan(planned(model, progress=bars(), **arguments), as_json)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from compress.core.context import PassContext
+from compress.core.further_data import FurtherData
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,9 +121,9 @@ class Pass(BaseModel, abc.ABC):
         return
 
     @property
-    def brings_data(self) -> bool:
-        """Whether it trains on data of its own, which must not contain the job's test samples."""
-        return False
+    def further_data(self) -> FurtherData | None:
+        """Data of its own that it trains on, with the parts of the job's data that they must be apart from."""
+        return None
 
     @property
     def goals(self) -> Mapping[str, float]:

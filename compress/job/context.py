@@ -57,7 +57,7 @@ def fingerprint(
     brings its own data, because its data were checked against the test part. Groups are listed too, because remedies
     depend on them and the digests of samples do not. The runtime is included if a pass measures in it.
     """
-    unseen = () if any(each.brings_data for each in recipe.passes) else ("test",)
+    unseen = () if any(each.further_data for each in recipe.passes) else ("test",)
     parts = {key: {k: v for k, v in data[key].items() if k not in unseen} for key in ("digests", "counts")}
     return {
         "model": original.spec,

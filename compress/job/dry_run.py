@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass
 from compress.core.targets import choose
 from compress.job import recipe as recipes
+from compress.job.further_data import require_further_data
 from compress.job.job import NOT_TORCH
 from compress.job.lineage import describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.output import folder_of, require_inputs_kept
 from compress.job.preprocessing import describe
-from compress.job.privacy import require_private_layers
+from compress.job.privacy import PRIVATE_PARTS, require_private_layers, require_private_parts
 from compress.job.recipe import Recipe, RecipeLike
 
 
@@ -106,6 +107,7 @@ def dry_run(
     measure: bool = True,
     progress: Progress | None = None,
     model_args: Mapping[str, Any] | None = None,
+    private_parts: Sequence[str] = PRIVATE_PARTS,
 ) -> JobPlan:
     """Plan what :func:`compress.run` would do with the same arguments, without training, measuring or writing.
 
@@ -128,7 +130,9 @@ def dry_run(
     request = Request(model, None if weights is None else str(weights), preprocess, seed, model_args)
     dataset = load(request.data(data), seed=seed, cache=cache, progress=progress)
     require_separate(dataset)
+    require_private_parts(chosen, private_parts, dataset)
     chosen.require_data(dataset)
+    require_further_data(chosen, dataset, private_parts, seed=seed, progress=progress)
     original = find_original(request, dataset, progress)
     require_private_layers(chosen, original)
     folder = folder_of(out, original.spec)

@@ -34,12 +34,20 @@ from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
 from compress.job.data_use import keep_use
 from compress.job.federation import write_federation
+from compress.job.further_data import require_further_data
 from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
 from compress.job.lineage import Lineage, describe_data, without_seed
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.output import bring, bring_unmeasured, folder_of, require_inputs_kept
-from compress.job.privacy import PRIVATE_PARTS, require_private_job, require_private_layers, source_of, write_records
+from compress.job.privacy import (
+    PRIVATE_PARTS,
+    require_data_key,
+    require_private_layers,
+    require_private_parts,
+    source_of,
+    write_records,
+)
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
 
@@ -125,6 +133,7 @@ def run(
     """
     progress = shown(progress)
     chosen = recipes.load(recipe)
+    require_data_key(chosen, data_key)
     plan = plan or _plan(chosen, runtime, seed=seed, time_limit_s=time_limit, threads=threads, metric=metric)
     if measure:
         require_usable(plan)
@@ -136,8 +145,9 @@ def run(
         require_private(plan.metric, dataset.test.targets is not None, keep_data)
         dataset = dataset.keyed(data_key)
     require_separate(dataset)
-    require_private_job(chosen, data_key, private_parts, dataset)
+    require_private_parts(chosen, private_parts, dataset)
     chosen.require_data(dataset)
+    require_further_data(chosen, dataset, private_parts, seed=seed, key=data_key, progress=progress)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
     require_private_layers(chosen, original)

@@ -32,29 +32,35 @@ PRIVATE_PARTS = ("train",)
 """Parts covered by a claim by default; reads of other parts are outside of it."""
 
 
-def require_private_job(recipe: Recipe, key: DataKey | None, parts: Sequence[str], dataset: Dataset) -> None:
-    """Reject a private recipe that could not lead to a claim, before any work.
+def require_data_key(recipe: Recipe, key: DataKey | None) -> None:
+    """Reject a private recipe without the key of the data holder.
+
+    Raises:
+        UsageError: there is no data key.
+    """
+    if recipe.is_private and key is None:
+        names = ", ".join(each.name for each in recipe.passes if each.tags.noisy)
+        raise UsageError(f"{names} protects private data, but the public files would name it; add --private-data.")
+
+
+def require_private_parts(recipe: Recipe, parts: Sequence[str], dataset: Dataset) -> None:
+    """Reject a private recipe that could not lead to a claim about parts of the data, before any work.
 
     Args:
         recipe: the recipe of the job.
-        key: key of the data holder.
         parts: names of the private parts.
         dataset: data set with its parts.
 
     Raises:
-        UsageError: there is no data key, a part does not exist, or two passes use different adjacencies.
+        UsageError: a part does not exist, or two passes use different adjacencies.
     """
     if not recipe.is_private:
         return
-    noisy = [each for each in recipe.passes if each.tags.noisy]
-    if key is None:
-        names = ", ".join(each.name for each in noisy)
-        raise UsageError(f"{names} protects private data, but the public files would name it; add --private-data.")
     if unknown := [part for part in parts if part not in dataset.parts]:
         raise UsageError(f"The data has no private part '{unknown[0]}'; choose from {', '.join(dataset.parts)}.")
     if "train" not in parts:
         raise UsageError(f"The recipe protects the part train, but the private parts are {', '.join(parts)}; add it.")
-    if len({_adjacency(each.config()) for each in noisy}) > 1:
+    if len({_adjacency(each.config()) for each in recipe.passes if each.tags.noisy}) > 1:
         raise UsageError("All passes of a private recipe must use the same adjacency; set it to one value.")
 
 

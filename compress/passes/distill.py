@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from certify.core.errors import DataError, UsageError
+from certify.core.errors import UsageError
 from certify.data import load
 from compress import models
 from compress.core.context import PassContext
+from compress.core.further_data import FurtherData
 from compress.core.pass_protocol import PassRecord, PassTags
 from compress.passes.group_options import GroupOptions
 
@@ -89,9 +90,9 @@ class Distill(GroupOptions):
     )
 
     @property
-    def brings_data(self) -> bool:
-        """See :attr:`Pass.brings_data`."""
-        return self.unlabelled is not None
+    def further_data(self) -> FurtherData | None:
+        """See :attr:`Pass.further_data`."""
+        return None if self.unlabelled is None else FurtherData(self.unlabelled, "unlabelled")
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.
@@ -145,14 +146,10 @@ class Distill(GroupOptions):
         return models.adapt_input(built, context.preprocess)
 
     def _unlabelled(self, context: PassContext) -> Split | None:
-        if self.unlabelled is None:
+        further = self.further_data
+        if further is None:
             return None
-        split = load(self.unlabelled, seed=context.seed, progress=context.progress).train
-        if split is None:
-            raise UsageError(f"The unlabelled data '{self.unlabelled}' has no train part; give data with one.")
+        split = further.train_part(load(further.spec, seed=context.seed, progress=context.progress))
         # Even without labels, they would show the student how the teacher classifies the test samples.
-        if seen := context.test_digests.intersection(split.digests()):
-            raise DataError(
-                f"{len(seen)} of the unlabelled samples of '{self.unlabelled}' are test samples; remove them."
-            )
+        further.require_apart(split, {"test": context.test_digests})
         return split

@@ -11,9 +11,10 @@ from pydantic import Field
 from certify.assessments.privacy.records import Choice, DpSgd, SourceOf
 from compress import private as engines
 from compress.core.context import PassContext
+from compress.core.further_data import FurtherData
 from compress.core.pass_protocol import PassRecord, PassTags
 from compress.private.account import FROM_SYSTEM, PRIVATE, Account, sampling
-from compress.private.budget import PrivateTraining
+from compress.private.budget import PrivateTraining, public_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,9 +49,9 @@ class DpHead(PrivateTraining):
     public_epochs: int = Field(default=4, ge=1, le=10_000, description="Passes over the public data.")
 
     @property
-    def brings_data(self) -> bool:
-        """See :attr:`Pass.brings_data`."""
-        return self.public is not None
+    def further_data(self) -> FurtherData | None:
+        """See :attr:`Pass.further_data`."""
+        return public_source(self.public)
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.

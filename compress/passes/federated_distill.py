@@ -11,9 +11,10 @@ from certify.core.errors import UsageError
 from compress import federated
 from compress import private as engines
 from compress.core.context import PassContext
+from compress.core.further_data import FurtherData
 from compress.core.pass_protocol import PassRecord, PassTags
 from compress.passes.federated_options import FederatedTraining
-from compress.private.budget import PUBLIC_PARTS
+from compress.private.budget import public_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,9 +54,9 @@ class FederatedDistill(FederatedTraining):
     temperature: float = Field(default=2.0, ge=1, le=100, description="Temperature of the softmax.")
 
     @property
-    def brings_data(self) -> bool:
-        """See :attr:`Pass.brings_data`."""
-        return self.public not in PUBLIC_PARTS
+    def further_data(self) -> FurtherData | None:
+        """See :attr:`Pass.further_data`."""
+        return public_source(self.public)
 
     def apply(self, model: nn.Module, context: PassContext) -> tuple[nn.Module, PassRecord]:
         """See :meth:`Pass.apply`.

@@ -15,9 +15,10 @@ from certify.data import Dataset
 from compress import private as engines
 from compress import training
 from compress.core.context import PassContext
+from compress.core.further_data import FurtherData
 from compress.core.pass_protocol import PassRecord, PassTags, TorchPass
 from compress.private.account import FROM_SYSTEM, PRIVATE, account_of_votes
-from compress.private.budget import PUBLIC_PARTS, require_votes
+from compress.private.budget import public_source, require_votes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,9 +95,9 @@ class PateDistill(TorchPass):
         return True
 
     @property
-    def brings_data(self) -> bool:
-        """See :attr:`Pass.brings_data`."""
-        return self.public not in PUBLIC_PARTS
+    def further_data(self) -> FurtherData | None:
+        """See :attr:`Pass.further_data`."""
+        return public_source(self.public)
 
     def cost(self) -> float:
         """Compute epsilon from the caps."""

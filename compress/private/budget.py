@@ -11,6 +11,7 @@ from certify.assessments.privacy.records import Choice
 from certify.core.accounting import SubsampledGaussian, noise_for, require_reachable, spent
 from certify.core.errors import UsageError
 from certify.data import Dataset
+from compress.core.further_data import FurtherData
 from compress.core.pass_protocol import TorchPass
 
 LARGEST_NOISE = 200.0
@@ -18,6 +19,16 @@ LARGEST_NOISE = 200.0
 
 PUBLIC_PARTS = ("calibration", "validation")
 """Parts of the data that may serve as public samples."""
+
+
+def public_source(spec: str | None) -> FurtherData | None:
+    """Return public data by specification; None for a part of the job's data.
+
+    Example:
+        >>> public_source("fashion-mnist").apart_from, public_source("validation")
+        (('train', 'test'), None)
+    """
+    return None if spec is None or spec in PUBLIC_PARTS else FurtherData(spec, "public", ("train", "test"))
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 
 from certify.assessments.privacy.records import Members, SourceOf
-from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.errors import ModelError, UsageError
 from certify.data import Dataset, Preprocess, Split
 from certify.data.specs import load_public
 from compress import training
 from compress.core.context import PassContext
+from compress.core.further_data import FurtherData
 from compress.core.samples import as_tensor
 from compress.models.catalog import head_of
 from compress.private.budget import PUBLIC_PARTS
@@ -56,20 +57,17 @@ def public_data(spec: str, context: PassContext, private: Split, wanted_by: str)
         UsageError: there is no such part, or the data have no train part.
         DataError: they contain private samples or test samples.
     """
+    source = FurtherData(spec, "public")
     if spec in PUBLIC_PARTS:
         split, dataset = context.data.part(cast(Any, spec), wanted_by), None
         digest: str | None = split.whole_digest()
     else:
         dataset, digest = load_public(spec, context.seed, context.progress)
-        if dataset.train is None:
-            raise UsageError(f"The public data '{spec}' have no train part for {wanted_by}; name other data.")
-        split = dataset.train
-    ids = split.digests()
-    for name, others in (("private", set(private.digests())), ("test", context.test_digests)):
-        # A public sample that is also private would be used without noise.
-        if seen := others.intersection(ids):
-            raise DataError(f"{len(seen)} of the public samples of '{spec}' are {name} samples; take them out.")
-    return PublicData(split, SourceOf("data", spec, "public", digest), Members(f"public:{spec}", tuple(ids)), dataset)
+        split = source.train_part(dataset)
+    # A public sample that is also private would be used without noise.
+    source.require_apart(split, {"train": private.digests(), "test": context.test_digests})
+    ids = tuple(split.digests())
+    return PublicData(split, SourceOf("data", spec, "public", digest), Members(f"public:{spec}", ids), dataset)
 
 
 def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:

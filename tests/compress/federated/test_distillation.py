@@ -69,7 +69,7 @@ def test_finished_round_is_not_run_again_when_a_job_was_killed_behind_it(
 def test_public_samples_may_not_be_train_samples(context: PassContext) -> None:
     shared = PassData.without_test(DATA)
     mixed = replace(context, data=replace(shared, calibration=shared.train))
-    with pytest.raises(DataError, match="are private samples"):
+    with pytest.raises(DataError, match="are train samples"):
         TRIED.apply(small_model(), mixed)
 
 

@@ -19,6 +19,7 @@ from certify.data import IMAGENET_MEAN, IMAGENET_STD, default_preprocess
 from certify.data.contract_slot import normalise
 from certify.measure.plan import Plan
 from compress import load
+from compress.core.further_data import FurtherData
 from compress.core.model_stats import count_macs, state_digest
 from compress.costs import comparison
 from compress.exchange.onnx_export import CHECKED_SAMPLES
@@ -210,7 +211,9 @@ def _parts(data, **changed):
 def test_finished_passes_are_kept_when_only_data_they_never_saw_differ(
     onnx_file, dataset, tmp_path, stopped, monkeypatch, changed, unlabelled, resumes
 ):
-    monkeypatch.setattr(SpaceToDepth, "brings_data", unlabelled)
+    if unlabelled:
+        monkeypatch.setattr(SpaceToDepth, "further_data", FurtherData("compress.testing.networks:blobs", "unlabelled"))
+        monkeypatch.setattr(pipeline, "require_further_data", lambda *_, **__: None)
     chosen = recipe.parse("name: one\npasses:\n  - space_to_depth: {}\n", "one.yaml")
     contract, heard = default_preprocess(dataset), Heard()
     for data in (dataset, _parts(dataset, **changed)):
@@ -223,7 +226,8 @@ def test_finished_passes_are_kept_when_only_data_they_never_saw_differ(
 
 
 def test_distill_reports_extra_data_when_it_learns_from_unlabelled_samples():
-    assert Distill(unlabelled="mnist5k").brings_data and not Distill().brings_data
+    further = Distill(unlabelled="mnist5k").further_data
+    assert further == FurtherData("mnist5k", "unlabelled", ("test",)) and Distill().further_data is None
 
 
 def test_job_starts_over_when_the_seed_differs(model, dataset, tmp_path, stopped):

@@ -110,7 +110,7 @@ def test_bad_input_is_refused_in_one_sentence(what: str, context: PassContext) -
 
 def test_public_samples_that_are_private_are_refused(context: PassContext) -> None:
     shared = replace(context, data=replace(context.data, validation=context.data.train))
-    with pytest.raises(DataError, match="128 of the public samples of 'validation' are private samples"):
+    with pytest.raises(DataError, match="128 of the public samples of 'validation' are train samples"):
         PateDistill(delta=1e-3, teachers=3).apply(network("residual"), shared)
 
 
