@@ -14,6 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from certify.assessment.claims import later_costs
 from certify.assessments.efficiency.claims import BaselineClaim, EfficiencyClaims
 from certify.core.estimate import EvidenceLevel
 from certify.export.source import ExportSource
@@ -47,6 +48,10 @@ def write(source: ExportSource) -> str:
     document.relate(model, "hasEvidence", list(document.sidecars()))
     for name, part in _circumstances(source.measured).items():
         document.annotate(model, name, part)
+    if further := later_costs(source.claims.lineage_digest, source.every):
+        # The AI profile only has fields for the energy of training, fine-tuning and inference.
+        joules = {name: None if one is None else signed_fields(one) for name, one in further.items()}
+        document.annotate(model, "further-energy", joules)
     for other in source.others:
         document.annotate(model, f"statement-{other.claims.assessment}", other.to_json())
     document.close(model)

@@ -22,7 +22,6 @@ from certify.assessments.privacy_audit.records import (
 from certify.assessments.privacy_audit.withholding import write
 from certify.attest.certificate import Certificate
 from certify.attest.keys import SigningKey
-from certify.attest.statements import statement_path
 from certify.core.errors import UsageError
 from certify.core.files import sha256_file, write_bytes
 from certify.core.private_data import FOLDER, DataKey
@@ -34,6 +33,7 @@ from certify.model_file.suffixes import is_onnx
 from certify.workflows.statements import state
 from compress.auditing.audit_folder import Shelf
 from compress.auditing.canaries import Claim, Plan, audit_one_run, now
+from compress.auditing.earlier import ASSESSMENT, earlier_audits
 from compress.auditing.extraction import Thief, steal
 from compress.auditing.joined_splits import join
 from compress.auditing.repetition import Repeater, digest_of_rows, read_lineage, recipe_of, require_parts
@@ -43,10 +43,8 @@ from compress.job.job import BASELINE, LINEAGE
 from compress.job.lineage import maker_version
 from compress.job.original import OriginalModel, Request, find_original
 
-ASSESSMENT = "privacy_audit"
 RECORDS = "privacy_audit.jsonl"
 EDITION = "2026"
-REPLACES = "The statement of the earlier audit will be replaced; the payback then no longer counts its joules."
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,8 @@ def audit(
 ) -> AuditResult:
     """Attack a model made by leanmark compress, with twins by its own recipe, and sign a statement of the findings.
 
+    The statement replaces that of an earlier audit of the same lineage, and repeats its joules.
+
     Args:
         model: model file, with its original and its lineage next to it.
         data: data that the model was made from; see :func:`certify.data.load`.
@@ -113,17 +113,17 @@ def audit(
     if not settings.shadows and settings.canaries is None and not settings.queries:
         raise UsageError("Nothing is asked: give shadows, canaries or queries.")
     subject = _Subject.of(path, data, spec, model_args, weights, data_key, shown_progress)
-    # Refuse whatever can be refused before the first training, and before an interrupted audit is discarded.
+    # Refuse all that can be refused before the first training, and before an interrupted audit is discarded.
     pool = _pool(subject, settings.shadows) if settings.shadows else None
     thief = _thief(subject, settings.queries) if settings.queries else None
     if settings.canaries is not None:
         settings.canaries.numbers(len(subject.repeater.dataset.test))
+    earlier_audits(path.parent, subject.lineage)
     shelf = Shelf(path.parent, _fingerprint(subject, settings), shown_progress)
-    if statement_path(path.parent, ASSESSMENT).is_file():
-        shown_progress.say(REPLACES)
-    # The start is kept across interruptions, so that a resumed audit states when it began.
+    # A resumed audit states when it began.
     begun = shelf.finished("begun") or shelf.finish("begun", now())
-    rows: list[Record] = []
+    # An audit that was stopped between its statement and its end must not count itself.
+    rows: list[Record] = [*earlier_audits(path.parent, subject.lineage, shelf.finished("stated")), *shelf.abandoned]
     if settings.canaries is not None:
         claim = settings.claim or Claim.beside(path.parent)
         rows += audit_one_run(subject.repeater, path, subject.contract, settings.canaries, claim, shelf, shown_progress)
@@ -134,6 +134,7 @@ def audit(
     if thief is not None:
         rows += steal(thief, subject.repeater.dataset, path, subject.contract, shelf, shown_progress)
     files = _written(path, _records(subject, rows, begun, data_key is not None), data_key)
+    shelf.finish("stated", sha256_file(files["records"]))
     statement = state(path, ASSESSMENT, files["records"], edition=EDITION, signer=signer)
     files.pop("records").unlink()
     shelf.remove()
@@ -212,11 +213,11 @@ def _require_original(original: OriginalModel, lineage: Mapping[str, Any], train
     """
     if original.module is None:
         raise ValueError("an original that is not a file has a module")
-    count = sum(parameter.numel() for parameter in original.module.parameters())
     if trained and not original.needs_training:
         raise UsageError(
             f"The original was trained by the job, but {original.spec} comes with weights; leave them out."
         )
+    count = sum(parameter.numel() for parameter in original.module.parameters())
     if count != (stated := lineage["baseline"]["parameters"]):
         raise UsageError(
             f"{original.described} has {count} parameters and the model's original {stated}; give the right one with "
@@ -232,8 +233,7 @@ def _pool(subject: _Subject, shadows: int) -> Pool:
     """
     require_shadows(shadows)
     dataset = subject.repeater.dataset
-    if dataset.train is None:
-        raise ValueError("a train part was required")
+    assert dataset.train is not None  # required before
     if not subject.baseline_trained and not subject.learns:
         raise UsageError("No step of the model's making read the train part, so no shadow would differ from another.")
     files = (("baseline", subject.baseline), ("candidate", subject.path))
@@ -274,6 +274,7 @@ def _fingerprint(subject: _Subject, settings: AuditSettings) -> dict[str, Any]:
 
 def _records(subject: _Subject, rows: list[Record], begun: str, private: bool) -> Records:
     kinds: dict[Part, type] = {"membership": Membership, "canaries": Canaries, "extraction": Extraction}
+    parts = tuple(name for name, kind in kinds.items() if any(type(row) is kind for row in rows))
     header = Header(
         created=begun,
         leanmark=maker_version(),
@@ -283,11 +284,10 @@ def _records(subject: _Subject, rows: list[Record], begun: str, private: bool) -
         private=private,
         recipe=subject.recipe,
         baseline_trained=subject.baseline_trained,
-        parts=tuple(name for name, kind in kinds.items() if any(type(row) is kind for row in rows)),
+        parts=parts,
         lineage=subject.lineage,
     )
-    order = list(KINDS.values())
-    return Records(header, tuple(sorted(rows, key=lambda row: order.index(type(row)))))
+    return Records(header, tuple(sorted(rows, key=lambda row: list(KINDS.values()).index(type(row)))))
 
 
 def _written(path: Path, records: Records, key: DataKey | None) -> dict[str, Path]:
@@ -295,6 +295,6 @@ def _written(path: Path, records: Records, key: DataKey | None) -> dict[str, Pat
     public, auditor = path.parent / RECORDS, path.parent / FOLDER / RECORDS
     if key is None:
         write_bytes(public, dump(records))
-        return {"records": public}
-    write(records, public, auditor, key)
-    return {"records": public, "auditor": auditor}
+    else:
+        write(records, public, auditor, key)
+    return {"records": public, **({} if key is None else {"auditor": auditor})}

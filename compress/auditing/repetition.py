@@ -21,7 +21,7 @@ from certify.core.progress import Silent
 from certify.core.schema import validate
 from certify.data import Dataset, Split
 from certify.data.touches import joined
-from compress.auditing.audit_folder import Shelf
+from compress.auditing.audit_folder import COST, Shelf
 from compress.core.step_cost import metered
 from compress.job import recipe as recipes
 from compress.job.context import fingerprint, make_context
@@ -144,7 +144,7 @@ def costed(shelf: Shelf, name: str) -> Iterator[Cost]:
         shelf: shelf of the audit, which keeps the cost of interrupted processes.
         name: name of the step.
     """
-    place = f"{name}-cost"
+    place = f"{name}{COST}"
     earlier, cost = shelf.finished(place) or [], Cost()
     # None until the block ends, so that the cost of a killed process is recorded as unknown.
     shelf.finish(place, [*earlier, None])

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from certify.assessment.claims import REFUTED, Claims, Costs
-from certify.assessments.privacy_audit.figures import CLAIMED, ENERGY, SHOWN
+from certify.assessments.privacy_audit.figures import CLAIMED, EARLIER, EARLIER_ENERGY, ENERGY, SHOWN
 from certify.assessments.privacy_audit.outcome import is_valid
 from certify.core.accounting import refutation, refutes_claim
 from certify.core.finding import Finding
 
 ACTIVITY = "privacy audit"
 """Key of the audit in the costs of a model."""
+EARLIER_ACTIVITY = "earlier privacy audits"
+"""Key of the audits before it."""
 PRIVACY = "privacy"
 """Assessment that claims an epsilon."""
 STATED, DELTA = "epsilon_stated", "delta"
@@ -32,8 +34,11 @@ class AuditClaims(Claims):
     audited_lineage: str | None
 
     def later_costs(self, lineage: str) -> Costs:
-        """Return the joules of all trainings and attacks, if this lineage was audited."""
-        return {ACTIVITY: self.figures.get(ENERGY)} if lineage == self.audited_lineage else {}
+        """Return the joules of this audit and of the earlier ones, if this lineage was audited."""
+        if lineage != self.audited_lineage:
+            return {}
+        earlier = {EARLIER_ACTIVITY: self.figures.get(EARLIER_ENERGY)} if EARLIER in self.figures else {}
+        return {ACTIVITY: self.figures.get(ENERGY), **earlier}
 
     def beside(self, others: Sequence[Claims]) -> tuple[Finding, ...]:
         """Compare the canaries' bound, and the claim that they were held against, with the privacy statement.

@@ -10,7 +10,7 @@ import numpy as np
 from certify.assessments.privacy_audit.attacks import PAIR, Attack, attacks_of, shadow_counts
 from certify.assessments.privacy_audit.coins import coins_of
 from certify.assessments.privacy_audit.edition import Edition
-from certify.assessments.privacy_audit.records import Canaries, Extraction, Opened, Records, Step
+from certify.assessments.privacy_audit.records import Canaries, EarlierAudit, Extraction, Opened, Records, Step
 from certify.core.accounting import epsilon_showable, epsilon_shown
 from certify.core.errors import CertificateError
 from certify.core.estimate import Estimate, total
@@ -33,6 +33,8 @@ CLAIMED = "claimed_epsilon"
 DELTA = "canary_delta"
 WAITING = "auditor_file"
 ENERGY = "audit_energy"
+EARLIER = "earlier_audits"
+EARLIER_ENERGY = "earlier_audits_energy"
 
 
 def estimates(records: Records, edition: Edition) -> dict[str, Estimate]:
@@ -43,7 +45,7 @@ def estimates(records: Records, edition: Edition) -> dict[str, Estimate]:
     """
     return dict(
         [*_membership(records, edition), *_canaries(records, edition), *_extraction(records, edition)]
-        + [*_cost(records), *_waiting(records)]
+        + [*_cost(records), *_earlier(records), *_waiting(records)]
     )
 
 
@@ -201,6 +203,18 @@ def _cost(records: Records) -> Iterator[tuple[str, Estimate]]:
     # A sum over the metered steps alone would understate the cost.
     if len(known) == n:
         yield ENERGY, replace(total(known), n=n, method=f"of {n} steps; {known[0].method}")
+
+
+def _earlier(records: Records) -> Iterator[tuple[str, Estimate]]:
+    """Yield the number of earlier audits of the lineage, and their energy if all of it is known."""
+    rows: tuple[EarlierAudit, ...] = records.of(EarlierAudit)
+    if not rows:
+        return
+    n = len(rows)
+    yield EARLIER, Estimate.exact(float(n), "1", "earlier audits of the same lineage, as recorded next to the model")
+    known = [Estimate.from_json(row.energy_j) for row in rows if row.energy_j is not None]
+    if len(known) == n:
+        yield EARLIER_ENERGY, replace(total(known), n=n, method=f"of {n} earlier audits; {known[0].method}")
 
 
 def _waiting(records: Records) -> Iterator[tuple[str, Estimate]]:

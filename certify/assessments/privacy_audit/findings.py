@@ -10,6 +10,7 @@ from certify.assessments.privacy_audit.edition import Edition
 from certify.assessments.privacy_audit.figures import enough_others, right_guesses
 from certify.assessments.privacy_audit.records import (
     Canaries,
+    EarlierAudit,
     Extraction,
     Membership,
     Opened,
@@ -195,7 +196,19 @@ def cost_stated(records: Records, edition: Edition) -> Answer:
     unmetered = [step.name for step in steps if step.energy_j is None]
     if unmetered:
         return "unknown", f"No meter measured the energy of {', '.join(unmetered[:5])}."
-    return "pass", f"Time and energy of {len(steps)} steps are recorded."
+    earlier: tuple[EarlierAudit, ...] = records.of(EarlierAudit)
+    if unknown := [row.created for row in earlier if row.energy_j is None]:
+        return "unknown", f"The energy of the earlier audits of {', '.join(unknown[:5])} is unknown."
+    more = f", and of {len(earlier)} earlier audits of the lineage" if earlier else ""
+    return "pass", f"Time and energy of {len(steps)} steps are recorded{more}."
+
+
+def earlier_counted_once(records: Records, edition: Edition) -> Answer:
+    """Check that no earlier audit is listed twice, which would count its joules twice."""
+    named = [row.statement for row in records.of(EarlierAudit) if row.statement is not None]
+    if len(set(named)) < len(named):
+        return "fail", "An earlier audit is listed twice."
+    return "pass", f"{len(records.of(EarlierAudit))} earlier audits of the lineage are recorded."
 
 
 CHECKS: dict[str, Check] = {
@@ -210,6 +223,7 @@ CHECKS: dict[str, Check] = {
     "claim_not_contradicted": claim_not_contradicted,
     "control_stated": control_stated,
     "cost_stated": cost_stated,
+    "earlier_counted_once": earlier_counted_once,
 }
 """Checks by name, in display order."""
 

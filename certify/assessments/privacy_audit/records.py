@@ -1,10 +1,11 @@
 """Records of a privacy audit: one canonical JSON object per line, about attacks on a model and on twins of it.
 
-A header; the cost of each training or attack (``step``); the canaries (``canaries``), committed to before the twin was
+A header; the cost of each training or attack (``step``), and of each earlier audit of the same lineage (``earlier``),
+whose statement this one replaces; the canaries (``canaries``), committed to before the twin was
 trained; the samples of the membership attack (``membership``), with the scores of the model and of each shadow
 (``scores``); the opened commitment (``opened``); and the agreement of a thief's copies (``extraction``).
 
-If the data are private, the public file holds only the header, the steps and the commitment; all other records go to
+If the data are private, the public file holds only the header, the costs and the commitment; all other records go to
 the auditor file, because epsilon does not cover the findings of an attack.
 """
 
@@ -84,6 +85,21 @@ class Step:
     cpu_s: Annotated[float, Ge(0)]
     energy_j: Mapping[str, Any] | None
     touched: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class EarlierAudit:
+    """Cost of an earlier audit of the same lineage, so that replacing its statement does not lose its joules.
+
+    Attributes:
+        statement: hex SHA-256 of its signed envelope; None if it was abandoned before it had one.
+        created: UTC time at which it began.
+        energy_j: energy, as the JSON of an Estimate; None if it is unknown.
+    """
+
+    statement: Digest | None
+    created: Text
+    energy_j: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -177,6 +193,7 @@ class Extraction(Counts):
 
 KINDS: dict[str, type[Any]] = {
     "step": Step,
+    "earlier": EarlierAudit,
     "canaries": Canaries,
     "membership": Membership,
     "scores": ScoresOf,
@@ -184,9 +201,9 @@ KINDS: dict[str, type[Any]] = {
     "extraction": Extraction,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
-PUBLIC = (Step, Canaries)
+PUBLIC = (Step, EarlierAudit, Canaries)
 """Kinds of records that are public even if the data are private."""
-Record = Step | Canaries | Membership | ScoresOf | Opened | Extraction
+Record = Step | EarlierAudit | Canaries | Membership | ScoresOf | Opened | Extraction
 
 
 @dataclass(frozen=True)

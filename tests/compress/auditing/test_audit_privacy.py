@@ -23,7 +23,7 @@ from certify.core.errors import LeanmarkError, UsageError
 from certify.core.private_data import DataKey
 from certify.core.progress import Silent
 from compress.auditing import canaries
-from compress.auditing.audit import REPLACES, AuditSettings, audit
+from compress.auditing.audit import AuditSettings, audit
 from compress.auditing.canaries import Claim, Plan
 from compress.auditing.repetition import Repeater, Twin, digest_of_rows
 from compress.job import pipeline
@@ -137,16 +137,6 @@ def test_stopped_audit_resumes_with_the_same_coins_after_its_last_training(
     records = parse((made / "statements" / "privacy_audit.evidence.jsonl").read_bytes(), "records")
     assert records.first(Opened).seed == coins["seed"]
     assert records.first(Canaries).commitment == coins["fixed"]["commitment"]
-
-
-def test_second_audit_says_that_it_replaces_the_first(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(Silent, "say", lambda _, sentence: said.append(sentence))
-    monkeypatch.setattr(canaries, "_twin", knowing)
-    run(made, AuditSettings(0, Plan(20, 10)))
-    assert REPLACES not in said
-    run(made, AuditSettings(0, Plan(20, 10)))
-    assert REPLACES in said
 
 
 def knowing(repeater: Repeater, model: Path, contract: Any, split: Any, seed: str, shelf: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import certify
 from certify.assessment.claims import later_costs
 from certify.assessments.efficiency.grade import Grade
 from certify.assessments.efficiency.payback import payback, payback_inferences
-from certify.assessments.privacy_audit.records import dump
+from certify.assessments.privacy_audit.records import EarlierAudit, dump
 from certify.attest.certificate import Certificate
 from certify.attest.verify import verify
 from certify.cli.output import print_result
@@ -61,8 +61,8 @@ def model(graded: Any, tmp_path: Path) -> Path:
 def audit(graded: Any, model: Path, tmp_path: Path) -> Audit:
     """States an audit of the model, by default of its own lineage."""
 
-    def make(metered: bool = True, lineage: str | None = None) -> Certificate:
-        made = head(records([*steps(metered), *membership_rows()]), baseline=None)
+    def make(metered: bool = True, lineage: str | None = None, earlier: tuple[EarlierAudit, ...] = ()) -> Certificate:
+        made = head(records([*steps(metered), *earlier, *membership_rows()]), baseline=None)
         digests = type(made.header.model)(**subject_digests(model))
         made = head(made, model=digests, lineage=lineage or sha256_file(model.parent / "lineage.json"))
         (tmp_path / "audit.jsonl").write_bytes(dump(made))
@@ -141,6 +141,31 @@ def test_break_even_is_unknown_when_the_audit_was_not_metered(graded: Any, model
     assert "log10_payback_inferences" not in counted(model, graded.key)
 
 
+def test_earlier_audits_count_in_report_score_and_payback(graded: Any, model: Path, audit: Audit) -> None:
+    once = EarlierAudit("cd" * 32, "2026-11-01T00:00:00Z", PASSES | {"evidence": "modelled"})
+    abandoned = EarlierAudit(None, "2026-11-02T00:00:00Z", PASSES | {"value": 36.0, "low": 30.0, "high": 40.0})
+    stated = audit(earlier=(once, abandoned)).claims
+    page = certify.report(model)
+    assert "The privacy audit took 400 J (modelled). The earlier privacy audits took 400 J (modelled). If all" in page
+    assert counted(model, graded.key)["log10_payback_inferences"].value == pytest.approx(
+        math.log10(due(model, 364 + AUDIT + 400))
+    )
+    assert stated.figures["earlier_audits"].value == 2 and not stated.refused
+    assert not verify(model, trust=[graded.key.public]).failed
+
+
+def test_break_even_is_unknown_when_an_earlier_audit_was_not_metered(graded: Any, model: Path, audit: Audit) -> None:
+    stated = audit(earlier=(EarlierAudit(None, "2026-11-01T00:00:00Z", None),)).claims
+    assert "The energy of the earlier privacy audits is unknown" in certify.report(model)
+    assert "log10_payback_inferences" not in counted(model, graded.key)
+    assert next(each for each in stated.findings if each.name == "cost_stated").outcome == "unknown"
+
+
+def test_earlier_audit_that_is_listed_twice_is_refused(audit: Audit) -> None:
+    once = EarlierAudit("cd" * 32, "2026-11-01T00:00:00Z", PASSES)
+    assert audit(earlier=(once, once)).claims.refused
+
+
 def test_output_and_export_state_the_audit(model: Path, audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
     certificate = Certificate.read(model)
     grade, files = Grade.from_json(certificate.predicate["grade"]), {model.name: model}
@@ -158,3 +183,6 @@ def test_output_and_export_state_the_audit(model: Path, audit: Audit, capsys: py
         export(certificate, "cyclonedx", lineage=json.loads(lineage.read_text()), others=[stated]).content
     )
     assert '"value": "privacy audit"' in json.dumps(source) and f'"{AUDIT}"' in json.dumps(source)
+    graph = json.loads(export(certificate, "spdx3", lineage=json.loads(lineage.read_text()), others=[stated]).content)
+    (further,) = [each["statement"] for each in graph["@graph"] if "further-energy" in each.get("statement", "")]
+    assert json.loads(further)["further-energy"]["privacy audit"]["value"] == AUDIT

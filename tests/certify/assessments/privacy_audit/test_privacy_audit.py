@@ -25,6 +25,7 @@ from certify.assessments.privacy_audit.findings import CHECKS
 from certify.assessments.privacy_audit.membership import likelihood_ratios
 from certify.assessments.privacy_audit.records import (
     Canaries,
+    EarlierAudit,
     Extraction,
     Membership,
     Opened,
@@ -304,6 +305,11 @@ BROKEN: dict[str, tuple[str, Records, str]] = {
     "a part left out": ("parts_reported", honest(parts=("membership", "canaries")), "differ about extraction"),
     "a part without records": ("parts_reported", changed(honest(), Opened, lambda _: None), "differ about canaries"),
     "public findings": ("figures_withheld", honest(private=True), "epsilon does not cover"),
+    "an audit twice": (
+        "earlier_counted_once",
+        records([*2 * [EarlierAudit("cd" * 32, "2026-11-01T00:00:00Z", None)], *honest().rows]),
+        "listed twice",
+    ),
     "scores missing": ("samples_complete", changed(honest(), ScoresOf, shorter), "399 scores"),
     "no target": (
         "samples_complete",
