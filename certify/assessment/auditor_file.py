@@ -21,18 +21,13 @@ def require_binding(auditor: Mapping[str, Any] | None, place: str) -> None:
     """Refuse a header that names an auditor file but does not bind it.
 
     Raises:
-        CertificateError: the binding is not exactly the file's digest, its size and the key id.
+        CertificateError: the binding is not exactly the file's digest and the key id.
     """
     if auditor is None:
         return
-    fields = {"sha256", "bytes", "key"}
     digests = (auditor.get("sha256"), auditor.get("key"))
-    if (
-        set(auditor) != fields
-        or not isinstance(auditor["bytes"], int)
-        or not all(isinstance(digest, str) and DIGEST.fullmatch(digest) for digest in digests)
-    ):
-        raise CertificateError(f"{place}: the header does not bind its auditor file by sha256, bytes and key.")
+    if len(auditor) != len(digests) or not all(isinstance(each, str) and DIGEST.fullmatch(each) for each in digests):
+        raise CertificateError(f"{place}: the header must bind its auditor file by sha256 and key, and nothing else.")
 
 
 def join(public: R, content: bytes, key: DataKey, parse: Callable[[bytes, str], R], withhold: Withhold[R]) -> R:

@@ -21,6 +21,8 @@ from certify.core.files import write_secret
 KEY_BYTES = 32
 FOLDER = "auditor"
 """Folder next to the public files of a model; never part of a pack."""
+WITHHELD = "withheld"
+"""Specification of private data in public files: a path may name people, places or diagnoses."""
 _ID_OF = b"leanmark data key"
 _PREFIX = "leanmark-data-key:"
 _MAX_KEY_FILE_BYTES = 4096
@@ -101,26 +103,26 @@ class DataKey:
 class AuditorBinding:
     """Binding of an auditor file in its public file.
 
+    The size is not stated: with an identifier of fixed length per sample, it would reveal their number.
+
     Attributes:
         sha256: hex digest of the auditor file.
-        size: size of the auditor file in bytes.
         key: id of the data key of its identifiers.
     """
 
     sha256: str
-    size: int
     key: str
 
     @classmethod
     def of(cls, content: bytes, key: DataKey) -> AuditorBinding:
         """Bind the bytes of an auditor file."""
-        return cls(hashlib.sha256(content).hexdigest(), len(content), key.id)
+        return cls(hashlib.sha256(content).hexdigest(), key.id)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        return {"sha256": self.sha256, "bytes": self.size, "key": self.key}
+        return {"sha256": self.sha256, "key": self.key}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AuditorBinding:
         """Inverse of :meth:`to_json`, for values that fit the schema."""
-        return cls(values["sha256"], values["bytes"], values["key"])
+        return cls(values["sha256"], values["key"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from certify.core.evidence import Header, Latencies, ModelFacts, Observation, Prediction, Workload
 from certify.core.group_columns import columns_digest
 from certify.core.measuring_rules import MeasuringRules
+from certify.core.private_data import WITHHELD
 from certify.data.dataset import Dataset
 from certify.data.metrics import get_metric
 from certify.measure import meters, runtimes
@@ -67,7 +68,7 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
     declared, columns = get_metric(metric), dataset.column_digests()
     return {
         "name": dataset.name,
-        "spec": dataset.spec,
+        "spec": dataset.spec if dataset.test.key is None else WITHHELD,
         "test_samples": len(dataset.test),
         "test_digest": dataset.test_digest(),
         "classes": len(dataset.classes),

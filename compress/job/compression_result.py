@@ -33,6 +33,7 @@ class CompressionResult:
             was scored.
         files: written files, by name.
         use: use of the data, if a policy governs them.
+        data: specification of the data, which the public lineage of private data withholds.
 
     Example:
         >>> import compress
@@ -47,6 +48,7 @@ class CompressionResult:
     loss: Estimate | None
     files: Mapping[str, Path]
     use: Use | None = None
+    data: str = ""
 
     @property
     def grade(self) -> Grade:
@@ -80,7 +82,7 @@ class CompressionResult:
     @property
     def certify_command(self) -> str:
         """The command that measures, grades and seals the model in :attr:`out`."""
-        return certify_command(self.out, self.lineage, self.use)
+        return certify_command(self.out, self.lineage, self.data, self.use)
 
     @property
     def within_budget(self) -> bool | None:

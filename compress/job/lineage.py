@@ -6,21 +6,27 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from certify.core.files import write_bytes
-from certify.core.private_data import AuditorBinding, DataKey
+from certify.core.private_data import WITHHELD, AuditorBinding, DataKey
 from certify.core.schema import validate
-from certify.data.dataset import Dataset, Split
+from certify.data.dataset import Dataset
 from compress.core.model_stats import ModelStats
 from compress.core.pass_protocol import Pass, PassRecord
 from compress.core.step_cost import StepCost
 from compress.exchange.onnx_export import ExportRecord
-from compress.job.public_form import is_hidden, public_config, public_results
+from compress.job.public_form import (
+    is_hidden,
+    public_config,
+    public_results,
+    public_share,
+    without_numbers,
+    without_seed,
+)
 from compress.job.recipe import Recipe
 
 SCHEMA = "lineage-1"
@@ -109,7 +115,9 @@ class Row:
     def withheld(self) -> Row:
         """Return the public form of the row."""
         done = public_results(self.record["done"], self.config)
-        return replace(self, config=public_config(self.config), record={**self.record, "done": done})
+        accuracy = public_share(self.validation_accuracy)
+        record = {**self.record, "done": done}
+        return replace(self, config=public_config(self.config), record=record, validation_accuracy=accuracy)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
@@ -141,6 +149,11 @@ class BaselineRow:
     energy_j: Mapping[str, Any] | None = None
     done: Mapping[str, Any] = field(default_factory=dict)
     touched: Mapping[str, Sequence[str]] | None = None
+
+    def withheld(self) -> BaselineRow:
+        """Return the public form of the row."""
+        accuracy = public_share(self.validation_accuracy)
+        return replace(self, validation_accuracy=accuracy, done=without_numbers(self.done))
 
     def to_json(self) -> dict[str, Any]:
         """Return the object ``baseline`` of the schema."""
@@ -207,15 +220,18 @@ class Lineage:
     def withheld(self, key: DataKey) -> tuple[Lineage, bytes]:
         """Return the public lineage of private data, and the bytes of the full one, to which it is bound.
 
-        The public one contains no seed, no digest of a part, no number of samples, neither a sampling rate nor the
-        noise that it follows from if that number is protected, and no pass record that is meant for an auditor alone.
+        The public one contains no seed, no digest or path of the data, no number of samples and no accuracy from which
+        one follows, neither a sampling rate nor the noise that it follows from if that number is protected, and no pass
+        record that is meant for an auditor alone.
         """
         content = self.content()
         binding = AuditorBinding.of(content, key).to_json()
-        data = {**self.data, "digests": {}, "counts": {}}
+        data = {**self.data, "spec": WITHHELD, "digests": {}, "counts": {}}
         model = {**self.model, "origin": without_seed(self.model["origin"])}
-        rows = tuple(row.withheld() for row in self.rows)
-        return replace(self, model=model, data=data, rows=rows, seed=None, auditor=binding), content
+        rows, baseline = tuple(row.withheld() for row in self.rows), self.baseline.withheld()
+        export = None if self.export is None else {**self.export, "parity": without_numbers(self.export["parity"])}
+        public = replace(self, model=model, data=data, baseline=baseline, rows=rows, export=export, seed=None)
+        return replace(public, auditor=binding), content
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values of the schema ``lineage-1``."""
@@ -261,16 +277,6 @@ class Lineage:
         write_bytes(path, self.content())
 
 
-def without_seed(words: str) -> str:
-    """Remove the seed from a sentence about the origin of weights.
-
-    Example:
-        >>> without_seed("trained here on photos, seed 7, 3 epochs")
-        'trained here on photos, 3 epochs'
-    """
-    return re.sub(r",? \(?seed \d+\)?", "", words)
-
-
 def maker_version() -> str:
     """Return the version of the installed distribution, or ``source`` if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
@@ -281,17 +287,12 @@ def maker_version() -> str:
         return "source"
 
 
-def part_digest(split: Split) -> str:
-    """Return the hex SHA-256 of the sorted lines ``digest label`` of a part, as ``Dataset.test_digest`` does."""
-    return split.whole_digest()
-
-
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """Return the object ``data`` of the schema."""
     parts = dataset.parts
     return {
         "name": dataset.name,
         "spec": dataset.spec,
-        "digests": {name: part_digest(parts[name]) if name in parts else None for name in PARTS},
+        "digests": {name: parts[name].whole_digest() if name in parts else None for name in PARTS},
         "counts": {name: len(parts[name]) if name in parts else 0 for name in PARTS},
     }

@@ -68,7 +68,7 @@ def bring_unmeasured(outputs: JobOutputs, lineage: Path, folder: Path) -> dict[s
     return bring({**models, LINEAGE: lineage, **outputs.checkpoint}, folder, earlier)
 
 
-def certify_command(folder: Path, lineage: Lineage, use: Use | None = None) -> str:
+def certify_command(folder: Path, lineage: Lineage, data: str, use: Use | None = None) -> str:
     """Return the command that measures, grades and seals what :func:`bring_unmeasured` wrote.
 
     Data given in Python has no name on the command line, so the same call in Python is returned instead. If the data
@@ -76,10 +76,10 @@ def certify_command(folder: Path, lineage: Lineage, use: Use | None = None) -> s
     """
     private = lineage.auditor is not None
     workload, usual = lineage.recipe.workload, Workload()
-    named = {"baseline": folder / BASELINE, "lineage": folder / LINEAGE, "data": lineage.data["spec"], "out": folder}
+    named = {"baseline": folder / BASELINE, "lineage": folder / LINEAGE, "data": data, "out": folder}
     plan = {name: getattr(workload, name) for name in ("batch", "runtime")}
     plan = {name: value for name, value in plan.items() if value != getattr(usual, name)}
-    if named["data"].startswith(IN_PYTHON):
+    if data.startswith(IN_PYTHON):
         keywords = {name: repr(str(value)) for name, value in named.items()} | {"data": "data"}
         keywords |= {"plan": f"certify.Plan(**{plan})"} if plan else {}
         keywords |= {"data_key": "data_key"} if private else {}

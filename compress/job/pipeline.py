@@ -37,7 +37,7 @@ from compress.job.federation import write_federation
 from compress.job.further_data import require_further_data
 from compress.job.job import BASELINE, LINEAGE, MODEL, Job
 from compress.job.job_outputs import JobOutputs
-from compress.job.lineage import Lineage, describe_data, without_seed
+from compress.job.lineage import Lineage, describe_data
 from compress.job.original import OriginalModel, Request, find_original
 from compress.job.output import bring, bring_unmeasured, folder_of, require_inputs_kept
 from compress.job.privacy import (
@@ -48,6 +48,7 @@ from compress.job.privacy import (
     source_of,
     write_records,
 )
+from compress.job.public_form import without_seed
 from compress.job.recipe import Recipe, RecipeLike
 from compress.job.workspace import Workspace
 
@@ -197,7 +198,9 @@ def run(
             stated = source_of(original, whole_lineage.baseline.facts.digest, public_original)
             records.append(write_records(folder, whole_lineage, dataset, stated, private_parts, data_key))
     stated_later = {path.name: path for path in records if path is not None}
-    result = replace(result, files={**result.files, **stated_later}, use=None if guard is None else guard.use)
+    result = replace(
+        result, files={**result.files, **stated_later}, use=None if guard is None else guard.use, data=dataset.spec
+    )
     if guard is not None:
         # All that `leanmark forget --retrain` needs to run this job again.
         job = {

@@ -146,7 +146,7 @@ def _records(lineage: Lineage, dataset: Dataset, original: SourceOf, parts: Sequ
         batches=tuple(batches for each in accounts for batches in each.batches),
         members=(*own, *_once([member for each in accounts for member in each.members])),
     )
-    withheld = AuditorBinding("0" * 64, 0, "0" * 64).to_json()  # sampling counts, since the sizes will be withheld
+    withheld = AuditorBinding("0" * 64, "0" * 64).to_json()  # sampling counts, since the sizes will be withheld
     # Derive the claim from the records as the referee does, so that the two cannot differ.
     total = total_spent(replace(records, header=replace(header, auditor=withheld)))
     return records if total is None else replace(records, header=replace(header, claimed_epsilon=total.epsilon))

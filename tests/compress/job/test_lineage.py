@@ -16,7 +16,7 @@ from certify.measure.meters import Choice
 from compress.core.model_stats import ModelStats, count_macs, of_module, state_digest
 from compress.core.step_cost import StepCost, mark_unmetered, metered
 from compress.job import recipe
-from compress.job.lineage import BaselineRow, Lineage, Row, describe_data, part_digest
+from compress.job.lineage import BaselineRow, Lineage, Row, describe_data
 from compress.passes import Declined, PassRecord
 from compress.passes.structured_prune import StructuredPrune
 
@@ -71,7 +71,7 @@ def test_row_survives_json():
 
 
 def test_digest_of_the_test_part_is_that_of_the_data_set(dataset):
-    assert part_digest(dataset.test) == dataset.test_digest()
+    assert describe_data(dataset)["digests"]["test"] == dataset.test_digest()
 
 
 def test_spending_measures_time_and_joules():

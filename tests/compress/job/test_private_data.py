@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_public_files_name_neither_a_sample_nor_the_seed(made: Path, dataset) ->
     assert {"evidence.jsonl", "certificate.json", "lineage.json", "model.onnx", "label.svg"} <= set(files)
     samples = names_of(dataset, keyed=True) - {dataset.keyed(KEY).test_digest()}  # one keyed digest of the whole test
     assert len(samples) > 500
-    assert _leaks(files, samples | {str(SEED), KEY.secret.hex()}) == []
+    assert _leaks(files, samples | {str(SEED), KEY.secret.hex(), dataset.spec}) == []
     pack(made)
     packed = {"pack": Path(f"{made}.zip").read_bytes()}
     assert _leaks(packed, samples | {str(SEED)}) == [] and b"auditor/" not in packed["pack"]
@@ -88,6 +89,14 @@ def test_leak_search_finds_planted_values(made: Path, dataset) -> None:
     assert _leaks(private, names_of(dataset, keyed=False)) == []  # keyed there too
 
 
+def paths(values: Any, at: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
+    """All values of a JSON document that are not objects or lists, by their path."""
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    if not isinstance(values, dict | list):
+        return {at: values}
+    return {path: value for name, each in items for path, value in paths(each, (*at, name)).items()}
+
+
 def test_lineage_states_touches_and_neither_seed_nor_numbers(made: Path, dataset) -> None:
     public = json.loads((made / "lineage.json").read_text())
     validate(public, "lineage-1")
@@ -95,6 +104,13 @@ def test_lineage_states_touches_and_neither_seed_nor_numbers(made: Path, dataset
     whole = (made / "auditor" / "lineage.json").read_bytes()
     assert public["auditor"] == AuditorBinding.of(whole, KEY).to_json()
     assert json.loads(whole)["data"]["digests"]["train"] == dataset.keyed(KEY).train.whole_digest()
+    assert public["data"]["spec"] == "withheld" and json.loads(whole)["data"]["spec"] == dataset.spec
+    assert set(public["auditor"]) == {"sha256", "key"}, "the size of the auditor file would give the number of samples"
+    assert not (counted := [path for path in paths(public) if "samples" in str(path[-1]).split("_") and "done" in path])
+    assert ("rows", 1, "done", "calibration_samples") in paths(json.loads(whole)), counted
+    assert "samples" in json.loads(whole)["export"]["parity"] and "samples" not in public["export"]["parity"]
+    shares = {path: value for path, value in paths(public).items() if path[-1] == "validation_accuracy"}
+    assert len(shares) == 4 and all(value == round(value, 2) for value in shares.values())
     touched = [row["touched"] for row in public["rows"]]
     assert touched[0]["train"] == ["raw"] and touched[0]["validation"] == ["raw"]
     assert "train" not in touched[1] and touched[1]["calibration"] == ["raw"]

@@ -273,5 +273,5 @@ def test_result_names_the_records_and_a_private_measurement_when_the_data_are_pr
     assert result.certify_command.endswith(" --private-data")
     public = replace(result.lineage, auditor=None)
     assert "--private-data" not in replace(result, lineage=public).certify_command
-    in_python = replace(result.lineage, data={**result.lineage.data, "spec": "given in Python:dict"})
-    assert "data_key=data_key" in replace(result, lineage=in_python).certify_command
+    assert result.lineage.data["spec"] == "withheld" and f"--data {blobs().spec}" in result.certify_command
+    assert "data_key=data_key" in replace(result, data="given in Python:dict").certify_command
