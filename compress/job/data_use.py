@@ -18,6 +18,7 @@ from certify.core.data_use.guard import Guard
 from certify.core.data_use.merkle import root_of
 from certify.core.data_use.times import now
 from certify.core.data_use.vocabulary import ACTION_OF_PART, ACTIONS, Action, action
+from certify.core.files import sha256_file
 from certify.core.private_data import FOLDER
 from certify.data import Dataset
 from certify.data.preprocess import Preprocess
@@ -36,7 +37,12 @@ EDITION = "2026"
 
 
 def keep_use(
-    dataset: Dataset, models: Mapping[str, Path], lineage: Lineage, job: Mapping[str, Any], signer: SigningKey
+    dataset: Dataset,
+    models: Mapping[str, Path],
+    lineage: Lineage,
+    job: Mapping[str, Any],
+    signer: SigningKey,
+    further: Sequence[Dataset] = (),
 ) -> Path | None:
     """Enter a job's models in the journal of its data, and write a data-use statement for the compressed model.
 
@@ -49,25 +55,32 @@ def keep_use(
         lineage: lineage, which says which parts were read.
         job: arguments of :func:`compress.run`, and ``start``, the digest of the initial weights or file.
         signer: key that signs the statement.
+        further: data that passes bring; the model's entry in their own journals lists their train part.
 
     Returns:
         The auditor file, or None if no policy governs the data.
     """
-    guard = dataset.test.guard
+    weights, guard, brought = _weights(lineage), dataset.test.guard, _brought(further)
+    own = brought.pop(guard.folder.path, None) if guard is not None else None
+    for other, identifiers in brought.values():
+        _enter_further(other, identifiers, models["model"], lineage, weights, job)
     if guard is None:
         return None
     parts = _parts_read(lineage)
     read = {identifier for name in parts for identifier in dataset.parts[name].identifiers}
+    read |= set() if own is None else own[1]
     actions = _actions(guard, parts)
     original = _entry(guard, "original", models["original"], read if lineage.baseline.trained_here else set(), actions)
     original = replace(original, parents=tuple(filter(None, [job["start"]])))
-    inherited = _seen_before(guard, original)
+    inherited = _seen_before(guard, original.sha256, original.content, *original.parents)
     # Every model made from the original has also seen what the original's weights saw.
     original = replace(original, records=_sorted(inherited, original.records))
-    model = _entry(guard, "model", models["model"], inherited | read, actions)
+    # A teacher hands on what it saw, as do weights that a pass starts from.
+    taught = _seen_before(guard, *weights)
+    model = _entry(guard, "model", models["model"], inherited | taught | read, actions)
     earlier_job = _job(job, guard.use.recipient)
     checkpoint = tuple(sorted(lineage.artifacts.values()))
-    model = replace(model, parents=(original.sha256,), files=checkpoint, job=earlier_job)
+    model = replace(model, parents=(original.sha256, *weights), files=checkpoint, job=earlier_job)
     for entry in (original, model):
         guard.folder.add_model(replace(entry, root=root_of(entry.records)))
     return _state(guard, models["model"], model, signer)
@@ -88,10 +101,35 @@ def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Pa
     return auditor
 
 
-def _seen_before(guard: Guard, original: MadeModel) -> set[str]:
-    """Return the records that an original has seen, if it or its initial weights are a model in the journal."""
-    names = {original.sha256, original.content, *original.parents}
-    known = [each for each in guard.folder.models() if names & {each.sha256, each.content, *each.files}]
+def _weights(lineage: Lineage) -> tuple[str, ...]:
+    """Return the SHA-256 of each file of weights that a pass names, such as a teacher's."""
+    named = [value for row in lineage.rows for name, value in row.config.items() if name.endswith("weights")]
+    files = (Path(value).expanduser() for value in named if isinstance(value, str))
+    return tuple(dict.fromkeys(sha256_file(file) for file in files if file.is_file()))
+
+
+def _brought(further: Sequence[Dataset]) -> dict[Path, tuple[Guard, set[str]]]:
+    """Return guard and identifiers of the governed data that passes brought, by the path of their use folder."""
+    found: dict[Path, tuple[Guard, set[str]]] = {}
+    for dataset in further:
+        if dataset.train is not None and (guard := dataset.train.guard) is not None:
+            found.setdefault(guard.folder.path, (guard, set()))[1].update(dataset.train.identifiers)
+    return found
+
+
+def _enter_further(
+    guard: Guard, identifiers: set[str], model: Path, lineage: Lineage, weights: tuple[str, ...], job: Mapping[str, Any]
+) -> None:
+    """Enter a model in the journal of governed data that its passes brought."""
+    before = tuple(filter(None, (job["start"], *weights)))
+    entry = _entry(guard, "model", model, _seen_before(guard, *before) | identifiers, ("train",))
+    files, again = tuple(sorted(lineage.artifacts.values())), _job(job, guard.use.recipient)
+    guard.folder.add_model(replace(entry, parents=before, files=files, job=again))
+
+
+def _seen_before(guard: Guard, *names: str) -> set[str]:
+    """Return the records that models in the journal have seen, by the digests of their files or weights."""
+    known = [each for each in guard.folder.models() if set(names) & {each.sha256, each.content, *each.files}]
     return {record for each in known for record in each.records}
 
 

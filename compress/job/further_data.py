@@ -20,8 +20,8 @@ def require_further_data(
     seed: int,
     key: DataKey | None = None,
     progress: Progress | None = None,
-) -> None:
-    """Reject data of a pass that cannot be used next to the job's own, before any work.
+) -> tuple[Dataset, ...]:
+    """Return the data that passes bring; reject those that cannot be used next to the job's own, before any work.
 
     Args:
         recipe: recipe of the job.
@@ -36,6 +36,7 @@ def require_further_data(
         DataError: its data contain samples of a part that they must be apart from.
         LeanmarkError: they cannot be loaded.
     """
+    brought = []
     protected = tuple(private_parts) if recipe.is_private else ()
     for each in recipe.passes:
         if (public := each.config().get("public")) in protected:
@@ -48,3 +49,5 @@ def require_further_data(
         # In a private recipe, no pass may read a private sample without noise, not even as part of other data.
         apart = dict.fromkeys((*further.apart_from, *protected))
         further.require_apart(split, {part: dataset.parts[part].digests() for part in apart if part in dataset.parts})
+        brought.append(found)
+    return tuple(brought)

@@ -148,7 +148,7 @@ def run(
     require_separate(dataset)
     require_private_parts(chosen, private_parts, dataset)
     chosen.require_data(dataset)
-    require_further_data(chosen, dataset, private_parts, seed=seed, key=data_key, progress=progress)
+    further = require_further_data(chosen, dataset, private_parts, seed=seed, key=data_key, progress=progress)
     dataset = dataset.scaled(scale_of(plan.metric))
     original = find_original(request, dataset, progress)
     require_private_layers(chosen, original)
@@ -201,16 +201,18 @@ def run(
     result = replace(
         result, files={**result.files, **stated_later}, use=None if guard is None else guard.use, data=dataset.spec
     )
-    if guard is not None:
+    if any(each.test.guard is not None for each in (dataset, *further)):
         # All that `leanmark forget --retrain` needs to run this job again.
         job = {
             "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
             "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
             "preprocess": preprocess, "target": target, "model_args": model_args, "start": original.digest,
+            "private_parts": None if data_key is None else list(private_parts), "public_original": public_original,
         }  # fmt: skip
         files = {"original": result.files[BASELINE], "model": result.files[MODEL]}
         # The use of governed data is signed even if nothing was measured.
-        keep_use(dataset, files, lineage, job, signer or signing_key(None if key is None else Path(key)))
+        signer = signer or signing_key(None if key is None else Path(key))
+        keep_use(dataset, files, whole_lineage, job, signer, further)
     return result
 
 

@@ -49,6 +49,9 @@ def _again(
     start = job.pop("weights_digest", None)
     names = {name for each in models for name in (each.sha256, each.content, *each.files)}
     folder = Path(model.path).parent
+    # A model of private data is made again as one: otherwise its new files would name every sample.
+    parts = job.pop("private_parts", None)
+    job |= {} if parts is None else {"data_key": key, "private_parts": parts}
     original = [each for each in models if each.sha256 in model.parents and Path(each.path).parent == folder]
     if start in names or any(each.parents for each in original):
         return _declined(model, "it starts from the weights of a model that saw the records; make that one again first")

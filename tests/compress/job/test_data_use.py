@@ -65,6 +65,66 @@ def compress(*further: object) -> Result:
     )  # fmt: skip
 
 
+ASKED = ("--purpose", "research", "--data-key", "data.key")
+
+
+def forgotten(identifier: str, data: str = "npz:digits.npz", *further: str) -> Any:
+    told = run("forget", identifier, "--data", data, "--data-key", "data.key", "--json", *further)
+    assert told.exit_code in (0, 3), told.output
+    return json.loads(told.stdout)
+
+
+def test_student_is_named_when_its_teacher_saw_the_record(governed: Path) -> None:
+    assert compress(*ASKED).exit_code == 0
+    gone = min(list_of(Path("out/auditor/data_use.jsonl")))
+    Path("teacher.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())
+    terms = TERMS.replace("[train,", "[train, distil,").replace("digits", "others")
+    random = np.random.default_rng(1)
+    np.savez("others.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
+    # The student's own data are under the same policy folder, but without the record.
+    Path("terms.yaml").write_text(terms.replace("others", "digits"))
+    assert run("policy", "bind", "npz:digits.npz", "--terms", "terms.yaml", "--data-key", "data.key").exit_code == 0
+    forgotten(gone)
+    taught = {"epochs": 1, "teacher": "governed_nets:tiny", "teacher_weights": "teacher.safetensors"}
+    Path("small.yaml").write_text(json.dumps({"name": "taught", "passes": [{"distill": taught}]}))
+    made = compress(*ASKED, "--out", "student")
+    assert made.exit_code == 0, made.output
+    assert gone in list_of(Path("student/auditor/data_use.jsonl")), "the teacher handed it on"
+    named = {Path(one["path"]).parent.name for one in forgotten(gone)["models"]}
+    assert named == {"out", "student"}
+
+
+def test_model_is_named_by_governed_data_that_a_pass_brought(governed: Path) -> None:
+    random = np.random.default_rng(1)
+    np.savez("others.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
+    Path("terms.yaml").write_text(TERMS.replace("[train,", "[train, distil,"))
+    for data in ("digits", "others"):
+        bound = run("policy", "bind", f"npz:{data}.npz", "--terms", "terms.yaml", "--data-key", "data.key")
+        assert bound.exit_code == 0, bound.output
+    extra = {"name": "extra", "passes": [{"distill": {"epochs": 1, "unlabelled": "npz:others.npz"}}]}
+    Path("small.yaml").write_text(json.dumps(extra))
+    made = compress(*ASKED)
+    assert made.exit_code == 0, made.output
+    (listed,) = Path("others.npz.use/models").iterdir()
+    gone = json.loads(listed.read_bytes())["records"][0]
+    assert gone not in list_of(Path("out/auditor/data_use.jsonl"))
+    told = forgotten(gone, "npz:others.npz", "--retrain")
+    assert [Path(one["path"]).name for one in told["models"]] == ["model.onnx"]
+    assert [one["outcome"] for one in told["made_again"]] == ["made"]
+    again = max(Path("others.npz.use/models").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert gone not in json.loads(again.read_bytes())["records"]
+
+
+def test_model_of_private_data_is_made_again_as_one(governed: Path) -> None:
+    made = compress(*ASKED, "--private-data")
+    assert made.exit_code == 0, made.output
+    gone = min(list_of(Path("out/auditor/data_use.jsonl")))
+    assert [one["outcome"] for one in forgotten(gone, "npz:digits.npz", "--retrain")["made_again"]] == ["made"]
+    lineage = json.loads(Path("out/lineage.json").read_bytes())
+    assert lineage["seed"] is None and lineage["data"]["digests"] == {} and lineage["data"]["spec"] == "withheld"
+    assert gone not in list_of(Path("out/auditor/data_use.jsonl"))
+
+
 def list_of(records: Path) -> set[str]:
     lines = (json.loads(line) for line in records.read_bytes().splitlines())
     found: dict[str, Any] = {line["kind"]: line for line in lines}
