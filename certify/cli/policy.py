@@ -109,7 +109,7 @@ def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> 
 
     try:
         values: Any = json.loads(receipts.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{receipts} is not valid JSON: {error}.") from error
     register = add_receipts(data, values, str(receipts), read_data_key(data_key))
     if as_json:

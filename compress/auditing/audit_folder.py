@@ -71,7 +71,7 @@ class Shelf:
     def _read(self, file: str) -> Any:
         try:
             return json.loads((self.folder / file).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def finished(self, name: str) -> Any:

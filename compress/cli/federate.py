@@ -231,7 +231,7 @@ def opened(folder: Path) -> Any:
     try:
         stated = json.loads(path.read_bytes())
         return Link(folder, str(stated["host"]), int(stated["port"]), Certificates(folder / TLS))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise UsageError(f"{folder} is not the folder of a link; start one with leanmark federate link.") from error
 
 

@@ -141,7 +141,7 @@ def read_record(path: Path) -> dict[str, Any]:
             raise ModelError(f"{needed}: file not found; a checkpoint consists of {path.name} and {beside.name}.")
     try:
         record = json.loads(beside.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{beside}: is not a valid structure record ({error}); save the model again.") from error
     if not isinstance(record, dict) or set(record) != RECORD_KEYS or record["format"] != FORMAT:
         raise ModelError(f"{beside}: is not a structure record of format {FORMAT}; save the model again.")

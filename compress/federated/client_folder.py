@@ -92,7 +92,7 @@ class ClientFolder:
             last = json.loads((self.folder / ANSWERED).read_bytes())
             place = last["number"], last["attempt"]
             before = (begin.number, begin.attempt) < place or begin.nonce == last["nonce"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
             return  # none was answered, or the file was truncated by a kill
         if before:
             raise DataError("This client has answered this attempt or a later one; no attempt is answered twice.")

@@ -117,7 +117,7 @@ def _classes(labels: set[str], folder: Path) -> tuple[str, ...]:
     try:
         named = json.loads((folder / CONFIG).read_bytes()).get("id2label") or {}
         own = tuple(str(named[key]) for key in sorted(named, key=int))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         own = ()  # a tokenizer may come without a model
     if labels <= set(own):
         return own
@@ -154,7 +154,7 @@ def _row(line: str, kind: str, where: str) -> tuple[str, str]:
     try:
         row = json.loads(line)
         label, text = row["label"], row["text"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise DataError(f"{where}: must be a JSON object with label and text.") from error
     if not isinstance(text, str) or not text.strip() or not isinstance(label, str | int) or isinstance(label, bool):
         raise DataError(f"{where}: label must be a name or a number, and text a non-empty string.")

@@ -104,7 +104,7 @@ def read_trace(path: Path) -> Trace:
 def _parsed(path: Path, number: int, line: str, parse: Callable[[dict[str, Any]], T]) -> T:
     try:
         return parse(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise MeasureError(f"The trace {path}, line {number}: {what}.") from error
 

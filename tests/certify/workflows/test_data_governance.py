@@ -135,6 +135,15 @@ def test_error_names_the_receipt_that_is_malformed(data: str, tmp_path: Path) ->
     assert result.exit_code == 2 and "receipts.json, receipt 2: " in result.stderr
 
 
+@pytest.mark.parametrize("content", ["[1", "\xff", "[" * 100_000, '{"a": 1}', "[]", "null"])
+def test_receipts_that_are_not_a_list_are_refused_in_one_sentence(data: str, tmp_path: Path, content: str) -> None:
+    before = {path.name: path.read_bytes() for path in (tmp_path / "people.csv.use").iterdir()}
+    (tmp_path / "receipts.json").write_bytes(content.encode("latin-1"))
+    result = run("policy", "consent", data, "--receipts", tmp_path / "receipts.json", folder=tmp_path)
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), result.exception
+    assert {path.name: path.read_bytes() for path in (tmp_path / "people.csv.use").iterdir()} == before
+
+
 def test_expired_policy_permits_nothing(data: str, tmp_path: Path) -> None:
     folder, out = UseFolder.beside(tmp_path / "people.csv"), tmp_path / "sheet.json"
     policy = folder.policy()
