@@ -27,7 +27,7 @@ def require_binding(auditor: Mapping[str, Any] | None, place: str) -> None:
         return
     digests = (auditor.get("sha256"), auditor.get("key"))
     if len(auditor) != len(digests) or not all(isinstance(each, str) and DIGEST.fullmatch(each) for each in digests):
-        raise CertificateError(f"{place}: the header must bind its auditor file by sha256 and key, and nothing else.")
+        raise CertificateError(f"{place}: the header does not bind its auditor file by sha256 and key alone.")
 
 
 def join(public: R, content: bytes, key: DataKey, parse: Callable[[bytes, str], R], withhold: Withhold[R]) -> R:
