@@ -49,7 +49,7 @@ ROWS_NAME = "efficiency.jsonl"
 """Auditor file of a certificate."""
 
 
-@job("Certifying")
+@job("Certifying", when_stopped="The same command measures from the start.")
 def certify(
     candidate: str | Path,
     *,
@@ -185,7 +185,7 @@ def certify(
     return Result(certificate, certificate.profile, letter, _written(out, *names))
 
 
-@job("Profiling")
+@job("Profiling", when_stopped="The same command measures from the start.")
 def profile(
     model: str | Path,
     *,

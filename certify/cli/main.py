@@ -20,7 +20,7 @@ import click
 from certify.cli.command import LONGEST_SUMMARY, write_example
 from certify.cli.output import json_alone, print_json
 from certify.core.errors import LeanmarkError, MissingExtra, UsageError
-from certify.core.exit_codes import USAGE
+from certify.core.exit_codes import STOPPED, USAGE
 from certify.core.suggest import unknown_name
 
 MAKER_GROUP = "leanmark.commands"
@@ -34,8 +34,6 @@ leanmark certify small.onnx --baseline original.onnx \\
     --data imagefolder:photos --preprocess preprocess.yaml --out graded
 leanmark verify graded/model.onnx
 """
-# The shell's code for a program that was stopped by Ctrl-C.
-STOPPED = 130
 AS_JSON = "leanmark.as_json"
 
 

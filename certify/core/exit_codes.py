@@ -15,3 +15,5 @@ NOT_DERIVED = 5
 """The evidence is missing, so nothing could be re-derived."""
 NOT_PERMITTED = 6
 """The use policy of the data does not permit it."""
+STOPPED = 130
+"""Stopped by Ctrl-C or SIGTERM; the code that shells use."""

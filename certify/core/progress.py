@@ -86,7 +86,10 @@ def job(description: str, when_stopped: str = "") -> Callable[[Callable[P, R]], 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = inspect.signature(function).bind(*args, **kwargs)
+            try:
+                bound = inspect.signature(function).bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None  # as Python names it in a plain call
             # Bound by name, because callers may pass it by position.
             bound.arguments["progress"] = progress = shown(bound.arguments.get("progress"))
             try:

@@ -14,7 +14,7 @@ PARTIAL_NAME = "evidence.partial.jsonl"
 
 @contextlib.contextmanager
 def keeping_windows(folder: Path) -> Iterator[None]:
-    """Save the finished windows of a measurement that is interrupted, and say where they are."""
+    """Save the finished windows of a measurement that is interrupted, for inspection, and say where they are."""
     path = folder / PARTIAL_NAME
     try:
         yield
@@ -22,7 +22,8 @@ def keeping_windows(folder: Path) -> Iterator[None]:
         if not stopped.windows:
             raise
         write_bytes(path, b"".join(window_line(window) for window in stopped.windows))
-        sentence = f"{stopped} The {len(stopped.windows)} finished windows are saved in {path}."
+        kept = f"The {len(stopped.windows)} finished windows are saved in {path}; no measurement reuses them."
+        sentence = f"{stopped} {kept}"
         # The class is kept, because callers treat a failure and Ctrl-C differently.
         raise type(stopped)(sentence.lstrip(), stopped.windows) from stopped
     path.unlink(missing_ok=True)  # left by an earlier interrupted measurement

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from certify.core.evidence import Evidence
 
 
-@job("Measuring again")
+@job("Measuring again", when_stopped="The same command measures from the start.")
 def remeasure(
     path: Path,
     certificate: Certificate,

@@ -192,8 +192,22 @@ def test_finished_windows_are_kept_when_a_measurement_stops(
     kept = list((tmp_path / "out").iterdir())
     assert [path.name for path in kept] == ["evidence.partial.jsonl"] * bool(finished)
     if finished:
-        assert f"The 2 finished windows are saved in {kept[0]}." in str(stopped.value)
+        assert f"The 2 finished windows are saved in {kept[0]}; no measurement reuses them." in str(stopped.value)
         assert [json.loads(line)["kind"] for line in kept[0].read_text().splitlines()] == ["window", "window"]
+
+
+def test_certify_says_that_it_starts_over_when_the_user_stops_it(
+    theirs: Path, tmp_path: Path, monkeypatch, evidence
+) -> None:
+    def stopping(*files, **settings):
+        raise MeasurementInterrupted("", evidence.windows[:2])
+
+    monkeypatch.setattr("certify.api.measure", stopping)
+    with pytest.raises(KeyboardInterrupt, match=r"no measurement reuses them\. The same command measures from the start"):
+        certify.certify(
+            theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}",
+            preprocess=theirs / "contract.yaml", out=tmp_path / "out", plan=QUICK,
+        )  # fmt: skip
 
 
 def test_nothing_is_guessed_when_there_is_no_contract(theirs: Path, tmp_path: Path) -> None:

@@ -200,6 +200,24 @@ def test_sigterm_stops_like_ctrl_c(run) -> None:  # type: ignore[no-untyped-def]
     assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_program_ends_quietly_when_it_is_stopped_during_its_import(name: str) -> None:
+    code = f"""
+import signal, sys
+
+class Stop:
+    def find_spec(self, module, *_):
+        if module == "certify.cli.main":
+            signal.raise_signal(signal.{name})
+
+sys.meta_path.insert(0, Stop())
+from certify.cli.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
+
+
 def test_bug_is_not_hidden_when_the_error_is_not_ours(run) -> None:  # type: ignore[no-untyped-def]
     assert isinstance(run(raising(ZeroDivisionError())).exception, ZeroDivisionError)
 

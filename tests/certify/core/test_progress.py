@@ -94,6 +94,15 @@ def test_job_inside_another_leaves_it_to_the_outer_one_to_say_what_the_next_star
             run(progress=False)
 
 
+def test_wrong_argument_of_a_job_is_reported_with_the_name_of_the_function() -> None:
+    @job("Compressing")
+    def run(progress: Progress | bool | None = None) -> None:
+        """Do nothing."""
+
+    with pytest.raises(TypeError, match=r"^run\(\) got an unexpected keyword argument 'mean'"):
+        run(mean=0.5)  # type: ignore[call-arg]
+
+
 def test_job_is_silent_when_progress_is_false() -> None:
     @job("Compressing")
     def run(progress: Progress | bool | None = None) -> object:
