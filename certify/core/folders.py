@@ -5,13 +5,17 @@ They follow the conventions of the system (``~/.cache/leanmark`` and XDG_CACHE_H
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_dir, user_config_dir, user_state_dir
 
 NAME = "leanmark"
+_ABSOLUTE = re.compile(r"(?<![^:=,])(?:[A-Za-z]:)?(?:/(?!/)|\\)[^,]*")
 
 
 def cache_folder() -> Path:
@@ -43,3 +47,27 @@ def without_home(place: str) -> str:
     if len(home.parts) < 2:  # the root folder
         return place
     return re.sub(rf"(?<![^:=,]){re.escape(str(home))}(?=[/\\,]|$)", "~", place)
+
+
+def published(value: Any) -> Any:
+    """Shorten absolute paths, in a string or in nested values, so that published files name no folder of this machine.
+
+    A path inside the working folder becomes relative to it; of any other, the last part stays. Digests identify files.
+
+    Example:
+        >>> published({"data": "npz:train=/mnt/lab7/a.npz,test=/mnt/lab7/b.npz", "seed": 1})
+        {'data': 'npz:train=a.npz,test=b.npz', 'seed': 1}
+    """
+    if isinstance(value, str):
+        return _ABSOLUTE.sub(lambda found: _published_path(found[0]), value)
+    if isinstance(value, Mapping):
+        return {name: published(each) for name, each in value.items()}
+    return [published(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _published_path(path: str) -> str:
+    if not path.startswith("/") or os.sep != "/":  # of Windows
+        return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    with contextlib.suppress(ValueError, OSError):  # outside the working folder, or that is gone
+        return str(Path(path).relative_to(Path.cwd()))
+    return Path(path).name

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from certify.core.errors import MeasureError
 from certify.core.evidence import ARMS, Evidence, Latencies, Observation
+from certify.core.folders import published
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.observations import FiniteOutputs
 from certify.core.progress import Progress, Silent
@@ -134,7 +135,7 @@ def measure(
     facts = {model.arm: model.facts for model in subjects}
     head = header(plan, rules, choice, dataset, facts, found, created, baseline_origin)
     searched = {} if trials is None else {"trials": trials}
-    head = replace(head, data={**head.data, "fresh": "no" if fresh is None else fresh.spec, **searched})
+    head = replace(head, data={**head.data, "fresh": "no" if fresh is None else published(fresh.spec), **searched})
     contracts = [observations.contracts(subjects, contracts_differ)] if len(subjects) > 1 else []
     observed = [*contracts, *([] if simplified is None else [simplified])]
     recorded = (*settled.observations, *found.observations, *observed, Observation.of(statistics))

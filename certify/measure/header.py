@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certify.core.evidence import Header, Latencies, ModelFacts, Observation, Prediction, Workload
+from certify.core.folders import published
 from certify.core.group_columns import columns_digest
 from certify.core.measuring_rules import MeasuringRules
 from certify.core.private_data import WITHHELD
@@ -68,7 +69,7 @@ def _data_facts(dataset: Dataset, metric: str) -> dict[str, str | int]:
     declared, columns = get_metric(metric), dataset.column_digests()
     return {
         "name": dataset.name,
-        "spec": dataset.spec if dataset.test.key is None else WITHHELD,
+        "spec": published(dataset.spec) if dataset.test.key is None else WITHHELD,
         "test_samples": len(dataset.test),
         "test_digest": dataset.test_digest(),
         "classes": len(dataset.classes),

@@ -25,6 +25,7 @@ from certify.assessments.social.records import (
 from certify.assessments.social.tabulate import Answers, parse_groups, tabulate
 from certify.core.errors import DataError
 from certify.core.evidence import ModelFacts
+from certify.core.folders import published
 from certify.core.group_columns import columns_digest
 from certify.core.statistics.proportions import PairedTable
 from certify.data.counterfactuals import exchanged_splits
@@ -137,7 +138,7 @@ class Grouping:
         whole, columns = self.dataset.test_digest(), self.dataset.column_digests()
         return DataFacts(
             self.dataset.name[:200],
-            self.dataset.spec[:4000],
+            published(self.dataset.spec)[:4000],
             len(self._distinct),
             whole,
             columns,

@@ -31,6 +31,7 @@ from certify.assessments.robustness.records import (
     WitnessSet,
 )
 from certify.core.errors import UsageError
+from certify.core.folders import published
 from certify.core.progress import Progress
 from certify.core.statistics.proportions import PairedTable
 from certify.data.altered_images import in_memory
@@ -126,9 +127,8 @@ class Stress:
             rows += self._triggered(pair, options)
         kinds = (Clean, Corrupted, WitnessSet, Standing, Held, Detection, Triggered)
         rows.sort(key=lambda row: kinds.index(type(row)))
-        facts = DataFacts(
-            self.dataset.name[:200], self.dataset.spec[:4000], len(self.base.order), self.base.test_digest
-        )
+        name, spec = self.dataset.name[:200], published(self.dataset.spec)[:4000]
+        facts = DataFacts(name, spec, len(self.base.order), self.base.test_digest)
         model, baseline = (ModelDigests(**digests[arm]) for arm in ("candidate", "baseline"))
         version, hardened = importlib.metadata.version("leanmark"), options.adversarially_trained
         parent = None if options.float_parent is None else ModelDigests(**subject_digests(options.float_parent))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.files import write_bytes
+from certify.core.folders import published
 from certify.core.private_data import WITHHELD, AuditorBinding, DataKey
 from certify.core.schema import validate
 from certify.data.dataset import Dataset
@@ -238,13 +239,13 @@ class Lineage:
         return {
             "version": 1,
             "leanmark": maker_version(),
-            "model": dict(self.model),
-            "data": dict(self.data),
+            "model": published(self.model),
+            "data": published(self.data),
             "recipe": {
                 "name": self.recipe.name,
                 "digest": self.recipe.digest(None if self.auditor is None else public_config),
                 "passes": [p.name for p in self.recipe.passes],
-                "extends": list(self.recipe.extends),
+                "extends": published(self.recipe.extends),
                 "settings": [
                     setting for setting in self.recipe.settings if self.auditor is None or not is_hidden(setting)
                 ],
@@ -252,7 +253,7 @@ class Lineage:
             **({} if self.search is None else {"search": dict(self.search)}),
             "seed": self.seed,
             "baseline": self.baseline.to_json(),
-            "rows": [row.to_json() for row in self.rows],
+            "rows": [row.to_json() | {"config": published(row.config)} for row in self.rows],
             "export": None if self.export is None else dict(self.export),
             "artifacts": dict(self.artifacts),
             **({} if self.auditor is None else {"auditor": dict(self.auditor)}),

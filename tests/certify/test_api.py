@@ -203,7 +203,9 @@ def test_certify_says_that_it_starts_over_when_the_user_stops_it(
         raise MeasurementInterrupted("", evidence.windows[:2])
 
     monkeypatch.setattr("certify.api.measure", stopping)
-    with pytest.raises(KeyboardInterrupt, match=r"no measurement reuses them\. The same command measures from the start"):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"no measurement reuses them\. The same command measures from the start"
+    ):
         certify.certify(
             theirs / "int8.onnx", baseline=theirs / "float.onnx", data=f"imagefolder:{theirs / 'photos'}",
             preprocess=theirs / "contract.yaml", out=tmp_path / "out", plan=QUICK,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.core.folders import cache_folder, config_folder, state_folder, without_home
+from certify.core.folders import cache_folder, config_folder, published, state_folder, without_home
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,30 @@ def test_home_folder_is_left_out_of_a_path(place: str, shown: str, monkeypatch: 
     assert without_home(place) == shown
     monkeypatch.setenv("HOME", "/")
     assert without_home(place) == place
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("/mnt/lab7/photos", "photos"),
+        ("/mnt/lab7/photos/", "photos"),
+        ("imagefolder:/mnt/lab7/photos", "imagefolder:photos"),
+        ("npz:train=/mnt/a.npz,test=/mnt/b.npz,drop=age", "npz:train=a.npz,test=b.npz,drop=age"),
+        (r"imagefolder:C:\Users\me\photos", "imagefolder:photos"),
+        ("csv:D:/lab/a.csv,label=y", "csv:a.csv,label=y"),
+        ("imagefolder:~/photos", "imagefolder:~/photos"),
+        ("../leaves/photos", "../leaves/photos"),
+        ("https://example.org/recipe", "https://example.org/recipe"),
+        ("conv1/weight: declined", "conv1/weight: declined"),
+        ({"teacher": "/mnt/t.pt", "layers": ["/mnt/x", 2, None]}, {"teacher": "t.pt", "layers": ["x", 2, None]}),
+    ],
+)
+def test_published_values_name_no_folder_of_this_machine(place: object, shown: object) -> None:
+    assert published(place) == shown
+
+
+def test_published_path_is_relative_when_it_is_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert published(f"imagefolder:{tmp_path}/photos/leaves") == "imagefolder:photos/leaves"

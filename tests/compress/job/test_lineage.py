@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,9 @@ from compress.core.model_stats import ModelStats, count_macs, of_module, state_d
 from compress.core.step_cost import StepCost, mark_unmetered, metered
 from compress.job import recipe
 from compress.job.lineage import BaselineRow, Lineage, Row, describe_data
+from compress.job.output import certify_command
 from compress.passes import Declined, PassRecord
+from compress.passes.distill import Distill
 from compress.passes.structured_prune import StructuredPrune
 
 FACTS = ModelStats("0" * 64, 10, 20, 40)
@@ -45,6 +49,22 @@ def _lineage(dataset, **changed):
         "artifacts": {"model.onnx": "2" * 64},
     }
     return Lineage(**{**values, **changed})
+
+
+def test_written_lineage_names_no_folder_of_this_machine(dataset):
+    row = Row.of(
+        Distill(teacher="nets:big", teacher_weights="/mnt/lab7/big.pt"), "1" * 64, FACTS, 0.75,
+        StepCost(1.5, None, cpu_s=1.25), PassRecord({}),
+    )  # fmt: skip
+    lineage = _lineage(
+        replace(dataset, spec="imagefolder:/mnt/lab7/photos"), rows=(row,),
+        model={"spec": "net.onnx", "origin": "made here", "weights": "/mnt/lab7/net.pt"},
+    )  # fmt: skip
+    values = json.loads(lineage.content())
+    assert "lab7" not in lineage.content().decode()
+    assert (values["model"]["weights"], values["data"]["spec"]) == ("net.pt", "imagefolder:photos")
+    assert values["rows"][0]["config"]["teacher_weights"] == "big.pt"
+    assert "imagefolder:/mnt/lab7/photos" in certify_command(Path("out"), lineage)  # the command still finds them
 
 
 def test_lineage_fits_the_schema_and_is_written_completely(dataset, tmp_path):
