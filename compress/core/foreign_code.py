@@ -18,6 +18,7 @@ MODEL_FAILURES = (
     OSError,
     RuntimeError,
     StopIteration,
+    SystemExit,
     TypeError,
     ValueError,
 )

@@ -74,6 +74,8 @@ def _logits(model: nn.Module, samples: torch.Tensor, name: str) -> torch.Tensor:
         )
     if not outputs.is_floating_point():
         raise ModelError(f"{name} returns {outputs.dtype}, but a classifier must return logits in floating point.")
+    if outputs.dtype is torch.bfloat16:
+        raise ModelError(f"{name} returns torch.bfloat16, which no exported file can; end its forward with .float().")
     return outputs.float()
 
 
@@ -89,6 +91,8 @@ def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseE
     if len(needed) > 1:
         inputs = f"{len(needed)} inputs ({', '.join(needed)})"
         return f"{name} takes {inputs}, but a classifier takes one; wrap it in a module whose forward takes one."
+    if needed and inspect.signature(model.forward).parameters[needed[0]].kind is inspect.Parameter.KEYWORD_ONLY:
+        return f"{name} takes {needed[0]} by keyword only; wrap it in a module whose forward takes it by position."
     shape = " x ".join(map(str, samples.shape[1:]))
     path, layer, layer_input = _last_layer(model, samples)
     if layer_input is not None:

@@ -18,27 +18,42 @@ TOLERANCE = 1e-4
 
 
 def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> str:
-    """Return why a pruned model cannot be used, or an empty string: it must run in both modes and keep its outputs.
+    """Return why a pruned model cannot be used, or an empty string: it must run in the original's modes alike.
 
     Args:
         pruned: pruned model in eval mode; not modified.
         original: the model from which it was made.
         sample: (2, ...): batch norms need two samples to train.
     """
-    training = copy.deepcopy(pruned)
-    training.train()
+    # Some networks also take targets in training mode, so that the original fails there, too.
+    failed: BaseException | None = _training_error(pruned, sample)
+    if failed is not None and _training_error(original, sample) is not None:
+        failed = None
     try:
         with torch.no_grad():
             outputs = pruned(sample)
-            training(sample)
             wanted = eval_copy(original)(sample).shape
     except MODEL_FAILURES as error:
-        return f"its forward pass fails once channels are removed ({describe_error(error)})"
+        failed = error
+    if failed is not None:
+        return f"its forward pass fails once channels are removed ({describe_error(failed)})"
     if outputs.shape != wanted:
         return f"its output changes its shape from {tuple(wanted)} to {tuple(outputs.shape)} once channels are removed"
     if not bool(torch.isfinite(outputs).all()):
         return "its outputs are not finite once channels are removed"
     return ""
+
+
+def _training_error(model: nn.Module, sample: torch.Tensor) -> BaseException | None:
+    """Return the error of a forward pass in training mode, or None."""
+    training = copy.deepcopy(model)
+    training.train()
+    try:
+        with torch.no_grad():
+            training(sample)
+    except MODEL_FAILURES as error:
+        return error
+    return None
 
 
 def why_inexact(model: nn.Module, cut: Callable[[nn.Module], object], sample: torch.Tensor) -> str:

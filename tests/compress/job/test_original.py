@@ -45,6 +45,11 @@ class TwoInputs(Net):
         return super().forward(left + right)
 
 
+class KeywordOnly(Net):
+    def forward(self, *, pixels):
+        return super().forward(pixels)
+
+
 class SilentTrain(Net):
     """Keeps its batch norm in evaluation mode, by a ``train`` that returns nothing."""
 
@@ -67,6 +72,9 @@ def pooled(width):
 
 REFUSED = {
     "two inputs": (TwoInputs, r"takes 2 inputs \(left, right\)"),
+    "a keyword": (KeywordOnly, "takes pixels by keyword only; wrap it"),
+    "an exit": (lambda: Net(lambda net, x, f: sys.exit("no GPU")), "SystemExit: no GPU"),
+    "bfloat16": (lambda: Net(lambda net, x, f: net.head(f).bfloat16()), r"returns torch\.bfloat16.*\.float\(\)"),
     "a dict": (lambda: Net(lambda net, x, f: {"logits": net.head(f), "box": f}), r"returns a dict \(logits, box\)"),
     "a tuple": (lambda: Net(lambda net, x, f: (net.head(f), f)), "returns a tuple of 2"),
     "nothing": (lambda: Net(lambda net, x, f: None), "returns a NoneType"),
