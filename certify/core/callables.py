@@ -17,11 +17,8 @@ from certify.core.suggest import unknown_name
 
 FORM = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
-IMPORT_FAILURES = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError,
-    SyntaxError, SystemExit, TypeError, ValueError,
-)  # fmt: skip
-"""Errors that a user's module may raise when it is imported."""
+FOREIGN_FAILURES = (Exception, SystemExit)
+"""Errors that a user's code may raise: any, also of its own types."""
 
 
 def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") -> Callable[..., Any]:
@@ -47,7 +44,7 @@ def import_callable(text: str, kind: str, known: Iterable[str], hint: str = "") 
             raise UsageError(
                 f"{kind.capitalize()} '{text}': module '{error.name}' is neither installed nor in this folder."
             ) from error
-        except IMPORT_FAILURES as error:
+        except FOREIGN_FAILURES as error:
             where = f"{kind.capitalize()} '{text}'"
             raise UsageError(f"{where}: importing {match['module']} fails ({_why(error)}).") from error
     found = getattr(module, match["name"], None)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from certify.core.errors import DataError
+from certify.core.callables import FOREIGN_FAILURES
+from certify.core.errors import DataError, LeanmarkError
 from certify.data.arrays import ArraySource, samples_split
 from certify.data.dataset import Split
 from certify.data.folders import WIDE_MODES
@@ -27,9 +28,6 @@ LABELS = ("y", "label", "labels", "target", "targets")
 """Keys of the label in a sample that is a mapping."""
 KEPT_BYTES = 16 << 30
 """Largest amount of data read into memory."""
-FAILURES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, OSError, RuntimeError, TypeError,
-            ValueError)  # fmt: skip
-"""Errors that a third-party dataset may raise."""
 WANTED = (
     "give a torch Dataset (map-style) or DataLoader, a pair (x, y) of arrays, a pair (train, test), or a dict of "
     "parts; samples must be pairs (sample, label)"
@@ -80,9 +78,9 @@ def _explained(given: Any, where: str) -> Iterator[None]:
     """Turn errors of a third-party dataset into a DataError."""
     try:
         yield
-    except DataError:
+    except LeanmarkError:
         raise
-    except FAILURES as error:
+    except FOREIGN_FAILURES as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         raise DataError(f"{where}: {type(given).__name__} cannot be read ({message}); {WANTED}.") from error
 

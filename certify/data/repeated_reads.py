@@ -57,4 +57,8 @@ def require_fixed(random: Sequence[str], parts: Collection[str], where: str, pro
 
 def _values(arrays: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """Return arrays in a form that can be compared; NaN equals NaN."""
-    return {name: (str(one.dtype), one.shape, one.tobytes()) for name, one in arrays.items()}
+    # The bytes of an array of Python objects are their addresses.
+    return {
+        name: (str(one.dtype), one.shape, repr(one.tolist()).encode() if one.dtype == object else one.tobytes())
+        for name, one in arrays.items()
+    }

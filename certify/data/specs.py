@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certify.core.callables import import_callable, importing_from_here
-from certify.core.errors import DataError, UsageError
+from certify.core.callables import FOREIGN_FAILURES, import_callable, importing_from_here
+from certify.core.errors import DataError, LeanmarkError, UsageError
 from certify.core.folders import cache_folder, without_home
 from certify.core.progress import Progress, Silent
 from certify.core.suggest import unknown_name
@@ -19,7 +19,7 @@ from certify.data.dataset import Dataset
 from certify.data.downloads import TIMEOUT_S
 from certify.data.folders import load_folder
 from certify.data.own_data import from_object
-from certify.data.own_samples import FAILURES, is_samples
+from certify.data.own_samples import is_samples
 from certify.data.people import PEOPLE
 from certify.data.policy_filter import SCHEMES, admitted, guard_of, require_any
 from certify.data.published import load_cifar10, load_fashion_mnist, load_imagenette
@@ -194,7 +194,9 @@ def _call(function: Maker) -> Any:
     """
     try:
         return function()
-    except FAILURES as error:
+    except LeanmarkError:
+        raise
+    except FOREIGN_FAILURES as error:
         name = getattr(function, "__qualname__", type(function).__name__)
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         raise DataError(

@@ -14,6 +14,7 @@ MODEL_FAILURES = (
     AttributeError,
     ImportError,
     LookupError,
+    NameError,
     NotImplementedError,
     OSError,
     RuntimeError,

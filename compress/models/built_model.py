@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from certify.core.errors import ModelError
+from certify.core.callables import FOREIGN_FAILURES
+from certify.core.errors import LeanmarkError, ModelError
 from certify.data import TokenInput
 from certify.data.contract import Interpolation
-from compress.core.foreign_code import MODEL_FAILURES
 from compress.models.factories import import_factory
 from compress.models.plain_copy import plain
 from compress.models.probe import describe_with_place
@@ -67,7 +67,9 @@ class ModelSource:
             ) from error
         try:
             return function(**arguments)
-        except MODEL_FAILURES as error:
+        except LeanmarkError:
+            raise
+        except FOREIGN_FAILURES as error:
             raise ModelError(f"{self.factory} failed to build a model ({describe_with_place(error)}).") from error
 
 

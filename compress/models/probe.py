@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from certify.core.callables import FOREIGN_FAILURES
 from certify.core.errors import ModelError
-from compress.core.foreign_code import MODEL_FAILURES, describe_error
+from compress.core.foreign_code import describe_error
 from compress.core.samples import as_tensor
 
 COUPLED = 1e-3
@@ -65,7 +66,7 @@ def _logits(model: nn.Module, samples: torch.Tensor, name: str) -> torch.Tensor:
     try:
         with torch.no_grad():
             outputs = model(samples)
-    except MODEL_FAILURES as error:
+    except FOREIGN_FAILURES as error:
         raise ModelError(_why_failed(model, samples, name, error)) from error
     if not isinstance(outputs, torch.Tensor):
         raise ModelError(
@@ -138,7 +139,7 @@ def _last_layer(model: nn.Module, samples: torch.Tensor) -> tuple[str, nn.Module
 
         return hook
 
-    with contextlib.ExitStack() as hooks, contextlib.suppress(*MODEL_FAILURES), torch.no_grad():
+    with contextlib.ExitStack() as hooks, contextlib.suppress(*FOREIGN_FAILURES), torch.no_grad():
         for path, module in model.named_modules():
             hooks.enter_context(module.register_forward_pre_hook(note(path)))
         model(samples)

@@ -30,6 +30,7 @@ from certify.data.downloads import Remote, fetch
 from compress.models.weight_keys import State, current_key, first_few
 
 IN_TORCHSCRIPT = "/constants.pkl"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
 
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -112,8 +113,8 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
         leave_out: keys that are neither expected nor loaded (a classifier for other classes).
 
     Raises:
-        ModelError: keys are missing, unexpected or of another shape (the first few of each are named), or a value is
-            NaN or infinite.
+        ModelError: keys are missing, unexpected or of another shape or type (the first few of each are named), or a
+            value is NaN or infinite.
     """
     wanted = {key: value for key, value in model.state_dict().items() if key not in leave_out}
     loaded = {key: value for key, value in _current_keys(state, wanted).items() if key not in leave_out}
@@ -126,7 +127,15 @@ def fit(model: nn.Module, state: Mapping[str, torch.Tensor], name: str, leave_ou
         for key in wanted
         if key in loaded and loaded[key].shape != wanted[key].shape
     ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    # Integers and float8 are the values of quantized weights, which mean nothing without their scales.
+    mistyped = [
+        f"{key} ({str(loaded[key].dtype).removeprefix('torch.')})"
+        for key in wanted
+        if key in loaded and wanted[key].is_floating_point() and loaded[key].dtype not in FLOATS
+    ]
+    kinds = {
+        "missing": missing, "unexpected": unexpected, "of another shape": misshaped, "not in floating point": mistyped,
+    }  # fmt: skip
     found = "; ".join(f"{len(keys)} {kind}: {first_few(keys)}" for kind, keys in kinds.items() if keys)
     if found:
         raise ModelError(f"{name} does not fit the model ({found}); give weights of this architecture.")
@@ -191,6 +200,10 @@ def _read_torch(path: Path) -> State:
     state = dict(_tensors(content))
     if not state:
         raise ModelError(f"{path}: contains no state dict (tensors by name); save the model's state_dict().")
+    for key, tensor in state.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+            what = "without values" if tensor.is_meta else "quantized" if tensor.is_quantized else "sparse"
+            raise ModelError(f"{path}: tensor '{key}' is {what}; save the state_dict() with dense floats.")
     return state
 
 

@@ -293,6 +293,29 @@ def test_random_augmentation_is_refused_outside_the_train_part(given: Any, part:
         load(given)
 
 
+class OwnError(Exception):
+    """As libraries define them."""
+
+
+@pytest.mark.parametrize(
+    "error", [OwnError("no such page"), SystemExit("no such page"), AssertionError("no such page")]
+)
+def test_any_error_of_a_dataset_is_one_sentence(error: BaseException) -> None:
+    def failing(i: int) -> Any:
+        raise error
+
+    with pytest.raises(DataError, match=rf"{type(error).__name__}: no such page"):
+        load((FIXED, Samples(failing)))
+    with pytest.raises(DataError, match=rf"{type(error).__name__}: no such page"):
+        load(lambda: failing(0))
+
+
+def test_labels_that_are_no_numbers_are_not_called_random() -> None:
+    given = Samples(lambda i: (TABLE[i], {"label": int(Y[i])}))
+    with pytest.raises(DataError, match="y must hold integers or floats"):
+        load((given, given))
+
+
 def test_random_augmentation_of_the_train_part_is_reported_unless_validation_would_come_from_it() -> None:
     said: list[str] = []
 

@@ -58,6 +58,14 @@ class SilentTrain(Net):
         self.norm.eval()
 
 
+class OwnError(Exception):
+    """As libraries define them."""
+
+
+def raising(error):
+    raise error
+
+
 def fixed_size():
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 64 * 64, CLASSES))
 
@@ -74,6 +82,7 @@ REFUSED = {
     "two inputs": (TwoInputs, r"takes 2 inputs \(left, right\)"),
     "a keyword": (KeywordOnly, "takes pixels by keyword only; wrap it"),
     "an exit": (lambda: Net(lambda net, x, f: sys.exit("no GPU")), "SystemExit: no GPU"),
+    "an own error": (lambda: Net(lambda net, x, f: raising(OwnError("no such head"))), "OwnError: no such head"),
     "bfloat16": (lambda: Net(lambda net, x, f: net.head(f).bfloat16()), r"returns torch\.bfloat16.*\.float\(\)"),
     "a dict": (lambda: Net(lambda net, x, f: {"logits": net.head(f), "box": f}), r"returns a dict \(logits, box\)"),
     "a tuple": (lambda: Net(lambda net, x, f: (net.head(f), f)), "returns a tuple of 2"),

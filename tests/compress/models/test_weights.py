@@ -103,6 +103,29 @@ def test_fit_counts_and_names_what_does_not_fit():
     assert "1 of another shape: 0.weight (3 x 5, the model has 3 x 2)" in sentence
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_fit_refuses_a_weight_that_is_not_in_floating_point(dtype):
+    state = {**net().state_dict(), "0.weight": torch.ones(3, 2).to(dtype)}
+    with pytest.raises(
+        ModelError, match=rf"1 not in floating point: 0\.weight \({str(dtype).removeprefix('torch.')}\)"
+    ):
+        weights.fit(net(), state, "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("bias", "what"),
+    [
+        (torch.ones(3).to_sparse(), "sparse"),
+        (torch.ones(3, device="meta"), "without values"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "quantized"),
+    ],
+)
+def test_read_refuses_tensors_that_no_model_can_copy(bias, what, tmp_path):
+    torch.save({"model": {"weight": torch.ones(3, 2), "bias": bias}}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=rf"tensor 'model\.bias' is {what}; save the state_dict\(\) with dense"):
+        weights.read(tmp_path / "w.pth")
+
+
 def test_fit_names_the_first_few_only_when_there_are_many():
     with pytest.raises(ModelError, match=r"7 missing: .*, \.\.\.") as raised:
         weights.fit(nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(7))), {}, "w")
