@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from certify.core.errors import ModelError
 from certify.core.input_mapping import by_input
@@ -15,6 +17,10 @@ from certify.model_file.onnx_graph.operators import CONTRIB_DOMAIN, STANDARD_DOM
 from compress.core import onnx_session
 from compress.core.context import PassData
 
+BY_CHANCE = 1e-3
+"""Difference between the outputs of two runs, as a share of the largest, that is not rounding."""
+COUPLED = 0.1
+"""Difference between a sample's outputs alone and in a batch, likewise; dynamic ranges cause some percent."""
 KNOWN_DOMAINS = STANDARD_DOMAINS | {CONTRIB_DOMAIN, "ai.onnx.ml"}
 
 
@@ -45,12 +51,14 @@ def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = 
             f"The model has operators that ONNX Runtime does not support: {', '.join(foreign)}; export it without them."
         ) from error
     split = data.validation or data.calibration or data.train
-    # Try two batch sizes, because a file exported with a fixed batch fails with one of them.
-    for size in (fixed,) if fixed else (1, 2):
+    # Try two batch sizes, because a file exported with a fixed batch fails with one of them; the first twice.
+    seen: list[npt.NDArray[Any]] = []
+    for size in (fixed, fixed) if fixed else (1, 1, 2):
         chosen = np.arange(size) % len(split) if split else np.arange(size)
         samples = contract.batch(split, chosen) if split else contract.noise(size)
         try:
             (outputs,) = onnx_session.run(session, [contract.output_name], by_input(contract.input_names, samples))
+            seen.append(np.asarray(outputs)[:1])
             if split:
                 score_split(
                     outputs, split.subset(chosen), contract.class_map, len(data.classes), reading=contract.reading
@@ -64,3 +72,8 @@ def admit(path: Path, contract: Preprocess, data: PassData, batch: int | None = 
                 "The model states a free batch but does not run on two samples; export it with a batch of 1, or with "
                 f"a truly free batch. {error}"
             ) from error
+    for other, limit, what in zip(
+        seen[1:], (BY_CHANCE, COUPLED), ("differ from run to run", "depend on the rest of the batch"), strict=False
+    ):
+        if float(np.abs(other - seen[0]).max()) > limit * float(np.abs(seen[0]).max()):
+            raise ModelError(f"The model's outputs for one sample {what}; export it in evaluation mode.")

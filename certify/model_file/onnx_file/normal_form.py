@@ -80,13 +80,17 @@ def drop_exporter_notes(message: Message) -> None:
 
 
 def _restate_ports(model: onnx.ModelProto) -> None:
-    """Remove weights from the inputs, and state the outputs' shapes if they are missing or stale."""
+    """Remove weights from the inputs, free sizes of -1, and state output shapes that are missing or stale."""
     graph = model.graph
     weights = {tensor.name for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer))}
     # From the end, so that positions before a removed one stay valid.
     for index in reversed(range(len(graph.input))):
         if graph.input[index].name in weights:
             del graph.input[index]
+    for value in (*graph.input, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_value < 0:  # free, as old exporters write it; shape inference does not read it so
+                size.Clear()
     model.ir_version = max(model.ir_version, WEIGHTS_NEED_NO_INPUT)
     found = output_shapes(model)
     for value in graph.output:

@@ -101,6 +101,11 @@ def _confined(location: str, folder: Path) -> Path:
     if not location or "\0" in location or leaves:
         raise refusal
     home = folder.resolve()
+    if (home / parts).is_symlink():
+        raise ModelError(
+            f"External data '{location[:200]}' is a symbolic link, as in the cache of a model hub; copy the model and "
+            "its weights as files to a folder of their own (cp -L)."
+        )
     try:
         path = (home / parts).resolve(strict=True)
     except FileNotFoundError as error:

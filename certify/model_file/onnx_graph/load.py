@@ -21,6 +21,11 @@ from certify.model_file.onnx_graph.external_bytes import external_bytes, is_exte
 
 IMAGE_DIMENSIONS = 4
 
+SORT_THEM = (
+    "If every value has its node, sort them: "
+    "onnxruntime.transformers.onnx_model.OnnxModel(model).topological_sort(is_deterministic=True)."
+)
+
 
 @dataclass(frozen=True)
 class Port:
@@ -100,7 +105,9 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"{path} is not a valid ONNX model: {reason}") from error
+        # ONNX Runtime sorts nodes itself, so its users may not know; its own float16 converter leaves them unsorted.
+        hint = f" {SORT_THEM}" if "topologically sorted" in reason else ""
+        raise ModelError(f"{path} is not a valid ONNX model: {reason}{hint}") from error
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -173,7 +180,8 @@ def _port(value: onnx.ValueInfoProto) -> Port:
 
 
 def _dimension(dim: Any) -> int | str | None:
-    if dim.HasField("dim_value"):
+    # Old exporters write -1 for a free size, and ONNX Runtime reads it so.
+    if dim.HasField("dim_value") and dim.dim_value >= 0:
         return int(dim.dim_value)
     return str(dim.dim_param) if dim.dim_param else None
 
@@ -249,6 +257,8 @@ def _advice(have: tuple[int | str | None, ...], want: tuple[int, ...]) -> str:
         dynamic = [str(d) for d in have if not isinstance(d, int)]
         named = f" (dynamic: {', '.join(dynamic)})" if dynamic else ""
         return f"export the model for a batch of samples, {len(want)} dimensions{named}."
+    if have[0] == 0:
+        return "export the model with a dynamic batch."
     if isinstance(have[0], int) and have[0] != want[0]:
         return (
             f"measure with batch {have[0]} (--batch, or the workload of a recipe), or export the model with a dynamic "

@@ -99,7 +99,7 @@ def test_load_refuses_when_external_data_are_a_link_out_of_the_folder(conv, tmp_
     path = _external(conv, inner)
     (inner / "weights.bin").rename(tmp_path / "weights.bin")
     (inner / "weights.bin").symlink_to(tmp_path / "weights.bin")
-    with pytest.raises(ModelError, match="not a regular file inside the model's folder"):
+    with pytest.raises(ModelError, match=r"is a symbolic link, as in the cache of a model hub; copy .*\(cp -L\)"):
         load_model(path)
 
 
@@ -175,3 +175,16 @@ def test_feedable_names_the_others_when_a_model_has_two_inputs(build, conv_weigh
     model.graph.input.append(onnx.helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
     with pytest.raises(ModelError, match=r"the model also has mask"):
         check_feedable(model, Contract(), batch=1)
+
+
+def test_load_says_how_to_sort_nodes_when_their_order_is_wrong(conv, tmp_path: Path) -> None:
+    conv.graph.node.insert(0, make_node("Identity", [conv.graph.output[0].name], ["copied"]))
+    path = tmp_path / "unsorted.onnx"
+    path.write_bytes(conv.SerializeToString())
+    with pytest.raises(ModelError, match=r"topologically sorted.*OnnxModel\(model\)\.topological_sort\("):
+        load_model(path)
+
+
+def test_negative_size_of_a_port_is_free(conv) -> None:
+    conv.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    assert inputs(conv)[0].shape[0] is None

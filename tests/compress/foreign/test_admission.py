@@ -51,6 +51,10 @@ def _reshaped():
     return foreign.node("Reshape", "p shape", "g"), foreign.node("Gemm", "g w3 b3", "output", transB=1)
 
 
+def _reads(output):
+    return (foreign.node("Gemm", "f w3 b3", output, transB=1),)
+
+
 def _with_shape(model, *sizes):
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sizes, dtype=np.int64), "shape"))
     return model
@@ -69,6 +73,16 @@ WRONG = {
     "the output is a map": (
         lambda: foreign.model(head=(foreign.node("Conv", "m w2 b2", "output"),), outputs=("n", 24, 14, 14)),
         "output of a classifier must have shape",
+    ),
+    "its outputs are random": (
+        lambda: foreign.model(head=(*_reads("logits"), foreign.node("RandomNormalLike", "logits", "chance"),
+                                    foreign.node("Add", "logits chance", "output"))),
+        "outputs for one sample differ from run to run; export it in evaluation mode",
+    ),
+    "its outputs belong to the batch": (
+        lambda: foreign.model(head=(*_reads("logits"), foreign.node("ReduceMean", "logits", "mean", axes=[0]),
+                                    foreign.node("Sub", "logits mean", "output"))),
+        "outputs for one sample depend on the rest of the batch",
     ),
     "there are too few outputs": (
         lambda: foreign.model(head=(foreign.node("ReduceMax", "f", "output", axes=[1]),), outputs=("n", 1)),

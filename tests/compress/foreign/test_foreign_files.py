@@ -36,6 +36,7 @@ FILES = {
     "stale batch": lambda: foreign.stale(foreign.model(), "r1", 7, 16, 16, 16),
     "stale rank": lambda: foreign.stale(foreign.model(), "r2", "n", 24),
     "stale features": lambda: foreign.stale(foreign.model(), "f", "n", 99),
+    "a batch of -1": lambda: foreign.model(inputs=(-1, 3, 32, 32), outputs=(-1, 4)),
     "stale output": lambda: foreign.model(outputs=("n", 99)),
     "Upsample with an attribute": lambda: foreign.listed(
         foreign.model([foreign.node("Upsample", "r1", "m", scales=[1.0, 1.0, 2.0, 1.5])], opset=7, ir=3)
