@@ -55,8 +55,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    write_bytes(path, content.encode())
+    """Write a UTF-8 text file atomically; names of files that are not UTF-8 are escaped."""
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_secret(path: Path, content: bytes) -> None:

@@ -23,6 +23,8 @@ beyond the second."""
 RESIZED_ALIKE = 10
 """Last operator set in which Upsample and Resize have one coordinate rule; onnx cannot convert them to a later one."""
 KEPT_ASIDE = "leanmark.resize"
+ERRORS_ONLY, USUAL_SEVERITY = 3, 2
+"""Severities from which ONNX Runtime writes to the terminal: ours, and its default."""
 
 
 def prepared(source: Path, folder: Path) -> onnx.ModelProto:
@@ -35,6 +37,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     Raises:
         ModelError: the file is damaged, or ONNX Runtime cannot prepare it.
     """
+    import onnxruntime
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     loaded = load_model(source)  # rejects a damaged file, or one with weights outside of its folder
@@ -45,6 +48,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
             convertible = Path(scratch) / "converted.onnx"
             onnx_file.save(_converted(loaded, source.name, large=large), convertible)
         del loaded
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)  # its own session, to which no options can be given
         try:
             quant_pre_process(
                 str(convertible),
@@ -57,6 +61,8 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
             )
         except failures() as error:
             raise ModelError(f"ONNX Runtime could not prepare {source.name} ({reason(error)}).") from error
+        finally:
+            onnxruntime.set_default_logger_severity(USUAL_SEVERITY)
         model = onnx.load(written)
     _name_all(model.graph)
     if means_as_pools(model):

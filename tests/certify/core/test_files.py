@@ -52,3 +52,8 @@ def test_digest_is_sha256_when_the_file_spans_chunks(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     write_bytes(tmp_path / "big", content)
     assert sha256_file(tmp_path / "big") == hashlib.sha256(content).hexdigest()
+
+
+def test_text_is_written_when_it_names_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "recipe.yaml", "# \udcff.onnx")
+    assert (tmp_path / "recipe.yaml").read_text() == "# \\udcff.onnx"

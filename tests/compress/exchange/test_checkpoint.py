@@ -158,6 +158,7 @@ def test_load_refuses_files_from_two_saves(saved):
     [
         lambda record: "{",
         lambda record: "[]",
+        lambda record: "[" * 100_000,
         lambda record: json.dumps({**record, "format": 99}),
         lambda record: json.dumps({**record, "sizes": []}),
         lambda record: json.dumps({**record, "sizes": {"conv1": {"nonsense": 3}}}),

@@ -88,6 +88,7 @@ def test_classes_are_in_the_order_of_the_models_outputs(
         ("toy.tsv", "", DataError, "contains no texts"),
         ("toy.tsv", GOOD + "pos good\n", DataError, "toy.tsv, line 5: must be a label, a tab and a text"),
         ("toy.jsonl", '{"label": 1}', DataError, "line 1: must be a JSON object with label and text"),
+        ("toy.jsonl", "[" * 100_000, DataError, "line 1: must be a JSON object with label and text"),
         ("toy.jsonl", '{"label": true, "text": "a"}', DataError, "label must be a name or a number"),
     ],
 )
