@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from certify.core.errors import UsageError
-from certify.core.files import write_bytes
+from certify.core.files import link_new, write_bytes
 from certify.core.folders import config_folder
 from certify.core.signing_keys import PublicKey as PublicKey
 from certify.core.signing_keys import SigningKey as SigningKey
@@ -155,7 +155,7 @@ def _write_private(path: Path, pem: bytes, force: bool) -> None:
         if force:
             beside.replace(path)
         else:
-            os.link(beside, path)  # unlike rename, link refuses to replace a file
+            link_new(beside, path)  # unlike rename, it refuses to replace a file
     finally:
         beside.unlink(missing_ok=True)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from certify.attest.key_statements import hand_over
 from certify.attest.keys import PRIVATE_NAME, PublicKey, SigningKey, load_private, new_key, public_path, store_key
 from certify.core.errors import UsageError
-from certify.core.files import write_bytes
+from certify.core.files import link_new, write_bytes
 from certify.core.folders import config_folder
 
 STATEMENTS_SUFFIX = ".statements.jsonl"
@@ -51,7 +50,7 @@ def rotate(path: Path | None = None) -> Rotation:
     retired = path.with_name(f"{path.stem}-{old.public.key_id[:16]}{path.suffix}")
     retired.unlink(missing_ok=True)  # left by an interrupted rotation; it contains this same key
     # Linked instead of moved, so that the path never lacks a key.
-    os.link(path, retired)
+    link_new(path, retired)
     write_bytes(public_path(retired), old.public.to_pem())
     statements = public_path(path).with_suffix(STATEMENTS_SUFFIX)
     before = statements.read_bytes() if statements.is_file() else b""

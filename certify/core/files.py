@@ -70,6 +70,20 @@ def write_secret(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def link_new(source: Path, target: Path) -> None:
+    """Give a secret file a second name; copy it on a file system without links, such as exFAT or a network drive.
+
+    Raises:
+        FileExistsError: the target already exists.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        write_secret(target, source.read_bytes())
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a file atomically: ``target`` is either complete or unchanged."""
     with replacing(target) as beside:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from certify.core.files import copy, replacing, sha256_file, write_bytes, write_text
+from certify.core.files import copy, link_new, replacing, sha256_file, write_bytes, write_text
 
 
 def test_file_is_unchanged_when_writing_fails(tmp_path: Path) -> None:
@@ -57,3 +59,16 @@ def test_digest_is_sha256_when_the_file_spans_chunks(tmp_path: Path) -> None:
 def test_text_is_written_when_it_names_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     write_text(tmp_path / "recipe.yaml", "# \udcff.onnx")
     assert (tmp_path / "recipe.yaml").read_text() == "# \\udcff.onnx"
+
+
+def test_secret_is_copied_when_the_file_system_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "a.key").write_bytes(b"secret")
+    link_new(tmp_path / "a.key", tmp_path / "b.key")
+    assert (tmp_path / "b.key").read_bytes() == b"secret"
+    assert stat.S_IMODE((tmp_path / "b.key").stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        link_new(tmp_path / "a.key", tmp_path / "b.key")
