@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,5 +117,5 @@ def _ranges(
 ) -> dict[str, tuple[float, float]]:
     feeds = Feeds(context, found.graph.model, settings.samples, CALIBRATION_BATCH, settings.pass_name)
     names = observed_names(found.graph, chosen)
-    watched = feeds.watched(context.progress, "Calibrating")
-    return ranges(found.graph, names, watched, settings.calibration, settings.percentile)
+    with contextlib.closing(feeds.watched(context.progress, "Calibrating")) as watched:
+        return ranges(found.graph, names, watched, settings.calibration, settings.percentile)

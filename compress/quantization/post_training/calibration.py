@@ -8,7 +8,7 @@ values, so that only these are returned.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -67,8 +67,8 @@ class Feeds:
         for indices in self._batches:
             yield self._preprocess.feed(self._split, indices)
 
-    def watched(self, progress: Progress, description: str) -> Iterator[Feed]:
-        """Yield the feeds, with a progress bar that advances by one per batch."""
+    def watched(self, progress: Progress, description: str) -> Generator[Feed, None, None]:
+        """Yield the feeds, with a progress bar that advances by one per batch; to be closed, which ends the bar."""
         with progress.task(description, len(self)) as bar:
             for feed in self:
                 yield feed

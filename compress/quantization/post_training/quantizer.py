@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Sequence
@@ -158,8 +159,8 @@ class Quantizer:
         # Index again, because smoothing inserted nodes and equalisation replaced constants.
         self._floats = Graph(graph.model)
         names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
-        feeds = self._feeds.watched(context.progress, "Calibrating")
-        found = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
+        with contextlib.closing(self._feeds.watched(context.progress, "Calibrating")) as feeds:
+            found = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
         self._ranges = fit_ranges(self._floats, found, settings.target)
         # computed here, while nothing else is in memory besides the float model
         self._wanted = outputs(self._floats.model, context.preprocess.output_name, self._few)
