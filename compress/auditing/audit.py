@@ -36,7 +36,7 @@ from compress.auditing.canaries import Claim, Plan, audit_one_run, now
 from compress.auditing.earlier import ASSESSMENT, earlier_audits
 from compress.auditing.extraction import Thief, steal
 from compress.auditing.joined_splits import join
-from compress.auditing.repetition import Repeater, digest_of_rows, read_lineage, recipe_of, require_parts
+from compress.auditing.repetition import Repeater, digest_of_rows, read_lineage, recipe_of, require_parts, weights_of
 from compress.auditing.shadows import Pool, attack_membership, require_shadows
 from compress.job.context import group_digests
 from compress.job.job import BASELINE, LINEAGE
@@ -179,7 +179,7 @@ class _Subject:
         require_parts(dataset, lineage)
         _require_trainable(dataset)
         contract = contract_of(path, None)
-        weight_source = weights if weights is not None else lineage["model"]["weights"]
+        weight_source = weights if weights is not None else weights_of(lineage)
         request = Request(named, weight_source, contract, lineage["seed"] or 0, model_args)
         original = find_original(request, dataset, progress)
         baseline = path.parent / BASELINE

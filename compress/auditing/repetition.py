@@ -55,6 +55,18 @@ def read_lineage(path: Path) -> Mapping[str, Any]:
     return values
 
 
+def weights_of(lineage: Mapping[str, Any]) -> str | None:
+    """Return the initial weights that a lineage names.
+
+    Raises:
+        UsageError: they are a file that is not here; a lineage names files outside the working folder without folders.
+    """
+    stated: str | None = lineage["model"]["weights"]
+    if stated is not None and Path(stated).suffix and not Path(stated).expanduser().is_file():
+        raise UsageError(f"The lineage names the initial weights {stated}, which are not here; give --weights FILE.")
+    return stated
+
+
 def recipe_of(lineage: Mapping[str, Any]) -> Recipe:
     """Return the passes that a lineage states, in order and with every parameter.
 

@@ -231,6 +231,14 @@ def test_bad_input_is_refused_with_one_sentence_and_nothing_is_trained(
     assert not (made / "statements").exists() and interrupted.read_text() == "{}"
 
 
+def test_weights_must_be_given_when_the_lineage_names_a_file_that_is_not_here(made: Path) -> None:
+    values = json.loads((made / "lineage.json").read_text())
+    values["model"]["weights"] = "net.pt"
+    (made / "lineage.json").write_text(json.dumps(values))
+    with pytest.raises(UsageError, match=r"initial weights net\.pt, which are not here; give --weights FILE"):
+        audit(made / "model.onnx", data=blobs(), settings=AuditSettings(4), signer=SIGNER, progress=False)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"), [(None, "leanmark compress writes"), ("{", "not valid JSON"), ("{}", "does not fit")]
 )
