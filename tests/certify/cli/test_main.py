@@ -218,6 +218,29 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
 
 
+@pytest.mark.parametrize("again", ["atexit.register(stop)", "ends.append(stop)"])
+def test_program_ends_quietly_when_it_is_stopped_again(again: str) -> None:
+    code = f"""
+import atexit, signal, sys, types
+
+def stop():
+    signal.raise_signal(signal.SIGINT)
+
+def program():
+    for end in ends:
+        end()
+    sys.exit(130)
+
+ends = []
+{again}
+sys.modules["certify.cli.main"] = types.SimpleNamespace(main=program)
+from certify.cli.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_bug_is_not_hidden_when_the_error_is_not_ours(run) -> None:  # type: ignore[no-untyped-def]
     assert isinstance(run(raising(ZeroDivisionError())).exception, ZeroDivisionError)
 
