@@ -55,12 +55,12 @@ COMPUTE: dict[str, Compute] = {
 """Operators whose multiply-adds are counted."""
 
 RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
-"""Operators whose last step needs all steps before it."""
+"""Operators whose last step needs all steps before it. They multiply all of their weights in every step."""
 
 UNCOUNTED = frozenset(
     {
-        "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GRU", "GroupQueryAttention",
-        "LSTM", "MultiHeadAttention", "PackedAttention", "QAttention", "RNN",
+        "Attention", "BiasAttention", "DeformConv", "DynamicQuantizeLSTM", "Einsum", "GroupQueryAttention",
+        "MultiHeadAttention", "PackedAttention", "QAttention",
     }
 )  # fmt: skip
 """Other multiplying operators, which are listed as not counted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ PACKED = {"MatMulNBits": 1, "GatherBlockQuantized": 0}
 """Operators whose weight may have several elements per byte, with the index of that input."""
 SMALL_ELEMENTS = 4096
 """Initializers up to this size keep their values during shape inference, since shapes are computed from them."""
+LEAST_ROUNDS, MOST_ROUNDS, ROUND_NODES = 2, 64, 200_000
+"""Limits to how often shapes are inferred again with the sizes found before, and to the nodes of all rounds."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,29 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
         if twin is not None:
             light.graph.node[position].CopyFrom(twin)
     folded = fold_small_constants(light.graph)
+    # Old exporters compute sizes from the shapes of results, which depend on the sizes of the layer before.
+    for _ in range(max(LEAST_ROUNDS, min(MOST_ROUNDS, ROUND_NODES // max(1, len(light.graph.node))))):
+        more = _inferred_types(light, found)
+        found |= more
+        if not more or not any(node.op_type in ("Shape", "Size") for node in light.graph.node):
+            break
+        folded = fold_small_constants(light.graph, {name: list(shape_of(kind)) for name, kind in found.items()})
+    return Inferred(found, folded)
+
+
+def _inferred_types(light: onnx.ModelProto, known: Collection[str]) -> dict[str, onnx.TypeProto.Tensor]:
+    """Return the types of further values with complete shapes."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
+        graph = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except INCONSISTENT as error:
         raise ModelError(f"The graph's shapes are inconsistent: {' '.join(str(error).split())}") from error
-    graph = inferred.graph
+    found = {}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         kind = value.type.tensor_type
-        known = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
-        if known and value.name not in found:
+        complete = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        if complete and value.name not in known:
             found[value.name] = kind
-    return Inferred(found, folded)
+    return found
 
 
 def fold_sized(model: onnx.ModelProto, inferred: Inferred) -> Inferred:

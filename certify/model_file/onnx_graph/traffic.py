@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import onnx
 
-from certify.model_file.onnx_graph.operators import compute_of
+from certify.model_file.onnx_graph.operators import RECURRENT, STANDARD_DOMAINS, compute_of
 
 BITS = 8
 FOUR_BITS = frozenset({onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1})
@@ -56,9 +56,11 @@ def bytes_moved(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int)
     weights = activations = 0
     for node in graph.node:
         compute = compute_of(node)
-        if compute is None:
+        recurrent = node.op_type in RECURRENT and node.domain in STANDARD_DOMAINS
+        if compute is None and not recurrent:
             continue
-        read = [name for index, name in enumerate(node.input) if name and index not in compute.parameters]
+        parameters = () if compute is None else compute.parameters
+        read = [name for index, name in enumerate(node.input) if name and index not in parameters]
         for name in map(links.stored, read):
             size = _bytes(values.get(name))
             if size is None:
@@ -67,15 +69,16 @@ def bytes_moved(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int)
                 weights += size
             else:
                 activations += size
-        written = values.get(node.output[0])
-        if written is None:
-            return None
-        stored = values.get(links.written_as(node.output[0]))
-        bits = 32 if node.op_type in FOUR_BYTES_OUT else (stored or written).bits
-        size = _bytes(Value(written.shape, bits))
-        if size is None:
-            return None
-        activations += size
+        for name in filter(None, node.output if recurrent else node.output[:1]):
+            written = values.get(name)
+            if written is None:
+                return None
+            stored = values.get(links.written_as(name))
+            bits = 32 if node.op_type in FOUR_BYTES_OUT else (stored or written).bits
+            size = _bytes(Value(written.shape, bits))
+            if size is None:
+                return None
+            activations += size
     return weights + activations // batch
 
 

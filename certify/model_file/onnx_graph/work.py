@@ -11,6 +11,7 @@ import onnx
 
 from certify.model_file.onnx_graph.data_sized import subgraphs
 from certify.model_file.onnx_graph.operators import (
+    RECURRENT,
     SHAPE_TWINS,
     STANDARD_DOMAINS,
     UNCOUNTED,
@@ -106,13 +107,14 @@ def own_work(graph: onnx.GraphProto, values: Mapping[str, Value]) -> Work:
         if macs is not None:
             work.products[node.op_type, macs] += 1
             work.operators += 1
-        elif compute_of(node) is not None or _may_multiply(node):
+        elif multiplies(node):
             work.missed.append(node.op_type)
     return work
 
 
-def _may_multiply(node: onnx.NodeProto) -> bool:
-    if node.op_type in UNCOUNTED:
+def multiplies(node: onnx.NodeProto) -> bool:
+    """Return whether an operator multiplies, or may do so."""
+    if compute_of(node) is not None or node.op_type in UNCOUNTED | RECURRENT:
         return True
     return node.domain not in STANDARD_DOMAINS and node.op_type not in SHAPE_TWINS
 
@@ -121,6 +123,8 @@ def macs_of(node: onnx.NodeProto, values: Mapping[str, Value]) -> int | None:
     """Return the multiply-adds of an operator; None if it does not multiply, or cannot be counted."""
     if node.op_type == "Einsum" and node.domain in STANDARD_DOMAINS:
         return _einsum_macs(node, values)
+    if node.op_type in RECURRENT and node.domain in STANDARD_DOMAINS:
+        return _recurrent_macs(node, values)
     compute = compute_of(node)
     return None if compute is None else multiply_adds(node, compute, values)
 
@@ -137,6 +141,14 @@ def _einsum_macs(node: onnx.NodeProto, values: Mapping[str, Value]) -> int | Non
         for index, size in zip(term, shape, strict=True):
             sizes[index] = max(size, sizes.get(index, 1))
     return math.prod(sizes.values())
+
+
+def _recurrent_macs(node: onnx.NodeProto, values: Mapping[str, Value]) -> int | None:
+    """Return the multiply-adds of a recurrence: each sample of each step is multiplied by all weights."""
+    operands = [values.get(name) for name in node.input[:3]]
+    if len(operands) < 3 or operands[0] is None or operands[1] is None or operands[2] is None:
+        return None
+    return math.prod(operands[0].shape[:2]) * (math.prod(operands[1].shape) + math.prod(operands[2].shape))
 
 
 def multiply_adds(node: onnx.NodeProto, compute: Compute, values: Mapping[str, Value]) -> int | None:

@@ -135,6 +135,44 @@ def test_count_includes_einsum_when_it_multiplies_two_operands(build, conv_weigh
     assert counts.macs == len(conv_weight) * 6 * 6 * (conv_weight[0].size + 5)
 
 
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_count_multiplies_all_weights_in_each_step_when_recurrent(
+    build, kind: str, gates: int, directions: int
+) -> None:
+    weights = {
+        "w": np.ones((directions, gates * 5, 3), np.float32),
+        "r": np.ones((directions, gates * 5, 5), np.float32),
+    }
+    node = make_node(
+        kind, ["x", "w", "r"], ["", "y"], hidden_size=5, direction=["forward", "bidirectional"][directions - 1]
+    )
+    counts = count(build([node], weights, shape=(7, 1, 3)), sample=(1, 3))
+    assert (counts.macs, counts.counted_share) == (directions * 7 * gates * 5 * (3 + 5) // 7, 1.0)
+    read, written = 4 * directions * gates * 5 * (3 + 5), 4 * directions * 5
+    assert counts.bytes_moved == read + (4 * 7 * 3 + written) // 7
+
+
+def test_all_is_counted_when_sizes_follow_from_the_shapes_of_results(build) -> None:
+    """As older exporters write it: each layer cuts what the layer before it made."""
+    nodes, value = [], "x"
+    for i in range(5):
+        nodes += [
+            make_node("MatMul", [value, "w"], [f"h{i}"]),
+            make_node("Shape", [f"h{i}"], [f"s{i}"]),
+            make_node("Gather", [f"s{i}", "last"], [f"n{i}"]),
+            make_node("Cast", [f"n{i}"], [f"f{i}"], to=TensorProto.FLOAT),
+            make_node("Cast", [f"f{i}"], [f"m{i}"], to=TensorProto.INT64),
+            make_node("Range", ["zero", f"m{i}", "one"], [f"r{i}"]),
+            make_node("Gather", [f"h{i}", f"r{i}"], [f"y{i}"], axis=3),
+        ]
+        value = f"y{i}"
+    nodes[-1].output[0] = "y"
+    weights = {"w": np.ones((8, 8), np.float32), "last": np.array(3), "zero": np.array(0), "one": np.array(1)}
+    counts = count(build(nodes, weights))
+    assert (counts.counted_share, counts.macs, counts.varying_share) == (1.0, 5 * 3 * 8 * 8 * 8, 0)
+
+
 def test_count_includes_functions_when_a_model_defines_its_own(build, conv_weight) -> None:
     body = [make_node("Conv", ["a", "b"], ["c"])]
     function = helper.make_function("own", "Wrapped", ["a", "b"], ["c"], body, [helper.make_opsetid("", 17)])
