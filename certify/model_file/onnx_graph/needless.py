@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 
 from certify.model_file.onnx_graph.connected import connected_share
-from certify.model_file.onnx_graph.constants import array_of
+from certify.model_file.onnx_graph.dense import dense
 from certify.model_file.onnx_graph.exempt import Exempt, Mask, Masks
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, attribute_list, compute_of
 from certify.model_file.onnx_graph.shapes import infer, shape_of
@@ -24,8 +24,6 @@ from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
 Repeats = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 """By value and axis, the position that each position repeats: its own if none, -1 if it is constant."""
 
-NEGLIGIBLE = 0.005
-"""Weights below this fraction of the largest of their channel count as zero."""
 ELEMENTWISE = frozenset(
     {"Abs", "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf", "Exp",
      "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg",
@@ -124,48 +122,13 @@ class NeededPositions:
         macs = macs_of(node, self._values)
         if compute is None or macs is None:
             return round((elements + (macs or 0)) * (1 - share))
-        dense = self._dense(node, compute, masks)
-        needed = share * (1.0 if dense is None else connected_share(dense, self._groups(node, masks)))
-        if dense is not None and {node.input[compute.data], node.output[0]} & set(self._denormal):
+        matters = dense(node, compute, masks, self._weights)
+        needed = share * (1.0 if matters is None else connected_share(matters, self._groups(node, masks)))
+        if matters is not None and {node.input[compute.data], node.output[0]} & set(self._denormal):
             needed = 0.0
         if self._kinds.get(node.output[0]) == onnx.TensorProto.DOUBLE:
             needed /= 2  # float32 gives the same answers at half the cost
         return round(macs * (1 - needed) + elements * (1 - share))
-
-    def _dense(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> Mask | None:
-        """Return which weights matter, the needed outputs first; None if they are no constants in floating point."""
-        tensor = self._weights.get(node.input[compute.weight])
-        if tensor is None or compute.kind not in ("conv", "conv_transpose", "gemm", "matmul"):
-            return None
-        if (zero := self._zero(node, compute)) is None:
-            return None
-        weight = np.abs(array_of(tensor).astype(np.float32) - zero)
-        if compute.kind == "conv_transpose":
-            if attribute(node, "group", 1) != 1:
-                return None
-            weight = weight.swapaxes(0, 1)
-        elif compute.kind != "conv":
-            while weight.ndim > 2 and len(weight) == 1:
-                weight = weight[0]
-            if weight.ndim != 2:
-                return None
-            weight = weight if compute.kind == "gemm" and attribute(node, "transB", 0) else weight.T
-        outputs = masks[1] if compute.kind.startswith("conv") else masks[-1]
-        if len(outputs) != len(weight) or not outputs.any():
-            return None
-        rows = weight[outputs]
-        largest = rows.reshape(len(rows), -1).max(axis=1).reshape(-1, *[1] * (rows.ndim - 1))
-        matters: Mask = rows > np.maximum(NEGLIGIBLE * largest, np.finfo(np.float32).tiny)
-        return matters
-
-    def _zero(self, node: onnx.NodeProto, compute: Compute) -> float | None:
-        """Return the number that represents zero in the weights; None if it is unknown or differs by channel."""
-        place = compute.weight_zero if compute.quantized else None
-        if place is None or place >= len(node.input) or not node.input[place]:
-            return 0.0
-        tensor = self._weights.get(node.input[place])
-        values = None if tensor is None else np.unique(array_of(tensor))
-        return float(values[0]) if values is not None and len(values) == 1 else None
 
     def _inputs(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:
         """Return the positions of its inputs that a node needs; None if all of them."""
@@ -187,21 +150,21 @@ class NeededPositions:
 
     def _factors(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> dict[str, Masks] | None:
         data = node.input[compute.data]
-        dense, shape = self._dense(node, compute, masks), self._shapes.get(data)
-        if dense is None or shape is None:
+        matters, shape = dense(node, compute, masks, self._weights), self._shapes.get(data)
+        if matters is None or shape is None:
             return None
         if compute.kind == "conv":
             groups = attribute(node, "group", 1)
             channels = np.zeros((groups, shape[1] // groups), dtype=bool)
-            np.logical_or.at(channels, self._groups(node, masks), dense.any(axis=tuple(range(2, dense.ndim))))
+            np.logical_or.at(channels, self._groups(node, masks), matters.any(axis=tuple(range(2, matters.ndim))))
             spatial = self._window(node, masks)
             return None if spatial is None else {data: [masks[0], channels.reshape(-1), *spatial[2:]]}
         if compute.kind == "conv_transpose":
-            read: Mask = np.asarray(dense.any(axis=(0, *range(2, dense.ndim))))
+            read: Mask = np.asarray(matters.any(axis=(0, *range(2, matters.ndim))))
             return {data: [masks[0], read, *(np.ones(size, dtype=bool) for size in shape[2:])]}
         if compute.kind == "gemm" and attribute(node, "transA", 0) or len(masks) != len(shape):
             return None
-        return {data: [*masks[:-1], np.asarray(dense.any(axis=0))]}
+        return {data: [*masks[:-1], np.asarray(matters.any(axis=0))]}
 
     def _groups(self, node: onnx.NodeProto, masks: Masks) -> npt.NDArray[np.int64]:
         """Return the group of each needed output of a layer; only convolutions have more than one."""
