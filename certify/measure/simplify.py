@@ -237,7 +237,9 @@ def _without_branches(
         kind = kinds.get(branch) if computed else None
         if kind is None:
             continue
-        tried = without(lean, branch, (bench.batch, *kind[2:]), kind[0])
+        # Shapes are known for one sample; only the first axis can be the batch of several.
+        shape = kind[1:] if bench.batch == 1 else (bench.batch, *kind[2:])
+        tried = without(lean, branch, shape, kind[0])
         if bench.cost(tried) < (1 - WORTH) * bench.cost(lean) and answers.same(tried, rules.equal_values, rules):
             lean = bench.as_loaded(tried)
     return lean

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from certify.core.errors import ModelError
 from certify.core.measuring_rules import MeasuringRules
 from certify.data.preprocess import Preprocess
 from certify.measure.client import Worker
@@ -97,7 +98,7 @@ class Answers:
 
         Args:
             lean: the other model.
-            most: largest unexplained fraction of the outputs' spread.
+            most: largest unexplained fraction of the outputs' spread over the samples.
             rules: rules with the fraction of samples that must have the same top-1 class.
         """
         # A few samples are enough to find most differences.
@@ -109,7 +110,11 @@ class Answers:
 
     def _compared(self, lean: onnx.ModelProto, samples: Path) -> tuple[float, float]:
         """Return the unexplained fraction of the outputs' spread, and the fraction of equal top-1 classes."""
-        before, after = self._before(samples), self._bench.run(lean, self._bench.contract.output_name, samples)
+        before = self._before(samples)
+        try:
+            after = self._bench.run(lean, self._bench.contract.output_name, samples)
+        except ModelError:
+            return math.inf, 0.0  # a variant that cannot be run says nothing about the baseline
         if before.shape != after.shape:
             return math.inf, 0.0
         # A common positive factor changes no answer, so the best-fitting factor is applied.
@@ -118,4 +123,6 @@ class Answers:
             scale = 1.0
         error = float(np.sqrt(np.mean((before - scale * after) ** 2)))
         same = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
-        return error / max(float(np.std(before)), TINY) if scale > 0 else math.inf, same
+        # About each output's own mean: what is the same for all samples tells nothing about an answer.
+        spread = float(np.sqrt(np.mean((before - before.mean(axis=0)) ** 2)))
+        return error / max(spread, TINY) if scale > 0 else math.inf, same

@@ -41,6 +41,12 @@ def needless_work(
     return {name: cost for name, cost in found.items() if cost > 0}
 
 
+def _stays_integer(node: onnx.NodeProto, graph: onnx.GraphProto) -> bool:
+    """Return whether a look-up is quantized again, so that a runtime looks up integers."""
+    readers = [reader for reader in graph.node if node.output[0] in reader.input]
+    return node.op_type == "Gather" and all(reader.op_type == "QuantizeLinear" for reader in readers)
+
+
 def _with_stored_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
     """Return a copy that stores dequantized weights, and the cost per run of dequantizing them for float operators.
 
@@ -65,7 +71,8 @@ def _with_stored_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[
             continue
         name = node.output[0]
         graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-        if any(name in reader.input and not integers & {*reader.input} - {name} for reader in graph.node):
+        readers = [reader for reader in graph.node if name in reader.input]
+        if any(not integers & {*reader.input} - {name} and not _stays_integer(reader, graph) for reader in readers):
             found[name] = ELEMENT_MACS * array.size
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]

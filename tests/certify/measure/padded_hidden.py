@@ -199,6 +199,26 @@ def deep() -> onnx.ModelProto:
     return model
 
 
+def steps_first() -> onnx.ModelProto:
+    """The honest net with a layer over its pixels, which are on the first axis, in two places."""
+    model, rng = net(), np.random.default_rng(18)
+    put(model, rows=np.array([1, 64, 1024]), same=np.array([1024, 1, 64]), first=np.array([1, 1024, 64]),
+        image4=np.array([1, 64, 32, 32]), k=rng.standard_normal((64, 64)).astype(np.float32) / 16)  # fmt: skip
+    instead(
+        model, "relu",
+        helper.make_node("Reshape", ["relu", "rows"], ["flat_rows"]),
+        helper.make_node("Transpose", ["flat_rows"], ["steps"], perm=[2, 0, 1]),
+        helper.make_node("MatMul", ["steps", "k"], ["little"]),
+        helper.make_node("Add", ["steps", "little"], ["sum"]),
+        helper.make_node("Reshape", ["sum", "first"], ["sum_rows"]),
+        helper.make_node("Reshape", ["little", "first"], ["little_rows"]),
+        helper.make_node("Add", ["sum_rows", "little_rows"], ["more"]),
+        helper.make_node("Transpose", ["more"], ["channels"], perm=[0, 2, 1]),
+        helper.make_node("Reshape", ["channels", "image4"], ["as_image"]),
+    )  # fmt: skip
+    return model
+
+
 def slow() -> onnx.ModelProto:
     """A power of one, which is slow although it counts as little work."""
     model = deep()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -20,6 +20,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards import GUARDS, Answer, judge_guards
 from certify.assessments.efficiency.profile import derive
+from certify.core.errors import ModelError
 from certify.core.evidence import Evidence, Observation
 from certify.core.files import sha256_file
 from certify.core.progress import Silent
@@ -28,6 +29,7 @@ from certify.data.dataset import Dataset
 from certify.measure import simplify as simplifying
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
+from certify.measure.variants import Answers, Bench
 
 Maker = Callable[..., Evidence]
 Simplify = Callable[..., tuple[Observation, Path]]
@@ -189,6 +191,42 @@ def test_variant_is_another_model_when_its_outputs_have_another_shape(simplified
     """A value without a batch axis, which a variant replaces by zeros for one sample."""
     observed, _ = simplified(padded_hidden.for_every_sample())
     assert observed.values.get("failed") is None and observed.values["removed"] is None
+
+
+def test_branch_is_kept_when_its_first_axis_is_not_the_batch(simplified: Simplify) -> None:
+    observed, _ = simplified(padded_hidden.steps_first())
+    assert observed.values.get("failed") is None and observed.values["removed"] is None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_variant_is_another_model_when_the_runtime_cannot_run_it(fails: bool, edition: Edition) -> None:
+    class Runs:
+        contract = made.CONTRACT
+        samples = looks = Path("samples.npy")
+
+        def run(self, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
+            if model.ir_version == 0 and fails:
+                raise ModelError("It cannot be reshaped.")
+            return np.eye(4)
+
+    answers = Answers(cast("Bench", Runs()), made.net())
+    assert answers.same(onnx.ModelProto(ir_version=0), 0.1, edition.plan) is not fails
+
+
+@pytest.mark.parametrize(("offset", "same"), [(0.0, True), (1.0, False)])
+def test_outputs_are_compared_about_their_own_means(offset: float, same: bool, edition: Edition) -> None:
+    """What all samples have in common tells nothing about an answer, so a branch is not needless because of it."""
+
+    class Runs:
+        contract = made.CONTRACT
+        samples = looks = Path("samples.npy")
+
+        def run(self, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
+            noise = np.random.default_rng(0).standard_normal((64, 2))
+            return np.array([100.0, 0.0]) + noise * (1 if model.ir_version else 1 - offset)
+
+    answers = Answers(cast("Bench", Runs()), made.net())
+    assert answers.same(onnx.ModelProto(ir_version=0), 0.1, edition.plan) is same
 
 
 def test_file_is_unchanged_when_nothing_can_be_removed(

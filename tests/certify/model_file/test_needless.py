@@ -233,6 +233,17 @@ def test_layer_over_pixels_is_kept_when_an_average_follows() -> None:
     assert linear_products(made, SAMPLE) == {"y": 16 * 4 * 144 + 3 * 16 - 3 * 4}
 
 
+@pytest.mark.parametrize(
+    ("again", "wasted"), [(["q s z"], 0), ([], 10 * 64 * 3)], ids=["quantized again", "used as floats"]
+)
+def test_table_stays_integer_when_what_is_looked_up_is_quantized_again(again: list[str], wasted: int) -> None:
+    nodes = [node("DequantizeLinear", "w s z", "table"), node("Cast", "x", "i", to=TensorProto.INT64),
+             node("Gather", "table i", "g"), *(node("QuantizeLinear", "g s z", "q") for _ in again),
+             node("DequantizeLinear", "q s z", "y") if again else node("Relu", "g", "y")]  # fmt: skip
+    made = model(nodes, sample=(6,), w=np.ones((64, 3), np.uint8), s=np.float32(0.1), z=np.uint8(3))
+    assert sum(needless_work(made, (6,), {}).values()) == wasted
+
+
 @pytest.mark.parametrize(("times", "excess"), [(1, 0), (2, 0), (5, 3)])
 def test_moves_are_needless_when_elements_are_written_more_than_twice(times: int, excess: int) -> None:
     names = ["x", *(f"v{i}" for i in range(times))]
