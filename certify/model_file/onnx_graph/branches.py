@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from certify.model_file.onnx_graph.data_sized import used
-from certify.model_file.onnx_graph.operators import compute_of
+from certify.model_file.onnx_graph.work import multiplies
 
 
 def branches(graph: onnx.GraphProto) -> list[str]:
@@ -85,4 +85,4 @@ def _needed(graph: onnx.GraphProto, besides: str | None = None) -> list[onnx.Nod
 
 
 def _products(nodes: Sequence[onnx.NodeProto]) -> int:
-    return sum(compute_of(node) is not None for node in nodes)
+    return sum(multiplies(node) for node in nodes)

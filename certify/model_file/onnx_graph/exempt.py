@@ -36,7 +36,7 @@ class Exempt:
     def needed(self, name: str, masks: Masks) -> Masks:
         """Return the needed positions of a value, with those that are exempt."""
         if name in self._steps:
-            return [np.ones_like(mask) for mask in masks]
+            return [*(np.ones_like(mask) for mask in masks[:-1]), *(masks[-1:] if self._steps[name] else masks[:0])]
         if name in self._tokens and 1 < len(masks) <= TOKENS:
             return [*(np.ones_like(mask) for mask in masks[:-1]), masks[-1]]
         return masks
@@ -53,12 +53,18 @@ def _last_block(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
     return {name for name, since in layers.items() if since <= LAST_BLOCK}
 
 
-def _steps(graph: onnx.GraphProto) -> set[str]:
-    """Return the values that hold all steps of a recurrence; exporters put all in another order before one is read."""
-    found: set[str] = set()
+def _steps(graph: onnx.GraphProto) -> dict[str, bool]:
+    """Return the values that hold all steps of a recurrence, and whether its units are on their last axis.
+
+    Exporters put all steps in another order before one is read.
+    """
+    found: dict[str, bool] = {}
     for node in graph.node:
-        standard = node.domain in STANDARD_DOMAINS
-        moves = node.op_type in FREE | {"Transpose"} and node.input[0] in found
-        if standard and (node.op_type in RECURRENT or moves):
-            found.update(filter(None, node.output))
+        if node.domain not in STANDARD_DOMAINS:
+            continue
+        if node.op_type in RECURRENT:
+            found.update(dict.fromkeys(filter(None, node.output), True))
+        elif node.op_type in FREE | {"Transpose"} and node.input[0] in found:
+            order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [0])
+            found[node.output[0]] = found[node.input[0]] and order[-1] == len(order) - 1
     return found

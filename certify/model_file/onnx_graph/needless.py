@@ -17,7 +17,15 @@ import onnx
 from certify.model_file.onnx_graph.connected import connected_share
 from certify.model_file.onnx_graph.dense import dense
 from certify.model_file.onnx_graph.exempt import Exempt, Mask, Masks
-from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS, Compute, attribute, attribute_list, compute_of
+from certify.model_file.onnx_graph.operators import (
+    RECURRENT,
+    STANDARD_DOMAINS,
+    Compute,
+    attribute,
+    attribute_list,
+    compute_of,
+)
+from certify.model_file.onnx_graph.recurrent import X, needed_units
 from certify.model_file.onnx_graph.shapes import infer, shape_of
 from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
 
@@ -83,6 +91,9 @@ class NeededPositions:
                 found[out] = self._cost(node, [np.zeros(size, dtype=bool) for size in self._shapes[out]])
                 continue
             inputs = None
+            if masks is not None and node.op_type in RECURRENT and node.domain in STANDARD_DOMAINS:
+                found[out] = self._recurrence(node)
+                continue
             if masks is not None and len(node.output) == 1 and node.domain in STANDARD_DOMAINS:
                 inputs = self._inputs(node, masks)
             for name in filter(None, node.input):
@@ -129,6 +140,20 @@ class NeededPositions:
         if self._kinds.get(node.output[0]) == onnx.TensorProto.DOUBLE:
             needed /= 2  # float32 gives the same answers at half the cost
         return round(macs * (1 - needed) + elements * (1 - share))
+
+    def _recurrence(self, node: onnx.NodeProto) -> int:
+        """Return the needless cost of a recurrence, and add what it needs of its inputs."""
+        axes = {name: len(self._shapes.get(name, ())) - 1 for name in node.output}
+        repeats = {
+            name: self._repeats[name][axis] for name, axis in axes.items() if axis in self._repeats.get(name, ())
+        }
+        needed = needed_units(node, self._weights, self.masks, repeats)
+        macs = macs_of(node, self._values)
+        for name in filter(None, node.input):
+            shape = self._shapes.get(name, ())
+            sequence = name == node.input[X] and needed is not None
+            self._need(name, [*(np.ones(s, dtype=bool) for s in shape[:-1]), needed.inputs] if sequence else None)
+        return 0 if needed is None or macs is None else round(macs * (1 - needed.share))
 
     def _inputs(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:
         """Return the positions of its inputs that a node needs; None if all of them."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 
 from certify.model_file.onnx_graph.equal_values import OBSERVED
-from certify.model_file.onnx_graph.operators import compute_of
+from certify.model_file.onnx_graph.operators import RECURRENT, STANDARD_DOMAINS, compute_of
 
 POINTS = 32
 """Number of elements of each slice that are read per run, possibly with repetition."""
@@ -46,17 +46,20 @@ def sliced_values(model: onnx.ModelProto, kinds: Kinds) -> dict[str, tuple[int, 
     found = {}
     whole = sum(math.prod(kind[1:]) for kind in kinds.values())
     for node in model.graph.node:
-        compute, kind = compute_of(node), kinds.get(node.output[0])
+        name = next(filter(None, node.output))
+        compute, kind = compute_of(node), kinds.get(name)
         if kind is None or len(kind) < 3:
             continue
         axes: tuple[int, ...] = (0, *range(2, len(kind) - 1), 1)
-        if compute is None or node.input[compute.weight] not in weights:
+        if node.op_type in RECURRENT and node.domain in STANDARD_DOMAINS:
+            axes = (len(kind) - 2,)
+        elif compute is None or node.input[compute.weight] not in weights:
             if len(kind) != IMAGE_KIND or math.prod(kind[1:]) < LARGE_SHARE * whole:
                 continue
             axes = (2, 3, 0)
         elif compute.kind != "conv":
             axes = (0, len(kind) - 2)
-        found[node.output[0]] = tuple(axis for axis in axes if axis == 0 or 1 < kind[axis + 1] <= LARGEST)
+        found[name] = tuple(axis for axis in axes if axis == 0 or 1 < kind[axis + 1] <= LARGEST)
     return found
 
 

@@ -219,6 +219,49 @@ def steps_first() -> onnx.ModelProto:
     return model
 
 
+def recurrent(read: str) -> onnx.ModelProto:
+    """The honest net with a recurrence over the rows of the image, of which eight units matter.
+
+    The other 248 are read by nothing, are constant, repeat the first, or feed a branch that adds next to nothing.
+    """
+    model, rng = net(), np.random.default_rng(19)
+    wide, few = 256, 8
+    w = rng.standard_normal((4, wide, 32)).astype(np.float32) / 6
+    across = rng.standard_normal((4, wide, wide)).astype(np.float32) / 16
+    v = rng.standard_normal((wide, 4)).astype(np.float32) / 10
+    if read == "nothing":
+        across[:, :few, few:], v[few:] = 0, 0
+    elif read == "constants":
+        across[:, few:], w[:, few:], across[:, :, few:] = 0, 0, 0
+    elif read == "copies":
+        each = wide // few
+        w = np.tile(w[:, :few], (1, each, 1))
+        across = np.tile(across[:, :few, :few] * 4 / each, (1, each, each))
+        v = np.tile(v[:few] / each, (each, 1))
+    else:
+        v *= np.float32(1e-4)
+    put(
+        model,
+        lw=w.reshape(1, -1, 32),
+        lr=across.reshape(1, -1, wide),
+        v=v,
+        rows=np.array([-1, 32, 32]),
+        zero=np.array([0]),
+    )
+    model.graph.node[-1].output[0] = "whole"
+    model.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["image", "rows"], ["each_row"]),
+            helper.make_node("Transpose", ["each_row"], ["steps"], perm=[1, 0, 2]),
+            helper.make_node("LSTM", ["steps", "lw", "lr"], ["", "last"], hidden_size=wide),
+            helper.make_node("Squeeze", ["last", "zero"], ["state"]),
+            helper.make_node("MatMul", ["state", "v"], ["of_rows"]),
+            helper.make_node("Add", ["whole", "of_rows"], ["classes"]),
+        ]
+    )
+    return model
+
+
 def slow() -> onnx.ModelProto:
     """A power of one, which is slow although it counts as little work."""
     model = deep()
@@ -265,6 +308,10 @@ def quantized(model: onnx.ModelProto, pairs: bool = True) -> onnx.ModelProto:
 
 
 HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
+    **{
+        f"units of a recurrence, {read}": lambda read=read: recurrent(read)  # type: ignore[misc]
+        for read in ("nothing", "constants", "copies", "little")
+    },
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),
     "a product of constants": for_every_sample,

@@ -113,7 +113,9 @@ def test_baseline_not_padded_fails_alone_when_work_is_needless(
     assert outcomes(Observation(observed.name, needed), make_evidence, edition) == {}
 
 
+UNITS = ("certify.model_file.onnx_graph.needless.needed_units", lambda *_: None)
 PARTS: dict[str, tuple[str, Any]] = {
+    **{f"units of a recurrence, {read}": UNITS for read in ("nothing", "constants", "copies")},
     "channels scaled again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels normalised again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels shuffled again and again": ("certify.model_file.onnx_graph.needless_work.needless_moves", lambda *_: {}),
