@@ -20,6 +20,9 @@ LAST_BLOCK, TOKENS = 5, 3
 """Layers after an attention within which unread rows are not needless, and number of axes of such values: in the last
 block of a network that reads only its class token, exporters compute all tokens."""
 
+SEQUENCE = 2
+"""Most axes of a sample that is a sequence; causal convolutions compute all of its steps, and only the last is read."""
+
 
 class Exempt:
     """Values of a graph whose unread positions are not needless.
@@ -27,9 +30,11 @@ class Exempt:
     Args:
         graph: graph in topological order.
         weights: names of its weights.
+        axes: number of axes of a sample.
     """
 
-    def __init__(self, graph: onnx.GraphProto, weights: Collection[str]) -> None:
+    def __init__(self, graph: onnx.GraphProto, weights: Collection[str], axes: int) -> None:
+        self._sequence = axes <= SEQUENCE
         self._tokens = _last_block(graph, weights)
         self._steps = _steps(graph)
 
@@ -39,6 +44,8 @@ class Exempt:
             return [*(np.ones_like(mask) for mask in masks[:-1]), *(masks[-1:] if self._steps[name] else masks[:0])]
         if name in self._tokens and 1 < len(masks) <= TOKENS:
             return [*(np.ones_like(mask) for mask in masks[:-1]), masks[-1]]
+        if self._sequence and len(masks) == TOKENS:
+            return [masks[0], *(np.ones_like(m) if m.sum() == m[-1] == 1 < len(m) else m for m in masks[1:])]
         return masks
 
 

@@ -67,6 +67,7 @@ class NeededPositions:
         self._denormal = denormal
         self._steady = frozenset(steady)
         self._repeats = repeats
+        self._axes = len(sample)
         inferred = infer(model, sample)
         self._values, self._constants = inferred.values, inferred.constants
         self._kinds = {name: kind.elem_type for name, kind in inferred.types.items()}
@@ -79,7 +80,7 @@ class NeededPositions:
         found: dict[str, int] = {}
         for value in self._model.graph.output:
             self._need(value.name, None)
-        exempt = Exempt(self._model.graph, self._weights)
+        exempt = Exempt(self._model.graph, self._weights, self._axes)
         for node in reversed(self._model.graph.node):
             # The first output may be unnamed, or unread while others are needed.
             named = list(filter(None, node.output))

@@ -302,6 +302,22 @@ def test_everything_is_needed_when_only_the_last_step_of_a_recurrence_is_read(ou
     assert needless_work(made, (6, 3), {}) == {}
 
 
+@pytest.mark.parametrize(
+    ("sample", "end", "share"), [((3, 12), -1, 0), ((3, 12), 0, 11 / 12), ((3, 12, 1), -1, 11 / 12)]
+)
+def test_steps_are_needed_when_only_the_last_of_a_sequence_is_read(
+    sample: tuple[int, ...], end: int, share: float
+) -> None:
+    """As causal convolutions are written; of an image, or of another step, the rest is needless."""
+    made = model(
+        [node("Conv", "x w", "a"), node("Relu", "a", "b"), node("Gather", "b end", "r", axis=2),
+         node("Flatten", "r", "f"), node("MatMul", "f v", "y")],
+        sample=sample, w=normal(4, 3, *[1] * (len(sample) - 1)), end=np.array(end), v=np.abs(normal(4, 2)) + 1,
+    )  # fmt: skip
+    found = needless_work(made, sample, {})
+    assert found.get("a", 0) == round((4 * 12 * 3 + 10 * 4 * 12) * share)
+
+
 def test_operator_is_needed_when_only_its_second_output_is_read() -> None:
     made = model(
         [node("Relu", "x", "a"), helper.make_node("Split", ["a", "sizes"], ["b", "c"], axis=1),
