@@ -53,6 +53,7 @@ from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.taken_branches import conditions, looking_at_conditions, with_branches
 from certify.model_file.onnx_graph.trimming import trim_kernels
 from certify.model_file.onnx_graph.unrolling import unroll
+from certify.model_file.onnx_graph.weak_weights import channel_sizes, looking_at_channels, read_channels, without_weak
 from certify.model_file.onnx_graph.work import macs_of
 
 LARGEST_BYTES = 1_500_000_000
@@ -64,6 +65,9 @@ STRICTER = (1.0, 0.1, 0.001)
 WORTH = 0.02
 """Minimum fraction of the cost or of the bytes that must be removed to change a file, and of the cost to remove a
 branch. There is no minimum for values that equal an earlier one."""
+WEAK = ((0.03, 0.1), (0.03, 0.03), (0.01, 0.01))
+"""Fractions of the largest share of an output below which weights, and whole channels and kernel positions of weights,
+are weak; tried in turn until the outputs are kept."""
 BRANCHES = 32
 """Maximum number of branches to try removing, and of Ifs to try replacing one by one."""
 NESTED = 4
@@ -155,7 +159,7 @@ def _leanest(
     lean = _without_branches(bench, lean, kinds, answers, rules)
     left = bench.cost(lean)
     peculiar = denormal_values(kinds, observed), steady_values(kinds, observed)
-    needless = {**_needless(bench, lean, rules, seed, *peculiar), **_unseen(bench, lean)}
+    needless = {**_needless(bench, lean, answers, rules, seed, peculiar), **_unseen(bench, lean)}
     # Values that equal others are removed even if they are cheap: they may be slow, or change other answers.
     whole = left > (1 - WORTH) * cost and lean.ByteSize() > (1 - WORTH) * original.ByteSize()
     if whole and not _fewer(start, lean):
@@ -199,7 +203,12 @@ def _unseen(bench: VariantBench, lean: onnx.ModelProto) -> dict[str, Any]:
 
 
 def _needless(
-    bench: VariantBench, lean: onnx.ModelProto, rules: MeasuringRules, seed: int, denormal: set[str], steady: set[str]
+    bench: VariantBench,
+    lean: onnx.ModelProto,
+    answers: Answers,
+    rules: MeasuringRules,
+    seed: int,
+    peculiar: tuple[set[str], set[str]],
 ) -> dict[str, Any]:
     """Return the work that remains although the outputs do not need it, and the operators with the most of it."""
     sample = bench.contract.port_shape(1)[1:]
@@ -207,7 +216,19 @@ def _needless(
     axes = sliced_values(lean, kinds)
     observed = bench.run(looking_at_slices(lean, axes, kinds, seed), OBSERVED, bench.looks) if axes else None
     repeats = {} if observed is None else repetitions(axes, observed, rules.equal_values)
-    found = needless_work(lean, sample, repeats, denormal, steady)
+    found = needless_work(lean, sample, repeats, *peculiar)
+    if channels := read_channels(lean, kinds):
+        sizes = channel_sizes(
+            channels, kinds, bench.run(looking_at_channels(lean, channels, kinds), OBSERVED, bench.looks)
+        )
+        for anywhere, whole in WEAK:
+            tried = without_weak(lean, sizes, anywhere, whole)
+            more = needless_work(tried, sample, repeats, *peculiar)
+            if sum(more.values()) - sum(found.values()) < WORTH * bench.cost(lean):
+                break
+            if answers.same(tried, rules.equal_values, rules, offset=True):
+                found = more
+                break
     most = sorted(found, key=lambda name: -found[name])[:NAMED]
     return {"needless_cost": sum(found.values()), "needless": most} if found else {}
 

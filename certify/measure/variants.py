@@ -43,7 +43,7 @@ class VariantBench:
 
     def run(self, model: onnx.ModelProto, output: str, samples: Path) -> Outputs:
         """Return the output of a model for the samples in a file, (samples, ...)."""
-        with self._worker(model, output) as worker:
+        with self._started(model, output) as worker:
             target = self.folder / "outputs.npy"
             worker.predict(samples, target, self.batch, RUN_S)
         values: Outputs = np.load(target).astype(np.float64)
@@ -52,7 +52,7 @@ class VariantBench:
     def as_loaded(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """Return the model as the runtime optimises it on loading, with constants folded."""
         target = self._place() / "loaded.onnx"
-        with self._worker(model, self.contract.output_name, target):
+        with self._started(model, self.contract.output_name, target):
             return load_model(target)
 
     def opened(self, model: onnx.ModelProto) -> Worker:
@@ -72,6 +72,13 @@ class VariantBench:
     def work(self, model: onnx.ModelProto) -> Work:
         """Return the work of one inference."""
         return Counting(inlined(model), 1).run(self.contract.port_shape(1)[1:])
+
+    def _started(self, model: onnx.ModelProto, output: str, optimised: Path | None = None) -> Worker:
+        try:
+            return self._worker(model, output, optimised)
+        except ModelError:
+            # The optimiser may stop at names that it gave to constants when it loaded an earlier variant.
+            return self._worker(model, output, optimised, "none")
 
     def _worker(
         self, model: onnx.ModelProto, output: str, optimised: Path | None = None, optimization: str = "basic"
@@ -93,22 +100,23 @@ class Answers:
         self._bench = bench
         self._before = functools.cache(lambda samples: bench.run(original, bench.contract.output_name, samples))
 
-    def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules) -> bool:
+    def same(self, lean: onnx.ModelProto, most: float, rules: MeasuringRules, offset: bool = False) -> bool:
         """Return whether another model agrees in top-1 and, up to a common factor, in all outputs, or in the number.
 
         Args:
             lean: the other model.
             most: largest unexplained fraction of the outputs' spread over the samples.
             rules: rules with the fraction of samples that must have the same top-1 class.
+            offset: whether to correct the mean of each output, as the bias of the last layer could do.
         """
         # A few samples are enough to find most differences.
-        error, equal = self._compared(lean, self._bench.looks)
+        error, equal = self._compared(lean, self._bench.looks, offset)
         if error > FEW * most or equal < 1 - FEW_CHANGED:
             return False
-        error, equal = self._compared(lean, self._bench.samples)
+        error, equal = self._compared(lean, self._bench.samples, offset)
         return error <= most and equal >= rules.equal_answers
 
-    def _compared(self, lean: onnx.ModelProto, samples: Path) -> tuple[float, float]:
+    def _compared(self, lean: onnx.ModelProto, samples: Path, offset: bool) -> tuple[float, float]:
         """Return the unexplained fraction of the outputs' spread, and the fraction of equal top-1 classes."""
         before = self._before(samples)
         try:
@@ -117,6 +125,8 @@ class Answers:
             return math.inf, 0.0  # a variant that cannot be run says nothing about the baseline
         if before.shape != after.shape:
             return math.inf, 0.0
+        if offset:
+            after = after - after.mean(axis=0) + before.mean(axis=0)
         # A common positive factor changes no answer, so the best-fitting factor is applied.
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
         if before.shape[1] == 1:  # a factor would change a single number

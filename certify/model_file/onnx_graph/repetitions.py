@@ -54,13 +54,14 @@ def sliced_values(model: onnx.ModelProto, kinds: Kinds) -> dict[str, tuple[int, 
         if node.op_type in RECURRENT and node.domain in STANDARD_DOMAINS:
             axes = (len(kind) - 2,)
         elif compute is None or node.input[compute.weight] not in weights:
-            if len(kind) != IMAGE_KIND or math.prod(kind[1:]) < LARGE_SHARE * whole:
-                continue
-            axes = (2, 3, 0)
+            large = len(kind) == IMAGE_KIND and math.prod(kind[1:]) >= LARGE_SHARE * whole
+            # Heads of an attention are the axes of a product before its rows.
+            heads = () if compute is None or compute.kind != "matmul" else range(1, len(kind) - 3)
+            axes = (*((2, 3, 0) if large else ()), *heads)
         elif compute.kind != "conv":
             axes = (0, len(kind) - 2)
         found[name] = tuple(axis for axis in axes if axis == 0 or 1 < kind[axis + 1] <= LARGEST)
-    return found
+    return {name: axes for name, axes in found.items() if axes}
 
 
 def looking_at_slices(

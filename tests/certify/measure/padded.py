@@ -74,6 +74,17 @@ def large_kernels(border: float = 0.0) -> onnx.ModelProto:
     return model
 
 
+def little_around() -> onnx.ModelProto:
+    """Kernels of 17 instead of 7 pixels, with weights of either sign around them that add next to nothing."""
+    model, rng = net(), np.random.default_rng(5)
+    kernels = weights(model)["w"]
+    wide = rng.choice([-1, 1], (len(kernels), 1, 17, 17)) * 0.006 * np.abs(kernels).max()
+    wide[:, :, 5:12, 5:12] = kernels
+    put(model, w=wide.astype(np.float32))
+    _conv(model, pads=[8] * 4)
+    return model
+
+
 def padded_apart() -> onnx.ModelProto:
     """The same with the padding in an operator of its own."""
     model = large_kernels()
@@ -228,6 +239,16 @@ def unread_channels() -> onnx.ModelProto:
     return model
 
 
+def faint_channels(size: float = 0.01, read: float = 0.25) -> onnx.ModelProto:
+    """Six times as many channels again, which hold next to nothing, or are read with little."""
+    model, rng = net(), np.random.default_rng(10)
+    w, r = weights(model)["w"], weights(model)["r"]
+    more = (rng.standard_normal((6 * len(w), *w.shape[1:])) * w.std() * size).astype(np.float32)
+    signs = rng.choice([-1, 1], (len(r), len(more))).astype(np.float32)
+    put(model, w=np.concatenate([w, more]), r=np.concatenate([r, signs * np.float32(read) * r.max()], axis=1))
+    return model
+
+
 def _fed(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
     model.graph.node[0].input[0] = nodes[-1].output[0]
     for node in reversed(nodes):
@@ -338,6 +359,9 @@ NEEDLESS: dict[str, Callable[[], onnx.ModelProto]] = {
     "every channel twice": wider,
     "every channel twice, not quite equal": lambda: wider(0.02),
     "channels read with next to nothing": unread_channels,
+    "channels that hold next to nothing": faint_channels,
+    "channels that are read with little": lambda: faint_channels(0.3, 0.015),
+    "kernels with little around them": little_around,
     "a frame that is cut off": cropped,
     "pixels that are skipped": every_fourth,
     "every pixel four times": enlarged,

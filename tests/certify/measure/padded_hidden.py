@@ -262,6 +262,37 @@ def recurrent(read: str) -> onnx.ModelProto:
     return model
 
 
+def same_heads(heads: int = 8) -> onnx.ModelProto:
+    """The honest net with an attention over four pixels each, all of whose heads are the same."""
+    model, rng = net(1), np.random.default_rng(20)
+    wide, tokens = 16, 256
+    q = rng.standard_normal((wide, wide)).astype(np.float32) / 4
+    shapes = {"fours": [0, wide, tokens, 4], "split": [0, tokens, heads, wide], "joined": [0, tokens, heads * wide]}
+    put(model, q=np.tile(q, (1, heads)), o=np.tile(np.linalg.pinv(q).astype(np.float32), (heads, 1)) / heads,
+        **{name: np.array(shape) for name, shape in shapes.items()})  # fmt: skip
+    last = model.graph.node[-1]
+    kept = [node for node in model.graph.node if node.op_type not in ("GlobalAveragePool", "Flatten")]
+    attention = [
+        helper.make_node("Reshape", ["relu", "fours"], ["of_four"]),
+        helper.make_node("ReduceMean", ["of_four"], ["mean"], axes=[3], keepdims=0),
+        helper.make_node("Transpose", ["mean"], ["tokens"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["tokens", "q"], ["projected"]),
+        helper.make_node("Reshape", ["projected", "split"], ["heads"]),
+        helper.make_node("Transpose", ["heads"], ["queries"], perm=[0, 2, 1, 3]),
+        helper.make_node("Transpose", ["heads"], ["keys"], perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["queries", "keys"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["attention"]),
+        helper.make_node("MatMul", ["attention", "queries"], ["attended"]),
+        helper.make_node("Transpose", ["attended"], ["tokens_again"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["tokens_again", "joined"], ["side_by_side"]),
+        helper.make_node("MatMul", ["side_by_side", "o"], ["mixed"]),
+        helper.make_node("ReduceMean", ["mixed"], ["flat"], axes=[1], keepdims=0),
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend([*kept[:-1], *attention, last])
+    return model
+
+
 def slow() -> onnx.ModelProto:
     """A power of one, which is slow although it counts as little work."""
     model = deep()
@@ -312,6 +343,7 @@ HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
         f"units of a recurrence, {read}": lambda read=read: recurrent(read)  # type: ignore[misc]
         for read in ("nothing", "constants", "copies", "little")
     },
+    "heads of an attention that are the same": same_heads,
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),
     "a product of constants": for_every_sample,

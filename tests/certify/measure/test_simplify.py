@@ -109,13 +109,18 @@ def test_baseline_not_padded_fails_alone_when_work_is_needless(
     observed, path = simplified(padded.NEEDLESS[padding]())
     assert observed.values["removed"] is None and observed.values["given_digest"] == sha256_file(path)
     assert outcomes(observed, make_evidence, edition) == {"baseline_not_padded": "fail"}
+    if "little" in padding or "hold" in padding:
+        with mock.patch.object(simplifying, "WEAK", ()):
+            assert outcomes(simplified(padded.NEEDLESS[padding]())[0], make_evidence, edition) == {}
     needed = {**observed.values, "needless_cost": None}
     assert outcomes(Observation(observed.name, needed), make_evidence, edition) == {}
 
 
+HEADS = ("certify.measure.simplify.sliced_values", lambda *_: {})
 UNITS = ("certify.model_file.onnx_graph.needless.needed_units", lambda *_: None)
 PARTS: dict[str, tuple[str, Any]] = {
     **{f"units of a recurrence, {read}": UNITS for read in ("nothing", "constants", "copies")},
+    "heads of an attention that are the same": HEADS,
     "channels scaled again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels normalised again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels shuffled again and again": ("certify.model_file.onnx_graph.needless_work.needless_moves", lambda *_: {}),
@@ -213,6 +218,23 @@ def test_variant_is_another_model_when_the_runtime_cannot_run_it(fails: bool, ed
 
     answers = Answers(cast("Bench", Runs()), made.net())
     assert answers.same(onnx.ModelProto(ir_version=0), 0.1, edition.plan) is not fails
+
+
+def test_variant_is_run_as_it_is_when_the_optimiser_stops_at_it(tmp_path: Path) -> None:
+    """It may find names that it gave itself when it loaded an earlier variant."""
+    levels = []
+
+    def worker(arm: str, path: Path, settings: dict[str, Any]) -> mock.MagicMock:
+        levels.append(settings["graph_optimization"])
+        if levels[-1] == "basic":
+            raise ModelError("It attempts to replace the existing tensor.")
+        return mock.MagicMock()
+
+    bench = Bench(made.CONTRACT, 1, tmp_path, tmp_path / "samples.npy", tmp_path / "looks.npy")
+    np.save(tmp_path / "outputs.npy", np.eye(4))
+    with mock.patch("certify.measure.variants.Worker", worker):
+        assert bench.run(made.net(), "classes", bench.looks).shape == (4, 4)
+    assert levels == ["basic", "none"]
 
 
 @pytest.mark.parametrize(("offset", "same"), [(0.0, True), (1.0, False)])
