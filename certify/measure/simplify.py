@@ -229,6 +229,8 @@ def _needless(
             if answers.same(tried, rules.equal_values, rules, offset=True):
                 found = more
                 break
+    if repeated := bench.work(lean).repeated:
+        found["the same in each trip of a Loop or Scan"] = repeated
     most = sorted(found, key=lambda name: -found[name])[:NAMED]
     return {"needless_cost": sum(found.values()), "needless": most} if found else {}
 

@@ -8,13 +8,13 @@ difference between the branches is reported. A Loop with a data-dependent end ha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 
-from certify.model_file.onnx_graph.data_sized import captured, data_sized, subgraphs
+from certify.model_file.onnx_graph.data_sized import RANDOM, captured, data_sized, subgraphs
 from certify.model_file.onnx_graph.known_values import (
     Known,
     common,
@@ -70,8 +70,21 @@ class Counting:
         """
         return self._graph(self._model, sample).work
 
-    def _graph(self, model: onnx.ModelProto, sample: tuple[int, ...] | None = None, steady: Sequence[str] = ()) -> Ran:
-        """Count a graph; ``steady`` names inputs that are not constants but do not depend on the data."""
+    def _graph(
+        self,
+        model: onnx.ModelProto,
+        sample: tuple[int, ...] | None = None,
+        steady: Sequence[str] = (),
+        varying: Collection[str] | None = None,
+    ) -> Ran:
+        """Count a graph.
+
+        Args:
+            model: model with the graph.
+            sample: shape of one sample without the batch.
+            steady: names of inputs that are not constants but do not depend on the data.
+            varying: names of values that differ between the trips of a body; None if it runs once.
+        """
         inside = Work()
         inferred = infer(model, sample)
         if any(subgraphs(node) for node in model.graph.node):
@@ -82,6 +95,9 @@ class Counting:
         work.moved = bytes_moved(graph, inferred.values, self._batch)
         work.add(inside)
         work.inside = inside.total
+        if varying is not None:
+            again = onnx.GraphProto(node=_independent(graph.node, varying))
+            work.constant = own_work(again, inferred.values).total
         work.unbounded += data_sized(graph, {*inferred.constants, *steady})
         known: dict[str, Known] = {**inferred.types, **inferred.constants}
         return Ran(work, [known.get(value.name) for value in graph.output])
@@ -134,7 +150,9 @@ class Counting:
         model = onnx.helper.make_model(body, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
         if self._left < 0:
             return Ran(Work(unbounded=["control flow"], missed=["control flow"]), ())
-        return self._graph(model, steady=steady)
+        made = {name for node in graph.node if subgraphs(node) for name in node.output}
+        varying = {value.name for value in graph.input} | made
+        return self._graph(model, steady=steady, varying=varying)
 
     def _if(self, node: onnx.NodeProto, outer: Inferred, weights: Weights) -> Ran:
         bodies = {a.name: a.g for a in node.attribute}
@@ -202,6 +220,17 @@ class Counting:
         outs = integers(node, "scan_output_axes", len(body.output) - states)
         collected = [stacked(known, length, axis) for known, axis in zip(ran.outputs[states:], outs, strict=False)]
         return Ran(work, [*after, *collected])
+
+
+def _independent(nodes: Sequence[onnx.NodeProto], varying: Collection[str]) -> list[onnx.NodeProto]:
+    """Return the operators whose results do not depend on these values, nor on chance."""
+    found, differing = [], set(varying)
+    for node in nodes:
+        if node.op_type in RANDOM or differing.intersection(node.input):
+            differing.update(node.output)
+        else:
+            found.append(node)
+    return found
 
 
 def _uncounted(node: onnx.NodeProto, once: Work | None = None) -> Ran:

@@ -39,6 +39,8 @@ class Work:
         differing: differences in work between the branches of each data-dependent If, in multiply-adds.
         moved: bytes that multiplying operators read and write; None if unknown.
         inside: part of the total that is in the subgraphs of operators.
+        constant: part of the total of a body that is the same in each trip.
+        repeated: part of the total that repeats what an earlier trip of a Loop or Scan did.
     """
 
     products: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -49,6 +51,8 @@ class Work:
     differing: int = 0
     moved: int | None = 0
     inside: int = 0
+    constant: int = 0
+    repeated: int = 0
 
     @property
     def macs(self) -> int:
@@ -77,6 +81,7 @@ class Work:
         self.missed += other.missed
         self.unbounded += other.unbounded
         self.differing += other.differing * times
+        self.repeated += other.repeated * times + other.constant * max(0, times - 1)
         self.moved = None if self.moved is None or other.moved is None else self.moved + other.moved * times
 
     def distance(self, other: Work) -> int:

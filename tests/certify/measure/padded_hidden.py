@@ -293,6 +293,29 @@ def same_heads(heads: int = 8) -> onnx.ModelProto:
     return model
 
 
+def in_each_trip(kind: str) -> onnx.ModelProto:
+    """The mean of what a body computes from the same image in each of eight trips, which cannot be unrolled."""
+    model, info = net(), helper.make_tensor_value_info
+    result = helper.make_node("Identity", ["classes"], ["answer"])
+    ports = (
+        [info("step", FLOAT, None)]
+        if kind == "Scan"
+        else [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, [])]
+    )
+    results = [] if kind == "Scan" else [info("on", TensorProto.BOOL, [])]
+    going = [] if kind == "Scan" else [helper.make_node("Identity", ["go"], ["on"])]
+    body = helper.make_graph(
+        [*model.graph.node, result, *going], "body", ports, [*results, info("answer", FLOAT, None)]
+    )
+    put(model, trips=np.zeros((8, 1), np.float32) if kind == "Scan" else np.array(8))
+    attributes = {"num_scan_inputs": 1} if kind == "Scan" else {}
+    taken = ["trips"] if kind == "Scan" else ["trips", ""]
+    del model.graph.node[:]
+    model.graph.node.extend([helper.make_node(kind, taken, ["all"], body=body, **attributes),
+                             helper.make_node("ReduceMean", ["all"], ["classes"], axes=[0], keepdims=0)])  # fmt: skip
+    return model
+
+
 def slow() -> onnx.ModelProto:
     """A power of one, which is slow although it counts as little work."""
     model = deep()
@@ -344,6 +367,8 @@ HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
         for read in ("nothing", "constants", "copies", "little")
     },
     "heads of an attention that are the same": same_heads,
+    "the same in each trip of a Loop": lambda: in_each_trip("Loop"),
+    "the same in each trip of a Scan": lambda: in_each_trip("Scan"),
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),
     "a product of constants": for_every_sample,
