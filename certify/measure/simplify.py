@@ -32,6 +32,7 @@ from certify.model_file.model_file import kind_of, open_model
 from certify.model_file.onnx_file.onnx_file import OnnxFile
 from certify.model_file.onnx_graph.branches import branches, without
 from certify.model_file.onnx_graph.data_sized import subgraphs
+from certify.model_file.onnx_graph.einsum import as_layers
 from certify.model_file.onnx_graph.equal_values import (
     FEWEST_RUNS,
     OBSERVED,
@@ -212,6 +213,7 @@ def _needless(
 ) -> dict[str, Any]:
     """Return the work that remains although the outputs do not need it, and the operators with the most of it."""
     sample = bench.contract.port_shape(1)[1:]
+    lean = as_layers(lean)
     kinds = comparable_values(lean, sample)
     axes = sliced_values(lean, kinds)
     observed = bench.run(looking_at_slices(lean, axes, kinds, seed), OBSERVED, bench.looks) if axes else None

@@ -316,6 +316,21 @@ def in_each_trip(kind: str) -> onnx.ModelProto:
     return model
 
 
+def einsum(equation: str) -> onnx.ModelProto:
+    """Channels in another order by an Einsum with a matrix of zeros and ones, read in that order."""
+    model = net()
+    width = len(weights(model)["w"])
+    matrix = np.eye(width, dtype=np.float32)[np.random.default_rng(21).permutation(width)]
+    put(model, m=matrix if equation == "dc,nchw->ndhw" else matrix.T, r=weights(model)["r"] @ matrix.T)
+    if equation == "dc,nchw->ndhw":
+        instead(model, "relu", helper.make_node("Einsum", ["m", "relu"], ["mixed"], equation=equation))
+    else:
+        instead(model, "relu", helper.make_node("Transpose", ["relu"], ["last"], perm=[0, 2, 3, 1]),
+                helper.make_node("Einsum", ["last", "m"], ["mixed"], equation=equation),
+                helper.make_node("Transpose", ["mixed"], ["first"], perm=[0, 3, 1, 2]))  # fmt: skip
+    return model
+
+
 def slow() -> onnx.ModelProto:
     """A power of one, which is slow although it counts as little work."""
     model = deep()
@@ -369,6 +384,8 @@ HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "heads of an attention that are the same": same_heads,
     "the same in each trip of a Loop": lambda: in_each_trip("Loop"),
     "the same in each trip of a Scan": lambda: in_each_trip("Scan"),
+    "channels reordered by an Einsum": lambda: einsum("dc,nchw->ndhw"),
+    "channels reordered by an Einsum over the last axis": lambda: einsum("nhwc,cd->nhwd"),
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),
     "a product of constants": for_every_sample,

@@ -117,10 +117,13 @@ def test_baseline_not_padded_fails_alone_when_work_is_needless(
 
 
 HEADS = ("certify.measure.simplify.sliced_values", lambda *_: {})
+EINSUM = ("certify.measure.simplify.as_layers", lambda model: model)
 UNITS = ("certify.model_file.onnx_graph.needless.needed_units", lambda *_: None)
 PARTS: dict[str, tuple[str, Any]] = {
     **{f"units of a recurrence, {read}": UNITS for read in ("nothing", "constants", "copies")},
     "heads of an attention that are the same": HEADS,
+    "channels reordered by an Einsum": EINSUM,
+    "channels reordered by an Einsum over the last axis": EINSUM,
     "channels scaled again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels normalised again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels shuffled again and again": ("certify.model_file.onnx_graph.needless_work.needless_moves", lambda *_: {}),
