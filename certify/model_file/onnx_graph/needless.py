@@ -134,13 +134,22 @@ class NeededPositions:
         macs = macs_of(node, self._values)
         if compute is None or macs is None:
             return round((elements + (macs or 0)) * (1 - share))
-        matters = dense(node, compute, masks, self._weights)
+        matters = self._merged(node, compute, dense(node, compute, masks, self._weights))
         needed = share * (1.0 if matters is None else connected_share(matters, self._groups(node, masks)))
         if matters is not None and {node.input[compute.data], node.output[0]} & set(self._denormal):
             needed = 0.0
         if self._kinds.get(node.output[0]) == onnx.TensorProto.DOUBLE:
             needed /= 2  # float32 gives the same answers at half the cost
         return round(macs * (1 - needed) + elements * (1 - share))
+
+    def _merged(self, node: onnx.NodeProto, compute: Compute, matters: Mask | None) -> Mask | None:
+        """Return which weights matter if input channels that repeat each other are read once, with summed weights."""
+        first = self._repeats.get(node.input[compute.data], {}).get(1)
+        if matters is None or first is None or compute.kind != "conv" or len(first) != matters.shape[1]:
+            return matters
+        merged = np.zeros_like(matters)
+        np.logical_or.at(merged, (slice(None), first[first >= 0]), matters[:, first >= 0])
+        return merged
 
     def _recurrence(self, node: onnx.NodeProto) -> int:
         """Return the needless cost of a recurrence, and add what it needs of its inputs."""

@@ -12,6 +12,7 @@ import onnx.reference
 from certify.model_file.onnx_graph.constants import array_of
 from certify.model_file.onnx_graph.linear_products import linear_products
 from certify.model_file.onnx_graph.needless import NeededPositions, Repeats
+from certify.model_file.onnx_graph.parallel_layers import parallel_layers
 from certify.model_file.onnx_graph.rearrangements import needless_moves
 from certify.model_file.onnx_graph.work import ELEMENT_MACS
 
@@ -36,8 +37,9 @@ def needless_work(
     """
     plain, found = _with_stored_weights(model)
     found |= NeededPositions(plain, sample, repeats, denormal, steady).needless()
-    for name, cost in (*linear_products(plain, sample).items(), *needless_moves(plain, sample).items()):
-        found[name] = max(found.get(name, 0), cost)
+    for more in (linear_products(plain, sample), needless_moves(plain, sample), parallel_layers(plain, sample)):
+        for name, cost in more.items():
+            found[name] = max(found.get(name, 0), cost)
     return {name: cost for name, cost in found.items() if cost > 0}
 
 

@@ -21,10 +21,14 @@ POINTS = 32
 """Number of elements of each slice that are read per run, possibly with repetition."""
 IMAGE_KIND, LARGE_SHARE = 5, 0.05
 """Length of the kind of images (n, C, H, W), and share of all elements from which other operators' results are read."""
+JOINING = frozenset({"Concat", "Expand", "Tile"})
+"""Operators that may make channels out of copies."""
 LARGEST = 2048
 """Maximum number of slices of an axis to compare."""
 PIXEL_TOLERANCE = 0.01
 """Tolerance along the axes of an image, whose neighbouring rows are alike."""
+ACTIVE = 0.05
+"""Share of a slice's elements that must not be zero to compare it."""
 CONSTANT = 1e-3
 """Spread of a constant channel, relative to that of the whole value."""
 
@@ -57,7 +61,8 @@ def sliced_values(model: onnx.ModelProto, kinds: Kinds) -> dict[str, tuple[int, 
             large = len(kind) == IMAGE_KIND and math.prod(kind[1:]) >= LARGE_SHARE * whole
             # Heads of an attention are the axes of a product before its rows.
             heads = () if compute is None or compute.kind != "matmul" else range(1, len(kind) - 3)
-            axes = (*((2, 3, 0) if large else ()), *heads)
+            joined = (1,) if node.op_type in JOINING and len(kind) >= IMAGE_KIND else ()
+            axes = (*joined, *((2, 3, 0) if large else (0,) if joined else ()), *heads)
         elif compute.kind != "conv":
             axes = (0, len(kind) - 2)
         found[name] = tuple(axis for axis in axes if axis == 0 or 1 < kind[axis + 1] <= LARGEST)
@@ -146,7 +151,9 @@ def _first_alike(slices: Array, tolerance: float, constant: bool) -> npt.NDArray
     alike = unit @ unit.T
     # Distance from the line through the other slice: the length times the sine of their angle.
     apart = np.sqrt(np.maximum(0.0, 1 - alike**2)) * lengths[:, None]
-    same = (apart <= tolerance * spread[:, None]) & (alike > 0) & varies[:, None] & varies[None]
+    # Behind a ReLU, slices that are active at few points may be so at the same ones by chance.
+    varies_enough = varies & (np.mean(slices != 0, axis=1) > ACTIVE)
+    same = (apart <= tolerance * spread[:, None]) & (alike > 0) & varies_enough[:, None] & varies_enough[None]
     np.fill_diagonal(same, True)
     # argmax gives the first True, and so the earliest slice.
     first = np.argmax(same, axis=1).astype(np.int64)

@@ -331,6 +331,31 @@ def einsum(equation: str) -> onnx.ModelProto:
     return model
 
 
+def summands(times: int = 8) -> onnx.ModelProto:
+    """The convolution as a sum of several, whose random kernels add up to its own."""
+    model, rng = net(), np.random.default_rng(22)
+    w = weights(model)["w"]
+    parts = [(rng.standard_normal(w.shape) * w.std()).astype(np.float32) for _ in range(times - 1)]
+    put(model, **{f"part{i}": part for i, part in enumerate([*parts, w - sum(parts)])})
+    conv, *rest = model.graph.node
+    nodes = []
+    for i in range(times):
+        nodes.append(onnx.NodeProto.FromString(conv.SerializeToString()))
+        nodes[i].input[1], nodes[i].output[0], nodes[i].name = f"part{i}", f"summand{i}", f"summand{i}"
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, helper.make_node("Sum", [f"summand{i}" for i in range(times)], ["conv"]), *rest])
+    return model
+
+
+def same_inputs(times: int = 16) -> onnx.ModelProto:
+    """The image sixteen times, as its channels."""
+    model = net()
+    put(model, times=np.array([1, times, 1, 1]), w=np.tile(weights(model)["w"] / times, (1, times, 1, 1)))
+    model.graph.node[0].input[0] = "many"
+    model.graph.node.insert(0, helper.make_node("Tile", ["image", "times"], ["many"]))
+    return model
+
+
 def slow() -> onnx.ModelProto:
     """A power of one, which is slow although it counts as little work."""
     model = deep()
@@ -386,6 +411,8 @@ HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "the same in each trip of a Scan": lambda: in_each_trip("Scan"),
     "channels reordered by an Einsum": lambda: einsum("dc,nchw->ndhw"),
     "channels reordered by an Einsum over the last axis": lambda: einsum("nhwc,cd->nhwd"),
+    "a convolution as a sum of several": summands,
+    "channels of the image that are the same": same_inputs,
     "equal branches, one never taken": lambda: in_branches(-9.0),
     "equal branches, both taken": lambda: in_branches(0.0),
     "a product of constants": for_every_sample,

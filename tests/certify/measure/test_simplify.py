@@ -124,6 +124,11 @@ PARTS: dict[str, tuple[str, Any]] = {
     "heads of an attention that are the same": HEADS,
     "channels reordered by an Einsum": EINSUM,
     "channels reordered by an Einsum over the last axis": EINSUM,
+    "a convolution as a sum of several": (
+        "certify.model_file.onnx_graph.needless_work.parallel_layers",
+        lambda *_: {},
+    ),
+    "channels of the image that are the same": ("certify.model_file.onnx_graph.repetitions.JOINING", frozenset()),
     "channels scaled again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels normalised again and again": ("certify.measure.simplify.shorten_chains", lambda *_: 0),
     "channels shuffled again and again": ("certify.model_file.onnx_graph.needless_work.needless_moves", lambda *_: {}),

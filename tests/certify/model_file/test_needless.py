@@ -279,7 +279,7 @@ def test_repetitions_are_found_along_every_axis() -> None:
     made.graph.node[1].input[:] = ["many", "", "sizes"]
     kinds = comparable_values(made, sample)
     axes = sliced_values(made, kinds)
-    assert axes == {"many": (2, 3, 0), "large": (2, 3, 0), "a": (0, 2, 3, 1), "y": (2, 3, 0)}
+    assert axes == {"many": (1, 2, 3, 0), "large": (2, 3, 0), "a": (0, 2, 3, 1), "y": (2, 3, 0)}
     looking = looking_at_slices(made, axes, kinds, 0)
     runs = [ReferenceEvaluator(looking).run([OBSERVED], {"x": normal(1, *sample)})[0] for _ in range(4)]
     found = repetitions(axes, np.concatenate(runs).astype(np.float64), 0.05)["a"]
