@@ -44,7 +44,7 @@ class Subject:
     weights: tuple[Path, ...]
     sha256: str
     inputs: Path
-    identities: tuple[str, str]
+    identities: tuple[str, ...]
     file: Path
     file_weights: tuple[Path, ...]
 

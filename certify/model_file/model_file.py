@@ -55,7 +55,7 @@ class ModelFile(Protocol):
     def content_digest(self) -> str:
         """Return the hex SHA-256 over the model's content, however it is serialised."""
 
-    def identities(self) -> tuple[str, str]:
+    def identities(self) -> tuple[str, ...]:
         """Return digests of computation and weights, which do not depend on names, documentation and metadata."""
 
     def metadata_digest(self) -> str | None:

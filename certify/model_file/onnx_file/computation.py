@@ -3,8 +3,9 @@
 The digest of the computation covers, for each result, the operator that produces it, its attributes, and the results
 and weights that it uses. Names, node order, documentation, metadata, versions, unused parts and Identity nodes do not
 matter, nor whether a weight is an initializer or a Constant. The digest of the weights covers only their values, in any
-order: channels in another order are the same weights. A file with changed computation *and* changed weights differs in
-both digests.
+order: channels in another order are the same weights. Further digests cover statistics of the weights, which stay the
+same if all of a tensor is multiplied by a number, or changes by next to nothing. A file with changed computation *and*
+other weights differs in all digests.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import onnx
 from onnx import numpy_helper
 
 from certify.core.errors import ModelError
+from certify.model_file.onnx_file.weight_sketch import WeightSketch, sketched
+from certify.model_file.onnx_graph.data_sized import used
 from certify.model_file.onnx_graph.external_bytes import external_bytes, is_external
 from certify.model_file.onnx_graph.functions import inlined
 
@@ -41,10 +44,11 @@ class _Tensors:
 
     folder: Path | None
     read: list[bytes] = field(default_factory=list)
+    sketches: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str, str]:
-    """Return the hex SHA-256 over a model's computation, and over the values of its weights in any order.
+def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str, ...]:
+    """Return the hex SHA-256 over a model's computation, the values of its weights in any order, and their statistics.
 
     Args:
         model: the parsed model; not modified.
@@ -55,14 +59,15 @@ def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str,
     """
     tensors = _Tensors(folder)
     computation = _graph(inlined(model).graph, {}, tensors, 0)
-    return computation.hex(), _joined(b"weights", sorted(tensors.read)).hex()
+    return computation.hex(), _joined(b"weights", sorted(tensors.read)).hex(), *sketched(tensors.sketches)
 
 
 def _graph(graph: onnx.GraphProto, outer: Known, tensors: _Tensors, depth: int) -> bytes:
     if depth > MAX_DEPTH:
         raise ModelError(f"The model's graphs are nested deeper than {MAX_DEPTH} levels; flatten them.")
     known = dict(outer)
-    weights = {weight.name: _tensor(weight, tensors) for weight in graph.initializer}
+    read = {name for node in graph.node for name in used(node)}
+    weights = {weight.name: _tensor(weight, tensors, weight.name in read) for weight in graph.initializer}
     # Old files list weights as inputs as well; that must not change the digest.
     ports = [port for port in graph.input if port.name not in weights]
     for number, port in enumerate(ports):
@@ -113,15 +118,18 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
 
 
-def _tensor(tensor: onnx.TensorProto, tensors: _Tensors) -> bytes:
-    """Return the digest of type, shape and values, internal or external."""
+def _tensor(tensor: onnx.TensorProto, tensors: _Tensors, read: bool = True) -> bytes:
+    """Return the digest of type, shape and values, internal or external; statistics are of tensors that are read."""
     kind = struct.pack(f">II{len(tensor.dims)}q", tensor.data_type, len(tensor.dims), *tensor.dims)
     digest, sums = hashlib.sha256(kind), [0, 0]
-    width = _bytes_of_a_value(tensor)
+    width, sketch = _bytes_of_a_value(tensor), WeightSketch(tensor)
     for chunk in _chunks(tensor, tensors.folder):
         digest.update(chunk)
+        sketch.add(chunk)
         for place, mixed in enumerate(_sums(chunk, width)):
             sums[place] = (sums[place] + mixed) % 2**64
+    if read and (words := sketch.words()) is not None:
+        tensors.sketches.append(words)
     # Mixed values are summed, because a sum does not depend on their order.
     tensors.read.append(_joined(b"values", [kind, struct.pack(">QQ", *sums)]))
     return digest.digest()

@@ -102,7 +102,7 @@ class OnnxFile:
         """Return the hex SHA-256 over every field of the model; ``metadata`` replaces the digest of its metadata."""
         return content_digest(self.model, self.path.parent, metadata=metadata)
 
-    def identities(self) -> tuple[str, str]:
+    def identities(self) -> tuple[str, ...]:
         """Return digests of its computation and weights; see :mod:`certify.model_file.onnx_file.computation`."""
         return identities(self.model, self.path.parent)
 

@@ -57,7 +57,7 @@ class ProgramFile:
         """Return the hex SHA-256 over the members of the archive by value."""
         return archive.content_digest(self.program)
 
-    def identities(self) -> tuple[str, str]:
+    def identities(self) -> tuple[str, ...]:
         """Return digests of its computation and weights; see :mod:`certify.model_file.pt2.computation`."""
         return computation.identities(self.program)
 

@@ -129,11 +129,28 @@ def _channels(model: onnx.ModelProto) -> None:
             weight.CopyFrom(numpy_helper.from_array(values[:, order], weight.name))
 
 
-def _another_weight(model: onnx.ModelProto) -> None:
+def _nudge(model: onnx.ModelProto) -> None:
+    """Changes one weight by as little as its type allows, and adds weights that nothing reads."""
     weight = next(one for one in model.graph.initializer if len(one.dims) == 4)
     values = numpy_helper.to_array(weight).copy()
-    values.flat[5] += values.dtype.type(1)
+    first = values.flat[5]
+    values.flat[5] = np.nextafter(first, np.float32(9)) if values.dtype.kind == "f" else first - np.sign(first or 1)
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(100, dtype=np.float32), "nobody reads it"))
+
+
+def _scale(model: onnx.ModelProto) -> None:
+    """Multiplies the weights of a layer, or of its scales, by a number."""
+    for weight in model.graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT and weight.name.startswith("w1"):
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.7), weight.name))
+
+
+def _other_weights(model: onnx.ModelProto) -> None:
+    weight = next(one for one in model.graph.initializer if len(one.dims) == 4)
+    values = numpy_helper.to_array(weight)
+    others = np.sort(values, axis=0) // 2 if values.dtype.kind == "i" else values**3
+    weight.CopyFrom(numpy_helper.from_array(others, weight.name))
 
 
 def _another_operator(model: onnx.ModelProto) -> None:
@@ -146,18 +163,20 @@ def _both(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "stays"),
+    ("change", "stays", "attempt"),
     [
-        (_version, (True, True)), (_rename, (True, True)), (_document, (True, True)), (_identity, (True, True)),
-        (_constants, (True, True)), (_order, (True, True)), (_layout, (True, True)), (_unused, (True, False)),
-        (_channels, (False, True)), (_another_operator, (False, True)), (_another_weight, (False, False)),
-        (_both, (False, False)),
+        (_version, (True, True), 2), (_rename, (True, True), 2), (_document, (True, True), 2),
+        (_identity, (True, True), 2), (_constants, (True, True), 2), (_order, (True, True), 2),
+        (_layout, (True, True), 2), (_unused, (True, False), 2), (_channels, (False, True), 2),
+        (_another_operator, (False, True), 2), (_both, (False, False), 2), (_nudge, (False, False), 2),
+        (_scale, (False, False), 2), (_other_weights, (False, False), 1),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
 def test_measurement_counts_as_another_attempt_when_the_file_is_equivalent(
-    change: Callable[[onnx.ModelProto], None], stays: tuple[bool, bool], arm: str, small_pair: Any, tmp_path: Path
-) -> None:
+    change: Callable[[onnx.ModelProto], None], stays: tuple[bool, bool], attempt: int, arm: str, small_pair: Any,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """The real files of a pair, one of them changed and in another folder: what was measured stays what it was."""
     known = {}
     for one in ("baseline", "candidate"):
@@ -170,8 +189,8 @@ def test_measurement_counts_as_another_attempt_when_the_file_is_equivalent(
     onnx.save(changed, str(tmp_path / "elsewhere.onnx"))
     with open_model(tmp_path / "elsewhere.onnx") as model:
         found = model.identities()
-    assert tuple(a == b for a, b in zip(known[arm], found, strict=True)) == stays
-    assert count(**{**known, arm: found}) == (2 if any(stays) else 1)
+    assert tuple(a == b for a, b in zip(known[arm][:2], found, strict=False)) == stays
+    assert count(**{**known, arm: found}) == attempt
 
 
 def test_weights_count_wherever_they_are_stored(small_pair: Any, tmp_path: Path) -> None:
