@@ -3,8 +3,8 @@
 Repeating a measurement until the result pleases yields a better one by luck. So every measurement is logged before its
 first counted window, and the certificate states its number. Two measurements are of the same pair if, for both models,
 either the computation, the values of the weights or their statistics are the same: a new name, folder, version or
-documentation does not make a new pair, nor do scaled weights. The file belongs to the user and can be deleted, so its count is a lower bound; it serves honest
-makers, and remeasurements compare with it.
+documentation does not make a new pair, nor do scaled weights. The file belongs to the user and can be deleted, so its
+count is a lower bound; it serves honest makers, and remeasurements compare with it.
 """
 
 from __future__ import annotations
