@@ -11,7 +11,7 @@ import onnx
 LEAST = 64
 """Fewest values of a tensor to include; smaller ones are biases, scales and shapes."""
 STEP = 1e-3
-"""Distance of two values of a statistic that are told apart."""
+"""Smallest difference of a statistic that counts."""
 SHIFTS = (0.0, 0.5)
 """Shifts of the steps: a small change crosses the border of a step in at most one of two grids."""
 

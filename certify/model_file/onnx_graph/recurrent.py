@@ -16,7 +16,7 @@ from certify.model_file.onnx_graph.exempt import Mask, Masks
 X, W, R = range(3)
 """Indices of the inputs."""
 CELL = 2
-"""Index of the output with the state of an LSTM's cells, which is no multiple of the hidden state."""
+"""Index of the output with the state of an LSTM's cells, which is not a multiple of the hidden state."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def needed_units(
         repeats: for its outputs, the unit that each unit repeats: its own if none, -1 if it is constant.
 
     Returns:
-        None if its weights are no constants.
+        None if its weights are not constants.
     """
     if not all(name in weights for name in node.input[W : R + 1]):
         return None
