@@ -148,7 +148,9 @@ class NeededPositions:
         if matters is None or first is None or compute.kind != "conv" or len(first) != matters.shape[1]:
             return matters
         merged = np.zeros_like(matters)
-        np.logical_or.at(merged, (slice(None), first[first >= 0]), matters[:, first >= 0])
+        for channel, kept in enumerate(first):
+            if kept >= 0:
+                merged[:, kept] |= matters[:, channel]
         return merged
 
     def _recurrence(self, node: onnx.NodeProto) -> int:
@@ -160,9 +162,8 @@ class NeededPositions:
         needed = needed_units(node, self._weights, self.masks, repeats)
         macs = macs_of(node, self._values)
         for name in filter(None, node.input):
-            shape = self._shapes.get(name, ())
-            sequence = name == node.input[X] and needed is not None
-            self._need(name, [*(np.ones(s, dtype=bool) for s in shape[:-1]), needed.inputs] if sequence else None)
+            steps = [np.ones(size, dtype=bool) for size in self._shapes.get(name, ())[:-1]]
+            self._need(name, [*steps, needed.inputs] if needed is not None and name == node.input[X] else None)
         return 0 if needed is None or macs is None else round(macs * (1 - needed.share))
 
     def _inputs(self, node: onnx.NodeProto, masks: Masks) -> dict[str, Masks] | None:
