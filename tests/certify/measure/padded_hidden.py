@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -308,7 +309,7 @@ def in_each_trip(kind: str) -> onnx.ModelProto:
         [*model.graph.node, result, *going], "body", ports, [*results, info("answer", FLOAT, None)]
     )
     put(model, trips=np.zeros((8, 1), np.float32) if kind == "Scan" else np.array(8))
-    attributes = {"num_scan_inputs": 1} if kind == "Scan" else {}
+    attributes: dict[str, Any] = {"num_scan_inputs": 1} if kind == "Scan" else {}
     taken = ["trips"] if kind == "Scan" else ["trips", ""]
     del model.graph.node[:]
     model.graph.node.extend([helper.make_node(kind, taken, ["all"], body=body, **attributes),
