@@ -29,7 +29,7 @@ from certify.data.dataset import Dataset
 from certify.measure import simplify as simplifying
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
-from certify.measure.variants import Answers, Bench
+from certify.measure.variants import Answers, VariantBench
 
 Maker = Callable[..., Evidence]
 Simplify = Callable[..., tuple[Observation, Path]]
@@ -224,7 +224,7 @@ def test_variant_is_another_model_when_the_runtime_cannot_run_it(fails: bool, ed
                 raise ModelError("It cannot be reshaped.")
             return np.eye(4)
 
-    answers = Answers(cast("Bench", Runs()), made.net())
+    answers = Answers(cast("VariantBench", Runs()), made.net())
     assert answers.same(onnx.ModelProto(ir_version=0), 0.1, edition.plan) is not fails
 
 
@@ -238,7 +238,7 @@ def test_variant_is_run_as_it_is_when_the_optimiser_stops_at_it(tmp_path: Path) 
             raise ModelError("It attempts to replace the existing tensor.")
         return mock.MagicMock()
 
-    bench = Bench(made.CONTRACT, 1, tmp_path, tmp_path / "samples.npy", tmp_path / "looks.npy")
+    bench = VariantBench(made.CONTRACT, 1, tmp_path, tmp_path / "samples.npy", tmp_path / "looks.npy")
     np.save(tmp_path / "outputs.npy", np.eye(4))
     with mock.patch("certify.measure.variants.Worker", worker):
         assert bench.run(made.net(), "classes", bench.looks).shape == (4, 4)
@@ -257,7 +257,7 @@ def test_outputs_are_compared_about_their_own_means(offset: float, same: bool, e
             noise = np.random.default_rng(0).standard_normal((64, 2))
             return np.array([100.0, 0.0]) + noise * (1 if model.ir_version else 1 - offset)
 
-    answers = Answers(cast("Bench", Runs()), made.net())
+    answers = Answers(cast("VariantBench", Runs()), made.net())
     assert answers.same(onnx.ModelProto(ir_version=0), 0.1, edition.plan) is same
 
 
