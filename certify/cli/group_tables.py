@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from certify.core.estimate import Estimate
-from certify.core.text import clean
+from certify.core.text import bullet, clean
 from certify.present.statements import figure
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def tables(found: Fairness) -> Iterator[Table | Text]:
     """Yield the outcome, a table of cells, and a table of all other figures."""
     text = Text(clean(found.outcome.text), style="bold")
     for line in (*found.outcome.reasons, *found.outcome.notes):
-        text.append(f"\n  - {clean(line)}", style="not bold")
+        text.append(f"\n{bullet(line)}", style="not bold")
     yield text
     yield _cells(found)
     yield _others(found)

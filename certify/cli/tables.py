@@ -11,7 +11,7 @@ from rich.text import Text
 
 from certify.assessments.efficiency.grade import Grade
 from certify.core.estimate import Estimate
-from certify.core.text import clean
+from certify.core.text import bullet, clean
 from certify.present.carbon import carbon_sentences, payback_sentences
 from certify.present.numbers import quantity as quantity
 from certify.present.numbers import rounded
@@ -101,7 +101,7 @@ def verdict(grade: Grade, where: str = "") -> Text:
             )
         lines = ()
     for line in (*lines, *grade.notes):
-        text.append(f"\n  - {clean(line)}", style="not bold")
+        text.append(f"\n{bullet(line)}", style="not bold")
     return text
 
 

@@ -6,6 +6,8 @@ import textwrap
 import unicodedata
 
 WIDTH = 80
+BULLETS = 70
+"""Columns of a list's text, which fits terminals of 72 with its indent."""
 
 
 def clean(value: object) -> str:
@@ -30,3 +32,17 @@ def wrapped(value: object) -> str:
           seven77 seven77
     """
     return textwrap.fill(clean(value), WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def bullet(value: object) -> str:
+    """Return text as an indented item of a list that fits 72 columns; its later lines are indented too.
+
+    Example:
+        >>> print(bullet(11 * "seven77 "))
+          - seven77 seven77 seven77 seven77 seven77 seven77 seven77 seven77
+            seven77 seven77 seven77
+    """
+    text = textwrap.fill(
+        clean(f"- {value}"), BULLETS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return textwrap.indent(text, "  ")
