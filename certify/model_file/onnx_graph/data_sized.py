@@ -7,6 +7,7 @@ every sample.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 import onnx
@@ -129,6 +130,13 @@ def used(node: onnx.NodeProto) -> Iterator[str]:
     yield from (name for name in node.input if name)
     for graph in subgraphs(node):
         yield from captured(graph)
+
+
+def reader_counts(graph: onnx.GraphProto) -> Counter[str]:
+    """Return how often each value is read, by nodes and as an output of the graph."""
+    counts = Counter(name for node in graph.node for name in used(node))
+    counts.update(value.name for value in graph.output)
+    return counts
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:

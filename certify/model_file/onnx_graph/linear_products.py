@@ -6,13 +6,12 @@ Operators between them must commute with a layer over channels: constants, avera
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
 
-from certify.model_file.onnx_graph.data_sized import used
+from certify.model_file.onnx_graph.data_sized import reader_counts
 from certify.model_file.onnx_graph.operators import attribute, attribute_list, compute_of
 from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.traffic import Value
@@ -57,8 +56,7 @@ def linear_products(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str
     values = infer(model, sample).values
     weights = {tensor.name for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    readers = Counter(name for node in graph.node for name in used(node))
-    readers.update(value.name for value in graph.output)
+    readers = reader_counts(graph)
     found: dict[str, int] = {}
     layers: dict[str, _Layer] = {}
     for node in graph.node:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 import onnx
 
-from certify.model_file.onnx_graph.data_sized import used
+from certify.model_file.onnx_graph.data_sized import reader_counts
 from certify.model_file.onnx_graph.linear_products import SCALING
 from certify.model_file.onnx_graph.operators import attribute, compute_of
 from certify.model_file.onnx_graph.shapes import infer
@@ -27,8 +27,7 @@ def parallel_layers(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[str
     values = infer(model, sample).values
     weights = {tensor.name for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    readers = Counter(name for node in graph.node for name in used(node))
-    readers.update(value.name for value in graph.output)
+    readers = reader_counts(graph)
     found: dict[str, int] = {}
     for node in graph.node:
         if node.op_type not in ADDING:

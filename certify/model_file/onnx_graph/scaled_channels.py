@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import onnx
 
 from certify.model_file.onnx_graph.branches import drop_unused
 from certify.model_file.onnx_graph.constants import array_of
-from certify.model_file.onnx_graph.data_sized import used
+from certify.model_file.onnx_graph.data_sized import reader_counts
 from certify.model_file.onnx_graph.equal_values import FLOATS
 from certify.model_file.onnx_graph.operators import STANDARD_DOMAINS
 from certify.model_file.onnx_graph.shapes import infer, shape_of
@@ -73,8 +72,7 @@ def _chains(model: onnx.ModelProto, types: Mapping[str, onnx.TypeProto.Tensor]) 
     """Return the chains by their last value; a value with several readers ends one chain and begins another."""
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    readers = Counter(name for node in graph.node for name in used(node))
-    readers.update(value.name for value in graph.output)
+    readers = reader_counts(graph)
     found: dict[str, _Chain] = {}
     for node in graph.node:
         varying = [name for name in node.input if name and name not in weights]
