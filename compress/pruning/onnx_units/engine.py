@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ from compress.onnx_graph.graph import Array, Graph, drop_unread, probe
 from compress.pruning.onnx_units.allocation import Allocation, GroupCosts, Scope, allocate
 from compress.pruning.onnx_units.groups import UnitGroup, find_groups, mask, take
 from compress.pruning.onnx_units.layers import FileLayer, find_layers
-from compress.pruning.onnx_units.refitting import MOST_INPUTS, compensate_readers, order_units, ordered, refit_layers
+from compress.pruning.onnx_units.refitting import (
+    MOST_INPUTS,
+    Cut,
+    compensate_readers,
+    order_units,
+    ordered,
+    refit_layers,
+)
 from compress.pruning.onnx_units.sensitivity import OutputErrors, change, output_error
 from compress.pruning.proof import OF_EFFECT, OF_OUTPUT, bisect_valid
 from compress.quantization.post_training.batch_size import choose_batch
@@ -204,10 +211,9 @@ class _Work:
         """
         refitted, readers, context = _copy(cut), _copy(cut), self._context
         with context.progress.task("Refitting layers") as bar:
-            layers = refit_layers(
-                self._graph, refitted, order, kept, groups, self._feeds, seed=context.seed, advance=bar.advance
-            )
-        compensate_readers(self._graph, readers, order, kept, groups, self._feeds, context.seed)
+            made = Cut(self._graph, refitted, order, kept, groups)
+            layers = refit_layers(made, self._feeds, seed=context.seed, advance=bar.advance)
+            compensate_readers(replace(made, pruned=readers), self._feeds, context.seed)
         wanted = self._outputs(self._graph, self._checked)
         found = [self._outputs(each, self._checked) for each in (cut, refitted, readers)]
         missed, left, alone = (output_error(wanted, each) for each in found)

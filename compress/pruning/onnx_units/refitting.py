@@ -100,43 +100,55 @@ def order_units(
     return found
 
 
-def compensate_readers(
-    original: Graph,
-    pruned: Graph,
-    order: Sequence[onnx.NodeProto],
-    kept: Mapping[str, Array],
-    groups: Sequence[UnitGroup],
-    feeds: Iterable[Feed],
-    seed: int = 0,
-) -> None:
+@dataclass(frozen=True)
+class Cut:
+    """A graph from which units were removed, next to the original.
+
+    Attributes:
+        original: original graph; not modified.
+        pruned: the same graph without some units.
+        order: order of the original's nodes.
+        kept: indices of the remaining units, by group.
+        groups: groups of units in the original.
+    """
+
+    original: Graph
+    pruned: Graph
+    order: Sequence[onnx.NodeProto]
+    kept: Mapping[str, Array]
+    groups: Sequence[UnitGroup]
+
+    @property
+    def narrowed(self) -> list[UnitGroup]:
+        """The groups that lost units."""
+        return [group for group in self.groups if len(self.kept[group.name]) < group.units]
+
+
+def compensate_readers(cut: Cut, feeds: Iterable[Feed], seed: int = 0) -> None:
     """Refit only the layers that read removed units, in place, each on the original's own inputs.
 
     With few samples this loses less than :func:`refit_layers`, which also fits what earlier layers could not
     compensate, and so the samples' own noise: 250 for the 700 inputs of a layer of EfficientNet-Lite0.
 
     Args:
-        original: original graph; not modified.
-        pruned: the same graph without some units.
-        order: order of the original's nodes.
-        kept: indices of the remaining units, by group.
-        groups: groups of units in the original.
+        cut: the two graphs.
         feeds: samples, which run through the original once.
         seed: seed of the sampled positions.
     """
-    places = {node.output[0]: number for number, node in enumerate(order)}
-    layers = {layer.product: layer for layer in find_layers(pruned)}
-    cut = [(reader, group) for group in groups if len(kept[group.name]) < group.units for reader in group.readers]
+    places = {node.output[0]: number for number, node in enumerate(cut.order)}
+    layers = {layer.product: layer for layer in find_layers(cut.pruned)}
+    readers = [(reader, group) for group in cut.narrowed for reader in group.readers]
     random = np.random.default_rng(seed)
-    with FileLane(original, order, feeds) as lane:
-        for reader, group in sorted(cut, key=lambda each: places[each[0].product]):
+    with FileLane(cut.original, cut.order, feeds) as lane:
+        for reader, group in sorted(readers, key=lambda each: places[each[0].product]):
             inputs = int(np.prod(reader.shape[1:]))
             if inputs > MOST_INPUTS:
                 continue
-            rows = FileRows(original.producers[reader.product], reader, random, POSITIONS)
+            rows = FileRows(cut.original.producers[reader.product], reader, random, POSITIONS)
             gram = Gram(inputs, reader.shape[0])
             for values, targets in lane.values(reader.input, reader.output):
                 gram.add(*rows.of(values, targets))
-            compensate(pruned, layers[reader.product], gram, kept[group.name], group.units, removed=True)
+            compensate(cut.pruned, layers[reader.product], gram, cut.kept[group.name], group.units, removed=True)
 
 
 @dataclass(frozen=True)
@@ -158,11 +170,7 @@ class _Site:
 
 
 def refit_layers(
-    original: Graph,
-    pruned: Graph,
-    order: Sequence[onnx.NodeProto],
-    kept: Mapping[str, Array],
-    groups: Sequence[UnitGroup],
+    cut: Cut,
     feeds: Iterable[Feed],
     *,
     seed: int = 0,
@@ -172,66 +180,53 @@ def refit_layers(
     """Refit the layers of a pruned graph in place; return the errors of each, by the name of its node.
 
     Args:
-        original: original graph; not modified.
-        pruned: the same graph without some units.
-        order: order of the original's nodes.
-        kept: indices of the remaining units, by group.
-        groups: groups of units in the original.
+        cut: the two graphs.
         feeds: samples, which run through both graphs once.
         seed: seed of the sampled positions.
         ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values.
         advance: called for each layer.
     """
-    sites = _sites(original, pruned, order, kept, groups)
-    places = {node.output[0]: pruned.producers[node.output[0]] for node in order}
+    sites = _sites(cut)
+    places = {node.output[0]: cut.pruned.producers[node.output[0]] for node in cut.order}
     random = np.random.default_rng(seed)
     refits = {}
     with (
-        FileLane(original, order, feeds, [site.wanted for site in sites]) as wanted,
-        FileLane(pruned, list(places.values()), feeds) as found,
+        FileLane(cut.original, cut.order, feeds, [site.wanted for site in sites]) as wanted,
+        FileLane(cut.pruned, list(places.values()), feeds) as found,
     ):
         for site in sites:
             rows = FileRows(places[site.layer.product], site.layer, random, POSITIONS)
-            refits[site.layer.name] = _refit(site, pruned, wanted, found, rows, ridge)
+            refits[site.layer.name] = _refit(site, cut.pruned, wanted, found, rows, ridge)
             advance(1, site.layer.name)
     return refits
 
 
-def _sites(
-    original: Graph,
-    pruned: Graph,
-    order: Sequence[onnx.NodeProto],
-    kept: Mapping[str, Array],
-    groups: Sequence[UnitGroup],
-) -> list[_Site]:
+def _sites(cut: Cut) -> list[_Site]:
     """Return the layers after the first that lost units, in order."""
-    cut = {
-        layer.product: kept[group.name]
-        for group in groups
-        if len(kept[group.name]) < group.units
-        for layer in (*group.makers, *group.depthwise)
+    narrowed = {
+        layer.product: cut.kept[group.name] for group in cut.narrowed for layer in (*group.makers, *group.depthwise)
     }
-    reading = {layer.product for group in groups if len(kept[group.name]) < group.units for layer in group.readers}
-    layers = {layer.product: layer for layer in find_layers(pruned)}
+    reading = {layer.product for group in cut.narrowed for layer in group.readers}
+    layers = {layer.product: layer for layer in find_layers(cut.pruned)}
     sites: list[_Site] = []
     behind: set[str] = set()
-    for product in (node.output[0] for node in order if node.output[0] in layers):
+    for product in (node.output[0] for node in cut.order if node.output[0] in layers):
         layer = layers[product]
-        if product in cut or product in reading:
+        if product in narrowed or product in reading:
             behind.add(product)
         # Nothing before it changed, so its inputs are the original's and it fits already.
-        elif not behind & ancestors(original, [layer.input]):
+        elif not behind & ancestors(cut.original, [layer.input]):
             continue
         if int(np.prod(layer.shape[1:])) > MOST_INPUTS:
             continue
         # If a layer lost outputs, no sum adds it to a stream, because streams keep their width.
-        total = None if product in cut else find_sum(original, layer)
+        total = None if product in narrowed else find_sum(cut.original, layer)
         if total is not None:
             # A shortcut through layers that are refitted later would still change.
-            later = ancestors(original, [total.shortcut]) & (layers.keys() - {site.layer.product for site in sites})
+            later = ancestors(cut.original, [total.shortcut]) & (layers.keys() - {site.layer.product for site in sites})
             total = None if later & behind else total
         behind.add(product)
-        sites.append(_Site(layer, total, cut.get(product)))
+        sites.append(_Site(layer, total, narrowed.get(product)))
     return sites
 
 

@@ -315,11 +315,11 @@ def test_units_go_where_outputs_suffer_least_when_the_scope_is_outputs(copies, c
 def test_refit_that_brings_the_outputs_closer_is_kept_when_the_other_one_harms(copies, context, monkeypatch, harm):
     honest = getattr(engine, harm)
 
-    def harmful(original, pruned, *rest, **more):
-        made = honest(original, pruned, *rest, **more)
-        for layer in find_layers(pruned):
-            put(pruned, layer, 10 * weight_of(pruned, layer), None)
-        return made
+    def harmful(cut, *rest, **more):
+        refits = honest(cut, *rest, **more)
+        for layer in find_layers(cut.pruned):
+            put(cut.pruned, layer, 10 * weight_of(cut.pruned, layer), None)
+        return refits
 
     monkeypatch.setattr(engine, harm, harmful)
     _, record = _apply(copies, context, macs=0.9)
@@ -370,7 +370,7 @@ def test_layer_is_not_refitted_when_it_has_fewer_than_two_rows_per_input(copies)
         take(cut, group, kept[group.name])
     samples = np.random.default_rng(0).normal(size=(11, 3, SIZE, SIZE)).astype(np.float32)
     feeds = [{graph.model.graph.input[0].name: samples}]
-    refits = list(refitting.refit_layers(graph, cut, order, kept, groups, feeds).values())
+    refits = list(refitting.refit_layers(refitting.Cut(graph, cut, order, kept, groups), feeds).values())
     # The head reads 6 numbers, once per sample.
     assert refits[-1].before == refits[-1].after
     assert all(each.after < each.before for each in refits[:-1])
