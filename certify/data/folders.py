@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     import PIL.Image
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}
+    {".jpg", ".jpe", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"}
 )
+UNREAD = frozenset({".arw", ".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".psd", ".svg", ".tga"})
+"""Image formats that are refused, so that no image of a class is left out unnoticed."""
 PART_FOLDERS = ("train", "val", "test")
 PART_NAMES = {
     **{name: name for name in PART_FOLDERS},
@@ -242,10 +244,18 @@ def _split(folder: Path, classes: tuple[str, ...]) -> Split:
 
 
 def image_files(folder: Path) -> Iterator[Path]:
-    """Yield the image files below a folder, without hidden files and folders."""
+    """Yield the image files below a folder, without hidden files and folders.
+
+    Raises:
+        DataError: an image has a format that is not read.
+    """
     for path in folder.rglob("*"):
-        hidden = any(name[0] == "." for name in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES | UNREAD or any(name[0] == "." for name in path.relative_to(folder).parts):
+            continue
+        if suffix in UNREAD:
+            raise DataError(f"{path}: {suffix} images are not read; convert it to PNG or JPEG, or remove it.")
+        if path.is_file():
             yield path
 
 

@@ -192,6 +192,16 @@ def test_hidden_files_and_folders_are_no_samples(tmp_path: Path) -> None:
     assert sizes(root) == {"train": 16, "calibration": 2, "validation": 2, "test": 6}
 
 
+def test_image_of_a_format_that_is_not_read_is_refused_and_no_other_file_is(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"test": 2})
+    make_image(root / "test" / "cat" / "x.png", 9).rename(root / "test" / "cat" / "x.png.txt")
+    make_image(root / "test" / "cat" / "y.jpg", 10).rename(root / "test" / "cat" / "y.JFIF")
+    assert sizes(root) == {"test": 5}
+    (root / "test" / "dog" / "phone.HEIC").write_bytes(b"any")
+    with pytest.raises(DataError, match="phone.HEIC: .heic images are not read; convert it to PNG or JPEG"):
+        sizes(root)
+
+
 def test_class_may_be_called_like_a_part_when_no_other_folder_is(tmp_path: Path) -> None:
     root = tree(tmp_path, {"": 8}, classes=("car", "Train"))
     assert load(f"imagefolder:{root}").classes == ("Train", "car")
