@@ -1,4 +1,4 @@
-"""Parameters of private passes that only the auditor's lineage states."""
+"""What the public lineage states of private data: parameters and results without what only an auditor may see."""
 
 from __future__ import annotations
 
