@@ -40,7 +40,7 @@ def read_edition(package: str, name: str, constants: type[T]) -> tuple[T, str]:
     """
     known, assessment = edition_files(package), package.rpartition(".")[2]
     if name not in known:
-        raise unknown_name(f"edition of {assessment}", name, sorted(known))
+        raise unknown_name(f"{assessment} edition", name, sorted(known))
     try:
         document = parse_document(known[name], f"Edition {name}")
         found = validated(constants, document.values, "the edition", document.place)

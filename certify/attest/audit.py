@@ -122,7 +122,7 @@ class Audit:
 
     @property
     def _counts(self) -> str:
-        what = f"the {self.certificate.assessment.result} {self.outcome_text}"
+        what = f"the {self.certificate.assessment.result} ({self.outcome_text})"
         return f"{len(self.figures)} figures, {len(self.guards)} guards and {what}"
 
     def to_json(self) -> dict[str, Any]:
@@ -188,16 +188,21 @@ def _records_places(verification: Verification, folders: Sequence[Path]) -> list
     return [records_path(statement_path(folder, verification.name)) for folder in folders]
 
 
+def _invalid(verification: Verification) -> CertificateError:
+    """Return the verdict with the sentences of the failed checks, as an error."""
+    return CertificateError(" ".join([verification.verdict, *(check.sentence for check in verification.failed)]))
+
+
 def _audit(verification: Verification, places: Sequence[Path], access: Access | None) -> Audit:
     """Derive one statement again and compare it."""
     signed, path = verification.certificate, verification.path
     if signed is None:
-        raise CertificateError(verification.verdict)
+        raise _invalid(verification)
     source = find_evidence(places)
     if isinstance(source, str):
         # If records are missing, an invalid certificate is reported first, because that is worse than "not derived".
         if not verification.valid:
-            raise CertificateError(verification.verdict)
+            raise _invalid(verification)
         raise NotDerivedError(
             f"{path}: {source}. An audit derives everything from the evidence; pass it with --evidence."
         )

@@ -70,7 +70,7 @@ class Certificate:
         try:
             return cls(content)
         except CertificateError as error:
-            raise CertificateError(f"{path} does not contain a readable certificate: {error}") from error
+            raise CertificateError(f"{path} is not a certificate: {error}") from error
 
     @cached_property
     def envelope(self) -> Envelope:

@@ -135,7 +135,7 @@ def check_derivation(
     if derived.refused != (certificate.outcome_text == REFUSED):
         sentence = f"The outcome that follows from the {what} is {derived.text}."
         return [*found, Finding("outcome_follows", "fail", sentence)], {}
-    found.append(_follows("outcome_follows", f"The outcome {derived.text} follows from the {what}", rows))
+    found.append(_follows("outcome_follows", f"The outcome ({derived.text}) follows from the {what}", rows))
     words[certificate.assessment.result] = derived.to_json()
     outcomes = {finding.outcome for finding in found}
     # Derived words replace the signed ones only if some were reworded and nothing failed.

@@ -232,8 +232,8 @@ def require_derived(
     found = verification.certificate
     failed = [check for check in verification.failed if check.name not in ignoring and not is_refutation(check)]
     if failed or found is None:
-        message = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
-        raise CertificateError(f"The certificate of {path} is not valid, so nothing is shown ({message})")
+        message = " ".join(check.sentence for check in failed)
+        raise CertificateError(f"The certificate of {path} is not valid, so nothing is shown: {message}")
     if not verification.derived:
         raise NotDerivedError(
             f"{path}: {verification.not_derived} Put the evidence next to the model, or pass it with --evidence."

@@ -74,7 +74,9 @@ def command(
     from certify.attest.auditor import Access
 
     if remeasure != (data is not None):
-        raise click.UsageError("--remeasure needs the same test samples: give --remeasure and --data together.")
+        raise click.UsageError(
+            "--remeasure and --data need each other: the models are measured on the same test samples."
+        )
     if fresh_data is not None and not remeasure:
         raise click.UsageError("--fresh-data needs --remeasure and --data; add both.")
     if keep is not None and not remeasure:
@@ -114,14 +116,14 @@ def _keep(evidence: Evidence, place: Path | None) -> None:
 def _audit_parts(found: Audit, verbose: bool) -> list[object]:
     """Return the verdict and its grounds: everything if verbose, else only differences, failures and notes."""
     from certify.core.finding import legend
-    from certify.core.text import clean
+    from certify.core.text import clean, wrapped
 
     parts = [clean(found.verdict), *_derived_parts(found, verbose)]
     for other in found.others:
         derived = list(_derived_parts(other, verbose))
         parts += [clean(f"{other.certificate.claims.title}:"), *derived] if derived else []
     checks = [check for check in found.checks if verbose or check.outcome in ("fail", "note")]
-    message = "\n".join([*(clean(str(check)) for check in checks), f"({legend(checks)})"]) if checks else None
+    message = "\n".join([*map(wrapped, checks), f"({legend(checks)})"]) if checks else None
     rest = None if verbose else "To see every figure, guard and check, run leanmark audit --verbose."
     return [part for part in (*parts, message, rest) if part is not None]
 

@@ -33,7 +33,7 @@ leanmark certify small.onnx --baseline original.onnx \\
 @click.argument("candidate", type=FILE)
 @click.option("--baseline", type=FILE, required=True, help="Original model, in its original precision.")
 @click.option("--data", required=True, help="Test data: a folder, or a specification such as npz:PATH or arrays:PATH.")
-@click.option("--keep-data", is_flag=True, help="Save the test split as test-data.npz, for auditors.")
+@click.option("--keep-data", is_flag=True, help="Write the test part to test-data.npz, for auditors.")
 @click.option(
     "--groups", metavar="COLUMNS", help="Also report these group columns, such as sex,race or sex,race,sex:race."
 )
@@ -65,8 +65,8 @@ def command(
     next to the model. With --private-data, public files identify no sample; OUT/auditor holds the files for auditors
     and must not be published.
 
-    Exit code 0: graded. 2: usage error or unreadable input. 3: no grade; the reasons are printed. 6: the use policy of
-    the data does not permit evaluation for --purpose.
+    Exit code 0: graded. 2: usage error, or input that cannot be read. 3: no grade; the reasons are printed. 6: the
+    data's use policy does not permit --purpose.
     """
     from certify.api import certify
     from certify.attest.keys import signing_key

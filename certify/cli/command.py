@@ -16,6 +16,8 @@ from certify.cli.values import require_finite, require_paths, require_spared_fil
 _PACK_FOLDER = "leanmark.pack_folder"
 LONGEST_SUMMARY = 200  # characters; lists of commands wrap a summary instead of cutting it
 CONTINUED = " \\"
+_ALWAYS = {"0": "Done.", "2": "Usage error, or input that cannot be read."}
+"""Exit codes of every command, listed where a command's own help does not describe them."""
 
 
 class ModelPath(click.Path):
@@ -98,7 +100,7 @@ class _WithExample(click.Command):
         """Write exit codes and example after everything else."""
         if codes := _described(self.help or "")[1]:
             with formatter.section("Exit codes"):
-                formatter.write_dl(codes)
+                formatter.write_dl(sorted({**_ALWAYS, **dict(codes)}.items()))
         write_example(self.example, formatter)
 
 

@@ -53,10 +53,10 @@ def command(
 ) -> None:
     """Sign your own verdict on the certificate of FILE, as someone other than its maker.
 
-    All figures are first derived again. You then confirm the certificate as cross-checked, or with --remeasured or
-    --data as reproduced; or you sign that you disagree, and where. The statement says whether it scored data that the
-    maker had not seen. It is written to countersignatures/ next to FILE, and leanmark verify shows it. If the data are
-    private and you have the auditor files, the statement says so, and it replaces them for everybody who trusts you.
+    All figures are first derived again. The statement then confirms the certificate as cross-checked, or as reproduced
+    with --remeasured or --data. If anything differs, the statement says where you disagree. It also says whether you
+    scored data that the maker had not seen. It is written to countersignatures/ next to FILE, and leanmark verify shows
+    it. If the data are private and you have the auditor files, readers who trust you need these files no longer.
     """
     from certify.attest.audit import audit
     from certify.attest.auditor import Access

@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Create the Ed25519 key pair that signs your certificates.
 
-    The first certificate creates one automatically; this command creates one elsewhere, replaces it, or revokes it. It
-    also creates data keys (--data-key), for private data and use policies.
+    Your first certificate creates a key pair automatically. This command creates one elsewhere, replaces it or revokes
+    it. With --data-key, it creates a data key instead, for private data and use policies.
     """
     from certify.attest.keys import PRIVATE_NAME, generate, public_path
     from certify.core.folders import config_folder

@@ -7,8 +7,10 @@ import errno
 import functools
 import importlib
 import io
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import traceback
 from importlib.metadata import EntryPoint, entry_points
@@ -192,7 +194,7 @@ class Program(click.Group):
         except click.ClickException as error:
             # Without --json, click prints usage errors with its own hint.
             if not ctx.meta[AS_JSON]:
-                raise
+                raise _wrapped_usage_error(error) from error
             _fail(ctx, error, error.format_message(), error.exit_code)
         except ModuleNotFoundError as error:
             missing = _missing_extra(ctx.invoked_subcommand or "", error)
@@ -249,6 +251,26 @@ def one_line(sentence: str) -> str:
     return clean(sentence)
 
 
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _for_reader(sentence: str) -> str:
+    """Wrap a sentence at its spaces on a terminal, which would break it inside a word; a file gets one line."""
+    if not _on_terminal():
+        return sentence
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(sentence, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _wrapped_usage_error(error: click.ClickException) -> click.ClickException:
+    # Click calls the help of a group that is called without a command an error too; it is laid out already.
+    if not isinstance(error, click.UsageError) or isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error
+    sentence = _for_reader(f"Error: {error.format_message()}").removeprefix("Error: ")
+    return click.UsageError(sentence, error.ctx)
+
+
 def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: int) -> NoReturn:
     """Report what went wrong and exit."""
     if ctx.params["debug"]:
@@ -257,7 +279,7 @@ def _fail(ctx: click.Context, error: BaseException, sentence: str, exit_code: in
         # The JSON key already says that it is an error.
         print_json({"error": {"code": exit_code, "message": one_line(sentence.removeprefix("Error: "))}})
     else:
-        click.echo(one_line(sentence), err=True)
+        click.echo(_for_reader(one_line(sentence)), err=True)
     ctx.exit(exit_code)
 
 

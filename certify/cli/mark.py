@@ -34,7 +34,7 @@ def command() -> None:
 )
 @json_option
 def show(folder: Path, trust: tuple[str, ...], withdrawals: tuple[Path, ...], runtime: str, as_json: bool) -> None:
-    """Print which marks next to the model in FOLDER your trust store lets you believe.
+    """Print which marks next to the model in FOLDER you can believe, given the keys that you trust.
 
     Exit code 0: a scheme that you know awarded a level, and it is in force. 3: no level is in force; the rule is named.
     """

@@ -25,8 +25,8 @@ def command(folder: Path, out: Path | None, wants_level: bool, withdrawals: tupl
     Each statement is a row with its figures, their intervals and who vouches for them. A notice in plain language says
     what was measured and, as far as the maker declared it, what the model is for, on whom it is used and whom to ask.
 
-    The model is verified first. Exit code 1: it is not valid. 3: --level was given, but no level may be drawn. 5:
-    evidence is missing.
+    The model is verified first. Exit code 1: its certificate is not valid. 3: --level was given, but no level may be
+    drawn. 5: evidence is missing.
     """
     from certify.attest.verify import require_derived
     from certify.core.errors import UsageError

@@ -27,7 +27,7 @@ STEPS = 5
     "--not-applicable",
     multiple=True,
     metavar="PILLAR=REASON",
-    help="Pillar that does not apply, with the reason; its points stay lost. Repeatable.",
+    help="Pillar that does not apply, with the reason; its points stay lost; repeatable.",
 )
 @trust_option
 @click.option("--sign", is_flag=True, help="Sign the count and write it next to the model.")
@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Count the points of the certified model in FOLDER, and list what the next level needs.
 
-    Every statement next to the model is first verified and derived again. What nobody measured, or its maker only
+    Every statement next to the model is first verified and derived again. What nobody measured, or only the maker
     declares, earns nothing; a third party's attestation counts if you trust their key. Points are not a mark: only a
     scheme's signature awards a level (leanmark mark).
 
@@ -82,14 +82,14 @@ def _pair(text: str) -> tuple[str, str]:
 
 def tables(scored: Scored) -> list[object]:
     """Return lines, pillars, prerequisites and what the next level needs, for display."""
-    from certify.core.text import clean
+    from certify.core.text import bullet, wrapped
 
     found = scored.score
     parts: list[object] = [_lines(scored), _pillars(scored)]
     unmet = [f"{row.name} {row.prerequisite.title}: {row.state}. {row.sentence}" for row in found.prerequisites]
-    parts.append("Prerequisites (0 points)\n" + "\n".join(f"  {clean(line)}" for line in unmet))
+    parts.append("Prerequisites (0 points)\n" + "\n".join(map(bullet, unmet)))
     if scored.not_counted:
-        parts.append("\n".join(clean(line) for line in scored.not_counted))
+        parts.append("\n".join(map(wrapped, scored.not_counted)))
     return [*parts, next_steps(scored), scored.line]
 
 
@@ -131,12 +131,13 @@ def _points(points: float) -> str:
 
 def next_steps(scored: Scored) -> str:
     """Return what the next level needs, and the most effective ways to more points."""
+    from certify.core.text import bullet
     from certify.scorecard.levels import lacking, next_level, steps
 
     level = next_level(scored.score)
     if level is None:
         return "All requirements of the edition are met. Only a scheme can award a level (leanmark mark)."
     lines = [f"In addition to a scheme's signature, the level {level} needs:"]
-    lines += [f"  {lack.sentence}" for lack in lacking(scored.score, level)]
-    lines += [f"  {step}" for step in steps(scored.score, level)[:STEPS]]
+    lines += [bullet(lack.sentence) for lack in lacking(scored.score, level)]
+    lines += [bullet(step) for step in steps(scored.score, level)[:STEPS]]
     return "\n".join(lines)

@@ -35,7 +35,7 @@ def parse_canonical(content: bytes, what: str) -> Any:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "not UTF-8 text"
         raise CertificateError(f"{subject} is not canonical JSON: it is {reason}.") from error
     except ValueError as error:
-        raise CertificateError(f"{subject} is not canonical JSON: {str(error)[:200]}.") from error
+        raise CertificateError(f"{subject} is not valid JSON ({str(error)[:200]}).") from error
     if not canonical:
         raise CertificateError(f"{subject} is not in canonical form (RFC 8785).")
     if _deeper(values, MAX_DEPTH):

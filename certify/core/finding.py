@@ -14,7 +14,7 @@ SIGNED: tuple[FindingOutcome, ...] = ("pass", "fail", "unknown")
 """Outcomes of findings over records, which are signed; the other two occur only in checks of files."""
 
 _MARKS = {"pass": "+", "fail": "X", "unknown": "?", "skipped": ".", "note": "!"}
-_LEGEND = {"pass": "holds", "fail": "FAILED", "unknown": "not recorded", "skipped": "not checked", "note": "to know"}
+_LEGEND = {"pass": "holds", "fail": "FAILED", "unknown": "not recorded", "skipped": "not checked", "note": "note"}
 
 
 @dataclass(frozen=True)

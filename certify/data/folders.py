@@ -223,7 +223,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
     if len(classes) < 2:
         found = f"only the class '{classes[0]}'" if classes else "no classes"
-        raise DataError(f"{folder}: has {found}; a classifier needs at least two folders of images, one per class.")
+        raise DataError(f"{folder} has {found}; a classifier needs at least two folders of images, one per class.")
     return classes
 
 

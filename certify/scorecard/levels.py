@@ -115,14 +115,13 @@ def _lacks(found: Score, level: str) -> Iterator[Lack]:
             yield Lack("prerequisite", f"{row.name} is {row.state}: {row.prerequisite.improve}.")
     if found.points < required.total:
         short = required.total - found.points
-        yield Lack("points", f"{format_points(found.points)} of {required.total:g} points.", short)
+        yield Lack("points", f"It has {format_points(found.points)} of the {required.total:g} points required.", short)
     for pillar, floor in required.floors.items():
         # A pillar that was correctly scoped out has no points to earn, so its floor does not apply.
         if pillar not in found.scoped_out and found.of(pillar) < floor:
             title = edition.pillars[pillar].title
-            yield Lack(
-                "floor", f"{title}: {format_points(found.of(pillar))} of {floor:g} points.", floor - found.of(pillar)
-            )
+            has = format_points(found.of(pillar))
+            yield Lack("floor", f"{title}: it has {has} of the {floor:g} points required.", floor - found.of(pillar))
     if required.signer != "self-attested" and not agreeing(found.records, required.signer):
         yield Lack("signer", f"No third party that you trust has {required.signer} the certificate and agrees.")
     if required.metered and not Figures(found.records).holds(required.metered):

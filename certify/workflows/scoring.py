@@ -200,8 +200,8 @@ def _verified(path: Path, trust: Sequence[str | Path | PublicKey]) -> Verificati
     # A refuted claim is allowed: the count then gives it no points, which is the honest result.
     failed = [c for c in verification.failed if not (c.name.startswith(RESTING) or c.name in DRAWN or is_refutation(c))]
     if failed or verification.certificate is None:
-        message = "; ".join(f"{check.name}: {check.sentence}" for check in failed)
-        raise CertificateError(f"{path} is not valid, so nothing is counted ({message})")
+        message = " ".join(check.sentence for check in failed)
+        raise CertificateError(f"{path} is not valid, so nothing is counted: {message}")
     # Trust alone is not enough, because nothing can be counted without records.
     underived = [
         statement

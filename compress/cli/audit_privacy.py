@@ -65,10 +65,10 @@ leanmark audit-privacy build/served --data npz:digits.npz --shadows 0 --canaries
 def command(file: Path, data: str, as_json: bool, **arguments: Any) -> None:
     """Attack FILE, a model made by leanmark compress, and state what the attacks reveal about its training data.
 
-    The attacks train further models by FILE's own recipe, which never ship. Shadow models test membership: how well
-    samples of the training data are recognised with FILE, with its original, and with both. A twin is trained
-    with canaries, each included or not by a coin that is committed to beforehand; what the twin reveals about the coins
-    gives a lower bound on epsilon. Such a bound can contradict a claim but never prove one. With --private-data, the
+    The attacks train further models by FILE's own recipe; these never ship. Shadow models test membership: how well
+    samples of the training data are recognised with FILE, with its original, and with both. A twin is trained with
+    canaries; a coin that is committed to beforehand decides whether each is included. What the twin reveals about the
+    coins gives a lower bound on epsilon, which can contradict a claim but never prove one. With --private-data, the
     findings go only to auditor/, because epsilon does not cover them. An interrupted audit resumes after its last
     finished training.
 

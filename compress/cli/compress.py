@@ -65,7 +65,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Override a recipe value, such as structured_prune.macs=0.4. Repeatable.",
+    help="Override a recipe value, such as structured_prune.macs=0.4; repeatable.",
 )
 @click.option(
     "--max-loss",
@@ -86,7 +86,7 @@ leanmark compress leafnet:LeafNet --model-args width=2,depth=20 --weights leafne
     multiple=True,
     default=("train",),
     show_default=True,
-    help="Part of the data that a private recipe protects. Repeatable.",
+    help="Part of the data that a private recipe protects; repeatable.",
 )
 @click.option("--public-original", is_flag=True, help="Declare that MODEL's weights come from public data alone.")
 @use_options
@@ -108,7 +108,7 @@ def command(**arguments: Any) -> None:
 
     Exit code 0: graded within the recipe's budget, or model made with --no-measure. 2: usage error, or input that
     cannot be read. 3: no grade, no recipe keeps --max-loss, or the budget was missed; the model is still written. 6:
-    not permitted for --purpose by the data's use policy.
+    the data's use policy does not permit --purpose.
     """
     # An explicit recipe runs unchanged, even if it is the default one.
     source = click.get_current_context().get_parameter_source("recipe")

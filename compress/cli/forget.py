@@ -23,13 +23,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def command(
     ids: tuple[str, ...], data: str, retrain: bool, data_key: Path | None, key: Path | None, as_json: bool
 ) -> None:
-    """Withdraw records, name the models that saw them, and revoke the certificates of these models.
+    """Withdraw records, list the models that saw them, and revoke the certificates of these models.
 
     ID is the name by which you know a person, or a keyed identifier of a person or record. From now on no loader
-    yields the records; their bytes stay in your files until you delete them. What a model has learnt from them stays in
-    it: approximate unlearning is not used. With --retrain each model made by a leanmark command is made again in place
-    by its whole recipe, from its original or, if the job trained that, from random weights. It then needs a new
-    certificate.
+    yields the records; their bytes stay in your files until you delete them. The models keep what they learnt from the
+    records, because leanmark does not use approximate unlearning. With --retrain, each model that a leanmark command
+    made is made again, in place, by its whole recipe: from its original, or from random weights if the job trained the
+    original. The new model needs a new certificate.
 
     Exit code 0: done. 2: usage error, or an ID matches no record (nothing is written). 3: a model could not be made
     again; the reason is printed.

@@ -34,8 +34,8 @@ def command(model: str, data: str, recipe: str | None, out: Path) -> None:
     """Write a commented recipe and preprocessing contract for MODEL and its data, for you to edit.
 
     The command reads the names and shapes of an ONNX file's inputs and outputs, one image of a folder, or a csv table,
-    whose columns it lists as inputs, groups and classes. It opens, trains and downloads nothing else. preprocess.yaml
-    has a line to fill in for each unknown value. Existing files are not overwritten.
+    whose columns it lists as inputs, groups and classes. It opens nothing else, and neither trains nor downloads
+    anything. preprocess.yaml has a line to fill in for each unknown value. Existing files are not overwritten.
 
     Exit code 0: written. 2: usage error, or input that cannot be read. 6: the use policy next to the data does not
     permit it.

@@ -41,7 +41,7 @@ leanmark search net.onnx --data npz:val=val.npz,test=test.npz --max-loss 0.5 --o
 @click.option("--epochs", "max_epochs", type=click.IntRange(0, 64), default=8, show_default=True,
               help="Maximum training epochs of a trial; 0 tries only recipes without training.")  # fmt: skip
 @click.option("--student", "students", multiple=True, metavar="NAME",
-              help="Architecture that may be trained instead of the model. Repeatable.")  # fmt: skip
+              help="Architecture that may be trained instead of the model; repeatable.")  # fmt: skip
 @click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True,
               help="How recipes are drawn.")  # fmt: skip
 @click.option("--workers", default="1", show_default=True, metavar="N|ray://HOST:PORT",

@@ -34,7 +34,9 @@ leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --st
 @click.option(
     "--model-args", type=model_arguments, metavar="NAME=VALUE,...", help="Factory arguments; also YAML or JSON."
 )
-@click.option("--data", default=None, help="Folder, or arrays:PATH and so on. Without weights, mnist5k by default.")
+@click.option(
+    "--data", default=None, help="Data: a folder, npz:PATH, arrays:PATH, ... Without --weights, the default is mnist5k."
+)
 @click.option("--weights", default=None, help="Weight file, or torchvision weights by name, such as DEFAULT.")
 @click.option(
     "--precision",
@@ -54,10 +56,10 @@ leanmark table leafnet:LeafNet --data imagefolder:photos --mean 0.5,0.5,0.5 --st
 def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
     """Measure what the blocks of MODEL cost at each width, in the precision that ships.
 
-    Each block is exported, converted to that precision, and measured in its own process; for int8 also in float
-    between int8 neighbours, including the conversions. Costs are cached for the user by runtime and its version,
-    processor, threads, precision, and the block's code and shapes; later tables reuse them. structured_prune chooses
-    widths and formats from them if its target is energy or latency.
+    Each block is exported, converted to that precision, and measured in its own process. For int8, it is also measured
+    in float between int8 neighbours, including the conversions. Your cache keeps the costs; later tables reuse them if
+    runtime, version, processor, threads, precision, and the block's code and shapes are the same. structured_prune
+    chooses widths and formats by these costs if its target is energy or latency.
 
     Exit code 0: written. 2: usage error, or a model that cannot be exported.
     """

@@ -161,11 +161,11 @@ def _compared(name: str, again: Mapping[str, float | None], arm: str, source: st
         f"{key} {value}, certified {stated[key]}" for key, value in again.items() if stated[key] not in (None, value)
     ]
     if wrong:
-        return Finding(name, "fail", f"Recounted from {source}: {'; '.join(wrong)}.")
+        return Finding(name, "fail", f"Counted again from {source}: {'; '.join(wrong)}.")
     known = [key for key in again if stated[key] is not None]
     if not known:
         return Finding(name, "skipped", "The certificate does not state any count.")
-    return Finding(name, "pass", f"Recounted from {source}, and equal: {', '.join(known)}.")
+    return Finding(name, "pass", f"Counted again from {source}, with the same results: {', '.join(known)}.")
 
 
 def _records_checks(around: Surroundings) -> Iterator[Finding]:

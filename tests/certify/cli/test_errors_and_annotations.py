@@ -33,13 +33,31 @@ def test_error_is_one_json_object_when_json_was_requested(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path / "config"))
     model = onnx_file()
-    given = [model if word == "MODEL" else word for word in arguments]
-    done = leanmark(*given)
+    command = [model if word == "MODEL" else word for word in arguments]
+    done = leanmark(*command)
     error = json.loads(done.stdout)["error"]
     assert (done.exit_code, error["code"], done.stderr) == (code, code, "")
     assert error["message"] and not error["message"].startswith("Error")
-    plain = leanmark(*(word for word in given if word != "--json"))
+    plain = leanmark(*(word for word in command if word != "--json"))
     assert (plain.exit_code, plain.stdout) == (code, "") and plain.stderr
+
+
+@pytest.mark.parametrize("arguments", [("verfy",), ("trust", "remove", "nobody"), ("verify", "absent.onnx")])
+def test_error_is_wrapped_at_spaces_when_a_terminal_shows_it(
+    leanmark: Run, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LEANMARK_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "40")
+    in_file = leanmark(*arguments).stderr
+    monkeypatch.setattr("certify.cli.main._on_terminal", lambda: True)
+    on_terminal = leanmark(*arguments).stderr
+    assert max(map(len, in_file.splitlines())) > 40 >= max(map(len, on_terminal.splitlines()))
+    assert on_terminal.split() == in_file.split()
+
+
+def test_exit_codes_of_success_and_usage_errors_are_listed_when_a_command_names_only_others(leanmark: Run) -> None:
+    codes = leanmark("fairness", "--help").output.partition("Exit codes:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in codes.splitlines()] == ["0", "2", "3"]
 
 
 def test_gate_annotates_each_reason_when_github_runs_it(

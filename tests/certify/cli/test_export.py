@@ -89,7 +89,7 @@ def test_export_is_refused_when_certificate_does_not_hold(
     verified["valid"] = False
     result = leanmark("export", onnx_file(), "--format", "in-toto")
     assert result.exit_code == 1
-    assert "nothing is shown (seal: It is broken.)" in result.stderr
+    assert "nothing is shown: It is broken." in result.stderr
     assert not result.stdout
 
 

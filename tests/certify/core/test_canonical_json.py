@@ -14,7 +14,7 @@ from certify.core.errors import CertificateError
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"{", "is not canonical JSON"), (b'{"b":1, "a":2}', "is not in canonical form")]
+    ("content", "words"), [(b"{", "is not valid JSON"), (b'{"b":1, "a":2}', "is not in canonical form")]
 )
 def test_parse_canonical_keeps_the_case_of_a_path_when_it_refuses(content: bytes, words: str) -> None:
     with pytest.raises(CertificateError, match=rf"^A line of /Data/Ledger\.JSONL {words}"):

@@ -70,7 +70,7 @@ def test_cifar_int8_has_13_7_points_when_its_groups_are_too_small(build: Build, 
     assert found.pillars == pytest.approx({"compute": 8, "federated": 0, "sovereignty": 0, "social": 5.7}, abs=0.1)
     assert found.assessed == 61
     assert [one.sentence for one in lacking(found, "certified") if one.kind == "floor"] == [
-        "Compute-efficient machine learning: 8.0 of 12 points."
+        "Compute-efficient machine learning: it has 8.0 of the 12 points required."
     ]
     states = {line.name: line.state for line in found.lines}
     assert (states["S1"], states["S3"], states["F1"]) == ("failed", "measured", "not assessed")

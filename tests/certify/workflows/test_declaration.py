@@ -125,7 +125,7 @@ def test_exit_code_is_3_and_reasons_are_signed_when_clauses_are_required_and_mis
     [
         (CLEAR, (), "pass them with --data", 2),
         (CLEAR.replace("people", "peopel"), ("--data",), "did you mean 'people'", 2),
-        (CLEAR, ("--data", "--edition", "1999"), "edition of declarations '1999'", 2),
+        (CLEAR, ("--data", "--edition", "1999"), "declarations edition '1999'", 2),
     ],
 )
 def test_nothing_is_written_when_declarations_or_data_are_bad(
