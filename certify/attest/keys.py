@@ -206,6 +206,7 @@ def load_public(source: str | Path | PublicKey) -> PublicKey:
     """
     if isinstance(source, PublicKey):
         return source
+    # Before the file system: 64 hexadecimal digits are always a key, whatever files are in the working folder.
     if isinstance(source, str) and _HEX_KEY.fullmatch(source):
         return PublicKey(bytes.fromhex(source))
     path = Path(source)

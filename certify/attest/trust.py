@@ -90,6 +90,7 @@ class TrustStore:
 
     def trusts(self, key_id: str) -> bool:
         """Return whether the signatures of a key count, by the id of the key."""
+        # A certificate names only the id, a hash; so the key must be among those that this store has seen.
         known = [*self.keys.values(), *(new for _, new in self.handovers)]
         return any(self.standing(key).trusted for key in known if key.key_id == key_id)
 
@@ -152,6 +153,7 @@ class TrustStore:
         """Return the store with a key's revocation, or with its successor, which counts while the key is trusted."""
         if statement.schema == "revocation-1":
             return self.with_revoked(statement.signer, statement.predicate["reason"])
+        # Kept for unknown keys too: the chain may become complete when another key is trusted later.
         pair = statement.signer, _key(statement.predicate["successor"])
         return replace(self, handovers=tuple(dict.fromkeys([*self.handovers, pair])))
 
@@ -208,6 +210,7 @@ class TrustStore:
         except CertificateError as error:
             raise UsageError(f"The trust store would violate its schema: {error}") from error
         folder = config_folder()
+        # The configuration folder also holds the private key.
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / STORE_NAME
         write_text(path, json.dumps(values, indent=2) + "\n")
@@ -259,8 +262,10 @@ def trusted(named: Iterable[str | Path | PublicKey] = (), statements: Iterable[S
     store = load_store()
     keys = {}
     for number, source in enumerate(named, start=1):
+        # Numbered, since a dictionary has one key per name.
         keys[GIVEN if number == 1 else f"{GIVEN} ({number})"] = load_public(source)
     own = config_folder() / PUBLIC_NAME
+    # The variable replaces the user's own key for signing, so it does for trust as well.
     if (given_signer := environment_key()) is not None:
         keys[OWN] = given_signer.public
     elif own.is_file():

@@ -79,6 +79,7 @@ def blocks_a_start(
     batch = max(1, math.floor(rules.batch_factor * math.sqrt(least_blocks)))
     # Rounded to whole blocks: a process that ends within a block would mix two layouts in one log-ratio.
     best = min(max(1, round(math.sqrt(start_s / block_s))), batch)
+    # The second term keeps all starts together within the time limit; a run has at least one start in any case.
     return min(least_blocks, max(best, math.ceil(least_blocks * start_s / time_limit_s)))
 
 
@@ -130,6 +131,7 @@ class Workers:
         self.pids[worker.arm].append(worker.pid)
         # Checked at every restart, because a thread that was not pinned this time would look like noise of the model.
         facts = session_facts(worker)
+        # An error and not a note: windows of two different settings would be averaged as if they were one model's.
         if self.sessions.setdefault(worker.arm, facts) != facts:
             raise MeasureError(
                 f"Two sessions of the {worker.arm} ({worker.model}) were set up differently "

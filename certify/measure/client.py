@@ -146,6 +146,8 @@ class Worker:
             stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
         except BrokenPipeError as error:
             raise self._ended(command) from error
+        # Ten times the expected time, because a busy machine or a first inference can be slow; only a worker that hangs
+        # exceeds it.
         reply: dict[str, Any] = json.loads(self._line(command, SLOWER * expected_s + self._slack_s))
         if "error" in reply:
             raise ModelError(self._named(reply["error"]))
@@ -182,6 +184,7 @@ class Worker:
         )
 
     def _last_words(self) -> str:
+        # A runtime's last lines, because the reason of a crash is only there.
         lines = self._stderr.read_text(errors="replace").strip().splitlines()[-STDERR_LINES:]
         return self._named(f" Its last output: {' | '.join(lines)}") if lines else ""
 
@@ -195,6 +198,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process; also called at the end of a ``with`` block."""
+        # The worker ends when its input closes, so this is the polite way; the timeout covers the other case.
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

@@ -126,6 +126,7 @@ def measure(
     settled = settle(plan, rules, by_arm, dataset, progress, available_meters)
     plan = settled.plan
     choice = choose_meter(plan, settled.runtime, available_meters)
+    # Before the first window: the time in the certificate is that at which measuring began.
     created = now()
     with open_bench(plan, rules, choice, progress) as bench:
         subjects = [subject(arm, *model, plan.batch, bench.folder) for arm, model in by_arm.items()]
@@ -192,6 +193,8 @@ def _run(
         attempt = count_attempt(before, after, workload, dataset.test_digest(), created)
         runs.null_run(bench, arms[0], blocks)
     if settled.default is not None:
+        # The default runtime gets its own best number of threads too, or the saving by the better one would be
+        # exaggerated.
         default = runs.choose_threads(bench, subjects[0], settled.default, runs.DEFAULT)
         described = "The baseline at its best runtime, against the default one"
         runs.against(bench, runs.RUNTIME, (default, arms[0]), blocks, described)

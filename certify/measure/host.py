@@ -60,6 +60,7 @@ class Host:
         self._tick_s = 1.0 / (ticks_per_s or (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100))
         self._throttle_file = _cpu_stat(root)
         cpus = root / "sys/devices/system/cpu"
+        # Cores and packages count separately; which files exist depends on the processor's vendor.
         self._throttle_counts = tuple(sorted(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")))
         self._temperatures = _temperature_files(root)
 
@@ -79,6 +80,7 @@ class Host:
 
     def _processor_times(self) -> tuple[float | None, float | None, float | None, int]:
         text = _text(self._root / "proc/stat")
+        # The first line is the sum over all processors; each of the others is one processor.
         lines = [line.split() for line in text.splitlines() if line.startswith("cpu")]
         if not lines or len(lines[0]) <= COUNTED_FIELDS:
             return None, None, None, 0
@@ -144,6 +146,7 @@ def process_cpu_s(pid: int) -> float | None:
 def cpu_since(earlier: Mapping[int, float | None]) -> float | None:
     """Return the total CPU seconds of processes since an earlier reading by pid; None if one is not readable."""
     steps = [_step(value, process_cpu_s(pid)) for pid, value in earlier.items()]
+    # A partial sum would look like an idle worker, so one unreadable process makes the whole unknown.
     known = [step for step in steps if step is not None]
     return sum(known) if len(known) == len(steps) else None
 

@@ -89,6 +89,7 @@ class Bench:
         If the user's time limit for the main run is below the edition's limit for the null run, it applies to both; a
         repetition has twice that time, as most short runs that fail have too few blocks.
         """
+        # The null run bounds the error of the main run, so it needs no more time than that has.
         time_s = min(self.rules.null_time_s, (1 + attempt) * self.plan.time_limit_s)
         windows_s = 2 * WINDOWS_OF_AN_ARM * (baseline.inferences * baseline.inference_s + SETTLE_S)
         # Each block also includes its share of starting workers.
@@ -115,6 +116,7 @@ def choose_threads(bench: Bench, model: Subject, runtime: str | None = None, nam
     """
     arm, runtime = name or model.arm, runtime or bench.plan.runtime
     plan, count = bench.plan, bench.rules.settings_windows
+    # An accelerator's session does its work on the device; threads of the host only feed it.
     numbers = threads_to_try(plan.threads, "accelerator" in runtimes.get(runtime).accelerator())
     costs: dict[int, float] = {}
     arms: dict[int, Arm] = {}
@@ -148,10 +150,12 @@ def null_run(bench: Bench, baseline: Arm, blocks: int) -> None:
         blocks: number of blocks for which workers live, as in the main run.
     """
     tolerance = bench.rules.null_tolerance
+    # Under another name, so that windows of the same file are recorded as two arms and judged like any pair.
     again = replace(baseline, name=AGAIN)
     for attempt in range(bench.rules.null_retries + 1):
         described = "Null run: baseline against itself" + (", again" if attempt else "")
         ratio = against(bench, "null", (baseline, again), blocks, described, attempt)
+        # The whole interval must lie inside: a wide interval around 1 shows nothing about the machine.
         if ratio is not None and ratio.low >= 1 - tolerance and ratio.high <= 1 + tolerance:
             return
         found = "" if ratio is None else f": {ratio.low:.3f} to {ratio.high:.3f}"
@@ -231,6 +235,7 @@ def run_block(
 def yardstick_run(bench: Bench, model: Path, threads: int) -> None:
     """Measure the yardstick file, with a new worker every other window."""
     settings = session_settings(bench.plan.runtime, threads, (yardstick.INPUT_NAME,), yardstick.OUTPUT_NAME)
+    # Inputs of its own, whatever the data of the models: only then do figures of different certificates share a unit.
     samples = bench.folder / "yardstick-inputs.npy"
     np.save(samples, yardstick.images())
     count = bench.rules.yardstick_windows

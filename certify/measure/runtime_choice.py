@@ -122,6 +122,7 @@ def settle(
     with tempfile.TemporaryDirectory(prefix="leanmark-runtimes-") as name:
         folder = Path(name)
         subjects = tuple(subject(arm, *model, plan.batch, folder) for arm, model in models.items())
+        # The same order as in the main run, cut off: the trials feed what will be measured.
         indices = energy_samples(subjects, dataset, plan)[: TRIED * plan.batch]
         for under_test in subjects:
             save_samples(under_test.inputs, dataset.test, indices, under_test.preprocess)
@@ -150,6 +151,7 @@ def make_workload(settled: Settled, threads: int, candidate_threads: int) -> Wor
 def _cheapest(trial: _Trial, available_meters: Sequence[Meter] | None) -> Settled:
     left_out: dict[str, dict[str, str]] = {model.arm: {} for model in trial.models}
     usable = _usable(trial, left_out)
+    # Costs on two devices come from two meters with different scopes, so only runtimes of one device compete.
     for device in DEVICES:
         names = [name for name, runtime in usable.items() if runtime.device == device]
         try:

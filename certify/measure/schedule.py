@@ -20,5 +20,7 @@ def blocks(arms: Sequence[str], seed: int) -> Iterator[tuple[str, ...]]:
     generator = np.random.default_rng(seed)
     forward = tuple(arms)
     while True:
+        # A palindrome such as A B B A cancels linear drift within the block; the coin keeps one arm from always being
+        # first, which a periodic disturbance could favour.
         first = forward if generator.integers(2) else forward[::-1]
         yield first + first[::-1]

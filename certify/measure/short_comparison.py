@@ -91,6 +91,7 @@ def compare(
         per_inference = energy_per_inference if quantity == "energy" else duration_per_inference
         level = EvidenceLevel.DIRECT if choice.meter is None else choice.meter.level
         found: Estimate | None = None
+        # Stops by the width of the interval alone. Stopping by its value would select lucky moments and bias the ratio.
         for so_far in _blocks(bench, arms, blocks, MOST_BLOCKS // BLOCKS * blocks):
             if so_far < blocks:
                 continue

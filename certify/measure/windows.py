@@ -86,6 +86,7 @@ def warm_up(worker: Worker, threads: int, window_s: float, longest_s: float) -> 
         # The next inferences are slow, too, so the number grows in steps.
         inferences = max(inferences + 1, min(8 * inferences, math.ceil(1.1 * target_s / inference_s)))
         expected_s = inferences * inference_s
+    # Rounded up for the target and down for the maximum, so that a window is never shorter than the meter needs.
     wanted = math.ceil(window_s / inference_s)
     return Running(worker, threads, inference_s, max(1, min(wanted, math.floor(longest_s / inference_s))))
 
@@ -135,6 +136,8 @@ class Recorder:
             position: position in the block.
         """
         time.sleep(SETTLE_S)
+        # Waiting workers must stay idle; their CPU time is recorded, so that one that spins cannot pass for a
+        # neighbour.
         pids = [other.worker.pid for other in waiting]
         before = self._host.snapshot()
         # Read within the two snapshots, whose busy time must contain all that is subtracted from it.
@@ -144,6 +147,7 @@ class Recorder:
         if self._meter is not None:
             self._meter.start()
         result = running.worker.window(running.inferences, running.inferences * running.inference_s)
+        # Stopped before anything else is read: whatever comes first after the window would be added to its energy.
         reading = None
         if self._meter is not None:
             reading = self._meter.stop(Usage(result.duration_s, result.cpu_s))

@@ -98,6 +98,7 @@ class Worker:
         session, feeds = self._opened(), self._feeds[self._next :] + self._feeds[: self._next]
         # Bound outside the loop, since attribute look-ups would count as inference time of small models.
         run, count = session.run, len(feeds)
+        # Windows go on where the last one stopped, so that every arm sees every sample equally often.
         self._next = (self._next + inferences) % count
         gc.collect()
         # A collection inside the loop would hit one arm's window by chance.
@@ -120,6 +121,8 @@ class Worker:
         taken: list[float] = []
         end = time.perf_counter_ns() + round(seconds / NS)
         now = time.perf_counter_ns()
+        # Both clocks are read for each inference: here the single latency counts, and its overhead is part of every
+        # one.
         while len(taken) < calls and now < end:
             began = time.perf_counter_ns()
             run(feeds[len(taken) % count])

@@ -123,6 +123,7 @@ class CostTable:
         """
         if any(each.bits < FLOAT_BITS for row in candidates for each in row):
             return ()
+        # Compared in the same variant, so that the sentence states what the format costs and not what the width saves.
         shares = []
         for item in self.items:
             for each in item.variants:

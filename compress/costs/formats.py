@@ -57,6 +57,7 @@ def format_choice(goal: CostGoal, quantizing: Pass, context: PassContext) -> Cho
 
     def choose_formats(quantizer: Quantizer, kept: Sequence[str]) -> Choice:
         segments = [each for each in find_segments(quantizer.floats) if set(kept).isdisjoint(each.nodes)]
+        # One segment is the whole file, and a choice between two files needs no table.
         if len(segments) < 2:
             return Choice(refused="its blocks cannot be measured separately: no value inside it is on all paths")
         with tempfile.TemporaryDirectory(prefix="leanmark-formats-") as scratch:
@@ -111,6 +112,7 @@ class FormatChoice:
             except OverBudget as error:
                 tried.append(f"with every block in integers, {integers.value * error.least:.3f} remains")
                 break
+            # It would be the given file.
             if all(variant == FLOATS for variant in chosen):
                 tried.append("with every block in floats, nothing is saved")
                 break
@@ -170,6 +172,7 @@ class FormatChoice:
         def lost(segment: Segment, variant: Variant) -> float:
             if variant == FLOATS:
                 return 0.0
+            # All other nodes stay float, so the loss is that of this block alone; losses are added up in the knapsack.
             others = [node.name for node in graph.nodes if node.name not in segment.nodes]
             changed = (
                 with_int4_weights(graph.model, segment.nodes)
@@ -187,6 +190,7 @@ class FormatChoice:
 
     def _side_by_side(self, name: str, choice: Choice) -> Mapping[str, Cost]:
         """Measure the file with chosen formats, and the float file as ``floats``."""
+        # int4 weights replace float products, so int8 must leave these nodes alone.
         integers = self._quantizer.make([*self._kept, *choice.floats, *choice.int4])
         path, feeding = self._folder / f"{name}.onnx", Feeding.of(self._context.preprocess, self._samples)
         onnx_file.save(with_int4_weights(integers, choice.int4), path)

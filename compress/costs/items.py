@@ -124,6 +124,7 @@ class Item:
         for group in self.groups:
             width = variant.widths.get(group.name, group.units)
             if width < group.units:
+                # Which units stay does not change the cost of a kernel, only how many.
                 first = torch.arange(width).expand(group.rows, -1)
                 group.remove(model, first if kept is None else kept[group.name])
 
@@ -164,7 +165,9 @@ def find_items(
         module = model.get_submodule(path)
         possible = [each for each in formats if path and (each.bits == FLOAT_BITS or _only_products(module))]
         present = [each for each in variants if not each.dropped]
+        # Each format is combined with each width, because a width that pays off in int8 need not pay off in floats.
         variants += tuple(replace(each, floats=form.floats, bits=form.bits) for form in possible for each in present)
+        # Nothing to choose: such a block would only add measurements to the table.
         if len(variants) == 1:
             continue
         signature = _signature(module, block_input.shape, path, own)
@@ -200,6 +203,8 @@ def block(model: nn.Module, item: Item, variant: Variant) -> nn.Module:
 def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Variant, ...]:
     """Return the full block; each group narrowed alone; all of them by the same share; the block dropped."""
     rungs = {group.name: ladder(group, most)[1:] for group in groups}
+    # Not all combinations of all groups, whose number grows as a power of their count; the joint steps below cover the
+    # diagonal.
     found = [Variant({name: width}) for name, widths in rungs.items() for width in widths]
     if len(groups) > 1:
         steps = max(map(len, rungs.values()))
@@ -242,6 +247,7 @@ def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArr
     with attach_hooks((module, note(path)) for path, module in model.named_modules()), torch.no_grad():
         model(sample)
     known = {path: each for path, each in found.items() if each is not None}
+    # The whole model is always an item that groups outside of blocks can belong to; it cannot be stacked on itself.
     return {**known, "": (sample.numpy(), False)}
 
 

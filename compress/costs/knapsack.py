@@ -92,6 +92,8 @@ def _joined(costs: Floats, losses: Floats, table: Floats, most: float) -> tuple[
     count = len(table)
     cost = (costs[:, None] + table[:, 0]).ravel()
     loss = (losses[:, None] + table[:, 1]).ravel()
+    # At least the cheapest state is kept, even if rounding puts it just over the budget: the caller has checked that it
+    # fits.
     fits = np.flatnonzero(cost <= max(most, float(cost.min())))
     # lexsort takes the last key first: by cost, then by loss.
     order = fits[np.lexsort((loss[fits], cost[fits]))]
@@ -108,6 +110,7 @@ def _thinned(front: Indices, cost: Floats) -> Indices:
         return front
     span = cost[front]
     step = np.floor((span - span[0]) / (span[-1] - span[0]) * (MOST_STATES - 2)).astype(np.int64)
+    # Losses fall along a front, so the last state of each step of cost is its least lossy one.
     last = np.append(step[1:] != step[:-1], True)
     last[0] = True
     thinned: Indices = front[last]

@@ -129,6 +129,7 @@ class Narrower:
         Only layers that lost units are refitted, and all layers after a dropped block.
         """
         changed, changes = self.cut(model, variants)
+        # A block that only changes its format lost no units that a refit could make up for.
         if self._context is None or not any(each.widths or each.dropped for each in variants.values()):
             return changed
         mended, dropped = copy.deepcopy(changed), any(variant.dropped for variant in variants.values())

@@ -135,6 +135,8 @@ class Narrowing:
             self._context if self._settings.reconstruct else None,
             rounding if shipping.mixed else None,
         )
+        # Where formats are free, the original is the float model, and an int8 block at full width already loses
+        # something.
         unchanged = replace(FULL, floats=shipping.mixed)
         losses = measured_losses(found.model, candidates, self._judged(), narrower, self._context.progress, unchanged)
         return self._nearest(found, table, *_finite(candidates, losses), narrower)

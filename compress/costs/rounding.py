@@ -55,10 +55,12 @@ class Rounding:
                 module.weight.copy_(self._weight(module.weight))
         for module in inside:
             if module in ranges:
+                # Not removed: the copy is thrown away after its loss has been measured.
                 module.register_forward_pre_hook(self._rounds(*ranges[module]))
 
     def _weight(self, weight: torch.Tensor) -> torch.Tensor:
         low, high = REDUCED_WEIGHT_CODES if self.target.reduce_range else WEIGHT_CODES
+        # Weights are always symmetric in the quantizer's files, so the largest magnitude alone sets the step.
         flat = weight.abs().flatten(1).amax(1) if self.per_channel else weight.abs().max()
         step = (flat / high).clamp_min(SMALLEST).reshape(-1, *(1,) * (weight.ndim - 1))
         return codes(weight, step, torch.zeros(()), low, high) * step

@@ -161,6 +161,7 @@ def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) 
         ModelError: it cannot be exported.
     """
     path = folder / "block.onnx"
+    # A batch of equal samples is enough: only shapes are traced.
     example = torch.from_numpy(np.repeat(sample, EXAMPLE_BATCH, axis=0))
     options: dict[str, Any] = {
         "opset_version": OPSET,
@@ -243,6 +244,7 @@ def _with_border(model: onnx.ModelProto, shipping: Shipping, name: str, *, input
             names[:] = [inner if each == name else each for each in names]
     before, after = (name, inner) if inputs else (inner, name)
     codes = np.dtype(shipping.target.activation_type)
+    # The zero point in the middle of the codes suits both signed and unsigned types; values never matter for the time.
     parameters = {f"{inner}.scale": np.float32(BORDER_STEP), f"{inner}.zero": codes.type(np.iinfo(codes).max // 2)}
     made.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), n) for n, v in parameters.items())
     made.graph.node.extend(

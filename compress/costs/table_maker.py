@@ -219,6 +219,7 @@ def table_maker(
 
 def _stack(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
     """Return some copies of a block, as they ship."""
+    # Quantized after stacking, so that neighbouring copies exchange integers, as blocks do in the whole file.
     stack = forms.stacked(single, copies)
     return forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}])
 
@@ -238,6 +239,8 @@ def _by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Co
     """Return costs of one copy by label, from those of stacks that were measured together."""
     base = found[full]
     if FEWER_LABEL in found:
+        # The two stacks differ by STACKED - FEWER copies and nothing else, so the runtime's call and the file's ends
+        # cancel.
         base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
     costs = {full: base}
     for label, cost in found.items():
@@ -265,5 +268,6 @@ def _each(first: Cost, second: Cost, combine: Any) -> Cost:
 
 
 def _combined(first: Estimate, second: Estimate, value: float, copies: int) -> Estimate:
+    # The two measurements are independent, so their errors add up in quadrature.
     half = math.hypot(half_width(first), half_width(second)) / copies
     return Estimate(value, value - half, value + half, first.unit, min(first.n, second.n), METHOD, first.evidence)

@@ -94,6 +94,8 @@ def _together(graph: Graph, start: onnx.NodeProto, channels: int) -> set[str] | 
         if producer is None or name in graph.outputs or shape is None or shape[1:2] != (channels,):
             return f"'{name}' is a port, or its channels are not fixed"
         found.add(name)
+        # Both directions: padding one value also pads what wrote it and what reads it, up to ordinary convolutions,
+        # which absorb the zero channels.
         for node in (producer, *graph.consumers.get(name, ())):
             others = _same_channels(graph, node, name)
             if others is None:
@@ -107,9 +109,11 @@ def _same_channels(graph: Graph, node: onnx.NodeProto, name: str) -> list[str] |
     if node.op_type == "Conv":
         if _depthwise(graph, node) is not None:
             return [node.input[0], node.output[0]]
+        # A grouped convolution that is not depthwise would need zeros inside each group, which moves its channels.
         own = graph.weight(node) is not None and attributes(node).get("group", 1) == 1
         biased = len(node.input) < 3 or not node.input[2] or node.input[2] in graph.tensors
         return [] if own and biased else None
+    # Without keepdims the rank changes, and axis 1 of the output is no longer the channels.
     mean = node.op_type == "ReduceMean" and attributes(node).get("keepdims", 1) and is_spatial_mean(node, graph)
     if not mean and node.op_type not in ONE_BY_ONE:
         return None
@@ -136,6 +140,7 @@ def _pad(graph: Graph, values: set[str], more: int) -> Iterator[str]:
             _set(graph, node, 1, lambda weight: _longer(weight, 1, more))
         if padded and deep:
             group = next(each for each in node.attribute if each.name == "group")
+            # In a depthwise convolution the number of groups is that of the channels.
             group.i += more
             yield node.name
 

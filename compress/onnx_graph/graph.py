@@ -81,6 +81,7 @@ class Graph:
         self.consumers[own] = [node]
         if name in self.consumers:
             self.consumers[name] = [other for other in self.consumers[name] if other is not node]
+        # Optional inputs that are missing in between are empty names in ONNX.
         node.input.extend([""] * (index + 1 - len(node.input)))
         node.input[index] = own
 
@@ -287,6 +288,8 @@ def signal_to_noise_db(wanted: Array, found: Array) -> float:
     error = power = 0.0
     parts = 1 + wanted.size // PART
     for signal, value in zip(np.array_split(wanted.ravel(), parts), np.array_split(found.ravel(), parts), strict=True):
+        # In parts and in doubles: float32 sums lose precision, and doubles of a large output at once take twice its
+        # memory.
         error += float(np.square(signal - value, dtype=np.float64).sum())
         power += float(np.square(signal, dtype=np.float64).sum())
     if error == 0 or power == 0:

@@ -99,6 +99,7 @@ def _axes(node: onnx.NodeProto, weight: _Weight | None, graph: Graph) -> list[_A
 def live_taps(size: int, inputs: int, outputs: int, stride: int, begin: int, end: int) -> _Axis:
     """Find the taps that meet a value: tap k reads ``o * stride + k - begin`` for output o, valid in [0, taken)."""
     live = [k for k in range(size) if any(0 <= o * stride + k - begin < inputs for o in range(outputs))]
+    # Every output is the bias then; a kernel must keep at least one tap, so it is left as it is.
     if not live:
         return _Axis(size, 0, size - 1, (begin, end))
     first, last = live[0], live[-1]
@@ -117,6 +118,7 @@ def _cut(
     weight = onnx.numpy_helper.to_array(stored.tensor)
     window = (slice(None), slice(None), *(slice(axis.first, axis.last + 1) for axis in axes))
     smaller = np.ascontiguousarray(weight[window])
+    # Layers that share a weight may meet the padding at different taps, so each gets its own.
     name = f"{stored.tensor.name}.trimmed_for.{node.output[0]}"
     graph.initializer.append(onnx.numpy_helper.from_array(smaller, name))
     reader = node if stored.index == 1 else stored.reader

@@ -52,6 +52,7 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
             continue
         moved = np.abs(_outputs(tried, samples) - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny)
         if moved <= MOST_DIFFERENT[integers]:
+            # Compared with the original's outputs each time, so that differences do not add up unnoticed.
             model, written[what] = tried, count
         else:
             declined.append(Declined(f"{count} {what}", f"outputs move by {moved:.2g} of the largest one"))
@@ -64,6 +65,7 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
 
 def _samples(context: PassContext) -> Array:
     data = context.data
+    # A file without data can be rewritten too; noise then stands in for samples.
     has_samples = any(part is not None and len(part) for part in (data.calibration, data.validation, data.train))
     return context.samples(COMPARED) if has_samples else context.preprocess.noise(COMPARED)
 

@@ -53,6 +53,7 @@ def find_segments(graph: Graph) -> list[Segment]:
 def _pieces(graph: Graph) -> list[Segment]:
     """Return the operators between two neighbouring values that are on all paths."""
     last = {name: place for place, node in enumerate(graph.nodes) for name in reads(node)}
+    # Outputs are live until the end, so no value is the only live one while an earlier output is pending.
     last |= dict.fromkeys((value.name for value in graph.model.graph.output), len(graph.nodes))
     live = {value.name for value in graph.model.graph.input if value.name in last and value.name not in graph.tensors}
     pieces: list[Segment] = []
@@ -64,6 +65,7 @@ def _pieces(graph: Graph) -> list[Segment]:
         if (value := _only_float(graph, live)) is not None:
             if before is not None:
                 pieces.append(Segment(tuple(inside), before, value))
+            # A cut before the first single value is dropped: several inputs cannot be fed to a segment of one.
             inside, before = [], value
     return pieces
 
@@ -114,6 +116,7 @@ def signature(model: onnx.ModelProto, shape: Sequence[int]) -> str:
 
 def _described(tensor: onnx.TensorProto, number: list[int]) -> list[Any]:
     values = onnx.numpy_helper.to_array(tensor)
+    # Shapes and axes change what is computed, weights do not change the time.
     stated = values.ravel().tolist() if values.dtype.kind == "i" and values.size <= MOST_STATED else []
     return [number, str(values.dtype), list(values.shape), stated]
 

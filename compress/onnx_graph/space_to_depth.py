@@ -99,6 +99,7 @@ def _rewrite(node: onnx.NodeProto, graph: Graph, layout: _Layout) -> list[str]:
     block, (rows, columns) = layout.block, layout.size
     outputs, inputs = weight.shape[:2]
     filled = np.zeros((outputs, inputs, rows * block, columns * block), weight.dtype)
+    # Zeros in front shift the old kernel to where it reads the same pixels under the rounded-up padding.
     top, left = layout.lead
     filled[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
     # SpaceToDepth orders its channels as (row in the block, column in the block, channel)

@@ -19,6 +19,7 @@ def means_as_pools(model: onnx.ModelProto) -> int:
     Returns:
         The number of replaced operators.
     """
+    # Nodes are visited backwards, so that positions in front stay valid while nodes are replaced.
     graph, turned = Graph(model), 0
     for index, node in reversed(list(enumerate(model.graph.node))):
         if node.op_type != "ReduceMean" or not is_spatial_mean(node, graph):

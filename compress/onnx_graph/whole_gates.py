@@ -39,6 +39,8 @@ def join_hard_swishes(model: onnx.ModelProto) -> int:
         product = graph.only_consumer(node.output[0])
         if not _is_gate(node) or product is None or product.op_type != "Mul":
             continue
+        # Only a product with its own input is a HardSwish; the gate of a squeeze-and-excitation block scales another
+        # value.
         if sorted(product.input) != sorted([node.input[0], node.output[0]]):
             continue
         whole = onnx.helper.make_node("HardSwish", node.input, product.output, product.name)
@@ -59,6 +61,7 @@ def write_as_clips(model: onnx.ModelProto) -> int:
         position, name = list(model.graph.node).index(node), node.output[0]
         raised, cut = f"{name}.raised", f"{name}.cut"
         constants = {f"{name}.{key}": value for key, value in (("three", 3), ("zero", 0), ("six", 6), ("sixth", SLOPE))}
+        # In the order of HSigmoid's definition, relu6(x + 3) / 6, from which OpenVINO recognises it.
         three, zero, six, sixth = constants
         nodes = [
             onnx.helper.make_node("Add", [node.input[0], three], [raised], f"{node.name}.raised"),
@@ -94,6 +97,7 @@ def leave_to_convolutions(model: onnx.ModelProto) -> int:
             continue
         if (source.op_type, rounded.op_type, restored.op_type) != ("Conv", "QuantizeLinear", "DequantizeLinear"):
             continue
+        # Another reader of the rounded values would see floats instead.
         if any(graph.only_consumer(each.output[0]) is None for each in (source, rounded, restored)):
             continue
         node.input[0] = source.output[0]

@@ -94,6 +94,7 @@ def sampling(rate: float, records: int) -> Sampling:
         >>> sampling(0.25, 400).expected_batch
         100.0
     """
+    # Without coins there is no sampling to be tested, and no amplification to be accounted for.
     return Sampling("all") if rate == 1 else Sampling("poisson", rate, rate * records)
 
 
@@ -109,6 +110,9 @@ def account_of_votes(
         ids: identifiers of all private samples.
         parts: indices in `ids` of each teacher's samples.
     """
+    # All of these come from the recipe, before any private record is read. A choice made by looking at the records
+    # would be a release of its own and would need a budget.
     fixed = tuple(Choice(what, "none") for what in ("threshold", "answers", "teachers", "last epoch kept"))
+    # An auditor checks from the identifiers that no record has more than one teacher; the cost of a vote assumes that.
     of_teachers = (Members(f"teacher:{k}", tuple(ids[i] for i in part)) for k, part in enumerate(parts))
     return Account(votes=votes, sources=(public,), choices=fixed, members=(members, *of_teachers))

@@ -96,6 +96,7 @@ class PrivateTraining(TorchPass):
 
     def require_data(self, dataset: Dataset) -> None:
         """See :meth:`Pass.require_data`: delta and the noise must fit the number of private records."""
+        # The learning rate has no influence on either check; any number does.
         if dataset.train is not None:
             self.schedule(0, 1.0, len(dataset.train))
 
@@ -116,6 +117,7 @@ def require_delta(delta: float, records: int) -> None:
     Raises:
         UsageError: delta is not below 1 / records.
     """
+    # With delta 1 / N a mechanism that publishes one record at random would satisfy the definition with epsilon 0.
     if delta >= 1 / records:
         raise UsageError(f"delta {delta:g} is not below 1/{records}: one record in the set may leak outright.")
 

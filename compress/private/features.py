@@ -76,6 +76,7 @@ def linear_head(model: nn.Module, classes: int, preprocess: Preprocess) -> str:
     Raises:
         ModelError: the model does not end in a linear layer with that number of outputs.
     """
+    # The check below runs on noise: only the path of the values is tested, and no sample has to be read for it.
     path = head_of(model, classes)
     seen: list[torch.Tensor] = []
     layer = model.get_submodule(path)
@@ -121,6 +122,7 @@ def read_features(model: nn.Module, path: str, split: Split, preprocess: Preproc
 
 def scale_of(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return deviation and mean of each feature over public samples; nearly constant features are not scaled."""
+    # The tiny constants keep a feature that is constant everywhere from dividing by 0.
     deviation = values.std(0)
     return np.maximum(deviation, LEAST_SCALE * max(float(deviation.mean()), 1e-12) + 1e-12), values.mean(0)
 
@@ -136,6 +138,7 @@ def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int,
     if dataset is None or train is None:
         raise UsageError("Features must be trained on separate public data; name a data set.")
     own = cast(nn.Linear, model.get_submodule(path))
+    # Forked, so that a further head does not shift the random numbers of the passes that follow.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         put_head(model, path, nn.Linear(own.in_features, len(dataset.classes)))
@@ -153,6 +156,7 @@ def teach_features(model: nn.Module, path: str, public: PublicData, epochs: int,
         device=context.device,
         description=f"Teaching features on {dataset.name}",
     )
+    # Restored for the classes of the job: a head for other classes has other outputs.
     put_head(model, path, copy.deepcopy(own))
 
 

@@ -53,6 +53,7 @@ def clipped_sum(weights: Floats, features: Floats, labels: Labels, clip: float) 
     """
     inputs = np.hstack([features, np.ones((len(features), 1))])
     errors: Floats = softmax(inputs @ weights.T, axis=1)
+    # The gradient of cross-entropy in the outputs: probabilities minus the one-hot label.
     errors[np.arange(len(labels)), labels] -= 1
     norms = np.linalg.norm(errors, axis=1) * np.linalg.norm(inputs, axis=1)
     scale = np.minimum(1.0, clip / np.maximum(norms, 1e-12))
@@ -68,6 +69,7 @@ def noisy_sum(weights: Floats, features: Floats, labels: Labels, schedule: Sched
 
 def gradient_error(width: int, classes: int, clip: float) -> float:
     """Return the largest relative difference of the clipped sum from a loop, on synthetic records."""
+    # A fixed seed is fine here, unlike for noise and coins: the records are synthetic and only test the arithmetic.
     random = np.random.default_rng(0)
     weights, features = random.normal(size=(classes, width + 1)), random.normal(size=(PROBED, width))
     labels = random.integers(0, classes, PROBED)
@@ -103,6 +105,7 @@ def train_head(
     width = features.shape[1]
     # The noise does not depend on the records, so none is read for the test.
     synthetic = np.zeros((1, width)), np.zeros(1, dtype=np.int64)
+    # From zero: the problem is convex, so the start does not matter, and nothing has to be drawn.
     start = np.zeros((classes, width + 1))
     require_noise(lambda: noisy_sum(start, *synthetic, schedule), schedule.noise * schedule.clip, schedule.mechanism)
     # Scale to a norm of about 1, so that one clipping norm suits heads of any width.

@@ -108,6 +108,7 @@ def fold_exactly(
     with torch.no_grad():
         before, after = model.eval()(inputs), folded_model(inputs)
     error = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
+    # Negated, so that NaN fails too.
     if not error <= TOLERANCE:
         raise ModelError(f"After folding the norms the model's outputs differ by {error:.2g} of the largest.")
     return folded_model, folded, left, error

@@ -78,6 +78,7 @@ def gradients(wrapped: Any, samples: torch.Tensor, labels: torch.Tensor) -> torc
 
 def _of(parameter: Any, count: int) -> torch.Tensor:
     found = parameter.grad_sample
+    # A missing block of columns would shift all the others.
     if found is None:  # no sample uses it
         return torch.zeros(count, parameter.numel(), device=parameter.device)
     # A layer that is used several times has one gradient per use; the sample's is their sum.

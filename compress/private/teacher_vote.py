@@ -58,6 +58,7 @@ def elect(
         ModelError: the votes do not contain the noise that is accounted for.
     """
     classes, vote = len(context.data.classes), election.vote
+    # Tested before any teacher is trained, because training takes minutes.
     none = np.zeros(classes, dtype=np.int64)
     require_noise(lambda: teachers.noisy_votes(none, vote), vote.noise, f"gnmax#{context.place}")
     parts = teachers.parts_of(private, election.teachers)

@@ -58,6 +58,7 @@ def train_teacher(features: Floats, labels: Labels, classes: int, steps: int, de
     mean, square = np.zeros_like(weights), np.zeros_like(weights)
     for step in range(1, steps + 1):
         logits = inputs @ weights.T
+        # Shifted by the largest logit, since exp overflows in float32 above 88.
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         gradient = (shares - wanted).T @ inputs / len(labels) + decay * weights

@@ -44,6 +44,7 @@ class Records:
     def __init__(self, split: Split, preprocess: Preprocess, mechanism: str, device: str) -> None:
         self._place = torch.device(device)
         self._data = TorchSplit(split.under(mechanism), preprocess)
+        # Cached, because each record is drawn again in many steps.
         small = self._data.bytes <= IN_MEMORY_BYTES
         self._cached = self._data.batch(np.arange(len(split))) if small else None
 
@@ -87,11 +88,13 @@ def train(
     """
     model.train()
     synthetic = as_tensor(preprocess.noise(PROBED))
+    # Labels of different classes, so that the samples' gradients differ and a mix-up would show.
     labels = torch.arange(PROBED) % split_classes(model, synthetic)
     error = gradient_error(model, synthetic, labels)
     # Negated, so that NaN fails too.
     if not error <= TOLERANCE:
         raise ModelError(f"Per-sample gradients differ from those of a loop by {error:.2g}; nothing was trained.")
+    # Created after the test of the gradients, so that a model that fails it reads no private record.
     records = Records(split, preprocess, schedule.mechanism, device)
     model.to(device)
     parameters = trained(model)

@@ -71,6 +71,7 @@ def count_by_layers(
 
     def note(module: nn.Module, inputs: tuple[object, ...], output: torch.Tensor) -> None:
         channels = int(module.weight.shape[0])  # type: ignore[index, union-attr, arg-type]
+        # Added up, because a layer that is called twice multiplies twice.
         positions[module] = positions.get(module, 0) + output.numel() // channels
 
     layers = (module for module in model.modules() if isinstance(module, LAYERS))
@@ -226,6 +227,8 @@ class ChannelPruner:
 
     def _next_percent(self, left: int, wanted: int) -> int:
         """Go half the way to the ratio that would meet the goal if the count fell with the square of the width."""
+        # After p percent a layer has (100 - p) / 100 of its width, and its multiply-adds fall with the width on both
+        # sides.
         kept = PERCENT - self.percent
         # Take half, because a step cannot be undone and the square is only an estimate.
         there = kept * (1 - math.sqrt(wanted / left))
@@ -250,6 +253,7 @@ class ChannelPruner:
         Args:
             widths: remaining output channels.
         """
+        # The order of the reasons matters: the head may also have no group.
         for name, width in widths.items():
             if name == self._names[self.rules.head]:
                 yield Declined(name, HEAD)

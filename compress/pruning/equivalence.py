@@ -37,6 +37,7 @@ def why_broken(pruned: nn.Module, original: nn.Module, sample: torch.Tensor) -> 
         failed = error
     if failed is not None:
         return f"its forward pass fails once channels are removed ({describe_error(failed)})"
+    # A reshape with a constant size can absorb removed channels into the batch.
     if outputs.shape != wanted:
         return f"its output changes its shape from {tuple(wanted)} to {tuple(outputs.shape)} once channels are removed"
     if not bool(torch.isfinite(outputs).all()):

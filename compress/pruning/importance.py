@@ -66,6 +66,7 @@ class Estimator:
         self._name, self._context = name, context
         self._train = context.data.part("train", f"{pass_name} with {name} importance")
         generator = torch.Generator().manual_seed(context.seed)
+        # Files are often sorted by class, so the first samples would represent only some of them.
         order = torch.randperm(len(self._train), generator=generator).tolist()
         self._chosen = order[: batches * BATCH]
 
@@ -107,6 +108,8 @@ class Estimator:
                 if parameter.grad is not None:
                     square += parameter.grad.square()
         for parameter, square in squares.items():
+            # The measure multiplies by the weight once more, which gives weight squared times curvature over 2, the
+            # second-order term of the loss.
             parameter.grad = 0.5 * parameter.detach() * square / len(self._chosen)
 
     def _note_activations(self, model: nn.Module) -> None:
@@ -114,6 +117,7 @@ class Estimator:
 
         def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             sizes = inputs[0].abs()
+            # All axes but that of the channels, which is the second of a map and the last of a linear layer's input.
             over = (0, *range(2, sizes.ndim)) if isinstance(module, nn.Conv2d) else tuple(range(sizes.ndim - 1))
             sums[module] = sums.get(module, 0) + sizes.mean(over)
 
@@ -197,6 +201,7 @@ def unit_scores(name: str, parts: Sequence[Part]) -> torch.Tensor | None:
 def _entry(part: Part) -> _Entry:
     units = len(part.values)
     layer: nn.Module = nn.Linear(1, 1, bias=False)
+    # torch-pruning's measures tell roles apart by the pruning function and read weights as (outputs, inputs).
     pruning, laid = tp.prune_linear_out_channels, part.values
     if part.role == "in":
         pruning, laid = tp.prune_linear_in_channels, part.values.t()

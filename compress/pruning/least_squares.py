@@ -83,6 +83,7 @@ def refit(
     moments = moments if columns is None else moments.of(columns)
     refitted = moments.least_squares(weights, ridge) if mask is None else moments.sparse(weights, mask, ridge)
     offset = moments.y - np.einsum("...oi,...i->...o", refitted, moments.x) if with_bias else None
+    # Always around the means: the share of the variance is comparable between layers with and without a bias.
     size = max(float(gram.moments().yy.sum()), np.finfo(np.float64).tiny)
     before, after = (
         float(moments.squared_error(*layer).sum()) / size for layer in ((weights, bias), (refitted, offset))
@@ -167,6 +168,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
     order: list[int] = []
     errors: list[float] = []
     while len(left):
+        # At least one unit per round, so few units are removed exactly one by one.
         gone, rises = _weakest(inverse, now, width, max(1, len(left) // ROUNDS))
         order += left[gone].tolist()
         # Rises are counted from the error after the previous round, since each is a difference.
@@ -180,6 +182,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
 
 def _weakest(inverse: Array, now: Array, width: int, count: int) -> tuple[list[int], list[float]]:
     """Return the next units to remove, in order, and by how much each raises the squared error."""
+    # A stable sort, so that ties go to the lower index on every platform.
     candidates = np.sort(np.argsort(_rises(inverse, now, width), kind="stable")[: CANDIDATES * count])
     columns = _columns(candidates, width)
     inner, weights = inverse[np.ix_(columns, columns)], now[columns]

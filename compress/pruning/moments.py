@@ -146,6 +146,7 @@ class Moments:
             bias: (..., outputs), or None for none.
         """
         turned = np.swapaxes(weights, -1, -2).astype(np.float64)
+        # w^T G w - 2 w^T X^T y for each output, without the n rows.
         fitted = np.einsum("...io,...io->...o", turned, self.xx @ turned - 2 * self.xy)
         missed = self.y - np.einsum("...oi,...i->...o", weights, self.x) - (0.0 if bias is None else bias)
         # A perfect fit leaves a difference of two equal numbers, whose rounding may be negative.
@@ -163,6 +164,7 @@ class Moments:
         """
         pull = self.pull(ridge)
         pulled = self.xy + pull * np.swapaxes(weights, -1, -2)
+        # Solved and not inverted, which is faster and more accurate.
         solved: Array = np.swapaxes(np.linalg.solve(self.with_ridge(pull), pulled), -1, -2)
         return solved
 
@@ -187,6 +189,7 @@ class Moments:
     def pull(self, ridge: float) -> Array:
         """Return what a ridge adds to the diagonal, (..., 1, 1); all-zero inputs leave the weights unchanged."""
         mean = np.trace(self.xx, axis1=-2, axis2=-1)[..., None, None] / max(1, self.xx.shape[-1])
+        # With a Gram matrix of zeros, a ridge of 1 gives (0 + I)^-1 (0 + W0) = W0.
         pull: Array = np.where(mean > 0, max(ridge, LEAST_PIVOT) * mean, 1.0)
         return pull
 

@@ -99,6 +99,7 @@ def _graded(evidence: Evidence, top1: PairedTable, edition: Edition) -> dict[str
     method = f"{prefix}mean score of the best constant answer ({constant.answer})"
     estimates[Figures.score_constant] = Estimate.exact(float(np.mean(constant.scores)), "1", method)
     # Scores count above the best constant answer, so that an offset in the metric cannot dilute a loss.
+    # Without this, a metric with a floor of 0.9 would turn a loss of half of what the model knows into 5 %.
     excess = declared.baseline - constant.scores, declared.candidate - constant.scores
     return {**estimates, **_mean_loss(*excess, prefix, edition)}
 
@@ -165,6 +166,7 @@ def _mean_loss(baseline: Values, candidate: Values, prefix: str, edition: Editio
 def _loss(ratio: float, interval: Interval, n: int, method: str) -> Estimate:
     # If the ratio has no upper bound, neither has the gain.
     low = 100 * (1 - interval.high) if math.isfinite(interval.high) else -math.inf
+    # The ends swap, because a loss is 1 minus a ratio.
     return _within(100 * (1 - ratio), low, 100 * (1 - interval.low), "%", n, method)
 
 

@@ -61,6 +61,7 @@ def _energy(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
     # No pilot blocks, because the number of blocks of a null run is fixed in advance.
     null = ratio_estimate(energy_log_ratios(evidence, "null"), edition.plan, level)
     found: dict[str, Estimate | None] = {Figures.energy_ratio: ratio, Figures.null_ratio: null}
+    # An error of the meter's scale cancels in the ratio but not in joules, so only the joules mention it.
     own, net, yardstick = _own_accuracy(meter), _net_of_idle(meter), _yardstick(evidence, edition)
     for arm in evidence.arms:
         joules = _interval(evidence, arm, energy_per_inference, edition)
@@ -90,6 +91,7 @@ def _savings(evidence: Evidence, ratio: Estimate | None, edition: Edition) -> di
 
 def _saving(ratio: Estimate) -> Estimate:
     """Return the share saved at a ratio."""
+    # The ends swap: the largest saving belongs to the lowest ratio.
     return replace(ratio, value=1 - ratio.value, low=1 - ratio.high, high=1 - ratio.low)
 
 
@@ -110,6 +112,7 @@ def _between_blocks(evidence: Evidence, edition: Edition) -> Estimate | None:
     logs = arm_logs(evidence.run("main").last, evidence.arms[0], quantity)
     if logs is None:
         return None
+    # Disjoint pairs: overlapping ones would share blocks, and their ratios would be correlated.
     paired = len(logs) // 2 * 2
     return ratio_estimate(logs[1:paired:2] - logs[0:paired:2], edition.plan, level)
 
@@ -146,6 +149,7 @@ def _yardstick(evidence: Evidence, edition: Edition) -> MeanInterval | None:
     """Return joules per inference of the yardstick; None with fewer than two windows or an unread one."""
     values = [energy_per_inference(window) for window in evidence.run("yardstick").windows]
     known = [value for value in values if value is not None]
+    # One unread window may be the slowest one, so the rest is not a fair sample.
     if len(known) < 2 or len(known) < len(values):
         return None
     return mean_interval(np.array(known, dtype=np.float64), edition.plan)
@@ -172,6 +176,7 @@ def _durations(evidence: Evidence, edition: Edition) -> dict[str, Estimate]:
 
 def _throughput(duration: Estimate, batch: int) -> Estimate:
     """Return samples per second, from seconds per inference."""
+    # The ends swap, because throughput falls with duration.
     high = batch / duration.low if duration.low > 0 else float("inf")
     method = "batch size over mean time per inference"
     return Estimate(batch / duration.value, batch / duration.high, high, "1/s", duration.n, method)
@@ -193,5 +198,6 @@ def _mean(
     """Return a mean as an estimate bounded below by ``lowest``; None if there is no interval."""
     if interval is None:
         return None
+    # Joules and seconds cannot be negative, even if the interval of few blocks is; the value itself stays inside.
     low = min(interval.mean, max(lowest, interval.mean - interval.half_width))
     return Estimate(interval.mean, low, interval.mean + interval.half_width, unit, interval.n, method, level)

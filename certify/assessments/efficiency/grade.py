@@ -100,12 +100,14 @@ def grade(profile: Profile, edition: Edition) -> Grade:
     modelled = ratio is not None and ratio.evidence is EvidenceLevel.MODELLED
     private = figures.private_samples is not None
     reasons = _reasons(profile, edition, upper, lost, _may_be_unknown(edition, private))
+    # A refusal has no score: it would be read as a grade.
     score = None
     if upper is not None and lost is not None and not reasons:
         score = score_db(upper, lost, edition)
     letter = None if score is None else _capped(edition.grading.letter(score), modelled, edition)
     point = None
     if letter is not None and ratio is not None and loss is not None:
+        # A gain in accuracy earns no points, as in the graded score.
         seen = score_db(ratio.value, max(0.0, loss.value), edition)
         point = _capped(edition.grading.letter(seen), modelled, edition)
     notes = _notes(profile, edition, modelled, bias)
@@ -124,6 +126,7 @@ def score_db(upper_ratio: float, loss_percent: float, edition: Edition) -> float
         >>> score_db(0.25, 1.0, load_edition())
         4.020599913
     """
+    # Decibels, since savings multiply: halving the energy adds the same, whatever it was before.
     raw = -edition.grading.energy_weight * math.log10(upper_ratio) - edition.grading.loss_weight * loss_percent
     # Adding 0.0 turns -0.0 into 0.0.
     return round(raw, SCORE_DIGITS) + 0.0
@@ -152,6 +155,7 @@ def _reasons(
         reasons.append(f"A relative loss of up to {lost:.3g} % cannot be ruled out; at most {limit:g} % is allowed.")
     for name in GUARDS:
         result = profile.guard(name)
+        # A guard that was left out of a profile must not count as passed.
         if result is None:
             reasons.append(f"Guard {name} was not evaluated.")
         elif result.outcome == "fail":

@@ -26,6 +26,8 @@ def needed_samples(estimates: Mapping[str, Estimate], loss_percent: float, editi
         None if the observed loss reaches the margin, so that no number suffices, or if no loss was estimated.
     """
     loss = Figures.of(estimates).relative_loss_percent
+    # More samples narrow the interval around the observed loss; they do not move it below a margin that it already
+    # exceeds.
     if loss is None or not math.isfinite(loss.high) or loss.value >= loss_percent:
         return None
     table = paired_table(estimates)

@@ -65,6 +65,7 @@ def identities(model: onnx.ModelProto, folder: Path | None = None) -> tuple[str,
 def _graph(graph: onnx.GraphProto, outer: Known, tensors: _Tensors, depth: int) -> bytes:
     if depth > MAX_DEPTH:
         raise ModelError(f"The model's graphs are nested deeper than {MAX_DEPTH} levels; flatten them.")
+    # A copy: names inside a branch or loop shadow outer ones and must not leak out of it.
     known = dict(outer)
     read = {name for node in graph.node for name in used(node)}
     weights = {weight.name: _tensor(weight, tensors, weight.name in read) for weight in graph.initializer}
@@ -91,6 +92,7 @@ def _results(node: onnx.NodeProto, known: Known, tensors: _Tensors, depth: int) 
         return [(node.output[0], taken[0])]
     # Sorted, since the order of attributes has no meaning.
     attributes = sorted(_attribute(attribute, known, tensors, depth) for attribute in node.attribute)
+    # Without the node's name, which exporters number; its inputs count by what computed them, not by their names.
     digest = _joined(b"node", [node.domain.encode(), node.op_type.encode(), _joined(b"of", taken), *attributes])
     return [(name, _joined(b"result", [digest, struct.pack(">I", i)])) for i, name in enumerate(node.output) if name]
 

@@ -74,11 +74,13 @@ def _fields(message: Message, folder: Path | None) -> Sequence[tuple[int, Any]]:
     listed = listed_fields(message)
     if isinstance(message, onnx.TensorProto):
         if is_external(message):
+            # The place of the bytes is not content: a model keeps its digest when its weights move into another file.
             inside = [pair for pair in listed if pair[0] not in _PLACE_FIELDS]
             listed = sorted([*inside, (_RAW_DATA, external_bytes(message, folder))], key=lambda pair: pair[0])
         else:  # an internalised tensor states "default" explicitly, an internal one omits it
             listed = [pair for pair in listed if pair[0] != onnx.TensorProto.DATA_LOCATION_FIELD_NUMBER]
     elif isinstance(message, onnx.ModelProto):
+        # Metadata are hashed first, by a digest of their own, which stays known when a form of the file has lost them.
         listed = [pair for pair in listed if pair[0] != _METADATA]
     return listed
 
@@ -109,6 +111,7 @@ def _hash_value(update: Update, owner: Message, number: int, value: Any, folder:
     elif isinstance(value, int):
         # Sixteen bytes hold both signed and unsigned 64-bit fields.
         update(b"I" + value.to_bytes(16, "big", signed=True))
+    # ListFields leaves out empty lists, so there is a first element.
     elif isinstance(value[0], Message | bytes | str):
         update(b"R" + struct.pack(">Q", len(value)))
         for item in value:

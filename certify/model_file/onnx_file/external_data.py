@@ -55,6 +55,7 @@ def inline_external(model: onnx.ModelProto, folder: Path, largest_weight: int | 
     weights = list(
         model.graph.initializer
     )  # keeps the objects alive, so that no other message gets the identity of one of them
+    # By identity, because messages are neither hashable nor unique by name across subgraphs.
     can_stay = {id(tensor) for tensor in weights}
     outside = []
     for tensor in _outside(model):

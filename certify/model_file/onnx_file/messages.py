@@ -20,6 +20,7 @@ def parse_model(path: Path) -> onnx.ModelProto:
         ModelError: the file cannot be read or is not an ONNX model.
     """
     try:
+        # Not onnx.load, which would also read external data, by paths that the file names.
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -62,6 +63,8 @@ def refuse_unknown_fields(model: Message) -> None:
         ModelError: there is such a field; the message names the kind of protobuf message.
     """
     for message in messages(model):
+        # Protobuf keeps such fields when a file is written again, so they would travel under a seal that does not cover
+        # them.
         if len(UnknownFieldSet(message)):
             kind = message.DESCRIPTOR.name
             raise ModelError(

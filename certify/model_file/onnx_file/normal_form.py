@@ -61,6 +61,7 @@ def _strip(message: Message) -> None:
     fields = message.DESCRIPTOR.fields_by_name
     if isinstance(message, onnx.TensorProto) and not is_external(message):
         message.ClearField("data_location")  # explicit "default"
+    # Stated shapes of inner values may be wrong or stale, and runtimes infer them again.
     if "value_info" in fields:
         message.ClearField("value_info")
     drop_exporter_notes(message)
@@ -75,6 +76,7 @@ def drop_exporter_notes(message: Message) -> None:
         entries = getattr(message, "metadata_props")  # noqa: B009  (Message itself declares no fields)
         for index in reversed(range(len(entries))):
             entry = entries[index]
+            # Paths of source files reveal names of users and folders.
             if entry.key.startswith(_EXPORTER_KEYS) or _SOURCE_PATH.search(entry.value):
                 del entries[index]
 
@@ -108,6 +110,7 @@ def _agree(first: onnx.TensorShapeProto, second: onnx.TensorShapeProto) -> bool:
 
 
 def _replace_own_metadata(model: onnx.ModelProto, contract: bytes) -> None:
+    # Own entries are replaced and not kept, so that normalising a sealed file drops its seal.
     foreign = [entry for entry in model.metadata_props if not entry.key.startswith(OWN_PREFIX)]
     entries = [onnx.StringStringEntryProto(key=entry.key, value=entry.value) for entry in foreign]
     model.ClearField("metadata_props")

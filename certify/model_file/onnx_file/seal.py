@@ -51,11 +51,13 @@ def seal(path: Path, target: Path, envelope: bytes) -> None:
         if find(stream, path) is not None:
             raise CertificateError(f"{path} is already sealed. Normalise it first, which removes the seal.")
     entry = _encode(envelope)
+    # The seal is part of the protobuf message, which runtimes could no longer parse.
     if path.stat().st_size + len(entry) > MAX_MODEL_BYTES:
         raise CertificateError(
             f"{path} would exceed 2 GB with its certificate; keep the certificate as a sidecar file."
         )
     with replacing(target) as beside, path.open("rb") as source, beside.open("wb") as sealed:
+        # Appending a field to a protobuf message needs no parsing, and leaves the measured bytes as they are.
         while chunk := source.read(CHUNK_BYTES):
             sealed.write(chunk)
         sealed.write(entry)
@@ -125,6 +127,7 @@ def find(stream: BinaryIO, path: Path) -> Entry | None:
     found: list[Entry] = []
     for start, end, entry in _metadata_entries(stream, path):
         fields = list(_inner_fields(entry, path))
+        # Field 1 of a metadata entry is its key, field 2 its value.
         if (1, SEAL_KEY.encode()) not in fields:
             continue
         envelope = next((value for number, value in fields if number == 2), b"")

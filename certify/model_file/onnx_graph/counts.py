@@ -57,6 +57,7 @@ def count(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Coun
     flat = inlined(model)
     batch = _fixed_batch(flat)
     work = Counting(flat, batch).run(sample)
+    # A graph that multiplies nothing has been counted completely.
     share = work.operators / (work.operators + len(work.missed)) if work.operators or work.missed else 1.0
     return Counts(
         work.macs // batch,
@@ -101,6 +102,7 @@ def _parameters(graph: onnx.GraphProto) -> int:
 
 
 def _weight_elements(tensor: onnx.TensorProto) -> int:
+    # Quantized weights are int8 or uint8, so integers of 64 bits are never weights.
     if tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING):
         return 0
     return math.prod(tensor.dims)

@@ -77,6 +77,7 @@ def load_model(path: Path, weights: bool = True) -> onnx.ModelProto:
     if not path.is_file():
         raise ModelError(f"{path}: ONNX file not found.")
     try:
+        # External data are read only after their paths have been checked to be inside the model's folder.
         model = onnx.load_model(str(path), load_external_data=False)
     except DecodeError as error:
         raise ModelError(f"{path} is damaged or not an ONNX file ({error}); export it again.") from error

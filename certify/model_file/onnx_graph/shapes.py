@@ -76,6 +76,8 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
     for position, node in enumerate(light.graph.node):
         whole = unpacked_shape(node, found)
         if whole is not None:  # its twin takes the unpacked weight
+            # Under a name of its own: the stored weight has the packed shape, and another operator may read it as it
+            # is.
             light.graph.input.append(onnx.helper.make_tensor_value_info(_unpacked(node), onnx.TensorProto.FLOAT, whole))
         twin = _shape_twin(node)
         if twin is not None:
@@ -85,6 +87,7 @@ def infer(model: onnx.ModelProto, sample: tuple[int, ...] | None = None) -> Infe
     for _ in range(max(LEAST_ROUNDS, min(MOST_ROUNDS, ROUND_NODES // max(1, len(light.graph.node))))):
         more = _inferred_types(light, found)
         found |= more
+        # Without these operators, constants do not depend on shapes, and another round would find nothing.
         if not more or not any(node.op_type in ("Shape", "Size") for node in light.graph.node):
             break
         folded = fold_small_constants(light.graph, {name: list(shape_of(kind)) for name, kind in found.items()})
@@ -100,6 +103,7 @@ def _inferred_types(light: onnx.ModelProto, known: Collection[str]) -> dict[str,
     found = {}
     for value in [*graph.input, *graph.value_info, *graph.output]:
         kind = value.type.tensor_type
+        # A partial shape would give a wrong count, an absent one a stated gap.
         complete = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
         if complete and value.name not in known:
             found[value.name] = kind

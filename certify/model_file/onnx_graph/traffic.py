@@ -61,6 +61,7 @@ def bytes_moved(graph: onnx.GraphProto, values: Mapping[str, Value], batch: int)
             continue
         parameters = () if compute is None else compute.parameters
         read = [name for index, name in enumerate(node.input) if name and index not in parameters]
+        # Runtimes fuse a DequantizeLinear with its reader, so the integers are what is read.
         for name in map(links.stored, read):
             size = _bytes(values.get(name))
             if size is None:
@@ -107,6 +108,7 @@ class _Links:
     def written_as(self, name: str) -> str:
         """Return the integers to which all readers quantize an output, or the output itself."""
         readers = self._readers.get(name, [])
+        # More readers would need the value before the activation, which is then written as well.
         while len(readers) == 1 and readers[0].op_type in IN_PLACE:
             name = readers[0].output[0]
             readers = self._readers.get(name, [])

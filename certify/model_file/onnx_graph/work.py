@@ -144,6 +144,7 @@ def _einsum_macs(node: onnx.NodeProto, values: Mapping[str, Value]) -> int | Non
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         for index, size in zip(term, shape, strict=True):
+            # The larger one, because a size of 1 is broadcast.
             sizes[index] = max(size, sizes.get(index, 1))
     return math.prod(sizes.values())
 
@@ -166,8 +167,10 @@ def multiply_adds(node: onnx.NodeProto, compute: Compute, values: Mapping[str, V
         return None
     data, weight, out = operands[0].shape, operands[1].shape, output.shape
     if compute.kind == "conv":
+        # The weight is (outputs, inputs per group, taps), so its other sizes are the products of one output value.
         return math.prod(out) * math.prod(weight[1:])
     if compute.kind == "conv_transpose":
+        # Stored as (inputs, outputs per group, taps): each input value is multiplied by all of them.
         return math.prod(data) * math.prod(weight[1:])
     if compute.kind == "gemm":
         return math.prod(out) * data[0 if attribute(node, "transA", 0) else 1]

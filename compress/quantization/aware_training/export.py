@@ -113,6 +113,7 @@ def choose_rounding(
 
 
 def _quantized(found: MarkedGraph, chosen: QuantizationPlan, rounding: Rounding, ranges: Ranges) -> onnx.ModelProto:
+    # Any range will do where only the structure counts: it does not decide what the quantizer rounds.
     names = observed_names(found.graph, chosen)
     filled = {name: ranges.get(name, ANY_RANGE) for name in names}
     return quantized(found.graph.model, chosen, filled, rounding.for_target(), per_channel=rounding.per_channel)

@@ -57,6 +57,7 @@ class LearnedRounding(torch.autograd.Function):
         low, high = ctx.codes
         # Compute it again instead of storing a tensor as large as each activation.
         v = x / step
+        # The straight-through estimator: the gradient passes where nothing was clipped.
         inside = (v >= low - zero) & (v <= high - zero)
         by_step = torch.round(v).clamp_(low - zero, high - zero).sub_(v.mul_(inside))
         for_zero = (torch.where(inside, 0.0, -step) * grad).sum_to_size(zero.shape) if ctx.needs_input_grad[2] else None

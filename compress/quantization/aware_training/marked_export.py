@@ -89,6 +89,7 @@ def read_marked(path: Path, folder: Path) -> MarkedGraph:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".named.") as scratch:
         written = Path(scratch) / "named.onnx"
         onnx_file.save(model, written)
+        # Marks are removed first: the runtime that prepares the file has no such operator.
         graph = Graph(prepared(written, folder))
     for node in graph.nodes:  # a value that is only reshaped is the same value
         reader = graph.only_consumer(node.output[0])
@@ -113,6 +114,7 @@ def _unmarked(model: onnx.ModelProto) -> tuple[dict[str, str], dict[str, list[st
         marked = node.input[0] in same if node.input else False
         for index, name in enumerate(node.input):
             node.input[index] = same.get(name, name)
+        # Every other node stays; marks are bridged by `same`.
         if node.domain != DOMAIN:
             kept.append(node)
             continue

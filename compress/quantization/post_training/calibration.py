@@ -58,6 +58,7 @@ class Feeds:
         step = fixed or batch
         self._batches = [order[begin : begin + step] for begin in range(0, len(order), step)]
         if fixed:  # pad the last batch
+            # Repeats samples, which moves neither minimum nor maximum.
             self._batches[-1] = np.resize(self._batches[-1], fixed)
 
     def __len__(self) -> int:
@@ -175,6 +176,7 @@ def _step(graph: Graph, name: str) -> int:
     """Return the stride of the observed values: coprime with a sample's size, so that no channel is missed."""
     elements = math.prod(size for size in graph.shape(name) or (0,) if size)
     step = max(1, elements // SAMPLED)
+    # A stride that divides the size would visit the same channels in every row.
     while step > 1 and math.gcd(step, elements) > 1:
         step += 1
     return step

@@ -110,6 +110,7 @@ def _equalize_pair(graph: Graph, pair: Pair) -> float:
     first, second = _largest_out(graph, pair.first), _largest_in(graph, pair.second)
     # A dead channel has no range to balance, and its factor would be 0 or infinite.
     used = (first > 0) & (second > 0)
+    # Section 4.1 of the paper: both ranges become their geometric mean.
     factors = np.where(used, np.sqrt(np.where(used, first, 1) / np.where(used, second, 1)), 1.0)
     _scale_out(graph, pair.first, 1 / factors)
     _scale_in(graph, pair.second, factors)

@@ -97,6 +97,7 @@ def _overflowing(graph: Graph, feeds: Iterable[Feed], margin: float) -> dict[str
     found = {}
     for node in graph.nodes:
         most = max((largest.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
+        # Judged by operator and not by value: the converter keeps whole nodes in 32 bits.
         if most > LARGEST_HALF:
             found[node.name] = most
     return found

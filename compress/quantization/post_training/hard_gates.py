@@ -144,6 +144,7 @@ def _gate(graph: Graph, node: onnx.NodeProto) -> _Gate | None:
 
 def _rewrite(graph: onnx.GraphProto, node: onnx.NodeProto, gate: _Gate) -> None:
     """Let the readers of the gate read the codes before it."""
+    # Only the scale changes: codes of x are read as the gate by s' = alpha s.
     codes, name = gate.before.input[0], node.output[0]
     parameters = [f"{name}.scale", f"{name}.zero"]
     constants = [np.float32(gate.scale), gate.lowest]

@@ -62,6 +62,7 @@ def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[st
             target.operators, tuple(kept), () if target.quantize_outputs else tuple(sorted(target.operators))
         )
     kinds = COMPUTE & target.operators
+    # Products of two activations, as in attention, have no weight to quantize.
     loose = [node.name for node in graph.nodes if node.op_type in kinds and not graph.has_weight(node)]
     free = FREE_OUTPUTS if target.quantize_outputs else tuple(sorted(kinds))
     return QuantizationPlan(kinds, tuple(dict.fromkeys((*kept, *loose))), free)
@@ -183,6 +184,7 @@ def _leave_outputs_float(graph: onnx.GraphProto) -> None:
         source = producers.get(rounded.input[0]) if rounded is not None else None
         if rounded is None or source is None or source.op_type not in FREE_OUTPUTS:
             continue
+        # Another reader needs the rounded value.
         if len(readers[source.output[0]]) == len(readers[rounded.output[0]]) == 1:
             source.output[0] = output.name
             graph.node.remove(restored)

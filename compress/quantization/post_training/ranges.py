@@ -67,6 +67,7 @@ def value_range(seen: ValueStatistics, calibration: Calibration, percentile: flo
 
 
 def _percentile(histogram: Histogram, percentile: float, *, one_sided: bool) -> tuple[float, float]:
+    # A one-sided range has only one tail to cut.
     outside = (1 - percentile / 100) / (1 if one_sided else 2)
     total = histogram.total
     below = np.concatenate([[0], np.cumsum(histogram.counts)])

@@ -85,6 +85,7 @@ def _codes_of(graph: Graph, node: onnx.NodeProto) -> str | None:
 
 def _columns(node: onnx.NodeProto, weight: IntegerWeights) -> Array:
     """Return weights (K, N) of some output channels, with the input channels of one tap next to each other."""
+    # Widened before multiplying, because the overflow is counted and must not happen here.
     codes = weight.codes.astype(np.int32)
     if node.op_type == "Conv":
         wide = np.moveaxis(codes, 1, -1).reshape(len(codes), -1).T

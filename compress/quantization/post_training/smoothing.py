@@ -108,6 +108,7 @@ def find_sites(graph: Graph) -> tuple[list[SmoothingSite], tuple[Declined, ...]]
 def _site(graph: Graph, norm: onnx.NodeProto) -> SmoothingSite | str:
     """Return the matrix products after a LayerNorm, or why it is left unchanged."""
     constants = [graph.constant(name) for name in norm.input[1:] if name]
+    # The factors belong to the channels of the last axis; a norm over more axes has a scale for each place.
     if attributes(norm).get("axis", -1) not in (-1, len(graph.shape(norm.input[0]) or ()) - 1):
         return "it normalises more than the last axis"
     if not constants or any(values is None or values.ndim != 1 for values in constants):
@@ -150,6 +151,7 @@ def _multiply_branches(graph: Graph, site: SmoothingSite, factors: Array) -> str
     kind = onnx.helper.tensor_dtype_to_np_dtype(graph.tensors[site.norm.input[1]].data_type)
     main = graph.model.graph
     main.initializer.append(onnx.numpy_helper.from_array(factors.astype(kind), by))
+    # The quantizer reads the type of a value from value_info and skips values without one.
     for value in [value for value in main.value_info if value.name == source]:
         main.value_info.add().CopyFrom(value)
         main.value_info[-1].name = name
@@ -189,6 +191,7 @@ def _largest_rows(graph: Graph, node: onnx.NodeProto) -> Array:
 
 def _scale_rows(graph: Graph, node: onnx.NodeProto, factors: Array) -> None:
     weight = _rows(graph, node)
+    # Products absorb what the norm, or the multiplication before them, divided by.
     scaled = (weight * factors[:, None]).astype(weight.dtype)
     graph.set(node, 1, np.ascontiguousarray(scaled.T if attributes(node).get("transB", 0) else scaled))
 
