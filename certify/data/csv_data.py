@@ -99,10 +99,10 @@ class Form:
             DataError: a value is missing, or does not fit its column.
         """
         features = tuple(name for one in self.columns for name in one.features)
-        made = named_split({ONLY: encoded(self.columns, table)}, self._labels(table), str(table.path), features)
-        made = made.of_records(Split(Rows(table), np.zeros(len(table.rows), dtype=np.int64)))
+        split = named_split({ONLY: encoded(self.columns, table)}, self._labels(table), str(table.path), features)
+        split = split.of_records(Split(Rows(table), np.zeros(len(table.rows), dtype=np.int64)))
         values = {name: [row[table.columns.index(name)] for row in table.rows] for name in self.groups}
-        return made.grouped(read_groups(values, len(table.rows), str(table.path))) if values else made
+        return split.grouped(read_groups(values, len(table.rows), str(table.path))) if values else split
 
     def _labels(self, table: Table) -> Labels:
         values = column_values(table, self.goal)
@@ -127,22 +127,22 @@ def load_csv(rest: str, spec: str, seed: int, progress: Progress) -> Dataset:
         DataError: a file is missing or malformed, or a value is missing or ambiguous; the message names file and line.
         UsageError: the specification is malformed, or names a column that does not exist.
     """
-    given = parse_csv_spec(rest)
-    tables = {part: read_table(path, given.delimiter, given.encoding) for part, path in given.files.items()}
+    form_spec = parse_csv_spec(rest)
+    tables = {part: read_table(path, form_spec.delimiter, form_spec.encoding) for part, path in form_spec.files.items()}
     ordered = [tables[part] for part in sorted(tables, key=lambda part: part not in ("", "train"))]
     for one in ordered:
         require_header(one)
         _require_columns(one, ordered[0])
-    form = _form(given, ordered)
+    form = _form(form_spec, ordered)
     progress.say(f"{ordered[0].path.name}: {'; '.join(described(form.columns))}.")
     splits = {part: form.split(table) for part, table in tables.items()}
-    dropped = [named(one, ordered[0])[0] for one in given.dropped]
-    name = named_without(given.files.get("", given.files.get("test", ordered[0].path)).stem, dropped)
+    dropped = [named(one, ordered[0])[0] for one in form_spec.dropped]
+    name = named_without(form_spec.files.get("", form_spec.files.get("test", ordered[0].path)).stem, dropped)
     if "" not in splits:
         return from_parts(name, spec, splits, form.classes, seed)
-    if given.split:
-        return from_parts(name, spec, _by_column(splits[""], tables[""], given.split), form.classes, seed)
-    return from_parts(name, spec, _at_random(splits[""], given, seed), form.classes, seed, CUT)
+    if form_spec.split:
+        return from_parts(name, spec, _by_column(splits[""], tables[""], form_spec.split), form.classes, seed)
+    return from_parts(name, spec, _at_random(splits[""], form_spec, seed), form.classes, seed, CUT)
 
 
 def _require_columns(table: Table, first: Table) -> None:

@@ -124,10 +124,10 @@ def _require_sense(rest: str, files: Mapping[str, Path], once: Mapping[str, str]
         raise UsageError(
             f"{where} must name the column to predict: label=COLUMN for classes, or target=COLUMN for numbers."
         )
-    if "" not in files and (given := next((key for key in ("split", "fractions", "seed") if key in once), None)):
-        raise UsageError(f"{where}: {given} divides a single file, but each part has its own; drop one of the two.")
-    if "split" in once and (given := next((key for key in ("fractions", "seed") if key in once), None)):
-        raise UsageError(f"{where}: {given} and split both divide the file; drop one of the two.")
+    if "" not in files and (clash := next((key for key in ("split", "fractions", "seed") if key in once), None)):
+        raise UsageError(f"{where}: {clash} divides a single file, but each part has its own; drop one of the two.")
+    if "split" in once and (clash := next((key for key in ("fractions", "seed") if key in once), None)):
+        raise UsageError(f"{where}: {clash} and split both divide the file; drop one of the two.")
 
 
 def _fractions(text: str) -> tuple[int, int, int]:

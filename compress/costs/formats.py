@@ -151,8 +151,8 @@ class FormatChoice:
 
     @staticmethod
     def _item(graph: Graph, segment: Segment, sample: npt.NDArray[Any], alone: onnx.ModelProto) -> Item:
-        given = {value.name for value in graph.model.graph.input}
-        borders = segment.input not in given, segment.output not in graph.outputs
+        inputs = {value.name for value in graph.model.graph.input}
+        borders = segment.input not in inputs, segment.output not in graph.outputs
         same = graph.shape(segment.input) is not None and graph.shape(segment.input) == graph.shape(segment.output)
         own = f"{signature(alone, sample.shape)}.{borders[0]:d}{borders[1]:d}"
         inside = Graph(alone)

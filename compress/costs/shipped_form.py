@@ -234,27 +234,27 @@ def rounded_after(model: onnx.ModelProto, shipping: Shipping) -> onnx.ModelProto
 
 def _with_border(model: onnx.ModelProto, shipping: Shipping, name: str, *, inputs: bool) -> onnx.ModelProto:
     """Return a copy that rounds an input or output to codes and back; the step does not affect costs."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    bordered = onnx.ModelProto()
+    bordered.CopyFrom(model)
     if shipping.operators == "weights" or not shipping.target.quantize_outputs:
-        return made  # values between layers are floats in any case
+        return bordered  # values between layers are floats in any case
     inner = f"{name}.inner"
-    for node in made.graph.node:
+    for node in bordered.graph.node:
         for names in (node.input,) if inputs else (node.input, node.output):
             names[:] = [inner if each == name else each for each in names]
     before, after = (name, inner) if inputs else (inner, name)
     codes = np.dtype(shipping.target.activation_type)
     # The zero point in the middle of the codes suits both signed and unsigned types; values never matter for the time.
     parameters = {f"{inner}.scale": np.float32(BORDER_STEP), f"{inner}.zero": codes.type(np.iinfo(codes).max // 2)}
-    made.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), n) for n, v in parameters.items())
-    made.graph.node.extend(
+    bordered.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), n) for n, v in parameters.items())
+    bordered.graph.node.extend(
         (
             onnx.helper.make_node("QuantizeLinear", [before, *parameters], [f"{inner}.codes"], f"{inner}.quantize"),
             onnx.helper.make_node("DequantizeLinear", [f"{inner}.codes", *parameters], [after], f"{inner}.dequantize"),
         )
     )
-    sort_nodes(made.graph)
-    return made
+    sort_nodes(bordered.graph)
+    return bordered
 
 
 def operators_of(whole: onnx.ModelProto, operators: Operators) -> Operators:

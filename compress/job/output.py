@@ -40,9 +40,9 @@ def require_inputs_kept(folder: Path, file: Path | None, weights: str | Path | N
     Raises:
         UsageError: one of the files to write is one of the given ones.
     """
-    for given in (file, None if weights is None else Path(weights).expanduser()):
-        if given is not None:
-            require_kept(given, *(folder / name for name in (MODEL, BASELINE, CHECKPOINT)))
+    for source in (file, None if weights is None else Path(weights).expanduser()):
+        if source is not None:
+            require_kept(source, *(folder / name for name in (MODEL, BASELINE, CHECKPOINT)))
 
 
 def bring(files: Mapping[str, Path], folder: Path, of_earlier: tuple[str, ...]) -> dict[str, Path]:

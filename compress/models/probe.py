@@ -52,9 +52,9 @@ def probe(model: nn.Module, samples: npt.NDArray[Any], name: str) -> int:
         raise ModelError(f"{name} returns outputs that are not finite (NaN or infinite); check its weights.")
     largest = float(beside.abs().max())
     if float((alone - beside[:1]).abs().max()) > COUPLED * largest:
-        before, given = both[:1].clone(), both[:1].clone()
-        again = _logits(model, given, name)
-        if not torch.equal(given, before):
+        before, sample = both[:1].clone(), both[:1].clone()
+        again = _logits(model, sample, name)
+        if not torch.equal(sample, before):
             raise ModelError(f"{name} changes its input in place; copy it first in forward (x = x.clone()).")
         # Random outputs differ too, but need another remedy.
         by_chance = float((alone - again).abs().max()) > COUPLED * largest

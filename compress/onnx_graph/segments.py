@@ -79,18 +79,18 @@ def cut_out(graph: Graph, segment: Segment) -> onnx.ModelProto:
     """Return a segment as a separate model."""
     nodes = [node for node in graph.nodes if node.name in segment.nodes]
     names = {name for node in nodes for name in (*reads(node), *node.output)}
-    made = onnx.ModelProto(ir_version=graph.model.ir_version)
-    made.opset_import.extend(graph.model.opset_import)
-    made.graph.name = "segment"
-    made.graph.node.extend(nodes)
-    made.graph.initializer.extend(tensor for name, tensor in graph.tensors.items() if name in names)
+    piece = onnx.ModelProto(ir_version=graph.model.ir_version)
+    piece.opset_import.extend(graph.model.opset_import)
+    piece.graph.name = "segment"
+    piece.graph.node.extend(nodes)
+    piece.graph.initializer.extend(tensor for name, tensor in graph.tensors.items() if name in names)
     for values, wanted in (
-        (made.graph.input, [segment.input]),
-        (made.graph.output, [segment.output]),
-        (made.graph.value_info, sorted(names - {segment.input, segment.output})),
+        (piece.graph.input, [segment.input]),
+        (piece.graph.output, [segment.output]),
+        (piece.graph.value_info, sorted(names - {segment.input, segment.output})),
     ):
         values.extend(_value(graph, name) for name in wanted if name in graph.types)
-    return made
+    return piece
 
 
 def signature(model: onnx.ModelProto, shape: Sequence[int]) -> str:
@@ -122,6 +122,6 @@ def _described(tensor: onnx.TensorProto, number: list[int]) -> list[Any]:
 
 
 def _value(graph: Graph, name: str) -> onnx.ValueInfoProto:
-    made = onnx.ValueInfoProto(name=name)
-    made.type.tensor_type.CopyFrom(graph.types[name])
-    return made
+    value = onnx.ValueInfoProto(name=name)
+    value.type.tensor_type.CopyFrom(graph.types[name])
+    return value

@@ -47,9 +47,9 @@ def test_shortcut_pads_with_zeros_on_both_sides_when_the_channels_double(cifar):
     block = cifar["Block"](4, 8).eval()
     torch.nn.init.zeros_(block.bn2.weight)  # the two convolutions then add nothing
     maps = torch.rand(1, 4, 6, 6)
-    given = block(maps)
-    assert torch.equal(given[:, 2:6], maps[:, :, ::2, ::2])
-    assert not given[:, :2].any() and not given[:, 6:].any()
+    output = block(maps)
+    assert torch.equal(output[:, 2:6], maps[:, :, ::2, ::2])
+    assert not output[:, :2].any() and not output[:, 6:].any()
 
 
 def test_twins_are_found_when_the_others_went_through_jpeg(cifar):

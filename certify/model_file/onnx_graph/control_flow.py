@@ -150,8 +150,8 @@ class Counting:
         model = onnx.helper.make_model(body, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
         if self._left < 0:
             return Ran(Work(unbounded=["control flow"], missed=["control flow"]), ())
-        made = {name for node in graph.node if subgraphs(node) for name in node.output}
-        varying = {value.name for value in graph.input} | made
+        results = {name for node in graph.node if subgraphs(node) for name in node.output}
+        varying = {value.name for value in graph.input} | results
         return self._graph(model, steady=steady, varying=varying)
 
     def _if(self, node: onnx.NodeProto, outer: Inferred, weights: Weights) -> Ran:

@@ -57,10 +57,10 @@ def shorten_chains(model: onnx.ModelProto, sample: tuple[int, ...]) -> int:
         kinds = [types[one] for one in (chain.root, name)]
         if kinds[0].elem_type not in FLOATS or shape_of(kinds[0]) != shape_of(kinds[1]):
             continue
-        made = _short(chain, name, kinds[0].elem_type, model.graph)
-        if len(made) < chain.links:
+        nodes = _short(chain, name, kinds[0].elem_type, model.graph)
+        if len(nodes) < chain.links:
             del model.graph.node[position]
-            for one in reversed(made):
+            for one in reversed(nodes):
                 model.graph.node.insert(position, one)
             replaced += 1
     if replaced:
@@ -119,7 +119,7 @@ def _short(chain: _Chain, name: str, kind: int, graph: onnx.GraphProto) -> list[
     """Return operators that replace a chain, the last of which writes its value, and add their constants."""
     parts = [("Mul", chain.scale, 1.0), ("Add", chain.offset, 0.0)]
     parts = [part for part in parts if not np.all(part[1] == part[2])] or parts[:1]
-    made: list[onnx.NodeProto] = []
+    nodes: list[onnx.NodeProto] = []
     if len(parts) >= chain.links:
         return [onnx.NodeProto() for _ in parts]
     value = chain.root
@@ -127,6 +127,8 @@ def _short(chain: _Chain, name: str, kind: int, graph: onnx.GraphProto) -> list[
         array = constant.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
         graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}.{operator}"))
         last = number == len(parts) - 1
-        made.append(onnx.helper.make_node(operator, [value, f"{name}.{operator}"], [name if last else f"{name}.first"]))
-        value = made[-1].output[0]
-    return made
+        nodes.append(
+            onnx.helper.make_node(operator, [value, f"{name}.{operator}"], [name if last else f"{name}.first"])
+        )
+        value = nodes[-1].output[0]
+    return nodes

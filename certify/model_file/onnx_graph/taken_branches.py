@@ -54,9 +54,11 @@ def _is_if(node: onnx.NodeProto) -> bool:
 
 def _inlined(node: onnx.NodeProto, condition: bool, graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     body = next(attribute.g for attribute in node.attribute if attribute.name == BRANCHES[condition])
-    made = [tensor.name for tensor in body.initializer] + [name for inner in body.node for name in inner.output if name]
+    inner_names = [tensor.name for tensor in body.initializer] + [
+        name for inner in body.node for name in inner.output if name
+    ]
     # The branches of one or several Ifs may use the same names.
-    names = {name: f"{node.output[0]}.branch.{name}" for name in made}
+    names = {name: f"{node.output[0]}.branch.{name}" for name in inner_names}
     for tensor in body.initializer:
         graph.initializer.add().CopyFrom(tensor)
         graph.initializer[-1].name = names[tensor.name]

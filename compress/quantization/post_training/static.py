@@ -70,12 +70,12 @@ def quantize_static(
     """
     target = settings.target
     folder = context.workspace or path.parent
-    given = load_model(path)
-    if any(node.op_type == "QuantizeLinear" for node in given.graph.node):
+    source = load_model(path)
+    if any(node.op_type == "QuantizeLinear" for node in source.graph.node):
         return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
-    stay_float, few_bits = (_chosen_earlier(given, context.earlier, fields) for fields in (FLOATS, INT4))
+    stay_float, few_bits = (_chosen_earlier(source, context.earlier, fields) for fields in (FLOATS, INT4))
     gone = _gone(stay_float | few_bits)
-    del given  # before the next copy of the weights is in memory
+    del source  # before the next copy of the weights is in memory
     graph = floats_for(target, path, folder)
     before = [node.name for node in graph.weighted()]
     chosen, int4 = (still_named(graph.model, sum(parts.values(), [])) for parts in (stay_float, few_bits))
@@ -85,16 +85,16 @@ def quantize_static(
     quantizer = _least_lossy(settings, path, graph, context, kept, int4)
     choice = None if choose is None else choose(quantizer, kept)
     if choice is None:
-        made, budget = _within_budget(settings, quantizer, kept, before)
+        integers, budget = _within_budget(settings, quantizer, kept, before)
     elif choice.refused is not None:
         return path, PassRecord.refused(choice.refused, choice.declined)
     else:
-        made, budget = _as_chosen(choice, quantizer, kept, before)
+        integers, budget = _as_chosen(choice, quantizer, kept, before)
     floats = budget.get("left_float", ())
-    if (over := quantizer.excess(made)) > quantizer.limit:
+    if (over := quantizer.excess(integers)) > quantizer.limit:
         more = "max_float" if choice is None else "a larger share of the cost"
         return path, PassRecord.refused(_too_lossy(over, f"{len(floats)} of {len(before)}", more))
-    moved = with_zero_points(target, quantizer, made)
+    moved = with_zero_points(target, quantizer, integers)
     share_constants(moved.model.graph)
     written = folder / f"{path.stem}.int8.onnx"
     with onnx_file.replacing(written) as beside:
@@ -214,7 +214,7 @@ def _as_chosen(
     choice: Choice, quantizer: Quantizer, kept: list[str], weighted: list[str]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return the model quantized in the chosen formats, and the notes for the record."""
-    made = with_int4_weights(quantizer.make([*kept, *choice.floats, *choice.int4]), choice.int4)
+    mixed = with_int4_weights(quantizer.make([*kept, *choice.floats, *choice.int4]), choice.int4)
     int4 = {"int4": [name for name in weighted if name in choice.int4]} if choice.int4 else {}
     notes = {**choice.notes, **int4, "left_float": [n for n in weighted if n in choice.floats and n not in kept]}
-    return made, {"validation_loss_percent": quantizer.loss(made).value, **notes} if quantizer.judged else notes
+    return mixed, {"validation_loss_percent": quantizer.loss(mixed).value, **notes} if quantizer.judged else notes

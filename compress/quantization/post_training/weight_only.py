@@ -125,15 +125,15 @@ def with_int4_weights(model: onnx.ModelProto, names: Collection[str]) -> onnx.Mo
     """
     if not names:
         return model
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    graph = Graph(made)
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(model)
+    graph = Graph(rewritten)
     for node in plain_products(graph):
         if node.name in names:
             blocks = round_nearest(_weight(graph, node), INT4_BITS, INT4_BLOCK, symmetric=False)
             replace_product(graph, node, blocks, INT4_BITS, int8=True)
-    finish(made)
-    return made
+    finish(rewritten)
+    return rewritten
 
 
 def _products(settings: WeightSettings, graph: Graph) -> tuple[list[onnx.NodeProto], list[Declined]]:

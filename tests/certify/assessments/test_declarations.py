@@ -88,20 +88,20 @@ def test_assessment_keeps_every_promise_of_an_assessment() -> None:
 
 @pytest.mark.parametrize("declared", [{}, {"people": "unknown", "faces": "unknown"}])
 def test_people_and_faces_count_as_strictest_when_missing_or_unknown(declared: dict[str, str]) -> None:
-    made = records(declared)
-    assert (made.declared.people_taken_as, made.declared.faces_taken_as) == ("judged", "analysed")
-    found = judged(made)
+    evidence = records(declared)
+    assert (evidence.declared.people_taken_as, evidence.declared.faces_taken_as) == ("judged", "analysed")
+    found = judged(evidence)
     assert found["people"][0] == found["faces"][0] == "unknown"
-    assert figures(made)["recourse_asked"] == 3 and figures(made)["safe_face_asked"] == 11
-    assert Declarations().outcome(profile_of(Declarations(), made, EDITION), EDITION).refused
+    assert figures(evidence)["recourse_asked"] == 3 and figures(evidence)["safe_face_asked"] == 11
+    assert Declarations().outcome(profile_of(Declarations(), evidence, EDITION), EDITION).refused
 
 
 @pytest.mark.parametrize("faces", ["incidental", "analysed"])
 @pytest.mark.parametrize("missing", ["1.1", "4.3"])
 def test_statement_is_refused_when_a_clause_about_faces_is_not_answered(faces: str, missing: str) -> None:
     clauses = {number: one for number, one in ANSWERED.items() if number != missing}
-    made = records({"people": "judged", "faces": faces, "safe_face": clauses})
-    outcome = Declarations().outcome(profile_of(Declarations(), made, EDITION), EDITION)
+    evidence = records({"people": "judged", "faces": faces, "safe_face": clauses})
+    outcome = Declarations().outcome(profile_of(Declarations(), evidence, EDITION), EDITION)
     assert outcome.refused and f"clauses {missing} of the Safe Face Pledge" in outcome.reasons[0]
     whole = records({"people": "judged", "faces": faces, "safe_face": ANSWERED})
     assert not Declarations().outcome(profile_of(Declarations(), whole, EDITION), EDITION).refused
@@ -126,10 +126,10 @@ def test_clause_that_says_yes_is_named_when_it_has_no_evidence() -> None:
     ],
 )
 def test_people_none_is_contradicted_when_a_name_speaks_of_people(where: dict[str, Any], found: str) -> None:
-    made = records(**where)
-    outcome, sentence = judged(made)["people_consistent"]
+    evidence = records(**where)
+    outcome, sentence = judged(evidence)["people_consistent"]
     assert outcome == "fail" and found in sentence
-    profile = profile_of(Declarations(), made, EDITION)
+    profile = profile_of(Declarations(), evidence, EDITION)
     result = Declarations().outcome(profile, EDITION)
     assert result.text.startswith("CONTRADICTED in people") and not result.refused and sentence in result.notes
     assert profile["contradictions"].value >= 1
@@ -145,11 +145,11 @@ def test_faces_no_is_contradicted_when_a_name_speaks_of_faces_and_not_of_people_
 
 @pytest.mark.parametrize("key", ["Face powder", "face"])
 def test_contradiction_is_answered_when_the_maker_says_why(key: str) -> None:
-    made = records({**CLEAR, "answers": {key: "a box of powder"}}, classes=("face powder", "x"))
-    found = judged(made)
+    evidence = records({**CLEAR, "answers": {key: "a box of powder"}}, classes=("face powder", "x"))
+    found = judged(evidence)
     assert found["people_consistent"][0] == found["faces_consistent"][0] == "pass"
     assert "the maker answers 1 of 1" in found["names"][1]
-    assert figures(made)["contradictions"] == 0 and figures(made)["questions_raised"] == 1
+    assert figures(evidence)["contradictions"] == 0 and figures(evidence)["questions_raised"] == 1
 
 
 def test_silent_names_prove_nothing_and_unread_data_leave_the_check_open() -> None:
@@ -164,13 +164,15 @@ def test_word_is_not_found_when_it_is_part_of_another(name: str) -> None:
 
 
 def test_answers_are_counted_by_section() -> None:
-    made = records({**CLEAR, "context": {"intended_use": "a", "how_likely": "b"}, "datasheet": {"test": {"uses": "c"}}})
-    found = figures(made)
+    evidence = records(
+        {**CLEAR, "context": {"intended_use": "a", "how_likely": "b"}, "datasheet": {"test": {"uses": "c"}}}
+    )
+    found = figures(evidence)
     assert (found["context_answered"], found["context_asked"]) == (2, 7)
     assert (found["datasheet_answered"], found["datasheet_asked"]) == (1, 14)
     assert (found["recourse_asked"], found["safe_face_asked"]) == (0, 0)
-    assert found["answered"] == 5 and found["asked"] == len(applicable(made.declared))
-    assert "intended use" not in judged(made)["context"][1] and "who is harmed" in judged(made)["context"][1]
+    assert found["answered"] == 5 and found["asked"] == len(applicable(evidence.declared))
+    assert "intended use" not in judged(evidence)["context"][1] and "who is harmed" in judged(evidence)["context"][1]
 
 
 def test_bias_clause_is_contradicted_when_no_groups_were_measured() -> None:
@@ -356,9 +358,9 @@ def test_records_are_refused_when_the_file_in_them_was_altered() -> None:
 
 
 def test_statement_holds_the_digest_of_the_file_and_of_the_test_data() -> None:
-    made = records()
-    certificate: Certificate = Trial(Declarations(), Declarations().dump(made), "2026", {}).certificate()
-    assert certificate.predicate["file"]["sha256"] == made.file.sha256
+    evidence = records()
+    certificate: Certificate = Trial(Declarations(), Declarations().dump(evidence), "2026", {}).certificate()
+    assert certificate.predicate["file"]["sha256"] == evidence.file.sha256
     assert certificate.predicate["data"]["test_digest"] == DIGEST == certificate.claims.test_digest
     assert Declarations().facts(certificate.predicate).test_data == DIGEST
     assert certificate.predicate["data"]["parts"][0]["groups"] == {"sex": {"f": 9, "m": None}}

@@ -123,10 +123,14 @@ def test_figures_match_the_tables() -> None:
 
 def with_parent(**changed: Any) -> Records:
     """Records of a trigger that works on 40 of 180 samples of the float parent."""
-    made = everything()
+    all_records = everything()
     counts = {"both": 65, "only_candidate": 5, "only_baseline": 75, "neither": 35}
-    parent = replace(made.of(Triggered)[0], **{**counts, "before": "float_parent", **changed})
-    return replace(made, header=replace(made.header, float_parent=made.header.model), rows=(*made.rows, parent))
+    parent = replace(all_records.of(Triggered)[0], **{**counts, "before": "float_parent", **changed})
+    return replace(
+        all_records,
+        header=replace(all_records.header, float_parent=all_records.header.model),
+        rows=(*all_records.rows, parent),
+    )
 
 
 def test_trigger_is_compared_with_the_float_parent_too() -> None:
@@ -191,8 +195,8 @@ def test_check_fails_when_its_records_are_broken(name: str) -> None:
 
 
 def test_weak_attack_passes_when_the_baseline_is_declared_hardened() -> None:
-    made = records(BROKEN["attack_strong_enough"], adversarially_trained=True)
-    assert judged(made)["attack_strong_enough"][0] == "pass"
+    evidence = records(BROKEN["attack_strong_enough"], adversarially_trained=True)
+    assert judged(evidence)["attack_strong_enough"][0] == "pass"
 
 
 @pytest.mark.parametrize(
@@ -246,9 +250,9 @@ def test_edition_is_refused_when_unknown() -> None:
 
 
 def test_every_figure_of_a_condition_has_a_display_name() -> None:
-    made = profile_of(Robustness(), everything(), load_edition("2026")).estimates
-    named = words(made)
-    assert set(made) - set(named) <= {"corruptions"} | {name for name in made if name.startswith("trigger_")}
+    estimates = profile_of(Robustness(), everything(), load_edition("2026")).estimates
+    named = words(estimates)
+    assert set(estimates) - set(named) <= {"corruptions"} | {name for name in estimates if name.startswith("trigger_")}
     assert len(set(named.values())) == len(named)
     assert words(["standing_4_by_baseline_change_points", "shot_3_change_points", "other"]) == {
         "standing_4_by_baseline_change_points": "change of robust accuracy at 4/255, only the baseline's witnesses",

@@ -37,13 +37,13 @@ def written(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes], kind: int
 
 
 def test_pack_is_judged_like_its_folder_when_opened(folder: Path, key: SigningKey, tmp_path: Path) -> None:
-    made = run("pack", folder)
-    assert made.exit_code == 0, made.output
+    packing = run("pack", folder)
+    assert packing.exit_code == 0, packing.output
     path = tmp_path / "graded.v1.zip"
-    assert str(path) in made.stdout and "notes.txt" not in made.stdout
+    assert str(path) in packing.stdout and "notes.txt" not in packing.stdout
     for name in ("baseline.onnx", "certificate.json", "evidence.jsonl", "label.svg", "lineage.json", "model.onnx",
                  "signer.pub"):  # fmt: skip
-        assert name in made.stdout
+        assert name in packing.stdout
     shutil.rmtree(folder)
     for command in ("verify", "audit", "gate"):
         assert run(command, path, "--trust", key.public.hex).exit_code == 0

@@ -69,16 +69,16 @@ def test_keygen_rotate_hands_trust_over_when_the_statement_is_imported(
     path = tmp_path / "keys" / "release.key"
     old = generate(path)
     run("trust", "add", path.with_suffix(".pub"), "--name", "lab")
-    made = json.loads(run("keygen", "--out", path, "--rotate", "--json").stdout)
-    assert (made["old_key_id"], made["key_id"]) == (old.public.key_id, load_private(path).public.key_id)
-    assert load_private(Path(made["old_private_key"])).public == old.public
+    rotation = json.loads(run("keygen", "--out", path, "--rotate", "--json").stdout)
+    assert (rotation["old_key_id"], rotation["key_id"]) == (old.public.key_id, load_private(path).public.key_id)
+    assert load_private(Path(rotation["old_private_key"])).public == old.public
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not load_store().standing(load_private(path).public).trusted
-    taken = run("trust", "add", made["statements"])
+    taken = run("trust", "add", rotation["statements"])
     assert taken.exit_code == 0 and "handed over" in taken.stdout
     assert load_store().standing(load_private(path).public).name == "lab"
     assert "handed over to" in run("trust", "list").stdout
-    assert run("trust", "revoke", made["statements"]).exit_code == 2
+    assert run("trust", "revoke", rotation["statements"]).exit_code == 2
     rotated = run("keygen", "--out", path, "--rotate")
     assert KEY_STATEMENTS_NAME in rotated.stdout and rotated.exit_code == 0
     assert "PRIVATE" not in rotated.stdout + taken.stdout

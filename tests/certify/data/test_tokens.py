@@ -177,10 +177,10 @@ def test_contract_is_refused_when_the_data_are_of_the_other_kind() -> None:
 
 
 def test_contract_names_the_inputs_of_the_model() -> None:
-    made = TokenInput(("input_ids", "token_type_ids"), 100, 1, longest=6).contract(dataset())
-    assert (made.input_names, made.length, made.pad_id) == (("input_ids", "token_type_ids"), 6, 1)
-    assert made.noise(4).shape == made.input_shape(4) == (4, 2, 6)
-    assert made.sample_bytes() == 2 * 6 * 8
+    contract = TokenInput(("input_ids", "token_type_ids"), 100, 1, longest=6).contract(dataset())
+    assert (contract.input_names, contract.length, contract.pad_id) == (("input_ids", "token_type_ids"), 6, 1)
+    assert contract.noise(4).shape == contract.input_shape(4) == (4, 2, 6)
+    assert contract.sample_bytes() == 2 * 6 * 8
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 7))

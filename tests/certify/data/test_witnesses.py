@@ -42,14 +42,14 @@ def signs(seed: int, shape: tuple[int, ...] = (8, 6, 3)) -> np.ndarray:
 )
 @settings(max_examples=60, deadline=None)
 def test_signs_survive_packing(height: int, width: int, seed: int, kind: str) -> None:
-    made = signs(seed, (height, width, 3))
+    drawn_signs = signs(seed, (height, width, 3))
     if kind == "shared":
-        made = made[..., :1].repeat(3, axis=-1)
+        drawn_signs = drawn_signs[..., :1].repeat(3, axis=-1)
     elif kind == "columns":
-        made = made[:1].repeat(height, axis=0)
+        drawn_signs = drawn_signs[:1].repeat(height, axis=0)
     elif kind == "rows":
-        made = made[:, :1].repeat(width, axis=1)
-    assert (unpack_signs(pack_signs(made), made.shape) == made).all()
+        drawn_signs = drawn_signs[:, :1].repeat(width, axis=1)
+    assert (unpack_signs(pack_signs(drawn_signs), drawn_signs.shape) == drawn_signs).all()
 
 
 def test_signs_take_about_140_bytes_when_channels_change_alike() -> None:
@@ -82,15 +82,15 @@ def test_signs_are_refused_when_they_would_unpack_without_bound() -> None:
 
 def test_image_stays_within_the_change_and_the_grey_levels() -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    made = moved(image, signs(2), 8).astype(int)
-    assert np.abs(made - image).max() == 8 and made.min() >= 0 and made.max() <= 255
+    moved_image = moved(image, signs(2), 8).astype(int)
+    assert np.abs(moved_image - image).max() == 8 and moved_image.min() >= 0 and moved_image.max() <= 255
 
 
 def test_file_reads_back_the_same_when_written() -> None:
     ones = tuple(Witness(bytes([i]) * 16, i, 1, pack_signs(signs(i))) for i in range(3))
-    made = WitnessFile(header(), ones)
-    assert WitnessFile.from_bytes(made.to_bytes(), "f") == made
-    assert made.to_bytes() == WitnessFile(header(), ones).to_bytes()
+    witness_file = WitnessFile(header(), ones)
+    assert WitnessFile.from_bytes(witness_file.to_bytes(), "f") == witness_file
+    assert witness_file.to_bytes() == WitnessFile(header(), ones).to_bytes()
 
 
 def test_file_is_refused_when_any_byte_is_cut_off() -> None:

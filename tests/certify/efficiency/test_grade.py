@@ -249,8 +249,8 @@ def test_outcome_follows_the_constants_of_the_edition(edition: Edition) -> None:
 def test_point_letter_ignores_the_pessimism_of_both_intervals(
     ratio: float, width: float, loss: float, loss_width: float, letters: str, edition: Edition
 ) -> None:
-    given = grade(profile(ratio, width, loss, loss_width), edition)
-    assert f"{given.letter}{given.point_letter}" == letters
+    outcome = grade(profile(ratio, width, loss, loss_width), edition)
+    assert f"{outcome.letter}{outcome.point_letter}" == letters
 
 
 @given(st.floats(0.02, 2.0), st.floats(0, 0.5), st.floats(-1, 4), st.floats(0, 0.9), st.booleans())

@@ -131,13 +131,13 @@ def test_document_is_unchanged_when_only_omitted_fields_change(
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_list_names_each_omitted_field_once(certificates: dict[str, Certificate], name: str) -> None:
-    made = export(certificates["graded"], name)
-    assert len(set(made.left_out)) == len(made.left_out)
-    assert len(made.summary()) <= len(made.left_out)
-    assert sum(int(found[1]) if (found := re.search(r"\((\d+)\)$", line)) else 1 for line in made.summary()) == len(
-        made.left_out
+    document = export(certificates["graded"], name)
+    assert len(set(document.left_out)) == len(document.left_out)
+    assert len(document.summary()) <= len(document.left_out)
+    assert sum(int(found[1]) if (found := re.search(r"\((\d+)\)$", line)) else 1 for line in document.summary()) == len(
+        document.left_out
     )
-    assert made.to_json()["left_out"] == list(made.left_out)
+    assert document.to_json()["left_out"] == list(document.left_out)
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -220,8 +220,8 @@ def test_validator_of_the_library_agrees(certificates: dict[str, Certificate], n
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
-    made = export(certificates["graded"], name)
-    assert JsonStrictValidator(SchemaVersion[version]).validate_str(made.content) is None
+    document = export(certificates["graded"], name)
+    assert JsonStrictValidator(SchemaVersion[version]).validate_str(document.content) is None
 
 
 @pytest.mark.parametrize("version", ["1.6", "1.7"])

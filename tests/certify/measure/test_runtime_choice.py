@@ -236,12 +236,12 @@ def test_named_runtime_is_used_without_a_trial_when_installed(small_pair, editio
 
 
 def test_workload_states_versions_and_precision_and_its_digest_covers_them() -> None:
-    made = make_workload(Settled(Plan(batch=4), {"candidate": "onnxruntime-cpu"}), 1, 2)
-    assert (made.batch, made.threads, made.candidate_threads, made.spinning) == (4, 1, 2, True)
-    assert made.library_versions["onnxruntime"] == made.runtime_version
-    assert made.digest() != replace(made, library_versions={"onnxruntime": "0"}).digest()
-    assert made.digest() != replace(made, precision="f16").digest()
-    assert isinstance(made, Workload) and made.candidate_runtime == {} and made.of("candidate") == made
+    workload = make_workload(Settled(Plan(batch=4), {"candidate": "onnxruntime-cpu"}), 1, 2)
+    assert (workload.batch, workload.threads, workload.candidate_threads, workload.spinning) == (4, 1, 2, True)
+    assert workload.library_versions["onnxruntime"] == workload.runtime_version
+    assert workload.digest() != replace(workload, library_versions={"onnxruntime": "0"}).digest()
+    assert workload.digest() != replace(workload, precision="f16").digest()
+    assert isinstance(workload, Workload) and workload.candidate_runtime == {} and workload.of("candidate") == workload
 
 
 def test_workload_states_what_differs_for_the_candidate_when_each_chose_its_own(bench) -> None:
@@ -250,16 +250,16 @@ def test_workload_states_what_differs_for_the_candidate_when_each_chose_its_own(
         runtime.version, runtime.libraries = (lambda told=version: told), (lambda told={name: version}: told)
         bench[name] = runtime, 1.0
     names = {"baseline": "mine", "candidate": "other"}
-    made = make_workload(Settled(Plan(runtime="mine"), names), 1, 1)
-    assert (made.of("baseline").runtime, made.of("baseline").precision) == ("mine", "as in the model")
-    ran = made.of("candidate")
+    workload = make_workload(Settled(Plan(runtime="mine"), names), 1, 1)
+    assert (workload.of("baseline").runtime, workload.of("baseline").precision) == ("mine", "as in the model")
+    ran = workload.of("candidate")
     assert (ran.runtime, ran.runtime_version, ran.provider, ran.precision) == (
         "other",
         "9",
         "part of other",
         "bfloat16",
     )
-    assert made.library_versions == {"mine": "1", "other": "9"}
+    assert workload.library_versions == {"mine": "1", "other": "9"}
 
 
 def test_auto_measures_real_runtimes_when_they_are_installed(small_pair, edition: Edition, tmp_path: Path) -> None:

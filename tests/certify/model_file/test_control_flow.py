@@ -42,9 +42,9 @@ def model(nodes: Sequence[onnx.NodeProto], weights: Sequence[TensorProto] = (), 
 
 
 def counted(nodes: Sequence[onnx.NodeProto], weights: Sequence[TensorProto] = ()) -> Counts:
-    made = model(nodes, weights)
-    onnx.checker.check_model(made)
-    return count(made)
+    original = model(nodes, weights)
+    onnx.checker.check_model(original)
+    return count(original)
 
 
 def decide(threshold: float = 0.5) -> list[onnx.NodeProto]:
@@ -150,10 +150,10 @@ def test_functions_with_branches_replace_their_calls() -> None:
     nodes = [*decide(), choose("condition", CHEAP, body("whole", [conv("c0", "k")], ["c0"]))]
     opset = [helper.make_opsetid("", 17)]
     whole = helper.make_function("own", "Net", ["x", "k"], ["y"], nodes, opset)
-    made = model([helper.make_node("Net", ["x", "w"], ["y"], domain="own")])
-    made.opset_import.append(helper.make_opsetid("own", 1))
-    made.functions.append(whole)
-    found = count(made)
+    original = model([helper.make_node("Net", ["x", "w"], ["y"], domain="own")])
+    original.opset_import.append(helper.make_opsetid("own", 1))
+    original.functions.append(whole)
+    found = count(original)
     assert (found.macs, found.varying) == (CONV, ("If",))
 
 
@@ -214,9 +214,9 @@ def test_work_varies_when_the_data_determine_the_scale_of_an_early_resize() -> N
     ("kind", "varies"), [("UnfoldTensor", True), ("MurmurHash3", True), ("BiasGelu", False), ("FusedConv", False)]
 )
 def test_operator_outside_the_standard_varies_unless_its_size_is_known_to_be_fixed(kind: str, varies: bool) -> None:
-    made = model([helper.make_node(kind, ["x", "w"], ["y"], domain="com.microsoft")])
-    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    assert (count(made).varying == (kind,)) == varies
+    original = model([helper.make_node(kind, ["x", "w"], ["y"], domain="com.microsoft")])
+    original.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert (count(original).varying == (kind,)) == varies
 
 
 VALUES = frozenset(

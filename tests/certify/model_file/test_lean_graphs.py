@@ -47,12 +47,12 @@ def looping(last: onnx.NodeProto, collects: bool = False) -> onnx.ModelProto:
 
 
 def test_unroll_replaces_a_loop_by_its_trips() -> None:
-    made = looping(helper.make_node("Identity", ["go"], ["on"]))
-    before = run(made)
-    assert unroll(made.graph) == ["y"]
-    assert "Loop" not in {node.op_type for node in made.graph.node}
-    onnx.checker.check_model(made, full_check=True)
-    np.testing.assert_allclose(run(made), before, rtol=1e-6)
+    original = looping(helper.make_node("Identity", ["go"], ["on"]))
+    before = run(original)
+    assert unroll(original.graph) == ["y"]
+    assert "Loop" not in {node.op_type for node in original.graph.node}
+    onnx.checker.check_model(original, full_check=True)
+    np.testing.assert_allclose(run(original), before, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_unroll_replaces_a_loop_by_its_trips() -> None:
     ],
 )
 def test_loop_is_kept_when_data_may_end_it_or_it_collects_outputs(last: onnx.NodeProto, collects: bool) -> None:
-    made = looping(last, collects)
-    assert unroll(made.graph) == [] and made.graph.node[0].op_type == "Loop"
+    original = looping(last, collects)
+    assert unroll(original.graph) == [] and original.graph.node[0].op_type == "Loop"
 
 
 @pytest.mark.parametrize("pads", [[3, 3, 3, 3], [0, 1, 4, 5], [0, 0, 0, 0]])
@@ -72,11 +72,11 @@ def test_loop_is_kept_when_data_may_end_it_or_it_collects_outputs(last: onnx.Nod
 def test_trim_kernels_preserves_the_output_of_a_convolution(pads: list[int], attributes: dict[str, list[int]]) -> None:
     weight = np.zeros((4, 2, 5, 3), dtype=np.float32)
     weight[:, :, 1:3, 1:] = np.random.default_rng(1).standard_normal((4, 2, 2, 2))
-    made = model([helper.make_node("Conv", ["x", "w"], ["y"], pads=pads, **attributes)], w=weight)
-    before = run(made)
-    assert trim_kernels(made) == ["y (5x3 to 2x2)"]
-    onnx.checker.check_model(made, full_check=True)
-    np.testing.assert_allclose(run(made), before, atol=1e-5)
+    original = model([helper.make_node("Conv", ["x", "w"], ["y"], pads=pads, **attributes)], w=weight)
+    before = run(original)
+    assert trim_kernels(original) == ["y (5x3 to 2x2)"]
+    onnx.checker.check_model(original, full_check=True)
+    np.testing.assert_allclose(run(original), before, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_trim_kernels_preserves_the_output_of_a_convolution(pads: list[int], att
     ],
 )
 def test_kernel_is_kept_when_its_borders_matter(weight: np.ndarray, settings: dict[str, str]) -> None:
-    made = model([helper.make_node("Conv", ["x", "w"], ["y"], **settings)], w=weight.astype(np.float32))
-    assert trim_kernels(made) == []
+    original = model([helper.make_node("Conv", ["x", "w"], ["y"], **settings)], w=weight.astype(np.float32))
+    assert trim_kernels(original) == []
 
 
 def test_small_channel_keeps_its_taps_when_another_is_large() -> None:
@@ -110,16 +110,16 @@ def test_equal_values_finds_multiples_and_ignores_constants_and_others() -> None
 
 
 def test_replaced_keeps_the_output_and_drops_its_inputs() -> None:
-    made = model(
+    original = model(
         [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Conv", ["x", "w2"], ["b"]),
          helper.make_node("Add", ["a", "b"], ["y"])],
         w=np.ones((3, 2, 1, 1), np.float32), w2=2 * np.ones((3, 2, 1, 1), np.float32), w3=np.ones(9, np.float32),
     )  # fmt: skip
-    before = run(made)
-    values = {name: ReferenceEvaluator(_with_output(made, name)).run(None, {"x": X})[-1] for name in "aby"}
+    before = run(original)
+    values = {name: ReferenceEvaluator(_with_output(original, name)).run(None, {"x": X})[-1] for name in "aby"}
     looked_at = np.concatenate([values[name].reshape(1, -1) for name in "aby"], axis=1)
-    kinds = {name: kind for name, kind in comparable_values(made, X.shape[1:]).items() if name != "x"}
-    lean = replaced(made, equal_values(kinds, looked_at, 0.01))
+    kinds = {name: kind for name, kind in comparable_values(original, X.shape[1:]).items() if name != "x"}
+    lean = replaced(original, equal_values(kinds, looked_at, 0.01))
     onnx.checker.check_model(lean, full_check=True)
     np.testing.assert_allclose(run(lean), before, rtol=1e-5)
     assert [node.op_type for node in lean.graph.node] == ["Conv", "Mul"]
@@ -134,15 +134,15 @@ def _with_output(made: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def test_branches_are_joined_values_beside_the_path_of_others() -> None:
-    made = model(
+    original = model(
         [helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Conv", ["a", "v"], ["b"]),
          helper.make_node("Conv", ["b", "v"], ["c"]), helper.make_node("Concat", ["a", "c"], ["d"], axis=1),
          helper.make_node("Relu", ["d"], ["y"])],
         w=np.ones((3, 2, 1, 1), np.float32), v=np.ones((3, 3, 1, 1), np.float32),
     )  # fmt: skip
-    assert branches(made.graph) == ["c"]  # nothing leads around a
-    lean = without(made, "c", (1, 3, 7, 9), TensorProto.FLOAT)
+    assert branches(original.graph) == ["c"]  # nothing leads around a
+    lean = without(original, "c", (1, 3, 7, 9), TensorProto.FLOAT)
     onnx.checker.check_model(lean, full_check=True)
     assert [node.op_type for node in lean.graph.node] == ["Conv", "Concat", "Relu"]
-    np.testing.assert_array_equal(run(lean)[:, :3], run(made)[:, :3])
+    np.testing.assert_array_equal(run(lean)[:, :3], run(original)[:, :3])
     assert not run(lean)[:, 3:].any()

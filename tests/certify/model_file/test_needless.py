@@ -98,12 +98,12 @@ def test_output_stays_when_what_is_not_needed_is_replaced() -> None:
 
 
 def test_everything_is_needed_when_a_network_is_honest() -> None:
-    made = model(
+    original = model(
         [node("Conv", "x w1", "a", pads=[1] * 4), node("Relu", "a", "b"), node("GlobalAveragePool", "b", "c"),
          node("Flatten", "c", "d"), node("Gemm", "d w2", "y")],
         w1=np.abs(normal(6, 4, 3, 3)) + 1, w2=np.abs(normal(6, 3)) + 1,
     )  # fmt: skip
-    assert needless_work(made, SAMPLE, {}) == {}
+    assert needless_work(original, SAMPLE, {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -159,24 +159,24 @@ def test_unread_tokens_are_needless_when_more_than_a_block_is_computed_for_them(
 
 
 def test_half_is_needless_when_doubles_are_multiplied() -> None:
-    made = model(
+    original = model(
         [node("Cast", "x", "d", to=TensorProto.DOUBLE), node("MatMul", "d w", "e"),
          node("Cast", "e", "y", to=TensorProto.FLOAT)],
         sample=(8,), w=np.abs(RNG.standard_normal((8, 6))) + 1,
     )  # fmt: skip
-    assert needless_work(made, (8,), {}) == {"e": 8 * 6 / 2}
+    assert needless_work(original, (8,), {}) == {"e": 8 * 6 / 2}
 
 
 @pytest.mark.parametrize(("inner", "saved"), [(64, 64 * 16 + 16 * 64 - 16 * 16), (4, 0)])
 def test_product_is_saved_when_the_inner_width_is_larger(inner: int, saved: int) -> None:
-    made = model(
+    original = model(
         [node("MatMul", "x a", "h"), node("Add", "h bias", "i"), node("MatMul", "i b", "y")],
         sample=(16,), a=normal(16, inner), bias=normal(inner), b=normal(inner, 16),
     )  # fmt: skip
-    assert sum(linear_products(made, (16,)).values()) == saved
+    assert sum(linear_products(original, (16,)).values()) == saved
     between = helper.make_node("Relu", ["h"], ["i"])
-    made.graph.node[1].CopyFrom(between)
-    assert linear_products(made, (16,)) == {}
+    original.graph.node[1].CopyFrom(between)
+    assert linear_products(original, (16,)) == {}
 
 
 def test_steady_values_and_what_leads_to_them_are_needless() -> None:
@@ -187,13 +187,13 @@ def test_steady_values_and_what_leads_to_them_are_needless() -> None:
     looked_at = runs.reshape(4, -1)
     assert steady_values(kinds, looked_at) == {"same"}
     assert steady_values(kinds, looked_at[:3]) == set()  # too few to tell
-    made = model(
+    original = model(
         [node("Size", "x", "size"), node("Cast", "size", "number", to=TensorProto.FLOAT), node("Mul", "a number", "b"),
          node("MatMul", "b c", "d"), node("MatMul", "x d", "y")],
         sample=(8,), a=normal(8, 8), c=normal(8, 8),
     )  # fmt: skip
-    assert needless_work(made, (8,), {}) == {}
-    assert needless_work(made, (8,), {}, steady={"d"}) == {"d": 8**3 + 640, "b": 640}
+    assert needless_work(original, (8,), {}) == {}
+    assert needless_work(original, (8,), {}, steady={"d"}) == {"d": 8**3 + 640, "b": 640}
 
 
 @pytest.mark.parametrize(("operator", "needless"), [("MatMul", 640), ("QLinear", 0)])
@@ -202,35 +202,35 @@ def test_weights_are_dequantized_once_when_a_float_operator_reads_them(operator:
     pair = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "r")]
     weights = RNG.integers(1, 127, (8, 8)).astype(np.int8)
     weights[:, 4:] = 0
-    made = model(
+    original = model(
         [*(pair if operator == "QLinear" else [node("Relu", "x", "r")]), node("DequantizeLinear", "w s z", "v"),
          node("MatMul", "r v", "y")],
         sample=(8,), w=weights, s=np.float32(0.1), z=np.int8(0),
     )  # fmt: skip
-    assert needless_work(made, (8,), {}) == {"y": 32} | ({"v": needless} if needless else {})
+    assert needless_work(original, (8,), {}) == {"y": 32} | ({"v": needless} if needless else {})
 
 
 @pytest.mark.parametrize("saved", [True, False], ids=["over channels", "over tokens"])
 def test_product_is_saved_behind_a_transposition_when_both_layers_join_channels(saved: bool) -> None:
     """A layer over channels and one over tokens, as in a Linformer, cannot be merged into a single layer."""
     back = [node("Transpose", "j", "k", perm=[0, 2, 1])] if saved else [node("Identity", "j", "k")]
-    made = model(
+    original = model(
         [node("MatMul", "x a", "h"), node("Transpose", "h", "i", perm=[0, 2, 1]), node("Identity", "i", "j"), *back,
          node("MatMul", "k b", "y")],
         sample=(32, 32), a=normal(32, 32), b=normal(32, 32),
     )  # fmt: skip
-    assert linear_products(made, (32, 32)) == ({"y": 32**3} if saved else {})
+    assert linear_products(original, (32, 32)) == ({"y": 32**3} if saved else {})
 
 
 def test_layer_over_pixels_is_kept_when_an_average_follows() -> None:
-    made = model(
+    original = model(
         [node("Conv", "x w", "a", pads=[1] * 4), node("GlobalAveragePool", "a", "b"), node("Flatten", "b", "c"),
          node("Gemm", "c r", "y")], w=normal(16, 4, 3, 3), r=normal(16, 3),
     )  # fmt: skip
-    assert linear_products(made, SAMPLE) == {}
-    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(normal(16, 4, 1, 1), "w"))
-    del made.graph.node[0].attribute[:]
-    assert linear_products(made, SAMPLE) == {"y": 16 * 4 * 144 + 3 * 16 - 3 * 4}
+    assert linear_products(original, SAMPLE) == {}
+    original.graph.initializer[0].CopyFrom(numpy_helper.from_array(normal(16, 4, 1, 1), "w"))
+    del original.graph.node[0].attribute[:]
+    assert linear_products(original, SAMPLE) == {"y": 16 * 4 * 144 + 3 * 16 - 3 * 4}
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_table_stays_integer_when_what_is_looked_up_is_quantized_again(again: li
     nodes = [node("DequantizeLinear", "w s z", "table"), node("Cast", "x", "i", to=TensorProto.INT64),
              node("Gather", "table i", "g"), *(node("QuantizeLinear", "g s z", "q") for _ in again),
              node("DequantizeLinear", "q s z", "y") if again else node("Relu", "g", "y")]  # fmt: skip
-    made = model(nodes, sample=(6,), w=np.ones((64, 3), np.uint8), s=np.float32(0.1), z=np.uint8(3))
-    assert sum(needless_work(made, (6,), {}).values()) == wasted
+    original = model(nodes, sample=(6,), w=np.ones((64, 3), np.uint8), s=np.float32(0.1), z=np.uint8(3))
+    assert sum(needless_work(original, (6,), {}).values()) == wasted
 
 
 @pytest.mark.parametrize(("times", "excess"), [(1, 0), (2, 0), (5, 3)])
 def test_moves_are_needless_when_elements_are_written_more_than_twice(times: int, excess: int) -> None:
     names = ["x", *(f"v{i}" for i in range(times))]
     moves = [node("Gather", f"{a} order", b, axis=1) for a, b in itertools.pairwise(names)]
-    made = model([*moves, node("Relu", names[-1], "y")], order=np.array([2, 0, 3, 1]))
-    assert sum(needless_moves(made, SAMPLE).values()) == 10 * excess * 4 * 12 * 12
+    original = model([*moves, node("Relu", names[-1], "y")], order=np.array([2, 0, 3, 1]))
+    assert sum(needless_moves(original, SAMPLE).values()) == 10 * excess * 4 * 12 * 12
 
 
 def test_chain_is_shortened_when_its_links_have_no_other_reader() -> None:
@@ -271,16 +271,16 @@ def test_repetitions_are_found_along_every_axis() -> None:
     kernels = np.repeat(normal(3, 2, 3, 3), 2, axis=0) * np.array([1, 3] * 3, np.float32)[:, None, None, None]
     kernels = np.concatenate([kernels, np.zeros((1, 2, 3, 3), np.float32)])
     sample = (2, 4, 6)
-    made = model(
+    original = model(
         [node("Concat", "x x", "many", axis=0), node("Resize", "many  sizes", "large", mode="nearest"),
          node("Conv", "large w", "a", pads=[0, 1, 0, 1]), node("Relu", "a", "y")],
         sample=sample, sizes=np.array([1, 1, 2, 1], np.float32), w=kernels[:, :, :1],
     )  # fmt: skip
-    made.graph.node[1].input[:] = ["many", "", "sizes"]
-    kinds = comparable_values(made, sample)
-    axes = sliced_values(made, kinds)
+    original.graph.node[1].input[:] = ["many", "", "sizes"]
+    kinds = comparable_values(original, sample)
+    axes = sliced_values(original, kinds)
     assert axes == {"many": (1, 2, 3, 0), "large": (2, 3, 0), "a": (0, 2, 3, 1), "y": (2, 3, 0)}
-    looking = looking_at_slices(made, axes, kinds, 0)
+    looking = looking_at_slices(original, axes, kinds, 0)
     runs = [ReferenceEvaluator(looking).run([OBSERVED], {"x": normal(1, *sample)})[0] for _ in range(4)]
     found = repetitions(axes, np.concatenate(runs).astype(np.float64), 0.05)["a"]
     assert {axis: first.tolist() for axis, first in found.items()} == {
@@ -292,14 +292,14 @@ def test_repetitions_are_found_along_every_axis() -> None:
 def test_everything_is_needed_when_only_the_last_step_of_a_recurrence_is_read(outputs: str) -> None:
     steps = [node("Squeeze", "all one", "s"), node("Transpose", "s", "t", perm=[1, 0, 2]),
              node("Gather", "t end", "r", axis=1)]  # fmt: skip
-    made = model(
+    original = model(
         [node("Transpose", "x", "xt", perm=[1, 0, 2]),
          helper.make_node("LSTM", ["xt", "w", "u"], outputs.split(" "), hidden_size=4),
          *(steps if outputs == "all  " else [node("Squeeze", "last zero", "r")]), node("MatMul", "r v", "y")],
         sample=(6, 3), w=normal(1, 16, 3), u=normal(1, 16, 4), v=np.abs(normal(4, 2)) + 1,
         one=np.array([1]), zero=np.array([0]), end=np.array(-1),
     )  # fmt: skip
-    assert needless_work(made, (6, 3), {}) == {}
+    assert needless_work(original, (6, 3), {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -309,18 +309,18 @@ def test_steps_are_needed_when_only_the_last_of_a_sequence_is_read(
     sample: tuple[int, ...], end: int, share: float
 ) -> None:
     """As causal convolutions are written; of an image, or of another step, the rest is needless."""
-    made = model(
+    original = model(
         [node("Conv", "x w", "a"), node("Relu", "a", "b"), node("Gather", "b end", "r", axis=2),
          node("Flatten", "r", "f"), node("MatMul", "f v", "y")],
         sample=sample, w=normal(4, 3, *[1] * (len(sample) - 1)), end=np.array(end), v=np.abs(normal(4, 2)) + 1,
     )  # fmt: skip
-    found = needless_work(made, sample, {})
+    found = needless_work(original, sample, {})
     assert found.get("a", 0) == round((4 * 12 * 3 + 10 * 4 * 12) * share)
 
 
 def test_operator_is_needed_when_only_its_second_output_is_read() -> None:
-    made = model(
+    original = model(
         [node("Relu", "x", "a"), helper.make_node("Split", ["a", "sizes"], ["b", "c"], axis=1),
          node("Sigmoid", "c", "y")], sample=(8,), sizes=np.array([0, 8]),
     )  # fmt: skip
-    assert needless_work(made, (8,), {}) == {}
+    assert needless_work(original, (8,), {}) == {}

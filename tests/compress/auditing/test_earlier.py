@@ -32,10 +32,10 @@ def model(onnx_file: Path) -> Path:
 
 
 def stated(model: Path, metered: bool = True, **changed: Any) -> Any:
-    made = head(records([*steps(metered), FIRST, *membership_rows()]), baseline=None)
-    digests = type(made.header.model)(**subject_digests(model))
-    made = head(made, model=digests, **{"lineage": LINEAGE, **changed})
-    (model.parent / "audit.jsonl").write_bytes(dump(made))
+    statement = head(records([*steps(metered), FIRST, *membership_rows()]), baseline=None)
+    digests = type(statement.header.model)(**subject_digests(model))
+    statement = head(statement, model=digests, **{"lineage": LINEAGE, **changed})
+    (model.parent / "audit.jsonl").write_bytes(dump(statement))
     return certify.state(model, "privacy_audit", model.parent / "audit.jsonl", edition="2026", signer=SIGNER)
 
 

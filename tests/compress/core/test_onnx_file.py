@@ -115,16 +115,16 @@ def test_pass_gives_the_same_result_when_weights_are_external(config, inside, co
     samples = context.sample(4).numpy()
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    made, record = config.apply(inside, replace(context, workspace=tmp_path / "a"))
-    wanted = run_onnx(made, samples)
+    result, record = config.apply(inside, replace(context, workspace=tmp_path / "a"))
+    wanted = run_onnx(result, samples)
     beside = request.getfixturevalue("beside")
-    made, again = config.apply(beside, replace(context, workspace=tmp_path / "b"))
+    result, again = config.apply(beside, replace(context, workspace=tmp_path / "b"))
     assert [d.what for d in again.declined] == [d.what for d in record.declined]
     assert _numbers(again.done) == pytest.approx(_numbers(record.done), rel=1e-3)
-    assert np.allclose(run_onnx(made, samples), wanted, rtol=1e-4, atol=1e-5)
+    assert np.allclose(run_onnx(result, samples), wanted, rtol=1e-4, atol=1e-5)
     if record.changed:
-        assert _places(made) == {f"{made.name}.data"}
-        assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [made.name, f"{made.name}.data"]
+        assert _places(result) == {f"{result.name}.data"}
+        assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [result.name, f"{result.name}.data"]
 
 
 def test_older_exporter_writes_one_external_file_when_weights_are_too_large(model, context, tmp_path, monkeypatch):

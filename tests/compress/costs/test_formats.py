@@ -228,8 +228,8 @@ def test_node_that_was_to_stay_float_is_noted_when_it_has_another_name(onnx_file
     notes = {}
     for renamed in ([], ["renamed"]):
         earlier = ({"float_blocks": ["a", "b"], "float_nodes": [convolution, *renamed]},)
-        made, record = QuantizeStatic(samples=16).apply(onnx_file, replace(context, earlier=earlier))
-        assert float_layers(made) == {convolution}
+        quantized, record = QuantizeStatic(samples=16).apply(onnx_file, replace(context, earlier=earlier))
+        assert float_layers(quantized) == {convolution}
         notes[len(renamed)] = [each.why for each in record.declined if each.what == "choice of formats"]
     assert notes[0] == []
     (why,) = notes[1]

@@ -45,13 +45,13 @@ def test_stack_runs_in_integers_when_a_block_is_exported(deep, context, tmp_path
     single = shipped_form.one_block(block(deep, item, FULL), item.input, tmp_path)
     stack = shipped_form.stacked(single, 3)
     assert sum(node.op_type == "Conv" for node in stack.graph.node) == 3
-    made = shipped_form.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.input}])
+    shipped = shipped_form.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.input}])
     assert (
-        sum(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in made.graph.initializer)
+        sum(tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4 for tensor in shipped.graph.initializer)
         == 3
     )
-    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    (given,) = session.run(None, {made.graph.input[0].name: item.input})
+    session = onnxruntime.InferenceSession(shipped.SerializeToString(), providers=["CPUExecutionProvider"])
+    (given,) = session.run(None, {shipped.graph.input[0].name: item.input})
     assert given.shape == item.input.shape
 
 

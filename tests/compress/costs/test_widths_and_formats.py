@@ -182,8 +182,8 @@ def test_blocks_stay_float_by_their_paths_when_a_layer_before_them_changed(deep,
     export(deep.eval(), context.preprocess, path, classes=4)
     assert not set(names) <= {node.name for node in onnx.load(path).graph.node}
     earlier = ({"float_blocks": ["blocks.3", "head", "gone"], "float_nodes": list(names)},)
-    made, record = QuantizeStatic(samples=16).apply(path, replace(context, earlier=earlier))
-    graph = Graph(onnx.load(made))
+    quantized, record = QuantizeStatic(samples=16).apply(path, replace(context, earlier=earlier))
+    graph = Graph(onnx.load(quantized))
     assert {node.input[1] for node in graph.weighted()} == {"blocks.3.conv.weight", "head.weight"}
     (why,) = (each.why for each in record.declined if each.what == "choice of formats")
     assert why.startswith("1 of 3 parts with a chosen format are no longer in the file, such as 'gone'; ")

@@ -57,9 +57,9 @@ def test_order_statistics_are_the_same_slice_by_slice(rows: list[list[float]]) -
 def test_sum_of_integers_is_exact_where_that_of_floats_is_not() -> None:
     form = Int8((3,), (0.1,))
     sent = {str(number): bytes([100, 27, 1, 0]) for number in range(9)}
-    made = aggregate(sorted(sent), [1.0] * 9, sent.__getitem__, form, Rule())
-    assert made.integers is not None and made.integers.tolist() == [900, 243, 9, 0]
-    assert made.update.tolist() == (np.array([900, 243, 9]) * (0.1 / 127) / 9).astype(np.float32).tolist()
+    total = aggregate(sorted(sent), [1.0] * 9, sent.__getitem__, form, Rule())
+    assert total.integers is not None and total.integers.tolist() == [900, 243, 9, 0]
+    assert total.update.tolist() == (np.array([900, 243, 9]) * (0.1 / 127) / 9).astype(np.float32).tolist()
 
 
 @pytest.mark.parametrize("name", ["median", "trimmed-mean", "norm-bound"])
@@ -110,9 +110,9 @@ def test_robust_rules_survive_a_fifth_of_poisoned_clients_and_the_mean_does_not(
         if name in POISONED:
             POISONS[poison](client)
 
-    made = fleet(10, rounds=12, update="float32", rule=Rule(rule, 0.2))
-    made.changed = changed
-    reached = accuracy(made.run())
+    simulation = fleet(10, rounds=12, update="float32", rule=Rule(rule, 0.2))
+    simulation.changed = changed
+    reached = accuracy(simulation.run())
     assert reached < 0.6 if rule == "mean" else reached > 0.9, reached
 
 

@@ -38,12 +38,12 @@ def accuracy(model: nn.Module) -> float:
 
 
 def test_model_learns_from_logits_alone_and_each_client_sends_them_once(context: PassContext, tmp_path: Path) -> None:
-    made, record = TRIED.apply(small_model(), context)
-    assert accuracy(made) > 0.95 > 0.7 > accuracy(small_model())
+    student, record = TRIED.apply(small_model(), context)
+    assert accuracy(student) > 0.95 > 0.7 > accuracy(small_model())
     run = parse_run((tmp_path / "0-federation.jsonl").read_bytes(), "the log")
     assert not any(problems(run, name) for name in CHECKS)
     assert [one.message.sent.bytes for one in run.entries] == [48 * 4 * 2] * 4
-    assert record.done["bytes_up"] == 4 * 48 * 4 * 2 and run.rounds[0].close.message.model == state_digest(made)
+    assert record.done["bytes_up"] == 4 * 48 * 4 * 2 and run.rounds[0].close.message.model == state_digest(student)
 
 
 def test_finished_round_is_not_run_again_when_a_job_was_killed_behind_it(

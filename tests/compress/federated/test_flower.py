@@ -109,9 +109,9 @@ def test_transport_says_so_when_the_server_app_or_clients_do_not_come(short: Pat
 
 
 def test_socket_lies_in_a_folder_of_its_owner_and_nothing_listens_on_a_port(short: Path) -> None:
-    made = listening(short / "s" / "s")
-    assert made.family == socket.AF_UNIX and stat.S_IMODE((short / "s").stat().st_mode) == 0o700
-    made.close()
+    listener = listening(short / "s" / "s")
+    assert listener.family == socket.AF_UNIX and stat.S_IMODE((short / "s").stat().st_mode) == 0o700
+    listener.close()
     with pytest.raises(UsageError, match="too long for the system"):
         listening(short / ("x" * 120) / "s")
 
@@ -261,14 +261,16 @@ def test_node_runs_leanmarks_app_and_no_other(tmp_path: Path) -> None:
 
 
 def test_certificates_vouch_for_the_server_alone_and_their_keys_are_secret(tmp_path: Path) -> None:
-    made = write_authority(tmp_path / "tls", ["fleet.example.org", "10.0.0.1"])
-    root, server = (x509.load_pem_x509_certificate(path.read_bytes()) for path in (made.authority, made.server))
+    authority = write_authority(tmp_path / "tls", ["fleet.example.org", "10.0.0.1"])
+    root, server = (
+        x509.load_pem_x509_certificate(path.read_bytes()) for path in (authority.authority, authority.server)
+    )
     server.verify_directly_issued_by(root)
     names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost", "fleet.example.org"]
     assert [str(one) for one in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "10.0.0.1"]
     assert not server.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    assert stat.S_IMODE(made.key.stat().st_mode) == 0o600 and made.require() == made
+    assert stat.S_IMODE(authority.key.stat().st_mode) == 0o600 and authority.require() == authority
     with pytest.raises(UsageError, match="exists; clients trust its certificate"):
         write_authority(tmp_path / "tls", [])
     with pytest.raises(UsageError, match=r"ca\.pem is missing"):

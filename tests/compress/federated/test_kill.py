@@ -49,10 +49,10 @@ def was_killed(made: Fleet, grown: int) -> bool:
 @pytest.mark.parametrize("update", ["int8", "int8-masked"])
 def test_run_ends_with_the_same_bits_when_it_is_killed_again_and_again(fleet: Make, update: str) -> None:
     multiprocessing.get_context(SERVER).set_forkserver_preload(["tests.compress.federated.conftest"])
-    whole, made = fleet(update=update, rounds=6), fleet(update=update, rounds=6)
+    whole, simulation = fleet(update=update, rounds=6), fleet(update=update, rounds=6)
     expected = whole.run()
     random, kills = np.random.default_rng(), 0
     for _ in range(5):
-        kills += was_killed(made, int(size(whole) * random.uniform(0.02, 0.25)))
-    assert made.run() == expected
-    assert len(made.sound().rounds) == 6 and kills
+        kills += was_killed(simulation, int(size(whole) * random.uniform(0.02, 0.25)))
+    assert simulation.run() == expected
+    assert len(simulation.sound().rounds) == 6 and kills

@@ -108,8 +108,8 @@ def test_client_declines_when_its_policy_does_not_permit_the_purpose(tmp_path: P
 def test_client_that_may_not_fine_tune_cannot_load_its_data(tmp_path: Path) -> None:
     spec = write(tmp_path, 0)
     bind_policy(spec, {**TERMS, "permissions": [{"actions": ["evaluate"], "purposes": [RESEARCH]}]}, KEY)
-    made = client(tmp_path, spec, RESEARCH, 0)
-    run(tmp_path, {"one": made}, RESEARCH)
+    first_client = client(tmp_path, spec, RESEARCH, 0)
+    run(tmp_path, {"one": first_client}, RESEARCH)
     (dropped,) = parse_run((tmp_path / "log.jsonl").read_bytes(), "the log").rounds[0].close.message.dropped
     assert dropped.reason == "policy"
 
@@ -128,7 +128,7 @@ def test_data_without_a_train_part_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_clients_with_one_key_are_one(tmp_path: Path) -> None:
-    made = client(tmp_path, write(tmp_path, 0), None, 0)
-    run(tmp_path, {"one": made, "two": made}, RESEARCH)
+    first_client = client(tmp_path, write(tmp_path, 0), None, 0)
+    run(tmp_path, {"one": first_client, "two": first_client}, RESEARCH)
     found = parse_run((tmp_path / "log.jsonl").read_bytes(), "the log")
     assert len(found.clients) == 1 and len(found.rounds[0].begin.selected) == 1

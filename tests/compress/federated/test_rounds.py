@@ -26,9 +26,9 @@ Make = Callable[..., Fleet]
 
 @pytest.mark.parametrize("update", ["float32", "int8", "int8-masked", "top-k"])
 def test_clients_learn_together_in_every_form(fleet: Make, update: str) -> None:
-    made = fleet(update=update, rounds=8, kept=0.3)
-    assert accuracy(made.run()) > 0.95 > 0.7 > accuracy(Layout.of(small_model()).content(small_model()))
-    run = made.sound()
+    simulation = fleet(update=update, rounds=8, kept=0.3)
+    assert accuracy(simulation.run()) > 0.95 > 0.7 > accuracy(Layout.of(small_model()).content(small_model()))
+    run = simulation.sound()
     assert len(run.rounds) == 8 and len(list(run.entries)) == 40
 
 
@@ -79,35 +79,35 @@ def test_masked_sum_is_that_of_the_clients_left_when_some_drop_out(fleet: Make) 
 
 @pytest.mark.parametrize("kind", ["keys", "shares"])
 def test_masked_round_goes_on_when_clients_leave_before_they_train(fleet: Make, kind: str) -> None:
-    made = fleet(6, lambda name, asked, number: asked == kind and name == "client-00002", update="int8-masked")
-    made.run()
-    assert all(len(each.entries) == 5 for each in made.sound().rounds)
+    simulation = fleet(6, lambda name, asked, number: asked == kind and name == "client-00002", update="int8-masked")
+    simulation.run()
+    assert all(len(each.entries) == 5 for each in simulation.sound().rounds)
 
 
 def test_masked_round_stands_still_when_too_few_are_left(fleet: Make) -> None:
-    made = fleet(6, lambda name, kind, number: kind == "train" and name > "client-00002", update="int8-masked")
+    simulation = fleet(6, lambda name, kind, number: kind == "train" and name > "client-00002", update="int8-masked")
     before = Layout.of(small_model()).content(small_model())
-    assert made.run() == before
-    assert not list(made.sound().entries)
+    assert simulation.run() == before
+    assert not list(simulation.sound().entries)
 
 
 def test_shares_after_training_are_enough_when_some_do_not_reveal(fleet: Make) -> None:
-    made = fleet(6, lambda name, kind, number: kind == "unmask" and name == "client-00001", update="int8-masked")
-    assert made.run() == fleet(6, update="int8").run()
+    simulation = fleet(6, lambda name, kind, number: kind == "unmask" and name == "client-00001", update="int8-masked")
+    assert simulation.run() == fleet(6, update="int8").run()
 
 
 def test_stragglers_are_refused_as_late_and_counted_as_such(fleet: Make) -> None:
-    made = fleet(lost=Faults(tuple(names_of(5)), lost=0.2, late=0.4), rounds=4)
-    made.run()
-    run = made.sound()
+    simulation = fleet(lost=Faults(tuple(names_of(5)), lost=0.2, late=0.4), rounds=4)
+    simulation.run()
+    run = simulation.sound()
     assert "late" in {one.reason for each in run.rounds for one in each.close.message.refused}
     assert {len(each.close.message.dropped) for each in run.rounds} == {3}
 
 
 def test_some_clients_are_drawn_and_all_enrol_in_the_end(fleet: Make) -> None:
-    made = fleet(8, per_round=3, rounds=10)
-    made.run()
-    run = made.sound()
+    simulation = fleet(8, per_round=3, rounds=10)
+    simulation.run()
+    run = simulation.sound()
     assert {len(each.begin.selected) for each in run.rounds} == {3}
     assert len({each.begin.selected for each in run.rounds}) > 3 and len(run.clients) == 8
 
@@ -116,11 +116,11 @@ def test_some_clients_are_drawn_and_all_enrol_in_the_end(fleet: Make) -> None:
 def test_server_step_survives_a_restart(fleet: Make, server: Any) -> None:
     step = ServerStep(server, lr=0.5 if server == "momentum" else 0.02)
     whole = fleet(server=step, rounds=4, update="int8").run()
-    made = fleet(server=step, rounds=4, update="int8")
-    server_ = made.server()
+    simulation = fleet(server=step, rounds=4, update="int8")
+    server_ = simulation.server()
     server_.round(), server_.round()
-    made.log.stop()
-    assert made.run() == whole
+    simulation.log.stop()
+    assert simulation.run() == whole
 
 
 class Killed(BaseException):
@@ -136,21 +136,21 @@ def test_run_resumes_after_the_last_closed_round_when_the_server_is_killed(
     fleet: Make, monkeypatch: pytest.MonkeyPatch, place: str, update: str
 ) -> None:
     whole = fleet(update=update, rounds=4).run()
-    made = fleet(update=update, rounds=4)
-    server = made.server()
+    simulation = fleet(update=update, rounds=4)
+    server = simulation.server()
     server.round(), server.round()
 
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    target: object = checkpoints if place == "write" else made.log
+    target: object = checkpoints if place == "write" else simulation.log
     with monkeypatch.context() as patch:
         patch.setattr(target, "write_bytes" if place == "write" else place, die)
         with pytest.raises(Killed):
             server.round()
-    made.log.stop()
-    assert made.run() == whole
-    run = made.sound()
+    simulation.log.stop()
+    assert simulation.run() == whole
+    run = simulation.sound()
     assert len(run.rounds) == 4 and len(run.rounds[2].attempts) == (1 if place == "begin" else 2)
 
 
@@ -160,8 +160,8 @@ def test_clients_get_their_receipts_when_the_server_is_killed_between_close_and_
 ) -> None:
     """Without its receipt a client would drop what its update left over, and the next rounds would differ."""
     whole = fleet(rounds=3, update="top-k").run()
-    made = fleet(rounds=3, update="top-k")
-    server = made.server()
+    simulation = fleet(rounds=3, update="top-k")
+    server = simulation.server()
 
     def die(*_: object) -> None:
         raise Killed
@@ -173,9 +173,9 @@ def test_clients_get_their_receipts_when_the_server_is_killed_between_close_and_
             patch.setattr(coordinator, "forget_receipts", die)
         with pytest.raises(Killed):
             server.round()
-    made.log.stop()
-    assert made.run() == whole
-    assert [len(each.attempts) for each in made.sound().rounds] == [1, 1, 1]
+    simulation.log.stop()
+    assert simulation.run() == whole
+    assert [len(each.attempts) for each in simulation.sound().rounds] == [1, 1, 1]
 
 
 def test_client_gives_the_same_answers_when_it_is_restarted_before_each_message(fleet: Make) -> None:
@@ -190,29 +190,29 @@ def test_client_gives_the_same_answers_when_it_is_restarted_before_each_message(
 
 
 def test_damaged_checkpoint_begins_the_run_again(fleet: Make) -> None:
-    made = fleet(rounds=3)
-    server = made.server()
+    simulation = fleet(rounds=3)
+    server = simulation.server()
     server.round()
-    made.log.stop()
-    (path,) = made.place.folder.glob("round-*.npz")
+    simulation.log.stop()
+    (path,) = simulation.place.folder.glob("round-*.npz")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="cannot be read"):
-        made.server()
+        simulation.server()
 
 
 def test_another_run_in_the_folder_is_not_resumed(fleet: Make) -> None:
-    made = fleet(rounds=2)
-    made.run()
-    first = made.read().opening.message.run
-    made.plan = fleet(rounds=3).plan
-    made.run()
-    assert made.read().opening.message.run != first and len(made.sound().rounds) == 3
+    simulation = fleet(rounds=2)
+    simulation.run()
+    first = simulation.read().opening.message.run
+    simulation.plan = fleet(rounds=3).plan
+    simulation.run()
+    assert simulation.read().opening.message.run != first and len(simulation.sound().rounds) == 3
 
 
 def test_model_that_is_not_finite_is_not_closed(fleet: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = fleet(server=ServerStep(lr=1e38), update="float32", rounds=3)
+    simulation = fleet(server=ServerStep(lr=1e38), update="float32", rounds=3)
     with pytest.raises(ModelError, match="not finite"):
-        made.run()
+        simulation.run()
 
 
 def test_memory_does_not_hold_a_model_for_each_client(fleet: Make) -> None:
@@ -231,12 +231,12 @@ def test_memory_does_not_hold_a_model_for_each_client(fleet: Make) -> None:
             alive -= 1
 
     content = Message.content
-    made = fleet(20, rounds=1)
-    server = made.server()
+    simulation = fleet(20, rounds=1)
+    server = simulation.server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Message, "content", lambda self: Counted(content(self)) if self.payload else content(self))
         server.run()
-    assert 0 < most <= 3 and len(made.read().rounds[0].entries) == 20
+    assert 0 < most <= 3 and len(simulation.read().rounds[0].entries) == 20
 
 
 class Foul:
@@ -255,15 +255,15 @@ class Foul:
 
 
 def altered(content: bytes) -> bytes:
-    given = Message.parse(content, len(content))
-    return Message(given.kind, given.values, given.payload[:-1] + bytes([given.payload[-1] ^ 1])).content()
+    message = Message.parse(content, len(content))
+    return Message(message.kind, message.values, message.payload[:-1] + bytes([message.payload[-1] ^ 1])).content()
 
 
 def of_another(content: bytes) -> bytes:
-    given = Message.parse(content, len(content))
-    entry = json.loads(given.values["line"])
+    message = Message.parse(content, len(content))
+    entry = json.loads(message.values["line"])
     entry["client"] = "0" * 64
-    return Message("train", {"line": rfc8785.dumps(entry).decode()}, given.payload).content()
+    return Message("train", {"line": rfc8785.dumps(entry).decode()}, message.payload).content()
 
 
 ATTACKS: dict[str, tuple[Callable[[str, bytes], list[tuple[str, bytes]]], str]] = {
@@ -285,9 +285,9 @@ def test_foul_messages_are_refused_and_logged(fleet: Make, what: str) -> None:
     def first(name: str, answer: bytes) -> list[tuple[str, bytes]]:
         return change(name, answer) if name == "client-00001" else [(name, answer)]
 
-    made = fleet()
-    made.server(lambda inner: Foul(inner, first)).run()
-    run = made.sound()
+    simulation = fleet()
+    simulation.server(lambda inner: Foul(inner, first)).run()
+    run = simulation.sound()
     refused = [one.reason for each in run.rounds for one in each.close.message.refused]
     assert reason in refused
     assert all(len(each.entries) >= 4 for each in run.rounds)
@@ -296,10 +296,10 @@ def test_foul_messages_are_refused_and_logged(fleet: Make, what: str) -> None:
 def test_update_of_too_large_a_norm_is_refused_by_the_server(fleet: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     known = client.form_of
     monkeypatch.setattr(client, "form_of", lambda values, parts: known({**values, "clip": None}, parts))  # no clipping
-    made = fleet(update="float32", clip=0.001)
-    made.run()
-    reasons = {one.reason for each in made.sound().rounds for one in each.close.message.refused}
-    assert reasons == {"norm"} and not list(made.read().entries)
+    simulation = fleet(update="float32", clip=0.001)
+    simulation.run()
+    reasons = {one.reason for each in simulation.sound().rounds for one in each.close.message.refused}
+    assert reasons == {"norm"} and not list(simulation.read().entries)
 
 
 def test_mutated_messages_crash_nothing_and_none_is_accepted_without_its_signature(fleet: Make) -> None:

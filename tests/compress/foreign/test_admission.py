@@ -24,10 +24,10 @@ def admitted(dataset, tmp_path):
     """Admits a model's normal form."""
 
     def admit_it(model, batch=None, data=dataset, **contract):
-        given = foreign.write(model, tmp_path)
+        source = foreign.write(model, tmp_path)
         preprocess = replace(default_preprocess(dataset), **contract)
-        normalise(given, given, preprocess)
-        admit(given, preprocess, PassData.without_test(data), batch)
+        normalise(source, source, preprocess)
+        admit(source, preprocess, PassData.without_test(data), batch)
 
     return admit_it
 
@@ -127,10 +127,10 @@ def test_file_is_tried_on_synthetic_samples_when_the_data_have_only_a_test_part(
 
 def test_job_refuses_a_file_before_any_pass_when_the_workload_has_another_batch(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(TrimKernels, "apply", lambda *_: pytest.fail("a pass ran"))
-    given = foreign.write(foreign.model(inputs=(4, 3, 32, 32), outputs=(4, 4)), tmp_path)
+    source = foreign.write(foreign.model(inputs=(4, 3, 32, 32), outputs=(4, 4)), tmp_path)
     job = recipe.parse("name: one\npasses:\n  - trim_kernels: {}\n", "one.yaml")
     with pytest.raises(ModelError, match="measure with batch 4"):
-        pipeline.run(given, job, dataset, out=tmp_path / "out", preprocess=default_preprocess(dataset))
+        pipeline.run(source, job, dataset, out=tmp_path / "out", preprocess=default_preprocess(dataset))
 
 
 @pytest.mark.parametrize("name", ["M.ONNX", "m.Onnx"])

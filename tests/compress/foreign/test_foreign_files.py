@@ -61,16 +61,16 @@ def contract(dataset):
 
 @pytest.mark.parametrize("file", FILES)
 def test_foreign_file_computes_the_same_after_a_pass(file, dataset, contract, tmp_path):
-    given = foreign.write(FILES[file](), tmp_path)
+    source = foreign.write(FILES[file](), tmp_path)
     feed = contract.feed(dataset.validation, range(16))
-    (wanted,) = onnx_session.run(onnx_session.session(given), ["output"], feed)
+    (wanted,) = onnx_session.run(onnx_session.session(source), ["output"], feed)
     changed = set()
     for applied in PASSES:
-        made, record = compress.apply(applied, given, dataset, preprocess=contract)
+        result, record = compress.apply(applied, source, dataset, preprocess=contract)
         if not record.changed:
             continue
-        check_feedable(load_model(made), contract, 1)
-        (found,) = onnx_session.run(onnx_session.session(made), ["output"], feed)
+        check_feedable(load_model(result), contract, 1)
+        (found,) = onnx_session.run(onnx_session.session(result), ["output"], feed)
         spread = [each - each.mean(axis=0) for each in (wanted, found)]
         assert np.corrcoef(*(each.ravel() for each in spread))[0, 1] > 0.95, (applied.name, record)
         changed.add(applied.name)
@@ -79,21 +79,21 @@ def test_foreign_file_computes_the_same_after_a_pass(file, dataset, contract, tm
 
 def test_means_become_pools_and_weights_stay_when_branches_read_them(dataset, contract, tmp_path):
     mean = (foreign.node("ReduceMean", "r2", "p", axes=[2, 3]),)
-    made = foreign.model(head=foreign.chosen_head("w3", "other"))
-    index = next(i for i, each in enumerate(made.graph.node) if each.op_type == "GlobalAveragePool")
-    made.graph.node[index].CopyFrom(mean[0])
-    given = foreign.write(made, tmp_path)
-    made, record = compress.apply(QuantizeStatic(samples=8), given, dataset, preprocess=contract)
-    kinds = [each.op_type for each in onnx.load(made).graph.node]
+    original = foreign.model(head=foreign.chosen_head("w3", "other"))
+    index = next(i for i, each in enumerate(original.graph.node) if each.op_type == "GlobalAveragePool")
+    original.graph.node[index].CopyFrom(mean[0])
+    source = foreign.write(original, tmp_path)
+    original, record = compress.apply(QuantizeStatic(samples=8), source, dataset, preprocess=contract)
+    kinds = [each.op_type for each in onnx.load(original).graph.node]
     assert record.changed and "ReduceMean" not in kinds and "GlobalAveragePool" in kinds
 
 
 def test_file_is_refused_in_the_users_terms_when_no_shape_follows(dataset, contract, tmp_path):
     head = (foreign.node("Gemm", "f w3 b3", "r", transB=1), foreign.loop(foreign.node("Relu", "before", "after"))[0])
     head[1].input[2], head[1].output[0] = "r", "output"
-    given = foreign.write(foreign.model(head=head, outputs=()), tmp_path)
+    source = foreign.write(foreign.model(head=head, outputs=()), tmp_path)
     with pytest.raises(ModelError, match="states no shape for output, and none can be inferred from its graph"):
-        compress.apply(TrimKernels(), given, dataset, preprocess=contract)
+        compress.apply(TrimKernels(), source, dataset, preprocess=contract)
 
 
 def test_operator_set_is_named_when_it_cannot_be_converted(dataset, contract, tmp_path, monkeypatch):
@@ -101,9 +101,9 @@ def test_operator_set_is_named_when_it_cannot_be_converted(dataset, contract, tm
         raise RuntimeError("/project/onnx/BaseConverter.h:66: adapter_lookup: Assertion `false` failed: No Adapter")
 
     monkeypatch.setattr(onnx.version_converter, "convert_version", refuse)
-    given = foreign.write(foreign.model(opset=27, ir=13), tmp_path)
+    source = foreign.write(foreign.model(opset=27, ir=13), tmp_path)
     with pytest.raises(ModelError, match=r"operator set 27; .* from 13 to 26, as .* to 26 \(No Adapter\)\."):
-        compress.apply(QuantizeStatic(samples=8), given, dataset, preprocess=contract)
+        compress.apply(QuantizeStatic(samples=8), source, dataset, preprocess=contract)
 
 
 def test_outer_values_are_renamed_in_branches_when_a_mean_is_removed():

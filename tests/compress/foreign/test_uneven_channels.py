@@ -15,14 +15,14 @@ from compress.passes.quantize_static import QuantizeStatic
 
 def _uneven(middle, decades):
     """The output channels of the first layer differ by so many decades, and the next layer makes up for it."""
-    made = foreign.model(middle)
+    original = foreign.model(middle)
     factors = np.logspace(-decades / 2, decades / 2, 16)
     weights = {"w1": factors[:, None, None, None], "b1": factors, "w2": 1 / factors[None, :, None, None]}
-    for tensor in made.graph.initializer:
+    for tensor in original.graph.initializer:
         if tensor.name in weights:
             values = (foreign.CONSTANTS[tensor.name] * weights[tensor.name]).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    return made
+    return original
 
 
 def _correlation(given, made, context):
@@ -36,10 +36,10 @@ def _correlation(given, made, context):
 @pytest.mark.parametrize("budget", [None, 1.0])
 def test_layers_are_equalised_when_the_file_would_be_ruined(between, decades, budget, context, tmp_path):
     extra = {"kernel_shape": [1, 1]} if between == "MaxPool" else {}
-    given = foreign.write(_uneven([foreign.node(between, "r1", "m", **extra)], decades), tmp_path)
-    made, record = QuantizeStatic(samples=16).apply(given, replace(context, max_loss_percent=budget))
+    source = foreign.write(_uneven([foreign.node(between, "r1", "m", **extra)], decades), tmp_path)
+    quantized, record = QuantizeStatic(samples=16).apply(source, replace(context, max_loss_percent=budget))
     assert record.done["equalised_pairs"] and not record.done["kept_float"]
-    assert _correlation(given, made, context) > 0.95
+    assert _correlation(source, quantized, context) > 0.95
 
 
 @pytest.mark.parametrize("budget", [None, 1.0])
@@ -52,7 +52,7 @@ def test_layers_are_equalised_when_the_file_would_be_ruined(between, decades, bu
     ],
 )
 def test_pass_declines_when_every_way_would_ruin_the_file(middle, settings, budget, context, tmp_path):
-    given = foreign.write(_uneven(middle, 6), tmp_path)
-    made, record = QuantizeStatic(samples=16, **settings).apply(given, replace(context, max_loss_percent=budget))
-    assert made == given and not record.changed
+    source = foreign.write(_uneven(middle, 6), tmp_path)
+    quantized, record = QuantizeStatic(samples=16, **settings).apply(source, replace(context, max_loss_percent=budget))
+    assert quantized == source and not record.changed
     assert "its outputs no longer distinguish samples" in record.declined[0].why

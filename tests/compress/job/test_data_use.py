@@ -87,8 +87,8 @@ def test_student_is_named_when_its_teacher_saw_the_record(governed: Path) -> Non
     forgotten(gone)
     taught = {"epochs": 1, "teacher": "governed_nets:tiny", "teacher_weights": "teacher.safetensors"}
     Path("small.yaml").write_text(json.dumps({"name": "taught", "passes": [{"distill": taught}]}))
-    made = compress(*ASKED, "--out", "student")
-    assert made.exit_code == 0, made.output
+    result = compress(*ASKED, "--out", "student")
+    assert result.exit_code == 0, result.output
     assert gone in list_of(Path("student/auditor/data_use.jsonl")), "the teacher handed it on"
     named = {Path(one["path"]).parent.name for one in forgotten(gone)["models"]}
     assert named == {"out", "student"}
@@ -103,8 +103,8 @@ def test_model_is_named_by_governed_data_that_a_pass_brought(governed: Path) -> 
         assert bound.exit_code == 0, bound.output
     extra = {"name": "extra", "passes": [{"distill": {"epochs": 1, "unlabelled": "npz:others.npz"}}]}
     Path("small.yaml").write_text(json.dumps(extra))
-    made = compress(*ASKED)
-    assert made.exit_code == 0, made.output
+    result = compress(*ASKED)
+    assert result.exit_code == 0, result.output
     (listed,) = Path("others.npz.use/models").iterdir()
     gone = json.loads(listed.read_bytes())["records"][0]
     assert gone not in list_of(Path("out/auditor/data_use.jsonl"))
@@ -116,8 +116,8 @@ def test_model_is_named_by_governed_data_that_a_pass_brought(governed: Path) -> 
 
 
 def test_model_of_private_data_is_made_again_as_one(governed: Path) -> None:
-    made = compress(*ASKED, "--private-data")
-    assert made.exit_code == 0, made.output
+    result = compress(*ASKED, "--private-data")
+    assert result.exit_code == 0, result.output
     gone = min(list_of(Path("out/auditor/data_use.jsonl")))
     assert [one["outcome"] for one in forgotten(gone, "npz:digits.npz", "--retrain")["made_again"]] == ["made"]
     lineage = json.loads(Path("out/lineage.json").read_bytes())
@@ -135,9 +135,9 @@ def test_models_are_remade_without_the_record_unless_their_weights_saw_it(govern
     asked = ("--purpose", "research", "--data-key", "data.key")
     assert compress().exit_code == 6 and compress("--purpose", "marketing", *asked[2:]).exit_code == 6
     assert not Path("out").exists()
-    made = compress(*asked)
-    assert made.exit_code == 0, made.output
-    assert " --purpose dpv:ResearchAndDevelopment\n" in made.output, "the next command is complete"
+    result = compress(*asked)
+    assert result.exit_code == 0, result.output
+    assert " --purpose dpv:ResearchAndDevelopment\n" in result.output, "the next command is complete"
     tuned = compress(*asked, "--recipe", "tuned.yaml", "--out", "tuned")
     assert tuned.exit_code == 6 and "does not permit finetune" in tuned.stderr and not Path("tuned/model.onnx").exists()
     Path("first.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())

@@ -163,17 +163,17 @@ def masked(layer):
 
 @pytest.mark.parametrize("change", [weight_norm, spectral_norm, masked, nn.utils.spectral_norm])
 def test_computed_weights_are_folded_without_changing_outputs(change, dataset, tmp_path):
-    given = nn.Sequential(change(nn.Conv2d(3, 8, 3)), nn.ReLU(), *pooled(8))
-    given(torch.ones(1, 3, 32, 32))
-    given.eval()
-    before = set(given.state_dict())
-    original = find_original(Request(given, preprocess=PIXELS), dataset, Silent()).module
+    network = nn.Sequential(change(nn.Conv2d(3, 8, 3)), nn.ReLU(), *pooled(8))
+    network(torch.ones(1, 3, 32, 32))
+    network.eval()
+    before = set(network.state_dict())
+    original = find_original(Request(network, preprocess=PIXELS), dataset, Silent()).module
     images = torch.rand(2, 3, 32, 32)
-    assert torch.allclose(original(images), given(images), atol=1e-6)
+    assert torch.allclose(original(images), network(images), atol=1e-6)
     assert list(original.state_dict()) == ["0.bias", "0.weight", "4.weight", "4.bias"]
-    assert set(given.state_dict()) == before  # the user's module stays as it was
+    assert set(network.state_dict()) == before  # the user's module stays as it was
     checkpoint.save(tmp_path / "model.safetensors", original, None, original=original)
-    assert torch.equal(checkpoint.load(tmp_path / "model.safetensors", into=given)(images), original(images))
+    assert torch.equal(checkpoint.load(tmp_path / "model.safetensors", into=network)(images), original(images))
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,9 @@ def test_table_reaches_a_scored_baseline_when_given_as(kind, tmp_path):
         "arrays": (X, Y),
         "npz": f"arrays:{tmp_path / 't.npz'}",
     }[kind]
-    made = job(table_net(), data, tmp_path / "out")
-    assert made.baseline_row.validation_accuracy == 1.0
-    assert made.baseline.is_file()
+    result = job(table_net(), data, tmp_path / "out")
+    assert result.baseline_row.validation_accuracy == 1.0
+    assert result.baseline.is_file()
 
 
 def test_images_of_a_dataset_reach_a_scored_baseline_unchanged(tmp_path):
@@ -111,8 +111,8 @@ def test_images_of_a_dataset_reach_a_scored_baseline_unchanged(tmp_path):
     for number, (data, preprocess) in enumerate(
         ((tensors(IMAGES), None), (Photos(as_floats), None), (Photos(), stated), ((IMAGES, Y), None))
     ):
-        made = job(net, data, tmp_path / str(number), preprocess=preprocess)
-        assert 0 <= made.baseline_row.validation_accuracy <= 1
+        result = job(net, data, tmp_path / str(number), preprocess=preprocess)
+        assert 0 <= result.baseline_row.validation_accuracy <= 1
     assert load(Photos()).classes == ("dark", "light") and load(Photos()).test.kind == "image"
     assert load(Photos(as_floats)).test.kind == "arrays"
 
@@ -128,10 +128,10 @@ def test_model_with_several_inputs_is_pruned_trained_and_exported_and_its_checkp
     arrays, spec = three_inputs(tmp_path)
     net = Separate()
     recipe = "name: r\npasses:\n  - finetune: {epochs: 6, lr: 0.05, batch: 16}\n  - quantize_static: {samples: 32}\n"
-    made = job(net, spec, tmp_path / "out", recipe=recipe)
-    accuracies = [row.validation_accuracy for row in made.rows]
+    result = job(net, spec, tmp_path / "out", recipe=recipe)
+    accuracies = [row.validation_accuracy for row in result.rows]
     assert accuracies[0] > 0.8 and accuracies[1] > 0.8, accuracies
-    again = load_checkpoint(made.checkpoint["model.safetensors"], into=net)
+    again = load_checkpoint(result.checkpoint["model.safetensors"], into=net)
     fed = [torch.from_numpy(arrays["code"]), torch.from_numpy(X), torch.from_numpy(arrays["sound"])]
     assert float((again(*fed).argmax(1).numpy() == Y).mean()) > 0.8
     rounded = job(net, spec, tmp_path / "qat", recipe="name: r\npasses:\n  - qat: {epochs: 1}\n")
@@ -144,11 +144,11 @@ def test_regression_is_trained_and_scored_by_its_scale(tmp_path):
     y = (3 * X[:, 0]).astype(np.float32)
     prune = "structured_prune: {macs: 0.8, round_to: 1, importance: taylor}"
     recipe = f"name: r\npasses:\n  - {prune}\n  - distill: {{epochs: 2}}\n"
-    made = job(table_net(1), tensors(y=y), tmp_path / "out", scale=6.0, recipe=recipe)
-    assert made.baseline_row.validation_accuracy == pytest.approx(
+    result = job(table_net(1), tensors(y=y), tmp_path / "out", scale=6.0, recipe=recipe)
+    assert result.baseline_row.validation_accuracy == pytest.approx(
         1 - np.abs(2 * X[:, 0]).clip(max=6).mean() / 6, abs=0.1
     )
-    assert made.rows[-1].validation_accuracy > made.baseline_row.validation_accuracy
+    assert result.rows[-1].validation_accuracy > result.baseline_row.validation_accuracy
     with pytest.raises(DataError, match="regression:SCALE"):
         load(tensors(y=y)).scaled(None)
     with pytest.raises(ModelError, match="2 output.s., but the data has one number per sample"):
@@ -157,8 +157,8 @@ def test_regression_is_trained_and_scored_by_its_scale(tmp_path):
 
 def test_single_output_for_two_classes_is_a_logit_unless_it_could_be_a_probability(tmp_path):
     recipe = "name: r\npasses:\n  - distill: {epochs: 1}\n"
-    made = job(table_net(1), tensors(), tmp_path / "logit", recipe=recipe)
-    assert made.baseline_row.validation_accuracy == 1.0 and made.rows[0].validation_accuracy > 0.9
+    result = job(table_net(1), tensors(), tmp_path / "logit", recipe=recipe)
+    assert result.baseline_row.validation_accuracy == 1.0 and result.rows[0].validation_accuracy > 0.9
     sigmoid = nn.Sequential(table_net(1), nn.Sigmoid())
     with pytest.raises(UsageError, match="one output for two classes"):
         job(sigmoid, tensors(), tmp_path / "unsaid")
@@ -170,8 +170,8 @@ def test_file_accepts_arrays_without_a_contract_when_unambiguous(tmp_path):
     for name, net in (("two", table_net(2)), ("one", table_net(1))):
         torch.onnx.export(net, (torch.zeros(2, 6),), tmp_path / f"{name}.onnx", dynamo=False, input_names=["features"],
                           dynamic_axes={"features": {0: "n"}})  # fmt: skip
-    made = job(tmp_path / "two.onnx", (X.astype(np.float64), Y), tmp_path / "out")
-    assert made.baseline_row.validation_accuracy == 1.0
+    result = job(tmp_path / "two.onnx", (X.astype(np.float64), Y), tmp_path / "out")
+    assert result.baseline_row.validation_accuracy == 1.0
     with pytest.raises(UsageError, match="one output for two classes"):
         job(tmp_path / "one.onnx", (X, Y), tmp_path / "one")
 

@@ -240,13 +240,13 @@ def test_job_starts_over_when_the_seed_differs(model, dataset, tmp_path, stopped
 
 
 def test_onnx_file_gets_only_onnx_passes(onnx_file, dataset, tmp_path, stopped):
-    given = tmp_path / "given.onnx"
+    source = tmp_path / "given.onnx"
     contract = default_preprocess(dataset)
-    normalise(onnx_file, given, contract)
-    before = sha256_file(given)
+    normalise(onnx_file, source, contract)
+    before = sha256_file(source)
     with pytest.raises(MeasureError):
-        pipeline.run(given, SMALL, dataset, out=tmp_path / "out", plan=QUICK)
-    assert sha256_file(given) == before
+        pipeline.run(source, SMALL, dataset, out=tmp_path / "out", plan=QUICK)
+    assert sha256_file(source) == before
     ((_, asked),) = stopped
     lineage = json.loads(asked["lineage"].read_text())
     rows = {row["pass"]: row for row in lineage["rows"]}
@@ -283,16 +283,16 @@ def test_checkpoint_of_an_earlier_job_is_removed_when_the_model_is_a_file(onnx_f
 
 @pytest.mark.parametrize("name", ["model.onnx", "baseline.onnx"])
 def test_given_file_is_never_replaced_by_the_result(name, onnx_file, dataset, tmp_path):
-    given = tmp_path / "own" / name
-    given.parent.mkdir()
-    given.write_bytes(onnx_file.read_bytes())
-    (tmp_path / "link").symlink_to(given.parent)
-    for out in (given.parent, tmp_path / "link"):
+    source = tmp_path / "own" / name
+    source.parent.mkdir()
+    source.write_bytes(onnx_file.read_bytes())
+    (tmp_path / "link").symlink_to(source.parent)
+    for out in (source.parent, tmp_path / "link"):
         with pytest.raises(UsageError, match=f"replace the given file .*{name}; choose another output folder"):
-            pipeline.run(given, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
+            pipeline.run(source, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
         with pytest.raises(UsageError, match="replace the given file"):
-            dry_run(given, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
-    assert given.read_bytes() == onnx_file.read_bytes() and list(given.parent.iterdir()) == [given]
+            dry_run(source, "int8", dataset, out=out, measure=False, preprocess=PIXELS)
+    assert source.read_bytes() == onnx_file.read_bytes() and list(source.parent.iterdir()) == [source]
 
 
 def test_given_weights_are_never_replaced_by_the_checkpoint(dataset, tmp_path, monkeypatch):

@@ -19,9 +19,9 @@ def test_module_is_unchanged_when_a_pass_is_applied(model, dataset):
 
 def test_new_file_is_next_to_the_given_one_when_a_pass_on_files_is_applied(onnx_file, dataset):
     contract = default_preprocess(dataset)
-    made, record = compress.apply(compress.QuantizeStatic(samples=16), onnx_file, dataset, preprocess=contract)
+    result, record = compress.apply(compress.QuantizeStatic(samples=16), onnx_file, dataset, preprocess=contract)
     assert record.changed
-    assert made.parent == onnx_file.parent and made != onnx_file
+    assert result.parent == onnx_file.parent and result != onnx_file
 
 
 def test_original_is_the_teacher_when_a_pass_trains(model, dataset):

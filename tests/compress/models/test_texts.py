@@ -24,15 +24,15 @@ GOOD = "pos\ta good film\nneg\ta bad film\npos\tthe good book\nneg\tthe bad book
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model's folder: a tokenizer of ten words that fills up and cuts in its own way, and names of classes."""
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({word: k for k, word in enumerate(WORDS)}, "[UNK]"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({word: k for k, word in enumerate(WORDS)}, "[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    made.enable_padding(length=20)
-    made.enable_truncation(3)
+    tokenizer.enable_padding(length=20)
+    tokenizer.enable_truncation(3)
     path = tmp_path_factory.mktemp("model")
-    made.save(str(path / "tokenizer.json"))
+    tokenizer.save(str(path / "tokenizer.json"))
     (path / "config.json").write_text(json.dumps({"id2label": {"1": "neg", "0": "pos"}}))
     return path
 
@@ -43,9 +43,9 @@ def written(path: Path, text: str) -> Path:
 
 
 def test_texts_become_arrays_when_they_are_tokenised(folder: Path, tmp_path: Path) -> None:
-    (made,) = tokenize([written(tmp_path / "toy.tsv", GOOD + "pos\tthe good good film\n")], folder, tmp_path, 5)
-    assert (made.samples, made.cut, made.classes) == (5, 1, ("pos", "neg"))
-    arrays = dict(np.load(made.path))
+    (tokens_path,) = tokenize([written(tmp_path / "toy.tsv", GOOD + "pos\tthe good good film\n")], folder, tmp_path, 5)
+    assert (tokens_path.samples, tokens_path.cut, tokens_path.classes) == (5, 1, ("pos", "neg"))
+    arrays = dict(np.load(tokens_path.path))
     assert arrays["input_ids"].tolist()[0] == [2, 8, 4, 6, 3]
     assert arrays["input_ids"].tolist()[4] == [2, 9, 4, 4, 3]  # the last mark stays where the text is cut
     assert arrays["y"].tolist() == [0, 1, 0, 1, 0]
@@ -76,9 +76,9 @@ def test_classes_are_in_the_order_of_the_models_outputs(
     labels: tuple[str, str], classes: tuple[str, ...] | None, expected: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
     texts = written(tmp_path / "toy.tsv", "".join(f"{label}\tgood\n" for label in labels))
-    (made,) = tokenize([texts], folder, tmp_path, 8, classes)
-    assert made.classes == expected
-    assert np.load(made.path)["y"].tolist() == [expected.index(label) for label in labels]
+    (tokens_path,) = tokenize([texts], folder, tmp_path, 8, classes)
+    assert tokens_path.classes == expected
+    assert np.load(tokens_path.path)["y"].tolist() == [expected.index(label) for label in labels]
 
 
 @pytest.mark.parametrize(

@@ -32,17 +32,17 @@ def groups(path) -> list[int]:
 
 
 def test_channels_are_padded_and_outputs_stay_when_they_are_not_a_multiple(depthwise_file, context):
-    made, record = PadChannels().apply(depthwise_file, context)
-    assert groups(made) == [64, 64]
+    padded, record = PadChannels().apply(depthwise_file, context)
+    assert groups(padded) == [64, 64]
     assert set(map(tuple, record.done["channels"].values())) == {(60, 64)}
     samples = context.samples(16)
-    np.testing.assert_allclose(run_onnx(made, samples), run_onnx(depthwise_file, samples), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run_onnx(padded, samples), run_onnx(depthwise_file, samples), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("target", ["cpu-arm", "openvino"])
 def test_file_is_unchanged_when_the_target_has_no_step(depthwise_file, context, target):
-    made, record = PadChannels().apply(depthwise_file, replace(context, target=TARGETS[target]))
-    assert made == depthwise_file
+    padded, record = PadChannels().apply(depthwise_file, replace(context, target=TARGETS[target]))
+    assert padded == depthwise_file
     assert "any number" in record.declined[0].why
 
 

@@ -27,12 +27,12 @@ def exported(dataset, tmp_path_factory):
 @pytest.mark.parametrize("quantized", [False, True])
 def test_outputs_stay_the_same_when_additions_become_sums(exported, context, quantized):
     given = QuantizeStatic(samples=16, smooth=0).apply(exported, context)[0] if quantized else exported
-    made, record = FastKernels().apply(given, context)
+    rewritten, record = FastKernels().apply(given, context)
     assert record.done["written"] == {"Add before a layer normalisation as Sum": 2}
     samples = context.preprocess.batch(context.data.validation, range(8))
-    wanted, found = run_onnx(given, samples), run_onnx(made, samples)
+    wanted, found = run_onnx(given, samples), run_onnx(rewritten, samples)
     assert np.abs(wanted - found).max() <= (0.05 if quantized else 1e-4) * np.abs(wanted).max()  # a step of rounding
-    assert [node.op_type for node in onnx.load(made).graph.node].count("Sum") == 2
+    assert [node.op_type for node in onnx.load(rewritten).graph.node].count("Sum") == 2
 
 
 @pytest.mark.parametrize("target", ["openvino", "cuda-tensorrt"])
@@ -43,9 +43,9 @@ def test_file_is_unchanged_when_another_runtime_runs_it(exported, context, targe
 
 
 def test_second_pass_declines_when_the_file_is_already_rewritten(exported, context):
-    made, _ = FastKernels().apply(exported, context)
-    again, record = FastKernels().apply(made, context)
-    assert again == made
+    rewritten, _ = FastKernels().apply(exported, context)
+    again, record = FastKernels().apply(rewritten, context)
+    assert again == rewritten
     assert not record.changed
 
 
@@ -58,6 +58,6 @@ def test_form_is_declined_when_it_changes_the_outputs(exported, context, monkeyp
         return 1
 
     monkeypatch.setattr(kernel_forms, "FORMS", {"output that is halved": halve})
-    made, record = FastKernels().apply(exported, context)
-    assert made == exported
+    rewritten, record = FastKernels().apply(exported, context)
+    assert rewritten == exported
     assert "outputs move by 0.5 of the largest one" in {each.why for each in record.declined}

@@ -90,9 +90,9 @@ def around(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(around):
     """(model, record, file, what was said of the export)."""
-    made, record = Qat(**QUICK, lr=1e-2).apply(_small(), around)
+    network, record = Qat(**QUICK, lr=1e-2).apply(_small(), around)
     path = around.workspace / "trained.onnx"
-    return made, record, path, export(made, around.preprocess, path, classes=CLASSES)
+    return network, record, path, export(network, around.preprocess, path, classes=CLASSES)
 
 
 def _optimised(path, folder):
@@ -221,9 +221,9 @@ class Mixed(nn.Module):
 def mixed(around):
     torch.manual_seed(0)
     net = _used(Mixed())
-    made, record = Qat(**QUICK, keep_layers=("stem.0",), target="cpu-avx2").apply(net, replace(around, teacher=net))
+    network, record = Qat(**QUICK, keep_layers=("stem.0",), target="cpu-avx2").apply(net, replace(around, teacher=net))
     path = around.workspace / "mixed.onnx"
-    return made, record, path, export(made, around.preprocess, path, classes=CLASSES)
+    return network, record, path, export(network, around.preprocess, path, classes=CLASSES)
 
 
 def test_layers_that_stay_float_are_declined_by_name(mixed):
@@ -253,10 +253,10 @@ def test_remaining_batch_norm_keeps_its_statistics_when_trained(mixed):
 
 def test_idle_taps_of_integers_are_cut_off(mixed, around):
     path = mixed[2]
-    made, record = TrimKernels().apply(path, around)
+    trimmed, record = TrimKernels().apply(path, around)
     assert list(record.done["kernels"].values()) == [["3x3", "2x2"], ["3x3", "1x1"]]
     samples = around.sample(6).numpy()
-    np.testing.assert_allclose(run_onnx(made, samples), run_onnx(path, samples), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run_onnx(trimmed, samples), run_onnx(path, samples), rtol=1e-5, atol=1e-6)
 
 
 class Attending(nn.Module):
@@ -275,11 +275,11 @@ class Attending(nn.Module):
 def test_transformer_is_rounded_only_around_its_layers(around, tmp_path):
     torch.manual_seed(0)
     net = Attending().eval()
-    made, record = Qat(**QUICK).apply(net, replace(around, teacher=net))
+    network, record = Qat(**QUICK).apply(net, replace(around, teacher=net))
     path = tmp_path / "m.onnx"
-    assert export(made, around.preprocess, path, classes=CLASSES).parity.holds
+    assert export(network, around.preprocess, path, classes=CLASSES).parity.holds
     assert record.done["attentions_opened"] == 1
-    assert {layer.path for layer in made.rounding.layers} == {
+    assert {layer.path for layer in network.rounding.layers} == {
         "patches", "layer.self_attn.qkv", "layer.self_attn.proj", "layer.linear1", "layer.linear2", "head",
     }  # fmt: skip
     kinds = count_types(onnx.load(path).graph)

@@ -33,35 +33,35 @@ def _file(path, *nodes, table=TABLE, **tables):
 
 @pytest.mark.parametrize(("bits", "least_db", "share"), [(8, 40, 0.29), (4, 18, 0.22)])
 def test_rows_stay_close_in_fewer_bytes_when_tables_are_integers(tmp_path, context, bits, least_db, share):
-    given = _file(tmp_path / "in.onnx")
-    made, record = QuantizeEmbeddings(bits=bits, smallest=1).apply(given, context)
-    wanted, found = run_onnx(given, PLACES), run_onnx(made, PLACES)
+    source = _file(tmp_path / "in.onnx")
+    quantized, record = QuantizeEmbeddings(bits=bits, smallest=1).apply(source, context)
+    wanted, found = run_onnx(source, PLACES), run_onnx(quantized, PLACES)
     error = np.square(wanted - found).sum(axis=-1)
     assert (error <= np.square(wanted).sum(axis=-1) * 10 ** (-least_db / 10)).all()  # in each row, large or small
     assert record.done["tables"]["table"] > least_db
     saved = record.done["bytes_saved"]
     assert saved >= (1 - share) * TABLE.size * 4
-    assert made.stat().st_size <= given.stat().st_size - saved + 600
+    assert quantized.stat().st_size <= source.stat().st_size - saved + 600
 
 
 def test_weights_are_counted_once_each_when_two_of_them_share_a_byte(tmp_path, context):
-    made, _ = QuantizeEmbeddings(bits=4, smallest=1).apply(_file(tmp_path / "in.onnx"), context)
-    counted = count(onnx.load(made))
+    quantized, _ = QuantizeEmbeddings(bits=4, smallest=1).apply(_file(tmp_path / "in.onnx"), context)
+    counted = count(onnx.load(quantized))
     assert (counted.parameters, counted.not_counted) == (TABLE.size, ())
 
 
 def test_rows_of_zeros_stay_zero(tmp_path, context):
     table = TABLE.copy()
     table[3] = 0
-    made, _ = QuantizeEmbeddings(smallest=1).apply(_file(tmp_path / "in.onnx", table=table), context)
-    assert not run_onnx(made, np.full((2, 7), 3)).any()
+    quantized, _ = QuantizeEmbeddings(smallest=1).apply(_file(tmp_path / "in.onnx", table=table), context)
+    assert not run_onnx(quantized, np.full((2, 7), 3)).any()
 
 
 def test_table_is_stored_once_when_it_is_looked_up_twice(tmp_path, context):
     second = helper.make_node("Gather", ["table", "x"], ["again"], "second")
-    made, record = QuantizeEmbeddings(smallest=1).apply(_file(tmp_path / "in.onnx", second), context)
+    quantized, record = QuantizeEmbeddings(smallest=1).apply(_file(tmp_path / "in.onnx", second), context)
     assert list(record.done["tables"]) == ["table"]
-    assert [tensor.name for tensor in onnx.load(made).graph.initializer] == ["table.codes", "table.scales"]
+    assert [tensor.name for tensor in onnx.load(quantized).graph.initializer] == ["table.codes", "table.scales"]
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ def test_table_is_stored_once_when_it_is_looked_up_twice(tmp_path, context):
     ],
 )
 def test_table_is_unchanged_when_another_operator_reads_it(tmp_path, context, nodes, why):
-    given = _file(tmp_path / "in.onnx", *nodes)
-    made, record = QuantizeEmbeddings(smallest=1).apply(given, context)
-    assert made == given
+    source = _file(tmp_path / "in.onnx", *nodes)
+    quantized, record = QuantizeEmbeddings(smallest=1).apply(source, context)
+    assert quantized == source
     assert {each.why for each in record.declined} >= {why}
 
 
 def test_small_tables_are_unchanged_by_default(tmp_path, context):
-    made, record = QuantizeEmbeddings().apply(given := _file(tmp_path / "in.onnx"), context)
-    assert made == given
+    quantized, record = QuantizeEmbeddings().apply(given := _file(tmp_path / "in.onnx"), context)
+    assert quantized == given
     assert "no embedding table of 65536 floats or more" in record.declined[0].why
 
 
 def test_four_bits_are_declined_when_the_target_has_no_blockwise_lookup(tmp_path, context):
-    given = _file(tmp_path / "in.onnx")
-    made, record = QuantizeEmbeddings(bits=4, smallest=1, target="cuda-tensorrt").apply(given, context)
-    assert made == given
+    source = _file(tmp_path / "in.onnx")
+    quantized, record = QuantizeEmbeddings(bits=4, smallest=1, target="cuda-tensorrt").apply(source, context)
+    assert quantized == source
     assert "cuda-tensorrt has no blockwise 4-bit lookup" in record.declined[0].why

@@ -37,25 +37,25 @@ def _operators_run(path, folder):
 
 
 def test_quantized_file_agrees_with_the_float_file(onnx_file, context):
-    made, record = QuantizeStatic().apply(onnx_file, context)
+    quantized, record = QuantizeStatic().apply(onnx_file, context)
     samples = context.preprocess.batch(context.data.validation, range(48))
-    wanted, found = run_onnx(onnx_file, samples), run_onnx(made, samples)
+    wanted, found = run_onnx(onnx_file, samples), run_onnx(quantized, samples)
     assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.99
-    assert made.stat().st_size < onnx_file.stat().st_size
+    assert quantized.stat().st_size < onnx_file.stat().st_size
     assert record.done["quantized"] == 5
     assert record.done["kept_float"] == 0
 
 
 def test_batch_stays_dynamic(onnx_file, context):
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    first = onnx.load(made).graph.input[0].type.tensor_type.shape.dim[0]
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    first = onnx.load(quantized).graph.input[0].type.tensor_type.shape.dim[0]
     assert first.dim_param
     assert not first.dim_value
 
 
 def test_everything_between_convolutions_is_fused_to_integers(onnx_file, context, tmp_path):
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    kinds = _operators_run(made, tmp_path)
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    kinds = _operators_run(quantized, tmp_path)
     assert kinds.count("QLinearConv") == 4
     assert kinds.count("QGemm") == 1
     assert kinds.count("QLinearAdd") == 2
@@ -64,23 +64,23 @@ def test_everything_between_convolutions_is_fused_to_integers(onnx_file, context
 
 
 def test_file_holds_no_constant_twice_and_no_zero_point_that_is_the_default(onnx_file, context):
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    graph = onnx.load(made).graph
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(quantized).graph
     values = [(t.data_type, tuple(t.dims), onnx.numpy_helper.to_array(t).tobytes()) for t in graph.initializer]
     assert len(set(values)) == len(values)
     assert {name for node in graph.node for name in node.input} >= {t.name for t in graph.initializer}
     stored = {t.name for t in graph.initializer}
-    restored = {node.output[0]: node for node in _nodes(made, "DequantizeLinear") if node.input[0] in stored}
-    weights = [restored[node.input[1]] for node in _nodes(made, "Conv")]
-    biases = [restored[node.input[2]] for kind in ("Conv", "Gemm") for node in _nodes(made, kind)]
+    restored = {node.output[0]: node for node in _nodes(quantized, "DequantizeLinear") if node.input[0] in stored}
+    weights = [restored[node.input[1]] for node in _nodes(quantized, "Conv")]
+    biases = [restored[node.input[2]] for kind in ("Conv", "Gemm") for node in _nodes(quantized, kind)]
     assert [len(node.input) for node in (*weights, *biases)] == [2] * (4 + 5)
-    (head,) = _nodes(made, "Gemm")
+    (head,) = _nodes(quantized, "Gemm")
     assert len(restored[head.input[1]].input) == 3  # without it, ONNX Runtime multiplies floats
 
 
 def test_answers_are_the_same_bits_when_the_zero_points_are_written_out(onnx_file, context, tmp_path):
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    longer = onnx.load(made)
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    longer = onnx.load(quantized)
     tensors = {t.name: t for t in longer.graph.initializer}
     for node in longer.graph.node:
         if node.op_type == "DequantizeLinear" and len(node.input) == 2:
@@ -89,18 +89,18 @@ def test_answers_are_the_same_bits_when_the_zero_points_are_written_out(onnx_fil
             longer.graph.initializer.append(onnx.numpy_helper.from_array(zeros, f"{node.name}.zero"))
     onnx.save(longer, tmp_path / "longer.onnx")
     samples = context.preprocess.batch(context.data.validation, range(48))
-    assert (run_onnx(made, samples) == run_onnx(tmp_path / "longer.onnx", samples)).all()
-    assert _operators_run(made, tmp_path) == _operators_run(tmp_path / "longer.onnx", tmp_path)
-    assert made.stat().st_size < (tmp_path / "longer.onnx").stat().st_size
+    assert (run_onnx(quantized, samples) == run_onnx(tmp_path / "longer.onnx", samples)).all()
+    assert _operators_run(quantized, tmp_path) == _operators_run(tmp_path / "longer.onnx", tmp_path)
+    assert quantized.stat().st_size < (tmp_path / "longer.onnx").stat().st_size
 
 
 def test_logits_are_not_rounded(onnx_file, context):
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    graph = onnx.load(made).graph
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(quantized).graph
     last = next(node for node in graph.node if graph.output[0].name in node.output)
     assert last.op_type == "Gemm"
     samples = context.preprocess.batch(context.data.validation, range(48))
-    assert len(np.unique(run_onnx(made, samples))) > 100
+    assert len(np.unique(run_onnx(quantized, samples))) > 100
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_logits_are_not_rounded(onnx_file, context):
     [("cpu-vnni", "uint8", 127), ("cpu-avx2", "uint8", 64), ("cpu-arm", "int8", 127)],
 )
 def test_types_and_ranges_follow_the_target(onnx_file, context, target, activations, largest):
-    made, record = QuantizeStatic(samples=16, target=target).apply(onnx_file, context)
+    quantized, record = QuantizeStatic(samples=16, target=target).apply(onnx_file, context)
     assert record.done["activation_type"] == activations
-    weights = _weights(made)
+    weights = _weights(quantized)
     assert all(w.dtype == np.int8 for w in weights)
     assert max(int(np.abs(w.astype(np.int32)).max()) for w in weights) in (largest, largest + 1)
-    graph = onnx.load(made).graph
+    graph = onnx.load(quantized).graph
     zeros = {t.name: t.data_type for t in graph.initializer}
     types = {zeros[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
     assert types == {getattr(onnx.TensorProto, activations.upper())}
 
 
 def test_weights_have_a_scale_for_each_channel(onnx_file, context):
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    graph = onnx.load(made).graph
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    graph = onnx.load(quantized).graph
     scales = {t.name: t.dims for t in graph.initializer}
     weight_scales = [
         scales[node.input[1]]
@@ -134,11 +134,11 @@ def test_weights_have_a_scale_for_each_channel(onnx_file, context):
 @pytest.mark.parametrize(("options", "kept"), [({"keep_first": True}, 1), ({"keep_last": True}, 1),
                                                ({"keep_first": True, "keep_last": True}, 2)])  # fmt: skip
 def test_first_and_last_layers_stay_float_when_requested(onnx_file, context, options, kept):
-    made, record = QuantizeStatic(samples=16, **options).apply(onnx_file, context)
+    quantized, record = QuantizeStatic(samples=16, **options).apply(onnx_file, context)
     assert record.done["kept_float"] == kept
     assert all("keeps it float" in declined.why for declined in record.declined)
     if options == {"keep_last": True}:
-        assert onnx.load(made).graph.node[-1].op_type == "Gemm"
+        assert onnx.load(quantized).graph.node[-1].op_type == "Gemm"
 
 
 def test_named_node_stays_float(onnx_file, context):
@@ -155,17 +155,17 @@ def test_unknown_node_is_refused(onnx_file, context):
 
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy"])
 def test_calibration_methods_give_a_runnable_model(onnx_file, context, calibration):
-    made, record = QuantizeStatic(samples=24, batch=8, calibration=calibration).apply(onnx_file, context)
+    quantized, record = QuantizeStatic(samples=24, batch=8, calibration=calibration).apply(onnx_file, context)
     assert record.done["calibration_samples"] == 24
-    assert np.isfinite(run_onnx(made, context.sample(3).numpy())).all()
+    assert np.isfinite(run_onnx(quantized, context.sample(3).numpy())).all()
 
 
 def test_percentile_narrows_the_range(onnx_file, context):
     scales = []
     for percentile in (100.0, 90.0):
         config = QuantizeStatic(samples=24, calibration="percentile", percentile=percentile)
-        made, _ = config.apply(onnx_file, context)
-        graph = onnx.load(made).graph
+        result, _ = config.apply(onnx_file, context)
+        graph = onnx.load(result).graph
         values = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
         scales.append(sum(float(values[n.input[1]]) for n in graph.node if n.op_type == "QuantizeLinear"))
     assert scales[1] < scales[0]

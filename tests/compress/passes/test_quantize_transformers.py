@@ -100,35 +100,35 @@ def cosine(context, one, other):
     ids=["static", "dynamic", "weights4", "weights8", "half"],
 )
 def test_outputs_stay_close_and_multiply_adds_are_counted(encoder, context, applied):
-    made, record = applied.apply(encoder, context)
+    result, record = applied.apply(encoder, context)
     assert record.changed
-    assert cosine(context, encoder, made) > 0.99
-    before, after = count(load_model(encoder)), count(load_model(made))
+    assert cosine(context, encoder, result) > 0.99
+    before, after = count(load_model(encoder)), count(load_model(result))
     assert after.macs == before.macs
     assert after.not_counted == ()
     if isinstance(applied, QuantizeWeights):
         assert after.parameters == before.parameters
-    assert made.stat().st_size < encoder.stat().st_size
+    assert result.stat().st_size < encoder.stat().st_size
 
 
 def test_only_weights_are_quantized_and_all_are_fused(encoder, context, tmp_path):
-    made, record = QuantizeStatic(samples=48).apply(encoder, context)
-    graph = onnx.load(made).graph
+    quantized, record = QuantizeStatic(samples=48).apply(encoder, context)
+    graph = onnx.load(quantized).graph
     rounded = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     producers = {name: node.op_type for node in graph.node for name in node.output}
     assert "Softmax" not in {producers.get(name) for name in rounded}
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(tmp_path / "fused.onnx")
-    onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
-    fused = quantization(onnx.load(made), onnx.load(tmp_path / "fused.onnx"))
+    onnxruntime.InferenceSession(str(quantized), options, providers=["CPUExecutionProvider"])
+    fused = quantization(onnx.load(quantized), onnx.load(tmp_path / "fused.onnx"))
     assert fused.unfused == ()
     assert fused.intended == record.done["quantized"] == 10
 
 
 def test_outliers_are_smoothed_by_a_multiplication_only_when_a_residual_also_reads_them(encoder, context):
-    made, record = QuantizeStatic(samples=48).apply(encoder, context)
-    multiplications = [n for n in onnx.load(made).graph.node if n.name.endswith(".smoothed")]
+    quantized, record = QuantizeStatic(samples=48).apply(encoder, context)
+    multiplications = [n for n in onnx.load(quantized).graph.node if n.name.endswith(".smoothed")]
     assert record.done["smoothing_multiplications"] == len(multiplications)
     if encoder.stem == "vit":
         assert (record.done["smoothed"], len(multiplications)) == (4, 0)
@@ -138,8 +138,8 @@ def test_outliers_are_smoothed_by_a_multiplication_only_when_a_residual_also_rea
 
 
 def test_smoothing_stays_float_when_everything_is_quantized(encoder, context):
-    made, _ = QuantizeStatic(samples=48, operators="all").apply(encoder, context)
-    graph = onnx.load(made).graph
+    quantized, _ = QuantizeStatic(samples=48, operators="all").apply(encoder, context)
+    graph = onnx.load(quantized).graph
     producers = {name: node.op_type for node in graph.node for name in node.output}
     factors = [n.input[1] for n in graph.node if n.name.endswith(".smoothed")]
     assert not {producers.get(name) for name in factors} & {"DequantizeLinear"}

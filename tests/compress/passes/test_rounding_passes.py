@@ -53,27 +53,27 @@ def _larger(path, factor):
 def test_operators_that_would_overflow_stay_in_32_bits(onnx_file, context):
     assert Half(samples=16).apply(onnx_file, context)[1].declined == ()
     name = _larger(onnx_file, 1e5)
-    made, record = Half(samples=16).apply(onnx_file, context)
+    halved, record = Half(samples=16).apply(onnx_file, context)
     assert name in {each.what for each in record.declined}, record
     assert all("beyond the range of fp16" in each.why for each in record.declined)
     assert record.done["signal_to_noise_db"] > 40
-    weights = {t.name: t for t in onnx.load(made).graph.initializer}
-    kinds = {weights[n.input[1]].data_type for n in onnx.load(made).graph.node if n.op_type == "Conv"}
+    weights = {t.name: t for t in onnx.load(halved).graph.initializer}
+    kinds = {weights[n.input[1]].data_type for n in onnx.load(halved).graph.node if n.op_type == "Conv"}
     assert kinds <= {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 
 
 def test_bfloat16_is_declined_with_the_reason_when_the_runtime_has_no_kernels(onnx_file, context):
-    made, record = Half(kind="bf16", samples=16).apply(onnx_file, context)
-    assert made == onnx_file
+    halved, record = Half(kind="bf16", samples=16).apply(onnx_file, context)
+    assert halved == onnx_file
     assert "does not run it in bf16" in record.declined[0].why
 
 
 def test_bfloat16_file_is_valid_and_its_weights_are_the_rounded_ones(onnx_file):
     model = onnx.load(onnx_file)
-    made = converted(model, "bf16", ())
-    onnx.checker.check_model(made, full_check=True)
+    halved = converted(model, "bf16", ())
+    onnx.checker.check_model(halved, full_check=True)
     before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    rounded = [t for t in made.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16]
+    rounded = [t for t in halved.graph.initializer if t.data_type == onnx.TensorProto.BFLOAT16]
     assert rounded
     for tensor in rounded:
         values = numpy_helper.to_array(tensor).astype(np.float32)
@@ -131,7 +131,7 @@ def test_fixed_batch_is_padded_and_unnamed_nodes_are_distinguished(onnx_file, co
     del model.graph.value_info[:]
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 5
     onnx.save(model, onnx_file)
-    made, record = QuantizeStatic(samples=12, batch=5).apply(onnx_file, context)
+    quantized, record = QuantizeStatic(samples=12, batch=5).apply(onnx_file, context)
     assert record.done["calibration_samples"] == 12
     assert record.done["corrected_biases"] == 5
-    assert onnx.load(made).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 5
+    assert onnx.load(quantized).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 5

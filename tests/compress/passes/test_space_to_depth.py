@@ -93,7 +93,7 @@ def test_quantized_outputs_are_the_same_and_bytes_are_moved(onnx_file, context):
     plain, _ = QuantizeStatic(samples=16, correct_bias=False).apply(onnx_file, context)
     samples = context.preprocess.batch(context.data.validation, range(32))
     wanted = run_onnx(plain, samples)
-    made, _ = QuantizeStatic(samples=16, correct_bias=False).apply(blocks, context)
-    assert np.allclose(run_onnx(made, samples), wanted, atol=1e-5)
-    nodes = {node.op_type: node for node in reversed(onnx.load(made).graph.node)}
+    quantized, _ = QuantizeStatic(samples=16, correct_bias=False).apply(blocks, context)
+    assert np.allclose(run_onnx(quantized, samples), wanted, atol=1e-5)
+    nodes = {node.op_type: node for node in reversed(onnx.load(quantized).graph.node)}
     assert nodes["SpaceToDepth"].input[0] == nodes["QuantizeLinear"].output[0]

@@ -60,10 +60,10 @@ def _file(path, size, kernel, stride=1, pad=0):
 )
 def test_kernel_shrinks_to_the_taps_that_meet_values(tmp_path, context, size, kernel, stride, pad, left):
     path = _file(tmp_path / "in.onnx", size, kernel, stride, pad)
-    made, record = TrimKernels().apply(path, context)
+    trimmed, record = TrimKernels().apply(path, context)
     samples = np.random.default_rng(1).normal(size=(3, 4, size, size)).astype(np.float32)
-    assert np.allclose(run_onnx(made, samples), run_onnx(path, samples), atol=1e-5)
-    weights = onnx.load(made).graph.initializer
+    assert np.allclose(run_onnx(trimmed, samples), run_onnx(path, samples), atol=1e-5)
+    weights = onnx.load(trimmed).graph.initializer
     assert [list(w.dims) for w in weights] == [[4, 4, left, left]] * 2
     assert record.done["kernels"]["first"] == [f"{kernel}x{kernel}", f"{left}x{left}"]
     assert record.done["weights_removed"] == 2 * 16 * (kernel**2 - left**2)
@@ -71,8 +71,8 @@ def test_kernel_shrinks_to_the_taps_that_meet_values(tmp_path, context, size, ke
 
 def test_file_is_declined_when_every_tap_meets_values(tmp_path, context):
     path = _file(tmp_path / "in.onnx", 4, 3, 1, 1)
-    made, record = TrimKernels().apply(path, context)
-    assert made == path
+    trimmed, record = TrimKernels().apply(path, context)
+    assert trimmed == path
     assert not record.changed
     assert [p.name for p in tmp_path.iterdir()] == ["in.onnx"]
 
@@ -92,9 +92,9 @@ def test_mean_is_removed_when_it_has_one_value(tmp_path, context, size, kinds, k
     preprocess = replace(context.preprocess, height=size, width=size)
     path = tmp_path / "in.onnx"
     export(Pooled().eval(), preprocess, path, classes=4)
-    made, record = TrimKernels().apply(path, context)
+    trimmed, record = TrimKernels().apply(path, context)
     samples = np.random.default_rng(1).normal(size=(3, 3, size, size)).astype(np.float32)
-    assert np.allclose(run_onnx(made, samples), run_onnx(path, samples), atol=1e-6)
-    left = [node.op_type for node in onnx.load(made).graph.node]
+    assert np.allclose(run_onnx(trimmed, samples), run_onnx(path, samples), atol=1e-6)
+    left = [node.op_type for node in onnx.load(trimmed).graph.node]
     assert [kind for kind in left if kind not in ("Flatten", "Reshape")] == [k for k in kinds if k != "Flatten"]
     assert record.changed == (size == 8)

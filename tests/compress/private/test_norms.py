@@ -37,19 +37,19 @@ def used(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(("model", "by_channel"), [(network("residual"), False), (used(Before()), True)])
 def test_outputs_are_the_same_when_norms_are_folded(model: nn.Module, by_channel: bool) -> None:
     samples = torch.randn(8, 3, 32, 32)
-    made, folded, left = fold(model)
+    folded_model, folded, left = fold(model)
     assert folded and not left
     assert {how == "into a scale and a shift per channel" for how in folded.values()} == {by_channel}
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in made.modules())
-    torch.testing.assert_close(made(samples), model(samples), rtol=1e-4, atol=1e-4)
-    assert mixing_layers(made.train()) == []
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded_model.modules())
+    torch.testing.assert_close(folded_model(samples), model(samples), rtol=1e-4, atol=1e-4)
+    assert mixing_layers(folded_model.train()) == []
 
 
 def test_folded_model_loads_again_from_its_checkpoint(tmp_path: Path) -> None:
     model, samples = network("residual"), torch.randn(2, 3, 32, 32)
-    made, _, _ = fold(model)
-    checkpoint.save(tmp_path / "m.safetensors", made, None, original=model)
-    torch.testing.assert_close(checkpoint.load(tmp_path / "m.safetensors", into=model)(samples), made(samples))
+    folded_model, _, _ = fold(model)
+    checkpoint.save(tmp_path / "m.safetensors", folded_model, None, original=model)
+    torch.testing.assert_close(checkpoint.load(tmp_path / "m.safetensors", into=model)(samples), folded_model(samples))
 
 
 @pytest.mark.parametrize("frozen", [False, True])

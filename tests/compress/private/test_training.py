@@ -62,12 +62,14 @@ def test_missing_noise_is_detected_by_the_whole_pass(context: PassContext, monke
 @needs_opacus
 def test_record_has_a_size_for_each_step_and_only_requested_layers_change(context: PassContext) -> None:
     model = network("depthwise")
-    made, record = DpFinetune(steps=4, delta=1e-3, layers="head").apply(model, context)
+    trained, record = DpFinetune(steps=4, delta=1e-3, layers="head").apply(model, context)
     account = Account.from_json(record.done[PRIVATE])
     assert account.sgd is not None and len(account.sizes) == account.sgd.steps == 4
     assert Account.from_json(account.to_json()) == account and record.done["epsilon"] <= 8
-    assert torch.equal(made.stem.weight, model.stem.weight) and not torch.equal(made.head.weight, model.head.weight)
-    assert all(parameter.requires_grad for parameter in made.parameters())
+    assert torch.equal(trained.stem.weight, model.stem.weight) and not torch.equal(
+        trained.head.weight, model.head.weight
+    )
+    assert all(parameter.requires_grad for parameter in trained.parameters())
 
 
 def test_missing_extra_is_named(context: PassContext, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,10 @@ def _brute_force(x: np.ndarray, y: np.ndarray, ridge: float, held: np.ndarray) -
 def test_refit_gives_brute_force_weights_when_samples_come_in_batches(ridge: float) -> None:
     x, y, held = _data()
     weights, bias = _brute_force(x, y, ridge, held)
-    made = refit(_gram(x, y), held, ridge=ridge)
-    assert np.allclose(made.weights, weights, atol=1e-8)
-    assert made.bias is not None
-    assert np.allclose(made.bias, bias, atol=1e-8)
+    fit = refit(_gram(x, y), held, ridge=ridge)
+    assert np.allclose(fit.weights, weights, atol=1e-8)
+    assert fit.bias is not None
+    assert np.allclose(fit.bias, bias, atol=1e-8)
 
 
 def test_refit_gives_brute_force_weights_when_some_inputs_are_kept() -> None:
@@ -55,18 +55,18 @@ def test_refit_gives_brute_force_weights_when_some_inputs_are_kept() -> None:
 
 def test_refit_passes_through_zero_when_there_is_no_bias() -> None:
     x, y, held = _data()
-    made = refit(_gram(x, y), held, ridge=0.0, with_bias=False)
-    assert made.bias is None
-    assert np.allclose(made.weights, np.linalg.lstsq(x, y, rcond=None)[0].T, atol=1e-8)
+    fit = refit(_gram(x, y), held, ridge=0.0, with_bias=False)
+    assert fit.bias is None
+    assert np.allclose(fit.weights, np.linalg.lstsq(x, y, rcond=None)[0].T, atol=1e-8)
 
 
 def test_errors_are_those_of_the_samples_when_the_means_are_large() -> None:
     x, y, held = _data(offset=1e4)
-    made = refit(_gram(x, y), held)
+    fit = refit(_gram(x, y), held)
     variance = np.square(y - y.mean(0)).sum()
-    assert made.before == pytest.approx(np.square(y - x @ held.T).sum() / variance, rel=1e-6)
-    assert made.after == pytest.approx(np.square(y - x @ made.weights.T - made.bias).sum() / variance, rel=1e-3)
-    assert made.after < made.before
+    assert fit.before == pytest.approx(np.square(y - x @ held.T).sum() / variance, rel=1e-6)
+    assert fit.after == pytest.approx(np.square(y - x @ fit.weights.T - fit.bias).sum() / variance, rel=1e-3)
+    assert fit.after < fit.before
 
 
 def test_float32_batches_give_float64_weights_when_the_means_are_large() -> None:
@@ -79,12 +79,12 @@ def test_float32_batches_give_float64_weights_when_the_means_are_large() -> None
 def test_blocks_are_refitted_separately_when_there_are_leading_dimensions() -> None:
     apart = [_data(seed) for seed in range(3)]
     x, y, held = (np.stack(parts) for parts in zip(*apart, strict=True))
-    made = refit(_gram(x, y), held)
+    fit = refit(_gram(x, y), held)
     for block, (own_x, own_y, own_held) in enumerate(apart):
         alone = refit(_gram(own_x, own_y), own_held)
-        assert np.allclose(made.weights[block], alone.weights)
-        assert made.bias is not None and alone.bias is not None
-        assert np.allclose(made.bias[block], alone.bias)
+        assert np.allclose(fit.weights[block], alone.weights)
+        assert fit.bias is not None and alone.bias is not None
+        assert np.allclose(fit.bias[block], alone.bias)
 
 
 def test_weights_are_unchanged_when_inputs_are_all_zero() -> None:

@@ -67,10 +67,10 @@ def test_network_outputs_are_restored_when_removed_channels_are_multiples_of_oth
     original = _original()
     pruned, sample = _cut(original), context.sample(8)
     assert output_error(original, pruned, sample) > 1e-2
-    made = reconstruct(original, pruned, CHANGES, Samples(context, 64), ridge=1e-9)
-    assert list(made.layers) == ["widen", "depth", "narrow", "head"]
-    assert made.layers["narrow"].at_sum
-    assert not made.declined
+    report = reconstruct(original, pruned, CHANGES, Samples(context, 64), ridge=1e-9)
+    assert list(report.layers) == ["widen", "depth", "narrow", "head"]
+    assert report.layers["narrow"].at_sum
+    assert not report.declined
     assert output_error(original, pruned, sample) < 1e-6
 
 
@@ -85,8 +85,8 @@ def test_original_and_layers_before_the_first_change_are_unchanged(context):
 
 def test_only_changed_layers_are_refitted_unless_all_are_requested(context):
     original = _original()
-    made = reconstruct(original, _cut(original), CHANGES, Samples(context, 32), every=False)
-    assert list(made.layers) == ["widen", "depth", "narrow"]
+    report = reconstruct(original, _cut(original), CHANGES, Samples(context, 32), every=False)
+    assert list(report.layers) == ["widen", "depth", "narrow"]
 
 
 def test_result_depends_only_on_the_seed(context):
@@ -101,8 +101,8 @@ def test_result_depends_only_on_the_seed(context):
 
 def test_layer_is_declined_when_no_operator_reads_its_weight(context):
     original = _original()
-    made = reconstruct(original, _cut(original), Changes(inputs=frozenset({"narrow", "other"})), Samples(context, 16))
-    assert [each.what for each in made.declined] == ["other"]
+    report = reconstruct(original, _cut(original), Changes(inputs=frozenset({"narrow", "other"})), Samples(context, 16))
+    assert [each.what for each in report.declined] == ["other"]
 
 
 def test_memory_is_bounded_when_values_of_many_batches_wait(tmp_path: Path):
@@ -132,10 +132,10 @@ def test_attention_and_mlp_are_refitted_when_heads_are_removed(context):
     net = nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.Flatten(2), _Turn(), layer, _Mean(), nn.Linear(16, 4)).eval()
     alone = replace(context, teacher=copy.deepcopy(net), training_follows=False)
     _, record = StructuredPrune(macs=0.75, round_to=2, refit_samples=64).apply(net, alone)
-    made = record.done["reconstruction"]
-    assert made["output_error_after"] < made["output_error_before"]
-    assert made["layers"]["3.self_attn.proj"]["at_sum"]
-    assert made["layers"]["3.linear2"]["at_sum"]
+    report = record.done["reconstruction"]
+    assert report["output_error_after"] < report["output_error_before"]
+    assert report["layers"]["3.self_attn.proj"]["at_sum"]
+    assert report["layers"]["3.linear2"]["at_sum"]
 
 
 class _Turn(nn.Module):

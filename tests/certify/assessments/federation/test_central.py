@@ -63,8 +63,8 @@ def records(**changes: Any) -> Records:
 def test_every_field_is_derived_from_the_files_of_both_jobs() -> None:
     found = central_run(records(), FEDERATED, CENTRAL)
     assert found == Central(1, 1, 2, 0, "c" * 64, "t" * 64, 8.0, 60.0, "modelled")
-    made = records(central=found)
-    assert Federation().parse(Federation().dump(made), "records") == made
+    evidence = records(central=found)
+    assert Federation().parse(Federation().dump(evidence), "records") == evidence
 
 
 def test_joules_are_absent_when_one_pass_has_none() -> None:

@@ -92,8 +92,8 @@ def noisy(run: Run) -> Run:
 
 
 def test_epsilon_of_clients_counts_every_round_without_amplification_and_needs_many_clients() -> None:
-    made = records(build(noisy(opening()), edit=governed(policy())))
-    profile, outcome = judged(made)
+    evidence = records(build(noisy(opening()), edit=governed(policy())))
+    profile, outcome = judged(evidence)
     wanted = spent([(SubsampledGaussian(8.0, 1.0, 3), 1)], 1e-5, "add-remove").epsilon
     assert float(profile.estimates["client_epsilon"]) == pytest.approx(wanted)
     assert outcome.refused and "a meaningful client-level epsilon needs" in outcome.reasons[0]
@@ -115,11 +115,11 @@ BREAKS: dict[str, Callable[[], Records]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_finding_alone_fails_and_refuses_when_one_thing_is_changed(name: str) -> None:
-    made = BREAKS[name]()
-    assert {one for one, outcome in outcomes(made).items() if outcome != "pass"} == {name}
-    outcome = judged(made)[1]
+    broken = BREAKS[name]()
+    assert {one for one, outcome in outcomes(broken).items() if outcome != "pass"} == {name}
+    outcome = judged(broken)[1]
     assert outcome.refused and outcome.reasons[0].startswith(f"{name}: ")
-    assert ROOM.parse(ROOM.dump(made), "records") == made
+    assert ROOM.parse(ROOM.dump(broken), "records") == broken
 
 
 def test_policy_is_unknown_and_no_refusal_when_it_is_not_on_record() -> None:
@@ -144,15 +144,15 @@ def test_lineage_is_followed_over_two_runs_and_a_run_counts_once() -> None:
 
 
 def test_lineage_may_change_its_digest_only_where_torch_passes_end_and_file_passes_begin() -> None:
-    made = records()
-    pruned = Step("structured_prune", "torch", "ab" * 32, made.steps[0].model_in)
+    evidence = records()
+    pruned = Step("structured_prune", "torch", "ab" * 32, evidence.steps[0].model_in)
     exported = Step("quantize_static", "onnx", "cd" * 32, "ef" * 32)
-    assert outcomes(replace(made, steps=(pruned, *made.steps, exported)))["model_in_lineage"] == "pass"
+    assert outcomes(replace(evidence, steps=(pruned, *evidence.steps, exported)))["model_in_lineage"] == "pass"
     unrelated = replace(exported, stage="torch")
-    assert outcomes(replace(made, steps=(pruned, *made.steps, unrelated)))["model_in_lineage"] == "fail"
+    assert outcomes(replace(evidence, steps=(pruned, *evidence.steps, unrelated)))["model_in_lineage"] == "fail"
     twice = (exported, replace(exported, model_in="12" * 32))
-    assert outcomes(replace(made, steps=(pruned, *made.steps, *twice)))["model_in_lineage"] == "fail"
-    assert outcomes(replace(made, steps=(exported, *made.steps)))["model_in_lineage"] == "fail"
+    assert outcomes(replace(evidence, steps=(pruned, *evidence.steps, *twice)))["model_in_lineage"] == "fail"
+    assert outcomes(replace(evidence, steps=(exported, *evidence.steps)))["model_in_lineage"] == "fail"
 
 
 def test_records_are_refused_when_a_line_is_altered_moved_or_missing() -> None:

@@ -62,10 +62,10 @@ def audit(graded: Any, model: Path, tmp_path: Path) -> Audit:
     """States an audit of the model, by default of its own lineage."""
 
     def make(metered: bool = True, lineage: str | None = None, earlier: tuple[EarlierAudit, ...] = ()) -> Certificate:
-        made = head(records([*steps(metered), *earlier, *membership_rows()]), baseline=None)
-        digests = type(made.header.model)(**subject_digests(model))
-        made = head(made, model=digests, lineage=lineage or sha256_file(model.parent / "lineage.json"))
-        (tmp_path / "audit.jsonl").write_bytes(dump(made))
+        statement = head(records([*steps(metered), *earlier, *membership_rows()]), baseline=None)
+        digests = type(statement.header.model)(**subject_digests(model))
+        statement = head(statement, model=digests, lineage=lineage or sha256_file(model.parent / "lineage.json"))
+        (tmp_path / "audit.jsonl").write_bytes(dump(statement))
         return certify.state(model, "privacy_audit", tmp_path / "audit.jsonl", edition="2026", signer=graded.key)
 
     return make

@@ -91,9 +91,12 @@ def test_assessment_keeps_every_promise_of_an_assessment() -> None:
 
 
 def test_honest_audit_is_described_when_every_check_holds() -> None:
-    made = honest()
-    assert set(outcomes(made).values()) == {"pass", "unknown"} and outcomes(made)["non_members_enough"] == "unknown"
-    outcome = judged(made)
+    honest_records = honest()
+    assert (
+        set(outcomes(honest_records).values()) == {"pass", "unknown"}
+        and outcomes(honest_records)["non_members_enough"] == "unknown"
+    )
+    outcome = judged(honest_records)
     assert not outcome.refused and "area of" in outcome.text and "does not contradict 8" in outcome.text
     assert any("Inversion is not assessed" in note for note in outcome.notes)
 
@@ -197,22 +200,22 @@ def test_change_of_members_found_is_that_of_paired_proportions() -> None:
 
 
 def test_canaries_show_what_their_guesses_show() -> None:
-    made = records(canary_rows(leak=4.0, claimed_epsilon=None))
-    fixed, opened = made.first(Canaries), made.first(Opened)
+    evidence = records(canary_rows(leak=4.0, claimed_epsilon=None))
+    fixed, opened = evidence.first(Canaries), evidence.first(Opened)
     order, coins = np.argsort(-np.array(opened.scores), kind="stable"), coins_of(opened.seed, CANARIES)
     right = int(coins[order[:40]].sum() + (~coins[order[-40:]]).sum())
-    found = figures(made)
+    found = figures(evidence)
     assert found["canary_guesses_right"].value == right
     assert found["canary_epsilon_shown"].value == epsilon_shown(CANARIES, GUESSES, right, 1e-5, 0.95) > 2.5
     assert found["canary_epsilon_shown"].high == np.inf
     assert found["canary_epsilon_showable"].value < found["canary_epsilon_showable_by_all"].value
-    assert fixed.claimed_epsilon is None and not judged(made).refused
+    assert fixed.claimed_epsilon is None and not judged(evidence).refused
 
 
 def test_claim_is_refused_when_the_canaries_contradict_it() -> None:
-    made = records(canary_rows(leak=4.0, claimed_epsilon=1.0))
-    assert outcomes(made)["claim_not_contradicted"] == "fail"
-    outcome = judged(made)
+    evidence = records(canary_rows(leak=4.0, claimed_epsilon=1.0))
+    assert outcomes(evidence)["claim_not_contradicted"] == "fail"
+    outcome = judged(evidence)
     assert outcome.refused and "contradicts the claim of 1" in outcome.reasons[0]
 
 
@@ -388,9 +391,9 @@ def test_every_check_has_a_change_that_trips_it() -> None:
 def test_baseline_is_unknown_when_it_was_not_trained_here() -> None:
     rows = [row for row in membership_rows() if not (isinstance(row, ScoresOf) and row.arm == "baseline")]
     target = next(row for row in membership_rows() if isinstance(row, ScoresOf) and row.arm == "baseline")
-    made = records([*rows, target], baseline_trained=False)
-    assert outcomes(made)["baseline_attacked"] == "unknown" and not judged(made).refused
-    assert "membership_auc_loss_baseline" in figures(made) and "membership_auc_pair" not in figures(made)
+    evidence = records([*rows, target], baseline_trained=False)
+    assert outcomes(evidence)["baseline_attacked"] == "unknown" and not judged(evidence).refused
+    assert "membership_auc_loss_baseline" in figures(evidence) and "membership_auc_pair" not in figures(evidence)
 
 
 def test_scores_are_refused_when_shadows_are_few_or_a_score_is_not_finite() -> None:

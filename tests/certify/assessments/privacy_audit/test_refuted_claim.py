@@ -54,12 +54,12 @@ def lay(tmp_path: Path) -> Lay:
         digests = subject_digests(model)
         claim = training(honest(digests, claimed_epsilon=1.0, lineage=None), noise_multiplier=14.2)
         write_privacy(claim, tmp_path / "privacy.jsonl", tmp_path / "private.jsonl", KEY)
-        made = records(canary_rows(leak=leak, claimed_epsilon=None), private=private)
-        made = head(made, model=type(made.header.model)(**digests), lineage=None, baseline=None)
+        evidence = records(canary_rows(leak=leak, claimed_epsilon=None), private=private)
+        evidence = head(evidence, model=type(evidence.header.model)(**digests), lineage=None, baseline=None)
         if private:
-            write_audit(made, tmp_path / "audit.jsonl", tmp_path / "private_audit.jsonl", KEY)
+            write_audit(evidence, tmp_path / "audit.jsonl", tmp_path / "private_audit.jsonl", KEY)
         else:
-            (tmp_path / "audit.jsonl").write_bytes(dump(made))
+            (tmp_path / "audit.jsonl").write_bytes(dump(evidence))
         for name, file in (("privacy", "privacy"), ("privacy_audit", "audit")):
             certify.state(model, name, tmp_path / f"{file}.jsonl", edition="2026", signer=SIGNER)
         return model

@@ -260,10 +260,10 @@ def test_error_names_the_nearest_purpose_when_it_is_unknown() -> None:
 
 
 def test_policy_keeps_its_digest_when_written_and_read() -> None:
-    made = policy(IDS)
-    assert UsePolicy.parse(made.content(), "p").digest == made.digest
+    bound_policy = policy(IDS)
+    assert UsePolicy.parse(bound_policy.content(), "p").digest == bound_policy.digest
     with pytest.raises(CertificateError, match="canonical"):
-        UsePolicy.parse(b" " + made.content(), "p")
+        UsePolicy.parse(b" " + bound_policy.content(), "p")
 
 
 def test_bound_records_are_found_by_their_bytes_alone(tmp_path: Path) -> None:

@@ -108,8 +108,8 @@ def build(
         key: gives another key to sign with.
         lines: changes the lines of the file.
     """
-    made = opening() if run is None else run
-    groups = (tuple(IDS),) if made.mask_threshold else ()
+    opened_run = opening() if run is None else run
+    groups = (tuple(IDS),) if opened_run.mask_threshold else ()
     written: list[bytes] = []
 
     def add(message: Any, own: SigningKey) -> Signed[Any]:
@@ -118,12 +118,12 @@ def build(
         written.append(signed.line)
         return signed
 
-    head = add(made, SERVER)
-    model = made.model
+    head = add(opened_run, SERVER)
+    model = opened_run.model
     for number in (1, 2, 3):
         head = add(
             Begin(
-                run=made.run, number=number, attempt=1, nonce=digest_of(f"nonce {number}"), previous=head.digest,
+                run=opened_run.run, number=number, attempt=1, nonce=digest_of(f"nonce {number}"), previous=head.digest,
                 started=f"2026-11-26T09:0{number}:00Z", model=model, payload=payload(number), selected=tuple(IDS),
                 groups=groups,
             ),
@@ -131,11 +131,11 @@ def build(
         )  # fmt: skip
         begin = head.message
         joined = [
-            add(Enrolment(made.run, one.public.hex, POLICY), one) for one in CLIENTS if number == 1
+            add(Enrolment(opened_run.run, one.public.hex, POLICY), one) for one in CLIENTS if number == 1
         ]  # fmt: skip
         gone = [(number, place) in away for place in range(len(IDS))]
         entries = [
-            add(entry_of(made, begin, client), one)
+            add(entry_of(opened_run, begin, client), one)
             for client, one, left in zip(IDS, CLIENTS, gone, strict=True)
             if not left
         ]
@@ -144,7 +144,7 @@ def build(
         model = digest_of(f"model {number}")
         head = add(
             Round(
-                run=made.run, number=number, nonce=begin.nonce, previous=head.digest,
+                run=opened_run.run, number=number, nonce=begin.nonce, previous=head.digest,
                 closed=f"2026-11-26T09:0{number}:30Z", joined=tuple(one.digest for one in joined),
                 entries=tuple(one.digest for one in entries), dropped=dropped, refused=(),
                 recovered=tuple(one.client for one in dropped) if groups else (),
@@ -154,7 +154,7 @@ def build(
             SERVER,
         )  # fmt: skip
         model = head.message.model
-    add(End(made.run, head.digest, "2026-11-26T09:10:00Z", 3, model, Spent(0.0, 0.0, "modelled")), SERVER)
+    add(End(opened_run.run, head.digest, "2026-11-26T09:10:00Z", 3, model, Spent(0.0, 0.0, "modelled")), SERVER)
     return parse_run(b"".join(line + b"\n" for line in lines(written)), "run.jsonl")
 
 

@@ -58,21 +58,21 @@ def folder(certify_small: Callable[..., Any], tmp_path_factory: pytest.TempPathF
         "good": {}, "packed": {"ratio": 0.5, "model": "packed"}, "altered": {}, "taken": {},
         "told": {"model": HOSTILE},
     }.items():  # fmt: skip
-        made = certify_small(**knobs)
-        shutil.copytree(made.path.parent, folder / name)
+        certified = certify_small(**knobs)
+        shutil.copytree(certified.path.parent, folder / name)
         if name == "packed":
             pack(folder / name, folder / "packed.zip")
             shutil.rmtree(folder / name)
         if name == "altered":
             (folder / name / "evidence.jsonl").write_bytes(b"{}\n")
         if name == "taken":
-            digest = certify_small_digest(made.path)
-            signed = revoke_models({"model.onnx": digest}, "a record was withdrawn", "ab" * 32, made.key)
+            digest = certify_small_digest(certified.path)
+            signed = revoke_models({"model.onnx": digest}, "a record was withdrawn", "ab" * 32, certified.key)
             (folder / name / "revoked.json").write_bytes(signed.content)
         if name == "told":
             words = folder / "d.yaml"
             words.write_text("declaration: leanmark/declarations/1\npeople: judged\nfaces: no\n")
-            declare(folder / name / "model.onnx", words, signer=made.key)
+            declare(folder / name / "model.onnx", words, signer=certified.key)
     return folder
 
 

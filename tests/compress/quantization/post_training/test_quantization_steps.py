@@ -180,10 +180,10 @@ def test_corrected_biases_cancel_the_mean_error_of_the_weights(target):
     own_biases(graph)
     graph = Graph(graph.model)
     wanted = outputs(graph, feeds)
-    made = integers_of(graph, feeds, target, per_channel=False)
-    before = np.abs((outputs(made, feeds) - wanted).mean(axis=0)).sum()
-    assert correct_biases(graph, made, mean_inputs(graph, correctable(graph), feeds)) == 4
-    assert np.abs((outputs(made, feeds) - wanted).mean(axis=0)).sum() < before / 2
+    integers = integers_of(graph, feeds, target, per_channel=False)
+    before = np.abs((outputs(integers, feeds) - wanted).mean(axis=0)).sum()
+    assert correct_biases(graph, integers, mean_inputs(graph, correctable(graph), feeds)) == 4
+    assert np.abs((outputs(integers, feeds) - wanted).mean(axis=0)).sum() < before / 2
 
 
 def normalised(residual=False):
@@ -242,11 +242,11 @@ def test_norm_is_not_smoothed_when_no_product_reads_it():
 
 def test_noise_is_largest_at_the_perturbed_layer():
     graph, feeds = convolutions(), images()
-    made = integers_of(graph, feeds)
-    source = next(n for n in made.nodes if n.op_type == "DequantizeLinear" and n.output[0].startswith("w3"))
-    codes = made.constant(source.input[0])
-    made.tensors[source.input[0]].CopyFrom(numpy_helper.from_array(codes // 2, source.input[0]))
-    noise = dict(output_noise(graph, made, "y", feeds))
+    integers = integers_of(graph, feeds)
+    source = next(n for n in integers.nodes if n.op_type == "DequantizeLinear" and n.output[0].startswith("w3"))
+    codes = integers.constant(source.input[0])
+    integers.tensors[source.input[0]].CopyFrom(numpy_helper.from_array(codes // 2, source.input[0]))
+    noise = dict(output_noise(graph, integers, "y", feeds))
     assert list(noise) == ["first", "depthwise", "last", "head"]
     assert min(noise, key=noise.get) == "last"
 
@@ -280,11 +280,11 @@ def test_saturation_is_none_with_seven_bits_and_some_with_eight():
 
 def test_tensorrt_rounds_the_inputs_of_layers_and_not_their_outputs():
     graph, feeds = convolutions(), images()
-    made = integers_of(graph, feeds, "cuda-tensorrt")
-    zeros = [made.constant(n.input[2]) for n in made.nodes if n.op_type == "QuantizeLinear"]
+    integers = integers_of(graph, feeds, "cuda-tensorrt")
+    zeros = [integers.constant(n.input[2]) for n in integers.nodes if n.op_type == "QuantizeLinear"]
     assert all(zero == 0 and zero.dtype == np.int8 for zero in zeros)
-    assert "y" in made.outputs and made.producers["y"].op_type == "Gemm"
-    assert session(made.model).run(None, images()[0])[0].shape == (4, 4)
+    assert "y" in integers.outputs and integers.producers["y"].op_type == "Gemm"
+    assert session(integers.model).run(None, images()[0])[0].shape == (4, 4)
 
 
 def maps(nodes, tensors):

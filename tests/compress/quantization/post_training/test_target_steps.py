@@ -31,8 +31,8 @@ def timed(monkeypatch):
 def test_file_is_declined_and_removed_when_it_is_slower_in_openvino_than_floats(onnx_file, context, timed):
     runtimes = timed(1.2)
     before = sorted(onnx_file.parent.iterdir())
-    made, record = QuantizeStatic(samples=16, target="openvino").apply(onnx_file, context)
-    assert made == onnx_file
+    quantized, record = QuantizeStatic(samples=16, target="openvino").apply(onnx_file, context)
+    assert quantized == onnx_file
     assert sorted(onnx_file.parent.iterdir()) == before
     (declined,) = record.declined
     assert "of the float file's time in openvino-bf16 here, but at most 1 is allowed" in declined.why

@@ -22,8 +22,8 @@ def estimate(value: float, spread: float = 0.01) -> Estimate:
 
 @pytest.fixture
 def integers(onnx_file, context) -> onnx.ModelProto:
-    made, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
-    return onnx.load(made)
+    quantized, _ = QuantizeStatic(samples=16).apply(onnx_file, context)
+    return onnx.load(quantized)
 
 
 def zero_points(model: onnx.ModelProto) -> dict[str, set[int]]:
@@ -103,6 +103,6 @@ def test_layer_is_timed_in_separate_processes(integers):
 
 def test_target_amx_moves_zero_points_by_measuring_and_says_so(onnx_file, context, monkeypatch):
     monkeypatch.setattr(target_steps, "time_layer", lambda layer: estimate(0.7))
-    made, record = QuantizeStatic(samples=16, target="cpu-amx").apply(onnx_file, context)
+    quantized, record = QuantizeStatic(samples=16, target="cpu-amx").apply(onnx_file, context)
     assert set(record.done["zero_points"].values()) == {0.7}
-    assert all(zeros == {1} for zeros in zero_points(onnx.load(made)).values())
+    assert all(zeros == {1} for zeros in zero_points(onnx.load(quantized)).values())
