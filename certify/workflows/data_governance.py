@@ -211,6 +211,6 @@ def _require_new(receipt: Receipt, earlier: Sequence[Receipt], place: str) -> No
     ]
     if receipt.event_state == "given" and later:
         raise UsageError(
-            f"{place}: this consent of {receipt.event_time} is not later than the withdrawal of {max(later)}; only a "
-            "new consent can replace a withdrawal."
+            f"{place}: the consent of {receipt.event_time} is not later than the withdrawal of {max(later)}; only a "
+            "later consent ends a withdrawal."
         )

@@ -280,5 +280,8 @@ def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: st
             raise UsageError(f"{credit} is measured and cannot be attested; choose one of {can}.")
     statements = _verified(path, ()).certificates
     if signer.public in trusted().of_one_holder(statement.signer for statement in statements):
-        raise UsageError("Your key, or one that it handed over to, signed for the maker; use someone else's key.")
+        raise UsageError(
+            "This key, or one linked to it by a handover, signed as the maker; only a third party can attest, with a key "
+            "of their own."
+        )
     return attest(path, statements[0].subject_digest, statements[0].subject_name, credits, name, text, signer)

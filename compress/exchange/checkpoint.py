@@ -170,7 +170,7 @@ def _rounded(model: nn.Module, fields: Any, path: Path) -> nn.Module:
     try:
         return FakeQuantModel(model, Rounding.from_json(fields))
     except (AttributeError, KeyError, TypeError) as error:
-        raise ModelError(f"{structure_path(path)}: rounds parts that the model does not have ({error!r}).") from error
+        raise ModelError(f"{structure_path(path)} rounds parts that the model does not have ({error!r}).") from error
 
 
 def _distinct(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

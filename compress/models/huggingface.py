@@ -158,7 +158,7 @@ def _library() -> Any:
 def _read(path: Path) -> Folder:
     values = _json(path / CONFIG)
     if not isinstance(values.get("model_type"), str):
-        raise ModelError(f"{path / CONFIG}: has no model_type; give a folder of Hugging Face transformers.")
+        raise ModelError(f"{path / CONFIG} has no model_type; give a folder of Hugging Face transformers.")
     weights = (path / hub.WEIGHTS).is_file() or (path / hub.SHARDS).is_file()
     others = [other.name for other in sorted(path.glob("*.bin"))]
     if not weights and others:
@@ -252,7 +252,7 @@ def _load(folder: Folder, model: nn.Module, classes: int) -> bool:
                 output_loading_info=True,
             )  # fmt: skip
     except UNLOADABLE as error:
-        raise ModelError(f"{folder.path}: cannot be loaded ({_line(error)}).") from error
+        raise ModelError(f"{folder.path} cannot be loaded ({_line(error)}).") from error
     absent = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
     encoder = f"{loaded.base_model_prefix}." if folder.pooling is None else ""
     # Some checkpoints leave out the pooler, which only the classifier reads.

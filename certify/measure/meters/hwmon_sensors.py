@@ -100,7 +100,7 @@ def choose(sensors: list[Sensor], wanted: tuple[str, ...]) -> list[Sensor]:
         if len(whole) == 1:
             return whole
     raise MeasureError(
-        f"hwmon: it is unknown which of the sensors {names} add up to the whole, and which are parts of others. Name "
+        f"hwmon does not say which of the sensors {names} add up to the whole, and which are part of another. Name "
         "those to add up: --meter hwmon:NAME,NAME."
     )
 
