@@ -32,6 +32,7 @@ def load_edition(certificate: Certificate) -> tuple[Edition | None, Finding]:
         return None, Finding("edition_digest", "skipped", str(error))
     except LeanmarkError as error:
         return None, Finding("edition_digest", "fail", f"{error} A newer version of leanmark may know it.")
+    # Same name, other constants: an edition may have been edited locally, or on the maker's machine.
     if edition.digest != stated["digest"]:
         sentence = f"Edition {edition.name} of this leanmark is not the signed one."
         return None, Finding("edition_digest", "fail", sentence)

@@ -84,8 +84,8 @@ class Metric:
         found = np.asarray(self.function(outputs, labels), dtype=np.float64)
         if found.shape != (len(labels),) or not np.isfinite(found).all():
             raise ModelError(
-                f"Metric '{self.name}' must return one finite score per sample; for {len(labels)} samples it returned the "
-                f"shape {found.shape}, or values that are not finite."
+                f"Metric '{self.name}' must return one finite score per sample; for {len(labels)} samples it returned "
+                f"the shape {found.shape}, or values that are not finite."
             )
         if len(found) and not (found.min() >= 0 and found.max() <= 1):
             raise ModelError(

@@ -281,7 +281,7 @@ def attest_credits(path: str | Path, credits: Sequence[str], name: str, text: st
     statements = _verified(path, ()).certificates
     if signer.public in trusted().of_one_holder(statement.signer for statement in statements):
         raise UsageError(
-            "This key, or one linked to it by a handover, signed as the maker; only a third party can attest, with a key "
-            "of their own."
+            "This key, or one linked to it by a handover, signed as the maker; only a third party can attest, with a "
+            "key of their own."
         )
     return attest(path, statements[0].subject_digest, statements[0].subject_name, credits, name, text, signer)

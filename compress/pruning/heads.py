@@ -196,6 +196,7 @@ def _of_tokens(module: nn.MultiheadAttention) -> TokenAttention | None:
         attention_dropout=module.dropout,
         batch_first=module.batch_first,
     )
+    # torch stores the three projections as one matrix, in this order.
     attention.qkv.weight = nn.Parameter(module.in_proj_weight.detach().clone())
     if has_bias:
         attention.qkv.bias = nn.Parameter(module.in_proj_bias.detach().clone())
@@ -212,6 +213,7 @@ def _of_windows(module: ShiftedWindowAttention) -> WindowAttention:
         width,
         module.num_heads,
         head_dim,
+        # Swin V2 compares directions: its learnt logit_scale takes the place of the usual 1 / sqrt(d).
         1.0 if cosine else head_dim**-0.5,
         qkv_bias=module.qkv.bias is not None,
         out_bias=module.proj.bias is not None,

@@ -75,8 +75,10 @@ def masked(original: nn.Module, pruned: nn.Module) -> nn.Module:
             # Biases and statistics lose the same outputs as their weight; matched alone they could fit several places.
             beside = left.get(f"{name.rpartition('.')[0]}.weight", ())
             left[name] = kept = beside[:1] if _is_part(whole, part, beside[:1]) else _kept(whole, part, name)
+            # Zero everywhere but at the remaining places: that is the mask.
             tensor.zero_()
             tensor[np.ix_(*kept)] = found[name]
+        # The proof compares removal with masking and nothing else, so no other value may differ.
         elif not torch.equal(tensor, found[name]):
             raise NotComparable(f"pruning changed the values of '{name}'")
     for path, norm in list(copied.named_modules()):
@@ -119,6 +121,7 @@ def _kept(whole: Array, part: Array, name: str) -> Kept:
         NotComparable: it is not a part of it.
     """
     if whole.ndim == part.ndim:
+        # The first element of the part is looked for in the whole; each match fixes a candidate for all axes.
         for corner in np.argwhere(whole == part[(0,) * part.ndim]).tolist():
             lines = [_line(whole, part, corner, axis) for axis in range(whole.ndim)]
             kept = tuple(_settled(whole, part, lines, axis) for axis in range(whole.ndim))

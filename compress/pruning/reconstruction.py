@@ -133,6 +133,8 @@ def reconstruct(
     programs = before, Program.of(changed, first)
     sites, declined = _sites(programs, changes, every)
     generator = torch.Generator().manual_seed(seed)
+    # The original's values are computed once for all layers, those of the changed network again behind each refitted
+    # one.
     later = [site.wanted for site in sites]
     refitted = {}
     with (
@@ -166,6 +168,7 @@ def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> 
         # Without a matching sum in the original, the layer's own output is the target.
         if total is None or wanted is None or (outputs is not None and total.channels is None):
             total, wanted = None, same.node
+        # A target after the addition lets the layer make up for what the shortcut lost too.
         sites.append(_Site(layer, same.node, total, wanted, outputs, changes.masks.get(layer.path)))
     missing = changes.layers - {site.layer.path for site in sites}
     why = "its weight is not read by exactly one convolution or linear layer"
@@ -195,6 +198,7 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
         ridge=ridge,
         with_bias=layer.bias is not None or layer.mean is not None,
     )
+    # Too few rows: the fit would repeat these samples and fail on others, so the layer stays as it is.
     if not gram.determined:
         return LayerRefit(refitted.before, refitted.before, site.sum is not None)
     _put(model, layer, refitted.weights, refitted.bias)
@@ -212,4 +216,5 @@ def _put(model: nn.Module, layer: Layer, weights: Any, bias: Any) -> None:
         if layer.bias is not None:
             model.get_parameter(layer.bias).copy_(offset)
         elif layer.mean is not None:
+            # A batch norm subtracts its mean, so a smaller mean adds the offset.
             model.get_buffer(layer.mean).sub_(offset.to(weight.dtype))

@@ -152,6 +152,7 @@ class FakeQuantModel(nn.Module):
         self._layers = {layer.place: layer for layer in rounding.layers}
         self.activations = nn.ModuleDict()
         self.weights = nn.ModuleDict()
+        # Steps of 1 keep the state dict complete, so that a checkpoint can be loaded into a new network.
         own = {site.place: (1.0, 0) for site in rounding.sites if site.shares == site.place}
         self.start(own, {layer.place: self._ones(layer) for layer in rounding.layers})
 

@@ -41,6 +41,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     loaded = load_model(source)  # rejects a damaged file, or one with weights outside of its folder
+    # Protobuf cannot serialise more than 2 GB, so large weights must be in a file of their own.
     large = onnx_file.weight_bytes(loaded) > onnx_file.INLINE_BYTES
     with tempfile.TemporaryDirectory(dir=folder, prefix=".quantize.") as scratch:
         written, convertible = Path(scratch) / "prepared.onnx", source
@@ -65,6 +66,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
             onnxruntime.set_default_logger_severity(USUAL_SEVERITY)
         model = onnx.load(written)
     _name_all(model.graph)
+    # Shapes again, since the new operators have none and the quantizer skips values without a type.
     if means_as_pools(model):
         onnx_file.infer_shapes(model)
     constants = {tensor.name for tensor in model.graph.initializer}

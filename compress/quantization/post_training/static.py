@@ -97,6 +97,7 @@ def quantize_static(
     moved = with_zero_points(target, quantizer, integers)
     share_constants(moved.model.graph)
     written = folder / f"{path.stem}.int8.onnx"
+    # Loaded before it gets its name, so that no file is left behind that the runtime refuses.
     with onnx_file.replacing(written) as beside:
         onnx_file.save(moved.model, beside)
         session(beside)  # check that the runtime loads it
