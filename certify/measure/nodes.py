@@ -28,6 +28,7 @@ def node_costs(bench: Bench, arm: Arm) -> NodeCosts | None:
     if not runtimes.get(arm.runtime).times_nodes:
         return None
     inferences = max(1, min(MOST_INFERENCES, math.ceil(PROFILED_S / arm.inference_s)))
+    # A worker of its own: profiling slows a session down, so it must not be the one that was measured.
     with open_worker(arm.model, arm.runtime, arm.threads, arm.batch, arm.name, profile=True) as worker:
         # Allow twice the usual time, because profiling itself takes time.
         found = worker.nodes(inferences, 2 * inferences * arm.inference_s)

@@ -29,6 +29,7 @@ from certify.measure.model_under_test import Subject
 from certify.measure.predictions import Predicted, predict
 from certify.measure.windows import Running
 
+# A B B A, so that linear drift cancels within a round.
 IN_TURN = ("unchanged", "changed", "changed", "unchanged")
 
 
@@ -86,6 +87,7 @@ def score_shuffled(scorer: Scorer, dataset: Dataset, seed: str, metric: Metric) 
 def look(scorer: Scorer, dataset: Dataset, seed: str, rules: MeasuringRules) -> Recognition:
     """Score some samples again in other batches, and score and time some changed samples."""
     test, digests = dataset.test, dataset.test.digests()
+    # Other neighbours in the batch: an answer that depends on them is not an answer to the sample.
     again = ranked(digests, seed, AGAIN)[: rules.repeated_count(len(test))]
     found = scorer.predict(replace(dataset, test=test.subset(again)))
     repeated = RepeatedAnswers(again, found.top1.tolist(), found.margin.tolist())

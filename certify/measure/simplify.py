@@ -97,6 +97,7 @@ def simplify(
         size, digest = model.size_bytes(), model.file_digest()
     if kind_of(path) is not OnnxFile or size > LARGEST_BYTES:
         return Observation.of(Simplified(digest, size, size, unread="files of its kind or size are not looked at"))
+    # By the file's digest, so that a maker cannot know which samples will be looked at before the file exists.
     order = ranked(dataset.test.digests(), order_seed([digest], dataset.test_digest(), plan.salt), SIMPLIFYING)
     with tempfile.TemporaryDirectory(prefix="leanmark-simplify-") as name:
         folder = Path(name)
@@ -150,6 +151,7 @@ def _leanest(
         equal = equal_values(kinds, observed, share * rules.equal_values, integers)
         tried = replaced(start, equal)
         kernels = trim_kernels(tried)
+        # Smaller tolerances find no more than larger ones did.
         if not equal and not kernels:
             break
         tried = bench.as_loaded(tried)
@@ -182,8 +184,10 @@ def _without_conditions(
         if not names:
             break
         shares = bench.run(looking_at_conditions(flat), OBSERVED, bench.looks).mean(axis=0)
+        # The branch that most samples take is the likeliest to keep the outputs.
         usual = {name: bool(share >= 0.5) for name, share in zip(names, shares, strict=True)}
         before = count
+        # All at once first, as that is one try; then one by one for those that cannot all go.
         for taken in (usual, *({name: way} for name in names[:BRANCHES] for way in (usual[name], not usual[name]))):
             left = taken.keys() & set(conditions(flat.graph))
             if left and answers.same(tried := with_branches(flat, taken), rules.equal_outputs, rules):

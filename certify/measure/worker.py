@@ -98,7 +98,7 @@ class Worker:
         session, feeds = self._opened(), self._feeds[self._next :] + self._feeds[: self._next]
         # Bound outside the loop, since attribute look-ups would count as inference time of small models.
         run, count = session.run, len(feeds)
-        # Windows go on where the last one stopped, so that every arm sees every sample equally often.
+        # Windows continue where the last one stopped, so that every arm sees every sample equally often.
         self._next = (self._next + inferences) % count
         gc.collect()
         # A collection inside the loop would hit one arm's window by chance.

@@ -131,6 +131,7 @@ class Counters:
     def _step_j(self, counter: Counter, before: int, after: int, elapsed_s: float) -> float:
         step = after - before
         if step < 0 and counter.turn is not None:
+            # One turn at most: the follower reads more often than a counter can wrap twice.
             step += counter.turn
         joules = step * counter.joules
         # A counter that moves in ticks may include up to one tick from before the window.

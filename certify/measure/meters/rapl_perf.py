@@ -122,6 +122,7 @@ class RaplPerf(Opened[Counters]):
                     raise ValueError(f"{event} is counted in {unit} instead of Joules")
                 scale = float(_text(file.with_name(f"{event}.scale")))
                 opened = self._open_event(kind, _config(_text(file)), processor)
+                # In whole microjoules, as the powercap counters report.
                 found.append(Counter(f"package-cpu{processor}{ending}", "uj", 1e-6, _microjoules(opened, scale)))
         return tuple(found)
 

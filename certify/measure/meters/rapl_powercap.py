@@ -110,6 +110,7 @@ def _zones(powercap: Path) -> tuple[Counter, ...]:
             continue
         label = name_file.read_text().strip()
         parts = folder.name.removeprefix(PREFIX).split(":")
+        # Other top-level zones, such as psys, contain the packages and would count them twice.
         if len(parts) == 1 and label.startswith("package"):
             packages[parts[0]] = label
             name = label

@@ -35,6 +35,7 @@ class Repeated:
 
     def _run(self) -> None:
         wait_s, cpu_s = self._every_s, self._cpu_clock()
+        # Waiting on the event instead of sleeping, so that the end of a window does not wait for the next sample.
         while not self._over.wait(wait_s):
             try:
                 self._action()

@@ -88,6 +88,7 @@ def reconstruct_file(settings: FileSettings, path: Path, context: PassContext) -
     layers = find_layers(graph)
     groups, declined = find_groups(graph, layers, settings.keep_nodes)
     narrow = [group for group in groups if np.prod(group.taker.shape[1:]) <= MOST_INPUTS]
+    # Solving for the weights takes memory with the square of the inputs and time with their cube.
     wide = [Declined(g.name, f"{g.taker.name} has more than {MOST_INPUTS} inputs") for g in groups if g not in narrow]
     work = _Work(settings, graph, layers, context)
     proven = work.proven(narrow)
@@ -183,6 +184,7 @@ class _Work:
             else:
                 found = order_units(self._graph, order, groups, self._feeds, context.seed, bar.advance)
                 errors = {name: each.errors for name, each in found.items()}
+        # Allocated over all groups at once, since a unit is expensive only in comparison with others.
         allocation = allocate(
             self._costs(path, groups), errors, settings.macs, scope=settings.scope,
             multiple=self._multiple(groups), max_ratio=settings.max_ratio,
@@ -211,11 +213,12 @@ class _Work:
         """
         refitted, readers, context = _copy(cut), _copy(cut), self._context
         with context.progress.task("Refitting layers") as bar:
-            made = Cut(self._graph, refitted, order, kept, groups)
-            layers = refit_layers(made, self._feeds, seed=context.seed, advance=bar.advance)
-            compensate_readers(replace(made, pruned=readers), self._feeds, context.seed)
+            cuts = Cut(self._graph, refitted, order, kept, groups)
+            layers = refit_layers(cuts, self._feeds, seed=context.seed, advance=bar.advance)
+            compensate_readers(replace(cuts, pruned=readers), self._feeds, context.seed)
         wanted = self._outputs(self._graph, self._checked)
         found = [self._outputs(each, self._checked) for each in (cut, refitted, readers)]
+        # On samples that took no part in the fit, so that an overfitted refit loses.
         missed, left, alone = (output_error(wanted, each) for each in found)
         in_order, of_readers = (change(wanted, each, logits=self._logits) for each in found[1:])
         # Negated, so that a NaN of the layers in order counts as further away.
@@ -240,6 +243,7 @@ class _Work:
         feed = next(iter(self._tried))
         size = len(next(iter(feed.values())))
         shapes = next(probe(self._graph.model, products, [feed]))
+        # Elements of the output per sample and channel: how often the weights are applied.
         positions = {layer.product: shapes[layer.product].size / (size * layer.shape[0]) for layer in self._layers}
         return GroupCosts(count(load_model(path)).macs, self._layers, positions, groups)
 

@@ -162,6 +162,7 @@ class _Search:
             # MaxPool's second output holds flat indices, which change with the number of channels.
             if node.op_type in POOLS and not any(map(self._graph.consumers.get, node.output[1:])):
                 return [(node.input[0], place), (node.output[0], place)]
+            # More outputs are statistics of a training graph, which have channels too.
             if node.op_type == "BatchNormalization" and len(node.output) == 1:
                 self._cuts |= {Cut(node.output[0], index, 0) for index in range(1, 5)}
                 return [(node.input[0], place), (node.output[0], place)]
@@ -188,6 +189,7 @@ class _Search:
         self._cuts.add(Cut(value, 1, 1 if layer.turned else 0))
         if len(node.input) > 2 and node.input[2]:
             bias = self._graph.constant(node.input[2])
+            # A bias of another size is broadcast, and removing units would change which value it adds to.
             if bias is None or bias.size != self._units:
                 raise _Other(f"the bias of {layer.name} is computed, or shared by all of them")
             self._cuts.add(Cut(value, 2, bias.ndim - 1))
@@ -251,6 +253,7 @@ def take(graph: Graph, group: UnitGroup, kept: np.ndarray) -> None:
             graph.set(node, cut.index, np.ascontiguousarray(np.take(values, kept, cut.axis)))
     for layer in group.depthwise:
         node = graph.producers[layer.product]
+        # A depthwise convolution has as many groups as channels.
         next(each for each in node.attribute if each.name == "group").i = len(kept)
 
 

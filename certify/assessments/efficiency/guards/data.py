@@ -18,6 +18,7 @@ from certify.core.statistics.proportions import wilson_interval
 def test_unseen(evidence: Evidence, edition: Edition) -> Answer:
     """No test sample, nor a near duplicate of one, was seen in training, calibration or validation."""
     observed = evidence.observed(Overlap) or Overlap({})
+    # Overlaps of the other parts with each other do not concern the test.
     pairs = {name: count for name, count in observed.counts.items() if "test" in name.split("/")}
     shared = {name: count for name, count in pairs.items() if count}
     if shared:
@@ -159,6 +160,7 @@ def labels_agree(evidence: Evidence, edition: Edition) -> Answer:
     """No sample appears in the test set with two labels."""
     if not evidence.predictions:
         return unknown("No test sample was scored")
+    # The samples are distinct, so each digest has the label of its first appearance.
     labels = {p.digest: p.label for p in evidence.samples}
     # Two labels for one sample would let a model be right whatever it answers.
     torn = len({p.digest for p in evidence.predictions if p.label != labels[p.digest]})

@@ -42,6 +42,7 @@ def windows_in_order(evidence: Evidence, edition: Edition) -> Answer:
     """Windows follow each other in time without overlap, in the order of their blocks."""
     if not evidence.windows:
         return unknown("No window was recorded")
+    # By time and not as listed: the maker chooses the order in the file.
     windows = sorted(evidence.windows, key=lambda window: window.start_s)
     end_s, overlapping = 0.0, []
     for window in windows:
@@ -138,6 +139,8 @@ def latencies_agree(evidence: Evidence, edition: Edition) -> Answer:
         if not windows or not latencies.seconds or min(latencies.seconds) <= 0:
             return unknown("Single inferences or windows of a model were not recorded")
         single, longest = float(np.median(latencies.seconds)), float(np.median(windows))
+        # The denominator lies between the whole window and its share that neighbours left, whichever is nearest to the
+        # single inference.
         ratio = single / min(max(single, longest * max(left[latencies.arm], LEAST_LEFT)), longest)
         holds = holds and 1 / edition.thresholds.latency_factor <= ratio <= edition.thresholds.latency_factor
         notes.append(f"{ratio:.3g} times as long in the {latencies.arm}")
@@ -193,6 +196,7 @@ def joules_not_modelled(evidence: Evidence, edition: Edition) -> Answer:
     meter, read = metered(evidence)
     if meter is None:
         return NOT_READ
+    # Joules that are stated as modelled may be linear; the test is for those that claim more.
     if counted_level(meter).rank >= EvidenceLevel.MODELLED.rank:
         return Answer("pass", f"The joules are stated as {meter.level}.")
     if len(read) < FEWEST_WINDOWS:

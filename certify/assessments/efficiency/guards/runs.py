@@ -64,6 +64,7 @@ def _departure(ratios: Series | None, evidence: Evidence, edition: Edition) -> d
     pilot = ratios[: edition.plan.pilot_blocks]
     fixed = blocks_needed(pilot, wanted, edition.plan.minimum_blocks, edition.plan.maximum_blocks, edition.plan)
     main = evidence.run("main")
+    # From the windows alone: a stated duration could be chosen to excuse a run that stopped early.
     took = max(w.start_s + w.duration_s for w in main.windows) - min(w.start_s for w in main.windows)
     complete = len(main.complete)
     had_time = took < edition.thresholds.time_limit_used * evidence.header.time_limit_s
@@ -128,9 +129,11 @@ def baseline_at_best_settings(evidence: Evidence, edition: Edition) -> Answer:
 
 def _cost_by_threads(windows: list[Window]) -> dict[int, float]:
     """Return the baseline's mean joules per inference (seconds without joules) by thread number."""
+    # One quantity for all settings, or joules would be compared with seconds.
     has_energy = bool(windows) and all(window.energy_j is not None and window.energy_j > 0 for window in windows)
     quantity = energy_per_inference if has_energy else duration_per_inference
     costs: dict[int, list[float]] = {}
     for window in windows:
+        # A window without a reading makes its setting infinitely expensive instead of free.
         costs.setdefault(window.threads, []).append(quantity(window) or math.inf)
     return {threads: mean(values) for threads, values in costs.items()}
