@@ -44,6 +44,7 @@ class Access:
         """
         if not files and key is None:
             return None
+        # The rows are identified by keyed digests, which mean nothing without the key.
         if not files or key is None:
             raise UsageError(
                 "An auditor file can only be read with its data key; give both --auditor-file and --auditor-key."
@@ -170,6 +171,7 @@ def _bound(binding: AuditorBinding, access: Access) -> bytes:
     Raises:
         CertificateError: it is not among the given files, or the key differs.
     """
+    # Checked first: with another key every identifier would differ, and the error would blame the file.
     if access.key.id != binding.key:
         raise CertificateError(
             "The data key is not the one under which the identifiers were made; ask the data holder for it."

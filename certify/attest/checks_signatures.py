@@ -25,6 +25,7 @@ def check_maker(certificate: Certificate, store: TrustStore) -> Found:
     """Check the only signature of the envelope."""
     envelope, key = certificate.envelope, certificate.signer
     short = key.key_id[:16]
+    # The id in the envelope is not signed, so it must follow from the key in the statement, which is.
     if envelope.key_id != key.key_id:
         check = Finding("signature", "fail", "The envelope and the statement name different keys.")
     elif not envelope.signed_by(key):

@@ -69,6 +69,7 @@ def countersign(
             or is inconclusive.
         CertificateError: a field violates the schema.
     """
+    # Before anything is signed: a verdict by the maker would look like that of a third party.
     _require_another(audit, signer)
     assessment = audit.certificate.assessment
     if remeasured is not None and assessment.is_repeat(audit.evidence, remeasured.evidence):
@@ -202,6 +203,7 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
     if not path.is_file():
         raise CertificateError("The countersignature is not a regular file.")
     signed = read_statement(read_certificate(path), SCHEMA)
+    # Model and certificate: a verdict on one certificate does not hold for another one of the same model.
     if list(signed.subject) != _subject(certificate):
         raise CertificateError("The countersignature is about another certificate.")
     # One file per key, because a copy under another name would count twice.
@@ -209,6 +211,7 @@ def read_countersignature(path: Path, certificate: Certificate) -> Countersignat
         raise CertificateError("The file is not named after the key that signed it.")
     evidence = path.with_suffix(EVIDENCE_SUFFIX)
     stated = signed.predicate["evidence"]
+    # Optional for readers, since the verdict is signed; if it is present, it must be the signed one.
     if evidence.is_file():
         size = evidence.stat().st_size
         if size > MAX_EVIDENCE_BYTES:

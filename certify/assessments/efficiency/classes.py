@@ -69,6 +69,7 @@ def class_losses(evidence: Evidence, edition: Edition, most: int | None = None) 
     labels = evidence.labels()
     if len(labels) == 0:
         return ()
+    # Only classes that occur: the others have no accuracy, and would weaken the correction for all.
     classes, member = np.unique(labels, return_inverse=True)
     right = [
         np.array(list(tops), dtype=np.int64) == labels
@@ -128,6 +129,7 @@ def _names(evidence: Evidence) -> dict[int, str]:
 
 
 def _loss(label: int, name: str, table: PairedTable, p: float, edition: Edition, classes: int) -> ClassLoss:
+    # Bonferroni for intervals and Holm for p-values, since Holm's procedure has no simple intervals.
     all_at_once = simultaneous(edition.plan.confidence, classes)
     method = f"class {name}: {{}}, Bonferroni over {classes} classes"
     value = (table.only_candidate - table.only_baseline) / table.n

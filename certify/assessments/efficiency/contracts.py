@@ -65,6 +65,7 @@ def _compared(contract: Preprocess) -> dict[str, Any]:
     if isinstance(contract, ArrayPreprocess):
         types = sorted(zip(contract.inputs, contract.dtypes, strict=True))
         found["types"] = tuple(WIDTHS.get(kind, kind) for _, kind in types)
+        # Sorted, because the order of a model's inputs does not change what is fed to each.
         found["inputs"] = tuple(sorted(zip(contract.inputs, contract.shapes, strict=True)))
     if isinstance(contract, TokenPreprocess):
         found |= {"vocabulary": contract.vocabulary, "pad_id": contract.pad_id, "tokenizer": contract.tokenizer}

@@ -78,6 +78,7 @@ def declared_scores(evidence: Evidence) -> Declared | None:
     metric, samples = declared_metric(evidence), evidence.samples
     pairs = [(p.baseline_score, p.candidate_score) for p in samples]
     known = [value for pair in pairs for value in pair if value is not None]
+    # All or none: with a few scores left out, a maker could drop the samples that the candidate lost.
     if len(known) != (0 if metric == TOP1 else 2 * len(pairs)):
         raise CertificateError(
             f"Evidence: the metric is {metric}, but {len(known)} scores are recorded for {len(pairs)} samples."
@@ -141,6 +142,7 @@ def _best_number(evidence: Evidence, labels: npt.NDArray[np.int64], scale: float
     """Return the best constant answer in regression; None if the targets were not recorded as stated."""
     recorded = evidence.observed(TargetValues)
     values = Targets(np.array([] if recorded is None else _row(recorded.numbers), dtype=np.float64))
+    # The constant answer is the bar for both models, so its targets must be those that were signed.
     if values.digest() != evidence.header.data.get("targets") or labels.max() >= len(values.values):
         return None
     truth = values.values[labels]

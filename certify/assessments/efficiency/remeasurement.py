@@ -78,6 +78,7 @@ def _require_same(first: Evidence, second: Evidence) -> None:
     for arm in ARMS:
         if first.header.models[arm].file_digest != second.header.models[arm].file_digest:
             raise CertificateError(f"The new measurement is of a {arm} file other than the certified one.")
+    # Threads may differ: another machine has another best number, and each measurement chooses its own.
     for name in ("runtime", "candidate_runtime", "batch"):
         mine, theirs = getattr(second.header.workload, name), getattr(first.header.workload, name)
         if mine != theirs:
@@ -116,6 +117,7 @@ def _accuracy_test(
     table = PairedTable.from_correct(right[0], right[1])
     interval = difference_interval(table, edition.plan.confidence)
     value = 100 * (table.candidate - table.baseline) / table.n
+    # The interval of all-equal answers may miss its own value in the last bit.
     low, high = min(100 * interval.low, value), max(100 * interval.high, value)
     p = mcnemar_p(table)
     outcome: AgreementOutcome = "differs" if p < 1 - edition.plan.confidence else "agrees"
@@ -187,6 +189,7 @@ def _ratio_test(name: str, profiles: tuple[Profile, Profile], obstacle: str | No
             "differs",
             f"{words}, beyond the tolerance of a null run ({edition.plan.null_tolerance:.0%}).",
         )
+    # Not significantly different is not the same as equal: a wide interval confirms nothing.
     elif difference.high >= step or difference.low <= 1 / step:
         outcome, sentence = "undecided", f"{words}, which does not exclude a whole letter ({step:.3f})."
     else:

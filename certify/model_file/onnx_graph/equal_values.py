@@ -51,6 +51,7 @@ def comparable_values(model: onnx.ModelProto, sample: tuple[int, ...]) -> dict[s
     types = infer(model, sample).types
     weights = {tensor.name for tensor in model.graph.initializer}
     names = [port.name for port in model.graph.input if port.name not in weights]
+    # Constants are left out: equal weights are not work that is done twice.
     varying = set(names)
     for node in model.graph.node:
         if varying.intersection(used(node)):

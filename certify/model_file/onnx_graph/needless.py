@@ -81,6 +81,7 @@ class NeededPositions:
         for value in self._model.graph.output:
             self._need(value.name, None)
         exempt = Exempt(self._model.graph, self._weights, self._axes)
+        # Nodes are sorted, so backwards every reader of a value comes before its producer.
         for node in reversed(self._model.graph.node):
             # The first output may be unnamed, or unread while others are needed.
             named = list(filter(None, node.output))
@@ -111,6 +112,7 @@ class NeededPositions:
         if masks is None or [len(mask) for mask in masks] != list(shape):
             masks = [np.ones(size, dtype=bool) for size in shape]
         before = self.masks.get(name)
+        # A union over the readers: a position is needed if any of them needs it.
         self.masks[name] = masks if before is None else [a | b for a, b in zip(before, masks, strict=True)]
 
     def _once(self, name: str) -> Masks | None:
@@ -272,6 +274,7 @@ class NeededPositions:
         """Return the masks of a value that only has other axes of size 1."""
         shape = self._shapes[node.input[0]]
         real = [mask for mask in masks if len(mask) != 1]
+        # Other reshapes mix positions of several axes, so all of them count as needed.
         if [len(mask) for mask in real] != [size for size in shape if size != 1]:
             return None
         rest: Iterator[Mask] = iter(real)

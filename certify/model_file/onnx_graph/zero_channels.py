@@ -75,6 +75,7 @@ def zero_channels(model: onnx.ModelProto, folder: Path | None = None) -> ZeroCha
     Raises:
         ModelError: the model's functions are recursive, or expand to too many nodes.
     """
+    # Functions first: a mask inside one would not be seen by a walk over the outer nodes.
     flat = inlined(model)
     constants = _Constants(flat, folder)
     consumers: dict[str, list[onnx.NodeProto]] = {}
@@ -122,6 +123,7 @@ class _Constants:
                 return None
             feeds[source] = array
         try:
+            # The size is computed beforehand, because a tiny file can ask for a constant that fills the memory.
             return self._evaluate(node, feeds) if _size(node, list(feeds.values())) <= LARGEST_CONSTANT else None
         except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError):
             return None  # a runtime could not run it either
@@ -182,6 +184,7 @@ def _dead_channels(node: onnx.NodeProto, compute: Compute, constants: _Constants
     weight = constants.value(node.input[compute.weight])
     if weight is None or weight.ndim < 2 or compute.kind == "blocks":  # packed weights are not supported here
         return None
+    # Convolutions store outputs first, transposed ones second, matrix products last.
     axis = {"conv": 0, "conv_transpose": 1, "matmul": weight.ndim - 1}.get(compute.kind)
     if axis is None:
         axis = 0 if attribute(node, "transB", 0) else 1

@@ -107,6 +107,7 @@ def _tables(graph: Graph, smallest: int) -> tuple[dict[str, list[onnx.NodeProto]
         plain = tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
         if not lookups or not plain or tensor.dims[0] * tensor.dims[1] < smallest:
             continue
+        # Often the output layer of a language model, tied to the embedding; it needs the floats.
         if len(lookups) < len(readers) or name in graph.outputs:
             declined.append(Declined(name, "something other than a lookup also reads it"))
         elif any(attributes(node).get("axis", 0) != 0 for node in lookups):

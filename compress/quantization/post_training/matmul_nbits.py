@@ -44,6 +44,7 @@ def replace_product(graph: Graph, node: onnx.NodeProto, blocks: Blocks, bits: in
     inputs = [node.input[0], *names]
     nodes = [onnx.helper.make_node("MatMulNBits", inputs, [product], node.name, domain=DOMAIN, **settings)]
     if bias:
+        # MatMulNBits has neither alpha nor beta: alpha is already in the weight, beta goes into the bias.
         bias = _scaled_bias(graph, node, bias)
         nodes.append(onnx.helper.make_node("Add", [product, bias], node.output[:1], f"{node.name}.bias"))
     position = list(graph.model.graph.node).index(node)

@@ -100,6 +100,7 @@ class Loss:
         """Compute the loss from correctness before and after, bool (n,)."""
         right = max(1, int(before.sum()))
         lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+        # Relative to what the float file got right, as in the certificate.
         value = 100 * (lost - gained) / right
         # Each discordant pair counts 1; without a difference their signs are random, with variance lost + gained.
         return cls(value, value - 100 * math.sqrt(lost + gained) / right)
@@ -179,6 +180,7 @@ class Quantizer:
             self.notes["equalised_pairs"], declined = equalize(graph)
             self.declined += declined
         if settings.smooth and (sites := find_sites(graph)) != ([], ()):
+            # These multiplications stay float: rounding their factors would bring the outliers back.
             self._float_nodes = smooth(graph, sites[0], self._few, settings.smooth)
             self.notes["smoothed"] = len(sites[0])
             self.notes["smoothing_multiplications"] = len(self._float_nodes)

@@ -192,5 +192,6 @@ def _weight(graph: Graph, node: onnx.NodeProto) -> Array:
     weight = graph.weight(node)
     if weight is None:
         raise ValueError(f"'{node.name}' has no constant weight")
+    # Blocks run along the inputs, so each output is one row.
     turned = weight if attributes(node).get("transB", 0) else weight.T
     return np.asarray(turned * np.float32(attributes(node).get("alpha", 1.0)), dtype=np.float32)
