@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.assessment.assessment import NOT_DERIVABLE, profile_of
+from certify.assessment.claims import REFUSED
 from certify.assessment.not_installed import NotInstalled
 from certify.assessment.outcome import Edition
 from certify.assessment.rederivation import Compared, compare_figures, compare_guards, compare_outcomes
@@ -122,7 +123,8 @@ class Audit:
 
     @property
     def _counts(self) -> str:
-        what = f"the {self.certificate.assessment.result} ({self.outcome_text})"
+        result = f"{self.certificate.assessment.result} {self.outcome_text}"
+        what = f"the {'refusal' if self.outcome_text == REFUSED else result}"
         return f"{len(self.figures)} figures, {len(self.guards)} guards and {what}"
 
     def to_json(self) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def issue(
         content = assessment.dump(records)
     except ValueError as error:
         raise CertificateError(f"The evidence cannot be written as canonical JSON: {error}.") from error
+    # Derived here and not passed in, so that nothing can be signed that does not follow from the records.
     profile = profile_of(assessment, records, constants)
     spec = None if stated.lineage is None else read_lineage(stated.lineage)["model"]["spec"]
     binding = Binding(

@@ -66,6 +66,7 @@ def check_revoked(
         if about and counts:
             return Finding("not_revoked", "fail", f"The model was revoked by {who}: {statement.predicate['reason']}")
         if about:
+            # Keep looking: a later file may revoke it with a key that counts.
             found = Finding("not_revoked", "note", f"{who} revoked the model, but you do not trust that key.")
         elif found is None:
             found = Finding("not_revoked", "pass", f"{path.name} does not revoke the model.")

@@ -67,6 +67,7 @@ def window_samples(order: Sequence[int], sample_bytes: int, batch: int) -> list[
         sample_bytes: size of one preprocessed sample in bytes.
         batch: number of samples per inference.
     """
+    # At least one batch, however large its samples are.
     fitting = max(1, INPUT_BYTES // max(1, sample_bytes * batch))
     batches = min(fitting, -(-len(order) // batch))
     # A shorter last batch would be another workload, so the first samples fill it up.

@@ -28,6 +28,7 @@ def digests(paths: Iterable[str]) -> dict[str, str]:
         MeasureError: a file was replaced after it had been loaded.
     """
     # Longest first, because one folder of the path may be inside another.
+    # Resolved, because the kernel lists loaded libraries by their real paths.
     homes = sorted((os.path.realpath(folder) for folder in search_path()), key=len, reverse=True)
     found: dict[str, str] = {}
     for path in paths:

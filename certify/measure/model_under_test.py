@@ -60,8 +60,10 @@ def subject(arm: str, path: Path, preprocess: Preprocess, batch: int, folder: Pa
         facts = _facts(model, preprocess)
         weights = model.weights_files()
         identities = model.identities()
+    # All bytes, with a seal: it identifies the file for the worker, not the model for readers.
     digest = sha256_file(path, *weights)
     file = neutral(path, weights, kind_of(path).suffix, folder)
+    # Relative to the model, as its external data name their files.
     beside = tuple(file.parent / source.resolve().relative_to(path.resolve().parent) for source in weights)
     inputs = file.parent / "inputs.npy"
     return Subject(arm, path, preprocess, facts, weights, digest, inputs, identities, file, beside)

@@ -47,6 +47,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
         ['LC_ALL', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'PATH']
     """
     passed = {name: variables[name] for name in PASSED_ON if variables.get(name)}
+    # Only the system's folders: one of the user's own could put another library in place of the measured one.
     libraries = [folder for folder in passed.pop("LD_LIBRARY_PATH", "").split(os.pathsep) if is_system(folder)]
     return {**passed, **({"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}), **SET}
 

@@ -128,6 +128,7 @@ class Answers:
         if offset:
             after = after - after.mean(axis=0) + before.mean(axis=0)
         # A common positive factor changes no answer, so the best-fitting factor is applied.
+        # The least-squares factor of before on after.
         scale = float(np.vdot(before, after)) / max(float(np.vdot(after, after)), TINY)
         if before.shape[1] == 1:  # a factor would change a single number
             scale = 1.0

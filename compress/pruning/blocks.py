@@ -55,6 +55,7 @@ class BlockPruner:
         if attention is not None or embedding:
             loosen(model, sample)
         self.groups = [group for group in self._find(sample, attention, embedding) if group.name not in rules.keep]
+        # The original numbers, to which shares and limits refer after several rounds.
         self._units = {group.name: group.units for group in self.groups}
         self._without_data = _same_without_data(model, rules.count)
 

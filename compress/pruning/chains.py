@@ -67,6 +67,7 @@ def find_chains(model: nn.Module, sample: torch.Tensor, apart: Collection[str]) 
             if chain is not None and inputs == chain.width and _likely(model, chain, run):
                 found.append(_closed(model, chain, run))
             chain = _Chain(run, outputs)
+        # An unknown layer with weights per channel would keep its old width.
         elif any(True for _ in run.module.parameters()):
             chain = None
     return found
@@ -132,6 +133,7 @@ def _follows(model: nn.Module, run: _Run, chain: _Chain) -> bool:
         chain.cuts += [Cut(path, name) for name in names if getattr(module, name) is not None]
         chain.numbers.append(Number(path, "num_features"))
         return True
+    # Above 1, since with one channel a convolution is depthwise and ordinary at once.
     if isinstance(module, nn.modules.conv._ConvNd) and module.groups == module.out_channels == chain.width > 1:
         chain.cuts += layer_cuts(model, path, 0)
         chain.numbers += [Number(path, name) for name in ("in_channels", "out_channels", "groups")]

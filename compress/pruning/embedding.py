@@ -62,6 +62,7 @@ def embedding_group(model: nn.Module, sample: torch.Tensor, groups: Sequence[Gro
     if len(widths) != 1 or len(next(iter(widths))) != 1:
         found = ", ".join("x".join(map(str, shape)) for shape in sorted(widths)) or "none"
         raise EmbeddingUnclear(f"its layer norms must have one width, but have {found}")
+    # A layer norm's width is the only reliable sign of the embedding's; other layers may be as wide by chance.
     ((width,),) = widths
     heads = [head_group(model, attention, "heads") for attention in attentions(model)]
     # MLPs and heads may be exactly as wide as the embedding; their slices belong to their own groups.

@@ -49,6 +49,7 @@ class Cut:
 
     def positions(self, units: Kept, of: int) -> torch.Tensor:
         """Return the positions of the chosen of ``of`` units in the dimension: (len(rows) * chosen * size,)."""
+        # Position of entry e of unit u in segment s: (s * units + u) * size + e.
         starts = torch.arange(len(self.rows))[:, None, None] * of
         return ((starts + units[list(self.rows)][:, :, None]) * self.size + torch.arange(self.size)).flatten()
 
@@ -135,6 +136,7 @@ class Group:
             tensor = getattr(module, cut.tensor)
             places = cut.positions(kept, self.units).to(tensor.device)
             left = tensor.detach().index_select(cut.dim, places)
+            # A buffer stays a buffer, such as the running mean of a batch norm.
             if isinstance(tensor, nn.Parameter):
                 left = nn.Parameter(left, tensor.requires_grad)
             setattr(module, cut.tensor, left)

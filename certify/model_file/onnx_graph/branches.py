@@ -65,6 +65,7 @@ def drop_unused(graph: onnx.GraphProto) -> None:
     """Drop operators and weights that no output needs, in place."""
     nodes = _needed(graph)
     read = {name for node in nodes for name in used(node)} | {value.name for value in graph.output}
+    # Collected before any field is cleared, because messages of a cleared field are gone.
     weights = [tensor for tensor in graph.initializer if tensor.name in read]
     gone = {tensor.name for tensor in graph.initializer} - read
     ports = [port for port in graph.input if port.name not in gone]

@@ -65,6 +65,7 @@ def array_of(tensor: onnx.TensorProto, folder: Path | None = None) -> npt.NDArra
 
 def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> npt.NDArray[Any]:
     place = external_bytes(tensor, folder)
+    # ONNX stores raw data in little-endian order on every machine.
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
     if place.length == math.prod(tensor.dims) * kind.itemsize:
         read = np.fromfile(place.path, kind, math.prod(tensor.dims), offset=place.offset)

@@ -164,6 +164,7 @@ class Counting:
             return self._body(branches[0] if bool(condition.flat[0]) else branches[1], (), outer, weights)
         first, second = (self._body(branch, (), outer, weights) for branch in branches if branch is not None)
         work = Work()
+        # The more expensive branch: an upper bound, since the condition depends on the data.
         work.add(max(first.work, second.work, key=lambda option: option.total))
         work.missed = [*first.work.missed, *second.work.missed]
         work.unbounded = [*first.work.unbounded, *second.work.unbounded]
@@ -184,6 +185,7 @@ class Counting:
         steady = [body.input[0].name]
         ran = self._body(body, [number, np.array(True), *carried], outer, weights, steady)
         last, *outputs = ran.outputs
+        # A loop whose number of trips is computed from the input has no bound that could be stated.
         trips = scalar(outer, node.input[0])
         starts = not node.input[1] or bool(scalar(outer, node.input[1]))
         # The body must always return "continue"; otherwise the data may end the loop.
@@ -207,6 +209,7 @@ class Counting:
         kinds = [sized(outer, name) for name in node.input]
         slices = [sliced(kind, axis) for kind, axis in zip(kinds[states:], axes, strict=False)]
         lengths = {None if part is None else part.length for part in slices}
+        # ONNX requires all scanned inputs to be equally long.
         length = next(iter(lengths))
         inputs = [*kinds[:states], *(None if part is None else part.kind for part in slices)]
         ran = self._body(body, inputs, outer, weights)
