@@ -193,9 +193,11 @@ class Program(click.Group):
             _fail(ctx, error, f"Error: {error}", error.exit_code)
         except click.ClickException as error:
             # Without --json, click prints usage errors with its own hint.
-            if not ctx.meta[AS_JSON]:
-                raise _wrapped_usage_error(error) from error
-            _fail(ctx, error, error.format_message(), error.exit_code)
+            if ctx.meta[AS_JSON]:
+                _fail(ctx, error, error.format_message(), error.exit_code)
+            if (wrapped := _wrapped_usage_error(error)) is None:
+                raise
+            raise wrapped from error
         except ModuleNotFoundError as error:
             missing = _missing_extra(ctx.invoked_subcommand or "", error)
             if missing is None:
@@ -263,10 +265,11 @@ def _for_reader(sentence: str) -> str:
     return textwrap.fill(sentence, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _wrapped_usage_error(error: click.ClickException) -> click.ClickException:
+def _wrapped_usage_error(error: click.ClickException) -> click.UsageError | None:
+    """Return a usage error with its sentence wrapped for the reader; None for an error of another form."""
     # Click calls the help of a group that is called without a command an error too; it is laid out already.
     if not isinstance(error, click.UsageError) or isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return error
+        return None
     sentence = _for_reader(f"Error: {error.format_message()}").removeprefix("Error: ")
     return click.UsageError(sentence, error.ctx)
 
