@@ -75,3 +75,12 @@ def test_gate_annotates_each_reason_when_github_runs_it(
     assert done.exit_code == 1 and json.loads(done.stdout)["error"]["code"] == 1
     assert done.stderr == "::error title=leanmark gate::100 %25 of <b>it</b> is wrong.\n"
     assert summary.read_text().splitlines()[-1] == "- 100 % of \\<b\\>it\\</b\\> is wrong."
+
+
+@pytest.mark.parametrize("command", ["audit", "label", "score"])
+def test_reason_is_given_when_a_file_is_damaged(leanmark: Run, command: str, tmp_path: Path) -> None:
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(b"hello\n")
+    done = leanmark(command, path)
+    assert done.exit_code == 1 and f"{path} is damaged or not an ONNX model" in done.stderr
+    assert "seal:" not in done.stderr
