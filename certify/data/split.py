@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from certify.core.errors import DataError, UsageError
 from certify.core.private_data import DataKey
 from certify.data.labels import Groups, Indices, Labels, Targets, samples_digest
 from certify.data.permit import Permit
-from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
+from certify.data.sources import ArraysSource, Fields, Image, Source, Tokens, TokenSource
 from certify.data.touches import RAW, Ledger, Watch
 
 
@@ -177,12 +178,12 @@ class Split:
         Raises:
             DataError: it cannot be decoded (the message names the file), or the data are not images.
         """
-        if not isinstance(self._source, ImageSource):
+        if self.kind != "image":
             raise DataError(
                 f"The contract takes images, but the data are of kind '{self.kind}'; give a contract of that kind."
             )
         self._read(i)
-        return self._source.image(int(self._rows[i]))
+        return self._source.image(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
 
     def tokens(self, i: int) -> Tokens:
         """Return token ids, mask and segments of sample ``i`` without trailing padding: (3, tokens).
@@ -190,12 +191,12 @@ class Split:
         Raises:
             DataError: the data are not tokens.
         """
-        if not isinstance(self._source, TokenSource):
+        if self.kind != "tokens":
             raise DataError(
                 f"The contract takes tokens, but the data are of kind '{self.kind}'; give a contract of that kind."
             )
         self._read(i)
-        return self._source.tokens(int(self._rows[i]))
+        return self._source.tokens(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
 
     def arrays(self, i: int) -> Mapping[str, npt.NDArray[Any]]:
         """Return the arrays of sample ``i`` by name.
@@ -230,7 +231,7 @@ class Split:
         """Column names of the only array; empty if the data name none."""
         return getattr(self._source, "features", ())
 
-    @property
+    @functools.cached_property  # comparing a source with a protocol takes longer than reading a small sample
     def kind(self) -> Literal["image", "tokens", "arrays"]:
         """Kind of the samples."""
         if isinstance(self._source, ArraysSource):

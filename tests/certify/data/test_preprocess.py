@@ -221,3 +221,22 @@ def test_digest_differs_when_any_field_does() -> None:
 def test_input_shape_follows_layout_and_colour() -> None:
     assert contract().input_shape(2) == (2, 3, 6, 8)
     assert contract(layout="NHWC", colour="L", mean=(0,), std=(1,)).input_shape(1) == (1, 6, 8, 1)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+@pytest.mark.parametrize("colour", ["RGB", "BGR", "L"])
+def test_pixels_are_those_of_pillow_when_nothing_is_resized(colour: str, grey: bool) -> None:
+    image = make_image()
+    if grey:
+        image = np.repeat(image[..., :1], 3, axis=2)
+    values = {"mean": (0,), "std": (1,)} if colour == "L" else {"mean": (0,) * 3, "std": (1,) * 3}
+    direct = contract(colour=colour, scale=1, resize="exact", **values)
+    through_pillow = contract(colour=colour, scale=1, resize=6, crop="center", **values)
+    assert np.array_equal(direct.apply(image), through_pillow.apply(image))
+
+
+def test_grey_images_are_not_converted_when_nothing_is_resized(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.repeat(make_image()[..., :1], 3, axis=2)
+    fields = contract(colour="L", scale=1, mean=(0,), std=(1,))
+    monkeypatch.setattr(PIL.Image, "fromarray", lambda image: pytest.fail("an image was converted"))
+    assert np.array_equal(fields.apply(image)[0], image[..., 0])
