@@ -36,10 +36,19 @@ Simplify = Callable[..., tuple[Observation, Path]]
 DATA = made.textures(0)
 
 
-def _run(bench: Any, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
+def _session(model: onnx.ModelProto | Path, optimised: Path | None = None) -> onnxruntime.InferenceSession:
+    """A session of one thread, like a worker's; the idle threads of others would busy-wait."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    options.intra_op_num_threads = 1
+    if optimised is not None:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(optimised)
+    return onnxruntime.InferenceSession(str(model) if isinstance(model, Path) else model.SerializeToString(), options)
+
+
+def _run(bench: Any, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
+    session = _session(model)
     array = np.load(samples)
     parts = [array[i : i + bench.batch] for i in range(0, len(array), bench.batch)]
     outputs = np.concatenate([session.run([output], {"image": part})[0] for part in parts])
@@ -47,11 +56,7 @@ def _run(bench: Any, model: onnx.ModelProto, output: str, samples: Path) -> np.n
 
 
 def _as_loaded(bench: Any, model: onnx.ModelProto) -> onnx.ModelProto:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(bench.folder / "loaded.onnx")
-    onnxruntime.InferenceSession(model.SerializeToString(), options)
+    _session(model, bench.folder / "loaded.onnx")
     return onnx.load(str(bench.folder / "loaded.onnx"))
 
 
@@ -94,7 +99,7 @@ def test_baseline_not_padded_fails_alone_when_the_baseline_has(
     assert refused.letter is None and "padded" in " ".join(refused.reasons)
     with mock.patch.dict(GUARDS, {"baseline_not_padded": lambda evidence, edition: Answer("pass", "It is disabled.")}):
         assert outcomes(observed, make_evidence, edition) == {}
-    before, after = (onnxruntime.InferenceSession(str(one)) for one in (path.with_name("given.onnx"), path))
+    before, after = (_session(one) for one in (path.with_name("given.onnx"), path))
     images = made.CONTRACT.batch(DATA.test, list(range(64)))
     answers = [
         [session.run(None, {"image": image[None]})[0].argmax() for image in images] for session in (before, after)
