@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def tally_of(evidence: Evidence) -> Tally | None:
     if len(labels) == 0:
         return None
     tops = [
-        np.array([getattr(sample, f"{arm}_top1") for sample in evidence.samples], dtype=np.int64)
+        np.array(list(map(attrgetter(f"{arm}_top1"), evidence.samples)), dtype=np.int64)
         for arm in ("baseline", "candidate")
     ]
     return Tally(

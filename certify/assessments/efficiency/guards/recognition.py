@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -159,8 +160,8 @@ def _chosen(evidence: Evidence, order: SampleOrder, purpose: str, count: int) ->
 
 def _first(evidence: Evidence, arm: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return answers and margins of the first scoring."""
-    top1 = np.array([getattr(p, f"{arm}_top1") for p in evidence.predictions], dtype=np.int64)
-    return top1, np.array([getattr(p, f"{arm}_margin") for p in evidence.predictions], dtype=np.float64)
+    top1, margins = (list(map(attrgetter(f"{arm}_{name}"), evidence.predictions)) for name in ("top1", "margin"))
+    return np.array(top1, dtype=np.int64), np.array(margins, dtype=np.float64)
 
 
 def _numbers(values: list[object], expected: object) -> npt.NDArray[np.float64]:
