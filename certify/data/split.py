@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from certify.core.errors import DataError, UsageError
 from certify.core.private_data import DataKey
 from certify.data.labels import Groups, Indices, Labels, Targets, samples_digest
 from certify.data.permit import Permit
-from certify.data.sources import ArraysSource, Fields, Image, Source, Tokens, TokenSource
+from certify.data.sources import ArraysSource, Fields, Image, ImageSource, Source, Tokens, TokenSource
 from certify.data.touches import RAW, Ledger, Watch
 
 
@@ -183,7 +183,7 @@ class Split:
                 f"The contract takes images, but the data are of kind '{self.kind}'; give a contract of that kind."
             )
         self._read(i)
-        return self._source.image(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
+        return cast(ImageSource, self._source).image(int(self._rows[i]))
 
     def tokens(self, i: int) -> Tokens:
         """Return token ids, mask and segments of sample ``i`` without trailing padding: (3, tokens).
@@ -196,7 +196,7 @@ class Split:
                 f"The contract takes tokens, but the data are of kind '{self.kind}'; give a contract of that kind."
             )
         self._read(i)
-        return self._source.tokens(int(self._rows[i]))  # type: ignore[attr-defined, no-any-return]
+        return cast(TokenSource, self._source).tokens(int(self._rows[i]))
 
     def arrays(self, i: int) -> Mapping[str, npt.NDArray[Any]]:
         """Return the arrays of sample ``i`` by name.
