@@ -88,10 +88,6 @@ class Program:
         assert user_input is not None
         return cls(model, nodes, user_input, tensors, constants, _keys(nodes), _followers(nodes, user_input))
 
-    def of_key(self, key: Key) -> Node | None:
-        """Return the operator with a key, or None."""
-        return next((node for node, own in self.keys.items() if own == key), None)
-
     def tensor(self, node: Node) -> torch.Tensor:
         """Return the current parameter, buffer or constant behind a node."""
         if node in self.constants:
