@@ -3,8 +3,8 @@
 Layer by layer, in the order in which they run: a layer's inputs are those of the pruned network, in which all earlier
 layers are refitted already; its targets are the original's, at its own output or, if a shortcut is added to that, at
 the sum less the pruned network's shortcut. So each layer compensates not only for the inputs that it lost, but also for
-what the layers before it could not. Unlabelled samples are enough. Both networks run once, and only the Gram matrix of
-each layer is kept.
+what the layers before it could not. A shortcut with layers of its own is refitted before the sum. Unlabelled samples
+are enough. Both networks run once, and only the Gram matrix of each layer is kept.
 
 Papers: GRAIL (arXiv 2602.23795) folds the map from kept to all channels into the layer that reads them; CORP (arXiv
 2602.05243) does so for MLPs and attention of vision transformers; OSSCAR (Meng et al., ICML 2024, arXiv 2403.12983)
@@ -14,8 +14,8 @@ and ZipLM (Kurtic et al., NeurIPS 2023, arXiv 2302.04089) choose the units by th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch.fx import Node
 from compress.core.pass_protocol import Declined
 from compress.pruning.lane import Lane
 from compress.pruning.least_squares import RIDGE, Gram, LayerRefit, refit
-from compress.pruning.program import Program
+from compress.pruning.program import Program, ancestors
 from compress.pruning.rows import Rows
 from compress.pruning.samples import Samples
 from compress.pruning.sites import Layer, Sum, find_layers, find_sum
@@ -89,6 +89,11 @@ class _Site:
     wanted: Node
     outputs: torch.Tensor | None
     mask: torch.Tensor | None
+
+    @property
+    def alone(self) -> _Site:
+        """The same layer with its own output as the target."""
+        return replace(self, sum=None, wanted=self.own)
 
     def target(self, values: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
         """Return the target of the layer, in the shape of its output."""
@@ -172,7 +177,34 @@ def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> 
         sites.append(_Site(layer, same.node, total, wanted, outputs, changes.masks.get(layer.path)))
     missing = changes.layers - {site.layer.path for site in sites}
     why = "its weight is not read by exactly one convolution or linear layer"
-    return sites, [Declined(path, why) for path in sorted(missing)]
+    return _in_turn(sites, programs[1]), [Declined(path, why) for path in sorted(missing)]
+
+
+def _in_turn(sites: Iterable[_Site], program: Program) -> list[_Site]:
+    """Order the layers so that where two branches are added, the layers of the shorter one are refitted first.
+
+    The last layer of that branch is fitted to its own output. The last one of the longer branch then compensates, at
+    the sum, for what both could not.
+    """
+    of = {site.layer.node: site for site in sites}
+    before = {node: ancestors([node], ()) & of.keys() for node in of}
+    done: dict[Node, _Site] = {}
+
+    def place(node: Node, waiting: frozenset[Node]) -> None:
+        if node in done:
+            return
+        site = of[node]
+        other = set() if site.sum is None else ancestors([site.sum.shortcut], ()) & of.keys() - before[node]
+        longer = all(len(before[each]) <= len(before[node]) for each in other)
+        if longer and not other & waiting:
+            for each in program.ordered(other):
+                place(each, waiting | {node})
+        # A layer of the shortcut that is refitted later would change the target.
+        done[node] = site if other <= done.keys() else site.alone
+
+    for node in of:
+        place(node, frozenset())
+    return list(done.values())
 
 
 def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float) -> LayerRefit:

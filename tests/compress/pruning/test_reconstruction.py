@@ -99,6 +99,59 @@ def test_result_depends_only_on_the_seed(context):
     assert digests[0] == digests[1] != digests[2]
 
 
+class Projected(nn.Module):
+    """A block like torchvision's: the shortcut has a layer of its own, which runs after the others."""
+
+    def __init__(self, first_shortcut: bool = False) -> None:
+        super().__init__()
+        self.first_shortcut = first_shortcut
+        self.stem = nn.Conv2d(3, 6, 3, 4, 1)
+        self.conv1, self.norm1 = nn.Conv2d(6, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = nn.Conv2d(8, 12, 3, 1, 1, bias=False), nn.BatchNorm2d(12)
+        self.down, self.norm3 = nn.Conv2d(6, 12, 1, bias=False), nn.BatchNorm2d(12)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        shortcut = self.norm3(self.down(x)) if self.first_shortcut else None
+        y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        x = torch.relu(y + (self.norm3(self.down(x)) if shortcut is None else shortcut))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("first_shortcut", [False, True])
+def test_layer_of_a_shortcut_is_refitted_before_the_sum(context, first_shortcut):
+    torch.manual_seed(0)
+    net = Projected(first_shortcut).eval()
+    alone = replace(context, teacher=net, training_follows=False)
+    asked = StructuredPrune(macs=0.5, round_to=2, refit_samples=64)
+    made = asked.apply(net, alone)[1].done["reconstruction"]
+    order = list(made["layers"])
+    assert order.index("down") < order.index("conv2")
+    assert made["layers"]["conv2"]["at_sum"] and not made["layers"]["down"]["at_sum"]
+    assert made["output_error_after"] < 0.5 * made["output_error_before"]
+
+
+class Branches(nn.Module):
+    """Two branches of equal depth, added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.Conv2d(8, 6, 1)) for _ in range(2))
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((self.left(x) + self.right(x)).mean((2, 3)))
+
+
+def test_one_of_two_equal_branches_compensates_at_the_sum(context):
+    original = Branches().eval()
+    changes = Changes(inputs=frozenset({"left.0"}))
+    made = reconstruct(original, copy.deepcopy(original), changes, Samples(context, 16))
+    assert list(made.layers) == ["left.0", "right.0", "right.1", "left.1", "head"]
+    assert [path for path, refit in made.layers.items() if refit.at_sum] == ["left.1"]
+
+
 def test_layer_is_declined_when_no_operator_reads_its_weight(context):
     original = _original()
     report = reconstruct(original, _cut(original), Changes(inputs=frozenset({"narrow", "other"})), Samples(context, 16))
