@@ -43,6 +43,11 @@ def test_balanced_prunes_to_half_then_distils_then_quantizes():
     assert prune.macs == 0.5
 
 
+@pytest.mark.parametrize("name", ["balanced", "prune"])
+def test_pruned_layers_are_refitted_before_training(name):
+    assert recipe.load(name).passes[0].reconstruct is True
+
+
 def test_recipe_loads_when_given_as_path(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(MINIMAL)
