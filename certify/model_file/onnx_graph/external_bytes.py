@@ -101,13 +101,10 @@ def _confined(location: str, folder: Path) -> Path:
     if not location or "\0" in location or leaves:
         raise refusal
     home = folder.resolve()
-    if (home / parts).is_symlink():
-        raise ModelError(
-            f"External data '{location[:200]}' is a symbolic link, as in the cache of a model hub; copy the model and "
-            "its weights as files to a folder of their own (cp -L)."
-        )
     try:
-        path = (home / parts).resolve(strict=True)
+        # Both fail if the name is too long.
+        linked = (home / parts).is_symlink()
+        path = (home / parts).resolve(strict=not linked)
     except FileNotFoundError as error:
         raise ModelError(
             f"External data '{location[:200]}' is missing in {folder}; put the weights file of the model there, under "
@@ -115,6 +112,11 @@ def _confined(location: str, folder: Path) -> Path:
         ) from error
     except (OSError, RuntimeError) as error:
         raise ModelError(f"External data '{location[:200]}' cannot be read in {folder}: {error}.") from error
+    if linked:
+        raise ModelError(
+            f"External data '{location[:200]}' is a symbolic link, as in the cache of a model hub; copy the model and "
+            "its weights as files to a folder of their own (cp -L)."
+        )
     if home not in path.parents or not path.is_file():
         raise refusal
     return path

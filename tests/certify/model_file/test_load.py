@@ -103,6 +103,15 @@ def test_load_refuses_when_external_data_are_a_link_out_of_the_folder(conv, tmp_
         load_model(path)
 
 
+def test_load_refuses_when_the_name_of_external_data_is_too_long(conv, tmp_path: Path) -> None:
+    path = _external(conv, tmp_path)
+    model = onnx.load_model(str(path), load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "x" * 5000
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="cannot be read in"):
+        load_model(path)
+
+
 @pytest.mark.parametrize(("size", "word"), [(None, "is missing"), (10, "which has only 10")])
 def test_load_names_the_file_when_external_data_are_incomplete(conv, tmp_path: Path, size, word: str) -> None:
     path = _external(conv, tmp_path)
