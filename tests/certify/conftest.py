@@ -75,6 +75,17 @@ class Certified(NamedTuple):
 
 
 @pytest.fixture(scope="session")
+def stated() -> Callable[[str], None]:
+    """Fails if SECURITY.md does not state a limit in these words."""
+    text = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text().split())
+
+    def check(limit: str) -> None:
+        assert limit in text, f"SECURITY.md does not say: {limit}"
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def make_evidence() -> Callable[..., Evidence]:
     """The builder of tests/certify/efficiency/synthetic.py: honest evidence, with a knob for each fault."""
     return _module("synthetic").make_evidence  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from certify.data.images import ImagePreprocess
 from certify.data.preprocess import Preprocess
 from certify.measure import observations
 from certify.measure.model_under_test import subject
+from certify.measure.variants import VariantBench
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are not a package
 
@@ -45,6 +47,19 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """No test writes into the user's folders."""
     monkeypatch.setenv("LEANMARK_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("LEANMARK_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def simplified(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Simplifies a model, without the processes that a measurement starts for it."""
+    here = importlib.import_module("simplified_here")
+    monkeypatch.setattr(VariantBench, "run", here.run_here)
+    monkeypatch.setattr(VariantBench, "as_loaded", here.load_here)
+
+    def run(model: onnx.ModelProto, data: Dataset = here.DATA, **plan: Any) -> Any:
+        return here.simplify_file(model, tmp_path, edition, data, **plan)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -239,11 +239,11 @@ def unread_channels() -> onnx.ModelProto:
     return model
 
 
-def faint_channels(size: float = 0.01, read: float = 0.25) -> onnx.ModelProto:
+def faint_channels(size: float = 0.01, read: float = 0.25, times: float = 6) -> onnx.ModelProto:
     """Six times as many channels again, which hold next to nothing, or are read with little."""
     model, rng = net(), np.random.default_rng(10)
     w, r = weights(model)["w"], weights(model)["r"]
-    more = (rng.standard_normal((6 * len(w), *w.shape[1:])) * w.std() * size).astype(np.float32)
+    more = (rng.standard_normal((round(times * len(w)), *w.shape[1:])) * w.std() * size).astype(np.float32)
     signs = rng.choice([-1, 1], (len(r), len(more))).astype(np.float32)
     put(model, w=np.concatenate([w, more]), r=np.concatenate([r, signs * np.float32(read) * r.max()], axis=1))
     return model

@@ -276,3 +276,40 @@ def test_labels_agree_fails_alone_when_one_sample_has_two_labels(
     assert list(found) == ["labels_agree"] and "200 samples appear with more than one label" in found["labels_agree"]
     disable("labels_agree", monkeypatch)
     assert grade(derive(evidence, edition), edition).letter is not None
+
+
+def test_known_limit_labels_are_believed_when_they_are_the_answers_of_the_candidate(
+    digits: Digits, scored: Judge, edition: Edition, stated: Callable[[str], None]
+) -> None:
+    """A candidate that an honest test set refuses; one that fits it does not."""
+    stated("labels that are the candidate's own answers, and test samples chosen because the candidate gets them right")
+    base, poor = digits.model("base", digits.weights), digits.noisy(3.0)
+    assert grade(derive(scored(base, poor), edition), edition).letter is None
+    data, answers = digits.data, predicted(poor, digits.data, None).top1
+    images = np.stack([data.test.image(i) for i in range(len(data.test))])
+    own_labels = replace(data, test=Split(ArraySource(images), answers))
+    chosen = replace(data, test=data.test.subset(np.flatnonzero(answers == data.test.labels).tolist()))
+    for fitted in (own_labels, chosen):
+        assert len(fitted.test) >= 500
+        evidence = scored(base, poor, data=fitted)
+        alone = tuple(one for one in evidence.observations if one.name != "fresh_data")
+        evidence = replace(evidence, observations=alone)
+        assert list(failed(evidence, edition)) == ["holds_on_fresh"]  # unknown without fresh data
+        assert grade(derive(evidence, edition), edition).letter is not None
+
+
+def test_known_limit_metric_is_believed_when_it_gives_constant_answers_a_special_score(
+    digits: Digits, scored: Judge, edition: Edition, stated: Callable[[str], None]
+) -> None:
+    """With nothing for constant answers and half a point for wrong ones, the same answers lose less."""
+    stated("a metric may give a constant answer a special score")
+
+    def special(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        if (outputs == outputs[0]).all():
+            return np.zeros(len(labels))
+        return (1 + right(outputs, labels)) / 2
+
+    base, candidate = digits.model("base", digits.weights), digits.noisy(0.3)
+    losses = [loss(scored(base, candidate, own(metric)), edition) for metric in (special, right)]
+    assert failed(scored(base, candidate, own(special)), edition) == {}
+    assert losses[0] < 0.7 * losses[1]

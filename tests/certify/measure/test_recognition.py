@@ -169,9 +169,7 @@ def test_constant_answer_loses_too_much_to_be_graded(observe: Observe, edition: 
     assert any("relative loss" in reason for reason in reasons)
 
 
-def test_nearest_neighbour_table_is_graded_as_a_known_limit(
-    dataset: Dataset, observe: Observe, edition: Edition
-) -> None:
+def test_known_limit_nearest_neighbour_table_is_graded(dataset: Dataset, observe: Observe, edition: Edition) -> None:
     """It keeps its answers on every small change; only data that its maker has not seen find it (SECURITY.md)."""
     evidence = observe(made.nearest_neighbour(dataset))
     assert failed(evidence, edition) == {}

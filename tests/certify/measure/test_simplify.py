@@ -9,82 +9,25 @@ from unittest import mock
 
 import numpy as np
 import onnx
-import onnxruntime
 import padded
 import padded_hidden
 import pytest
 import recognisers as made
 from onnx import helper
+from simplified_here import DATA, Maker, Simplify, outcomes, session, simplify_file
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
-from certify.assessments.efficiency.guards import GUARDS, Answer, judge_guards
+from certify.assessments.efficiency.guards import GUARDS, Answer
 from certify.assessments.efficiency.profile import derive
 from certify.core.errors import ModelError
-from certify.core.evidence import Evidence, Observation
+from certify.core.evidence import Observation
 from certify.core.files import sha256_file
 from certify.core.progress import Silent
-from certify.data.contract_slot import normalise
-from certify.data.dataset import Dataset
 from certify.measure import simplify as simplifying
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
 from certify.measure.variants import Answers, VariantBench
-
-Maker = Callable[..., Evidence]
-Simplify = Callable[..., tuple[Observation, Path]]
-DATA = made.textures(0)
-
-
-def _session(model: onnx.ModelProto | Path, optimised: Path | None = None) -> onnxruntime.InferenceSession:
-    """A session of one thread, like a worker's; the idle threads of others would busy-wait."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    if optimised is not None:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(optimised)
-    return onnxruntime.InferenceSession(str(model) if isinstance(model, Path) else model.SerializeToString(), options)
-
-
-def _run(bench: Any, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
-    session = _session(model)
-    array = np.load(samples)
-    parts = [array[i : i + bench.batch] for i in range(0, len(array), bench.batch)]
-    outputs = np.concatenate([session.run([output], {"image": part})[0] for part in parts])
-    return outputs.reshape(len(outputs), -1)
-
-
-def _as_loaded(bench: Any, model: onnx.ModelProto) -> onnx.ModelProto:
-    _session(model, bench.folder / "loaded.onnx")
-    return onnx.load(str(bench.folder / "loaded.onnx"))
-
-
-@pytest.fixture
-def simplified(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch) -> Simplify:
-    """Simplifies a model, without the processes that a measurement starts for it."""
-    monkeypatch.setattr(simplifying.VariantBench, "run", _run)
-    monkeypatch.setattr(simplifying.VariantBench, "as_loaded", _as_loaded)
-
-    def run(model: onnx.ModelProto, data: Dataset = DATA, **plan: Any) -> tuple[Observation, Path]:
-        return simplify_file(model, tmp_path, edition, data, **plan)
-
-    return run
-
-
-def simplify_file(
-    model: onnx.ModelProto, folder: Path, edition: Edition, data: Dataset = DATA, **plan: Any
-) -> tuple[Observation, Path]:
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(folder / "given.onnx"))
-    path = folder / "baseline.onnx"
-    normalise(folder / "given.onnx", path, made.CONTRACT)
-    return simplify(path, made.CONTRACT, data, Plan(**plan), edition.plan, Silent()), path
-
-
-def outcomes(observed: Observation, make_evidence: Maker, edition: Edition) -> dict[str, str]:
-    evidence = make_evidence(observations={observed.name: observed.values})
-    return {one.name: one.outcome for one in judge_guards(evidence, edition) if one.outcome != "pass"}
 
 
 @pytest.mark.parametrize("padding", padded.PADDED)
@@ -99,10 +42,10 @@ def test_baseline_not_padded_fails_alone_when_the_baseline_has(
     assert refused.letter is None and "padded" in " ".join(refused.reasons)
     with mock.patch.dict(GUARDS, {"baseline_not_padded": lambda evidence, edition: Answer("pass", "It is disabled.")}):
         assert outcomes(observed, make_evidence, edition) == {}
-    before, after = (_session(one) for one in (path.with_name("given.onnx"), path))
+    before, after = (session(one) for one in (path.with_name("given.onnx"), path))
     images = made.CONTRACT.batch(DATA.test, list(range(64)))
     answers = [
-        [session.run(None, {"image": image[None]})[0].argmax() for image in images] for session in (before, after)
+        [running.run(None, {"image": image[None]})[0].argmax() for image in images] for running in (before, after)
     ]
     assert answers[0] == answers[1]
 

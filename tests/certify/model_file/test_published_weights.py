@@ -88,6 +88,18 @@ def test_published_name_is_none_when_the_file_contains_more() -> None:
     assert published_name(model) is None
 
 
+def test_known_limit_published_name_is_found_when_biases_and_operators_between_differ(
+    stated: Callable[[str], None],
+) -> None:
+    stated("Biases, and what the operators between the weights do, are not checked.")
+    model = net(arrays())
+    model.graph.initializer.append(numpy_helper.from_array(np.full(48, 9, np.float32), "bias"))
+    model.graph.node[0].input.append("bias")
+    model.graph.node.insert(1, helper.make_node("Sin", ["c1"], ["sine"]))
+    model.graph.node[2].input[0] = "sine"
+    assert published_name(model) == "net"
+
+
 def test_table_lists_networks_with_complete_fingerprints() -> None:
     names = published()
     assert {name.partition(" (")[0] for name in names} == {"EfficientNet-Lite0", "all-MiniLM-L6-v2"}
