@@ -8,13 +8,15 @@ that multiplies then needs the share of its outputs that is needed, times that o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from certify.model_file.onnx_graph.connected import connected_share
+from certify.model_file.onnx_graph.constants import array_of
 from certify.model_file.onnx_graph.dense import dense
 from certify.model_file.onnx_graph.exempt import Exempt, Mask, Masks
 from certify.model_file.onnx_graph.operators import (
@@ -25,6 +27,7 @@ from certify.model_file.onnx_graph.operators import (
     attribute_list,
     compute_of,
 )
+from certify.model_file.onnx_graph.positions import TRACED, gathered, selected, sliced, traced
 from certify.model_file.onnx_graph.recurrent import X, needed_units
 from certify.model_file.onnx_graph.shapes import infer, shape_of
 from certify.model_file.onnx_graph.work import ELEMENT_MACS, macs_of
@@ -96,7 +99,9 @@ class NeededPositions:
             if masks is not None and node.op_type in RECURRENT and node.domain in STANDARD_DOMAINS:
                 found[out] = self._recurrence(node)
                 continue
-            if masks is not None and len(node.output) == 1 and node.domain in STANDARD_DOMAINS:
+            if masks is not None and node.op_type in TRACED and node.domain in STANDARD_DOMAINS:
+                inputs = self._traced(node)
+            elif masks is not None and len(node.output) == 1 and node.domain in STANDARD_DOMAINS:
                 inputs = self._inputs(node, masks)
             for name in filter(None, node.input):
                 self._need(name, None if inputs is None else inputs.get(name))
@@ -174,16 +179,30 @@ class NeededPositions:
         if compute is not None:
             return self._factors(node, compute, masks)
         if node.op_type in ELEMENTWISE:
-            return {name: self._broadcast(name, masks) for name in node.input if name}
+            arrays = self._arrays(node)
+            return {name: self._broadcast(name, selected(node, name, masks, arrays)) for name in node.input if name}
         rules: Mapping[str, Callable[[onnx.NodeProto, Masks], Masks | None]] = {
-            **dict.fromkeys(WINDOWS, self._window), **dict.fromkeys(REDUCING, self._reduced), "Slice": self._sliced,
-            "Gather": self._gathered, "Transpose": self._transposed, "Flatten": self._reshaped,
+            **dict.fromkeys(WINDOWS, self._window), **dict.fromkeys(REDUCING, self._reduced), "Slice": self._picked,
+            "Gather": self._picked, "Transpose": self._transposed, "Flatten": self._reshaped,
             "Reshape": self._reshaped, "Squeeze": self._reshaped, "Unsqueeze": self._reshaped,
         }  # fmt: skip
         if node.op_type == "Concat":
             return self._joined(node, masks)
         rule = rules.get(node.op_type)
         found = None if rule is None or node.input[0] not in self._shapes else rule(node, masks)
+        return None if found is None else {node.input[0]: found}
+
+    def _arrays(self, node: onnx.NodeProto) -> dict[str, npt.NDArray[Any]]:
+        weights = {name: array_of(self._weights[name]) for name in node.input if name in self._weights}
+        return {
+            **{name: np.asarray(self._constants[name]) for name in node.input if name in self._constants},
+            **weights,
+        }
+
+    def _traced(self, node: onnx.NodeProto) -> dict[str, Masks] | None:
+        shape = self._shapes.get(node.input[0])
+        needed = {i: masks for i, name in enumerate(node.output) if (masks := self._once(name)) is not None}
+        found = None if shape is None else traced(node, shape, needed, self._arrays(node))
         return None if found is None else {node.input[0]: found}
 
     def _factors(self, node: onnx.NodeProto, compute: Compute, masks: Masks) -> dict[str, Masks] | None:
@@ -241,30 +260,9 @@ class NeededPositions:
             return self._reshaped(node, masks) if math.prod(shape) == math.prod(map(len, masks)) else None
         return self._broadcast(node.input[0], masks)
 
-    def _sliced(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
-        bounds = [self._constants.get(name) for name in node.input[1:]]
-        shape = self._shapes[node.input[0]]
-        if len(bounds) < 2 or any(bound is None for bound in bounds):
-            return None
-        starts, ends, *more = (np.asarray(bound).reshape(-1).tolist() for bound in bounds)
-        axes = more[0] if more else list(range(len(starts)))
-        steps = more[1] if len(more) > 1 else [1] * len(starts)
-        found = list(masks)
-        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-            positions = range(shape[axis])[slice(start, end, step)] if step > 0 else range(0)
-            if len(positions) != len(masks[axis]):
-                return None
-            found[axis % len(shape)] = _placed(shape[axis], list(positions), masks[axis])
-        return found
-
-    def _gathered(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
-        indices, shape = self._constants.get(node.input[1]), self._shapes[node.input[0]]
-        axis = attribute(node, "axis", 0) % len(shape)
-        if indices is None or indices.ndim > 1:
-            return None
-        own: Mask = masks[axis] if indices.ndim else np.ones(1, dtype=bool)
-        after = masks[axis + indices.ndim :]
-        return [*masks[:axis], _placed(shape[axis], indices.reshape(-1).tolist(), own), *after]
+    def _picked(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
+        pick = sliced if node.op_type == "Slice" else gathered
+        return pick(node, self._shapes[node.input[0]], masks, self._constants)
 
     def _transposed(self, node: onnx.NodeProto, masks: Masks) -> Masks | None:
         order = attribute_list(node, "perm") or list(range(len(masks)))[::-1]
@@ -291,10 +289,3 @@ class NeededPositions:
             found[name] = [*masks[:axis], masks[axis][start:end], *masks[axis + 1 :]]
             start = end
         return found
-
-
-def _placed(size: int, positions: Sequence[int], mask: Mask) -> Mask:
-    """Return a mask with those of some positions that are needed."""
-    found = np.zeros(size, dtype=bool)
-    found[np.array(positions, dtype=np.int64)[mask]] = True
-    return found

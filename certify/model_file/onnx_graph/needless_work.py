@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx.reference
 
+from certify.model_file.onnx_graph.averaged import averaged_work
 from certify.model_file.onnx_graph.constants import array_of
 from certify.model_file.onnx_graph.linear_products import linear_products
 from certify.model_file.onnx_graph.needless import NeededPositions, Repeats
@@ -37,8 +38,8 @@ def needless_work(
     """
     plain, found = _with_stored_weights(model)
     found |= NeededPositions(plain, sample, repeats, denormal, steady).needless()
-    for more in (linear_products(plain, sample), needless_moves(plain, sample), parallel_layers(plain, sample)):
-        for name, cost in more.items():
+    for parts in (linear_products, needless_moves, parallel_layers, averaged_work):
+        for name, cost in parts(plain, sample).items():
             found[name] = max(found.get(name, 0), cost)
     return {name: cost for name, cost in found.items() if cost > 0}
 

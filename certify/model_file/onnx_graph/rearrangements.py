@@ -12,7 +12,10 @@ from certify.model_file.onnx_graph.operators import RECURRENT, STANDARD_DOMAINS
 from certify.model_file.onnx_graph.shapes import infer
 from certify.model_file.onnx_graph.work import ELEMENT_MACS
 
-MOVING = frozenset({"Concat", "DepthToSpace", "Gather", "Slice", "SpaceToDepth", "Split", "Transpose"})
+MOVING = frozenset(
+    {"Concat", "DepthToSpace", "Gather", "GatherElements", "GatherND", "GridSample", "ReverseSequence", "Slice",
+     "SpaceToDepth", "Split", "Transpose"}
+)  # fmt: skip
 FREE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that move nothing."""
 ALLOWED = 2

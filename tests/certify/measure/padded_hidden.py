@@ -382,6 +382,86 @@ def brittle() -> onnx.ModelProto:
     return model
 
 
+def framed(cut: str) -> onnx.ModelProto:
+    """A frame around the image, which is cut off behind the convolution by other operators than a Slice."""
+    model = net()
+    around = np.array([0, 0, 16, 16, 0, 0, 16, 16])
+    inside = np.zeros((1, 1, 64, 64), np.float32)
+    inside[..., 16:48, 16:48] = 4  # the average is of four times as many pixels
+    own = {"Pad": {"less": -around}, "Split": {"parts": np.array([16, 32, 16])}, "Mul": {"inside": inside}}
+    put(model, by=around, **own[cut])
+    model.graph.node[0].input[0] = "framed"
+    model.graph.node.insert(0, helper.make_node("Pad", ["image", "by"], ["framed"]))
+    nodes = {
+        "Pad": [helper.make_node("Pad", ["relu", "less"], ["cropped"])],
+        "Split": [
+            helper.make_node("Split", ["relu", "parts"], ["", "rows", ""], axis=2),
+            helper.make_node("Split", ["rows", "parts"], ["", "pixels", ""], axis=3),
+            helper.make_node("Identity", ["pixels"], ["cropped"]),
+        ],
+        "Mul": [helper.make_node("Mul", ["relu", "inside"], ["cropped"])],
+    }
+    for node in nodes["Split"][:2]:
+        node.output[0], node.output[2] = f"{node.output[1]}.before", f"{node.output[1]}.after"
+    instead(model, "relu", *nodes[cut])
+    return model
+
+
+def gathered_channels() -> onnx.ModelProto:
+    """Three times as many channels again, which a GatherND leaves out."""
+    model = net()
+    w = weights(model)["w"]
+    more = np.random.default_rng(9).standard_normal((3 * len(w), *w.shape[1:])).astype(np.float32) * w.std()
+    put(model, w=np.concatenate([w, more]), places=np.arange(len(w)).reshape(1, -1, 1))
+    instead(model, "relu", helper.make_node("GatherND", ["relu", "places"], ["kept"], batch_dims=1))
+    return model
+
+
+def before_the_average(by: str) -> onnx.ModelProto:
+    """Every channel blurred, enlarged or multiplied by a large matrix, before all of its pixels are averaged."""
+    model, rng = net(), np.random.default_rng(23)
+    blur, mixed = rng.uniform(0.5, 1, (64, 1, 7, 7)), rng.uniform(0, 1, (1024, 1024)) ** 8
+    own = {
+        "Conv": {"blur": (blur / blur.sum((2, 3), keepdims=True)).astype(np.float32)},
+        "Resize": {"scales": np.array([1, 1, 4, 4], np.float32)},
+        "MatMul": {
+            "mixed": (mixed / mixed.sum(axis=1, keepdims=True)).astype(np.float32),
+            "row": np.array([0, 64, 1024]),
+            "image4": np.array([0, 64, 32, 32]),
+        },
+    }
+    put(model, **own[by])
+    nodes = {
+        "Conv": [helper.make_node("Conv", ["relu", "blur"], ["blurred"], group=64, pads=[3] * 4)],
+        "Resize": [helper.make_node("Resize", ["relu", "", "scales"], ["large"], mode="linear")],
+        "MatMul": [
+            helper.make_node("Reshape", ["relu", "row"], ["in_a_row"]),
+            helper.make_node("MatMul", ["in_a_row", "mixed"], ["product"]),
+            helper.make_node("Reshape", ["product", "image4"], ["as_image"]),
+        ],
+    }
+    instead(model, "relu", *nodes[by])
+    return model
+
+
+def moved_again(by: str) -> onnx.ModelProto:
+    """The pixels are reordered again and again, each time in another order."""
+    model, rng = net(), np.random.default_rng(24)
+    nodes, value = [], "relu"
+    ys, xs = np.meshgrid(*[(np.arange(32) + 0.5) / 16 - 1] * 2, indexing="ij")
+    for i in range(8):
+        rows, columns = rng.permutation(32), rng.permutation(32)
+        if by == "GridSample":
+            put(model, **{f"to{i}": np.stack([xs[:, columns], ys[rows]], -1)[None].astype(np.float32)})
+            nodes.append(helper.make_node(by, [value, f"to{i}"], [f"moved{i}"], mode="nearest"))
+        else:
+            put(model, **{f"to{i}": np.broadcast_to(rows[None, None, :, None], (1, 64, 32, 32)).copy()})
+            nodes.append(helper.make_node(by, [value, f"to{i}"], [f"moved{i}"], axis=2))
+        value = f"moved{i}"
+    instead(model, "relu", *nodes)
+    return model
+
+
 class _Images(CalibrationDataReader):
     def __init__(self) -> None:
         self._left = iter(CONTRACT.batch(textures(0, 32).test, range(32)))
@@ -424,6 +504,16 @@ HIDDEN: dict[str, Callable[[], onnx.ModelProto]] = {
     "channels mixed before they are averaged": mixed_before_pooling,
     "channels mixed before they are shuffled": mixed_before_a_shuffle,
     "an Einsum beside the channels": uncounted_branch,
+    **{f"a frame that a {cut} cuts off": lambda cut=cut: framed(cut) for cut in ("Pad", "Split", "Mul")},  # type: ignore[misc]
+    "channels that a GatherND leaves out": gathered_channels,
+    **{
+        f"channels through a {by} before they are averaged": lambda by=by: before_the_average(by)  # type: ignore[misc]
+        for by in ("Conv", "Resize", "MatMul")
+    },
+    **{
+        f"pixels moved by a {by} again and again": lambda by=by: moved_again(by)  # type: ignore[misc]
+        for by in ("GatherElements", "GridSample")
+    },
     "a transposed convolution with zeros around": transposed_kernels,
     "a stack of one matrix of mostly zeros": stacked_weights,
     "kernels of integers with zeros around": dequantized,

@@ -67,7 +67,17 @@ def test_baseline_not_padded_fails_alone_when_work_is_needless(
 HEADS = ("certify.measure.simplify.sliced_values", lambda *_: {})
 EINSUM = ("certify.measure.simplify.as_layers", lambda model: model)
 UNITS = ("certify.model_file.onnx_graph.needless.needed_units", lambda *_: None)
+GRAPH = "certify.model_file.onnx_graph"
+AVERAGED = (f"{GRAPH}.needless_work.averaged_work", lambda *_: {})
+MOVES = (f"{GRAPH}.needless_work.needless_moves", lambda *_: {})
+TRACED = (f"{GRAPH}.needless.traced", lambda *_: None)
 PARTS: dict[str, tuple[str, Any]] = {
+    "a frame that a Pad cuts off": TRACED,
+    "a frame that a Split cuts off": TRACED,
+    "a frame that a Mul cuts off": (f"{GRAPH}.needless.selected", lambda node, name, masks, arrays: masks),
+    "channels that a GatherND leaves out": TRACED,
+    **{f"channels through a {by} before they are averaged": AVERAGED for by in ("Conv", "Resize", "MatMul")},
+    **{f"pixels moved by a {by} again and again": MOVES for by in ("GatherElements", "GridSample")},
     **{f"units of a recurrence, {read}": UNITS for read in ("nothing", "constants", "copies")},
     "heads of an attention that are the same": HEADS,
     "channels reordered by an Einsum": EINSUM,
