@@ -63,7 +63,7 @@ def _mixed(node: onnx.NodeProto, values: Values, weights: Mapping[str, onnx.Tens
         return None
     if compute.kind == "conv" and len(shapes[0]) > 2 and attribute(node, "group", 1) == shapes[0][1] == shapes[1][1]:
         return frozenset(range(2, axes))
-    # A product over the last axis; it also mixes channels if they are last, which is no average.
+    # A product over the last axis; it also mixes channels if they are last, which averages nothing.
     return frozenset({axes - 1}) if compute.kind == "matmul" and axes else None
 
 

@@ -37,7 +37,7 @@ def traced(node: onnx.NodeProto, shape: Sequence[int], needed: Mapping[int, Mask
     """
     if math.prod(shape) > LARGEST or not set(filter(None, node.input[1:])) <= arrays.keys():
         return None
-    numbers = np.arange(1, 1 + math.prod(shape)).reshape(shape)  # 0 is no position
+    numbers = np.arange(1, 1 + math.prod(shape)).reshape(shape)  # 0 stands for none
     try:
         outputs: Any = _padded(node, numbers, arrays) if node.op_type == "Pad" else _run(node, numbers, arrays)
         read = [np.unique(outputs[place][np.ix_(*masks)]) for place, masks in needed.items()]
@@ -126,7 +126,7 @@ def _padded(node: onnx.NodeProto, numbers: npt.NDArray[np.int64], arrays: Arrays
     pads = arrays[node.input[1]].tolist() if len(node.input) > 1 else attribute_list(node, "pads")
     axes = arrays[node.input[3]].tolist() if len(node.input) > 3 and node.input[3] else range(numbers.ndim)
     half = len(pads) // 2
-    mode = next((a.s.decode() for a in node.attribute if a.name == "mode"), "constant")
+    mode: Any = next((a.s.decode() for a in node.attribute if a.name == "mode"), "constant")
     for axis, before, after in zip(axes, pads[:half], pads[half:], strict=True):
         cut = [slice(None)] * numbers.ndim
         cut[axis] = slice(max(0, -before), numbers.shape[axis] - max(0, -after))
