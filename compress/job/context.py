@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from certify.core.files import sha256_file
 from certify.core.group_columns import column_digest
 from certify.core.progress import Progress
 from certify.data import Dataset, Split
@@ -49,9 +51,16 @@ def make_context(
 
 
 def fingerprint(
-    original: OriginalModel, recipe: Recipe, data: Mapping[str, Any], context: PassContext
+    original: OriginalModel,
+    recipe: Recipe,
+    data: Mapping[str, Any],
+    context: PassContext,
+    further: Sequence[Dataset] = (),
 ) -> dict[str, Any]:
     """Return everything that the files of a job depend on.
+
+    Data and weights that passes name are listed by digest: a record may be withdrawn from such data, or a teacher made
+    again, while a job is interrupted.
 
     No pass sees the test part, so finished passes stay valid if a test image is corrected; the exception is a pass that
     brings its own data, because its data were checked against the test part. Groups are listed too, because remedies
@@ -66,7 +75,9 @@ def fingerprint(
         "digest": original.digest,
         "preprocess": original.preprocess.to_json(),
         "recipe": [[each.name, each.version, each.config()] for each in recipe.passes],
+        "weight_files": [sha256_file(path) for each in recipe.passes for path in weight_files(each.config())],
         "data": {**data, **parts},
+        "further_data": [None if each.train is None else each.train.whole_digest() for each in further],
         "groups": group_digests({"train": context.data.train, "validation": context.data.validation}),
         "seed": context.seed,
         "target": context.target.name,
@@ -75,6 +86,12 @@ def fingerprint(
         "max_loss_percent": context.max_loss_percent,
         "runtime": context.runtime if any(each.tags.measures for each in recipe.passes) else None,
     }
+
+
+def weight_files(config: Mapping[str, Any]) -> list[Path]:
+    """Return the files of weights, such as a teacher's, that a pass names in its config and that exist."""
+    named = (value for name, value in config.items() if name.endswith("weights") and isinstance(value, str))
+    return [path for path in (Path(value).expanduser() for value in named) if path.is_file()]
 
 
 def group_digests(parts: Mapping[str, Split | None]) -> dict[str, dict[str, str]]:

@@ -23,6 +23,7 @@ from certify.core.private_data import FOLDER
 from certify.data import Dataset
 from certify.data.preprocess import Preprocess
 from certify.model_file.subject import subject_digests
+from compress.job.context import weight_files
 from compress.job.lineage import Lineage, maker_version
 
 ACTION_OF_PASS: Mapping[str, Action] = {
@@ -103,9 +104,7 @@ def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Pa
 
 def _weights(lineage: Lineage) -> tuple[str, ...]:
     """Return the SHA-256 of each file of weights that a pass names, such as a teacher's."""
-    named = [value for row in lineage.rows for name, value in row.config.items() if name.endswith("weights")]
-    files = (Path(value).expanduser() for value in named if isinstance(value, str))
-    return tuple(dict.fromkeys(sha256_file(file) for file in files if file.is_file()))
+    return tuple(dict.fromkeys(sha256_file(file) for row in lineage.rows for file in weight_files(row.config)))
 
 
 def _brought(further: Sequence[Dataset]) -> dict[Path, tuple[Guard, set[str]]]:

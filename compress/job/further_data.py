@@ -45,7 +45,8 @@ def require_further_data(
         if further is None:
             continue
         found, _ = load_public(further.spec, seed, progress)
-        split = further.train_part(found if key is None else found.keyed(key))
+        found = found if key is None else found.keyed(key)
+        split = further.train_part(found)
         # In a private recipe, no pass may read a private sample without noise, not even as part of other data.
         apart = dict.fromkeys((*further.apart_from, *protected))
         further.require_apart(split, {part: dataset.parts[part].digests() for part in apart if part in dataset.parts})

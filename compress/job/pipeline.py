@@ -174,7 +174,7 @@ def run(
     described = describe_data(dataset)
     # The metric states the scale of a regression's numbers, which training uses.
     trained_on = {**described, "metric": plan.metric}
-    workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context), progress)
+    workspace = Workspace(folder, fingerprint(original, chosen, trained_on, context, further), progress)
     outputs = Job(original, chosen, dataset, context, workspace, cache, plan.batch, data_key=data_key).make()
     lineage, whole = replace(_lineage(original, described, chosen, seed, outputs), search=searched), None
     whole_lineage = lineage

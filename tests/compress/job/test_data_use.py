@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 from certify.attest.auditor import Access
 from certify.attest.verify import verify
 from certify.cli.main import main
+from certify.core.errors import MeasureError
 from certify.core.private_data import DataKey
+from compress.job import pipeline
 
 KEY = DataKey(bytes(range(32)))
 NETWORK = """\
@@ -160,3 +162,75 @@ def test_models_are_remade_without_the_record_unless_their_weights_saw_it(govern
     told = run("subject", gone, "--data", "npz:digits.npz", "--data-key", "data.key").output
     assert "second/model.onnx" in told and told.count(", and revoked") == 4, told
     assert told.count("not seen by the model") == 1 and told.count("not seen by the original") == 1, told
+
+
+SKIPPED = "done in an earlier run, skipped"
+
+
+def stopped(*_: object) -> None:
+    raise MeasureError("stopped")
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the job until its last step, as if it were killed before its files are in place."""
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "bring_unmeasured", stopped)
+        assert "stopped" in compress(*ASKED).output
+    assert Path("out/.work/run.json").is_file()
+
+
+def bind_others() -> None:
+    random = np.random.default_rng(1)
+    np.savez("others.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
+    Path("terms.yaml").write_text(TERMS.replace("[train,", "[train, distil,"))
+    for data in ("digits", "others"):
+        bound = run("policy", "bind", f"npz:{data}.npz", "--terms", "terms.yaml", "--data-key", "data.key")
+        assert bound.exit_code == 0, bound.output
+
+
+def test_finished_pass_is_not_reused_when_its_own_data_lost_a_record(
+    governed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind_others()
+    extra = {"epochs": 1, "unlabelled": "npz:others.npz"}
+    Path("small.yaml").write_text(json.dumps({"name": "extra", "passes": [{"distill": extra}]}))
+    interrupted(monkeypatch)
+    listed = run("policy", "records", "npz:others.npz", "--data-key", "data.key", "--json")
+    records = json.loads(listed.stdout)["records"]
+    gone = next(one["identifier"] for one in records if one["part"] == "train")
+    assert forgotten(gone, "npz:others.npz")["models"] == [], "the job is not finished, so no model is listed"
+    made = compress(*ASKED)
+    assert made.exit_code == 0, made.output
+    assert "starting over" in made.output and SKIPPED not in made.output
+    assert gone not in Path("others.npz.use/models").iterdir().__next__().read_text()
+
+
+def test_finished_pass_is_not_reused_when_its_teacher_was_made_again(
+    governed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind_others()
+    assert compress(*ASKED, "--out", "first").exit_code == 0
+    Path("teacher.safetensors").write_bytes(Path("first/model.safetensors").read_bytes())
+    taught = {"epochs": 1, "teacher": "governed_nets:tiny", "teacher_weights": "teacher.safetensors"}
+    Path("small.yaml").write_text(json.dumps({"name": "taught", "passes": [{"distill": taught}]}))
+    interrupted(monkeypatch)
+    # A teacher of other weights in the same place, as `forget --retrain` leaves it.
+    content = bytearray(Path("teacher.safetensors").read_bytes())
+    content[-1] ^= 1
+    Path("teacher.safetensors").write_bytes(bytes(content))
+    made = compress(*ASKED)
+    assert made.exit_code == 0, made.output
+    assert "starting over" in made.output and SKIPPED not in made.output
+
+
+def test_interrupted_job_starts_over_without_a_record_that_was_forgotten(
+    governed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(monkeypatch)
+    records = json.loads(run("policy", "records", "npz:digits.npz", "--data-key", "data.key", "--json").stdout)
+    gone = next(one["identifier"] for one in records["records"] if one["part"] == "train")
+    forgotten(gone, "npz:digits.npz", "--retrain")
+    made = compress(*ASKED)
+    assert made.exit_code == 0, made.output
+    assert "starting over" in made.output and SKIPPED not in made.output and "loaded from" not in made.output
+    assert gone not in list_of(Path("out/auditor/data_use.jsonl"))
