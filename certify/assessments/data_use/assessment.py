@@ -24,6 +24,8 @@ PREDICATE_TYPE = "https://leanmark.org/secure/data-use/v1"
 LIMITS = (
     "The policy, its legal basis, its suppliers and the receipts are stated by the data holder.",
     "What training read is known only from the journal, which lacks reads that bypass leanmark's loaders.",
+    "A journal that its holder has deleted with the whole folder and begun again looks like a first one; that it does "
+    "not continue earlier ones shows only beside an earlier statement.",
     "Copies of the data elsewhere, and what others do with the model, are not covered.",
     "Keyed identifiers are pseudonyms, not anonymous.",
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from certify.assessments.data_use.records import Records, entries_of
+from certify.core.data_use.chain import START, chained
 from certify.core.data_use.decision import Request, decide
 from certify.core.data_use.merkle import root_of
 from certify.core.data_use.times import is_time
@@ -29,6 +30,8 @@ def _policy_bound(records: Records) -> Answer:
     stated, found = records.header.policy, records.policy.digest
     if stated != found:
         return False, f"The policy has the digest {found[:12]}, but {stated[:12]} was stated."
+    if not any(entry.get("policy") == stated for entry in entries_of(records, "policy")):
+        return False, f"The journal does not say that the policy {records.policy.name} was bound to the data."
     return True, f"The policy {records.policy.name} is the stated one ({found[:12]})."
 
 
@@ -39,8 +42,15 @@ def _journal_unbroken(records: Records) -> Answer:
 
 
 def _decisions_follow(records: Records) -> Answer:
-    others = 0
-    for number, entry in enumerate(entries_of(records, "decision"), start=1):
+    others, number, bound = 0, 0, None
+    for entry in records.journal.entries:
+        bound = entry.get("policy") if entry["kind"] == "policy" else bound
+        if entry["kind"] != "decision":
+            continue
+        number += 1
+        # In a journal spliced from two, decisions follow a policy that they were not made under.
+        if entry.get("permitted") is True and entry.get("policy") != bound:
+            return False, f"Decision {number} of the journal was made under a policy that was not bound at that time."
         # Decisions under an earlier policy cannot be derived from this one; they are only counted.
         if entry.get("policy") != records.policy.digest:
             others += 1
@@ -110,6 +120,9 @@ def _consent_covers(records: Records) -> Answer:
     # The hash at the register's end binds every receipt before it.
     if records.register.head != header.consent:
         return False, "The consent register does not have the stated end: a receipt was altered, added or removed."
+    known = {START, *chained([receipt.to_json() for receipt in records.register.receipts]).heads}
+    if any(entry.get("consent", START) not in known for entry in records.journal.entries):
+        return False, "The consent register lacks receipts on which lines of the journal were based."
     if policy.consent != "required":
         return True, "The policy does not need receipts."
     without = [

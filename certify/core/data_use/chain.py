@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,14 +116,21 @@ def read_chain(path: Path) -> Chain:
         raise CertificateError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def append(path: Path, *entries: Mapping[str, Any]) -> Chain:
+def append(path: Path, *entries: Mapping[str, Any], check: Callable[[Chain], None] | None = None) -> Chain:
     """Append entries to the log in a file, after checking it.
+
+    Args:
+        path: the file.
+        entries: entries to append.
+        check: further check of the log, made while no other process can append; it raises to refuse the entries.
 
     Raises:
         CertificateError: the existing log is broken; nothing is written.
     """
     with _locked(path):
         chain, lines = read_chain(path), []
+        if check is not None:
+            check(chain)
         for entry in entries:
             lines.append(chain.line(entry))
             chain = chain.appended(entry)

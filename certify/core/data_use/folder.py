@@ -26,7 +26,7 @@ from certify.core.data_use.chain import START, Chain, append, read_chain
 from certify.core.data_use.consent import Receipt, Register, is_identifier
 from certify.core.data_use.merkle import root_of
 from certify.core.data_use.policy import UsePolicy
-from certify.core.errors import CertificateError, UsageError
+from certify.core.errors import CertificateError, NotPermittedError, UsageError
 from certify.core.files import write_bytes
 from certify.core.private_data import DataKey
 
@@ -150,8 +150,7 @@ class UseFolder:
             CertificateError: one of them, or the journal, was altered, truncated or rewritten.
         """
         policy, chain, journal = self.policy(), read_chain(self.consent_path), self.journal()
-        bound = [str(entry["policy"]) for entry in journal.entries if entry.get("kind") == "policy"]
-        if not bound or bound[-1] != policy.digest:
+        if _last_bound(journal) != policy.digest:
             raise CertificateError(
                 f"{self.policy_path} is not the policy that was bound according to the journal; run: leanmark policy "
                 "bind."
@@ -168,10 +167,17 @@ class UseFolder:
 
         Raises:
             UsageError: the policy is bound to different records.
+            CertificateError: the journal is missing although the data were used before; nothing is written.
         """
         found = sorted(set(identifiers))
         if root_of(found) != policy.data.root:
             raise UsageError(f"The policy {policy.name} is bound to different records; bind it to these first.")
+        # Not if only the policy is left, which a crash before the first entry leaves.
+        if not self.journal().entries and (self.register().receipts or any((self.path / "models").glob("*.json"))):
+            raise CertificateError(
+                f"{self.journal_path} is missing or empty, but {self.path} has receipts or models of earlier uses; "
+                "restore the journal."
+            )
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_bytes(self.path / "records.txt", "".join(f"{record}\n" for record in found).encode())
         write_bytes(self.policy_path, policy.content() + b"\n")
@@ -184,9 +190,22 @@ class UseFolder:
         chain = append(self.consent_path, *(receipt.to_json() for receipt in receipts))
         return Register.of(chain, str(self.consent_path))
 
-    def enter(self, *entries: Mapping[str, Any]) -> Chain:
-        """Enter entries in the journal."""
-        return append(self.journal_path, *entries)
+    def enter(self, *entries: Mapping[str, Any], under: str | None = None) -> Chain:
+        """Enter entries in the journal.
+
+        Args:
+            entries: entries without their number.
+            under: digest of the policy that must still be bound; None for any.
+
+        Raises:
+            NotPermittedError: another policy was bound meanwhile; nothing is entered.
+        """
+
+        def check(journal: Chain) -> None:
+            if under is not None and _last_bound(journal) != under:
+                raise NotPermittedError(f"The policy of {self.path} was replaced while it was read; run this again.")
+
+        return append(self.journal_path, *entries, check=check)
 
     def add_model(self, model: MadeModel) -> None:
         """Store the list of records that a model saw, and enter it in the journal."""
@@ -227,6 +246,12 @@ class UseFolder:
         if len(content) > most:
             raise CertificateError(f"{path} is larger than {most} bytes, the limit for such files.")
         return content
+
+
+def _last_bound(journal: Chain) -> str | None:
+    """Return the digest of the policy that a journal binds last."""
+    bound = [str(entry["policy"]) for entry in journal.entries if entry.get("kind") == "policy"]
+    return bound[-1] if bound else None
 
 
 def principal_identifier(key: DataKey, name: str) -> str:

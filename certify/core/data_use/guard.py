@@ -155,11 +155,12 @@ class Guard:
         # Loaders ask before every batch, but the journal records each answer once.
         if state in self._entered:
             return
+        # Entered only under the policy in force, so that a reader of the journal can tell a spliced one.
         self.folder.enter({
             "kind": "decision", "time": time, "action": action, "purpose": self.use.purpose,
             "recipient": self.use.recipient, "part": part, "policy": self._policy.digest,
             "consent": self._register.head, "permitted": decision.permitted, "reason": decision.sentence,
-        })  # fmt: skip
+        }, under=self._policy.digest)  # fmt: skip
         self._entered.add(state)
 
 

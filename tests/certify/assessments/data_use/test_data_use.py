@@ -109,6 +109,13 @@ def with_entries(records: Records, change: Callable[[dict[str, Any]], None], kin
     return replace(records, journal=log, header=replace(records.header, journal=log.head))
 
 
+def rechained(records: Records, entries: tuple[Any, ...]) -> Records:
+    log = chained(entries)
+    return replace(records, journal=log, header=replace(records.header, journal=log.head))
+
+
+BOUND_LATER = {"kind": "policy", "time": LATER, "policy": "cd" * 32}
+
 FORGERIES: dict[str, tuple[Callable[[Records], Records], str]] = {
     "a kinder policy": (lambda r: replace(r, policy=replace(r.policy, prohibitions=())), "policy_bound"),
     "a journal cut at its end": (
@@ -129,6 +136,15 @@ FORGERIES: dict[str, tuple[Callable[[Records], Records], str]] = {
             r, lambda e: e.update(kind="revoked", content=r.header.model["leanmarkContent"]), "policy"
         ),
         "not_revoked"),
+    "a journal that binds no policy": (
+        lambda r: with_entries(r, lambda e: e.update(kind="note"), "policy"), "policy_bound"),
+    "a journal spliced from another job": (
+        lambda r: rechained(r, (*r.journal.entries[:1], BOUND_LATER, *r.journal.entries[1:])), "decisions_follow"),
+    "lines in another order": (
+        lambda r: rechained(r, (r.journal.entries[1], r.journal.entries[0], *r.journal.entries[2:])),
+        "decisions_follow"),
+    "a register without the receipts of decisions": (
+        lambda r: with_entries(r, lambda e: e.update(consent="ab" * 32), "decision"), "consent_covers"),
     "another register": (lambda r: replace(r, header=replace(r.header, consent="ab" * 32)), "consent_covers"),
 }  # fmt: skip
 
