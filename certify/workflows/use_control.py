@@ -175,7 +175,8 @@ def subject(folder: UseFolder, ids: Sequence[str], key: DataKey) -> Subject:
         for entry in entries
         if entry["kind"] == "decision" and entry["permitted"] is True
     )
-    withdrawn = tuple(record for record in records if register.is_withdrawn(record))
+    time = now()
+    withdrawn = tuple(record for record in records if register.is_withdrawn(record, time))
     return Subject(
         tuple(records), tuple(receipts.values()), withdrawn, tuple(models), revoked, tuple(unseen), absences, policy,
         tuple(uses),
@@ -214,12 +215,13 @@ def forget(folder: UseFolder, ids: Sequence[str], key: DataKey, signer: SigningK
     """
     policy, register = folder.untouched()
     records = _records_of(folder, ids, key)
-    models, time = list(folder.models()), now()
+    list(folder.models())  # refuse a broken list before anything is written
     # Records already withdrawn keep their first receipt.
-    fresh = [record for record in records if not register.is_withdrawn(record)]
-    touched = _that_saw(models, set(records))
+    time, fresh = now(), [record for record in records if not register.is_withdrawn(record)]
     if fresh:
         folder.add(withdrawals(register, fresh, time, policy.withdrawal, policy.controller))
+    # Listed after the withdrawal: a job that enters its model now will find the records withdrawn.
+    touched = _that_saw(list(folder.models()), set(records))
     head = folder.register().head
     # One journal entry per model, so that each can be found by its digest.
     revoked = [

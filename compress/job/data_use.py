@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from certify.core.data_use.guard import Guard
 from certify.core.data_use.merkle import root_of
 from certify.core.data_use.times import now
 from certify.core.data_use.vocabulary import ACTION_OF_PART, ACTIONS, Action, action
+from certify.core.errors import NotPermittedError
 from certify.core.files import sha256_file
 from certify.core.private_data import FOLDER
 from certify.data import Dataset
@@ -37,39 +38,67 @@ ACTION_OF_PASS: Mapping[str, Action] = {
 EDITION = "2026"
 
 
-def keep_use(
+@dataclass(frozen=True)
+class Places:
+    """Where a model of a job is, and where it will be.
+
+    Attributes:
+        made: file in the workspace.
+        final: path in OUT.
+    """
+
+    made: Path
+    final: Path
+
+
+def enter_use(
     dataset: Dataset,
-    models: Mapping[str, Path],
+    models: Mapping[str, Places],
     lineage: Lineage,
     job: Mapping[str, Any],
-    signer: SigningKey,
     further: Sequence[Dataset] = (),
-) -> Path | None:
-    """Enter a job's models in the journal of its data, and write a data-use statement for the compressed model.
+) -> MadeModel | None:
+    """Enter a job's models in the journal of its data, before they leave the workspace.
 
-    A model's entry lists every record of the parts that were read, and the records that its original is known to have
-    seen.
+    A job that is killed afterwards then leaves no model that ``leanmark forget`` does not know. A model's entry lists
+    every record of the parts that were read, and the records that its original is known to have seen.
 
     Args:
         dataset: data set of the job.
-        models: model files by role, ``original`` and ``model``.
+        models: models by role, ``original`` and ``model``.
         lineage: lineage, which says which parts were read.
         job: arguments of :func:`compress.run`, and ``start``, the digest of the initial weights or file.
-        signer: key that signs the statement.
         further: data that passes bring; the model's entry in their own journals lists their train part.
 
     Returns:
-        The auditor file, or None if no policy governs the data.
+        The entry of the compressed model, or None if no policy governs the data.
+
+    Raises:
+        NotPermittedError: a record that was read has been withdrawn, or its consent has ended, since then.
     """
     weights, guard, brought = _weights(lineage), dataset.test.guard, _brought(further)
+    parts = _parts_read(lineage)
+    _require_usable(dataset, parts, further)
     own = brought.pop(guard.folder.path, None) if guard is not None else None
     for other, identifiers in brought.values():
         _enter_further(other, identifiers, models["model"], lineage, weights, job)
-    if guard is None:
-        return None
-    parts = _parts_read(lineage)
-    read = {identifier for name in parts for identifier in dataset.parts[name].identifiers}
-    read |= set() if own is None else own[1]
+    model = None if guard is None else _enter_own(dataset, guard, models, lineage, job, own[1] if own else set())
+    # Again, because forgetting lists the models only after it has withdrawn the records.
+    _require_usable(dataset, parts, further)
+    return model
+
+
+def _enter_own(
+    dataset: Dataset,
+    guard: Guard,
+    models: Mapping[str, Places],
+    lineage: Lineage,
+    job: Mapping[str, Any],
+    further: set[str],
+) -> MadeModel:
+    """Enter original and model in the journal of the job's own data; ``further`` are records of it that passes read."""
+    weights, parts = _weights(lineage), _parts_read(lineage)
+    read = {identifier for name in parts for identifier in dataset.parts[name].identifiers} | further
     actions = _actions(guard, parts)
     original = _entry(guard, "original", models["original"], read if lineage.baseline.trained_here else set(), actions)
     original = replace(original, parents=tuple(filter(None, [job["start"]])))
@@ -82,9 +111,44 @@ def keep_use(
     earlier_job = _job(job, guard.use.recipient)
     checkpoint = tuple(sorted(lineage.artifacts.values()))
     model = replace(model, parents=(original.sha256, *weights), files=checkpoint, job=earlier_job)
-    for entry in (original, model):
-        guard.folder.add_model(replace(entry, root=root_of(entry.records)))
-    return _state(guard, models["model"], model, signer)
+    entries = [replace(entry, root=root_of(entry.records)) for entry in (original, model)]
+    for entry in entries:
+        guard.folder.add_model(entry)
+    return entries[-1]
+
+
+def _require_usable(dataset: Dataset, parts: Sequence[str], further: Sequence[Dataset]) -> None:
+    """Refuse a model if a record that it saw may not be used any more.
+
+    Raises:
+        NotPermittedError: a record was withdrawn, or its consent has ended.
+    """
+    read = [(name, dataset.parts[name]) for name in parts]
+    read += [(f"train part of {each.spec}, the", each.train) for each in further if each.train is not None]
+    for name, split in read:
+        action = ACTION_OF_PART.get(name, "train")
+        if split.guard is not None and not all(split.guard.usable(split.identifiers, action)):
+            raise NotPermittedError(
+                f"A record of the {name} part was withdrawn, or its consent ended, after the job had read it, so the "
+                "model is not kept; the same command makes it again without the record."
+            )
+
+
+def state_use(guard: Guard, model: MadeModel, signer: SigningKey) -> Path:
+    """Write a data-use statement for the compressed model, once it is at its place, and return the auditor file.
+
+    Raises:
+        NotPermittedError: the model was revoked after its entry, because a record was withdrawn.
+    """
+    path = Path(model.path)
+    revoked = [entry.get("content") for entry in guard.folder.journal().entries if entry.get("kind") == "revoked"]
+    auditor = _state(guard, path, model, signer)
+    if model.content in revoked:
+        raise NotPermittedError(
+            f"A record that {path} saw was withdrawn while the job was finishing, so the model is revoked; the same "
+            "command makes it again without the record."
+        )
+    return auditor
 
 
 def _state(guard: Guard, path: Path, model: MadeModel, signer: SigningKey) -> Path:
@@ -117,7 +181,12 @@ def _brought(further: Sequence[Dataset]) -> dict[Path, tuple[Guard, set[str]]]:
 
 
 def _enter_further(
-    guard: Guard, identifiers: set[str], model: Path, lineage: Lineage, weights: tuple[str, ...], job: Mapping[str, Any]
+    guard: Guard,
+    identifiers: set[str],
+    model: Places,
+    lineage: Lineage,
+    weights: tuple[str, ...],
+    job: Mapping[str, Any],
 ) -> None:
     """Enter a model in the journal of governed data that its passes brought."""
     before = tuple(filter(None, (job["start"], *weights)))
@@ -171,10 +240,10 @@ def _actions(guard: Guard, parts: Sequence[str]) -> tuple[Action, ...]:
     return tuple(each for each in ACTIONS if each in found)
 
 
-def _entry(guard: Guard, role: str, path: Path, seen: set[str], actions: Sequence[Action]) -> MadeModel:
-    digests, records = subject_digests(path), _sorted(seen)
+def _entry(guard: Guard, role: str, model: Places, seen: set[str], actions: Sequence[Action]) -> MadeModel:
+    digests, records = subject_digests(model.made), _sorted(seen)
     return MadeModel(
-        sha256=digests["sha256"], content=digests["leanmarkContent"], role=role, path=str(path.resolve()), made=now(),
-        policy=guard.policy.digest, purpose=guard.use.purpose, actions=tuple(actions), root=root_of(records),
-        records=records,
+        sha256=digests["sha256"], content=digests["leanmarkContent"], role=role, path=str(model.final.resolve()),
+        made=now(), policy=guard.policy.digest, purpose=guard.use.purpose, actions=tuple(actions),
+        root=root_of(records), records=records,
     )  # fmt: skip

@@ -32,7 +32,7 @@ from compress.job import recipe as recipes
 from compress.job.announcement import first_line, seen_in_training
 from compress.job.compression_result import CompressionResult
 from compress.job.context import fingerprint, make_context
-from compress.job.data_use import keep_use
+from compress.job.data_use import Places, enter_use, state_use
 from compress.job.federation import write_federation
 from compress.job.further_data import require_further_data
 from compress.job.job import BASELINE, LINEAGE, MODEL, Job
@@ -182,6 +182,19 @@ def run(
         outputs = replace(outputs, origin=without_seed(outputs.origin))
         lineage, whole = lineage.withheld(data_key)
     lineage.write(workspace.path(LINEAGE))
+    entered = None
+    if any(each.test.guard is not None for each in (dataset, *further)):
+        # All that `leanmark forget --retrain` needs to run this job again.
+        job = {
+            "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
+            "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
+            "preprocess": preprocess, "target": target, "model_args": model_args, "start": original.digest,
+            "private_parts": None if data_key is None else list(private_parts), "public_original": public_original,
+        }  # fmt: skip
+        places = {
+            "original": Places(outputs.baseline, folder / BASELINE), "model": Places(outputs.model, folder / MODEL)
+        }  # fmt: skip
+        entered = enter_use(dataset, places, whole_lineage, job, further)
     if signer is None:
         files = bring_unmeasured(outputs, workspace.path(LINEAGE), folder)
         result = CompressionResult(folder, None, lineage, chosen, None, files)
@@ -201,18 +214,9 @@ def run(
     result = replace(
         result, files={**result.files, **stated_later}, use=None if guard is None else guard.use, data=dataset.spec
     )
-    if any(each.test.guard is not None for each in (dataset, *further)):
-        # All that `leanmark forget --retrain` needs to run this job again.
-        job = {
-            "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
-            "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
-            "preprocess": preprocess, "target": target, "model_args": model_args, "start": original.digest,
-            "private_parts": None if data_key is None else list(private_parts), "public_original": public_original,
-        }  # fmt: skip
-        files = {"original": result.files[BASELINE], "model": result.files[MODEL]}
+    if guard is not None and entered is not None:
         # The use of governed data is signed even if nothing was measured.
-        signer = signer or signing_key(None if key is None else Path(key))
-        keep_use(dataset, files, whole_lineage, job, signer, further)
+        state_use(guard, entered, signer or signing_key(None if key is None else Path(key)))
     return result
 
 

@@ -174,7 +174,7 @@ def stopped(*_: object) -> None:
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the job until its last step, as if it were killed before its files are in place."""
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "bring_unmeasured", stopped)
+        patched.setattr(pipeline, "enter_use", stopped)
         assert "stopped" in compress(*ASKED).output
     assert Path("out/.work/run.json").is_file()
 
@@ -234,3 +234,47 @@ def test_interrupted_job_starts_over_without_a_record_that_was_forgotten(
     assert made.exit_code == 0, made.output
     assert "starting over" in made.output and SKIPPED not in made.output and "loaded from" not in made.output
     assert gone not in list_of(Path("out/auditor/data_use.jsonl"))
+
+
+def train_record(data: str = "npz:digits.npz") -> str:
+    records = json.loads(run("policy", "records", data, "--data-key", "data.key", "--json").stdout)["records"]
+    return str(next(one["identifier"] for one in records if one["part"] == "train"))
+
+
+def test_job_keeps_no_model_when_a_record_is_forgotten_after_its_last_read(
+    governed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, enter = train_record(), pipeline.enter_use
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "enter_use", lambda *given: (forgotten(gone), enter(*given))[1])
+        refused = compress(*ASKED)
+    assert refused.exit_code == 6 and "after the job had read it" in refused.stderr, refused.output
+    assert not Path("out/model.onnx").exists()
+    made = compress(*ASKED)
+    assert made.exit_code == 0 and "starting over" in made.output, made.output
+    assert gone not in list_of(Path("out/auditor/data_use.jsonl"))
+
+
+def test_model_is_revoked_when_a_record_is_forgotten_while_its_files_are_brought(
+    governed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, bring = train_record(), pipeline.bring_unmeasured
+    named: list[Any] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "bring_unmeasured", lambda *given: (named.append(forgotten(gone)), bring(*given))[1])
+        refused = compress(*ASKED)
+    assert [Path(one["path"]).name for one in named[0]["models"]] == ["baseline.onnx", "model.onnx"]
+    assert refused.exit_code == 6 and "so the model is revoked" in refused.stderr, refused.output
+    told = run("verify", "out/model.onnx", "--purpose", "research")
+    assert told.exit_code != 0 and "was revoked" in told.output, told.output
+
+
+def test_model_of_a_killed_job_is_named_by_forget(governed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the files in OUT and their statement."""
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "write_federation", stopped)
+        assert "stopped" in compress(*ASKED).output
+    assert Path("out/model.onnx").is_file()
+    told = forgotten(train_record(), "npz:digits.npz", "--retrain")
+    assert [Path(one["path"]).name for one in told["models"]] == ["baseline.onnx", "model.onnx"]
+    assert [one["outcome"] for one in told["made_again"]] == ["made"]
