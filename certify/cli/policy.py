@@ -105,16 +105,22 @@ def consent(data: str, receipts: Path, data_key: Path | None, as_json: bool) -> 
     A receipt may name its person as you know them; only their keyed identifier is stored.
     """
     from certify.core.errors import UsageError
-    from certify.workflows.data_governance import add_receipts
+    from certify.workflows.data_governance import add_receipts, without_effect
 
     try:
         values: Any = json.loads(receipts.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{receipts} is not valid JSON: {error}.") from error
     register = add_receipts(data, values, str(receipts), read_data_key(data_key))
+    standing = without_effect(register, len(values))
     if as_json:
-        print_json({"receipts": len(register.receipts), "head": register.head})
+        print_json({"receipts": len(register.receipts), "head": register.head, "still_withdrawn": standing})
     else:
+        if standing:
+            click.echo(
+                f"{len(standing)} of the records stay withdrawn, because a withdrawal under another identifier stands: "
+                f"see leanmark subject {standing[0]}."
+            )
         click.echo(f"{len(register.receipts)} receipts; digest of the last line: {register.head}")
 
 

@@ -183,6 +183,8 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
         except CertificateError as error:
             sentence = str(error).removeprefix(f"{place}: ")
             raise UsageError(f"{place}: {sentence}") from error
+        if not receipt.pii_records:
+            raise UsageError(f"{place}: 'pii_records' must name at least one record, as leanmark policy records does.")
         # Consent for a record outside the policy would have no effect.
         if unknown := set(receipt.pii_records) - listed:
             raise UsageError(
@@ -191,6 +193,17 @@ def add_receipts(data: str | Placed, values: Any, name: str, key: DataKey) -> Re
         _require_new(receipt, [*known, *receipts], place)
         receipts.append(receipt)
     return folder.add(receipts)
+
+
+def without_effect(register: Register, count: int) -> list[str]:
+    """Return the records of the last receipts that consent does not open, since another identifier has withdrawn them.
+
+    Args:
+        register: register that ends with these receipts.
+        count: number of these receipts.
+    """
+    about = {each for one in register.receipts[-count:] if one.event_state == "given" for each in one.pii_records}
+    return sorted(record for record in about if register.is_withdrawn(record))
 
 
 def _require_new(receipt: Receipt, earlier: Sequence[Receipt], place: str) -> None:

@@ -123,15 +123,17 @@ def _consent_covers(records: Records) -> Answer:
     known = {START, *chained([receipt.to_json() for receipt in records.register.receipts]).heads}
     if any(entry.get("consent", START) not in known for entry in records.journal.entries):
         return False, "The consent register lacks receipts on which lines of the journal were based."
-    if policy.consent != "required":
-        return True, "The policy does not need receipts."
+    required = policy.consent == "required"
     without = [
         record
         for record in records.records
         if not any(
-            records.register.allows(record, action, header.purpose, header.created, True) for action in header.actions
+            records.register.allows(record, action, header.purpose, header.created, required)
+            for action in header.actions
         )
     ]
+    if not required and not without:
+        return True, "The policy does not need receipts, except after a withdrawal."
     if without:
         return False, f"No receipt covers {len(without)} of {len(records.records)} records for {header.purpose}."
     return True, f"Receipts cover all {len(records.records)} records for {header.purpose}."
@@ -140,7 +142,7 @@ def _consent_covers(records: Records) -> Answer:
 def _withdrawn_excluded(records: Records) -> Answer:
     if records.records is None or records.register is None:
         return WITHHELD
-    withdrawn = records.register.withdrawn()
+    withdrawn = records.register.withdrawn(records.header.created)
     if seen := withdrawn & set(records.records):
         return False, f"The model saw {len(seen)} withdrawn records; retrain it without them."
     return True, f"The model's list contains none of {len(withdrawn)} withdrawn records."

@@ -6,7 +6,7 @@ and signatures of people are not stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -134,16 +134,27 @@ class Register:
         """Return the receipts of a person."""
         return tuple(receipt for receipt in self.receipts if receipt.pii_principal_id == identifier)
 
-    def withdrawn(self) -> frozenset[str]:
-        """Return the records for which the latest receipt of any person concerned is a withdrawal."""
-        return frozenset(record for record in self._by_record if self.is_withdrawn(record))
+    def withdrawn(self, time: str) -> frozenset[str]:
+        """Return the records that were withdrawn at a time; see :meth:`is_withdrawn`."""
+        return frozenset(record for record in self._by_record if self.is_withdrawn(record, time))
 
-    def is_withdrawn(self, identifier: str) -> bool:
-        """Return whether a person in a record has withdrawn and not consented again since."""
-        return any(receipt.event_state == "withdrawn" for receipt in self._last(identifier))
+    def is_withdrawn(self, identifier: str, time: str | None = None) -> bool:
+        """Return whether a person in a record has withdrawn and not consented again since.
+
+        Args:
+            identifier: keyed identifier of the record.
+            time: time at which a new consent must have begun; None counts one that begins later, too.
+        """
+        return any(
+            receipts[-1].event_state == "withdrawn"
+            or (time is not None and _has_withdrawn(receipts) and receipts[-1].event_time > time)
+            for receipts in self._by_person(identifier)
+        )
 
     def allows(self, identifier: str, action: Action, purpose: str, time: str, required: bool) -> bool:
         """Return whether the people in a record permit its use.
+
+        A new consent after a withdrawal permits only what it names, also if the absence of a withdrawal is enough.
 
         Args:
             identifier: keyed identifier of the record.
@@ -152,17 +163,25 @@ class Register:
             time: time of the use.
             required: whether consent is required, or only the absence of a withdrawal.
         """
-        last = self._last(identifier)
-        if any(receipt.event_state == "withdrawn" for receipt in last):
+        people = self._by_person(identifier)
+        if any(receipts[-1].event_state == "withdrawn" for receipts in people):
             return False
-        if not last:
+        if not people:
             return not required
-        return all(_gives(receipt, action, purpose, time) for receipt in last) if required else True
+        return all(
+            _gives(receipts[-1], action, purpose, time) for receipts in people if required or _has_withdrawn(receipts)
+        )
 
-    def _last(self, identifier: str) -> Iterable[Receipt]:
-        """Return the latest receipt of each person in a record."""
-        # Receipts are in order of entry, so a person's later receipt replaces the earlier one.
-        return {receipt.pii_principal_id: receipt for receipt in self.of_record(identifier)}.values()
+    def _by_person(self, identifier: str) -> list[list[Receipt]]:
+        """Return the receipts of each person in a record, in order of entry: a later one replaces an earlier one."""
+        people: dict[str, list[Receipt]] = {}
+        for receipt in self.of_record(identifier):
+            people.setdefault(receipt.pii_principal_id, []).append(receipt)
+        return list(people.values())
+
+
+def _has_withdrawn(receipts: Sequence[Receipt]) -> bool:
+    return any(receipt.event_state == "withdrawn" for receipt in receipts)
 
 
 def _gives(receipt: Receipt, action: Action, purpose: str, time: str) -> bool:

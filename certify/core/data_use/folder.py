@@ -150,6 +150,11 @@ class UseFolder:
             CertificateError: one of them, or the journal, was altered, truncated or rewritten.
         """
         policy, chain, journal = self.policy(), read_chain(self.consent_path), self.journal()
+        if not journal.entries:
+            raise CertificateError(
+                f"{self.journal_path} is missing or empty; restore it, or, if the data were never used, run: leanmark "
+                "policy bind."
+            )
         if _last_bound(journal) != policy.digest:
             raise CertificateError(
                 f"{self.policy_path} is not the policy that was bound according to the journal; run: leanmark policy "
@@ -217,15 +222,17 @@ class UseFolder:
         self.enter(entry)
 
     def models(self) -> Iterator[MadeModel]:
-        """Yield all models that saw records, according to the journal.
+        """Yield all models that saw records, according to the journal or, if that was cut, to their lists.
 
         Raises:
             CertificateError: a list is missing, malformed, or differs from the one in the journal.
         """
         entries = [entry for entry in self.journal().entries if entry["kind"] == "model"]
         # If a model was made again at the same path, its last entry counts.
-        named = {f"{entry['model']}-{entry['at']}": str(entry["root"]) for entry in entries}
-        for name, root in named.items():
+        named: dict[str, str | None] = {f"{entry['model']}-{entry['at']}": str(entry["root"]) for entry in entries}
+        # A list without an entry is of a job that was killed in between, or the journal's end was cut off.
+        unnamed = sorted(path.stem for path in (self.path / "models").glob("*.json") if path.stem not in named)
+        for name, root in (named | dict.fromkeys(unnamed)).items():
             path = self.path / "models" / f"{name}.json"
             values = parse_canonical(self._read(path, MAX_POLICY_BYTES << 10).removesuffix(b"\n"), str(path))
             try:
@@ -233,7 +240,7 @@ class UseFolder:
                 model = MadeModel(**{**values, **lists})
             except (KeyError, TypeError) as error:
                 raise CertificateError(f"{path} is malformed ({error!r}); restore it.") from error
-            if model.name != name or root_of(model.records) != root or model.root != root:
+            if model.name != name or root_of(model.records) != model.root or root not in (None, model.root):
                 raise CertificateError(f"{path} differs from the list in the journal; restore it.")
             yield model
 

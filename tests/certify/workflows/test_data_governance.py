@@ -15,6 +15,7 @@ from certify.cli.main import main
 from certify.core.data_use.folder import UseFolder
 from certify.core.private_data import DataKey
 from certify.data import load
+from certify.workflows import use_control
 
 KEY = DataKey(bytes(range(32)))
 TERMS = """\
@@ -106,7 +107,7 @@ def test_subject_names_each_receipt(data: str, tmp_path: Path) -> None:
     assert shown.startswith("1 record, 0 withdrawn\n") and f"receipt r-1: given {GIVEN} for dpv:Research" in shown
 
 
-def test_old_consent_does_not_undo_forgetting(data: str, tmp_path: Path) -> None:
+def test_old_consent_does_not_undo_forgetting(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = found(data, 7, tmp_path)
     assert consent(data, tmp_path, given(record)).exit_code == 0
     done = run("forget", "ada@example.org", "--data", data, folder=tmp_path)
@@ -118,6 +119,8 @@ def test_old_consent_does_not_undo_forgetting(data: str, tmp_path: Path) -> None
         assert result.exit_code == 2 and "receipt 2: " in result.stderr and words in result.stderr, result.output
         assert register.read_bytes() == before and withdrawn(data, tmp_path) == 1
     assert consent(data, tmp_path, given(record, "r-3", LATER)).exit_code == 0, "a new consent counts"
+    assert withdrawn(data, tmp_path) == 1, "but only from its time"
+    monkeypatch.setattr(use_control, "now", lambda: LATER)
     assert withdrawn(data, tmp_path) == 0
 
 
@@ -156,3 +159,12 @@ def test_sheet_ends_with_6_when_nobody_consented(data: str, tmp_path: Path) -> N
     out = tmp_path / "sheet.json"
     result = run("policy", "sheet", data, "--purpose", "research", "--out", out, folder=tmp_path)
     assert result.exit_code == 6 and "covered by consent" in result.stderr and not out.exists(), result.output
+
+
+def test_consent_says_so_when_a_withdrawal_under_another_identifier_stands(data: str, tmp_path: Path) -> None:
+    record = found(data, 2, tmp_path)
+    assert run("forget", record, "--data", data, folder=tmp_path).exit_code == 0
+    told = consent(data, tmp_path, given(record, time=LATER))
+    assert told.exit_code == 0 and f"stands: see leanmark subject {record}." in told.output
+    again = consent(data, tmp_path, given(record, "r-2", time=LATER, person=record))
+    assert again.exit_code == 0 and "stands" not in again.output

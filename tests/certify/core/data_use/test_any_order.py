@@ -43,6 +43,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.data = _load(self.spec, 0, None, Silent(), 1.0)
         self.required, self.listed, self.permitted = required, set(self.every), set(ACTIONS)
         self.gave: dict[str, str | None] = {}
+        self.left: set[str] = set()
         if required:
             self.use.add([receipt(self.every)])
             self.gave = dict.fromkeys(self.every, START)
@@ -73,6 +74,7 @@ class AnyOrder(RuleBasedStateMachine):
         about = self.every[first : first + 5]
         self.use.add([receipt(about, "withdrawn", self.clock())])
         self.gave |= dict.fromkeys(about)
+        self.left |= set(about)
 
     @rule(without=st.integers(0, 39), actions=st.sampled_from([set(ACTIONS), {"train", "evaluate"}, {"calibrate"}]))
     def replace_policy(self, without: int, actions: set[str]) -> None:
@@ -119,7 +121,9 @@ class AnyOrder(RuleBasedStateMachine):
         if ACTION_OF_PART[part] not in self.permitted or identifier not in self.listed:
             return False
         gave = self.gave.get(identifier, "never")
-        return gave is not None and (not self.required or (gave != "never" and gave <= self.clock()))
+        # Whoever has left and come back is used only by the new consent, from its time.
+        needed = self.required or identifier in self.left
+        return gave is not None and (not needed or (gave != "never" and gave <= self.clock()))
 
     @invariant()
     def journal_follows(self) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from governed_data import KEY, RESEARCH, START, Clock, governed, policy, receipt
+from governed_data import KEY, LATER, RESEARCH, START, Clock, governed, policy, receipt
 
-from certify.core.data_use.folder import UseFolder
+from certify.core.data_use.folder import MadeModel, UseFolder
 from certify.core.data_use.guard import Guard, Use
+from certify.core.data_use.merkle import root_of
 from certify.core.errors import CertificateError, NotPermittedError
 
 
@@ -21,14 +22,31 @@ def bind_again(folder: UseFolder, parts: dict[str, list[str]]) -> None:
     folder.bind(policy(every, name="again"), every, START)
 
 
+def made(records: list[str]) -> MadeModel:
+    seen = tuple(sorted(records))
+    return MadeModel("aa" * 32, "bb" * 32, "model", "/m.onnx", LATER, "cc" * 32, RESEARCH, ("train",),
+                     root_of(seen), seen)  # fmt: skip
+
+
+def test_model_is_listed_when_the_end_of_the_journal_was_cut_off(tmp_path: Path) -> None:
+    _, folder, parts = governed(tmp_path)
+    before, model = folder.journal_path.read_bytes(), made(parts["train"][:2])
+    folder.add_model(model)
+    folder.journal_path.write_bytes(before)
+    assert list(folder.models()) == [model]
+    (listed,) = (folder.path / "models").iterdir()
+    listed.write_bytes(listed.read_bytes().replace(parts["train"][0].encode(), b"ab" * 32))
+    with pytest.raises(CertificateError, match="differs from the list"):
+        list(folder.models())
+
+
 @pytest.mark.parametrize("left", ["receipts", "models"])
 def test_policy_is_not_bound_again_when_the_journal_of_earlier_uses_was_removed(tmp_path: Path, left: str) -> None:
     _, folder, parts = governed(tmp_path)
     if left == "receipts":
         folder.add([receipt(parts["train"][:2])])
     else:
-        (folder.path / "models").mkdir()
-        (folder.path / "models" / "one.json").write_text("{}")
+        folder.add_model(made(parts["train"][:2]))
     before = folder.policy_path.read_bytes()
     for emptied in (lambda: folder.journal_path.write_bytes(b""), folder.journal_path.unlink):
         emptied()

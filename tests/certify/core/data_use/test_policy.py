@@ -28,13 +28,13 @@ from hypothesis import strategies as st
 
 from certify.core.data_use.chain import START as EMPTY
 from certify.core.data_use.chain import append, chained, parse_chain, read_chain
-from certify.core.data_use.consent import Register
+from certify.core.data_use.consent import Receipt, Register
 from certify.core.data_use.decision import Request, decide
 from certify.core.data_use.folder import UseFolder
 from certify.core.data_use.guard import Guard, Use, using
 from certify.core.data_use.merkle import Absence, prove_absence, root_of
 from certify.core.data_use.policy import Rule, UsePolicy
-from certify.core.data_use.vocabulary import purpose
+from certify.core.data_use.vocabulary import Action, purpose
 from certify.core.errors import CertificateError, NotPermittedError, UsageError
 from certify.core.private_data import DataKey
 from certify.data import Placed, load
@@ -223,6 +223,7 @@ def test_bind_writes_nothing_when_the_terms_are_not_valid(tmp_path: Path, terms,
     ("changed", "sentence"),
     [
         ({"pii_records": ["abc"]}, "by keyed identifiers"),
+        ({"pii_records": []}, "at least one record"),
         ({"pii_records": ["ff" * 32]}, "not bound to the record"),
         ({"event_time": "soon"}, "times such as"),
         ({"purposes": []}, "explicit consent"),
@@ -245,7 +246,7 @@ def test_consent_of_both_people_is_needed_when_a_record_is_about_two() -> None:
     first, second = receipt(IDS[:1]), receipt(IDS[:1], "withdrawn", LATER, **grace)
     register = Register.of(chained([first.to_json(), second.to_json()]), "consent")
     assert not register.allows(IDS[0], "train", RESEARCH, LATER, required=True)
-    assert register.withdrawn() == {IDS[0]}
+    assert register.withdrawn(LATER) == {IDS[0]}
 
 
 def test_guard_refuses_another_data_key_when_created(tmp_path: Path) -> None:
@@ -276,3 +277,20 @@ def test_bound_records_are_found_by_their_bytes_alone(tmp_path: Path) -> None:
 def identifiers_of_bound(spec: str) -> dict[str, list[str]]:
     with using(Use(RESEARCH, "", KEY)):
         return identifiers_of(spec)
+
+
+def test_new_consent_opens_only_what_it_names_when_it_follows_a_withdrawal() -> None:
+    record = "ab" * 32
+    gave, left = receipt([record]), receipt([record], "withdrawn", LATER)
+    again = receipt([record], time="2026-07-01T00:00:00Z", processing=("evaluate",))
+
+    def may(*receipts: Receipt, action: Action = "evaluate", time: str = "2026-08-01T00:00:00Z") -> bool:
+        register = Register.of(chained([one.to_json() for one in receipts]), "consent.jsonl")
+        return register.allows(record, action, RESEARCH, time, required=False)
+
+    assert may() and may(gave) and may(gave, action="finetune") and not may(gave, left)
+    assert may(gave, left, again) and not may(gave, left, again, action="train")
+    assert not may(gave, left, again, time="2026-06-15T00:00:00Z"), "it has not begun"
+    register = Register.of(chained([one.to_json() for one in (gave, left, again)]), "consent.jsonl")
+    assert register.withdrawn("2026-06-15T00:00:00Z") == {record} and not register.withdrawn("2026-08-01T00:00:00Z")
+    assert not register.is_withdrawn(record), "forgetting must withdraw it once more"
