@@ -17,7 +17,7 @@ from certify.attest import certificate
 from certify.attest.certificate import LINEAGE_NAME
 from certify.attest.keys import SigningKey, signing_key
 from certify.attest.lineage import require_same_file, unchanged_beside, users_lineage
-from certify.attest.statements import remove_outdated
+from certify.attest.statements import discard_outdated, require_statements_kept
 from certify.core.errors import UsageError
 from certify.core.files import copy, require_kept, write_bytes
 from certify.core.folders import state_folder
@@ -132,6 +132,7 @@ def certify(
     original = baseline_name(baseline)
     require_kept(baseline, out / subject_name(candidate))
     require_kept(candidate, out / original)
+    require_statements_kept(candidate, out, lambda target: normalise(candidate, target, contract))
     signer = signer or signing_key()
     lineage = None if lineage is None else Path(lineage)
     lineage_values = None if lineage is None else users_lineage(lineage)
@@ -178,7 +179,7 @@ def certify(
         )
     if lineage is None:
         (out / LINEAGE_NAME).unlink(missing_ok=True)  # left by an earlier model in this folder
-    remove_outdated(out, certificate.subject_digest)
+    discard_outdated(out, certificate.subject_digest, progress)
     others = [] if grouping is None else [state_groups(grouping, evidence, out / names[0], lineage, model_name, signer)]
     write_label(certificate, out, others)
     letter = grade(certificate.profile, constants)

@@ -115,7 +115,8 @@ def require_parts(dataset: Dataset, lineage: Mapping[str, Any]) -> None:
         verb = "part differs" if len(differing) == 1 else "parts differ"
         raise UsageError(
             f"The {', '.join(differing)} {verb} between {dataset.spec} and what the model was made from; give the data "
-            f"{lineage['data']['spec']}, and the data key if they are private."
+            f"{lineage['data']['spec']}, and the data key if they are private; if a record was withdrawn since or a "
+            "consent given, make the model again first."
         )
 
 

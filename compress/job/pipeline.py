@@ -16,6 +16,7 @@ from certify.assessments.efficiency.figures import Figures
 from certify.assessments.efficiency.withholding import require_private
 from certify.attest.certificate import EVIDENCE_NAME
 from certify.attest.keys import SigningKey, signing_key
+from certify.attest.statements import discard_outdated
 from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.files import sha256_file, write_bytes
@@ -26,6 +27,7 @@ from certify.data.regression import scale_of
 from certify.data.saved_data import keep_test_part
 from certify.measure.plan import Plan
 from certify.measure.plan_check import require_usable
+from certify.model_file.subject import subject_digests
 from compress.core.callbacks import TrainingCallback
 from compress.exchange.checkpoint import CHECKPOINT, STRUCTURE
 from compress.job import recipe as recipes
@@ -197,6 +199,7 @@ def run(
         entered = enter_use(dataset, places, whole_lineage, job, further)
     if signer is None:
         files = bring_unmeasured(outputs, workspace.path(LINEAGE), folder)
+        discard_outdated(folder, subject_digests(files[MODEL]), progress)
         result = CompressionResult(folder, None, lineage, chosen, None, files)
         workspace.remove()
     else:

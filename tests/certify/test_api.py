@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from PIL import Image
 
 import certify
+from certify.attest.statements import discard_outdated, require_statements_kept
 from certify.core.errors import DataError, ModelError, UsageError
+from certify.core.progress import Silent
+from certify.data.contract_slot import contract_of, normalise
 from certify.measure.windows import MeasurementInterrupted, MeasurementStopped
+from certify.model_file.subject import subject_digests
 
 CLASSES, SIDE = 4, 32
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -234,3 +239,32 @@ def test_out_is_left_clean_when_a_file_is_damaged(theirs: Path, tmp_path: Path) 
             **{**arguments, "data": "imagefolder:/nowhere"},
         )
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_certify_keeps_statements_about_a_file_or_refuses_to_change_it(result, theirs: Path, tmp_path: Path) -> None:
+    """A long audit is not lost to other preprocessing, and a statement about an earlier model is removed aloud."""
+    folder = tmp_path / "graded"
+    shutil.copytree(result.files["certificate.json"].parent, folder)
+    (folder / "statements").mkdir()
+    audit = folder / "statements" / "privacy_audit.json"
+    shutil.copy(folder / "certificate.json", audit)
+    model, same = folder / "model.onnx", contract_of(folder / "model.onnx", None)
+    again = {"baseline": theirs / "float.onnx", "data": f"imagefolder:{theirs / 'photos'}", "plan": QUICK}
+    with pytest.raises(UsageError, match=r"privacy_audit\.json in .* would be lost"):
+        certify.certify(model, preprocess=replace(same, mean=(0.4, 0.5, 0.5)), out=folder, **again)
+    assert audit.is_file() and not list(folder.glob(".measuring-*"))
+    require_statements_kept(model, folder, lambda target: normalise(model, target, same))
+    require_statements_kept(model, tmp_path / "elsewhere", lambda target: normalise(theirs / "int8.onnx", target, same))
+    heard = Heard()
+    discard_outdated(folder, subject_digests(model), heard)
+    assert audit.is_file() and heard.said == []
+    discard_outdated(folder, {"sha256": "0" * 64}, heard)
+    assert not audit.exists() and "another model was there: privacy_audit.json" in heard.said[0]
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
