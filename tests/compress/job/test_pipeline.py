@@ -213,7 +213,7 @@ def test_finished_passes_are_kept_when_only_data_they_never_saw_differ(
 ):
     if unlabelled:
         monkeypatch.setattr(SpaceToDepth, "further_data", FurtherData("compress.testing.networks:blobs", "unlabelled"))
-        monkeypatch.setattr(pipeline, "require_further_data", lambda *_, **__: None)
+        monkeypatch.setattr(pipeline, "require_further_data", lambda *_, **__: ())
     chosen = recipe.parse("name: one\npasses:\n  - space_to_depth: {}\n", "one.yaml")
     contract, heard = default_preprocess(dataset), Heard()
     for data in (dataset, _parts(dataset, **changed)):
