@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from torch import nn
 
-from certify.core.errors import UsageError
+from certify.core.errors import NotPermittedError, UsageError
 from certify.core.progress import Progress, job, shown
 from certify.data import load, require_separate
+from certify.data.policy_filter import use_folder
 from certify.measure.plan import Plan
 from compress.job import pipeline
 from compress.job.compression_result import CompressionResult
@@ -131,6 +132,12 @@ def search_recipe(
 
 def _search(question: Question, workers: int | str, progress: Progress) -> SearchResult:
     """Run the trials, and write the result."""
+    if (governed := use_folder(question.data)) is not None:
+        # Not with a purpose either: the study and its cache would keep models of a record that is forgotten later.
+        raise NotPermittedError(
+            f"A use policy governs the data {question.data} ({governed.policy_path}), and a search keeps files that "
+            "forgetting does not reach; name a recipe with leanmark compress --recipe NAME --purpose PURPOSE."
+        )
     dataset = load(question.data, seed=question.plan.seed, cache=question.cache, progress=progress)
     require_separate(dataset)
     workshop = Workshop(question, dataset, progress)

@@ -278,3 +278,13 @@ def test_model_of_a_killed_job_is_named_by_forget(governed: Path, monkeypatch: p
     told = forgotten(train_record(), "npz:digits.npz", "--retrain")
     assert [Path(one["path"]).name for one in told["models"]] == ["baseline.onnx", "model.onnx"]
     assert [one["outcome"] for one in told["made_again"]] == ["made"]
+
+
+@pytest.mark.parametrize("asked", [("search",), ("compress",), ("compress", *ASKED)])
+def test_search_refuses_governed_data_with_the_way_out(governed: Path, asked: tuple[str, ...]) -> None:
+    told = run(
+        asked[0], "governed_nets:tiny", "--data", "npz:digits.npz", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5",
+        "--max-loss", "60", "--out", "out", *asked[1:],
+    )  # fmt: skip
+    assert told.exit_code == (2 if "--purpose" in asked else 6) and "--recipe" in told.output, told.output
+    assert not Path("out").exists()
