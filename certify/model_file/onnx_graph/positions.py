@@ -40,11 +40,12 @@ def traced(node: onnx.NodeProto, shape: Sequence[int], needed: Mapping[int, Mask
     numbers = np.arange(1, 1 + math.prod(shape)).reshape(shape)  # 0 stands for none
     try:
         outputs: Any = _padded(node, numbers, arrays) if node.op_type == "Pad" else _run(node, numbers, arrays)
-        read = [np.unique(outputs[place][np.ix_(*masks)]) for place, masks in needed.items()]
+        read = [outputs[place][np.ix_(*masks)] for place, masks in needed.items()]
     except (ValueError, TypeError, LookupError, RuntimeError, NotImplementedError):
         return None
     found = np.zeros(1 + numbers.size, dtype=bool)
-    found[np.concatenate(read)] = True
+    for each in read:
+        found[each] = True
     return _projected(found[1:].reshape(shape))
 
 
