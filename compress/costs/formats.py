@@ -2,8 +2,9 @@
 
 A multiple-choice knapsack weighs the loss of each rounded block, measured with no other block rounded, against the
 extra cost of the block in floats, measured with conversions to integers on both sides. Adjacent float blocks convert
-only at the ends of their run, so the predicted cost is then an upper bound. Blocks of matrix products may get int4
-weights where the table shows that these cost less than integers. The chosen file is measured against the float file.
+only at the ends of their run, which the prediction overstates. It leaves out that ONNX Runtime may run integers and
+floats in different layouts and transpose between them. Blocks of matrix products may get int4 weights where the table
+shows that these cost less than integers. The chosen file is measured against the float file.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 A knapsack chooses all widths, the blocks to drop and the format of each block (integers, floats, int4 weights)
 together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
-table of measured costs. A float block is charged for conversions to integers on both sides, so the prediction is an
-upper bound where float blocks are adjacent. The narrowed model is then exported and measured against the whole one.
+table of measured costs. A float block is charged for conversions to integers on both sides, but not for transposes
+between the layouts in which ONNX Runtime runs integers and floats. The narrowed model is then exported and measured
+against the whole one, and made again, with a lower aim, if it misses the target.
 Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
 widths by tables of time and importances of units.
 """
