@@ -13,6 +13,7 @@ import pytest
 
 from certify.core.errors import MeasureError, ModelError
 from certify.core.files import sha256_file
+from certify.measure import worker as serving
 from certify.measure.client import Worker
 from certify.measure.host import process_cpu_s
 from certify.measure.model_under_test import session_settings
@@ -49,6 +50,14 @@ def test_threads_are_pinned_when_there_are_several(small_pair) -> None:
     with Worker("baseline", small_pair.baseline, _settings(threads=cores)) as worker:
         assert worker.facts["threads"] == cores
         assert worker.facts["pinned"]
+
+
+@pytest.mark.parametrize(("seen", "pinned"), [([set(), {0}, {0, 1}], True), ([{0}, {0, 1, 2}], False)])
+def test_worker_waits_for_threads_that_pin_themselves_late(monkeypatch, seen: list[set[int]], pinned: bool) -> None:
+    monkeypatch.setattr(serving, "PINNED_WITHIN_S", 0.05)
+    seen = list(seen)
+    monkeypatch.setattr(serving, "_pinned_to", lambda: seen.pop(0) if len(seen) > 1 else seen[0])
+    assert serving._pinned((0, 1)) is pinned
 
 
 def test_duration_of_a_window_is_proportional_to_its_inferences(worker: Worker) -> None:
