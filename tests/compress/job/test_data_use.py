@@ -96,13 +96,17 @@ def test_student_is_named_when_its_teacher_saw_the_record(governed: Path) -> Non
     assert named == {"out", "student"}
 
 
-def test_model_is_named_by_governed_data_that_a_pass_brought(governed: Path) -> None:
+def bind_others() -> None:
     random = np.random.default_rng(1)
     np.savez("others.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
     Path("terms.yaml").write_text(TERMS.replace("[train,", "[train, distil,"))
     for data in ("digits", "others"):
         bound = run("policy", "bind", f"npz:{data}.npz", "--terms", "terms.yaml", "--data-key", "data.key")
         assert bound.exit_code == 0, bound.output
+
+
+def test_model_is_named_by_governed_data_that_a_pass_brought(governed: Path) -> None:
+    bind_others()
     extra = {"name": "extra", "passes": [{"distill": {"epochs": 1, "unlabelled": "npz:others.npz"}}]}
     Path("small.yaml").write_text(json.dumps(extra))
     result = compress(*ASKED)
@@ -177,15 +181,6 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr(pipeline, "enter_use", stopped)
         assert "stopped" in compress(*ASKED).output
     assert Path("out/.work/run.json").is_file()
-
-
-def bind_others() -> None:
-    random = np.random.default_rng(1)
-    np.savez("others.npz", x=random.integers(0, 255, (60, 32, 32, 3), dtype=np.uint8), y=np.arange(60) % 2)
-    Path("terms.yaml").write_text(TERMS.replace("[train,", "[train, distil,"))
-    for data in ("digits", "others"):
-        bound = run("policy", "bind", f"npz:{data}.npz", "--terms", "terms.yaml", "--data-key", "data.key")
-        assert bound.exit_code == 0, bound.output
 
 
 def test_finished_pass_is_not_reused_when_its_own_data_lost_a_record(
