@@ -61,8 +61,7 @@ def _busy(one: Artifact) -> bool:
 
 def _scores(found: Comparison) -> list[str]:
     def line(runtime: str, name: str, score: Score | str) -> tuple[str, ...]:
-        one = found.artifact(name)
-        title = name if one is None else one.title
+        title = _title(found, name)
         if isinstance(score, str):
             return runtime, title, f"not measured: {score}", NONE, NONE, NONE
         return (
@@ -87,11 +86,15 @@ def _group(found: Comparison, group: Group) -> Iterator[tuple[str, ...]]:
     if group.refused is not None:
         yield (*place, "all", f"not measured: {group.refused}", NONE, NONE, NONE)
     for name, taken in group.times.items():
-        title = one.title if (one := found.artifact(name)) is not None else name
-        energy = f"~{taken.energy_mj.median:.3g}"
+        title, energy = _title(found, name), f"~{taken.energy_mj.median:.3g}"
         yield (*place, title, _range(taken.wall_ms), _range(taken.cpu_ms), energy, _of_limit(found, group, name, taken))
     for name, why in group.failed.items():
-        yield (*place, name, f"failed: {why}", NONE, NONE, NONE)
+        yield (*place, _title(found, name), f"failed: {why}", NONE, NONE, NONE)
+
+
+def _title(found: Comparison, name: str) -> str:
+    """Return the title of a file; its name if it is not one of the artifacts."""
+    return name if (one := found.artifact(name)) is None else one.title
 
 
 def _of_limit(found: Comparison, group: Group, name: str, taken: Time) -> str:
@@ -103,7 +106,7 @@ def _of_limit(found: Comparison, group: Group, name: str, taken: Time) -> str:
 
 def _places(found: Comparison) -> list[str]:
     def line(row: Row, verdict: Verdict) -> tuple[str, ...]:
-        peer = one.title if (one := found.artifact(row.peer)) is not None else row.peer
+        peer = _title(found, row.peer)
         figure = row.figure + (MARK if noisy and row.figure == MAKING else "")
         return figure, row.runtime or NONE, peer, verdict.word, _by(row.figure, verdict)
 
