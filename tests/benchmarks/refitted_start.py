@@ -127,7 +127,7 @@ def table(trained: Trained, part: str, by_seed: list[dict[tuple[str, str], Curve
         for start in STARTS:
             values = [found[part, start][count] for found in by_seed]
             cells.append(f"{start} {statistics.median(values):.1f} % ({min(values):.1f} to {max(values):.1f})")
-        print(f"  {count} epochs: {', '.join(cells)}", flush=True)
+        print(f"  epochs {count}: {', '.join(cells)}", flush=True)
 
 
 def numbers(text: str) -> tuple[int, ...]:
