@@ -33,7 +33,8 @@ class Choice:
         off: value at which the whole pass is omitted; only for the choice that decides on it.
         decides: whether this choice determines if the pass is in the recipe.
         needs: pass that must be in the recipe for the choice to apply.
-        unless: choice that must be absent or None for this one to apply.
+        given: choice that must be present and not None for this one to apply; empty for none.
+        unless: choices that must be absent or None for this one to apply.
     """
 
     name: str
@@ -42,7 +43,8 @@ class Choice:
     off: Value = None
     decides: bool = False
     needs: str | None = None
-    unless: str | None = None
+    given: str = ""
+    unless: tuple[str, ...] = ()
 
     @property
     def of(self) -> str:

@@ -18,6 +18,7 @@ from compress import passes
 from compress.core.pass_protocol import Pass
 from compress.job import recipe as recipes
 from compress.job.recipe import Budget, Recipe, Workload
+from compress.passes.cost_options import COSTS
 from compress.search.choice import Asker, Choice, Params, Value
 
 Network = Literal["convolutional", "transformer"]
@@ -25,6 +26,9 @@ Network = Literal["convolutional", "transformer"]
 FLOAT = "float"
 FORMAT = "format"
 """The choice of the number format: the name of the pass that produces it, or ``float``."""
+PRUNE = "structured_prune"
+BY_COST = "by_cost"
+"""The choice whether a knapsack over measured costs selects the widths and blocks, instead of multiply-adds."""
 ORDER = (
     "depth_prune", "structured_prune", "low_rank", "distill", "qat", "trim_kernels", "space_to_depth",
     "pad_channels", "quantize_static", "quantize_dynamic", "quantize_weights", "half",
@@ -116,7 +120,9 @@ class Space:
         return next((choice.values for choice in self.choices if choice.name == FORMAT), ())
 
     def _arises(self, choice: Choice, params: Params) -> bool:
-        if choice.unless is not None and params.get(choice.unless) is not None:
+        if choice.given and params.get(choice.given) is None:
+            return False
+        if any(params.get(name) is not None for name in choice.unless):
             return False
         return choice.needs is None or choice.needs in self._passes(params)
 
@@ -143,10 +149,12 @@ def _wanted(choice: Choice, by_name: Mapping[str, Pass]) -> Value:
     """Return the value that a recipe has at a choice."""
     if choice.name == FORMAT:
         return next((each for each in choice.values if each in by_name), FLOAT)
+    if choice.name == BY_COST:
+        return True if PRUNE in by_name and by_name[PRUNE].goals.keys() & set(COSTS) else None
     if choice.of not in by_name:
         return choice.off
     wanted: Value = by_name[choice.of].config().get(choice.parameter)
-    return wanted
+    return choice.off if choice.decides and wanted is None else wanted
 
 
 def make_space(
@@ -158,6 +166,7 @@ def make_space(
     max_epochs: int = 0,
     students: tuple[str, ...] = (),
     target: str = "cpu",
+    quantity: str = "energy",
 ) -> Space:
     """Build the space for a network, as far as the installed passes support it.
 
@@ -169,29 +178,36 @@ def make_space(
         max_epochs: maximum training epochs; 0 excludes training.
         students: names of architectures that may be trained instead of the original.
         target: name of the target, see :mod:`compress.core.targets`.
+        quantity: objective; ``energy`` and ``latency`` may also be the target of a knapsack over measured costs.
     """
-    wanted = _choices(network, budget.max_loss_percent, max_epochs, students, on_gpu=target.startswith("cuda"))
+    on_gpu = target.startswith("cuda")
+    cost = quantity if quantity in COSTS and not on_gpu else None
+    wanted = _choices(network, budget.max_loss_percent, max_epochs, students, on_gpu=on_gpu, cost=cost)
     choices = [supported for choice in wanted if (supported := _available(choice, stages)) is not None]
     always = tuple(each for each in LOSSLESS[network] if each in passes.names())
     return Space(tuple(choices), always, budget, workload or Workload())
 
 
 def _choices(
-    network: Network, loss: float, max_epochs: int, students: tuple[str, ...], on_gpu: bool
+    network: Network, loss: float, max_epochs: int, students: tuple[str, ...], on_gpu: bool, cost: str | None
 ) -> Iterator[Choice]:
     """Yield all choices, whether or not the installed passes have them."""
     if max_epochs:
         yield Choice("distill.epochs", tuple(e for e in EPOCHS if e <= max_epochs), off=0, decides=True)
         if students:
             yield Choice("distill.student", (None, *students), needs="distill")
-    alone = "distill.student"
-    yield Choice("depth_prune.macs", (0.6, 1.0), 0.1, off=1.0, decides=True, unless=alone)
-    yield Choice("structured_prune.macs", (0.3, 1.0), 0.05, off=1.0, decides=True, unless=alone)
-    yield Choice("structured_prune.scope", ("local", "global", "isomorphic"), needs="structured_prune")
-    yield Choice("structured_prune.importance", ("magnitude_l2", "taylor", "obs"), needs="structured_prune")
-    yield Choice("structured_prune.reconstruct", (True, False), needs="structured_prune")
+    alone = ("distill.student",)
+    if cost:
+        yield Choice(BY_COST, (True, None), unless=alone)
+        yield Choice(f"{PRUNE}.{cost}", (0.5, 0.95), 0.05, decides=True, given=BY_COST)
+    counted = (*alone, BY_COST)
+    yield Choice("depth_prune.macs", (0.6, 1.0), 0.1, off=1.0, decides=True, unless=counted)
+    yield Choice(f"{PRUNE}.macs", (0.3, 1.0), 0.05, off=1.0, decides=True, unless=counted)
+    yield Choice(f"{PRUNE}.scope", ("local", "global", "isomorphic"), needs=PRUNE, unless=(BY_COST,))
+    yield Choice(f"{PRUNE}.importance", ("magnitude_l2", "taylor", "obs"), needs=PRUNE)
+    yield Choice(f"{PRUNE}.reconstruct", (True, False), needs=PRUNE)
     if network == "transformer":
-        yield Choice("structured_prune.attention", ("heads", "head_dims", "none"), needs="structured_prune")
+        yield Choice(f"{PRUNE}.attention", ("heads", "head_dims", "none"), needs=PRUNE)
         yield Choice("low_rank.energy", (0.8, 1.0), 0.05, off=1.0, decides=True, unless=alone)
     formats = ["quantize_static", FLOAT]
     formats += [TRAINED_FORMAT] if max_epochs else []
@@ -224,6 +240,8 @@ def _available(choice: Choice, stages: tuple[str, ...]) -> Choice | None:
     if choice.name == FORMAT:
         values = tuple(v for v in choice.values if v == FLOAT or _has(str(v), {}, stages))
         return replace(choice, values=values)
+    if choice.name == BY_COST:
+        return choice if _has(PRUNE, {COSTS[0]: 0.5}, stages) else None
     if choice.step is not None:
         # The value that switches a pass off need not be valid for it.
         inside = next(v for v in choice.values if v != choice.off)

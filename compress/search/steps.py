@@ -1,7 +1,8 @@
 """Finished steps that recipes share: a common prefix of several recipes is only run once.
 
 A step is stored under the digest of everything that its result depends on: the job around it, the recipe's passes up to
-it, and whether training follows, since a pass may then skip its own corrections. A folder appears under its digest only
+it, whether training follows, since a pass may then skip its own corrections, and, after a pass that measures costs, the
+form in which the later passes ship the model. A folder appears under its digest only
 once it is complete, so that a process may be killed at any moment.
 """
 
@@ -22,10 +23,13 @@ import rfc8785
 from certify.model_file.suffixes import ONNX
 from compress.core import onnx_file
 from compress.core.pass_protocol import TorchPass
+from compress.core.targets import Target
+from compress.costs.shipped_form import Shipping
 from compress.exchange.checkpoint import structure_path
 from compress.job.lineage import Row
 from compress.job.recipe import Recipe
 from compress.job.workspace import Step
+from compress.passes.cost_options import COSTS
 from compress.search.turns import locked
 from compress.training.recovery import RecoveryTraining
 
@@ -39,10 +43,11 @@ class StepCache:
     Args:
         folder: folder of the steps.
         job: everything besides the recipe that the results depend on, as JSON values.
+        target: target of the job.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, job: Mapping[str, Any], target: Target) -> None:
+        self.folder, self._target = folder, target
         self._job = hashlib.sha256(rfc8785.dumps(dict(job))).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -55,7 +60,10 @@ class StepCache:
             # The export of a candidate depends on all torch passes, that of the baseline on none.
             passes = () if name == OF_BASELINE else tuple(p for p in recipe.passes if isinstance(p, TorchPass))
         later = recipe.passes[len(passes) :] if passes else ()
+        measured = any(each.goals.keys() & set(COSTS) for each in passes if isinstance(each, TorchPass))
+        shipping = Shipping.after(later, self._target)
         values: dict[str, Any] = {
+            "ships": {**shipping.to_json(), "mixed": shipping.mixed} if measured else None,
             "trained_later": any(isinstance(each, RecoveryTraining) for each in later),
             "job": self._job, "step": name if not dash else "pass",
             "passes": [[each.name, each.version, each.config()] for each in passes],

@@ -89,7 +89,7 @@ class Workshop:
         )
         self.space = self._space()
         self.job = self._job()
-        self._cache = StepCache(question.folder / "steps", self.job)
+        self._cache = StepCache(question.folder / "steps", self.job, self._context.target)
         self._job_on_original: Job | None = None
         self._right: npt.NDArray[np.bool_] | None = None
 
@@ -207,6 +207,7 @@ class Workshop:
             max_epochs=question.max_epochs if trains else 0,
             students=question.students,
             target=self._context.target.name,
+            quantity=question.objective,
         )
 
     def _job(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ ARROWS = {
     },
     "job": {"core", "costs", "exchange", "federated", "models", "passes", "private", "training"},
     "testing": {"core", "exchange", "passes"},
-    "search": {"core", "exchange", "job", "passes", "training"},
+    "search": {"core", "costs", "exchange", "job", "passes", "training"},
     "attacks": {"core", "exchange", "models"},
     "auditing": {"core", "job", "models"},
     "cli": {

@@ -17,10 +17,10 @@ JOB = {"model": "numbers"}
 
 
 def share(recipe) -> float:
-    """Multiply-adds that a recipe leaves, 0 to 1."""
+    """Multiply-adds, or energy, that a recipe leaves, 0 to 1."""
     left = 1.0
     for each in recipe.passes:
-        left *= each.goals.get("macs", 1.0)
+        left *= each.goals.get("macs", each.goals.get("energy", 1.0))
     return left
 
 

@@ -6,10 +6,12 @@ import random
 
 import pytest
 
+from compress.core.targets import TARGETS
 from compress.job import recipe as recipes
 from compress.job.recipe import Budget
 from compress.search.choice import Choice
-from compress.search.space import FORMAT, _available, make_space
+from compress.search.space import BY_COST, FORMAT, _available, make_space
+from compress.search.steps import StepCache
 from compress.search.study import starting_points
 
 BUDGET = Budget(max_loss_percent=1.0)
@@ -57,6 +59,43 @@ def test_widths_are_not_chosen_when_a_student_replaces_the_model():
     widths = next(choice for choice in space.choices if choice.name == "structured_prune.macs")
     assert not space._arises(widths, params)
     assert space._arises(widths, {"distill.epochs": 2, "distill.student": None})
+
+
+@pytest.mark.parametrize("quantity", ["energy", "latency"])
+def test_knapsack_takes_the_place_of_multiply_adds_when_widths_follow_measured_costs(quantity):
+    space = space_of(quantity=quantity)
+    params = {BY_COST: True, f"structured_prune.{quantity}": 0.8, "structured_prune.importance": "obs", FORMAT: "float"}
+    recipe = space.recipe({**params, "structured_prune.reconstruct": True})
+    assert [each.name for each in recipe.passes] == ["structured_prune", "trim_kernels", "space_to_depth"]
+    assert dict(recipe.passes[0].goals) == {quantity: 0.8}
+    arising = {choice.name for choice in space.choices if space._arises(choice, params)}
+    assert not {"depth_prune.macs", "structured_prune.macs", "structured_prune.scope"} & arising
+    assert f"structured_prune.{quantity}" in arising
+    counted = {choice.name for choice in space.choices if space._arises(choice, {BY_COST: None})}
+    assert {"depth_prune.macs", "structured_prune.macs"} <= counted and f"structured_prune.{quantity}" not in counted
+
+
+@pytest.mark.parametrize(
+    "changed", [{"quantity": "bytes"}, {"target": "cuda"}, {"stages": ("onnx",)}], ids=["bytes", "GPU", "file"]
+)
+def test_no_measured_cost_is_a_target_when_blocks_cannot_be_measured_for_it(changed):
+    assert not {BY_COST, "structured_prune.energy"} & {choice.name for choice in space_of(**changed).choices}
+
+
+def test_step_is_not_shared_by_files_of_other_forms_when_it_measured_costs(tmp_path):
+    space, cache = space_of(), StepCache(tmp_path, {}, TARGETS["cpu-vnni"])
+    by_cost = {BY_COST: True, "structured_prune.energy": 0.8}
+    for params, apart in ((by_cost, True), ({"structured_prune.macs": 0.8}, False)):
+        floats, integers, others = (
+            cache.digest(space.recipe({**params, **form}), "0-structured_prune")
+            for form in (
+                {FORMAT: "float"},
+                {FORMAT: "quantize_static", "quantize_static.calibration": "mse"},
+                {FORMAT: "quantize_static", "quantize_static.calibration": "minmax"},
+            )
+        )
+        assert (floats != integers) is apart
+        assert integers == others
 
 
 def test_choice_is_left_out_when_no_installed_pass_has_it():
