@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import rfc8785
@@ -55,6 +57,25 @@ def is_canonical(values: Any, content: bytes) -> bool:
     # The fast path needs ASCII, because RFC 8785 sorts keys by UTF-16 code units and Python by code points.
     plain = content[:1] in b"[{" and content.isascii() and not _OTHER_NUMBER.search(content)
     return (plain and _WRITE(values) == content.decode()) or rfc8785.dumps(values) == content
+
+
+def canonical_record(values: Mapping[str, Any]) -> bytes:
+    """Return the canonical form of an object whose keys, on all levels, are text.
+
+    The same as ``rfc8785.dumps``, by Python's own writer where both write the same: evidence has a line per sample.
+
+    Raises:
+        ValueError: the values have no canonical form, such as NaN.
+
+    Example:
+        >>> canonical_record({"label": 3, "kind": "prediction", "margin": 1.0})
+        b'{"kind":"prediction","label":3,"margin":1}'
+    """
+    with contextlib.suppress(TypeError):
+        text = _WRITE(values)
+        if text.isascii() and not _OTHER_NUMBER.search(content := text.encode()):
+            return content
+    return rfc8785.dumps(dict(values))
 
 
 def _integer(text: str) -> int | float:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import rfc8785
 
-from certify.core.canonical_json import is_canonical
+from certify.core.canonical_json import canonical_record, is_canonical
 from certify.core.errors import CertificateError, UsageError
 from certify.core.evidence import (
     ARMS,
@@ -42,10 +42,12 @@ def evidence_lines(evidence: Evidence) -> Iterator[bytes]:
         ("window", evidence.windows),
         ("latencies", evidence.latencies),
         ("prediction", evidence.predictions),
-        ("observation", evidence.observations),
     ):
         for record in records:
-            yield _line(kind, asdict(record))
+            # Without asdict, which copies deeply: nothing in these records is a record.
+            yield canonical_record({"kind": kind, **vars(record)})
+    for observation in evidence.observations:
+        yield _line("observation", asdict(observation))
 
 
 def evidence_bytes(evidence: Evidence) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify.core.canonical_json import is_canonical, parse_canonical
+from certify.core.canonical_json import canonical_record, is_canonical, parse_canonical
 from certify.core.errors import CertificateError
 
 
@@ -55,6 +56,23 @@ def test_canonical_form_is_that_of_rfc_8785_whatever_the_text(text: str) -> None
         return
     wanted = _judged(values, content, lambda values, content: rfc8785.dumps(values) == content)
     assert _judged(values, content, is_canonical) == wanted
+
+
+@settings(max_examples=150)
+@given(TEXTS, VALUES)
+def test_record_is_written_as_rfc_8785_writes_it_whatever_its_values(key: str, text: str) -> None:
+    try:
+        values = {key: json.loads(text), "a": (1, 0.5)}
+    except ValueError:
+        return
+    wanted = _judged(values, b"", lambda values, _: rfc8785.dumps(values))
+    assert _judged(values, b"", lambda values, _: canonical_record(values)) == wanted
+
+
+@pytest.mark.parametrize("value", [1e-7, 1e16, 2.0, -0.0, float("nan"), 2**53, np.float64(0.25), np.int64(3), b"", {1}])
+def test_record_is_written_as_rfc_8785_writes_it_when_a_value_is(value: object) -> None:
+    wanted = _judged({"a": [value]}, b"", lambda values, _: rfc8785.dumps(values))
+    assert _judged({"a": [value]}, b"", lambda values, _: canonical_record(values)) == wanted
 
 
 @pytest.mark.parametrize("number", NUMBERS)
