@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -313,6 +314,7 @@ def _header(level: str | None, samples: int, replaced: dict[str, Any]) -> Header
     return Header(**{**fields, **replaced})
 
 
+@functools.lru_cache(maxsize=16)
 def _predictions(samples: int, both: int, only_baseline: int, only_candidate: int) -> tuple[Prediction, ...]:
     predictions = []
     for i in range(samples):
