@@ -72,10 +72,21 @@ def canonical_record(values: Mapping[str, Any]) -> bytes:
         b'{"kind":"prediction","label":3,"margin":1}'
     """
     with contextlib.suppress(TypeError):
-        text = _WRITE(values)
-        if text.isascii() and not _OTHER_NUMBER.search(content := text.encode()):
-            return content
+        # As they are, or else with 1 in place of 1.0, which is the most frequent difference.
+        for form in (dict, _whole):
+            text = _WRITE(form(values))
+            if text.isascii() and not _OTHER_NUMBER.search(content := text.encode()):
+                return content
     return rfc8785.dumps(dict(values))
+
+
+def _whole(value: Any) -> Any:
+    """Replace whole floats by integers, in a copy."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= _MAX_SAFE_INTEGER else value
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _integer(text: str) -> int | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from certify.core.errors import CertificateError
@@ -104,7 +104,7 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; an infinite end is written as null."""
-        fields = asdict(self)
+        fields = dict(vars(self))
         fields["evidence"] = self.evidence.value
         for end in ("low", "high"):
             if math.isinf(fields[end]):

@@ -20,7 +20,10 @@ def printable(value: object) -> str:
 
     Control, format (bidirectional marks among them), surrogate and unassigned characters become spaces.
     """
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else c for c in str(value))
+    text = str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else c for c in text)
 
 
 def wrapped(value: object) -> str:

@@ -56,6 +56,16 @@ def validated(kind: Callable[..., T], values: object, what: str, place: Callable
     return checked
 
 
+def read_known(kind: Callable[..., T], content: bytes) -> T:
+    """Read JSON strictly, leaving out keys that the type does not have; the caller checks the keys.
+
+    Raises:
+        ValueError: a value is invalid, or a key without a default is missing.
+    """
+    known: T = _adapter(kind).validate_json(content, strict=True, extra="ignore")
+    return known
+
+
 @functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter

@@ -11,6 +11,7 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certify.core import evidence_file
 from certify.core.errors import CertificateError
 from certify.core.evidence import Evidence
 from certify.core.evidence_file import evidence_bytes, parse_evidence, read_evidence, write_evidence
@@ -53,6 +54,7 @@ def _altered(evidence: Evidence, kind: str, **change: object) -> bytes:
         ("window", {"surprise": 1}, "surprise"),
         ("window", {"arm": None}, "arm"),
         ("prediction", {"label": 1.5}, "label"),
+        ("prediction", {"surprise": 1}, "surprise"),
         ("latencies", {"seconds": ["fast"]}, "seconds"),
         ("observation", {"values": [1]}, "values"),
         ("header", {"version": 99}, "version 99"),
@@ -94,6 +96,33 @@ def test_evidence_is_refused_when_a_line_is_not_canonical(evidence: Evidence) ->
     content = evidence_bytes(evidence).replace(b'":', b'": ', 1)
     with pytest.raises(CertificateError, match="line 1: not a valid evidence record: not canonical"):
         parse_evidence(content)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [(b'":', b'": ', "not canonical"), (b'"label":', b'"label":"', "not a valid evidence record"),
+     (b'"label":', b'"label":0.5', "label"), (b'"prediction"', b'"window"', "window"),
+     (b"}", b"},{}", "not a valid evidence record"), (b"}", b"} ", "not canonical")],
+)  # fmt: skip
+def test_line_is_named_when_a_prediction_among_many_is_malformed(
+    evidence: Evidence, old: bytes, new: bytes, found: str
+) -> None:
+    lines = evidence_bytes(evidence).splitlines()
+    number = next(i for i, line in enumerate(lines) if b'"prediction"' in line) + 101
+    lines[number] = lines[number].replace(old, new, 1)
+    with pytest.raises(CertificateError, match=f"line {number + 1}: .*{found}"):
+        parse_evidence(b"\n".join(lines) + b"\n")
+
+
+def test_predictions_are_checked_many_at_once_and_not_again(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(evidence_file, "_parse_line", lambda line: read.append(line) or json.loads(line))
+    margin = dataclasses.replace(evidence.predictions[0], baseline_margin=1e-7)  # Python writes it in another way
+    several = dataclasses.replace(evidence, predictions=(margin, *evidence.predictions[1:]))
+    assert parse_evidence(evidence_bytes(several)) == several
+    assert not [line for line in read if b'"kind":"prediction"' in line]
 
 
 def test_evidence_is_refused_when_truncated_or_without_a_header(evidence: Evidence) -> None:
