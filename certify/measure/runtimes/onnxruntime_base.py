@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +226,8 @@ def _shapes_only(details: Mapping[str, Any]) -> bool:
 
 
 def _installed(distribution: str) -> str | None:
+    from importlib import metadata  # slow to import, and not needed by a worker
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

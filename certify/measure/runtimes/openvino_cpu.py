@@ -11,7 +11,6 @@ batch. Graph optimisation cannot be turned off.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,8 @@ class OpenVino:
 
     def unavailable(self) -> str | None:
         """Return why the package cannot be used here; see :meth:`.Runtime.unavailable`."""
+        from importlib import metadata  # slow to import, and not needed by a worker
+
         try:
             metadata.version("openvino")
         except metadata.PackageNotFoundError:
@@ -54,6 +55,8 @@ class OpenVino:
 
     def version(self) -> str:
         """Return the version of the installed openvino."""
+        from importlib import metadata
+
         return metadata.version("openvino")
 
     def libraries(self) -> dict[str, str]:

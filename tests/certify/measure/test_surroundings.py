@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -178,6 +179,19 @@ def test_library_path_keeps_only_system_folders() -> None:
     }
     assert surroundings.environment(given) == {"HOME": "/h", "LD_LIBRARY_PATH": "/usr/local/cuda/lib64", **SET}
     assert surroundings.environment({"LD_LIBRARY_PATH": "/home/me/lib"}) == SET
+
+
+def test_worker_imports_nothing_slow_that_it_does_not_need() -> None:
+    """Many are started in a measurement: the versions of packages are the parent's business."""
+    code = (
+        "import sys; sys.path.extend(sys.argv[1:]); import certify.measure.worker, "
+        "certify.measure.runtimes.onnxruntime_cpu; print(*sys.modules)"
+    )
+    package = str(Path(certify.__file__).parents[1])
+    command = [sys.executable, *surroundings.ISOLATED, "-c", code, package, *surroundings.search_path()]
+    done = subprocess.run(command, env=surroundings.environment(), capture_output=True, text=True, check=True)
+    assert "onnxruntime" in done.stdout.split()
+    assert {"importlib.metadata", "email", "onnx", "pydantic", "scipy", "yaml"}.isdisjoint(done.stdout.split())
 
 
 def test_packages_are_found_through_pth_files_whose_code_is_not_run(
