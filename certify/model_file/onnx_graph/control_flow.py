@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from certify.model_file.onnx_graph.data_sized import RANDOM, captured, data_sized, subgraphs
+from certify.model_file.onnx_graph.data_sized import captured, data_sized, false_constants, is_random, subgraphs
 from certify.model_file.onnx_graph.known_values import (
     Known,
     common,
@@ -96,7 +96,7 @@ class Counting:
         work.add(inside)
         work.inside = inside.total
         if varying is not None:
-            again = onnx.GraphProto(node=_independent(graph.node, varying))
+            again = onnx.GraphProto(node=_independent(graph, varying))
             work.constant = own_work(again, inferred.values).total
         work.unbounded += data_sized(graph, {*inferred.constants, *steady})
         known: dict[str, Known] = {**inferred.types, **inferred.constants}
@@ -225,11 +225,11 @@ class Counting:
         return Ran(work, [*after, *collected])
 
 
-def _independent(nodes: Sequence[onnx.NodeProto], varying: Collection[str]) -> list[onnx.NodeProto]:
+def _independent(graph: onnx.GraphProto, varying: Collection[str]) -> list[onnx.NodeProto]:
     """Return the operators whose results do not depend on these values, nor on chance."""
-    found, differing = [], set(varying)
-    for node in nodes:
-        if node.op_type in RANDOM or differing.intersection(node.input):
+    found, differing, false = [], set(varying), false_constants(graph)
+    for node in graph.node:
+        if is_random(node, false) or differing.intersection(node.input):
             differing.update(node.output)
         else:
             found.append(node)

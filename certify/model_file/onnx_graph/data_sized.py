@@ -83,6 +83,9 @@ STATED_DOMAINS = STANDARD_DOMAINS | {"ai.onnx.ml", "com.microsoft.nchwc"}
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+"""Operators with random results, which tell a file how often its process has run it."""
+TRAINING_INPUT = 2
+"""Index of the input that makes a Dropout random."""
 SHAPES = frozenset({"Shape", "Size"})
 
 
@@ -94,6 +97,7 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
         fixed: names of values that do not depend on the data.
     """
     constants = {tensor.name for tensor in graph.initializer} | set(fixed)
+    false = false_constants(graph)
     varying = {value.name for value in graph.input} - constants
     """Values that depend on the data."""
     sized: set[str] = set()
@@ -105,7 +109,7 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
         if node.op_type in SHAPES and node.domain in STANDARD_DOMAINS:
             varying |= outputs if taken & sized else set()
             continue
-        if taken & varying or node.op_type in RANDOM:
+        if taken & varying or is_random(node, false):
             varying |= outputs
         if taken & sized:
             sized |= outputs
@@ -114,6 +118,30 @@ def data_sized(graph: onnx.GraphProto, fixed: Collection[str]) -> list[str]:
             found.append(node.op_type)
             sized |= outputs
     return found
+
+
+def is_random(node: onnx.NodeProto, false: Collection[str]) -> bool:
+    """Return whether chance determines the results of an operator.
+
+    Args:
+        node: operator of a graph.
+        false: names of the graph's constants that are false.
+    """
+    if node.op_type == "Dropout" and len(node.input) > TRAINING_INPUT and node.input[TRAINING_INPUT]:
+        return node.input[TRAINING_INPUT] not in false
+    return node.op_type in RANDOM
+
+
+def false_constants(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of single constants of a graph that are false."""
+    named = [(tensor.name, tensor) for tensor in graph.initializer]
+    named += [(node.output[0], a.t) for node in graph.node for a in node.attribute if node.op_type == "Constant"]
+    return {name for name, tensor in named if tensor.data_type == onnx.TensorProto.BOOL and not _is_true(tensor)}
+
+
+def _is_true(tensor: onnx.TensorProto) -> bool:
+    # External data are read nowhere here, so that they count as true.
+    return bool(tensor.external_data) or any(tensor.raw_data) or any(tensor.int32_data)
 
 
 def _sizes(node: onnx.NodeProto) -> Iterator[str]:

@@ -202,6 +202,30 @@ def test_work_varies_when_the_data_determine(kind: str, inputs: list[str], attri
     assert (found.varying, found.varying_share) == ((kind,), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("training", "varying"),
+    [
+        (np.True_, ("Slice",)),
+        (np.False_, ()),
+        (None, ()),
+    ],
+)
+def test_work_varies_when_the_numbers_of_a_training_dropout_determine_a_size(
+    training: np.bool_ | None, varying: tuple[str, ...]
+) -> None:
+    """No sample is looked at, but the random numbers of a process tell how often the model has run."""
+    dropped = ["ones", "half"] + ["training"] * (training is not None)
+    nodes = [
+        helper.make_node("Dropout", dropped, ["drawn"], seed=1),
+        helper.make_node("Cast", ["drawn"], ["size"], to=TensorProto.INT64),
+        helper.make_node("Slice", ["x", "start", "size"], ["rows"]),
+        conv("y", read="rows"),
+    ]
+    constants = {"ones": np.ones(1, np.float32), "half": np.float32(0.5), "start": np.array([0]), "training": training}
+    found = count(model(nodes, [tensor(k, v) for k, v in constants.items() if v is not None]))
+    assert (found.varying, found.varying_share) == (varying, float(bool(varying)))
+
+
 def test_work_varies_when_the_data_determine_the_scale_of_an_early_resize() -> None:
     nodes = [*decide(), helper.make_node("Where", ["condition", "small", "large"], ["scales"]),
              helper.make_node("Resize", ["x", "scales"], ["made"]), conv("y", read="made")]  # fmt: skip
