@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import generalising
 import numpy as np
 import onnx
 import pytest
@@ -137,9 +138,19 @@ def test_answers_of_a_dynamically_quantized_network_are_stable_in_batches(
     [
         (lambda _: made.by_neighbours(0.5), 8, "answers_stable", None),
         (made.memoriser, 1, "same_on_changed", None),
+        (generalising.readout, 1, "same_on_changed", None),
         (made.defeat_device, 1, "same_cost_on_changed", "cost_counted"),  # its If shows in the graph too
+        (lambda _: generalising.by_confidence(), 1, "cost_counted", None),
+        (lambda _: generalising.counting(15), 1, "cost_counted", None),
     ],
-    ids=["neighbours in the batch", "memoriser", "defeat device"],
+    ids=[
+        "neighbours in the batch",
+        "memoriser",
+        "linear layer",
+        "defeat device",
+        "early exit",
+        "calls counted by a Dropout",
+    ],
 )
 def test_candidate_is_refused_by_one_finding_alone_when_it_recognises_the_test_by(
     cheat: Callable[[Dataset], onnx.ModelProto], batch: int, finding: str, also: str | None, dataset: Dataset,
@@ -169,19 +180,5 @@ def test_constant_answer_loses_too_much_to_be_graded(observe: Observe, edition: 
     assert any("relative loss" in reason for reason in reasons)
 
 
-def test_known_limit_nearest_neighbour_table_is_graded(dataset: Dataset, observe: Observe, edition: Edition) -> None:
-    """It keeps its answers on every small change; only data that its maker has not seen find it (SECURITY.md)."""
-    evidence = observe(made.nearest_neighbour(dataset))
-    assert failed(evidence, edition) == {}
-    assert letter(evidence, edition) is not None
-    assert all(p.candidate_top1 == p.label for p in evidence.predictions)
-
-
-def test_nearest_neighbour_table_is_refused_by_fresh_data_alone(
-    dataset: Dataset, observe: Observe, edition: Edition, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_honest_pruned_network_holds_on_fresh_data(observe: Observe, edition: Edition) -> None:
     assert failed(observe(made.net(1), fresh=True), edition) == {}
-    evidence = observe(made.nearest_neighbour(dataset), fresh=True)
-    assert list(failed(evidence, edition)) == ["holds_on_fresh"] and letter(evidence, edition) is None
-    disabled("holds_on_fresh", monkeypatch)
-    assert letter(evidence, edition) is not None
