@@ -56,8 +56,10 @@ def simplified(tmp_path: Path, edition: Edition, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(VariantBench, "run", here.run_here)
     monkeypatch.setattr(VariantBench, "as_loaded", here.load_here)
 
-    def run(model: onnx.ModelProto, data: Dataset = here.DATA, **plan: Any) -> Any:
-        return here.simplify_file(model, tmp_path, edition, data, **plan)
+    def run(
+        model: onnx.ModelProto, data: Dataset = here.DATA, contract: Preprocess = here.made.CONTRACT, **plan: Any
+    ) -> Any:
+        return here.simplify_file(model, tmp_path, edition, data, contract, **plan)
 
     return run
 

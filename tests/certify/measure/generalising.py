@@ -37,8 +37,8 @@ def _add_nearest(
     """The answer of the known row that is nearest."""
     norm = -(known**2).sum(axis=1)
     # argmin |x - k|^2 = argmax 2 x k - |k|^2
-    graph.node("Gemm", [value, graph.put("known", known.astype(np.float32)), graph.put("norm", norm.astype(np.float32))],
-               "near", transB=1, alpha=2.0)  # fmt: skip
+    graph.put("known", known.astype(np.float32))
+    graph.node("Gemm", [value, "known", graph.put("norm", norm.astype(np.float32))], "near", transB=1, alpha=2.0)
     graph.node("ArgMax", ["near"], "which", axis=1, keepdims=0)
     table = (np.eye(CLASSES)[labels] * times).astype(np.float32)
     graph.node("Gather", [graph.put("table", table), "which"], output, axis=0)

@@ -162,6 +162,33 @@ def forgetful(wide: int = 64) -> onnx.ModelProto:
     return model
 
 
+STEPS = 32
+"""Steps of a sequence, and values of each."""
+
+
+def causal(wide: int = 64) -> onnx.ModelProto:
+    """Convolutions over the steps of a sequence, of which the last alone is read."""
+    rng = np.random.default_rng(37)
+    layers = {"k1": (wide, STEPS, 3), "k2": (wide, wide, 3), "v": (wide, CLASSES)}
+    nodes = [
+        helper.make_node("Conv", ["steps", "k1"], ["c1"], pads=[2, 0]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "k2"], ["c2"], pads=[2, 0]),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("Gather", ["r2", "last"], ["state"], axis=2),
+        helper.make_node("MatMul", ["state", "v"], ["classes"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "causal",
+        [helper.make_tensor_value_info("steps", TensorProto.FLOAT, ["batch", STEPS, STEPS])],
+        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, ["batch", CLASSES])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    values = {name: rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) for name, shape in layers.items()}
+    put(model, last=np.array(-1), **{name: array.astype(np.float32) for name, array in values.items()})
+    return model
+
+
 def many_branches(times: int = 32) -> onnx.ModelProto:
     """Each two filters in a branch of their own; beside them a shorter branch that the last layer cancels."""
     graph, rng = Graph(), np.random.default_rng(36)

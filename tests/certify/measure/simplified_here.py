@@ -17,6 +17,7 @@ from certify.core.evidence import Evidence, Observation
 from certify.core.progress import Silent
 from certify.data.contract_slot import normalise
 from certify.data.dataset import Dataset
+from certify.data.preprocess import Preprocess
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
 
@@ -38,9 +39,10 @@ def session(model: onnx.ModelProto | Path, optimised: Path | None = None) -> onn
 
 def run_here(bench: Any, model: onnx.ModelProto, output: str, samples: Path) -> np.ndarray:
     running = session(model)
+    name = running.get_inputs()[0].name
     array = np.load(samples)
     parts = [array[i : i + bench.batch] for i in range(0, len(array), bench.batch)]
-    outputs = np.concatenate([running.run([output], {"image": part})[0] for part in parts])
+    outputs = np.concatenate([running.run([output], {name: part})[0] for part in parts])
     return outputs.reshape(len(outputs), -1)
 
 
@@ -50,13 +52,14 @@ def load_here(bench: Any, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def simplify_file(
-    model: onnx.ModelProto, folder: Path, edition: Edition, data: Dataset = DATA, **plan: Any
-) -> tuple[Observation, Path]:
+    model: onnx.ModelProto, folder: Path, edition: Edition, data: Dataset = DATA,
+    contract: Preprocess = made.CONTRACT, **plan: Any,
+) -> tuple[Observation, Path]:  # fmt: skip
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(folder / "given.onnx"))
     path = folder / "baseline.onnx"
-    normalise(folder / "given.onnx", path, made.CONTRACT)
-    return simplify(path, made.CONTRACT, data, Plan(**plan), edition.plan, Silent()), path
+    normalise(folder / "given.onnx", path, contract)
+    return simplify(path, contract, data, Plan(**plan), edition.plan, Silent()), path
 
 
 def outcomes(observed: Observation, make_evidence: Maker, edition: Edition) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Candidates that know the test samples in a way that only fresh data reveal, as SECURITY.md states.
+"""Candidates that know the test samples, and baselines that are fed badly, in ways that nothing finds (SECURITY.md).
 
 They are scored and timed within the process of the test; test_recognition.py does the same in workers.
 """
@@ -59,11 +59,12 @@ class Here:
 
 
 def observed(
-    candidate: onnx.ModelProto, folder: Path, edition: Edition, make_evidence: Callable[..., Evidence]
-) -> Evidence:
+    candidate: onnx.ModelProto, folder: Path, edition: Edition, make_evidence: Callable[..., Evidence],
+    baseline: onnx.ModelProto | None = None,
+) -> Evidence:  # fmt: skip
     """Evidence with real answers and times of a candidate against the honest net; its windows are made up."""
     models, live = [], []
-    for arm, model in (("baseline", made.net()), ("candidate", candidate)):
+    for arm, model in (("baseline", baseline or made.net()), ("candidate", candidate)):
         onnx.save(model, str(folder / f"{arm}.onnx"))
         models.append(subject(arm, folder / f"{arm}.onnx", made.CONTRACT, 1, folder))
         live.append(SimpleNamespace(worker=Here(models[-1].path), inference_s=1e-4))
@@ -95,4 +96,31 @@ def test_known_limit_candidate_is_graded_unless_fresh_data_are_scored(
     assert list(failed(evidence, edition)) == ["holds_on_fresh"] and letter(evidence, edition) is None
     assert np.mean([p.candidate_top1 == p.label for p in evidence.predictions]) > 0.99
     disabled("holds_on_fresh", monkeypatch)
+    assert failed(evidence, edition) == {} and letter(evidence, edition) is not None
+
+
+def poor() -> onnx.ModelProto:
+    """A network with fewer filters, which are not quite the right ones."""
+    model, kernels = made.net(1), made.filters(1)
+    kernels += (np.random.default_rng(42).standard_normal(kernels.shape) * 0.5 * kernels.std()).astype(np.float32)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(kernels, "w"))
+    return model
+
+
+def normalised_badly() -> onnx.ModelProto:
+    """The honest net behind a normalisation that leaves hardly any contrast."""
+    graph = made.Graph()
+    limits = [graph.put(name, np.float32(value)) for name, value in (("lowest", -0.3), ("highest", 0.3))]
+    graph.node("Clip", ["image", *limits], "normalised")
+    made.add_net(graph, 4, "normalised")
+    return graph.model()
+
+
+def test_known_limit_baseline_is_believed_when_its_graph_normalises_badly(
+    tmp_path: Path, make_evidence: Callable[..., Evidence], edition: Edition, stated: Callable[[str], None]
+) -> None:
+    """Both have the same contract. A candidate that is refused beside the honest net passes beside this one."""
+    stated("a contract that is wrong for both models alike; normalisation inside the baseline's graph")
+    assert letter(observed(poor(), tmp_path, edition, make_evidence), edition) is None
+    evidence = observed(poor(), tmp_path, edition, make_evidence, normalised_badly())
     assert failed(evidence, edition) == {} and letter(evidence, edition) is not None
