@@ -187,8 +187,8 @@ CHEATS: list[tuple[str, dict[str, Any], str]] = [
     ("outputs_finite", {"observations": {"outputs": two_arms({"finite": True}, {"finite": False})}}, "candidate"),
     ("baseline_beats_majority", {"both": 145, "only_baseline": 0, "only_candidate": 60}, "most common class"),
     ("candidate_beats_majority", {"both": 145, "only_baseline": 60, "only_candidate": 0}, "most common class"),
-    ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500"),
-    ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "from a test set of 2000"),
+    ("enough_test_samples", {"samples": 499, "both": 480}, "at least 500 distinct samples; add 1 or more"),
+    ("enough_test_samples", {"header": {"data": {"test_samples": 2000}}}, "from a test set of 2000: all of them"),
 ]
 
 
@@ -307,6 +307,13 @@ def test_baseline_may_have_one_thread_number_when_an_accelerator_computes(
 def test_enough_test_samples_fails_when_samples_are_copies(evidence: Evidence, edition: Edition) -> None:
     copied = tuple(dataclasses.replace(p, digest=str(i % 400)) for i, p in enumerate(evidence.predictions))
     assert outcomes(with_predictions(evidence, copied), edition) == only("enough_test_samples", "fail")
+
+
+def test_letter_is_given_from_500_distinct_samples_on(make_evidence: Maker, edition: Edition) -> None:
+    for samples, is_graded in ((500, True), (499, False)):
+        assert (
+            grade(derive(make_evidence(samples=samples, both=480), edition), edition).letter is not None
+        ) is is_graded
 
 
 def test_guards_that_need_predictions_do_not_pass_when_there_are_none(evidence: Evidence, edition: Edition) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from certify.assessments.efficiency.edition import Edition
-from certify.assessments.efficiency.guards.result import Answer, check, comparing, percent, unknown
+from certify.assessments.efficiency.guards.result import Answer, check, check_none, comparing, percent, unknown
 from certify.assessments.efficiency.tally import tally_of
 from certify.core.evidence import ARMS, Evidence
 from certify.core.observation import number
@@ -147,11 +147,14 @@ def enough_test_samples(evidence: Evidence, edition: Edition) -> Answer:
     tally = tally_of(evidence)
     n, distinct = (0, 0) if tally is None else (tally.scored, tally.n)
     stated, least = number(evidence.header.data, "test_samples"), edition.thresholds.minimum_test_samples
-    return check(
-        distinct >= least and stated in (None, n),
+    faults = {
+        "all of them must be scored": stated not in (None, n),
+        f"a grade needs at least {least} distinct samples; add {least - distinct} or more": distinct < least,
+    }
+    return check_none(
+        faults,
         f"{n} test samples were scored, {distinct} of them distinct"
         + ("" if stated in (None, n) else f", from a test set of {stated:.0f}"),
-        f"the whole test set must be scored and have at least {least} distinct samples",
     )
 
 
