@@ -200,11 +200,11 @@ class Verification:
         certificate = self.certificate
         if certificate is None:  # for the type checker: a valid verification has a certificate
             return ""
-        words = [f"valid: {what(certificate, self.name)}", self.vouched_for]
+        # Before the outcome, which is only a claim then.
+        doubt = "" if self.derived else f", but NOT DERIVED ({self.not_derived.removesuffix('.')})"
+        words = [f"valid{doubt}: {what(certificate, self.name)}", self.vouched_for]
         words += [what(each.certificate, each.name) for each in self.others if each.certificate is not None]
-        if not self.derived:
-            words.append(f"NOT DERIVED ({self.not_derived.removesuffix('.')})")
-        elif self.waiting:
+        if self.derived and self.waiting:
             words.append("what needs rows of private data is NOT DERIVED")
         if not self.trusted:
             words.append("signed by a key you do not trust")
