@@ -117,7 +117,7 @@ def measure(
         MeasureError: the plan's meter cannot be used here.
         MeasurementStopped: a worker or the meter failed; ``windows`` holds the finished windows.
     """
-    get_metric(plan.metric)  # fail on an unknown name before anything is measured
+    get_metric(plan.metric).try_on(dataset)  # fail on an unusable metric before anything is measured
     scale = scale_of(plan.metric)
     # Done here so that labels that do not fit the metric are refused before anything is measured.
     dataset = replace(dataset, test=dataset.test.scaled(scale))

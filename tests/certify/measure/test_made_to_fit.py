@@ -20,6 +20,7 @@ from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.grade import grade
 from certify.assessments.efficiency.guards import GUARDS, Answer
 from certify.assessments.efficiency.profile import derive
+from certify.core.errors import ModelError
 from certify.core.evidence import Evidence
 from certify.data import Dataset, Split, load, score
 from certify.data.arrays import ArraySource, array_split
@@ -27,6 +28,8 @@ from certify.data.constant_answers import Answers
 from certify.data.images import ImagePreprocess
 from certify.data.metrics import Metric, get_metric
 from certify.measure import observations
+from certify.measure.experiment import measure
+from certify.measure.plan import Plan
 from certify.measure.predictions import Predicted, pair
 
 PIXELS, DIGITS = 28 * 28, 10
@@ -204,6 +207,15 @@ def test_metric_bound_fails_alone_when_a_changed_program_lets_any_metric_pass(
     assert grade(derive(evidence, edition), edition).letter is None
     disable("metric_bound", monkeypatch)
     assert grade(derive(evidence, edition), edition).letter is not None
+
+
+def test_metric_with_an_offset_is_refused_before_any_file_is_opened(
+    digits: Digits, edition: Edition, install: Callable[..., Path]
+) -> None:
+    install("mine", {}, metric_with_offset="def quality(outputs, labels):\n    return 100.0 + (labels >= 0)\n")
+    models = ((Path("nowhere.onnx"), CONTRACT), (Path("nowhere.onnx"), CONTRACT))
+    with pytest.raises(ModelError, match=r"in \[0, 1\], got 101 to 101"):
+        measure(models, digits.data, Plan(metric="metric_with_offset:quality"), edition.plan)
 
 
 def test_no_letter_is_given_when_constant_answers_were_left_out(
