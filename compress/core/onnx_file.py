@@ -41,12 +41,16 @@ def weight_bytes(model: onnx.ModelProto) -> int:
     return sum(_bytes(tensor) for tensor in model.graph.initializer)
 
 
-def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Weights]:
+def split(model: onnx.ModelProto, inline: int | None = None) -> tuple[onnx.ModelProto, Weights]:
     """Return the model itself if it fits into a message, or else a copy without the large constants, and these.
 
     The copy refers to them as external data, at the offsets at which :func:`save` writes them to a file without a name.
+
+    Args:
+        model: the model; not modified.
+        inline: bytes of weights that fit; None for what a file may hold.
     """
-    if weight_bytes(model) <= INLINE_BYTES:
+    if weight_bytes(model) <= (INLINE_BYTES if inline is None else inline):
         return model, {}
     # Copied field by field: a copy of the whole message would hold the weights twice.
     copied = _without(model, "graph")
@@ -122,7 +126,8 @@ def parts(path: Path) -> list[Path]:
 
 def infer_shapes(model: onnx.ModelProto) -> None:
     """Add the shapes of all values that can be inferred, in place."""
-    inferred = onnx.shape_inference.infer_shapes(split(model)[0]).graph
+    # Without large weights, of which only the shapes count: inference copies what it gets three times.
+    inferred = onnx.shape_inference.infer_shapes(split(model, SMALL_BYTES)[0]).graph
     for stated, found in ((model.graph.value_info, inferred.value_info), (model.graph.output, inferred.output)):
         del stated[:]
         stated.extend(found)

@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 
 from compress.core.onnx_session import session
-from compress.onnx_graph.graph import Array, Feed, Graph, attributes, integer_tensors, over_first_axis, probe
+from compress.onnx_graph.graph import Array, Feed, Graph, attributes, over_first_axis
 from compress.quantization.post_training.integer_weights import bias_of, integer_weights, shift_bias
+from compress.quantization.post_training.recording import record
 
 ROWS = frozenset({"Gemm", "MatMul"})
 """Operators whose mean input is one row; that of a convolution is a map."""
@@ -90,48 +91,62 @@ def _parts(nodes: Sequence[onnx.NodeProto], graph: Graph) -> Iterator[list[onnx.
     yield part
 
 
-def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Compute the mean over all samples of each operator's input, by the operator's name.
+class MeanRecorder:
+    """Records the mean over all samples of some operators' inputs.
 
-    Returns:
+    Args:
+        graph: graph of the model that runs.
+        nodes: the operators, from :func:`correctable`.
+    """
+
+    def __init__(self, graph: Graph, nodes: Sequence[onnx.NodeProto]) -> None:
+        self.tensors = {"leanmark.first": np.array([0])} if nodes else {}
+        makers: dict[str, list[onnx.NodeProto]] = {}
+        self._wanted: dict[str, str] = {}
+        self._means: dict[str, Array] = {}
+        self._samples = 0
+        for node in nodes:
+            source = node.input[0]
+            # Named by kind and input: layers that read the same value share its mean.
+            kind = "row" if node.op_type in ROWS else "place" if _reads_each_place(graph, node) else "map"
+            self._wanted[node.name] = name = f"leanmark.mean.{kind}.{source}"
+            rows = []
+            if node.op_type in ROWS:
+                self.tensors[f"{name}.shape"] = np.array([-1, _contracted(graph, node)])
+                rows.append(onnx.helper.make_node("Reshape", [source, f"{name}.shape"], [f"{name}.rows"]))
+                source = f"{name}.rows"
+            elif kind == "place":
+                rows.append(onnx.helper.make_node("GlobalAveragePool", [source], [f"{name}.places"]))
+                source = f"{name}.places"
+            makers[name] = [*rows, over_first_axis(graph.model, "ReduceMean", source, name)]
+        self.outputs = list(makers)
+        self.nodes = [node for group in makers.values() for node in group]
+
+    def add(self, found: Mapping[str, Array], samples: int) -> None:
+        """Record one batch."""
+        self._samples += samples
+        # Weighted by the batch, as the last one may be short.
+        share = np.float32(samples / self._samples)
+        for name in self.outputs:  # in place: together the maps take as much memory as all activations of a sample
+            mean = self._means.setdefault(name, np.zeros(found[name].shape, np.float32))
+            mean += (found[name] - mean) * share
+
+    @property
+    def means(self) -> dict[str, Array]:
+        """The means by the operator's name.
+
         (1, C, ...) for a convolution, with axes of length 1 if it reads every place once, and (1, C) for others, whose
         other axes are averaged too.
-    """
-    makers: dict[str, list[onnx.NodeProto]] = {}
-    if not nodes:
-        return {}
-    tensors = {"leanmark.first": np.array([0])}
-    wanted = {}
-    for node in nodes:
-        source = node.input[0]
-        # Named by kind and input: layers that read the same value share its mean.
-        kind = "row" if node.op_type in ROWS else "place" if _reads_each_place(graph, node) else "map"
-        wanted[node.name] = name = f"leanmark.mean.{kind}.{source}"
-        rows = []
-        if node.op_type in ROWS:
-            tensors[f"{name}.shape"] = np.array([-1, _contracted(graph, node)])
-            rows.append(onnx.helper.make_node("Reshape", [source, f"{name}.shape"], [f"{name}.rows"]))
-            source = f"{name}.rows"
-        elif kind == "place":
-            rows.append(onnx.helper.make_node("GlobalAveragePool", [source], [f"{name}.places"]))
-            source = f"{name}.places"
-        makers[name] = [*rows, over_first_axis(graph.model, "ReduceMean", source, name)]
-    batches: list[int] = []
+        """
+        return {name: self._means[mean] for name, mean in self._wanted.items()}
 
-    def counted() -> Iterator[Feed]:
-        for feed in feeds:
-            batches.append(len(next(iter(feed.values()))))
-            yield feed
 
-    added = [node for group in makers.values() for node in group]
-    means: dict[str, Array] = {}
-    for found in probe(graph.model, list(makers), counted(), added, integer_tensors(tensors)):
-        # Weighted by the batch, as the last one may be short.
-        share = np.float32(batches[-1] / sum(batches))
-        for name in makers:  # in place: together the maps take as much memory as all activations of a sample
-            mean = means.setdefault(name, np.zeros(found[name].shape, np.float32))
-            mean += (found[name] - mean) * share
-    return {name: means[mean] for name, mean in wanted.items()}
+def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:
+    """Return the mean over all samples of each operator's input; see :class:`MeanRecorder`."""
+    recorder = MeanRecorder(graph, nodes)
+    if nodes:
+        record(graph, [recorder], feeds)
+    return recorder.means
 
 
 def _reads_each_place(graph: Graph, node: onnx.NodeProto) -> bool:

@@ -8,7 +8,7 @@ values, so that only these are returned.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -17,9 +17,10 @@ from certify.core.errors import ModelError
 from certify.core.progress import Progress
 from certify.data.split import Split
 from compress.core.context import PassContext
-from compress.onnx_graph.graph import Feed, Graph, integer_tensors, probe
+from compress.onnx_graph.graph import Array, Feed, Graph
 from compress.quantization.post_training.histogram import Histogram
 from compress.quantization.post_training.ranges import Calibration, ValueStatistics, value_range
+from compress.quantization.post_training.recording import record
 
 SAMPLED = 1 << 11
 """Approximate number of values per activation and sample that enter its histogram."""
@@ -35,6 +36,7 @@ class Feeds:
         batch: samples per feed.
         wanted_by: name of the pass, for the error.
         split: samples of another part.
+        skipped: number of samples at the beginning of the order that are left out.
 
     Raises:
         UsageError: there are no calibration samples.
@@ -48,16 +50,17 @@ class Feeds:
         batch: int,
         wanted_by: str,
         split: Split | None = None,
+        skipped: int = 0,
     ) -> None:
         self._split = split or context.data.part("calibration", wanted_by)
         self._preprocess = context.preprocess
         # Files are often sorted by class, so the first samples do not represent the data.
-        order = np.random.default_rng(context.seed).permutation(len(self._split))[:samples]
+        order = np.random.default_rng(context.seed).permutation(len(self._split))[skipped:samples]
         self.samples = len(order)
         fixed = _fixed_batch(model, context.preprocess.input_names[0])
         step = fixed or batch
         self._batches = [order[begin : begin + step] for begin in range(0, len(order), step)]
-        if fixed:  # pad the last batch
+        if fixed and self._batches:  # pad the last batch
             # Repeats samples, which moves neither minimum nor maximum.
             self._batches[-1] = np.resize(self._batches[-1], fixed)
 
@@ -81,52 +84,79 @@ def _fixed_batch(model: onnx.ModelProto, name: str) -> int:
     return int(dims[0][0].dim_value) if dims and dims[0] else 0
 
 
-def observe(
-    graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histograms: bool = False
-) -> dict[str, ValueStatistics]:
-    """Record the values that some activations take.
+class RangeRecorder:
+    """Records the values that some activations take.
 
     Args:
         graph: graph of the model that runs.
         names: names of float values that it computes, or of its inputs.
-        feeds: inputs, one batch at a time.
         histograms: whether to keep a histogram of each besides its minimum and maximum.
-
-    Returns:
-        The values by name; the minimum after a ReLU is given as 0, which every range contains.
-
-    Raises:
-        ModelError: a value is not finite, or the model does not run.
     """
-    nodes: list[onnx.NodeProto] = []
-    outputs: list[str] = []
-    # 2**62, because Slice clips an end beyond the last element.
-    tensors = {"leanmark.flat": np.array([-1]), "leanmark.first": np.array([0]), "leanmark.last": np.array([2**62])}
-    for index, name in enumerate(names):
-        part = f"leanmark.{index}.part"
-        ends_of = _reductions(graph, name, f"leanmark.{index}")
-        nodes += ends_of
-        outputs += [node.output[0] for node in ends_of if node.op_type != "GlobalMaxPool"]
-        if histograms:
-            flat, step = f"{part}.flat", f"{part}.step"
-            tensors[step] = np.array([_step(graph, name)])
-            nodes.append(onnx.helper.make_node("Reshape", [name, "leanmark.flat"], [flat]))
-            slicing = [flat, "leanmark.first", "leanmark.last", "leanmark.first", step]
-            nodes.append(onnx.helper.make_node("Slice", slicing, [part]))
-            outputs.append(part)
-    ends = dict.fromkeys(names, (math.inf, -math.inf))
-    kept = {name: Histogram() for name in names} if histograms else {}
-    for found in probe(graph.model, outputs, feeds, nodes, integer_tensors(tensors)):
+
+    def __init__(self, graph: Graph, names: Sequence[str], *, histograms: bool = False) -> None:
+        self._names, self._histograms = list(names), histograms
+        self.nodes: list[onnx.NodeProto] = []
+        self.outputs: list[str] = []
+        # 2**62, because Slice clips an end beyond the last element.
+        ends = {"leanmark.flat": [-1], "leanmark.first": [0], "leanmark.last": [2**62]}
+        self.tensors = {name: np.array(values) for name, values in ends.items()}
         for index, name in enumerate(names):
+            part = f"leanmark.{index}.part"
+            ends_of = _reductions(graph, name, f"leanmark.{index}")
+            self.nodes += ends_of
+            self.outputs += [node.output[0] for node in ends_of if node.op_type != "GlobalMaxPool"]
+            if histograms:
+                flat, step = f"{part}.flat", f"{part}.step"
+                self.tensors[step] = np.array([_step(graph, name)])
+                self.nodes.append(onnx.helper.make_node("Reshape", [name, "leanmark.flat"], [flat]))
+                slicing = [flat, "leanmark.first", "leanmark.last", "leanmark.first", step]
+                self.nodes.append(onnx.helper.make_node("Slice", slicing, [part]))
+                self.outputs.append(part)
+        self._ends = dict.fromkeys(names, (math.inf, -math.inf))
+        self._kept = {name: Histogram() for name in names} if histograms else {}
+
+    def add(self, found: Mapping[str, Array], samples: int) -> None:
+        """Record one batch.
+
+        Raises:
+            ModelError: a value is not finite.
+        """
+        for index, name in enumerate(self._names):
             low, high = float(found.get(f"leanmark.{index}.low", 0.0)), float(found[f"leanmark.{index}.high"])
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise ModelError(
                     f"The value '{name}' of the graph is not finite on calibration samples; check its weights."
                 )
-            ends[name] = min(ends[name][0], low), max(ends[name][1], high)
-            if histograms:
-                kept[name].add(found[f"leanmark.{index}.part"])
-    return {name: ValueStatistics(*ends[name], kept.get(name)) for name in names}
+            self._ends[name] = min(self._ends[name][0], low), max(self._ends[name][1], high)
+            if self._histograms:
+                self._kept[name].add(found[f"leanmark.{index}.part"])
+
+    @property
+    def statistics(self) -> dict[str, ValueStatistics]:
+        """The values by name; the minimum after a ReLU is given as 0, which every range contains."""
+        return {name: ValueStatistics(*self._ends[name], self._kept.get(name)) for name in self._names}
+
+    def ranges(self, calibration: Calibration, percentile: float) -> dict[str, tuple[float, float]]:
+        """Return the range over which 8 bits are spread, by name.
+
+        Args:
+            calibration: method that computes a range from the observed values; all but minmax need histograms.
+            percentile: share of the values inside the range, in %, for that method.
+        """
+        return {name: value_range(each, calibration, percentile) for name, each in self.statistics.items()}
+
+
+def observe(
+    graph: Graph, names: Sequence[str], feeds: Iterable[Feed], *, histograms: bool = False
+) -> dict[str, ValueStatistics]:
+    """Record the values that some activations take on all feeds; see :class:`RangeRecorder`.
+
+    Raises:
+        ModelError: a value is not finite, or the model does not run.
+    """
+    recorder = RangeRecorder(graph, names, histograms=histograms)
+    record(graph, [recorder], feeds)
+    return recorder.statistics
 
 
 def _reductions(graph: Graph, name: str, prefix: str) -> list[onnx.NodeProto]:
@@ -168,8 +198,9 @@ def ranges(
     Raises:
         ModelError: a value is not finite, or the model does not run.
     """
-    seen = observe(graph, names, feeds, histograms=calibration != "minmax")
-    return {name: value_range(each, calibration, percentile) for name, each in seen.items()}
+    recorder = RangeRecorder(graph, names, histograms=calibration != "minmax")
+    record(graph, [recorder], feeds)
+    return recorder.ranges(calibration, percentile)
 
 
 def _step(graph: Graph, name: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import tempfile
 from collections.abc import Sequence
@@ -22,12 +21,13 @@ from compress.core.pass_protocol import Declined
 from compress.core.targets import Target
 from compress.onnx_graph.graph import Array, Graph
 from compress.quantization.post_training.batch_size import choose_batch
-from compress.quantization.post_training.bias_correction import correct_biases, correctable, mean_inputs, own_biases
-from compress.quantization.post_training.calibration import Feeds, ranges
+from compress.quantization.post_training.bias_correction import MeanRecorder, correct_biases, correctable, own_biases
+from compress.quantization.post_training.calibration import Feeds, RangeRecorder
 from compress.quantization.post_training.equalization import equalize
 from compress.quantization.post_training.hard_gates import fit_ranges
 from compress.quantization.post_training.qdq import Operators, observed_names, plan, quantized
 from compress.quantization.post_training.ranges import Calibration
+from compress.quantization.post_training.recording import OutputRecorder, record
 from compress.quantization.post_training.saturation import Saturation, simulate
 from compress.quantization.post_training.sensitivity import output_noise, outputs
 from compress.quantization.post_training.smoothing import find_sites, smooth
@@ -141,13 +141,14 @@ class Quantizer:
         self._int4 = tuple(int4)
         chosen = choose_batch(graph, free_bytes())
         self.batch = settings.batch or chosen.samples
-        self._feeds = Feeds(context, graph.model, settings.samples, self.batch, settings.pass_name)
-        self._few = Feeds(context, graph.model, min(settings.samples, MEANS_FROM), self.batch, settings.pass_name)
+        feeding = context, graph.model
+        self._few = Feeds(*feeding, min(settings.samples, MEANS_FROM), self.batch, settings.pass_name)
+        self._others = Feeds(*feeding, settings.samples, self.batch, settings.pass_name, skipped=self._few.samples)
         budget = context.max_loss_percent if settings.max_loss is None else settings.max_loss
         self.judged = budget is not None and context.data.validation is not None
         self.limit = budget if budget is not None and self.judged else 0.0
         self.notes: dict[str, Any] = {
-            "calibration_samples": self._feeds.samples,
+            "calibration_samples": self._few.samples + self._others.samples,
             "calibration_batch": self.batch,
             "activation_bytes": chosen.activation_bytes,
         }
@@ -156,17 +157,25 @@ class Quantizer:
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
         self._last: tuple[tuple[str, ...], onnx.ModelProto] | None = None
+        self._judgement: tuple[onnx.ModelProto, float] | None = None
         self._transform_floats()
         # Index again, because smoothing inserted nodes and equalisation replaced constants.
         self._floats = Graph(graph.model)
-        names = observed_names(self._floats, plan(self._floats, settings.target, settings.operators, self._float_nodes))
-        with contextlib.closing(self._feeds.watched(context.progress, "Calibrating")) as feeds:
-            found = ranges(self._floats, names, feeds, settings.calibration, settings.percentile)
-        self._ranges = fit_ranges(self._floats, found, settings.target)
-        # computed here, while nothing else is in memory besides the float model
-        self._wanted = outputs(self._floats.model, context.preprocess.output_name, self._few)
-        corrected = correctable(self._floats) if settings.correct_bias else []
-        self._means = mean_inputs(self._floats, corrected, self._few)
+        self._ranges, self._wanted, self._means = self._recorded()
+
+    def _recorded(self) -> tuple[dict[str, tuple[float, float]], Array, dict[str, Array]]:
+        """Return the ranges from all samples, and outputs and mean inputs from the first ones, which run only once."""
+        settings, context, graph = self.settings, self._context, self._floats
+        names = observed_names(graph, plan(graph, settings.target, settings.operators, self._float_nodes))
+        seen = RangeRecorder(graph, names, histograms=settings.calibration != "minmax")
+        wanted = OutputRecorder(context.preprocess.output_name)
+        means = MeanRecorder(graph, correctable(graph) if settings.correct_bias else [])
+        with context.progress.task("Calibrating", len(self._few) + len(self._others)) as bar:
+            record(graph, [seen, wanted, means], self._few, bar.advance)
+            if len(self._others):
+                record(graph, [seen], self._others, bar.advance)
+        found = seen.ranges(settings.calibration, settings.percentile)
+        return fit_ranges(graph, found, settings.target), wanted.values, means.means
 
     @property
     def floats(self) -> Graph:
@@ -206,6 +215,11 @@ class Quantizer:
 
         A model is ruined if its outputs are further from the float model's than the latter's mean is.
         """
+        if self._judgement is None or self._judgement[0] is not candidate:  # several steps ask about the same model
+            self._judgement = candidate, self._judged(candidate)
+        return self._judgement[1]
+
+    def _judged(self, candidate: onnx.ModelProto) -> float:
         wanted, found = self._wanted, outputs(candidate, self._context.preprocess.output_name, self._few)
         # Negated, so that a NaN counts as ruined. A constant equal to the mean would be exactly at the bound.
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():

@@ -195,3 +195,16 @@ def test_notes_of_the_exporter_are_left_out_when_a_model_is_saved(exported, tmp_
     assert [(entry.key, entry.value) for node in saved.node for entry in node.metadata_props] == [("layer", "first")]
     assert not saved.metadata_props
     assert not saved.node[0].doc_string
+
+
+def test_shapes_are_inferred_without_a_copy_of_the_weights(exported, monkeypatch):
+    model, given = load_model(exported), []
+    infer = onnx.shape_inference.infer_shapes
+    wanted = infer(model).graph.value_info
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", lambda each: given.append(each.ByteSize()) or infer(each))
+    before = model.ByteSize()
+    onnx_file.infer_shapes(model)
+    assert given[0] < before - 0.9 * sum(
+        len(tensor.raw_data) for tensor in model.graph.initializer if len(tensor.raw_data) > onnx_file.SMALL_BYTES
+    )
+    assert list(model.graph.value_info) == list(wanted)

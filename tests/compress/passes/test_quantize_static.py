@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,7 +11,9 @@ import pytest
 
 from certify.core.errors import ModelError, UsageError
 from compress.exchange.parity import run_onnx
+from compress.onnx_graph.graph import Graph
 from compress.passes.quantize_static import QuantizeStatic
+from compress.testing.counted_source import CountedSource
 
 
 def _nodes(path, kind):
@@ -158,6 +162,28 @@ def test_calibration_methods_give_a_runnable_model(onnx_file, context, calibrati
     quantized, record = QuantizeStatic(samples=24, batch=8, calibration=calibration).apply(onnx_file, context)
     assert record.done["calibration_samples"] == 24
     assert np.isfinite(run_onnx(quantized, context.sample(3).numpy())).all()
+
+
+def test_each_calibration_sample_runs_once_through_the_float_model(onnx_file, context):
+    counted = CountedSource(context.data.calibration)
+    images = replace(context, data=replace(context.data, calibration=counted.split()))
+    QuantizeStatic(samples=40, batch=8).apply(onnx_file, images)
+    floats, integers = 40, 32  # the outputs of the quantized model are compared on the first samples
+    assert counted.reads == floats + integers
+
+
+def test_first_samples_and_the_rest_give_the_ranges_of_all(onnx_file, context):
+    _, few = QuantizeStatic(samples=32, batch=8).apply(onnx_file, context)
+    made, all_ = QuantizeStatic(samples=44, batch=8).apply(onnx_file, context)
+    assert (few.done["calibration_samples"], all_.done["calibration_samples"]) == (32, 44)
+    graph = Graph(onnx.load(made))
+    entry = next(node for node in graph.nodes if node.op_type == "QuantizeLinear")
+    scale, zero = (graph.constant(name) for name in entry.input[1:])
+    order = np.random.default_rng(context.seed).permutation(len(context.data.calibration))[:44]
+    seen = context.preprocess.batch(context.data.calibration, order)
+    ends = min(float(seen.min()), 0.0), max(float(seen.max()), 0.0)
+    assert (ends[1] - ends[0]) / 255 == pytest.approx(float(scale), rel=1e-5)
+    assert zero == round(-ends[0] / float(scale))
 
 
 def test_percentile_narrows_the_range(onnx_file, context):

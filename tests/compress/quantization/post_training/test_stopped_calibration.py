@@ -28,12 +28,12 @@ class Noted(Silent):
 
 
 def test_bar_of_the_calibration_has_ended_when_the_error_is_caught(onnx_file, context, monkeypatch) -> None:
-    def stopped(graph, names, feeds, *rest):
-        next(feeds)
+    def stopped(graph, recorders, feeds, advance):
+        advance(1)
         raise KeyboardInterrupt
 
     progress = Noted()
-    monkeypatch.setattr(quantizer, "ranges", stopped)
+    monkeypatch.setattr(quantizer, "record", stopped)
     with pytest.raises(KeyboardInterrupt) as error:
         QuantizeStatic(samples=16).apply(onnx_file, replace(context, progress=progress))
     assert error.tb is not None and "Calibrating" in progress.ended  # the traceback keeps the feeds alive
