@@ -8,6 +8,7 @@ in ONNX Runtime and in OpenVINO with float32 and bfloat16 pinned. Times are refu
 a tenth of a core; all other figures are printed anyway. ``--out`` also keeps them as Markdown, JSON and SVG. Data and
 weights are those of ``cifar.py``, ``efficientnet_lite.py`` and ``minilm.py``; ``resnet18``, ``resnet50``,
 ``mobilenet_v2``, ``mobilenet_v3_large`` and ``vit_b_16`` have random weights, so only their times mean anything.
+``--jobs build/resnet50=mnist5k`` compares the two files of a finished job, pruned or not, in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import fast_kernels
 from _bench import options, run
-from peer_bench import limit, models, page
+from peer_bench import finished, limit, models, page
 from peer_bench.compare import Comparison
 from peer_bench.job import Job
 from peer_bench.makers import MAKERS
@@ -42,12 +43,18 @@ def compare(
     job: Job, names: list[str], given: argparse.Namespace, limits: Mapping[int, Mapping[str, float]]
 ) -> Comparison:
     """Make all files of a model, score them, and time them."""
-    artifacts = [float_artifact(job)]
+    artifacts = []
     for name in names:
-        made = make(name, job)
+        artifacts.append(made := make(name, job))
         print(f"{job.model}: {made.title}: {made.why_not or f'{made.bytes:,} bytes'}", flush=True)
-        artifacts.append(made)
-    absent = usable()
+    return measure(job, artifacts, given, limits)
+
+
+def measure(
+    job: Job, made: list[Artifact], given: argparse.Namespace, limits: Mapping[int, Mapping[str, float]]
+) -> Comparison:
+    """Score the files of a model beside its float file, and time them."""
+    artifacts, absent = [float_artifact(job), *made], usable()
     scores = _scores(job, artifacts, absent) if job.trained else {}
     plan = _plan(given)
     groups = [
@@ -119,7 +126,8 @@ def _limits(given: argparse.Namespace, folder: Path) -> tuple[dict[int, dict[str
 def main() -> None:
     """Compare the named models, by default ResNet-20 and EfficientNet-Lite0."""
     parser = options(__doc__, "one block of short windows, one thread, batch 1")
-    parser.add_argument("models", nargs="*", default=["resnet20", "efficientnet_lite0"], metavar="MODEL")
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("--jobs", nargs="+", default=[], metavar="FOLDER=DATA", help="folders of finished jobs")
     parser.add_argument("--makers", nargs="+", choices=MAKERS, default=list(MAKERS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
@@ -127,6 +135,12 @@ def main() -> None:
     parser.add_argument("--wait", type=float, default=0.0, help="seconds to wait for a quiet machine, for each group")
     parser.add_argument("--out", type=Path, help="folder for peers.md, peers.json and a plot for each model")
     given = parser.parse_args()
+    if not (given.models or given.jobs):
+        given.models = ["resnet20", "efficientnet_lite0"]
+    try:
+        jobs = [finished.parse(text) for text in given.jobs]
+    except ValueError as error:
+        parser.error(str(error))
     if unknown := set(given.models) - set(models.NAMES):
         parser.error(f"unknown models: {', '.join(sorted(unknown))}; known: {', '.join(models.NAMES)}")
     if all(importlib.util.find_spec(name) is None for name in ("nncf", "openvino")):
@@ -142,6 +156,9 @@ def main() -> None:
                 print(sentence)
                 continue
             found.append(compare(models.prepare(name, Path(scratch, name)), given.makers, given, limits))
+        for place, (done, spec) in enumerate(jobs):
+            job, made = finished.prepare(done, spec, Path(scratch, f"job.{place}"))
+            found.append(measure(job, [made], given, limits))
     about = {**head(given), **told}
     text = page.markdown(about, found)
     print(text)

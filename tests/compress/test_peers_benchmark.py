@@ -14,11 +14,12 @@ import pytest
 
 from certify.core.windows import Window
 from certify.data.array_contract import ArrayPreprocess
+from certify.data.contract_slot import normalise
 from certify.measure.host import Snapshot
 from certify.model_file.model_file import open_model
 
 BENCHMARKS = str(Path(__file__).resolve().parents[1] / "benchmarks")
-PARTS = ("compare", "job", "limit", "makers", "making", "page", "scores", "times", "verdicts")
+PARTS = ("compare", "finished", "job", "limit", "makers", "making", "page", "scores", "times", "verdicts")
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +196,57 @@ def test_plot_shows_every_scored_file(bench) -> None:
     drawn = bench.page.svg(compared(bench), "onnxruntime-cpu")
     assert drawn.startswith("<svg") and "95.0 %" in drawn and "nncf-onnx" in drawn
     assert bench.page.svg(compared(bench), "openvino") is None
+
+
+def product(widths: tuple[int, ...], path: Path) -> None:
+    """A file of matrix products from ``x`` to ``y``."""
+    weights = [np.eye(a, b, dtype=np.float32) for a, b in zip(widths, widths[1:], strict=False)]
+    names = ["x", *(f"h{place}" for place in range(1, len(weights))), "y"]
+    nodes = [onnx.helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(len(weights))]
+    tensors = [onnx.numpy_helper.from_array(weight, f"w{i}") for i, weight in enumerate(weights)]
+    ends = [
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])]
+        for name, size in (("x", widths[0]), ("y", widths[-1]))
+    ]
+    graph = onnx.helper.make_graph(nodes, "products", *ends, tensors)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def test_finished_job_gives_both_files_and_the_test_part(bench, tmp_path) -> None:
+    contract = ArrayPreprocess(("x",), ((8,),), ("float32",), "y", "logits")
+    done, scratch = tmp_path / "done", tmp_path / "scratch"
+    done.mkdir()
+    for name, inner in (("baseline.onnx", 8), ("model.onnx", 4)):
+        product((8, inner, 3), tmp_path / name)
+        normalise(tmp_path / name, done / name, contract)
+    (done / "lineage.json").write_text(json.dumps({"recipe": {"name": "balanced", "passes": ["structured_prune"]}}))
+    samples, labels = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32), np.arange(30) % 3
+    for part in ("train", "test"):
+        np.savez(tmp_path / f"{part}.npz", x=samples, y=labels)
+    spec = f"arrays:train={tmp_path}/train.npz,test={tmp_path}/test.npz"
+    folder, read = bench.finished.parse(f"{done}={spec}")
+    job, made = bench.finished.prepare(folder, read, scratch)
+    assert (job.model, job.classes, job.trained, made.settings) == (
+        "done",
+        3,
+        True,
+        "recipe balanced: structured_prune",
+    )
+    assert (job.macs, made.macs) == (88, 44)
+    assert job.float_file.read_bytes() == (done / "baseline.onnx").read_bytes() and made.file == done / "model.onnx"
+    assert np.array_equal(job.samples("test"), samples) and np.array_equal(job.labels("test"), labels)
+
+
+@pytest.mark.parametrize("text", ["build", "build=", "no-such-folder=mnist5k"])
+def test_finished_job_without_data_or_files_is_refused(bench, text: str) -> None:
+    with pytest.raises(ValueError, match="FOLDER=DATA|leanmark compress first"):
+        bench.finished.parse(text)
+
+
+def test_share_of_the_limit_counts_what_is_left_of_a_pruned_file(bench) -> None:
+    windows = {name: [window(name, ms, 0.0)] * 2 for name, ms in {"float": 8.0, "leanmark": 4.0}.items()}
+    found = compared(bench, [bench.times.summary("onnxruntime-cpu", 1, 1, windows, {}, 2)], macs=250_000_000)
+    assert "| 4.000 [4.000, 4.000] | 2.000 [2.000, 2.000] | ~0.04 | 25% |" in bench.page.markdown({}, [found])
 
 
 @pytest.mark.parametrize("kind", ["gemm", "conv"])

@@ -39,6 +39,7 @@ class Artifact:
         cpu_s: processor time of the maker's process.
         peak_bytes: largest resident memory of the maker's process.
         foreign_cores: cores that other processes used meanwhile.
+        macs: multiply-adds of one sample, if it has not as many as the float file.
     """
 
     name: str
@@ -53,11 +54,12 @@ class Artifact:
     cpu_s: float | None = None
     peak_bytes: int | None = None
     foreign_cores: float | None = None
+    macs: int | None = None
 
 
 def float_artifact(job: Job) -> Artifact:
     """Return the file that all start from."""
-    return Artifact("float", "float", file=job.float_file, bytes=_bytes(job.float_file))
+    return Artifact("float", "float", file=job.float_file, bytes=size_of(job.float_file))
 
 
 def make(name: str, job: Job) -> Artifact:
@@ -90,10 +92,10 @@ def make(name: str, job: Job) -> Artifact:
     if "declined" in told:
         return Artifact(**known, **facts, why_not=f"declined: {told['declined']}")
     file = Path(told["file"])
-    return Artifact(**known, **facts, file=file, bytes=_bytes(file))
+    return Artifact(**known, **facts, file=file, bytes=size_of(file))
 
 
-def _bytes(file: Path) -> int:
+def size_of(file: Path) -> int:
     """Return the size of a file with its weights, stored next to it under the same stem or name."""
     beside = (file.with_suffix(".bin"), file.with_name(f"{file.name}.data"))
     return sum(each.stat().st_size for each in (file, *beside) if each.is_file())

@@ -101,7 +101,9 @@ def _of_limit(found: Comparison, group: Group, name: str, taken: Time) -> str:
     limit = found.limits.get(group.threads, {}).get(precision_of(name, group.runtime))
     if limit is None:
         return NONE
-    return f"{gops(found.job.macs, group.batch, taken.wall_ms.median) / limit:.0%}"
+    own = found.artifact(name)
+    macs = found.job.macs if own is None or own.macs is None else own.macs
+    return f"{gops(macs, group.batch, taken.wall_ms.median) / limit:.0%}"
 
 
 def _places(found: Comparison) -> list[str]:
