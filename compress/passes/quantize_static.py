@@ -27,11 +27,11 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     float. The integer types follow the target: where the processor accumulates products in 16 bits (AVX2 without VNNI),
     weights use 7 bits, and the values that would saturate are simulated and recorded.
 
-    Before rounding, outliers after a LayerNorm are moved into the weights (SmoothQuant) and neighbouring layers can be
-    equalised; afterwards biases are corrected for the mean error of the rounded weights. If validation data shows a
-    loss above the budget, or the outputs no longer distinguish samples, neighbouring layers are equalised if that
-    helps, and the layers with the largest loss return to float, as few as necessary; if that is not enough, the pass
-    declines.
+    Before rounding, outliers after a LayerNorm are moved into the weights (SmoothQuant), single outlier channels that
+    other products read are multiplied apart, and neighbouring layers can be equalised; afterwards biases are corrected
+    for the mean error of the rounded weights. If validation data shows a loss above the budget, or the outputs no
+    longer distinguish samples, neighbouring layers are equalised if that helps, and the layers with the largest loss
+    return to float, as few as necessary; if that is not enough, the pass declines.
 
     With `energy` or `latency`, a knapsack chooses which blocks stay float: it weighs the loss of each rounded block on
     validation data against the extra cost of the block in floats, measured here (HAWQ-V3, Yao et al. 2021, arXiv
@@ -42,8 +42,8 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     Papers: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018 (arXiv 1712.05877); Krishnamoorthi 2018 (arXiv 1806.08342) for scales by channel;
     Migacz 2017 ("8-bit Inference with TensorRT") for entropy calibration; Nagel et al. 2019 (arXiv 1906.04721) for
-    equalisation and bias correction; Xiao et al. 2022 (arXiv 2211.10438) for SmoothQuant; Pandey et al. 2023
-    (arXiv 2302.05397) for the order of the layers.
+    equalisation and bias correction; Xiao et al. 2022 (arXiv 2211.10438) for SmoothQuant; Dettmers et al. 2022 (arXiv
+    2208.07339) for outlier channels; Pandey et al. 2023 (arXiv 2302.05397) for the order of the layers.
 
     When not to use it: for runtimes without integer kernels, where the file is smaller but not faster; on language
     models whose inputs vary so much that the ranges of a few samples mislead (try `quantize_dynamic`); with calibration
@@ -55,7 +55,7 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     """
 
     name: ClassVar[str] = "quantize_static"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     calibration: Calibration = Field(
@@ -74,6 +74,11 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
         default=0.5, ge=0, lt=1,
         description="SmoothQuant migration strength alpha (0 disables). Where a residual addition also reads the "
         "LayerNorm's output, the scale is applied by an inserted multiplication.",
+    )  # fmt: skip
+    outliers: int = Field(
+        default=2, ge=0, le=16,
+        description="Most channels of a matrix product's input that are multiplied apart, in floats, where the range "
+        "of the others then halves (0 disables). Outputs of LayerNorms are smoothed instead.",
     )  # fmt: skip
     correct_bias: bool = Field(default=True, description="Whether biases compensate the mean error of rounded weights.")
     max_loss: float | None = Field(

@@ -91,25 +91,40 @@ class RangeRecorder:
         graph: graph of the model that runs.
         names: names of float values that it computes, or of its inputs.
         histograms: whether to keep a histogram of each besides its minimum and maximum.
+        ignored: channels (of the last axis) that are not recorded, for some of the names.
     """
 
-    def __init__(self, graph: Graph, names: Sequence[str], *, histograms: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        names: Sequence[str],
+        *,
+        histograms: bool = False,
+        ignored: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self._names, self._histograms = list(names), histograms
+        ignored = ignored or {}
         self.nodes: list[onnx.NodeProto] = []
         self.outputs: list[str] = []
         # 2**62, because Slice clips an end beyond the last element.
         ends = {"leanmark.flat": [-1], "leanmark.first": [0], "leanmark.last": [2**62]}
         self.tensors = {name: np.array(values) for name, values in ends.items()}
         for index, name in enumerate(names):
-            part = f"leanmark.{index}.part"
+            part, step = f"leanmark.{index}.part", _step(graph, name)
+            if name in ignored:
+                kept = np.delete(np.arange((graph.shape(name) or (0,))[-1]), ignored[name])
+                self.tensors[f"leanmark.{index}.kept"] = kept
+                taking = [name, f"leanmark.{index}.kept"]
+                name = f"leanmark.{index}.others"
+                self.nodes.append(onnx.helper.make_node("Gather", taking, [name], axis=-1))
             ends_of = _reductions(graph, name, f"leanmark.{index}")
             self.nodes += ends_of
             self.outputs += [node.output[0] for node in ends_of if node.op_type != "GlobalMaxPool"]
             if histograms:
-                flat, step = f"{part}.flat", f"{part}.step"
-                self.tensors[step] = np.array([_step(graph, name)])
+                flat, every = f"{part}.flat", f"{part}.step"
+                self.tensors[every] = np.array([step])
                 self.nodes.append(onnx.helper.make_node("Reshape", [name, "leanmark.flat"], [flat]))
-                slicing = [flat, "leanmark.first", "leanmark.last", "leanmark.first", step]
+                slicing = [flat, "leanmark.first", "leanmark.last", "leanmark.first", every]
                 self.nodes.append(onnx.helper.make_node("Slice", slicing, [part]))
                 self.outputs.append(part)
         self._ends = dict.fromkeys(names, (math.inf, -math.inf))

@@ -25,12 +25,18 @@ from compress.quantization.post_training.bias_correction import MeanRecorder, co
 from compress.quantization.post_training.calibration import Feeds, RangeRecorder
 from compress.quantization.post_training.equalization import equalize
 from compress.quantization.post_training.hard_gates import fit_ranges
+from compress.quantization.post_training.outlier_channels import (
+    products_with_outliers,
+    read_floats,
+    readers_of_rows,
+    split_off,
+)
 from compress.quantization.post_training.qdq import Operators, observed_names, plan, quantized
 from compress.quantization.post_training.ranges import Calibration
 from compress.quantization.post_training.recording import OutputRecorder, record
 from compress.quantization.post_training.saturation import Saturation, simulate
 from compress.quantization.post_training.sensitivity import output_noise, outputs
-from compress.quantization.post_training.smoothing import find_sites, smooth
+from compress.quantization.post_training.smoothing import find_sites, largest_by_channel, smooth
 from compress.quantization.post_training.weight_only import plain_products, with_int4_weights
 
 MEANS_FROM = 32
@@ -54,6 +60,7 @@ class StaticSettings:
         percentile: share of the values inside a range, for ``percentile``.
         equalize: whether neighbouring layers are equalised; None for only with one scale per tensor.
         smooth: alpha of SmoothQuant; 0 disables it.
+        outliers: largest number of outlier channels that a product computes apart; 0 disables it.
         correct_bias: whether biases compensate the mean error of rounded weights.
         max_loss: relative loss in percent above which layers stay float; None for the budget.
         max_float: largest share of layers that may stay float for it.
@@ -73,6 +80,7 @@ class StaticSettings:
     percentile: float
     equalize: bool | None
     smooth: float
+    outliers: int
     correct_bias: bool
     max_loss: float | None
     max_float: float
@@ -167,7 +175,7 @@ class Quantizer:
         """Return the ranges from all samples, and outputs and mean inputs from the first ones, which run only once."""
         settings, context, graph = self.settings, self._context, self._floats
         names = observed_names(graph, plan(graph, settings.target, settings.operators, self._float_nodes))
-        seen = RangeRecorder(graph, names, histograms=settings.calibration != "minmax")
+        seen = RangeRecorder(graph, names, histograms=settings.calibration != "minmax", ignored=self._ignored)
         wanted = OutputRecorder(context.preprocess.output_name)
         means = MeanRecorder(graph, correctable(graph) if settings.correct_bias else [])
         with context.progress.task("Calibrating", len(self._few) + len(self._others)) as bar:
@@ -188,12 +196,24 @@ class Quantizer:
         if settings.equalize or (settings.equalize is None and not settings.per_channel):
             self.notes["equalised_pairs"], declined = equalize(graph)
             self.declined += declined
-        if settings.smooth and (sites := find_sites(graph)) != ([], ()):
+        sites, declined = find_sites(graph) if settings.smooth else ([], ())
+        rows = readers_of_rows(graph) if settings.outliers else []
+        channels = {node.input[0]: int(graph.tensors[node.input[1]].dims[0]) for node in rows}
+        channels |= {site.norm.output[0]: site.channels for site in sites}
+        largest = largest_by_channel(graph, channels, self._few)
+        smoothed = [product.name for site in sites for product in site.products]
+        apart = products_with_outliers(graph, largest, settings.outliers, smoothed)
+        inputs = {node.name: node.input[0] for node in rows}
+        self._ignored = {inputs[name]: places for name, places in apart.items()}
+        if sites or declined:
             # These multiplications stay float: rounding their factors would bring the outliers back.
-            self._float_nodes = smooth(graph, sites[0], self._few, settings.smooth)
-            self.notes["smoothed"] = len(sites[0])
+            self._float_nodes = smooth(graph, sites, largest, settings.smooth)
+            self.notes["smoothed"] = len(sites)
             self.notes["smoothing_multiplications"] = len(self._float_nodes)
-            self.declined += sites[1]
+            self.declined += declined
+        if apart:
+            self._float_nodes += split_off(graph, apart)
+            self.notes["outlier_channels"] = apart
         if settings.correct_bias:
             own_biases(graph)
 
@@ -205,6 +225,7 @@ class Quantizer:
         aside = (*kept, *self._int4, *self._float_nodes)
         chosen = plan(self._floats, self._target, settings.operators, aside)
         integers = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
+        read_floats(integers, self._float_nodes)
         if settings.correct_bias:
             self.notes["corrected_biases"] = correct_biases(self._floats, Graph(integers), self._means)
         self._last = tuple(kept), with_int4_weights(integers, self._int4)

@@ -15,7 +15,7 @@ of a multiplication four times as wide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,33 +48,29 @@ class SmoothingSite:
         products: matrix products whose weights absorb the factors.
         branches: readers of the LayerNorm that are these products, or lead to nothing else.
         alone: whether it has no other readers, so that the LayerNorm itself can divide.
+        channels: number of its channels.
     """
 
     norm: onnx.NodeProto
     products: tuple[onnx.NodeProto, ...]
     branches: tuple[onnx.NodeProto, ...]
     alone: bool
+    channels: int
 
 
-def smooth(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed], alpha: float) -> tuple[str, ...]:
+def smooth(graph: Graph, sites: Sequence[SmoothingSite], largest: Mapping[str, Array], alpha: float) -> tuple[str, ...]:
     """Smooth the inputs of matrix products after LayerNorms, in place.
 
     Args:
         graph: the float model; it computes the same afterwards, but its index does not include the inserted nodes.
         sites: result of :func:`find_sites`.
-        feeds: calibration samples.
+        largest: result of :func:`largest_by_channel` for the LayerNorms' outputs.
         alpha: migration strength, 0 to 1.
 
     Returns:
         Names of the inserted multiplications. They must stay float: rounding their inputs or factors would bring the
         outliers back.
-
-    Raises:
-        ModelError: the model does not run.
     """
-    if not sites:
-        return ()
-    largest = _largest_by_channel(graph, sites, feeds)
     inserted = []
     for site in sites:
         # Query, key and value share one input and so one factor, which must suit the largest of their weights.
@@ -121,7 +117,9 @@ def _site(graph: Graph, norm: onnx.NodeProto) -> SmoothingSite | str:
     if not branches:
         return "no matrix product with constant weights reads it"
     products = tuple(product for each in found for product in each)
-    return SmoothingSite(norm, products, branches, len(branches) == len(readers) and name not in graph.outputs)
+    return SmoothingSite(
+        norm, products, branches, len(branches) == len(readers) and name not in graph.outputs, channels
+    )
 
 
 def _products(graph: Graph, reader: onnx.NodeProto, name: str, channels: int) -> list[onnx.NodeProto]:
@@ -196,19 +194,30 @@ def _scale_rows(graph: Graph, node: onnx.NodeProto, factors: Array) -> None:
     graph.set(node, 1, np.ascontiguousarray(scaled.T if attributes(node).get("transB", 0) else scaled))
 
 
-def _largest_by_channel(graph: Graph, sites: Sequence[SmoothingSite], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Return the largest absolute value of each channel (last axis) of LayerNorm outputs over all samples."""
+def largest_by_channel(graph: Graph, channels: Mapping[str, int], feeds: Iterable[Feed]) -> dict[str, Array]:
+    """Return the largest absolute value of each channel (last axis) of some values over all samples.
+
+    Args:
+        graph: graph of the model that runs.
+        channels: number of channels of each value, by name.
+        feeds: calibration samples.
+
+    Raises:
+        ModelError: the model does not run.
+    """
+    if not channels:
+        return {}
     nodes, outputs = [], []
     tensors = {"leanmark.first": np.array([0])}
-    for site in sites:
-        name = f"leanmark.{site.norm.output[0]}"
-        tensors[f"{name}.shape"] = np.array([-1, graph.tensors[site.norm.input[1]].dims[0]])
-        nodes.append(onnx.helper.make_node("Abs", [site.norm.output[0]], [f"{name}.size"]))
+    for value, count in channels.items():
+        name = f"leanmark.{value}"
+        tensors[f"{name}.shape"] = np.array([-1, count])
+        nodes.append(onnx.helper.make_node("Abs", [value], [f"{name}.size"]))
         nodes.append(onnx.helper.make_node("Reshape", [f"{name}.size", f"{name}.shape"], [f"{name}.rows"]))
         nodes.append(over_first_axis(graph.model, "ReduceMax", f"{name}.rows", f"{name}.largest"))
         outputs.append(f"{name}.largest")
-    largest = {site.norm.output[0]: np.zeros(()) for site in sites}
+    largest = {value: np.zeros(()) for value in channels}
     for found in probe(graph.model, outputs, feeds, nodes, integer_tensors(tensors)):
-        for name, output in zip(largest, outputs, strict=True):
-            largest[name] = np.maximum(largest[name], found[output].ravel())
+        for value, output in zip(largest, outputs, strict=True):
+            largest[value] = np.maximum(largest[value], found[output].ravel())
     return largest

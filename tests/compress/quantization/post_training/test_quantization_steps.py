@@ -20,7 +20,7 @@ from compress.quantization.post_training.qdq import observed_names, plan, quanti
 from compress.quantization.post_training.ranges import value_range
 from compress.quantization.post_training.saturation import simulate
 from compress.quantization.post_training.sensitivity import fewest_kept, output_noise
-from compress.quantization.post_training.smoothing import find_sites, smooth
+from compress.quantization.post_training.smoothing import find_sites, largest_by_channel, smooth
 
 
 def floats(*shape, scale=1.0):
@@ -212,7 +212,7 @@ def test_smoothed_model_computes_the_same_and_rounds_better(residual):
     wanted = outputs(graph, feeds)
     before = signal_to_noise_db(wanted, outputs(integers_of(graph, feeds), feeds))
     sites, declined = find_sites(graph)
-    inserted = smooth(graph, sites, feeds, 0.5)
+    inserted = smooth(graph, sites, largest_by_channel(graph, {"n": 16}, feeds), 0.5)
     assert (len(sites), declined) == (1, ())
     assert [node.name for node in graph.model.graph.node if node.op_type == "Mul"] == list(inserted)
     assert len(inserted) == residual
@@ -222,7 +222,8 @@ def test_smoothed_model_computes_the_same_and_rounds_better(residual):
 
 def test_only_products_read_the_multiplication_when_a_norm_feeds_a_residual_too():
     graph = normalised(residual=True)
-    (inserted,) = smooth(graph, find_sites(graph)[0], tokens(), 0.5)
+    largest = largest_by_channel(graph, {"n": 16}, tokens())
+    (inserted,) = smooth(graph, find_sites(graph)[0], largest, 0.5)
     after = Graph(graph.model)
     onnx.checker.check_model(after.model, full_check=True)
     assert {node.name for node in after.consumers["n"]} == {inserted, "sum"}
