@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import nn
 from certify.core.progress import Progress
 from compress.core.context import PassContext
 from compress.core.foreign_code import MODEL_FAILURES
+from compress.costs.block_runs import BlockRuns
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant
 from compress.costs.rounding import Rounding, int4_weights
 from compress.pruning.program import NotTraceable, Program
@@ -24,20 +26,6 @@ BATCH = 64
 TRIAL_SAMPLES = 128
 """Samples for refitting a narrowed block before its loss is measured; the chosen model is refitted on more."""
 
-Change = Callable[[nn.Module, Mapping[int, Variant]], nn.Module]
-"""Returns a copy of a model in which some items, by index, are replaced by variants."""
-
-
-def divergence(model: nn.Module, images: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Compute the Kullback-Leibler divergence of a model's outputs from the original's, in nats per sample.
-
-    Args:
-        model: model in eval mode.
-        images: (n, ...) samples.
-        wanted: (n, classes) log-probabilities of the original, from :func:`log_shares`.
-    """
-    return divergence_of(log_shares(model, images), wanted)
-
 
 def divergence_of(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """Compute the Kullback-Leibler divergence of log-probabilities from those of the original, in nats per sample."""
@@ -47,15 +35,19 @@ def divergence_of(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 def log_shares(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return the log-probabilities that a model gives to the classes, (n, classes)."""
+    return _outputs(model, images).log_softmax(1)
+
+
+def _outputs(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return torch.cat([model(part) for part in images.split(BATCH)]).log_softmax(1)
+        return torch.cat([model(part) for part in images.split(BATCH)])
 
 
 def measured_losses(
     model: nn.Module,
     candidates: Sequence[Sequence[Variant]],
     images: torch.Tensor,
-    change: Change,
+    narrower: Narrower,
     progress: Progress,
     unchanged: Variant = FULL,
 ) -> list[list[float]]:
@@ -65,22 +57,34 @@ def measured_losses(
         model: the original, in eval mode; not modified.
         candidates: variants of each item.
         images: validation samples.
-        change: makes the changed model, including any refit.
+        narrower: changes the model.
         progress: where to report progress.
         unchanged: the variant of the original, which loses nothing.
     """
     wanted = log_shares(model, images)
-    total = sum(variant != unchanged for variants in candidates for variant in variants)
-    with progress.task("Measuring the loss of each block", total) as bar:
+    tried = [[variant for variant in variants if variant != unchanged] for variants in candidates]
+    losses: list[list[float]] = [[0.0] * len(variants) for variants in candidates]
+    with progress.task("Measuring the loss of each block", sum(map(len, tried))) as bar:
 
-        def lost(number: int, variant: Variant) -> float:
-            if variant == unchanged:
-                return 0.0
-            loss = divergence(change(model, {number: variant}), images, wanted)
+        def note(number: int, variant: Variant, outputs: torch.Tensor) -> None:
+            loss = divergence_of(outputs.log_softmax(1), wanted)
+            losses[number][candidates[number].index(variant)] = math.inf if math.isnan(loss) else loss
             bar.advance(1)
-            return math.inf if math.isnan(loss) else loss
 
-        return [[lost(number, variant) for variant in variants] for number, variants in enumerate(candidates)]
+        left = {number: list(variants) for number, variants in enumerate(tried)}
+        with contextlib.ExitStack() as stack:
+            runs = narrower.runs(model, images)
+            numbers = [] if runs is None else [each for each in stack.enter_context(runs).numbers if left[each]]
+            for number in numbers:
+                assert runs is not None
+                for variant, outputs in runs.outputs(number, tried[number]):
+                    if outputs is not None:
+                        note(number, variant, outputs)
+                        left[number].remove(variant)
+        for number, variants in left.items():
+            for variant in variants:
+                note(number, variant, _outputs(narrower(model, {number: variant}), images))
+    return losses
 
 
 class Narrower:
@@ -102,6 +106,17 @@ class Narrower:
     ) -> None:
         self._items, self._scores, self._context, self._rounding = items, scores, context, rounding
         self._program: Program | None = None
+
+    def runs(self, model: nn.Module, images: torch.Tensor) -> BlockRuns | None:
+        """Return what runs the variants of one block after the other, or None if the model cannot be traced."""
+        samples = None if self._context is None else Samples(self._context, TRIAL_SAMPLES)
+        first = images[:BATCH] if samples is None else samples.batch(0)
+        try:
+            program = self._program_of(model, first)
+        except NotTraceable:
+            return None
+        seed = 0 if self._context is None else self._context.seed
+        return BlockRuns(program, self._items, self.cut, images, len(first), samples, self._rounding, seed)
 
     def cut(self, model: nn.Module, variants: Mapping[int, Variant]) -> tuple[nn.Module, Changes]:
         """Return a changed copy without a refit, and what its layers lost."""
@@ -135,16 +150,16 @@ class Narrower:
         mended, dropped = copy.deepcopy(changed), any(variant.dropped for variant in variants.values())
         samples = Samples(self._context, TRIAL_SAMPLES)
         try:
-            original = self._program_of(model, samples)
+            original = self._program_of(model, samples.batch(0))
             reconstruct(original, mended, changes, samples, seed=self._context.seed, every=dropped)
         except (NotTraceable, *MODEL_FAILURES):  # the record states once whether the chosen model can be refitted
             return changed
         return mended
 
-    def _program_of(self, model: nn.Module, samples: Samples) -> Program:
+    def _program_of(self, model: nn.Module, batch: torch.Tensor) -> Program:
         """Return the operators of the original, traced once for all variants."""
         if self._program is None or self._program.model is not model:
-            self._program = Program.of(model, samples.batch(0))
+            self._program = Program.of(model, batch)
         return self._program
 
     def _kept(self, name: str, width: int) -> torch.Tensor:

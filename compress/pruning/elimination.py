@@ -15,7 +15,7 @@ from torch import nn
 from compress.core.context import PassContext
 from compress.pruning.heads import attentions
 from compress.pruning.importance import NOTED, clear_notes
-from compress.pruning.lane import Lane
+from compress.pruning.lane import Lane, Start
 from compress.pruning.least_squares import Gram, eliminate
 from compress.pruning.program import Program
 from compress.pruning.rows import Rows
@@ -77,7 +77,7 @@ def elimination_scores(
     sizes = {found.back: found.head_dim for found in attentions(model)} if whole_heads else {}
     generator = torch.Generator().manual_seed(seed)
     scores = {}
-    with Lane(program, samples.batch, samples.batches) as lane:
+    with Lane(program, Start.samples(program, samples.batch, samples.batches)) as lane:
         for layer in find_layers(program):
             # In a grouped convolution a unit is read by one group only, so there is no common Gram matrix.
             if layer.path in paths and layer.groups == 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,32 @@ class Shelf(ArrayShelf[Node]):
         return saved
 
 
+@dataclass(frozen=True)
+class Start:
+    """Values from which a program is run, in batches.
+
+    Attributes:
+        nodes: nodes whose values are known.
+        values: returns their values for a batch, by its number.
+        count: number of batches.
+    """
+
+    nodes: frozenset[Node]
+    values: Callable[[int], Mapping[Node, Any]]
+    count: int
+
+    @classmethod
+    def samples(cls, program: Program, batch: Callable[[int], torch.Tensor], count: int) -> Start:
+        """Return the start of a whole program.
+
+        Args:
+            program: program to run.
+            batch: returns a batch of samples by its number, as the program takes it.
+            count: number of batches.
+        """
+        return cls(frozenset({program.sample}), lambda number: {program.sample: batch(number)}, count)
+
+
 class Lane:
     """One program on all samples, in batches: only values that later steps need are kept.
 
@@ -34,21 +61,23 @@ class Lane:
 
     Args:
         program: program to run.
-        batches: returns a batch by its number, as the program takes it.
-        count: number of batches.
+        start: values from which it runs.
         later: nodes whose values will be requested, once per occurrence; others can be requested until something that
             depends on them is requested.
     """
 
-    def __init__(
-        self, program: Program, batches: Callable[[int], torch.Tensor], count: int, later: Iterable[Node] = ()
-    ) -> None:
+    def __init__(self, program: Program, start: Start, later: Iterable[Node] = ()) -> None:
         self.program = program
-        self._batches, self._count = batches, count
+        self._start = start
         self._later = Counter(later)
-        self._known: set[Node] = {program.sample}
+        self._known: set[Node] = set(start.nodes)
         self._stack = contextlib.ExitStack()
         self._shelf: Shelf | None = None
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return self._start.count
 
     def __enter__(self) -> Lane:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="leanmark-"))
@@ -66,11 +95,19 @@ class Lane:
         known = self._known | (program.varying & set(needed))
         # A value waits for a later request or for an operator that has not run; everything else is freed.
         kept = [node for node in known if self._later[node] > 0 or any(user not in known for user in node.users)]
-        for batch in range(self._count):
+        for batch in range(self._start.count):
             # The samples are read once; from the second step on, a batch starts from what the previous step left.
-            values = {program.sample: self._batches(batch)} if self._shelf is None else self._shelf.take(batch)
+            values = dict(self._start.values(batch)) if self._shelf is None else self._shelf.take(batch)
             with torch.inference_mode():
                 program.evaluate(needed, values)
             yield [values[node] for node in wanted]
             self._next.put(batch, {node: values[node] for node in kept})
         self._shelf, self._known = self._next, known
+
+    def here(self) -> Start:
+        """Return the values that the last step left, from which another program with the same nodes can run.
+
+        They are valid until the next step.
+        """
+        assert self._shelf is not None
+        return Start(frozenset(self._known), self._shelf.take, self._start.count)

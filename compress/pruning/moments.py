@@ -103,6 +103,39 @@ class Gram:
         return Moments(means[0], means[1], xx, xy, yy)
 
 
+class Misfit:
+    """Squared error of a layer as it is, accumulated batch by batch, without the Gram matrix that a refit needs.
+
+    Args:
+        weights: (..., outputs, inputs).
+        bias: (..., outputs), or None for none.
+
+    Example:
+        >>> misfit = Misfit(np.ones((1, 2)), None)
+        >>> misfit.add(np.eye(2), np.array([[3.0], [1.0]]))
+        >>> misfit.share  # of 4 and a variance of 1, summed over both rows
+        2.0
+    """
+
+    def __init__(self, weights: Array, bias: Array | None) -> None:
+        self._weights, self._bias = weights, bias
+        # Without inputs, a Gram matrix has the moments of its targets alone.
+        self._missed, self._wanted = (Gram(0, weights.shape[-2], weights.shape[:-2]) for _ in range(2))
+
+    def add(self, x: Array, y: Array) -> None:
+        """Add a batch; see :meth:`Gram.add`."""
+        found = x @ np.swapaxes(self._weights, -1, -2)
+        missed = y - found if self._bias is None else y - found - self._bias[..., None, :]
+        self._missed.add(x[..., :0], missed)
+        self._wanted.add(x[..., :0], y)
+
+    @property
+    def share(self) -> float:
+        """Mean squared error as a share of the targets' variance."""
+        variance = float(self._wanted.moments().yy.sum())
+        return float(self._missed.moments(centred=False).yy.sum()) / max(variance, np.finfo(np.float64).tiny)
+
+
 @dataclass(frozen=True)
 class Moments:
     """Second moments of inputs and targets per row.

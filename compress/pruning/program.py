@@ -6,6 +6,7 @@ pruning, have the same operators in the same modules, which identifies correspon
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,33 @@ CONVOLUTIONS = frozenset(
     {aten.conv1d.default, aten.conv1d.padding, aten.conv2d.default, aten.conv2d.padding}
 )  # fmt: skip
 NORM = aten._native_batch_norm_legit_no_training.default
+OF_ANY_WIDTH = CONVOLUTIONS | {
+    NORM, aten.linear.default, aten.add.Tensor, aten.mul.Tensor, aten.relu.default, aten.gelu.default,
+    aten.silu.default, aten.hardswish.default, aten.hardtanh.default, aten.sigmoid.default, aten.hardsigmoid.default,
+    aten.max_pool2d.default, aten.avg_pool2d.default, operator.getitem,
+}  # fmt: skip
+"""Operators without the number of channels among their arguments, apart from grouped convolutions."""
 Key = tuple[str, str, int]
 """The module that runs an operator, the operator, and how many of its kind that module ran before."""
 
 
 class NotTraceable(Exception):
     """The operators of a model cannot be listed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """The operators of one module that maps one value to one value.
+
+    Attributes:
+        input: node of the only value that it takes and that depends on the samples.
+        output: node of the only value that others take from it.
+        inside: its operators, including the output.
+    """
+
+    input: Node
+    output: Node
+    inside: frozenset[Node]
 
 
 @dataclass(frozen=True)
@@ -120,6 +142,34 @@ class Program:
         self.evaluate(self.ordered(ancestors([node], frozenset())), values)
         return values[node]
 
+    @property
+    def fits_any_width(self) -> bool:
+        """Whether the same operators run the model after units were cut out, so that it need not be traced again."""
+        known = all(node.target in OF_ANY_WIDTH for node in self.keys)
+        return known and all(node.args[6:] in ((), (1,)) for node in self.keys if node.target in CONVOLUTIONS)
+
+    @property
+    def output(self) -> Node | None:
+        """The node of the model's output, or None if that is not one value."""
+        (given,) = self.nodes[-1].args
+        only = given[0] if isinstance(given, (tuple, list)) and len(given) == 1 else None
+        return only if isinstance(only, Node) and only in self.varying else None
+
+    def region(self, path: str) -> Region | None:
+        """Return the operators of a module, or None if values other than one enter or leave it.
+
+        Args:
+            path: path of the module; not empty.
+        """
+        inside = frozenset(node for node in self.keys if path in _paths(node))
+        taken = {each for node in inside for each in node.all_input_nodes if each not in inside}
+        varying = taken & self.varying
+        left = [node for node in inside if any(user not in inside for user in node.users)]
+        # A value that others read too and that does not depend on the samples could change with the module.
+        if len(varying) != 1 or len(left) != 1 or left[0] not in self.varying:
+            return None
+        return Region(varying.pop(), left[0], inside)
+
     def ordered(self, some: Iterable[Node]) -> list[Node]:
         """Return nodes in the order in which they run."""
         wanted = set(some)
@@ -151,9 +201,12 @@ def _keys(nodes: Sequence[Node]) -> dict[Node, Key]:
     keys = {}
     for node in nodes:
         if node.op == "call_function":
-            # The last entry of the stack is the innermost module.
-            path = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
-            kind = (str(path), str(node.target))
+            kind = (_paths(node)[-1], str(node.target))
             keys[node] = (*kind, seen[kind])
             seen[kind] += 1
     return keys
+
+
+def _paths(node: Node) -> list[str]:
+    """Return the paths of the modules that run an operator, the innermost last."""
+    return [str(path) for path, *_ in (node.meta.get("nn_module_stack") or {"": ("",)}).values()]

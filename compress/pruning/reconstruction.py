@@ -24,11 +24,12 @@ from torch import nn
 from torch.fx import Node
 
 from compress.core.pass_protocol import Declined
-from compress.pruning.lane import Lane
+from compress.pruning.lane import Lane, Start
 from compress.pruning.least_squares import RIDGE, Gram, LayerRefit, refit
+from compress.pruning.moments import ROWS_PER_INPUT, Misfit
 from compress.pruning.program import Program, ancestors
 from compress.pruning.rows import Rows
-from compress.pruning.samples import Samples
+from compress.pruning.samples import Batches
 from compress.pruning.sites import Layer, Sum, find_layers, find_sum
 
 POSITIONS = 64
@@ -110,7 +111,7 @@ def reconstruct(
     original: nn.Module | Program,
     changed: nn.Module,
     changes: Changes,
-    samples: Samples,
+    samples: Batches,
     *,
     seed: int = 0,
     ridge: float = RIDGE,
@@ -136,21 +137,51 @@ def reconstruct(
     first = samples.batch(0)
     before = original if isinstance(original, Program) else Program.of(original, first)
     programs = before, Program.of(changed, first)
+    starts = tuple(Start.samples(program, samples.batch, samples.batches) for program in programs)
+    refitted, declined = refit_layers(
+        programs, changes, starts, samples.size, seed=seed, ridge=ridge, every=every, advance=advance
+    )
+    return Reconstruction(refitted, samples.count, time.process_time() - began, tuple(declined))
+
+
+def refit_layers(
+    programs: tuple[Program, Program],
+    changes: Changes,
+    starts: tuple[Start, ...],
+    size: int,
+    *,
+    seed: int = 0,
+    ridge: float = RIDGE,
+    every: bool = True,
+    advance: Callable[..., None] = lambda *_, **__: None,
+) -> tuple[dict[str, LayerRefit], list[Declined]]:
+    """Refit the layers of a changed program's model in place; see :func:`reconstruct`.
+
+    Args:
+        programs: of the original and of the changed network.
+        changes: what was changed.
+        starts: values from which each of them is run, in the same batches.
+        size: number of samples in a batch.
+        seed: see :func:`reconstruct`; likewise the others.
+        ridge: likewise.
+        every: likewise.
+        advance: likewise.
+
+    Returns:
+        Errors of the refitted layers, by path, and the changed layers that could not be refitted.
+    """
     sites, declined = _sites(programs, changes, every)
     generator = torch.Generator().manual_seed(seed)
     # The original's values are computed once for all layers, those of the changed network again behind each refitted
     # one.
     later = [site.wanted for site in sites]
     refitted = {}
-    with (
-        Lane(programs[0], samples.batch, samples.batches, later) as wanted,
-        Lane(programs[1], samples.batch, samples.batches) as found,
-    ):
+    with Lane(programs[0], starts[0], later) as wanted, Lane(programs[1], starts[1]) as found:
         for site in sites:
-            rows = Rows(site.layer, generator, POSITIONS, samples.size)
+            rows = Rows(site.layer, generator, POSITIONS, size)
             refitted[site.layer.path] = _refit(site, programs[1], wanted, found, rows, ridge)
             advance(1, site.layer.path)
-    return Reconstruction(refitted, samples.count, time.process_time() - began, tuple(declined))
+    return refitted, declined
 
 
 def _sites(programs: tuple[Program, Program], changes: Changes, every: bool) -> tuple[list[_Site], list[Declined]]:
@@ -210,29 +241,34 @@ def _in_turn(sites: Iterable[_Site], program: Program) -> list[_Site]:
 def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float) -> LayerRefit:
     layer, model = site.layer, program.model
     weight = model.get_parameter(layer.weight)
-    gram: Gram | None = None
     shortcuts = () if site.sum is None else (site.sum.shortcut,)
+    moments: Gram | Misfit | None = None
+    old = weight.detach().numpy()
+    bias = None if layer.bias is None else model.get_parameter(layer.bias).detach().numpy()
     for (target,), (taken, *shortcut) in zip(
         wanted.values(site.wanted), found.values(layer.input, *shortcuts), strict=True
     ):
         with torch.inference_mode():
             x, y = rows.of(weight, taken, site.target(target, shortcut[0] if shortcut else None))
-        gram = gram or Gram(x.shape[-1], y.shape[-1], x.shape[:-2])
-        gram.add(x, y)
-    assert gram is not None
-    shape = (*gram.blocks, -1, gram.inputs)
-    bias = None if layer.bias is None else model.get_parameter(layer.bias).detach().numpy().reshape(shape[:-1])
+        if moments is None:
+            old = old.reshape(*x.shape[:-2], -1, x.shape[-1])
+            bias = None if bias is None else bias.reshape(old.shape[:-1])
+            # Too few rows: a fit would repeat these samples and fail on others, so the layer stays as it is. Its Gram
+            # matrix would be the largest of all and never be used.
+            few = found.batches * x.shape[-2] < ROWS_PER_INPUT * x.shape[-1]
+            moments = Misfit(old, bias) if few else Gram(x.shape[-1], y.shape[-1], x.shape[:-2])
+        moments.add(x, y)
+    assert moments is not None
+    if isinstance(moments, Misfit):
+        return LayerRefit(moments.share, moments.share, site.sum is not None)
     refitted = refit(
-        gram,
-        weight.detach().numpy().reshape(shape),
+        moments,
+        old,
         bias,
-        mask=None if site.mask is None else site.mask.numpy().reshape(shape) != 0,
+        mask=None if site.mask is None else site.mask.numpy().reshape(old.shape) != 0,
         ridge=ridge,
         with_bias=layer.bias is not None or layer.mean is not None,
     )
-    # Too few rows: the fit would repeat these samples and fail on others, so the layer stays as it is.
-    if not gram.determined:
-        return LayerRefit(refitted.before, refitted.before, site.sum is not None)
     _put(model, layer, refitted.weights, refitted.bias)
     return LayerRefit(refitted.before, refitted.after, site.sum is not None)
 

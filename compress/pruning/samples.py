@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,25 @@ from compress.core.context import PassContext
 from compress.core.samples import as_tensor
 
 LARGEST_BATCH, BATCH_BYTES = 64, 8 * 1024**2
+
+
+class Batches(Protocol):
+    """Samples in batches of equal size; see :class:`Samples` for the members."""
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+
+    @property
+    def size(self) -> int:
+        """Batch size."""
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+
+    def batch(self, number: int) -> torch.Tensor:
+        """Return a batch, (size, ...)."""
 
 
 class Samples:
