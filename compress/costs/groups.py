@@ -16,9 +16,12 @@ from compress.costs.items import Item, Variant, find_items
 from compress.pruning.blocks import BlockPruner
 from compress.pruning.channels import find_head, find_layers
 from compress.pruning.elimination import EliminationEstimator
+from compress.pruning.equivalence import verified_groups
 from compress.pruning.importance import FROM_DATA, Estimator
 from compress.pruning.rules import PruneSettings, PruningRules
 from compress.pruning.tracing import with_gradients
+
+COUPLED = "its units can only be removed together with those of other layers"
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,13 @@ def find_narrowable(
     )
     pruner = BlockPruner(found, sample, rules, attention=settings.attention, embedding=False)
     scores = _scores(pruner, settings, context)
-    groups = [group for group in pruner.groups if group.name in scores]
+    # Groups coupled by an addition pass a common test, in which all of them lose the same units; here each block is
+    # narrowed by itself.
+    known = [group for group in pruner.groups if group.name in scores]
+    groups = [group for group in known if verified_groups(found, sample, [group])]
     items = find_items(found, sample, groups, most=settings.max_ratio, keep=rules.keep, formats=formats)
     declined = [each for each in pruner.left_out({}) if each.what not in scores]
+    declined += [Declined(group.name, COUPLED) for group in known if group not in groups]
     return Narrowable(found, tuple(items), scores, tuple(declined))
 
 

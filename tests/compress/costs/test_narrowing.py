@@ -10,8 +10,10 @@ import pytest
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
 from compress.costs import shipped_form
+from compress.costs.groups import COUPLED, find_narrowable
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.program import Program
+from compress.testing.networks import network
 
 pytestmark = pytest.mark.usefixtures("unexported")
 
@@ -87,10 +89,19 @@ def test_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_con
     assert " remains" in why
 
 
-def test_model_is_declined_when_no_narrower_block_is_cheaper(timer, monkeypatch, context, model):
+def test_model_is_declined_when_no_narrower_block_is_cheaper(timer, monkeypatch, context):
     monkeypatch.setattr(type(timer), "weights", lambda self, file: 1000)
-    _, record = narrow_by(latency=0.9).apply(model, context)
+    _, record = narrow_by(latency=0.9).apply(network("depthwise"), context)
     assert record.declined[0].why == "no narrower block takes less time in float on this machine"
+
+
+def test_layers_are_declined_when_an_addition_couples_their_widths(timer, model, context):
+    """Every other unit of all of them at once could be removed, but not those of one layer alone."""
+    found = find_narrowable(StructuredPrune().settings(), model, context)
+    assert found.items == ()
+    assert {each.why for each in found.declined if each.what in ("stem.0", "first.0", "down.0")} == {COUPLED}
+    _, record = narrow_by(latency=0.9).apply(model, context)
+    assert record.declined[0].why.startswith("it has no block whose time can be lowered")
 
 
 def test_pruned_model_is_declined_when_it_costs_more_than_the_original(timer, monkeypatch, deep, deep_context):
