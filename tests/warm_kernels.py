@@ -20,9 +20,13 @@ from jupyter_client.provisioning import local_provisioner
 SERVER = "forkserver"
 IMPORTED = [
     "ipykernel.kernelapp",
+    "jinja2",
     "onnxruntime.quantization",
-    "onnxscript",
+    "onnxscript.function_libs.torch_lib.ops",
+    "pydantic.main",
+    "scipy.special",
     "torch._dynamo",
+    "torch.export._trace",
     "torch.onnx",
     "torchvision",
 ]
