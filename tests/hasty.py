@@ -15,14 +15,17 @@ from certify.measure import experiment, runs, short_comparison, windows
 from certify.measure.plan import Plan
 from certify.measure.runs import Bench
 
+FEWER: dict[str, Any] = {"null_retries": 0, "settings_windows": 1, "latency_calls": 50, "changed_window_s": 0.01}
+"""Windows of 10 ms on changed samples are those of tests/certify/measure/test_recognition.py, which judges them."""
+
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[None]:
-    """No pause before a window, one number of threads, no repeated null run, and fewer windows where they are many."""
+    """No pause before a window, one number of threads, no repeated null run, and fewer or shorter windows."""
     opened = experiment.open_bench
 
     def open_bench(plan: Plan, rules: MeasuringRules, *rest: Any) -> AbstractContextManager[Bench]:
-        return opened(plan, replace(rules, null_retries=0, settings_windows=1, latency_calls=50), *rest)
+        return opened(plan, replace(rules, **FEWER), *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (experiment, short_comparison):

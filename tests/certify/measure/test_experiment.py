@@ -31,8 +31,9 @@ YARDSTICK_WINDOWS = 4
 
 
 def _measure(pair, edition: Edition, plan: Plan = SHORT, **more) -> Evidence:
+    rules = replace(edition.plan, changed_window_s=0.01)  # the shortest that test_recognition.py judges
     return measure(
-        ((pair.baseline, pair.contract), (pair.candidate, pair.contract)), pair.dataset, plan, edition.plan,
+        ((pair.baseline, pair.contract), (pair.candidate, pair.contract)), pair.dataset, plan, rules,
         baseline_origin="made by a test", **more,
     )  # fmt: skip
 
