@@ -165,7 +165,7 @@ class Quantizer:
         self.declined: tuple[Declined, ...] = ()
         self._float_nodes: tuple[str, ...] = ()
         self._last: tuple[tuple[str, ...], onnx.ModelProto] | None = None
-        self._judgement: tuple[onnx.ModelProto, float] | None = None
+        self._last_excess: tuple[onnx.ModelProto, float] | None = None
         self._transform_floats()
         # Index again, because smoothing inserted nodes and equalisation replaced constants.
         self._floats = Graph(graph.model)
@@ -236,11 +236,11 @@ class Quantizer:
 
         A model is ruined if its outputs are further from the float model's than the latter's mean is.
         """
-        if self._judgement is None or self._judgement[0] is not candidate:  # several steps ask about the same model
-            self._judgement = candidate, self._judged(candidate)
-        return self._judgement[1]
+        if self._last_excess is None or self._last_excess[0] is not candidate:  # several steps ask about the same model
+            self._last_excess = candidate, self._excess_of(candidate)
+        return self._last_excess[1]
 
-    def _judged(self, candidate: onnx.ModelProto) -> float:
+    def _excess_of(self, candidate: onnx.ModelProto) -> float:
         wanted, found = self._wanted, outputs(candidate, self._context.preprocess.output_name, self._few)
         # Negated, so that a NaN counts as ruined. A constant equal to the mean would be exactly at the bound.
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
