@@ -132,8 +132,8 @@ class Misfit:
     @property
     def share(self) -> float:
         """Mean squared error as a share of the targets' variance."""
-        variance = float(self._wanted.moments().yy.sum())
-        return float(self._missed.moments(centred=False).yy.sum()) / max(variance, np.finfo(np.float64).tiny)
+        missed, variance = float(self._missed.moments(centred=False).yy.sum()), float(self._wanted.moments().yy.sum())
+        return missed / max(variance, float(np.finfo(np.float64).tiny))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compress.pruning.least_squares import Gram, choose_units, eliminate, refit
+from compress.pruning.moments import Misfit
 
 INPUTS, OUTPUTS, ROWS = 12, 5, 400
 
@@ -144,3 +145,16 @@ def test_scores_rank_units_in_order_of_removal_when_errors_are_equal() -> None:
     scores = found.scores()
     assert all(scores[a] <= scores[b] for a, b in itertools.pairwise(found.order))
     assert set(np.argsort(scores, kind="stable")[-4:]) == set(found.kept(4))
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_error_without_a_gram_matrix_is_that_before_a_refit(with_bias):
+    random = np.random.default_rng(0)
+    gram, weights = Gram(3, 2, (4,)), random.normal(size=(4, 2, 3))
+    bias = random.normal(size=(4, 2)) if with_bias else None
+    misfit = Misfit(weights, bias)
+    for rows in (7, 20):
+        x, y = random.normal(5, 1, (4, rows, 3)), random.normal(2, 1, (4, rows, 2))
+        gram.add(x, y)
+        misfit.add(x, y)
+    assert misfit.share == pytest.approx(refit(gram, weights, bias, with_bias=with_bias).before)

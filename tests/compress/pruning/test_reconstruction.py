@@ -119,6 +119,15 @@ class Projected(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+def test_layer_stays_as_it_is_when_it_has_too_few_rows(context):
+    original = _original()
+    pruned = _cut(original)
+    report = reconstruct(original, pruned, CHANGES, Samples(context, 8))
+    assert torch.equal(pruned.head.weight, original.head.weight), "six inputs, eight rows"
+    assert report.layers["head"].after == report.layers["head"].before > 0
+    assert not torch.equal(pruned.narrow.weight, original.narrow.weight[:, :4])
+
+
 @pytest.mark.parametrize("first_shortcut", [False, True])
 def test_layer_of_a_shortcut_is_refitted_before_the_sum(context, first_shortcut):
     torch.manual_seed(0)
