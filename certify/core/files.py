@@ -14,11 +14,14 @@ from pathlib import Path
 from certify.core.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
+DEVICES = Path("/dev")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` on success, remove it on failure.
+
+    A device or pipe, such as ``/dev/stdout``, is written into, not replaced.
 
     Raises:
         OSError: an error of the file system (disk full, no permission), with a file name; ``path`` is then unchanged.
@@ -26,6 +29,10 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if _is_stream(path):
+        with _copied_into(path) as elsewhere:
+            yield elsewhere
+        return
     beside, prefix = path, f".{path.name}."
     try:
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
@@ -46,6 +53,22 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if beside != path:
             beside.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    # /dev/stdout is a link, which may lead to an ordinary file.
+    return path.exists() and (not path.is_file() or path.is_relative_to(DEVICES))
+
+
+@contextlib.contextmanager
+def _copied_into(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, whose content is written into ``path`` on success."""
+    with tempfile.TemporaryDirectory(prefix="leanmark-") as folder:
+        elsewhere = Path(folder, path.name)
+        elsewhere.touch()
+        yield elsewhere
+        with elsewhere.open("rb") as content, path.open("ab") as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

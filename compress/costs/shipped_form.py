@@ -143,10 +143,11 @@ def whole_model(model: nn.Module, preprocess: Preprocess, folder: Path, blocks: 
         ModelError: it cannot be exported.
     """
     path = folder / "whole.onnx"
-    write_once(model, preprocess, path)
+    before = write_once(model, preprocess, path)
+    noted = {f"{before}{block}": block for block in blocks}
     # Preparing loses the notes about modules, so names come from the file as exported.
-    nodes = nodes_inside(onnx.load(path, load_external_data=False), blocks) if blocks else None
-    return WholeModel(prepared(path, folder), nodes or {})
+    nodes = nodes_inside(onnx.load(path, load_external_data=False), noted) if blocks else None
+    return WholeModel(prepared(path, folder), {noted[block]: names for block, names in (nodes or {}).items()})
 
 
 def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) -> onnx.ModelProto:

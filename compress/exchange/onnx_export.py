@@ -23,7 +23,7 @@ from compress.exchange.exporter_output import frozen_choice, quiet, reads_values
 from compress.exchange.fake_quant_parity import compare_fake_quant
 from compress.exchange.operator_table import kept_operators
 from compress.exchange.parity import Parity, Samples, compare, require_finite, together
-from compress.models.tokens import as_exported
+from compress.models.tokens import TokenClassifier, as_exported
 from compress.quantization.aware_training.export import as_integers
 from compress.quantization.aware_training.fake_quant_model import FakeQuantModel
 from compress.quantization.aware_training.marked_export import as_marked
@@ -125,17 +125,23 @@ def export(
     raise ModelError(f"The model cannot be exported to ONNX faithfully ({'; '.join(declined)}).")
 
 
-def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> None:
+def write_once(model: nn.Module, preprocess: Preprocess, path: Path) -> str:
     """Write a model by the current exporter, without comparing anything; for uses of the graph alone.
+
+    Returns:
+        What the file's notes put before the paths of the model's modules: empty, unless the model was wrapped so that
+        it takes the inputs that the contract names.
 
     Raises:
         ModelError: the exporter fails.
     """
+    form = as_exported(model, preprocess) if isinstance(model, TokenClassifier) else model
     try:
         with quiet():
-            _with_dynamo(model, preprocess, path, OPSET)
+            _with_dynamo(form, preprocess, path, OPSET)
     except EXPORT_FAILURES as error:
         raise ModelError(f"The model cannot be exported to ONNX ({reason(error)}).") from error
+    return next((f"{name}." for name, inside in form.named_modules() if name and inside is model), "")
 
 
 def _form(model: nn.Module, preprocess: Preprocess) -> nn.Module:

@@ -72,3 +72,27 @@ def test_secret_is_copied_when_the_file_system_has_no_links(tmp_path: Path, monk
     assert stat.S_IMODE((tmp_path / "b.key").stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         link_new(tmp_path / "a.key", tmp_path / "b.key")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "a label")
+        assert os.read(reader, 100) == b"a label"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_device_is_not_replaced_when_it_is_a_link_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("certify.core.files.DEVICES", tmp_path / "dev")
+    shown, device = tmp_path / "shown.txt", tmp_path / "dev" / "stdout"
+    shown.write_text("before, ")
+    device.parent.mkdir()
+    device.symlink_to(shown)
+    write_text(device, "after")
+    assert device.is_symlink() and shown.read_text() == "before, after"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import onnx
 import onnxruntime
 import pytest
+from torch import nn
 
+from certify.data import TokenInput, TokenPreprocess
 from compress.core.targets import TARGETS
 from compress.costs import shipped_form
 from compress.costs.items import FULL, Variant, block, find_items
 from compress.costs.shipped_form import Shipping
+from compress.models.tokens import TokenClassifier
 from compress.passes.qat import Qat
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
@@ -67,3 +70,26 @@ def test_file_is_quantized_as_a_transformer_when_the_original_is_one(tmp_path):
     graph = onnx.helper.make_graph([node], "norm", [], [])
     assert shipped_form.operators_of(onnx.helper.make_model(graph), "auto") == "weights"
     assert shipped_form.operators_of(onnx.helper.make_model(graph), "all") == "all"
+
+
+class Words(nn.Module):
+    """A classifier of texts with one block."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.block = nn.Embedding(20, 8), nn.Linear(8, 3)
+
+    def forward(self, input_ids, attention_mask):
+        return self.block((self.words(input_ids) * attention_mask[:, :, None]).sum(1))
+
+
+def test_nodes_of_a_block_are_found_when_a_model_takes_several_inputs(tmp_path):
+    contract = TokenPreprocess(
+        input_ids="input_ids", attention_mask="attention_mask", output_name="logits", length=6, vocabulary=20, pad_id=0,
+        reading="logits",
+    )  # fmt: skip
+    model = TokenClassifier(Words(), TokenInput(("input_ids", "attention_mask"), 20, 0, 6)).eval()
+    whole = shipped_form.whole_model(model, contract, tmp_path, ["model.block"])
+    assert [each.name for each in whole.file.graph.input] == ["input_ids", "attention_mask"]
+    kinds = {node.name: node.op_type for node in whole.file.graph.node}
+    assert [kinds[name] for name in whole.names(["model.block"])] == ["Gemm"]
