@@ -230,7 +230,7 @@ def search_short(arguments: dict[str, Any]) -> None:
     for name in ("recipe", "private_parts", "public_original"):
         del arguments[name]
     arguments["then"] = "certify" if arguments.pop("measure") else "make"
-    search(trials=SHORT_TRIALS, max_epochs=0, **arguments)
+    search(trials=SHORT_TRIALS, max_epochs=0, by_cost=False, **arguments)
 
 
 def refuse_measuring(arguments: dict[str, Any]) -> None:

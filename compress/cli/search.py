@@ -42,6 +42,8 @@ leanmark search net.onnx --data npz:val=val.npz,test=test.npz --max-loss 0.5 --o
               help="Maximum training epochs of a trial; 0 tries only recipes without training.")  # fmt: skip
 @click.option("--student", "students", multiple=True, metavar="NAME",
               help="Architecture that may be trained instead of the model; repeatable.")  # fmt: skip
+@click.option("--cost-tables/--no-cost-tables", "by_cost", default=True, show_default=True,
+              help="Try widths by measured costs, too; measuring them takes minutes.")  # fmt: skip
 @click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True,
               help="How recipes are drawn.")  # fmt: skip
 @click.option("--workers", default="1", show_default=True, metavar="N|ray://HOST:PORT",
@@ -175,7 +177,8 @@ def _words(recipe: Any) -> str:
 
 
 CHOSEN = {
-    "structured_prune": ("macs", "scope", "importance"), "depth_prune": ("macs",), "low_rank": ("energy",),
+    "structured_prune": ("macs", "energy", "latency", "scope", "importance"), "depth_prune": ("macs",),
+    "low_rank": ("energy",),
     "distill": ("epochs", "student"), "qat": ("epochs",), "quantize_static": ("calibration", "operators"),
     "quantize_weights": ("bits", "rounding"),
 }  # fmt: skip

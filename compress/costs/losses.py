@@ -16,6 +16,7 @@ from compress.core.context import PassContext
 from compress.core.foreign_code import MODEL_FAILURES
 from compress.costs.block_runs import BlockRuns
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant
+from compress.costs.known_losses import key_of
 from compress.costs.rounding import Rounding, int4_weights
 from compress.pruning.program import NotTraceable, Program
 from compress.pruning.provenance import Provenance
@@ -106,6 +107,21 @@ class Narrower:
     ) -> None:
         self._items, self._scores, self._context, self._rounding = items, scores, context, rounding
         self._program: Program | None = None
+
+    def key(
+        self, model: nn.Module, candidates: Sequence[Sequence[Variant]], images: torch.Tensor, unchanged: Variant
+    ) -> str:
+        """Return a digest of everything that the losses of some variants of a model depend on."""
+        settings: list[object] = [unchanged, [(item.path, item.units) for item in self._items], sorted(self._scores)]
+        data = [images, *(self._scores[name] for name in sorted(self._scores))]
+        if self._context is not None:
+            samples = Samples(self._context, TRIAL_SAMPLES)
+            settings.append(self._context.seed)
+            data += [samples.batch(number) for number in range(samples.batches)]
+        if self._rounding is not None:
+            settings += [self._rounding.target, self._rounding.per_channel]
+            data.append(self._rounding.samples)
+        return key_of(model, candidates, settings, data)
 
     def runs(self, model: nn.Module, images: torch.Tensor) -> BlockRuns | None:
         """Return what runs the variants of one block after the other, or None if the model cannot be traced."""

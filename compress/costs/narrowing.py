@@ -32,6 +32,7 @@ from compress.costs.cost_table import WORDS, CostTable, Quantity, quantity_of, s
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, Variant
 from compress.costs.knapsack import OverBudget
+from compress.costs.known_losses import remembered
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.ratios import product, ratio
 from compress.costs.rounding import Rounding
@@ -139,7 +140,11 @@ class Narrowing:
         # Where formats are free, the original is the float model, and an int8 block at full width already loses
         # something.
         unchanged = replace(FULL, floats=shipping.mixed)
-        losses = measured_losses(found.model, candidates, self._judged(), narrower, self._context.progress, unchanged)
+        images, progress = self._judged(), self._context.progress
+        losses = remembered(
+            narrower.key(found.model, candidates, images, unchanged),
+            lambda: measured_losses(found.model, candidates, images, narrower, progress, unchanged),
+        )
         return self._nearest(found, table, *_finite(candidates, losses), narrower)
 
     def _nearest(

@@ -51,6 +51,7 @@ class Question:
         storage: URL of the study's database; a file inside ``out`` by default.
         study: name of the study to join, if another machine created it; its own by default.
         heartbeat_s: seconds between two heartbeats of a trial; one that misses four of them is tried again.
+        by_cost: whether recipes may choose widths by measured costs of the model's blocks.
 
     Raises:
         UsageError: a value is out of range.
@@ -80,6 +81,7 @@ class Question:
     storage: str | None = None
     study: str | None = None
     heartbeat_s: int = 30
+    by_cost: bool = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_loss_percent) and 0 < self.max_loss_percent <= 100):

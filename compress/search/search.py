@@ -49,6 +49,7 @@ def search_recipe(
     hours: float | None = None,
     max_epochs: int = MAX_EPOCHS,
     students: Sequence[str] = (),
+    by_cost: bool = True,
     sampler: Sampler = "tpe",
     workers: int | str = 1,
     out: str | Path | None = None,
@@ -81,6 +82,7 @@ def search_recipe(
         hours: time after which no further trial starts.
         max_epochs: maximum training epochs of a trial; 0 for recipes without training.
         students: architectures that may be trained instead of the original.
+        by_cost: whether recipes may choose widths by measured costs, which takes minutes for each large model.
         sampler: ``tpe`` or ``random``.
         workers: number of local processes, or the address of a Ray cluster (``ray://HOST:PORT``).
         out: output folder; ``build/MODEL`` by default. An interrupted search resumes there.
@@ -118,7 +120,7 @@ def search_recipe(
     request = Request(model, None if weights is None else str(weights), preprocess, plan.seed, model_args)
     question = Question(
         model, request.data(data), max_loss, folder, objective, trials, hours, max_epochs, tuple(students), sampler,
-        plan, request.weights, preprocess, model_args, target, max_train_time, cache, storage,
+        plan, request.weights, preprocess, model_args, target, max_train_time, cache, storage, by_cost=by_cost,
     )  # fmt: skip
     result = _search(question, workers, progress)
     if then == "nothing" or result.recipe is None:

@@ -166,7 +166,7 @@ def make_space(
     max_epochs: int = 0,
     students: tuple[str, ...] = (),
     target: str = "cpu",
-    quantity: str = "energy",
+    quantity: str | None = "energy",
 ) -> Space:
     """Build the space for a network, as far as the installed passes support it.
 
@@ -178,7 +178,7 @@ def make_space(
         max_epochs: maximum training epochs; 0 excludes training.
         students: names of architectures that may be trained instead of the original.
         target: name of the target, see :mod:`compress.core.targets`.
-        quantity: objective; ``energy`` and ``latency`` may also be the target of a knapsack over measured costs.
+        quantity: target of a knapsack over measured costs: ``energy`` or ``latency``; anything else for none.
     """
     on_gpu = target.startswith("cuda")
     cost = quantity if quantity in COSTS and not on_gpu else None

@@ -207,7 +207,7 @@ class Workshop:
             max_epochs=question.max_epochs if trains else 0,
             students=question.students,
             target=self._context.target.name,
-            quantity=question.objective,
+            quantity=question.objective if question.by_cost else None,
         )
 
     def _job(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from certify.core.estimate import Estimate, EvidenceLevel
-from compress.costs import comparison, shipped_form, table_maker
+from compress.costs import comparison, known_losses, shipped_form, table_maker
 from compress.costs.shipped_form import WholeModel
 from compress.costs.timing import Conditions, Cost, TimedFile
 
@@ -61,6 +61,12 @@ def weights_alone(model: nn.Module, taken: npt.NDArray[np.float32], *_: object) 
     nodes = [onnx.helper.make_node("Identity", ["x"], ["y"])]
     graph = onnx.helper.make_graph(nodes, "weights", ports[:1], ports[1:], initializer=weights)
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch) -> None:
+    """No losses from other tests."""
+    monkeypatch.setattr(known_losses, "_known", {})
 
 
 @pytest.fixture

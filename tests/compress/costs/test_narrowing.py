@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
-from compress.costs import shipped_form
+from compress.costs import narrowing, shipped_form
 from compress.costs.groups import COUPLED, find_narrowable
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.program import Program
@@ -55,6 +56,27 @@ def test_second_table_is_read_from_the_cache_when_nothing_changed(timer, deep, d
     assert (first.done["blocks_measured"], second.done["blocks_measured"]) == (1, 0)
     assert [sorted(batch) for batch in timer.batches[measured:]] == [["whole"], ["baseline", "pruned", "whole"]]
     assert second.done["dropped"] == first.done["dropped"]
+
+
+def test_losses_are_measured_once_when_only_the_target_differs(timer, monkeypatch, deep, deep_context):
+    honest, measured = narrowing.measured_losses, []
+
+    def counted(*arguments):
+        measured.append(arguments)
+        return honest(*arguments)
+
+    monkeypatch.setattr(narrowing, "measured_losses", counted)
+    first, second = (narrow_by(energy=share).apply(deep, deep_context)[1] for share in (0.92, 0.72))
+    assert len(first.done["dropped"]) < len(second.done["dropped"])
+    assert len(measured) == 1
+    with torch.no_grad():
+        next(deep.parameters()).mul_(1.5)
+    narrow_by(energy=0.92).apply(deep, deep_context)
+    narrow_by(energy=0.92).apply(deep, replace(deep_context, seed=1))
+    assert len(measured) == 2, "without a refit no sample is drawn"
+    StructuredPrune(energy=0.92, loss_samples=17, reconstruct=False).apply(deep, deep_context)
+    StructuredPrune(energy=0.92, loss_samples=17, reconstruct=True).apply(deep, deep_context)
+    assert len(measured) == 4
 
 
 def test_each_model_is_exported_once_when_the_first_narrowed_one_misses_the_target(
