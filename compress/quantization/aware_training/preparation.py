@@ -62,7 +62,7 @@ def fake_quantized(
     settings: FakeQuantSettings,
     network: nn.Module,
     context: PassContext,
-    write: Callable[[nn.Module, Path], None],
+    write: Callable[[nn.Module, Path], object],
 ) -> tuple[FakeQuantModel, MarkedGraph, tuple[Declined, ...]]:
     """Return a network with fake quantizers, its float graph, and what stays float.
 
