@@ -30,7 +30,7 @@ def loss_notes(estimates: Mapping[str, Estimate], edition: Edition) -> list[str]
     else:
         lost = f"No {quality} was lost on these {loss.n} samples"
     unshown = max(0.0, loss.high) - max(0.0, loss.value)
-    notes = [f"{lost}; a further {unshown:.3g} % could not be ruled out."]
+    notes = [f"{lost}; a further {unshown:.3g} % could not be ruled out." if unshown > 0 else f"{lost}."]
     if declared is not None:
         notes.append(f"The loss is of a declared metric, not of top-1 ({declared.method}).")
         if (scale := scale_of(declared.method.partition(": ")[0])) is not None:

@@ -149,6 +149,8 @@ def test_loss_and_what_could_not_be_shown_are_separate_when_graded(edition: Edit
     assert any(note.startswith("0.4 %") and "a further 0.5 % could not be ruled out" in note for note in result.notes)
     better = grade(profile(loss=-0.4, loss_width=0.5), edition)
     assert any(note.startswith("No accuracy was lost") and "0.1 %" in note for note in better.notes)
+    shown = grade(profile(loss=-0.4, loss_width=0.3), edition)
+    assert any(note.startswith("No accuracy was lost") and note.endswith("samples.") for note in shown.notes)
 
 
 def test_note_says_how_many_images_are_needed_when_margin_is_not_shown(edition: Edition) -> None:
