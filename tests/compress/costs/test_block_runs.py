@@ -58,7 +58,7 @@ class Network(nn.Module):
     def __init__(self, width: int = 8) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width, 3, 2, 1)
-        self.blocks = nn.Sequential(Bottleneck(width, 8), Mixer(width), Bottleneck(width, 8))
+        self.blocks = nn.Sequential(Bottleneck(width, 8), Mixer(width))
         self.head = nn.Linear(width, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
