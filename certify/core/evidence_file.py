@@ -35,7 +35,7 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 AT_ONCE = 64
 """Predictions that are checked in one go: one number that needs the slow writer slows no more lines than these."""
 _PREDICTION = b'{"baseline_margin":'
-"""Begin of a prediction's line."""
+"""First bytes of a prediction's line."""
 _KEYS = {"kind", *(field.name for field in fields(Prediction))}
 
 T = TypeVar("T")

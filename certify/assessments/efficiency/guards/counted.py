@@ -16,7 +16,8 @@ def cost_counted(evidence: Evidence, edition: Edition) -> Answer:
         facts = evidence.header.models[arm]
         if facts.varying_share > 0:
             names = ", ".join(facts.varying) or "an operator"
-            message.append(f"{percent(facts.varying_share)} of the {arm}'s work depends on the data or on chance ({names})")
+            varying = percent(facts.varying_share)
+            message.append(f"{varying} of the {arm}'s work depends on the data or on chance ({names})")
         if facts.counted_share < 1:
             missed = ", ".join(facts.not_counted) or "not named"
             message.append(
