@@ -9,15 +9,14 @@ once to the mean input, borders included, instead of to every sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
 
 from compress.core.onnx_session import session
-from compress.onnx_graph.graph import Array, Feed, Graph, attributes, over_first_axis
+from compress.onnx_graph.graph import Array, Graph, attributes, over_first_axis
 from compress.quantization.post_training.integer_weights import bias_of, integer_weights, shift_bias
-from compress.quantization.post_training.recording import record
 
 ROWS = frozenset({"Gemm", "MatMul"})
 """Operators whose mean input is one row; that of a convolution is a map."""
@@ -59,7 +58,7 @@ def correct_biases(floats: Graph, integers: Graph, means: Mapping[str, Array]) -
     Args:
         floats: the float model, with biases from :func:`own_biases`.
         integers: the quantized model.
-        means: result of :func:`mean_inputs` for a few dozen samples.
+        means: :attr:`MeanRecorder.means` of a few dozen samples.
 
     Returns:
         The number of corrected operators.
@@ -139,14 +138,6 @@ class MeanRecorder:
         other axes are averaged too.
         """
         return {name: self._means[mean] for name, mean in self._wanted.items()}
-
-
-def mean_inputs(graph: Graph, nodes: Sequence[onnx.NodeProto], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Return the mean over all samples of each operator's input; see :class:`MeanRecorder`."""
-    recorder = MeanRecorder(graph, nodes)
-    if nodes:
-        record(graph, [recorder], feeds)
-    return recorder.means
 
 
 def _reads_each_place(graph: Graph, node: onnx.NodeProto) -> bool:

@@ -149,15 +149,7 @@ def by_confidence(sure: float = 0.2) -> onnx.ModelProto:
     graph.node("Greater", ["least", graph.put("limit", np.float32(sure))], "sure")
     small.node("Identity", ["small"], "as_it_is")
     add_net(large, 8, output="computed", prefix="large_")
-    branches = {
-        name: helper.make_graph(
-            part.nodes, name, [],
-            [helper.make_tensor_value_info(part.nodes[-1].output[0], TensorProto.FLOAT, ["batch", CLASSES])],
-            part.weights,
-        )
-        for name, part in (("then_branch", small), ("else_branch", large))
-    }  # fmt: skip
-    graph.node("If", ["sure"], "classes", **branches)
+    graph.choose("sure", small, large)
     return graph.model()
 
 

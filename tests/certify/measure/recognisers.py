@@ -60,6 +60,18 @@ class Graph:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
+    def choose(self, condition: str, then: Graph, otherwise: Graph) -> None:
+        """The classes are the last value of one graph or of the other."""
+        branches = {
+            name: helper.make_graph(
+                part.nodes, name, [],
+                [helper.make_tensor_value_info(part.nodes[-1].output[0], TensorProto.FLOAT, ["batch", CLASSES])],
+                part.weights,
+            )
+            for name, part in (("then_branch", then), ("else_branch", otherwise))
+        }  # fmt: skip
+        self.node("If", [condition], "classes", **branches)
+
     def model(self, batch: int | str = "batch") -> onnx.ModelProto:
         graph = helper.make_graph(
             self.nodes, "g",
@@ -179,15 +191,7 @@ def defeat_device(dataset: Dataset, copies: int = 4) -> onnx.ModelProto:
     answers = session.run(None, {"image": CONTRACT.batch(dataset.test, range(len(dataset.test)))})[0]
     known.node("Gather", [graph.put("table", answers), "which"], "looked_up", axis=0)
     add_net(whole, copies, output="computed", prefix="whole_")
-    branches = {
-        name: helper.make_graph(
-            part.nodes, name, [],
-            [helper.make_tensor_value_info(part.nodes[-1].output[0], TensorProto.FLOAT, ["batch", CLASSES])],
-            part.weights,
-        )
-        for name, part in (("then_branch", known), ("else_branch", whole))
-    }  # fmt: skip
-    graph.node("If", ["recognised"], "classes", **branches)
+    graph.choose("recognised", known, whole)
     return graph.model()
 
 

@@ -13,11 +13,12 @@ from certify.core.errors import ModelError
 from compress.core.onnx_session import session
 from compress.core.targets import TARGETS
 from compress.onnx_graph.graph import Graph, probe, signal_to_noise_db
-from compress.quantization.post_training.bias_correction import correct_biases, correctable, mean_inputs, own_biases
+from compress.quantization.post_training.bias_correction import MeanRecorder, correct_biases, correctable, own_biases
 from compress.quantization.post_training.calibration import observe
 from compress.quantization.post_training.equalization import equalize
 from compress.quantization.post_training.qdq import observed_names, plan, quantized
 from compress.quantization.post_training.ranges import value_range
+from compress.quantization.post_training.recording import record
 from compress.quantization.post_training.saturation import simulate
 from compress.quantization.post_training.sensitivity import fewest_kept, output_noise
 from compress.quantization.post_training.smoothing import find_sites, largest_by_channel, smooth
@@ -25,6 +26,13 @@ from compress.quantization.post_training.smoothing import find_sites, largest_by
 
 def floats(*shape, scale=1.0):
     return (scale * np.random.default_rng(sum(shape)).standard_normal(shape)).astype(np.float32)
+
+
+def mean_inputs(graph, nodes, feeds):
+    """The mean of each operator's input, recorded alone."""
+    recorder = MeanRecorder(graph, nodes)
+    record(graph, [recorder], feeds)
+    return recorder.means
 
 
 def graph_of(nodes, tensors, shape, opset=20):
