@@ -31,11 +31,14 @@ BY_COST = "by_cost"
 """The choice whether a knapsack over measured costs selects the widths and blocks, instead of multiply-adds."""
 ORDER = (
     "depth_prune", "structured_prune", "low_rank", "distill", "qat", "trim_kernels", "space_to_depth",
-    "pad_channels", "quantize_static", "quantize_dynamic", "quantize_weights", "half",
+    "pad_channels", "quantize_static", "quantize_dynamic", "quantize_weights", "quantize_embeddings", "fast_kernels",
+    "half",
 )  # fmt: skip
 """Order of the passes in a recipe."""
-LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth", "pad_channels"), "transformer": ()}
+LOSSLESS = {"convolutional": ("trim_kernels", "space_to_depth", "pad_channels"), "transformer": ("fast_kernels",)}
 """Passes that change no answer, included in every recipe that benefits from them."""
+FOR_CPU = ("fast_kernels",)
+"""Those of them that gain nothing on a GPU."""
 PADDED_FORMAT = "quantize_static"
 """The format with kernels for which ``pad_channels`` helps; in floats it only adds work."""
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -184,7 +187,8 @@ def make_space(
     cost = quantity if quantity in COSTS and not on_gpu else None
     wanted = _choices(network, budget.max_loss_percent, max_epochs, students, on_gpu=on_gpu, cost=cost)
     choices = [supported for choice in wanted if (supported := _available(choice, stages)) is not None]
-    always = tuple(each for each in LOSSLESS[network] if each in passes.names())
+    useless = FOR_CPU if on_gpu else ()
+    always = tuple(each for each in LOSSLESS[network] if each in passes.names() and each not in useless)
     return Space(tuple(choices), always, budget, workload or Workload())
 
 
@@ -199,7 +203,8 @@ def _choices(
     alone = ("distill.student",)
     if cost:
         yield Choice(BY_COST, (True, None), unless=alone)
-        yield Choice(f"{PRUNE}.{cost}", (0.5, 0.95), 0.05, decides=True, given=BY_COST)
+        # Finer than multiply-adds: the loss rises steeply near the bound, and the losses of blocks are known by then.
+        yield Choice(f"{PRUNE}.{cost}", (0.5, 0.96), 0.02, decides=True, given=BY_COST)
     counted = (*alone, BY_COST)
     yield Choice("depth_prune.macs", (0.6, 1.0), 0.1, off=1.0, decides=True, unless=counted)
     yield Choice(f"{PRUNE}.macs", (0.3, 1.0), 0.05, off=1.0, decides=True, unless=counted)
@@ -233,6 +238,8 @@ def _of_integers(network: Network, loss: float) -> Iterator[Choice]:
     yield Choice("quantize_weights.bits", (4, 8), needs="quantize_weights")
     yield Choice("quantize_weights.rounding", ("gptq", "hqq"), needs="quantize_weights")
     yield Choice("quantize_weights.int8_activations", (False, True), needs="quantize_weights")
+    if network == "transformer":
+        yield Choice("quantize_embeddings.bits", (None, 8, 4), decides=True)
 
 
 def _available(choice: Choice, stages: tuple[str, ...]) -> Choice | None:

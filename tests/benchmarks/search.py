@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--samplers", nargs="+", default=["tpe", "random"], choices=["tpe", "random"])
     parser.add_argument("--objective", default="energy", choices=["energy", "latency", "bytes"])
     parser.add_argument("--out", type=Path, help="Folder from which a stopped search resumes.")
-    parser.add_argument("--starts", type=int, default=2, help="How many first trials are shipped recipes.")
+    parser.add_argument("--starts", type=int, default=1, help="How many first trials are shipped recipes.")
     arguments = parser.parse_args()
     if (sentence := missing(arguments.network)) is not None:
         print(sentence)

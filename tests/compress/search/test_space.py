@@ -114,6 +114,14 @@ def test_shipped_recipes_are_in_the_space_when_it_has_their_values():
     assert [each.config() for each in int8.passes] in [[each.config() for each in one.passes] for one in made]
 
 
+def test_recipe_for_transformers_comes_first_when_the_network_is_one():
+    space = space_of("transformer")
+    names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
+    assert [each.name for each in recipes.load("transformer").passes] in names
+    gpu = space_of("transformer", target="cuda")
+    assert "fast_kernels" not in gpu.always
+
+
 def test_shipped_recipes_that_train_also_come_first_when_training_is_allowed():
     space = space_of(max_epochs=8)
     names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
