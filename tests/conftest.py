@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import sys
 from collections.abc import Callable, Generator
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm_workers import warm_workers as warm_workers
+
 for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LEANMARK_SIGNING_KEY"):
     os.environ.pop(name, None)  # tests must not depend on where they run
 # Format "iri" of jsonschema, which no schema of ours has; compiling its grammar takes seconds in each process.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 os.fsync = lambda descriptor: None  # no test loses power, and thousands of flushes would wait for the disk
+linecache.checkcache = lambda filename=None: None  # no source changes, and exports look at each one thousands of times
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other in loops that take the CPU
 

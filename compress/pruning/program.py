@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node, map_arg
 
@@ -88,12 +89,7 @@ class Program:
         Raises:
             NotTraceable: torch.export cannot trace the model's code.
         """
-        try:
-            with quiet(), kept_operators(), torch.no_grad():
-                # The empty table decomposes nothing, but makes in-place operators functional.
-                exported = torch.export.export(model, (sample,), strict=False).run_decompositions({})
-        except (*MODEL_FAILURES, torch._dynamo.exc.TorchDynamoException) as error:
-            raise NotTraceable(f"torch.export cannot trace its code ({reason(error)})") from error
+        exported = _exported(model, sample)
         nodes = tuple(exported.graph.nodes)
         strange = [node.op for node in nodes if node.op not in ("placeholder", "call_function", "output")]
         if strange:
@@ -174,6 +170,17 @@ class Program:
         """Return nodes in the order in which they run."""
         wanted = set(some)
         return [node for node in self.nodes if node in wanted]
+
+
+def _exported(model: nn.Module, sample: torch.Tensor) -> ExportedProgram:
+    """Trace a model without in-place operators."""
+    try:
+        with quiet(), kept_operators(), torch.no_grad():
+            # The empty table decomposes nothing, but makes in-place operators functional.
+            traced: ExportedProgram = torch.export.export(model, (sample,), strict=False).run_decompositions({})
+    except (*MODEL_FAILURES, torch._dynamo.exc.TorchDynamoException) as error:
+        raise NotTraceable(f"torch.export cannot trace its code ({reason(error)})") from error
+    return traced
 
 
 def ancestors(wanted: Sequence[Node], known: Iterable[Node]) -> set[Node]:

@@ -16,6 +16,7 @@ from compress.passes import PassContext, PassData
 from compress.testing.networks import CLASSES, blobs, network
 from tests.hasty import hasty as hasty
 from tests.kept_exports import kept_exports as kept_exports
+from tests.kept_exports import kept_programs as kept_programs
 
 
 @pytest.fixture

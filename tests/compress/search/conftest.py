@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from compress.search.question import Question
 from compress.search.study import Study
 from compress.search.trial import Objective
 from compress.search.turns import Turns
 from tests.compress.search.numbers_bench import BOUND, JOB, NumberBench
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unflushed() -> Iterator[None]:
+    """Studies are not flushed to the disk at each commit: no test loses power."""
+
+    def connect(connection, _record) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", connect)
+    yield
+    event.remove(Engine, "connect", connect)
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from compress.pruning.program import Program
 from compress.testing.networks import network
-from tests.kept_exports import _digest
+from tests.kept_exports import _digest, _Shapes
 
 
 def test_digest_is_the_same_when_the_network_is_built_again():
@@ -25,3 +26,18 @@ def test_nothing_is_kept_when_a_part_cannot_be_written():
     net = network("residual")
     net.register_forward_hook(lambda *_: None)
     assert _digest(net) is None
+
+
+def test_program_is_kept_by_shapes_and_computes_with_the_weights_of_the_network_it_is_of():
+    sample, nets = torch.randn(2, 3, 12, 12), [network("residual"), network("residual")]
+    with torch.no_grad():
+        next(nets[1].parameters()).view(-1)[0] += 1
+    assert len({_digest(net, sample, writer=_Shapes) for net in nets}) == 1
+    assert _digest(network("blocks"), sample, writer=_Shapes) != _digest(nets[0], sample, writer=_Shapes)
+    programs = [Program.of(net.eval(), sample) for net in nets]
+    assert not set(programs[0].nodes) & set(programs[1].nodes)
+    for net, program in zip(nets, programs, strict=True):
+        values = {program.sample: sample}
+        program.evaluate(program.nodes, values)
+        output = next(node for node in program.nodes if node.op == "output").args[0][0]
+        assert torch.allclose(values[output], net(sample), atol=1e-5)
