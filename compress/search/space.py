@@ -7,6 +7,7 @@ passes do not have is omitted automatically, so that one table serves networks o
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +42,8 @@ FOR_CPU = ("fast_kernels",)
 """Those of them that gain nothing on a GPU."""
 PADDED_FORMAT = "quantize_static"
 """The format with kernels for which ``pad_channels`` helps; in floats it only adds work."""
+LIKELY_SHARES = (0.9, 0.8)
+"""Shares of the original's cost at which a search begins."""
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
 TRAINED_FORMAT = "qat"
 """A format that is a torch pass: no ONNX pass except ``trim_kernels`` follows it."""
@@ -109,6 +112,20 @@ class Space:
             if self._arises(choice, params):
                 params[choice.name] = choice.nearest(_wanted(choice, by_name))
         return params
+
+    def likely(self) -> Iterator[dict[str, Value]]:
+        """Yield points that are often good: a little narrower, refitted without training, then in integers."""
+        known = {choice.name: choice for choice in self.choices}
+        for share, goal in itertools.product(LIKELY_SHARES, (*COSTS, "macs")):
+            width = f"{PRUNE}.{goal}"
+            if width in known and PADDED_FORMAT in self._formats():
+                point = {
+                    BY_COST: goal in COSTS or None,
+                    width: share,
+                    f"{PRUNE}.reconstruct": True,
+                    FORMAT: PADDED_FORMAT,
+                }
+                yield {name: value for name, value in point.items() if name in known}
 
     def digest(self) -> str:
         """Return the hex SHA-256 of all choices with the versions of the passes."""

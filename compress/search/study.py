@@ -222,13 +222,17 @@ def identity(question: Question, space: Space, job: Mapping[str, Any]) -> str:
 
 
 def starting_points(space: Space) -> Iterator[Params]:
-    """Yield the shipped recipes that fit the space, so that no search ends worse than the best of them."""
+    """Yield the shipped recipes that fit the space, so that no search ends worse than the best of them, and likely points.
+
+    The sampler makes the choices that a point leaves open.
+    """
     seen = []
     for name in recipes.names():
         point = space.point(recipes.load(name))
         if point is not None and point not in seen:
             seen.append(point)
             yield point
+    yield from space.likely()
 
 
 def _has_ended(trial: Any) -> bool:

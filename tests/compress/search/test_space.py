@@ -122,6 +122,20 @@ def test_recipe_for_transformers_comes_first_when_the_network_is_one():
     assert "fast_kernels" not in gpu.always
 
 
+def test_search_begins_with_refitted_narrow_integers_after_the_shipped_recipes():
+    space = space_of()
+    begun = [space.recipe(point) for point in starting_points(space)]
+    assert [dict(each.passes[0].goals) for each in begun[1:]] == [
+        {"energy": 0.9},
+        {"macs": 0.9},
+        {"energy": 0.8},
+        {"macs": 0.8},
+    ]
+    assert all(each.passes[0].reconstruct and each.passes[-1].name == "quantize_static" for each in begun[1:])
+    bare = space_of(quantity=None, stages=("onnx",))
+    assert not list(bare.likely())
+
+
 def test_shipped_recipes_that_train_also_come_first_when_training_is_allowed():
     space = space_of(max_epochs=8)
     names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
