@@ -222,9 +222,9 @@ def identity(question: Question, space: Space, job: Mapping[str, Any]) -> str:
 
 
 def starting_points(space: Space) -> Iterator[Params]:
-    """Yield the shipped recipes that fit the space, so that no search ends worse than the best of them, and likely points.
+    """Yield the shipped recipes that fit the space, so that no search ends worse than the best of them.
 
-    The sampler makes the choices that a point leaves open.
+    Points that are often good follow. The sampler makes the choices that a point leaves open.
     """
     seen = []
     for name in recipes.names():
