@@ -119,12 +119,8 @@ class Space:
         for share, goal in itertools.product(LIKELY_SHARES, (*COSTS, "macs")):
             width = f"{PRUNE}.{goal}"
             if width in known and PADDED_FORMAT in self._formats():
-                point = {
-                    BY_COST: goal in COSTS or None,
-                    width: share,
-                    f"{PRUNE}.reconstruct": True,
-                    FORMAT: PADDED_FORMAT,
-                }
+                refitted = {} if goal in COSTS else {f"{PRUNE}.reconstruct": True}
+                point = {BY_COST: goal in COSTS or None, width: share, **refitted, FORMAT: PADDED_FORMAT}
                 yield {name: value for name, value in point.items() if name in known}
 
     def digest(self) -> str:
@@ -227,7 +223,8 @@ def _choices(
     yield Choice(f"{PRUNE}.macs", (0.3, 1.0), 0.05, off=1.0, decides=True, unless=counted)
     yield Choice(f"{PRUNE}.scope", ("local", "global", "isomorphic"), needs=PRUNE, unless=(BY_COST,))
     yield Choice(f"{PRUNE}.importance", ("magnitude_l2", "taylor", "obs"), needs=PRUNE)
-    yield Choice(f"{PRUNE}.reconstruct", (True, False), needs=PRUNE)
+    # A knapsack measures losses of refitted blocks, and its networks are refitted unless they are trained.
+    yield Choice(f"{PRUNE}.reconstruct", (True, False), needs=PRUNE, unless=(BY_COST,))
     if network == "transformer":
         yield Choice(f"{PRUNE}.attention", ("heads", "head_dims", "none"), needs=PRUNE)
         yield Choice("low_rank.energy", (0.8, 1.0), 0.05, off=1.0, decides=True, unless=alone)

@@ -1,7 +1,7 @@
 """Results of a search relative to the shipped recipes, without training: ResNet-20 on CIFAR-10 and MiniLM on sentences.
 
-    python tests/benchmarks/search.py resnet20 --trials 30 [--quick] [--strict]
-    python tests/benchmarks/search.py minilm --trials 30 --samplers tpe random
+    python tests/benchmarks/search.py resnet20 --trials 30 [--max-loss 2] [--quick] [--strict]
+    python tests/benchmarks/search.py minilm --trials 30 --max-loss 3 --no-cost-tables --samplers tpe random
 
 It requires the extra ``search``, and prints for each sampler the cheapest recipe within the bound on validation data,
 its advantage over the best shipped recipe measured in the same way (the first trials of every search are the shipped
@@ -117,6 +117,9 @@ def main() -> int:
     parser.add_argument("--objective", default="energy", choices=["energy", "latency", "bytes"])
     parser.add_argument("--out", type=Path, help="Folder from which a stopped search resumes.")
     parser.add_argument("--starts", type=int, default=1, help="How many first trials are shipped recipes.")
+    parser.add_argument(
+        "--no-cost-tables", dest="by_cost", action="store_false", help="Choose widths by multiply-adds alone."
+    )
     arguments = parser.parse_args()
     if (sentence := missing(arguments.network)) is not None:
         print(sentence)
@@ -139,6 +142,7 @@ def main() -> int:
                 objective=arguments.objective,
                 trials=arguments.trials,
                 max_epochs=0,
+                by_cost=arguments.by_cost,
                 sampler=sampler,
                 out=(arguments.out or Path(name)) / arguments.network,
                 preprocess=pixels if arguments.network == "resnet20" else None,

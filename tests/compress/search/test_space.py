@@ -65,7 +65,7 @@ def test_widths_are_not_chosen_when_a_student_replaces_the_model():
 def test_knapsack_takes_the_place_of_multiply_adds_when_widths_follow_measured_costs(quantity):
     space = space_of(quantity=quantity)
     params = {BY_COST: True, f"structured_prune.{quantity}": 0.8, "structured_prune.importance": "obs", FORMAT: "float"}
-    recipe = space.recipe({**params, "structured_prune.reconstruct": True})
+    recipe = space.recipe(params)
     assert [each.name for each in recipe.passes] == ["structured_prune", "trim_kernels", "space_to_depth"]
     assert dict(recipe.passes[0].goals) == {quantity: 0.8}
     arising = {choice.name for choice in space.choices if space._arises(choice, params)}
@@ -131,7 +131,8 @@ def test_search_begins_with_refitted_narrow_integers_after_the_shipped_recipes()
         {"energy": 0.8},
         {"macs": 0.8},
     ]
-    assert all(each.passes[0].reconstruct and each.passes[-1].name == "quantize_static" for each in begun[1:])
+    assert [each.passes[0].reconstruct for each in begun[1:]] == ["auto", True, "auto", True]
+    assert all(each.passes[-1].name == "quantize_static" for each in begun[1:])
     bare = space_of(quantity=None, stages=("onnx",))
     assert not list(bare.likely())
 
