@@ -57,8 +57,8 @@ def main() -> int:
             made[what] = out / "model.onnx"
             if not made[what].is_file():
                 compress.run(arguments.network, recipe, DATA, out=out, measure=False, progress=Silent())
-            record = json.loads((out / "lineage.json").read_text())["rows"][0]["record"]
-            shown = {key: record["done"][key] for key in STATED if key in record["done"]} or record["declined"]
+            first = json.loads((out / "lineage.json").read_text())["rows"][0]
+            shown = {key: first["done"][key] for key in STATED if key in first["done"]} or first["declined"]
             print(f"{what}: {made[what].stat().st_size / 1e6:.2f} MB; {shown}", flush=True)
         pair = certify.certify(
             made["by cost"], baseline=made["uniform"], data=DATA, out=folder / "pair", progress=Silent()
