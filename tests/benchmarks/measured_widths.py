@@ -63,7 +63,7 @@ def main() -> int:
         pair = certify.certify(
             made["by cost"], baseline=made["uniform"], data=DATA, out=folder / "pair", progress=Silent()
         )
-    for name in ("energy_ratio", "latency_ratio", "accuracy_difference_points"):
+    for name in ("energy_ratio", "duration_ratio", "accuracy_difference_points"):
         figure = pair.profile[name]
         print(f"{name} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]", flush=True)
     print(f"Load at the end: {os.getloadavg()}")
