@@ -56,6 +56,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
                 str(written),
                 # Symbolic inference needs SymPy, which ONNX Runtime does not install.
                 skip_symbolic_shape=True,
+                skip_onnx_shape=True,  # done below, without writing the weights once more
                 save_as_external_data=large,
                 all_tensors_to_one_file=True,
                 external_data_location=f"{written.name}{onnx_file.SUFFIX}",
@@ -65,6 +66,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
         finally:
             onnxruntime.set_default_logger_severity(USUAL_SEVERITY)
         model = onnx.load(written)
+    onnx_file.infer_shapes(model)
     _name_all(model.graph)
     # Shapes again, since the new operators have none and the quantizer skips values without a type.
     if means_as_pools(model):
