@@ -16,6 +16,7 @@ from compress.core.targets import Target
 from compress.onnx_graph.graph import COMPUTE, Graph, drop_unread, reads, sort_nodes
 from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
 from compress.quantization.post_training.hard_gates import read_codes_as_gates
+from compress.quantization.post_training.weight_codes import OPTIONS, with_codes, with_stand_ins
 
 Operators = Literal["auto", "all", "weights"]
 
@@ -111,6 +112,7 @@ def quantized(
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
 
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
     graph = Graph(model)
@@ -120,14 +122,18 @@ def quantized(
             # The quantizer requires a range for the input too, although it removes the activation between them.
             filled.setdefault(node.input[0], filled[node.output[0]])
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in filled.items()}
+    small = with_stand_ins(model, plan.kinds, target, per_channel=per_channel)
+    add_infer_metadata(small.model)  # otherwise the quantizer infers the shapes again, from files
     options: dict[str, Any] = {
+        **OPTIONS,
+        "TensorQuantOverrides": small.scales,
         "ActivationSymmetric": target.symmetric,
         "QuantizeBias": target.quantize_bias,
         "OpTypesToExcludeOutputQuantization": list(plan.free_outputs),
     }
     try:
         quantizer = QDQQuantizer(
-            copy.deepcopy(model),
+            small.model,
             per_channel,
             target.reduce_range,
             types[target.weight_type],
@@ -141,9 +147,7 @@ def quantized(
         quantizer.quantize_model()
     except failures() as error:
         raise ModelError(f"ONNX Runtime could not quantize the model ({reason(error)}).") from error
-    # copied, because a message only frees memory as a whole: the removed floats would stay allocated
-    integers = onnx.ModelProto()
-    integers.CopyFrom(quantizer.model.model)
+    integers = with_codes(quantizer.model.model, small.weights)
     _round_before_blocks(integers.graph)
     _leave_outputs_float(integers.graph)
     if target.fuses_gates:
