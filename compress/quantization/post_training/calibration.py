@@ -92,6 +92,7 @@ class RangeRecorder:
         names: names of float values that it computes, or of its inputs.
         histograms: whether to keep a histogram of each besides its minimum and maximum.
         ignored: channels (of the last axis) that are not recorded, for some of the names.
+        known: what is already known of some of the names from other samples.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class RangeRecorder:
         *,
         histograms: bool = False,
         ignored: Mapping[str, Sequence[int]] | None = None,
+        known: Mapping[str, ValueStatistics] | None = None,
     ) -> None:
         self._names, self._histograms = list(names), histograms
         ignored = ignored or {}
@@ -110,7 +112,7 @@ class RangeRecorder:
         ends = {"leanmark.flat": [-1], "leanmark.first": [0], "leanmark.last": [2**62]}
         self.tensors = {name: np.array(values) for name, values in ends.items()}
         for index, name in enumerate(names):
-            part, step = f"leanmark.{index}.part", _step(graph, name)
+            part, step = f"leanmark.{index}.part", sampling_step(graph, name)
             if name in ignored:
                 kept = np.delete(np.arange((graph.shape(name) or (0,))[-1]), ignored[name])
                 self.tensors[f"leanmark.{index}.kept"] = kept
@@ -129,6 +131,10 @@ class RangeRecorder:
                 self.outputs.append(part)
         self._ends = dict.fromkeys(names, (math.inf, -math.inf))
         self._kept = {name: Histogram() for name in names} if histograms else {}
+        for name, seen in (known or {}).items():
+            self._widen(name, seen.low, seen.high)
+            if seen.histogram is not None:
+                self._kept[name] = seen.histogram
 
     def add(self, found: Mapping[str, Array], samples: int) -> None:
         """Record one batch.
@@ -138,13 +144,16 @@ class RangeRecorder:
         """
         for index, name in enumerate(self._names):
             low, high = float(found.get(f"leanmark.{index}.low", 0.0)), float(found[f"leanmark.{index}.high"])
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise ModelError(
-                    f"The value '{name}' of the graph is not finite on calibration samples; check its weights."
-                )
-            self._ends[name] = min(self._ends[name][0], low), max(self._ends[name][1], high)
+            self._widen(name, low, high)
             if self._histograms:
                 self._kept[name].add(found[f"leanmark.{index}.part"])
+
+    def _widen(self, name: str, low: float, high: float) -> None:
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ModelError(
+                f"The value '{name}' of the graph is not finite on calibration samples; check its weights."
+            )
+        self._ends[name] = min(self._ends[name][0], low), max(self._ends[name][1], high)
 
     @property
     def statistics(self) -> dict[str, ValueStatistics]:
@@ -218,7 +227,7 @@ def ranges(
     return recorder.ranges(calibration, percentile)
 
 
-def _step(graph: Graph, name: str) -> int:
+def sampling_step(graph: Graph, name: str) -> int:
     """Return the stride of the observed values: coprime with a sample's size, so that no channel is missed."""
     elements = math.prod(size for size in graph.shape(name) or (0,) if size)
     step = max(1, elements // SAMPLED)

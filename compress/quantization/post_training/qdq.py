@@ -80,12 +80,15 @@ def is_transformer(graph: Graph) -> bool:
 def observed_names(graph: Graph, plan: QuantizationPlan) -> list[str]:
     """Return the values whose ranges the quantizer needs, in the order of the graph.
 
-    The input of a ReLU that nothing else reads gets the range of its output.
+    The input of a ReLU that nothing else reads gets the range of its output. Products whose outputs stay float need
+    none for them.
     """
     wanted: dict[str, None] = {}
+    free = set(FREE_OUTPUTS).intersection(plan.free_outputs)
     for node in graph.nodes:
         if node.op_type in plan.kinds and node.name not in plan.excluded:
-            wanted.update(dict.fromkeys(name for name in (*node.input, *node.output) if graph.is_float(name)))
+            names = node.input if node.op_type in free else (*node.input, *node.output)
+            wanted.update(dict.fromkeys(name for name in names if graph.is_float(name)))
     return [name for name in wanted if _removable_after(graph, plan, name) not in wanted]
 
 

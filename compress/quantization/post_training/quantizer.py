@@ -23,20 +23,16 @@ from compress.onnx_graph.graph import Array, Graph
 from compress.quantization.post_training.batch_size import choose_batch
 from compress.quantization.post_training.bias_correction import MeanRecorder, correct_biases, correctable, own_biases
 from compress.quantization.post_training.calibration import Feeds, RangeRecorder
+from compress.quantization.post_training.channel_ends import ChannelRecorder
 from compress.quantization.post_training.equalization import equalize
+from compress.quantization.post_training.float_changes import Candidates, change
 from compress.quantization.post_training.hard_gates import fit_ranges
-from compress.quantization.post_training.outlier_channels import (
-    products_with_outliers,
-    read_floats,
-    readers_of_rows,
-    split_off,
-)
+from compress.quantization.post_training.outlier_channels import read_floats
 from compress.quantization.post_training.qdq import Operators, observed_names, plan, quantized
 from compress.quantization.post_training.ranges import Calibration
 from compress.quantization.post_training.recording import OutputRecorder, record
 from compress.quantization.post_training.saturation import Saturation, simulate
 from compress.quantization.post_training.sensitivity import output_noise, outputs
-from compress.quantization.post_training.smoothing import find_sites, largest_by_channel, smooth
 from compress.quantization.post_training.weight_only import plain_products, with_int4_weights
 
 MEANS_FROM = 32
@@ -166,56 +162,53 @@ class Quantizer:
         self._float_nodes: tuple[str, ...] = ()
         self._last: tuple[tuple[str, ...], onnx.ModelProto] | None = None
         self._last_excess: tuple[onnx.ModelProto, float] | None = None
-        self._transform_floats()
-        # Index again, because smoothing inserted nodes and equalisation replaced constants.
-        self._floats = Graph(graph.model)
+        if settings.equalize or (settings.equalize is None and not settings.per_channel):
+            self.notes["equalised_pairs"], declined = equalize(graph)
+            self.declined += declined
         self._ranges, self._wanted, self._means = self._recorded()
 
     def _recorded(self) -> tuple[dict[str, tuple[float, float]], Array, dict[str, Array]]:
-        """Return the ranges from all samples, and outputs and mean inputs from the first ones, which run only once."""
-        settings, context, graph = self.settings, self._context, self._floats
-        names = observed_names(graph, plan(graph, settings.target, settings.operators, self._float_nodes))
-        seen = RangeRecorder(graph, names, histograms=settings.calibration != "minmax", ignored=self._ignored)
-        wanted = OutputRecorder(context.preprocess.output_name)
+        """Smooth, and add biases; return the ranges from all samples, and outputs and mean inputs from the first ones.
+
+        The float model computes the same afterwards, so the first samples run only once, before it is changed.
+        """
+        settings, graph, histograms = self.settings, self._floats, self.settings.calibration != "minmax"
+        found = Candidates.of(graph, smooths=settings.smooth > 0, splits=settings.outliers > 0)
+        ends = ChannelRecorder(graph, found.channels(graph), sampled=histograms)
+        names = [name for name in self._observed(()) if name not in ends.channels]
+        first = RangeRecorder(graph, names, histograms=histograms)
+        wanted = OutputRecorder(self._context.preprocess.output_name)
         means = MeanRecorder(graph, correctable(graph) if settings.correct_bias else [])
-        with context.progress.task("Calibrating", len(self._few) + len(self._others)) as bar:
-            record(graph, [seen, wanted, means], self._few, bar.advance)
+        with self._context.progress.task("Calibrating", len(self._few) + len(self._others)) as bar:
+            record(graph, [ends, first, wanted, means], self._few, bar.advance)
+            done = change(graph, found, ends.largest, settings.smooth, settings.outliers)
+            if settings.correct_bias:
+                own_biases(graph)
+            # Index again, because smoothing inserted nodes and equalisation replaced constants.
+            self._floats = graph = Graph(graph.model)
+            # Inserted multiplications stay float: rounding their factors would bring the outliers back.
+            self._float_nodes, names = done.float_nodes, self._observed(done.float_nodes)
+            self.notes |= done.notes
+            self.declined += found.declined
+            known = done.known(names, ends, first.statistics)
+            if missing := [name for name in names if name not in known]:
+                again = RangeRecorder(graph, missing, histograms=histograms)
+                record(graph, [again], self._few)
+                known |= again.statistics
+            seen = RangeRecorder(graph, names, histograms=histograms, ignored=done.left_out, known=known)
             if len(self._others):
                 record(graph, [seen], self._others, bar.advance)
-        found = seen.ranges(settings.calibration, settings.percentile)
-        return fit_ranges(graph, found, settings.target), wanted.values, means.means
+        ranges = seen.ranges(settings.calibration, settings.percentile)
+        return fit_ranges(graph, ranges, settings.target), wanted.values, done.means(means.means)
+
+    def _observed(self, floats: Sequence[str]) -> list[str]:
+        settings = self.settings
+        return observed_names(self._floats, plan(self._floats, settings.target, settings.operators, floats))
 
     @property
     def floats(self) -> Graph:
         """The float model from which quantized ones are made."""
         return self._floats
-
-    def _transform_floats(self) -> None:
-        """Equalise, smooth and add biases; the float model computes the same afterwards."""
-        settings, graph = self.settings, self._floats
-        if settings.equalize or (settings.equalize is None and not settings.per_channel):
-            self.notes["equalised_pairs"], declined = equalize(graph)
-            self.declined += declined
-        sites, declined = find_sites(graph) if settings.smooth else ([], ())
-        rows = readers_of_rows(graph) if settings.outliers else []
-        channels = {node.input[0]: int(graph.tensors[node.input[1]].dims[0]) for node in rows}
-        channels |= {site.norm.output[0]: site.channels for site in sites}
-        largest = largest_by_channel(graph, channels, self._few)
-        smoothed = [product.name for site in sites for product in site.products]
-        apart = products_with_outliers(graph, largest, settings.outliers, smoothed)
-        inputs = {node.name: node.input[0] for node in rows}
-        self._ignored = {inputs[name]: places for name, places in apart.items()}
-        if sites or declined:
-            # These multiplications stay float: rounding their factors would bring the outliers back.
-            self._float_nodes = smooth(graph, sites, largest, settings.smooth)
-            self.notes["smoothed"] = len(sites)
-            self.notes["smoothing_multiplications"] = len(self._float_nodes)
-            self.declined += declined
-        if apart:
-            self._float_nodes += split_off(graph, apart)
-            self.notes["outlier_channels"] = apart
-        if settings.correct_bias:
-            own_biases(graph)
 
     def make(self, kept: Sequence[str]) -> onnx.ModelProto:
         """Quantize with some nodes kept in floats; the result must not be modified."""

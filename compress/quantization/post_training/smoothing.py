@@ -15,23 +15,14 @@ of a multiplication four times as wide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from compress.core.pass_protocol import Declined
-from compress.onnx_graph.graph import (
-    Array,
-    Feed,
-    Graph,
-    attributes,
-    integer_tensors,
-    node_label,
-    over_first_axis,
-    probe,
-)
+from compress.onnx_graph.graph import Array, Graph, attributes, node_label
 
 NORMALISING = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
 PASSED = frozenset({"Identity", "Transpose", "Reshape"})
@@ -58,14 +49,30 @@ class SmoothingSite:
     channels: int
 
 
-def smooth(graph: Graph, sites: Sequence[SmoothingSite], largest: Mapping[str, Array], alpha: float) -> tuple[str, ...]:
+def smoothing_factors(graph: Graph, site: SmoothingSite, largest: Array, alpha: float) -> Array:
+    """Return what the channels of a LayerNorm's output are divided by.
+
+    Args:
+        graph: the float model.
+        site: one of the results of :func:`find_sites`.
+        largest: (channels,) the largest absolute values of that output.
+        alpha: migration strength, 0 to 1.
+    """
+    # Query, key and value share one input and so one factor, which must suit the largest of their weights.
+    rows = np.max([_largest_rows(graph, product) for product in site.products], axis=0)
+    # A channel that was 0 in all samples would get the factor 0 and divide by it.
+    seen = np.maximum(largest, SMALLEST)
+    factors: Array = np.maximum(seen**alpha / np.maximum(rows, SMALLEST) ** (1 - alpha), SMALLEST)
+    return factors
+
+
+def smooth(graph: Graph, sites: Sequence[SmoothingSite], factors_of: Mapping[str, Array]) -> tuple[str, ...]:
     """Smooth the inputs of matrix products after LayerNorms, in place.
 
     Args:
         graph: the float model; it computes the same afterwards, but its index does not include the inserted nodes.
         sites: result of :func:`find_sites`.
-        largest: result of :func:`largest_by_channel` for the LayerNorms' outputs.
-        alpha: migration strength, 0 to 1.
+        factors_of: :func:`smoothing_factors` by the LayerNorm's output.
 
     Returns:
         Names of the inserted multiplications. They must stay float: rounding their inputs or factors would bring the
@@ -73,11 +80,7 @@ def smooth(graph: Graph, sites: Sequence[SmoothingSite], largest: Mapping[str, A
     """
     inserted = []
     for site in sites:
-        # Query, key and value share one input and so one factor, which must suit the largest of their weights.
-        rows = np.max([_largest_rows(graph, product) for product in site.products], axis=0)
-        # A channel that was 0 in all samples would get the factor 0 and divide by it.
-        seen = np.maximum(largest[site.norm.output[0]], SMALLEST)
-        factors = np.maximum(seen**alpha / np.maximum(rows, SMALLEST) ** (1 - alpha), SMALLEST)
+        factors = factors_of[site.norm.output[0]]
         if site.alone:
             _divide_norm(graph, site.norm, factors)
         else:
@@ -192,32 +195,3 @@ def _scale_rows(graph: Graph, node: onnx.NodeProto, factors: Array) -> None:
     # Products absorb what the norm, or the multiplication before them, divided by.
     scaled = (weight * factors[:, None]).astype(weight.dtype)
     graph.set(node, 1, np.ascontiguousarray(scaled.T if attributes(node).get("transB", 0) else scaled))
-
-
-def largest_by_channel(graph: Graph, channels: Mapping[str, int], feeds: Iterable[Feed]) -> dict[str, Array]:
-    """Return the largest absolute value of each channel (last axis) of some values over all samples.
-
-    Args:
-        graph: graph of the model that runs.
-        channels: number of channels of each value, by name.
-        feeds: calibration samples.
-
-    Raises:
-        ModelError: the model does not run.
-    """
-    if not channels:
-        return {}
-    nodes, outputs = [], []
-    tensors = {"leanmark.first": np.array([0])}
-    for value, count in channels.items():
-        name = f"leanmark.{value}"
-        tensors[f"{name}.shape"] = np.array([-1, count])
-        nodes.append(onnx.helper.make_node("Abs", [value], [f"{name}.size"]))
-        nodes.append(onnx.helper.make_node("Reshape", [f"{name}.size", f"{name}.shape"], [f"{name}.rows"]))
-        nodes.append(over_first_axis(graph.model, "ReduceMax", f"{name}.rows", f"{name}.largest"))
-        outputs.append(f"{name}.largest")
-    largest = {value: np.zeros(()) for value in channels}
-    for found in probe(graph.model, outputs, feeds, nodes, integer_tensors(tensors)):
-        for value, output in zip(largest, outputs, strict=True):
-            largest[value] = np.maximum(largest[value], found[output].ravel())
-    return largest

@@ -15,8 +15,11 @@ from compress.exchange.parity import run_onnx
 from compress.onnx_graph.graph import Graph, probe, signal_to_noise_db
 from compress.passes import PassContext, PassData
 from compress.passes.quantize_static import QuantizeStatic
+from compress.quantization.post_training.calibration import RangeRecorder
+from compress.quantization.post_training.channel_ends import ChannelRecorder
+from compress.quantization.post_training.float_changes import Candidates, change
 from compress.quantization.post_training.outlier_channels import products_with_outliers, split_off
-from compress.quantization.post_training.smoothing import largest_by_channel
+from compress.quantization.post_training.recording import record
 
 WIDE, NARROW = 32, 16
 
@@ -51,8 +54,9 @@ def samples() -> np.ndarray:
 
 
 def found_in(graph: Graph, most: int = 2) -> dict[str, list[int]]:
-    largest = largest_by_channel(graph, {"n": NARROW, "h": WIDE}, [{"x": samples()}])
-    return products_with_outliers(graph, largest, most, ["first"])
+    ends = ChannelRecorder(graph, {"n": NARROW, "h": WIDE})
+    record(graph, [ends], [{"x": samples()}])
+    return products_with_outliers(graph, ends.largest, most, ["first"])
 
 
 @pytest.mark.parametrize(
@@ -78,13 +82,53 @@ def test_model_computes_the_same_when_channels_are_split_off(bias: bool) -> None
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("calibration", ["minmax", "mse"])
-def test_quantized_file_is_closer_when_outliers_are_multiplied_apart(tmp_path, calibration: str) -> None:
-    path, split = tmp_path / "float.onnx", named_split({"x": samples()}, np.arange(48) % 2, "samples")
+def prepared_context(path, folder) -> PassContext:
+    """A context whose calibration samples are those above."""
+    split = named_split({"x": samples()}, np.arange(48) % 2, "samples")
     onnx.save(mlp(), path)
     dataset = Dataset("samples", "samples", ("a", "b"), None, split, None, split, input_size=())
     contract = ArrayPreprocess(("x",), ((4, NARROW),), ("float32",), "y", "logits")
-    context = PassContext(PassData.without_test(dataset), contract, choose("cpu-vnni"), workspace=tmp_path)
+    return PassContext(PassData.without_test(dataset), contract, choose("cpu-vnni"), workspace=folder)
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "mse"])
+def test_samples_run_once_when_channels_are_smoothed_and_split_off(tmp_path, monkeypatch, calibration: str) -> None:
+    path, rows, feed = tmp_path / "float.onnx", [], ArrayPreprocess.feed
+    context = prepared_context(path, tmp_path)
+    monkeypatch.setattr(ArrayPreprocess, "feed", lambda self, of, each: rows.extend(each) or feed(self, of, each))
+    _, record = QuantizeStatic(calibration=calibration, samples=48).apply(path, context)
+    assert (record.done["smoothed"], record.done["outlier_channels"]) == (1, {"second": [5]})
+    floats, integers = 48, 32  # the outputs of the quantized model are compared on the first samples
+    assert len(rows) == floats + integers
+
+
+@pytest.mark.parametrize("read_twice", [False, True])
+def test_ranges_of_the_changed_model_follow_from_those_before(read_twice: bool) -> None:
+    graph, feeds = Graph(mlp((9, 3), read_twice=read_twice)), [{"x": samples()}]
+    found = Candidates.of(graph, smooths=True, splits=True)
+    ends = ChannelRecorder(graph, found.channels(graph), sampled=True)
+    record(graph, [ends], feeds)
+    done = change(graph, found, ends.largest, 0.5, 2)
+    after = Graph(graph.model)
+    known = done.known(["n", "h"], ends, {})
+    assert done.left_out == ({} if read_twice else {"h": [3, 9]})
+    recorder = RangeRecorder(after, ["n", "h"], ignored=done.left_out)
+    record(after, [recorder], feeds)
+    for name, wanted in recorder.statistics.items():
+        assert (known[name].low, known[name].high) == pytest.approx((wanted.low, wanted.high), rel=1e-5)
+        histogram = known[name].histogram
+        assert histogram.total > 0.7 * min(samples().size, 1 << 11)
+        values = histogram.centres[histogram.counts > 0]
+        assert wanted.low - histogram.width <= values.min() and values.max() <= wanted.high + histogram.width
+    assert done.means({"first": np.ones((1, NARROW)), "second": np.ones((1, WIDE))})["first"] == pytest.approx(
+        1 / done.factors["first"][None]
+    )
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "mse"])
+def test_quantized_file_is_closer_when_outliers_are_multiplied_apart(tmp_path, calibration: str) -> None:
+    path = tmp_path / "float.onnx"
+    context = prepared_context(path, tmp_path)
     wanted, noise = run_onnx(path, samples()), {}
     for most in (0, 2):
         made, record = QuantizeStatic(outliers=most, calibration=calibration).apply(path, context)

@@ -15,13 +15,14 @@ from compress.core.targets import TARGETS
 from compress.onnx_graph.graph import Graph, probe, signal_to_noise_db
 from compress.quantization.post_training.bias_correction import MeanRecorder, correct_biases, correctable, own_biases
 from compress.quantization.post_training.calibration import observe
+from compress.quantization.post_training.channel_ends import ChannelRecorder
 from compress.quantization.post_training.equalization import equalize
 from compress.quantization.post_training.qdq import observed_names, plan, quantized
 from compress.quantization.post_training.ranges import value_range
 from compress.quantization.post_training.recording import record
 from compress.quantization.post_training.saturation import simulate
 from compress.quantization.post_training.sensitivity import fewest_kept, output_noise
-from compress.quantization.post_training.smoothing import find_sites, largest_by_channel, smooth
+from compress.quantization.post_training.smoothing import find_sites, smooth, smoothing_factors
 
 
 def floats(*shape, scale=1.0):
@@ -214,13 +215,20 @@ def tokens():
     return [{"x": random.standard_normal((4, 5, 16)).astype(np.float32)} for _ in range(3)]
 
 
+def factors(graph, feeds):
+    """What the norm's channels are divided by."""
+    ends = ChannelRecorder(graph, {"n": 16})
+    record(graph, [ends], feeds)
+    return {"n": smoothing_factors(graph, find_sites(graph)[0][0], ends.largest["n"], 0.5)}
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_smoothed_model_computes_the_same_and_rounds_better(residual):
     graph, feeds = normalised(residual), tokens()
     wanted = outputs(graph, feeds)
     before = signal_to_noise_db(wanted, outputs(integers_of(graph, feeds), feeds))
     sites, declined = find_sites(graph)
-    inserted = smooth(graph, sites, largest_by_channel(graph, {"n": 16}, feeds), 0.5)
+    inserted = smooth(graph, sites, factors(graph, feeds))
     assert (len(sites), declined) == (1, ())
     assert [node.name for node in graph.model.graph.node if node.op_type == "Mul"] == list(inserted)
     assert len(inserted) == residual
@@ -230,8 +238,7 @@ def test_smoothed_model_computes_the_same_and_rounds_better(residual):
 
 def test_only_products_read_the_multiplication_when_a_norm_feeds_a_residual_too():
     graph = normalised(residual=True)
-    largest = largest_by_channel(graph, {"n": 16}, tokens())
-    (inserted,) = smooth(graph, find_sites(graph)[0], largest, 0.5)
+    (inserted,) = smooth(graph, find_sites(graph)[0], factors(graph, tokens()))
     after = Graph(graph.model)
     onnx.checker.check_model(after.model, full_check=True)
     assert {node.name for node in after.consumers["n"]} == {inserted, "sum"}
