@@ -66,6 +66,7 @@ class Target:
             runtime is installed; None for no measurement.
         moves_zero_points: convolutions get a weight zero point of 1 where this machine runs them faster that way.
         fuses_gates: HardSwish and HardSigmoid run inside the preceding convolution and are left whole for it.
+        quantize_scores: attention runs as one operator, and faster with integer queries and keys.
     """
 
     name: TargetName
@@ -84,6 +85,7 @@ class Target:
     max_time: float | None = None
     moves_zero_points: bool = False
     fuses_gates: bool = False
+    quantize_scores: bool = False
 
 
 TARGETS: Mapping[str, Target] = MappingProxyType(
@@ -112,6 +114,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
             Target(
                 "openvino", "uint8", "int8", False, 16, "OpenVINO fuses unsigned activations and signed weights",
                 operators=CPU_OPERATORS | {"ConvTranspose"}, runtime="openvino", max_time=1.0, fuses_gates=True,
+                quantize_scores=True,
             ),
         )
     }

@@ -216,7 +216,7 @@ def as_shipped(
     if shipping.precision == "float":
         return model
     graph = Graph(model)
-    chosen = plan(graph, shipping.target, shipping.operators, (*kept.floats, *kept.int4))
+    chosen = plan(graph, shipping.target, shipping.operators, (*kept.floats, *kept.int4), scores=True)
     # Minimum and maximum suffice and ignore the percentile, because ranges do not affect a kernel's cost.
     found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
     integers = quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)

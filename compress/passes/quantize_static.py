@@ -24,8 +24,9 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     integer kernels; weights have one scale per output channel. In convolutional networks residual additions and pooling
     are quantized too, so that no value between two convolutions returns to float. In networks with LayerNorm or
     attention only operators with weights are quantized; LayerNorm, Softmax, GELU and the products of attention stay
-    float. The integer types follow the target: where the processor accumulates products in 16 bits (AVX2 without VNNI),
-    weights use 7 bits, and the values that would saturate are simulated and recorded.
+    float, except those of queries and keys for OpenVINO if the loss allows it. The integer types follow the target:
+    where the processor accumulates products in 16 bits (AVX2 without VNNI), weights use 7 bits, and the values that
+    would saturate are simulated and recorded.
 
     Before rounding, outliers after a LayerNorm are moved into the weights (SmoothQuant), single outlier channels that
     other products read are multiplied apart, and neighbouring layers can be equalised; afterwards biases are corrected
@@ -55,7 +56,7 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     """
 
     name: ClassVar[str] = "quantize_static"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     calibration: Calibration = Field(

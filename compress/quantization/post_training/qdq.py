@@ -16,6 +16,7 @@ from compress.core.targets import Target
 from compress.onnx_graph.graph import COMPUTE, Graph, drop_unread, reads, sort_nodes
 from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
 from compress.quantization.post_training.hard_gates import read_codes_as_gates
+from compress.quantization.post_training.score_products import score_products, signed_symmetric
 from compress.quantization.post_training.weight_codes import OPTIONS, with_codes, with_stand_ins
 
 Operators = Literal["auto", "all", "weights"]
@@ -37,14 +38,18 @@ class QuantizationPlan:
         kinds: types of operators.
         excluded: names of nodes of these types that stay float.
         free_outputs: types whose outputs stay float.
+        scores: names of products of queries and keys that become integers.
     """
 
     kinds: frozenset[str]
     excluded: tuple[str, ...]
     free_outputs: tuple[str, ...]
+    scores: tuple[str, ...] = ()
 
 
-def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[str]) -> QuantizationPlan:
+def plan(
+    graph: Graph, target: Target, operators: Operators, kept: Collection[str], *, scores: bool = False
+) -> QuantizationPlan:
     """Choose what is quantized.
 
     In a network with layer normalisation or attention only operators with weights are quantized: rounding the inputs of
@@ -56,6 +61,7 @@ def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[st
         target: target whose kernels count.
         operators: ``weights``, ``all``, or ``auto`` for the rule above.
         kept: names of nodes that stay float.
+        scores: whether products of queries and keys become integers too, where the target runs them faster.
     """
     only_weights = operators == "weights" or (operators == "auto" and is_transformer(graph))
     if not only_weights:
@@ -64,9 +70,12 @@ def plan(graph: Graph, target: Target, operators: Operators, kept: Collection[st
         )
     kinds = COMPUTE & target.operators
     # Products of two activations, as in attention, have no weight to quantize.
+    products = score_products(graph) if scores and target.quantize_scores else ()
+    chosen = tuple(name for name in products if name not in kept)
     loose = [node.name for node in graph.nodes if node.op_type in kinds and not graph.has_weight(node)]
+    excluded = dict.fromkeys((*kept, *(name for name in loose if name not in chosen)))
     free = FREE_OUTPUTS if target.quantize_outputs else tuple(sorted(kinds))
-    return QuantizationPlan(kinds, tuple(dict.fromkeys((*kept, *loose))), free)
+    return QuantizationPlan(kinds, tuple(excluded), free, chosen)
 
 
 def is_transformer(graph: Graph) -> bool:
@@ -129,7 +138,7 @@ def quantized(
     add_infer_metadata(small.model)  # otherwise the quantizer infers the shapes again, from files
     options: dict[str, Any] = {
         **OPTIONS,
-        "TensorQuantOverrides": small.scales,
+        "TensorQuantOverrides": small.scales | signed_symmetric(graph, plan.scores),
         "ActivationSymmetric": target.symmetric,
         "QuantizeBias": target.quantize_bias,
         "OpTypesToExcludeOutputQuantization": list(plan.free_outputs),

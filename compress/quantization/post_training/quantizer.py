@@ -203,7 +203,13 @@ class Quantizer:
 
     def _observed(self, floats: Sequence[str]) -> list[str]:
         settings = self.settings
-        return observed_names(self._floats, plan(self._floats, settings.target, settings.operators, floats))
+        chosen = plan(self._floats, settings.target, settings.operators, floats, scores=True)
+        return observed_names(self._floats, chosen)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of the products of queries and keys that become integers unless they are kept."""
+        return plan(self._floats, self._target, self.settings.operators, (), scores=True).scores
 
     @property
     def floats(self) -> Graph:
@@ -216,7 +222,7 @@ class Quantizer:
             return self._last[1]
         settings = self.settings
         aside = (*kept, *self._int4, *self._float_nodes)
-        chosen = plan(self._floats, self._target, settings.operators, aside)
+        chosen = plan(self._floats, self._target, settings.operators, aside, scores=True)
         integers = quantized(self._floats.model, chosen, self._ranges, self._target, per_channel=settings.per_channel)
         read_floats(integers, self._float_nodes)
         if settings.correct_bias:

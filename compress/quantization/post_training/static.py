@@ -20,6 +20,7 @@ from compress.onnx_graph.scopes import nodes_inside
 from compress.quantization.post_training.equalization import find_pairs
 from compress.quantization.post_training.prepare import still_named
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
+from compress.quantization.post_training.score_products import with_integers
 from compress.quantization.post_training.sensitivity import fewest_kept
 from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
 from compress.quantization.post_training.weight_only import with_int4_weights
@@ -120,6 +121,7 @@ def quantize_static(
         **budget,
         **moved.notes,
         **speed.notes,
+        **({"scores": with_integers(after, quantizer.scores)} if quantizer.scores else {}),
         "quantized": len(before) - len(remaining),
         "kept_float": len(remaining),
         "operators": count_types(moved.model.graph),
@@ -201,6 +203,9 @@ def _within_budget(
     The second value is for the record: the loss, and the layers that stay float because of it.
     """
     candidate, left = quantizer.make(kept), {}
+    if quantizer.scores and quantizer.excess(candidate) > quantizer.limit:  # before layers, which save more
+        kept = [*kept, *quantizer.scores]
+        candidate = quantizer.make(kept)
     most = int(settings.max_float * len(weighted))
     if most and quantizer.excess(candidate) > quantizer.limit:
         worst = [name for name in quantizer.worst_first(candidate) if name not in kept]

@@ -17,10 +17,13 @@ from certify.model_file.onnx_graph.fusion import quantization
 from certify.model_file.onnx_graph.load import load_model
 from compress.exchange.onnx_export import export
 from compress.exchange.parity import run_onnx
+from compress.onnx_graph.graph import Graph
 from compress.passes.half import Half
 from compress.passes.quantize_dynamic import QuantizeDynamic
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.quantize_weights import QuantizeWeights
+from compress.quantization.post_training.quantizer import Quantizer
+from compress.quantization.post_training.score_products import score_products, with_integers
 
 WIDTH, HEADS, CLASSES = 32, 2, 4
 
@@ -92,12 +95,13 @@ def cosine(context, one, other):
     "applied",
     [
         QuantizeStatic(samples=48),
+        QuantizeStatic(samples=48, target="openvino", max_time=1000),
         QuantizeDynamic(),
         QuantizeWeights(samples=48),
         QuantizeWeights(bits=8, rounding="rtn", int8_activations=True),
         Half(samples=16),
     ],
-    ids=["static", "dynamic", "weights4", "weights8", "half"],
+    ids=["static", "openvino", "dynamic", "weights4", "weights8", "half"],
 )
 def test_outputs_stay_close_and_multiply_adds_are_counted(encoder, context, applied):
     result, record = applied.apply(encoder, context)
@@ -124,6 +128,32 @@ def test_only_weights_are_quantized_and_all_are_fused(encoder, context, tmp_path
     fused = quantization(onnx.load(quantized), onnx.load(tmp_path / "fused.onnx"))
     assert fused.unfused == ()
     assert fused.intended == record.done["quantized"] == 10
+
+
+@pytest.mark.parametrize(("target", "rounded"), [("cpu-vnni", 0), ("openvino", 2)])
+def test_queries_and_keys_are_signed_bytes_for_openvino_alone(encoder, context, target, rounded):
+    made, record = QuantizeStatic(samples=48, target=target, max_time=1000).apply(encoder, context)
+    graph = Graph(onnx.load(made))
+    products = [node for node in graph.nodes if node.name in score_products(graph)]
+    assert (len(products), with_integers(graph, score_products(graph))) == (2, rounded)
+    assert record.done.get("scores") == (rounded or None)
+    sources = [graph.producers[name] for node in products for name in node.input]
+    zeros = [graph.constant(node.input[2]) for node in sources if node.op_type == "DequantizeLinear"]
+    assert len(zeros) == 2 * rounded and all(zero.dtype == np.int8 and zero == 0 for zero in zeros)
+    shares = [name for node in graph.nodes if node.op_type == "Softmax" for name in node.output]
+    assert {reader.op_type for name in shares for reader in graph.consumers[name]} == {"MatMul"}
+
+
+def test_queries_and_keys_stay_float_when_the_loss_is_too_large_otherwise(encoder, context, monkeypatch):
+    excess = Quantizer.excess
+
+    def judged(self, candidate):
+        return 5.0 if with_integers(Graph(candidate), self.scores) else excess(self, candidate)
+
+    monkeypatch.setattr(Quantizer, "excess", judged)
+    made, record = QuantizeStatic(samples=48, target="openvino", max_time=1000, max_loss=1).apply(encoder, context)
+    assert (record.done["scores"], record.done["quantized"]) == (0, 10)
+    assert with_integers(Graph(onnx.load(made)), score_products(Graph(onnx.load(made)))) == 0
 
 
 def test_outliers_are_smoothed_by_a_multiplication_only_when_a_residual_also_reads_them(encoder, context):
