@@ -25,7 +25,7 @@ class IntegerWeights:
     @property
     def values(self) -> Array:
         """The dequantized weight."""
-        return (self.codes.astype(np.float32) * self.scale).astype(np.float32)
+        return (self.codes.astype(np.float32) * self.scale).astype(np.float32, copy=False)
 
 
 def integer_weights(graph: Graph) -> dict[str, IntegerWeights]:

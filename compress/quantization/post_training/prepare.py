@@ -13,7 +13,7 @@ import onnx.version_converter
 from certify.core.errors import ModelError
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
-from compress.core.onnx_session import failures, reason
+from compress.core.onnx_session import PROVIDERS, failures, reason
 from compress.onnx_graph.graph import attributes, opset
 from compress.onnx_graph.spatial_means import means_as_pools
 
@@ -23,12 +23,14 @@ beyond the second."""
 RESIZED_ALIKE = 10
 """Last operator set in which Upsample and Resize have one coordinate rule; onnx cannot convert them to a later one."""
 KEPT_ASIDE = "leanmark.resize"
-ERRORS_ONLY, USUAL_SEVERITY = 3, 2
-"""Severities from which ONNX Runtime writes to the terminal: ours, and its default."""
+ERRORS_ONLY = 3
+"""Severity from which ONNX Runtime writes to the terminal."""
 
 
 def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     """Fold batch norms and constants, infer shapes, and write spatial means as pools.
+
+    ONNX Runtime's own ``quant_pre_process`` also reads and writes the weights for each of its steps.
 
     Args:
         source: the ONNX file; not modified.
@@ -38,7 +40,7 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
         ModelError: the file is damaged, or ONNX Runtime cannot prepare it.
     """
     import onnxruntime
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     loaded = load_model(source)  # rejects a damaged file, or one with weights outside of its folder
     # Protobuf cannot serialise more than 2 GB, so large weights must be in a file of their own.
@@ -49,23 +51,19 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
             convertible = Path(scratch) / "converted.onnx"
             onnx_file.save(_converted(loaded, source.name, large=large), convertible)
         del loaded
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)  # its own session, to which no options can be given
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.optimized_model_filepath = str(written)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        if large:
+            beside = f"{written.name}{onnx_file.SUFFIX}"
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", beside)
         try:
-            quant_pre_process(
-                str(convertible),
-                str(written),
-                # Symbolic inference needs SymPy, which ONNX Runtime does not install.
-                skip_symbolic_shape=True,
-                skip_onnx_shape=True,  # done below, without writing the weights once more
-                save_as_external_data=large,
-                all_tensors_to_one_file=True,
-                external_data_location=f"{written.name}{onnx_file.SUFFIX}",
-            )
+            onnxruntime.InferenceSession(str(convertible), options, providers=list(PROVIDERS))
         except failures() as error:
             raise ModelError(f"ONNX Runtime could not prepare {source.name} ({reason(error)}).") from error
-        finally:
-            onnxruntime.set_default_logger_severity(USUAL_SEVERITY)
         model = onnx.load(written)
+    add_pre_process_metadata(model)
     onnx_file.infer_shapes(model)
     _name_all(model.graph)
     # Shapes again, since the new operators have none and the quantizer skips values without a type.
