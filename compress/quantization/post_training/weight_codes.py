@@ -1,7 +1,7 @@
 """Rounding of constants for ONNX Runtime's quantizer, all channels of a weight at a time.
 
 The quantizer computes scale and codes of one channel after the other, in Python: ViT-B/16 has 84,712. Here it gets the
-scales, and a stand-in of one element per channel for each weight; it is told to leave constants as floats before a
+scales, and a stand-in of one element per channel for each weight. An option lets it leave constants as floats before a
 QuantizeLinear, which is then replaced by the codes. The result is the same, bit for bit.
 """
 
