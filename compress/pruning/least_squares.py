@@ -116,8 +116,8 @@ class Elimination:
 
     Attributes:
         order: (units,) indices of the units, first to be removed first.
-        errors: (units,) squared error, including the ridge's cost, once that unit and those before it are removed and
-            the others compensate; summed over the outputs, as a share of the targets' variance.
+        errors: (units,) squared error once that unit and those before it are removed and the others compensate; summed
+            over the outputs, as a share of the targets' variance. Without given weights it includes the ridge's cost.
     """
 
     order: Array
@@ -164,6 +164,11 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
     now = inverse @ pulled
     size = max(float(moments.yy.sum()), np.finfo(np.float64).tiny)
     error = float(moments.yy.sum() - (now * pulled).sum())
+    held = None if weights is None else weights.T[places].astype(np.float64)
+    # The ridge's cost of the given weights, without which the error is that of the layer alone.
+    own = error = error if held is None else error + float(pull.item() * np.square(held).sum())
+    own -= 0.0 if held is None else float(pull.item() * np.square(now - held).sum())
+    lost = 0.0
     left, width = np.arange(len(units)), units.shape[1]
     order: list[int] = []
     errors: list[float] = []
@@ -171,11 +176,18 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
         # At least one unit per round, so few units are removed exactly one by one.
         gone, rises = _weakest(inverse, now, width, max(1, len(left) // ROUNDS))
         order += left[gone].tolist()
-        # Rises are counted from the error after the previous round, since each is a difference.
-        errors += (error + np.cumsum(rises)).tolist()
-        error = errors[-1]
-        inverse, now = _without(inverse, now, _columns(gone, width))
+        columns, risen = _columns(gone, width), np.cumsum(rises)
+        inverse, now = _without(inverse, now, columns)
         left = np.delete(left, gone)
+        error += float(risen[-1])
+        before, own = own, error
+        if held is not None:
+            lost += float(np.square(held[columns]).sum())
+            held = np.delete(held, columns, 0)
+            own = error - float(pull.item()) * (lost + float(np.square(now - held).sum()))
+        # Within a round, the error rises in proportion to the whole sum.
+        share = risen / risen[-1] if risen[-1] > 0 else np.linspace(0, 1, len(risen) + 1)[1:]
+        errors += (before + (own - before) * share).tolist()
     # The last differences are of nearly equal numbers, so they may be negative by rounding.
     return Elimination(np.array(order), np.maximum(errors, 0.0) / size)
 

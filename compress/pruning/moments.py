@@ -5,6 +5,7 @@ Memory does not grow with the samples. Nothing here depends on torch, a model or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,33 @@ class Gram:
         self._sums[1][...] += y.sum(-2, dtype=np.float64)
         self.count += int(x.shape[-2])
 
+    @classmethod
+    def sum(cls, grams: Sequence[Gram]) -> Gram:
+        """Return the moments of the rows of several Gram matrices of the same layer.
+
+        Example:
+            >>> grams = Gram(1, 1), Gram(1, 1)
+            >>> for place, gram in enumerate(grams):
+            ...     gram.add(np.array([[1.0], [3.0]]) + place, np.zeros((2, 1)))
+            >>> float(Gram.sum(grams).moments().x[0])
+            2.5
+        """
+        total = cls(grams[0].inputs, int(grams[0]._yy.shape[-1]), grams[0].blocks)
+        for gram in grams:
+            if gram._start is None:
+                continue
+            total._start = gram._start if total._start is None else total._start
+            # Moments around another start, as if its rows had been added to the total.
+            x, y = (own - start for own, start in zip(gram._start, total._start, strict=True))
+            own_x, own_y = gram._sums
+            total._xx += gram._xx + _outer(own_x, x) + _outer(x, own_x) + gram.count * _outer(x, x)
+            total._xy += gram._xy + _outer(own_x, y) + _outer(x, own_y) + gram.count * _outer(x, y)
+            total._yy += gram._yy + 2 * own_y * y + gram.count * np.square(y)
+            total._sums[0][...] += own_x + gram.count * x
+            total._sums[1][...] += own_y + gram.count * y
+            total.count += gram.count
+        return total
+
     def moments(self, centred: bool = True) -> Moments:
         """Return means and second moments per row, around the means or around 0.
 
@@ -122,8 +150,8 @@ class Misfit:
         # Without inputs, a Gram matrix has the moments of its targets alone.
         self._missed, self._wanted = (Gram(0, weights.shape[-2], weights.shape[:-2]) for _ in range(2))
 
-    def add(self, x: Array, y: Array) -> None:
-        """Add a batch; see :meth:`Gram.add`."""
+    def add(self, x: Array, y: Array, samples: int = 1) -> None:
+        """Add a batch; see :meth:`compress.pruning.folds.Folds.add`."""
         found = x @ np.swapaxes(self._weights, -1, -2)
         missed = y - found if self._bias is None else y - found - self._bias[..., None, :]
         self._missed.add(x[..., :0], missed)

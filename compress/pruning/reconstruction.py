@@ -24,8 +24,9 @@ from torch import nn
 from torch.fx import Node
 
 from compress.core.pass_protocol import Declined
+from compress.pruning.folds import Folds
 from compress.pruning.lane import Lane, Start
-from compress.pruning.least_squares import RIDGE, Gram, LayerRefit, refit
+from compress.pruning.least_squares import RIDGE, LayerRefit, refit
 from compress.pruning.moments import ROWS_PER_INPUT, Misfit
 from compress.pruning.program import Program, ancestors
 from compress.pruning.rows import Rows
@@ -114,7 +115,7 @@ def reconstruct(
     samples: Batches,
     *,
     seed: int = 0,
-    ridge: float = RIDGE,
+    ridge: float | None = None,
     every: bool = True,
     advance: Callable[..., None] = lambda *_, **__: None,
 ) -> Reconstruction:
@@ -126,7 +127,8 @@ def reconstruct(
         changes: what was changed.
         samples: samples to run both on.
         seed: seed of the sampled positions.
-        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values.
+        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values; None for
+            the one of each layer that :meth:`compress.pruning.folds.Folds.ridge` chooses.
         every: whether unchanged layers after the first changed one are refitted too.
         advance: called for each layer.
 
@@ -151,7 +153,7 @@ def refit_layers(
     size: int,
     *,
     seed: int = 0,
-    ridge: float = RIDGE,
+    ridge: float | None = None,
     every: bool = True,
     advance: Callable[..., None] = lambda *_, **__: None,
 ) -> tuple[dict[str, LayerRefit], list[Declined]]:
@@ -238,11 +240,11 @@ def _in_turn(sites: Iterable[_Site], program: Program) -> list[_Site]:
     return list(done.values())
 
 
-def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float) -> LayerRefit:
+def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows, ridge: float | None) -> LayerRefit:
     layer, model = site.layer, program.model
     weight = model.get_parameter(layer.weight)
     shortcuts = () if site.sum is None else (site.sum.shortcut,)
-    moments: Gram | Misfit | None = None
+    moments: Folds | Misfit | None = None
     old = weight.detach().numpy()
     bias = None if layer.bias is None else model.get_parameter(layer.bias).detach().numpy()
     for (target,), (taken, *shortcut) in zip(
@@ -256,19 +258,17 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
             # Too few rows: a fit would repeat these samples and fail on others, so the layer stays as it is. Its Gram
             # matrix would be the largest of all and never be used.
             few = found.batches * x.shape[-2] < ROWS_PER_INPUT * x.shape[-1]
-            moments = Misfit(old, bias) if few else Gram(x.shape[-1], y.shape[-1], x.shape[:-2])
-        moments.add(x, y)
+            moments = Misfit(old, bias) if few else Folds(x.shape[-1], y.shape[-1], x.shape[:-2])
+        moments.add(x, y, len(taken))
     assert moments is not None
     if isinstance(moments, Misfit):
         return LayerRefit(moments.share, moments.share, site.sum is not None)
-    refitted = refit(
-        moments,
-        old,
-        bias,
-        mask=None if site.mask is None else site.mask.numpy().reshape(old.shape) != 0,
-        ridge=ridge,
-        with_bias=layer.bias is not None or layer.mean is not None,
-    )
+    mask = None if site.mask is None else site.mask.numpy().reshape(old.shape) != 0
+    with_bias = layer.bias is not None or layer.mean is not None
+    if ridge is None:
+        # With a mask, each output has a system of its own, too many to solve for each ridge.
+        ridge = moments.ridge(old, with_bias=with_bias) if mask is None else RIDGE
+    refitted = refit(moments.whole(), old, bias, mask=mask, ridge=ridge, with_bias=with_bias)
     _put(model, layer, refitted.weights, refitted.bias)
     return LayerRefit(refitted.before, refitted.after, site.sum is not None)
 

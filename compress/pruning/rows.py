@@ -42,7 +42,8 @@ class Rows:
             # A linear layer's rows are tokens of all samples, so the limit holds for the batch as a whole.
             most = self.most * self.samples
             if len(x) > most:
-                chosen = torch.randperm(len(x), generator=self.generator)[:most]
+                # Sorted, so that the rows of a sample stay together.
+                chosen = torch.randperm(len(x), generator=self.generator)[:most].sort().values
                 x, y = x[chosen], y[chosen]
             return x.numpy(), y.numpy()
         windows = _windows(self.layer.node, taken, weight.shape[2:])

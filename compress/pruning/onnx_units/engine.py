@@ -126,13 +126,15 @@ class _Work:
         # Fit on train samples and check on calibration samples, so that overfitting is noticed.
         learnt = next((part for part in (data.train, data.calibration, data.validation) if part), None)
         checked = next((part for part in (data.calibration, data.validation, data.train) if part), None)
+        every = learnt
         if learnt is not None and learnt is checked:
-            # The choice between two refits must not be made on the samples of the fit.
+            # The choice of units and between two refits must not be made on the samples of the fit.
             shuffled = np.random.default_rng(context.seed).permutation(len(learnt))
             held = min(CHECKED, len(learnt) // 4)
             checked, learnt = learnt.subset(shuffled[:held]), learnt.subset(shuffled[held:])
         batch = settings.batch or choose_batch(graph, free_bytes(), LARGEST_BATCH).samples
         self._feeds = self._fed(settings.samples, batch, learnt)
+        self._every = self._fed(settings.samples, batch, every) if learnt is not every else None
         self._checked = self._fed(CHECKED, batch, checked)
         self._tried = self._fed(PROVED, PROVED, checked)
 
@@ -202,7 +204,7 @@ class _Work:
         drop_unread(cut.model.graph)
         refitted, details, declined = self._refitted(cut, order, kept, groups)
         done = {**_counts(groups, allocation), "reconstruction": details} if details else _counts(groups, allocation)
-        return refitted, {**done, "samples": self._feeds.samples}, declined
+        return refitted, {**done, "samples": (self._every or self._feeds).samples}, declined
 
     def _refitted(
         self, cut: Graph, order: Sequence[onnx.NodeProto], kept: Mapping[str, Array], groups: Sequence[UnitGroup]
@@ -230,6 +232,14 @@ class _Work:
                 f"{missed:.3g})"
             )
             return cut, {}, (Declined("reconstruction", why),)
+        if self._every is not None:
+            # Both choices are made, so the samples that were held out for them may improve the fit.
+            refitted = _copy(cut)
+            again = replace(cuts, pruned=refitted)
+            if only_readers:
+                compensate_readers(again, self._every, context.seed)
+            else:
+                layers = refit_layers(again, self._every, seed=context.seed)
         drop_unread(refitted.model.graph)
         rows = {name: each.to_json() for name, each in layers.items()}
         details = {"output_error_before": missed, "output_error_after": left, "only_readers": only_readers}

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph
-from compress.pruning.least_squares import RIDGE, Elimination, Gram, LayerRefit, eliminate, refit
+from compress.pruning.folds import Folds
+from compress.pruning.least_squares import RIDGE, Elimination, LayerRefit, eliminate, refit
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.lane import FileLane, ancestors, execution_order
 from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, find_layers, put, weight_of
@@ -24,6 +25,8 @@ from compress.pruning.onnx_units.sensitivity import compensate
 
 POSITIONS, CHOOSING = 64, 32
 """Positions per sample on which a layer is fitted, and on which the order of units is found."""
+WEAKEST = 0.25
+"""Share of a layer's units that is left out while the ridge is chosen with which its units are ordered."""
 MOST_INPUTS = 8192
 """Maximum inputs of a layer whose Gram matrix is computed: 512 MiB."""
 
@@ -71,7 +74,7 @@ def order_units(
     feeds: Iterable[Feed],
     seed: int,
     advance: Advance = _silent,
-    note: Callable[[UnitGroup, Gram, Elimination], None] = _silent,
+    note: Callable[[UnitGroup, Folds, Elimination], None] = _silent,
 ) -> dict[str, Elimination]:
     """Return, for each group, the order in which its last reader can do without its units, by the group's name.
 
@@ -91,11 +94,11 @@ def order_units(
         for group in sorted(groups, key=lambda each: places[each.taker.product]):
             layer = group.taker
             rows = FileRows(graph.producers[layer.product], layer, random, CHOOSING)
-            gram = Gram(int(np.prod(layer.shape[1:])), layer.shape[0])
+            folds = Folds(int(np.prod(layer.shape[1:])), layer.shape[0])
             for inputs, targets in lane.values(layer.input, layer.product):
-                gram.add(*rows.of(inputs, targets))
-            found[group.name] = eliminate(gram.moments(), np.arange(gram.inputs).reshape(group.units, -1))
-            note(group, gram, found[group.name])
+                folds.add(*rows.of(inputs, targets), len(inputs))
+            found[group.name] = _eliminated(folds, weight_of(graph, layer), group.units)
+            note(group, folds, found[group.name])
             advance(1, layer.name)
     return found
 
@@ -124,6 +127,15 @@ class Cut:
         return [group for group in self.groups if len(self.kept[group.name]) < group.units]
 
 
+def _eliminated(folds: Folds, weights: Array, units: int) -> Elimination:
+    """Return the order of a layer's units with the ridge of a layer without the weakest of them."""
+    moments, columns = folds.whole().moments(), np.arange(weights.shape[1]).reshape(units, -1)
+    # By the variance of what each unit adds, which is close enough for a ridge and needs no elimination.
+    powers = (np.square(weights).sum(0) * moments.xx.diagonal())[columns].sum(1)
+    kept = columns[np.sort(np.argsort(powers)[int(WEAKEST * units) :])].flatten()
+    return eliminate(moments, columns, folds.ridge(weights[:, kept], kept), weights)
+
+
 def compensate_readers(cut: Cut, feeds: Iterable[Feed], seed: int = 0) -> None:
     """Refit only the layers that read removed units, in place, each on the original's own inputs.
 
@@ -145,10 +157,10 @@ def compensate_readers(cut: Cut, feeds: Iterable[Feed], seed: int = 0) -> None:
             if inputs > MOST_INPUTS:
                 continue
             rows = FileRows(cut.original.producers[reader.product], reader, random, POSITIONS)
-            gram = Gram(inputs, reader.shape[0])
+            folds = Folds(inputs, reader.shape[0])
             for values, targets in lane.values(reader.input, reader.output):
-                gram.add(*rows.of(values, targets))
-            compensate(cut.pruned, layers[reader.product], gram, cut.kept[group.name], group.units, removed=True)
+                folds.add(*rows.of(values, targets), len(values))
+            compensate(cut.pruned, layers[reader.product], folds, cut.kept[group.name], group.units, removed=True)
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ def refit_layers(
     feeds: Iterable[Feed],
     *,
     seed: int = 0,
-    ridge: float = RIDGE,
+    ridge: float | None = None,
     advance: Advance = _silent,
 ) -> dict[str, LayerRefit]:
     """Refit the layers of a pruned graph in place; return the errors of each, by the name of its node.
@@ -183,7 +195,8 @@ def refit_layers(
         cut: the two graphs.
         feeds: samples, which run through both graphs once.
         seed: seed of the sampled positions.
-        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values.
+        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values; None for
+            the one of each layer that :meth:`compress.pruning.folds.Folds.ridge` chooses.
         advance: called for each layer.
     """
     sites = _sites(cut)
@@ -230,19 +243,24 @@ def _sites(cut: Cut) -> list[_Site]:
     return sites
 
 
-def _refit(site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: FileRows, ridge: float) -> LayerRefit:
+def _refit(
+    site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: FileRows, ridge: float | None
+) -> LayerRefit:
     layer = site.layer
     inputs, outputs = int(np.prod(layer.shape[1:])), layer.shape[0] // layer.groups
     blocks = () if layer.groups == 1 else (layer.groups,)
-    gram = Gram(inputs, outputs, blocks)
+    folds = Folds(inputs, outputs, blocks)
     shortcuts = () if site.sum is None else (site.sum.shortcut,)
     for (target,), (values, *shortcut) in zip(
         wanted.values(site.wanted), found.values(layer.input, *shortcuts), strict=True
     ):
-        gram.add(*rows.of(values, site.target(target, shortcut)))
-    bias = bias_of(pruned, layer)
+        folds.add(*rows.of(values, site.target(target, shortcut)), len(values))
+    gram, with_bias = folds.whole(), layer.bias is not None
+    weights, bias = weight_of(pruned, layer), bias_of(pruned, layer)
+    if ridge is None and gram.determined:
+        ridge = folds.ridge(weights, with_bias=with_bias)
     shaped = None if bias is None else bias.reshape(*blocks, outputs)
-    refitted = refit(gram, weight_of(pruned, layer), shaped, ridge=ridge, with_bias=layer.bias is not None)
+    refitted = refit(gram, weights, shaped, ridge=RIDGE if ridge is None else ridge, with_bias=with_bias)
     if not gram.determined:
         return LayerRefit(refitted.before, refitted.before, site.sum is not None)
     put(pruned, layer, refitted.weights, refitted.bias)

@@ -50,7 +50,8 @@ class FileRows:
         most = self._most * len(taken)
         if len(x) <= most:
             return x, y
-        chosen = self._random.permutation(len(x))[:most]
+        # Sorted, so that the rows of a sample stay together.
+        chosen = np.sort(self._random.permutation(len(x))[:most])
         return x[chosen], y[chosen]
 
     def _chosen(self, count: int) -> Array:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from compress.onnx_graph.graph import Array, Feed, Graph, probe
-from compress.pruning.least_squares import Elimination, Gram, refit
+from compress.pruning.folds import Folds
+from compress.pruning.least_squares import Elimination, refit
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.layers import FileLayer, bias_of, put, weight_of
 
@@ -60,12 +61,12 @@ class OutputErrors:
         self._wanted = self._outputs(graph)
         self.found: dict[str, Array] = {}
 
-    def measure(self, group: UnitGroup, gram: Gram, elimination: Elimination) -> None:
+    def measure(self, group: UnitGroup, folds: Folds, elimination: Elimination) -> None:
         """Measure a group at some errors of its reader; between them, the price of an error is interpolated.
 
         Args:
             group: the group.
-            gram: moments of the inputs and outputs of its last reader.
+            folds: moments of the inputs and outputs of its last reader.
             elimination: order of its units.
 
         Raises:
@@ -76,7 +77,7 @@ class OutputErrors:
         for level in LEVELS:
             gone = min(int(np.searchsorted(risen, level)) + 1, group.units - 1)
             changed = Graph(copy.deepcopy(self._graph.model))
-            compensate(changed, group.taker, gram, elimination.kept(group.units - gone), group.units)
+            compensate(changed, group.taker, folds, elimination.kept(group.units - gone), group.units)
             error = max(float(risen[gone - 1]), float(np.finfo(np.float64).tiny))
             errors.append(error)
             prices.append(change(self._wanted, self._outputs(changed), logits=self._logits) / error)
@@ -87,22 +88,24 @@ class OutputErrors:
         return np.concatenate(found).astype(np.float64)
 
 
-def compensate(graph: Graph, layer: FileLayer, gram: Gram, kept: Array, units: int, *, removed: bool = False) -> None:
+def compensate(graph: Graph, layer: FileLayer, folds: Folds, kept: Array, units: int, *, removed: bool = False) -> None:
     """Let a layer compute its outputs from some of its units, in place, by least squares on the original's inputs.
 
     Args:
         graph: graph to modify.
         layer: layer of the original that reads units.
-        gram: moments of its inputs and outputs in the original.
+        folds: moments of its inputs and outputs in the original.
         kept: indices of the units that stay, ascending.
         units: number of units.
         removed: whether the other units are removed from the graph already; otherwise their weights become 0.
     """
+    gram, with_bias = folds.whole(), layer.bias is not None
     size = gram.inputs // units
     columns = (kept[:, None] * size + np.arange(size)).flatten()
     weights = weight_of(graph, layer)
     now = weights if removed else weights[:, columns]
-    found = refit(gram, now, bias_of(graph, layer), columns=columns, with_bias=layer.bias is not None)
+    ridge = folds.ridge(now, columns, with_bias=with_bias)
+    found = refit(gram, now, bias_of(graph, layer), columns=columns, ridge=ridge, with_bias=with_bias)
     if removed:
         put(graph, layer, found.weights, found.bias)
         return

@@ -1,0 +1,85 @@
+"""The ridge of a layer is chosen on samples that took no part in the fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compress.pruning.folds import RIDGES, Folds
+from compress.pruning.least_squares import RIDGE, Gram, refit
+
+INPUTS, OUTPUTS, POSITIONS = 40, 3, 16
+
+
+def _images(count: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs and targets whose positions of one sample resemble each other, and the weights behind them."""
+    random = np.random.default_rng(seed)
+    weights = np.random.default_rng(99).normal(size=(OUTPUTS, INPUTS))
+
+    def spread(width: int) -> np.ndarray:
+        whole = random.normal(size=(count, 1, width))
+        return (whole + 0.1 * random.normal(size=(count, POSITIONS, width))).reshape(-1, width)
+
+    x = spread(INPUTS)
+    return x, x @ weights.T + noise * spread(OUTPUTS), weights
+
+
+def _folds(x: np.ndarray, y: np.ndarray, samples: int, batches: int = 1) -> Folds:
+    folds = Folds(x.shape[-1], y.shape[-1])
+    for each, wanted in zip(np.split(x, batches), np.split(y, batches), strict=True):
+        folds.add(each, wanted, samples // batches)
+    return folds
+
+
+def test_whole_has_the_moments_of_all_samples() -> None:
+    x, y, _ = _images(24, 1.0)
+    plain = Gram(INPUTS, OUTPUTS)
+    plain.add(x + 5, y - 3)
+    found, wanted = _folds(x + 5, y - 3, 24, 3).whole(), plain
+    assert found.count == wanted.count
+    for centred in (True, False):
+        for name in ("x", "y", "xx", "xy", "yy"):
+            parts = (getattr(each.moments(centred), name) for each in (found, wanted))
+            np.testing.assert_allclose(*parts, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("batches", [1, 4, 48])
+def test_few_samples_are_not_repeated(batches: int) -> None:
+    # 768 rows for 40 inputs, but rows of one sample are nearly the same.
+    x, y, weights = _images(48, 3.0)
+    others_x, others_y, _ = _images(500, 3.0, 1)
+    near = weights + 0.1 * np.random.default_rng(2).normal(size=weights.shape)
+    folds = _folds(x, y, 48, batches)
+    ridge = folds.ridge(near)
+    assert ridge > RIDGE
+
+    def missed(ridge: float) -> float:
+        made = refit(folds.whole(), near, ridge=ridge)
+        assert made.bias is not None
+        return float(np.square(others_x @ made.weights.T + made.bias - others_y).mean())
+
+    assert missed(ridge) < 0.7 * missed(RIDGE)
+
+
+def test_many_samples_move_the_weights() -> None:
+    x, y, weights = _images(400, 0.1)
+    assert _folds(x, y, 400).ridge(np.zeros_like(weights)) == RIDGES[0]
+
+
+def test_remaining_inputs_alone_count() -> None:
+    x, y, weights = _images(400, 0.1)
+    kept = np.arange(5, INPUTS)
+    assert _folds(x, y, 400).ridge(weights[:, kept], kept) in RIDGES
+
+
+def test_blocks_share_a_ridge() -> None:
+    x, y, weights = _images(48, 3.0)
+    folds = Folds(INPUTS, OUTPUTS, (2,))
+    folds.add(np.stack([x, x]), np.stack([y, y]), 48)
+    assert folds.ridge(np.stack([weights, weights])) == _folds(x, y, 48).ridge(weights)
+
+
+def test_without_parts_the_ridge_is_fixed() -> None:
+    one = Folds(2, 1)
+    one.add(np.eye(2), np.ones((2, 1)), 1)  # a single sample
+    assert one.ridge(np.ones((1, 2))) == RIDGE
