@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from compress.onnx_graph.graph import Array, Graph, attributes
+from compress.pruning.saturation import Limits
 
 STANDARD = ("", "ai.onnx")
 
@@ -83,6 +84,24 @@ def _layer(graph: Graph, node: onnx.NodeProto) -> FileLayer | None:
         output = own if added is None else graph.producers[added[0]].output[0]
         return FileLayer(node.name, node.input[0], own, output, 0, 1, True, weight.shape[::-1], added)
     return None
+
+
+def limits_of(graph: Graph, layer: FileLayer) -> Limits | None:
+    """Return the limits of the ReLU or clip that alone reads a layer's output, or None without one."""
+    node = graph.only_consumer(layer.output)
+    if node is None or node.domain not in STANDARD or node.op_type not in ("Relu", "Clip"):
+        return None
+    if node.op_type == "Relu":
+        return Limits(0.0, np.inf)
+    told, found = attributes(node), []
+    # Before opset 11, limits were attributes.
+    for index, (name, none) in enumerate((("min", -np.inf), ("max", np.inf)), 1):
+        given = node.input[index] if index < len(node.input) else ""
+        value = graph.constant(given) if given else np.asarray(told.get(name, none))
+        if value is None:
+            return None
+        found.append(float(value.item()))
+    return Limits(*found)
 
 
 def _has_bias(graph: Graph, node: onnx.NodeProto, units: int) -> bool:

@@ -7,8 +7,10 @@ layer after the first that lost units is refitted, so that each compensates for 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,14 @@ from compress.pruning.folds import Folds
 from compress.pruning.least_squares import RIDGE, Elimination, LayerRefit, eliminate, refit
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.lane import FileLane, ancestors, execution_order
-from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, find_layers, put, weight_of
+from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, find_layers, limits_of, put, weight_of
 from compress.pruning.onnx_units.rows import FileRows
 from compress.pruning.onnx_units.sensitivity import compensate
+from compress.pruning.saturation import KeptRows, refit_before
 
-POSITIONS, CHOOSING = 64, 32
-"""Positions per sample on which a layer is fitted, and on which the order of units is found."""
+POSITIONS, CHOOSING, APART = 64, 32, 24
+"""Positions per sample on which a layer is fitted, on which the order of units is found, and on which a depthwise
+convolution is fitted, which has only its kernel to fit."""
 WEAKEST = 0.25
 """Share of a layer's units that is left out while the ridge is chosen with which its units are ordered."""
 MOST_INPUTS = 8192
@@ -208,7 +212,8 @@ def refit_layers(
         FileLane(cut.pruned, list(places.values()), feeds) as found,
     ):
         for site in sites:
-            rows = FileRows(places[site.layer.product], site.layer, random, POSITIONS)
+            most = APART if site.layer.depthwise else POSITIONS
+            rows = FileRows(places[site.layer.product], site.layer, random, most)
             refits[site.layer.name] = _refit(site, cut.pruned, wanted, found, rows, ridge)
             advance(1, site.layer.name)
     return refits
@@ -247,21 +252,26 @@ def _refit(
     site: _Site, pruned: Graph, wanted: FileLane, found: FileLane, rows: FileRows, ridge: float | None
 ) -> LayerRefit:
     layer = site.layer
-    inputs, outputs = int(np.prod(layer.shape[1:])), layer.shape[0] // layer.groups
+    outputs = layer.shape[0] // layer.groups
     blocks = () if layer.groups == 1 else (layer.groups,)
-    folds = Folds(inputs, outputs, blocks)
-    shortcuts = () if site.sum is None else (site.sum.shortcut,)
-    for (target,), (values, *shortcut) in zip(
-        wanted.values(site.wanted), found.values(layer.input, *shortcuts), strict=True
-    ):
-        folds.add(*rows.of(values, site.target(target, shortcut)), len(values))
-    gram, with_bias = folds.whole(), layer.bias is not None
-    weights, bias = weight_of(pruned, layer), bias_of(pruned, layer)
-    if ridge is None and gram.determined:
-        ridge = folds.ridge(weights, with_bias=with_bias)
+    weights, bias, with_bias = weight_of(pruned, layer), bias_of(pruned, layer), layer.bias is not None
     shaped = None if bias is None else bias.reshape(*blocks, outputs)
-    refitted = refit(gram, weights, shaped, ridge=RIDGE if ridge is None else ridge, with_bias=with_bias)
-    if not gram.determined:
-        return LayerRefit(refitted.before, refitted.before, site.sum is not None)
+    shortcuts = () if site.sum is None else (site.sum.shortcut,)
+    values = zip(wanted.values(site.wanted), found.values(layer.input, *shortcuts), strict=True)
+    batches = ((*rows.of(taken, site.target(target, shortcut)), len(taken)) for (target,), (taken, *shortcut) in values)
+    limits = limits_of(pruned, layer) if ridge is None and site.sum is None else None
+    if limits is not None:
+        with tempfile.TemporaryDirectory(prefix="leanmark-") as folder:
+            refitted = refit_before(limits, KeptRows(batches, Path(folder)), weights, shaped, with_bias=with_bias)
+    else:
+        folds = Folds(weights.shape[-1], outputs, blocks)
+        for batch in batches:
+            folds.add(*batch)
+        gram = folds.whole()
+        if ridge is None and gram.determined:
+            ridge = folds.ridge(weights, with_bias=with_bias)
+        refitted = refit(gram, weights, shaped, ridge=RIDGE if ridge is None else ridge, with_bias=with_bias)
+        if not gram.determined:
+            refitted = replace(refitted, weights=weights, bias=shaped, after=refitted.before)
     put(pruned, layer, refitted.weights, refitted.bias)
     return LayerRefit(refitted.before, refitted.after, site.sum is not None)
