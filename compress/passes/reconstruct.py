@@ -28,10 +28,12 @@ class Reconstruct(OnnxPass):
     The layers are then refitted in two ways, and the one that brings the outputs closer is kept. Either only the layers
     that read removed units are refitted, each on the original's inputs; or all, one by one: the inputs come from the
     pruned graph, in which all earlier layers are refitted already, and the targets from the original, less the shortcut
-    where one is added; the refit includes the bias and the remaining rows of the layers that produce the units. Samples
-    come from the train part, without labels, otherwise from calibration; they run three times through the original and
-    once through the pruned graph, and only the Gram matrix of each layer is kept. Where the outputs get closer in
-    neither way, the weights stay as cut, and the record says so.
+    where one is added; the refit includes the bias and the remaining rows of the layers that produce the units. How far
+    the weights of a layer may move is chosen on samples that took no part in its fit; before a ReLU or a clip, a layer
+    is fitted to what lies behind it. Samples come from the train part, without labels, otherwise from calibration; only
+    the Gram matrices of a layer are kept, and the positions on which one layer is fitted. If both choices are made on
+    samples of the same part, these join the fit at the end. Where the outputs get closer in neither way, the weights
+    stay as cut, and the record says so.
 
     Papers: Frantar, Kurtic and Alistarh's Optimal Brain Surgeon for structures, as in ZipLM, NeurIPS 2023 (arXiv
     2302.04089); OSSCAR, ICML 2024 (arXiv 2403.12983); GRAIL (arXiv 2602.23795); CORP (arXiv 2602.05243).

@@ -7,6 +7,8 @@ times as far from it on other images. So the ridge is chosen by the error on sam
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from compress.pruning.moments import RIDGE, Array, Gram, Moments
@@ -15,8 +17,9 @@ PARTS, TRIED = 4, 2
 """Parts into which samples are divided, and parts that are each held out once."""
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e3)
 """Shares of the mean diagonal from which the ridge is chosen: from hardly any to none of the weights changing."""
-MOST_INPUTS = 4096
-"""Maximum inputs of a layer of which parts are kept apart: 512 MiB of Gram matrices; with more, the ridge is fixed."""
+MOST_INPUTS, MOST_NUMBERS = 4096, 1 << 25
+"""Maximum inputs of a layer, and numbers in its moments, with which parts are kept apart: a gibibyte for all of them.
+With more, the ridge is fixed."""
 
 
 class Folds:
@@ -29,7 +32,9 @@ class Folds:
     """
 
     def __init__(self, inputs: int, outputs: int, blocks: tuple[int, ...] = ()) -> None:
-        self._parts = [Gram(inputs, outputs, blocks) for _ in range(PARTS if inputs <= MOST_INPUTS else 1)]
+        numbers = math.prod(blocks) * inputs * (inputs + outputs)
+        parts = PARTS if inputs <= MOST_INPUTS and numbers <= MOST_NUMBERS else 1
+        self._parts = [Gram(inputs, outputs, blocks) for _ in range(parts)]
         self._batches = 0
 
     def add(self, x: Array, y: Array, samples: int) -> None:

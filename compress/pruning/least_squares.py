@@ -118,10 +118,12 @@ class Elimination:
         order: (units,) indices of the units, first to be removed first.
         errors: (units,) squared error once that unit and those before it are removed and the others compensate; summed
             over the outputs, as a share of the targets' variance. Without given weights it includes the ridge's cost.
+        ridge: share of the mean diagonal that was added to it.
     """
 
     order: Array
     errors: Array
+    ridge: float = RIDGE
 
     def kept(self, count: int) -> Array:
         """Return the indices of the ``count`` units that stay, ascending."""
@@ -189,7 +191,7 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
         share = risen / risen[-1] if risen[-1] > 0 else np.linspace(0, 1, len(risen) + 1)[1:]
         errors += (before + (own - before) * share).tolist()
     # The last differences are of nearly equal numbers, so they may be negative by rounding.
-    return Elimination(np.array(order), np.maximum(errors, 0.0) / size)
+    return Elimination(np.array(order), np.maximum(errors, 0.0) / size, ridge)
 
 
 def _weakest(inverse: Array, now: Array, width: int, count: int) -> tuple[list[int], list[float]]:

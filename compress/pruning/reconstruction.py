@@ -4,7 +4,8 @@ Layer by layer, in the order in which they run: a layer's inputs are those of th
 layers are refitted already; its targets are the original's, at its own output or, if a shortcut is added to that, at
 the sum less the pruned network's shortcut. So each layer compensates not only for the inputs that it lost, but also for
 what the layers before it could not. A shortcut with layers of its own is refitted before the sum. Unlabelled samples
-are enough. Both networks run once, and only the Gram matrix of each layer is kept.
+are enough. Both networks run once, and only the Gram matrices of each layer are kept, by parts of the samples: how far
+the weights may move is chosen on samples that took no part in the fit.
 
 Papers: GRAIL (arXiv 2602.23795) folds the map from kept to all channels into the layer that reads them; CORP (arXiv
 2602.05243) does so for MLPs and attention of vision transformers; OSSCAR (Meng et al., ICML 2024, arXiv 2403.12983)

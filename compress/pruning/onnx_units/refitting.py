@@ -1,8 +1,9 @@
 """Refitting the layers of a pruned ONNX graph to the original's activations, as reconstruction.py does for torch.
 
 In the order in which they run, a layer's inputs are those of the pruned graph, and its targets the original's: at the
-layer's own output, or at the following sum less the pruned graph's shortcut. Only moments of each layer are kept. Every
-layer after the first that lost units is refitted, so that each compensates for what those before it could not.
+layer's own output, or at the following sum less the pruned graph's shortcut. Only moments of each layer are kept, and
+before a ReLU or a clip the positions on which it is fitted. Every layer after the first that lost units is refitted, so
+that each compensates for what those before it could not.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import onnx
 
 from compress.onnx_graph.graph import Array, Feed, Graph
 from compress.pruning.folds import Folds
-from compress.pruning.least_squares import RIDGE, Elimination, LayerRefit, eliminate, refit
+from compress.pruning.least_squares import RIDGE, Elimination, Gram, LayerRefit, eliminate, refit
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.lane import FileLane, ancestors, execution_order
 from compress.pruning.onnx_units.layers import STANDARD, FileLayer, bias_of, find_layers, limits_of, put, weight_of
 from compress.pruning.onnx_units.rows import FileRows
-from compress.pruning.onnx_units.sensitivity import compensate
+from compress.pruning.onnx_units.sensitivity import columns_of, compensate
 from compress.pruning.saturation import KeptRows, refit_before
 
 POSITIONS, CHOOSING, APART = 64, 32, 24
@@ -78,7 +79,7 @@ def order_units(
     feeds: Iterable[Feed],
     seed: int,
     advance: Advance = _silent,
-    note: Callable[[UnitGroup, Folds, Elimination], None] = _silent,
+    note: Callable[[UnitGroup, Gram, Elimination], None] = _silent,
 ) -> dict[str, Elimination]:
     """Return, for each group, the order in which its last reader can do without its units, by the group's name.
 
@@ -101,8 +102,9 @@ def order_units(
             folds = Folds(int(np.prod(layer.shape[1:])), layer.shape[0])
             for inputs, targets in lane.values(layer.input, layer.product):
                 folds.add(*rows.of(inputs, targets), len(inputs))
-            found[group.name] = _eliminated(folds, weight_of(graph, layer), group.units)
-            note(group, folds, found[group.name])
+            gram = folds.whole()
+            found[group.name] = _eliminated(folds, gram, weight_of(graph, layer), group.units)
+            note(group, gram, found[group.name])
             advance(1, layer.name)
     return found
 
@@ -131,9 +133,9 @@ class Cut:
         return [group for group in self.groups if len(self.kept[group.name]) < group.units]
 
 
-def _eliminated(folds: Folds, weights: Array, units: int) -> Elimination:
+def _eliminated(folds: Folds, gram: Gram, weights: Array, units: int) -> Elimination:
     """Return the order of a layer's units with the ridge of a layer without the weakest of them."""
-    moments, columns = folds.whole().moments(), np.arange(weights.shape[1]).reshape(units, -1)
+    moments, columns = gram.moments(), np.arange(weights.shape[1]).reshape(units, -1)
     # By the variance of what each unit adds, which is close enough for a ridge and needs no elimination.
     powers = (np.square(weights).sum(0) * moments.xx.diagonal())[columns].sum(1)
     kept = columns[np.sort(np.argsort(powers)[int(WEAKEST * units) :])].flatten()
@@ -164,7 +166,10 @@ def compensate_readers(cut: Cut, feeds: Iterable[Feed], seed: int = 0) -> None:
             folds = Folds(inputs, reader.shape[0])
             for values, targets in lane.values(reader.input, reader.output):
                 folds.add(*rows.of(values, targets), len(values))
-            compensate(cut.pruned, layers[reader.product], folds, cut.kept[group.name], group.units, removed=True)
+            kept, own = cut.kept[group.name], layers[reader.product]
+            columns = columns_of(kept, inputs // group.units)
+            ridge = folds.ridge(weight_of(cut.pruned, own), columns, with_bias=own.bias is not None)
+            compensate(cut.pruned, own, folds.whole(), kept, group.units, ridge=ridge, removed=True)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compress.onnx_graph.graph import Array, Feed, Graph, probe
-from compress.pruning.folds import Folds
-from compress.pruning.least_squares import Elimination, refit
+from compress.pruning.least_squares import Elimination, Gram, refit
 from compress.pruning.onnx_units.groups import UnitGroup
 from compress.pruning.onnx_units.layers import FileLayer, bias_of, put, weight_of
 
@@ -61,12 +60,12 @@ class OutputErrors:
         self._wanted = self._outputs(graph)
         self.found: dict[str, Array] = {}
 
-    def measure(self, group: UnitGroup, folds: Folds, elimination: Elimination) -> None:
+    def measure(self, group: UnitGroup, gram: Gram, elimination: Elimination) -> None:
         """Measure a group at some errors of its reader; between them, the price of an error is interpolated.
 
         Args:
             group: the group.
-            folds: moments of the inputs and outputs of its last reader.
+            gram: moments of the inputs and outputs of its last reader.
             elimination: order of its units.
 
         Raises:
@@ -77,7 +76,8 @@ class OutputErrors:
         for level in LEVELS:
             gone = min(int(np.searchsorted(risen, level)) + 1, group.units - 1)
             changed = Graph(copy.deepcopy(self._graph.model))
-            compensate(changed, group.taker, folds, elimination.kept(group.units - gone), group.units)
+            kept = elimination.kept(group.units - gone)
+            compensate(changed, group.taker, gram, kept, group.units, ridge=elimination.ridge)
             error = max(float(risen[gone - 1]), float(np.finfo(np.float64).tiny))
             errors.append(error)
             prices.append(change(self._wanted, self._outputs(changed), logits=self._logits) / error)
@@ -88,23 +88,23 @@ class OutputErrors:
         return np.concatenate(found).astype(np.float64)
 
 
-def compensate(graph: Graph, layer: FileLayer, folds: Folds, kept: Array, units: int, *, removed: bool = False) -> None:
+def compensate(
+    graph: Graph, layer: FileLayer, gram: Gram, kept: Array, units: int, *, ridge: float, removed: bool = False
+) -> None:
     """Let a layer compute its outputs from some of its units, in place, by least squares on the original's inputs.
 
     Args:
         graph: graph to modify.
         layer: layer of the original that reads units.
-        folds: moments of its inputs and outputs in the original.
+        gram: moments of its inputs and outputs in the original.
         kept: indices of the units that stay, ascending.
         units: number of units.
+        ridge: share of the Gram matrix's mean diagonal by which weights are held at their current values.
         removed: whether the other units are removed from the graph already; otherwise their weights become 0.
     """
-    gram, with_bias = folds.whole(), layer.bias is not None
-    size = gram.inputs // units
-    columns = (kept[:, None] * size + np.arange(size)).flatten()
+    columns, with_bias = columns_of(kept, gram.inputs // units), layer.bias is not None
     weights = weight_of(graph, layer)
     now = weights if removed else weights[:, columns]
-    ridge = folds.ridge(now, columns, with_bias=with_bias)
     found = refit(gram, now, bias_of(graph, layer), columns=columns, ridge=ridge, with_bias=with_bias)
     if removed:
         put(graph, layer, found.weights, found.bias)
@@ -112,6 +112,12 @@ def compensate(graph: Graph, layer: FileLayer, folds: Folds, kept: Array, units:
     masked = np.zeros_like(weights)
     masked[:, columns] = found.weights
     put(graph, layer, masked, found.bias)
+
+
+def columns_of(kept: Array, size: int) -> Array:
+    """Return the indices of the inputs of some units, (kept * size,)."""
+    columns: Array = (kept[:, None] * size + np.arange(size)).flatten()
+    return columns
 
 
 def _log_shares(logits: Array) -> Array:

@@ -79,7 +79,16 @@ def test_blocks_share_a_ridge() -> None:
     assert folds.ridge(np.stack([weights, weights])) == _folds(x, y, 48).ridge(weights)
 
 
-def test_without_parts_the_ridge_is_fixed() -> None:
+def test_ridge_is_fixed_when_there_is_one_sample() -> None:
     one = Folds(2, 1)
-    one.add(np.eye(2), np.ones((2, 1)), 1)  # a single sample
+    one.add(np.eye(2), np.ones((2, 1)), 1)
     assert one.ridge(np.ones((1, 2))) == RIDGE
+
+
+@pytest.mark.parametrize(("name", "most"), [("MOST_INPUTS", INPUTS - 1), ("MOST_NUMBERS", INPUTS * INPUTS)])
+def test_ridge_is_fixed_when_parts_would_take_too_much_memory(
+    monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    x, y, weights = _images(48, 3.0)
+    monkeypatch.setattr(f"compress.pruning.folds.{name}", most)
+    assert _folds(x, y, 48).ridge(weights) == RIDGE

@@ -115,6 +115,20 @@ def test_elimination_removes_the_weakest_unit_by_brute_force(size: int) -> None:
         left.remove(int(unit))
 
 
+@pytest.mark.parametrize("ridge", [1e-3, 1.0])
+def test_errors_are_those_of_the_layer_without_the_ridge_when_weights_are_given(ridge: float) -> None:
+    x, y, weights = _data()
+    gram, units = _gram(x, y), np.arange(INPUTS).reshape(-1, 2)
+    found = eliminate(gram.moments(), units, ridge, weights)
+    for gone in range(1, len(units)):
+        columns = units[found.kept(len(units) - gone)].flatten()
+        # The refit takes the mean diagonal of the remaining inputs, so the same pull is another share of it.
+        diagonal = np.square(x - x.mean(0)).mean(0)
+        share = ridge * diagonal.mean() / diagonal[columns].mean()
+        after = refit(gram, weights[:, columns], columns=columns, ridge=share).after
+        assert found.errors[gone - 1] == pytest.approx(after, rel=1e-6)
+
+
 def test_chosen_units_are_the_best_subset_when_the_others_are_copies() -> None:
     random = np.random.default_rng(0)
     apart = random.normal(size=(ROWS, 3))

@@ -29,6 +29,7 @@ from compress.pruning.onnx_units.lane import FileLane, execution_order
 from compress.pruning.onnx_units.layers import find_layers, put, weight_of
 from compress.pruning.onnx_units.rows import windows
 from compress.pruning.onnx_units.sensitivity import OutputErrors, divergence
+from compress.pruning.saturation import Limits, refit_before
 from compress.quantization.post_training.prepare import prepared
 from compress.testing.networks import CLASSES, SIZE, network
 
@@ -80,6 +81,19 @@ def _groups(path: Path) -> tuple[Graph, list, dict[str, str]]:
     graph = Graph(prepared(path, path.parent))
     groups, declined = find_groups(graph, find_layers(graph))
     return graph, groups, {each.what: each.why for each in declined}
+
+
+def _cut(path: Path) -> tuple[refitting.Cut, list[dict[str, np.ndarray]]]:
+    """A graph next to the same without some units, and a batch of 11 samples."""
+    graph, groups, _ = _groups(path)
+    order = refitting.ordered(graph, find_layers(graph), groups)
+    kept = {group.name: np.arange(6) for group in groups}
+    cut = Graph(copy.deepcopy(graph.model))
+    del cut.model.graph.value_info[:]
+    for group in groups:
+        take(cut, group, kept[group.name])
+    samples = np.random.default_rng(0).normal(size=(11, 3, SIZE, SIZE)).astype(np.float32)
+    return refitting.Cut(graph, cut, order, kept, groups), [{graph.model.graph.input[0].name: samples}]
 
 
 def _apply(path: Path, context: PassContext, **parameters):
@@ -359,18 +373,38 @@ def test_refits_are_compared_on_other_samples_when_there_is_only_one_part(copies
     assert fitted and checked and not fitted & checked
 
 
+def test_held_out_samples_join_the_fit_when_both_choices_are_made(copies, context):
+    data = replace(context.data, train=None, validation=None)
+    _, record = _apply(copies, replace(context, data=data), macs=0.72, max_ratio=0.5, samples=1000)
+    assert record.done["reconstruction"] and record.done["samples"] == len(data.calibration)
+
+
+def test_weights_stay_when_they_are_held_by_the_ridge_that_was_chosen(copies, monkeypatch):
+    cut, feeds = _cut(copies)
+    before = [weight_of(cut.pruned, layer) for layer in find_layers(cut.pruned)]
+    monkeypatch.setattr("compress.pruning.folds.Folds.ridge", lambda *_, **__: 1e9)
+    refitting.refit_layers(cut, feeds)
+    for layer, weights in zip(find_layers(cut.pruned), before, strict=True):
+        np.testing.assert_allclose(weight_of(cut.pruned, layer), weights, rtol=1e-3, atol=1e-4)
+
+
+def test_layer_before_a_relu_is_fitted_to_what_lies_behind_it(copies, monkeypatch):
+    fitted = []
+
+    def noted(limits, *args, **kwargs):
+        fitted.append(limits)
+        return refit_before(limits, *args, **kwargs)
+
+    monkeypatch.setattr(refitting, "refit_before", noted)
+    cut, feeds = _cut(copies)
+    refitting.refit_layers(cut, feeds)
+    # Behind the depthwise convolution and behind the first layer of the MLP.
+    assert fitted == [Limits(0.0, np.inf)] * 2
+
+
 def test_layer_is_not_refitted_when_it_has_fewer_than_two_rows_per_input(copies):
-    graph, groups, _ = _groups(copies)
-    layers = find_layers(graph)
-    order = refitting.ordered(graph, layers, groups)
-    kept = {group.name: np.arange(6) for group in groups}
-    cut = Graph(copy.deepcopy(graph.model))
-    del cut.model.graph.value_info[:]
-    for group in groups:
-        take(cut, group, kept[group.name])
-    samples = np.random.default_rng(0).normal(size=(11, 3, SIZE, SIZE)).astype(np.float32)
-    feeds = [{graph.model.graph.input[0].name: samples}]
-    refits = list(refitting.refit_layers(refitting.Cut(graph, cut, order, kept, groups), feeds).values())
+    cut, feeds = _cut(copies)
+    refits = list(refitting.refit_layers(cut, feeds).values())
     # The head reads 6 numbers, once per sample.
     assert refits[-1].before == refits[-1].after
     assert all(each.after < each.before for each in refits[:-1])
