@@ -6,7 +6,7 @@ the target does, the limit is. Each step fits the layer to the targets of its cu
 behind the activation (majorisation and minimisation: the error to these targets is nowhere less, and equal at the
 current weights).
 
-Paper: Zhang, Zou, He and Sun, "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI
+Paper: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI
 2016 (arXiv 1505.06798), which solves the same problem with a penalty.
 """
 
