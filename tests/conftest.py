@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm_workers import started_workers as started_workers
 from tests.warm_workers import warm_workers as warm_workers
 
 for name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LEANMARK_SIGNING_KEY"):

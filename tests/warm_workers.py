@@ -106,3 +106,9 @@ def warm_workers() -> None:
         return Forked(_server(tuple(command), names), how["cwd"], how["env"], how["stderr"])
 
     client.subprocess = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+
+
+@pytest.fixture
+def started_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are started as in a measurement of the user, and inherit what this process has."""
+    monkeypatch.setattr(client, "subprocess", subprocess)

@@ -132,6 +132,15 @@ class Cut:
         """The groups that lost units."""
         return [group for group in self.groups if len(self.kept[group.name]) < group.units]
 
+    @property
+    def outputs(self) -> dict[str, Array]:
+        """The outputs that stay, for layers that lost some, by their product."""
+        return {
+            layer.product: self.kept[group.name]
+            for group in self.narrowed
+            for layer in (*group.makers, *group.depthwise)
+        }
+
 
 def _eliminated(folds: Folds, gram: Gram, weights: Array, units: int) -> Elimination:
     """Return the order of a layer's units with the ridge of a layer without the weakest of them."""
@@ -163,9 +172,11 @@ def compensate_readers(cut: Cut, feeds: Iterable[Feed], seed: int = 0) -> None:
             if inputs > MOST_INPUTS:
                 continue
             rows = FileRows(cut.original.producers[reader.product], reader, random, POSITIONS)
-            folds = Folds(inputs, reader.shape[0])
+            own_outputs = cut.outputs.get(reader.product, np.arange(reader.shape[0]))
+            folds = Folds(inputs, len(own_outputs))
             for values, targets in lane.values(reader.input, reader.output):
-                folds.add(*rows.of(values, targets), len(values))
+                x, y = rows.of(values, targets)
+                folds.add(x, y[:, own_outputs], len(values))
             kept, own = cut.kept[group.name], layers[reader.product]
             columns = columns_of(kept, inputs // group.units)
             ridge = folds.ridge(weight_of(cut.pruned, own), columns, with_bias=own.bias is not None)
@@ -226,9 +237,7 @@ def refit_layers(
 
 def _sites(cut: Cut) -> list[_Site]:
     """Return the layers after the first that lost units, in order."""
-    narrowed = {
-        layer.product: cut.kept[group.name] for group in cut.narrowed for layer in (*group.makers, *group.depthwise)
-    }
+    narrowed = cut.outputs
     reading = {layer.product for group in cut.narrowed for layer in group.readers}
     layers = {layer.product: layer for layer in find_layers(cut.pruned)}
     sites: list[_Site] = []

@@ -139,7 +139,7 @@ def _codes(tensor: onnx.TensorProto, scale: onnx.TensorProto, zero: onnx.TensorP
         shape = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)]
         by, zeros = by.reshape(shape), zeros.reshape(shape)
     limits = np.iinfo(zeros.dtype)
-    codes = values.astype(np.float32) / by
+    codes = np.asarray(values.astype(np.float32) / by)  # of a scalar, NumPy's operators make no array
     np.rint(codes, out=codes)
     codes += zeros
     np.clip(codes, limits.min, limits.max, out=codes)

@@ -88,6 +88,7 @@ def test_known_limit_runtime_is_believed_when_its_python_code_slows_the_baseline
     assert outcomes(dict(zip(models, found, strict=True)), court) == {}
 
 
+@pytest.mark.usefixtures("started_workers")
 @pytest.mark.skipif(sys.platform != "linux", reason="the scheduler's policies are Linux's")
 def test_known_limit_measurement_is_believed_when_a_setting_of_the_system_is_another(
     models: dict[str, Subject], court: Any, stated: State
