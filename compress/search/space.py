@@ -7,7 +7,6 @@ passes do not have is omitted automatically, so that one table serves networks o
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +41,7 @@ FOR_CPU = ("fast_kernels",)
 """Those of them that gain nothing on a GPU."""
 PADDED_FORMAT = "quantize_static"
 """The format with kernels for which ``pad_channels`` helps; in floats it only adds work."""
-LIKELY_SHARES = (0.9, 0.8)
+LIKELY_SHARES = (0.9, 0.86, 0.8)
 """Shares of the original's cost at which a search begins."""
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64)
 TRAINED_FORMAT = "qat"
@@ -116,12 +115,12 @@ class Space:
     def likely(self) -> Iterator[dict[str, Value]]:
         """Yield points that are often good: a little narrower, refitted without training, then in integers."""
         known = {choice.name: choice for choice in self.choices}
-        for share, goal in itertools.product(LIKELY_SHARES, (*COSTS, "macs")):
-            width = f"{PRUNE}.{goal}"
-            if width in known and PADDED_FORMAT in self._formats():
-                refitted = {} if goal in COSTS else {f"{PRUNE}.reconstruct": True}
-                point = {BY_COST: goal in COSTS or None, width: share, **refitted, FORMAT: PADDED_FORMAT}
-                yield {name: value for name, value in point.items() if name in known}
+        width = next((name for goal in (*COSTS, "macs") if (name := f"{PRUNE}.{goal}") in known), None)
+        if width is None or PADDED_FORMAT not in self._formats():
+            return
+        by_cost = {BY_COST: True} if BY_COST in known else {f"{PRUNE}.reconstruct": True}
+        for share in LIKELY_SHARES:
+            yield {**by_cost, width: known[width].nearest(share), FORMAT: PADDED_FORMAT}
 
     def digest(self) -> str:
         """Return the hex SHA-256 of all choices with the versions of the passes."""

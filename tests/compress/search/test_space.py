@@ -122,19 +122,18 @@ def test_recipe_for_transformers_comes_first_when_the_network_is_one():
     assert "fast_kernels" not in gpu.always
 
 
-def test_search_begins_with_refitted_narrow_integers_after_the_shipped_recipes():
-    space = space_of()
-    begun = [space.recipe(point) for point in starting_points(space)]
-    assert [dict(each.passes[0].goals) for each in begun[1:]] == [
-        {"energy": 0.9},
-        {"macs": 0.9},
-        {"energy": 0.8},
-        {"macs": 0.8},
-    ]
-    assert [each.passes[0].reconstruct for each in begun[1:]] == ["auto", True, "auto", True]
-    assert all(each.passes[-1].name == "quantize_static" for each in begun[1:])
-    bare = space_of(quantity=None, stages=("onnx",))
-    assert not list(bare.likely())
+@pytest.mark.parametrize(
+    ("quantity", "goal", "refitted"),
+    [("energy", "energy", "auto"), ("latency", "latency", "auto"), (None, "macs", True)],
+)
+def test_search_begins_with_refitted_narrow_integers_after_the_shipped_recipes(quantity, goal, refitted):
+    space = space_of(quantity=quantity)
+    begun = [space.recipe(point) for point in starting_points(space)][1:]
+    shares = (0.9, 0.86, 0.8) if quantity else (0.9, 0.85, 0.8)
+    assert [dict(each.passes[0].goals) for each in begun] == [{goal: share} for share in shares]
+    assert {each.passes[0].reconstruct for each in begun} == {refitted}
+    assert {each.passes[-1].name for each in begun} == {"quantize_static"}
+    assert not list(space_of(quantity=None, stages=("onnx",)).likely())
 
 
 def test_shipped_recipes_that_train_also_come_first_when_training_is_allowed():
