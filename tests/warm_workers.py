@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -92,9 +92,10 @@ def _server(command: tuple[str, ...], variables: tuple[tuple[str, str], ...]) ->
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_workers() -> None:
+def warm_workers() -> Iterator[None]:
     """Workers like those of most tests are forked."""
-    if not hasattr(socket, "send_fds") or sys.platform != "linux":
+    if sys.platform != "linux":
+        yield
         return
     usual = surroundings.command()
 
@@ -105,7 +106,10 @@ def warm_workers() -> None:
         names = tuple((name, "" if name in {"HOME", "TMPDIR"} else value) for name, value in sorted(how["env"].items()))
         return Forked(_server(tuple(command), names), how["cwd"], how["env"], how["stderr"])
 
-    client.subprocess = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+    forking = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "subprocess", forking)
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ exit code, come with it as descriptors. The answer is its process id.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -61,7 +62,8 @@ def main() -> None:
         def reap(*_: object) -> None:
             while exits and (found := os.waitpid(-1, os.WNOHANG))[0]:
                 pipe = exits.pop(found[0])
-                os.write(pipe, str(os.waitstatus_to_exitcode(found[1])).encode())
+                with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+                    os.write(pipe, str(os.waitstatus_to_exitcode(found[1])).encode())
                 os.close(pipe)
 
         signal.signal(signal.SIGCHLD, reap)

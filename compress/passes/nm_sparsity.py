@@ -39,7 +39,7 @@ class NmSparsity(RecoveryTraining):
     """
 
     name: ClassVar[str] = "nm_sparsity"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "force": True})
 
     epochs: int = Field(default=6, ge=0, le=10_000, description="Passes over the train samples. 0 skips the training.")

@@ -46,7 +46,7 @@ class Folds:
             samples: number of samples in the batch.
         """
         count, rows = len(self._parts), x.shape[-2]
-        # Whole samples, so that no part holds positions of a sample of another.
+        # Whole samples where each has as many rows; where rows are drawn over the batch, all but a few at the ends.
         ends = [samples * part // count * rows // samples for part in range(count + 1)]
         for place, (begin, end) in enumerate(zip(ends, ends[1:], strict=False)):
             if begin < end:
@@ -56,7 +56,7 @@ class Folds:
 
     def whole(self) -> Gram:
         """Return the moments of all samples."""
-        return Gram.sum(self._parts)
+        return self._parts[0] if len(self._parts) == 1 else Gram.sum(self._parts)
 
     def ridge(self, weights: Array, columns: Array | None = None, *, with_bias: bool = True) -> float:
         """Return the ridge with which a fit to some of the samples comes closest on the others.

@@ -1,9 +1,9 @@
-"""Least squares for a layer before a ReLU or a clip: outputs that stay beyond a limit are right, whatever they are.
+"""Least squares for a layer before a ReLU or a clip: beyond a limit, any output will do.
 
 A layer's targets are the original's outputs before the activation. Where both the target and the layer's own output lie
 beyond the same limit, nothing behind the activation changes, so that the layer's output is the target there; where only
 the target does, the limit is. Each step fits the layer to the targets of its current weights, which lowers the error
-behind the activation (majorisation and minimisation: the error to these targets is nowhere less, and equal at the
+behind the activation (majorize-minimize: the error to these targets is nowhere less, and equal at the
 current weights).
 
 Paper: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI
@@ -12,6 +12,7 @@ Paper: Zhang et al., "Accelerating Very Deep Convolutional Networks for Classifi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from compress.pruning.folds import Folds
 from compress.pruning.least_squares import Fit, refit
-from compress.pruning.moments import Array
+from compress.pruning.moments import Array, Misfit
 from compress.pruning.value_store import ArrayShelf
 
 STEPS, STRIDE = 3, 1.7
@@ -94,25 +95,33 @@ def refit_before(
         with_bias: whether the layer may have a bias.
 
     Returns:
-        The result, with its error to the targets of the last step; the weights are the given ones if there are too few
-        rows for a fit.
+        The result, with the error behind the activation before and after; the given weights if there are too few rows
+        for a fit, or none comes closer.
     """
-    errors: list[float] = []
+    given, first = (weights, bias), math.nan
     for step in range(STEPS):
         folds = Folds(weights.shape[-1], weights.shape[-2], weights.shape[:-2])
-        turned = np.swapaxes(weights, -1, -2).astype(np.float32)
-        offset = np.float32(0) if bias is None else bias[..., None, :].astype(np.float32)
         for x, y, samples in rows:
-            folds.add(x, limits.target(y, x @ turned + offset), samples)
+            folds.add(x, limits.target(y, _outputs(x, weights, bias)), samples)
         gram = folds.whole()
         fit = refit(gram, weights, bias, ridge=folds.ridge(weights, with_bias=with_bias), with_bias=with_bias)
-        errors = errors or [fit.before]
+        first = fit.before if step == 0 else first
         # Errors as small as the rounding of float32 no longer fall.
-        if not gram.determined or not fit.after < errors[-1]:
+        if not gram.determined or not fit.after < fit.before:
             break
-        errors.append(fit.after)
         stride = STRIDE if step else 1.0
         weights = weights + stride * (fit.weights - weights)
         if fit.bias is not None:
             bias = fit.bias if bias is None else bias + stride * (fit.bias - bias)
-    return Fit(weights, bias, errors[0], errors[-1])
+    if weights is given[0]:
+        return Fit(*given, first, first)
+    missed = Misfit(weights, bias)
+    for x, y, _ in rows:
+        missed.add(x, limits.target(y, _outputs(x, weights, bias)))
+    return Fit(weights, bias, first, missed.share) if missed.share < first else Fit(*given, first, first)
+
+
+def _outputs(x: Array, weights: Array, bias: Array | None) -> Array:
+    offset = np.float32(0) if bias is None else bias[..., None, :].astype(np.float32)
+    found: Array = x @ np.swapaxes(weights, -1, -2).astype(np.float32) + offset
+    return found

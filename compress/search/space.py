@@ -119,8 +119,9 @@ class Space:
         if width is None or PADDED_FORMAT not in self._formats():
             return
         by_cost = {BY_COST: True} if BY_COST in known else {f"{PRUNE}.reconstruct": True}
+        off = {choice.name: choice.off for choice in self.choices if choice.decides and choice.of != PRUNE}
         for share in LIKELY_SHARES:
-            yield {**by_cost, width: known[width].nearest(share), FORMAT: PADDED_FORMAT}
+            yield {**off, **by_cost, width: known[width].nearest(share), FORMAT: PADDED_FORMAT}
 
     def digest(self) -> str:
         """Return the hex SHA-256 of all choices with the versions of the passes."""

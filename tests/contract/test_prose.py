@@ -93,7 +93,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, words(node.name)
-    # Tokens take long, and what follows a # contains every comment.
+    # Tokenizing is slow, and what follows a # contains every comment.
     behind = [line.partition("#")[2] for line in source.splitlines() if "#" in line]
     for token in tokenize.generate_tokens(io.StringIO(source).readline) if hits(APART.join(behind)) else ():
         if token.type == tokenize.COMMENT:

@@ -22,6 +22,7 @@ from compress.core.free_memory import free_bytes
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Array, Graph, drop_unread, probe
+from compress.pruning.least_squares import LayerRefit
 from compress.pruning.onnx_units.allocation import Allocation, GroupCosts, Scope, allocate
 from compress.pruning.onnx_units.groups import UnitGroup, find_groups, mask, take
 from compress.pruning.onnx_units.layers import FileLayer, find_layers
@@ -204,7 +205,7 @@ class _Work:
         drop_unread(cut.model.graph)
         refitted, details, declined = self._refitted(cut, order, kept, groups)
         done = {**_counts(groups, allocation), "reconstruction": details} if details else _counts(groups, allocation)
-        return refitted, {**done, "samples": (self._every or self._feeds).samples}, declined
+        return refitted, {**done, "samples": details.get("samples", self._feeds.samples)}, declined
 
     def _refitted(
         self, cut: Graph, order: Sequence[onnx.NodeProto], kept: Mapping[str, Array], groups: Sequence[UnitGroup]
@@ -232,20 +233,28 @@ class _Work:
                 f"{missed:.3g})"
             )
             return cut, {}, (Declined("reconstruction", why),)
-        if self._every is not None:
+        samples = self._feeds.samples
+        if self._every is not None and self._every.samples > samples:
             # Both choices are made, so the samples that were held out for them may improve the fit.
-            refitted = _copy(cut)
-            again = replace(cuts, pruned=refitted)
-            if only_readers:
-                compensate_readers(again, self._every, context.seed)
-            else:
-                layers = refit_layers(again, self._every, seed=context.seed)
+            again, rows = _copy(cut), dict[str, LayerRefit]()
+            with context.progress.task("Refitting layers on all samples") as bar:
+                if only_readers:
+                    compensate_readers(replace(cuts, pruned=again), self._every, context.seed)
+                else:
+                    rows = refit_layers(
+                        replace(cuts, pruned=again), self._every, seed=context.seed, advance=bar.advance
+                    )
+            if output_error(wanted, self._outputs(again, self._checked)) < missed:  # false for NaN
+                refitted, layers, samples = again, rows, self._every.samples
         drop_unread(refitted.model.graph)
-        rows = {name: each.to_json() for name, each in layers.items()}
-        details = {"output_error_before": missed, "output_error_after": left, "only_readers": only_readers}
+        # The errors are those of the fit without held-out samples, which they are measured on.
+        details = {
+            "output_error_before": missed, "output_error_after": left, "only_readers": only_readers, "samples": samples,
+            "layers": {name: each.to_json() for name, each in layers.items()},
+        }  # fmt: skip
         skipped = {layer.name for layer in find_layers(cut) if np.prod(layer.shape[1:]) > MOST_INPUTS} - set(layers)
         wide = tuple(Declined(name, f"not refitted: it has more than {MOST_INPUTS} inputs") for name in sorted(skipped))
-        return refitted, {**details, "layers": rows}, () if only_readers else wide
+        return refitted, details, () if only_readers else wide
 
     def _costs(self, path: Path, groups: Sequence[UnitGroup]) -> GroupCosts:
         """Return the costs of the graph, with how often each layer's weights are applied per sample."""

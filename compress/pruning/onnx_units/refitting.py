@@ -147,7 +147,7 @@ def _eliminated(folds: Folds, gram: Gram, weights: Array, units: int) -> Elimina
     moments, columns = gram.moments(), np.arange(weights.shape[1]).reshape(units, -1)
     # By the variance of what each unit adds, which is close enough for a ridge and needs no elimination.
     powers = (np.square(weights).sum(0) * moments.xx.diagonal())[columns].sum(1)
-    kept = columns[np.sort(np.argsort(powers)[int(WEAKEST * units) :])].flatten()
+    kept = columns[np.sort(np.argsort(powers, kind="stable")[int(WEAKEST * units) :])].flatten()
     return eliminate(moments, columns, folds.ridge(weights[:, kept], kept), weights)
 
 

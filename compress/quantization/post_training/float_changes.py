@@ -6,7 +6,7 @@ afterwards: some are divided by factors, some lose channels, and the others stay
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,7 @@ class FloatChanges:
         float_nodes: names of inserted nodes, which must stay float.
         divided: for values that are divided, by their name afterwards: the name before, and the factors.
         factors: the factors by the name of each product that reads such a value.
+        stale: values between divided norms and their products, which changed too.
         left_out: channels that do not count for a range, by the value's name.
         notes: notes for the record.
     """
@@ -65,6 +66,7 @@ class FloatChanges:
     divided: dict[str, tuple[str, Array]] = field(default_factory=dict)
     factors: dict[str, Array] = field(default_factory=dict)
     left_out: dict[str, list[int]] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()
     notes: dict[str, Any] = field(default_factory=dict)
 
     def known(
@@ -75,6 +77,8 @@ class FloatChanges:
         for name in names:
             if name in self.divided:
                 found[name] = ends.statistics(*self.divided[name])
+            elif name in self.stale:
+                continue
             elif name in ends.channels:
                 found[name] = ends.statistics(name, left_out=self.left_out.get(name, ()))
             elif name in others:
@@ -103,6 +107,7 @@ def change(graph: Graph, found: Candidates, largest: Mapping[str, Array], alpha:
     norms = {site.norm.output[0]: site for site in found.sites}
     by = {name: smoothing_factors(graph, site, largest[name], alpha) for name, site in norms.items()}
     factors = {product.name: by[name] for name, site in norms.items() for product in site.products}
+    stale = frozenset(name for site in found.sites if site.alone for name in _behind(graph, site))
     inserted = smooth(graph, found.sites, by)
     divided = {
         product.input[0]: (before[product.name], factors[product.name])
@@ -113,4 +118,14 @@ def change(graph: Graph, found: Candidates, largest: Mapping[str, Array], alpha:
     if apart:
         inserted += split_off(graph, apart)
         notes["outlier_channels"] = apart
-    return FloatChanges(inserted, divided, factors, left_out, notes)
+    return FloatChanges(inserted, divided, factors, left_out, stale, notes)
+
+
+def _behind(graph: Graph, site: SmoothingSite) -> Iterator[str]:
+    """Yield the values from a norm's output to what its products read."""
+    for product in site.products:
+        name = product.input[0]
+        while name != site.norm.output[0]:
+            yield name
+            name = graph.producers[name].input[0]
+    yield site.norm.output[0]

@@ -220,7 +220,10 @@ def _as_chosen(
     choice: Choice, quantizer: Quantizer, kept: list[str], weighted: list[str]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return the model quantized in the chosen formats, and the notes for the record."""
-    mixed = with_int4_weights(quantizer.make([*kept, *choice.floats, *choice.int4]), choice.int4)
+    floats = [*kept, *choice.floats, *choice.int4]
+    if quantizer.scores and quantizer.excess(quantizer.make(floats)) > quantizer.limit:
+        floats += quantizer.scores
+    mixed = with_int4_weights(quantizer.make(floats), choice.int4)
     int4 = {"int4": [name for name in weighted if name in choice.int4]} if choice.int4 else {}
     notes = {**choice.notes, **int4, "left_float": [n for n in weighted if n in choice.floats and n not in kept]}
     return mixed, {"validation_loss_percent": quantizer.loss(mixed).value, **notes} if quantizer.judged else notes

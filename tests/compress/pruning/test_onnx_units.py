@@ -376,7 +376,7 @@ def test_refits_are_compared_on_other_samples_when_there_is_only_one_part(copies
 def test_held_out_samples_join_the_fit_when_both_choices_are_made(copies, context):
     data = replace(context.data, train=None, validation=None)
     _, record = _apply(copies, replace(context, data=data), macs=0.72, max_ratio=0.5, samples=1000)
-    assert record.done["reconstruction"] and record.done["samples"] == len(data.calibration)
+    assert record.done["reconstruction"]["samples"] == record.done["samples"] == len(data.calibration)
 
 
 def test_weights_stay_when_they_are_held_by_the_ridge_that_was_chosen(copies, monkeypatch):

@@ -10,8 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.onnx_graph.graph import Graph
+from compress.pruning import saturation
 from compress.pruning.folds import Folds
 from compress.pruning.least_squares import refit
+from compress.pruning.moments import Misfit
 from compress.pruning.onnx_units.layers import find_layers, limits_of
 from compress.pruning.saturation import KeptRows, Limits, refit_before
 
@@ -102,3 +104,21 @@ def test_limits_are_those_of_the_next_operator(node: onnx.NodeProto, opset: int,
 def test_there_are_no_limits_when_others_read_the_output() -> None:
     graph = _graph([helper.make_node("Relu", ["y"], ["r"]), helper.make_node("Add", ["r", "y"], ["out"])])
     assert limits_of(graph, find_layers(graph)[0]) is None
+
+
+def test_error_is_that_of_the_returned_weights_behind_the_activation(tmp_path: Path) -> None:
+    x, y, weights, bias = _rows()
+    found = refit_before(RELU, KeptRows([(x, y, 8)], tmp_path), weights, bias)
+    missed = Misfit(found.weights, found.bias)
+    missed.add(x, RELU.target(y, x @ found.weights.T + found.bias))
+    assert found.after == pytest.approx(missed.share, rel=1e-4) and found.after < found.before
+
+
+def test_more_steps_come_closer_behind_the_activation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, weights, bias = _rows()
+    errors = []
+    for number in (1, 2, 3):
+        monkeypatch.setattr(saturation, "STEPS", number)
+        (folder := tmp_path / str(number)).mkdir()
+        errors.append(refit_before(RELU, KeptRows([(x, y, 8)], folder), weights, bias).after)
+    assert errors[0] > errors[1] > errors[2]

@@ -133,6 +133,9 @@ def test_search_begins_with_refitted_narrow_integers_after_the_shipped_recipes(q
     assert [dict(each.passes[0].goals) for each in begun] == [{goal: share} for share in shares]
     assert {each.passes[0].reconstruct for each in begun} == {refitted}
     assert {each.passes[-1].name for each in begun} == {"quantize_static"}
+    trained = space_of(quantity=quantity, max_epochs=4, students=("resnet18",))
+    left_open = {choice.name for choice in trained.choices if choice.decides} - set(next(trained.likely()))
+    assert {name.partition(".")[0] for name in left_open} <= {"structured_prune"}
     assert not list(space_of(quantity=None, stages=("onnx",)).likely())
 
 

@@ -125,6 +125,22 @@ def test_ranges_of_the_changed_model_follow_from_those_before(read_twice: bool) 
     )
 
 
+def test_range_of_a_divided_norm_is_recorded_again_when_an_operator_passes_it_on() -> None:
+    model = mlp((9, 3))
+    model.graph.node[1].input[0] = "passed"
+    model.graph.node.insert(1, helper.make_node("Identity", ["n"], ["passed"], "pass"))
+    graph, feeds = Graph(onnx.shape_inference.infer_shapes(model)), [{"x": samples()}]
+    found = Candidates.of(graph, smooths=True, splits=True)
+    ends, before = ChannelRecorder(graph, found.channels(graph)), RangeRecorder(graph, ["n", "passed"])
+    record(graph, [ends, before], feeds)
+    done = change(graph, found, ends.largest, 0.5, 2)
+    after = RangeRecorder(Graph(graph.model), ["n", "passed"])
+    record(Graph(graph.model), [after], feeds)
+    assert after.statistics["n"].high > 1.5 * before.statistics["n"].high
+    known = done.known(["n", "passed"], ends, before.statistics)
+    assert set(known) == {"passed"} and known["passed"].high == pytest.approx(after.statistics["passed"].high, rel=1e-5)
+
+
 @pytest.mark.parametrize("calibration", ["minmax", "mse"])
 def test_quantized_file_is_closer_when_outliers_are_multiplied_apart(tmp_path, calibration: str) -> None:
     path = tmp_path / "float.onnx"
