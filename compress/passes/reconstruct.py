@@ -31,9 +31,9 @@ class Reconstruct(OnnxPass):
     where one is added; the refit includes the bias and the remaining rows of the layers that produce the units. How far
     the weights of a layer may move is chosen on samples that took no part in its fit; before a ReLU or a clip, a layer
     is fitted to what lies behind it. Samples come from the train part, without labels, otherwise from calibration; only
-    the Gram matrices of a layer are kept, and the positions on which one layer is fitted. If units and refit are chosen
-    on samples of the part that they are fitted to, these join the fit at the end. Where the outputs get closer in
-    neither way, the weights stay as cut, and the record says so.
+    the Gram matrices of a layer are kept, and the positions on which one layer is fitted, in temporary files if these
+    are large. If units and refit are chosen on samples of the part that they are fitted to, these join the fit at the
+    end. Where the outputs get closer in neither way, the weights stay as cut, and the record says so.
 
     Papers: Frantar, Kurtic and Alistarh's Optimal Brain Surgeon for structures, as in ZipLM, NeurIPS 2023 (arXiv
     2302.04089); OSSCAR, ICML 2024 (arXiv 2403.12983); GRAIL (arXiv 2602.23795); CORP (arXiv 2602.05243).

@@ -166,10 +166,13 @@ def eliminate(moments: Moments, units: Array, ridge: float = RIDGE, weights: Arr
     now = inverse @ pulled
     size = max(float(moments.yy.sum()), np.finfo(np.float64).tiny)
     error = float(moments.yy.sum() - (now * pulled).sum())
-    held = None if weights is None else weights.T[places].astype(np.float64)
-    # The ridge's cost of the given weights, without which the error is that of the layer alone.
-    own = error = error if held is None else error + float(pull.item() * np.square(held).sum())
-    own -= 0.0 if held is None else float(pull.item() * np.square(now - held).sum())
+    held: Array | None = None
+    own = error
+    if weights is not None:
+        # The ridge's cost of the given weights, without which the error is that of the layer alone.
+        held = weights.T[places].astype(np.float64)
+        error += float(pull.item() * np.square(held).sum())
+        own = error - float(pull.item() * np.square(now - held).sum())
     lost = 0.0
     left, width = np.arange(len(units)), units.shape[1]
     order: list[int] = []

@@ -140,7 +140,8 @@ class _Work:
         self._tried = self._fed(PROVED, PROVED, checked)
 
     def _fed(self, samples: int, batch: int, split: Split | None) -> Feeds:
-        return Feeds(self._context, self._graph.model, samples, batch, self._settings.pass_name, split)
+        # Copies would be in the samples of a fit and in those that are held out from it.
+        return Feeds(self._context, self._graph.model, samples, batch, self._settings.pass_name, split, whole=True)
 
     def proven(self, groups: Sequence[UnitGroup]) -> list[UnitGroup]:
         """Return the groups for which removing every other unit is equivalent to masking it."""

@@ -37,6 +37,7 @@ class Feeds:
         wanted_by: name of the pass, for the error.
         split: samples of another part.
         skipped: number of samples at the beginning of the order that are left out.
+        whole: whether a last feed that a fixed batch does not fill is left out, and not filled up with copies.
 
     Raises:
         UsageError: there are no calibration samples.
@@ -51,6 +52,8 @@ class Feeds:
         wanted_by: str,
         split: Split | None = None,
         skipped: int = 0,
+        *,
+        whole: bool = False,
     ) -> None:
         self._split = split or context.data.part("calibration", wanted_by)
         self._preprocess = context.preprocess
@@ -60,6 +63,8 @@ class Feeds:
         fixed = _fixed_batch(model, context.preprocess.input_names[0])
         step = fixed or batch
         self._batches = [order[begin : begin + step] for begin in range(0, len(order), step)]
+        if whole and fixed and len(self._batches) > 1 and len(order) % fixed:
+            self.samples -= len(self._batches.pop())
         if fixed and self._batches:  # pad the last batch
             # Repeats samples, which moves neither minimum nor maximum.
             self._batches[-1] = np.resize(self._batches[-1], fixed)

@@ -30,6 +30,7 @@ from compress.pruning.onnx_units.layers import find_layers, put, weight_of
 from compress.pruning.onnx_units.rows import windows
 from compress.pruning.onnx_units.sensitivity import OutputErrors, divergence
 from compress.pruning.saturation import Limits, refit_before
+from compress.quantization.post_training.calibration import Feeds
 from compress.quantization.post_training.prepare import prepared
 from compress.testing.networks import CLASSES, SIZE, network
 
@@ -408,3 +409,15 @@ def test_layer_is_not_refitted_when_it_has_fewer_than_two_rows_per_input(copies)
     # The head reads 6 numbers, once per sample.
     assert refits[-1].before == refits[-1].after
     assert all(each.after < each.before for each in refits[:-1])
+
+
+def test_no_sample_is_fed_twice_when_the_batch_of_the_file_is_fixed(copies, context):
+    graph, _, _ = _groups(copies)
+    graph.model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 16
+    padded, whole = (Feeds(context, graph.model, 40, 8, "reconstruct", whole=only) for only in (False, True))
+    fed = [[sample.tobytes() for feed in feeds for sample in next(iter(feed.values()))] for feeds in (padded, whole)]
+    assert (len(fed[0]), len(set(fed[0])), padded.samples) == (48, 40, 40)
+    assert (len(fed[1]), len(set(fed[1])), whole.samples) == (32, 32, 32)
+    settings = engine.FileSettings("reconstruct", 0.9, "global", 1, 0.9, 40, 8, ())
+    work = engine._Work(settings, graph, find_layers(graph), context)
+    assert work._feeds.samples == 32
