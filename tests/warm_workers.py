@@ -59,7 +59,8 @@ class Forked:
 
     def kill(self) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended in between
+                os.kill(self.pid, signal.SIGKILL)
 
 
 class Server:
