@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -19,8 +20,8 @@ FEWER: dict[str, Any] = {"null_retries": 0, "settings_windows": 1, "latency_call
 """Windows of 10 ms on changed samples are those of tests/certify/measure/test_recognition.py, which judges them."""
 
 
-@pytest.fixture(scope="module")
-def hasty() -> Iterator[None]:
+@contextlib.contextmanager
+def in_haste() -> Iterator[None]:
     """No pause before a window, one number of threads, no repeated null run, and fewer or shorter windows."""
     opened = experiment.open_bench
 
@@ -33,4 +34,11 @@ def hasty() -> Iterator[None]:
         patch.setattr(runs, "threads_to_try", lambda wanted, on_accelerator: (wanted or 1,))
         patch.setattr(short_comparison, "compare", functools.partial(short_comparison.compare, blocks=4))
         patch.setattr(windows, "SETTLE_S", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[None]:
+    """Measurements of a module's tests are :func:`in_haste`."""
+    with in_haste():
         yield

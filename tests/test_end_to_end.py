@@ -40,7 +40,7 @@ def leanmark(home: Path, *arguments: object, config: str = "config") -> subproce
 
 @pytest.fixture(scope="module")
 def out(home: Path) -> Path:
-    arguments = ("compress", "mynets:net", *MADE_OF, "--recipe", "quick.yaml", "--out", "out", "--time-limit", "10")
+    arguments = ("compress", "mynets:net", *MADE_OF, "--recipe", "quick.yaml", "--out", "out", "--time-limit", "4")
     done = leanmark(home, *arguments, "--json")
     assert done.returncode in (0, 3), done.stderr
     result = json.loads(done.stdout)

@@ -1,6 +1,7 @@
 """Kernels of notebooks, forked from a process that has imported the libraries of others: that takes most of their time.
 
-Our own packages are not imported there, so a notebook that lacks an import of its own still fails.
+Their workers are forked too, and their measurements hasty. A notebook that lacks an import of its own still fails: the
+patches bind no name in it.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +21,14 @@ from ipykernel import kernelapp
 from jupyter_client.provisioning import local_provisioner
 
 SERVER = "forkserver"
+ROOT = str(Path(__file__).resolve().parents[1])
 IMPORTED = [
     "ipykernel.kernelapp",
     "jinja2",
     "onnxruntime.quantization",
     "onnxscript.function_libs.torch_lib.ops",
     "pydantic.main",
+    "pytest",
     "scipy.special",
     "torch._dynamo",
     "torch.export._trace",
@@ -40,7 +45,13 @@ def _serve(begun: Connection, command: Sequence[str], environment: Mapping[str, 
     os.environ.update(environment)
     if folder is not None:
         os.chdir(folder)
-    kernelapp.launch_new_instance(argv=list(command[3:]))
+    sys.path.insert(0, ROOT)
+    from tests.hasty import in_haste
+    from tests.warm_workers import forked_workers
+
+    sys.path.remove(ROOT)  # a notebook finds what is installed
+    with in_haste(), forked_workers():
+        kernelapp.launch_new_instance(argv=list(command[3:]))
 
 
 class Kernel:

@@ -92,8 +92,8 @@ def _server(command: tuple[str, ...], variables: tuple[tuple[str, str], ...]) ->
     return Server(command, dict(variables))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def warm_workers() -> Iterator[None]:
+@contextlib.contextmanager
+def forked_workers() -> Iterator[None]:
     """Workers like those of most tests are forked."""
     if sys.platform != "linux":
         yield
@@ -110,6 +110,13 @@ def warm_workers() -> Iterator[None]:
     forking = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "subprocess", forking)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers() -> Iterator[None]:
+    """Workers of all tests are forked where they can be."""
+    with forked_workers():
         yield
 
 

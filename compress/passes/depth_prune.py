@@ -37,7 +37,7 @@ class DepthPrune(TorchPass):
     """
 
     name: ClassVar[str] = "depth_prune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tags: ClassVar[PassTags] = PassTags(tried_on="blocks")
 
     macs: float = Field(default=0.75, gt=0, lt=1, description="Target MACs as a fraction of the original's.")

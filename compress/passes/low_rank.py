@@ -36,7 +36,7 @@ class LowRank(TorchPass):
     """
 
     name: ClassVar[str] = "low_rank"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tags: ClassVar[PassTags] = PassTags(quick={"energy": 0.5})
 
     energy: float = Field(

@@ -48,7 +48,7 @@ class Reconstruct(OnnxPass):
     """
 
     name: ClassVar[str] = "reconstruct"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 64}, tried_on="depthwise")
 
     macs: float = Field(default=0.7, gt=0, lt=1, description="Target MACs as a fraction of the file's.")

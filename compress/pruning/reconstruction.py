@@ -259,7 +259,8 @@ def _refit(site: _Site, program: Program, wanted: Lane, found: Lane, rows: Rows,
             # Too few rows: a fit would repeat these samples and fail on others, so the layer stays as it is. Its Gram
             # matrix would be the largest of all and never be used.
             few = found.batches * x.shape[-2] < ROWS_PER_INPUT * x.shape[-1]
-            moments = Misfit(old, bias) if few else Folds(x.shape[-1], y.shape[-1], x.shape[:-2])
+            sizes = x.shape[-1], y.shape[-1], x.shape[:-2]
+            moments = Misfit(old, bias) if few else Folds(*sizes, batches=found.batches)
         moments.add(x, y, len(taken))
     assert moments is not None
     if isinstance(moments, Misfit):

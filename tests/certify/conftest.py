@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -15,9 +16,11 @@ import onnx
 import pytest
 from hypothesis import settings
 
+from certify.assessments.efficiency.assessment import Efficiency
 from certify.assessments.efficiency.edition import Edition, load_edition
 from certify.attest.keys import SigningKey, generate
 from certify.core.evidence import Evidence
+from certify.core.evidence_file import parse_evidence
 from certify.data.contract_slot import normalise
 from certify.data.dataset import samples_digest
 from certify.data.metrics import METRICS
@@ -27,9 +30,20 @@ from certify.present.label.sidecars import label_of
 from certify.workflows.issuance import issue
 from tests.hasty import hasty as hasty
 
+KEPT = 32
+"""Evidence files whose records are kept: most tests verify the same few again and again."""
+
 # The same examples everywhere, and no time limit on machines that others share.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_records() -> Iterator[None]:
+    """Evidence with the same bytes is parsed once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Efficiency, "parse", staticmethod(functools.lru_cache(KEPT)(parse_evidence)))
+        yield
 
 
 def _module(stem: str, folder: str = "efficiency") -> ModuleType:

@@ -24,7 +24,7 @@ from certify.model_file.subject import subject_digests
 
 CLASSES, SIDE = 4, 32
 pytestmark = pytest.mark.usefixtures("hasty")
-QUICK = certify.Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
+QUICK = certify.Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 CONTRACT = """
 input_name: pixels
 output_name: scores

@@ -19,7 +19,7 @@ from certify.data.images import ImagePreprocess
 
 CLASSES, SIDE, WIDTH = 4, 8, 400
 pytestmark = pytest.mark.usefixtures("hasty")
-QUICK = certify.Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
+QUICK = certify.Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 CONTRACT: Preprocess = ImagePreprocess(
     input_name="pixels", output_name="scores", height=SIDE, width=SIDE, layout="NCHW", colour="RGB", scale=255.0,
     mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resize="exact", crop="none", interpolation="bilinear", reading="logits",

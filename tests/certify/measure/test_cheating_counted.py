@@ -23,7 +23,7 @@ from certify.measure.model_under_test import subject
 from certify.measure.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("hasty")
-SHORT = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
+SHORT = Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, yardstick=False, threads=1)
 MINE = ("cost_counted", "same_contract")
 Save = Callable[[onnx.ModelProto], Path]
 

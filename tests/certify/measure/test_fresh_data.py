@@ -19,7 +19,7 @@ from certify.core.evidence_file import read_evidence
 from certify.data.dataset import Dataset
 
 pytestmark = pytest.mark.usefixtures("hasty")
-QUICK = certify.Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
+QUICK = certify.Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 
 
 def _save(data: Dataset, path: Path) -> str:

@@ -15,7 +15,7 @@ from certify.core.errors import DataError
 from certify.measure.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("hasty")
-QUICK = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False, metric="regression:0.2")
+QUICK = Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False, metric="regression:0.2")
 
 
 def brightness(factor: float, path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -28,6 +29,14 @@ from certify.measure import simplify as simplifying
 from certify.measure.plan import Plan
 from certify.measure.simplify import simplify
 from certify.measure.variants import Answers, VariantBench
+
+FEW = 64
+"""Samples that a simplified baseline must answer like the original; the edition's number would take longer."""
+
+
+@pytest.fixture
+def edition(edition: Edition) -> Edition:
+    return replace(edition, plan=replace(edition.plan, simplified_samples=FEW))
 
 
 @pytest.mark.parametrize("padding", padded.PADDED)

@@ -35,7 +35,7 @@ from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.space_to_depth import SpaceToDepth
 
 pytestmark = pytest.mark.usefixtures("hasty")
-QUICK = Plan(window_s=0.05, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
+QUICK = Plan(window_s=0.02, time_limit_s=0.01, min_blocks=2, threads=1, yardstick=False)
 SMALL = recipe.parse(
     """
 name: small

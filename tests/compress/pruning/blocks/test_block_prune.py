@@ -69,6 +69,28 @@ def test_macs_fall_to_the_target_and_the_model_loads_again_when_pruned(name, con
     assert {one.path: (one.heads, one.head_dim) for one in attentions(loaded)} == heads
 
 
+@EVERY
+def test_large_model_is_counted_without_data_and_pruned_the_same(name, context, monkeypatch):
+    def widths() -> tuple[dict[str, int], set[str]]:
+        model, devices = made(name), set()
+        pruner = block_pruner(model, context)
+        count = pruner.rules.count
+
+        def noted(tried: nn.Module) -> int:
+            devices.add(next(tried.parameters()).device.type)
+            return count(tried)
+
+        pruner.rules = replace(pruner.rules, count=noted)
+        pruner.prune_to(int(0.6 * pruner.left()))
+        return pruner.widths(), devices
+
+    small, with_data = widths()
+    monkeypatch.setattr("compress.pruning.blocks.LARGE", 0)
+    large, without = widths()
+    assert small == large and with_data == {"cpu"}
+    assert without == {"cpu", "meta"}
+
+
 def test_checkpoint_loads_again_when_layers_inside_attention_are_factored(context, tmp_path):
     original = made("vit")
     pruned, _ = StructuredPrune(macs=0.6, round_to=2).apply(original, replace(context, teacher=original))
