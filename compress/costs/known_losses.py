@@ -12,35 +12,50 @@ from compress.core.model_stats import state_digest
 from compress.costs.items import Variant
 
 Losses = list[list[float]]
+Candidates = Sequence[Sequence[Variant]]
 
 KEPT = 8
 """Models whose losses are kept."""
 
-_known: dict[str, Losses] = {}
+_known: dict[str, dict[tuple[int, str], float]] = {}
 
 
-def key_of(
-    model: nn.Module, candidates: Sequence[Sequence[Variant]], settings: Sequence[object], data: Iterable[torch.Tensor]
-) -> str:
-    """Return a digest of everything that the losses of variants depend on.
+def key_of(model: nn.Module, settings: Sequence[object], data: Iterable[torch.Tensor]) -> str:
+    """Return a digest of everything but the variants that losses depend on.
 
     Args:
         model: the original.
-        candidates: variants of each item.
         settings: how variants are made; their ``repr`` counts.
         data: samples and other tensors.
     """
-    digest = hashlib.sha256(repr((state_digest(model), str(model), candidates, settings)).encode())
+    digest = hashlib.sha256(repr((state_digest(model), str(model), settings)).encode())
     for tensor in data:
         digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def remembered(key: str, measure: Callable[[], Losses]) -> Losses:
-    """Return the losses with this key, measured if they are not known yet."""
+def remembered(key: str, candidates: Candidates, measure: Callable[[Candidates], Losses]) -> Losses:
+    """Return the losses of the variants of each block; only those that are not known yet are measured.
+
+    Costs measured anew may make other variants worthwhile, and each one's loss is measured with the others unchanged.
+
+    Args:
+        key: see :func:`key_of`.
+        candidates: variants of each block.
+        measure: measures the losses of some variants of each block.
+    """
     if key not in _known:
         while len(_known) >= KEPT:
             del _known[next(iter(_known))]
-        _known[key] = measure()
-    return [list(row) for row in _known[key]]
+        _known[key] = {}
+    known = _known[key]
+    wanted = [[(number, repr(variant)) for variant in variants] for number, variants in enumerate(candidates)]
+    missing = [
+        [variant for variant, name in zip(variants, names, strict=True) if name not in known]
+        for variants, names in zip(candidates, wanted, strict=True)
+    ]
+    if any(missing):
+        for number, (variants, losses) in enumerate(zip(missing, measure(missing), strict=True)):
+            known.update({(number, repr(each)): loss for each, loss in zip(variants, losses, strict=True)})
+    return [[known[name] for name in names] for names in wanted]

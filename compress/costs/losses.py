@@ -108,10 +108,8 @@ class Narrower:
         self._items, self._scores, self._context, self._rounding = items, scores, context, rounding
         self._program: Program | None = None
 
-    def key(
-        self, model: nn.Module, candidates: Sequence[Sequence[Variant]], images: torch.Tensor, unchanged: Variant
-    ) -> str:
-        """Return a digest of everything that the losses of some variants of a model depend on."""
+    def key(self, model: nn.Module, images: torch.Tensor, unchanged: Variant) -> str:
+        """Return a digest of everything that the loss of a variant of a model depends on."""
         settings: list[object] = [unchanged, [(item.path, item.units) for item in self._items], sorted(self._scores)]
         data = [images, *(self._scores[name] for name in sorted(self._scores))]
         if self._context is not None:
@@ -121,7 +119,7 @@ class Narrower:
         if self._rounding is not None:
             settings += [self._rounding.target, self._rounding.per_channel]
             data.append(self._rounding.samples)
-        return key_of(model, candidates, settings, data)
+        return key_of(model, settings, data)
 
     def runs(self, model: nn.Module, images: torch.Tensor) -> BlockRuns | None:
         """Return what runs the variants of one block after the other, or None if the model cannot be traced."""

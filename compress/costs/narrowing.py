@@ -142,8 +142,9 @@ class Narrowing:
         unchanged = replace(FULL, floats=shipping.mixed)
         images, progress = self._judged(), self._context.progress
         losses = remembered(
-            narrower.key(found.model, candidates, images, unchanged),
-            lambda: measured_losses(found.model, candidates, images, narrower, progress, unchanged),
+            narrower.key(found.model, images, unchanged),
+            candidates,
+            lambda missing: measured_losses(found.model, missing, images, narrower, progress, unchanged),
         )
         return self._nearest(found, table, *_finite(candidates, losses), narrower)
 

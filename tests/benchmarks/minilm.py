@@ -17,7 +17,7 @@ import inspect
 import re
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -95,21 +95,21 @@ def opening(text: str) -> str:
     return " ".join(text.lower().split()[:OPENING])
 
 
-def write_texts(folder: Path) -> list[Path]:
+def write_texts(folder: Path, parts: Mapping[str, int]) -> list[Path]:
     """One file of labelled texts for each part; a text that stands in two topics is left out."""
     found = {topic: list(texts(topic)) for topic in TOPICS}
     counts: dict[str, int] = {}
     for text in (text for each in found.values() for text in each):
         counts[opening(text)] = counts.get(opening(text), 0) + 1
-    lines: dict[str, list[str]] = {part: [] for part in PARTS}
+    lines: dict[str, list[str]] = {part: [] for part in parts}
     for topic, own in found.items():
         alone = [text for text in own if counts[opening(text)] == 1]
-        order = iter(np.random.default_rng(0).permutation(len(alone))[: sum(PARTS.values())])
-        for part, wanted in PARTS.items():
+        order = iter(np.random.default_rng(0).permutation(len(alone))[: sum(parts.values())])
+        for part, wanted in parts.items():
             lines[part] += [f"{topic}\t{alone[next(order)]}" for _ in range(wanted)]
     for part, rows in lines.items():
         (folder / f"{part}.tsv").write_text("\n".join(rows))
-    return [folder / f"{part}.tsv" for part in PARTS]
+    return [folder / f"{part}.tsv" for part in parts]
 
 
 def fit_head(model: SentenceClassifier, samples: torch.Tensor, labels: torch.Tensor) -> None:

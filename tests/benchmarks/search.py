@@ -34,6 +34,8 @@ from tests.benchmarks import cifar, minilm
 
 UNLABELLED, CALIBRATION = 1_000, 256
 """Images that layers may be refitted on, and that ranges are taken from; the rest of the 4,000 is for validation."""
+TEXTS = {"train": 240, "calibration": 30, "validation": 160, "test": 20}
+"""Texts of each topic in each part: most that the classifier was not fitted on are there to choose by."""
 SHORT = {"window_s": 0.1, "min_blocks": 3, "time_limit_s": 6.0}
 LETTER_DB = 2.0
 """Width of a letter in decibels of energy."""
@@ -53,7 +55,7 @@ def resnet20(folder: Path) -> tuple[Any, Any]:
 
 def sentences(folder: Path) -> tuple[Any, Any]:
     """MiniLM with a classifier fitted on its embeddings, and the texts."""
-    built, dataset = minilm.fitted(folder)
+    built, dataset = minilm.fitted(folder, TEXTS)
     return built.model, dataset
 
 
