@@ -127,11 +127,11 @@ def fit_head(model: SentenceClassifier, samples: torch.Tensor, labels: torch.Ten
     optimizer.step(closure)
 
 
-def fitted(folder: Path) -> tuple[BuiltModel, Dataset]:
+def fitted(folder: Path, parts: Mapping[str, int] = PARTS) -> tuple[BuiltModel, Dataset]:
     """The encoder with a classifier fitted on the train part, and the texts, whose files are left in the folder."""
     weights = folder_of(WEIGHTS) / "model"
-    tokenize(write_texts(folder), weights, folder, LENGTH)
-    dataset = load("npz:" + ",".join(f"{part}={folder / part}.npz" for part in PARTS))
+    tokenize(write_texts(folder, parts), weights, folder, LENGTH)
+    dataset = load("npz:" + ",".join(f"{part}={folder / part}.npz" for part in parts))
     built = catalog.build(f"hf:{weights}", len(dataset.classes))
     samples = torch.from_numpy(built.tokens.contract(dataset).batch(dataset.train, range(len(dataset.train))))
     fit_head(built.model.model, samples, torch.from_numpy(dataset.train.labels))
