@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -112,16 +112,29 @@ class Space:
                 params[choice.name] = choice.nearest(_wanted(choice, by_name))
         return params
 
-    def likely(self) -> Iterator[dict[str, Value]]:
-        """Yield points that are often good: a little narrower, refitted without training, then in integers."""
+    def likely(self, shipped: Sequence[Params] = ()) -> Iterator[dict[str, Value]]:
+        """Yield points that are often good: a little narrower, refitted without training, then in integers.
+
+        Args:
+            shipped: points of shipped recipes; what a point does besides pruning follows the first that makes integers
+                and removes nothing, and is left open if there is none.
+        """
         known = {choice.name: choice for choice in self.choices}
         width = next((name for goal in (*COSTS, "macs") if (name := f"{PRUNE}.{goal}") in known), None)
         if width is None or PADDED_FORMAT not in self._formats():
             return
         by_cost = {BY_COST: True} if BY_COST in known else {f"{PRUNE}.reconstruct": True}
-        off = {choice.name: choice.off for choice in self.choices if choice.decides and choice.of != PRUNE}
+        own = {choice.name for choice in self.choices if choice.of in (PRUNE, BY_COST)}
+        off = {choice.name: choice.off for choice in self.choices if choice.decides and choice.name not in own}
+        rest = next((dict(each) for each in shipped if self._only_integers(each)), {})
+        rest = {name: value for name, value in rest.items() if name not in own}
         for share in LIKELY_SHARES:
-            yield {**off, **by_cost, width: known[width].nearest(share), FORMAT: PADDED_FORMAT}
+            yield {**off, **rest, **by_cost, width: known[width].nearest(share), FORMAT: PADDED_FORMAT}
+
+    def _only_integers(self, params: Params) -> bool:
+        """Return whether a point makes integers of a network from which it removes nothing."""
+        torch = [name for name in self._passes(params) if passes.find(name).stage == "torch"]
+        return params.get(FORMAT) == PADDED_FORMAT and not torch
 
     def digest(self) -> str:
         """Return the hex SHA-256 of all choices with the versions of the passes."""

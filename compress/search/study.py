@@ -224,7 +224,8 @@ def identity(question: Question, space: Space, job: Mapping[str, Any]) -> str:
 def starting_points(space: Space) -> Iterator[Params]:
     """Yield the shipped recipes that fit the space, so that no search ends worse than the best of them.
 
-    Points that are often good follow. The sampler makes the choices that a point leaves open.
+    Points that are often good follow, with the rest of such a recipe. The sampler makes the choices that a point leaves
+    open.
     """
     seen = []
     for name in recipes.names():
@@ -232,7 +233,7 @@ def starting_points(space: Space) -> Iterator[Params]:
         if point is not None and point not in seen:
             seen.append(point)
             yield point
-    yield from space.likely()
+    yield from space.likely(seen)
 
 
 def _has_ended(trial: Any) -> bool:

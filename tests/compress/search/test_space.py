@@ -139,6 +139,19 @@ def test_search_begins_with_refitted_narrow_integers_after_the_shipped_recipes(q
     assert not list(space_of(quantity=None, stages=("onnx",)).likely())
 
 
+@pytest.mark.parametrize(("network", "recipe"), [("convolutional", "int8"), ("transformer", "transformer")])
+@pytest.mark.parametrize("epochs", [0, 8])
+def test_first_narrow_networks_are_made_as_the_shipped_recipe_makes_whole_ones(network, recipe, epochs):
+    space = space_of(network, quantity="energy" if epochs else None, max_epochs=epochs)
+    shipped = space.recipe(space.point(recipes.load(recipe)))
+    points = [point for name in ("balanced", recipe) if (point := space.point(recipes.load(name))) is not None]
+    begun = [space.recipe(point) for point in space.likely(points)]
+    assert len(begun) == 3
+    for each in begun:
+        assert [one.name for one in each.passes] == ["structured_prune", *(one.name for one in shipped.passes)]
+        assert [one.config() for one in each.passes[1:]] == [one.config() for one in shipped.passes]
+
+
 def test_shipped_recipes_that_train_also_come_first_when_training_is_allowed():
     space = space_of(max_epochs=8)
     names = [[each.name for each in space.recipe(point).passes] for point in starting_points(space)]
