@@ -218,6 +218,9 @@ def _weakest(inverse: Array, now: Array, width: int, count: int) -> tuple[list[i
 def _rises(inverse: Array, now: Array, width: int) -> Array:
     """Return by how much the squared error rises without each unit, (units,)."""
     count = len(inverse) // width
+    if width == 1:  # many systems with one unknown each, for which a solver takes longer than everything else
+        single: Array = np.square(now).sum(1) / np.diagonal(inverse)
+        return single
     own = np.arange(count)
     blocks = inverse.reshape(count, width, count, width)[own, :, own, :]
     weights = now.reshape(count, width, -1)
@@ -235,7 +238,8 @@ def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
     """Return the inverse Gram matrix and the weights of the columns that remain when some are removed."""
     left = np.delete(np.arange(len(inverse)), gone)
     # The Schur complement: the inverse of a submatrix without another inversion.
-    across = np.linalg.solve(inverse[np.ix_(gone, gone)], inverse[np.ix_(gone, left)]).T
+    inner, outer = inverse[np.ix_(gone, gone)], inverse[np.ix_(gone, left)]
+    across = (outer / inner if len(gone) == 1 else np.linalg.solve(inner, outer)).T
     weights = now[left] - across @ now[gone]
     return inverse[np.ix_(left, left)] - across @ inverse[np.ix_(gone, left)], weights
 
