@@ -38,7 +38,8 @@ def key_of(model: nn.Module, settings: Sequence[object], data: Iterable[torch.Te
 def remembered(key: str, candidates: Candidates, measure: Callable[[Candidates], Losses]) -> Losses:
     """Return the losses of the variants of each block; only those that are not known yet are measured.
 
-    Costs measured anew may make other variants worthwhile, and each one's loss is measured with the others unchanged.
+    Costs that are measured again may make other variants worthwhile. The loss of a block's variant is measured with all
+    other blocks unchanged.
 
     Args:
         key: see :func:`key_of`.
