@@ -10,6 +10,7 @@ import pytest
 
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import judge_guards
+from certify.assessments.efficiency.guards.meter import windows_too_short
 from certify.assessments.efficiency.profile import derive
 from certify.core.evidence import Evidence, MeterFacts
 from certify.core.windows import Window
@@ -134,6 +135,10 @@ def test_enough_windows_fails_when_a_run_stops_before_its_count_and_its_time(
     knobs: dict[str, Any] = {"blocks": 14, "noise": 0.1, "null_noise": 0.01}
     long = make_evidence(**knobs, header={"time_limit_s": 1000.0, "wanted_half_width": 0.01})
     assert tripped(long, edition) == {"enough_windows": "fail"}
+    later = dataclasses.replace(
+        long, windows=tuple(dataclasses.replace(w, start_s=w.start_s + 5000.0) for w in long.windows)
+    )
+    assert tripped(later, edition) == {"enough_windows": "fail"}, "what counts is how long the run took"
     short = make_evidence(**knobs, header={"time_limit_s": 30.0, "wanted_half_width": 0.01})
     assert tripped(short, edition) == {}
 
@@ -149,3 +154,15 @@ def test_enough_windows_fails_alone_when_a_window_is_too_short_for_the_meter(
 ) -> None:
     short = change_window(evidence, main_index(evidence, 5), duration_s=0.01, cpu_s=0.01)
     assert tripped(short, edition) == {"enough_windows": "fail"}
+
+
+@pytest.mark.parametrize(
+    ("meter", "duration_s", "too_short"),
+    [(None, 0.05, False), (None, 0.019, True), ("rapl-powercap", 0.05, True), ("rapl-powercap", 0.1, False),
+     ("nvml", 2.4, True), ("nvml", 2.5, False)],
+)  # fmt: skip
+def test_window_is_too_short_by_the_resolution_of_its_meter(
+    evidence: Evidence, edition: Edition, meter: str | None, duration_s: float, too_short: bool
+) -> None:
+    windows = [dataclasses.replace(window, duration_s=duration_s) for window in evidence.run("main").windows[:3]]
+    assert windows_too_short(windows, edition, meter) == 3 * too_short

@@ -11,6 +11,7 @@ import pytest
 from certify.assessments.efficiency.edition import Edition
 from certify.assessments.efficiency.guards import COMPARING, GUARDS
 from certify.assessments.efficiency.profile import derive
+from certify.core.estimate import EvidenceLevel
 from certify.core.evidence import Evidence, Observation
 from certify.core.statistics.ratio import arm_logs, energy_per_inference
 from certify.core.windows import Run, Window
@@ -75,7 +76,10 @@ def test_smallest_difference_grows_with_the_noise_and_not_with_drift(make_eviden
 
 def test_only_time_is_given_when_there_is_no_meter(make_evidence: Maker, edition: Edition) -> None:
     estimates = derive(_alone(make_evidence, level=None), edition).estimates
-    assert f"duration_s_{ALONE}" in estimates and "smallest_detectable_saving" in estimates
+    assert f"duration_s_{ALONE}" in estimates
+    assert estimates["smallest_detectable_saving"].evidence == EvidenceLevel.DIRECT
+    metered = derive(_alone(make_evidence, level="modelled"), edition).estimates
+    assert metered["smallest_detectable_saving"].evidence == EvidenceLevel.MODELLED
     assert not any(name.startswith("energy") for name in estimates)
 
 
