@@ -23,7 +23,7 @@ from compress.pruning.rules import PruningRules
 
 STEPS_PER_RATIO = 100
 LARGE = 1 << 20
-"""Number of weights from which shapes alone are counted faster than the model runs."""
+"""Number of weights from which shapes alone are usually counted faster than the model runs."""
 
 
 class BlockPruner:
