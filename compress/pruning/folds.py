@@ -21,8 +21,8 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e3)
 FIRST = 2
 """Position of the ridge that is tried first: the one that most layers of ResNet-50 get."""
 MOST_INPUTS, MOST_NUMBERS = 4096, 1 << 25
-"""Maximum inputs of a layer, and numbers in its moments, with which parts are kept apart: a gibibyte for all of them.
-With more, the ridge is fixed."""
+"""Maximum inputs of a layer, and numbers in its moments, with which parts are kept apart: a gibibyte for all of them,
+and as much again while the ridge is chosen. With more, the ridge is fixed."""
 
 
 class Folds:
@@ -91,7 +91,8 @@ class Folds:
                 found = moments.least_squares(weights, RIDGES[place])
                 bias = moments.y - np.einsum("...oi,...i->...o", found, moments.x)
                 total += count * float(others.squared_error(found, bias).sum())
-            return total
+            # NaN is below nothing and above nothing, so that the search would go back and forth.
+            return total if math.isfinite(total) else math.inf
 
         # The error on other samples falls and rises again with the ridge, so its neighbours show where it is least.
         best, tried = FIRST, -1

@@ -133,8 +133,8 @@ class Space:
 
     def _only_integers(self, params: Params) -> bool:
         """Return whether a point makes integers of a network from which it removes nothing."""
-        torch = [name for name in self._passes(params) if passes.find(name).stage == "torch"]
-        return params.get(FORMAT) == PADDED_FORMAT and not torch
+        removing = any(passes.find(name).stage == "torch" for name in self._passes(params))
+        return params.get(FORMAT) == PADDED_FORMAT and not removing
 
     def digest(self) -> str:
         """Return the hex SHA-256 of all choices with the versions of the passes."""

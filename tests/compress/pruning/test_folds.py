@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compress.pruning.folds import RIDGES, Folds
-from compress.pruning.least_squares import RIDGE, Gram, refit
+from compress.pruning.least_squares import RIDGE, Gram, Moments, refit
 
 INPUTS, OUTPUTS, POSITIONS = 40, 3, 16
 
@@ -78,6 +78,17 @@ def test_ridge_is_the_best_of_all_though_few_are_tried(distance: float, noise: f
         return total
 
     assert _folds(x, y, 48).ridge(near) == min(RIDGES, key=missed)
+
+
+def test_search_for_the_ridge_ends_when_some_errors_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, weights = _images(48, 3.0)
+    honest = Moments.least_squares
+
+    def broken(moments: Moments, near: np.ndarray, ridge: float) -> np.ndarray:
+        return honest(moments, near, ridge) * (np.nan if ridge == RIDGES[1] else 1.0)
+
+    monkeypatch.setattr(Moments, "least_squares", broken)
+    assert _folds(x, y, 48).ridge(weights) in {each for each in RIDGES if each != RIDGES[1]}
 
 
 def test_batch_is_in_one_part_when_each_part_gets_several(monkeypatch: pytest.MonkeyPatch) -> None:
