@@ -16,6 +16,8 @@ import onnx.shape_inference
 
 from certify.core.errors import ModelError
 from compress.core import onnx_file
+from compress.core.onnx_reads import names_read
+from compress.core.targets import detect
 
 PROVIDERS = ("CPUExecutionProvider",)
 FATAL_ALONE = 4
@@ -49,20 +51,26 @@ def reason(error: Exception) -> str:
     return _NOISE.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
 
 
-def session(model: onnx.ModelProto | Path, *, fused: bool = True) -> Any:
+def session(model: onnx.ModelProto | Path, *, fused: bool = True, as_here: bool = False) -> Any:
     """Open a CPU session of a file, or of a model in memory.
+
+    On a processor whose sums of bytes saturate, Q/DQ pairs compute in floats, as exactly as elsewhere.
 
     Args:
         model: model to run.
         fused: whether the runtime may rewrite the graph; if not, Q/DQ pairs compute in floats.
+        as_here: whether sums of bytes may saturate if this processor's do.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model.
     """
-    return opened(*((str(model), {}) if isinstance(model, Path) else onnx_file.split(model)), fused=fused)
+    taken = (str(model), {}) if isinstance(model, Path) else onnx_file.split(model)
+    return opened(*taken, fused=fused, as_here=as_here)
 
 
-def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True) -> Any:
+def opened(
+    model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: bool = True, as_here: bool = False
+) -> Any:
     """Open a session like :func:`session`, from a file name, or from a model and its external constants."""
     import onnxruntime
 
@@ -70,11 +78,15 @@ def opened(model: onnx.ModelProto | str, weights: onnx_file.Weights, *, fused: b
     options.log_severity_level = FATAL_ALONE
     options.enable_cpu_mem_arena = False  # the arena keeps the memory of a run, and grows by doubling
     options.enable_mem_pattern = False
-    values = onnx_file.runtime_values(weights)
+    # The runtime drops a constant that nothing reads, and then refuses a value for it.
+    read = names_read(model.graph) if isinstance(model, onnx.ModelProto) else set()
+    values = onnx_file.runtime_values({name: tensor for name, tensor in weights.items() if name in read})
     if values:  # higher levels rearrange weights and hold each of them three times
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if detect().saturates and not as_here:  # a file for another processor is judged by what it computes there
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     # otherwise idle threads busy-wait: half of the processor time of calibrating a network of many small layers
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers(list(values), list(values.values()))

@@ -4,14 +4,14 @@
 255 * 127 * 2 = 64,770 does not fit into 32,767. With 7-bit weights (-64 to 64) it does. ``vpdpbusd`` (VNNI) and
 ``sdot`` (Arm) accumulate in 32 bits, so there the full range is safe. See
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html (section "When and why do I need to
-try U8U8").
+try U8U8") and https://docs.openvino.ai/latest/pot_saturation_issue.html.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -23,7 +23,7 @@ VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "avxvnni"})
 ARM_MACHINES = frozenset({"aarch64", "arm64", "armv8l"})
 
 IntegerType = Literal["uint8", "int8"]
-TargetName = Literal["cpu-vnni", "cpu-amx", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino"]
+TargetName = Literal["cpu-vnni", "cpu-amx", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino", "openvino-avx2"]
 
 CPU_OPERATORS = frozenset(
     {
@@ -88,6 +88,11 @@ class Target:
     quantize_scores: bool = False
 
 
+OPENVINO = Target(
+    "openvino", "uint8", "int8", False, 16, "OpenVINO fuses unsigned activations and signed weights",
+    operators=CPU_OPERATORS | {"ConvTranspose"}, runtime="openvino", max_time=1.0, fuses_gates=True,
+    quantize_scores=True,
+)  # fmt: skip
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         target.name: target
@@ -111,10 +116,10 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
                 "TensorRT multiplies signed bytes without zero points and rounds the inputs of layers, not outputs",
                 symmetric=True, quantize_outputs=False, quantize_bias=False, operators=TENSORRT_OPERATORS, runtime="",
             ),
-            Target(
-                "openvino", "uint8", "int8", False, 16, "OpenVINO fuses unsigned activations and signed weights",
-                operators=CPU_OPERATORS | {"ConvTranspose"}, runtime="openvino", max_time=1.0, fuses_gates=True,
-                quantize_scores=True,
+            OPENVINO,
+            replace(
+                OPENVINO, name="openvino-avx2", reduce_range=True, saturates=True,
+                reason="OpenVINO saturates at 16 bits on AVX2 without VNNI, so weights have 7",
             ),
         )
     }
@@ -145,6 +150,8 @@ def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
 def choose(name: str | None = None) -> Target:
     """Return the target of that name, or the one of this machine.
 
+    OpenVINO runs on this machine's integer instructions: where they saturate, ``openvino`` is ``openvino-avx2``.
+
     Raises:
         UsageError: there is no target of that name.
 
@@ -156,4 +163,4 @@ def choose(name: str | None = None) -> Target:
         return detect()
     if name not in TARGETS:
         raise unknown_name("target", name, TARGETS)
-    return TARGETS[name]
+    return TARGETS["openvino-avx2" if name == "openvino" and detect().saturates else name]

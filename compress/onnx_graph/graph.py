@@ -14,6 +14,7 @@ import onnx
 
 from certify.core.suggest import unknown_name
 from compress.core import onnx_file, onnx_session
+from compress.core.onnx_reads import drop_unread, names_read, reads, subgraphs
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
@@ -106,12 +107,6 @@ class Graph:
         return kind is not None and name not in self.tensors and kind.elem_type in floats
 
 
-def names_read(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of values read by a graph's nodes, their branches and loops, or its outputs."""
-    names = {value.name for value in graph.output}
-    return names.union(*map(reads, graph.node))
-
-
 def node_label(node: onnx.NodeProto) -> str:
     """Return the display name of a node: its name, or its first output if the exporter left the name empty.
 
@@ -120,16 +115,6 @@ def node_label(node: onnx.NodeProto) -> str:
         'y'
     """
     return str(node.name or node.output[0])
-
-
-def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """Return the branches or the body of a control flow node."""
-    return [graph for a in node.attribute for graph in (*((a.g,) if a.HasField("g") else ()), *a.graphs)]
-
-
-def reads(node: onnx.NodeProto) -> list[str]:
-    """Return the names of values that a node reads, including those read by its branches or body."""
-    return [*node.input, *(name for inner in subgraphs(node) for name in sorted(names_read(inner)))]
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
@@ -152,14 +137,6 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
             waits[follower].discard(index)
             if not waits[follower]:
                 heapq.heappush(ready, follower)
-
-
-def drop_unread(graph: onnx.GraphProto) -> None:
-    """Remove the initializers that nothing reads, in place."""
-    read = names_read(graph)
-    for index in reversed(range(len(graph.initializer))):
-        if graph.initializer[index].name not in read:
-            del graph.initializer[index]
 
 
 def share_constants(graph: onnx.GraphProto) -> None:

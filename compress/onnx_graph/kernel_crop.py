@@ -11,8 +11,9 @@ import onnx
 
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
+from compress.core.onnx_reads import drop_unread
 from compress.core.pass_protocol import PassRecord
-from compress.onnx_graph.graph import Graph, attributes, drop_unread
+from compress.onnx_graph.graph import Graph, attributes
 from compress.onnx_graph.spatial_means import drop_idle_means
 
 

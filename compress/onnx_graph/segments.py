@@ -13,7 +13,8 @@ from typing import Any
 
 import onnx
 
-from compress.onnx_graph.graph import Graph, reads
+from compress.core.onnx_reads import reads
+from compress.onnx_graph.graph import Graph
 
 MOST_STATED = 64
 """Elements up to which the values of an integer constant, such as a shape or axes, are part of a signature."""

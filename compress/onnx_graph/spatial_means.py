@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from compress.onnx_graph.graph import Graph, attributes, drop_unread, subgraphs
+from compress.core.onnx_reads import drop_unread, subgraphs
+from compress.onnx_graph.graph import Graph, attributes
 
 
 def means_as_pools(model: onnx.ModelProto) -> int:

@@ -13,7 +13,8 @@ import math
 import numpy as np
 import onnx
 
-from compress.onnx_graph.graph import Graph, attributes, drop_unread, opset
+from compress.core.onnx_reads import drop_unread
+from compress.onnx_graph.graph import Graph, attributes, opset
 
 SINCE = 14
 """Operator set that introduced HardSwish."""

@@ -19,9 +19,10 @@ from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.context import PassContext
 from compress.core.free_memory import free_bytes
+from compress.core.onnx_reads import drop_unread
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.onnx_graph.graph import Array, Graph, drop_unread, probe
+from compress.onnx_graph.graph import Array, Graph, probe
 from compress.pruning.least_squares import LayerRefit
 from compress.pruning.onnx_units.allocation import Allocation, GroupCosts, Scope, allocate
 from compress.pruning.onnx_units.groups import UnitGroup, find_groups, mask, take

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 
 from compress.core import onnx_session
-from compress.onnx_graph.graph import Array, Feed, Graph, reads
+from compress.core.onnx_reads import reads
+from compress.onnx_graph.graph import Array, Feed, Graph
 from compress.pruning.value_store import ArrayShelf
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from compress.onnx_graph.graph import Graph, reads
+from compress.core.onnx_reads import reads
+from compress.onnx_graph.graph import Graph
 
 MOST = 4
 """Maximum number of samples per run."""

@@ -17,16 +17,17 @@ import onnx
 from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.context import PassContext
+from compress.core.onnx_reads import drop_unread
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.targets import Target
-from compress.onnx_graph.graph import Array, Graph, attributes, drop_unread, signal_to_noise_db
+from compress.onnx_graph.graph import Array, Graph, attributes, signal_to_noise_db
 from compress.quantization.post_training.blockwise import round_half_quadratic
 from compress.quantization.post_training.matmul_nbits import DOMAIN, declare_domain, nibbles
 
 LARGEST_CODE = 127
 """Largest code of 8 bits, signed and symmetric."""
-BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm", "openvino")
+BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm", "openvino", "openvino-avx2")
 """Targets whose runtime supports GatherBlockQuantized (OpenVINO: verified with 2026.4)."""
 
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from compress.core.onnx_reads import drop_unread
 from compress.core.targets import Target
-from compress.onnx_graph.graph import Graph, attributes, drop_unread
+from compress.onnx_graph.graph import Graph, attributes
 
 Range = tuple[float, float]
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from compress.onnx_graph.graph import Graph, attributes, drop_unread
+from compress.core.onnx_reads import drop_unread
+from compress.onnx_graph.graph import Graph, attributes
 from compress.quantization.post_training.blockwise import Blocks
 
 DOMAIN = "com.microsoft"

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 
 from certify.core.errors import ModelError
+from compress.core.onnx_reads import drop_unread, reads
 from compress.core.onnx_session import failures, reason
 from compress.core.targets import Target
-from compress.onnx_graph.graph import COMPUTE, Graph, drop_unread, reads, sort_nodes
+from compress.onnx_graph.graph import COMPUTE, Graph, sort_nodes
 from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
 from compress.quantization.post_training.hard_gates import read_codes_as_gates
 from compress.quantization.post_training.score_products import score_products, signed_symmetric

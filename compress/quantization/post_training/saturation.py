@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from compress.onnx_graph.graph import Array, Feed, Graph, attributes, probe
+from compress.onnx_graph.graph import COMPUTE, Array, Feed, Graph, attributes, probe
 from compress.quantization.post_training.integer_weights import IntegerWeights, integer_weights
 
 LIMIT = 2**15 - 1
@@ -52,13 +52,15 @@ def simulate(integers: Graph, feeds: Iterable[Feed], seed: int) -> Saturation:
         seed: seed of the sampled places.
     """
     weights = integer_weights(integers)
-    nodes = [node for node in integers.nodes if node.name in weights and _codes_of(integers, node) is not None]
+    nodes = [node for node in integers.nodes if node.op_type in COMPUTE and node.name in weights]
+    nodes = [node for node in nodes if _codes_of(integers, node) is not None]
     nodes = [node for node in nodes if int(attributes(node).get("group", 1)) == 1]
     codes = {node.name: _codes_of(integers, node) or "" for node in nodes}
     clipped = dict.fromkeys(codes, 0)
     examined = dict.fromkeys(codes, 0)
     random = np.random.default_rng(seed)
-    for found in probe(integers.model, list(dict.fromkeys(codes.values())), feeds):
+    read = list(dict.fromkeys(codes.values()))
+    for found in probe(integers.model, read, feeds) if read else ():
         for node in nodes:
             rows = _rows(node, found[codes[node.name]], weights[node.name].codes.shape, random)
             sums = _pair_sums(rows, _columns(node, weights[node.name]))
@@ -89,6 +91,8 @@ def _columns(node: onnx.NodeProto, weight: IntegerWeights) -> Array:
     codes = weight.codes.astype(np.int32)
     if node.op_type == "Conv":
         wide = np.moveaxis(codes, 1, -1).reshape(len(codes), -1).T
+    elif node.op_type == "ConvTranspose" or codes.ndim == 1:  # (input channels, ...), or a product with a vector
+        wide = codes.reshape(len(codes), -1)
     else:
         wide = codes.T if attributes(node).get("transB", 0) else codes.reshape(-1, codes.shape[-1])
     chosen = np.unique(np.linspace(0, wide.shape[1] - 1, COLUMNS).astype(int))
@@ -98,7 +102,8 @@ def _columns(node: onnx.NodeProto, weight: IntegerWeights) -> Array:
 def _rows(node: onnx.NodeProto, codes: Array, shape: tuple[int, ...], random: np.random.Generator) -> Array:
     """Return activations (places, K) as the operator reads them, without borders."""
     if node.op_type != "Conv":
-        flat = codes.reshape(-1, codes.shape[-1])
+        last = np.moveaxis(codes, 1, -1) if node.op_type == "ConvTranspose" else codes
+        flat = last.reshape(-1, last.shape[-1])
         return flat[random.integers(0, len(flat), ROWS)].astype(np.int32)
     taps = shape[2:]
     dilations = attributes(node).get("dilations", [1] * len(taps))

@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 
 from compress.core import onnx_file
+from compress.core.onnx_reads import names_read
 from compress.core.targets import Target
-from compress.onnx_graph.graph import Array, Graph, attributes, names_read
+from compress.onnx_graph.graph import Array, Graph, attributes
 
 OPTIONS = {"AddQDQPairToWeight": True}
 """Options of the quantizer by which it leaves constants as floats."""

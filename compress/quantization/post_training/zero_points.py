@@ -121,7 +121,9 @@ def check_layer(layer: Layer) -> str | None:
     """
     feed = {layer.moved.graph.input[0].name: layer.codes(1)}
     # Without fusion the runtime dequantizes and multiplies floats, which no integer kernel can falsify.
-    floats, integers = (run(session(layer.moved, fused=fused), None, feed)[0].astype(int) for fused in (False, True))
+    floats, integers = (
+        run(session(layer.moved, fused=fused, as_here=True), None, feed)[0].astype(int) for fused in (False, True)
+    )
     off = int(np.abs(floats - integers).max(initial=0))
     return None if off <= ROUNDED else f"this machine's integers are off by {off} codes with a weight zero point of 1"
 

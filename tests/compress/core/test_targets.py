@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from certify.core.errors import UsageError
+from compress.core import targets
 from compress.core.targets import TARGETS, choose, detect
 
 
@@ -29,8 +30,17 @@ def test_target_is_the_safe_one_when_flags_cannot_be_read(tmp_path):
     assert target.reduce_range
 
 
-def test_only_the_saturating_target_reduces_the_range():
-    assert [name for name, target in TARGETS.items() if target.reduce_range] == ["cpu-avx2"]
+def test_only_the_saturating_targets_reduce_the_range():
+    assert [name for name, target in TARGETS.items() if target.reduce_range] == ["cpu-avx2", "openvino-avx2"]
+    assert all(target.saturates == target.reduce_range for target in TARGETS.values())
+
+
+@pytest.mark.parametrize(("here", "name"), [("cpu-vnni", "openvino"), ("cpu-avx2", "openvino-avx2")])
+def test_openvino_has_the_instructions_of_this_machine(here, name, monkeypatch):
+    monkeypatch.setattr(targets, "detect", lambda: TARGETS[here])
+    assert choose("openvino").name == name
+    assert choose(name).name == name
+    assert choose("openvino-avx2").name == "openvino-avx2"
 
 
 def test_unknown_target_names_the_nearest():

@@ -20,7 +20,7 @@ from compress.quantization.post_training.equalization import equalize
 from compress.quantization.post_training.qdq import observed_names, plan, quantized
 from compress.quantization.post_training.ranges import value_range
 from compress.quantization.post_training.recording import record
-from compress.quantization.post_training.saturation import simulate
+from compress.quantization.post_training.saturation import Saturation, simulate
 from compress.quantization.post_training.sensitivity import fewest_kept, output_noise
 from compress.quantization.post_training.smoothing import find_sites, smooth, smoothing_factors
 
@@ -292,6 +292,37 @@ def test_saturation_is_none_with_seven_bits_and_some_with_eight():
     assert found.share > 0
     assert found.worst_share == 1.0  # 255 * 127 * 2 in every pair of the first layer
     assert found.worst == "first"
+
+
+def test_saturation_counts_the_channel_of_a_product_with_a_vector():
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], "product")]
+    graph = graph_of(nodes, {"w": np.ones(6, np.float32)}, (4, 6))
+    feeds = [{"x": np.ones((2, 4, 6), np.float32)}]
+    assert simulate(integers_of(graph, feeds, "cpu-avx2"), feeds, 0).share == 0.0
+    assert simulate(integers_of(graph, feeds, "cpu-vnni", per_channel=False), feeds, 0).share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("node", "weight"),
+    [
+        (helper.make_node("ConvTranspose", ["x", "w"], ["y"], "up"), np.ones((4, 3, 2, 5), np.float32)),
+        (helper.make_node("Conv", ["x", "w"], ["y"], "narrow", kernel_shape=[1, 1]), np.ones((3, 4, 1, 1), np.float32)),
+    ],
+)
+def test_saturation_pairs_the_input_channels(node, weight):
+    graph = graph_of([node], {"w": weight}, (4, 6, 6))
+    first = np.array([1, 1, 0, 0], np.float32)[:, None, None]  # so that one of two pairs saturates
+    feeds = [{"x": np.broadcast_to(first, (2, 4, 6, 6)).copy()}]
+    assert simulate(integers_of(graph, feeds, "openvino"), feeds, 0).share == 0.5
+
+
+def test_saturation_is_none_when_each_product_is_widened():
+    node = helper.make_node("Conv", ["x", "w"], ["y"], "depthwise", group=4)
+    graph, feeds = (
+        graph_of([node], {"w": np.ones((4, 1, 3, 3), np.float32)}, (4, 6, 6)),
+        [{"x": np.ones((2, 4, 6, 6), np.float32)}],
+    )
+    assert simulate(integers_of(graph, feeds, "cpu-vnni"), feeds, 0) == Saturation(0.0, "", 0.0, 0)
 
 
 def test_tensorrt_rounds_the_inputs_of_layers_and_not_their_outputs():
