@@ -54,7 +54,8 @@ def reason(error: Exception) -> str:
 def session(model: onnx.ModelProto | Path, *, fused: bool = True, as_here: bool = False) -> Any:
     """Open a CPU session of a file, or of a model in memory.
 
-    On a processor whose sums of bytes saturate, Q/DQ pairs compute in floats, as exactly as elsewhere.
+    On a processor whose sums of bytes saturate, Q/DQ pairs compute in floats, as exactly as elsewhere. Operators on
+    integers, such as MatMulInteger, saturate there.
 
     Args:
         model: model to run.
@@ -85,8 +86,8 @@ def opened(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if detect().saturates and not as_here:  # a file for another processor is judged by what it computes there
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    # a file for another processor is judged by what it computes there
+    options.add_session_config_entry("session.disable_quant_qdq", "1" if detect().saturates and not as_here else "0")
     # otherwise idle threads busy-wait: half of the processor time of calibrating a network of many small layers
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_external_initializers(list(values), list(values.values()))

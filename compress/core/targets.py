@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from certify.core.suggest import unknown_name
 
@@ -23,7 +25,9 @@ VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "avxvnni"})
 ARM_MACHINES = frozenset({"aarch64", "arm64", "armv8l"})
 
 IntegerType = Literal["uint8", "int8"]
-TargetName = Literal["cpu-vnni", "cpu-amx", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino", "openvino-avx2"]
+TargetName = Literal[
+    "cpu-vnni", "cpu-amx", "cpu-avx2", "cpu-arm", "cuda-tensorrt", "openvino", "openvino-vnni", "openvino-avx2"
+]
 
 CPU_OPERATORS = frozenset(
     {
@@ -117,13 +121,18 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
                 symmetric=True, quantize_outputs=False, quantize_bias=False, operators=TENSORRT_OPERATORS, runtime="",
             ),
             OPENVINO,
+            replace(OPENVINO, name="openvino-vnni"),
             replace(
-                OPENVINO, name="openvino-avx2", reduce_range=True, saturates=True,
+                OPENVINO, name="openvino-avx2", reduce_range=True, saturates=True, quantize_scores=False,
                 reason="OpenVINO saturates at 16 bits on AVX2 without VNNI, so weights have 7",
             ),
         )
     }
 )  # fmt: skip
+
+
+OPENVINO_HERE = {"cpu-vnni": "openvino-vnni", "cpu-avx2": "openvino-avx2"}
+"""Targets that ``openvino`` stands for, by this machine's."""
 
 
 def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
@@ -150,7 +159,7 @@ def detect(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
 def choose(name: str | None = None) -> Target:
     """Return the target of that name, or the one of this machine.
 
-    OpenVINO runs on this machine's integer instructions: where they saturate, ``openvino`` is ``openvino-avx2``.
+    ``openvino`` is OpenVINO on a processor like this machine's: ``openvino-vnni`` or ``openvino-avx2`` on x86.
 
     Raises:
         UsageError: there is no target of that name.
@@ -163,4 +172,8 @@ def choose(name: str | None = None) -> Target:
         return detect()
     if name not in TARGETS:
         raise unknown_name("target", name, TARGETS)
-    return TARGETS["openvino-avx2" if name == "openvino" and detect().saturates else name]
+    return TARGETS[OPENVINO_HERE.get(detect().name, name) if name == OPENVINO.name else name]
+
+
+ChosenTarget = Annotated[TargetName, AfterValidator(lambda name: choose(name).name)]
+"""A pass's parameter: ``openvino`` becomes what it stands for, so that records mean the same on every machine."""

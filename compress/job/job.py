@@ -296,5 +296,6 @@ class Job:
             return None
         with context.progress.task(f"Scoring on {len(split)} validation samples"):
             if isinstance(model, Path):
-                return model_stats.file_accuracy(model, split, context.preprocess, len(context.data.classes))
+                classes, as_here = len(context.data.classes), context.target.saturates
+                return model_stats.file_accuracy(model, split, context.preprocess, classes, as_here=as_here)
             return evaluate(model, split, context.preprocess, context.preprocess.class_map).accuracy

@@ -190,7 +190,7 @@ def run(
         job = {
             "model": model, "recipe": chosen.to_json(), "data": dataset.spec, "weights": weights, "seed": seed,
             "runtime": runtime, "max_train_time": max_train_time, "metric": plan.metric, "threads": threads,
-            "preprocess": preprocess, "target": target, "model_args": model_args, "start": original.digest,
+            "preprocess": preprocess, "target": context.target.name, "model_args": model_args, "start": original.digest,
             "private_parts": None if data_key is None else list(private_parts), "public_original": public_original,
         }  # fmt: skip
         places = {

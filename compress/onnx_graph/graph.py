@@ -206,6 +206,8 @@ def probe(
     feeds: Iterable[Feed],
     nodes: Sequence[onnx.NodeProto] = (),
     tensors: Sequence[onnx.TensorProto] = (),
+    *,
+    as_here: bool = False,
 ) -> Iterator[dict[str, Array]]:
     """Run a model with additional operators; only the requested values leave the runtime.
 
@@ -215,6 +217,7 @@ def probe(
         feeds: inputs, one batch at a time.
         nodes: operators that read values of the model.
         tensors: constants of ``nodes``.
+        as_here: see :func:`compress.core.onnx_session.session`.
 
     Yields:
         For each feed, the requested values by name.
@@ -222,7 +225,7 @@ def probe(
     Raises:
         ModelError: ONNX Runtime cannot load or run the model.
     """
-    running = _probing(model, outputs, nodes, tensors)
+    running = _probing(model, outputs, nodes, tensors, as_here)
     for feed in feeds:
         yield dict(zip(outputs, onnx_session.run(running, outputs, feed), strict=True))
 
@@ -232,6 +235,7 @@ def _probing(
     outputs: Sequence[str],
     nodes: Sequence[onnx.NodeProto],
     tensors: Sequence[onnx.TensorProto],
+    as_here: bool,
 ) -> Any:
     """Open a session of a model with additional operators and other outputs, without copying the weights."""
     # Calibration, smoothing and bias correction each open sessions on the same weights.
@@ -242,7 +246,7 @@ def _probing(
     graph.initializer.extend(tensors)
     _replace(graph.output, wanted)
     try:
-        return onnx_session.opened(probed, weights)
+        return onnx_session.opened(probed, weights, as_here=as_here)
     finally:  # restore the model, which was modified temporarily
         _replace(graph.output, before)
         del graph.node[own[0] :]

@@ -40,7 +40,7 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
         return path, PassRecord.refused(f"the target {target.name} does not run it in ONNX Runtime on the CPU")
     model = load_model(path)
     samples = _samples(context)
-    wanted = _outputs(model, samples)
+    wanted = _outputs(model, samples, target)
     integers = any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in model.graph.node)
     written: dict[str, int] = {}
     declined = []
@@ -50,7 +50,9 @@ def write_for_kernels(path: Path, context: PassContext, target: Target) -> tuple
         tried.CopyFrom(model)
         if not (count := write(tried)):
             continue
-        moved = np.abs(_outputs(tried, samples) - wanted).max() / max(np.abs(wanted).max(), np.finfo(np.float32).tiny)
+        moved = np.abs(_outputs(tried, samples, target) - wanted).max() / max(
+            np.abs(wanted).max(), np.finfo(np.float32).tiny
+        )
         if moved <= MOST_DIFFERENT[integers]:
             # Compared with the original's outputs each time, so that differences do not add up unnoticed.
             model, written[what] = tried, count
@@ -70,9 +72,9 @@ def _samples(context: PassContext) -> Array:
     return context.samples(COMPARED) if has_samples else context.preprocess.noise(COMPARED)
 
 
-def _outputs(model: onnx.ModelProto, samples: Array) -> Array:
+def _outputs(model: onnx.ModelProto, samples: Array, target: Target) -> Array:
     """Return the outputs of a model, run on one sample at a time in case its batch is fixed."""
-    running = onnx_session.session(model)
+    running = onnx_session.session(model, as_here=target.saturates)
     names = [port.name for port in running.get_inputs()]
     fed = (by_input(names, samples[i : i + 1]) for i in range(len(samples)))
     return np.concatenate([onnx_session.run(running, None, feed)[0].ravel() for feed in fed])

@@ -10,7 +10,7 @@ from pydantic import Field
 from compress import onnx_graph
 from compress.core.context import PassContext
 from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
-from compress.core.targets import TargetName, choose
+from compress.core.targets import ChosenTarget, choose
 
 
 class FastKernels(OnnxPass):
@@ -45,7 +45,7 @@ class FastKernels(OnnxPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(tried_on="attention")
 
-    target: TargetName | None = Field(
+    target: ChosenTarget | None = Field(
         default=None, description="Processor or runtime that runs the model. Default: this machine's."
     )
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from compress.core.context import PassContext
 from compress.core.pass_protocol import OnnxPass, PassRecord, PassTags
-from compress.core.targets import TargetName, choose
+from compress.core.targets import ChosenTarget, choose
 from compress.quantization import post_training
 
 
@@ -35,8 +35,8 @@ class QuantizeEmbeddings(OnnxPass):
     version: ClassVar[int] = 1
     tags: ClassVar[PassTags] = PassTags(tried_on="attention", quick={"smallest": 1})
 
-    target: TargetName | None = Field(
-        default=None, description="Processor or runtime that runs the model. Default: this machine's."
+    target: ChosenTarget | None = Field(
+        default=None, description="Processor or runtime that runs the model. Default: the job's."
     )
     bits: Literal[4, 8] = Field(default=8, description="Bits per element.")
     block: Literal[16, 32, 64, 128] = Field(default=32, description="Elements that share a scale, for 4 bits.")

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pydantic import Field
 
 from compress.core.pass_protocol import Pass
-from compress.core.targets import IntegerType, Target, TargetName, choose
+from compress.core.targets import ChosenTarget, IntegerType, Target, choose
 from compress.quantization.post_training.qdq import Operators
 
 
 class IntegerPass(Pass):
     """A pass that stores weights and activations as 8-bit integers."""
 
-    target: TargetName | None = Field(
+    target: ChosenTarget | None = Field(
         default=None,
-        description="Processor or runtime that determines the integer types. Default: this machine's.",
+        description="Processor or runtime that determines the integer types. Default: the job's.",
     )
     operators: Operators = Field(
         default="auto", description="Operators to quantize: those with weights, all, or by the kind of network."

@@ -16,6 +16,7 @@ from certify.core.progress import Progress, job, shown
 from certify.data import load, require_separate
 from certify.data.policy_filter import use_folder
 from certify.measure.plan import Plan
+from compress.core.targets import choose
 from compress.job import pipeline
 from compress.job.compression_result import CompressionResult
 from compress.job.original import Request
@@ -120,7 +121,8 @@ def search_recipe(
     request = Request(model, None if weights is None else str(weights), preprocess, plan.seed, model_args)
     question = Question(
         model, request.data(data), max_loss, folder, objective, trials, hours, max_epochs, tuple(students), sampler,
-        plan, request.weights, preprocess, model_args, target, max_train_time, cache, storage, by_cost=by_cost,
+        plan, request.weights, preprocess, model_args, choose(target).name, max_train_time, cache, storage,
+        by_cost=by_cost,
     )  # fmt: skip
     result = _search(question, workers, progress)
     if then == "nothing" or result.recipe is None:

@@ -190,8 +190,10 @@ class Workshop:
 
     def _answers(self, file: Path) -> npt.NDArray[np.bool_]:
         """Return which validation samples a file classifies correctly, (n,)."""
-        classes = len(self.dataset.classes)
-        return model_stats.file_scores(file, self.dataset.test, self.original.preprocess, classes).correct
+        classes, as_here = len(self.dataset.classes), self._context.target.saturates
+        return model_stats.file_scores(
+            file, self.dataset.test, self.original.preprocess, classes, as_here=as_here
+        ).correct
 
     def _space(self) -> Space:
         question, plan = self._question, self._question.plan

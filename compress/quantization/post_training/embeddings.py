@@ -27,7 +27,7 @@ from compress.quantization.post_training.matmul_nbits import DOMAIN, declare_dom
 
 LARGEST_CODE = 127
 """Largest code of 8 bits, signed and symmetric."""
-BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm", "openvino", "openvino-avx2")
+BLOCKS_RUN_ON = ("cpu-vnni", "cpu-avx2", "cpu-arm", "openvino", "openvino-vnni", "openvino-avx2")
 """Targets whose runtime supports GatherBlockQuantized (OpenVINO: verified with 2026.4)."""
 
 

@@ -240,7 +240,8 @@ class Quantizer:
         return self._last_excess[1]
 
     def _excess_of(self, candidate: onnx.ModelProto) -> float:
-        wanted, found = self._wanted, outputs(candidate, self._context.preprocess.output_name, self._few)
+        output, wanted = self._context.preprocess.output_name, self._wanted
+        found = outputs(candidate, output, self._few, as_here=self._target.saturates)
         # Negated, so that a NaN counts as ruined. A constant equal to the mean would be exactly at the bound.
         if not np.square(found - wanted).sum() <= np.square(wanted - wanted.mean(axis=0)).sum():
             return math.inf
@@ -263,7 +264,8 @@ class Quantizer:
         if len(split) > VALIDATED:
             # Evenly spaced, because folders are sorted by class.
             split = split.subset(np.linspace(0, len(split) - 1, VALIDATED).astype(int))
-        return file_scores(path, split, context.preprocess, len(context.data.classes), self.batch).correct
+        classes, as_here = len(context.data.classes), self._target.saturates
+        return file_scores(path, split, context.preprocess, classes, self.batch, as_here=as_here).correct
 
     def worst_first(self, candidate: onnx.ModelProto) -> list[str]:
         """Return the names of the quantized layers, the one that disturbs the output most first."""

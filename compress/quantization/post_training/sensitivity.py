@@ -75,9 +75,9 @@ def fewest_kept(loss: Callable[[int], float], budget: float, most: int) -> int:
     return high
 
 
-def outputs(model: onnx.ModelProto, output: str, feeds: Iterable[Feed]) -> Array:
-    """Return one output of a model, for all feeds."""
-    return np.concatenate([found[output] for found in probe(model, [output], feeds)])
+def outputs(model: onnx.ModelProto, output: str, feeds: Iterable[Feed], *, as_here: bool = False) -> Array:
+    """Return one output of a model, for all feeds; see :func:`compress.core.onnx_session.session`."""
+    return np.concatenate([found[output] for found in probe(model, [output], feeds, as_here=as_here)])
 
 
 def _rounded_alone(

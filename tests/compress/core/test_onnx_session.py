@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.core import onnx_file
+from compress.core import onnx_file, onnx_session
 from compress.core.onnx_session import run, session
-from compress.core.targets import detect
+from compress.core.targets import TARGETS, detect
 
 WIDTH = 64
 
@@ -39,7 +39,17 @@ def test_sums_of_bytes_are_exact_unless_those_of_this_processor_are_requested():
     feed, wanted = {"x": np.full((2, WIDTH), 255, np.float32)}, 255 * 127 * WIDTH
     assert run(session(product()), None, feed)[0] == pytest.approx(wanted)
     here = run(session(product(), as_here=True), None, feed)[0]
-    assert np.allclose(here, wanted, rtol=1e-3) == (not detect().saturates)
+    assert detect().saturates or np.allclose(here, wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "floats"),
+    [("cpu-avx2", {}, True), ("cpu-avx2", {"as_here": True}, False), ("cpu-vnni", {}, False), ("cpu-arm", {}, False)],
+)
+def test_pairs_compute_in_floats_where_sums_saturate(name, options, floats, monkeypatch):
+    monkeypatch.setattr(onnx_session, "detect", lambda: TARGETS[name])
+    found = session(product(), **options).get_session_options()
+    assert found.get_session_config_entry("session.disable_quant_qdq") == str(int(floats))
 
 
 def test_large_constant_that_nothing_reads_does_not_stop_the_runtime(monkeypatch):

@@ -7,6 +7,9 @@ import pytest
 from certify.core.errors import UsageError
 from compress.core import targets
 from compress.core.targets import TARGETS, choose, detect
+from compress.passes.fast_kernels import FastKernels
+from compress.passes.quantize_embeddings import QuantizeEmbeddings
+from compress.passes.quantize_static import QuantizeStatic
 
 
 @pytest.mark.parametrize(
@@ -35,12 +38,16 @@ def test_only_the_saturating_targets_reduce_the_range():
     assert all(target.saturates == target.reduce_range for target in TARGETS.values())
 
 
-@pytest.mark.parametrize(("here", "name"), [("cpu-vnni", "openvino"), ("cpu-avx2", "openvino-avx2")])
+@pytest.mark.parametrize(
+    ("here", "name"), [("cpu-vnni", "openvino-vnni"), ("cpu-avx2", "openvino-avx2"), ("cpu-arm", "openvino")]
+)
 def test_openvino_has_the_instructions_of_this_machine(here, name, monkeypatch):
     monkeypatch.setattr(targets, "detect", lambda: TARGETS[here])
     assert choose("openvino").name == name
     assert choose(name).name == name
-    assert choose("openvino-avx2").name == "openvino-avx2"
+    assert [choose(each).name for each in ("openvino-vnni", "openvino-avx2")] == ["openvino-vnni", "openvino-avx2"]
+    assert QuantizeStatic(target="openvino").config()["target"] == name
+    assert FastKernels(target="openvino").target == QuantizeEmbeddings(target="openvino").target == name
 
 
 def test_unknown_target_names_the_nearest():

@@ -39,7 +39,7 @@ def test_channels_are_padded_and_outputs_stay_when_they_are_not_a_multiple(depth
     np.testing.assert_allclose(run_onnx(padded, samples), run_onnx(depthwise_file, samples), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("target", ["cpu-arm", "openvino"])
+@pytest.mark.parametrize("target", ["cpu-arm", "openvino", "openvino-avx2"])
 def test_file_is_unchanged_when_the_target_has_no_step(depthwise_file, context, target):
     padded, record = PadChannels().apply(depthwise_file, replace(context, target=TARGETS[target]))
     assert padded == depthwise_file

@@ -35,7 +35,7 @@ def test_outputs_stay_the_same_when_additions_become_sums(exported, context, qua
     assert [node.op_type for node in onnx.load(rewritten).graph.node].count("Sum") == 2
 
 
-@pytest.mark.parametrize("target", ["openvino", "cuda-tensorrt"])
+@pytest.mark.parametrize("target", ["openvino", "openvino-avx2", "cuda-tensorrt"])
 def test_file_is_unchanged_when_another_runtime_runs_it(exported, context, target):
     made, record = FastKernels(target=target).apply(exported, context)
     assert made == exported

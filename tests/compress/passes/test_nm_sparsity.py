@@ -42,7 +42,7 @@ def test_pattern_survives_training_and_export(model, context, tmp_path):
         assert ((fours > 0).sum(axis=2) <= 2).all()
 
 
-@pytest.mark.parametrize("target", ["cpu-vnni", "cpu-avx2", "cpu-arm", "openvino"])
+@pytest.mark.parametrize("target", ["cpu-vnni", "cpu-avx2", "cpu-arm", "openvino", "openvino-avx2"])
 def test_model_is_declined_when_its_target_multiplies_zeros(model, context, target):
     same, record = NmSparsity().apply(model, replace(context, target=TARGETS[target]))
     assert not record.changed and "nothing would be saved" in record.declined[0].why

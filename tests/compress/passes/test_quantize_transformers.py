@@ -130,7 +130,7 @@ def test_only_weights_are_quantized_and_all_are_fused(encoder, context, tmp_path
     assert fused.intended == record.done["quantized"] == 10
 
 
-@pytest.mark.parametrize(("target", "rounded"), [("cpu-vnni", 0), ("openvino", 2)])
+@pytest.mark.parametrize(("target", "rounded"), [("cpu-vnni", 0), ("openvino-avx2", 0), ("openvino-vnni", 2)])
 def test_queries_and_keys_are_signed_bytes_for_openvino_alone(encoder, context, target, rounded):
     made, record = QuantizeStatic(samples=48, target=target, max_time=1000).apply(encoder, context)
     graph = Graph(onnx.load(made))
@@ -151,7 +151,7 @@ def test_queries_and_keys_stay_float_when_the_loss_is_too_large_otherwise(encode
         return 5.0 if with_integers(Graph(candidate), self.scores) else excess(self, candidate)
 
     monkeypatch.setattr(Quantizer, "excess", judged)
-    made, record = QuantizeStatic(samples=48, target="openvino", max_time=1000, max_loss=1).apply(encoder, context)
+    made, record = QuantizeStatic(samples=48, target="openvino-vnni", max_time=1000, max_loss=1).apply(encoder, context)
     assert (record.done["scores"], record.done["quantized"]) == (0, 10)
     assert with_integers(Graph(onnx.load(made)), score_products(Graph(onnx.load(made)))) == 0
 

@@ -114,7 +114,7 @@ def test_range_is_unchanged_when_something_else_reads_the_input_of_a_gate():
     assert [node.name for node in integers.graph.node if node.op_type == "HardSigmoid"] == ["swish"]
 
 
-@pytest.mark.parametrize("name", ["cuda-tensorrt", "openvino"])
+@pytest.mark.parametrize("name", ["cuda-tensorrt", "openvino", "openvino-avx2"])
 def test_range_is_unchanged_when_the_target_does_not_need_it(name):
     assert fit_ranges(Graph(gated()), {"a": (-9.0, 9.0)}, TARGETS[name]) == {"a": (-9.0, 9.0)}
 
