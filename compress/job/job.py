@@ -291,11 +291,10 @@ class Job:
 
     def _accuracy(self, model: nn.Module | Path) -> float | None:
         """Return the accuracy on the validation part; None without one."""
-        context, split = self._context, self._context.data.validation
-        if split is None:
+        context, data, as_here = self._context, self._context.data, self._context.target.saturates
+        if (split := data.validation) is None:
             return None
         with context.progress.task(f"Scoring on {len(split)} validation samples"):
             if isinstance(model, Path):
-                classes, as_here = len(context.data.classes), context.target.saturates
-                return model_stats.file_accuracy(model, split, context.preprocess, classes, as_here=as_here)
+                return model_stats.file_accuracy(model, split, context.preprocess, len(data.classes), as_here=as_here)
             return evaluate(model, split, context.preprocess, context.preprocess.class_map).accuracy
