@@ -181,6 +181,7 @@ def _interrupt(self, model, context):
     raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("pruned_anyway")
 def test_interrupted_and_uninterrupted_jobs_make_the_same_file(model, dataset, tmp_path, stopped, monkeypatch):
     arguments = {"recipe": SMALL, "data": dataset, "plan": QUICK, "preprocess": PIXELS}
     with monkeypatch.context() as patch:
