@@ -46,7 +46,7 @@ class FastKernels(OnnxPass):
     tags: ClassVar[PassTags] = PassTags(tried_on="attention")
 
     target: ChosenTarget | None = Field(
-        default=None, description="Processor or runtime that runs the model. Default: this machine's."
+        default=None, description="Processor or runtime that runs the model. Default: the job's."
     )
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
