@@ -65,8 +65,17 @@ def test_letter_is_given_unless_a_guard_failed(home: Path, out: Path) -> None:
     estimates = result["profile"]["estimates"]
     assert estimates["macs_ratio"]["value"] <= 0.5
     assert estimates["bytes_ratio"]["value"] < 0.3
-    assert {"null_holds", "device_alone"} & set(failed) or estimates["energy_ratio"]["high"] < 1
+    assert _energy_ratio(home, result, failed)["high"] < 1
     assert estimates["energy_ratio"]["evidence"] == ("modelled" if _modelled(result) else "counter")
+
+
+def _energy_ratio(home: Path, result: dict, failed: list[str]) -> dict:
+    """The ratio of the certificate; on a machine too noisy for its few seconds, that of a longer measurement."""
+    if not {"null_holds", "device_alone"} & set(failed):
+        return result["profile"]["estimates"]["energy_ratio"]
+    both = ("out/model.onnx", "--against", "out/baseline.onnx")
+    done = leanmark(home, "profile", *both, "--data", "mnist5k", "--time-limit", "20", "--json")
+    return json.loads(done.stdout)["workloads"][0]["estimates"]["energy_ratio"]
 
 
 def _modelled(result: dict) -> bool:
