@@ -70,11 +70,12 @@ def test_letter_is_given_unless_a_guard_failed(home: Path, out: Path) -> None:
 
 
 def _energy_ratio(home: Path, result: dict, failed: list[str]) -> dict:
-    """The ratio of the certificate; on a machine too noisy for its few seconds, that of a longer measurement."""
-    if not {"null_holds", "device_alone"} & set(failed):
-        return result["profile"]["estimates"]["energy_ratio"]
-    both = ("out/model.onnx", "--against", "out/baseline.onnx")
-    done = leanmark(home, "profile", *both, "--data", "mnist5k", "--time-limit", "20", "--json")
+    """The ratio of the certificate; if it shows no saving on a machine too noisy for a letter, that of a longer run."""
+    ratio = result["profile"]["estimates"]["energy_ratio"]
+    if ratio["high"] < 1 or not {"null_holds", "device_alone"} & set(failed):
+        return ratio
+    files = ("out/model.onnx", "--against", "out/baseline.onnx", "--data", "mnist5k")
+    done = leanmark(home, "profile", *files, "--time-limit", "60", "--precision", "10", "--json")
     return json.loads(done.stdout)["workloads"][0]["estimates"]["energy_ratio"]
 
 
