@@ -9,7 +9,7 @@ from compress.core.lazy import door
 if TYPE_CHECKING:
     from compress.costs.comparison import unless_costlier as unless_costlier
     from compress.costs.formats import format_choice as format_choice
-    from compress.costs.narrowing import CostGoal as CostGoal
+    from compress.costs.goal import CostGoal as CostGoal
     from compress.costs.narrowing import narrow as narrow
     from compress.costs.timing import Conditions as Conditions
 
@@ -18,7 +18,8 @@ __getattr__, __dir__ = door(
     {
         "comparison": ("unless_costlier",),
         "formats": ("format_choice",),
-        "narrowing": ("CostGoal", "narrow"),
+        "goal": ("CostGoal",),
+        "narrowing": ("narrow",),
         "timing": ("Conditions",),
     },
 )

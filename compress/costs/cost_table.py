@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from certify.core.estimate import Estimate
@@ -26,6 +26,8 @@ from compress.quantization.post_training.weight_only import ONLY_PRODUCTS
 Quantity = Literal["energy", "latency"]
 WORDS: Mapping[Quantity, str] = {"energy": "energy", "latency": "time"}
 METHOD = "difference of 10th percentiles of windows that took turns"
+FACTORS = 0.5, 2.0
+"""Limits of one correction of a table, so that one disturbed measurement does not decide."""
 STATED = ("precision", "runtime", "version", "threads", "processor")
 """Conditions that the record of a pass repeats."""
 
@@ -41,6 +43,8 @@ class CostTable:
         costs: costs of one block, by signature, then by label; for a block that cannot be stacked, including a call of
             the runtime.
         measured: number of blocks measured now; all others were read from the cache.
+        factor: what a change of a block adds to the whole model, relative to its cost in the table; see
+            :meth:`corrected`.
     """
 
     key: Mapping[str, Any]
@@ -48,6 +52,7 @@ class CostTable:
     items: tuple[Item, ...]
     costs: Mapping[str, Mapping[str, Cost]]
     measured: int
+    factor: float = 1.0
 
     @property
     def stated(self) -> dict[str, Any]:
@@ -88,9 +93,9 @@ class CostTable:
                 place = (item.signature, item.label(variant))
                 alike[place] = alike.get(place, 0.0) + half
         # Blocks are measured separately from the model, so their savings can add up to more than its cost.
-        share = max(0.0, 1 + change / whole.value)
+        share = max(0.0, 1 + self.factor * change / whole.value)
         # Different blocks were measured separately, so their errors add up in quadrature.
-        error = math.hypot(*alike.values()) / whole.value
+        error = self.factor * math.hypot(*alike.values()) / whole.value
         return Estimate(share, max(0.0, share - error), share + error, "1", whole.n, METHOD, whole.evidence)
 
     def worthwhile(self, item: Item, quantity: Quantity) -> tuple[Variant, ...]:
@@ -161,10 +166,30 @@ class CostTable:
         ]
         try:
             # Options are changes of the whole model's cost, so the budget is one too.
-            numbers = choose(options, (share - 1) * whole.value)
+            numbers = choose(options, (share - 1) * whole.value / self.factor)
         except OverBudget as error:
-            raise OverBudget(1 + error.least / whole.value) from error
+            raise OverBudget(1 + self.factor * error.least / whole.value) from error
         return [variants[number] for variants, number in zip(candidates, numbers, strict=True)]
+
+    def corrected(self, chosen: Sequence[Variant], quantity: Quantity, share: float) -> CostTable:
+        """Return the table with the factor for which a prediction becomes the share that was measured.
+
+        A block can save more in a whole model than in a stack of its own: narrower, it also leaves more of the
+        processor's caches to the others. At the limits of :data:`FACTORS`, the prediction only comes nearer.
+
+        Args:
+            chosen: one variant for each item.
+            quantity: energy or latency.
+            share: measured share of the whole model's cost.
+
+        Raises:
+            ValueError: energy is requested, but the table has no joules.
+        """
+        change = self.predicted(chosen, quantity).value - 1
+        if change == 0:
+            return self
+        low, high = FACTORS
+        return replace(self, factor=self.factor * min(high, max(low, (share - 1) / change)))
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -27,10 +27,10 @@ from compress.core.pass_protocol import Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of, total_loss
+from compress.costs.goal import NO_METER, TRIES, CostGoal, exceeds, meets
 from compress.costs.items import FLOATS, FULL, INT4, Item, Variant
 from compress.costs.knapsack import OverBudget
 from compress.costs.losses import divergence_of
-from compress.costs.narrowing import CLOSE, NO_METER, TRIES, CostGoal
 from compress.costs.ratios import product, ratio
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
 from compress.costs.timing import Cost, TimedFile
@@ -97,19 +97,21 @@ class FormatChoice:
     def carry_out(self) -> Choice:
         """Measure the blocks, then choose formats and measure the file until it meets the goal."""
         goal, what = self._goal, WORDS[self._goal.quantity]
-        whole = self._side_by_side("integers", Choice())
-        of_floats, of_integers = (quantity_of(whole[name], goal.quantity) for name in ("floats", "integers"))
+        all_integers = self._made("integers", Choice())
+        whole = self._side_by_side(all_integers)
+        of_floats, of_integers = (quantity_of(whole[name], goal.quantity) for name in ("floats", "chosen"))
         if of_floats is None or of_integers is None:
             return Choice(refused=NO_METER)
         integers = ratio(of_integers, of_floats)
-        table = self._table(whole["integers"])
+        table = self._table(all_integers)
         candidates = [table.worthwhile(item, goal.quantity) for item in table.items]
         declined = table.without_gain(candidates, goal.quantity)
         losses = self._losses(candidates)
-        aim, tried = goal.share, list[str]()
+        tried, before, seen = list[str](), list[Variant](), 1.0
+        best: tuple[float, Choice] | None = None
         for _ in range(TRIES):
             try:
-                chosen = table.least_lossy(candidates, losses, goal.quantity, aim / integers.value)
+                chosen = table.least_lossy(candidates, losses, goal.quantity, goal.share / integers.value)
             except OverBudget as error:
                 tried.append(f"with every block in integers, {integers.value * error.least:.3f} remains")
                 break
@@ -117,15 +119,28 @@ class FormatChoice:
             if all(variant == FLOATS for variant in chosen):
                 tried.append("with every block in floats, nothing is saved")
                 break
+            if chosen == before:
+                if best is not None:
+                    break
+                # The limits of a correction left it where it was.
+                table = table.corrected(chosen, goal.quantity, seen)
+                continue
+            before = chosen
             choice = Choice(self._nodes(chosen, FLOATS), self._nodes(chosen, INT4), declined=declined)
-            measured = self._side_by_side("chosen", choice)
+            measured = self._side_by_side(self._made("chosen", choice))
             share = share_of(measured["chosen"], measured["floats"], goal.quantity)
-            if share.value <= CLOSE * goal.share and share.value < 1:
-                predicted = product(table.predicted(chosen, goal.quantity), integers)
+            predicted = product(table.predicted(chosen, goal.quantity), integers)
+            if meets(goal, share.value):
                 lost = total_loss(chosen, candidates, losses)
-                return replace(choice, notes=self._notes(table, chosen, predicted, share, lost))
+                if best is None or lost < best[0]:
+                    best = lost, replace(choice, notes=self._notes(table, chosen, predicted, share, lost))
+                if not exceeds(goal, share.value, predicted.value):
+                    break
             tried.append(f"measured {share}")
-            aim *= goal.share / share.value
+            seen = share.value / integers.value
+            table = table.corrected(chosen, goal.quantity, seen)
+        if best is not None:
+            return best[1]
         return Choice(refused=f"{goal.share:g} of the {what} cannot be reached: {'; '.join(tried)}", declined=declined)
 
     def _nodes(self, chosen: Sequence[Variant], wanted: Variant) -> tuple[str, ...]:
@@ -133,14 +148,18 @@ class FormatChoice:
         pairs = zip(chosen, self._segments, strict=True)
         return tuple(name for variant, segment in pairs if variant == wanted for name in segment.nodes)
 
-    def _table(self, whole: Cost) -> CostTable:
-        """Measure each block in all formats that it can have."""
+    def _table(self, integers: TimedFile) -> CostTable:
+        """Measure each block in all formats that it can have, and the file in integers beside the blocks."""
         graph = self._quantizer.floats
         form = replace(self._maker.shipping, operators=forms.operators_of(graph.model, self._maker.shipping.operators))
         files = {segment.nodes[0]: cut_out(graph, segment) for segment in self._segments}
 
+        def exported(item: Item, _: Variant) -> onnx.ModelProto:
+            return files[item.path]
+
         items = [self._item(graph, segment, values, files[segment.nodes[0]]) for segment, values in self._inputs(graph)]
-        costs, measured = self._maker.costs(items, form, lambda item, _: files[item.path], self._folder)
+        costs, measured = self._maker.costs(items, form, exported, self._folder)
+        whole, costs = self._maker.beside_whole(integers, costs, items, form, exported, self._folder)
         return CostTable(self._maker.conditions(form), whole, tuple(items), costs, measured)
 
     def _inputs(self, graph: Graph) -> list[tuple[Segment, npt.NDArray[Any]]]:
@@ -189,14 +208,17 @@ class FormatChoice:
                 bar.advance(1)
         return losses
 
-    def _side_by_side(self, name: str, choice: Choice) -> Mapping[str, Cost]:
-        """Measure the file with chosen formats, and the float file as ``floats``."""
+    def _side_by_side(self, made: TimedFile) -> Mapping[str, Cost]:
+        """Measure a file with chosen formats, as ``chosen``, and the float file, as ``floats``."""
+        return self._maker.timer({"floats": replace(made, path=self._quantizer.source), "chosen": made})
+
+    def _made(self, name: str, choice: Choice) -> TimedFile:
+        """Write the file with chosen formats."""
         # int4 weights replace float products, so int8 must leave these nodes alone.
         integers = self._quantizer.make([*self._kept, *choice.floats, *choice.int4])
-        path, feeding = self._folder / f"{name}.onnx", Feeding.of(self._context.preprocess, self._samples)
+        path = self._folder / f"{name}.onnx"
         onnx_file.save(with_int4_weights(integers, choice.int4), path)
-        files = {"floats": self._quantizer.source, name: path}
-        return self._maker.timer({label: TimedFile(file, feeding) for label, file in files.items()})
+        return TimedFile(path, Feeding.of(self._context.preprocess, self._samples))
 
     def _notes(
         self, table: CostTable, chosen: Sequence[Variant], predicted: Estimate, measured: Estimate, lost: float

@@ -4,7 +4,8 @@ A knapsack chooses all widths, the blocks to drop and the format of each block (
 together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
 table of measured costs. A float block is charged for conversions to integers on both sides, but not for transposes
 between the layouts in which ONNX Runtime runs integers and floats. The narrowed model is then exported and measured
-against the whole one, and made again, with a lower aim, if it misses the target.
+against the whole one. If it misses the target, or saves more than it should, the table is corrected by that
+measurement, and another one is chosen.
 Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
 widths by tables of time and importances of units.
 """
@@ -28,7 +29,8 @@ from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import WORDS, CostTable, Quantity, quantity_of, share_of, total_loss
+from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of, total_loss
+from compress.costs.goal import NO_METER, TRIES, CostGoal, exceeds, meets
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, Variant
 from compress.costs.knapsack import OverBudget
@@ -36,41 +38,16 @@ from compress.costs.known_losses import remembered
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.ratios import product, ratio
 from compress.costs.rounding import Rounding
-from compress.costs.shipped_form import KeptNodes, Precision, WholeModel
+from compress.costs.shipped_form import KeptNodes, WholeModel
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
-from compress.costs.timing import Conditions, Cost
+from compress.costs.timing import Cost
 from compress.pruning.equivalence import why_broken
+from compress.pruning.reconstruction import Changes
 from compress.pruning.refitting import reconstructed
 from compress.pruning.rules import PruneSettings
 
-TRIES = 3
-"""Number of times that a narrowed model is made and measured; each aims lower by what the previous one missed."""
-CLOSE = 1.02
-"""A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
 RANGED = 32
 """Number of samples from which the ranges of rounded activations come."""
-NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
-
-
-@dataclass(frozen=True)
-class CostGoal:
-    """Target of a narrowing.
-
-    Attributes:
-        quantity: ``energy`` or ``latency``.
-        share: share of the original's cost in the same form.
-        precision: precision in which it ships; None for what the later passes produce.
-        conditions: runtime and threads.
-        samples: validation samples on which losses are measured.
-        refit_samples: unlabelled samples for refitting the narrowed model's layers; 0 disables it.
-    """
-
-    quantity: Quantity
-    share: float
-    precision: Precision | None = None
-    conditions: Conditions = Conditions()
-    samples: int = 256
-    refit_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,32 +133,45 @@ class Narrowing:
         losses: Sequence[Sequence[float]],
         narrower: Narrower,
     ) -> tuple[nn.Module, PassRecord]:
-        """Make and measure models until one meets the goal."""
-        goal, aim, tried = self._goal, self._goal.share, list[str]()
+        """Make and measure models until one meets the goal, and return the least lossy one that does."""
+        goal, tried, before, seen = self._goal, list[str](), list[Variant](), 1.0
+        best: tuple[float, nn.Module, Changes, dict[str, Any]] | None = None
         for _ in range(TRIES):
             try:
-                chosen = table.least_lossy(candidates, losses, goal.quantity, aim)
+                chosen = table.least_lossy(candidates, losses, goal.quantity, goal.share)
             except OverBudget as error:
                 tried.append(f"with the narrowest blocks, {error.least:.3f} remains")
                 break
+            if chosen == before:
+                if best is not None:
+                    break
+                # The limits of a correction left it where it was.
+                table = table.corrected(chosen, goal.quantity, seen)
+                continue
+            before = chosen
             pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
             if why := why_broken(pruned, self._model, self._context.sample(2)):
                 return self._refused(why)
             compared = self._compare(pruned, _paths(found, chosen, FLOATS), _paths(found, chosen, INT4))
-            # Below 1 in any case: a target close to 1 must still save something.
-            if compared.share.value <= CLOSE * goal.share and compared.share.value < 1:
+            seen = compared.share.value
+            if meets(goal, seen):
                 lost = total_loss(chosen, candidates, losses)
-                record = PassRecord(self._done(found, table, chosen, compared, lost, pruned), found.declined)
-                if goal.refit_samples:
-                    record = reconstructed(record, found.model, pruned, changes, self._context, goal.refit_samples)
-                return pruned, record
+                if best is None or lost < best[0]:
+                    best = lost, pruned, changes, self._done(found, table, chosen, compared, lost, pruned)
+                if not exceeds(goal, seen, table.predicted(chosen, goal.quantity).value):
+                    break
             tried.append(f"measured {compared.share}")
-            # Assumes that the next prediction misses by the same factor.
-            aim *= goal.share / compared.share.value
-        attempts = "; ".join(tried)
-        return self._refused(
-            f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {attempts}", found.declined
-        )
+            table = table.corrected(chosen, goal.quantity, seen)
+        if best is None:
+            attempts = "; ".join(tried)
+            return self._refused(
+                f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {attempts}", found.declined
+            )
+        _, pruned, changes, done = best
+        record = PassRecord(done, found.declined)
+        if goal.refit_samples:
+            record = reconstructed(record, found.model, pruned, changes, self._context, goal.refit_samples)
+        return pruned, record
 
     def _judged(self) -> torch.Tensor:
         data = self._context.data

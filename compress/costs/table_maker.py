@@ -1,12 +1,11 @@
 """Measuring the blocks of a model in the form that ships.
 
-Every block is exported, converted to the precision that ships, and measured. Copies of a block that keeps its shape are
-stacked: the difference of two stacks cancels the cost of a runtime call and of the ends of the file.
+Every block is exported, converted to the precision that ships, and measured, in stacks of copies where it keeps its
+shape. At the end the whole model and the full blocks are measured in turn, and all costs are scaled to that moment.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ import numpy.typing as npt
 import onnx
 from torch import nn
 
-from certify.core.estimate import Estimate
 from certify.core.input_mapping import by_input
 from certify.core.progress import Progress
 from certify.data import Preprocess
@@ -25,17 +23,17 @@ from compress.core.context import PassContext
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.cost_cache import CostCache
-from compress.costs.cost_table import METHOD, CostTable, half_width
+from compress.costs.cost_table import CostTable
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant, block
 from compress.costs.shipped_form import INTEGERS, KeptNodes, Precision, Shipping, WholeModel
+from compress.costs.stacks import by_label, copies_of, full_stacks, nothing, scaled, stack_file
 from compress.costs.timing import Conditions, Cost, TimedFile, Timer, timer
 from compress.quantization.post_training.prepare import still_named
 from compress.quantization.post_training.weight_only import with_int4_weights
 
 Export = Callable[[Item, Variant], onnx.ModelProto]
-STACKED, FEWER = 6, 2
-"""Copies in a stack, and in the smaller one with which it is compared."""
-FEWER_LABEL = "fewer"
+WHOLE = "whole"
+"""Label of the whole model beside its blocks."""
 MOST_AT_ONCE = 16
 """Number of variants measured against each other, each in its own process."""
 SAMPLES = 8
@@ -83,7 +81,7 @@ class TableMaker:
                 return forms.one_block(block(model, item, variant), item.input, folder)
 
             costs, measured = self.costs(items, form, exported, folder)
-            cost = self.timer({"whole": whole})["whole"]
+            cost, costs = self.beside_whole(whole, costs, items, form, exported, folder)
         return CostTable(self.conditions(form), cost, tuple(items), costs, measured)
 
     def conditions(self, form: Shipping) -> dict[str, Any]:
@@ -118,6 +116,54 @@ class TableMaker:
                 measured += 1
             costs[item.signature] = known
         return costs, measured
+
+    def beside_whole(
+        self,
+        whole: TimedFile,
+        costs: Mapping[str, Mapping[str, Cost]],
+        items: Sequence[Item],
+        form: Shipping,
+        exported: Export,
+        folder: Path,
+    ) -> tuple[Cost, dict[str, Mapping[str, Cost]]]:
+        """Measure the whole model and its full blocks in turn; return its cost, and those of the blocks scaled to it.
+
+        The costs in a table were measured one block after another, perhaps days ago. A machine that other guests share
+        has been a quarter slower from one minute to the next.
+
+        Args:
+            whole: the whole model, as it ships.
+            costs: costs of the blocks by signature and label.
+            items: the blocks.
+            form: form in which they ship.
+            exported: returns a variant of a block as a float model.
+            folder: folder for temporary files.
+
+        Raises:
+            ModelError: a block cannot be exported or quantized.
+            MeasureError: a worker failed.
+        """
+        kinds = list({item.signature: item for item in items}.values())
+        base: Cost | None = None
+        scaled_costs = dict[str, Mapping[str, Cost]]()
+        for begin in range(0, max(1, len(kinds)), MOST_AT_ONCE // 2):
+            files = {WHOLE: whole}
+            part = kinds[begin : begin + MOST_AT_ONCE // 2]
+            for number, item in enumerate(part):
+                single = exported(item, FULL)
+                for label, count in full_stacks(item).items():
+                    path = folder / f"full.{number}.{count}.onnx"
+                    files[f"{item.signature} {label}"] = stack_file(single, count, item, form, path)
+            found = self.timer(files)
+            base = base or found[WHOLE]
+            for item in part:
+                full, own = item.label(FULL), costs[item.signature]
+                stacks = {label: found[f"{item.signature} {label}"] for label in full_stacks(item)}
+                now = scaled(by_label(stacks, full, copies_of(item))[full], base, found[WHOLE])
+                others = {label: scaled(cost, now, own[full]) for label, cost in own.items()}
+                scaled_costs[item.signature] = {**others, full: now}
+        assert base is not None
+        return base, scaled_costs
 
     def whole(
         self,
@@ -173,7 +219,6 @@ class TableMaker:
     def _measured(self, item: Item, form: Shipping, exported: Export, folder: Path) -> dict[str, Cost]:
         """Measure the costs of one block by label, several variants against each other at a time."""
         full, costs = item.label(FULL), dict[str, Cost]()
-        copies = STACKED if item.keeps_shape else 1
         files, singles = dict[str, TimedFile](), dict[str, onnx.ModelProto]()
         others = [variant for variant in item.variants if variant != FULL and not variant.dropped]
         with self.progress.task(f"Exporting {item.path or 'the model'}", len(others) + 1) as bar:
@@ -183,24 +228,19 @@ class TableMaker:
                 singles[widths] = single
                 if variant.bits < FLOAT_BITS:
                     single = with_int4_weights(single, [node.name for node in single.graph.node])
-                stacks = {item.label(variant): copies}
-                if variant == FULL and item.keeps_shape:
-                    stacks[FEWER_LABEL] = FEWER
-                for label, count in stacks.items():
+                counts = full_stacks(item) if variant == FULL else {item.label(variant): copies_of(item)}
+                for label, count in counts.items():
                     path = folder / f"{number}.{count}.onnx"
-                    stack = (_floats if variant.floats else _stack)(single, count, item, form)
-                    names = (stack.graph.input[0].name,), stack.graph.output[0].name
-                    feeding = Feeding(*names, item.input, input_shape=item.input.shape)
-                    files[label] = TimedFile(forms.save(stack, path), feeding)
+                    files[label] = stack_file(single, count, item, form, path, floats=variant.floats)
                 bar.advance(1)
         # Measure the full block with every part, so that each difference is between windows of about the same time.
-        base = {name: files[name] for name in (full, FEWER_LABEL) if name in files}
+        base = {name: files[name] for name in full_stacks(item)}
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
-            costs = _by_label(self.timer({**base, **part}), full, copies) | costs
+            costs = by_label(self.timer({**base, **part}), full, copies_of(item)) | costs
         if any(variant.dropped for variant in item.variants):
-            costs[item.label(Variant(dropped=True))] = _nothing(costs[full])
+            costs[item.label(Variant(dropped=True))] = nothing(costs[full])
         return costs
 
 
@@ -215,59 +255,3 @@ def table_maker(
     shipping = Shipping.after(context.following, context.target, precision)
     measuring = timer(conditions, context.progress)
     return TableMaker(shipping, measuring, conditions.to_json(), cache or CostCache(), context.progress)
-
-
-def _stack(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
-    """Return some copies of a block, as they ship."""
-    # Quantized after stacking, so that neighbouring copies exchange integers, as blocks do in the whole file.
-    stack = forms.stacked(single, copies)
-    return forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}])
-
-
-def _floats(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
-    """Return some copies of a block in floats, each between integers.
-
-    A stack in integers is rounded only at its ends; this one is rounded before each copy and after the last. So the
-    difference of two such stacks includes both conversions of each float block, as between integer neighbours.
-    """
-    before, after = item.borders
-    stack = forms.stacked(forms.rounded_before(single, form) if before else single, copies)
-    return forms.rounded_after(stack, form) if after else stack
-
-
-def _by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cost]:
-    """Return costs of one copy by label, from those of stacks that were measured together."""
-    base = found[full]
-    if FEWER_LABEL in found:
-        # The two stacks differ by STACKED - FEWER copies and nothing else, so the runtime's call and the file's ends
-        # cancel.
-        base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
-    costs = {full: base}
-    for label, cost in found.items():
-        if label not in (full, FEWER_LABEL):
-            # Not the stack's own cost divided by its copies, which would include a share of the file's ends.
-            costs[label] = _sum(base, _difference(cost, found[full], copies))
-    return costs
-
-
-def _difference(more: Cost, less: Cost, copies: int) -> Cost:
-    return _each(more, less, lambda a, b: _combined(a, b, (a.value - b.value) / copies, copies))
-
-
-def _sum(first: Cost, second: Cost) -> Cost:
-    return _each(first, second, lambda a, b: _combined(a, b, a.value + b.value, 1))
-
-
-def _nothing(like: Cost) -> Cost:
-    return _each(like, like, lambda a, _: Estimate(0.0, 0.0, 0.0, a.unit, a.n, METHOD, a.evidence))
-
-
-def _each(first: Cost, second: Cost, combine: Any) -> Cost:
-    joules = None if first.energy_j is None or second.energy_j is None else combine(first.energy_j, second.energy_j)
-    return Cost(combine(first.duration_s, second.duration_s), joules)
-
-
-def _combined(first: Estimate, second: Estimate, value: float, copies: int) -> Estimate:
-    # The two measurements are independent, so their errors add up in quadrature.
-    half = math.hypot(half_width(first), half_width(second)) / copies
-    return Estimate(value, value - half, value + half, first.unit, min(first.n, second.n), METHOD, first.evidence)

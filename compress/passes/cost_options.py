@@ -10,7 +10,7 @@ from compress import costs
 from compress.core.pass_protocol import Pass, TorchPass
 
 if TYPE_CHECKING:
-    from compress.costs.narrowing import CostGoal
+    from compress.costs.goal import CostGoal
 
 COSTS: tuple[Literal["energy", "latency"], ...] = ("energy", "latency")
 OPTIONS = frozenset({*COSTS, "precision", "threads", "loss_samples"})

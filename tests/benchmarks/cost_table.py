@@ -1,12 +1,13 @@
-"""Predicted and measured cost of narrowed CIFAR ResNets, in floats and in int8.
+"""Predicted and measured cost of narrowed networks, in floats and in int8.
 
-    python tests/benchmarks/cost_table.py [resnet20|resnet56] [float|int8|formats|sparsity] [--fresh] [--quick]
+    python tests/benchmarks/cost_table.py [resnet20|resnet56|resnet50] [float|int8|formats|sparsity] [--fresh] [--quick]
 
-For each network and precision a cost table is built; the costs of some networks of random widths are predicted from it,
-and each is exported as shipped and measured against the unpruned one. With ``formats``, the format of each block is
-random too: int8, float or int4 weights. ``sparsity`` measures each network with two of every four weights set to 0
-against itself. Costs are for one thread in ONNX Runtime. They are cached in the user's cache; ``--fresh`` measures them
-again, and ``--strict`` makes a bar that is not met an error.
+The ResNets of ``cifar.py`` are the default; ``resnet50`` is the main job's network for mnist5k, with random weights, on
+which costs do not depend. For each network and precision a cost table is built; the costs of some networks of random
+widths are predicted from it, and each is exported as shipped and measured against the unpruned one. With ``formats``,
+the format of each block is random too: int8, float or int4 weights. ``sparsity`` measures each network with two of
+every four weights set to 0 against itself. Costs are for one thread in ONNX Runtime. They are cached in the user's
+cache; ``--fresh`` measures them again, and ``--strict`` makes a bar that is not met an error.
 """
 
 from __future__ import annotations
@@ -40,24 +41,32 @@ from compress.costs.ratios import ratio
 from compress.costs.shipped_form import INTEGERS, KeptNodes, formats_of, whole_model
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
+from compress.job.original import Request, find_original
 from compress.passes.quantize_static import QuantizeStatic
 from compress.passes.structured_prune import StructuredPrune
 from tests.benchmarks import cifar
 
-NETWORKS = {"resnet20": cifar.resnet20, "resnet56": cifar.resnet56}
+TRAINED = {"resnet20": cifar.resnet20, "resnet56": cifar.resnet56}
+NETWORKS = (*TRAINED, "resnet50")
 PRECISIONS = ("float", "int8", "formats", "sparsity")
 CHOICES, SEED = 5, 0
 
 
 def context(name: str, following: tuple[QuantizeStatic, ...]) -> PassContext:
     """What a pass is given for one of the networks."""
-    dataset = load(cifar.lossless_data())
-    contract = replace(default_preprocess(dataset), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    if name in TRAINED:
+        dataset = load(cifar.lossless_data())
+        contract = replace(default_preprocess(dataset), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        network = cifar.published(TRAINED[name]).eval()
+    else:
+        dataset = load("mnist5k")
+        original = find_original(Request(name), dataset, Silent())
+        contract, network = original.preprocess, original.module
     return PassContext(
         data=PassData.without_test(dataset),
         preprocess=contract,
         target=detect(),
-        teacher=cifar.published(NETWORKS[name]).eval(),
+        teacher=network,
         following=following,
         progress=Silent(),
     )
@@ -135,18 +144,18 @@ def compare_sparsity(name: str) -> None:
 
 
 def main() -> int:
-    """Compare the networks that are named, or both."""
+    """Compare the networks that are named, or those with trained weights."""
     parser = options(__doc__, "one choice of widths for ResNet-20 in floats")
     several(parser, "names", [*NETWORKS, *PRECISIONS])
     parser.add_argument("--fresh", action="store_true", help="measure what is in the cache again")
     given = parser.parse_args()
-    if not cifar.DATA.is_dir():
-        raise LeftOut(f"{cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
     bars = Bars(not given.quick)
     torch.set_num_threads(1)
     load_average = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     print(f"{machine.describe()['processor']}, Python {platform.python_version()}, load average {load_average}")
-    names = [each for each in NETWORKS if each in given.names] or list(NETWORKS)
+    names = [each for each in NETWORKS if each in given.names] or list(TRAINED)
+    if not cifar.DATA.is_dir() and TRAINED.keys() & set(names):
+        raise LeftOut(f"{cifar.DATA} is absent (see LEANMARK_BENCH_DATA).")
     precisions = [each for each in PRECISIONS if each in given.names] or list(PRECISIONS)
     if given.quick:
         names, precisions = names[:1], precisions[:1]

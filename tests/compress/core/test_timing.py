@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from certify.core.errors import UsageError
 from certify.measure import machine
+from certify.measure.client import WindowResult
 from compress.core.timing import Feeding, share, time_share, usable
-from compress.costs.timing import Conditions, timer
+from compress.costs import timing as costs_timing
+from compress.costs.timing import Conditions, TimedFile, timer
 
 
 def test_share_is_the_ratio_when_times_are_steady():
@@ -33,6 +37,24 @@ def test_share_is_one_when_a_file_is_timed_against_itself(onnx_file, context):
     found = time_share(onnx_file, onnx_file, "onnxruntime-cpu", Feeding.of(context.preprocess, context.samples(4)))
     assert 0.3 < found.value < 3
     assert found.low <= found.value <= found.high
+
+
+class EvictedWorker:
+    """A worker whose first inference takes 2 ms longer whenever another worker had its turn before."""
+
+    last: EvictedWorker | None = None
+
+    def window(self, count: int, _: float) -> WindowResult:
+        cold, EvictedWorker.last = EvictedWorker.last is not self, self
+        seconds = 1e-3 * count + 2e-3 * cold
+        return WindowResult(seconds, seconds, True)
+
+
+def test_costs_are_those_of_warm_caches_when_files_take_turns(monkeypatch, onnx_file, context):
+    monkeypatch.setattr(costs_timing, "running", lambda *_: contextlib.nullcontext(EvictedWorker()))
+    file = TimedFile(onnx_file, Feeding.of(context.preprocess, context.samples(4)))
+    costs = timer(Conditions())({str(number): file for number in range(16)})
+    assert [cost.duration_s.value for cost in costs.values()] == pytest.approx([1e-3] * 16)
 
 
 class Windows:

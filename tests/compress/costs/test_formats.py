@@ -15,7 +15,7 @@ from compress.core.targets import TARGETS
 from compress.costs import cost_table, formats
 from compress.costs.items import Item
 from compress.costs.shipped_form import Shipping
-from compress.costs.table_maker import _floats, _stack
+from compress.costs.stacks import _floats, _integers
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.segments import cut_out, find_segments, signature
 from compress.passes.quantize_static import QuantizeStatic
@@ -94,7 +94,7 @@ def test_float_block_is_measured_with_the_borders_that_it_has_between_integers(g
     item = Item("first", (), np.zeros((1, 16, 16, 16), np.float32), True, (), "")
 
     assert borders(_floats(single, copies, item, INT8)) == copies + 1
-    assert borders(_stack(single, copies, item, INT8)) == 1
+    assert borders(_integers(single, copies, item, INT8)) == 1
     assert borders(_floats(single, copies, replace(item, borders=(False, True)), INT8)) == 1
     weights_only = replace(INT8, operators="weights")
     assert borders(_floats(single, copies, item, weights_only)) == 0
@@ -169,25 +169,29 @@ def test_file_is_declined_when_integers_cost_more_in_every_block(timer, onnx_fil
 @pytest.fixture
 def costlier(monkeypatch):
     """Multiply the cost of each tried file by a factor; returns the factors, and the float nodes of each try."""
-    honest, factors, tried = formats.FormatChoice._side_by_side, [], []
+    measured, made, factors, tried = formats.FormatChoice._side_by_side, formats.FormatChoice._made, [], []
 
-    def side_by_side(self, name, choice):
-        found = honest(self, name, choice)
-        if name != "chosen":
+    def making(self, name, choice):
+        if name == "chosen":
+            tried.append(set(choice.floats))
+        return made(self, name, choice)
+
+    def side_by_side(self, file):
+        found = measured(self, file)
+        if not tried:
             return found
-        factor = factors[len(tried)]
-        tried.append(set(choice.floats))
-        joules = found[name].energy_j
-        ends = {end: factor * getattr(joules, end) for end in ("value", "low", "high")}
-        return {**found, name: replace(found[name], energy_j=replace(joules, **ends))}
+        joules = found["chosen"].energy_j
+        ends = {end: factors[len(tried) - 1] * getattr(joules, end) for end in ("value", "low", "high")}
+        return {**found, "chosen": replace(found["chosen"], energy_j=replace(joules, **ends))}
 
+    monkeypatch.setattr(formats.FormatChoice, "_made", making)
     monkeypatch.setattr(formats.FormatChoice, "_side_by_side", side_by_side)
     return factors, tried
 
 
 def test_fewer_blocks_stay_float_when_the_chosen_file_costs_more_than_predicted(timer, onnx_file, context, costlier):
     factors, tried = costlier
-    factors[:] = [1.3, 1.0]
+    factors[:] = [1.3, 1.3]
     _, record = by_formats(energy=0.7).apply(onnx_file, context)
     first, second = tried
     assert second < first

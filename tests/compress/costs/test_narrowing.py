@@ -10,13 +10,23 @@ import torch
 
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
-from compress.costs import narrowing, shipped_form
+from compress.costs import narrowing, shipped_form, table_maker
 from compress.costs.groups import COUPLED, find_narrowable
+from compress.costs.timing import Conditions, Cost
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.program import Program
 from compress.testing.networks import network
 
 pytestmark = pytest.mark.usefixtures("unexported")
+
+
+def scaled_by(factor: float, cost: Cost) -> Cost:
+    """The cost on a machine that is slower by a factor."""
+
+    def of(each: Estimate) -> Estimate:
+        return replace(each, value=factor * each.value, low=factor * each.low, high=factor * each.high)
+
+    return Cost(of(cost.duration_s), of(cost.energy_j))
 
 
 def narrow_by(**target: Any) -> StructuredPrune:
@@ -54,8 +64,48 @@ def test_second_table_is_read_from_the_cache_when_nothing_changed(timer, deep, d
     measured = len(timer.batches)
     pruned, second = narrow_by(energy=0.9).apply(deep, deep_context)
     assert (first.done["blocks_measured"], second.done["blocks_measured"]) == (1, 0)
-    assert [sorted(batch) for batch in timer.batches[measured:]] == [["whole"], ["baseline", "pruned", "whole"]]
+    beside, compared = timer.batches[measured:]
+    assert (len(beside), beside[0], sorted(compared)) == (3, "whole", ["baseline", "pruned", "whole"])
     assert second.done["dropped"] == first.done["dropped"]
+
+
+@pytest.mark.parametrize("slow", ["blocks", "whole model"])
+@pytest.mark.parametrize("quantity", ["energy", "latency"])
+def test_prediction_holds_when_the_machine_was_slower_while_blocks_were_measured(
+    timer, monkeypatch, deep, deep_context, slow, quantity
+):
+    honest = type(timer).__call__
+
+    def drifting(self, files):
+        factor = 1.5 if ("whole" in files) == (slow == "whole model") else 1.0
+        return {name: scaled_by(factor, cost) for name, cost in honest(self, files).items()}
+
+    monkeypatch.setattr(type(timer), "__call__", drifting)
+    _, record = narrow_by(**{quantity: 0.8}).apply(deep, deep_context)
+    predicted, measured = (Estimate.from_json(record.done[name]) for name in ("predicted_share", "measured_share"))
+    assert measured.value == pytest.approx(predicted.value, abs=1e-3)
+
+
+def test_all_costs_are_scaled_alike_when_the_machine_slows_down_between_rounds(timer, monkeypatch, context):
+    monkeypatch.setattr(table_maker, "MOST_AT_ONCE", 2)  # one kind of block in each round
+    found = find_narrowable(StructuredPrune().settings(), network("depthwise"), context)
+    maker = table_maker.table_maker(Conditions(), "float", context)
+
+    def seconds():
+        table = maker.make(found.model, found.items, context.preprocess, context.samples(2))
+        assert len(table.costs) == 2
+        blocks = [cost for row in table.costs.values() for cost in row.values()]
+        return [cost.duration_s.value for cost in (table.whole, *blocks)]
+
+    honest, before = type(timer).__call__, seconds()
+
+    def slower_and_slower(self, files):
+        return {name: scaled_by(len(self.batches), cost) for name, cost in honest(self, files).items()}
+
+    monkeypatch.setattr(type(timer), "__call__", slower_and_slower)
+    factors = [after / own for after, own in zip(seconds(), before, strict=True)]
+    assert factors[0] > 2
+    assert factors == pytest.approx([factors[0]] * len(factors))
 
 
 def test_losses_are_measured_once_when_only_the_target_differs(timer, monkeypatch, deep, deep_context):
@@ -91,8 +141,7 @@ def test_each_model_is_exported_once_when_the_first_narrowed_one_misses_the_targ
     plain = type(timer).weights
 
     def weights(self, file):
-        missed = file.path.name.startswith("pruned") and sum("pruned" in batch for batch in self.batches) == 1
-        return plain(self, file) + 300 * missed
+        return plain(self, file) + 300 * file.path.name.startswith("pruned")
 
     monkeypatch.setattr(shipped_form, "whole_model", counted)
     monkeypatch.setattr(type(timer), "weights", weights)
@@ -100,6 +149,56 @@ def test_each_model_is_exported_once_when_the_first_narrowed_one_misses_the_targ
     # The model of the table, the original, and two narrowed ones.
     assert sum("pruned" in batch for batch in timer.batches) == 2
     assert len(exported) == 4
+
+
+@pytest.fixture
+def pruned_cost(timer, monkeypatch):
+    """Change the costs of narrowed models, by a function of the number of the try and the joules; returns its list."""
+    changes, honest = [], type(timer).__call__
+
+    def changed(self, files):
+        found = honest(self, files)
+        if changes and "pruned" in found:
+            number = sum("pruned" in batch for batch in self.batches)
+            joules, whole = found["pruned"].energy_j, found["whole"].energy_j.value
+            share = changes[0](number, joules.value / whole)
+            found["pruned"] = replace(found["pruned"], energy_j=Estimate.exact(share * whole, "J", "made up"))
+        return found
+
+    monkeypatch.setattr(type(timer), "__call__", changed)
+    return changes
+
+
+def test_less_is_removed_when_the_narrowed_model_saves_more_than_predicted(timer, pruned_cost, deep, deep_context):
+    _, alone = narrow_by(energy=0.8).apply(deep, deep_context)
+    pruned_cost.append(lambda number, share: 1 - 1.9 * (1 - share))  # blocks save more in the model than alone
+    pruned, record = narrow_by(energy=0.8).apply(deep, deep_context)
+    assert len(record.done["dropped"]) < len(alone.done["dropped"])
+    assert record.done["divergence"] < alone.done["divergence"]
+    predicted, measured = (record.done[name]["value"] for name in ("predicted_share", "measured_share"))
+    assert measured <= 0.8 * 1.02
+    assert predicted == pytest.approx(measured, rel=0.05)
+    assert len(pruned.blocks) == 5
+
+
+def test_more_is_removed_when_one_correction_is_too_small_to_change_the_choice(pruned_cost, deep, deep_context):
+    pruned_cost.append(lambda number, share: 1 - 0.2 * (1 - share))
+    _, record = narrow_by(energy=0.95).apply(deep, deep_context)
+    assert len(record.done["dropped"]) == 2
+    assert record.done["measured_share"]["value"] <= 0.95 * 1.02
+
+
+def test_first_model_is_kept_when_a_less_narrow_one_misses_the_target(pruned_cost, deep, deep_context):
+    _, alone = narrow_by(energy=0.8).apply(deep, deep_context)
+
+    def fluke(number, share):
+        return share - 0.2 if number == 2 else share + 0.3  # the first model of the second call is the second one
+
+    pruned_cost.append(fluke)
+    _, record = narrow_by(energy=0.8).apply(deep, deep_context)
+    assert record.changed
+    assert record.done["dropped"] == alone.done["dropped"]
+    assert record.done["measured_share"]["value"] == pytest.approx(alone.done["measured_share"]["value"] - 0.2)
 
 
 def test_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_context):

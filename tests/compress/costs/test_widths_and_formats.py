@@ -263,3 +263,34 @@ def test_int4_rounding_moves_only_the_weights_of_its_blocks(deep):
     for found, wanted in rows:
         step = float(wanted.clamp(min=0).max() - wanted.clamp(max=0).min()) / 15
         assert float((found - wanted).abs().max()) <= step / 2 + 1e-6
+
+
+@pytest.mark.parametrize("quantity", ["latency", "energy"])
+def test_corrected_table_predicts_what_was_measured_and_chooses_by_it(quantity):
+    plain = table_of([[10, 8, 6, 20, 15, 9, 0], [10, 8, 6, 20, 15, 9, 0]])
+    table = replace(plain, whole=joules(plain.whole), costs={
+        item: {label: joules(cost) for label, cost in row.items()} for item, row in plain.costs.items()
+    })  # fmt: skip
+    dropped, chosen = Variant(dropped=True), [Variant(dropped=True), FULL]
+    assert table.predicted(chosen, quantity).value == pytest.approx(2 / 3)
+    corrected = table.corrected(chosen, quantity, 0.5)
+    assert corrected.predicted(chosen, quantity).value == pytest.approx(0.5)
+    assert corrected.corrected(chosen, quantity, 0.6).predicted(chosen, quantity).value == pytest.approx(0.6)
+    candidates, losses = [[FULL, dropped]] * 2, [[0.0, 1.0], [0.0, 1.5]]
+    assert table.least_lossy(candidates, losses, quantity, 0.5) == [dropped, dropped]
+    assert corrected.least_lossy(candidates, losses, quantity, 0.5) == [dropped, FULL]
+    with pytest.raises(OverBudget) as raised:
+        corrected.least_lossy([[FULL, dropped], [FULL]], [losses[0], [0.0]], quantity, 0.4)
+    assert raised.value.least == pytest.approx(0.5)
+
+
+def test_correction_is_limited_so_that_one_disturbed_measurement_does_not_decide():
+    table, chosen = table_of([[10, 8, 6, 20, 15, 9, 0]]), [Variant(dropped=True)]
+    assert table.corrected(chosen, "latency", 1.2).factor == 0.5
+    assert table.corrected(chosen, "latency", -1.0).factor == 2.0
+    assert table.corrected([FULL], "latency", 0.9) == table
+
+
+def joules(cost: Cost) -> Cost:
+    """The same cost, with as many joules as seconds."""
+    return replace(cost, energy_j=replace(cost.duration_s, unit="J"))

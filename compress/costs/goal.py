@@ -1,0 +1,59 @@
+"""Target of a choice by measured costs, and when a measured model meets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compress.costs.cost_table import Quantity
+from compress.costs.shipped_form import Precision
+from compress.costs.timing import Conditions
+
+TRIES = 3
+"""Number of times that a model is chosen, made and measured; the table is corrected by each."""
+CLOSE = 1.02
+"""A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
+EXACT = 0.95
+"""A measured share below this multiple of both the requested and the predicted one loses more than the target needs."""
+NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
+
+
+@dataclass(frozen=True)
+class CostGoal:
+    """Target of a narrowing.
+
+    Attributes:
+        quantity: ``energy`` or ``latency``.
+        share: share of the original's cost in the same form.
+        precision: precision in which it ships; None for what the later passes produce.
+        conditions: runtime and threads.
+        samples: validation samples on which losses are measured.
+        refit_samples: unlabelled samples for refitting the narrowed model's layers; 0 disables it.
+    """
+
+    quantity: Quantity
+    share: float
+    precision: Precision | None = None
+    conditions: Conditions = Conditions()
+    samples: int = 256
+    refit_samples: int = 0
+
+
+def meets(goal: CostGoal, share: float) -> bool:
+    """Return whether a measured share meets a target.
+
+    Example:
+        >>> meets(CostGoal("energy", 0.5), 0.51), meets(CostGoal("energy", 0.5), 0.52)
+        (True, False)
+    """
+    # Below 1 in any case: a target close to 1 must still save something.
+    return share <= CLOSE * goal.share and share < 1
+
+
+def exceeds(goal: CostGoal, share: float, predicted: float) -> bool:
+    """Return whether a measured share saves so much more than requested and predicted that less need be lost.
+
+    Example:
+        >>> exceeds(CostGoal("energy", 0.5), 0.4, predicted=0.49), exceeds(CostGoal("energy", 0.5), 0.4, predicted=0.41)
+        (True, False)
+    """
+    return share < EXACT * min(goal.share, predicted)

@@ -1,0 +1,138 @@
+"""Stacks of copies of a block as they ship, and the cost of one copy from the costs of stacks.
+
+Copies of a block that keeps its shape are chained: the difference of two stacks cancels the cost of a runtime call and
+of the ends of the file. A block that changes its shape is measured alone, with both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import onnx
+
+from certify.core.estimate import Estimate
+from compress.core.timing import Feeding
+from compress.costs import shipped_form as forms
+from compress.costs.cost_table import METHOD, half_width
+from compress.costs.items import FULL, Item
+from compress.costs.ratios import product, ratio
+from compress.costs.shipped_form import Shipping
+from compress.costs.timing import Cost, TimedFile
+
+STACKED, FEWER = 6, 2
+"""Copies in a stack, and in the smaller one with which it is compared."""
+FEWER_LABEL = "fewer"
+
+
+def copies_of(item: Item) -> int:
+    """Return the number of copies in a stack of a block."""
+    return STACKED if item.keeps_shape else 1
+
+
+def full_stacks(item: Item) -> dict[str, int]:
+    """Return the copies in each stack from which the cost of the full block follows, by label."""
+    return {item.label(FULL): copies_of(item), **({FEWER_LABEL: FEWER} if item.keeps_shape else {})}
+
+
+def stack_file(
+    single: onnx.ModelProto, count: int, item: Item, form: Shipping, path: Path, *, floats: bool = False
+) -> TimedFile:
+    """Write some copies of a block, as they ship, and return the file with its input.
+
+    Args:
+        single: the block as a float model.
+        count: number of copies.
+        item: block with its input and neighbours.
+        form: form in which it ships.
+        path: where to write.
+        floats: whether each copy stays in floats, between integers.
+
+    Raises:
+        ModelError: it cannot be quantized.
+    """
+    stack = (_floats if floats else _integers)(single, count, item, form)
+    names = (stack.graph.input[0].name,), stack.graph.output[0].name
+    return TimedFile(forms.save(stack, path), Feeding(*names, item.input, input_shape=item.input.shape))
+
+
+def _integers(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
+    # Quantized after stacking, so that neighbouring copies exchange integers, as blocks do in the whole file.
+    stack = forms.stacked(single, copies)
+    return forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}])
+
+
+def _floats(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
+    """Return some copies of a block in floats, each between integers.
+
+    A stack in integers is rounded only at its ends; this one is rounded before each copy and after the last. So the
+    difference of two such stacks includes both conversions of each float block, as between integer neighbours.
+    """
+    before, after = item.borders
+    stack = forms.stacked(forms.rounded_before(single, form) if before else single, copies)
+    return forms.rounded_after(stack, form) if after else stack
+
+
+def by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cost]:
+    """Return costs of one copy by label, from those of stacks that were measured together.
+
+    Args:
+        found: costs of the stacks.
+        full: label of the full block.
+        copies: number of copies in a stack.
+    """
+    base = found[full]
+    if FEWER_LABEL in found:
+        # The two stacks differ by STACKED - FEWER copies and nothing else, so the runtime's call and the file's ends
+        # cancel.
+        base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
+    costs = {full: base}
+    for label, cost in found.items():
+        if label not in (full, FEWER_LABEL):
+            # Not the stack's own cost divided by its copies, which would include a share of the file's ends.
+            costs[label] = _sum(base, _difference(cost, found[full], copies))
+    return costs
+
+
+def scaled(cost: Cost, new: Cost, old: Cost) -> Cost:
+    """Return a cost times the ratio of two others; unchanged where one of these is not shown to be positive.
+
+    Example:
+        >>> one, two = (Cost(Estimate.exact(value, "s", "count"), None) for value in (1.0, 2.0))
+        >>> scaled(two, two, one).duration_s.value
+        4.0
+    """
+
+    def times(own: Estimate, now: Estimate | None, then: Estimate | None) -> Estimate:
+        # The difference of two stacks of a tiny block can be lost in noise.
+        if now is None or then is None or min(now.value, then.value) <= 0:
+            return own
+        return product(own, ratio(now, then))
+
+    joules = None if cost.energy_j is None else times(cost.energy_j, new.energy_j, old.energy_j)
+    return Cost(times(cost.duration_s, new.duration_s, old.duration_s), joules)
+
+
+def nothing(like: Cost) -> Cost:
+    """Return a cost of 0, with the units and evidence of another."""
+    return _each(like, like, lambda a, _: Estimate(0.0, 0.0, 0.0, a.unit, a.n, METHOD, a.evidence))
+
+
+def _difference(more: Cost, less: Cost, copies: int) -> Cost:
+    return _each(more, less, lambda a, b: _combined(a, b, (a.value - b.value) / copies, copies))
+
+
+def _sum(first: Cost, second: Cost) -> Cost:
+    return _each(first, second, lambda a, b: _combined(a, b, a.value + b.value, 1))
+
+
+def _each(first: Cost, second: Cost, combine: Callable[[Estimate, Estimate], Estimate]) -> Cost:
+    joules = None if first.energy_j is None or second.energy_j is None else combine(first.energy_j, second.energy_j)
+    return Cost(combine(first.duration_s, second.duration_s), joules)
+
+
+def _combined(first: Estimate, second: Estimate, value: float, copies: int) -> Estimate:
+    # The two measurements are independent, so their errors add up in quadrature.
+    half = math.hypot(half_width(first), half_width(second)) / copies
+    return Estimate(value, value - half, value + half, first.unit, min(first.n, second.n), METHOD, first.evidence)
