@@ -24,6 +24,8 @@ from compress.costs.timing import Cost, TimedFile
 STACKED, FEWER = 6, 2
 """Copies in a stack, and in the smaller one with which it is compared."""
 FEWER_LABEL = "fewer"
+STACK_LABEL = "stack"
+"""Label of the full block's stack itself, by which costs of different times are compared."""
 
 
 def copies_of(item: Item) -> int:
@@ -75,7 +77,7 @@ def _floats(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) ->
 
 
 def by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cost]:
-    """Return costs of one copy by label, from those of stacks that were measured together.
+    """Return costs of one copy by label, and the cost of the full stack, from stacks that were measured together.
 
     Args:
         found: costs of the stacks.
@@ -87,7 +89,7 @@ def by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cos
         # The two stacks differ by STACKED - FEWER copies and nothing else, so the runtime's call and the file's ends
         # cancel.
         base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
-    costs = {full: base}
+    costs = {full: base, STACK_LABEL: found[full]}
     for label, cost in found.items():
         if label not in (full, FEWER_LABEL):
             # Not the stack's own cost divided by its copies, which would include a share of the file's ends.

@@ -23,10 +23,10 @@ from compress.core.context import PassContext
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.cost_cache import CostCache
-from compress.costs.cost_table import CostTable
+from compress.costs.cost_table import CostTable, half_width
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant, block
 from compress.costs.shipped_form import INTEGERS, KeptNodes, Precision, Shipping, WholeModel
-from compress.costs.stacks import by_label, copies_of, full_stacks, nothing, scaled, stack_file
+from compress.costs.stacks import STACK_LABEL, by_label, copies_of, full_stacks, nothing, scaled, stack_file
 from compress.costs.timing import Conditions, Cost, TimedFile, Timer, timer
 from compress.quantization.post_training.prepare import still_named
 from compress.quantization.post_training.weight_only import with_int4_weights
@@ -36,6 +36,8 @@ WHOLE = "whole"
 """Label of the whole model beside its blocks."""
 MOST_AT_ONCE = 16
 """Number of variants measured against each other, each in its own process."""
+STEADY = 0.05
+"""Largest half width of the interval of a stack's time, as a share of the time, with which it is not measured again."""
 SAMPLES = 8
 """Number of samples on which whole models run, in turn, while they are measured."""
 
@@ -91,7 +93,7 @@ class TableMaker:
     def costs(
         self, items: Sequence[Item], form: Shipping, exported: Export, folder: Path
     ) -> tuple[dict[str, Mapping[str, Cost]], int]:
-        """Return the costs of blocks by signature and label, and the number of blocks measured in this call.
+        """Return the costs of blocks and of their stacks by signature and label, and the number of blocks measured now.
 
         Args:
             items: the blocks.
@@ -110,7 +112,7 @@ class TableMaker:
                 continue
             labels = {item.label(variant) for variant in item.variants}
             known = self.cache.read(key, item.signature)
-            if not labels <= known.keys():
+            if not {*labels, STACK_LABEL} <= known.keys():
                 known = self._measured(item, form, exported, folder)
                 self.cache.write(key, item.signature, known)
                 measured += 1
@@ -133,7 +135,7 @@ class TableMaker:
 
         Args:
             whole: the whole model, as it ships.
-            costs: costs of the blocks by signature and label.
+            costs: costs of the blocks and of their stacks, by signature and label.
             items: the blocks.
             form: form in which they ship.
             exported: returns a variant of a block as a float model.
@@ -146,22 +148,18 @@ class TableMaker:
         kinds = list({item.signature: item for item in items}.values())
         base: Cost | None = None
         scaled_costs = dict[str, Mapping[str, Cost]]()
-        for begin in range(0, max(1, len(kinds)), MOST_AT_ONCE // 2):
-            files = {WHOLE: whole}
-            part = kinds[begin : begin + MOST_AT_ONCE // 2]
+        for begin in range(0, max(1, len(kinds)), MOST_AT_ONCE):
+            part, files = kinds[begin : begin + MOST_AT_ONCE], {WHOLE: whole}
             for number, item in enumerate(part):
-                single = exported(item, FULL)
-                for label, count in full_stacks(item).items():
-                    path = folder / f"full.{number}.{count}.onnx"
-                    files[f"{item.signature} {label}"] = stack_file(single, count, item, form, path)
+                single, path = exported(item, FULL), folder / f"full.{number}.onnx"
+                files[item.signature] = stack_file(single, copies_of(item), item, form, path)
             found = self.timer(files)
             base = base or found[WHOLE]
             for item in part:
-                full, own = item.label(FULL), costs[item.signature]
-                stacks = {label: found[f"{item.signature} {label}"] for label in full_stacks(item)}
-                now = scaled(by_label(stacks, full, copies_of(item))[full], base, found[WHOLE])
-                others = {label: scaled(cost, now, own[full]) for label, cost in own.items()}
-                scaled_costs[item.signature] = {**others, full: now}
+                # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
+                own = dict(costs[item.signature])
+                then, now = own.pop(STACK_LABEL), scaled(found[item.signature], base, found[WHOLE])
+                scaled_costs[item.signature] = {label: scaled(cost, now, then) for label, cost in own.items()}
         assert base is not None
         return base, scaled_costs
 
@@ -238,10 +236,19 @@ class TableMaker:
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
-            costs = by_label(self.timer({**base, **part}), full, copies_of(item)) | costs
+            costs = by_label(self._steady({**base, **part}, full), full, copies_of(item)) | costs
         if any(variant.dropped for variant in item.variants):
             costs[item.label(Variant(dropped=True))] = nothing(costs[full])
         return costs
+
+    def _steady(self, files: Mapping[str, TimedFile], name: str) -> Mapping[str, Cost]:
+        """Measure files, and again if the one of a given name was disturbed; return the better measurement."""
+
+        def doubt(found: Mapping[str, Cost]) -> float:
+            return half_width(found[name].duration_s) / found[name].duration_s.value
+
+        first = self.timer(files)
+        return first if doubt(first) <= STEADY else min(first, self.timer(files), key=doubt)
 
 
 def table_maker(

@@ -11,7 +11,9 @@ import torch
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
 from compress.costs import narrowing, shipped_form, table_maker
+from compress.costs.cost_cache import CostCache
 from compress.costs.groups import COUPLED, find_narrowable
+from compress.costs.items import FULL
 from compress.costs.timing import Conditions, Cost
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.program import Program
@@ -65,7 +67,7 @@ def test_second_table_is_read_from_the_cache_when_nothing_changed(timer, deep, d
     pruned, second = narrow_by(energy=0.9).apply(deep, deep_context)
     assert (first.done["blocks_measured"], second.done["blocks_measured"]) == (1, 0)
     beside, compared = timer.batches[measured:]
-    assert (len(beside), beside[0], sorted(compared)) == (3, "whole", ["baseline", "pruned", "whole"])
+    assert (len(beside), beside[0], sorted(compared)) == (2, "whole", ["baseline", "pruned", "whole"])
     assert second.done["dropped"] == first.done["dropped"]
 
 
@@ -84,6 +86,31 @@ def test_prediction_holds_when_the_machine_was_slower_while_blocks_were_measured
     _, record = narrow_by(**{quantity: 0.8}).apply(deep, deep_context)
     predicted, measured = (Estimate.from_json(record.done[name]) for name in ("predicted_share", "measured_share"))
     assert measured.value == pytest.approx(predicted.value, abs=1e-3)
+
+
+@pytest.mark.parametrize("disturbed", [1, 2])
+def test_block_is_measured_once_more_when_its_windows_were_disturbed(timer, monkeypatch, context, disturbed):
+    found = find_narrowable(StructuredPrune().settings(), network("attention"), context)
+    maker = table_maker.table_maker(Conditions(), "float", context, CostCache(fresh=True))
+    item, honest = found.items[0], type(timer).__call__
+
+    def seconds():
+        del timer.batches[:]
+        table = maker.make(found.model, found.items, context.preprocess, context.samples(2))
+        return [cost.duration_s.value for cost in table.costs[item.signature].values()]
+
+    def disturbing(self, files):
+        costs, full = honest(self, files), item.label(FULL)
+        if full in costs and len(self.batches) <= disturbed:
+            slow = 1.5 * costs[full].duration_s.value
+            costs[full] = replace(costs[full], duration_s=Estimate(slow, slow / 1.5, slow, "s", 24, "made up"))
+        return costs
+
+    steady = seconds()
+    assert len(timer.batches) == 2
+    monkeypatch.setattr(type(timer), "__call__", disturbing)
+    assert (seconds() == pytest.approx(steady)) == (disturbed == 1)
+    assert len(timer.batches) == 3, "twice the block, then the whole model beside it"
 
 
 def test_all_costs_are_scaled_alike_when_the_machine_slows_down_between_rounds(timer, monkeypatch, context):
