@@ -28,6 +28,8 @@ WORDS: Mapping[Quantity, str] = {"energy": "energy", "latency": "time"}
 METHOD = "difference of 10th percentiles of windows that took turns"
 FACTORS = 0.5, 2.0
 """Limits of one correction of a table, so that one disturbed measurement does not decide."""
+LEAST_CHANGE = 0.02
+"""Smallest predicted change of the whole model's cost, as a share, by which a table is corrected."""
 STATED = ("precision", "runtime", "version", "threads", "processor")
 """Conditions that the record of a pass repeats."""
 
@@ -42,7 +44,7 @@ class CostTable:
         items: its blocks.
         costs: costs of one block, by signature, then by label; for a block that cannot be stacked, including a call of
             the runtime.
-        measured: number of blocks measured now; all others were read from the cache.
+        measured: number of kinds of blocks of which all variants were measured now, and not read from the cache.
         factor: what a change of a block adds to the whole model, relative to its cost in the table; see
             :meth:`corrected`.
     """
@@ -175,7 +177,8 @@ class CostTable:
         """Return the table with the factor for which a prediction becomes the share that was measured.
 
         A block can save more in a whole model than in a stack of its own: narrower, it also leaves more of the
-        processor's caches to the others. At the limits of :data:`FACTORS`, the prediction only comes nearer.
+        processor's caches to the others. One correction stays within :data:`FACTORS`. A choice that hardly changes the
+        cost corrects nothing.
 
         Args:
             chosen: one variant for each item.
@@ -185,8 +188,12 @@ class CostTable:
         Raises:
             ValueError: energy is requested, but the table has no joules.
         """
-        change = self.predicted(chosen, quantity).value - 1
-        if change == 0:
+        whole = quantity_of(self.whole, quantity)
+        if whole is None:
+            raise ValueError("energy was requested from a table without joules")
+        rows = zip(self.items, chosen, strict=True)
+        change = self.factor * sum(self.change(item, each, quantity) for item, each in rows) / whole.value
+        if abs(change) < LEAST_CHANGE:
             return self
         low, high = FACTORS
         return replace(self, factor=self.factor * min(high, max(low, (share - 1) / change)))

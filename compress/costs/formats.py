@@ -19,19 +19,18 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from certify.core.estimate import Estimate
 from certify.core.input_mapping import by_input
 from compress.core import onnx_file
 from compress.core.context import PassContext
 from compress.core.pass_protocol import Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of, total_loss
-from compress.costs.goal import NO_METER, TRIES, CostGoal, exceeds, meets
+from compress.costs.aiming import Attempt, Met, least_lossy
+from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of
+from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.items import FLOATS, FULL, INT4, Item, Variant
-from compress.costs.knapsack import OverBudget
 from compress.costs.losses import divergence_of
-from compress.costs.ratios import product, ratio
+from compress.costs.ratios import ratio
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
 from compress.costs.timing import Cost, TimedFile
 from compress.onnx_graph.graph import Graph, probe
@@ -95,7 +94,7 @@ class FormatChoice:
         self._samples = context.samples(SAMPLES)
 
     def carry_out(self) -> Choice:
-        """Measure the blocks, then choose formats and measure the file until it meets the goal."""
+        """Measure the blocks, then choose formats; return the least lossy choice whose file meets the goal."""
         goal, what = self._goal, WORDS[self._goal.quantity]
         all_integers = self._made("integers", Choice())
         whole = self._side_by_side(all_integers)
@@ -107,41 +106,19 @@ class FormatChoice:
         candidates = [table.worthwhile(item, goal.quantity) for item in table.items]
         declined = table.without_gain(candidates, goal.quantity)
         losses = self._losses(candidates)
-        tried, before, seen = list[str](), list[Variant](), 1.0
-        best: tuple[float, Choice] | None = None
-        for _ in range(TRIES):
-            try:
-                chosen = table.least_lossy(candidates, losses, goal.quantity, goal.share / integers.value)
-            except OverBudget as error:
-                tried.append(f"with every block in integers, {integers.value * error.least:.3f} remains")
-                break
+
+        def made(chosen: Sequence[Variant]) -> Attempt[Choice] | str:
             # It would be the given file.
             if all(variant == FLOATS for variant in chosen):
-                tried.append("with every block in floats, nothing is saved")
-                break
-            if chosen == before:
-                if best is not None:
-                    break
-                # The limits of a correction left it where it was.
-                table = table.corrected(chosen, goal.quantity, seen)
-                continue
-            before = chosen
+                return "with every block in floats, nothing is saved"
             choice = Choice(self._nodes(chosen, FLOATS), self._nodes(chosen, INT4), declined=declined)
             measured = self._side_by_side(self._made("chosen", choice))
-            share = share_of(measured["chosen"], measured["floats"], goal.quantity)
-            predicted = product(table.predicted(chosen, goal.quantity), integers)
-            if meets(goal, share.value):
-                lost = total_loss(chosen, candidates, losses)
-                if best is None or lost < best[0]:
-                    best = lost, replace(choice, notes=self._notes(table, chosen, predicted, share, lost))
-                if not exceeds(goal, share.value, predicted.value):
-                    break
-            tried.append(f"measured {share}")
-            seen = share.value / integers.value
-            table = table.corrected(chosen, goal.quantity, seen)
-        if best is not None:
-            return best[1]
-        return Choice(refused=f"{goal.share:g} of the {what} cannot be reached: {'; '.join(tried)}", declined=declined)
+            return Attempt(choice, share_of(measured["chosen"], measured["floats"], goal.quantity))
+
+        met = least_lossy(goal, table, candidates, losses, integers, made, "every block in integers")
+        if isinstance(met, str):
+            return Choice(refused=f"{goal.share:g} of the {what} cannot be reached: {met}", declined=declined)
+        return replace(met.attempt.made, notes=self._notes(table, met))
 
     def _nodes(self, chosen: Sequence[Variant], wanted: Variant) -> tuple[str, ...]:
         """Return the names of the nodes of the blocks for which one variant was chosen."""
@@ -220,15 +197,13 @@ class FormatChoice:
         onnx_file.save(with_int4_weights(integers, choice.int4), path)
         return TimedFile(path, Feeding.of(self._context.preprocess, self._samples))
 
-    def _notes(
-        self, table: CostTable, chosen: Sequence[Variant], predicted: Estimate, measured: Estimate, lost: float
-    ) -> dict[str, Any]:
-        goal = self._goal
+    def _notes(self, table: CostTable, met: Met[Choice]) -> dict[str, Any]:
+        goal, chosen, predicted = self._goal, met.chosen, met.predicted
         notes = {
             "asked": {goal.quantity: goal.share},
             "predicted_share": predicted.to_json(),
-            "measured_share": measured.to_json(),
-            "divergence": lost,
+            "measured_share": met.attempt.share.to_json(),
+            "divergence": met.lost,
             "conditions": table.stated,
             "blocks": len(chosen),
             "blocks_float": sum(one == FLOATS for one in chosen),

@@ -9,11 +9,11 @@ from compress.costs.shipped_form import Precision
 from compress.costs.timing import Conditions
 
 TRIES = 3
-"""Number of times that a model is chosen, made and measured; the table is corrected by each."""
+"""Largest number of choices; the table is corrected after each."""
 CLOSE = 1.02
 """A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
-EXACT = 0.95
-"""A measured share below this multiple of both the requested and the predicted one loses more than the target needs."""
+NEAR = 0.95
+"""A measured share below this multiple of the predicted one is much cheaper than needed."""
 NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
 
 
@@ -49,11 +49,12 @@ def meets(goal: CostGoal, share: float) -> bool:
     return share <= CLOSE * goal.share and share < 1
 
 
-def exceeds(goal: CostGoal, share: float, predicted: float) -> bool:
-    """Return whether a measured share saves so much more than requested and predicted that less need be lost.
+def cheaper_than_needed(goal: CostGoal, share: float, predicted: float) -> bool:
+    """Return whether a measured share is so far below the target and the prediction that less need be lost.
 
     Example:
-        >>> exceeds(CostGoal("energy", 0.5), 0.4, predicted=0.49), exceeds(CostGoal("energy", 0.5), 0.4, predicted=0.41)
+        >>> half = CostGoal("energy", 0.5)
+        >>> cheaper_than_needed(half, 0.4, predicted=0.49), cheaper_than_needed(half, 0.4, predicted=0.41)
         (True, False)
     """
-    return share < EXACT * min(goal.share, predicted)
+    return share < NEAR * min(goal.share, predicted)

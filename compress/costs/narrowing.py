@@ -4,8 +4,8 @@ A knapsack chooses all widths, the blocks to drop and the format of each block (
 together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
 table of measured costs. A float block is charged for conversions to integers on both sides, but not for transposes
 between the layouts in which ONNX Runtime runs integers and floats. The narrowed model is then exported and measured
-against the whole one. If it misses the target, or saves more than it should, the table is corrected by that
-measurement, and another one is chosen.
+against the whole one. If it misses the target, or costs much less than predicted, the table is corrected by that
+measurement, and another model is chosen.
 Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
 widths by tables of time and importances of units.
 """
@@ -29,11 +29,11 @@ from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
 from compress.costs import shipped_form as forms
-from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of, total_loss
-from compress.costs.goal import NO_METER, TRIES, CostGoal, exceeds, meets
+from compress.costs.aiming import Attempt, Met, least_lossy
+from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of, share_of
+from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, Variant
-from compress.costs.knapsack import OverBudget
 from compress.costs.known_losses import remembered
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.ratios import product, ratio
@@ -55,14 +55,20 @@ class Comparison:
     """Measured cost of a narrowed model.
 
     Attributes:
-        share: share of the whole model's cost in the same form.
+        share: share of the original's cost in the same form.
+        original: cost of the original in the same form.
         baseline: cost of the original in floats.
         kept: nodes that do not become integers.
     """
 
     share: Estimate
+    original: Cost
     baseline: Cost
     kept: KeptNodes
+
+
+Made = tuple[nn.Module, Changes, Comparison]
+"""A narrowed model, what was changed in it, and its cost."""
 
 
 class Narrowing:
@@ -133,42 +139,23 @@ class Narrowing:
         losses: Sequence[Sequence[float]],
         narrower: Narrower,
     ) -> tuple[nn.Module, PassRecord]:
-        """Make and measure models until one meets the goal, and return the least lossy one that does."""
-        goal, tried, before, seen = self._goal, list[str](), list[Variant](), 1.0
-        best: tuple[float, nn.Module, Changes, dict[str, Any]] | None = None
-        for _ in range(TRIES):
-            try:
-                chosen = table.least_lossy(candidates, losses, goal.quantity, goal.share)
-            except OverBudget as error:
-                tried.append(f"with the narrowest blocks, {error.least:.3f} remains")
-                break
-            if chosen == before:
-                if best is not None:
-                    break
-                # The limits of a correction left it where it was.
-                table = table.corrected(chosen, goal.quantity, seen)
-                continue
-            before = chosen
+        """Make and measure up to three models; return the least lossy one that meets the goal."""
+        goal = self._goal
+
+        def made(chosen: Sequence[Variant]) -> Attempt[Made] | str:
             pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
             if why := why_broken(pruned, self._model, self._context.sample(2)):
-                return self._refused(why)
+                return why
             compared = self._compare(pruned, _paths(found, chosen, FLOATS), _paths(found, chosen, INT4))
-            seen = compared.share.value
-            if meets(goal, seen):
-                lost = total_loss(chosen, candidates, losses)
-                if best is None or lost < best[0]:
-                    best = lost, pruned, changes, self._done(found, table, chosen, compared, lost, pruned)
-                if not exceeds(goal, seen, table.predicted(chosen, goal.quantity).value):
-                    break
-            tried.append(f"measured {compared.share}")
-            table = table.corrected(chosen, goal.quantity, seen)
-        if best is None:
-            attempts = "; ".join(tried)
-            return self._refused(
-                f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {attempts}", found.declined
-            )
-        _, pruned, changes, done = best
-        record = PassRecord(done, found.declined)
+            return Attempt((pruned, changes, compared), compared.share)
+
+        whole = self._share_of_original(found.model, table.whole.duration_s.n)
+        met = least_lossy(goal, table, candidates, losses, whole, made, "the narrowest blocks")
+        if isinstance(met, str):
+            why = f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {met}"
+            return self._refused(why, found.declined)
+        pruned, changes, compared = met.attempt.made
+        record = PassRecord(self._done(found, table, met, compared, pruned), found.declined)
         if goal.refit_samples:
             record = reconstructed(record, found.model, pruned, changes, self._context, goal.refit_samples)
         return pruned, record
@@ -180,6 +167,17 @@ class Narrowing:
         if split is None:
             return self._context.sample(self._goal.samples)
         return as_tensor(self._context.preprocess.batch(split, range(min(self._goal.samples, len(split)))))
+
+    def _share_of_original(self, model: nn.Module, n: int) -> Estimate:
+        """Return the cost of the model before it is narrowed, as a share of the original's; 1 if they are the same."""
+        if not any(self._context.earlier):
+            return Estimate(1.0, 1.0, 1.0, "1", n, METHOD)
+        contract = self._context.preprocess
+        with tempfile.TemporaryDirectory(prefix="leanmark-export-") as folder:
+            self._whole = forms.whole_model(self._original, contract, Path(folder))
+            models = {"whole": self._whole, "current": forms.whole_model(model, contract, Path(folder))}
+        costs = self._maker.side_by_side(models, contract, self._samples)
+        return share_of(costs["current"], costs["whole"], self._goal.quantity)
 
     def _compare(self, pruned: nn.Module, floats: Sequence[str], int4: Sequence[str]) -> Comparison:
         """Measure the narrowed model against the whole original in the same form, and the original in floats.
@@ -199,21 +197,13 @@ class Narrowing:
         models = {"whole": self._whole, "pruned": exported, "baseline": self._whole}
         costs = self._maker.side_by_side(models, contract, self._samples, ("baseline",), {"pruned": kept})
         share = share_of(costs["pruned"], costs["whole"], self._goal.quantity)
-        return Comparison(share, costs["baseline"], kept)
+        return Comparison(share, costs["whole"], costs["baseline"], kept)
 
     def _done(
-        self,
-        found: Narrowable,
-        table: CostTable,
-        chosen: Sequence[Variant],
-        compared: Comparison,
-        lost: float,
-        pruned: nn.Module,
+        self, found: Narrowable, table: CostTable, met: Met[Made], compared: Comparison, pruned: nn.Module
     ) -> dict[str, Any]:
-        goal = self._goal
-        predicted = table.predicted(chosen, goal.quantity)
-        whole = quantity_of(table.whole, goal.quantity)
-        baseline = quantity_of(compared.baseline, goal.quantity)
+        goal, chosen = self._goal, met.chosen
+        original, baseline = (quantity_of(each, goal.quantity) for each in (compared.original, compared.baseline))
         widths = {name: width for each in chosen for name, width in each.widths.items()}
         units = {name: count for item in found.items for name, count in item.units.items()}
         sample = self._context.sample(1)
@@ -221,9 +211,9 @@ class Narrowing:
             "macs_share": count_macs(pruned, sample) / count_macs(self._original, sample),
             "way": "table",
             "asked": {goal.quantity: goal.share},
-            "predicted_share": predicted.to_json(),
+            "predicted_share": met.predicted.to_json(),
             "measured_share": compared.share.to_json(),
-            "divergence": lost,
+            "divergence": met.lost,
             "conditions": table.stated,
             "layers": {name: [units[name], width] for name, width in widths.items()},
             "dropped": [item.path for item, each in zip(found.items, chosen, strict=True) if each.dropped],
@@ -233,8 +223,8 @@ class Narrowing:
             "int4_nodes": list(compared.kept.int4),
             "blocks_measured": table.measured,
         }
-        if whole is not None and baseline is not None:
-            of_original = ratio(product(whole, predicted), baseline)
+        if original is not None and baseline is not None:
+            of_original = product(met.predicted, ratio(original, baseline))
             done["predicted"] = {f"{goal.quantity}_ratio": of_original.to_json()}
         return done
 

@@ -17,7 +17,6 @@ from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.cost_table import METHOD, half_width
 from compress.costs.items import FULL, Item
-from compress.costs.ratios import product, ratio
 from compress.costs.shipped_form import Shipping
 from compress.costs.timing import Cost, TimedFile
 
@@ -98,22 +97,19 @@ def by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cos
 
 
 def scaled(cost: Cost, new: Cost, old: Cost) -> Cost:
-    """Return a cost times the ratio of two others; unchanged where one of these is not shown to be positive.
+    """Return a cost times the ratio of the values of two others, which are positive.
+
+    The error of the ratio is that of all costs it is applied to, so it does not widen the interval of each.
 
     Example:
         >>> one, two = (Cost(Estimate.exact(value, "s", "count"), None) for value in (1.0, 2.0))
         >>> scaled(two, two, one).duration_s.value
         4.0
     """
-
-    def times(own: Estimate, now: Estimate | None, then: Estimate | None) -> Estimate:
-        # The difference of two stacks of a tiny block can be lost in noise.
-        if now is None or then is None or min(now.value, then.value) <= 0:
-            return own
-        return product(own, ratio(now, then))
-
-    joules = None if cost.energy_j is None else times(cost.energy_j, new.energy_j, old.energy_j)
-    return Cost(times(cost.duration_s, new.duration_s, old.duration_s), joules)
+    joules = cost.energy_j
+    if joules is not None and new.energy_j is not None and old.energy_j is not None:
+        joules = joules.scaled(new.energy_j.value / old.energy_j.value)
+    return Cost(cost.duration_s.scaled(new.duration_s.value / old.duration_s.value), joules)
 
 
 def nothing(like: Cost) -> Cost:

@@ -79,8 +79,15 @@ class TableMaker:
             folder = Path(scratch)
             form, whole = self.whole(forms.whole_model(model, preprocess, folder), preprocess, samples, folder)
 
+            full = dict[str, onnx.ModelProto]()
+
             def exported(item: Item, variant: Variant) -> onnx.ModelProto:
-                return forms.one_block(block(model, item, variant), item.input, folder)
+                if variant == FULL and item.signature in full:
+                    return full[item.signature]
+                made = forms.one_block(block(model, item, variant), item.input, folder)
+                if variant == FULL:
+                    full[item.signature] = made
+                return made
 
             costs, measured = self.costs(items, form, exported, folder)
             cost, costs = self.beside_whole(whole, costs, items, form, exported, folder)
@@ -145,14 +152,16 @@ class TableMaker:
             ModelError: a block cannot be exported or quantized.
             MeasureError: a worker failed.
         """
-        kinds = list({item.signature: item for item in items}.values())
+        kinds = list({item.signature: item for item in reversed(items)}.values())[::-1]
         base: Cost | None = None
         scaled_costs = dict[str, Mapping[str, Cost]]()
         for begin in range(0, max(1, len(kinds)), MOST_AT_ONCE):
             part, files = kinds[begin : begin + MOST_AT_ONCE], {WHOLE: whole}
-            for number, item in enumerate(part):
-                single, path = exported(item, FULL), folder / f"full.{number}.onnx"
-                files[item.signature] = stack_file(single, copies_of(item), item, form, path)
+            with self.progress.task("Exporting the full blocks", len(part)) as bar:
+                for number, item in enumerate(part):
+                    single, path = exported(item, FULL), folder / f"full.{number}.onnx"
+                    files[item.signature] = stack_file(single, copies_of(item), item, form, path)
+                    bar.advance(1)
             found = self.timer(files)
             base = base or found[WHOLE]
             for item in part:
@@ -236,7 +245,9 @@ class TableMaker:
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
-            costs = by_label(self._steady({**base, **part}, full), full, copies_of(item)) | costs
+            found = by_label(self._steady({**base, **part}, full), full, copies_of(item))
+            stack = (costs or found)[STACK_LABEL]
+            costs = {label: scaled(cost, stack, found[STACK_LABEL]) for label, cost in found.items()} | costs
         if any(variant.dropped for variant in item.variants):
             costs[item.label(Variant(dropped=True))] = nothing(costs[full])
         return costs

@@ -1,10 +1,11 @@
 """Costs of files: measured in isolated workers, in windows that take turns.
 
 Each file runs in a process of its own, as in a certificate (:mod:`certify.measure.client`). The windows of all files
-alternate in rounds, so that a slow phase of the machine affects all of them; a low quantile is used for each, since
-disturbances only add time. For a session with one thread, CPU seconds count as its time: on a quiet machine the two are
-equal, and the time that a thread waits for its processor is not a property of the file. Processes are restarted between
-rounds: memory placement differs from process to process (Mytkowicz et al. 2009).
+alternate in rounds, so that a slow phase of the machine affects all of them, and each begins with an inference that is
+not counted. A low quantile is used for each, since disturbances only add time. For a session with one thread, CPU
+seconds count as its time: on a quiet machine the two are equal, and the time that a thread waits for its processor is
+not a property of the file. Processes are restarted between rounds: memory placement differs from process to process
+(Mytkowicz et al. 2009).
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def _order(names: list[str], turn: int) -> list[str]:
 
 def _window(worker: Worker, count: int, threads: int, meter: Meter | None) -> tuple[float, float | None]:
     """Return the seconds and joules of one inference."""
-    # The files whose turn it was before have taken the processor's caches; in long windows this would not be seen.
+    # Files that ran before have filled the processor's caches, which would count in a short window.
     worker.window(1, READ_S)
     if meter is not None:
         meter.start()

@@ -13,6 +13,7 @@ import pytest
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
 from compress.costs import cost_table, formats
+from compress.costs.goal import TRIES
 from compress.costs.items import Item
 from compress.costs.shipped_form import Shipping
 from compress.costs.stacks import _floats, _integers
@@ -206,7 +207,7 @@ def test_file_is_chosen_again_unless_it_costs_hardly_more_than_requested(
     factors[:] = [1.0]
     share = Estimate.from_json(by_formats(energy=0.7).apply(onnx_file, context)[1].done["formats"]["measured_share"])
     tried.clear()
-    factors[:] = [0.7 * (1 + excess) / share.value] * formats.TRIES
+    factors[:] = [0.7 * (1 + excess) / share.value] * TRIES
     by_formats(energy=0.7).apply(onnx_file, context)
     assert (len(tried) == 1) == accepted
 

@@ -114,25 +114,47 @@ def test_block_is_measured_once_more_when_its_windows_were_disturbed(timer, monk
 
 
 def test_all_costs_are_scaled_alike_when_the_machine_slows_down_between_rounds(timer, monkeypatch, context):
-    monkeypatch.setattr(table_maker, "MOST_AT_ONCE", 2)  # one kind of block in each round
+    monkeypatch.setattr(table_maker, "MOST_AT_ONCE", 1)  # one kind of block in each round
     found = find_narrowable(StructuredPrune().settings(), network("depthwise"), context)
     maker = table_maker.table_maker(Conditions(), "float", context)
 
-    def seconds():
+    def values():
         table = maker.make(found.model, found.items, context.preprocess, context.samples(2))
         assert len(table.costs) == 2
-        blocks = [cost for row in table.costs.values() for cost in row.values()]
-        return [cost.duration_s.value for cost in (table.whole, *blocks)]
+        costs = (table.whole, *(cost for row in table.costs.values() for cost in row.values()))
+        return [each.value for cost in costs for each in (cost.duration_s, cost.energy_j)]
 
-    honest, before = type(timer).__call__, seconds()
+    honest, before = type(timer).__call__, values()
 
     def slower_and_slower(self, files):
         return {name: scaled_by(len(self.batches), cost) for name, cost in honest(self, files).items()}
 
     monkeypatch.setattr(type(timer), "__call__", slower_and_slower)
-    factors = [after / own for after, own in zip(seconds(), before, strict=True)]
+    factors = [after / own for after, own in zip(values(), before, strict=True)]
     assert factors[0] > 2
     assert factors == pytest.approx([factors[0]] * len(factors))
+
+
+def test_variants_measured_in_two_parts_are_compared_at_the_speed_of_the_first(timer, monkeypatch, context):
+    found = find_narrowable(StructuredPrune().settings(), network("attention"), context)
+    maker = table_maker.table_maker(Conditions(), "float", context, CostCache(fresh=True))
+
+    def seconds():
+        table = maker.make(found.model, found.items, context.preprocess, context.samples(2))
+        return {label: cost.duration_s.value for label, cost in table.costs[found.items[0].signature].items()}
+
+    honest, steady = type(timer).__call__, seconds()
+    monkeypatch.setattr(table_maker, "MOST_AT_ONCE", 3)  # of seven variants
+
+    def slower_and_slower(self, files):
+        factor = 1 + len(self.batches)
+        return {name: scaled_by(factor, cost) for name, cost in honest(self, files).items()}
+
+    monkeypatch.setattr(type(timer), "__call__", slower_and_slower)
+    slow = seconds()
+    ratios = [slow[label] / value for label, value in steady.items()]
+    assert ratios[0] > 2
+    assert ratios == pytest.approx([ratios[0]] * len(ratios))
 
 
 def test_losses_are_measured_once_when_only_the_target_differs(timer, monkeypatch, deep, deep_context):
@@ -213,6 +235,18 @@ def test_more_is_removed_when_one_correction_is_too_small_to_change_the_choice(p
     _, record = narrow_by(energy=0.95).apply(deep, deep_context)
     assert len(record.done["dropped"]) == 2
     assert record.done["measured_share"]["value"] <= 0.95 * 1.02
+
+
+def test_shares_refer_to_the_original_when_an_earlier_pass_changed_the_model(timer, deep, deep_context):
+    narrowed, first = narrow_by(energy=0.8).apply(deep, deep_context)
+    _, second = narrow_by(energy=0.6).apply(narrowed, replace(deep_context, earlier=(first.done,)))
+    shares = [
+        record.done[name]["value"] for record in (first, second) for name in ("predicted_share", "measured_share")
+    ]
+    assert shares[:2] == pytest.approx([shares[0]] * 2, abs=1e-3)
+    assert shares[2:] == pytest.approx([shares[2]] * 2, abs=1e-3)
+    assert shares[2] < 0.6
+    assert second.done["predicted"]["energy_ratio"]["value"] == pytest.approx(shares[2], abs=1e-3)
 
 
 def test_first_model_is_kept_when_a_less_narrow_one_misses_the_target(pruned_cost, deep, deep_context):
