@@ -38,10 +38,10 @@ def few_digits():
 
 
 def net(num_classes):
-    """Three convolutions: trains on the digits in seconds."""
+    """Three convolutions: trains on the digits in seconds, and computes enough to save energy on any processor."""
     layers, width = [], 3
-    for wide in (32, 64, 128):
-        layers += [nn.Conv2d(width, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+    for wide, stride in ((32, 2), (64, 2), (128, 1)):
+        layers += [nn.Conv2d(width, wide, 3, stride, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
         width = wide
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
 '''
