@@ -47,7 +47,7 @@ class Met(Generic[Made]):
     lost: float
 
 
-def least_lossy(
+def make_least_lossy(
     goal: CostGoal,
     table: CostTable,
     candidates: Sequence[Sequence[Variant]],
@@ -76,7 +76,11 @@ def least_lossy(
     tried, sentences = list[tuple[Sequence[Variant], float]](), list[str]()
     best: Met[Made] | None = None
     for _ in range(TRIES):
-        chosen, over = _affordable(goal, table, candidates, losses, whole)
+        over: float | None = None
+        try:
+            chosen = table.least_lossy(candidates, losses, goal.quantity, goal.share / whole.value)
+        except OverBudget as error:
+            chosen, over = table.cheapest(candidates, goal.quantity), whole.value * error.least
         seen = next((share for before, share in tried if before == chosen), None)
         # Only an uncorrected table refuses without a measurement.
         if over is not None and (seen is not None or best is not None or table.factor == 1):
@@ -106,21 +110,3 @@ def least_lossy(
             seen = tried[-1][1]
         table = table.corrected(chosen, goal.quantity, seen)
     return "; ".join(sentences) if best is None else best
-
-
-def _affordable(
-    goal: CostGoal,
-    table: CostTable,
-    candidates: Sequence[Sequence[Variant]],
-    losses: Sequence[Sequence[float]],
-    whole: Estimate,
-) -> tuple[list[Variant], float | None]:
-    """Return the least lossy choice within the target, or the cheapest one and its predicted share."""
-    try:
-        return table.least_lossy(candidates, losses, goal.quantity, goal.share / whole.value), None
-    except OverBudget as error:
-        least = list[Variant]()
-        for item, row in zip(table.items, candidates, strict=True):
-            changes = [table.change(item, each, goal.quantity) for each in row]
-            least.append(row[changes.index(min(changes))])
-        return least, whole.value * error.least

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from certify.core.estimate import Estimate
@@ -173,12 +174,16 @@ class CostTable:
             raise OverBudget(1 + self.factor * error.least / whole.value) from error
         return [variants[number] for variants, number in zip(candidates, numbers, strict=True)]
 
+    def cheapest(self, candidates: Sequence[Sequence[Variant]], quantity: Quantity) -> list[Variant]:
+        """Return the cheapest of the candidates of each item."""
+        rows = zip(self.items, candidates, strict=True)
+        return [min(row, key=partial(self.change, item, quantity=quantity)) for item, row in rows]
+
     def corrected(self, chosen: Sequence[Variant], quantity: Quantity, share: float) -> CostTable:
         """Return the table with the factor for which a prediction becomes the share that was measured.
 
-        A block can save more in a whole model than in a stack of its own: narrower, it also leaves more of the
-        processor's caches to the others. One correction stays within :data:`FACTORS`. A choice that hardly changes the
-        cost corrects nothing.
+        A block can save more or less in a whole model than in a stack of its own. One correction stays within
+        :data:`FACTORS`. A choice that hardly changes the cost corrects nothing.
 
         Args:
             chosen: one variant for each item.

@@ -25,7 +25,7 @@ from compress.core.context import PassContext
 from compress.core.pass_protocol import Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
-from compress.costs.aiming import Attempt, Met, least_lossy
+from compress.costs.aiming import Attempt, Met, make_least_lossy
 from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of
 from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.items import FLOATS, FULL, INT4, Item, Variant
@@ -115,7 +115,7 @@ class FormatChoice:
             measured = self._side_by_side(self._made("chosen", choice))
             return Attempt(choice, share_of(measured["chosen"], measured["floats"], goal.quantity))
 
-        met = least_lossy(goal, table, candidates, losses, integers, made, "every block in integers")
+        met = make_least_lossy(goal, table, candidates, losses, integers, made, "every block in integers")
         if isinstance(met, str):
             return Choice(refused=f"{goal.share:g} of the {what} cannot be reached: {met}", declined=declined)
         return replace(met.attempt.made, notes=self._notes(table, met))
@@ -131,13 +131,8 @@ class FormatChoice:
         form = replace(self._maker.shipping, operators=forms.operators_of(graph.model, self._maker.shipping.operators))
         files = {segment.nodes[0]: cut_out(graph, segment) for segment in self._segments}
 
-        def exported(item: Item, _: Variant) -> onnx.ModelProto:
-            return files[item.path]
-
         items = [self._item(graph, segment, values, files[segment.nodes[0]]) for segment, values in self._inputs(graph)]
-        costs, measured = self._maker.costs(items, form, exported, self._folder)
-        whole, costs = self._maker.beside_whole(integers, costs, items, form, exported, self._folder)
-        return CostTable(self._maker.conditions(form), whole, tuple(items), costs, measured)
+        return self._maker.table(integers, items, form, lambda item, _: files[item.path], self._folder)
 
     def _inputs(self, graph: Graph) -> list[tuple[Segment, npt.NDArray[Any]]]:
         """Return the input of each block for one sample."""

@@ -29,7 +29,7 @@ from compress.core.model_stats import count_macs
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
 from compress.costs import shipped_form as forms
-from compress.costs.aiming import Attempt, Met, least_lossy
+from compress.costs.aiming import Attempt, Met, make_least_lossy
 from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of, share_of
 from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.groups import Narrowable, find_narrowable
@@ -67,7 +67,7 @@ class Comparison:
     kept: KeptNodes
 
 
-Made = tuple[nn.Module, Changes, Comparison]
+Narrowed = tuple[nn.Module, Changes, Comparison]
 """A narrowed model, what was changed in it, and its cost."""
 
 
@@ -142,15 +142,15 @@ class Narrowing:
         """Make and measure up to three models; return the least lossy one that meets the goal."""
         goal = self._goal
 
-        def made(chosen: Sequence[Variant]) -> Attempt[Made] | str:
+        def made(chosen: Sequence[Variant]) -> Attempt[Narrowed] | str:
             pruned, changes = narrower.cut(found.model, dict(enumerate(chosen)))
             if why := why_broken(pruned, self._model, self._context.sample(2)):
                 return why
             compared = self._compare(pruned, _paths(found, chosen, FLOATS), _paths(found, chosen, INT4))
             return Attempt((pruned, changes, compared), compared.share)
 
-        whole = self._share_of_original(found.model, table.whole.duration_s.n)
-        met = least_lossy(goal, table, candidates, losses, whole, made, "the narrowest blocks")
+        whole = self._share_of_original(found.model)
+        met = make_least_lossy(goal, table, candidates, losses, whole, made, "the narrowest blocks")
         if isinstance(met, str):
             why = f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {met}"
             return self._refused(why, found.declined)
@@ -168,10 +168,10 @@ class Narrowing:
             return self._context.sample(self._goal.samples)
         return as_tensor(self._context.preprocess.batch(split, range(min(self._goal.samples, len(split)))))
 
-    def _share_of_original(self, model: nn.Module, n: int) -> Estimate:
+    def _share_of_original(self, model: nn.Module) -> Estimate:
         """Return the cost of the model before it is narrowed, as a share of the original's; 1 if they are the same."""
         if not any(self._context.earlier):
-            return Estimate(1.0, 1.0, 1.0, "1", n, METHOD)
+            return Estimate.exact(1.0, "1", METHOD)
         contract = self._context.preprocess
         with tempfile.TemporaryDirectory(prefix="leanmark-export-") as folder:
             self._whole = forms.whole_model(self._original, contract, Path(folder))
@@ -200,7 +200,7 @@ class Narrowing:
         return Comparison(share, costs["whole"], costs["baseline"], kept)
 
     def _done(
-        self, found: Narrowable, table: CostTable, met: Met[Made], compared: Comparison, pruned: nn.Module
+        self, found: Narrowable, table: CostTable, met: Met[Narrowed], compared: Comparison, pruned: nn.Module
     ) -> dict[str, Any]:
         goal, chosen = self._goal, met.chosen
         original, baseline = (quantity_of(each, goal.quantity) for each in (compared.original, compared.baseline))

@@ -33,4 +33,6 @@ def _with_error(value: float, first: Estimate, second: Estimate) -> Estimate:
     parts = [max(e.high - e.value, e.value - e.low) / e.value for e in (first, second) if e.value]
     half = value * math.hypot(*parts)
     weakest = max((first.evidence, second.evidence), key=lambda level: level.rank)
-    return Estimate(value, max(0.0, value - half), value + half, "1", min(first.n, second.n), first.method, weakest)
+    # An exact factor rests on no samples.
+    n = min((each.n for each in (first, second) if each.low < each.high), default=first.n)
+    return Estimate(value, max(0.0, value - half), value + half, "1", n, first.method, weakest)

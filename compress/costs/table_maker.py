@@ -79,31 +79,23 @@ class TableMaker:
             folder = Path(scratch)
             form, whole = self.whole(forms.whole_model(model, preprocess, folder), preprocess, samples, folder)
 
-            full = dict[str, onnx.ModelProto]()
-
             def exported(item: Item, variant: Variant) -> onnx.ModelProto:
-                if variant == FULL and item.signature in full:
-                    return full[item.signature]
-                made = forms.one_block(block(model, item, variant), item.input, folder)
-                if variant == FULL:
-                    full[item.signature] = made
-                return made
+                return forms.one_block(block(model, item, variant), item.input, folder)
 
-            costs, measured = self.costs(items, form, exported, folder)
-            cost, costs = self.beside_whole(whole, costs, items, form, exported, folder)
-        return CostTable(self.conditions(form), cost, tuple(items), costs, measured)
+            return self.table(whole, items, form, exported, folder)
 
     def conditions(self, form: Shipping) -> dict[str, Any]:
         """Return what the costs of blocks depend on."""
         return {**self.key, **form.to_json()}
 
-    def costs(
-        self, items: Sequence[Item], form: Shipping, exported: Export, folder: Path
-    ) -> tuple[dict[str, Mapping[str, Cost]], int]:
-        """Return the costs of blocks and of their stacks by signature and label, and the number of blocks measured now.
+    def table(
+        self, whole: TimedFile, items: Sequence[Item], form: Shipping, exported: Export, folder: Path
+    ) -> CostTable:
+        """Return the costs of a whole model and of its blocks; variants that are in the cache are not measured.
 
         Args:
-            items: the blocks.
+            whole: the whole model, as it ships.
+            items: its blocks.
             form: form in which they ship.
             exported: returns a variant of a block as a float model.
             folder: folder for temporary files.
@@ -113,62 +105,45 @@ class TableMaker:
             MeasureError: a worker failed.
         """
         key, measured = self.conditions(form), 0
-        costs: dict[str, Mapping[str, Cost]] = {}
-        for item in items:
-            if item.signature in costs:
-                continue
+        kinds = {item.signature: item for item in items}
+        singles, stacks = dict[str, onnx.ModelProto](), dict[str, TimedFile]()
+        with self.progress.task("Exporting the blocks", len(kinds)) as bar:
+            for number, (signature, item) in enumerate(kinds.items()):
+                singles[signature] = single = exported(item, FULL)
+                stacks[signature] = stack_file(single, copies_of(item), item, form, folder / f"full.{number}.onnx")
+                bar.advance(1)
+        costs = dict[str, Mapping[str, Cost]]()
+        for signature, item in kinds.items():
             labels = {item.label(variant) for variant in item.variants}
-            known = self.cache.read(key, item.signature)
+            known = self.cache.read(key, signature)
             if not {*labels, STACK_LABEL} <= known.keys():
-                known = self._measured(item, form, exported, folder)
-                self.cache.write(key, item.signature, known)
+                known = self._measured(item, singles[signature], form, exported, folder)
+                self.cache.write(key, signature, known)
                 measured += 1
-            costs[item.signature] = known
-        return costs, measured
+            costs[signature] = known
+        cost, costs = self._beside_whole(whole, stacks, costs)
+        return CostTable(key, cost, tuple(items), costs, measured)
 
-    def beside_whole(
-        self,
-        whole: TimedFile,
-        costs: Mapping[str, Mapping[str, Cost]],
-        items: Sequence[Item],
-        form: Shipping,
-        exported: Export,
-        folder: Path,
+    def _beside_whole(
+        self, whole: TimedFile, stacks: Mapping[str, TimedFile], costs: Mapping[str, Mapping[str, Cost]]
     ) -> tuple[Cost, dict[str, Mapping[str, Cost]]]:
-        """Measure the whole model and its full blocks in turn; return its cost, and those of the blocks scaled to it.
+        """Measure the whole model and the full blocks' stacks in turn; return its cost, and all costs scaled to it.
 
-        The costs in a table were measured one block after another, perhaps days ago. A machine that other guests share
-        has been a quarter slower from one minute to the next.
-
-        Args:
-            whole: the whole model, as it ships.
-            costs: costs of the blocks and of their stacks, by signature and label.
-            items: the blocks.
-            form: form in which they ship.
-            exported: returns a variant of a block as a float model.
-            folder: folder for temporary files.
-
-        Raises:
-            ModelError: a block cannot be exported or quantized.
-            MeasureError: a worker failed.
+        Costs were measured one block after another, perhaps days ago. A machine that other guests share has been a
+        quarter slower from one minute to the next.
         """
-        kinds = list({item.signature: item for item in reversed(items)}.values())[::-1]
         base: Cost | None = None
         scaled_costs = dict[str, Mapping[str, Cost]]()
-        for begin in range(0, max(1, len(kinds)), MOST_AT_ONCE):
-            part, files = kinds[begin : begin + MOST_AT_ONCE], {WHOLE: whole}
-            with self.progress.task("Exporting the full blocks", len(part)) as bar:
-                for number, item in enumerate(part):
-                    single, path = exported(item, FULL), folder / f"full.{number}.onnx"
-                    files[item.signature] = stack_file(single, copies_of(item), item, form, path)
-                    bar.advance(1)
-            found = self.timer(files)
+        signatures = list(stacks)
+        for begin in range(0, max(1, len(signatures)), MOST_AT_ONCE):
+            part = signatures[begin : begin + MOST_AT_ONCE]
+            found = self.timer({WHOLE: whole, **{each: stacks[each] for each in part}})
             base = base or found[WHOLE]
-            for item in part:
+            for each in part:
                 # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
-                own = dict(costs[item.signature])
-                then, now = own.pop(STACK_LABEL), scaled(found[item.signature], base, found[WHOLE])
-                scaled_costs[item.signature] = {label: scaled(cost, now, then) for label, cost in own.items()}
+                own = dict(costs[each])
+                then, now = own.pop(STACK_LABEL), scaled(found[each], base, found[WHOLE])
+                scaled_costs[each] = {label: scaled(cost, now, then) for label, cost in own.items()}
         assert base is not None
         return base, scaled_costs
 
@@ -223,10 +198,12 @@ class TableMaker:
                 files[name] = maker.whole(model, preprocess, samples, Path(folder), name, nodes)[1]
             return self.timer(files)
 
-    def _measured(self, item: Item, form: Shipping, exported: Export, folder: Path) -> dict[str, Cost]:
-        """Measure the costs of one block by label, several variants against each other at a time."""
+    def _measured(
+        self, item: Item, whole_block: onnx.ModelProto, form: Shipping, exported: Export, folder: Path
+    ) -> dict[str, Cost]:
+        """Measure the costs of one block, and of its stack, by label; several variants against each other at a time."""
         full, costs = item.label(FULL), dict[str, Cost]()
-        files, singles = dict[str, TimedFile](), dict[str, onnx.ModelProto]()
+        files, singles = dict[str, TimedFile](), {full: whole_block}
         others = [variant for variant in item.variants if variant != FULL and not variant.dropped]
         with self.progress.task(f"Exporting {item.path or 'the model'}", len(others) + 1) as bar:
             for number, variant in enumerate((FULL, *others)):

@@ -9,7 +9,7 @@ import pytest
 
 from certify.core.errors import MeasureError
 from certify.core.estimate import Estimate
-from compress.costs.aiming import Attempt, Met, least_lossy
+from compress.costs.aiming import Attempt, Met, make_least_lossy
 from compress.costs.cost_table import CostTable
 from compress.costs.goal import CostGoal
 from compress.costs.items import FULL, Item, Variant
@@ -56,7 +56,7 @@ class Maker:
     def found(self, share: float) -> Met[int] | str:
         losses = [[float(10 - width) for width in WIDTHS]]
         goal = CostGoal("latency", share)
-        return least_lossy(goal, TABLE, [VARIANTS], losses, exactly(self.whole), self, "the narrowest blocks")
+        return make_least_lossy(goal, TABLE, [VARIANTS], losses, exactly(self.whole), self, "the narrowest blocks")
 
 
 def test_first_choice_is_kept_when_it_costs_what_was_predicted():

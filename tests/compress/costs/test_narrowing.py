@@ -49,6 +49,7 @@ def test_model_meets_the_requested_cost_when_the_table_is_right(timer, deep, dee
     done = record.done
     predicted, measured = (Estimate.from_json(done[name]) for name in ("predicted_share", "measured_share"))
     assert predicted.value <= 0.8 + 1e-9
+    assert predicted.n == 24, "of the windows, although the share of the original is exactly 1"
     assert measured.value == pytest.approx(predicted.value, abs=1e-3)
     assert done["conditions"]["precision"] == "float"
     assert done["dropped"]
