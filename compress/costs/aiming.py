@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from certify.core.errors import MeasureError, ModelError
 from certify.core.estimate import Estimate
 from compress.costs.cost_table import CostTable, total_loss
-from compress.costs.goal import TRIES, CostGoal, cheaper_than_needed, meets
+from compress.costs.goal import NEAR, TRIES, CostGoal, meets
 from compress.costs.items import Variant
 from compress.costs.knapsack import OverBudget
 from compress.costs.ratios import product
@@ -58,7 +58,7 @@ def make_least_lossy(
 ) -> Met[Made] | str:
     """Make and measure up to three models, and return the least lossy one that meets the target, or why none does.
 
-    The table is corrected by each model that misses the target, or costs less than needed.
+    The table is corrected by each model that misses the target, or costs much less than predicted.
 
     Args:
         goal: target.
@@ -82,8 +82,8 @@ def make_least_lossy(
         except OverBudget as error:
             chosen, over = table.cheapest(candidates, goal.quantity), whole.value * error.least
         seen = next((share for before, share in tried if before == chosen), None)
-        # Only an uncorrected table refuses without a measurement.
-        if over is not None and (seen is not None or best is not None or table.factor == 1):
+        # A corrected table is a guess, so only an uncorrected one refuses without a measurement.
+        if over is not None and table.factor == 1:
             sentences.append(f"with {cheapest}, {over:.3f} remains")
             break
         lost = total_loss(chosen, candidates, losses)
@@ -103,7 +103,7 @@ def make_least_lossy(
             tried.append((chosen, attempt.share.value / whole.value))
             if meets(goal, attempt.share.value):
                 best = Met(attempt, chosen, predicted, lost)
-                if not cheaper_than_needed(goal, attempt.share.value, predicted.value):
+                if attempt.share.value >= NEAR * predicted.value:
                     break
             else:
                 sentences.append(f"measured {attempt.share}")

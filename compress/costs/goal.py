@@ -13,7 +13,7 @@ TRIES = 3
 CLOSE = 1.02
 """A measured share of at most this multiple of the requested one meets the target: repeated runs differ by as much."""
 NEAR = 0.95
-"""A measured share below this multiple of the predicted one is much cheaper than needed."""
+"""A measured share below this multiple of the predicted one costs so little that less need be lost."""
 NO_METER = "no meter on this machine reports joules; ask for latency instead of energy"
 
 
@@ -42,19 +42,9 @@ def meets(goal: CostGoal, share: float) -> bool:
     """Return whether a measured share meets a target.
 
     Example:
-        >>> meets(CostGoal("energy", 0.5), 0.51), meets(CostGoal("energy", 0.5), 0.52)
-        (True, False)
+        >>> half, nearly_all = CostGoal("energy", 0.5), CostGoal("energy", 0.99)
+        >>> meets(half, 0.51), meets(half, 0.52), meets(nearly_all, 0.999), meets(nearly_all, 1.0)
+        (True, False, True, False)
     """
     # Below 1 in any case: a target close to 1 must still save something.
     return share <= CLOSE * goal.share and share < 1
-
-
-def cheaper_than_needed(goal: CostGoal, share: float, predicted: float) -> bool:
-    """Return whether a measured share is so far below the target and the prediction that less need be lost.
-
-    Example:
-        >>> half = CostGoal("energy", 0.5)
-        >>> cheaper_than_needed(half, 0.4, predicted=0.49), cheaper_than_needed(half, 0.4, predicted=0.41)
-        (True, False)
-    """
-    return share < NEAR * min(goal.share, predicted)

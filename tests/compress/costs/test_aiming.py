@@ -11,7 +11,7 @@ from certify.core.errors import MeasureError
 from certify.core.estimate import Estimate
 from compress.costs.aiming import Attempt, Met, make_least_lossy
 from compress.costs.cost_table import CostTable
-from compress.costs.goal import CostGoal
+from compress.costs.goal import CostGoal, meets
 from compress.costs.items import FULL, Item, Variant
 from compress.costs.stacks import scaled
 from compress.costs.timing import Cost
@@ -132,6 +132,17 @@ def test_share_refers_to_the_original_when_earlier_passes_changed_the_model():
     met = maker.found(0.3)
     assert maker.widths == [5]
     assert met.predicted.value == pytest.approx(met.attempt.share.value) == pytest.approx(0.3)
+
+
+def test_correction_and_refusal_refer_to_the_original_when_earlier_passes_changed_the_model():
+    maker = Maker(lambda width, _: 0.6 * (1 - 0.8 * (1 - width / 10)), whole=0.6)
+    assert maker.found(0.36).attempt.share.value == pytest.approx(0.36)
+    assert maker.widths == [6, 5]
+    assert maker.found(0.05) == "with the narrowest blocks, 0.060 remains"
+
+
+def test_target_close_to_1_is_missed_by_a_model_that_saves_nothing():
+    assert not meets(CostGoal("latency", 0.99), 1.0)
 
 
 def test_scaled_cost_keeps_its_sign_and_relative_interval():

@@ -289,6 +289,18 @@ def test_correction_is_limited_so_that_one_disturbed_measurement_does_not_decide
     assert table.corrected(chosen, "latency", 1.2).factor == 0.5
     assert table.corrected(chosen, "latency", -1.0).factor == 2.0
     assert table.corrected([FULL], "latency", 0.9) == table
+    slight = table_of([[1000, 999, 998, 20, 15, 9, 0]])
+    assert slight.corrected([Variant({"g": 3})], "latency", 0.9) == slight
+
+
+def test_correction_widens_the_interval_of_a_prediction_by_its_factor():
+    exact = table_of([[10, 8, 6, 20, 15, 9, 0]])
+    (item,), narrow = exact.items, Variant({"g": 1})
+    doubtful = Cost(Estimate(6.0, 5.0, 7.0, "s", 24, "made up"), None)
+    table = replace(exact, costs={item.signature: {**exact.costs[item.signature], item.label(narrow): doubtful}})
+    plain, twice = (each.predicted([narrow], "latency") for each in (table, replace(table, factor=2.0)))
+    assert (plain.value, plain.low) == pytest.approx((0.8, 0.75))
+    assert (twice.value, twice.low) == pytest.approx((0.6, 0.5))
 
 
 def joules(cost: Cost) -> Cost:
