@@ -62,6 +62,19 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
     return f"{significant(value / scale, digits)} {prefix}{unit}".rstrip()
 
 
+def duration(seconds: float) -> str:
+    """Format a time as people say it: with a prefix below a minute, then in minutes, then in hours and minutes.
+
+    Example:
+        >>> duration(0.384), duration(59.7), duration(1318.7), duration(7260)
+        ('384 ms', '59.7 s', '22 min', '2 h 1 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 59.95:
+        return quantity(seconds, "s")
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def interval(estimate: Estimate, unit: str, digits: int = 3) -> str:
     """Format both ends with the prefix of the value, ``3.33 to 3.61``, rounded outward; empty for an exact count.
 

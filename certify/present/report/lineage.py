@@ -14,7 +14,7 @@ from certify.assessments.efficiency.payback import Payback
 from certify.core.estimate import Estimate
 from certify.present.charts.bars import Bar, bars_chart
 from certify.present.charts.waterfall import Step, waterfall_chart
-from certify.present.numbers import MINUS, interval, percent, quantity, rounded, significant
+from certify.present.numbers import MINUS, duration, interval, percent, quantity, rounded, significant
 from certify.present.predicted_cost import predictions
 from certify.present.report.sections import Figure, Section, figures
 from certify.present.rows import Cell
@@ -141,7 +141,7 @@ def _row(name: str, row: Mapping[str, Any], inference: Estimate | None) -> BillR
         parameters=quantity(row["parameters"], ""),
         weights=quantity(row["bytes"], "B"),
         inference=_joule_cell(inference),
-        time=quantity(row["seconds"], "s"),
+        time=duration(row["seconds"]),
         spent=_joule_cell(_spent(row)),
     )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.core.estimate import Estimate
-from certify.present.numbers import interval, percent, quantity, rounded, significant, times
+from certify.present.numbers import duration, interval, percent, quantity, rounded, significant, times
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,12 @@ def test_times_has_fewer_decimals_when_factor_is_larger(factor: float, written: 
 def test_percent_rounds_up_when_it_is_a_largest_loss() -> None:
     assert percent(0.81, "up") == "0.9 %"
     assert percent(0.81) == "0.8 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0, "0 s"), (0.0002, "200 µs"), (59.94, "59.9 s"), (59.95, "1 min"), (3569, "59 min"), (3571, "1 h 0 min"),
+     (90_000, "25 h 0 min")],
+)  # fmt: skip
+def test_duration_is_written_in_minutes_and_hours_from_a_minute_on(seconds, written):
+    assert duration(seconds) == written
