@@ -110,7 +110,9 @@ class TableMaker:
         with self.progress.task("Exporting the blocks", len(kinds)) as bar:
             for number, (signature, item) in enumerate(kinds.items()):
                 singles[signature] = single = exported(item, FULL)
-                stacks[signature] = stack_file(single, copies_of(item), item, form, folder / f"full.{number}.onnx")
+                # Units outside of all blocks are narrowed in the whole model, which is measured anyway.
+                if item.path:
+                    stacks[signature] = stack_file(single, copies_of(item), item, form, folder / f"full.{number}.onnx")
                 bar.advance(1)
         costs = dict[str, Mapping[str, Cost]]()
         for signature, item in kinds.items():
@@ -133,18 +135,19 @@ class TableMaker:
         quarter slower from one minute to the next.
         """
         base: Cost | None = None
-        scaled_costs = dict[str, Mapping[str, Cost]]()
+        now = dict[str, Cost]()
         signatures = list(stacks)
         for begin in range(0, max(1, len(signatures)), MOST_AT_ONCE):
             part = signatures[begin : begin + MOST_AT_ONCE]
             found = self.timer({WHOLE: whole, **{each: stacks[each] for each in part}})
             base = base or found[WHOLE]
-            for each in part:
-                # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
-                own = dict(costs[each])
-                then, now = own.pop(STACK_LABEL), scaled(found[each], base, found[WHOLE])
-                scaled_costs[each] = {label: scaled(cost, now, then) for label, cost in own.items()}
+            now |= {each: scaled(found[each], base, found[WHOLE]) for each in part}
         assert base is not None
+        scaled_costs = dict[str, Mapping[str, Cost]]()
+        for each, own in costs.items():
+            # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
+            labels = [label for label in own if label != STACK_LABEL]
+            scaled_costs[each] = {label: scaled(own[label], now.get(each, base), own[STACK_LABEL]) for label in labels}
         return base, scaled_costs
 
     def whole(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from certify.core.estimate import Estimate
 from compress.core.model_stats import state_digest
@@ -134,6 +135,36 @@ def test_all_costs_are_scaled_alike_when_the_machine_slows_down_between_rounds(t
     factors = [after / own for after, own in zip(values(), before, strict=True)]
     assert factors[0] > 2
     assert factors == pytest.approx([factors[0]] * len(factors))
+
+
+class Chain(nn.Module):
+    """Convolutions outside of all blocks, which are narrowed in the whole model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(x).relu()).relu().mean((2, 3)))
+
+
+def test_whole_model_is_measured_once_at_the_end_when_it_has_no_blocks(timer, monkeypatch, context):
+    found = find_narrowable(StructuredPrune().settings(), Chain().eval(), context)
+    assert [item.path for item in found.items] == ["", ""]
+    maker = table_maker.table_maker(Conditions(), "float", context)
+
+    def made():
+        return maker.make(found.model, found.items, context.preprocess, context.samples(2))
+
+    honest, first = type(timer).__call__, made()
+    assert timer.batches[-1] == ["whole"]
+    monkeypatch.setattr(
+        type(timer), "__call__", lambda self, files: {k: scaled_by(3, v) for k, v in honest(self, files).items()}
+    )
+    chosen = [item.variants[-1] for item in found.items]
+    assert made().measured == 0
+    for quantity in ("energy", "latency"):
+        assert made().predicted(chosen, quantity).value == pytest.approx(first.predicted(chosen, quantity).value)
 
 
 def test_variants_measured_in_two_parts_are_compared_at_the_speed_of_the_first(timer, monkeypatch, context):
