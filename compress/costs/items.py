@@ -159,7 +159,7 @@ def find_items(
     for path, own in (*inside.items(), *alone, *(layers if formats else ())):
         if path not in inputs:
             continue
-        block_input, keeps = inputs[path]
+        block_input, keeps, inner = inputs[path]
         droppable = path in blocks and keeps and not any(name.startswith(f"{path}.") for name in keep)
         variants = _variants(own, most, droppable)
         module = model.get_submodule(path)
@@ -170,8 +170,9 @@ def find_items(
         # Nothing to choose: such a block would only add measurements to the table.
         if len(variants) == 1:
             continue
-        signature = _signature(module, block_input.shape, path, own)
-        items.append(Item(path, tuple(own), block_input, keeps and bool(path), variants, signature))
+        signature = _signature(module, block_input.shape, path, own, inner)
+        stackable = keeps and inner and bool(path)
+        items.append(Item(path, tuple(own), block_input, stackable, variants, signature, (inner, True)))
     return items
 
 
@@ -229,9 +230,13 @@ def _layers_outside(model: nn.Module, blocks: Collection[str]) -> list[str]:
     return [path for path in layers if not any(path == block or path.startswith(f"{block}.") for block in blocks)]
 
 
-def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:
-    """Return input and shape preservation of each module that maps one float tensor to one tensor and runs once."""
-    found: dict[str, tuple[npt.NDArray[np.float32], bool] | None] = {}
+def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool, bool]]:
+    """Return what each module reads that maps one float tensor to one tensor and runs once.
+
+    Returns:
+        By path, the input, whether the output has the same shape, and whether the input is not the model's own.
+    """
+    found: dict[str, tuple[npt.NDArray[np.float32], bool, bool] | None] = {}
 
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -240,7 +245,7 @@ def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArr
             if path in found or not _is_map(only) or not isinstance(output, torch.Tensor):
                 found[path] = None
             else:
-                found[path] = (only.detach().float().numpy(), only.shape == output.shape)
+                found[path] = (only.detach().float().numpy(), only.shape == output.shape, only is not sample)
 
         return hook
 
@@ -248,7 +253,7 @@ def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArr
         model(sample)
     known = {path: each for path, each in found.items() if each is not None}
     # The whole model is always an item that groups outside of blocks can belong to; it cannot be stacked on itself.
-    return {**known, "": (sample.numpy(), False)}
+    return {**known, "": (sample.numpy(), False, False)}
 
 
 def _is_map(value: object) -> TypeGuard[torch.Tensor]:
@@ -266,7 +271,7 @@ def _block_of(group: Group, blocks: Collection[str], known: Collection[str]) -> 
     return outer[0] if outer else next(path for path in reversed(around) if path in known)
 
 
-def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group]) -> str:
+def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group], inner: bool) -> str:
     """Return a digest of all that a block's cost depends on: code, settings and shapes, not weights or outer names."""
 
     def plain(value: object) -> Any:
@@ -289,5 +294,5 @@ def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Seq
     ]
     tensors = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()}
     cuts = [[relative(c.path), c.tensor, c.dim, list(c.rows), c.size] for group in groups for c in group.cuts]
-    described = json.dumps([parts, tensors, cuts, list(shape)], sort_keys=True)
+    described = json.dumps([parts, tensors, cuts, list(shape), inner], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()

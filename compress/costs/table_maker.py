@@ -28,7 +28,7 @@ from compress.costs.items import FLOAT_BITS, FULL, Item, Variant, block
 from compress.costs.shipped_form import INTEGERS, KeptNodes, Precision, Shipping, WholeModel
 from compress.costs.stacks import STACK_LABEL, by_label, copies_of, full_stacks, nothing, scaled, stack_file
 from compress.costs.timing import Conditions, Cost, TimedFile, Timer, timer
-from compress.quantization.post_training.prepare import still_named
+from compress.onnx_graph.scopes import still_named
 from compress.quantization.post_training.weight_only import with_int4_weights
 
 Export = Callable[[Item, Variant], onnx.ModelProto]

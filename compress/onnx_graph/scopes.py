@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import onnx
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata: the paths of the modules around it, outermost first."""
+FLOAT_PARTS, INT4_PARTS = ("float_blocks", "float_nodes"), ("int4_blocks", "int4_nodes")
+"""Fields of a record with the parts that stay float, or have int4 weights: paths of modules, and names of nodes."""
 
 
 def nodes_inside(model: onnx.ModelProto, modules: Collection[str]) -> dict[str, list[str]] | None:
     """Return the names of the nodes inside some modules, by the module's path.
 
-    Names of nodes count operators, so they shift when a layer before them changes; paths of modules do not.
+    Names of nodes count operators, so they shift when a layer before them changes; paths of modules do not. A node that
+    reads a module's weights belongs to it as well: a convolution into which a batch norm was folded is noted as part of
+    the batch norm.
 
     Args:
         model: an exported file.
@@ -27,4 +32,30 @@ def nodes_inside(model: onnx.ModelProto, modules: Collection[str]) -> dict[str, 
     if not notes:
         return None
     scopes = {name: ast.literal_eval(entry.value) for name, entry in notes}
-    return {path: [name for name, around in scopes.items() if path in around] for path in modules}
+    weights = {tensor.name for tensor in model.graph.initializer}
+
+    def inside(node: onnx.NodeProto, path: str) -> bool:
+        own = weights.intersection(node.input)
+        return path in scopes.get(node.name, ()) or any(name.startswith(f"{path}.") for name in own)
+
+    return {path: [node.name for node in model.graph.node if inside(node, path)] for path in modules}
+
+
+def chosen_earlier(
+    model: onnx.ModelProto, earlier: Sequence[Mapping[str, Any]], fields: tuple[str, str]
+) -> dict[str, list[str]]:
+    """Return the nodes of the parts for which earlier passes chose a format, by the part's name."""
+    blocks, nodes = fields
+    parts: dict[str, list[str]] = {}
+    for done in earlier:
+        if done.get(nodes):
+            inside = nodes_inside(model, done[blocks])
+            # Without notes about modules, only the names are left.
+            parts |= {name: still_named(model, [name]) for name in done[nodes]} if inside is None else inside
+    return parts
+
+
+def still_named(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
+    """Return the nodes with one of the names, and those that the preparation made from them."""
+    stems = tuple(f"{name}." for name in names)
+    return [node.name for node in model.graph.node if node.name in names or node.name.startswith(stems)]

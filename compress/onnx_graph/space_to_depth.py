@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,22 @@ from certify.model_file.onnx_graph.load import load_model
 from compress.core import onnx_file
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, attributes, node_label
+from compress.onnx_graph.scopes import FLOAT_PARTS, chosen_earlier
 
 FEW = 4
 """Largest number of input channels for which a kernel's gathering costs more than its multiplying."""
+STAYS_FLOAT = "it stays in floats, whose kernels read images directly"
 
 
-def first_layers_by_blocks(path: Path, folder: Path | None) -> tuple[Path, PassRecord]:
+def first_layers_by_blocks(
+    path: Path, folder: Path | None, earlier: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Path, PassRecord]:
     """Write a file whose first convolutions read blocks of pixels; return the given file, declined, if none can.
 
     Args:
         path: path of an ONNX file.
         folder: folder of the new file; that of the given one if None.
+        earlier: records of the earlier passes; convolutions that they chose to stay float stay as they are.
 
     Raises:
         ModelError: the file is damaged.
@@ -33,12 +39,13 @@ def first_layers_by_blocks(path: Path, folder: Path | None) -> tuple[Path, PassR
     onnx_file.infer_shapes(loaded)
     graph = Graph(loaded)
     inputs = {value.name for value in graph.model.graph.input}
+    floats = {name for names in chosen_earlier(loaded, earlier, FLOAT_PARTS).values() for name in names}
     kernels: dict[str, list[str]] = {}
     declined: list[Declined] = []
     for node in graph.nodes:
         if node.op_type != "Conv" or node.input[0] not in inputs:
             continue
-        layout = _layout(node, graph)
+        layout = STAYS_FLOAT if node.name in floats else _layout(node, graph)
         name = node_label(node)
         if isinstance(layout, str):
             declined.append(Declined(name, layout))

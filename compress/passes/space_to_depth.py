@@ -20,7 +20,8 @@ class SpaceToDepth(OnnxPass):
 
     Papers: Ying et al., "Image Classification at Supercomputer Scale", 2018 (arXiv 1811.06992).
 
-    When not to use it: on models that stay in floats, whose kernels read images directly and would become slower.
+    When not to use it: on models that stay in floats, whose kernels read images directly and would become slower. A
+    first convolution for which an earlier pass chose floats stays as it is.
 
     Example:
         >>> SpaceToDepth().config()
@@ -28,7 +29,7 @@ class SpaceToDepth(OnnxPass):
     """
 
     name: ClassVar[str] = "space_to_depth"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def apply(self, model: Path, context: PassContext) -> tuple[Path, PassRecord]:
         """See :meth:`Pass.apply`.
@@ -36,4 +37,4 @@ class SpaceToDepth(OnnxPass):
         Raises:
             ModelError: the file is damaged.
         """
-        return onnx_graph.first_layers_by_blocks(model, context.workspace)
+        return onnx_graph.first_layers_by_blocks(model, context.workspace, context.earlier)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +73,6 @@ def prepared(source: Path, folder: Path) -> onnx.ModelProto:
     del model.graph.value_info[:]
     model.graph.value_info.extend(values)  # without constants, whose shapes may change
     return model
-
-
-def still_named(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
-    """Return the nodes with one of the names, and those that the preparation made from them."""
-    stems = tuple(f"{name}." for name in names)
-    return [node.name for node in model.graph.node if node.name in names or node.name.startswith(stems)]
 
 
 def _converted(model: onnx.ModelProto, name: str, *, large: bool) -> onnx.ModelProto:

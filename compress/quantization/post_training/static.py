@@ -16,16 +16,14 @@ from compress.core.context import PassContext
 from compress.core.onnx_session import session
 from compress.core.pass_protocol import Declined, PassRecord
 from compress.onnx_graph.graph import Graph, count_types, require_nodes, share_constants
-from compress.onnx_graph.scopes import nodes_inside
+from compress.onnx_graph.scopes import FLOAT_PARTS, INT4_PARTS, chosen_earlier, still_named
 from compress.quantization.post_training.equalization import find_pairs
-from compress.quantization.post_training.prepare import still_named
 from compress.quantization.post_training.quantizer import Quantizer, StaticSettings
 from compress.quantization.post_training.score_products import with_integers
 from compress.quantization.post_training.sensitivity import fewest_kept
 from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
 from compress.quantization.post_training.weight_only import with_int4_weights
 
-FLOATS, INT4 = ("float_blocks", "float_nodes"), ("int4_blocks", "int4_nodes")
 """Fields of an earlier pass's record, for each format: the modules for which it was chosen, and their nodes' names."""
 OVER_BUDGET = "the loss on validation data was above the budget"
 CHOSEN = "the choice of formats keeps it float"
@@ -74,7 +72,7 @@ def quantize_static(
     source = load_model(path)
     if any(node.op_type == "QuantizeLinear" for node in source.graph.node):
         return path, PassRecord.refused("its activations are already quantized, and rounding twice only loses accuracy")
-    stay_float, few_bits = (_chosen_earlier(source, context.earlier, fields) for fields in (FLOATS, INT4))
+    stay_float, few_bits = (chosen_earlier(source, context.earlier, fields) for fields in (FLOAT_PARTS, INT4_PARTS))
     gone = _gone(stay_float | few_bits)
     del source  # before the next copy of the weights is in memory
     graph = floats_for(target, path, folder)
@@ -146,20 +144,6 @@ def _too_lossy(loss: float, floats: str, more: str) -> str:
     """
     lost = "its outputs no longer distinguish samples" if loss == math.inf else f"it loses {loss:.3g} % of its accuracy"
     return f"{lost} with {floats} layers left float; allow more with {more}, a larger max_loss, or remove the pass"
-
-
-def _chosen_earlier(
-    model: onnx.ModelProto, earlier: Sequence[Mapping[str, Any]], fields: tuple[str, str]
-) -> dict[str, list[str]]:
-    """Return the nodes of the parts for which earlier passes chose a format, by the part's name."""
-    blocks, nodes = fields
-    parts: dict[str, list[str]] = {}
-    for done in earlier:
-        if done.get(nodes):
-            inside = nodes_inside(model, done[blocks])
-            # Without notes about modules, only the names are left.
-            parts |= {name: still_named(model, [name]) for name in done[nodes]} if inside is None else inside
-    return parts
 
 
 def _gone(parts: Mapping[str, Sequence[str]]) -> tuple[Declined, ...]:

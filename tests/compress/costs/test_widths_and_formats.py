@@ -147,6 +147,16 @@ def test_layers_outside_of_all_blocks_have_formats_too(deep, context):
     assert {item.path for item in find_items(deep, sample, (), most=0.9)} == {f"blocks.{n}" for n in range(5)}
 
 
+def test_only_a_layer_that_reads_the_input_has_no_integers_before_it(deep, context):
+    found = find_items(deep, context.sample(1), (), most=0.9, formats=(FLOATS,))
+    assert {item.path for item in found if item.borders != (True, True)} == {"stem"}
+    twice = nn.Sequential(*(nn.Conv2d(3, 3, 3, 1, 1) for _ in range(2)))
+    first, second = find_items(twice.eval(), context.sample(1), (), most=0.9, formats=(FLOATS,))
+    assert (first.borders, second.borders) == ((False, True), (True, True))
+    assert (first.keeps_shape, second.keeps_shape) == (False, True)
+    assert first.signature != second.signature
+
+
 def test_rounded_block_loses_and_float_block_does_not_when_only_it_is_changed(deep, context):
     items = find_items(deep, context.sample(1), (), most=0.9, formats=(FLOATS,))
     narrower = Narrower(items, {}, rounding=Rounding(VNNI, True, context.sample(16)))
@@ -167,6 +177,15 @@ def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tm
     (gemm,) = (node for node in graph.nodes if node.op_type == "Gemm")
     assert {conv.name, gemm.name} <= set(found)
     assert [node.op_type for node in graph.nodes if node.name in found] == ["Conv", "Add", "Relu", "Gemm"]
+
+
+def test_convolution_with_a_folded_batch_norm_belongs_to_its_own_module(model, context, tmp_path):
+    whole = whole_model(model, context.preprocess, tmp_path, ["stem.0", "stem.1", "head"])
+    graph = Graph(whole.file)
+    (conv,) = (node.name for node in graph.nodes if "stem.0.weight" in node.input)
+    assert conv in whole.nodes["stem.0"]
+    assert conv in whole.nodes["stem.1"], "where the exporter notes it"
+    assert conv not in whole.nodes["head"]
 
 
 def test_blocks_stay_float_by_their_paths_when_a_layer_before_them_changed(deep, context, tmp_path):

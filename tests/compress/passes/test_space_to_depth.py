@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -99,3 +101,13 @@ def test_quantized_outputs_are_the_same_and_bytes_are_moved(onnx_file, context):
     assert np.allclose(found, wanted, atol=1e-5)
     nodes = {node.op_type: node for node in reversed(onnx.load(quantized).graph.node)}
     assert nodes["SpaceToDepth"].input[0] == nodes["QuantizeLinear"].output[0]
+
+
+def test_convolution_stays_as_it_is_when_an_earlier_pass_chose_floats_for_it(tmp_path, context):
+    path = _file(tmp_path / "in.onnx")
+    for name, changed in (("first", False), ("another", True)):
+        earlier = ({"float_blocks": ["stem"], "float_nodes": [name]},)
+        made, record = SpaceToDepth().apply(path, replace(context, earlier=earlier))
+        assert (made != path, record.changed) == (changed, changed)
+    refused = SpaceToDepth().apply(path, replace(context, earlier=({"float_blocks": [], "float_nodes": ["first"]},)))[1]
+    assert "first: it stays in floats" in refused.declined[0].why

@@ -1,0 +1,79 @@
+"""A max pool behind a float layer stays in floats, in the file and in what ONNX Runtime makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+from compress.core.targets import TARGETS
+from compress.onnx_graph.graph import Graph
+from compress.quantization.post_training.calibration import ranges
+from compress.quantization.post_training.qdq import observed_names, plan, quantized
+
+IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
+
+
+def pooled(activation: str) -> onnx.ModelProto:
+    """Two convolutions with an activation and two max pools between them."""
+    weights = [np.random.default_rng(1).standard_normal(shape) for shape in ((8, 3, 3, 3), (4, 8, 3, 3))]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], "first"),
+        helper.make_node(activation, ["a"], ["b"], "activation"),
+        helper.make_node("MaxPool", ["b"], ["c"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("MaxPool", ["c"], ["d"], "again", kernel_shape=[2, 2]),
+        helper.make_node("Conv", ["d", "w1"], ["y"], "second"),
+    ]
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
+    given = [numpy_helper.from_array(each.astype(np.float32), f"w{place}") for place, each in enumerate(weights)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "pooled", ports[:1], ports[1:], given),
+        opset_imports=[helper.make_opsetid("", 20)], ir_version=10,
+    )  # fmt: skip
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, IMAGE.shape))
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def rounded(model: onnx.ModelProto, target: str, kept: tuple[str, ...]) -> onnx.ModelProto:
+    graph, where = Graph(model), TARGETS[target]
+    chosen = plan(graph, where, "all", kept)
+    found = ranges(graph, observed_names(graph, chosen), [{"x": IMAGE}], "minmax", 99.99)
+    return quantized(model, chosen, found, where, per_channel=True)
+
+
+def read_by_pools(model: onnx.ModelProto) -> list[str]:
+    """The operators before the max pools."""
+    graph = Graph(model)
+    return [graph.producers[node.input[0]].op_type for node in graph.nodes if node.op_type == "MaxPool"]
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip", "HardSwish"])
+def test_pools_stay_float_in_the_runtime_when_the_layer_before_them_does(tmp_path, activation):
+    made = rounded(pooled(activation), "cpu-vnni", ("first",))
+    assert read_by_pools(made) == [activation, "MaxPool"]
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3  # it warns that the file is for this processor
+    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(read_by_pools(onnx.load(tmp_path / "optimized.onnx")))
+    before = onnx.ModelProto()
+    before.CopyFrom(made)
+    (added,) = (node for node in before.graph.node if node.op_type == "Sum")
+    added.op_type = "Identity"
+    same = onnxruntime.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"x": IMAGE})[0], same.run(None, {"x": IMAGE})[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [(), ("second",)])
+def test_pools_take_bytes_when_the_layer_before_them_does(kept):
+    made = rounded(pooled("Relu"), "cpu-vnni", kept)
+    assert read_by_pools(made) == ["DequantizeLinear"] * 2
+    assert not any(node.op_type == "Sum" for node in made.graph.node)
+
+
+def test_nothing_is_added_when_another_runtime_runs_the_file():
+    made = rounded(pooled("Relu"), "openvino", ("first",))
+    assert read_by_pools(made) == ["Relu", "MaxPool"]
+    assert not any(node.op_type == "Sum" for node in made.graph.node)
