@@ -24,7 +24,7 @@ from compress.costs.items import FLOATS, INT4, Variant
 from compress.exchange.exporter_output import quiet, reason
 from compress.exchange.onnx_export import EXPORT_FAILURES, OPSET, write_once
 from compress.exchange.operator_table import kept_operators
-from compress.onnx_graph.graph import Feed, Graph, sort_nodes
+from compress.onnx_graph.graph import Feed, Graph
 from compress.onnx_graph.scopes import nodes_inside
 from compress.quantization.integer_pass import IntegerPass
 from compress.quantization.post_training.calibration import ranges
@@ -39,7 +39,6 @@ EXAMPLE_BATCH = 2
 """Not 1: the tracer treats a dimension of 1 as a constant."""
 KEEPS_FORMATS = "quantize_static"
 """Pass that keeps an earlier pass's choice of float blocks, unless it chooses formats itself."""
-BORDER_STEP = 1 / 32
 STATIC = ("quantize_static", "qat")
 """Passes after which the file has integer activations."""
 
@@ -81,6 +80,11 @@ class Shipping:
             return cls(precision or "float", target)
         mixed = precision is None and static.name == KEEPS_FORMATS and not {"energy", "latency"} & static.goals.keys()
         return cls("int8", static.target_for(target), static.operators, static.per_channel, mixed)
+
+    @property
+    def rounds_values(self) -> bool:
+        """Whether values between layers are integers, and not only weights."""
+        return self.precision == "int8" and self.operators != "weights" and self.target.quantize_outputs
 
     def to_json(self) -> dict[str, Any]:
         """Return what costs depend on, for the key of a table."""
@@ -180,25 +184,6 @@ def one_block(module: nn.Module, sample: npt.NDArray[np.float32], folder: Path) 
     return prepared(path, folder)
 
 
-def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
-    """Chain copies of a block; each takes the output of the previous one.
-
-    Args:
-        model: maps a tensor to one of the same shape.
-        copies: number of copies, at least 1.
-    """
-    # Names of values must be unique in the chain.
-    chained = onnx.compose.add_prefix(model, "0.")
-    for number in range(1, copies):
-        following = onnx.compose.add_prefix(model, f"{number}.")
-        chained = onnx.compose.merge_models(
-            chained, following, [(chained.graph.output[0].name, following.graph.input[0].name)]
-        )
-    del chained.opset_import[:]  # merging writes each twice
-    chained.opset_import.extend(model.opset_import)
-    return chained
-
-
 def as_shipped(
     model: onnx.ModelProto, shipping: Shipping, feeds: Sequence[Feed], kept: KeptNodes = INTEGERS
 ) -> onnx.ModelProto:
@@ -221,41 +206,6 @@ def as_shipped(
     found = ranges(graph, observed_names(graph, chosen), feeds, "minmax", PERCENTILE)
     integers = quantized(model, chosen, found, shipping.target, per_channel=shipping.per_channel)
     return with_int4_weights(integers, kept.int4)
-
-
-def rounded_before(model: onnx.ModelProto, shipping: Shipping) -> onnx.ModelProto:
-    """Return a copy of a float model whose input comes from integers, if values between blocks are integers."""
-    return _with_border(model, shipping, model.graph.input[0].name, inputs=True)
-
-
-def rounded_after(model: onnx.ModelProto, shipping: Shipping) -> onnx.ModelProto:
-    """Return a copy of a float model whose output becomes integers, if values between blocks are integers."""
-    return _with_border(model, shipping, model.graph.output[0].name, inputs=False)
-
-
-def _with_border(model: onnx.ModelProto, shipping: Shipping, name: str, *, inputs: bool) -> onnx.ModelProto:
-    """Return a copy that rounds an input or output to codes and back; the step does not affect costs."""
-    bordered = onnx.ModelProto()
-    bordered.CopyFrom(model)
-    if shipping.operators == "weights" or not shipping.target.quantize_outputs:
-        return bordered  # values between layers are floats in any case
-    inner = f"{name}.inner"
-    for node in bordered.graph.node:
-        for names in (node.input,) if inputs else (node.input, node.output):
-            names[:] = [inner if each == name else each for each in names]
-    before, after = (name, inner) if inputs else (inner, name)
-    codes = np.dtype(shipping.target.activation_type)
-    # The zero point in the middle of the codes suits both signed and unsigned types; values never matter for the time.
-    parameters = {f"{inner}.scale": np.float32(BORDER_STEP), f"{inner}.zero": codes.type(np.iinfo(codes).max // 2)}
-    bordered.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), n) for n, v in parameters.items())
-    bordered.graph.node.extend(
-        (
-            onnx.helper.make_node("QuantizeLinear", [before, *parameters], [f"{inner}.codes"], f"{inner}.quantize"),
-            onnx.helper.make_node("DequantizeLinear", [f"{inner}.codes", *parameters], [after], f"{inner}.dequantize"),
-        )
-    )
-    sort_nodes(bordered.graph)
-    return bordered
 
 
 def operators_of(whole: onnx.ModelProto, operators: Operators) -> Operators:

@@ -1,13 +1,15 @@
 """Stacks of copies of a block as they ship, and the cost of one copy from the costs of stacks.
 
 Copies of a block that keeps its shape are chained: the difference of two stacks cancels the cost of a runtime call and
-of the ends of the file. A block that changes its shape is measured alone, with both.
+of the ends of the file. A block that changes its shape is measured alone, with both. Blocks of convolutions in floats
+are measured between layers in integers, because ONNX Runtime orders the values of the two differently, and reordering
+takes time; so is the block in integers that they are compared with.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import onnx
@@ -15,6 +17,7 @@ import onnx
 from certify.core.estimate import Estimate
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
+from compress.costs.chains import LAYER, between_layers, rounded_after, rounded_before, stacked
 from compress.costs.cost_table import METHOD, half_width
 from compress.costs.items import FULL, Item
 from compress.costs.shipped_form import Shipping
@@ -25,6 +28,8 @@ STACKED, FEWER = 6, 2
 FEWER_LABEL = "fewer"
 STACK_LABEL = "stack"
 """Label of the full block's stack itself, by which costs of different times are compared."""
+BETWEEN_LABEL = "between layers"
+"""Label of the stack of full blocks between layers in integers."""
 
 
 def copies_of(item: Item) -> int:
@@ -37,8 +42,22 @@ def full_stacks(item: Item) -> dict[str, int]:
     return {item.label(FULL): copies_of(item), **({FEWER_LABEL: FEWER} if item.keeps_shape else {})}
 
 
+def has_layers_around(single: onnx.ModelProto, form: Shipping) -> bool:
+    """Return whether copies of a block in floats are measured between layers in integers."""
+    shapes = [port.type.tensor_type.shape.dim for port in (single.graph.input[0], single.graph.output[0])]
+    images = all(len(shape) == 4 and shape[1].dim_value for shape in shapes)
+    return form.rounds_values and images and any(node.op_type == "Conv" for node in single.graph.node)
+
+
 def stack_file(
-    single: onnx.ModelProto, count: int, item: Item, form: Shipping, path: Path, *, floats: bool = False
+    single: onnx.ModelProto,
+    count: int,
+    item: Item,
+    form: Shipping,
+    path: Path,
+    *,
+    floats: bool = False,
+    between: bool = False,
 ) -> TimedFile:
     """Write some copies of a block, as they ship, and return the file with its input.
 
@@ -49,18 +68,22 @@ def stack_file(
         form: form in which it ships.
         path: where to write.
         floats: whether each copy stays in floats, between integers.
+        between: whether each copy is between layers in integers.
 
     Raises:
         ModelError: it cannot be quantized.
     """
-    stack = (_floats if floats else _integers)(single, count, item, form)
+    if between:
+        stack = _between(single, count, item, form, floats=floats)
+    else:
+        stack = (_floats if floats else _integers)(single, count, item, form)
     names = (stack.graph.input[0].name,), stack.graph.output[0].name
     return TimedFile(forms.save(stack, path), Feeding(*names, item.input, input_shape=item.input.shape))
 
 
 def _integers(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) -> onnx.ModelProto:
     # Quantized after stacking, so that neighbouring copies exchange integers, as blocks do in the whole file.
-    stack = forms.stacked(single, copies)
+    stack = stacked(single, copies)
     return forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}])
 
 
@@ -71,17 +94,24 @@ def _floats(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) ->
     difference of two such stacks includes both conversions of each float block, as between integer neighbours.
     """
     before, after = item.borders
-    stack = forms.stacked(forms.rounded_before(single, form) if before else single, copies)
-    return forms.rounded_after(stack, form) if after else stack
+    stack = stacked(rounded_before(single, form) if before else single, copies)
+    return rounded_after(stack, form) if after else stack
 
 
-def by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cost]:
+def _between(single: onnx.ModelProto, copies: int, item: Item, form: Shipping, *, floats: bool) -> onnx.ModelProto:
+    stack = stacked(between_layers(single, item.borders), copies)
+    own = [node.name for node in stack.graph.node if floats and not node.name.endswith(LAYER)]
+    return forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}], forms.KeptNodes(own))
+
+
+def by_label(found: Mapping[str, Cost], full: str, copies: int, between: Collection[str] = ()) -> dict[str, Cost]:
     """Return costs of one copy by label, and the cost of the full stack, from stacks that were measured together.
 
     Args:
         found: costs of the stacks.
         full: label of the full block.
         copies: number of copies in a stack.
+        between: labels of the stacks that are between layers in integers.
     """
     base = found[full]
     if FEWER_LABEL in found:
@@ -90,9 +120,10 @@ def by_label(found: Mapping[str, Cost], full: str, copies: int) -> dict[str, Cos
         base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
     costs = {full: base, STACK_LABEL: found[full]}
     for label, cost in found.items():
-        if label not in (full, FEWER_LABEL):
+        if label not in (full, FEWER_LABEL, BETWEEN_LABEL):
             # Not the stack's own cost divided by its copies, which would include a share of the file's ends.
-            costs[label] = _sum(base, _difference(cost, found[full], copies))
+            alike = found[BETWEEN_LABEL if label in between else full]
+            costs[label] = _sum(base, _difference(cost, alike, copies))
     return costs
 
 

@@ -26,7 +26,17 @@ from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import CostTable, half_width
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant, block
 from compress.costs.shipped_form import INTEGERS, KeptNodes, Precision, Shipping, WholeModel
-from compress.costs.stacks import STACK_LABEL, by_label, copies_of, full_stacks, nothing, scaled, stack_file
+from compress.costs.stacks import (
+    BETWEEN_LABEL,
+    STACK_LABEL,
+    by_label,
+    copies_of,
+    full_stacks,
+    has_layers_around,
+    nothing,
+    scaled,
+    stack_file,
+)  # fmt: skip
 from compress.costs.timing import Conditions, Cost, TimedFile, Timer, timer
 from compress.onnx_graph.scopes import still_named
 from compress.quantization.post_training.weight_only import with_int4_weights
@@ -208,6 +218,8 @@ class TableMaker:
         full, costs = item.label(FULL), dict[str, Cost]()
         files, singles = dict[str, TimedFile](), {full: whole_block}
         others = [variant for variant in item.variants if variant != FULL and not variant.dropped]
+        around = has_layers_around(whole_block, form)
+        between = {item.label(variant) for variant in others if variant.floats and around}
         with self.progress.task(f"Exporting {item.path or 'the model'}", len(others) + 1) as bar:
             for number, variant in enumerate((FULL, *others)):
                 widths = item.label(variant.integers)
@@ -218,14 +230,19 @@ class TableMaker:
                 counts = full_stacks(item) if variant == FULL else {item.label(variant): copies_of(item)}
                 for label, count in counts.items():
                     path = folder / f"{number}.{count}.onnx"
-                    files[label] = stack_file(single, count, item, form, path, floats=variant.floats)
+                    files[label] = stack_file(
+                        single, count, item, form, path, floats=variant.floats, between=label in between
+                    )
                 bar.advance(1)
-        # Measure the full block with every part, so that each difference is between windows of about the same time.
         base = {name: files[name] for name in full_stacks(item)}
+        if between:
+            path = folder / "between.onnx"
+            base[BETWEEN_LABEL] = stack_file(whole_block, copies_of(item), item, form, path, between=True)
+        # Measure the full block with every part, so that each difference is between windows of about the same time.
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
-            found = by_label(self._steady({**base, **part}, full), full, copies_of(item))
+            found = by_label(self._steady({**base, **part}, full), full, copies_of(item), between)
             stack = (costs or found)[STACK_LABEL]
             costs = {label: scaled(cost, stack, found[STACK_LABEL]) for label, cost in found.items()} | costs
         if any(variant.dropped for variant in item.variants):

@@ -13,10 +13,11 @@ import pytest
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
 from compress.costs import cost_table, formats
+from compress.costs.chains import LAYER
 from compress.costs.goal import TRIES
 from compress.costs.items import Item
 from compress.costs.shipped_form import Shipping
-from compress.costs.stacks import _floats, _integers
+from compress.costs.stacks import _between, _floats, _integers, has_layers_around
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.segments import cut_out, find_segments, signature
 from compress.passes.quantize_static import QuantizeStatic
@@ -99,6 +100,23 @@ def test_float_block_is_measured_with_the_borders_that_it_has_between_integers(g
     assert borders(_floats(single, copies, replace(item, borders=(False, True)), INT8)) == 1
     weights_only = replace(INT8, operators="weights")
     assert borders(_floats(single, copies, item, weights_only)) == 0
+
+
+@pytest.mark.parametrize("sides", [(True, True), (False, True), (True, False)])
+def test_float_block_of_convolutions_is_measured_between_layers_in_integers(graph, sides):
+    single = cut_out(graph, find_segments(graph)[1])
+    item = Item("first", (), np.random.default_rng(0).random((1, 16, 16, 16), np.float32), True, (), "", sides)
+    assert has_layers_around(single, INT8)
+    assert not has_layers_around(single, replace(INT8, operators="weights"))
+    assert not has_layers_around(single, replace(INT8, precision="float"))
+    own = {f"{copy}.{node.name}" for copy in range(2) for node in Graph(single).weighted()}
+    for floats in (True, False):
+        stack = Graph(_between(single, 2, item, INT8, floats=floats))
+        assert sum(node.name.endswith(LAYER) for node in stack.nodes) == 2 * sum(sides)
+        assert {node.name for node in stack.weighted()} == (own if floats else set())
+        session = onnxruntime.InferenceSession(stack.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        (given,) = session.run(None, {session.get_inputs()[0].name: item.input})
+        assert given.shape == item.input.shape
 
 
 def float_layers(path):

@@ -10,6 +10,7 @@ from torch import nn
 from certify.data import TokenInput, TokenPreprocess
 from compress.core.targets import TARGETS
 from compress.costs import shipped_form
+from compress.costs.chains import stacked
 from compress.costs.items import FULL, Variant, block, find_items
 from compress.costs.shipped_form import Shipping
 from compress.models.tokens import TokenClassifier
@@ -46,7 +47,7 @@ def test_stack_runs_in_integers_when_a_block_is_exported(deep, context, tmp_path
     item = find_items(deep, context.sample(1), (), most=0.9)[0]
     assert [item.label(variant) for variant in item.variants] == ["full", "dropped"]
     single = shipped_form.one_block(block(deep, item, FULL), item.input, tmp_path)
-    stack = shipped_form.stacked(single, 3)
+    stack = stacked(single, 3)
     assert sum(node.op_type == "Conv" for node in stack.graph.node) == 3
     shipped = shipped_form.as_shipped(stack, Shipping("int8", VNNI), [{stack.graph.input[0].name: item.input}])
     assert (
