@@ -1,10 +1,10 @@
 """Choice of the format of each block of a file: integers, floats, or int4 weights.
 
 A multiple-choice knapsack weighs the loss of each rounded block, measured with no other block rounded, against the
-extra cost of the block in floats, measured with conversions to integers on both sides. Adjacent float blocks convert
-only at the ends of their run, which the prediction overstates. It leaves out that ONNX Runtime may run integers and
-floats in different layouts and transpose between them. Blocks of matrix products may get int4 weights where the table
-shows that these cost less than integers. The chosen file is measured against the float file.
+extra cost of the block in floats, measured between integers, with the conversions and, for convolutions, the changes of
+layout on both sides. Adjacent float blocks convert only at the ends of their run, which the prediction overstates.
+Blocks of matrix products may get int4 weights where the table shows that these cost less than integers. The chosen file
+is measured against the float file.
 """
 
 from __future__ import annotations

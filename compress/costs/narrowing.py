@@ -2,8 +2,8 @@
 
 A knapsack chooses all widths, the blocks to drop and the format of each block (integers, floats, int4 weights)
 together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
-table of measured costs. A float block is charged for conversions to integers on both sides, but not for transposes
-between the layouts in which ONNX Runtime runs integers and floats. The narrowed model is then exported and measured
+table of measured costs. A float block is charged for conversions to integers on both sides and, if it has convolutions,
+for changes of layout, even next to another float block. The narrowed model is then exported and measured
 against the whole one. If it misses the target, or costs much less than predicted, the table is corrected by that
 measurement, and another model is chosen.
 Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
