@@ -9,8 +9,6 @@ from compress.costs.shipped_form import Shipping
 from compress.onnx_graph.graph import sort_nodes
 
 BORDER_STEP = 1 / 32
-LAYER = ".layer"
-"""End of the name of a layer that :func:`between_layers` adds."""
 
 
 def stacked(model: onnx.ModelProto, copies: int) -> onnx.ModelProto:
@@ -80,7 +78,7 @@ def between_layers(model: onnx.ModelProto, sides: tuple[bool, bool]) -> onnx.Mod
         before, after = _opened(graph, port.name, inputs=inputs)
         weight = onnx.numpy_helper.from_array(np.ones((channels, 1, 1, 1), np.float32), f"{port.name}.taps")
         graph.initializer.append(weight)
-        made = onnx.helper.make_node("Conv", [before, weight.name], [after], f"{port.name}{LAYER}", group=channels)
+        made = onnx.helper.make_node("Conv", [before, weight.name], [after], f"{port.name}.layer", group=channels)
         graph.node.append(made)
     sort_nodes(graph)
     return between

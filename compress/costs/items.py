@@ -10,7 +10,8 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -30,6 +31,7 @@ SMALLEST_STEP = 4
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Layers that compute on integers in a quantized file."""
 FLOAT_BITS = 32
+Read = tuple[npt.NDArray[np.float32], bool, tuple[bool, bool]]
 PLAIN = (bool, int, float, str, tuple, type(None))
 
 
@@ -89,7 +91,7 @@ class Item:
         keeps_shape: whether output and input have the same shape, so that copies can be stacked.
         variants: its variants, the full block first.
         signature: hex digest shared by identical blocks.
-        borders: whether the values before and after the block are integers where its neighbours are.
+        borders: whether it has neighbours before and after it, and reads and gives integers where these are integers.
     """
 
     path: str
@@ -159,7 +161,7 @@ def find_items(
     for path, own in (*inside.items(), *alone, *(layers if formats else ())):
         if path not in inputs:
             continue
-        block_input, keeps, inner = inputs[path]
+        block_input, keeps, borders = inputs[path]
         droppable = path in blocks and keeps and not any(name.startswith(f"{path}.") for name in keep)
         variants = _variants(own, most, droppable)
         module = model.get_submodule(path)
@@ -170,9 +172,8 @@ def find_items(
         # Nothing to choose: such a block would only add measurements to the table.
         if len(variants) == 1:
             continue
-        signature = _signature(module, block_input.shape, path, own, inner)
-        stackable = keeps and inner and bool(path)
-        items.append(Item(path, tuple(own), block_input, stackable, variants, signature, (inner, True)))
+        signature = _signature(module, block_input.shape, path, own, *(borders if formats else ()))
+        items.append(Item(path, tuple(own), block_input, keeps and bool(path), variants, signature, borders))
     return items
 
 
@@ -230,13 +231,10 @@ def _layers_outside(model: nn.Module, blocks: Collection[str]) -> list[str]:
     return [path for path in layers if not any(path == block or path.startswith(f"{block}.") for block in blocks)]
 
 
-def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArray[np.float32], bool, bool]]:
-    """Return what each module reads that maps one float tensor to one tensor and runs once.
-
-    Returns:
-        By path, the input, whether the output has the same shape, and whether the input is not the model's own.
-    """
+def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, Read]:
+    """Return input, preservation of its shape, and borders of each module that maps one tensor to one and runs once."""
     found: dict[str, tuple[npt.NDArray[np.float32], bool, bool] | None] = {}
+    given: dict[str, Callable[[], object]] = {}
 
     def note(path: str) -> ForwardHook:
         def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -245,15 +243,19 @@ def _inputs(model: nn.Module, sample: torch.Tensor) -> dict[str, tuple[npt.NDArr
             if path in found or not _is_map(only) or not isinstance(output, torch.Tensor):
                 found[path] = None
             else:
-                found[path] = (only.detach().float().numpy(), only.shape == output.shape, only is not sample)
+                found[path] = only.detach().float().numpy(), only.shape == output.shape, only is sample
+                given[path] = weakref.ref(output)
 
         return hook
 
     with attach_hooks((module, note(path)) for path, module in model.named_modules()), torch.no_grad():
-        model(sample)
-    known = {path: each for path, each in found.items() if each is not None}
-    # The whole model is always an item that groups outside of blocks can belong to; it cannot be stacked on itself.
-    return {**known, "": (sample.numpy(), False, False)}
+        outputs = model(sample)
+    # Groups outside of blocks belong to the whole model, which cannot be stacked on itself.
+    known: dict[str, Read] = {"": (sample.numpy(), False, (False, False))}
+    for path, (values, keeps, first) in ((path, each) for path, each in found.items() if path and each is not None):
+        # Blocks that keep their shape are measured in a chain, where each has another before and behind it.
+        known[path] = values, keeps, (keeps or not first, keeps or given[path]() is not outputs)
+    return known
 
 
 def _is_map(value: object) -> TypeGuard[torch.Tensor]:
@@ -271,7 +273,7 @@ def _block_of(group: Group, blocks: Collection[str], known: Collection[str]) -> 
     return outer[0] if outer else next(path for path in reversed(around) if path in known)
 
 
-def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group], inner: bool) -> str:
+def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Sequence[Group], *also: bool) -> str:
     """Return a digest of all that a block's cost depends on: code, settings and shapes, not weights or outer names."""
 
     def plain(value: object) -> Any:
@@ -294,5 +296,5 @@ def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Seq
     ]
     tensors = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()}
     cuts = [[relative(c.path), c.tensor, c.dim, list(c.rows), c.size] for group in groups for c in group.cuts]
-    described = json.dumps([parts, tensors, cuts, list(shape), inner], sort_keys=True)
+    described = json.dumps([parts, tensors, cuts, list(shape), *also], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()

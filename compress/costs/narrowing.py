@@ -2,10 +2,10 @@
 
 A knapsack chooses all widths, the blocks to drop and the format of each block (integers, floats, int4 weights)
 together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
-table of measured costs. A float block is charged for conversions to integers on both sides and, if it has convolutions,
-for changes of layout, even next to another float block. The narrowed model is then exported and measured
-against the whole one. If it misses the target, or costs much less than predicted, the table is corrected by that
-measurement, and another model is chosen.
+table of measured costs. A float block is charged for conversions to integers and, if it has 2-D convolutions, for
+changes of layout, on each side that has another block, even one in floats. The narrowed model is then exported and
+measured against the whole one. If it misses the target, or costs much less than predicted, the table is corrected by
+that measurement, and another model is chosen.
 Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
 widths by tables of time and importances of units.
 """

@@ -1,9 +1,9 @@
 """Stacks of copies of a block as they ship, and the cost of one copy from the costs of stacks.
 
 Copies of a block that keeps its shape are chained: the difference of two stacks cancels the cost of a runtime call and
-of the ends of the file. A block that changes its shape is measured alone, with both. Blocks of convolutions in floats
-are measured between layers in integers, because ONNX Runtime orders the values of the two differently, and reordering
-takes time; so is the block in integers that they are compared with.
+of the ends of the file. A block that changes its shape is measured alone, with both. Blocks of 2-D convolutions in
+floats are measured between layers in integers, because ONNX Runtime orders the values of the two differently, and
+reordering takes time; so is the block in integers that they are compared with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 from certify.core.estimate import Estimate
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
-from compress.costs.chains import LAYER, between_layers, rounded_after, rounded_before, stacked
+from compress.costs.chains import between_layers, rounded_after, rounded_before, stacked
 from compress.costs.cost_table import METHOD, half_width
 from compress.costs.items import FULL, Item
 from compress.costs.shipped_form import Shipping
@@ -42,11 +42,13 @@ def full_stacks(item: Item) -> dict[str, int]:
     return {item.label(FULL): copies_of(item), **({FEWER_LABEL: FEWER} if item.keeps_shape else {})}
 
 
-def has_layers_around(single: onnx.ModelProto, form: Shipping) -> bool:
-    """Return whether copies of a block in floats are measured between layers in integers."""
+def layers_around(single: onnx.ModelProto, item: Item, form: Shipping) -> tuple[bool, bool]:
+    """Return on which sides copies of a block in floats are measured next to a layer in integers: before, and after."""
+    if not form.rounds_values or not any(node.op_type == "Conv" for node in single.graph.node):
+        return False, False
     shapes = [port.type.tensor_type.shape.dim for port in (single.graph.input[0], single.graph.output[0])]
-    images = all(len(shape) == 4 and shape[1].dim_value for shape in shapes)
-    return form.rounds_values and images and any(node.op_type == "Conv" for node in single.graph.node)
+    images = [len(shape) == 4 and shape[1].dim_value > 0 for shape in shapes]
+    return item.borders[0] and images[0], item.borders[1] and images[1]
 
 
 def stack_file(
@@ -99,9 +101,13 @@ def _floats(single: onnx.ModelProto, copies: int, item: Item, form: Shipping) ->
 
 
 def _between(single: onnx.ModelProto, copies: int, item: Item, form: Shipping, *, floats: bool) -> onnx.ModelProto:
-    stack = stacked(between_layers(single, item.borders), copies)
-    own = [node.name for node in stack.graph.node if floats and not node.name.endswith(LAYER)]
-    return forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}], forms.KeptNodes(own))
+    sides = layers_around(single, item, form)
+    stack = stacked(between_layers(single, sides), copies)
+    own = [f"{copy}.{node.name}" for copy in range(copies) for node in single.graph.node] if floats else []
+    shipped = forms.as_shipped(stack, form, [{stack.graph.input[0].name: item.input}], forms.KeptNodes(own))
+    before, after = (floats and item.borders[side] and not sides[side] for side in (0, 1))
+    shipped = rounded_before(shipped, form) if before else shipped
+    return rounded_after(shipped, form) if after else shipped
 
 
 def by_label(found: Mapping[str, Cost], full: str, copies: int, between: Collection[str] = ()) -> dict[str, Cost]:

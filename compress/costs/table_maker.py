@@ -32,7 +32,7 @@ from compress.costs.stacks import (
     by_label,
     copies_of,
     full_stacks,
-    has_layers_around,
+    layers_around,
     nothing,
     scaled,
     stack_file,
@@ -119,9 +119,9 @@ class TableMaker:
         singles, stacks = dict[str, onnx.ModelProto](), dict[str, TimedFile]()
         with self.progress.task("Exporting the blocks", len(kinds)) as bar:
             for number, (signature, item) in enumerate(kinds.items()):
-                singles[signature] = single = exported(item, FULL)
                 # Units outside of all blocks are narrowed in the whole model, which is measured anyway.
                 if item.path:
+                    singles[signature] = single = exported(item, FULL)
                     stacks[signature] = stack_file(single, copies_of(item), item, form, folder / f"full.{number}.onnx")
                 bar.advance(1)
         costs = dict[str, Mapping[str, Cost]]()
@@ -129,7 +129,8 @@ class TableMaker:
             labels = {item.label(variant) for variant in item.variants}
             known = self.cache.read(key, signature)
             if not labels <= known.keys():
-                known = self._measured(item, singles[signature], form, exported, folder)
+                single = singles[signature] if signature in singles else exported(item, FULL)
+                known = self._measured(item, single, form, exported, folder)
                 self.cache.write(key, signature, known)
                 measured += 1
             costs[signature] = known
@@ -218,7 +219,7 @@ class TableMaker:
         full, costs = item.label(FULL), dict[str, Cost]()
         files, singles = dict[str, TimedFile](), {full: whole_block}
         others = [variant for variant in item.variants if variant != FULL and not variant.dropped]
-        around = has_layers_around(whole_block, form)
+        around = any(layers_around(whole_block, item, form))
         between = {item.label(variant) for variant in others if variant.floats and around}
         with self.progress.task(f"Exporting {item.path or 'the model'}", len(others) + 1) as bar:
             for number, variant in enumerate((FULL, *others)):
@@ -242,18 +243,19 @@ class TableMaker:
         labels = [label for label in files if label not in base]
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
-            found = by_label(self._steady({**base, **part}, full), full, copies_of(item), between)
+            stacks = self._steady({**base, **part}, [full, BETWEEN_LABEL] if between else [full])
+            found = by_label(stacks, full, copies_of(item), between)
             stack = (costs or found)[STACK_LABEL]
             costs = {label: scaled(cost, stack, found[STACK_LABEL]) for label, cost in found.items()} | costs
         if any(variant.dropped for variant in item.variants):
             costs[item.label(Variant(dropped=True))] = nothing(costs[full])
         return costs
 
-    def _steady(self, files: Mapping[str, TimedFile], name: str) -> Mapping[str, Cost]:
-        """Measure files, and again if the one of a given name was disturbed; return the better measurement."""
+    def _steady(self, files: Mapping[str, TimedFile], names: Collection[str]) -> Mapping[str, Cost]:
+        """Measure files, and again if one of the given names was disturbed; return the better measurement."""
 
         def doubt(found: Mapping[str, Cost]) -> float:
-            return half_width(found[name].duration_s) / found[name].duration_s.value
+            return max(half_width(found[name].duration_s) / found[name].duration_s.value for name in names)
 
         first = self.timer(files)
         return first if doubt(first) <= STEADY else min(first, self.timer(files), key=doubt)

@@ -8,8 +8,12 @@ from typing import Any
 
 import onnx
 
+from compress.onnx_graph.graph import COMPUTE
+
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of a node's metadata: the paths of the modules around it, outermost first."""
+BATCH_NORM = "batch_norm"
+"""Part of the innermost scope of nodes that come from a batch norm."""
 FLOAT_PARTS, INT4_PARTS = ("float_blocks", "float_nodes"), ("int4_blocks", "int4_nodes")
 """Fields of a record with the parts that stay float, or have int4 weights: paths of modules, and names of nodes."""
 
@@ -17,9 +21,8 @@ FLOAT_PARTS, INT4_PARTS = ("float_blocks", "float_nodes"), ("int4_blocks", "int4
 def nodes_inside(model: onnx.ModelProto, modules: Collection[str]) -> dict[str, list[str]] | None:
     """Return the names of the nodes inside some modules, by the module's path.
 
-    Names of nodes count operators, so they shift when a layer before them changes; paths of modules do not. A node that
-    reads a module's weights belongs to it as well: a convolution into which a batch norm was folded is noted as part of
-    the batch norm.
+    Names of nodes count operators, so they shift when a layer before them changes; paths of modules do not. A layer
+    into which a batch norm was folded is noted as part of the batch norm, but belongs to the module of its weights.
 
     Args:
         model: an exported file.
@@ -35,8 +38,11 @@ def nodes_inside(model: onnx.ModelProto, modules: Collection[str]) -> dict[str, 
     weights = {tensor.name for tensor in model.graph.initializer}
 
     def inside(node: onnx.NodeProto, path: str) -> bool:
-        own = weights.intersection(node.input)
-        return path in scopes.get(node.name, ()) or any(name.startswith(f"{path}.") for name in own)
+        around: Sequence[str] = scopes.get(node.name, ())
+        if node.op_type in COMPUTE and node.input[1] in weights and around and BATCH_NORM in around[-1]:
+            weight: str = node.input[1]
+            return weight.startswith(f"{path}.")
+        return path in around
 
     return {path: [node.name for node in model.graph.node if inside(node, path)] for path in modules}
 

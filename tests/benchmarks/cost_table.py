@@ -34,7 +34,7 @@ from certify.measure import machine
 from compress.core.context import PassContext, PassData
 from compress.core.targets import detect
 from compress.costs.cost_cache import CostCache
-from compress.costs.cost_table import quantity_of
+from compress.costs.cost_table import Quantity, quantity_of
 from compress.costs.groups import find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, LAYERS
 from compress.costs.losses import Narrower
@@ -50,6 +50,7 @@ from tests.benchmarks import cifar
 TRAINED = {"resnet20": cifar.resnet20, "resnet56": cifar.resnet56}
 NETWORKS = (*TRAINED, "resnet50")
 PRECISIONS = ("float", "int8", "formats", "sparsity")
+QUANTITIES: tuple[Quantity, ...] = ("latency", "energy")
 CHOICES, SEED = 5, 0
 
 
@@ -92,7 +93,7 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
         print(f"  {len(alike)} x {alike[0].path} {alike[0].input.shape[1:]}, us by width: {row}")
     random = np.random.default_rng(SEED)
     print("  share of the unpruned network's time and joules: predicted, measured, error, error if corrected")
-    narrower, corrected = Narrower(found.items, found.scores), table
+    narrower, corrected = Narrower(found.items, found.scores), dict.fromkeys(QUANTITIES, table)
     for number in range(choices):
         often = (number + 1) / choices
         chosen = [
@@ -115,14 +116,15 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
                 for label, each in exported.items()
             }
             costs = maker.timer(files)
-        for quantity in ("latency", "energy"):
+        for quantity in QUANTITIES:
             expected = table.predicted(chosen, quantity).value
             seen = ratio(quantity_of(costs["pruned"], quantity), quantity_of(costs["whole"], quantity)).value
-            error, later = (100 * (each.predicted(chosen, quantity).value / seen - 1) for each in (table, corrected))
+            tables = table, corrected[quantity]
+            error, later = (100 * (each.predicted(chosen, quantity).value / seen - 1) for each in tables)
             print(f"    {quantity:8} {expected:.3f}  {seen:.3f}  {error:+.1f} %  {later:+.1f} %", flush=True)
             if quantity == "energy":
                 bars.at_most("predicted energy is off by", abs(error), 5, " %")
-                corrected = table.corrected(chosen, quantity, seen)
+            corrected[quantity] = table.corrected(chosen, quantity, seen)
 
 
 def compare_sparsity(name: str) -> None:
@@ -141,7 +143,7 @@ def compare_sparsity(name: str) -> None:
             models = {"dense": dense, "sparse": sparse}
             files = {each: whole_model(model, around.preprocess, Path(scratch)) for each, model in models.items()}
         costs = maker.side_by_side(files, around.preprocess, samples)
-        for quantity in ("latency", "energy"):
+        for quantity in QUANTITIES:
             share = ratio(quantity_of(costs["sparse"], quantity), quantity_of(costs["dense"], quantity))
             print(f"{name} in {precision}, 2:4 against dense, {quantity}: {share}", flush=True)
 

@@ -24,7 +24,6 @@ from compress.quantization.post_training.sensitivity import fewest_kept
 from compress.quantization.post_training.target_steps import floats_for, measured_speed, with_zero_points
 from compress.quantization.post_training.weight_only import with_int4_weights
 
-"""Fields of an earlier pass's record, for each format: the modules for which it was chosen, and their nodes' names."""
 OVER_BUDGET = "the loss on validation data was above the budget"
 CHOSEN = "the choice of formats keeps it float"
 

@@ -13,11 +13,11 @@ import pytest
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
 from compress.costs import cost_table, formats
-from compress.costs.chains import LAYER
 from compress.costs.goal import TRIES
 from compress.costs.items import Item
 from compress.costs.shipped_form import Shipping
-from compress.costs.stacks import _between, _floats, _integers, has_layers_around
+from compress.costs.stacks import BETWEEN_LABEL, _between, _floats, _integers, by_label, layers_around
+from compress.costs.timing import Cost
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.segments import cut_out, find_segments, signature
 from compress.passes.quantize_static import QuantizeStatic
@@ -102,21 +102,46 @@ def test_float_block_is_measured_with_the_borders_that_it_has_between_integers(g
     assert borders(_floats(single, copies, item, weights_only)) == 0
 
 
+def runs(model, item):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: item.input})[0].shape
+
+
 @pytest.mark.parametrize("sides", [(True, True), (False, True), (True, False)])
 def test_float_block_of_convolutions_is_measured_between_layers_in_integers(graph, sides):
     single = cut_out(graph, find_segments(graph)[1])
     item = Item("first", (), np.random.default_rng(0).random((1, 16, 16, 16), np.float32), True, (), "", sides)
-    assert has_layers_around(single, INT8)
-    assert not has_layers_around(single, replace(INT8, operators="weights"))
-    assert not has_layers_around(single, replace(INT8, precision="float"))
+    assert layers_around(single, item, INT8) == sides
+    assert layers_around(single, item, replace(INT8, operators="weights")) == (False, False)
+    assert layers_around(single, item, replace(INT8, precision="float")) == (False, False)
     own = {f"{copy}.{node.name}" for copy in range(2) for node in Graph(single).weighted()}
     for floats in (True, False):
         stack = Graph(_between(single, 2, item, INT8, floats=floats))
-        assert sum(node.name.endswith(LAYER) for node in stack.nodes) == 2 * sum(sides)
+        assert sum(node.name.endswith(".layer") for node in stack.nodes) == 2 * sum(sides)
         assert {node.name for node in stack.weighted()} == (own if floats else set())
-        session = onnxruntime.InferenceSession(stack.model.SerializeToString(), providers=["CPUExecutionProvider"])
-        (given,) = session.run(None, {session.get_inputs()[0].name: item.input})
-        assert given.shape == item.input.shape
+        assert runs(stack.model, item) == item.input.shape
+
+
+def test_block_that_ends_in_a_pool_is_rounded_where_no_layer_can_be(graph):
+    """The last block of a classifier includes the mean over positions, so its output has no positions."""
+    single = cut_out(graph, find_segments(graph)[3])
+    item = Item("last", (), np.random.default_rng(0).random((1, 32, 8, 8), np.float32), False, (), "")
+    assert layers_around(single, item, INT8) == (True, False)
+    stack = _between(single, 1, item, INT8, floats=True)
+    assert borders(stack) == 2, "at both ends"
+    assert runs(stack, item) == (1, 32)
+    assert borders(_between(single, 1, replace(item, borders=(True, False)), INT8, floats=True)) == 1
+
+
+def test_float_variant_costs_what_it_adds_to_the_stack_between_layers():
+    def seconds(value):
+        return Cost(Estimate(value, value, value, "s", 24, "made up"), None)
+
+    stacks = {"full": 6.0, "fewer": 2.0, BETWEEN_LABEL: 9.0, "float": 15.0, "4": 3.0}
+    costs = by_label({label: seconds(value) for label, value in stacks.items()}, "full", 6, {"float"})
+    assert {label: cost.duration_s.value for label, cost in costs.items()} == {
+        "full": 1.0, "stack": 6.0, "float": 2.0, "4": 0.5
+    }  # fmt: skip
 
 
 def float_layers(path):

@@ -27,6 +27,7 @@ from compress.exchange.onnx_export import export
 from compress.onnx_graph.graph import Graph
 from compress.passes.qat import Qat
 from compress.passes.quantize_static import QuantizeStatic
+from compress.passes.space_to_depth import SpaceToDepth
 from compress.passes.structured_prune import StructuredPrune
 from compress.quantization.post_training.quantizer import Quantizer
 
@@ -147,14 +148,16 @@ def test_layers_outside_of_all_blocks_have_formats_too(deep, context):
     assert {item.path for item in find_items(deep, sample, (), most=0.9)} == {f"blocks.{n}" for n in range(5)}
 
 
-def test_only_a_layer_that_reads_the_input_has_no_integers_before_it(deep, context):
-    found = find_items(deep, context.sample(1), (), most=0.9, formats=(FLOATS,))
-    assert {item.path for item in found if item.borders != (True, True)} == {"stem"}
-    twice = nn.Sequential(*(nn.Conv2d(3, 3, 3, 1, 1) for _ in range(2)))
-    first, second = find_items(twice.eval(), context.sample(1), (), most=0.9, formats=(FLOATS,))
-    assert (first.borders, second.borders) == ((False, True), (True, True))
-    assert (first.keeps_shape, second.keeps_shape) == (False, True)
-    assert first.signature != second.signature
+def test_first_and_last_layers_have_integers_on_one_side_only(deep, context):
+    sample = context.sample(1)
+    found = {item.path: item for item in find_items(deep, sample, (), most=0.9, formats=(FLOATS,))}
+    ends = {"stem": (False, True), "head": (True, False)}
+    assert {path: item.borders for path, item in found.items()} == dict.fromkeys(found, (True, True)) | ends
+    first, second, last = (nn.Conv2d(3, width, 3, 1, 1) for width in (3, 3, 8))
+    chain = find_items(nn.Sequential(first, second, last).eval(), sample, (), most=0.9, formats=(FLOATS,))
+    assert [item.borders for item in chain] == [(True, True), (True, True), (True, False)]
+    assert [item.keeps_shape for item in chain] == [True, True, False]
+    assert chain[0].signature == chain[1].signature
 
 
 def test_rounded_block_loses_and_float_block_does_not_when_only_it_is_changed(deep, context):
@@ -180,12 +183,33 @@ def test_nodes_of_a_block_are_named_as_the_exporter_names_them(deep, context, tm
 
 
 def test_convolution_with_a_folded_batch_norm_belongs_to_its_own_module(model, context, tmp_path):
-    whole = whole_model(model, context.preprocess, tmp_path, ["stem.0", "stem.1", "head"])
+    whole = whole_model(model, context.preprocess, tmp_path, ["stem", "stem.0", "stem.1", "st"])
     graph = Graph(whole.file)
     (conv,) = (node.name for node in graph.nodes if "stem.0.weight" in node.input)
-    assert conv in whole.nodes["stem.0"]
-    assert conv in whole.nodes["stem.1"], "where the exporter notes it"
-    assert conv not in whole.nodes["head"]
+    inside = {path: conv in names for path, names in whole.nodes.items()}
+    assert inside == {"stem": True, "stem.0": True, "stem.1": False, "st": False}
+    (path,) = tmp_path.glob("whole.onnx")
+    record = {"float_blocks": ["stem.0"], "float_nodes": ["the name that it had earlier"]}
+    same, record = SpaceToDepth().apply(path, replace(context, earlier=(record,)))
+    assert same == path
+    assert "it stays in floats" in record.declined[0].why
+
+
+class PreActivated(nn.Module):
+    """A convolution that the exporter folds into the batch norm of the block behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 8, 3), nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+
+    def forward(self, x):
+        return self.block(self.stem(x)).mean((2, 3))
+
+
+def test_block_does_not_own_the_convolution_before_it_when_its_batch_norm_is_folded(context, tmp_path):
+    whole = whole_model(PreActivated().eval(), context.preprocess, tmp_path, ["stem", "block"])
+    kinds = {node.name: node.op_type for node in whole.file.graph.node}
+    assert [[kinds[name] for name in whole.nodes[path]] for path in ("stem", "block")] == [["Conv"], ["Relu", "Conv"]]
 
 
 def test_blocks_stay_float_by_their_paths_when_a_layer_before_them_changed(deep, context, tmp_path):

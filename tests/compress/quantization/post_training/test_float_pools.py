@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -43,27 +45,59 @@ def rounded(model: onnx.ModelProto, target: str, kept: tuple[str, ...]) -> onnx.
     return quantized(model, chosen, found, where, per_channel=True)
 
 
+def optimized(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, np.ndarray]:
+    """What ONNX Runtime makes of a file, and its output."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3  # it warns that the file is for this processor
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(path), session.run(None, {"x": IMAGE})[0]
+
+
 def read_by_pools(model: onnx.ModelProto) -> list[str]:
     """The operators before the max pools."""
     graph = Graph(model)
-    return [graph.producers[node.input[0]].op_type for node in graph.nodes if node.op_type == "MaxPool"]
+    makers = [graph.producers.get(node.input[0]) for node in graph.nodes if node.op_type == "MaxPool"]
+    return ["input" if maker is None else maker.op_type for maker in makers]
 
 
 @pytest.mark.parametrize("activation", ["Relu", "Clip", "HardSwish"])
 def test_pools_stay_float_in_the_runtime_when_the_layer_before_them_does(tmp_path, activation):
     made = rounded(pooled(activation), "cpu-vnni", ("first",))
     assert read_by_pools(made) == [activation, "MaxPool"]
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    options.log_severity_level = 3  # it warns that the file is for this processor
-    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    assert not {"QuantizeLinear", "DequantizeLinear"} & set(read_by_pools(onnx.load(tmp_path / "optimized.onnx")))
+    found, outputs = optimized(made, tmp_path / "optimized.onnx")
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(read_by_pools(found))
     before = onnx.ModelProto()
     before.CopyFrom(made)
     (added,) = (node for node in before.graph.node if node.op_type == "Sum")
     added.op_type = "Identity"
     same = onnxruntime.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"x": IMAGE})[0], same.run(None, {"x": IMAGE})[0], atol=1e-5)
+    np.testing.assert_allclose(outputs, same.run(None, {"x": IMAGE})[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("first", ["Conv", "input"])
+def test_pool_stays_float_when_a_flattened_value_is_rounded_or_it_reads_the_input(tmp_path, first):
+    random = np.random.default_rng(2)
+    shapes = {"w0": (8, 3, 3, 3), "w1": (8 * 7 * 7, 4) if first == "Conv" else (3 * 8 * 8, 4)}
+    values = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    given = [numpy_helper.from_array(each, name) for name, each in values.items()]
+    given.append(numpy_helper.from_array(np.array([1, -1]), "flat"))
+    nodes = [helper.make_node("Conv", ["x", "w0"], ["a"], "first")] if first == "Conv" else []
+    nodes += [
+        helper.make_node("MaxPool", ["a" if nodes else "x"], ["c"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Reshape", ["c", "flat"], ["d"], "flatten"),
+        helper.make_node("MatMul", ["d", "w1"], ["y"], "second"),
+    ]
+    ports = [
+        helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, IMAGE.shape),
+        helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None),
+    ]
+    graph = helper.make_graph(nodes, "flat", ports[:1], ports[1:], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    kept = ("first",) if first == "Conv" else ("pool", "flatten")
+    made = rounded(onnx.shape_inference.infer_shapes(model), "cpu-vnni", kept)
+    found, _ = optimized(made, tmp_path / "optimized.onnx")
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(read_by_pools(found))
 
 
 @pytest.mark.parametrize("kept", [(), ("second",)])
