@@ -22,6 +22,7 @@ from compress.costs.knapsack import OverBudget
 from compress.costs.losses import Narrower, measured_losses
 from compress.costs.rounding import Rounding, int4_weights
 from compress.costs.shipped_form import Shipping, whole_model
+from compress.costs.stacks import BETWEEN_LABEL
 from compress.costs.timing import Cost
 from compress.exchange.onnx_export import export
 from compress.onnx_graph.graph import Graph
@@ -250,6 +251,8 @@ def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer,
     predicted, measured = (Estimate.from_json(done[name]) for name in ("predicted_share", "measured_share"))
     assert "blocks.4" in done["float_blocks"]
     assert done["dropped"]
+    between = [batch for batch in timer.batches if BETWEEN_LABEL in batch]
+    assert [("full float" in batch, "full" in batch) for batch in between] == [(True, True)] * 2, "a block and the stem"
     assert done["conditions"]["precision"] == "int8"
     assert measured.value == pytest.approx(predicted.value, abs=1e-3)
     path = tmp_path / "pruned.onnx"
