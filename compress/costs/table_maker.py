@@ -36,7 +36,7 @@ from compress.costs.stacks import (
     nothing,
     scaled,
     stack_file,
-)  # fmt: skip
+)
 from compress.costs.timing import Conditions, Cost, TimedFile, Timer, timer
 from compress.onnx_graph.scopes import still_named
 from compress.quantization.post_training.weight_only import with_int4_weights
