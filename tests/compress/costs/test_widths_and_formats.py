@@ -16,6 +16,7 @@ from torch import nn
 
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
+from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import CostTable
 from compress.costs.items import FLOATS, FULL, INT4, Item, Variant, find_items
 from compress.costs.knapsack import OverBudget
@@ -23,7 +24,8 @@ from compress.costs.losses import Narrower, measured_losses
 from compress.costs.rounding import Rounding, int4_weights
 from compress.costs.shipped_form import Shipping, whole_model
 from compress.costs.stacks import BETWEEN_LABEL
-from compress.costs.timing import Cost
+from compress.costs.table_maker import table_maker
+from compress.costs.timing import Conditions, Cost
 from compress.exchange.onnx_export import export
 from compress.onnx_graph.graph import Graph
 from compress.passes.qat import Qat
@@ -262,6 +264,26 @@ def test_file_keeps_the_formats_that_were_chosen_together_with_the_widths(timer,
     floats = {node.input[1].removesuffix(".weight").removesuffix(".conv") for node in graph.weighted()}
     assert floats == set(done["float_blocks"])
     assert {each.why for each in kept.declined} == {"the choice of formats keeps it float"}
+
+
+def test_block_is_measured_once_more_when_its_stack_between_layers_was_disturbed(timer, deep, context, monkeypatch):
+    honest = type(timer).__call__
+
+    def disturbing(self, files):
+        costs = honest(self, files)
+        if BETWEEN_LABEL in costs and len(self.batches) == 1:
+            seconds = costs[BETWEEN_LABEL].duration_s
+            costs[BETWEEN_LABEL] = replace(costs[BETWEEN_LABEL], duration_s=replace(seconds, high=2 * seconds.value))
+        return costs
+
+    monkeypatch.setattr(type(timer), "__call__", disturbing)
+    following = replace(context, following=(QuantizeStatic(samples=16),))
+    items = find_items(deep, context.sample(1), (), most=0.9, formats=(FLOATS,))[:1]
+    maker = table_maker(Conditions(), None, following, CostCache(fresh=True))
+    maker.make(deep, items, context.preprocess, context.samples(2))
+    first, second, last = timer.batches
+    assert BETWEEN_LABEL in first
+    assert (second, last) == (first, ["whole", items[0].signature])
 
 
 def test_file_keeps_int4_weights_that_were_chosen_together_with_the_widths(timer, deep, context, tmp_path, monkeypatch):
