@@ -87,11 +87,9 @@ class ImagePreprocess(Preprocess):
         colour, channels = checked["colour"], 1 if checked["colour"] == "L" else 3
         for key in ("mean", "std"):
             if (count := len(checked[key])) != channels:
-                yield (
-                    key,
-                    f"{key} has {count} values, but colour {colour} has {channels} channel(s); give one value per "
-                    "channel",
-                )
+                values = f"{count} value{'s' if count != 1 else ''}"
+                has = f"{channels} channel{'s' if channels > 1 else ''}"
+                yield key, f"{key} has {values}, but colour {colour} has {has}; give one value per channel"
 
     @property
     def channels(self) -> int:

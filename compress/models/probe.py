@@ -101,14 +101,15 @@ def _why_failed(model: nn.Module, samples: torch.Tensor, name: str, error: BaseE
         takes = getattr(layer, "in_channels" if of_channels else "in_features", None)
         what, gets = ("channel", layer_input.shape[1]) if of_channels else ("feature", layer_input.shape[-1])
         if takes not in (None, gets):
+            given = f"{takes} {what}{'s' if takes != 1 else ''}"
             if of_channels and layer_input.shape == samples.shape and samples.shape[-1] == takes:
                 return (
-                    f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} channel(s), which are "
+                    f"{name} does not take samples of {shape}: its layer '{path}' takes {given}, which are "
                     "last in the samples; put them first (in NumPy: x = np.moveaxis(x, -1, 1))."
                 )
             fitting = "colour (L for grey)" if of_channels and gets == samples.shape[1] else "size and layout"
             return (
-                f"{name} does not take samples of {shape}: its layer '{path}' takes {takes} {what}(s) and gets {gets}; "
+                f"{name} does not take samples of {shape}: its layer '{path}' takes {given} and gets {gets}; "
                 f"give a preprocessing contract with the {fitting} that it was trained with, or adapt it to the data."
             )
     return f"{name} fails on a sample of {shape}, {samples.dtype} ({describe_with_place(error)}); adapt it to the data."

@@ -70,7 +70,7 @@ def test_yaml_sets_every_field_when_valid(tmp_path: Path) -> None:
         ("layout: NHWC", f"layout: 0x{'f' * 6000}", "layout must be an integer in"),
         ("resize: 256", f"kind: 0x{'f' * 6000}", "kind must be an integer in"),
         ("resize: 256", "kind: [image]", "line 11: Unknown kind of contract"),
-        ("mean: [127, 127, 127]", "mean: [127]", "line 9: mean has 1 values, but colour RGB has 3"),
+        ("mean: [127, 127, 127]", "mean: [127]", "line 9: mean has 1 value, but colour RGB has 3 channels;"),
         ("mean: [127, 127, 127]", "mean: 127", "mean of the contract must be a list, got 127"),
         (
             "mean: [127, 127, 127]",
