@@ -57,9 +57,10 @@ def command(preprocess: Path | None, as_json: bool, **arguments: Any) -> None:
     """Measure what the blocks of MODEL cost at each width, in the precision that ships.
 
     Each block is exported, converted to that precision, and measured in its own process. For int8, it is also measured
-    in float between int8 neighbours, including the conversions. Your cache keeps the costs; later tables reuse them if
-    runtime, version, processor, threads, precision, and the block's code and shapes are the same. structured_prune
-    chooses widths and formats by these costs if its target is energy or latency.
+    in float between int8 neighbours, including the conversions; these are listed too, since float blocks in a row do
+    not need them in between. Your cache keeps the costs; later tables reuse them if runtime, version, processor,
+    threads, precision, and the block's code and shapes are the same. structured_prune chooses widths and formats by
+    these costs if its target is energy or latency.
 
     Exit code 0: written. 2: usage error, or a model that cannot be exported.
     """
@@ -97,6 +98,8 @@ def show(table: CostTable) -> None:
 def _blocks(table: CostTable) -> Table:
     from rich.table import Table
 
+    from compress.costs.cost_table import CONVERSIONS
+
     grid = Table(show_edge=False, pad_edge=False, header_style="bold")
     for title in ("block", "width", "us", "uJ", "of full"):
         grid.add_column(title, justify="left" if title == "block" else "right", no_wrap=title != "block")
@@ -108,15 +111,20 @@ def _blocks(table: CostTable) -> Table:
         first, costs = items[0], table.costs[items[0].signature]
         taken = {first.label(each) for each in table.worthwhile(first, "latency")}
         full = costs[first.label(first.variants[0])].duration_s.value
-        for place, variant in enumerate(first.variants):
-            label = first.label(variant)
+        labels = [first.label(variant) for variant in first.variants]
+        for place, label in enumerate([*labels, *({CONVERSIONS} & costs.keys())]):
             cost = costs[label]
-            joules = "" if cost.energy_j is None else f"{UJ * cost.energy_j.value:.2f}"
-            share = f"{cost.duration_s.value / full:.2f}" if full > 0 else ""
-            mark = "" if label in taken else " (no gain)"
+            joules = "" if cost.energy_j is None else _hundredths(UJ * cost.energy_j.value)
+            share = _hundredths(cost.duration_s.value / full) if full > 0 else ""
+            mark = "" if label in taken or place == len(labels) else " (no gain)"
             name = clean(f"{first.path or 'whole model'}{f' and {len(items) - 1} alike' if len(items) > 1 else ''}")
-            grid.add_row("" if place else name, label, f"{US * cost.duration_s.value:.2f}", joules, share + mark)
+            grid.add_row("" if place else name, label, _hundredths(US * cost.duration_s.value), joules, share + mark)
     return grid
+
+
+def _hundredths(value: float) -> str:
+    """Return a value with two decimals; one that measured just below 0 has no sign."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _note(table: CostTable) -> str:

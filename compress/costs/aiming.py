@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from certify.core.errors import MeasureError, ModelError
 from certify.core.estimate import Estimate
-from compress.costs.cost_table import CostTable, total_loss
+from compress.costs.cost_table import CostTable
 from compress.costs.goal import NEAR, TRIES, CostGoal, meets
 from compress.costs.items import Variant
 from compress.costs.knapsack import OverBudget
@@ -24,10 +24,12 @@ class Attempt(Generic[Made]):
     Attributes:
         made: the model.
         share: its share of the cost to which the target refers.
+        why: what to say of it if it misses the target; its share by default.
     """
 
     made: Made
     share: Estimate
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def make_least_lossy(
         if over is not None and table.factor == 1:
             sentences.append(f"with {cheapest}, {over:.3f} remains")
             break
-        lost = total_loss(chosen, candidates, losses)
+        lost = _total_loss(chosen, candidates, losses)
         if best is not None and (seen is not None or lost >= best.lost):
             break
         if seen is None:
@@ -106,7 +108,15 @@ def make_least_lossy(
                 if attempt.share.value >= NEAR * predicted.value:
                     break
             else:
-                sentences.append(f"measured {attempt.share}")
+                sentences.append(attempt.why or f"measured {attempt.share}")
             seen = tried[-1][1]
         table = table.corrected(chosen, goal.quantity, seen)
     return "; ".join(sentences) if best is None else best
+
+
+def _total_loss(
+    chosen: Sequence[Variant], candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]]
+) -> float:
+    """Return the sum of the losses of the chosen candidates."""
+    rows = zip(chosen, candidates, losses, strict=True)
+    return sum(row[options.index(variant)] for variant, options, row in rows)

@@ -17,7 +17,7 @@ from certify.core.folders import cache_folder
 from compress.costs.timing import Cost
 
 FOLDER = "cost_tables"
-LAYOUT = 4
+LAYOUT = 5
 """Incremented when costs are measured, or blocks described, differently."""
 
 

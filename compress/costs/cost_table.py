@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 from certify.core.estimate import Estimate
 from compress.core.pass_protocol import Declined
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant
-from compress.costs.knapsack import Option, OverBudget, choose
+from compress.costs.knapsack import Option, OverBudget, cheapest, choose, meetings
+from compress.costs.neighbours import in_order, kinds_before
 from compress.costs.ratios import ratio
 from compress.costs.timing import Cost
 from compress.quantization.post_training.weight_only import ONLY_PRODUCTS
@@ -33,6 +33,8 @@ LEAST_CHANGE = 0.02
 """Smallest predicted change of the whole model's cost, as a share, by which a table is corrected."""
 STATED = ("precision", "runtime", "version", "threads", "processor")
 """Conditions that the record of a pass repeats."""
+CONVERSIONS = "conversions"
+"""Label of what the conversions to floats and back around a block in floats cost, which are not needed between two."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class CostTable:
         whole: cost of the whole, unchanged model.
         items: its blocks.
         costs: costs of one block, by signature, then by label; for a block that cannot be stacked, including a call of
-            the runtime.
+            the runtime. They may include :data:`CONVERSIONS`.
         measured: number of kinds of blocks of which all variants were measured now, and not read from the cache.
         factor: what a change of a block adds to the whole model, relative to its cost in the table; see
             :meth:`corrected`.
@@ -86,9 +88,11 @@ class CostTable:
         whole = quantity_of(self.whole, quantity)
         if whole is None:
             raise ValueError("energy was requested from a table without joules")
-        change, alike = 0.0, dict[tuple[str, str], float]()
+        alike = dict[tuple[str, str], float]()
+        # The stack of float blocks counts twice, once as their cost, so the interval of a row is too wide at worst.
+        for kind, less in self._unneeded(chosen, quantity):
+            alike[kind, CONVERSIONS] = alike.get((kind, CONVERSIONS), 0.0) + half_width(less)
         for item, variant in zip(self.items, chosen, strict=True):
-            change += self.change(item, variant, quantity)
             if variant != FULL:
                 ends = [self.cost(item, each, quantity) for each in (variant, FULL)]
                 half = math.hypot(*(half_width(end) for end in ends if end is not None))
@@ -96,7 +100,7 @@ class CostTable:
                 place = (item.signature, item.label(variant))
                 alike[place] = alike.get(place, 0.0) + half
         # Blocks are measured separately from the model, so their savings can add up to more than its cost.
-        share = max(0.0, 1 + self.factor * change / whole.value)
+        share = max(0.0, 1 + self.factor * self._change(chosen, quantity) / whole.value)
         # Different blocks were measured separately, so their errors add up in quadrature.
         error = self.factor * math.hypot(*alike.values()) / whole.value
         return Estimate(share, max(0.0, share - error), share + error, "1", whole.n, METHOD, whole.evidence)
@@ -104,23 +108,29 @@ class CostTable:
     def worthwhile(self, item: Item, quantity: Quantity) -> tuple[Variant, ...]:
         """Return the variants that cost less than every wider one of at least their precision, the full block first.
 
-        A narrower or rounded block is less accurate, so one that saves nothing is not worth its loss.
+        A narrower or rounded block is less accurate, so one that saves nothing is not worth its loss. A block with
+        int4 weights is compared as though both its neighbours stayed in floats.
         """
+        sides = zip(self.items, self._conversions(quantity), strict=True)
+        met = sum(less[1].value for each, less in sides if less and (each is item or each.follows == item.path))
         found: list[Variant] = []
         for variant in item.variants:
             saving = -self.change(item, variant, quantity)
             wider = [each for each in item.variants if each != variant and _holds(item, each, variant)]
-            saves_most = all(saving > -self.change(item, each, quantity) for each in wider)
-            if variant == FULL or (saves_most and self._shown_cheaper(item, variant, quantity)):
+            saves_most = all(
+                saving + (met if variant.floats > each.floats else 0.0) > -self.change(item, each, quantity)
+                for each in wider
+            )
+            if variant == FULL or (saves_most and self._shown_cheaper(item, variant, quantity, met)):
                 found.append(variant)
         return tuple(found)
 
-    def _shown_cheaper(self, item: Item, variant: Variant, quantity: Quantity) -> bool:
+    def _shown_cheaper(self, item: Item, variant: Variant, quantity: Quantity, met: float) -> bool:
         """Return whether weights of few bits are shown to cost less than integers; True for other formats."""
         if variant.bits == FLOAT_BITS:
             return True
         few, integers = (self.cost(item, each, quantity) for each in (variant, variant.integers))
-        return few is not None and integers is not None and few.high < integers.low
+        return few is not None and integers is not None and few.high - met < integers.low
 
     def without_gain(self, candidates: Sequence[Sequence[Variant]], quantity: Quantity) -> tuple[Declined, ...]:
         """Return why no block may have int4 weights; empty if one may.
@@ -163,21 +173,18 @@ class CostTable:
         whole = quantity_of(self.whole, quantity)
         if whole is None:
             raise ValueError("energy was requested from a table without joules")
-        options = [
-            [Option(self.change(item, each, quantity), loss) for each, loss in zip(variants, row, strict=True)]
-            for item, variants, row in zip(self.items, candidates, losses, strict=True)
-        ]
         try:
             # Options are changes of the whole model's cost, so the budget is one too.
-            numbers = choose(options, (share - 1) * whole.value / self.factor)
+            budget = (share - 1) * whole.value / self.factor
+            numbers = choose(self._options(candidates, losses, quantity), budget, self._shared(quantity))
         except OverBudget as error:
             raise OverBudget(1 + self.factor * error.least / whole.value) from error
-        return [variants[number] for variants, number in zip(candidates, numbers, strict=True)]
+        return self._taken(candidates, numbers)
 
     def cheapest(self, candidates: Sequence[Sequence[Variant]], quantity: Quantity) -> list[Variant]:
-        """Return the cheapest of the candidates of each item."""
-        rows = zip(self.items, candidates, strict=True)
-        return [min(row, key=partial(self.change, item, quantity=quantity)) for item, row in rows]
+        """Return the candidate of each item with which the whole model costs least."""
+        options = self._options(candidates, [[0.0] * len(row) for row in candidates], quantity)
+        return self._taken(candidates, cheapest(options, self._shared(quantity)))
 
     def corrected(self, chosen: Sequence[Variant], quantity: Quantity, share: float) -> CostTable:
         """Return the table with the factor for which a prediction becomes the share that was measured.
@@ -196,12 +203,53 @@ class CostTable:
         whole = quantity_of(self.whole, quantity)
         if whole is None:
             raise ValueError("energy was requested from a table without joules")
-        rows = zip(self.items, chosen, strict=True)
-        change = self.factor * sum(self.change(item, each, quantity) for item, each in rows) / whole.value
+        change, (low, high) = self.factor * self._change(chosen, quantity) / whole.value, FACTORS
         if abs(change) < LEAST_CHANGE:
             return self
-        low, high = FACTORS
         return replace(self, factor=self.factor * min(high, max(low, (share - 1) / change)))
+
+    def _change(self, chosen: Sequence[Variant], quantity: Quantity) -> float:
+        """Return what the variants add to the whole model's cost, in s or J, before the factor."""
+        total = sum(self.change(item, each, quantity) for item, each in zip(self.items, chosen, strict=True))
+        return total - sum(less.value for _, less in self._unneeded(chosen, quantity))
+
+    def _unneeded(self, chosen: Sequence[Variant], quantity: Quantity) -> list[tuple[str, Estimate]]:
+        """Return the conversions that are not needed because two float blocks meet, with the kind of their block."""
+        order, known = in_order(self.items), self._conversions(quantity)
+        met = meetings([_joins(chosen[number]) for number in order], self._shared(quantity))
+        rows = zip((known[number] for number in order), met, strict=True)
+        return [less for less, meets in rows if meets and less is not None]
+
+    def _conversions(self, quantity: Quantity) -> list[tuple[str, Estimate] | None]:
+        """Return the conversions before each block that are shown to cost anything, with the kind of their block."""
+        costs = {
+            each: quantity_of(own[CONVERSIONS], quantity) for each, own in self.costs.items() if CONVERSIONS in own
+        }
+        known = {signature: cost for signature, cost in costs.items() if cost is not None and cost.low > 0}
+        kinds = kinds_before(self.items, known)
+        return [None if kind is None else (kind, known[kind]) for kind in kinds]
+
+    def _shared(self, quantity: Quantity) -> list[float]:
+        """Return the cost of the conversions before each item, in order; 0 if it is not known."""
+        known = self._conversions(quantity)
+        return [0.0 if (less := known[number]) is None else less[1].value for number in in_order(self.items)]
+
+    def _options(
+        self, candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]], quantity: Quantity
+    ) -> list[list[Option]]:
+        """Return the options of the items, in order."""
+        return [
+            [
+                Option(self.change(self.items[number], each, quantity), loss, _joins(each))
+                for each, loss in zip(candidates[number], losses[number], strict=True)
+            ]
+            for number in in_order(self.items)
+        ]
+
+    def _taken(self, candidates: Sequence[Sequence[Variant]], numbers: Sequence[int]) -> list[Variant]:
+        """Return the chosen candidates in the order of the items, from their indices in order."""
+        taken = dict(zip(in_order(self.items), numbers, strict=True))
+        return [row[taken[number]] for number, row in enumerate(candidates)]
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -237,12 +285,9 @@ def share_of(cost: Cost, whole: Cost, quantity: Quantity) -> Estimate:
     return ratio(first, second)
 
 
-def total_loss(
-    chosen: Sequence[Variant], candidates: Sequence[Sequence[Variant]], losses: Sequence[Sequence[float]]
-) -> float:
-    """Return the sum of the losses of the chosen candidates."""
-    rows = zip(chosen, candidates, losses, strict=True)
-    return sum(row[options.index(variant)] for variant, options, row in rows)
+def _joins(variant: Variant) -> bool | None:
+    """Return whether a block exchanges floats with a neighbour in floats; None for one that is dropped."""
+    return None if variant.dropped else variant.floats
 
 
 def _holds(item: Item, wider: Variant, narrower: Variant) -> bool:

@@ -2,7 +2,7 @@
 
 A multiple-choice knapsack weighs the loss of each rounded block, measured with no other block rounded, against the
 extra cost of the block in floats, measured between integers, with the conversions and, for convolutions, the changes of
-layout on both sides. Adjacent float blocks convert only at the ends of their run, which the prediction overstates.
+layout on both sides. Float blocks in a row convert only at the ends of their run.
 Blocks of matrix products may get int4 weights where the table shows that these cost less than integers. The chosen file
 is measured against the float file.
 """
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnx
 import torch
 
+from certify.core.estimate import Estimate
 from certify.core.input_mapping import by_input
 from compress.core import onnx_file
 from compress.core.context import PassContext
@@ -26,7 +27,7 @@ from compress.core.pass_protocol import Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.aiming import Attempt, Met, make_least_lossy
-from compress.costs.cost_table import WORDS, CostTable, quantity_of, share_of
+from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of, share_of
 from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.items import FLOATS, FULL, INT4, Item, Variant
 from compress.costs.losses import divergence_of
@@ -108,14 +109,14 @@ class FormatChoice:
         losses = self._losses(candidates)
 
         def made(chosen: Sequence[Variant]) -> Attempt[Choice] | str:
+            choice = Choice(self._nodes(chosen, FLOATS), self._nodes(chosen, INT4), declined=declined)
             # It would be the given file.
             if all(variant == FLOATS for variant in chosen):
-                return "with every block in floats, nothing is saved"
-            choice = Choice(self._nodes(chosen, FLOATS), self._nodes(chosen, INT4), declined=declined)
+                return Attempt(choice, Estimate.exact(1.0, "1", METHOD), "with every block in floats, nothing is saved")
             measured = self._side_by_side(self._made("chosen", choice))
             return Attempt(choice, share_of(measured["chosen"], measured["floats"], goal.quantity))
 
-        met = make_least_lossy(goal, table, candidates, losses, integers, made, "every block in integers")
+        met = make_least_lossy(goal, table, candidates, losses, integers, made, "the cheapest format of each block")
         if isinstance(met, str):
             return Choice(refused=f"{goal.share:g} of the {what} cannot be reached: {met}", declined=declined)
         return replace(met.attempt.made, notes=self._notes(table, met))
@@ -131,7 +132,11 @@ class FormatChoice:
         form = replace(self._maker.shipping, operators=forms.operators_of(graph.model, self._maker.shipping.operators))
         files = {segment.nodes[0]: cut_out(graph, segment) for segment in self._segments}
 
-        items = [self._item(graph, segment, values, files[segment.nodes[0]]) for segment, values in self._inputs(graph)]
+        given = {segment.output: segment.nodes[0] for segment in self._segments}
+        items = [
+            replace(self._item(graph, segment, values, files[segment.nodes[0]]), follows=given.get(segment.input))
+            for segment, values in self._inputs(graph)
+        ]
         return self._maker.table(integers, items, form, lambda item, _: files[item.path], self._folder)
 
     def _inputs(self, graph: Graph) -> list[tuple[Segment, npt.NDArray[Any]]]:

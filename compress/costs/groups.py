@@ -13,6 +13,7 @@ from compress.core.foreign_code import eval_copy
 from compress.core.model_stats import count_parameters
 from compress.core.pass_protocol import Declined
 from compress.costs.items import Item, Variant, find_items
+from compress.costs.neighbours import with_neighbours
 from compress.pruning.blocks import BlockPruner
 from compress.pruning.channels import find_head, find_layers
 from compress.pruning.elimination import EliminationEstimator
@@ -76,6 +77,8 @@ def find_narrowable(
     known = [group for group in pruner.groups if group.name in scores]
     groups = [group for group in known if verified_groups(found, sample, [group])]
     items = find_items(found, sample, groups, most=settings.max_ratio, keep=rules.keep, formats=formats)
+    if formats:
+        items = with_neighbours(found, sample, items)
     declined = [each for each in pruner.left_out({}) if each.what not in scores]
     declined += [Declined(group.name, COUPLED) for group in known if group not in groups]
     return Narrowable(found, tuple(items), scores, tuple(declined))

@@ -92,6 +92,7 @@ class Item:
         variants: its variants, the full block first.
         signature: hex digest shared by identical blocks.
         borders: whether it has neighbours before and after it, and reads and gives integers where these are integers.
+        follows: path of the block whose output only it reads; None if there is none, or it is not known.
     """
 
     path: str
@@ -101,6 +102,7 @@ class Item:
     variants: tuple[Variant, ...]
     signature: str
     borders: tuple[bool, bool] = (True, True)
+    follows: str | None = None
 
     @property
     def units(self) -> dict[str, int]:
@@ -205,8 +207,7 @@ def block(model: nn.Module, item: Item, variant: Variant) -> nn.Module:
 def _variants(groups: Sequence[Group], most: float, droppable: bool) -> tuple[Variant, ...]:
     """Return the full block; each group narrowed alone; all of them by the same share; the block dropped."""
     rungs = {group.name: ladder(group, most)[1:] for group in groups}
-    # Not all combinations of all groups, whose number grows as a power of their count; the joint steps below cover the
-    # diagonal.
+    # Not all combinations, whose number grows as a power of the number of groups; joint steps cover the diagonal.
     found = [Variant({name: width}) for name, widths in rungs.items() for width in widths]
     if len(groups) > 1:
         steps = max(map(len, rungs.values()))
@@ -282,17 +283,14 @@ def _signature(module: nn.Module, shape: tuple[int, ...], path: str, groups: Seq
         # Other values, such as tensors or generators, print addresses or contents that differ between equal blocks.
         return repr(value) if isinstance(value, PLAIN) else None
 
+    def settings(part: nn.Module) -> dict[str, Any]:
+        return {name: plain(value) for name, value in vars(part).items() if name[0] != "_"}
+
     def relative(name: str) -> str:
         return name[len(path) :].lstrip(".")
 
     parts = [
-        [
-            name,
-            type(part).__module__,
-            type(part).__qualname__,
-            {k: plain(v) for k, v in vars(part).items() if k[0] != "_"},
-        ]
-        for name, part in module.named_modules()
+        [name, type(part).__module__, type(part).__qualname__, settings(part)] for name, part in module.named_modules()
     ]
     tensors = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in module.state_dict().items()}
     cuts = [[relative(c.path), c.tensor, c.dim, list(c.rows), c.size] for group in groups for c in group.cuts]

@@ -3,9 +3,9 @@
 A knapsack chooses all widths, the blocks to drop and the format of each block (integers, floats, int4 weights)
 together. It weighs the loss of each variant, measured with one block changed at a time, against its saving, from a
 table of measured costs. A float block is charged for conversions to integers and, if it has 2-D convolutions, for
-changes of layout, on each side that has another block, even one in floats. The narrowed model is then exported and
-measured against the whole one. If it misses the target, or costs much less than predicted, the table is corrected by
-that measurement, and another model is chosen.
+changes of layout, except between it and another float block where a block of that shape was measured. The narrowed
+model is then exported and measured against the whole one. If it misses the target, or costs much less than predicted,
+the table is corrected by that measurement, and another model is chosen.
 Kurtic et al., "ZipLM", NeurIPS 2023 (arXiv 2302.04089) and Shen et al., "HALP", NeurIPS 2022 (arXiv 2110.10811) choose
 widths by tables of time and importances of units.
 """
@@ -110,8 +110,7 @@ class Narrowing:
         candidates = [table.worthwhile(item, goal.quantity) for item in found.items]
         if formats:
             found = replace(found, declined=(*found.declined, *table.without_gain(candidates, goal.quantity)))
-        table_rows = zip(found.items, candidates, strict=True)
-        if all(table.change(item, each, goal.quantity) >= 0 for item, row in table_rows for each in row):
+        if table.predicted(table.cheapest(candidates, goal.quantity), goal.quantity).value >= 1:
             return self._refused(f"no narrower block takes less {what} in {table.key['precision']} on this machine")
         rounding = Rounding(shipping.target, shipping.per_channel, self._context.sample(RANGED))
         narrower = Narrower(
@@ -150,7 +149,7 @@ class Narrowing:
             return Attempt((pruned, changes, compared), compared.share)
 
         whole = self._share_of_original(found.model)
-        met = make_least_lossy(goal, table, candidates, losses, whole, made, "the narrowest blocks")
+        met = make_least_lossy(goal, table, candidates, losses, whole, made, "the cheapest blocks")
         if isinstance(met, str):
             why = f"{goal.share:g} of the {WORDS[goal.quantity]} cannot be reached: {met}"
             return self._refused(why, found.declined)

@@ -3,7 +3,8 @@
 Copies of a block that keeps its shape are chained: the difference of two stacks cancels the cost of a runtime call and
 of the ends of the file. A block that changes its shape is measured alone, with both. Blocks of 2-D convolutions in
 floats are measured between layers in integers, because ONNX Runtime orders the values of the two differently, and
-reordering takes time; so is the block in integers that they are compared with.
+reordering takes time; so is the block in integers that they are compared with. Blocks in floats in a row need no
+conversions between them; what these cost is the difference of a stack with and one without them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from certify.core.estimate import Estimate
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.chains import between_layers, rounded_after, rounded_before, stacked
-from compress.costs.cost_table import METHOD, half_width
+from compress.costs.cost_table import CONVERSIONS, METHOD, half_width
 from compress.costs.items import FULL, Item
 from compress.costs.shipped_form import Shipping
 from compress.costs.timing import Cost, TimedFile
@@ -30,6 +31,8 @@ STACK_LABEL = "stack"
 """Label of the full block's stack itself, by which costs of different times are compared."""
 BETWEEN_LABEL = "between layers"
 """Label of the stack of full blocks between layers in integers."""
+ROW_LABEL = "in a row"
+"""Label of the stack of full blocks in floats without integers between them."""
 
 
 def copies_of(item: Item) -> int:
@@ -110,7 +113,25 @@ def _between(single: onnx.ModelProto, copies: int, item: Item, form: Shipping, *
     return rounded_after(shipped, form) if after else shipped
 
 
-def by_label(found: Mapping[str, Cost], full: str, copies: int, between: Collection[str] = ()) -> dict[str, Cost]:
+def row_file(single: onnx.ModelProto, item: Item, form: Shipping, path: Path) -> TimedFile:
+    """Write a stack of a block in floats, with integers only before the first copy and after the last.
+
+    Args:
+        single: the block as a float model.
+        item: block with its input and neighbours; keeps its shape.
+        form: form in which it ships.
+        path: where to write.
+
+    Raises:
+        ModelError: it cannot be quantized.
+    """
+    row = stacked(single, copies_of(item))
+    return stack_file(row, 1, item, form, path, floats=True, between=any(layers_around(single, item, form)))
+
+
+def by_label(
+    found: Mapping[str, Cost], full: str, copies: int, between: Collection[str] = (), floats: str = ""
+) -> dict[str, Cost]:
     """Return costs of one copy by label, and the cost of the full stack, from stacks that were measured together.
 
     Args:
@@ -118,6 +139,7 @@ def by_label(found: Mapping[str, Cost], full: str, copies: int, between: Collect
         full: label of the full block.
         copies: number of copies in a stack.
         between: labels of the stacks that are between layers in integers.
+        floats: label of the full block in floats; needed with a row of them.
     """
     base = found[full]
     if FEWER_LABEL in found:
@@ -126,10 +148,16 @@ def by_label(found: Mapping[str, Cost], full: str, copies: int, between: Collect
         base = _difference(found[full], found[FEWER_LABEL], STACKED - FEWER)
     costs = {full: base, STACK_LABEL: found[full]}
     for label, cost in found.items():
-        if label not in (full, FEWER_LABEL, BETWEEN_LABEL):
+        if label not in (full, FEWER_LABEL, BETWEEN_LABEL, ROW_LABEL):
             # Not the stack's own cost divided by its copies, which would include a share of the file's ends.
             alike = found[BETWEEN_LABEL if label in between else full]
             costs[label] = _sum(base, _difference(cost, alike, copies))
+    if ROW_LABEL in found:
+        # Of the conversions and layers around each copy, a row has those of one copy.
+        costs[CONVERSIONS] = _difference(found[floats], found[ROW_LABEL], copies - 1)
+        if BETWEEN_LABEL in found:
+            layers = _difference(found[BETWEEN_LABEL], found[full], copies)
+            costs[CONVERSIONS] = _difference(costs[CONVERSIONS], layers, 1)
     return costs
 
 

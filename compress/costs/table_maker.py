@@ -24,16 +24,18 @@ from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.cost_cache import CostCache
 from compress.costs.cost_table import CostTable, half_width
-from compress.costs.items import FLOAT_BITS, FULL, Item, Variant, block
+from compress.costs.items import FLOAT_BITS, FLOATS, FULL, Item, Variant, block
 from compress.costs.shipped_form import INTEGERS, KeptNodes, Precision, Shipping, WholeModel
 from compress.costs.stacks import (
     BETWEEN_LABEL,
+    ROW_LABEL,
     STACK_LABEL,
     by_label,
     copies_of,
     full_stacks,
     layers_around,
     nothing,
+    row_file,
     scaled,
     stack_file,
 )
@@ -239,12 +241,18 @@ class TableMaker:
         if between:
             path = folder / "between.onnx"
             base[BETWEEN_LABEL] = stack_file(whole_block, copies_of(item), item, form, path, between=True)
+        floats = item.label(FLOATS)
+        if floats in files and item.keeps_shape and form.rounds_values:
+            files[ROW_LABEL] = row_file(whole_block, item, form, folder / "row.onnx")
         # Measure the full block with every part, so that each difference is between windows of about the same time.
-        labels = [label for label in files if label not in base]
+        # The row is in the first part with what it is compared with.
+        labels = sorted(
+            (label for label in files if label not in base), key=lambda each: each not in (floats, ROW_LABEL)
+        )
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
             stacks = self._steady({**base, **part}, [full, BETWEEN_LABEL] if between else [full])
-            found = by_label(stacks, full, copies_of(item), between)
+            found = by_label(stacks, full, copies_of(item), between, floats)
             stack = (costs or found)[STACK_LABEL]
             costs = {label: scaled(cost, stack, found[STACK_LABEL]) for label, cost in found.items()} | costs
         if any(variant.dropped for variant in item.variants):

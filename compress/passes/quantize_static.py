@@ -56,7 +56,7 @@ class QuantizeStatic(CostTarget, IntegerPass, OnnxPass):
     """
 
     name: ClassVar[str] = "quantize_static"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     tags: ClassVar[PassTags] = PassTags(quick={"samples": 16})
 
     calibration: Calibration = Field(

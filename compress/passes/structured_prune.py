@@ -60,7 +60,7 @@ class StructuredPrune(CostOptions):
     """
 
     name: ClassVar[str] = "structured_prune"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     tags: ClassVar[PassTags] = PassTags(quick={"round_to": 4}, measures=True)
 
     macs: float | None = Field(

@@ -136,7 +136,8 @@ def test_losses_are_those_of_whole_models_when_run_from_the_block_on(monkeypatch
     )
     assert max(found.values()) > 1e-2
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert traced.count(Network) == 1, "only blocks are traced for their widths"
+    # Which blocks follow one another matters where formats are free.
+    assert traced.count(Network) == 1 + full, "only blocks are traced for their widths"
 
 
 def test_losses_are_the_same_when_values_wait_in_files(monkeypatch, network, context):

@@ -13,10 +13,20 @@ import pytest
 from certify.core.estimate import Estimate
 from compress.core.targets import TARGETS
 from compress.costs import cost_table, formats
+from compress.costs.cost_table import CONVERSIONS
 from compress.costs.goal import TRIES
 from compress.costs.items import Item
 from compress.costs.shipped_form import Shipping
-from compress.costs.stacks import BETWEEN_LABEL, _between, _floats, _integers, by_label, layers_around
+from compress.costs.stacks import (
+    BETWEEN_LABEL,
+    ROW_LABEL,
+    _between,
+    _floats,
+    _integers,
+    by_label,
+    layers_around,
+    row_file,
+)
 from compress.costs.timing import Cost
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.segments import cut_out, find_segments, signature
@@ -144,6 +154,34 @@ def test_float_variant_costs_what_it_adds_to_the_stack_between_layers():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("layers", [0.0, 0.5])
+def test_conversions_are_what_a_row_of_float_blocks_saves(layers):
+    """A call of the runtime costs 1, a block 2 in integers and 3 in floats, and conversions 0.75."""
+
+    def cost(value):
+        return Cost(Estimate(value, value - 0.01, value + 0.01, "s", 24, "made up"), None)
+
+    around = 0.75 + layers
+    stacks = {"full": 1 + 6 * 2, "fewer": 1 + 2 * 2, "float": 1 + 6 * (3 + around), ROW_LABEL: 1 + 6 * 3 + around}
+    stacks |= {BETWEEN_LABEL: 1 + 6 * (2 + layers)} if layers else {}
+    found = {label: cost(value) for label, value in stacks.items()}
+    costs = by_label(found, "full", 6, {"float"} if layers else set(), "float")
+    assert costs["float"].duration_s.value == pytest.approx(3.75)
+    saved = costs[CONVERSIONS].duration_s
+    assert saved.value == pytest.approx(0.75)
+    assert 0 < saved.high - saved.value < 0.01
+    assert ROW_LABEL not in costs
+
+
+def test_row_of_float_blocks_is_between_integers_at_its_ends_only(graph, tmp_path):
+    single = cut_out(graph, find_segments(graph)[1])
+    item = Item("first", (), np.random.default_rng(0).random((1, 16, 16, 16), np.float32), True, (), "")
+    row = Graph(onnx.load(row_file(single, item, INT8, tmp_path / "row.onnx").path))
+    assert sum(node.name.endswith(".layer") for node in row.nodes) == 2
+    assert len(row.weighted()) == 6 * len(Graph(single).weighted())
+    assert runs(row.model, item) == item.input.shape
+
+
 def float_layers(path):
     graph = Graph(onnx.load(path))
     return {node.name for node in graph.weighted()}
@@ -153,15 +191,14 @@ def float_layers(path):
 def test_formats_lose_least_among_all_that_meet_the_requested_cost(timer, monkeypatch, onnx_file, context, share):
     asked = []
     honest = cost_table.choose
-    monkeypatch.setattr(
-        cost_table, "choose", lambda items, budget: asked.append((items, budget)) or honest(items, budget)
-    )
+    monkeypatch.setattr(cost_table, "choose", lambda *given: asked.append(given) or honest(*given))
     made, record = by_formats(energy=share).apply(onnx_file, context)
     found = record.done["formats"]
     predicted, measured = (Estimate.from_json(found[name]) for name in ("predicted_share", "measured_share"))
     assert predicted.value <= share + 1e-9
     assert measured.value == pytest.approx(predicted.value, abs=1e-3)
-    ((items, budget),) = asked
+    ((items, budget, shared),) = asked
+    assert shared == pytest.approx([0.0] * len(items), abs=1e-12), "conversions cost nothing here"
     best = min(
         sum(option.loss for option in options)
         for options in itertools.product(*items)
@@ -191,7 +228,7 @@ def test_file_is_declined_when_integers_cost_more_than_requested(timer, onnx_fil
     same, record = by_formats(energy=0.2).apply(onnx_file, context)
     assert same == onnx_file
     why = record.declined[0].why
-    assert why.startswith("0.2 of the energy cannot be reached: with every block in integers, 0.3")
+    assert why.startswith("0.2 of the energy cannot be reached: with the cheapest format of each block, 0.3")
     assert why.endswith(" remains")
 
 

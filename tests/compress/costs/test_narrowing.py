@@ -299,7 +299,7 @@ def test_model_is_declined_when_the_budget_is_out_of_reach(timer, deep, deep_con
     assert not record.changed
     assert state_digest(pruned) == state_digest(deep)
     why = record.declined[0].why
-    assert why.startswith("0.05 of the energy cannot be reached: with the narrowest blocks, 0.")
+    assert why.startswith("0.05 of the energy cannot be reached: with the cheapest blocks, 0.")
     assert " remains" in why
 
 
