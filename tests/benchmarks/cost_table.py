@@ -4,11 +4,12 @@
 
 The ResNets of ``cifar.py`` are the default; ``resnet50`` is the main job's network for mnist5k, with random weights, on
 which costs do not depend. For each network and precision a cost table is built; the costs of some networks of random
-widths are predicted from it, and each is exported as shipped and measured against the unpruned one. The second error
-is that of the table corrected by the network before, as a narrowing does. With ``formats``, the format of each block
-is random too: int8, float or int4 weights. ``sparsity`` measures each network with two of every four weights set to 0
-against itself. Costs are for one thread in ONNX Runtime. They are cached in the user's cache; ``--fresh`` measures them
-again, and ``--strict`` makes a bar that is not met an error.
+widths are predicted from it, and each is exported as shipped and measured against the unpruned one, three times, as
+processes of the same file differ by where their memory lies. The median counts; the least and the greatest are printed.
+The second error is that of the table corrected by the network before, as a narrowing does. With ``formats``, the format
+of each block is random too: int8, float or int4 weights. ``sparsity`` measures each network with two of every four
+weights set to 0 against itself. Costs are for one thread in ONNX Runtime. They are cached in the user's cache;
+``--fresh`` measures them again, and ``--strict`` makes a bar that is not met an error.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from certify.measure import machine
 from compress.core.context import PassContext, PassData
 from compress.core.targets import detect
 from compress.costs.cost_cache import CostCache
-from compress.costs.cost_table import Quantity, quantity_of
+from compress.costs.cost_table import Quantity, quantity_of, share_of
 from compress.costs.groups import find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, LAYERS
 from compress.costs.losses import Narrower
@@ -51,7 +52,7 @@ TRAINED = {"resnet20": cifar.resnet20, "resnet56": cifar.resnet56}
 NETWORKS = (*TRAINED, "resnet50")
 PRECISIONS = ("float", "int8", "formats", "sparsity")
 QUANTITIES: tuple[Quantity, ...] = ("latency", "energy")
-CHOICES, SEED = 5, 0
+CHOICES, SEED, COMPARISONS = 5, 0, 3
 
 
 def context(name: str, following: tuple[QuantizeStatic, ...]) -> PassContext:
@@ -92,7 +93,7 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
         row = ", ".join(f"{label}: {1e6 * cost.duration_s.value:.1f}" for label, cost in costs.items())
         print(f"  {len(alike)} x {alike[0].path} {alike[0].input.shape[1:]}, us by width: {row}")
     random = np.random.default_rng(SEED)
-    print("  share of the unpruned network's time and joules: predicted, measured, error, error if corrected")
+    print("  share of the unpruned network's time and joules: predicted, measured [range], error, error if corrected")
     narrower, corrected = Narrower(found.items, found.scores), dict.fromkeys(QUANTITIES, table)
     for number in range(choices):
         often = (number + 1) / choices
@@ -115,13 +116,16 @@ def compare(name: str, precision: str, choices: int, bars: Bars, *, fresh: bool)
                 label: maker.whole(each, contract, samples, folder, label, kept[label])[1]
                 for label, each in exported.items()
             }
-            costs = maker.timer(files)
+            runs = [maker.timer(files) for _ in range(COMPARISONS)]
         for quantity in QUANTITIES:
             expected = table.predicted(chosen, quantity).value
-            seen = ratio(quantity_of(costs["pruned"], quantity), quantity_of(costs["whole"], quantity)).value
+            low, seen, high = sorted(share_of(each["pruned"], each["whole"], quantity).value for each in runs)
             tables = table, corrected[quantity]
             error, later = (100 * (each.predicted(chosen, quantity).value / seen - 1) for each in tables)
-            print(f"    {quantity:8} {expected:.3f}  {seen:.3f}  {error:+.1f} %  {later:+.1f} %", flush=True)
+            print(
+                f"    {quantity:8} {expected:.3f}  {seen:.3f} [{low:.3f}, {high:.3f}]  {error:+.1f} %  {later:+.1f} %",
+                flush=True,
+            )
             if quantity == "energy":
                 bars.at_most("predicted energy is off by", abs(error), 5, " %")
             corrected[quantity] = table.corrected(chosen, quantity, seen)
