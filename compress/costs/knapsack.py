@@ -64,7 +64,7 @@ class _Item:
     costs: Floats
     losses: Floats
     joins: Flags
-    after: npt.NDArray[np.bool_]
+    after: Flags
     shared: float
 
     def behind(self, joined: Flags) -> tuple[Floats, Flags]:

@@ -119,20 +119,27 @@ class TableMaker:
         key, measured = self.conditions(form), 0
         kinds = {item.signature: item for item in items}
         singles, stacks = dict[str, onnx.ModelProto](), dict[str, TimedFile]()
+
+        def unchanged(item: Item) -> onnx.ModelProto:
+            # Units outside of all blocks are narrowed in the whole model, so one export serves all of them.
+            name = item.signature if item.path else ""
+            if name not in singles:
+                singles[name] = exported(item, FULL)
+            return singles[name]
+
         with self.progress.task("Exporting the blocks", len(kinds)) as bar:
             for number, (signature, item) in enumerate(kinds.items()):
-                # Units outside of all blocks are narrowed in the whole model, which is measured anyway.
+                # The whole model is measured anyway.
                 if item.path:
-                    singles[signature] = single = exported(item, FULL)
-                    stacks[signature] = stack_file(single, copies_of(item), item, form, folder / f"full.{number}.onnx")
+                    path = folder / f"full.{number}.onnx"
+                    stacks[signature] = stack_file(unchanged(item), copies_of(item), item, form, path)
                 bar.advance(1)
         costs = dict[str, Mapping[str, Cost]]()
         for signature, item in kinds.items():
             labels = {item.label(variant) for variant in item.variants}
             known = self.cache.read(key, signature)
             if not labels <= known.keys():
-                single = singles[signature] if signature in singles else exported(item, FULL)
-                known = self._measured(item, single, form, exported, folder)
+                known = self._measured(item, unchanged(item), form, exported, folder)
                 self.cache.write(key, signature, known)
                 measured += 1
             costs[signature] = known

@@ -156,7 +156,16 @@ def test_whole_model_is_measured_once_at_the_end_when_it_has_no_blocks(timer, mo
     def made():
         return maker.make(found.model, found.items, context.preprocess, context.samples(2))
 
+    widths, export = [], shipped_form.one_block
+
+    def exporting(module, *given):
+        widths.append((module.first.out_channels, module.second.out_channels))
+        return export(module, *given)
+
+    monkeypatch.setattr(shipped_form, "one_block", exporting)
     honest, first = type(timer).__call__, made()
+    assert widths.count((16, 16)) == 1, "the unchanged model is exported once for both groups"
+    assert len(set(widths)) == len(widths) > 2
     assert timer.batches[-1] == ["whole"]
     monkeypatch.setattr(
         type(timer), "__call__", lambda self, files: {k: scaled_by(3, v) for k, v in honest(self, files).items()}
