@@ -21,6 +21,15 @@ def reads(node: onnx.NodeProto) -> list[str]:
     return [*node.input, *(name for inner in subgraphs(node) for name in sorted(names_read(inner)))]
 
 
+def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """Return the nodes that read each value, once for each time."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in reads(node):
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
 def drop_unread(graph: onnx.GraphProto) -> None:
     """Remove the initializers that nothing reads, in place."""
     read = names_read(graph)

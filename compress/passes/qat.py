@@ -51,7 +51,7 @@ class Qat(IntegerPass, RecoveryTraining):
     """
 
     name: ClassVar[str] = "qat"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     final: ClassVar[bool] = True
     tags: ClassVar[PassTags] = PassTags(quick={"epochs": 1, "samples": 16, "calibration": "minmax"})
 

@@ -12,11 +12,12 @@ import onnx
 
 from certify.core.errors import ModelError
 from certify.core.evidence import DEFAULT_RUNTIME
-from compress.core.onnx_reads import drop_unread, reads
+from compress.core.onnx_reads import drop_unread, readers_of
 from compress.core.onnx_session import failures, reason
 from compress.core.targets import Target
 from compress.onnx_graph.graph import COMPUTE, Graph, sort_nodes
 from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
+from compress.quantization.post_training.float_borders import order_as_integers, round_after_pools
 from compress.quantization.post_training.hard_gates import read_codes_as_gates
 from compress.quantization.post_training.score_products import score_products, signed_symmetric
 from compress.quantization.post_training.weight_codes import OPTIONS, with_codes, with_stand_ins
@@ -30,8 +31,6 @@ FREE_OUTPUTS = ("MatMul", "Gemm")
 """Operators whose integer kernels return floats, if their output is used as floats anyway."""
 REMOVABLE = frozenset({"Relu", "Clip"})
 """Activations that the quantizer removes, because the range of their output has the same effect."""
-MOVED_PAST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"})
-"""Operators to whose input ONNX Runtime moves the rounding of their output."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,8 @@ def quantized(
     _round_before_blocks(integers.graph)
     _leave_outputs_float(integers.graph)
     if target.runtime == DEFAULT_RUNTIME:
-        _round_after_pools(integers.graph)
+        round_after_pools(integers.graph)
+        order_as_integers(integers.graph)
     if target.fuses_gates:
         leave_to_convolutions(integers)
         write_as_clips(integers)
@@ -181,7 +181,7 @@ def quantized(
 
 def _round_before_blocks(graph: onnx.GraphProto) -> None:
     """Let SpaceToDepth, which only moves values, move bytes; its output does not change."""
-    readers = _readers(graph)
+    readers = readers_of(graph)
     for node in graph.node:
         reader = readers[node.output[0]][0] if len(readers.get(node.output[0], ())) == 1 else None
         if node.op_type != "SpaceToDepth" or reader is None or reader.op_type != "QuantizeLinear":
@@ -193,31 +193,10 @@ def _round_before_blocks(graph: onnx.GraphProto) -> None:
         reader.CopyFrom(moved)
 
 
-def _round_after_pools(graph: onnx.GraphProto) -> None:
-    """Put a Sum of one input behind each max pool of floats whose output is rounded.
-
-    ONNX Runtime would move the rounding to where the pool reads, but does not move it past a Sum. Behind a float layer
-    it pools bytes channel by channel, which takes ten times as long as pooling floats.
-    """
-    producers, readers = {name: node for node in graph.node for name in node.output}, _readers(graph)
-
-    def is_rounded(name: str) -> bool:
-        found = readers.get(name, [])
-        while len(found) == 1 and found[0].op_type in MOVED_PAST:
-            found = readers.get(found[0].output[0], [])
-        return [reader.op_type for reader in found] == ["QuantizeLinear"]
-
-    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
-        name, maker = pool.output[0], producers.get(pool.input[0])
-        if is_rounded(name) and (maker is None or maker.op_type != "DequantizeLinear"):
-            pool.output[0] = f"{name}.floats"
-            graph.node.append(onnx.helper.make_node("Sum", [pool.output[0]], [name], f"{pool.name}.sum"))
-
-
 def _leave_outputs_float(graph: onnx.GraphProto) -> None:
     """Remove the rounding of model outputs where the kernel before them already has the floats."""
     producers = {name: node for node in graph.node for name in node.output}
-    readers = _readers(graph)
+    readers = readers_of(graph)
     scales: set[str] = set()
     for output in graph.output:
         restored = producers.get(output.name)
@@ -255,14 +234,6 @@ def _leave_out_zeros(model: onnx.ModelProto) -> None:
         if (bias or readers <= {"Conv", "MatMul"}) and zero is not None and not zero.any():
             del node.input[2]
     drop_unread(model.graph)
-
-
-def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in reads(node):
-            readers.setdefault(name, []).append(node)
-    return readers
 
 
 def _removable_after(graph: Graph, plan: QuantizationPlan, name: str) -> str | None:

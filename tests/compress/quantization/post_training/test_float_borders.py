@@ -1,4 +1,4 @@
-"""A max pool behind a float layer stays in floats, in the file and in what ONNX Runtime makes of it."""
+"""Behind a float layer, max pools stay in floats, and residual blocks in integers keep their channels last."""
 
 from __future__ import annotations
 
@@ -111,3 +111,88 @@ def test_nothing_is_added_when_another_runtime_runs_the_file():
     made = rounded(pooled("Relu"), "openvino", ("first",))
     assert read_by_pools(made) == ["Relu", "MaxPool"]
     assert not any(node.op_type == "Sum" for node in made.graph.node)
+
+
+def residual(shortcut: str = "Identity") -> onnx.ModelProto:
+    """A convolution, two residual blocks, and another convolution."""
+    random = np.random.default_rng(1)
+    weights = [random.standard_normal(shape) / 9 for shape in ((16, 3, 3, 3), *[(16, 16, 3, 3)] * 4, (4, 16, 3, 3))]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], "first", pads=[1] * 4),
+        helper.make_node("Relu", ["c0"], ["r0"], "relu"),
+    ]
+    value = "r0"
+    for block in (1, 3):
+        inner = (
+            ("Conv", [value, f"w{block}"], "a"),
+            ("Relu", [f"a{block}"], "b"),
+            ("Conv", [f"b{block}", f"w{block + 1}"], "c"),
+        )
+        nodes += [
+            helper.make_node(
+                kind, given, [f"{name}{block}"], f"{name}{block}", **({"pads": [1] * 4} if kind == "Conv" else {})
+            )
+            for kind, given, name in inner
+        ]
+        if shortcut == "MaxPool" and block == 1:
+            nodes.append(helper.make_node("MaxPool", [value], ["s1"], "s1", kernel_shape=[1, 1]))
+            value = "s1"
+        nodes += [
+            helper.make_node("Add", [f"c{block}", value], [f"d{block}"], f"d{block}"),
+            helper.make_node("Relu", [f"d{block}"], [f"e{block}"], f"e{block}"),
+        ]
+        value = f"e{block}"
+    nodes.append(helper.make_node("Conv", [value, "w5"], ["y"], "last"))
+    ports = [
+        helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", *IMAGE.shape[1:]]),
+        helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None),
+    ]
+    given = [numpy_helper.from_array(each.astype(np.float32), f"w{place}") for place, each in enumerate(weights)]
+    graph = helper.make_graph(nodes, "residual", ports[:1], ports[1:], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def turned(model: onnx.ModelProto) -> int:
+    return sum(node.op_type == "Transpose" for node in model.graph.node)
+
+
+def without_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same file as it was before channels were put last."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for node in [*plain.graph.node]:
+        if node.op_type in ("Transpose", "Reshape"):
+            plain.graph.node.remove(node)
+        elif node.op_type == "QuantizeLinear":
+            node.input[0] = node.input[0].removesuffix(".channels_first")
+    return plain
+
+
+@pytest.mark.parametrize("shortcut", ["Identity", "MaxPool"])
+@pytest.mark.parametrize(
+    ("kept", "places"),
+    [(("first", "relu"), ["r0"]), (("first", "relu", "a1", "b1", "c1", "d1", "e1"), ["e1"]), (("first",), ["r0"])],
+)
+def test_residual_blocks_keep_their_channels_last_behind_floats(tmp_path, kept, places, shortcut):
+    made = rounded(residual(shortcut), "cpu-vnni", kept)
+    reshaped = [node.input[0].removesuffix(".channels_last") for node in made.graph.node if node.op_type == "Reshape"]
+    assert reshaped == places
+    onnx.checker.check_model(made, full_check=True)
+    found, outputs = optimized(made, tmp_path / "optimized.onnx")
+    before, expected = optimized(without_order(made), tmp_path / "before.onnx")
+    np.testing.assert_array_equal(outputs, expected)
+    assert turned(found) <= 3 < turned(before)
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [("cpu-vnni", ()), ("cpu-vnni", ("last",)), ("cpu-vnni", ("c3",)), ("openvino", ("first", "relu"))],
+    ids=["no floats", "floats at the end", "floats inside of a block", "another runtime"],
+)
+def test_channels_stay_in_place_when_no_shortcut_comes_from_floats(target, kept):
+    assert turned(rounded(residual(), target, kept)) == 0
+
+
+def test_channels_stay_in_place_when_only_a_convolution_reads_the_floats():
+    assert turned(rounded(pooled("Relu"), "cpu-vnni", ("first",))) == 0

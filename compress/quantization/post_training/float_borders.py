@@ -1,0 +1,94 @@
+"""Operators that keep ONNX Runtime off slow kernels where floats meet integers; they change no value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from compress.core.onnx_reads import readers_of
+
+MOVED_PAST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"})
+"""Operators to whose input ONNX Runtime moves the rounding of their output."""
+CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+SAME_SHAPE = "same_shape"
+
+Nodes = Mapping[str, onnx.NodeProto]
+Readers = Mapping[str, Sequence[onnx.NodeProto]]
+
+
+def round_after_pools(graph: onnx.GraphProto) -> None:
+    """Put a Sum of one input behind each max pool of floats whose output is rounded, in place.
+
+    ONNX Runtime would move the rounding to where the pool reads, but does not move it past a Sum. Behind a float layer
+    it pools bytes channel by channel, which takes ten times as long as pooling floats.
+    """
+    producers, readers = _producers(graph), readers_of(graph)
+
+    def is_rounded(name: str) -> bool:
+        found = readers.get(name, [])
+        while len(found) == 1 and found[0].op_type in MOVED_PAST:
+            found = readers.get(found[0].output[0], [])
+        return [reader.op_type for reader in found] == ["QuantizeLinear"]
+
+    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
+        name, maker = pool.output[0], producers.get(pool.input[0])
+        if is_rounded(name) and (maker is None or maker.op_type != "DequantizeLinear"):
+            pool.output[0] = f"{name}.floats"
+            graph.node.append(onnx.helper.make_node("Sum", [pool.output[0]], [name], f"{pool.name}.sum"))
+
+
+def order_as_integers(graph: onnx.GraphProto) -> None:
+    """Put the channels of images in floats last before a residual block in integers, and first again, in place.
+
+    ONNX Runtime keeps the channels last between convolutions in integers, and adds two such values only if both come
+    from a transposition. A shortcut from floats does not, so the sum of each residual block behind it would have the
+    channels first, between two transpositions. The two here cancel with those of the convolutions; the Reshape between
+    them, which changes nothing, keeps the runtime from cancelling them with each other before; it leaves out the
+    Reshape, and all is as before, if the size of the batch is fixed.
+    """
+    producers, readers = _producers(graph), readers_of(graph)
+    for rounding in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        name = rounding.input[0]
+        if not (_has_shortcut(rounding, readers) and _is_of_float_convolution(name, producers)):
+            continue
+        last, same, first = (f"{name}.{each}" for each in ("channels_last", "reshaped", "channels_first"))
+        if not any(tensor.name == SAME_SHAPE for tensor in graph.initializer):
+            # 0 stands for the size that a dimension has.
+            graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(4, np.int64), SAME_SHAPE))
+        rounding.input[0] = first
+        graph.node.extend(
+            (
+                onnx.helper.make_node("Transpose", [name], [last], last, perm=CHANNELS_LAST),
+                onnx.helper.make_node("Reshape", [last, SAME_SHAPE], [same], same),
+                onnx.helper.make_node("Transpose", [same], [first], first, perm=CHANNELS_FIRST),
+            )
+        )
+
+
+def _has_shortcut(rounding: onnx.NodeProto, readers: Readers) -> bool:
+    """Return whether both a convolution and another operator, such as a sum, read a rounded value."""
+    restored = [node for node in readers.get(rounding.output[0], ()) if node.op_type == "DequantizeLinear"]
+    kinds = {reader.op_type for node in restored for reader in readers.get(node.output[0], ())}
+    return "Conv" in kinds and len(kinds) > 1
+
+
+def _is_of_float_convolution(name: str, producers: Nodes) -> bool:
+    """Return whether a value comes from a convolution of images in floats, with no integers in between."""
+    waiting, seen = [name], set[str]()
+    while waiting:
+        value = waiting.pop()
+        node = producers.get(value)
+        if value in seen or node is None or node.op_type == "DequantizeLinear":
+            continue
+        seen.add(value)
+        if node.op_type == "Conv":
+            weight = producers.get(node.input[1])
+            return weight is None or weight.op_type != "DequantizeLinear"
+        waiting += node.input
+    return False
+
+
+def _producers(graph: onnx.GraphProto) -> Nodes:
+    return {name: node for node in graph.node for name in node.output}
