@@ -50,6 +50,9 @@ MOST_AT_ONCE = 16
 """Number of variants measured against each other, each in its own process."""
 STEADY = 0.05
 """Largest half width of the interval of a stack's time, as a share of the time, with which it is not measured again."""
+DRIFT = 1.1
+"""Change of a stack's time up to which the costs of its block are scaled, and not measured again: where a neighbour
+takes half of a core, arithmetic slows down more than the rest."""
 SAMPLES = 8
 """Number of samples on which whole models run, in turn, while they are measured."""
 
@@ -116,7 +119,7 @@ class TableMaker:
             ModelError: a block cannot be exported or quantized.
             MeasureError: a worker failed.
         """
-        key, measured = self.conditions(form), 0
+        key, measured = self.conditions(form), set[str]()
         kinds = {item.signature: item for item in items}
         singles, stacks = dict[str, onnx.ModelProto](), dict[str, TimedFile]()
 
@@ -126,6 +129,12 @@ class TableMaker:
             if name not in singles:
                 singles[name] = exported(item, FULL)
             return singles[name]
+
+        def measure(item: Item) -> Mapping[str, Cost]:
+            found = self._measured(item, unchanged(item), form, exported, folder)
+            self.cache.write(key, item.signature, found)
+            measured.add(item.signature)
+            return found
 
         with self.progress.task("Exporting the blocks", len(kinds)) as bar:
             for number, (signature, item) in enumerate(kinds.items()):
@@ -138,21 +147,22 @@ class TableMaker:
         for signature, item in kinds.items():
             labels = {item.label(variant) for variant in item.variants}
             known = self.cache.read(key, signature)
-            if not labels <= known.keys():
-                known = self._measured(item, unchanged(item), form, exported, folder)
-                self.cache.write(key, signature, known)
-                measured += 1
-            costs[signature] = known
-        cost, costs = self._beside_whole(whole, stacks, costs)
-        return CostTable(key, cost, tuple(items), costs, measured)
+            costs[signature] = known if labels <= known.keys() else measure(item)
+        base, now = self._beside_whole(whole, stacks)
+        if moved := [each for each, own in costs.items() if _drifted(now.get(each, base), own[STACK_LABEL])]:
+            costs |= {each: measure(kinds[each]) for each in moved}
+            base, now = self._beside_whole(whole, stacks)
+        scaled_costs = dict[str, Mapping[str, Cost]]()
+        for each, own in costs.items():
+            # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
+            names = [label for label in own if label != STACK_LABEL]
+            scaled_costs[each] = {name: scaled(own[name], now.get(each, base), own[STACK_LABEL]) for name in names}
+        return CostTable(key, base, tuple(items), scaled_costs, len(measured))
 
-    def _beside_whole(
-        self, whole: TimedFile, stacks: Mapping[str, TimedFile], costs: Mapping[str, Mapping[str, Cost]]
-    ) -> tuple[Cost, dict[str, Mapping[str, Cost]]]:
-        """Measure the whole model and the full blocks' stacks in turn; return its cost, and all costs scaled to it.
+    def _beside_whole(self, whole: TimedFile, stacks: Mapping[str, TimedFile]) -> tuple[Cost, dict[str, Cost]]:
+        """Measure the whole model and the full blocks' stacks in turn; return its cost, and theirs by signature.
 
-        Costs were measured one block after another, perhaps days ago. A machine that other guests share has been a
-        quarter slower from one minute to the next.
+        Costs were measured one block after another, perhaps days ago, on a machine that others may share.
         """
         base: Cost | None = None
         now = dict[str, Cost]()
@@ -163,12 +173,7 @@ class TableMaker:
             base = base or found[WHOLE]
             now |= {each: scaled(found[each], base, found[WHOLE]) for each in part}
         assert base is not None
-        scaled_costs = dict[str, Mapping[str, Cost]]()
-        for each, own in costs.items():
-            # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
-            labels = [label for label in own if label != STACK_LABEL]
-            scaled_costs[each] = {label: scaled(own[label], now.get(each, base), own[STACK_LABEL]) for label in labels}
-        return base, scaled_costs
+        return base, now
 
     def whole(
         self,
@@ -274,6 +279,12 @@ class TableMaker:
 
         first = self.timer(files)
         return first if doubt(first) <= STEADY else min(first, self.timer(files), key=doubt)
+
+
+def _drifted(now: Cost, then: Cost) -> bool:
+    """Return whether a stack takes another time than when its block was measured."""
+    change = now.duration_s.value / then.duration_s.value
+    return max(change, 1 / change) > DRIFT
 
 
 def table_maker(

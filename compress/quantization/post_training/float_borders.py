@@ -39,6 +39,31 @@ def round_after_pools(graph: onnx.GraphProto) -> None:
             graph.node.append(onnx.helper.make_node("Sum", [pool.output[0]], [name], f"{pool.name}.sum"))
 
 
+def restore_once(graph: onnx.GraphProto) -> None:
+    """Put a Sum of one input behind integers that a convolution and a shortcut in floats read, in place.
+
+    ONNX Runtime would convert them once for each reader, and the shortcut's to integers and back once more.
+    """
+    producers = _producers(graph)
+
+    def in_floats(reader: onnx.NodeProto, name: str) -> bool:
+        others = [each for each in reader.input if each and each != name]
+        makers = [producers.get(each) for each in others]
+        return any(maker is None or maker.op_type != "DequantizeLinear" for maker in makers)
+
+    for name, readers in readers_of(graph).items():
+        restored = producers.get(name)
+        rounded = (
+            None if restored is None or restored.op_type != "DequantizeLinear" else producers.get(restored.input[0])
+        )
+        floats = [reader for reader in readers if in_floats(reader, name)]
+        if rounded is None or len(floats) < 2 or not any(reader.op_type == "Conv" for reader in floats):
+            continue
+        for reader in floats:
+            reader.input[:] = [f"{name}.once" if each == name else each for each in reader.input]
+        graph.node.append(onnx.helper.make_node("Sum", [name], [f"{name}.once"], f"{name}.once"))
+
+
 def order_as_integers(graph: onnx.GraphProto) -> None:
     """Put the channels of images in floats last before a residual block in integers, and first again, in place.
 

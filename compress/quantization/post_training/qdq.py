@@ -17,7 +17,7 @@ from compress.core.onnx_session import failures, reason
 from compress.core.targets import Target
 from compress.onnx_graph.graph import COMPUTE, Graph, sort_nodes
 from compress.onnx_graph.whole_gates import leave_to_convolutions, write_as_clips
-from compress.quantization.post_training.float_borders import order_as_integers, round_after_pools
+from compress.quantization.post_training.float_borders import order_as_integers, restore_once, round_after_pools
 from compress.quantization.post_training.hard_gates import read_codes_as_gates
 from compress.quantization.post_training.score_products import score_products, signed_symmetric
 from compress.quantization.post_training.weight_codes import OPTIONS, with_codes, with_stand_ins
@@ -167,6 +167,7 @@ def quantized(
     _leave_outputs_float(integers.graph)
     if target.runtime == DEFAULT_RUNTIME:
         round_after_pools(integers.graph)
+        restore_once(integers.graph)
         order_as_integers(integers.graph)
     if target.fuses_gates:
         leave_to_convolutions(integers)

@@ -1,4 +1,4 @@
-"""Behind a float layer, max pools stay in floats, and residual blocks in integers keep their channels last."""
+"""Where floats meet integers, no kernel is slow and no value is converted or transposed twice."""
 
 from __future__ import annotations
 
@@ -196,3 +196,36 @@ def test_channels_stay_in_place_when_no_shortcut_comes_from_floats(target, kept)
 
 def test_channels_stay_in_place_when_only_a_convolution_reads_the_floats():
     assert turned(rounded(pooled("Relu"), "cpu-vnni", ("first",))) == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "converted"),
+    [
+        (("a3", "b3", "c3", "d3", "e3"), ["e1"]),
+        (("a1", "b1", "c1", "d1", "e1", "a3", "b3", "c3", "d3", "e3"), ["r0"]),
+        (("a3", "b3", "c3"), []),
+        (("first", "relu"), []),
+        ((), []),
+    ],
+    ids=["a block", "two blocks", "a block without its sum", "floats before", "no floats"],
+)
+def test_integers_are_restored_once_for_a_block_in_floats(tmp_path, kept, converted):
+    made = rounded(residual(), "cpu-vnni", kept)
+    sums = {node.output[0]: node.input[0] for node in made.graph.node if node.op_type == "Sum"}
+    assert sums == {f"{name}_DequantizeLinear_Output.once": f"{name}_DequantizeLinear_Output" for name in converted}
+    found, outputs = optimized(made, tmp_path / "optimized.onnx")
+    before = onnx.ModelProto()
+    before.CopyFrom(made)
+    for node in [*before.graph.node]:
+        if node.op_type == "Sum":
+            before.graph.node.remove(node)
+        node.input[:] = [sums.get(name, name) for name in node.input]
+    twice, expected = optimized(before, tmp_path / "before.onnx")
+    np.testing.assert_array_equal(outputs, expected)
+    conversions = [sum(node.op_type == "DequantizeLinear" for node in each.graph.node) for each in (found, twice)]
+    assert conversions[1] - conversions[0] == 2 * len(converted)
+
+
+def test_integers_are_not_restored_once_more_when_another_runtime_runs_the_file():
+    made = rounded(residual(), "openvino", ("a3", "b3", "c3", "d3", "e3"))
+    assert not any(node.op_type == "Sum" for node in made.graph.node)
