@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -15,7 +15,6 @@ CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 SAME_SHAPE = "same_shape"
 
 Nodes = Mapping[str, onnx.NodeProto]
-Readers = Mapping[str, Sequence[onnx.NodeProto]]
 
 
 def round_after_pools(graph: onnx.GraphProto) -> None:
@@ -47,9 +46,10 @@ def restore_once(graph: onnx.GraphProto) -> None:
     producers = _producers(graph)
 
     def in_floats(reader: onnx.NodeProto, name: str) -> bool:
-        others = [each for each in reader.input if each and each != name]
-        makers = [producers.get(each) for each in others]
-        return any(maker is None or maker.op_type != "DequantizeLinear" for maker in makers)
+        if reader.op_type == "Conv":
+            return _has_float_weight(reader, producers)
+        makers = [producers[each] for each in reader.input if each != name and each in producers]
+        return any(maker.op_type not in ("Constant", "DequantizeLinear") for maker in makers)
 
     for name, readers in readers_of(graph).items():
         restored = producers.get(name)
@@ -74,9 +74,15 @@ def order_as_integers(graph: onnx.GraphProto) -> None:
     Reshape, and all is as before, if the size of the batch is fixed.
     """
     producers, readers = _producers(graph), readers_of(graph)
+    kernels = {tensor.name for tensor in graph.initializer if len(tensor.dims) == len(CHANNELS_LAST)}
     for rounding in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
         name = rounding.input[0]
-        if not (_has_shortcut(rounding, readers) and _is_of_float_convolution(name, producers)):
+        restored = [node for node in readers.get(rounding.output[0], ()) if node.op_type == "DequantizeLinear"]
+        found = [reader for node in restored for reader in readers.get(node.output[0], ())]
+        convolutions = [node for node in found if node.op_type == "Conv" and _weight(node, producers) in kernels]
+        # Another operator that reads the value, such as a sum, is a shortcut.
+        shortcut = convolutions and any(node.op_type != "Conv" for node in found)
+        if not shortcut or not _is_of_float_convolution(name, producers):
             continue
         last, same, first = (f"{name}.{each}" for each in ("channels_last", "reshaped", "channels_first"))
         if not any(tensor.name == SAME_SHAPE for tensor in graph.initializer):
@@ -92,15 +98,8 @@ def order_as_integers(graph: onnx.GraphProto) -> None:
         )
 
 
-def _has_shortcut(rounding: onnx.NodeProto, readers: Readers) -> bool:
-    """Return whether both a convolution and another operator, such as a sum, read a rounded value."""
-    restored = [node for node in readers.get(rounding.output[0], ()) if node.op_type == "DequantizeLinear"]
-    kinds = {reader.op_type for node in restored for reader in readers.get(node.output[0], ())}
-    return "Conv" in kinds and len(kinds) > 1
-
-
 def _is_of_float_convolution(name: str, producers: Nodes) -> bool:
-    """Return whether a value comes from a convolution of images in floats, with no integers in between."""
+    """Return whether a value comes from a convolution in floats, with no integers in between."""
     waiting, seen = [name], set[str]()
     while waiting:
         value = waiting.pop()
@@ -109,10 +108,20 @@ def _is_of_float_convolution(name: str, producers: Nodes) -> bool:
             continue
         seen.add(value)
         if node.op_type == "Conv":
-            weight = producers.get(node.input[1])
-            return weight is None or weight.op_type != "DequantizeLinear"
+            return _has_float_weight(node, producers)
         waiting += node.input
     return False
+
+
+def _weight(node: onnx.NodeProto, producers: Nodes) -> str:
+    """Return the name of a convolution's weight, in floats or integers."""
+    maker = producers.get(node.input[1])
+    return node.input[1] if maker is None else maker.input[0]
+
+
+def _has_float_weight(node: onnx.NodeProto, producers: Nodes) -> bool:
+    weight = producers.get(node.input[1])
+    return weight is None or weight.op_type != "DequantizeLinear"
 
 
 def _producers(graph: onnx.GraphProto) -> Nodes:

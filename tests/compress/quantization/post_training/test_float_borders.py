@@ -38,10 +38,10 @@ def pooled(activation: str) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def rounded(model: onnx.ModelProto, target: str, kept: tuple[str, ...]) -> onnx.ModelProto:
+def rounded(model: onnx.ModelProto, target: str, kept: tuple[str, ...], image=IMAGE) -> onnx.ModelProto:
     graph, where = Graph(model), TARGETS[target]
     chosen = plan(graph, where, "all", kept)
-    found = ranges(graph, observed_names(graph, chosen), [{"x": IMAGE}], "minmax", 99.99)
+    found = ranges(graph, observed_names(graph, chosen), [{"x": image}], "minmax", 99.99)
     return quantized(model, chosen, found, where, per_channel=True)
 
 
@@ -113,12 +113,12 @@ def test_nothing_is_added_when_another_runtime_runs_the_file():
     assert not any(node.op_type == "Sum" for node in made.graph.node)
 
 
-def residual(shortcut: str = "Identity") -> onnx.ModelProto:
+def residual(shortcut: str = "Identity", axes: int = 2) -> onnx.ModelProto:
     """A convolution, two residual blocks, and another convolution."""
     random = np.random.default_rng(1)
-    weights = [random.standard_normal(shape) / 9 for shape in ((16, 3, 3, 3), *[(16, 16, 3, 3)] * 4, (4, 16, 3, 3))]
+    weights = [random.standard_normal((*shape, *[3] * axes)) / 9 for shape in ((16, 3), *[(16, 16)] * 4, (4, 16))]
     nodes = [
-        helper.make_node("Conv", ["x", "w0"], ["c0"], "first", pads=[1] * 4),
+        helper.make_node("Conv", ["x", "w0"], ["c0"], "first", pads=[1] * 2 * axes),
         helper.make_node("Relu", ["c0"], ["r0"], "relu"),
     ]
     value = "r0"
@@ -130,7 +130,11 @@ def residual(shortcut: str = "Identity") -> onnx.ModelProto:
         )
         nodes += [
             helper.make_node(
-                kind, given, [f"{name}{block}"], f"{name}{block}", **({"pads": [1] * 4} if kind == "Conv" else {})
+                kind,
+                given,
+                [f"{name}{block}"],
+                f"{name}{block}",
+                **({"pads": [1] * 2 * axes} if kind == "Conv" else {}),
             )
             for kind, given, name in inner
         ]
@@ -144,7 +148,7 @@ def residual(shortcut: str = "Identity") -> onnx.ModelProto:
         value = f"e{block}"
     nodes.append(helper.make_node("Conv", [value, "w5"], ["y"], "last"))
     ports = [
-        helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", *IMAGE.shape[1:]]),
+        helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", *IMAGE.shape[1 : 2 + axes]]),
         helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None),
     ]
     given = [numpy_helper.from_array(each.astype(np.float32), f"w{place}") for place, each in enumerate(weights)]
@@ -229,3 +233,8 @@ def test_integers_are_restored_once_for_a_block_in_floats(tmp_path, kept, conver
 def test_integers_are_not_restored_once_more_when_another_runtime_runs_the_file():
     made = rounded(residual(), "openvino", ("a3", "b3", "c3", "d3", "e3"))
     assert not any(node.op_type == "Sum" for node in made.graph.node)
+
+
+def test_channels_stay_in_place_where_values_are_no_images():
+    kept = ("first", "relu")
+    assert turned(rounded(residual(axes=1), "cpu-vnni", kept, IMAGE[..., 0])) == 0
