@@ -116,7 +116,7 @@ def _is_of_float_convolution(name: str, producers: Nodes) -> bool:
 def _weight(node: onnx.NodeProto, producers: Nodes) -> str:
     """Return the name of a convolution's weight, in floats or integers."""
     maker = producers.get(node.input[1])
-    return node.input[1] if maker is None else maker.input[0]
+    return str(node.input[1] if maker is None else maker.input[0])
 
 
 def _has_float_weight(node: onnx.NodeProto, producers: Nodes) -> bool:
