@@ -106,7 +106,7 @@ class TableMaker:
     def table(
         self, whole: TimedFile, items: Sequence[Item], form: Shipping, exported: Export, folder: Path
     ) -> CostTable:
-        """Return the costs of a whole model and of its blocks; variants that are in the cache are not measured.
+        """Return the costs of a whole model and of its blocks, from the cache where their speed is still the same.
 
         Args:
             whole: the whole model, as it ships.
@@ -149,9 +149,10 @@ class TableMaker:
             known = self.cache.read(key, signature)
             costs[signature] = known if labels <= known.keys() else measure(item)
         base, now = self._beside_whole(whole, stacks)
-        if moved := [each for each, own in costs.items() if _drifted(now.get(each, base), own[STACK_LABEL])]:
-            costs |= {each: measure(kinds[each]) for each in moved}
-            base, now = self._beside_whole(whole, stacks)
+        for confirmed in (False, True):  # one round may be disturbed
+            moved = [each for each in stacks if _drifted(now[each], costs[each][STACK_LABEL])]
+            costs |= {each: measure(kinds[each]) for each in moved if confirmed}
+            base, now = self._beside_whole(whole, stacks) if moved else (base, now)
         scaled_costs = dict[str, Mapping[str, Cost]]()
         for each, own in costs.items():
             # Compared by stacks, since the cost of one copy is a difference of two, in which noise weighs more.
@@ -258,9 +259,7 @@ class TableMaker:
             files[ROW_LABEL] = row_file(whole_block, item, form, folder / "row.onnx")
         # Measure the full block with every part, so that each difference is between windows of about the same time.
         # The row is in the first part with what it is compared with.
-        labels = sorted(
-            (label for label in files if label not in base), key=lambda each: each not in (floats, ROW_LABEL)
-        )
+        labels = sorted(files.keys() - base.keys(), key=lambda each: (each not in (floats, ROW_LABEL), each))
         for begin in range(0, max(1, len(labels)), MOST_AT_ONCE):
             part = {label: files[label] for label in labels[begin : begin + MOST_AT_ONCE]}
             stacks = self._steady({**base, **part}, [full, BETWEEN_LABEL] if between else [full])

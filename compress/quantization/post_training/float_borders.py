@@ -1,4 +1,4 @@
-"""Operators that keep ONNX Runtime off slow kernels where floats meet integers; they change no value."""
+"""Operators that keep ONNX Runtime off slow kernels where floats meet integers, and leave every value as it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from compress.core.onnx_reads import readers_of
 MOVED_PAST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"})
 """Operators to whose input ONNX Runtime moves the rounding of their output."""
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-SAME_SHAPE = "same_shape"
+SHORTCUTS = frozenset({"Add", "AveragePool", "Concat", "MaxPool", "Mul", "Slice"})
+"""Operators besides convolutions with which a shortcut around convolutions may begin."""
+ELEMENTWISE = frozenset({"Add", "Concat", "Mul"})
+SAME_SHAPE = "leanmark.same_shape"
 
 Nodes = Mapping[str, onnx.NodeProto]
 
@@ -41,22 +44,23 @@ def round_after_pools(graph: onnx.GraphProto) -> None:
 def restore_once(graph: onnx.GraphProto) -> None:
     """Put a Sum of one input behind integers that a convolution and a shortcut in floats read, in place.
 
-    ONNX Runtime would convert them once for each reader, and the shortcut's to integers and back once more.
+    ONNX Runtime would convert them once for each reader, and would round what the shortcut takes once more. It runs a
+    float convolution between two roundings on integers, with weights that it rounds itself; that stays so.
     """
-    producers = _producers(graph)
+    producers, readers = _producers(graph), readers_of(graph)
 
     def in_floats(reader: onnx.NodeProto, name: str) -> bool:
         if reader.op_type == "Conv":
-            return _has_float_weight(reader, producers)
+            return _has_float_weight(reader, producers) and not _is_rounded(reader.output[0], readers)
         makers = [producers[each] for each in reader.input if each != name and each in producers]
-        return any(maker.op_type not in ("Constant", "DequantizeLinear") for maker in makers)
+        return reader.op_type in ELEMENTWISE and any(maker.op_type != "DequantizeLinear" for maker in makers)
 
-    for name, readers in readers_of(graph).items():
+    for name, own in readers.items():
         restored = producers.get(name)
         rounded = (
             None if restored is None or restored.op_type != "DequantizeLinear" else producers.get(restored.input[0])
         )
-        floats = [reader for reader in readers if in_floats(reader, name)]
+        floats = [reader for reader in own if in_floats(reader, name)]
         if rounded is None or len(floats) < 2 or not any(reader.op_type == "Conv" for reader in floats):
             continue
         for reader in floats:
@@ -70,8 +74,8 @@ def order_as_integers(graph: onnx.GraphProto) -> None:
     ONNX Runtime keeps the channels last between convolutions in integers, and adds two such values only if both come
     from a transposition. A shortcut from floats does not, so the sum of each residual block behind it would have the
     channels first, between two transpositions. The two here cancel with those of the convolutions; the Reshape between
-    them, which changes nothing, keeps the runtime from cancelling them with each other before; it leaves out the
-    Reshape, and all is as before, if the size of the batch is fixed.
+    them, which changes nothing, keeps the runtime from cancelling them with each other before. If the size of the batch
+    is fixed, the runtime leaves out the Reshape, and nothing is gained or lost.
     """
     producers, readers = _producers(graph), readers_of(graph)
     kernels = {tensor.name for tensor in graph.initializer if len(tensor.dims) == len(CHANNELS_LAST)}
@@ -80,22 +84,34 @@ def order_as_integers(graph: onnx.GraphProto) -> None:
         restored = [node for node in readers.get(rounding.output[0], ()) if node.op_type == "DequantizeLinear"]
         found = [reader for node in restored for reader in readers.get(node.output[0], ())]
         convolutions = [node for node in found if node.op_type == "Conv" and _weight(node, producers) in kernels]
-        # Another operator that reads the value, such as a sum, is a shortcut.
-        shortcut = convolutions and any(node.op_type != "Conv" for node in found)
+        shortcut = convolutions and any(node.op_type in SHORTCUTS for node in found)
         if not shortcut or not _is_of_float_convolution(name, producers):
             continue
-        last, same, first = (f"{name}.{each}" for each in ("channels_last", "reshaped", "channels_first"))
+        computed, last, same = (f"{name}.{each}" for each in ("computed", "channels_last", "reshaped"))
         if not any(tensor.name == SAME_SHAPE for tensor in graph.initializer):
             # 0 stands for the size that a dimension has.
             graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(4, np.int64), SAME_SHAPE))
-        rounding.input[0] = first
+        maker = producers.pop(name)
+        maker.output[:] = [computed if each == name else each for each in maker.output]
+        producers[computed] = maker
+        for reader in readers[name]:
+            if reader.op_type != "QuantizeLinear":
+                reader.input[:] = [computed if each == name else each for each in reader.input]
         graph.node.extend(
             (
-                onnx.helper.make_node("Transpose", [name], [last], last, perm=CHANNELS_LAST),
+                onnx.helper.make_node("Transpose", [computed], [last], last, perm=CHANNELS_LAST),
                 onnx.helper.make_node("Reshape", [last, SAME_SHAPE], [same], same),
-                onnx.helper.make_node("Transpose", [same], [first], first, perm=CHANNELS_FIRST),
+                onnx.helper.make_node("Transpose", [same], [name], f"{name}.channels_first", perm=CHANNELS_FIRST),
             )
         )
+
+
+def _is_rounded(name: str, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Return whether a value is rounded, at once or behind an activation that the rounding may include."""
+    found = readers.get(name, [])
+    while len(found) == 1 and found[0].op_type in ("Clip", "Relu"):
+        found = readers.get(found[0].output[0], [])
+    return any(reader.op_type == "QuantizeLinear" for reader in found)
 
 
 def _is_of_float_convolution(name: str, producers: Nodes) -> bool:

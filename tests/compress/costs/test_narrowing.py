@@ -14,7 +14,7 @@ from compress.core.model_stats import state_digest
 from compress.costs import narrowing, shipped_form, table_maker
 from compress.costs.cost_cache import CostCache
 from compress.costs.groups import COUPLED, find_narrowable
-from compress.costs.items import FULL
+from compress.costs.items import FULL, find_items
 from compress.costs.timing import Conditions, Cost
 from compress.passes.structured_prune import StructuredPrune
 from compress.pruning.program import Program
@@ -135,7 +135,26 @@ def test_block_is_measured_again_when_its_stack_has_another_speed_now(timer, mon
 
     monkeypatch.setattr(type(timer), "__call__", other_at_first)
     assert (made() == steady) == again
-    assert len(timer.batches) == (4 if again else 2)
+    assert len(timer.batches) == (5 if again else 2), "the block, twice beside the whole, the block, beside the whole"
+
+
+def test_block_is_not_measured_again_when_one_round_beside_the_whole_was_disturbed(timer, monkeypatch, deep, context):
+    items = find_items(deep, context.sample(1), (), most=0.9)[:1]
+    maker = table_maker.table_maker(Conditions(), "float", context, CostCache(fresh=True))
+
+    def made():
+        del timer.batches[:]
+        return maker.make(deep, items, context.preprocess, context.samples(2))
+
+    honest, steady = type(timer).__call__, made()
+
+    def disturbed_once(self, files):
+        costs, each = honest(self, files), items[0].signature
+        return costs | ({each: scaled_by(1.6, costs[each])} if len(self.batches) == 2 else {})
+
+    monkeypatch.setattr(type(timer), "__call__", disturbed_once)
+    assert made() == steady
+    assert [batch[0] == "whole" for batch in timer.batches] == [False, True, True]
 
 
 def test_all_costs_are_scaled_alike_when_the_machine_slows_down_between_rounds(timer, monkeypatch, context):

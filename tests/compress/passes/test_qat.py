@@ -183,6 +183,16 @@ def test_gate_fails_when_the_weights_of_the_file_differ(trained, around, tmp_pat
         compare_fake_quant(made, path, places, samples)
 
 
+def test_first_layer_stays_float_before_residual_blocks(around, tmp_path):
+    """The channels are put last where its values are rounded, which the network need not follow."""
+    network, record = Qat(**QUICK, keep_first=True).apply(_small(), around)
+    path = tmp_path / "kept.onnx"
+    export(network, around.preprocess, path, classes=CLASSES)
+    graph = Graph(onnx.load(path))
+    assert [node.input[1] for node in graph.weighted() if node.op_type == "Conv"] == ["model.stem.0.weight"]
+    assert any(node.op_type == "Reshape" and node.name.endswith(".reshaped") for node in graph.nodes)
+
+
 def test_second_rounding_is_refused(trained, around):
     made, _, path, _ = trained
     again, record = Qat(**QUICK).apply(made, around)

@@ -11,7 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from compress.core.targets import TARGETS
-from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.graph import Graph, sort_nodes
 from compress.quantization.post_training.calibration import ranges
 from compress.quantization.post_training.qdq import observed_names, plan, quantized
 
@@ -168,8 +168,8 @@ def without_order(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in [*plain.graph.node]:
         if node.op_type in ("Transpose", "Reshape"):
             plain.graph.node.remove(node)
-        elif node.op_type == "QuantizeLinear":
-            node.input[0] = node.input[0].removesuffix(".channels_first")
+        for names in (node.input, node.output):
+            names[:] = [name.removesuffix(".computed") for name in names]
     return plain
 
 
@@ -238,3 +238,56 @@ def test_integers_are_not_restored_once_more_when_another_runtime_runs_the_file(
 def test_channels_stay_in_place_where_values_are_no_images():
     kept = ("first", "relu")
     assert turned(rounded(residual(axes=1), "cpu-vnni", kept, IMAGE[..., 0])) == 0
+
+
+def test_values_are_ordered_in_each_place_where_floats_become_integers(tmp_path):
+    """The first convolution and the second of three blocks stay float, so the second has a border on each side."""
+    kept, model = ("first", "relu", "a3", "b3", "c3", "d3", "e3"), residual()
+    (last,) = (node for node in model.graph.node if node.name == "last")
+    weight = np.random.default_rng(2).standard_normal((16, 16, 3, 3)).astype(np.float32) / 9
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w6"))
+    model.graph.node.append(helper.make_node("Conv", ["e3", "w6"], ["c5"], "c5", pads=[1] * 4))
+    model.graph.node.append(helper.make_node("Add", ["c5", "e3"], ["d5"], "d5"))
+    last.input[0] = "d5"
+    sort_nodes(model.graph)
+    made = rounded(onnx.shape_inference.infer_shapes(model), "cpu-vnni", kept)
+    onnx.checker.check_model(made, full_check=True)
+    assert [node.input[0] for node in made.graph.node if node.op_type == "Reshape"] == [
+        "r0.channels_last", "e3.channels_last"
+    ]  # fmt: skip
+    assert sum(node.op_type == "Sum" for node in made.graph.node) == 1
+    assert sum(tensor.name == "leanmark.same_shape" for tensor in made.graph.initializer) == 1
+    found, outputs = optimized(made, tmp_path / "optimized.onnx")
+    before, expected = optimized(without_order(made), tmp_path / "before.onnx")
+    np.testing.assert_array_equal(outputs, expected)
+    assert turned(found) < turned(before)
+
+
+def test_float_layer_that_the_runtime_rounds_itself_stays_with_its_integers():
+    """ONNX Runtime runs a float convolution between two roundings on integers."""
+    made = rounded(residual(), "cpu-vnni", ("a1",))
+    assert not any(node.op_type == "Sum" for node in made.graph.node)
+    plain = rounded(two_readers(), "cpu-vnni", ("a", "b"))
+    assert not any(node.op_type == "Sum" for node in plain.graph.node)
+
+
+def two_readers() -> onnx.ModelProto:
+    """A convolution whose output two others read, and a sum of these."""
+    random = np.random.default_rng(1)
+    given = [
+        numpy_helper.from_array(random.standard_normal(shape).astype(np.float32) / 9, name)
+        for name, shape in (("w0", (8, 3, 3, 3)), ("w1", (8, 8, 1, 1)), ("w2", (8, 8, 1, 1)))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["first"], "first"),
+        helper.make_node("Conv", ["first", "w1"], ["a"], "a"),
+        helper.make_node("Conv", ["first", "w2"], ["b"], "b"),
+        helper.make_node("Add", ["a", "b"], ["y"], "sum"),
+    ]
+    ports = [
+        helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", *IMAGE.shape[1:]]),
+        helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None),
+    ]
+    graph = helper.make_graph(nodes, "two", ports[:1], ports[1:], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model)
