@@ -17,7 +17,7 @@ SHORTCUTS = frozenset({"Add", "AveragePool", "Concat", "MaxPool", "Mul", "Slice"
 ELEMENTWISE = frozenset({"Add", "Concat", "Mul"})
 SAME_SHAPE = "leanmark.same_shape"
 
-Nodes = Mapping[str, onnx.NodeProto]
+Nodes = dict[str, onnx.NodeProto]
 
 
 def round_after_pools(graph: onnx.GraphProto) -> None:
