@@ -97,8 +97,8 @@ REFUSED = {
     "by chance": (lambda: Net(lambda net, x, f: net.head(F.dropout(f, 0.5))), "different outputs each time"),
     "the batch": (lambda: Net(lambda net, x, f: net.head(f) + x.mean(0)[0, 0, 0]), "depend on the rest of the batch"),
     "no statistics": (without_statistics, "batch norm without running statistics, '1'"),
-    "one channel": (lambda: Net(channels=1), r"layer 'conv' takes 1 channel\(s\) and gets 3"),
-    "other size": (fixed_size, r"layer '2' takes 16384 feature\(s\) and gets 4096"),
+    "one channel": (lambda: Net(channels=1), r"layer 'conv' takes 1 channel and gets 3"),
+    "other size": (fixed_size, r"layer '2' takes 16384 features and gets 4096"),
     "a failure": (lambda: Net(lambda net, x, f: net.absent), r"AttributeError.*'absent'.*\.py:\d+"),
     "TorchScript": (lambda: torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), *pooled(4))), "is TorchScript"),
     "channels last": (
@@ -202,7 +202,7 @@ def test_weights_of_the_parametrized_architecture_are_loaded_before_they_are_fol
 
 
 def test_channels_are_to_be_put_first_when_arrays_have_them_last():
-    with pytest.raises(ModelError, match=r"layer 'conv' takes 3 channel\(s\), which are last in the samples"):
+    with pytest.raises(ModelError, match=r"layer 'conv' takes 3 channels, which are last in the samples"):
         probe(Net(), np.zeros((2, 32, 32, 3), np.float32), "net")
 
 

@@ -180,7 +180,7 @@ def test_model_and_arrays_are_refused_before_the_work_when_they_do_not_fit(tmp_p
     _, spec = three_inputs(tmp_path)
     with pytest.raises(ModelError, match="input"):
         job(table_net(), spec, tmp_path / "three")
-    with pytest.raises(ModelError, match="6 feature.s. and gets 3"):
+    with pytest.raises(ModelError, match="6 features and gets 3"):
         job(table_net(), (X[:, :3], Y), tmp_path / "narrow")
     with pytest.raises(ModelError, match="resnet18 does not take samples of 6"):
         job("resnet18", (X, Y), tmp_path / "images")

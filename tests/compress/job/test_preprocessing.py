@@ -120,7 +120,7 @@ def test_fields_override_the_defaults_when_a_yaml_file_states_some(own, dataset,
     assert original.stated == "mean, std, height from c.yaml; the rest by default"
     assert (original.preprocess.height, original.preprocess.width, original.preprocess.colour) == (48, 32, "RGB")
     (tmp_path / "c.yaml").write_text("mean: [0.5]\nstd: [0.5, 0.5, 0.5]\n")
-    with pytest.raises(UsageError, match="c.yaml, line 1: mean has 1 values"):
+    with pytest.raises(UsageError, match="c.yaml, line 1: mean has 1 value, but"):
         found(dataset, own, "own.pth", tmp_path / "c.yaml")
 
 
