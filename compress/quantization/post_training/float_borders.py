@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import numpy as np
 import onnx
@@ -12,12 +12,16 @@ from compress.core.onnx_reads import readers_of
 MOVED_PAST = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice"})
 """Operators to whose input ONNX Runtime moves the rounding of their output."""
 CHANNELS_LAST, CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-SHORTCUTS = frozenset({"Add", "AveragePool", "Concat", "MaxPool", "Mul", "Slice"})
-"""Operators besides convolutions with which a shortcut around convolutions may begin."""
-ELEMENTWISE = frozenset({"Add", "Concat", "Mul"})
+ACTIVATIONS = frozenset({"Clip", "Relu"})
+"""Activations that the rounding of their output may include."""
+JOINING = frozenset({"Add", "Concat", "Mul"})
+"""Operators with which a shortcut around convolutions ends."""
+SHORTCUTS = JOINING | {"AveragePool", "MaxPool", "Slice"}
+"""Operators besides convolutions with which it may begin."""
 SAME_SHAPE = "leanmark.same_shape"
 
 Nodes = dict[str, onnx.NodeProto]
+Readers = dict[str, list[onnx.NodeProto]]
 
 
 def round_after_pools(graph: onnx.GraphProto) -> None:
@@ -27,22 +31,16 @@ def round_after_pools(graph: onnx.GraphProto) -> None:
     it pools bytes channel by channel, which takes ten times as long as pooling floats.
     """
     producers, readers = _producers(graph), readers_of(graph)
-
-    def is_rounded(name: str) -> bool:
-        found = readers.get(name, [])
-        while len(found) == 1 and found[0].op_type in MOVED_PAST:
-            found = readers.get(found[0].output[0], [])
-        return [reader.op_type for reader in found] == ["QuantizeLinear"]
-
     for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
         name, maker = pool.output[0], producers.get(pool.input[0])
-        if is_rounded(name) and (maker is None or maker.op_type != "DequantizeLinear"):
+        kinds = [reader.op_type for reader in _readers_behind(name, readers, MOVED_PAST)]
+        if kinds == ["QuantizeLinear"] and (maker is None or maker.op_type != "DequantizeLinear"):
             pool.output[0] = f"{name}.floats"
             graph.node.append(onnx.helper.make_node("Sum", [pool.output[0]], [name], f"{pool.name}.sum"))
 
 
 def restore_once(graph: onnx.GraphProto) -> None:
-    """Put a Sum of one input behind integers that a convolution and a shortcut in floats read, in place.
+    """Put a Sum of one input behind integers that several operators in floats read, as in a residual block, in place.
 
     ONNX Runtime would convert them once for each reader, and would round what the shortcut takes once more. It runs a
     float convolution between two roundings on integers, with weights that it rounds itself; that stays so.
@@ -51,17 +49,16 @@ def restore_once(graph: onnx.GraphProto) -> None:
 
     def in_floats(reader: onnx.NodeProto, name: str) -> bool:
         if reader.op_type == "Conv":
-            return _has_float_weight(reader, producers) and not _is_rounded(reader.output[0], readers)
+            behind = _readers_behind(reader.output[0], readers, ACTIVATIONS)
+            is_rounded = any(each.op_type == "QuantizeLinear" for each in behind)
+            return _has_float_weight(reader, producers) and not is_rounded
         makers = [producers[each] for each in reader.input if each != name and each in producers]
-        return reader.op_type in ELEMENTWISE and any(maker.op_type != "DequantizeLinear" for maker in makers)
+        return reader.op_type in JOINING and any(maker.op_type != "DequantizeLinear" for maker in makers)
 
     for name, own in readers.items():
         restored = producers.get(name)
-        rounded = (
-            None if restored is None or restored.op_type != "DequantizeLinear" else producers.get(restored.input[0])
-        )
         floats = [reader for reader in own if in_floats(reader, name)]
-        if rounded is None or len(floats) < 2 or not any(reader.op_type == "Conv" for reader in floats):
+        if restored is None or restored.op_type != "DequantizeLinear" or len(floats) < 2:
             continue
         for reader in floats:
             reader.input[:] = [f"{name}.once" if each == name else each for each in reader.input]
@@ -91,12 +88,8 @@ def order_as_integers(graph: onnx.GraphProto) -> None:
         if not any(tensor.name == SAME_SHAPE for tensor in graph.initializer):
             # 0 stands for the size that a dimension has.
             graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(4, np.int64), SAME_SHAPE))
-        maker = producers.pop(name)
+        maker = producers[name]
         maker.output[:] = [computed if each == name else each for each in maker.output]
-        producers[computed] = maker
-        for reader in readers[name]:
-            if reader.op_type != "QuantizeLinear":
-                reader.input[:] = [computed if each == name else each for each in reader.input]
         graph.node.extend(
             (
                 onnx.helper.make_node("Transpose", [computed], [last], last, perm=CHANNELS_LAST),
@@ -106,12 +99,12 @@ def order_as_integers(graph: onnx.GraphProto) -> None:
         )
 
 
-def _is_rounded(name: str, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
-    """Return whether a value is rounded, at once or behind an activation that the rounding may include."""
+def _readers_behind(name: str, readers: Readers, passed: Collection[str]) -> list[onnx.NodeProto]:
+    """Return what reads a value, behind the operators of some kinds that alone read it."""
     found = readers.get(name, [])
-    while len(found) == 1 and found[0].op_type in ("Clip", "Relu"):
+    while len(found) == 1 and found[0].op_type in passed:
         found = readers.get(found[0].output[0], [])
-    return any(reader.op_type == "QuantizeLinear" for reader in found)
+    return found
 
 
 def _is_of_float_convolution(name: str, producers: Nodes) -> bool:

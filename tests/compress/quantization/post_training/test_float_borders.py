@@ -291,3 +291,42 @@ def two_readers() -> onnx.ModelProto:
     graph = helper.make_graph(nodes, "two", ports[:1], ports[1:], given)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return onnx.shape_inference.infer_shapes(model)
+
+
+def with_reader(model: onnx.ModelProto, node: onnx.NodeProto, **tensors: np.ndarray) -> onnx.ModelProto:
+    """The same network with one more operator, whose output is another one of the network."""
+    model.graph.node.append(node)
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+    model.graph.output.append(helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None))
+    sort_nodes(model.graph)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def test_channels_stay_in_place_when_no_shortcut_reads_the_floats():
+    model = pooled("Relu")
+    means = helper.make_node("GlobalAveragePool", ["b"], ["means"], "means")
+    (pool,) = (node for node in model.graph.node if node.name == "pool")
+    pool.op_type, pool.input[0] = "Conv", "b"
+    del pool.attribute[:]
+    pool.input.append("w2")
+    model = with_reader(model, means, w2=np.ones((8, 8, 3, 3), np.float32))
+    made = rounded(model, "cpu-vnni", ("first", "activation"))
+    kinds = {node.op_type for node in Graph(made).consumers["b_DequantizeLinear_Output"]}
+    assert kinds == {"Conv", "GlobalAveragePool"}
+    assert turned(made) == 0
+
+
+def test_integers_are_not_restored_for_an_operator_with_computed_settings():
+    """It moves bytes, although one of its inputs, the places where it begins, comes from another operator."""
+    model = residual()
+    (end,) = (node for node in model.graph.node if node.name == "last")
+    end.input[0] = "part"
+    model.graph.node.append(helper.make_node("Identity", ["begin"], ["places"], "places"))
+    model.graph.node.append(helper.make_node("Slice", ["e1", "places", "size", "axis"], ["part"], "part"))
+    numbers = {"begin": [0], "size": [8], "axis": [2]}
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(v), name) for name, v in numbers.items())
+    model = with_reader(model, helper.make_node("Add", ["d3", "d3"], ["twice"], "twice"))
+    made = rounded(model, "cpu-vnni", ("a3", "b3", "c3", "d3", "e3", "twice"))
+    assert {node.op_type: node.input[0] for node in Graph(made).consumers["e1_DequantizeLinear_Output"]} == {
+        "Slice": "e1_DequantizeLinear_Output", "Sum": "e1_DequantizeLinear_Output"
+    }  # fmt: skip
