@@ -102,7 +102,8 @@ class Objective:
         """
         recipe = self.bench.space.recipe(self.bench.space.suggest(trial), f"trial-{trial.number}")
         trial.set_user_attr(RECIPE, recipe.to_json())
-        floor = self.bench.baseline_accuracy() * (1 - self.max_loss_percent / 100)
+        with self.turns.working():  # the first trial of a process trains or loads the original
+            floor = self.bench.baseline_accuracy() * (1 - self.max_loss_percent / 100)
         try:
             with contextlib.ExitStack() as live:
                 with self.turns.working():

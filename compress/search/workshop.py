@@ -152,10 +152,8 @@ class Workshop:
         """
         if self._question.objective == "energy":
             short_comparison.require_meter(self._question.plan)
-        # Without passes the candidate gives the original's answers: no recipe can be shown to lose less.
-        recipe = Recipe("original", "", self.space.budget, self.space.workload, ())
-        with self.output_of(recipe) as output:
-            right = self._answers(output.baseline)
+        # No recipe can be shown to lose less than a model that gives the original's answers.
+        right = self._answers_of_original()
         least, bound = _least_loss(right), self._question.max_loss_percent
         if least is None:
             raise UsageError(
@@ -170,9 +168,7 @@ class Workshop:
 
     def baseline_accuracy(self) -> float:
         """Return the share of validation samples that the original classifies correctly."""
-        if self._job_on_original is None:
-            raise ValueError("nothing has been made yet")
-        return self._job_on_original.baseline().row.validation_accuracy or 0.0
+        return float(self._answers_of_original().mean())
 
     def _new_job(self, recipe: Recipe, steps: RecipeSteps, callbacks: Sequence[TrainingCallback]) -> Job:
         known = None if self._job_on_original is None else self._job_on_original.baseline()
@@ -181,12 +177,20 @@ class Workshop:
         return Job(self.original, recipe, self.dataset, context, steps, self._question.cache, batch, known)
 
     def _loss(self, baseline: Path, model: Path) -> Estimate:
-        if self._right is None:
-            self._right = self._answers(baseline)
-        found = relative_loss(PairedTable.from_correct(self._right, self._answers(model)), CONFIDENCE)
+        right = self._answers_of_original(baseline)
+        found = relative_loss(PairedTable.from_correct(right, self._answers(model)), CONFIDENCE)
         if found is None:
             raise ModelError("The original classifies no validation sample correctly, so no loss can be computed.")
         return found
+
+    def _answers_of_original(self, file: Path | None = None) -> npt.NDArray[np.bool_]:
+        """Return which validation samples the original classifies correctly, (n,); make its file if none is given."""
+        if self._right is None:
+            if file is None:
+                with self.output_of(Recipe("original", "", self.space.budget, self.space.workload, ())) as output:
+                    return self._answers_of_original(output.baseline)
+            self._right = self._answers(file)
+        return self._right
 
     def _answers(self, file: Path) -> npt.NDArray[np.bool_]:
         """Return which validation samples a file classifies correctly, (n,)."""

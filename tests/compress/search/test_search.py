@@ -93,6 +93,12 @@ def test_recipe_is_found_and_written_without_reading_the_test_part(model, unread
     assert kept["best"] == found.best.number and len(kept["trials"]) == 3
 
 
+def test_recipe_is_found_when_several_processes_search(model, dataset, tmp_path):
+    found = searching._search(asked(model, dataset, tmp_path), 2, Silent())
+    assert len(found.trials) == 3
+    assert found.best.cost.value < 0.5
+
+
 def test_common_prefix_is_run_once_when_recipes_share_it(model, dataset, tmp_path, monkeypatch):
     applied = []
     finish = RecipeSteps.finish
