@@ -16,6 +16,11 @@ COSTS: tuple[Literal["energy", "latency"], ...] = ("energy", "latency")
 OPTIONS = frozenset({*COSTS, "precision", "threads", "loss_samples"})
 
 
+def chooses_by_cost(each: Pass) -> bool:
+    """Return whether a pass has a target of energy or latency, and so measures what the blocks of a model cost."""
+    return bool(each.goals.keys() & set(COSTS))
+
+
 class CostTarget(Pass):
     """A pass that can choose by what the blocks of a model cost."""
 

@@ -18,7 +18,7 @@ from compress import passes
 from compress.core.pass_protocol import Pass
 from compress.job import recipe as recipes
 from compress.job.recipe import Budget, Recipe, Workload
-from compress.passes.cost_options import COSTS
+from compress.passes.cost_options import COSTS, chooses_by_cost
 from compress.search.choice import Asker, Choice, Params, Value
 
 Network = Literal["convolutional", "transformer"]
@@ -179,7 +179,7 @@ def _wanted(choice: Choice, by_name: Mapping[str, Pass]) -> Value:
     if choice.name == FORMAT:
         return next((each for each in choice.values if each in by_name), FLOAT)
     if choice.name == BY_COST:
-        return True if PRUNE in by_name and by_name[PRUNE].goals.keys() & set(COSTS) else None
+        return True if PRUNE in by_name and chooses_by_cost(by_name[PRUNE]) else None
     if choice.of not in by_name:
         return choice.off
     wanted: Value = by_name[choice.of].config().get(choice.parameter)

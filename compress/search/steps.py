@@ -29,7 +29,7 @@ from compress.exchange.checkpoint import structure_path
 from compress.job.lineage import Row
 from compress.job.recipe import Recipe
 from compress.job.workspace import Step
-from compress.passes.cost_options import COSTS
+from compress.passes.cost_options import chooses_by_cost
 from compress.search.turns import locked
 from compress.training.recovery import RecoveryTraining
 
@@ -60,7 +60,7 @@ class StepCache:
             # The export of a candidate depends on all torch passes, that of the baseline on none.
             passes = () if name == OF_BASELINE else tuple(p for p in recipe.passes if isinstance(p, TorchPass))
         later = recipe.passes[len(passes) :] if passes else ()
-        measured = any(each.goals.keys() & set(COSTS) for each in passes if isinstance(each, TorchPass))
+        measured = any(chooses_by_cost(each) for each in passes if isinstance(each, TorchPass))
         shipping = Shipping.after(later, self._target)
         values: dict[str, Any] = {
             "ships": {**shipping.to_json(), "mixed": shipping.mixed} if measured else None,

@@ -12,6 +12,7 @@ from certify.core.errors import LeanmarkError, MeasureError
 from certify.core.estimate import Estimate
 from compress.core.callbacks import TrainingCallback
 from compress.job.recipe import Recipe
+from compress.passes.cost_options import chooses_by_cost
 from compress.search.optional import optuna
 from compress.search.space import Space
 from compress.search.trial_output import TrialOutput
@@ -85,7 +86,7 @@ class Objective:
         bench: makes and measures models.
         max_loss_percent: the bound.
         turns: turns of this machine.
-        measure: measures a made model; the bench's own by default.
+        measure: measures a made model elsewhere, and takes a turn there; the bench's own by default.
     """
 
     bench: Bench
@@ -106,7 +107,7 @@ class Objective:
             floor = self.bench.baseline_accuracy() * (1 - self.max_loss_percent / 100)
         try:
             with contextlib.ExitStack() as live:
-                with self.turns.working():
+                with self._turn(recipe):
                     output = live.enter_context(self.bench.output_of(recipe, [Halving(trial, floor)]))
                 return self._judge(trial, output)
         except MeasureError as error:
@@ -115,6 +116,10 @@ class Objective:
         except LeanmarkError as error:
             stop(trial, str(error), NOT_MADE)
             raise
+
+    def _turn(self, recipe: Recipe) -> AbstractContextManager[None]:
+        """Return the turn in which to run a recipe: alone if its passes measure the costs of blocks."""
+        return self.turns.measuring() if any(map(chooses_by_cost, recipe.passes)) else self.turns.working()
 
     def _judge(self, trial: Any, output: TrialOutput) -> float:
         facts = {LOSS: output.loss.to_json(), BYTES: output.size_bytes, MACS: output.macs, DIGEST: output.digest}
@@ -137,5 +142,7 @@ class Objective:
         return None
 
     def _measured(self, output: TrialOutput) -> Estimate:
+        if self.measure is not None:
+            return self.measure(output)
         with self.turns.measuring():
-            return (self.measure or self.bench.cost)(output)
+            return self.bench.cost(output)

@@ -1,4 +1,4 @@
-"""Turns on one machine: many processes may work side by side, but a measurement runs alone.
+"""Turns on one machine: many processes may work side by side, but a process that measures runs alone.
 
 Two advisory locks on files in the user's own state folder, which the kernel releases when a process dies. A process
 that waits to measure holds the door, so that no further work starts and the measurement is not delayed indefinitely

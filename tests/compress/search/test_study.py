@@ -9,13 +9,14 @@ import sys
 import pytest
 
 from certify.core.errors import MeasureError, MissingExtra, ModelError, UsageError
+from compress.job import recipe as recipes
 from compress.job.recipe import Budget
 from compress.search import study as studies
 from compress.search.optional import optuna
 from compress.search.question import Question
 from compress.search.space import make_space
 from compress.search.study import Study, identity
-from compress.search.trial import Halving
+from compress.search.trial import Halving, Objective
 
 JOB = {"model": "numbers"}
 
@@ -49,6 +50,22 @@ def test_file_is_measured_once_when_two_recipes_make_the_same(searched, bench):
     trials = searched(trials=20).trials()
     sizes = {each.bytes for each in trials if each.cost is not None}
     assert bench.measured == len(sizes) < len([each for each in trials if each.cost is not None])
+
+
+def test_recipe_runs_alone_when_it_measures_costs(question, bench, turns, monkeypatch):
+    monkeypatch.setattr(turns, "measuring", lambda: "alone")
+    monkeypatch.setattr(turns, "working", lambda: "side by side")
+    objective = Objective(bench, question.max_loss_percent, turns)
+    made = [recipes.load({"passes": [{"structured_prune": {goal: 0.9}}]}) for goal in ("energy", "macs")]
+    assert [objective._turn(each) for each in made] == ["alone", "side by side"]
+
+
+def test_no_turn_is_taken_here_when_another_machine_measures(question, bench, turns, monkeypatch):
+    # That machine takes its own turn, and it may be this one.
+    monkeypatch.setattr(turns, "measuring", None)
+    study = Study(dataclasses.replace(question, trials=1), bench.space, JOB)
+    study.work(Objective(bench, question.max_loss_percent, turns, bench.cost), float("inf"))
+    assert bench.measured == 1 and study.best() is not None
 
 
 def test_study_resumes_with_its_trials_when_it_is_opened_again(searched, bench):
