@@ -189,7 +189,13 @@ SILENT = ("trim_kernels", "space_to_depth")
 def _verdict(result: SearchResult) -> str:
     counted = f"{len(result.trials)} trials, {sum(each.feasible for each in result.trials)} within the bound"
     best = result.best
-    if best is None or best.cost is None or best.loss is None:
+    if best is None and (closest := result.closest) is not None and closest.cost is not None:
+        return (
+            f"No recipe within {result.max_loss_percent:g} % is shown to cost less than the original ({counted}): "
+            f"trial {closest.number} takes {closest.cost.value:.3f} of its {result.objective}, "
+            f"at most {closest.cost.high:.3f}. Try more trials, or a model whose inference takes longer."
+        )
+    if best is None or best.cost is None:
         return (
             f"No recipe has a loss shown to be within {result.max_loss_percent:g} % on validation data ({counted}). "
             "Try more trials, training (--epochs), a larger bound, or more validation samples."

@@ -25,7 +25,7 @@ class SearchResult:
 
     Attributes:
         trials: all finished trials, in order.
-        best: the cheapest trial within the bound; None without one.
+        best: the cheapest trial within the bound; None unless one is shown to cost less than the original.
         recipe: recipe that reproduces it; None without one.
         objective: minimised quantity.
         max_loss_percent: the bound.
@@ -50,6 +50,12 @@ class SearchResult:
     def front(self) -> tuple[Trial, ...]:
         """Measured trials that no other trial beats in both cost and loss, cheapest first."""
         return front(self.trials)
+
+    @property
+    def closest(self) -> Trial | None:
+        """The trial within the bound whose measured cost is least, whether or not it is below the original's."""
+        measured = [each for each in self.trials if each.feasible and each.cost is not None]
+        return min(measured, key=lambda each: float(each.cost or 0), default=None)
 
     def plot(self) -> str | None:
         """Plot cost against loss of the measured trials, with both intervals, as SVG; None without measured trials."""

@@ -9,6 +9,7 @@ can write to; with a single node, the file in that folder is enough.
 from __future__ import annotations
 
 import importlib
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -129,10 +130,14 @@ def _measured_away(question: Question, output: TrialOutput) -> Estimate:
 def _connect(library: Any, address: str) -> None:
     try:
         if not library.is_initialized():
+            logging.getLogger("ray").setLevel(logging.WARNING)  # it lists the arguments that it was given
             own = {"resources": {METER: 1}, "include_dashboard": False} if address == "local" else {"address": address}
             library.init(**own, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"The Ray cluster {address} cannot be reached ({error}); check it with ray status.") from error
+        raise UsageError(
+            f"The Ray cluster {address} cannot be reached ({error}); check it with ray status, and that RAY_AUTH_MODE "
+            "and the token in ~/.ray/auth_token are those of the cluster."
+        ) from error
 
 
 def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
@@ -147,7 +152,7 @@ def _watch(library: Any, tasks: list[Any], study: Study, question: Question, pro
     """Report progress; the trials of a lost node are left to the others."""
     reported, lost = 0, []
     count = len(tasks)
-    with progress.task(f"Searching on {count} nodes", question.trials) as bar:
+    with progress.task(f"Searching on {count} node{'' if count == 1 else 's'}", question.trials) as bar:
         while tasks:
             ended, tasks = library.wait(tasks, timeout=POLL_S)
             for each in ended:
@@ -163,4 +168,4 @@ def _watch(library: Any, tasks: list[Any], study: Study, question: Question, pro
             bar.advance(done - reported)
             reported = done
     if len(lost) == count:
-        raise MeasureError(f"All {count} nodes were lost; the last one: {lost[-1]}")
+        raise MeasureError(f"Every node was lost; the last one: {lost[-1]}")

@@ -102,7 +102,7 @@ def search_recipe(
         progress: where to report progress.
 
     Returns:
-        Trials, the best recipe (None if none keeps the bound), and its certificate.
+        Trials, the best recipe (None if none keeps the bound and costs less), and its certificate.
 
     Raises:
         UsageError: arguments do not fit together, or there are too few validation samples for the bound.

@@ -98,10 +98,11 @@ class Study:
     def best(self) -> Trial | None:
         """Return the trial within the bound whose cost is least at the upper end of its interval, or None.
 
-        By the measured value, the luckiest of many noisy measurements would win.
+        By the measured value, the luckiest of many noisy measurements would win. None if no trial is shown to cost less
+        than the original.
         """
         measured = [(each.cost.high, each.number, each) for each in self.trials() if each.feasible and each.cost]
-        return min(measured)[2] if measured else None
+        return min(measured)[2] if measured and min(measured)[0] < 1 else None
 
     def work(self, objective: Objective, until_s: float, progress: Progress | None = None) -> None:
         """Run trials until there are enough of them, or the time is up.
@@ -205,7 +206,7 @@ class Study:
     def _note(self) -> str:
         best = self.best()
         if best is None or best.cost is None:
-            return f"none within {self._question.max_loss_percent:g} % yet"
+            return f"none within {self._question.max_loss_percent:g} % and cheaper yet"
         return f"best {best.cost.value:.3f} of the original's {self._question.objective} (trial {best.number})"
 
 

@@ -13,6 +13,7 @@ import compress
 from certify.attest.certificate import EVIDENCE_NAME
 from certify.cli.main import main
 from certify.core.errors import ModelError, UsageError
+from certify.core.estimate import Estimate
 from certify.core.evidence_file import read_evidence
 from certify.core.progress import Silent
 from certify.data.dataset import Split
@@ -127,7 +128,14 @@ def test_steps_are_kept_separate_when_training_follows(model, dataset, tmp_path)
     assert cache.digest(alone, first) == cache.digest(rounded, first) != cache.digest(trained, first)
 
 
-def test_certificate_states_the_number_of_trials(model, dataset, tmp_path):
+def test_certificate_states_the_number_of_trials(model, dataset, tmp_path, monkeypatch):
+    cost_of = Workshop.cost_of
+
+    def tenth(self, baseline, candidate):
+        cost = cost_of(self, baseline, candidate)
+        return dataclasses.replace(cost, value=cost.value / 10, low=cost.low / 10, high=cost.high / 10)
+
+    monkeypatch.setattr(Workshop, "cost_of", tenth)  # so small a network may cost more in integers
     found = compress.search_recipe(
         model, dataset, max_loss=WIDE, objective="energy", trials=2, max_epochs=0, out=tmp_path, preprocess=PIXELS,
         plan=QUICK, progress=False,
@@ -201,6 +209,21 @@ def test_command_exits_with_3_when_no_recipe_meets_the_bound(bench, searched, mo
     ended = CliRunner().invoke(main, ["search", "numbers", "--max-loss", "1", "--no-certify"])
     assert ended.exit_code == code
     assert ("is the cheapest within 1 %" if found else "No recipe has a loss") in ended.output
+
+
+def test_command_tells_the_closest_cost_when_no_recipe_is_cheaper(searched, monkeypatch, tmp_path):
+    trials = tuple(
+        dataclasses.replace(each, cost=each.cost and Estimate(1.2 + each.number, 1.1, 9.0, "1", 8, "as computed"))
+        for each in searched(trials=4).trials()
+    )
+    result = searching.SearchResult(trials, None, None, "energy", 1.0, {})
+    monkeypatch.setattr(searching, "search_recipe", lambda *_, **__: result)
+    ended = CliRunner().invoke(main, ["search", "numbers", "--max-loss", "1", "--no-certify"])
+    first = next(each.number for each in trials if each.feasible)
+    assert ended.exit_code == 3
+    said = " ".join(ended.output.split())
+    assert "No recipe within 1 % is shown to cost less than the original (4 trials" in said
+    assert f"trial {first} takes {1.2 + first:.3f} of its energy, at most 9.000." in said
 
 
 def test_result_can_be_read_as_json_when_nothing_was_certified(searched):

@@ -33,6 +33,21 @@ def test_best_is_the_cheapest_within_the_bound_when_cheaper_ones_lose_more(searc
     assert best.cost.value <= 0.25  # integers are the first trial: the shipped recipe int8
 
 
+def test_none_is_best_when_no_trial_is_shown_to_cost_less_than_the_original(searched, monkeypatch):
+    study = searched(trials=4)
+    trials = study.trials()
+    cheapest = study.best()
+    for low, high, expected in ((0.9, 1.1, None), (1.1, 1.3, None), (0.8, 0.99, cheapest.number)):
+        same = [
+            dataclasses.replace(each, cost=dataclasses.replace(each.cost, value=(low + high) / 2, low=low, high=high))
+            for each in trials
+            if each.number == cheapest.number
+        ]
+        monkeypatch.setattr(study, "trials", lambda same=same: same)
+        best = study.best()
+        assert (best and best.number) == expected
+
+
 def test_first_trials_are_the_shipped_recipes_when_a_study_begins(searched):
     first = searched(trials=1).trials()[0]
     names = [next(iter(each)) for each in first.recipe["passes"]]

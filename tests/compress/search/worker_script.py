@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,8 @@ def main() -> None:
     out, trials, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     question = Question("numbers", "none", max_loss_percent=BOUND, out=out, trials=trials, heartbeat_s=1)
     bench = SlowBench(out, seconds)
-    Study(question, bench.space, JOB).work(Objective(bench, BOUND, Turns(out / "turns")), float("inf"))
+    turns = Turns(out / f"turns-{os.getpid()}")  # as on machines of their own
+    Study(question, bench.space, JOB).work(Objective(bench, BOUND, turns), float("inf"))
 
 
 if __name__ == "__main__":
