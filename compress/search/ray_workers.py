@@ -10,23 +10,32 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from certify.core.errors import MeasureError, UsageError
+import torch
+
+from certify.core.errors import LeanmarkError, MeasureError, UsageError
 from certify.core.estimate import Estimate
 from certify.core.progress import Progress
+from certify.measure.machine import allowed_processors
 from compress.search.optional import ray
 from compress.search.question import Question
 from compress.search.study import SQLITE, Study
-from compress.search.trial import Objective
 from compress.search.trial_output import TrialOutput
 from compress.search.turns import Turns
+from compress.search.worker_pool import plain
+from compress.search.workers import objective_of
 from compress.search.workshop import Workshop
 
 METER = "leanmark_meter"
+NO_METER = f"No node of the cluster can measure; start one with ray start --resources '{{\"{METER}\": 1}}'."
+METER_CHECK_S = 30.0
+"""Seconds after which a measurement that waits looks whether a node can still measure."""
 ADDRESSES = ("ray://", "auto", "local")
 POLL_S = 1.0
 RESTARTS = 3
@@ -83,9 +92,7 @@ def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
     """
     meters = [node["NodeID"] for node in nodes if node["Resources"].get(METER)]
     if not meters and question.objective != "bytes":
-        raise UsageError(
-            f"No node of the cluster can measure; start one with ray start --resources '{{\"{METER}\": 1}}'."
-        )
+        raise UsageError(NO_METER)
     if len(nodes) > 1 and question.database.startswith(SQLITE):
         raise UsageError(
             f"The cluster has {len(nodes)} nodes, which cannot share a database in a file; give --storage, such as "
@@ -95,16 +102,27 @@ def placed(nodes: list[dict[str, Any]], question: Question) -> list[str]:
     return others or meters
 
 
-def work(question: Question, until_s: float) -> None:
-    """Run trials on a node, and let the labelled machines measure them."""
-    workshop = Workshop(question)
-    away = None if question.objective == "bytes" else lambda output: _measured_away(question, output)
-    objective = Objective(workshop, question.max_loss_percent, Turns(), away)
-    Study(question, workshop.space, workshop.job).work(objective, until_s)
+def work(question: Question, until_s: float, folder: str) -> None:
+    """Run trials on a node, and let the labelled machines measure them.
+
+    Args:
+        question: question of the search.
+        until_s: wall-clock time after which no trial starts.
+        folder: where the search was started; relative paths and modules are found from there.
+    """
+    torch.set_num_threads(len(allowed_processors()))  # Ray sets one for each processor that a task reserves
+    try:
+        _enter(folder)
+        workshop = Workshop(question)
+        objective = objective_of(question, workshop, lambda output: _measured_away(question, folder, output))
+        Study(question, workshop.space, workshop.job).work(objective, until_s)
+    except LeanmarkError as error:
+        raise plain(error) from None
 
 
-def measure(question: Question, files: tuple[dict[str, bytes], dict[str, bytes]]) -> dict[str, Any]:
+def measure(question: Question, folder: str, files: tuple[dict[str, bytes], dict[str, bytes]]) -> dict[str, Any]:
     """Measure two models that were sent as bytes, on a labelled machine, with nothing else running."""
+    _enter(folder)
     workshop = Workshop(question)
     with tempfile.TemporaryDirectory() as folder, Turns().measuring():
         paths = []
@@ -117,12 +135,26 @@ def measure(question: Question, files: tuple[dict[str, bytes], dict[str, bytes]]
         return workshop.cost_of(paths[0], paths[1]).to_json()
 
 
-def _measured_away(question: Question, output: TrialOutput) -> Estimate:
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise UsageError(
+            f"Node {platform.node()} has no folder {folder}; start the search in a folder that all nodes share."
+        ) from error
+
+
+def _measured_away(question: Question, folder: str, output: TrialOutput) -> Estimate:
     library = ray()
     # Request no processors, because the labelled resource alone decides where and when it runs.
     task = library.remote(measure).options(num_cpus=0, resources={METER: 1}, max_retries=1)
+    measuring = task.remote(question, folder, output.contents())
     try:
-        return Estimate.from_json(library.get(task.remote(question, output.contents())))
+        while not library.wait([measuring], timeout=METER_CHECK_S)[0]:
+            if not any(node["Alive"] and node["Resources"].get(METER) for node in library.nodes()):
+                library.cancel(measuring)
+                raise MeasureError(NO_METER)
+        return Estimate.from_json(library.get(measuring))
     except library.exceptions.RayError as error:
         raise MeasureError(f"The measuring machine failed ({str(error).strip().splitlines()[-1]}).") from error
 
@@ -145,7 +177,7 @@ def _start(library: Any, question: Question, until_s: float, node: str) -> Any:
     # Pin the workers, or Ray could pack all of them onto one node.
     pinned = strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     task = library.remote(work).options(num_cpus=1, scheduling_strategy=pinned, max_retries=RESTARTS)
-    return task.remote(question, until_s)
+    return task.remote(question, until_s, str(Path.cwd()))
 
 
 def _watch(library: Any, tasks: list[Any], study: Study, question: Question, progress: Progress) -> None:
@@ -160,7 +192,7 @@ def _watch(library: Any, tasks: list[Any], study: Study, question: Question, pro
                     library.get(each)
                 except library.exceptions.RayTaskError as error:
                     # The worker's own error, of a class that determines the exit code.
-                    raise error.as_instanceof_cause() from error
+                    raise error.cause if isinstance(error.cause, LeanmarkError) else error from None
                 except library.exceptions.RayError as error:
                     lost.append(str(error).strip().splitlines()[0])
                     progress.say(f"A node was lost ({lost[-1]}).")

@@ -28,10 +28,9 @@ from compress.search.outcome import SearchResult
 from compress.search.question import MAX_EPOCHS, TRIALS, Objective, Question, Sampler
 from compress.search.ray_workers import is_address, work_on_ray
 from compress.search.study import Study
-from compress.search.trial import Objective as Trials
-from compress.search.turns import Turns
+from compress.search.turns import Turns, claimed, locked
 from compress.search.worker_pool import work_apart
-from compress.search.workers import work
+from compress.search.workers import objective_of, work
 from compress.search.workshop import Workshop
 
 HOUR_S = 3600.0
@@ -124,12 +123,21 @@ def search_recipe(
         plan, request.weights, preprocess, model_args, choose(target).name, max_train_time, cache, storage,
         by_cost=by_cost,
     )  # fmt: skip
+    if storage is not None or _on_ray(workers):
+        # The original that one machine trains, for all of them.
+        question = replace(question, cache=question.cache or question.folder / "cache")
     result = _search(question, workers, progress)
     if then == "nothing" or result.recipe is None:
         return result
-    job_result = _carry_out(
-        question, result, result.recipe, progress, measure=then == "certify", key=key, keep_data=keep_data
-    )
+    with claimed(question.folder / "result.lock") as ours:
+        if not ours:
+            progress.say("Another process of this search makes the result.")
+            return result
+        measure = then == "certify"
+        with Turns().measuring() if measure else Turns().working():
+            job_result = _carry_out(
+                question, result, result.recipe, progress, measure=measure, key=key, keep_data=keep_data
+            )
     finished = replace(result, job=job_result)
     return replace(finished, files={**outcome.write(finished, folder), **job_result.files})
 
@@ -145,19 +153,26 @@ def _search(question: Question, workers: int | str, progress: Progress) -> Searc
     dataset = load(question.data, seed=question.plan.seed, cache=question.cache, progress=progress)
     require_separate(dataset)
     workshop = Workshop(question, dataset, progress)
-    workshop.check()
+    # Of processes that start at once, one trains the original, and the others load it.
+    with locked(question.folder / "original.lock"), Turns().working():
+        workshop.check()
     study = Study(question, workshop.space, workshop.job)
     until_s = math.inf if question.hours is None else time.time() + HOUR_S * question.hours
-    if isinstance(workers, str) and is_address(workers):
-        work_on_ray(question, until_s, workers, study, progress)
+    if _on_ray(workers):
+        work_on_ray(question, until_s, str(workers), study, progress)
     elif (count := _count(workers)) > 1:
-        work_apart(work, question, until_s, count, study, progress)
+        # A process may name a model or data that were defined in a script differently, and so the study.
+        work_apart(work, replace(question, study=study.name), until_s, count, study, progress)
     else:
-        study.work(Trials(workshop, question.max_loss_percent, Turns()), until_s, progress)
+        study.work(objective_of(question, workshop), until_s, progress)
     best = study.best()
     recipe = None if best is None else study.recipe(best, f"{question.out.name}-searched")
     bare = SearchResult(tuple(study.trials()), best, recipe, question.objective, question.max_loss_percent, {})
     return replace(bare, files=outcome.write(bare, question.out))
+
+
+def _on_ray(workers: int | str) -> bool:
+    return isinstance(workers, str) and is_address(workers)
 
 
 def _count(workers: int | str) -> int:

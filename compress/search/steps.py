@@ -122,9 +122,12 @@ class RecipeSteps:
             for part in _parts(file):
                 _link(part, beside / part.name)
             (beside / NOTES).write_text(json.dumps(step.to_json()))
-            if not (self._cache.folder / digest).exists():
-                # Renamed when complete; two processes that finish the same step have equal results.
+            # Renamed when complete; two processes that finish the same step have equal results.
+            try:
                 beside.rename(self._cache.folder / digest)
+            except OSError:
+                if not (self._cache.folder / digest).exists():
+                    raise
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             self._release(digest)

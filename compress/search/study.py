@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -116,7 +115,6 @@ class Study:
             MeasureError: several measurements in a row failed.
         """
         progress, lost, wanted = progress or Silent(), 0, self._question.trials
-        self._seed_again()
         longest_s = 0.0
         with progress.task(f"Searching among recipes for the least {self._question.objective}", wanted) as task:
             task.advance(self.count())
@@ -146,7 +144,12 @@ class Study:
                 claim.close()
                 return objective(trial)
 
-            self._study.optimize(run, n_trials=1, catch=(MeasureError,))
+            # The number of begun trials is new to every trial, so no process repeats the draws of another one.
+            begun = sum(each.state.name != "WAITING" for each in trials)
+            self._study.sampler = self._sampler(optuna(), self._question.plan.seed + begun)
+            # A trial that other processes took for dead, as after a suspended machine, is tried again.
+            with contextlib.suppress(optuna().exceptions.UpdateFinishedTrialError):
+                self._study.optimize(run, n_trials=1, catch=(MeasureError,))
         return True
 
     def recipe(self, trial: Trial, name: str) -> Recipe:
@@ -186,13 +189,6 @@ class Study:
             self._url, engine_kwargs=arguments, heartbeat_interval=beat, grace_period=GRACE * beat,
             heartbeat_stale_trial_callback=retry,
         )  # fmt: skip
-
-    def _seed_again(self) -> None:
-        """Give a process that resumes or joins others a seed that was not used before."""
-        states = [each.state.name for each in self._study.get_trials(deepcopy=False)]
-        # The sampler would repeat its first draws; the process id separates workers that start at the same time.
-        shift = len(states) - states.count("WAITING") + (os.getpid() << 16 if "RUNNING" in states else 0)
-        self._study.sampler = self._sampler(optuna(), self._question.plan.seed + shift)
 
     def _sampler(self, library: Any, seed: int) -> Any:
         if self._question.sampler == "random":

@@ -86,7 +86,8 @@ class Objective:
         bench: makes and measures models.
         max_loss_percent: the bound.
         turns: turns of this machine.
-        measure: measures a made model elsewhere, and takes a turn there; the bench's own by default.
+        measure: returns the cost of a made model without a turn on this machine; by default the bench measures it in
+            one.
     """
 
     bench: Bench

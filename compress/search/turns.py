@@ -17,7 +17,7 @@ from typing import IO
 from certify.core.folders import state_folder
 
 try:
-    from fcntl import LOCK_EX, LOCK_SH, flock
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 except ImportError:  # Windows, where nothing is measured
     flock = None  # type: ignore[assignment]
 
@@ -59,16 +59,31 @@ class Turns:
             yield
 
     def _open(self, name: str) -> IO[bytes]:
-        return (self._folder / f"search-{name}.{self._machine}.lock").open("ab")
+        # A network file system locks for sharing only what is open for reading, too.
+        return (self._folder / f"search-{name}.{self._machine}.lock").open("a+b")
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("a+b") as file:
         _lock(file, alone=True)
         yield
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a file without waiting for it; gives whether this process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        try:
+            if flock is not None:
+                flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _lock(file: IO[bytes], alone: bool) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from certify.core.errors import LeanmarkError, MeasureError, UsageError
@@ -71,6 +73,7 @@ class Worker:
 
         Raises:
             LeanmarkError: it failed, or was killed too often.
+            OSError: it could not write, for example.
         """
         if self._process.is_alive():
             return True
@@ -80,6 +83,11 @@ class Worker:
         error = self._sent()
         if error is not None:
             raise error
+        if self._process.exitcode > 0:
+            raise MeasureError(
+                f"A worker of the search failed (exit code {self._process.exitcode}), for the reason printed above. "
+                "Several workers need a model and data that a new process can import; or search with one worker."
+            )
         if self._starts > RESTARTS:
             raise MeasureError(
                 f"A worker of the search ended {self._starts} times (exit code {self._process.exitcode}); check memory."
@@ -103,7 +111,7 @@ class Worker:
         mouth.close()
         self._starts += 1
 
-    def _sent(self) -> LeanmarkError | None:
+    def _sent(self) -> Exception | None:
         try:
             return self._ear.recv() if self._ear.poll() else None
         except EOFError:
@@ -111,17 +119,29 @@ class Worker:
 
 
 def _guarded(mouth: Connection, target: Work, question: Question, until_s: float) -> None:
-    """Run in the new process, and send an error that the user can fix to the parent."""
+    """Run in the new process, which ends with its parent, and send the parent an error that ends the search."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         target(question, until_s)
     except LeanmarkError as error:
-        mouth.send(_plain(error))
+        mouth.send(plain(error))
         raise SystemExit(error.exit_code) from error
+    except OSError as error:
+        told = (error.errno, error.strerror, error.filename) if error.errno else (str(error),)
+        mouth.send(OSError(*told))  # a subclass may not be unpickled
+        raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
-def _plain(error: LeanmarkError) -> LeanmarkError:
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def plain(error: LeanmarkError) -> LeanmarkError:
     """Return the error as one that can be unpickled, whose class determines the exit code."""
     kind = next(each for each in (UsageError, MeasureError, LeanmarkError) if isinstance(error, each))
     return kind(str(error)) if error.exit_code == kind.exit_code else UsageError(str(error))

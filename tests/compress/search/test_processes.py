@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from compress.search import worker_pool
 from compress.search.optional import optuna
 from compress.search.study import Study
 from compress.search.trial import Objective
-from compress.search.turns import Turns
+from compress.search.turns import Turns, claimed
 from tests.compress.search.numbers_bench import JOB
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,6 +114,43 @@ def test_workers_run_in_parallel_when_none_measures(tmp_path):
         pass
 
 
+def test_waiting_work_starts_after_a_waiting_measurement(turns):
+    working, log = threading.Event(), []
+
+    def work(name: str) -> None:
+        with turns.working():
+            working.set()
+            time.sleep(0.3)
+            log.append(name)
+
+    def measure() -> None:
+        with turns.measuring():
+            log.append("measured")
+
+    threads = [threading.Thread(target=work, args=("first",))]
+    threads[0].start()
+    working.wait()
+    for each in (threading.Thread(target=measure), threading.Thread(target=work, args=("second",))):
+        each.start()
+        threads.append(each)
+        time.sleep(0.1)
+    for each in threads:
+        each.join()
+    assert log == ["first", "measured", "second"]
+
+
+def test_locks_are_open_for_reading_as_a_network_file_system_demands(turns):
+    with turns._open("floor") as floor:
+        assert floor.readable()
+
+
+def test_lock_is_claimed_by_one_process_at_a_time(tmp_path):
+    with claimed(tmp_path / "one.lock") as first, claimed(tmp_path / "one.lock") as second:
+        assert first and not second
+    with claimed(tmp_path / "one.lock") as again:
+        assert again
+
+
 def ends(question, until_s) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -123,6 +161,14 @@ def ends_once(question, until_s) -> None:
         question.out.mkdir(parents=True, exist_ok=True)
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def breaks(question, until_s) -> None:
+    raise RuntimeError("a shape does not fit")
+
+
+def fills_the_disk(question, until_s) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "step.json")
 
 
 def refuses(question, until_s) -> None:
@@ -145,6 +191,20 @@ def test_search_ends_with_an_error_when_a_worker_is_killed_again_and_again(quest
     worker = worker_pool.Worker(ends, question, 0.0)
     with pytest.raises(MeasureError, match=r"ended 2 times \(exit code -9\)"):
         busy_until_end(worker)
+
+
+def test_search_ends_at_once_when_a_worker_fails_by_an_error_of_its_own(question):
+    worker = worker_pool.Worker(breaks, question, 0.0)
+    with pytest.raises(MeasureError, match=r"failed \(exit code 1\), for the reason printed above"):
+        busy_until_end(worker)
+    assert worker._starts == 1
+
+
+def test_full_disk_of_a_worker_reaches_the_user_as_such(question):
+    worker = worker_pool.Worker(fills_the_disk, question, 0.0)
+    with pytest.raises(OSError, match="No space left") as raised:
+        busy_until_end(worker)
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == "step.json"
 
 
 def test_error_of_a_worker_reaches_the_user_unchanged(question):

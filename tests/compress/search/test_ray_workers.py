@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from certify.core.errors import MissingExtra, UsageError
+from certify.core.errors import MeasureError, MissingExtra, UsageError
+from certify.core.estimate import Estimate
 from certify.measure.plan import Plan
+from compress.search import ray_workers
 from compress.search.optional import ray
 from compress.search.ray_workers import METER, is_address, placed
 
@@ -50,6 +53,46 @@ def test_extra_is_named_when_ray_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match="requires the extra 'ray'"):
         ray()
+
+
+class Lost(Exception):
+    """Stands for the errors of Ray."""
+
+
+def cluster(nodes: list[dict], answers: list) -> SimpleNamespace:
+    """Return a Ray without machines: a task ends once its answer is there."""
+    task = SimpleNamespace(remote=lambda *_: "task")
+    return SimpleNamespace(
+        remote=lambda _: SimpleNamespace(options=lambda **_: task),
+        wait=lambda tasks, timeout: (tasks, []) if answers else ([], tasks),
+        get=lambda _: answers.pop().to_json(),
+        nodes=lambda: nodes,
+        cancel=lambda _: None,
+        exceptions=SimpleNamespace(RayError=Lost),
+    )
+
+
+@pytest.fixture
+def made() -> SimpleNamespace:
+    return SimpleNamespace(contents=lambda: ({}, {}))
+
+
+def test_measurement_ends_when_no_node_can_measure_any_more(question, made, monkeypatch):
+    gone = {**node("b", **{METER: 1.0}), "Alive": False}
+    monkeypatch.setattr(ray_workers, "ray", lambda: cluster([node("a"), gone], []))
+    with pytest.raises(MeasureError, match="No node of the cluster can measure"):
+        ray_workers._measured_away(question, "/", made)
+
+
+def test_measurement_is_that_of_the_other_machine(question, made, monkeypatch):
+    cost = Estimate(0.5, 0.4, 0.6, "1", 8, "as measured")
+    monkeypatch.setattr(ray_workers, "ray", lambda: cluster([], [cost]))
+    assert ray_workers._measured_away(question, "/", made) == cost
+
+
+def test_worker_is_refused_in_one_sentence_when_its_node_lacks_the_folder(question, tmp_path):
+    with pytest.raises(UsageError, match="has no folder .*nowhere; start the search in a folder that all nodes share"):
+        ray_workers.work(question, 0.0, str(tmp_path / "nowhere"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")

@@ -26,6 +26,9 @@ from compress.search import search as searching
 from compress.search.outcome import PLOT, RECIPE, TRIALS
 from compress.search.question import Question
 from compress.search.steps import RecipeSteps
+from compress.search.study import Study
+from compress.search.turns import claimed
+from compress.search.workers import objective_of
 from compress.search.workshop import Workshop
 
 PIXELS = {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -98,6 +101,32 @@ def test_recipe_is_found_when_several_processes_search(model, dataset, tmp_path)
     found = searching._search(asked(model, dataset, tmp_path), 2, Silent())
     assert len(found.trials) == 3
     assert found.best.cost.value < 0.5
+
+
+def test_processes_work_on_the_study_of_their_parent(model, dataset, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(searching, "work_apart", lambda target, question, *_: given.append(question))
+    question = asked(model, dataset, tmp_path)
+    searching._search(question, 2, Silent())
+    workshop = Workshop(question)
+    assert given[0].study == Study(question, workshop.space, workshop.job).name
+
+
+def test_bytes_are_counted_without_a_turn(model, dataset, tmp_path):
+    for objective, is_counted in (("bytes", True), ("energy", False)):
+        workshop = Workshop(asked(model, dataset, tmp_path, objective=objective))
+        found = objective_of(workshop._question, workshop)
+        assert (found.measure == workshop.cost) is is_counted
+
+
+def test_result_is_made_once_when_another_process_makes_it(bench, searched, monkeypatch, tmp_path):
+    study = searched(trials=4)
+    result = searching.SearchResult(tuple(study.trials()), study.best(), study.best().recipe, "energy", 1.0, {})
+    monkeypatch.setattr(searching, "_search", lambda *_: result)
+    monkeypatch.setattr(searching, "_carry_out", None)
+    with claimed(tmp_path / ".search" / "result.lock") as ours:
+        assert ours
+        assert compress.search_recipe("numbers", "none", max_loss=1.0, out=tmp_path, progress=False) is result
 
 
 def test_common_prefix_is_run_once_when_recipes_share_it(model, dataset, tmp_path, monkeypatch):

@@ -152,6 +152,20 @@ def test_training_is_stopped_when_other_trials_were_better_at_that_point(questio
     Halving(within, floor=0.9).on_epoch_end("Distilling", 1, {"validation_accuracy": 0.91})  # small, and good enough
 
 
+def test_each_trial_draws_with_a_seed_of_its_own(searched, monkeypatch):
+    seeds, sampler = [], Study._sampler
+    monkeypatch.setattr(Study, "_sampler", lambda self, lib, seed: seeds.append(seed) or sampler(self, lib, seed))
+    searched(trials=2)
+    searched(trials=4)  # begins again where the first two ended
+    opened, *rest = seeds
+    assert opened == 0 and rest == [0, 1, 0, 2, 3]  # opening a study makes a sampler, too
+
+
+def test_trial_is_lost_when_others_took_it_for_dead(searched, bench):
+    bench.fail_at[0] = optuna().exceptions.UpdateFinishedTrialError("Trial#0 has already finished.")
+    assert searched(trials=3).count() == 3
+
+
 def test_random_sampler_draws_other_recipes_when_it_resumes(searched):
     searched(sampler="random", trials=5)
     trials = searched(sampler="random", trials=9).trials()
