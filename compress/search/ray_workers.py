@@ -162,9 +162,8 @@ def _measured_away(question: Question, folder: str, output: TrialOutput) -> Esti
 def _connect(library: Any, address: str) -> None:
     try:
         if not library.is_initialized():
-            logging.getLogger("ray").setLevel(logging.WARNING)  # it lists the arguments that it was given
             own = {"resources": {METER: 1}, "include_dashboard": False} if address == "local" else {"address": address}
-            library.init(**own, log_to_driver=False)
+            library.init(**own, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"The Ray cluster {address} cannot be reached ({error}); check it with ray status, and that RAY_AUTH_MODE "
