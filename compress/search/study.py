@@ -123,6 +123,7 @@ class Study:
                 if not self._try_one(objective, wanted):  # others run the last trials; take over if one dies
                     time.sleep(POLL_S)
                     optuna().storages.fail_stale_trials(self._study)
+                    self._fail_stillborn_trials()
                     continue
                 # A trial is not started if one as long as the longest so far would end too late.
                 longest_s = max(longest_s, time.time() - began_s)
@@ -151,6 +152,17 @@ class Study:
             with contextlib.suppress(optuna().exceptions.UpdateFinishedTrialError):
                 self._study.optimize(run, n_trials=1, catch=(MeasureError,))
         return True
+
+    def _fail_stillborn_trials(self) -> None:
+        """End trials whose process died before their first heartbeat; Optuna would count them as running forever."""
+        longest_s = GRACE * self._question.heartbeat_s
+        for each in self._study.get_trials(deepcopy=False):
+            if each.state.name == "RUNNING" and keys.RECIPE not in each.user_attrs:
+                # Optuna stores local times without a zone.
+                began_s = each.datetime_start.timestamp()
+                if time.time() - began_s > longest_s:
+                    state = optuna().trial.TrialState.FAIL
+                    self._study.tell(each.number, state=state, skip_if_finished=True)
 
     def recipe(self, trial: Trial, name: str) -> Recipe:
         """Return the recipe of a trial, under a new name."""

@@ -161,6 +161,15 @@ def test_each_trial_draws_with_a_seed_of_its_own(searched, monkeypatch):
     assert opened == 0 and rest == [0, 1, 0, 2, 3]  # opening a study makes a sampler, too
 
 
+def test_search_ends_when_a_process_died_before_the_first_heartbeat_of_its_trial(question, bench, turns, monkeypatch):
+    study = Study(dataclasses.replace(question, trials=2), bench.space, JOB)
+    study._study._storage.create_new_trial(study._study._study_id)  # it runs, says the database
+    monkeypatch.setattr(studies, "GRACE", 0)
+    study.work(Objective(bench, question.max_loss_percent, turns), float("inf"))
+    assert study.count() == 2
+    assert [each.state.name for each in study._study.get_trials(deepcopy=False)].count("FAIL") == 1
+
+
 def test_trial_is_lost_when_others_took_it_for_dead(searched, bench):
     bench.fail_at[0] = optuna().exceptions.UpdateFinishedTrialError("Trial#0 has already finished.")
     assert searched(trials=3).count() == 3
