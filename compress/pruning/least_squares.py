@@ -25,7 +25,6 @@ __all__ = [
     "Gram",
     "Moments",
     "LayerRefit",
-    "choose_units",
     "eliminate",
     "refit",
 ]
@@ -242,15 +241,3 @@ def _without(inverse: Array, now: Array, gone: Array) -> tuple[Array, Array]:
     across = (outer / inner if len(gone) == 1 else np.linalg.solve(inner, outer)).T
     weights = now[left] - across @ now[gone]
     return inverse[np.ix_(left, left)] - across @ inverse[np.ix_(gone, left)], weights
-
-
-def choose_units(moments: Moments, units: Array, count: int, ridge: float = RIDGE) -> Array:
-    """Return the indices of the ``count`` units that stay, ascending; see :func:`eliminate`.
-
-    Args:
-        moments: moments of the layer's inputs and targets.
-        units: (units, size) indices of each unit's inputs.
-        count: number of units that stay.
-        ridge: share of the Gram matrix's mean diagonal that is added to it.
-    """
-    return eliminate(moments, units, ridge).kept(count)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compress.pruning.least_squares import Gram, choose_units, eliminate, refit
+from compress.pruning.least_squares import Gram, eliminate, refit
 from compress.pruning.moments import Misfit
 
 INPUTS, OUTPUTS, ROWS = 12, 5, 400
@@ -134,7 +134,7 @@ def test_chosen_units_are_the_best_subset_when_the_others_are_copies() -> None:
     apart = random.normal(size=(ROWS, 3))
     x = apart[:, [0, 0, 1, 2, 1, 2]] * np.array([1, 2, 1, 1, -3, 0.5])
     y = apart @ random.normal(size=(3, 4))
-    kept = choose_units(_gram(x, y).moments(), np.arange(6)[:, None], 3, ridge=1e-9)
+    kept = eliminate(_gram(x, y).moments(), np.arange(6)[:, None], ridge=1e-9).kept(3)
     assert sorted({0: 0, 1: 0, 2: 1, 3: 2, 4: 1, 5: 2}[int(unit)] for unit in kept) == [0, 1, 2]
 
 
