@@ -72,7 +72,7 @@ def command(**arguments: Any) -> None:
     certified model. Needs the extra 'search'; Ray needs the extra 'ray'.
 
     Exit code 0: found, and certified within the bound. 2: usage error, or input that cannot be read. 3: no recipe keeps
-    the bound, no grade was given, or the loss on test data is not shown to be within the bound.
+    the bound and is cheaper, no grade was given, or the loss on test data is not shown to be within the bound.
     """
     search(**arguments)
 
