@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from certify.attest.certificate import read_lineage
-from certify.core.errors import CertificateError, UsageError
+from certify.attest.certificate import CERTIFICATE_NAME, Certificate, read_lineage
+from certify.core.errors import CertificateError, LeanmarkError, UsageError
 from certify.core.files import sha256_file
 from certify.model_file.model_file import has_model_suffix
 
@@ -38,13 +38,24 @@ def require_same_file(lineage: Mapping[str, Any], candidate: Path, normal: Path)
     Raises:
         UsageError: the lineage states the digest of another file.
     """
-    # The lineage may name the file as written or in its normal form.
+    # The lineage may name the file as written, in its normal form, or before an earlier measurement simplified it.
     stated, found = lineage["artifacts"].get(normal.name), sha256_file(candidate)
-    if stated is not None and stated not in (found, sha256_file(normal)):
+    if stated is not None and stated not in (found, sha256_file(normal), _before_simplifying(candidate, found)):
         raise UsageError(
             f"The lineage must state the digest of {candidate}, {found[:12]}..., got {stated[:12]}...; pass the "
             "lineage.json that was written with it, or omit it."
         )
+
+
+def _before_simplifying(baseline: Path, digest: str) -> str | None:
+    """Return the digest of the baseline that was simplified to this file, by the certificate next to it."""
+    beside = baseline.with_name(CERTIFICATE_NAME)
+    try:
+        signed = Certificate.read(beside).predicate.get("baseline", {}) if beside.is_file() else {}
+    except LeanmarkError:
+        return None
+    simplified = signed.get("simplified") if signed.get("file_digest") == digest else None
+    return None if simplified is None else str(simplified["given_digest"])
 
 
 def unchanged_beside(lineage: Mapping[str, Any], path: Path, out: Path) -> dict[str, Path]:
