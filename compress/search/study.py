@@ -100,8 +100,8 @@ class Study:
         By the measured value, the luckiest of many noisy measurements would win. None if no trial is shown to cost less
         than the original.
         """
-        measured = [(each.cost.high, each.number, each) for each in self.trials() if each.feasible and each.cost]
-        return min(measured)[2] if measured and min(measured)[0] < 1 else None
+        cheaper = [each for each in self.trials() if each.feasible and each.cost and each.cost.high < 1]
+        return min(cheaper, key=lambda each: each.cost.high if each.cost else 1.0, default=None)
 
     def work(self, objective: Objective, until_s: float, progress: Progress | None = None) -> None:
         """Run trials until there are enough of them, or the time is up.

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -96,6 +98,28 @@ def test_lineage_names_model_and_origin_when_the_file_is_certified_later(made, d
     assert predicate["model"]["name"] == made.lineage.model["spec"]
     assert made.lineage.model["origin"] in json.dumps(predicate)
     assert (tmp_path / "graded" / "lineage.json").read_bytes() == files["lineage.json"].read_bytes()
+
+
+def test_file_is_certified_again_with_its_lineage_when_the_baseline_was_simplified(
+    normal, dataset, tmp_path, monkeypatch
+):
+    for name in ("CONFIG", "STATE"):
+        monkeypatch.setenv(f"LEANMARK_{name}_HOME", str(tmp_path / name))
+    padded = onnx.load(normal)
+    last = padded.graph.node[-1]
+    last.output[0], output = "kept", last.output[0]
+    padded.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1, np.float32), "one"))
+    padded.graph.node.append(onnx.helper.make_node("Mul", ["kept", "one"], [output]))
+    onnx.save(padded, normal)
+    made = pipeline.run(normal, INT8, dataset, out=tmp_path / "out", measure=False)
+    for before, after in (("out", "graded"), ("graded", "again")):
+        files = {name: tmp_path / before / name for name in MADE}
+        certify.certify(
+            files["model.onnx"], baseline=files["baseline.onnx"], data=dataset, lineage=files["lineage.json"],
+            out=tmp_path / after, plan=QUICK,
+        )  # fmt: skip
+    stated = made.lineage.artifacts["baseline.onnx"]
+    assert sha256_file(tmp_path / "graded" / "baseline.onnx") != stated == sha256_file(made.out / "baseline.onnx")
 
 
 def test_lineage_of_another_file_is_refused_before_anything_is_measured(made, dataset, tmp_path, monkeypatch):

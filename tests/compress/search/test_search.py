@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -112,6 +114,52 @@ def test_processes_work_on_the_study_of_their_parent(model, dataset, tmp_path, m
     assert given[0].study == Study(question, workshop.space, workshop.job).name
 
 
+def test_original_is_made_in_a_turn_by_one_process_at_a_time(model, dataset, tmp_path, monkeypatch):
+    class CheckedError(Exception):
+        pass
+
+    def check(workshop):
+        with claimed(tmp_path / ".search" / "original.lock") as free:
+            assert not free
+        assert taken == ["working"]
+        raise CheckedError
+
+    taken = []
+    monkeypatch.setattr(searching.Turns, "working", lambda _: taken.append("working") or contextlib.nullcontext())
+    monkeypatch.setattr(Workshop, "check", check)
+    with pytest.raises(CheckedError):
+        searching._search(asked(model, dataset, tmp_path), 1, Silent())
+
+
+@pytest.mark.parametrize(("then", "turn"), [("certify", "measuring"), ("make", "working")])
+def test_result_is_measured_alone(searched, monkeypatch, tmp_path, then, turn):
+    study, taken = searched(trials=4), []
+    result = searching.SearchResult(
+        tuple(study.trials()), study.best(), study.recipe(study.best(), "best"), "energy", 1.0, {}
+    )
+
+    def carry_out(*_, **how):
+        assert taken == [turn] and how["measure"] is (then == "certify")
+        return SimpleNamespace(files={}, to_json=dict)
+
+    for name in ("measuring", "working"):
+        monkeypatch.setattr(searching.Turns, name, lambda _, name=name: taken.append(name) or contextlib.nullcontext())
+    monkeypatch.setattr(searching, "_search", lambda *_: result)
+    monkeypatch.setattr(searching, "_carry_out", carry_out)
+    found = compress.search_recipe("numbers", "none", max_loss=1.0, out=tmp_path, then=then, progress=False)
+    assert found.job is not None and taken == [turn]
+
+
+@pytest.mark.parametrize("storage", [None, "postgresql://host/name"])
+def test_machines_share_the_original_when_they_share_the_study(searched, monkeypatch, tmp_path, storage):
+    given = []
+    monkeypatch.setattr(
+        searching, "_search", lambda question, *_: given.append(question) or SimpleNamespace(recipe=None)
+    )
+    compress.search_recipe("numbers", "none", max_loss=1.0, out=tmp_path, storage=storage, progress=False)
+    assert given[0].cache == (tmp_path / ".search" / "cache" if storage else None)
+
+
 def test_bytes_are_counted_without_a_turn(model, dataset, tmp_path):
     for objective, is_counted in (("bytes", True), ("energy", False)):
         workshop = Workshop(asked(model, dataset, tmp_path, objective=objective))
@@ -121,7 +169,9 @@ def test_bytes_are_counted_without_a_turn(model, dataset, tmp_path):
 
 def test_result_is_made_once_when_another_process_makes_it(bench, searched, monkeypatch, tmp_path):
     study = searched(trials=4)
-    result = searching.SearchResult(tuple(study.trials()), study.best(), study.best().recipe, "energy", 1.0, {})
+    result = searching.SearchResult(
+        tuple(study.trials()), study.best(), study.recipe(study.best(), "best"), "energy", 1.0, {}
+    )
     monkeypatch.setattr(searching, "_search", lambda *_: result)
     monkeypatch.setattr(searching, "_carry_out", None)
     with claimed(tmp_path / ".search" / "result.lock") as ours:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import functools
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,12 +70,38 @@ def test_file_is_measured_once_when_two_recipes_make_the_same(searched, bench):
     assert bench.measured == len(sizes) < len([each for each in trials if each.cost is not None])
 
 
-def test_recipe_runs_alone_when_it_measures_costs(question, bench, turns, monkeypatch):
-    monkeypatch.setattr(turns, "measuring", lambda: "alone")
-    monkeypatch.setattr(turns, "working", lambda: "side by side")
-    objective = Objective(bench, question.max_loss_percent, turns)
-    made = [recipes.load({"passes": [{"structured_prune": {goal: 0.9}}]}) for goal in ("energy", "macs")]
-    assert [objective._turn(each) for each in made] == ["alone", "side by side"]
+class Drawn:
+    """A trial outside of any study."""
+
+    def __init__(self) -> None:
+        self.number, self.study = 0, SimpleNamespace(get_trials=lambda **_: [])
+
+    def set_user_attr(self, name, value) -> None:
+        pass
+
+    def set_constraint(self, name, value) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _noted(log, name):
+    log.append(f"{name} begins")
+    yield
+    log.append(f"{name} ends")
+
+
+def test_recipe_runs_alone_when_it_measures_costs(bench, turns, monkeypatch):
+    log = []
+    for name in ("working", "measuring"):
+        monkeypatch.setattr(turns, name, functools.partial(_noted, log, name))
+    output_of = bench.output_of
+    monkeypatch.setattr(bench, "output_of", lambda *given: log.append("made") or output_of(*given))
+    for goal, turn in (("energy", "measuring"), ("macs", "working")):
+        recipe = recipes.load({"passes": [{"structured_prune": {goal: 0.9}}]})
+        monkeypatch.setattr(bench, "space", SimpleNamespace(suggest=lambda trial: {}, recipe=lambda *_, r=recipe: r))
+        log.clear()
+        Objective(bench, 1.0, turns, bench.cost)(Drawn())
+        assert log == ["working begins", "working ends", f"{turn} begins", "made", f"{turn} ends"]
 
 
 def test_no_turn_is_taken_here_when_another_machine_measures(question, bench, turns, monkeypatch):
