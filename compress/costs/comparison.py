@@ -19,7 +19,8 @@ from certify.model_file.suffixes import ONNX
 from compress.core.context import PassContext
 from compress.core.foreign_code import eval_copy
 from compress.core.pass_protocol import Declined, PassRecord
-from compress.costs.cost_table import WORDS, Quantity, share_of
+from compress.costs.cost_table import WORDS, Quantity
+from compress.costs.ratios import share_of
 from compress.costs.shipped_form import whole_model
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions

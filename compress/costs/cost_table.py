@@ -20,7 +20,6 @@ from compress.core.pass_protocol import Declined
 from compress.costs.items import FLOAT_BITS, FULL, Item, Variant
 from compress.costs.knapsack import Option, OverBudget, cheapest, choose, meetings
 from compress.costs.neighbours import in_order, kinds_before
-from compress.costs.ratios import ratio
 from compress.costs.timing import Cost
 from compress.quantization.post_training.weight_only import ONLY_PRODUCTS
 
@@ -271,18 +270,6 @@ def half_width(estimate: Estimate) -> float:
 def quantity_of(cost: Cost, quantity: Quantity) -> Estimate | None:
     """Return the joules or seconds of a cost; None for joules without a meter."""
     return cost.energy_j if quantity == "energy" else cost.duration_s
-
-
-def share_of(cost: Cost, whole: Cost, quantity: Quantity) -> Estimate:
-    """Return one of two costs, measured side by side, as a share of the other.
-
-    Raises:
-        ValueError: energy is requested, but one of them has no joules.
-    """
-    first, second = (quantity_of(each, quantity) for each in (cost, whole))
-    if first is None or second is None:
-        raise ValueError("a meter that reported joules stopped reporting them")
-    return ratio(first, second)
 
 
 def _joins(variant: Variant) -> bool | None:

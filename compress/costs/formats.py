@@ -27,11 +27,11 @@ from compress.core.pass_protocol import Pass
 from compress.core.timing import Feeding
 from compress.costs import shipped_form as forms
 from compress.costs.aiming import Attempt, Met, make_least_lossy
-from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of, share_of
+from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of
 from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.items import FLOATS, FULL, INT4, Item, Variant
 from compress.costs.losses import divergence_of
-from compress.costs.ratios import ratio
+from compress.costs.ratios import share_of
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
 from compress.costs.timing import Cost, TimedFile
 from compress.onnx_graph.graph import Graph, probe
@@ -99,10 +99,9 @@ class FormatChoice:
         goal, what = self._goal, WORDS[self._goal.quantity]
         all_integers = self._made("integers", Choice())
         whole = self._side_by_side(all_integers)
-        of_floats, of_integers = (quantity_of(whole[name], goal.quantity) for name in ("floats", "chosen"))
-        if of_floats is None or of_integers is None:
+        if any(quantity_of(each, goal.quantity) is None for each in whole.values()):
             return Choice(refused=NO_METER)
-        integers = ratio(of_integers, of_floats)
+        integers = share_of(whole["chosen"], whole["floats"], goal.quantity)
         table = self._table(all_integers)
         candidates = [table.worthwhile(item, goal.quantity) for item in table.items]
         declined = table.without_gain(candidates, goal.quantity)

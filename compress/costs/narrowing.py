@@ -30,17 +30,16 @@ from compress.core.pass_protocol import Declined, PassRecord
 from compress.core.samples import as_tensor
 from compress.costs import shipped_form as forms
 from compress.costs.aiming import Attempt, Met, make_least_lossy
-from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of, share_of
+from compress.costs.cost_table import METHOD, WORDS, CostTable, quantity_of
 from compress.costs.goal import NO_METER, CostGoal
 from compress.costs.groups import Narrowable, find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, Variant
 from compress.costs.known_losses import remembered
 from compress.costs.losses import Narrower, measured_losses
-from compress.costs.ratios import product, ratio
+from compress.costs.ratios import product, share_of
 from compress.costs.rounding import Rounding
 from compress.costs.shipped_form import KeptNodes, WholeModel
 from compress.costs.table_maker import SAMPLES, TableMaker, table_maker
-from compress.costs.timing import Cost
 from compress.pruning.equivalence import why_broken
 from compress.pruning.reconstruction import Changes
 from compress.pruning.refitting import reconstructed
@@ -56,14 +55,12 @@ class Comparison:
 
     Attributes:
         share: share of the original's cost in the same form.
-        original: cost of the original in the same form.
-        baseline: cost of the original in floats.
+        original: share of the cost of the original in floats that the original has in this form.
         kept: nodes that do not become integers.
     """
 
     share: Estimate
-    original: Cost
-    baseline: Cost
+    original: Estimate
     kept: KeptNodes
 
 
@@ -195,14 +192,16 @@ class Narrowing:
         # Measure all of them in turn, because costs measured minutes apart are not comparable.
         models = {"whole": self._whole, "pruned": exported, "baseline": self._whole}
         costs = self._maker.side_by_side(models, contract, self._samples, ("baseline",), {"pruned": kept})
-        share = share_of(costs["pruned"], costs["whole"], self._goal.quantity)
-        return Comparison(share, costs["whole"], costs["baseline"], kept)
+        share, original = (
+            share_of(costs[one], costs[other], self._goal.quantity)
+            for one, other in (("pruned", "whole"), ("whole", "baseline"))
+        )
+        return Comparison(share, original, kept)
 
     def _done(
         self, found: Narrowable, table: CostTable, met: Met[Narrowed], compared: Comparison, pruned: nn.Module
     ) -> dict[str, Any]:
         goal, chosen = self._goal, met.chosen
-        original, baseline = (quantity_of(each, goal.quantity) for each in (compared.original, compared.baseline))
         widths = {name: width for each in chosen for name, width in each.widths.items()}
         units = {name: count for item in found.items for name, count in item.units.items()}
         sample = self._context.sample(1)
@@ -221,10 +220,8 @@ class Narrowing:
             "int4_blocks": _paths(found, chosen, INT4),
             "int4_nodes": list(compared.kept.int4),
             "blocks_measured": table.measured,
+            "predicted": {f"{goal.quantity}_ratio": product(met.predicted, compared.original).to_json()},
         }
-        if original is not None and baseline is not None:
-            of_original = product(met.predicted, ratio(original, baseline))
-            done["predicted"] = {f"{goal.quantity}_ratio": of_original.to_json()}
         return done
 
     def _refused(self, why: str, parts: Iterable[Declined] = ()) -> tuple[nn.Module, PassRecord]:

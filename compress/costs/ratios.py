@@ -1,4 +1,4 @@
-"""Products and ratios of measured costs."""
+"""Shares and products of measured costs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,33 @@ import math
 from dataclasses import replace
 
 from certify.core.estimate import Estimate
+from certify.core.statistics.quantiles import quantile_estimate
+from compress.costs.cost_table import Quantity
+from compress.costs.timing import CONFIDENCE, Cost
+
+SHARE_METHOD = "median ratio of windows that took turns"
 
 
-def ratio(first: Estimate, second: Estimate) -> Estimate:
-    """Return the ratio of two positive estimates, with relative errors added in quadrature.
+def share_of(cost: Cost, whole: Cost, quantity: Quantity) -> Estimate:
+    """Return one of two costs, measured in turn, as a share of the other.
+
+    Other load on the machine slows down some files more than others. A certificate's ratio includes that, and a ratio
+    of two low quantiles does not, so this is the median of the ratios of windows of the same round.
+
+    Raises:
+        ValueError: energy is requested, but a window has no joules.
 
     Example:
-        >>> ratio(Estimate.exact(2.0, "s", "count"), Estimate.exact(4.0, "s", "count")).value
+        >>> one, two = (Cost(Estimate.exact(s, "s", "count"), None, (s, 2 * s, 3 * s)) for s in (1.0, 2.0))
+        >>> share_of(one, two, "latency").value
         0.5
     """
-    value = first.value / second.value
-    return _with_error(value, first, second)
+    first, second = (each.windows_j if quantity == "energy" else each.windows_s for each in (cost, whole))
+    estimate = cost.energy_j if quantity == "energy" else cost.duration_s
+    if estimate is None or len(first) != len(second):
+        raise ValueError("a meter that reported joules stopped reporting them")
+    share = quantile_estimate([one / other for one, other in zip(first, second, strict=True)], 0.5, CONFIDENCE)
+    return replace(share, unit="1", method=SHARE_METHOD, evidence=estimate.evidence)
 
 
 def product(first: Estimate, second: Estimate) -> Estimate:
@@ -26,13 +42,10 @@ def product(first: Estimate, second: Estimate) -> Estimate:
         >>> product(Estimate.exact(2.0, "s", "count"), Estimate.exact(0.5, "1", "count")).value
         1.0
     """
-    return replace(_with_error(first.value * second.value, first, second), unit=first.unit)
-
-
-def _with_error(value: float, first: Estimate, second: Estimate) -> Estimate:
+    value = first.value * second.value
     parts = [max(e.high - e.value, e.value - e.low) / e.value for e in (first, second) if e.value]
     half = value * math.hypot(*parts)
     weakest = max((first.evidence, second.evidence), key=lambda level: level.rank)
     # An exact factor rests on no samples.
     n = min((each.n for each in (first, second) if each.low < each.high), default=first.n)
-    return Estimate(value, max(0.0, value - half), value + half, "1", n, first.method, weakest)
+    return Estimate(value, max(0.0, value - half), value + half, first.unit, n, first.method, weakest)

@@ -2,7 +2,8 @@
 
 Each file runs in a process of its own, as in a certificate (:mod:`certify.measure.client`). The windows of all files
 alternate in rounds, so that a slow phase of the machine affects all of them, and each begins with an inference that is
-not counted. A low quantile is used for each, since disturbances only add time. For a session with one thread, CPU
+not counted. A low quantile is the cost of each, since disturbances only add time; the share of one cost in another
+follows from pairs of windows (:func:`compress.costs.ratios.share_of`). For a session with one thread, CPU
 seconds count as its time: on a quiet machine the two are equal, and the time that a thread waits for its processor is
 not a property of the file. Processes are restarted between rounds: memory placement differs from process to process
 (Mytkowicz et al. 2009).
@@ -90,13 +91,17 @@ class Cost:
     Attributes:
         duration_s: wall seconds with several threads, CPU seconds with one.
         energy_j: joules by the best meter here; None without one.
+        windows_s: the same seconds in each window, in turn; empty if the cost was computed or read from the cache.
+        windows_j: joules in each window.
     """
 
     duration_s: Estimate
     energy_j: Estimate | None
+    windows_s: tuple[float, ...] = ()
+    windows_j: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return JSON values of the estimates."""
         return {
             "duration_s": self.duration_s.to_json(),
             "energy_j": None if self.energy_j is None else self.energy_j.to_json(),
@@ -186,10 +191,11 @@ def _window(worker: Worker, count: int, threads: int, meter: Meter | None) -> tu
 
 
 def _cost(windows: list[tuple[float, float | None]], meter: Meter | None) -> Cost:
-    duration = replace(quantile_estimate([wall for wall, _ in windows], QUANTILE, CONFIDENCE), method=METHOD)
-    joules = [energy for _, energy in windows if energy is not None]
+    seconds = tuple(wall for wall, _ in windows)
+    duration = replace(quantile_estimate(seconds, QUANTILE, CONFIDENCE), method=METHOD)
+    joules = tuple(energy for _, energy in windows if energy is not None)
     if meter is None or not joules:
-        return Cost(duration, None)
+        return Cost(duration, None, seconds)
     energy = quantile_estimate(joules, QUANTILE, CONFIDENCE)
     level = EvidenceLevel(meter.level)
-    return Cost(duration, replace(energy, unit="J", method=METHOD, evidence=level))
+    return Cost(duration, replace(energy, unit="J", method=METHOD, evidence=level), seconds, joules)

@@ -35,11 +35,11 @@ from certify.measure import machine
 from compress.core.context import PassContext, PassData
 from compress.core.targets import detect
 from compress.costs.cost_cache import CostCache
-from compress.costs.cost_table import Quantity, quantity_of, share_of
+from compress.costs.cost_table import Quantity
 from compress.costs.groups import find_narrowable
 from compress.costs.items import FLOATS, FULL, INT4, LAYERS
 from compress.costs.losses import Narrower
-from compress.costs.ratios import ratio
+from compress.costs.ratios import share_of
 from compress.costs.shipped_form import INTEGERS, KeptNodes, formats_of, whole_model
 from compress.costs.table_maker import SAMPLES, table_maker
 from compress.costs.timing import Conditions
@@ -148,7 +148,7 @@ def compare_sparsity(name: str) -> None:
             files = {each: whole_model(model, around.preprocess, Path(scratch)) for each, model in models.items()}
         costs = maker.side_by_side(files, around.preprocess, samples)
         for quantity in QUANTITIES:
-            share = ratio(quantity_of(costs["sparse"], quantity), quantity_of(costs["dense"], quantity))
+            share = share_of(costs["sparse"], costs["dense"], quantity)
             print(f"{name} in {precision}, 2:4 against dense, {quantity}: {share}", flush=True)
 
 

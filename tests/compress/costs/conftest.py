@@ -24,6 +24,8 @@ def cost_of(weights: int, call_s: float = CALL_S) -> Cost:
     return Cost(
         Estimate(seconds, 0.99 * seconds, 1.01 * seconds, "s", 24, "made up"),
         Estimate(WATTS * seconds, 9.9 * seconds, 10.1 * seconds, "J", 24, "made up", EvidenceLevel.MODELLED),
+        (seconds,) * 24,
+        (WATTS * seconds,) * 24,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,16 @@ def test_pruned_model_is_kept_with_a_note_when_the_comparison_fails(timer, model
 
 
 def test_pruned_model_is_kept_when_it_is_not_shown_to_cost_more(timer, model, measuring, monkeypatch):
+    steady = type(timer).__call__
+
+    def unsteady(self, files):
+        found = steady(self, files)
+        windows = found["pruned"].windows_j
+        uneven = tuple(each * factor for each, factor in zip(windows, itertools.cycle((0.99, 1.0, 1.01))))
+        return {**found, "pruned": replace(found["pruned"], windows_j=uneven)}
+
     monkeypatch.setattr(type(timer), "weights", lambda self, file: 1000 + file.path.name.startswith("pruned"))
+    monkeypatch.setattr(type(timer), "__call__", unsteady)
     _, record = HALF.apply(model, measuring)
     assert record.changed
+    assert record.done["measured_cost"]["share"]["value"] > 1

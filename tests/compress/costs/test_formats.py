@@ -261,9 +261,8 @@ def costlier(monkeypatch):
         found = measured(self, file)
         if not tried:
             return found
-        joules = found["chosen"].energy_j
-        ends = {end: factors[len(tried) - 1] * getattr(joules, end) for end in ("value", "low", "high")}
-        return {**found, "chosen": replace(found["chosen"], energy_j=replace(joules, **ends))}
+        windows = tuple(factors[len(tried) - 1] * each for each in found["chosen"].windows_j)
+        return {**found, "chosen": replace(found["chosen"], windows_j=windows)}
 
     monkeypatch.setattr(formats.FormatChoice, "_made", making)
     monkeypatch.setattr(formats.FormatChoice, "_side_by_side", side_by_side)

@@ -29,7 +29,8 @@ def scaled_by(factor: float, cost: Cost) -> Cost:
     def of(each: Estimate) -> Estimate:
         return replace(each, value=factor * each.value, low=factor * each.low, high=factor * each.high)
 
-    return Cost(of(cost.duration_s), of(cost.energy_j))
+    windows = (tuple(factor * each for each in windows) for windows in (cost.windows_s, cost.windows_j))
+    return Cost(of(cost.duration_s), of(cost.energy_j), *windows)
 
 
 def narrow_by(**target: Any) -> StructuredPrune:
@@ -292,9 +293,8 @@ def pruned_cost(timer, monkeypatch):
         found = honest(self, files)
         if changes and "pruned" in found:
             number = sum("pruned" in batch for batch in self.batches)
-            joules, whole = found["pruned"].energy_j, found["whole"].energy_j.value
-            share = changes[0](number, joules.value / whole)
-            found["pruned"] = replace(found["pruned"], energy_j=Estimate.exact(share * whole, "J", "made up"))
+            share = found["pruned"].energy_j.value / found["whole"].energy_j.value
+            found["pruned"] = scaled_by(changes[0](number, share) / share, found["pruned"])
         return found
 
     monkeypatch.setattr(type(timer), "__call__", changed)
