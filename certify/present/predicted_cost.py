@@ -18,6 +18,8 @@ DIGITS = 3
 def predictions(lineage: Mapping[str, Any] | None, figures: Mapping[str, Estimate]) -> tuple[str, ...]:
     """Return a sentence per prediction in a lineage: the share of the original's cost, predicted and measured.
 
+    It states the number of threads for which a prediction was made, since a certificate chooses its own.
+
     Args:
         lineage: lineage of the model; None if it is unknown.
         figures: figures of its certificate, by name.
@@ -26,7 +28,7 @@ def predictions(lineage: Mapping[str, Any] | None, figures: Mapping[str, Estimat
         >>> share = Estimate.exact(0.4, "1", "table").to_json()
         >>> row = {"pass": "structured_prune", "done": {"predicted": {"energy_ratio": share}}}
         >>> predictions({"rows": [row]}, {"energy_ratio": Estimate(0.42, 0.41, 0.43, "1", 9, "windows")})
-        ('structured_prune predicted 0.400 of the original energy; measured: 0.420 (0.410 to 0.430).',)
+        ('structured_prune predicted 0.400 (0.400 to 0.400) of the original energy; measured: 0.420 (0.410 to 0.430).',)
     """
     rows = [] if lineage is None else lineage["rows"]
     found = []
@@ -36,16 +38,22 @@ def predictions(lineage: Mapping[str, Any] | None, figures: Mapping[str, Estimat
             # A lineage is written by the maker and not derived, so a malformed prediction is left out.
             share = _estimate(predicted, key)
             if share is not None:
-                prediction = f"{row['pass']} predicted {rounded(share.value, DIGITS)} of the original {what}"
-                found.append(f"{prediction}; {_measured(figures.get(name))}.")
+                figure, where = figures.get(name), f"of the original {what}{_with_threads(predicted)}"
+                measured = "not measured" if figure is None else f"measured: {_text(figure)}"
+                found.append(f"{row['pass']} predicted {_text(share)} {where}; {measured}.")
     return tuple(found)
 
 
-def _measured(figure: Estimate | None) -> str:
-    if figure is None:
-        return "not measured"
-    value, low, high = (rounded(each, DIGITS) for each in (figure.value, figure.low, figure.high))
-    return f"measured: {value} ({low} to {high})"
+def _text(share: Estimate) -> str:
+    value, low, high = (rounded(each, DIGITS) for each in (share.value, share.low, share.high))
+    return f"{value} ({low} to {high})"
+
+
+def _with_threads(predicted: Mapping[str, Any]) -> str:
+    threads = predicted.get("threads")
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        return ""
+    return f" with {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _estimate(values: object, key: str) -> Estimate | None:

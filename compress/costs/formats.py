@@ -211,7 +211,8 @@ class FormatChoice:
         }
         if any(self._context.earlier):  # the float file is not the original
             return {"formats": notes}
-        return {"formats": notes, "predicted": {f"{goal.quantity}_ratio": predicted.to_json()}}
+        ratio = {f"{goal.quantity}_ratio": predicted.to_json(), "threads": table.stated["threads"]}
+        return {"formats": notes, "predicted": ratio}
 
 
 def _log_shares(outputs: npt.NDArray[Any]) -> torch.Tensor:

@@ -220,7 +220,10 @@ class Narrowing:
             "int4_blocks": _paths(found, chosen, INT4),
             "int4_nodes": list(compared.kept.int4),
             "blocks_measured": table.measured,
-            "predicted": {f"{goal.quantity}_ratio": product(met.predicted, compared.original).to_json()},
+            "predicted": {
+                f"{goal.quantity}_ratio": product(met.predicted, compared.original).to_json(),
+                "threads": table.stated["threads"],
+            },
         }
         return done
 

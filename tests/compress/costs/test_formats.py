@@ -206,7 +206,7 @@ def test_formats_lose_least_among_all_that_meet_the_requested_cost(timer, monkey
     )
     assert found["divergence"] == pytest.approx(best)
     assert all(rounded.loss > 0 == floats.loss for rounded, floats in items)
-    assert record.done["predicted"] == {"energy_ratio": found["predicted_share"]}
+    assert record.done["predicted"] == {"energy_ratio": found["predicted_share"], "threads": 1}
     assert float_layers(made) == set(record.done["left_float"])
     assert 0 < len(float_layers(made)) < 5
 

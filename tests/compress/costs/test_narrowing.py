@@ -57,6 +57,7 @@ def test_model_meets_the_requested_cost_when_the_table_is_right(timer, deep, dee
     assert done["dropped"]
     assert pruned(deep_context.sample(2)).shape == (2, 4)
     assert Estimate.from_json(done["predicted"][f"{quantity}_ratio"]).value == pytest.approx(measured.value, abs=1e-3)
+    assert done["predicted"]["threads"] == done["conditions"]["threads"] == 1
 
 
 def test_least_important_blocks_are_removed_first_when_all_cost_the_same(timer, deep, deep_context):
