@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,28 @@ def share(original: Timer, candidate: Timer) -> Estimate:
     for timer in timers:
         timer(1)  # fill caches and lazily allocated buffers
         runs.append(max(1, round(WINDOW_S / max(1e-6, statistics.median(timer(1) for _ in range(3))))))
-    ratios = []
+    spent: tuple[list[float], list[float]] = ([], [])
     for pair in range(PAIRS):
-        spent = [0.0, 0.0]
         for which in (0, 1) if pair % 2 else (1, 0):
-            spent[which] = timers[which](runs[which]) / runs[which]
-        # Take ratios of neighbouring windows, because other load slows both down alike.
-        ratios.append(spent[1] / max(1e-12, spent[0]))
-    return replace(quantile_estimate(ratios, 0.5, CONFIDENCE), unit="1", method=METHOD)
+            spent[which].append(timers[which](runs[which]) / runs[which])
+    return median_ratio(spent[1], spent[0], METHOD)
+
+
+def median_ratio(above: Sequence[float], below: Sequence[float], method: str) -> Estimate:
+    """Return the median ratio of the costs of two files in windows that took turns, with its interval.
+
+    Args:
+        above: (n,) cost of one file in each window, at least one.
+        below: (n,) cost of the other in the windows beside them.
+        method: how the costs were measured.
+
+    Example:
+        >>> median_ratio([1.0, 2.0, 9.0], [2.0, 4.0, 6.0], "made up").value
+        0.5
+    """
+    # Take ratios of neighbouring windows, because a slow phase of the machine slows both down.
+    ratios = [one / max(1e-12, other) for one, other in zip(above, below, strict=True)]
+    return replace(quantile_estimate(ratios, 0.5, CONFIDENCE), unit="1", method=method)
 
 
 @contextlib.contextmanager

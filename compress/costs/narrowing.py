@@ -192,11 +192,8 @@ class Narrowing:
         # Measure all of them in turn, because costs measured minutes apart are not comparable.
         models = {"whole": self._whole, "pruned": exported, "baseline": self._whole}
         costs = self._maker.side_by_side(models, contract, self._samples, ("baseline",), {"pruned": kept})
-        share, original = (
-            share_of(costs[one], costs[other], self._goal.quantity)
-            for one, other in (("pruned", "whole"), ("whole", "baseline"))
-        )
-        return Comparison(share, original, kept)
+        share = share_of(costs["pruned"], costs["whole"], self._goal.quantity)
+        return Comparison(share, share_of(costs["whole"], costs["baseline"], self._goal.quantity), kept)
 
     def _done(
         self, found: Narrowable, table: CostTable, met: Met[Narrowed], compared: Comparison, pruned: nn.Module
@@ -205,7 +202,7 @@ class Narrowing:
         widths = {name: width for each in chosen for name, width in each.widths.items()}
         units = {name: count for item in found.items for name, count in item.units.items()}
         sample = self._context.sample(1)
-        done: dict[str, Any] = {
+        return {
             "macs_share": count_macs(pruned, sample) / count_macs(self._original, sample),
             "way": "table",
             "asked": {goal.quantity: goal.share},
@@ -225,7 +222,6 @@ class Narrowing:
                 "threads": table.stated["threads"],
             },
         }
-        return done
 
     def _refused(self, why: str, parts: Iterable[Declined] = ()) -> tuple[nn.Module, PassRecord]:
         return self._model, PassRecord.refused(why, parts)

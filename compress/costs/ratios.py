@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 
 from certify.core.estimate import Estimate
-from certify.core.statistics.quantiles import quantile_estimate
+from compress.core.timing import median_ratio
 from compress.costs.cost_table import Quantity
-from compress.costs.timing import CONFIDENCE, Cost
+from compress.costs.timing import Cost
 
 SHARE_METHOD = "median ratio of windows that took turns"
 
@@ -31,8 +31,7 @@ def share_of(cost: Cost, whole: Cost, quantity: Quantity) -> Estimate:
     estimate = cost.energy_j if quantity == "energy" else cost.duration_s
     if estimate is None or len(first) != len(second):
         raise ValueError("a meter that reported joules stopped reporting them")
-    share = quantile_estimate([one / other for one, other in zip(first, second, strict=True)], 0.5, CONFIDENCE)
-    return replace(share, unit="1", method=SHARE_METHOD, evidence=estimate.evidence)
+    return replace(median_ratio(first, second, SHARE_METHOD), evidence=estimate.evidence)
 
 
 def product(first: Estimate, second: Estimate) -> Estimate:

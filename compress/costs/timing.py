@@ -3,10 +3,10 @@
 Each file runs in a process of its own, as in a certificate (:mod:`certify.measure.client`). The windows of all files
 alternate in rounds, so that a slow phase of the machine affects all of them, and each begins with an inference that is
 not counted. A low quantile is the cost of each, since disturbances only add time; the share of one cost in another
-follows from pairs of windows (:func:`compress.costs.ratios.share_of`). For a session with one thread, CPU
-seconds count as its time: on a quiet machine the two are equal, and the time that a thread waits for its processor is
-not a property of the file. Processes are restarted between rounds: memory placement differs from process to process
-(Mytkowicz et al. 2009).
+follows from pairs of windows (:func:`compress.costs.ratios.share_of`). For a session with one thread, CPU seconds count
+as its time: on a quiet machine the two are equal, and the time that a thread waits for its processor is not a property
+of the file. Processes are restarted between rounds: memory placement differs from process to process (Mytkowicz et al.
+2009).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from certify.measure import machine
 from certify.measure.client import WindowResult
 from compress.core.timing import Feeding, share, time_share, usable
 from compress.costs import timing as costs_timing
-from compress.costs.timing import Conditions, TimedFile, timer
+from compress.costs.timing import ROUNDS, STARTS, Conditions, TimedFile, timer
 
 
 def test_share_is_the_ratio_when_times_are_steady():
@@ -55,6 +55,17 @@ def test_costs_are_those_of_warm_caches_when_files_take_turns(monkeypatch, onnx_
     file = TimedFile(onnx_file, Feeding.of(context.preprocess, context.samples(4)))
     costs = timer(Conditions())({str(number): file for number in range(16)})
     assert [cost.duration_s.value for cost in costs.values()] == pytest.approx([1e-3] * 16)
+    windows = [pytest.approx([1e-3] * STARTS * ROUNDS)] * 16
+    assert [cost.windows_s for cost in costs.values()] == windows
+
+
+def test_joules_are_those_of_every_window(monkeypatch, onnx_file, context):
+    monkeypatch.setattr(costs_timing, "running", lambda *_: contextlib.nullcontext(EvictedWorker()))
+    cost = timer(Conditions())({"file": TimedFile(onnx_file, Feeding.of(context.preprocess, context.samples(4)))})[
+        "file"
+    ]
+    assert cost.energy_j.value == pytest.approx(min(cost.windows_j)) == pytest.approx(max(cost.windows_j))
+    assert len(cost.windows_j) == STARTS * ROUNDS
 
 
 class Windows:
