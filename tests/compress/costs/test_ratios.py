@@ -48,6 +48,11 @@ def test_interval_is_that_of_the_median_ratio():
     assert (wider.low, wider.value, wider.high) == (0.4, 0.5, 0.6)
 
 
+def test_window_in_which_the_counter_did_not_advance_decides_nothing():
+    share = share_of(cost([0.3] * 24), cost([0.0] + [1.0] * 23), "energy")
+    assert share.value == pytest.approx(0.3)
+
+
 def test_share_needs_the_joules_of_every_window():
     with pytest.raises(ValueError, match="stopped reporting"):
         share_of(cost([1.0] * 24), cost([1.0] * 24, watts=None), "energy")
