@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import numpy as np
 from _bench import Bars, options, run, several
 
 from certify.data import Dataset, ImagePreprocess, Preprocess, default_preprocess, load
+from certify.measure.machine import describe, processor_flags
 from compress.core.targets import TARGETS, choose
 from compress.core.timing import Feeding, timed, usable
 from compress.exchange.onnx_export import export
@@ -35,6 +35,7 @@ from compress.quantization.post_training import quantizer
 ROUNDS = 6
 WINDOW_S = 0.4
 MODELS = ("mobilenet_v3_large", "efficientnet_lite0", "resnet20", "resnet56", "resnet50")
+AMX = "amx_int8"
 IMAGENET = ImagePreprocess(
     "input", "logits", 224, 224, "NCHW", "RGB", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), None, "center",
     "bicubic", "logits",
@@ -130,6 +131,8 @@ def compare(name: str, folder: Path, rounds: int, bars: Bars) -> None:
     files["int8"] = make(folder / "int8", local)
     with gates_in_floats():
         files["int8, gates in floats"] = make(folder / "before", local)
+    if AMX in processor_flags():
+        files["int8 for AMX"] = make(folder / "amx", "cpu-amx")
     files["int8 for openvino"] = make(folder / "openvino", "openvino")
     if files["int8"].read_bytes() == files["int8, gates in floats"].read_bytes():
         del files["int8, gates in floats"]
@@ -160,12 +163,9 @@ def compare(name: str, folder: Path, rounds: int, bars: Bars) -> None:
 
 
 def processor() -> str:
-    """Name of this machine's processor, and those of its flags that matter here."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    told = dict(line.split("\t:", 1) if "\t:" in line else (line, "") for line in lines)
-    flags = set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
-    known = sorted(flags & {"avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"})
-    return f"{told.get('model name', platform.processor()).strip()} ({', '.join(known)})"
+    """Name of this machine's processor, and those of its instructions that matter here."""
+    about = describe()
+    return f"{about['processor']} ({', '.join(about['instructions'])})"
 
 
 def missing(name: str) -> str | None:

@@ -187,6 +187,19 @@ def test_file_for_openvino_gives_way_to_the_other_when_it_was_declined(bench) ->
     assert whole.own("openvino") == "leanmark-openvino" and whole.own("onnxruntime-cpu") == "leanmark"
 
 
+def test_file_for_amx_counts_in_onnx_runtime_alone(bench) -> None:
+    found = compared(bench)
+    whole = bench.compare.Comparison(found.job, (*found.artifacts, made(bench, "leanmark-amx")), {})
+    assert whole.own("onnxruntime-cpu") == "leanmark-amx" and whole.own("openvino") == "leanmark"
+
+
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "amx_int8"}])
+def test_maker_for_amx_needs_a_processor_with_it(bench, monkeypatch, flags: set[str]) -> None:
+    monkeypatch.setattr(bench.makers, "processor_flags", lambda: flags)
+    why = "not made: this processor has no amx_int8"
+    assert bench.makers.MAKERS["leanmark-amx"].missing() == (None if "amx_int8" in flags else why)
+
+
 def test_maker_without_its_package_becomes_a_row(bench) -> None:
     maker = bench.makers.Maker("Absent", "absent", "no_such_module", lambda job, out: out, hint=" (of old)")
     assert maker.missing() == "not made: the package absent is not installed here (of old)"

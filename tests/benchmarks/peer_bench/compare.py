@@ -12,7 +12,7 @@ from peer_bench.times import Group
 from peer_bench.verdicts import BEHIND, CHEAP, CLOSE, Verdict, cost_verdict, exactly, share_verdict
 
 OWN = {
-    ORT: ("leanmark",),
+    ORT: ("leanmark-amx", "leanmark"),
     "openvino": ("leanmark-openvino", "leanmark"),
     "openvino-bf16": ("leanmark-openvino", "leanmark"),
 }

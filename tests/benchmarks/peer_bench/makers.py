@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certify.measure.machine import processor_flags
 from certify.measure.own_process import peak_memory_bytes
 from peer_bench.job import RESULT, Job
 
@@ -41,6 +42,7 @@ class Maker:
         own: whether it is leanmark's.
         settings: settings in a few words.
         hint: why it may not be installed, after "is not installed here".
+        instruction: what the processor must have for it, as /proc/cpuinfo calls it.
     """
 
     title: str
@@ -50,11 +52,14 @@ class Maker:
     own: bool = False
     settings: str = ""
     hint: str = ""
+    instruction: str = ""
 
     def missing(self) -> str | None:
         """Return why it cannot run here, in one sentence, or None."""
         if importlib.util.find_spec(self.module) is None:
             return f"not made: the package {self.package} is not installed here{self.hint}"
+        if self.instruction and self.instruction not in processor_flags():
+            return f"not made: this processor has no {self.instruction}"
         return None
 
 
@@ -96,6 +101,11 @@ def _leanmark(job: Job, out: Path, target: str | None) -> Path:
 def leanmark(job: Job, out: Path) -> Path:
     """Apply our recipe for this processor."""
     return _leanmark(job, out, None)
+
+
+def leanmark_amx(job: Job, out: Path) -> Path:
+    """Apply our recipe for processors with AMX, which times layers on this one."""
+    return _leanmark(job, out, "cpu-amx")
 
 
 def leanmark_openvino(job: Job, out: Path) -> Path:
@@ -229,6 +239,10 @@ def neural_compressor(job: Job, out: Path) -> Path:
 ORT, NNCF = "onnxruntime", "nncf"
 MAKERS: dict[str, Maker] = {
     "leanmark": Maker("leanmark", "leanmark", "compress", leanmark, own=True, settings="recipe for this processor"),
+    "leanmark-amx": Maker(
+        "leanmark for AMX", "leanmark", "compress", leanmark_amx, own=True, settings="target cpu-amx",
+        instruction="amx_int8",
+    ),
     "leanmark-openvino": Maker(
         "leanmark for OpenVINO", "leanmark", "openvino", leanmark_openvino, own=True, settings="target openvino"
     ),
@@ -246,7 +260,7 @@ MAKERS: dict[str, Maker] = {
         settings="U8S8, per channel", hint=" (it requires numpy < 2, and so an environment of its own)",
     ),
 }  # fmt: skip
-"""By name; the first two are ours."""
+"""By name."""
 
 
 def main() -> None:
