@@ -35,7 +35,6 @@ from compress.quantization.post_training import quantizer
 ROUNDS = 6
 WINDOW_S = 0.4
 MODELS = ("mobilenet_v3_large", "efficientnet_lite0", "resnet20", "resnet56", "resnet50")
-AMX = "amx_int8"
 IMAGENET = ImagePreprocess(
     "input", "logits", 224, 224, "NCHW", "RGB", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), None, "center",
     "bicubic", "logits",
@@ -131,7 +130,7 @@ def compare(name: str, folder: Path, rounds: int, bars: Bars) -> None:
     files["int8"] = make(folder / "int8", local)
     with gates_in_floats():
         files["int8, gates in floats"] = make(folder / "before", local)
-    if AMX in processor_flags():
+    if "amx_int8" in processor_flags():
         files["int8 for AMX"] = make(folder / "amx", "cpu-amx")
     files["int8 for openvino"] = make(folder / "openvino", "openvino")
     if files["int8"].read_bytes() == files["int8, gates in floats"].read_bytes():
