@@ -63,15 +63,18 @@ def quantity(value: float, unit: str, digits: int = 3) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a time as people say it: with a prefix below a minute, then in minutes, then in hours and minutes.
+    """Format a time as people say it: with a prefix below a minute, then to the second, from ten minutes to the minute.
 
     Example:
-        >>> duration(0.384), duration(59.7), duration(1318.7), duration(7260)
-        ('384 ms', '59.7 s', '22 min', '2 h 1 min')
+        >>> duration(0.384), duration(59.7), duration(86.5), duration(1318.7), duration(7260)
+        ('384 ms', '59.7 s', '1 min 26 s', '22 min', '2 h 1 min')
     """
-    minutes = round(seconds / 60)
     if seconds < 59.95:
         return quantity(seconds, "s")
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10 and rest:
+        return f"{minutes} min {rest} s"
+    minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -84,7 +84,8 @@ def test_percent_rounds_up_when_it_is_a_largest_loss() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(0, "0 s"), (0.0002, "200 µs"), (59.94, "59.9 s"), (59.95, "1 min"), (3569, "59 min"), (3571, "1 h 0 min"),
+    [(0, "0 s"), (0.0002, "200 µs"), (59.94, "59.9 s"), (59.95, "1 min"), (89.4, "1 min 29 s"),
+     (599.4, "9 min 59 s"), (599.6, "10 min"), (629, "10 min"), (3569, "59 min"), (3571, "1 h 0 min"),
      (90_000, "25 h 0 min")],
 )  # fmt: skip
 def test_duration_is_written_in_minutes_and_hours_from_a_minute_on(seconds, written):
